@@ -1,0 +1,31 @@
+# Two commands do everything on a machine with Python 3.11, git and make: `make demo` and `make test`.
+# uv is used where it is installed, and else brought into .tools, which git ignores.
+
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := $(UV) run --frozen
+
+.PHONY: demo test check format lint types imports bench
+
+demo: $(UV)
+	$(RUN) --no-dev refold demo
+
+test: $(UV)
+	$(RUN) pytest
+
+check: $(UV)
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) pytest
+
+format: $(UV)
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+bench: $(UV)
+	$(RUN) python -m bench
+
+.tools/bin/uv:
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,1 @@
+"""The `accounts` sample: see its README."""

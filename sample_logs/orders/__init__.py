@@ -1,0 +1,1 @@
+"""The `orders` sample: see its README."""

@@ -1,0 +1,1 @@
+"""The `stock` sample: see its README."""

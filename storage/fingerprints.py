@@ -1,0 +1,94 @@
+"""Whether a source still begins with what was loaded from it, and whether there is more of it.
+
+A file is known by a hash of its first bytes and of the last bytes that were taken from it: an
+appended file keeps both, a rotated or rewritten one doesn't. Positions are of decompressed bytes.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from storage import bytestreams
+
+_SPAN = 65_536
+"""Bytes hashed at each end."""
+
+
+class Change(Enum):
+    """What has become of a source since it was loaded."""
+
+    NONE = "unchanged"
+    GROWN = "has grown"
+    REWRITTEN = "was rewritten"
+    GONE = "is gone"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a source was when it was loaded."""
+
+    path: str
+    size: int
+    """Bytes on disk; -1 for standard input."""
+    modified_ns: int
+    taken: int
+    """Decompressed bytes that were loaded; for Parquet and Arrow files, rows."""
+    head: str
+    tail: str
+    whole: bool
+    """True where the file is known as a whole, as Parquet, and can't be continued."""
+
+
+def take(path: str, taken: int, *, whole: bool) -> Fingerprint:
+    """The fingerprint of a source of which `taken` bytes (or rows) were loaded."""
+    if path == bytestreams.STDIN:
+        return Fingerprint(path, -1, 0, taken, "", "", whole)
+    status = Path(path).stat()
+    extent = status.st_size if whole else taken
+    head, tail = _ends(path, extent, raw=whole)
+    return Fingerprint(path, status.st_size, status.st_mtime_ns, taken, head, tail, whole)
+
+
+def change(before: Fingerprint, *, thorough: bool) -> Change:
+    """What has become of the source; `thorough` reads it, else size and time must do."""
+    if before.path == bytestreams.STDIN:
+        return Change.NONE
+    try:
+        status = Path(before.path).stat()
+    except OSError:
+        return Change.GONE
+    if (status.st_size, status.st_mtime_ns) == (before.size, before.modified_ns):
+        return Change.NONE
+    if not thorough:
+        return Change.GROWN if status.st_size > before.size else Change.REWRITTEN
+    extent = before.size if before.whole else before.taken
+    if status.st_size < extent and before.whole:
+        return Change.REWRITTEN
+    if _ends(before.path, extent, raw=before.whole) != (before.head, before.tail):
+        return Change.REWRITTEN
+    if before.whole:
+        return Change.NONE if status.st_size == before.size else Change.REWRITTEN
+    return Change.GROWN
+
+
+def _ends(path: str, extent: int, *, raw: bool) -> tuple[str, str]:
+    start = max(0, extent - _SPAN)
+    if raw:
+        with bytestreams.open_plain(path) as stream:
+            head = stream.read(min(extent, _SPAN))
+            stream.seek(start, os.SEEK_SET)
+            tail = stream.read(extent - start)
+    else:
+        stream, _ = bytestreams.open_bytes(path)
+        with stream:
+            head = stream.read(min(extent, _SPAN))
+        stream, _ = bytestreams.open_bytes(path, start)
+        with stream:
+            tail = stream.read(extent - start)
+    return _hash(head), _hash(tail)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,96 @@
+"""Formats: how the records of a file become an event's fields, as text.
+
+A format draws batches from the file and gives the SQL from a batch's row to the fields; the loader
+runs it inside one insertion, so that no row passes through Python. A row that the SQL can't read
+is marked as not good and gets a second look, one by one, which repairs it or says what is wrong.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from storage.mapping import FieldMapping, Record
+
+SAMPLE = 1000
+"""Records that are looked at to find the mapping."""
+
+SAMPLE_BYTES = 8 << 20
+"""Decompressed bytes of a file's head in which they are looked for."""
+
+MAX_DEPTH = 500
+"""Nested arrays and objects in one event; Python's own decoder stops at about twice that."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A line that is not an event."""
+
+    line: int
+    reason: str
+    text: str
+
+
+class UnfitError(Exception):
+    """A line is no event; the message says why."""
+
+
+@dataclass
+class Reading:
+    """A pass over one file: filled in while its batches are drawn."""
+
+    path: str
+    start: int = 0
+    """Bytes that were taken before."""
+    start_line: int = 0
+    taken: int = 0
+    """Bytes (for a whole file: rows) taken when all batches are drawn."""
+    lines: int = 0
+    partial: bool = False
+    """The file ended without a line break, so its last line may still grow."""
+    done: int = 0
+    """Bytes of the file that were read so far, for a progress bar."""
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """SQL over a batch's row."""
+
+    text: Mapping[str, str]
+    """An expression of type VARCHAR for each field that the source has."""
+    good: str = "true"
+    """Whether the row could be read."""
+    raw: str = "NULL"
+    """The row as it stood in the file, for a second look."""
+    parsed: str = "NULL AS j"
+    """A column computed once for each row, which the other expressions may use."""
+
+
+class Format(Protocol):
+    """One way to write records into a file."""
+
+    name: str
+    whole: bool
+    """The file has an index of its own (Parquet, Arrow): it is rewritten, never appended to."""
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        """Whether a file of this name, with these first decompressed bytes, is in this format."""
+        ...
+
+    def sample(self, path: str, head: bytes) -> Sequence[Record]:
+        """Up to `SAMPLE` records from the beginning."""
+        ...
+
+    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        """Batches in the order of the file, all of one schema, with a column `line` (int64)."""
+        ...
+
+    def fields(self, mapping: FieldMapping) -> Fields:
+        """How a batch's row becomes the fields of an event."""
+        ...
+
+    def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
+        """The fields of a row that wasn't good; None for a blank one; raises `UnfitError`."""
+        ...

@@ -1,0 +1,147 @@
+"""CSV and TSV, in whatever dialect DuckDB's sniffer finds.
+
+Every cell is read as text. A column whose cells look like numbers gives numbers with their digits
+as written; 007 is no number.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from storage import bytestreams
+from storage.errors import SourceError, one_line
+from storage.formats import Reading, Reject, columns
+from storage.mapping import FieldMapping, Record
+
+_NUMBERS = ("BIGINT", "DOUBLE", "INTEGER", "HUGEINT", "DECIMAL")
+
+
+class Csv(columns.Columns):
+    """Comma-, tab-, semicolon- or otherwise separated records."""
+
+    name = "csv"
+    whole = False
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        plain = name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".xz")
+        if plain.endswith((".csv", ".tsv", ".tab", ".txt")):
+            return True
+        first = head.split(b"\n", 1)[0]
+        return b"\0" not in head[:4096] and any(first.count(sep) for sep in (b",", b"\t", b";"))
+
+    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - DuckDB reads it
+        with _Dialect.of(path) as dialect:
+            return columns.sample(
+                dialect.connection, dialect.relation(dialect.path), dict.fromkeys(dialect.names, "")
+            )
+
+    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        with _Dialect.of(reading.path) as dialect:
+            if reading.start:
+                rest = dialect.folder / "rest.csv"
+                bytestreams.spool(reading.path, reading.start, rest)
+                source, header = rest, False
+            else:
+                source, header = dialect.path, dialect.header
+            if source.stat().st_size == 0:
+                reading.taken = reading.start
+                return
+            relation = dialect.relation(source, header=header)
+            first = 2 if dialect.header else 1
+            try:
+                for batch in columns.batches(
+                    dialect.connection, relation, dialect.types, mapping, reading, first_line=first
+                ):
+                    reading.done = reading.lines
+                    yield batch
+            except duckdb.Error as error:
+                raise SourceError(
+                    f"{reading.path} can't be read as CSV ({one_line(error)})."
+                ) from error
+            reading.rejects.extend(dialect.rejects(reading.start_line))
+            reading.taken = reading.start + source.stat().st_size
+            with source.open("rb") as stream:
+                stream.seek(-1, 2)
+                reading.partial = stream.read(1) not in (b"\n", b"\r")
+
+
+class _Dialect:
+    """A CSV file, decompressed where need be, and how it is written."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path = path
+        self.folder = folder
+        self.connection = columns.connect()
+        row = self._sniff()
+        self.delimiter, self.quote, self.escape = row["Delimiter"], row["Quote"], row["Escape"]
+        self.header = bool(row["HasHeader"])
+        self.names = [column["name"] for column in row["Columns"]]
+        self.types = {column["name"]: _kind(column["type"]) for column in row["Columns"]}
+
+    @classmethod
+    def of(cls, path: str) -> "_DialectContext":
+        return _DialectContext(path)
+
+    def _sniff(self) -> dict[str, Any]:
+        try:
+            found = self.connection.sql("FROM sniff_csv(?)", params=[str(self.path)])
+            return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
+        except duckdb.Error as error:
+            raise SourceError(
+                f"{self.path} can't be read as CSV ({one_line(error)})."
+            ) from error
+
+    def relation(self, path: Path, *, header: bool | None = None) -> str:
+        """SQL for the records of a file in this dialect, all cells as text."""
+        wanted = ", ".join(f"{columns.literal(n)}: 'VARCHAR'" for n in self.names)
+        return (
+            f"read_csv({columns.literal(str(path))}, delim = {columns.literal(self.delimiter)},"
+            f" quote = {columns.literal(_none(self.quote))},"
+            f" escape = {columns.literal(_none(self.escape))},"
+            f" header = {str(self.header if header is None else header).lower()},"
+            f" columns = {{{wanted}}}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
+        )
+
+    def rejects(self, start_line: int) -> list[Reject]:
+        rows = self.connection.execute(
+            "SELECT line, error_message, csv_line FROM reject_errors ORDER BY line"
+        ).fetchall()
+        return [
+            Reject(start_line + line, one_line(Exception(message)), (text or "")[:1000])
+            for line, message, text in rows
+        ]
+
+
+class _DialectContext:
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._folder = tempfile.TemporaryDirectory(prefix="refold-")
+
+    def __enter__(self) -> _Dialect:
+        folder = Path(self._folder.name)
+        path = Path(self._path)
+        with bytestreams.open_plain(self._path) as plain:
+            packed = bytestreams.compression(plain.peek(6)[:6])
+        if packed:
+            path = folder / "plain.csv"
+            bytestreams.spool(self._path, 0, path)
+        self._dialect = _Dialect(path, folder)
+        return self._dialect
+
+    def __exit__(self, *_: object) -> None:
+        self._dialect.connection.close()
+        self._folder.cleanup()
+
+
+def _kind(sniffed: str) -> str:
+    if sniffed.startswith(_NUMBERS):
+        return columns.NUMBER
+    return columns.TRUTH if sniffed == "BOOLEAN" else "VARCHAR"
+
+
+def _none(mark: str) -> str:
+    return "" if mark in ("(empty)", "\0") else mark

@@ -1,0 +1,53 @@
+"""Drawing an iterator ahead in a thread, so that reading, parsing and writing overlap.
+
+What waits in between is bounded. An exception is raised where the item would have come; leaving
+the consumer early ends the thread.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+def ahead(items: Iterator[T], depth: int = 1) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them drawn in advance."""
+    waiting: queue.Queue[object] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def draw() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(_END)
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer
+            put(_Raised(error))
+
+    thread = threading.Thread(target=draw, daemon=True, name="prefetch")
+    thread.start()
+    try:
+        while (item := waiting.get()) is not _END:
+            if isinstance(item, _Raised):
+                raise item.error
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error

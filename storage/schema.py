@@ -1,0 +1,216 @@
+"""The tables of a workspace: this module alone says which there are and what their columns mean.
+
+`docs/workspace.md` documents them for people who open the file with another DuckDB 2 client;
+a test holds the two together. Offsets are 0-based, dense and total. Times are UTC.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+
+FORMAT_VERSION = 1
+"""Written into every workspace. A reader refuses what is newer than itself."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the workspace: its columns in order, as (name, DuckDB type)."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+
+    @property
+    def ddl(self) -> str:
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in self.columns)
+        return f'CREATE TABLE "{self.name}" ({columns})'
+
+
+WORKSPACE = Table("workspace", (("name", "VARCHAR"), ("value", "VARCHAR")))
+"""Facts about the file itself, a JSON value each: format_version, mapping, types of columns."""
+
+SOURCES = Table(
+    "sources",
+    (
+        ("source", "INTEGER"),
+        ("path", "VARCHAR"),
+        ("format", "VARCHAR"),
+        ("taken", "BIGINT"),
+        ("size", "BIGINT"),
+        ("modified_ns", "BIGINT"),
+        ("head", "VARCHAR"),
+        ("tail", "VARCHAR"),
+        ("lines", "BIGINT"),
+        ("first_offset", "BIGINT"),
+        ("events", "BIGINT"),
+        ("partial", "BOOLEAN"),
+    ),
+)
+"""The files the log came from, with what is needed to see whether they have changed since."""
+
+EVENTS = Table(
+    "events",
+    (
+        ("offset", "BIGINT"),
+        ("time", "TIMESTAMP WITH TIME ZONE"),
+        ("stream", "VARCHAR"),
+        ("revision", "BIGINT"),
+        ("type", "VARCHAR"),
+        ("version", "VARCHAR"),
+        ("id", "VARCHAR"),
+        ("correlation_id", "VARCHAR"),
+        ("causation_id", "VARCHAR"),
+        ("data", "VARCHAR"),
+        ("meta", "VARCHAR"),
+        ("source", "INTEGER"),
+        ("line", "BIGINT"),
+        ("source_position", "VARCHAR"),
+    ),
+)
+
+REJECTS = Table(
+    "rejects",
+    (("source", "INTEGER"), ("line", "BIGINT"), ("reason", "VARCHAR"), ("text", "VARCHAR")),
+)
+
+PROJECTIONS = Table(
+    "projections",
+    (
+        ("projection", "INTEGER"),
+        ("name", "VARCHAR"),
+        ("hash", "VARCHAR"),
+        ("reference", "VARCHAR"),
+        ("python", "VARCHAR"),
+        ("files", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+        ("superseded", "BOOLEAN"),
+    ),
+)
+
+FOLDS = Table(
+    "folds",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("folded", "BIGINT"),
+        ("skipped", "BIGINT"),
+        ("unhandled", "VARCHAR"),
+        ("failures", "BIGINT"),
+        ("keys", "BIGINT"),
+        ("changes", "BIGINT"),
+        ("plain", "BOOLEAN"),
+        ("seconds", "DOUBLE"),
+    ),
+)
+"""How far each projection has been folded on each timeline."""
+
+DOCUMENTS = Table(
+    "documents",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("ordinal", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("born", "BIGINT"),
+    ),
+)
+"""Every key that ever had a document, in the order in which they were born."""
+
+HISTORY = Table(
+    "history",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("bucket", "UINTEGER"),
+        ("key", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("state", "VARCHAR"),
+    ),
+)
+"""Every state that ever existed: a row a change; a NULL state is a deletion.
+
+`bucket` is the first 32 bits of the key's MD5. Each stretch of the history is sorted by it, so
+that DuckDB's zone maps lead to a key's changes without an index over the keys."""
+
+ROUTES = Table(
+    "routes",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+    ),
+)
+
+FAILURES = Table(
+    "failures",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("type", "VARCHAR"),
+        ("error", "VARCHAR"),
+        ("traceback", "VARCHAR"),
+    ),
+)
+
+TABLES = (
+    WORKSPACE,
+    SOURCES,
+    EVENTS,
+    REJECTS,
+    PROJECTIONS,
+    FOLDS,
+    DOCUMENTS,
+    HISTORY,
+    ROUTES,
+    FAILURES,
+)
+
+
+def create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create every table in an empty workspace."""
+    for table in TABLES:
+        connection.execute(table.ddl)
+
+
+def differences(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What keeps this database from being a workspace of ours, or None where nothing does.
+
+    A stranger's workspace could define a view in a table's place, or a macro called `count` that
+    every later query would run. So nothing but our tables, column for column, may be in it. The
+    questions here name the system catalog in full and use no operator, as both can be shadowed.
+    """
+    for kind, catalog, column, condition in _FOREIGN:
+        rows = connection.execute(f"SELECT {column} FROM system.main.{catalog}() {condition}")
+        foreign = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
+        if foreign:
+            return f"it holds the {kind} {foreign[0]}, which is none of refold's"
+    columns = connection.execute(
+        "SELECT table_name, column_index, column_name, data_type, column_default"
+        " FROM system.main.duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, _, column, kind, default in sorted(columns, key=lambda row: row[:2]):
+        if default is not None:
+            return f"the column {table}.{column} has a default, which is none of refold's"
+        found.setdefault(table, []).append((column, kind))
+    for expected in TABLES:
+        if expected.name not in found:
+            return f"the table {expected.name} is missing"
+        if tuple(found.pop(expected.name)) != expected.columns:
+            return f"the table {expected.name} has other columns than refold writes"
+    if found:
+        return f"it holds the table {next(iter(found))}, which is none of refold's"
+    return None
+
+
+_FOREIGN = (
+    ("view", "duckdb_views", "view_name", "WHERE NOT internal"),
+    ("macro", "duckdb_functions", "function_name", "WHERE NOT internal"),
+    ("type", "duckdb_types", "type_name", "WHERE NOT internal"),
+    ("schema", "duckdb_schemas", "schema_name", "WHERE NOT internal"),
+    ("sequence", "duckdb_sequences", "sequence_name", ""),
+    ("index", "duckdb_indexes", "index_name", ""),
+    ("constraint", "duckdb_constraints", "constraint_name", ""),
+)

@@ -1,0 +1,91 @@
+"""Rows that were inserted as they stood, because no set-based parser could read them.
+
+Each is looked at on its own: repaired in place, or made a reject and taken out. Offsets are closed
+up behind what was taken out, so that they stay dense.
+"""
+
+import duckdb
+import pyarrow as pa
+
+from storage import times
+from storage.formats import Format, Reading, Reject, UnfitError
+from storage.mapping import FIELDS, FieldMapping
+
+_AT_ONCE = 10_000
+_KEPT_TEXT = 1000
+"""Characters of a rejected line that are kept to show it."""
+
+
+def at_leftovers(
+    connection: duckdb.DuckDBPyConnection,
+    form: Format,
+    mapping: FieldMapping,
+    reading: Reading,
+    *,
+    first_offset: int,
+) -> int:
+    """Look at every row with a negative line from `first_offset` on; the number taken out."""
+    out: list[int] = []
+    while rows := connection.execute(
+        'SELECT "offset", -line, data FROM events WHERE line < 0 AND "offset" >= ? AND NOT'
+        ' list_contains(?, "offset") ORDER BY "offset" LIMIT ?',
+        [first_offset, out, _AT_ONCE],
+    ).fetchall():
+        repaired = []
+        for offset, line, raw in rows:
+            fields = _looked_at(form, mapping, reading, line, raw)
+            if fields is None:
+                out.append(offset)
+            else:
+                repaired.append({**fields, "position": offset})
+        _repair(connection, mapping, repaired)
+    if out:
+        gone = pa.table({"position": pa.array(out, pa.int64())})
+        connection.register("gone", gone)
+        connection.execute('DELETE FROM events WHERE "offset" IN (SELECT position FROM gone)')
+        connection.unregister("gone")
+        connection.execute(
+            'UPDATE events SET "offset" = dense.place FROM (SELECT "offset" AS was,'
+            f' row_number() OVER (ORDER BY "offset") - 1 + {out[0]} AS place FROM events'
+            f' WHERE "offset" >= {out[0]}) AS dense WHERE events."offset" = dense.was'
+        )
+    return len(out)
+
+
+def _looked_at(
+    form: Format, mapping: FieldMapping, reading: Reading, line: int, raw: str
+) -> dict[str, str | None] | None:
+    try:
+        return form.second_look(raw, mapping)
+    except UnfitError as error:
+        reason = str(error)
+        if reading.partial and line == reading.lines:
+            # Whoever writes the file may not be done with this line: it is read again next time.
+            reason = f"the file ends inside this line ({reason})"
+            reading.taken -= len(raw.encode())
+            reading.lines -= 1
+        reading.rejects.append(Reject(line, reason, raw[:_KEPT_TEXT].rstrip("\r\n")))
+        return None
+
+
+def _repair(
+    connection: duckdb.DuckDBPyConnection,
+    mapping: FieldMapping,
+    repaired: list[dict[str, str | None | int]],
+) -> None:
+    if not repaired:
+        return
+    fields = [(name, pa.string()) for name in FIELDS]
+    table = pa.Table.from_pylist(repaired, schema=pa.schema([*fields, ("position", pa.int64())]))
+    connection.register("repaired", table)
+    moment = times.read_as_utc('r."time"', mapping.time_notation)
+    same = ("type", "version", "id", "correlation_id", "causation_id", "data", "meta")
+    stream = "r.stream" if mapping.column("stream") else "events.stream"
+    connection.execute(
+        f"UPDATE events SET time = CAST({moment} AS TIMESTAMPTZ), stream = {stream},"
+        " revision = try_cast(r.revision AS BIGINT), line = -line,"
+        ' source_position = r."offset", '
+        + ", ".join(f"{name} = r.{name}" for name in same)
+        + ' FROM repaired AS r WHERE events."offset" = r.position'
+    )
+    connection.unregister("repaired")

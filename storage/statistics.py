@@ -1,0 +1,83 @@
+"""What can be said of a log at a glance: its extent, its types, and what is odd about it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from storage.connections import arrow_rows
+
+
+@dataclass(frozen=True)
+class LogStatistics:
+    """Counts over a whole log."""
+
+    events: int
+    streams: int
+    types: dict[str, int]
+    """Events of each type, the most frequent first."""
+    rejected: int
+    first_time: datetime | None
+    last_time: datetime | None
+    without_time: int
+    repeated_ids: int
+    """Events whose id an earlier event has."""
+    backwards: int
+    """Events whose time is earlier than that of the event before."""
+
+    def oddities(self) -> list[str]:
+        """A sentence for each thing that a person should know before trusting the order."""
+        found = []
+        if self.rejected:
+            found.append(f"{_count(self.rejected, 'line')} rejected; see the table rejects.")
+        if self.without_time and self.without_time < self.events:
+            found.append(f"{_count(self.without_time, 'event')} without a time that can be read.")
+        if self.repeated_ids:
+            found.append(f"{_count(self.repeated_ids, 'event')} with the id of an earlier one.")
+        if self.backwards:
+            found.append(
+                f"{_count(self.backwards, 'event')} earlier in time than the one before;"
+                " the order of the lines is kept."
+            )
+        return found
+
+
+def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
+    """Count; a few scans over narrow columns."""
+    events, streams, ids, with_id, without_time, first, last = arrow_rows(
+        connection,
+        "SELECT count(*) AS a, count(DISTINCT stream) AS b, count(DISTINCT id) AS c,"
+        " count(id) AS d, count(*) - count(time) AS e, min(time) AS f, max(time) AS g FROM events",
+    )[0].values()
+    types = connection.execute(
+        "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
+    ).fetchall()
+    (rejected,) = connection.execute("SELECT count(*) FROM rejects").fetchall()[0]
+    return LogStatistics(
+        events=events,
+        streams=streams,
+        types=dict(types),
+        rejected=rejected,
+        first_time=first,
+        last_time=last,
+        without_time=without_time,
+        repeated_ids=with_id - ids,
+        backwards=_backwards(connection),
+    )
+
+
+def _backwards(connection: duckdb.DuckDBPyConnection) -> int:
+    """Times that run backwards; a stream of numbers, as a window over the log would sort it."""
+    count, previous = 0, np.empty(0, dtype=np.int64)
+    relation = connection.sql("SELECT time FROM events WHERE time IS NOT NULL")
+    for batch in relation.to_arrow_reader(1_000_000):
+        micros = batch["time"].cast(pa.int64()).to_numpy()
+        count += int(np.count_nonzero(np.diff(micros, prepend=previous) < 0))
+        previous = micros[-1:]
+    return count
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

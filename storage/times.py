@@ -1,0 +1,86 @@
+"""Times as sources write them: which notations there are, and the SQL that reads each as UTC.
+
+A time without a zone is taken as UTC. What can't be read becomes NULL, never a guess.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+_EPOCHS = (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6), ("epoch_ns", 10**9))
+_EARLIEST = 315_532_800
+"""1980-01-01 in seconds: a smaller number is a duration or a counter, not a date."""
+_LATEST = 4_102_444_800
+"""2100-01-01 in seconds."""
+
+PATTERNS = (
+    "%Y/%m/%d %H:%M:%S.%f",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%d-%m-%Y:%H.%M",
+    "%d-%m-%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%d/%b/%Y:%H:%M:%S %z",
+)
+"""Notations besides ISO 8601 and epochs, in strptime's words; the first that reads all values."""
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+def notation(values: Sequence[object]) -> str | None:
+    """How these values write a time: `iso`, `epoch_s` … `epoch_ns`, a pattern, or None if they don't.
+
+    At least four in five of the values must agree.
+    """
+    texts = [str(value).strip() for value in values if value not in (None, "")]
+    texts = [text for text in texts if text]
+    if not texts:
+        return None
+    enough = 0.8 * len(texts)
+    numbers = [float(text) for text in texts if _NUMBER.fullmatch(text)]
+    if len(numbers) >= enough:
+        for name, unit in _EPOCHS:
+            if sum(_EARLIEST * unit <= number < _LATEST * unit for number in numbers) >= enough:
+                return name
+        return None
+    if sum(_is_iso(text) for text in texts) >= enough:
+        return "iso"
+    for pattern in PATTERNS:
+        if sum(_matches(text, pattern) for text in texts) >= enough:
+            return pattern
+    return None
+
+
+def read_as_utc(text: str, how: str) -> str:
+    """SQL that turns the SQL expression `text` (VARCHAR), in that notation, into a UTC TIMESTAMP."""
+    for name, unit in _EPOCHS:
+        if how == name:
+            # Whole numbers stay whole: a double has no room for nanoseconds since 1970.
+            whole = f"try_cast({text} AS BIGINT)"
+            micros = f"{whole} * {10**6 // unit}" if unit <= 10**6 else f"{whole} // {unit // 10**6}"
+            fraction = f"CAST(try_cast({text} AS DECIMAL(38, 9)) * {10**6} / {unit} AS BIGINT)"
+            return f"try(make_timestamp(coalesce(try({micros}), try({fraction}))))"
+    if how == "iso":
+        return f"try_cast({text} AS TIMESTAMP)"
+    return f"try_strptime({text}, '{how}')"
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return not text.isdigit()
+
+
+def _matches(text: str, pattern: str) -> bool:
+    try:
+        datetime.strptime(text, pattern)  # noqa: DTZ007 - only whether it parses is asked
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,237 @@
+"""The workspace file: who may open it, for how long, and when it is refused.
+
+DuckDB lets one process write, and then nobody else read. So nobody here keeps a connection longer
+than an answer takes: a reader's connection is shared inside its process and given back after
+`LEASE` seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
+"""
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from storage import schema
+from storage.errors import WorkspaceBusyError, WorkspaceError, one_line
+
+LEASE = 0.25
+"""Seconds after which a reader's connection is given back, so that writers get their turn."""
+
+READ_MEMORY = "128MB"
+WRITE_MEMORY = "512MB"
+"""DuckDB takes memory generously; what it may take is said here."""
+
+_POLL = 0.004
+_LOCKED = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+
+Waiting = Callable[[str], None]
+"""Called once, with the name of who holds the file, when an opening has to wait."""
+
+
+class Workspace:
+    """A `.refold` file that exists and is known to hold refold's tables and nothing else.
+
+    Raises `WorkspaceError` where the file is missing, damaged, too new, or holds foreign objects,
+    and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds.
+    """
+
+    def __init__(self, path: Path, *, wait: float = 30.0, on_wait: Waiting | None = None) -> None:
+        self.path = path
+        self.wait = wait
+        self._on_wait = on_wait
+        self._lock = threading.RLock()
+        self._shared: duckdb.DuckDBPyConnection | None = None
+        self._opened = 0.0
+        self._readers = 0
+        self._writing = False
+        self._idle = threading.Condition(self._lock)
+        if not path.is_file():
+            raise WorkspaceError(f"There is no workspace at {path}.")
+        with self.reading() as connection:
+            _refuse_foreign(connection, path)
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for questions, valid inside the `with` and on the calling thread only."""
+        with self._idle:
+            while self._writing:
+                self._idle.wait()
+            if self._shared is None:
+                self._shared = self._open(read_only=True, memory=READ_MEMORY)
+                self._opened = time.monotonic()
+            self._readers += 1
+            cursor = self._shared.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            with self._idle:
+                self._readers -= 1
+                if self._readers == 0 and time.monotonic() - self._opened > LEASE:
+                    self._release()
+                self._idle.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside one transaction: committed at the end, rolled back by an exception."""
+        with self._idle:
+            while self._writing or self._readers:
+                self._idle.wait()
+            self._release()
+            self._writing = True
+        try:
+            connection = self._open(read_only=False, memory=WRITE_MEMORY)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        except duckdb.Error as error:
+            raise trouble(error, self.path) from error
+        finally:
+            with self._idle:
+                self._writing = False
+                self._idle.notify_all()
+
+    def release(self) -> None:
+        """Give the file back if nobody in this process is reading; a screen calls it when idle."""
+        with self._idle:
+            if self._readers == 0:
+                self._release()
+
+    def fact(self, name: str) -> Any:
+        """A value of the `workspace` table, or None."""
+        with self.reading() as connection:
+            return read_fact(connection, name)
+
+    def _release(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    def _open(self, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait
+        said = False
+        while True:
+            try:
+                return connect(self.path, read_only=read_only, memory=memory)
+            except duckdb.IOException as error:
+                held = _LOCKED.search(str(error))
+                if held is None:
+                    raise trouble(error, self.path) from error
+                holder = _holder(held)
+            except duckdb.Error as error:
+                raise trouble(error, self.path) from error
+            if time.monotonic() > deadline:
+                raise WorkspaceBusyError(
+                    f"{self.path} is still being used by {holder}"
+                    f" after {self.wait:g} s; try again later or give --wait more seconds."
+                )
+            if not said and self._on_wait is not None:
+                self._on_wait(holder)
+                said = True
+            time.sleep(_POLL)
+
+
+def connect(path: Path, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
+    """Open the file with no way out of it: no other files, no extensions, no changed settings."""
+    connection = duckdb.connect(
+        str(path),
+        read_only=read_only,
+        config={
+            "memory_limit": memory,
+            "enable_external_access": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+            "lock_configuration": False,
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'; SET lock_configuration = true")
+    return connection
+
+
+def create(path: Path) -> duckdb.DuckDBPyConnection:
+    """A new, empty workspace, open for writing; raises `WorkspaceError` where there is no room."""
+    try:
+        connection = connect(path, read_only=False, memory=WRITE_MEMORY)
+        schema.create(connection)
+        write_fact(connection, "format_version", schema.FORMAT_VERSION)
+    except duckdb.Error as error:
+        raise trouble(error, path) from error
+    return connection
+
+
+def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+    row = connection.execute("SELECT value FROM workspace WHERE name = ?", [name]).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def write_fact(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+    connection.execute("DELETE FROM workspace WHERE name = ?", [name])
+    connection.execute("INSERT INTO workspace VALUES (?, ?)", [name, json.dumps(value)])
+
+
+def trouble(error: duckdb.Error, path: Path) -> WorkspaceError:
+    """DuckDB's error about the file, as a sentence for a person."""
+    text = one_line(error)
+    if "No space left" in str(error) or "not enough space" in str(error).lower():
+        return WorkspaceError(
+            f"The disk is full while writing {path}; nothing that was kept before is lost:"
+            " make room and run the command again."
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return WorkspaceError(f"DuckDB ran out of the memory it may take for {path}: {text}")
+    return WorkspaceError(
+        f"{path} is damaged or not a workspace ({text});"
+        " load its source again into a new one, or restore a copy."
+    )
+
+
+def _refuse_foreign(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    try:
+        version = _version(connection)
+        if isinstance(version, int) and version > schema.FORMAT_VERSION:
+            raise WorkspaceError(
+                f"{path} was written by a newer refold (format {version}, this one knows"
+                f" {schema.FORMAT_VERSION}); update refold to open it."
+            )
+        foreign = schema.differences(connection)
+    except duckdb.Error as error:
+        raise trouble(error, path) from error
+    if foreign is not None:
+        raise WorkspaceError(f"{path} is refused as a workspace: {foreign}.")
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> object:
+    """The file's format, asked without an operator or a function that a stranger could define."""
+    tables = connection.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
+    if ("workspace",) not in tables:
+        return None
+    for row in connection.execute("SELECT * FROM main.workspace").fetchall():
+        if row[:1] == ("format_version",):
+            try:
+                return json.loads(row[1])
+            except (TypeError, ValueError):
+                return None
+    return None
+
+
+def _holder(held: re.Match[str]) -> str:
+    pid = int(held["pid"])
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        words = []
+    # An interpreter's own path says nothing; the command behind it does.
+    command = " ".join(
+        os.fsdecode(word).rsplit("/", 1)[-1] for word in words[1:3] if not word.startswith(b"-")
+    )
+    return f"{command or Path(held['program']).name} (process {pid})"
