@@ -1,0 +1,1 @@
+"""Folding events into states: projections, workers, histories, and travel through them."""

@@ -128,7 +128,7 @@ HISTORY = Table(
 )
 """Every state that ever existed: a row a change; a NULL state is a deletion.
 
-`bucket` is the first 32 bits of the key's MD5. Each stretch of the history is sorted by it, so
+`bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
 that DuckDB's zone maps lead to a key's changes without an index over the keys."""
 
 ROUTES = Table(

@@ -1,0 +1,171 @@
+"""Which projections a workspace knows, by name and code, and how far each has been folded.
+
+A projection is its name and a hash of its code. When the code has changed it is another projection;
+the one before is superseded, and its history is kept until a further one takes its place.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from replay import reference
+from replay.reference import Reference
+from storage.connections import arrow_rows
+from storage.errors import ProjectionError
+from storage.workspace import Workspace
+
+MAIN = "main"
+"""The timeline that is the log itself."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """How far a projection has been folded on a timeline, and what came of it."""
+
+    number: int
+    """Its row in `projections`."""
+    name: str
+    hash: str
+    reference: str
+    files: Mapping[str, str]
+    timeline: str
+    folded: int
+    """Events folded: the offset of the next one."""
+    skipped: int
+    unhandled: Mapping[str, int]
+    """Events that no handler was there for, by type."""
+    failures: int
+    keys: int
+    changes: int
+    plain: bool
+    """Every state comes back from its JSON as it was, so a fold can be resumed from it."""
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """`orders@3f2a`"""
+        return f"{self.name}@{self.hash[:4]}"
+
+    @property
+    def code_unchanged(self) -> bool:
+        return reference.unchanged(self.files)
+
+
+def default_python() -> str:
+    """The interpreter that runs projections where none is named: refold's own."""
+    return sys.executable
+
+
+def known(workspace: Workspace, timeline: str = MAIN) -> list[Folded]:
+    """Projections that have a history in the workspace and aren't superseded, the newest last."""
+    with workspace.reading() as connection:
+        return _rows(connection, "NOT superseded AND timeline = $timeline", {"timeline": timeline})
+
+
+def find(workspace: Workspace, wanted: Reference, timeline: str = MAIN) -> Folded | None:
+    """The history that was folded with this reference and interpreter, whatever its code now is."""
+    with workspace.reading() as connection:
+        found = _rows(
+            connection,
+            "NOT superseded AND timeline = $timeline AND reference = $reference"
+            " AND python = $python",
+            {"timeline": timeline, "reference": wanted.text, "python": wanted.python},
+        )
+    return found[-1] if found else None
+
+
+def by_name(workspace: Workspace, name: str, timeline: str = MAIN) -> Folded:
+    """The history of that name (`orders` or `orders@3f2a`); raises `ProjectionError`."""
+    candidates = [f for f in known(workspace, timeline) if name in (f.name, f.label)]
+    if not candidates:
+        there = ", ".join(f.label for f in known(workspace, timeline)) or "none yet"
+        raise ProjectionError(
+            f"{workspace.path} has no projection called {name!r}; it has: {there}."
+        )
+    return candidates[-1]
+
+
+def register(
+    connection: duckdb.DuckDBPyConnection,
+    wanted: Reference,
+    name: str,
+    digest: str,
+    files: Mapping[str, str],
+) -> int:
+    """The number of the projection with this code; makes it the current one of its name."""
+    rows = connection.execute(
+        "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
+    ).fetchall()
+    superseded = [
+        old
+        for (old,) in connection.execute(
+            "SELECT projection FROM projections WHERE name = ? AND hash <> ? AND reference = ?"
+            " ORDER BY created DESC",
+            [name, digest, wanted.text],
+        ).fetchall()
+    ]
+    if superseded:
+        connection.execute(
+            "UPDATE projections SET superseded = true WHERE list_contains(?, projection)",
+            [superseded],
+        )
+        for old in superseded[1:]:
+            forget(connection, old)
+    if rows:
+        number = int(rows[0][0])
+        connection.execute(
+            "UPDATE projections SET superseded = false, reference = ?, python = ?, files = ?"
+            " WHERE projection = ?",
+            [wanted.text, wanted.python, json.dumps(dict(files)), number],
+        )
+        return number
+    (number,) = connection.execute(
+        "SELECT coalesce(max(projection), 0) + 1 FROM projections"
+    ).fetchall()[0]
+    connection.execute(
+        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, now(), false)",
+        [number, name, digest, wanted.text, wanted.python, json.dumps(dict(files))],
+    )
+    return int(number)
+
+
+def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
+    """Drop everything that was folded by a projection, but not that it was known."""
+    for table in ("folds", "documents", "history", "routes", "failures"):
+        connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, condition: str, parameters: Mapping[str, Any]
+) -> list[Folded]:
+    rows = arrow_rows(
+        connection,
+        "SELECT p.projection, name, hash, reference, files, timeline, folded, skipped, unhandled,"
+        " failures, keys, changes, plain, seconds"
+        " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
+        f" WHERE {condition} ORDER BY created, p.projection",
+        parameters,
+    )
+    return [
+        Folded(
+            number=row["projection"],
+            name=row["name"],
+            hash=row["hash"],
+            reference=row["reference"],
+            files=json.loads(row["files"]),
+            timeline=row["timeline"],
+            folded=row["folded"],
+            skipped=row["skipped"],
+            unhandled=json.loads(row["unhandled"]),
+            failures=row["failures"],
+            keys=row["keys"],
+            changes=row["changes"],
+            plain=row["plain"],
+            seconds=row["seconds"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,335 @@
+"""Folding: the log through a worker into a history, from where the last fold of it ended.
+
+The parent reads batches, feeds the worker, and writes what it says. The worker is ahead of the
+writing by a bounded number of batches. Folding is begun anew only where the code has changed.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from replay import batches, catalogue, reference
+from replay.catalogue import MAIN, Folded
+from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
+from replay.recording import BUCKET, Recording
+from replay.reference import Reference
+from storage.connections import arrow, arrow_rows
+from storage.errors import CancelledError, ProjectionError
+from storage.workspace import Workspace
+
+_FIRST_BATCH = 2_048
+_BATCH = 32_768
+_AHEAD = 12
+"""Batches that may be on their way."""
+_FLUSH_ROWS = 400_000
+_FLUSH_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class FoldProgress:
+    """How far a fold has come."""
+
+    folded: int
+    events: int
+    keys: int
+    failures: int
+
+
+OnProgress = Callable[[FoldProgress], None]
+
+
+def fold(
+    workspace: Workspace,
+    wanted: Reference,
+    *,
+    timeline: str = MAIN,
+    force: bool = False,
+    patience: float = PATIENCE,
+    on_progress: OnProgress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Folded:
+    """Fold what is missing of a projection's history, and return what it is now.
+
+    Raises `ProjectionError` where the projection can't be run or its worker died (what was folded
+    before is kept), and `CancelledError` where `cancelled` said so.
+    """
+    before = catalogue.find(workspace, wanted, timeline)
+    total = _events(workspace)
+    if before and not force and before.folded >= total and before.code_unchanged:
+        return before
+    run = _Folding(workspace, wanted, timeline, total, patience, on_progress, cancelled)
+    number = run.to_the_end(force=force)
+    return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
+
+
+class _NotPlainError(Exception):
+    """The worker met a state that JSON can't bring back."""
+
+
+class _Folding:
+    """One run, over as many workers as it takes."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        wanted: Reference,
+        timeline: str,
+        total: int,
+        patience: float,
+        on_progress: OnProgress | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._workspace = workspace
+        self._wanted = wanted
+        self._timeline = timeline
+        self._total = total
+        self._patience = patience
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._number = 0
+        self._careful = False
+
+    def to_the_end(self, *, force: bool) -> int:
+        """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
+        until = self._total
+        death: WorkerDiedError | None = None
+        while True:
+            try:
+                self._with_worker(until, force=force)
+            except _NotPlainError:
+                self._careful, force = True, True
+                continue
+            except WorkerDiedError as error:
+                if error.offset < 0:
+                    raise ProjectionError(
+                        f"{self._wanted.name} {error.what} while it was being loaded."
+                    ) from error
+                if death is None:
+                    # Everything up to the event that killed it is worth having.
+                    death, until, force = error, error.offset, False
+                    continue
+                death = error
+            if death is not None:
+                raise ProjectionError(self._obituary(death)) from death
+            return self._number
+
+    def _with_worker(self, until: int, *, force: bool) -> None:
+        started = time.monotonic()
+        resuming = not force and self._resumable()
+        with Worker(
+            self._wanted, careful=self._careful, resuming=resuming, patience=self._patience
+        ) as worker:
+            ready = worker.receive()
+            if ready.kind == "unusable":
+                raise ProjectionError(
+                    f"{self._wanted.name} can't be loaded: {ready.header['error']}."
+                )
+            self._careful = bool(ready.header["careful"])
+            recording = self._register(ready, force=force)
+            if recording.folded and not resuming:
+                # Its code is as it was after all (a file was touched): start again, resuming.
+                return self._with_worker(until, force=False)
+            session = _Session(self, worker, recording, until, started)
+            session.run(routed=bool(ready.header["routed"]))
+        return None
+
+    def _resumable(self) -> bool:
+        before = catalogue.find(self._workspace, self._wanted, self._timeline)
+        if before is None or not before.code_unchanged:
+            return False
+        self._careful = self._careful or not before.plain
+        return before.folded > 0
+
+    def _register(self, ready: Frame, *, force: bool) -> Recording:
+        files = ready.header["files"]
+        digest = reference.identity(files, ready.header["python"])
+        with self._workspace.writing() as connection:
+            self._number = catalogue.register(
+                connection, self._wanted, self._wanted.name, digest, files
+            )
+            if force:
+                catalogue.forget(connection, self._number)
+            plain = not self._careful
+            recording = Recording(self._workspace, self._number, self._timeline, plain=plain)
+            recording.resume(connection)
+        return recording
+
+    def progress(self, recording: Recording) -> None:
+        if self._on_progress is not None:
+            self._on_progress(
+                FoldProgress(recording.folded, self._total, recording.keys, recording.failures)
+            )
+        if self._cancelled():
+            raise CancelledError(
+                f"Stopped at offset {recording.folded:,} of {self._total:,};"
+                " what was folded is kept, and the next fold goes on from there."
+            )
+
+    def _obituary(self, death: WorkerDiedError) -> str:
+        with self._workspace.reading() as connection:
+            rows = arrow_rows(
+                connection,
+                'SELECT type, stream FROM events WHERE "offset" = ?',
+                [death.offset],
+            )
+        event = f"{rows[0]['type']} of {rows[0]['stream']}" if rows else "an event"
+        return (
+            f"The worker of {self._wanted.name} {death.what} at offset {death.offset:,} ({event});"
+            " what was folded before it is kept."
+        )
+
+    @property
+    def workspace(self) -> Workspace:
+        return self._workspace
+
+    @property
+    def number(self) -> int:
+        return self._number
+
+    @property
+    def timeline(self) -> str:
+        return self._timeline
+
+
+class _Session:
+    """Batches through one worker, from where the recording stands."""
+
+    def __init__(
+        self, run: _Folding, worker: Worker, recording: Recording, until: int, started: float
+    ) -> None:
+        self._run = run
+        self._worker = worker
+        self._recording = recording
+        self._until = until
+        self._flushed = started
+        self._events = _EventReader(run.workspace, recording.folded, until)
+        self._on_the_way: deque[pa.Table] = deque()
+
+    def run(self, *, routed: bool) -> None:
+        self._routed = routed
+        try:
+            self._feed()
+            while self._on_the_way:
+                self._hear(self._worker.receive())
+                self._run.progress(self._recording)
+                self._feed()
+            self._worker.finish()
+            while (last := self._worker.receive()).kind != "done":
+                self._hear(last)
+        except _NotPlainError:
+            raise
+        except BaseException:
+            # Whatever ends it (a death, a cancel), what has been folded is kept.
+            self._flush()
+            raise
+        self._flush()
+
+    def _feed(self) -> None:
+        while len(self._on_the_way) < _AHEAD and (table := self._events.next()) is not None:
+            self._worker.send(*batches.frame(table))
+            self._on_the_way.append(table.select(["offset", "stream"]).combine_chunks())
+
+    def _hear(self, frame: Frame) -> None:
+        if frame.kind == "not plain":
+            raise _NotPlainError
+        if frame.kind == "ask":
+            self._worker.answer(*self._recalled(frame))
+            return
+        table = self._on_the_way.popleft()
+        self._recording.take(frame, table["offset"].chunk(0), table["stream"].chunk(0))
+        since = time.monotonic() - self._flushed
+        enough = self._recording.waiting >= _FLUSH_ROWS or since > _FLUSH_SECONDS
+        if enough and self._on_the_way:
+            self._flush()
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        self._recording.flush(now - self._flushed)
+        self._flushed = now
+
+    def _recalled(self, frame: Frame) -> tuple[dict[str, object], tuple[object, ...]]:
+        """The documents that a resuming worker asks for: their states, or all of their events."""
+        keys = pa.table({"key": pa.array(frame.header["keys"], pa.string())})
+        names = [self._run.number, self._run.timeline]
+        with self._run.workspace.reading() as connection, _registered(connection, keys):
+            if frame.header["events"]:
+                return batches.frame(arrow(connection, self._own_events(), [*names, *names]))
+            latest = arrow(
+                connection,
+                "SELECT key, state FROM history SEMI JOIN wanted USING (key)"
+                " WHERE projection = ? AND timeline = ? QUALIFY row_number() OVER"
+                ' (PARTITION BY key ORDER BY "offset" DESC) = 1',
+                names,
+            ).combine_chunks()
+        states = latest["state"].combine_chunks() if latest.num_rows else pa.array([], pa.string())
+        lengths = pc.fill_null(pc.binary_length(states), -1).cast(pa.int32())
+        text = "".join(s for s in states.to_pylist() if s is not None).encode()
+        header = {"kind": "documents", "keys": latest["key"].to_pylist()}
+        return header, (lengths.to_numpy(zero_copy_only=False).tobytes(), text)
+
+    def _own_events(self) -> str:
+        """SQL for all folded events that reached the wanted keys."""
+        reached = (
+            "SELECT \"offset\" FROM routes SEMI JOIN wanted USING (key)"
+            " WHERE projection = ? AND timeline = ?"
+            if self._routed
+            else 'SELECT "offset" FROM events SEMI JOIN wanted ON stream = key'
+            " WHERE ? IS NOT NULL AND ? IS NOT NULL"
+        )
+        return (
+            f'SELECT {batches.SELECT} FROM events WHERE "offset" IN ({reached}) AND "offset" <'
+            " (SELECT max(folded) FROM folds WHERE projection = ? AND timeline = ?)"
+            ' ORDER BY "offset"'
+        )
+
+
+class _EventReader:
+    """The log's events in batches that grow, so that the first states are there at once."""
+
+    def __init__(self, workspace: Workspace, first: int, until: int) -> None:
+        self._workspace = workspace
+        self._next = first
+        self._until = until
+        self._size = _FIRST_BATCH
+
+    def next(self) -> pa.Table | None:
+        """The next batch in the order of offsets, or None at the end."""
+        if self._next >= self._until:
+            return None
+        end = min(self._next + self._size, self._until)
+        with self._workspace.reading() as connection:
+            table = arrow(
+                connection,
+                f'SELECT {batches.SELECT} FROM events WHERE "offset" >= ? AND "offset" < ?',
+                [self._next, end],
+            )
+        self._next = end
+        self._size = min(self._size * 2, _BATCH)
+        offsets = table["offset"].to_numpy()
+        if len(offsets) and (np.diff(offsets) < 0).any():
+            table = table.sort_by("offset")
+        return table
+
+
+@contextlib.contextmanager
+def _registered(connection: "object", keys: pa.Table) -> Iterator[None]:
+    connection.register("wanted", keys)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        connection.unregister("wanted")  # type: ignore[attr-defined]
+
+
+def _events(workspace: Workspace) -> int:
+    with workspace.reading() as connection:
+        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+    return int(row[0]) if row else 0
+
+
+__all__ = ["BUCKET", "FoldProgress", "fold"]

@@ -1,0 +1,204 @@
+"""The parent's end of a worker: starting it, feeding it, hearing from it, and its death.
+
+Frames go in through one pipe and come out through another, each with a thread of its own, so that
+neither side waits for the other; what a worker asks for is answered through a third. A page of
+shared memory tells which event it is at, so that a hang or a crash can be named.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replay.reference import Reference
+from replay.worker import wire
+from storage.errors import ProjectionError
+
+PATIENCE = 30.0
+"""Seconds that a handler may take for one event before its worker is stopped."""
+
+_WORKER = Path(__file__).parent / "worker" / "__main__.py"
+_OUTPUT_KEPT = 64 << 10
+
+
+class WorkerDiedError(Exception):
+    """The worker is gone in the middle of its work; `offset` is the event it was at."""
+
+    def __init__(self, offset: int, what: str) -> None:
+        super().__init__(what)
+        self.offset = offset
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a worker said."""
+
+    header: Mapping[str, Any]
+    parts: list[bytes]
+
+    @property
+    def kind(self) -> str:
+        return str(self.header["kind"])
+
+
+class Worker:
+    """A running worker process. Use as a context manager: leaving it kills the process."""
+
+    def __init__(
+        self, reference: Reference, *, careful: bool, resuming: bool, patience: float = PATIENCE
+    ) -> None:
+        self._patience = patience
+        self._reference = reference
+        with tempfile.TemporaryFile() as shared:
+            shared.truncate(mmap.PAGESIZE)
+            self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
+            self._mark = memoryview(self._mark_page).cast("q")
+            self._mark[0] = -1
+            self._start(shared.fileno(), careful=careful, resuming=resuming)
+        self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
+        self._inbox: queue.Queue[Frame | None] = queue.Queue(8)
+        self._output = bytearray()
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._feed, self._hear, self._drain)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._outbox.put(None)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()
+        for thread in self._threads:
+            thread.join(timeout=2)
+        for stream in (self._to_worker, self._from_worker, self._answers):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
+        """Queue a frame; returns at once."""
+        self._outbox.put((header, parts))
+
+    def answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
+        """Answer what the worker asked for."""
+        with contextlib.suppress(BrokenPipeError):
+            wire.send(self._answers, header, parts)
+
+    def finish(self) -> None:
+        """Tell the worker that nothing more comes."""
+        self._outbox.put(None)
+
+    def receive(self) -> Frame:
+        """The next frame; raises `WorkerDiedError` where there can be none any more.
+
+        A worker that stays at one event for longer than its patience is killed.
+        """
+        seen, since = self._mark[0], time.monotonic()
+        while True:
+            try:
+                frame = self._inbox.get(timeout=0.1)
+            except queue.Empty:
+                if self._mark[0] != seen:
+                    seen, since = self._mark[0], time.monotonic()
+                elif time.monotonic() - since > self._patience:
+                    self._process.kill()
+                    raise WorkerDiedError(
+                        seen, f"did not return within {self._patience:g} s"
+                    ) from None
+                continue
+            if frame is None:
+                raise WorkerDiedError(self._mark[0], self._death())
+            return frame
+
+    def _death(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(-code).name}"
+        said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
+        return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
+
+    def _start(self, mark: int, *, careful: bool, resuming: bool) -> None:
+        incoming, to_worker = os.pipe()
+        from_worker, outgoing = os.pipe()
+        answers, to_answers = os.pipe()
+        spec = {
+            "reference": self._reference.text,
+            "cwd": self._reference.cwd,
+            "incoming": incoming,
+            "outgoing": outgoing,
+            "answers": answers,
+            "mark": mark,
+            "careful": careful,
+            "resuming": resuming,
+        }
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUTF8": "1",
+        }
+        try:
+            self._process = subprocess.Popen(
+                [self._reference.python, str(_WORKER), json.dumps(spec)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(incoming, outgoing, answers, mark),
+                cwd=self._reference.cwd,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            for descriptor in (to_worker, from_worker, to_answers):
+                os.close(descriptor)
+            raise ProjectionError(
+                f"The interpreter {self._reference.python} can't be started: {error.strerror}."
+            ) from error
+        finally:
+            for descriptor in (incoming, outgoing, answers):
+                os.close(descriptor)
+        self._to_worker = os.fdopen(to_worker, "wb", buffering=1 << 20)
+        self._from_worker = os.fdopen(from_worker, "rb", buffering=1 << 20)
+        self._answers = os.fdopen(to_answers, "wb", buffering=1 << 16)
+
+    def _feed(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            while (item := self._outbox.get()) is not None:
+                wire.send(self._to_worker, *item)
+        with contextlib.suppress(BrokenPipeError):
+            self._to_worker.close()
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                self._inbox.put(Frame(*wire.receive(self._from_worker)))
+        except (wire.ClosedError, ValueError, OSError):
+            self._inbox.put(None)
+
+    def _drain(self) -> None:
+        """What handlers print must go somewhere, or they would block; the end of it is kept."""
+        stream = self._process.stdout
+        while stream is not None and (data := os.read(stream.fileno(), 1 << 16)):
+            self._output += data
+            del self._output[:-_OUTPUT_KEPT]

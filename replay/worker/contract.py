@@ -1,0 +1,134 @@
+"""The projection contract: a module, class or object of the user's, seen as a fold.
+
+`key`, `initial`, `upcast` and `DECIMALS` are optional; either `apply(state, event)` or one
+`on_<type>(state, event)` for each event type must be there. Parameters called `key` and `gateway`
+are filled when asked for, and so is a third parameter of another name: with the gateway.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+Handler = Callable[[Any, Any, str], Any]
+"""(state, event, key) to the new state, None for the same, or `event.DELETED`."""
+
+
+class ContractError(Exception):
+    """What was named is no projection; the message is a sentence for a person."""
+
+
+class Projection:
+    """What the fold asks of a projection, however it was written."""
+
+    def __init__(self, target: Any, name: str, gateway: Any) -> None:
+        self.name = name
+        self._target = target
+        self._gateway = gateway
+        self._handlers: Dict[Optional[str], Optional[Handler]] = {}
+        self.decimals = bool(getattr(target, "DECIMALS", False))
+        self.key: Optional[Callable[[Any], Any]] = getattr(target, "key", None)
+        self.upcast: Optional[Callable[[Any], Any]] = getattr(target, "upcast", None)
+        self._initial = getattr(target, "initial", None)
+        self._apply = self._adapted("apply")
+        self.invariants = list(getattr(target, "INVARIANTS", None) or ())
+        self.handled = sorted(n for n in dir(target) if n.startswith("on_"))
+        if self._apply is None and not self.handled:
+            raise ContractError(
+                f"{name} is no projection: it has neither apply(state, event)"
+                " nor on_<type>(state, event)"
+            )
+
+    def handler(self, type_name: Optional[str]) -> Optional[Handler]:
+        """The function for events of a type, or None where there is none."""
+        if type_name not in self._handlers:
+            name = "on_" + re.sub(r"\W", "_", type_name or "")
+            self._handlers[type_name] = self._adapted(name) or self._apply
+        return self._handlers[type_name]
+
+    def direct(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
+        """The user's own two-parameter function for a type, where it needs no adapter."""
+        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), "apply"):
+            function = getattr(self._target, name, None)
+            if callable(function):
+                return None if _wanted(function) else function
+        return None
+
+    def initial(self, key: str) -> Any:
+        """The state of a document before its first event."""
+        return {} if self._initial is None else self._initial(key)
+
+    def keys(self, event: Any) -> List[str]:
+        """The documents that an event is for."""
+        keys = event.stream if self.key is None else self.key(event)
+        if keys is None:
+            return []
+        if isinstance(keys, (list, tuple, set, frozenset)):
+            return list(dict.fromkeys(str(key) for key in keys))
+        return [str(keys)]
+
+    def _adapted(self, name: str) -> Optional[Handler]:
+        function = getattr(self._target, name, None)
+        if not callable(function):
+            return None
+        wanted = _wanted(function)
+        if not wanted:
+            return lambda state, event, key: function(state, event)
+        gateway = self._gateway
+
+        def call(state: Any, event: Any, key: str) -> Any:
+            filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
+            return function(state, event, **filled)
+
+        return call
+
+
+def load(reference: str, gateway: Any) -> Projection:
+    """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
+    place, _, attribute = reference.partition(":")
+    module = _load_file(place) if place.endswith(".py") else importlib.import_module(place)
+    target: Any = module
+    name = attribute or os.path.splitext(os.path.basename(place))[0].rsplit(".", 1)[-1]
+    for part in attribute.split(".") if attribute else ():
+        if not hasattr(target, part):
+            raise ContractError(f"{place} has nothing called {attribute}")
+        target = getattr(target, part)
+    if inspect.isclass(target):
+        target = target()
+    return Projection(target, name, gateway)
+
+
+def _load_file(path: str) -> Any:
+    folder, file = os.path.split(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = os.path.splitext(file)[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ContractError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _wanted(function: Any) -> Dict[str, str]:
+    """Which parameters beyond state and event are to be filled, with what."""
+    try:
+        parameters: List[Tuple[str, Any]] = list(inspect.signature(function).parameters.items())
+    except (TypeError, ValueError):
+        return {}
+    wanted = {}
+    for position, (name, parameter) in enumerate(parameters):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if position >= 2 and name in ("key", "gateway"):
+            wanted[name] = name
+        elif position == 2 and parameter.default is parameter.empty:
+            wanted[name] = "gateway"
+    return wanted

@@ -1,0 +1,211 @@
+"""States as JSON by fixed rules: the same bytes from every encoder and every interpreter.
+
+Plain values (`is_plain`) come back from their JSON as they went in; for them msgspec is used where
+it is there. All others go through the rules here, and are known as such, because a fold can't be
+resumed from their JSON. Floats are written as msgspec writes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import re
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from json.encoder import encode_basestring
+from typing import Any, Callable, List, Set, Tuple
+from uuid import UUID
+
+try:
+    import msgspec
+except ImportError:  # the user's interpreter need not have it
+    msgspec = None  # type: ignore[assignment]
+
+MAX_DEPTH = 200
+"""Containers inside containers; a cycle is found by it."""
+
+
+class UnwritableError(TypeError):
+    """A value that can't be shown as JSON; the message names its path and type."""
+
+
+def plain_encoder() -> Callable[[Any], bytes]:
+    """The quickest encoder for plain values; what it gives for others is not to be relied on."""
+    return msgspec.json.encode if msgspec is not None else _standard
+
+
+def encode(value: Any) -> bytes:
+    """JSON by the rules, for any value; raises `UnwritableError`."""
+    out: List[str] = []
+    _write(value, out, ())
+    return "".join(out).encode("utf-8", "backslashreplace")
+
+
+def is_plain(value: Any) -> bool:
+    """Whether the value is the same after a trip through JSON, types and shared parts included."""
+    return _plain(value, set(), 0)
+
+
+_EXPONENT = re.compile(r"\d[eE][-+]?\d")
+
+
+def _standard(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), check_circular=False)
+    if _EXPONENT.search(text):
+        return encode(value)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _plain(value: Any, seen: Set[int], depth: int) -> bool:
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    if kind is dict:
+        if id(value) in seen or depth > MAX_DEPTH:
+            return False
+        seen.add(id(value))
+        for key, item in value.items():
+            if type(key) is not str or not _plain(item, seen, depth + 1):
+                return False
+        return True
+    if kind is list:
+        if id(value) in seen or depth > MAX_DEPTH:
+            return False
+        seen.add(id(value))
+        return all([_plain(item, seen, depth + 1) for item in value])
+    return False
+
+
+def _write(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
+    if len(path) > MAX_DEPTH:
+        raise UnwritableError(f"{_at(path[:6])} is nested over {MAX_DEPTH} deep, or holds itself")
+    if value is None or value is True or value is False:
+        out.append({None: "null", True: "true", False: "false"}[value])
+    elif isinstance(value, Enum):
+        _write(value.value, out, path)
+    elif isinstance(value, str):
+        out.append(encode_basestring(value))
+    elif isinstance(value, int):
+        out.append(int.__repr__(value))
+    elif isinstance(value, float):
+        out.append(_float(value))
+    elif isinstance(value, Decimal):
+        out.append(_decimal(value))
+    elif isinstance(value, dict):
+        _write_members(((_key(k, path), v) for k, v in value.items()), out, path)
+    elif isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
+        _write_items(value, out, path)
+    elif isinstance(value, (set, frozenset)):
+        out.append("[" + ",".join(sorted(_text(item, path) for item in value)) + "]")
+    else:
+        simple = _simple(value)
+        if simple is not None:
+            out.append(encode_basestring(simple))
+        else:
+            _write_members(_members(value, path), out, path)
+
+
+def _write_members(members: Any, out: List[str], path: Tuple[str, ...]) -> None:
+    before = "{"
+    for name, item in members:
+        out.append(before)
+        out.append(encode_basestring(name))
+        out.append(":")
+        _write(item, out, (*path, name))
+        before = ","
+    out.append("{}" if before == "{" else "}")
+
+
+def _write_items(items: Any, out: List[str], path: Tuple[str, ...]) -> None:
+    before = "["
+    for index, item in enumerate(items):
+        out.append(before)
+        _write(item, out, (*path, f"[{index}]"))
+        before = ","
+    out.append("[]" if before == "[" else "]")
+
+
+def _text(value: Any, path: Tuple[str, ...]) -> str:
+    out: List[str] = []
+    _write(value, out, path)
+    return "".join(out)
+
+
+def _key(key: Any, path: Tuple[str, ...]) -> str:
+    if isinstance(key, Enum):
+        key = key.value
+    if isinstance(key, str):
+        return key
+    text = _text(key, path)
+    return json.loads(text) if text.startswith('"') else text
+
+
+def _float(value: float) -> str:
+    if value != value:
+        return '"NaN"'
+    if value in (math.inf, -math.inf):
+        return '"Infinity"' if value > 0 else '"-Infinity"'
+    if msgspec is not None:
+        return msgspec.json.encode(float(value)).decode()  # type: ignore[no-any-return]
+    return _float_text(value)
+
+
+def _float_text(value: float) -> str:
+    """Python's shortest digits, with the exponent as msgspec writes it: 1e16, 1e-7, but 0.00001."""
+    text = float.__repr__(value)
+    if "e" not in text:
+        return text
+    digits, exponent = text.split("e")
+    if int(exponent) == -5:
+        return format(Decimal(text), "f")
+    return f"{digits}e{int(exponent)}"
+
+
+def _decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        return encode_basestring(str(value))
+    text = str(value)
+    return text if "E" not in text else format(value, "f")
+
+
+def _simple(value: Any) -> Any:
+    """The text of a value that is one, or None."""
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode()
+    if isinstance(value, complex):
+        return str(value)
+    return None
+
+
+def _members(value: Any, path: Tuple[str, ...]) -> List[Tuple[str, Any]]:
+    """What an object is made of: its fields, attributes or slots, in their order."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+    if hasattr(value, "_asdict"):
+        return list(value._asdict().items())
+    fields = getattr(type(value), "__struct_fields__", None)
+    if fields is not None:
+        return [(name, getattr(value, name)) for name in fields]
+    if not callable(value) and not isinstance(value, type):
+        try:
+            return [(str(name), item) for name, item in vars(value).items()]
+        except TypeError:
+            slots = [s for kind in type(value).__mro__ for s in getattr(kind, "__slots__", ())]
+            if slots:
+                return [(s, getattr(value, s)) for s in slots if hasattr(value, s)]
+    raise UnwritableError(f"{_at(path)} is a {type(value).__name__}, which can't be shown as JSON")
+
+
+def _at(path: Tuple[str, ...]) -> str:
+    return "state" + "".join(part if part[:1] == "[" else "." + part for part in path)

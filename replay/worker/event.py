@@ -1,0 +1,175 @@
+"""Events as handlers see them, over a batch of columns that are decoded when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Callable, List, Optional
+
+try:
+    import msgspec
+except ImportError:  # the user's interpreter need not have it
+    msgspec = None  # type: ignore[assignment]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_NO_NUMBER = -(2**63)
+"""What stands for NULL in a column of integers."""
+
+
+class _Deleted:
+    """What a handler returns to delete its document."""
+
+    def __repr__(self) -> str:
+        return "DELETED"
+
+
+DELETED = _Deleted()
+
+
+class Event:
+    """One event. `data` and `meta` are fresh plain values; what a handler does to them is lost."""
+
+    __slots__ = ("_batch", "_index", "data")
+    DELETED = DELETED
+
+    def __init__(self, batch: Batch, index: int, data: Any) -> None:
+        self._batch = batch
+        self._index = index
+        self.data = data
+
+    @property
+    def offset(self) -> int:
+        """0-based position in the log."""
+        return self._batch.offset(self._index)
+
+    @property
+    def time(self) -> Optional[datetime]:
+        """When it happened, in UTC."""
+        micros = self._batch.numbers("time")[self._index]
+        return None if micros == _NO_NUMBER else _EPOCH + timedelta(microseconds=micros)
+
+    @property
+    def stream(self) -> Optional[str]:
+        return self._batch.streams[self._batch.stream_codes[self._index]]
+
+    @property
+    def type(self) -> Optional[str]:
+        return self._batch.types[self._batch.type_codes[self._index]]
+
+    @property
+    def revision(self) -> Optional[int]:
+        """0-based position inside the stream, or what the source counts from."""
+        number = self._batch.numbers("revision")[self._index]
+        return None if number == _NO_NUMBER else number
+
+    @property
+    def version(self) -> Any:
+        """The version of the event's schema: an int where it is written as one."""
+        text = self._batch.texts("version")[self._index]
+        return int(text) if text is not None and text.isdigit() else text
+
+    @property
+    def id(self) -> Optional[str]:
+        return self._batch.texts("id")[self._index]
+
+    @property
+    def correlation_id(self) -> Optional[str]:
+        return self._batch.texts("correlation_id")[self._index]
+
+    @property
+    def causation_id(self) -> Optional[str]:
+        return self._batch.texts("causation_id")[self._index]
+
+    @property
+    def meta(self) -> Any:
+        text = self._batch.texts("meta")[self._index]
+        return None if text is None else self._batch.decode(text)
+
+    def __repr__(self) -> str:
+        return f"<event {self.offset} {self.type} of {self.stream}>"
+
+
+class Batch:
+    """Consecutive events in columns, as they came from the parent."""
+
+    def __init__(self, header: Any, parts: List[bytes], decode: Callable[[Any], Any]) -> None:
+        self.decode = decode
+        self.count: int = header["count"]
+        self._parts = dict(zip(header["columns"], parts))
+        self._offsets = _ints("q", self._parts["offset"])
+        self.types: List[Optional[str]] = [*json.loads(self._parts["types"]), None]
+        self.type_codes = _ints("i", self._parts["type_codes"])
+        self.streams: List[Optional[str]] = [*json.loads(self._parts["streams"]), None]
+        self.stream_codes = _ints("i", self._parts["stream_codes"])
+        self._texts: dict[str, List[Optional[str]]] = {}
+        self._numbers: dict[str, Any] = {}
+
+    def offset(self, index: int) -> int:
+        return self._offsets[index]  # type: ignore[no-any-return]
+
+    def data(self) -> List[Any]:
+        """The decoded data of every event, at once where that works."""
+        try:
+            values = self.decode(self._parts["data"])
+        except Exception:
+            values = None
+        if isinstance(values, list) and len(values) == self.count:
+            return values
+        return [self.data_of(index) for index in range(self.count)]
+
+    def data_of(self, index: int) -> Any:
+        """A fresh copy of one event's data; None where Python's decoder refuses it."""
+        text = self.texts("data")[index]
+        if text is None:
+            return None
+        try:
+            return self.decode(text)
+        except Exception:
+            return json.loads(text)
+
+    def numbers(self, column: str) -> Any:
+        if column not in self._numbers:
+            self._numbers[column] = _ints("q", self._parts[column])
+        return self._numbers[column]
+
+    def texts(self, column: str) -> List[Optional[str]]:
+        if column not in self._texts:
+            self._texts[column] = _split(
+                self._parts[column], _ints("i", self._parts[column + "_lengths"]), column == "data"
+            )
+        return self._texts[column]
+
+
+def decoder(*, decimals: bool) -> Callable[[Any], Any]:
+    """What turns JSON text or bytes into values, as `json.loads` would; decimals if asked for."""
+    if msgspec is not None:
+        if decimals:
+            return msgspec.json.Decoder(float_hook=Decimal).decode
+        return msgspec.json.Decoder().decode
+    if decimals:
+        return lambda text: json.loads(text, parse_float=Decimal)
+    return json.loads
+
+
+def _ints(kind: str, data: bytes) -> Any:
+    numbers = array(kind)
+    numbers.frombytes(data)
+    return numbers
+
+
+def _split(data: bytes, lengths: Any, in_list: bool) -> List[Optional[str]]:
+    """Texts out of a blob; a length of -1 is NULL. A JSON list has a character between items."""
+    step = 1 if in_list else 0
+    at = step
+    texts: List[Optional[str]] = []
+    for length in lengths:
+        if length < 0:
+            # A list writes NULL as null.
+            texts.append(None)
+            at += 4 + step if in_list else 0
+        else:
+            texts.append(data[at : at + length].decode())
+            at += length + step
+    return texts

@@ -1,0 +1,292 @@
+"""The fold itself: batches of events in, changed documents out.
+
+A document is changed by an event when its JSON after it differs from its JSON before. A handler
+that raises leaves its document as it was. Documents live here; what isn't known yet is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from array import array
+from copy import deepcopy
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+
+from refold_worker import encoding
+from refold_worker.contract import Projection
+from refold_worker.event import DELETED, Batch, Event
+
+_ABSENT: Tuple[Any, Optional[bytes]] = (None, None)
+
+
+class NotPlainError(Exception):
+    """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
+
+
+class Result:
+    """What a batch did, in columns."""
+
+    def __init__(self) -> None:
+        self.rows = array("i")
+        """For each change, the index of its event in the batch."""
+        self.states: List[Optional[bytes]] = []
+        self.keys: List[str] = []
+        self.born = array("i")
+        """Changes (by index) that were the first of their document ever."""
+        self.route_rows = array("i")
+        self.route_keys: List[str] = []
+        self.failures: List[Dict[str, Any]] = []
+        self.skipped: Dict[str, int] = {}
+
+
+class Folder:
+    """Folds batch after batch; holds the state and the last JSON of every document it has met.
+
+    Plain states are encoded by the quick encoder and restored from their JSON after a failure. As
+    soon as a state isn't plain, `NotPlainError` asks for a careful fold from the start, in which
+    states are copied before each event and written by the rules.
+    """
+
+    def __init__(
+        self, projection: Projection, decode: Callable[[Any], Any], mark: Any, *, careful: bool
+    ) -> None:
+        self._projection = projection
+        self._decode = decode
+        self._mark = mark
+        self._careful = careful
+        self._encode = encoding.encode if careful else encoding.plain_encoder()
+        self._documents: Dict[str, Tuple[Any, Optional[bytes]]] = {}
+        self._ever: Set[str] = set()
+        self._only: Optional[Set[str]] = None
+        """While documents are taken up again: the keys that may change."""
+
+    def missing(self, batch: Batch) -> List[str]:
+        """Keys that the batch will reach and that aren't held here."""
+        if self._projection.key is None and self._projection.upcast is None:
+            keys = [s for s in batch.streams if s is not None]
+        else:
+            keys = [key for found in self._routes(batch) for key in found or ()]
+        return [key for key in dict.fromkeys(keys) if key not in self._documents]
+
+    def resume(self, key: str, state: Optional[bytes]) -> None:
+        """Take a document up from its JSON; None for one that was deleted."""
+        self._documents[key] = _ABSENT if state is None else (self._decode(state), state)
+        self._ever.add(key)
+
+    def refold(self, batch: Batch, keys: List[str]) -> None:
+        """Take these documents up by folding their own events again, without telling of it."""
+        self._only = set(keys)
+        self.fold(batch)
+        self._only = None
+
+    def unborn(self, keys: List[str]) -> None:
+        """Remember of those keys that aren't held by now that they never had a document."""
+        for key in keys:
+            self._documents.setdefault(key, _ABSENT)
+
+    def fold(self, batch: Batch) -> Result:
+        """Apply a batch's events in order."""
+        if self._projection.key is None and self._projection.upcast is None:
+            result = self._fold_streams(batch)
+        else:
+            result = self._fold_routed(batch)
+        if not self._careful:
+            self._require_plain(batch, result)
+        return result
+
+    def _fold_streams(self, batch: Batch) -> Result:
+        """The common case, in which an event's stream is its key: no call that isn't needed."""
+        result = Result()
+        documents, mark, encode = self._documents, self._mark, self._encode
+        careful, ever = self._careful, self._ever
+        handlers = [self._projection.handler(name) for name in batch.types]
+        directs = [self._projection.direct(name) for name in batch.types]
+        streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
+        skipped = [0] * len(batch.types)
+        first = batch.offset(0) if batch.count else 0
+        dense = batch.count and batch.offset(batch.count - 1) - first == batch.count - 1
+        data = batch.data()
+        for index, (code, stream) in enumerate(zip(batch.type_codes, batch.stream_codes)):
+            handler = handlers[code]
+            if handler is None:
+                skipped[code] += 1
+                continue
+            key = streams[stream]
+            if key is None:
+                continue
+            mark[0] = first + index if dense else batch.offset(index)
+            event = Event(batch, index, data[index])
+            before, encoded = documents.get(key, _ABSENT)
+            state: Any = None
+            try:
+                state = self._projection.initial(key) if encoded is None else before
+                if careful and encoded is not None:
+                    before = deepcopy(state)
+                function = directs[code]
+                if function is not None:
+                    returned = function(state, event)
+                else:
+                    returned = handler(state, event, key)
+                if returned is None:
+                    text: Optional[bytes] = encode(state)
+                elif returned is DELETED:
+                    state = text = None
+                else:
+                    state = returned
+                    text = encode(state)
+            except Exception as error:
+                self._fail(result, batch, index, key, error, before, encoded, state)
+                continue
+            if text == encoded:
+                if text is not None:
+                    documents[key] = (state, encoded)
+                continue
+            documents[key] = (state, text)
+            if key not in ever:
+                ever.add(key)
+                result.born.append(len(rows))
+            rows.append(index)
+            states.append(text)
+            keys.append(key)
+        result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
+        return result
+
+    def _fold_routed(self, batch: Batch) -> Result:
+        """Any routing, and upcast events."""
+        result = Result()
+        projection, documents = self._projection, self._documents
+        skipped: Dict[str, int] = {}
+        for index, found in enumerate(self._routes(batch, result)):
+            event = self._event(batch, index)
+            handler = projection.handler(event.type)
+            if handler is None:
+                name = str(event.type)
+                skipped[name] = skipped.get(name, 0) + 1
+                continue
+            for place, key in enumerate(found or ()):
+                self._mark[0] = batch.offset(index)
+                if self._only is not None and key not in self._only:
+                    continue
+                if place:
+                    event = self._event(batch, index)
+                result.route_rows.append(index)
+                result.route_keys.append(key)
+                before, encoded = documents.get(key, _ABSENT)
+                state: Any = None
+                try:
+                    state = projection.initial(key) if encoded is None else before
+                    if self._careful and encoded is not None:
+                        before = deepcopy(state)
+                    returned = handler(state, event, key)
+                    if returned is DELETED:
+                        state = text = None
+                    else:
+                        state = state if returned is None else returned
+                        text = self._encode(state)
+                except Exception as error:
+                    self._fail(result, batch, index, key, error, before, encoded, state)
+                    continue
+                if text == encoded:
+                    if text is not None:
+                        documents[key] = (state, encoded)
+                    continue
+                documents[key] = (state, text)
+                if key not in self._ever:
+                    self._ever.add(key)
+                    result.born.append(len(result.rows))
+                result.rows.append(index)
+                result.states.append(text)
+                result.keys.append(key)
+        result.skipped = skipped
+        return result
+
+    def _event(self, batch: Batch, index: int) -> Any:
+        event = Event(batch, index, batch.data_of(index))
+        if self._projection.upcast is None:
+            return event
+        upcast = self._projection.upcast(event)
+        return event if upcast is None else upcast
+
+    def _routes(self, batch: Batch, result: Optional[Result] = None) -> List[Optional[List[str]]]:
+        """The keys of each event; None where asking for them raised, which is a failure."""
+        routes: List[Optional[List[str]]] = []
+        for index in range(batch.count):
+            self._mark[0] = batch.offset(index)
+            try:
+                routes.append(self._projection.keys(self._event(batch, index)))
+            except Exception as error:
+                routes.append(None)
+                if result is not None:
+                    self._fail(result, batch, index, None, error, None, None, None)
+        return routes
+
+    def _fail(
+        self,
+        result: Result,
+        batch: Batch,
+        index: int,
+        key: Optional[str],
+        error: BaseException,
+        before: Any,
+        encoded: Optional[bytes],
+        state: Any,
+    ) -> None:
+        if not self._careful and not (encoding.is_plain(state) and encoding.is_plain(before)):
+            raise NotPlainError
+        event = Event(batch, index, None)
+        result.failures.append(
+            {
+                "offset": batch.offset(index),
+                "key": key,
+                "type": event.type,
+                "error": _printable(_summary(error)),
+                "traceback": _printable(_user_traceback(error)),
+            }
+        )
+        if key is None or encoded is None:
+            return
+        restored = before if self._careful else self._decode(encoded)
+        self._documents[key] = (restored, encoded)
+
+    def _require_plain(self, batch: Batch, result: Result) -> None:
+        for key in dict.fromkeys(result.keys):
+            state, encoded = self._documents[key]
+            if encoded is not None and not encoding.is_plain(state):
+                raise NotPlainError
+
+
+def _summary(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: the user's code and what it called."""
+    trace = error.__traceback__
+    own = __package__ or "refold_worker"
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == own:
+        trace = trace.tb_next
+    if trace is None:
+        return _summary(error)
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _printable(text: str) -> str:
+    """Text that any encoding can carry."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def files() -> List[str]:
+    """The files of all loaded modules outside the standard library and site-packages."""
+    found = []
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path and path.endswith(".py") and not _foreign(path):
+            found.append(path)
+    return sorted(set(found))
+
+
+def _foreign(path: str) -> bool:
+    here = __file__.rsplit("/", 1)[0]
+    library = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
+    inside = path.startswith(library) and ("/lib/python" in path or "\\lib\\" in path.lower())
+    return inside or "site-packages" in path or path.startswith(here)

@@ -1,0 +1,152 @@
+"""The worker's main loop: one frame in, one frame out, until the parent closes the pipe.
+
+What a handler prints goes to the standard streams, which are not the protocol's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import sys
+from array import array
+from typing import Any, BinaryIO, Dict, List, Optional
+
+from refold_worker import clean_room, contract, fold, imports, wire
+from refold_worker.event import Batch, decoder
+from refold_worker.gateway import SealedGateway
+
+
+def main() -> None:
+    """Run with the parent's specification, a JSON object, as the only argument."""
+    spec = json.loads(sys.argv[1])
+    sys.argv = [spec["reference"]]
+    incoming = os.fdopen(spec["incoming"], "rb", buffering=1 << 20)
+    outgoing = os.fdopen(spec["outgoing"], "wb", buffering=1 << 20)
+    answers = os.fdopen(spec["answers"], "rb", buffering=1 << 20)
+    mark = memoryview(mmap.mmap(spec["mark"], mmap.PAGESIZE)).cast("q")
+    os.close(spec["mark"])
+    imports.hide_ours()
+    sys.path.insert(0, spec["cwd"])
+    clean_room.close()
+    try:
+        projection = contract.load(spec["reference"], SealedGateway())
+    except BaseException as error:
+        wire.send(outgoing, {"kind": "unusable", **_told(error)})
+        return
+    try:
+        _Session(projection, spec, mark, incoming, outgoing, answers).run()
+    except (wire.ClosedError, BrokenPipeError):
+        return
+
+
+class _Session:
+    def __init__(
+        self,
+        projection: contract.Projection,
+        spec: Dict[str, Any],
+        mark: Any,
+        incoming: BinaryIO,
+        outgoing: BinaryIO,
+        answers: BinaryIO,
+    ) -> None:
+        self._projection = projection
+        self._decode = decoder(decimals=projection.decimals)
+        # Decimals look like numbers in JSON and come back as floats, so they are never plain.
+        careful = spec["careful"] or projection.decimals
+        self._folder = fold.Folder(projection, self._decode, mark, careful=careful)
+        self._resuming = spec["resuming"]
+        self._careful = careful
+        self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
+
+    def run(self) -> None:
+        self._ready()
+        while True:
+            try:
+                header, parts = wire.receive(self._incoming)
+            except wire.ClosedError:
+                wire.send(self._outgoing, {"kind": "done", "files": _hashes()})
+                return
+            batch = Batch(header, parts, self._decode)
+            try:
+                if self._resuming:
+                    self._recall(batch)
+                self._tell(batch, self._folder.fold(batch))
+            except fold.NotPlainError:
+                wire.send(self._outgoing, {"kind": "not plain"})
+                return
+
+    def _ready(self) -> None:
+        wire.send(
+            self._outgoing,
+            {
+                "kind": "ready",
+                "name": self._projection.name,
+                "files": _hashes(),
+                "python": f"{sys.implementation.name} {sys.version.split()[0]}",
+                "careful": self._careful,
+                "routed": self._projection.key is not None or self._projection.upcast is not None,
+            },
+        )
+
+    def _recall(self, batch: Batch) -> None:
+        """Ask for the documents that the batch reaches and that this process hasn't met."""
+        missing = self._folder.missing(batch)
+        if not missing:
+            return
+        wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": self._careful})
+        header, parts = wire.receive(self._answers)
+        if header["kind"] == "events":
+            self._folder.refold(Batch(header, parts, self._decode), missing)
+        else:
+            lengths = array("i")
+            lengths.frombytes(parts[0])
+            at = 0
+            for key, length in zip(header["keys"], lengths):
+                if length < 0:
+                    self._folder.resume(key, None)
+                else:
+                    self._folder.resume(key, parts[1][at : at + length])
+                    at += length
+        self._folder.unborn(missing)
+
+    def _tell(self, batch: Batch, result: fold.Result) -> None:
+        states = result.states
+        lengths = array("i", [-1 if s is None else len(s) for s in states])
+        header = {
+            "kind": "folded",
+            "count": batch.count,
+            "failures": result.failures,
+            "skipped": result.skipped,
+        }
+        parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
+        parts.append(result.born)
+        if self._projection.key is not None or self._projection.upcast is not None:
+            parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
+        wire.send(self._outgoing, header, tuple(parts))
+
+
+def _coded(texts: List[str]) -> List[Any]:
+    """Texts as the JSON list of the distinct ones and the code of each."""
+    codes: Dict[str, int] = {}
+    numbers = array("i", [codes.setdefault(text, len(codes)) for text in texts])
+    return [json.dumps(list(codes)).encode(), numbers]
+
+
+def _hashes() -> Dict[str, str]:
+    """Files of the projection, and of what it imports, with a hash of each."""
+    found = {}
+    for path in fold.files():
+        try:
+            with open(path, "rb") as stream:
+                found[path] = hashlib.sha256(stream.read()).hexdigest()
+        except OSError:
+            continue
+    return found
+
+
+def _told(error: BaseException) -> Dict[str, Any]:
+    if isinstance(error, contract.ContractError):
+        return {"error": str(error), "traceback": ""}
+    return {"error": fold._summary(error), "traceback": fold._user_traceback(error)}

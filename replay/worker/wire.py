@@ -1,0 +1,42 @@
+"""Frames between a worker and its parent: a JSON header, then the parts that it counts.
+
+A frame is 4 bytes (little endian) with the header's length, the header, and its parts, whose
+lengths in bytes are in the header under `parts`. Both sides use this module.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, BinaryIO
+
+_LENGTH = struct.Struct("<I")
+
+
+class ClosedError(Exception):
+    """The other side is gone."""
+
+
+def send(stream: BinaryIO, header: dict[str, Any], parts: tuple[Any, ...] = ()) -> None:
+    """Write one frame; the parts are anything with a buffer."""
+    views = [memoryview(part).cast("B") for part in parts]
+    text = json.dumps({**header, "parts": [view.nbytes for view in views]}).encode()
+    stream.write(_LENGTH.pack(len(text)))
+    stream.write(text)
+    for view in views:
+        stream.write(view)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
+    """Read one frame; raises `ClosedError` at the end of the stream, or inside a frame."""
+    (size,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    header = json.loads(_exactly(stream, size))
+    return header, [_exactly(stream, length) for length in header["parts"]]
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise ClosedError
+    return data
