@@ -94,6 +94,7 @@ class _Folding:
         self._cancelled = cancelled
         self._number = 0
         self._careful = False
+        self._plain = False
 
     def to_the_end(self, *, force: bool) -> int:
         """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
@@ -123,7 +124,11 @@ class _Folding:
         started = time.monotonic()
         resuming = not force and self._resumable()
         with Worker(
-            self._wanted, careful=self._careful, resuming=resuming, patience=self._patience
+            self._wanted,
+            careful=self._careful,
+            resuming=resuming,
+            plain=self._plain,
+            patience=self._patience,
         ) as worker:
             ready = worker.receive()
             if ready.kind == "unusable":
@@ -143,7 +148,7 @@ class _Folding:
         before = catalogue.find(self._workspace, self._wanted, self._timeline)
         if before is None or not before.code_unchanged:
             return False
-        self._careful = self._careful or not before.plain
+        self._plain = before.plain
         return before.folded > 0
 
     def _register(self, ready: Frame, *, force: bool) -> Recording:
@@ -155,8 +160,7 @@ class _Folding:
             )
             if force:
                 catalogue.forget(connection, self._number)
-            plain = not self._careful
-            recording = Recording(self._workspace, self._number, self._timeline, plain=plain)
+            recording = Recording(self._workspace, self._number, self._timeline)
             recording.resume(connection)
         return recording
 
@@ -219,16 +223,24 @@ class _Session:
                 self._hear(self._worker.receive())
                 self._run.progress(self._recording)
                 self._feed()
-            self._worker.finish()
-            while (last := self._worker.receive()).kind != "done":
-                self._hear(last)
-        except _NotPlainError:
+            self._last_words()
+        except (CancelledError, KeyboardInterrupt):
+            with contextlib.suppress(WorkerDiedError):
+                self._worker.drop_queued()
+                self._last_words()
+            self._flush()
             raise
-        except BaseException:
-            # Whatever ends it (a death, a cancel), what has been folded is kept.
+        except WorkerDiedError:
             self._flush()
             raise
         self._flush()
+
+    def _last_words(self) -> None:
+        """Hear what is still on its way, and whether all states are plain."""
+        self._worker.finish()
+        while (frame := self._worker.receive()).kind != "done":
+            self._hear(frame)
+        self._recording.plain = bool(frame.header["plain"])
 
     def _feed(self) -> None:
         while len(self._on_the_way) < _AHEAD and (table := self._events.next()) is not None:
@@ -245,7 +257,7 @@ class _Session:
         self._recording.take(frame, table["offset"].chunk(0), table["stream"].chunk(0))
         since = time.monotonic() - self._flushed
         enough = self._recording.waiting >= _FLUSH_ROWS or since > _FLUSH_SECONDS
-        if enough and self._on_the_way:
+        if enough:
             self._flush()
 
     def _flush(self) -> None:

@@ -56,8 +56,20 @@ class Worker:
     """A running worker process. Use as a context manager: leaving it kills the process."""
 
     def __init__(
-        self, reference: Reference, *, careful: bool, resuming: bool, patience: float = PATIENCE
+        self,
+        reference: Reference,
+        *,
+        careful: bool = False,
+        resuming: bool = False,
+        plain: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
+        """Start one.
+
+        `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
+        that were folded before: from their JSON if they are known to be `plain`, else by folding
+        their own events again.
+        """
         self._patience = patience
         self._reference = reference
         with tempfile.TemporaryFile() as shared:
@@ -65,9 +77,9 @@ class Worker:
             self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
             self._mark = memoryview(self._mark_page).cast("q")
             self._mark[0] = -1
-            self._start(shared.fileno(), careful=careful, resuming=resuming)
+            self._start(shared.fileno(), careful=careful, resuming=resuming, plain=plain)
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
-        self._inbox: queue.Queue[Frame | None] = queue.Queue(8)
+        self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
         self._output = bytearray()
         self._threads = [
             threading.Thread(target=target, daemon=True)
@@ -83,11 +95,11 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._outbox.put(None)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._inbox.get_nowait()
         for thread in self._threads:
-            thread.join(timeout=2)
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):
+                    self._inbox.get_nowait()
+                thread.join(timeout=0.02)
         for stream in (self._to_worker, self._from_worker, self._answers):
             with contextlib.suppress(OSError):
                 stream.close()
@@ -104,6 +116,12 @@ class Worker:
     def finish(self) -> None:
         """Tell the worker that nothing more comes."""
         self._outbox.put(None)
+
+    def drop_queued(self) -> None:
+        """Take back the frames that the worker hasn't begun to read."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._outbox.get_nowait()
 
     def receive(self) -> Frame:
         """The next frame; raises `WorkerDiedError` where there can be none any more.
@@ -138,7 +156,7 @@ class Worker:
         said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
         return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
 
-    def _start(self, mark: int, *, careful: bool, resuming: bool) -> None:
+    def _start(self, mark: int, **wishes: bool) -> None:
         incoming, to_worker = os.pipe()
         from_worker, outgoing = os.pipe()
         answers, to_answers = os.pipe()
@@ -149,8 +167,7 @@ class Worker:
             "outgoing": outgoing,
             "answers": answers,
             "mark": mark,
-            "careful": careful,
-            "resuming": resuming,
+            **wishes,
         }
         environment = {
             **os.environ,

@@ -24,16 +24,17 @@ BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 class Recording:
     """The history of one projection on one timeline, while it is being folded."""
 
-    def __init__(self, workspace: Workspace, number: int, timeline: str, *, plain: bool) -> None:
+    def __init__(self, workspace: Workspace, number: int, timeline: str) -> None:
         self._workspace = workspace
         self._number = number
         self._timeline = timeline
-        self._plain = plain
         self._history: list[pa.Table] = []
         self._born: list[pa.Table] = []
         self._routes: list[pa.Table] = []
         self._failures: list[dict[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
+        self.plain = False
+        """Every state is known to come back from its JSON; nobody knows before the worker's end."""
         self.folded = 0
         self.keys = 0
         self.changes = 0
@@ -121,7 +122,7 @@ class Recording:
             connection.execute(
                 "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [*names, self.folded, self._skipped, json.dumps(self._unhandled), self.failures]
-                + [self.keys, self.changes, self._plain, self._seconds],
+                + [self.keys, self.changes, self.plain, self._seconds],
             )
         self._history, self._born, self._routes, self._failures = [], [], [], []
         self.waiting = 0

@@ -66,18 +66,25 @@ def _plain(value: Any, seen: Set[int], depth: int) -> bool:
     if kind is float:
         return math.isfinite(value)
     if kind is dict:
-        if id(value) in seen or depth > MAX_DEPTH:
+        if _again(value, seen, depth):
             return False
-        seen.add(id(value))
         for key, item in value.items():
             if type(key) is not str or not _plain(item, seen, depth + 1):
                 return False
         return True
     if kind is list:
-        if id(value) in seen or depth > MAX_DEPTH:
+        if _again(value, seen, depth):
             return False
-        seen.add(id(value))
         return all([_plain(item, seen, depth + 1) for item in value])
+    return False
+
+
+def _again(container: Any, seen: Set[int], depth: int) -> bool:
+    """Whether the container was met before in this state, or lies too deep to be sure."""
+    number = id(container)
+    if number in seen or depth > MAX_DEPTH:
+        return True
+    seen.add(number)
     return False
 
 

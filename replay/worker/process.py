@@ -5,6 +5,7 @@ What a handler prints goes to the standard streams, which are not the protocol's
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import mmap
@@ -58,24 +59,32 @@ class _Session:
         self._folder = fold.Folder(projection, self._decode, mark, careful=careful)
         self._resuming = spec["resuming"]
         self._careful = careful
+        self._plain = spec["plain"]
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
 
     def run(self) -> None:
         self._ready()
+        # The collector would walk through all documents again and again. It looks at what each
+        # batch has made, and what lives on is put out of its sight.
+        gc.disable()
         while True:
             try:
                 header, parts = wire.receive(self._incoming)
             except wire.ClosedError:
-                wire.send(self._outgoing, {"kind": "done", "files": _hashes()})
-                return
+                break
             batch = Batch(header, parts, self._decode)
             try:
                 if self._resuming:
                     self._recall(batch)
                 self._tell(batch, self._folder.fold(batch))
+                del batch
+                gc.collect(0)
+                gc.freeze()
             except fold.NotPlainError:
                 wire.send(self._outgoing, {"kind": "not plain"})
                 return
+
+        wire.send(self._outgoing, {"kind": "done", "plain": self._folder.surely_plain()})
 
     def _ready(self) -> None:
         wire.send(
@@ -95,7 +104,7 @@ class _Session:
         missing = self._folder.missing(batch)
         if not missing:
             return
-        wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": self._careful})
+        wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": not self._plain})
         header, parts = wire.receive(self._answers)
         if header["kind"] == "events":
             self._folder.refold(Batch(header, parts, self._decode), missing)
