@@ -85,7 +85,8 @@ class Recording:
     def flush(self, seconds: float) -> None:
         """Write everything that waits; `seconds` is the time spent since the last flush."""
         self._seconds += seconds
-        with self._workspace.writing() as connection:
+        # The other core is the worker's.
+        with self._workspace.writing(threads=1) as connection:
             names = [self._number, self._timeline]
             if self.waiting:
                 _insert(

@@ -23,9 +23,9 @@ from storage.errors import WorkspaceBusyError, WorkspaceError, one_line
 LEASE = 0.25
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
 
-READ_MEMORY = "128MB"
+READ_MEMORY = "1GB"
 WRITE_MEMORY = "512MB"
-"""DuckDB takes memory generously; what it may take is said here."""
+"""DuckDB takes memory generously; what it may take is said here. A screen asks for less."""
 
 _POLL = 0.004
 _LOCKED = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
@@ -41,9 +41,17 @@ class Workspace:
     and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds.
     """
 
-    def __init__(self, path: Path, *, wait: float = 30.0, on_wait: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait: float = 30.0,
+        on_wait: Waiting | None = None,
+        memory: str = READ_MEMORY,
+    ) -> None:
         self.path = path
         self.wait = wait
+        self._memory = memory
         self._on_wait = on_wait
         self._lock = threading.RLock()
         self._shared: duckdb.DuckDBPyConnection | None = None
@@ -63,7 +71,7 @@ class Workspace:
             while self._writing:
                 self._idle.wait()
             if self._shared is None:
-                self._shared = self._open(read_only=True, memory=READ_MEMORY)
+                self._shared = self._open(read_only=True, memory=self._memory)
                 self._opened = time.monotonic()
             self._readers += 1
             cursor = self._shared.cursor()
@@ -78,7 +86,7 @@ class Workspace:
                 self._idle.notify_all()
 
     @contextmanager
-    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(self, *, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction: committed at the end, rolled back by an exception."""
         with self._idle:
             while self._writing or self._readers:
@@ -86,7 +94,7 @@ class Workspace:
             self._release()
             self._writing = True
         try:
-            connection = self._open(read_only=False, memory=WRITE_MEMORY)
+            connection = self._open(read_only=False, memory=WRITE_MEMORY, threads=threads)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -116,12 +124,16 @@ class Workspace:
             self._shared.close()
             self._shared = None
 
-    def _open(self, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
+    def _open(
+        self, *, read_only: bool, memory: str, threads: int | None = None
+    ) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait
         said = False
         while True:
             try:
-                return connect(self.path, read_only=read_only, memory=memory)
+                return connect(
+                    self.path, read_only=read_only, memory=memory, threads=threads
+                )
             except duckdb.IOException as error:
                 held = _LOCKED.search(str(error))
                 if held is None:
@@ -140,13 +152,16 @@ class Workspace:
             time.sleep(_POLL)
 
 
-def connect(path: Path, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
+def connect(
+    path: Path, *, read_only: bool, memory: str, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open the file with no way out of it: no other files, no extensions, no changed settings."""
     connection = duckdb.connect(
         str(path),
         read_only=read_only,
         config={
             "memory_limit": memory,
+            **({} if threads is None else {"threads": threads}),
             "enable_external_access": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

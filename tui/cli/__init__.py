@@ -1,0 +1,101 @@
+"""The command line. Standard output is data, standard error is narration.
+
+The names, flags and JSON fields are a contract that scripts rely on. Exit codes: 0 fine, 1 the
+answer is no, 2 the input or the command is wrong, 3 the projection can't be run, 4 interrupted.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+_COMMANDS = {
+    "demo": "tui.cli.screen:demo",
+    "open": "tui.cli.screen:open_",
+    "load": "tui.cli.load:load",
+    "events": "tui.cli.look:events",
+    "replay": "tui.cli.fold:replay",
+    "state": "tui.cli.look:state",
+    "diff": "tui.cli.look:diff",
+    "failures": "tui.cli.look:failures",
+    "sql": "tui.cli.look:sql",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command when it is called, so that the screen's first paint waits for no other."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="refold", prog_name="refold")
+def cli() -> None:
+    """A time-travel debugger for event-sourced systems.
+
+    WS is a workspace (.refold) or any source; a source is loaded first. PROJ is a file
+    (orders.py), a class or object in one (orders.py:Orders), or module:Name. POSITION is 1200, -1,
+    50%, start, end, 2026-01-03T12:00, order-17@6 or id:….
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit; an error of ours is one sentence, never a traceback."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    try:
+        result: Any = cli.main(arguments, prog_name="refold", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())  # noqa: T201 - help is data
+        return 2
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return _say("Interrupted.", 4)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from storage.errors import RefoldError  # noqa: PLC0415 - only an error needs it
+
+        if isinstance(error, RefoldError):
+            return _say(error.message, error.exit_code)
+        if os.environ.get("REFOLD_TRACEBACK"):
+            raise
+        return _say(_unexpected(error), 2)
+
+
+def _say(message: str, code: int) -> int:
+    from tui.printable import printable  # noqa: PLC0415 - only an error needs it
+
+    sys.stdout.flush()
+    print(f"refold: {printable(message)}", file=sys.stderr)  # noqa: T201 - narration
+    return code
+
+
+def _unexpected(error: Exception) -> str:
+    from storage.errors import one_line  # noqa: PLC0415 - only an error needs it
+
+    return (
+        f"Something that refold didn't expect: {type(error).__name__}: {one_line(error)}"
+        " (set REFOLD_TRACEBACK=1 to see where, and please report it)."
+    )

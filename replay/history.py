@@ -1,0 +1,229 @@
+"""A history, as everything above reads it: every state of every document of one projection.
+
+The state of a key at a position is its last change at or before it; everything else follows from
+that. States are JSON text; None is a document that isn't there.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from replay.catalogue import Folded
+from replay.diff import Difference, decode, differences
+from storage.connections import arrow, arrow_rows
+from storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Change:
+    """A state of a document, and the offset of the event that made it."""
+
+    offset: int
+    state: str | None
+    """None: the event deleted the document."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A document at a position: its state there, and the one before that."""
+
+    now: Change | None
+    before: Change | None
+
+    @property
+    def changed_at(self) -> int | None:
+        return None if self.now is None else self.now.offset
+
+    def differences(self) -> list[Difference]:
+        """What the last change did."""
+        old = decode(self.before.state if self.before else None)
+        return differences(old, decode(self.now.state if self.now else None))
+
+
+@dataclass(frozen=True)
+class DocumentRow:
+    """A document as a list shows it."""
+
+    ordinal: int
+    """How many documents were born before it."""
+    key: str
+    born: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A handler that raised. Its document stayed as it was."""
+
+    offset: int
+    key: str | None
+    type: str | None
+    error: str
+    traceback: str
+
+
+_MINE = "projection = ? AND timeline = ?"
+# A deleted document's state is NULL, which arg_max would pass over.
+_LATEST = (
+    'SELECT key, max("offset") AS "offset", arg_max({"s": state}, "offset").s AS state'
+    f' FROM history WHERE {_MINE} AND "offset" <= ? GROUP BY key'
+)
+
+
+class History:
+    """Questions about the states of one projection on one timeline."""
+
+    def __init__(self, workspace: Workspace, folded: Folded) -> None:
+        self._workspace = workspace
+        self.folded = folded
+        self._mine: list[Any] = [folded.number, folded.timeline]
+
+    @property
+    def workspace(self) -> Workspace:
+        return self._workspace
+
+    def moment(self, key: str, offset: int) -> Moment:
+        """A document at a position, with what it was before its last change."""
+        rows = self._changes(
+            f'key = ? AND "offset" <= {int(offset)} ORDER BY "offset" DESC LIMIT 2', key
+        )
+        now, before = (*rows, None, None)[:2]
+        return Moment(now, before)
+
+    def state(self, key: str, offset: int) -> Change | None:
+        """The state of a key at a position, or None where it was never born by then."""
+        return self.moment(key, offset).now
+
+    def next_change(self, key: str, offset: int) -> int | None:
+        """The offset of the document's next change."""
+        rows = self._changes(f'key = ? AND "offset" > {int(offset)} ORDER BY "offset" LIMIT 1', key)
+        return rows[0].offset if rows else None
+
+    def previous_change(self, key: str, offset: int) -> int | None:
+        """The offset of the document's change before."""
+        rows = self._changes(
+            f'key = ? AND "offset" < {int(offset)} ORDER BY "offset" DESC LIMIT 1', key
+        )
+        return rows[0].offset if rows else None
+
+    def keys_changed_at(self, offset: int) -> list[str]:
+        """The documents that one event changed."""
+        with self._workspace.reading() as connection:
+            rows = connection.execute(
+                f'SELECT key FROM history WHERE {_MINE} AND "offset" = ? ORDER BY key',
+                [*self._mine, offset],
+            ).fetchall()
+        return [key for (key,) in rows]
+
+    def documents(self, first: int, count: int) -> list[DocumentRow]:
+        """Documents in the order of their birth, by ordinal; an older position has fewer of them."""
+        with self._workspace.reading() as connection:
+            rows = arrow_rows(
+                connection,
+                f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
+                " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
+                [*self._mine, first, first + count],
+            )
+        return [DocumentRow(**row) for row in rows]
+
+    def born_by(self, offset: int) -> int:
+        """How many documents had been born at a position."""
+        with self._workspace.reading() as connection:
+            row = connection.execute(
+                f"SELECT coalesce(max(ordinal) + 1, 0) FROM documents WHERE {_MINE} AND born <= ?",
+                [*self._mine, offset],
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def ordinal_of(self, key: str) -> int | None:
+        """The document's place among all; scans the keys."""
+        with self._workspace.reading() as connection:
+            row = connection.execute(
+                f"SELECT ordinal FROM documents WHERE {_MINE} AND key = ?", [*self._mine, key]
+            ).fetchone()
+        return None if row is None else int(row[0])
+
+    def keys_containing(self, text: str, limit: int) -> list[DocumentRow]:
+        """Documents whose key contains the text, in any case; scans the keys."""
+        with self._workspace.reading() as connection:
+            rows = arrow_rows(
+                connection,
+                f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
+                f" AND contains(lower(key), lower(?)) ORDER BY ordinal LIMIT {int(limit)}",
+                [*self._mine, text],
+            )
+        return [DocumentRow(**row) for row in rows]
+
+    def all_at(self, offset: int) -> Iterator[pa.RecordBatch]:
+        """Every document that exists at a position: batches of `key`, `offset`, `state`; scans."""
+        with self._workspace.reading() as connection:
+            relation = connection.sql(
+                f"SELECT h.key, h.\"offset\", h.state FROM documents AS d JOIN ({_LATEST})"
+                " AS h ON h.key = d.key"
+                " WHERE d.projection = ? AND d.timeline = ? AND h.state IS NOT NULL"
+                " ORDER BY d.ordinal",
+                params=[*self._mine, offset, *self._mine],
+            )
+            yield from relation.to_arrow_reader(10_000)
+
+    def changed_between(self, start: int, end: int) -> Iterator[tuple[str, str | None, str | None]]:
+        """Documents that changed from one position to another: key, state there, state here.
+
+        The earlier position comes first. Scans the states up to the later one.
+        """
+        with self._workspace.reading() as connection:
+            relation = connection.sql(
+                f"WITH after AS ({_LATEST}), before AS ({_LATEST})"
+                " SELECT after.key AS key, before.state AS old, after.state AS new"
+                " FROM after LEFT JOIN before ON before.key = after.key"
+                ' WHERE after."offset" > ? ORDER BY after."offset", after.key',
+                params=[*self._mine, end, *self._mine, start, start],
+            )
+            for batch in relation.to_arrow_reader(10_000):
+                for row in batch.to_pylist():
+                    yield row["key"], row["old"], row["new"]
+
+    def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
+        """Failures from an offset on, in order."""
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        with self._workspace.reading() as connection:
+            rows = arrow_rows(
+                connection,
+                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
+                f' AND "offset" >= ? ORDER BY "offset"{bound}',
+                [*self._mine, first],
+            )
+        return [Failure(**row) for row in rows]
+
+    def failures_at(self, offset: int) -> list[Failure]:
+        """What was raised at one event."""
+        return [f for f in self.failures(offset, 100) if f.offset == offset]
+
+    def failure_offsets(self) -> Sequence[int]:
+        """All offsets at which a handler raised, for a lane."""
+        with self._workspace.reading() as connection:
+            table = arrow(
+                connection,
+                f'SELECT DISTINCT "offset" FROM failures WHERE {_MINE} ORDER BY "offset"',
+                self._mine,
+            )
+        offsets: Sequence[int] = table["offset"].to_pylist()
+        return offsets
+
+    def _changes(self, condition: str, key: str) -> list[Change]:
+        with self._workspace.reading() as connection:
+            rows = arrow_rows(
+                connection,
+                f'SELECT "offset", state FROM history WHERE {_MINE} AND bucket = {bucket(key)}'
+                f" AND {condition}",
+                [*self._mine, key],
+            )
+        return [Change(**row) for row in rows]
+
+
+def bucket(key: str) -> int:
+    """The bucket that a key's changes are sorted by, as DuckDB's `md5_number` gives it."""
+    digest = hashlib.md5(key.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "little")

@@ -1,0 +1,54 @@
+"""Conditions that a person typed: parsed by DuckDB's own parser before anything is run.
+
+What is accepted is one expression over the columns of one table; no subqueries, no table functions,
+nothing that closes the parenthesis it is put into.
+"""
+
+import json
+from typing import Any
+
+import duckdb
+
+from storage.errors import QueryError
+
+_FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
+
+
+def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
+    """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
+    statement = f"SELECT 1 FROM {table} WHERE (\n{text}\n)"
+    row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
+    parsed = json.loads(row[0]) if row else {"error": True}
+    if parsed["error"]:
+        message = str(parsed.get("error_message", "it is no SQL expression")).splitlines()[0]
+        raise QueryError(f"The condition {text!r} doesn't parse: {message}.")
+    node = parsed["statements"][0]["node"] if len(parsed["statements"]) == 1 else {}
+    plain = (
+        node.get("type") == "SELECT_NODE"
+        and not node.get("modifiers")
+        and not node.get("group_expressions")
+        and node.get("having") is None
+        and node.get("from_table", {}).get("table_name") == table
+    )
+    if not plain:
+        raise QueryError(f"The condition {text!r} is more than one expression.")
+    found = _forbidden(node.get("where_clause"))
+    if found is not None:
+        raise QueryError(f"The condition {text!r} holds {found}, which conditions can't.")
+    try:
+        connection.execute(f"EXPLAIN {statement}")
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0].split(": ", 1)[-1]
+        raise QueryError(f"The condition {text!r} can't be asked of {table}: {first}") from error
+    return f"(\n{text}\n)"
+
+
+def _forbidden(node: Any) -> str | None:
+    if isinstance(node, dict):
+        kind = node.get("class") or node.get("type")
+        if kind in _FORBIDDEN:
+            return _FORBIDDEN[kind]
+        return next((found for v in node.values() if (found := _forbidden(v))), None)
+    if isinstance(node, list):
+        return next((found for v in node if (found := _forbidden(v))), None)
+    return None

@@ -1,0 +1,88 @@
+"""`refold replay`: fold a projection and keep its history."""
+
+import json
+import signal
+import sys
+import threading
+
+import click
+
+from replay import folding
+from replay.folding import FoldProgress
+from tui.cli import narration, options, output
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.timeline_option
+@options.python_option
+@click.option("--workers", type=click.IntRange(1), default=1, help="Worker processes.", hidden=True)
+@click.option("--force", is_flag=True, help="Fold anew, even if nothing has changed.")
+@click.option("--patience", type=float, default=30.0, help="Seconds a handler may take for an event.")
+@click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
+@options.wait_option
+@options.json_option
+def replay(
+    ws: str,
+    projection: str,
+    timeline: str,
+    python: str | None,
+    workers: int,
+    force: bool,
+    patience: float,
+    progress_lines: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Fold PROJ over the log, and keep every state; only what is new is folded."""
+    if workers != 1:
+        raise click.BadParameter("this version folds with one worker", param_hint="--workers")
+    workspace = options.open_workspace(ws, wait)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    wishes = {"timeline": timeline, "force": force, "patience": patience}
+    wanted = options.refer(projection, python)
+    if progress_lines:
+        folded = folding.fold(
+            workspace, wanted, on_progress=_line, cancelled=stop.is_set, **wishes
+        )
+    else:
+        folded = options.fold(workspace, wanted, cancelled=stop.is_set, **wishes)
+    result = {
+        "projection": folded.label,
+        "timeline": folded.timeline,
+        "events": folded.folded,
+        "skipped": folded.skipped,
+        "failures": folded.failures,
+        "keys": folded.keys,
+        "changes": folded.changes,
+        "seconds": round(folded.seconds, 3),
+    }
+    for type_name, count in folded.unhandled.items():
+        narration.say(f"No handler for {type_name}: {count:,} events skipped.")
+    if as_json or progress_lines:
+        output.document(result)
+    else:
+        click.echo(
+            f"{folded.label}: {folded.folded:,} events, {folded.skipped:,} skipped,"
+            f" {folded.failures:,} failures, {folded.keys:,} documents,"
+            f" {folded.changes:,} changes ({folded.seconds:.1f} s)"
+        )
+
+
+def _line(progress: FoldProgress) -> None:
+    """For the screen, which folds by running this command."""
+    sys.stdout.write(
+        json.dumps(
+            {
+                "folded": progress.folded,
+                "events": progress.events,
+                "keys": progress.keys,
+                "failures": progress.failures,
+            }
+        )
+        + "\n"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,93 @@
+"""`refold load`: a source into a workspace."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from storage import loading, sources
+from storage.loading import Loaded, Wish
+from storage.mapping import FieldMapping
+from tui.cli import narration, options, output
+from tui.printable import printable
+
+
+@click.command()
+@click.argument("source", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("-o", "--output", "target", metavar="FILE", help="The workspace; else beside SOURCE.")
+@click.option("--format", "form", metavar="F", help="jsonl, csv, parquet or arrow; else detected.")
+@click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
+@click.option("--order-by", metavar="FIELD", help="Order the events by a field, not by their lines.")
+@click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
+@click.option("--replace", is_flag=True, help="Load anew what the workspace holds.")
+@options.wait_option
+@options.json_option
+def load(
+    source: tuple[str, ...],
+    target: str | None,
+    form: str | None,
+    pairs: tuple[str, ...],
+    order_by: str | None,
+    strict: bool,
+    replace: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Load a SOURCE into a workspace: files, patterns, or - for standard input.
+
+    The same source again appends what is new in it.
+    """
+    path = Path(target) if target else loading.default_target(source[0])
+    wish = Wish(form, options.parse_pairs(pairs), order_by, strict, replace, wait)
+    with narration.loading(" ".join(source)) as progress:
+        loaded = loading.load(
+            source,
+            path,
+            wish,
+            on_progress=progress,
+            on_mapping=_show,
+            on_wait=narration.waiting,
+        )
+    for oddity in loaded.log.oddities():
+        narration.say(oddity)
+    if as_json:
+        output.document(_result(loaded))
+    else:
+        _tell(loaded, source)
+
+
+def _show(mapping: FieldMapping, form: str) -> None:
+    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for field, column, why in mapping.describe():
+        shown.add_row(field, Text(printable(column), style="bold"), Text(printable(why), style="dim"))
+    narration.say(f"{form}; an event's fields come from these columns (--map overrides):")
+    narration.console.print(shown)
+
+
+def _result(loaded: Loaded) -> dict[str, object]:
+    return {
+        "workspace": str(loaded.workspace),
+        "events": loaded.log.events,
+        "appended": loaded.appended,
+        "rejected": loaded.log.rejected,
+        "streams": loaded.log.streams,
+        "types": loaded.log.types,
+        "format": loaded.format,
+        "mapping": {f: s.column for f, s in loaded.mapping.fields.items()},
+        "first_time": output.moment(loaded.log.first_time),
+        "last_time": output.moment(loaded.log.last_time),
+        "seconds": round(loaded.seconds, 3),
+    }
+
+
+def _tell(loaded: Loaded, source: tuple[str, ...]) -> None:
+    log = loaded.log
+    new = f"{loaded.appended:,} new events, " if loaded.appended != log.events else ""
+    click.echo(
+        f"{loaded.workspace}: {new}{log.events:,} events in {log.streams:,} streams"
+        f" ({loaded.seconds:.1f} s)"
+    )
+    output.table(("type", "events"), log.types.items(), right=("events",))
+    if source[0] != sources.STDIN:
+        narration.say(f"Next: refold open {loaded.workspace} -p PROJECTION.py")

@@ -1,0 +1,244 @@
+"""Commands that look: events, state, diff, failures, sql."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import duckdb
+import pyarrow as pa
+
+from replay.diff import decode, differences, encode
+from replay.history import History
+from storage import conditions
+from storage.errors import QueryError, one_line
+from storage.workspace import Workspace
+from tui.cli import narration, options, output
+from tui.cli.output import Raw
+
+
+@click.command()
+@options.workspace_argument
+@options.at_option
+@click.option("--where", metavar="SQL", help="A condition over the columns of events.")
+@options.timeline_option
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most so many.")
+@options.wait_option
+@options.json_option
+def events(
+    ws: str,
+    at: str | None,
+    where: str | None,
+    timeline: str,  # noqa: ARG001 - there is only main, which the option has checked
+    limit: int | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """The events, in order; with --at those that had happened by then, the last N of them."""
+    workspace = options.open_workspace(ws, wait)
+    rows = _events(workspace, at, where, limit)
+    if as_json:
+        output.lines({**row, "data": _raw(row["data"]), "meta": _raw(row["meta"])} for row in rows)
+    else:
+        columns = ("offset", "time", "stream", "revision", "type", "data")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "revision"))
+
+
+def _events(
+    workspace: Workspace, at: str | None, where: str | None, limit: int | None
+) -> Iterator[dict[str, Any]]:
+    until = options.position(workspace, at)
+    columns = '"offset", time, stream, revision, type, id, data, meta'
+    with workspace.reading() as connection:
+        condition = "true" if where is None else conditions.checked(connection, where, "events")
+        query = f'SELECT {columns} FROM events WHERE "offset" <= ? AND {condition} ORDER BY "offset"'
+        if limit is not None:
+            order = "DESC" if at is not None else "ASC"
+            query = f'FROM ({query} {order} LIMIT {limit}) ORDER BY "offset"'
+        try:
+            for batch in connection.sql(query, params=[until]).to_arrow_reader(10_000):
+                yield from batch.to_pylist()
+        except duckdb.Error as error:
+            raise QueryError(f"The condition {where!r} failed: {one_line(error)}.") from error
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.at_option
+@options.key_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def state(
+    ws: str,
+    projection: str,
+    at: str | None,
+    key: str | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """The documents at a position."""
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    offset = options.position(workspace, at)
+    rows = _all_states(history, offset) if key is None else _one_state(history, key, offset)
+    if as_json:
+        found = _counted(rows)
+        output.lines(found)
+    else:
+        found = _counted(rows)
+        output.table(
+            ("key", "offset", "state"),
+            ((r["key"], r["offset"], r["state"]) for r in found),
+            right=("offset",),
+        )
+    if key is not None and not found.count:
+        narration.say(f"There is no document {key!r} at {at or 'the end'}.")
+        return 1
+    return 0
+
+
+class _counted:  # noqa: N801 - used like a function
+    """An iterator that knows afterwards how many there were."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def _all_states(history: History, offset: int) -> Iterator[dict[str, Any]]:
+    for batch in history.all_at(offset):
+        for row in batch.to_pylist():
+            yield {**row, "state": Raw(row["state"])}
+
+
+def _one_state(history: History, key: str, offset: int) -> Iterator[dict[str, Any]]:
+    change = history.state(key, offset)
+    if change is not None and change.state is not None:
+        yield {"key": key, "offset": change.offset, "state": Raw(change.state)}
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option("--from", "start", metavar="POSITION", required=True, help="The one position.")
+@click.option("--to", "end", metavar="POSITION", required=True, help="The other.")
+@options.key_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def diff(
+    ws: str,
+    projection: str,
+    start: str,
+    end: str,
+    key: str | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """What changed between two positions: paths, with the value before and after."""
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    first, last = options.position(workspace, start), options.position(workspace, end)
+    rows = _differences(history, first, last, key)
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("key", "path", "before", "after")
+        output.table(columns, ([r[c] for c in columns] for r in rows))
+
+
+def _differences(
+    history: History, first: int, last: int, key: str | None
+) -> Iterator[dict[str, Any]]:
+    early, late = sorted((first, last))
+    for name, old, new in _pairs(history, early, late, key):
+        before, after = (old, new) if first <= last else (new, old)
+        for found in differences(decode(before), decode(after)):
+            yield {
+                "key": name,
+                "path": found.written,
+                "before": Raw(encode(found.before)),
+                "after": Raw(encode(found.after)),
+                "kind": found.kind.value,
+            }
+
+
+def _pairs(
+    history: History, early: int, late: int, key: str | None
+) -> Iterator[tuple[str, str | None, str | None]]:
+    if key is None:
+        yield from history.changed_between(early, late)
+        return
+    old, new = history.state(key, early), history.state(key, late)
+    yield key, old.state if old else None, new.state if new else None
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def failures(
+    ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
+) -> None:
+    """The handlers that raised, each with its offset and traceback."""
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    found = history.failures()
+    columns = ("offset", "key", "type", "error", "traceback")
+    if as_json:
+        output.lines({name: getattr(f, name) for name in columns} for f in found)
+    else:
+        output.table(
+            columns[:4], ([getattr(f, n) for n in columns[:4]] for f in found), right=("offset",)
+        )
+
+
+@click.command()
+@options.workspace_argument
+@click.argument("query", metavar="QUERY")
+@options.wait_option
+@options.json_option
+def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
+    """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
+    workspace = options.open_workspace(ws, wait)
+    with workspace.reading() as connection:
+        try:
+            statements = connection.extract_statements(query)
+            if len(statements) != 1:
+                raise QueryError("Give one statement.")
+            relation = connection.sql(query)
+            if relation is None:
+                return
+            reader = relation.to_arrow_reader(10_000)
+            rows = (row for batch in reader for row in _plain(batch))
+            names = list(relation.columns)
+            if as_json:
+                output.lines(dict(zip(names, row, strict=True)) for row in rows)
+            else:
+                output.table(names, rows)
+        except duckdb.Error as error:
+            raise QueryError(f"The query failed: {one_line(error)}") from error
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    columns = [column.to_pylist() for column in batch.columns]
+    return zip(*columns, strict=True)
+
+
+def _raw(text: str | None) -> Any:
+    return None if text is None else Raw(text)

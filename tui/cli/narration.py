@@ -1,0 +1,66 @@
+"""What a command tells while it works, on standard error: progress, warnings, whom it waits for.
+
+Nothing here is data. Without a terminal there is no bar, and only sentences are printed.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from replay.folding import FoldProgress
+from storage import loading as storage_loading
+from tui.printable import printable
+
+console = Console(stderr=True, highlight=False)
+
+
+def say(sentence: str) -> None:
+    """A sentence for the person."""
+    console.print(printable(sentence), markup=False, soft_wrap=True)
+
+
+def waiting(holder: str) -> None:
+    """The workspace is locked by another process."""
+    say(f"Waiting for {holder} …")
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    quiet = not sys.stderr.isatty() or bool(os.environ.get("REFOLD_QUIET"))
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
+        task = bars.add_task(printable(what), total=None, note="")
+
+        def update(done: int, total: int, note: str) -> None:
+            bars.update(task, completed=done, total=total or None, note=note)
+
+        yield update
+
+
+@contextmanager
+def loading(source: str) -> Iterator[storage_loading.OnProgress]:
+    """A bar for a load."""
+    with _bar(f"loading {source}") as update:
+        yield lambda p: update(p.done, p.total, f"{p.events:,} events")
+
+
+@contextmanager
+def folding(name: str) -> Iterator[Callable[[FoldProgress], None]]:
+    """A bar for a fold."""
+    with _bar(f"folding {name}") as update:
+
+        def told(p: FoldProgress) -> None:
+            failed = f", {p.failures:,} failures" if p.failures else ""
+            update(p.folded, p.events, f"{p.folded:,} of {p.events:,} events{failed}")
+
+        yield told

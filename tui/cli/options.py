@@ -1,0 +1,153 @@
+"""What the commands share: their arguments, and how a WS and a PROJ become what they stand for."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from replay import catalogue, folding, reference
+from replay.catalogue import Folded
+from replay.history import History
+from storage import loading, positions
+from storage.fingerprints import Change
+from storage.loading import Wish
+from storage.workspace import Workspace
+from tui.cli import narration
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+workspace_argument = click.argument("ws", metavar="WS")
+projection_option = click.option(
+    "-p", "--projection", "projection", metavar="PROJ", required=True, help="The projection."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+at_option = click.option("--at", "at", metavar="POSITION", default=None, help="Where time stands.")
+key_option = click.option("--key", "key", metavar="K", default=None, help="One document only.")
+wait_option = click.option(
+    "--wait",
+    "wait",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="How long to wait for another process that writes.",
+)
+python_option = click.option(
+    "--python", "python", metavar="EXE", default=None, help="The interpreter that runs the fold."
+)
+
+
+def timeline_option(command: Command) -> Command:
+    return click.option(
+        "--timeline",
+        "timeline",
+        metavar="T",
+        default=catalogue.MAIN,
+        show_default=True,
+        callback=_timeline,
+        help="The timeline.",
+    )(command)
+
+
+def _timeline(_: click.Context, __: click.Parameter, value: str) -> str:
+    if value != catalogue.MAIN:
+        raise click.BadParameter(f"there is no timeline {value!r}; the log itself is main")
+    return value
+
+
+def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace:
+    """The workspace that WS stands for; a source is loaded into one, or what is new in it."""
+    path = Path(ws)
+    wanted: dict[str, Any] = {"wait": wait, "on_wait": narration.waiting}
+    if memory is not None:
+        wanted["memory"] = memory
+    if path.suffix == ".refold" or _is_duckdb(path):
+        workspace = Workspace(path, **wanted)
+        for file, change in loading.changes(workspace).items():
+            _warn_of(file, change, workspace)
+        return workspace
+    target = loading.default_target(ws)
+    if not target.exists() or loading.changes(Workspace(target, **wanted), thorough=False):
+        with narration.loading(ws) as progress:
+            loading.load([ws], target, Wish(wait=wait), on_progress=progress)
+    return Workspace(target, **wanted)
+
+
+def folded_history(
+    workspace: Workspace, projection: str, timeline: str, python: str | None = None
+) -> History:
+    """The history of PROJ, folded as far as the log goes.
+
+    A name that the workspace knows is enough to look at what was folded; it runs nothing, because
+    the workspace may come from a stranger.
+    """
+    if not _names_code(projection):
+        folded = catalogue.by_name(workspace, projection, timeline)
+        _warn_if_behind(workspace, folded)
+        return History(workspace, folded)
+    wanted = refer(projection, python)
+    return History(workspace, fold(workspace, wanted, timeline=timeline))
+
+
+def refer(projection: str, python: str | None = None) -> reference.Reference:
+    return reference.parse(projection, python or catalogue.default_python(), Path.cwd())
+
+
+def fold(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> Folded:
+    """Fold what is missing, with a progress bar."""
+    with narration.folding(wanted.name) as progress:
+        return folding.fold(workspace, wanted, on_progress=progress, **wishes)
+
+
+def position(workspace: Workspace, text: str | None) -> int:
+    """The offset of a POSITION; the end where none is given."""
+    return positions.resolve(workspace, "end" if text is None else text)
+
+
+def _names_code(projection: str) -> bool:
+    place = projection.partition(":")[0]
+    return place.endswith(".py") or ":" in projection or "/" in projection
+
+
+def _is_duckdb(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(12)[8:12] == b"DUCK"
+    except OSError:
+        return False
+
+
+def _warn_of(file: str, change: Change, workspace: Workspace) -> None:
+    if change is Change.GROWN:
+        narration.say(f"{file} {change.value} since it was loaded; `refold load {file}` appends.")
+    elif change is Change.REWRITTEN:
+        narration.say(f"{file} {change.value} since it was loaded into {workspace.path}.")
+
+
+def _warn_if_behind(workspace: Workspace, folded: Folded) -> None:
+    end = positions.resolve(workspace, "end") + 1
+    if folded.folded < end:
+        narration.say(
+            f"{folded.label} is folded up to offset {folded.folded - 1:,} of {end - 1:,};"
+            " name its file with -p to fold the rest."
+        )
+    if not folded.code_unchanged:
+        narration.say(f"The code of {folded.label} has changed since it was folded.")
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """FIELD=COLUMN pairs."""
+    found = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not equals or not name or not column:
+            raise click.BadParameter(f"{pair!r} is not FIELD=COLUMN", param_hint="--map")
+        found[name] = column
+    return found
+
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty() and sys.stdin.isatty()

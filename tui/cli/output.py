@@ -1,0 +1,85 @@
+"""Data on standard output: JSON as it is, tables for people.
+
+JSON keeps the digits of every number, because states and events pass through as text.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tui.printable import printable, shortened
+
+_CELL = 80
+"""Characters of a cell in a table; what is longer is cut with a mark."""
+
+
+class Raw(str):
+    """JSON text that goes out as it is."""
+
+    __slots__ = ()
+
+
+def document(value: Mapping[str, Any]) -> None:
+    """One JSON document."""
+    sys.stdout.write(json.dumps(dict(value), ensure_ascii=False, default=str) + "\n")
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines."""
+    for row in rows:
+        members = (f"{json.dumps(name)}: {_json(value)}" for name, value in row.items())
+        sys.stdout.write("{" + ", ".join(members) + "}\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table for a person; streamed in blocks, so that a long one begins at once."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    block: list[list[Text]] = []
+
+    def flush() -> None:
+        shown = Table(box=None, pad_edge=False, header_style="bold", show_header=True)
+        for name in columns:
+            if name in right:
+                shown.add_column(name, justify="right", no_wrap=True, min_width=len(name) + 3)
+            else:
+                shown.add_column(name, no_wrap=True)
+        for cells in block:
+            shown.add_row(*cells)
+        console.print(shown)
+        block.clear()
+
+    for row in rows:
+        block.append([Text(shortened(printable(_text(value)), _CELL)) for value in row])
+        if len(block) == 500:
+            flush()
+    flush()
+
+
+def moment(time: datetime | None) -> str | None:
+    """A time as the contract writes it: ISO 8601 in UTC."""
+    if time is None:
+        return None
+    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return (text.rstrip("0") if not text.endswith(".000000") else text[:-7]) + "Z"
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, datetime):
+        return json.dumps(moment(value))
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return moment(value) or ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,60 @@
+"""`refold open` and `refold demo`: the screen, and the same tour as text where there is none."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from sample_logs import SAMPLES
+from storage import loading
+from storage.loading import Wish
+from storage.workspace import Workspace
+from tui.cli import narration, options
+
+
+@click.command("open")
+@options.workspace_argument
+@click.option("-p", "--projection", "projections", metavar="PROJ", multiple=True, help="Projections.")
+@options.at_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+def open_(
+    ws: str,
+    projections: tuple[str, ...],
+    at: str | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+) -> None:
+    """The screen."""
+    from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+
+    workspace = options.open_workspace(ws, wait, memory="96MB")
+    wanted = [options.refer(projection, python) for projection in projections]
+    offset = options.position(workspace, at) if at is not None else None
+    run(workspace, wanted, timeline=timeline, at=offset)
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", default="orders", type=click.Choice(sorted(SAMPLES)))
+def demo(name: str) -> None:
+    """The main job on a sample log: the screen where there is a terminal, else as text."""
+    sample = SAMPLES[name]
+    with tempfile.TemporaryDirectory(prefix="refold-demo-") as folder:
+        # A copy, so that the workspace lies where it can be thrown away.
+        log = Path(folder) / sample.log.name
+        shutil.copy(sample.log, log)
+        target = Path(folder) / f"{name}.refold"
+        with narration.loading(str(sample.log.name)) as progress:
+            loading.load([str(log)], target, Wish(), on_progress=progress)
+        if options.is_terminal():
+            from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+
+            workspace = Workspace(target, memory="96MB")
+            run(workspace, [options.refer(str(sample.wrong_projection))], at=None)
+        else:
+            from tui.cli.tour import tour  # noqa: PLC0415 - only where there is no terminal
+
+            tour(sample, Workspace(target))
