@@ -24,6 +24,7 @@ import pyarrow as pa
 from storage import (
     bytestreams,
     fingerprints,
+    origins,
     schema,
     second_look,
     sources,
@@ -32,8 +33,9 @@ from storage import (
     workspace,
 )
 from storage.errors import SourceError, WorkspaceError
-from storage.fingerprints import Change, Fingerprint
+from storage.fingerprints import Change
 from storage.formats import Reading
+from storage.origins import Origin
 from storage.prefetch import ahead
 from storage.mapping import FIELDS, FieldMapping, detect
 
@@ -123,25 +125,6 @@ def default_target(name: str) -> Path:
     return folder / f"{stem}.refold"
 
 
-def changes(existing: workspace.Workspace, *, thorough: bool = False) -> dict[str, Change]:
-    """What has become of each file that the workspace was loaded from, where anything has."""
-    with existing.reading() as connection:
-        known = _known(connection)
-    found = {k.print.path: fingerprints.change(k.print, thorough=thorough) for k in known}
-    return {path: what for path, what in found.items() if what is not Change.NONE}
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A row of the `sources` table."""
-
-    index: int
-    print: Fingerprint
-    format: str
-    lines: int
-    partial: bool
-
-
 @dataclass(frozen=True)
 class _Part:
     """A file, or the rest of one, that is to be read."""
@@ -174,7 +157,7 @@ def _fresh(target: Path, paths: Sequence[str], wish: Wish) -> _Job:
 
 def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> _Job:
     with existing.reading() as connection:
-        known = {k.print.path: k for k in _known(connection)}
+        known = {k.print.path: k for k in origins.known(connection)}
         mapping = FieldMapping.from_json(workspace.read_fact(connection, "mapping"))
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     first = row[0] if row else 0
@@ -216,7 +199,7 @@ def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> 
     )
 
 
-def _was_torn(before: _Known, path: str) -> bool:
+def _was_torn(before: Origin, path: str) -> bool:
     """The last row had no line break when it was taken, and has become longer since."""
     if not before.partial or before.format == "jsonl":
         return False
@@ -421,18 +404,6 @@ def _detected(looked: Sequence[sources.File], wish: Wish, named: str) -> FieldMa
 
 def _format_name(looked: Sequence[sources.File]) -> str:
     return "+".join(dict.fromkeys(file.format.name for file in looked))
-
-
-def _known(connection: duckdb.DuckDBPyConnection) -> list[_Known]:
-    rows = connection.execute(
-        "SELECT source, path, size, modified_ns, taken, head, tail, format, lines, partial"
-        " FROM sources ORDER BY source"
-    ).fetchall()
-    whole = {form.name: form.whole for form in sources.FORMATS}
-    return [
-        _Known(i, Fingerprint(path, size, at, taken, head, tail, whole[form]), form, lines, partial)
-        for i, path, size, at, taken, head, tail, form, lines, partial in rows
-    ]
 
 
 def _resolved(path: str) -> str:

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
-from replay.folding import FoldProgress
-from storage import loading as storage_loading
+from rich.console import Console
+
 from tui.printable import printable
+
+if TYPE_CHECKING:
+    from replay.folding import FoldProgress
+    from storage import loading as storage_loading
 
 console = Console(stderr=True, highlight=False)
 
@@ -30,6 +33,14 @@ def waiting(holder: str) -> None:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    from rich.progress import (  # noqa: PLC0415 - most commands show no bar
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,18 +59,18 @@ def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def loading(source: str) -> Iterator[storage_loading.OnProgress]:
+def loading(source: str) -> Iterator["storage_loading.OnProgress"]:
     """A bar for a load."""
     with _bar(f"loading {source}") as update:
         yield lambda p: update(p.done, p.total, f"{p.events:,} events")
 
 
 @contextmanager
-def folding(name: str) -> Iterator[Callable[[FoldProgress], None]]:
+def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
     """A bar for a fold."""
     with _bar(f"folding {name}") as update:
 
-        def told(p: FoldProgress) -> None:
+        def told(p: "FoldProgress") -> None:
             failed = f", {p.failures:,} failures" if p.failures else ""
             update(p.folded, p.events, f"{p.folded:,} of {p.events:,} events{failed}")
 

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from replay import catalogue, folding, reference
+from replay import catalogue, reference
 from replay.catalogue import Folded
 from replay.history import History
-from storage import loading, positions
+from storage import origins, positions
 from storage.fingerprints import Change
-from storage.loading import Wish
 from storage.workspace import Workspace
 from tui.cli import narration
 
@@ -65,13 +64,15 @@ def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace
         wanted["memory"] = memory
     if path.suffix == ".refold" or _is_duckdb(path):
         workspace = Workspace(path, **wanted)
-        for file, change in loading.changes(workspace).items():
+        for file, change in origins.changes(workspace).items():
             _warn_of(file, change, workspace)
         return workspace
+    from storage import loading  # noqa: PLC0415 - a workspace needs none of the formats
+
     target = loading.default_target(ws)
-    if not target.exists() or loading.changes(Workspace(target, **wanted), thorough=False):
+    if not target.exists() or origins.changes(Workspace(target, **wanted), thorough=False):
         with narration.loading(ws) as progress:
-            loading.load([ws], target, Wish(wait=wait), on_progress=progress)
+            loading.load([ws], target, loading.Wish(wait=wait), on_progress=progress)
     return Workspace(target, **wanted)
 
 
@@ -97,6 +98,8 @@ def refer(projection: str, python: str | None = None) -> reference.Reference:
 
 def fold(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> Folded:
     """Fold what is missing, with a progress bar."""
+    from replay import folding  # noqa: PLC0415 - looking at a history needs no fold
+
     with narration.folding(wanted.name) as progress:
         return folding.fold(workspace, wanted, on_progress=progress, **wishes)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 
 from sample_logs import SAMPLES
-from storage import loading
-from storage.loading import Wish
 from storage.workspace import Workspace
 from tui.cli import narration, options
 
@@ -41,6 +39,8 @@ def open_(
 @click.argument("name", metavar="[NAME]", default="orders", type=click.Choice(sorted(SAMPLES)))
 def demo(name: str) -> None:
     """The main job on a sample log: the screen where there is a terminal, else as text."""
+    from storage import loading  # noqa: PLC0415 - `open` needs none of it
+
     sample = SAMPLES[name]
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as folder:
         # A copy, so that the workspace lies where it can be thrown away.
@@ -48,7 +48,7 @@ def demo(name: str) -> None:
         shutil.copy(sample.log, log)
         target = Path(folder) / f"{name}.refold"
         with narration.loading(str(sample.log.name)) as progress:
-            loading.load([str(log)], target, Wish(), on_progress=progress)
+            loading.load([str(log)], target, on_progress=progress)
         if options.is_terminal():
             from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
 

@@ -1,0 +1,115 @@
+"""A studio to fold in: a log that grows, projection files beside it, and the history they give."""
+
+import importlib.util
+import json
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay import catalogue, folding, reference
+from replay.catalogue import Folded
+from replay.history import History
+from storage import loading
+from storage.workspace import Workspace
+
+WORKER = Path(reference.__file__).parent / "worker"
+
+
+class Studio:
+    """A folder with one log, its workspace, and projections."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log.jsonl"
+        self.path = folder / "log.refold"
+        self._written = 0
+
+    def events(self, *events: Any) -> Workspace:
+        """Append events, each `(stream, type, data)` or a whole record, and load them."""
+        with self.log.open("a") as stream:
+            for event in events:
+                stream.write(json.dumps(self._record(event)) + "\n")
+        loading.load([str(self.log)], self.path)
+        return self.workspace
+
+    def _record(self, event: Any) -> Any:
+        number = self._written
+        self._written += 1
+        if isinstance(event, dict):
+            return event
+        stream, kind, data = event
+        return {"id": f"e{number}", "stream": stream, "type": kind, "data": data}
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.path)
+
+    def file(self, name: str, source: str) -> Path:
+        path = self.folder / name
+        path.write_text(textwrap.dedent(source))
+        return path
+
+    def refer(self, text: str = "p.py", python: str | None = None) -> reference.Reference:
+        return reference.parse(text, python or catalogue.default_python(), self.folder)
+
+    def fold(self, text: str = "p.py", **wishes: Any) -> Folded:
+        return folding.fold(self.workspace, self.refer(text), **wishes)
+
+    def found(self, text: str = "p.py") -> Folded:
+        """What is folded by now, without folding anything."""
+        folded = catalogue.find(self.workspace, self.refer(text))
+        assert folded is not None
+        return folded
+
+    def history(self, text: str = "p.py", **wishes: Any) -> History:
+        return History(self.workspace, self.fold(text, **wishes))
+
+    def changes(self, folded: Folded) -> list[tuple[int, str, Any]]:
+        """The whole history as (offset, key, state), in the order of the log."""
+        with self.workspace.reading() as connection:
+            rows = connection.execute(
+                'SELECT "offset", key, state FROM history WHERE projection = ?'
+                ' ORDER BY "offset", key',
+                [folded.number],
+            ).fetchall()
+        return [(o, k, None if s is None else json.loads(s)) for o, k, s in rows]
+
+    def failures(self, folded: Folded) -> list[Any]:
+        return History(self.workspace, folded).failures()
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return Studio(tmp_path)
+
+
+@pytest.fixture
+def new_studio(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Studios for tests that need one an example."""
+    return lambda: Studio(tmp_path_factory.mktemp("studio"))
+
+
+@pytest.fixture(scope="session")
+def worker() -> Any:
+    """The worker package under the name that it has in its process."""
+    if "refold_worker" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "refold_worker", WORKER / "__init__.py", submodule_search_locations=[str(WORKER)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["refold_worker"] = module
+        spec.loader.exec_module(module)
+    for part in ("contract", "encoding", "event", "fold", "gateway"):
+        importlib.import_module(f"refold_worker.{part}")
+    return sys.modules["refold_worker"]
+
+
+def ticks(streams: Iterable[str], kind: str = "Ticked") -> list[tuple[str, str, dict[str, int]]]:
+    """An event for each stream named, with a running number."""
+    return [(stream, kind, {"n": n}) for n, stream in enumerate(streams)]

@@ -1,0 +1,84 @@
+"""The application: one screen over one workspace. Nothing of an event reaches the terminal raw."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
+from textual.color import Color
+from textual.screen import Screen
+
+from replay.catalogue import MAIN
+from replay.reference import Reference
+from storage.workspace import Workspace
+from tui.folds import Folds
+from tui.model import Model
+from tui.printable import printable
+from tui.screens.travel import TravelScreen
+
+
+class _OnlyPrintable(LineFilter):
+    """The last gate before the terminal: whatever a widget forgot, no control character passes."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
+        return [
+            segment if segment.control else Segment(printable(segment.text), segment.style)
+            for segment in segments
+        ]
+
+
+class RefoldApp(App[None]):
+    """refold's screen."""
+
+    CSS_PATH = "refold.tcss"
+    TITLE = "refold"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "help_quit", show=False, system=True),
+    ]
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        wanted: Sequence[Reference] = (),
+        *,
+        timeline: str = MAIN,
+        at: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = Model(workspace, timeline)
+        self.folds = Folds(self, self.model, wanted)
+        self.travel = TravelScreen(self.model, self.folds, at)
+
+    def on_mount(self) -> None:
+        self.push_screen(self.travel)
+
+    def on_unmount(self) -> None:
+        self.folds.close()
+        self.model.workspace.release()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), _OnlyPrintable()]
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for command in self.travel.possible():
+            action = command.action
+            yield SystemCommand(
+                f"{command.title.capitalize()} ({command.shown})",
+                command.group,
+                lambda action=action: self.call_later(self.travel.run_action, action),
+            )
+
+
+def run(
+    workspace: Workspace,
+    wanted: Sequence[Reference] = (),
+    *,
+    timeline: str = MAIN,
+    at: int | None = None,
+) -> None:
+    """Open the screen and stay until the person leaves."""
+    RefoldApp(workspace, wanted, timeline=timeline, at=at).run()

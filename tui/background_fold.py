@@ -1,0 +1,85 @@
+"""Folding while the screen is used: `refold replay` in a process of its own, heard line by line.
+
+So the screen's process stays small and quick, a cancelled fold keeps what it has, and the screen
+does nothing that the command line can't.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from replay.reference import Reference
+from storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a fold said: how far it is, or how it ended."""
+
+    folded: int = 0
+    events: int = 0
+    ended: bool = False
+    error: str | None = None
+
+
+class BackgroundFold:
+    """A running fold. `tell` is called from a thread of its own."""
+
+    def __init__(
+        self, workspace: Workspace, reference: Reference, tell: Callable[[Told], None], *, force: bool
+    ) -> None:
+        self.reference = reference
+        self._tell = tell
+        command = [sys.executable, "-m", "tui.cli", "replay", str(workspace.path.resolve())]
+        command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
+        if force:
+            command.append("--force")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=reference.cwd,
+            start_new_session=True,
+        )
+        self._thread = threading.Thread(target=self._hear, daemon=True, name="fold")
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask it to stop; what it has folded is kept."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Stop it, and wait until it has."""
+        self.cancel()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._thread.join(timeout=1)
+
+    def _hear(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        last = Told()
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError, KeyError):
+                said = json.loads(line)
+                if "folded" in said:
+                    last = Told(said["folded"], said["events"])
+                    self._tell(last)
+        words = self._process.stderr.read().strip().splitlines()
+        code = self._process.wait()
+        error = None
+        if code:
+            error = (words[-1] if words else f"the fold ended with code {code}").removeprefix(
+                "refold: "
+            )
+        self._tell(Told(last.folded, last.events, ended=True, error=error))

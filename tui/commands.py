@@ -1,0 +1,89 @@
+"""Everything that can be asked of the screen: one registry for keys, footer, help and palette.
+
+Keys can be remapped by id (`[keys]` in the configuration of Textual's keymap); two commands with
+the same key are a mistake that a test finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something a person can do."""
+
+    id: str
+    keys: str
+    """Textual's names, separated by commas."""
+    shown: str
+    """The key as a person sees it."""
+    title: str
+    group: str
+    action: str
+    footer: str = ""
+    """What the footer says of it, if it is one of the few that matter."""
+    needs: str = ""
+    """`history`: a projection; `filter`, `search`, `fold`: that there is one."""
+
+    def binding(self) -> Binding:
+        return Binding(
+            self.keys,
+            self.action,
+            self.footer or self.title,
+            show=bool(self.footer),
+            key_display=self.shown,
+            id=self.id,
+        )
+
+
+COMMANDS: Sequence[Command] = (
+    Command("time.next", "right_square_bracket", "]", "next event", "time", "step(1)", "next"),
+    Command("time.previous", "left_square_bracket", "[", "event before", "time", "step(-1)", "back"),
+    Command(
+        "stream.next", "right_curly_bracket", "}", "next in stream", "time", "in_stream(1)", "stream"
+    ),
+    Command("stream.previous", "left_curly_bracket", "{", "before in stream", "time", "in_stream(-1)"),
+    Command(
+        *("change.next", "right_parenthesis", ")", "next change", "time", "change(1)", "change"),
+        needs="document",
+    ),
+    Command(
+        *("change.previous", "left_parenthesis", "(", "change before", "time", "change(-1)"),
+        needs="document",
+    ),
+    Command(
+        *("failure.next", "exclamation_mark", "!", "next failure", "time", "failure(1)"),
+        needs="failures",
+    ),
+    Command(
+        *("failure.previous", "number_sign", "#", "failure before", "time", "failure(-1)"),
+        needs="failures",
+    ),
+    Command("time.start", "g", "g", "start of the log", "time", "to_start"),
+    Command("time.end", "G,shift+g", "G", "end of the log", "time", "to_end"),
+    Command("time.goto", "colon", ":", "go to", "time", "goto", "go to"),
+    Command("time.play", "p", "p", "play, pause", "time", "play"),
+    Command("history.back", "ctrl+o", "ctrl+o", "jump back", "time", "jump_back"),
+    Command("history.forward", "ctrl+n,alt+o", "ctrl+n", "jump forward", "time", "jump_forward"),
+    Command("search", "slash", "/", "search", "find", "search", "search"),
+    Command("search.next", "n", "n", "next match", "find", "match(1)", needs="search"),
+    Command("search.previous", "N,shift+n", "N", "match before", "find", "match(-1)", needs="search"),
+    Command("filter", "f", "f", "filter", "find", "filter", "filter"),
+    Command("document.find", "d", "d", "find a document", "find", "find_document", needs="history"),
+    Command("document.pin", "P,shift+p", "P", "pin the document", "find", "pin", needs="document"),
+    Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),
+    Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
+    Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),
+    Command("copy", "y", "y", "copy", "view", "copy"),
+    Command("strip.tall", "z", "z", "pane alone, and back", "view", "zoom"),
+    Command("back", "escape", "esc", "back", "view", "back"),
+    Command("help", "question_mark", "?", "help", "view", "help", "help"),
+    Command("quit", "q,ctrl+q", "q", "quit", "view", "app.quit"),
+)
+
+
+def bindings() -> list[BindingType]:
+    """All of them, for a screen."""
+    return [command.binding() for command in COMMANDS]

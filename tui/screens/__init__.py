@@ -1,0 +1,1 @@
+"""The screens: travelling through a log, and the help over it."""

@@ -1,0 +1,84 @@
+"""Help: what can be pressed now, searchable; Enter does it."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from tui.commands import COMMANDS, Command
+
+_MOVING = (
+    ("↑ ↓ h j k l", "move in a pane; also PgUp PgDn Home End"),
+    ("tab shift+tab", "next pane, pane before"),
+    ("enter", "in a document: close and open a part"),
+    ("50]  12}", "a number first: so many times"),
+    ("mouse", "click an event, a document, a part; click and drag in the strip"),
+    ("ctrl+p", "command palette; themes are there"),
+)
+
+
+class HelpScreen(ModalScreen[str | None]):
+    """Gives back the id of the command that was chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark", "dismiss(None)", "close", show=False),
+        Binding("down", "to_list", show=False),
+    ]
+
+    def __init__(self, possible: list[Command]) -> None:
+        super().__init__()
+        self._possible = possible
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="help"):
+            yield Input(placeholder="search the help", compact=True)
+            yield OptionList(id="help-list")
+
+    def on_mount(self) -> None:
+        self.query_one("#help").border_title = "what can be pressed now"
+        self.query_one("#help").border_subtitle = "enter runs it · esc closes"
+        self._fill("")
+
+    def _fill(self, wanted: str) -> None:
+        shown = self.query_one(OptionList)
+        shown.clear_options()
+        group = ""
+        for command in COMMANDS:
+            if command not in self._possible or wanted.lower() not in _searched(command):
+                continue
+            if command.group != group:
+                group = command.group
+                shown.add_option(Option(Content.assemble((group, "bold $accent")), disabled=True))
+            line = Content.assemble((f"  {command.shown:<14}", "bold"), (command.title, ""))
+            shown.add_option(Option(line, id=command.id))
+        if not wanted:
+            shown.add_option(Option(Content.assemble(("moving", "bold $accent")), disabled=True))
+            for keys, what in _MOVING:
+                line = Content.assemble((f"  {keys:<14}", "bold"), (what, "$text-muted"))
+                shown.add_option(Option(line, disabled=True))
+        shown.highlighted = next(
+            (i for i in range(shown.option_count) if not shown.get_option_at_index(i).disabled), None
+        )
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._fill(event.value.strip())
+
+    def on_input_submitted(self) -> None:
+        shown = self.query_one(OptionList)
+        if shown.highlighted is not None:
+            self.dismiss(shown.get_option_at_index(shown.highlighted).id)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+    def action_to_list(self) -> None:
+        self.query_one(OptionList).focus()
+
+
+def _searched(command: Command) -> str:
+    return f"{command.shown} {command.title} {command.group} {command.id}".lower()

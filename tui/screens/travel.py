@@ -1,0 +1,456 @@
+"""Travelling: one position, and every pane follows.
+
+Time stands in `position`. Whoever wants to move it calls `go`; a snapshot is then asked for in a
+thread, and shown when it comes. While a key is held, only the last position asked for counts.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Key, Resize
+from textual.screen import Screen
+from textual.widgets import Footer
+from textual.worker import get_current_worker
+
+from storage import positions
+from storage.errors import RefoldError, one_line
+from storage.positions import START
+from tui.commands import COMMANDS, Command, bindings
+from tui.folds import Folds
+from tui.jumps import Jumps
+from tui.model import Model, Overview, Snapshot
+from tui.screens.help import HelpScreen
+from tui.widgets.bars import Header, PositionLine, Prompt
+from tui.widgets.document_pane import DocumentPane
+from tui.widgets.documents_pane import DocumentsPane
+from tui.widgets.event_pane import EventPane
+from tui.widgets.events_pane import EventsPane
+from tui.widgets.line_view import LineView
+from tui.widgets.paged_list import PagedList
+from tui.widgets.strip import DensityStrip
+
+_PLAY_SECONDS = 0.2
+_IDLE_SECONDS = 0.25
+
+
+class TravelScreen(Screen[None]):
+    """The main screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings()
+
+    def __init__(self, model: Model, folds: Folds, at: int | None) -> None:
+        super().__init__()
+        self._model = model
+        self._folds = folds
+        self._start_at = at
+        self.position = START
+        self.snapshot: Snapshot | None = None
+        self._key: str | None = None
+        self._pinned = False
+        self._looking = False
+        self._look_again = False
+        self._jumps = Jumps()
+        self._count = ""
+        self._matches: npt.NDArray[np.int64] | None = None
+        self._filtered = False
+        self._playing = False
+
+    def compose(self) -> ComposeResult:
+        yield Header(id="header")
+        yield DensityStrip(id="strip")
+        yield PositionLine(id="position")
+        with Horizontal(id="panes"):
+            with Vertical(id="lists"):
+                yield EventsPane(self._model, id="events")
+                yield DocumentsPane(self._model, id="documents")
+            with Horizontal(id="details"):
+                yield DocumentPane(id="document")
+                yield EventPane(id="event")
+        yield Prompt(id="prompt")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Prompt).display = False
+        events = self.query_one(EventsPane)
+        events.show_all(self._model.extent.events)
+        events.focus()
+        self._folds.begin(self._fold_changed)
+        last = self._model.extent.events - 1
+        self._stand(self._start_at if self._start_at is not None else last)
+        self.set_interval(_IDLE_SECONDS, self._model.workspace.release)
+        self.set_interval(_PLAY_SECONDS, self._play_on)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < 100, "-narrow")
+        self.set_class(event.size.width >= 160, "-wide")
+        self.set_class(event.size.height >= 36, "-tall")
+        self._tell_header()
+
+    # Moving through time
+
+    def go(self, position: int, *, jump: bool = True) -> None:
+        """Stand after another event; a jump can be gone back over."""
+        position = max(START, min(position, self._model.extent.events - 1))
+        if position == self.position:
+            return
+        if jump:
+            self._jumps.leave(self.position)
+        self._stand(position)
+
+    def _stand(self, position: int) -> None:
+        self.position = position
+        self.query_one(EventsPane).stand_at(position)
+        self.query_one(DensityStrip).stand_at(position)
+        self.look()
+
+    def look(self) -> None:
+        """Ask for the snapshot of where we are; while one is on its way, once more after it."""
+        if self._looking:
+            self._look_again = True
+            return
+        self._looking = True
+        self._ask(self.position, self._key, not self._pinned)
+
+    @work(thread=True, group="look", exit_on_error=False)
+    def _ask(self, position: int, key: str | None, follow: bool) -> None:
+        snapshot: Snapshot | None = None
+        trouble = ""
+        try:
+            snapshot = self._model.look(position, key, follow=follow)
+        except RefoldError as error:
+            trouble = error.message
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            trouble = f"This position can't be shown: {one_line(error)}"
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._looked, snapshot, trouble)
+
+    def _looked(self, snapshot: Snapshot | None, trouble: str) -> None:
+        self._looking = False
+        if self._look_again:
+            self._look_again = False
+            self.look()
+        if snapshot is None:
+            self.notify(trouble, severity="error", markup=False)
+            return
+        self._show(snapshot)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._key = snapshot.key
+        self.query_one(PositionLine).show(snapshot, self._model.extent.events)
+        self.query_one(EventPane).show(snapshot)
+        self.query_one(DocumentPane).show(snapshot)
+        self.query_one(DocumentsPane).show(snapshot, pinned=self._pinned)
+        self.refresh_bindings()
+
+    # What panes ask for
+
+    def on_paged_list_picked(self, event: PagedList.Picked) -> None:  # type: ignore[type-arg]
+        if isinstance(event.sender, EventsPane):
+            self.go(event.sender.offset_of(event.line), jump=False)
+        elif isinstance(event.sender, DocumentsPane):
+            row = event.sender.row(event.line)
+            if row is not None:
+                self._select(row.key)
+
+    def _select(self, key: str) -> None:
+        self._key = key
+        self._pinned = True
+        self.look()
+
+    def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
+        self._ask_overview(event.columns)
+
+    def on_density_strip_sought(self, event: DensityStrip.Sought) -> None:
+        self.go(event.position)
+
+    @work(thread=True, exclusive=True, group="overview", exit_on_error=False)
+    def _ask_overview(self, columns: int) -> None:
+        overview = self._model.overview(columns)
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._show_overview, overview)
+
+    def _show_overview(self, overview: Overview) -> None:
+        self.query_one(DensityStrip).show(overview)
+
+    # Folding
+
+    def _fold_changed(self) -> None:
+        """More is folded, or another projection is looked at."""
+        documents = self.query_one(DocumentsPane)
+        documents.forget()
+        self._tell_header()
+        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self.look()
+
+    def _tell_header(self) -> None:
+        place = [self._model.workspace.path.stem, self._model.timeline]
+        if self._model.history is not None:
+            place.append(self._model.history.folded.label)
+        elif self._folds.current is not None:
+            place.append(self._folds.current.name)
+        self.query_one(Header).say(place, self._folds.state(), trouble=self._folds.trouble)
+
+    # Actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        for command in COMMANDS:
+            if command.action.partition("(")[0] == action and command.needs:
+                return self._has(command.needs)
+        return True
+
+    def _has(self, what: str) -> bool:
+        history = self._model.history
+        return {
+            "history": history is not None,
+            "document": self._key is not None,
+            "failures": history is not None and history.folded.failures > 0,
+            "search": self._matches is not None,
+            "fold": self._folds.running,
+            "projections": self._folds.count > 1,
+            "reference": self._folds.current is not None,
+        }[what]
+
+    def possible(self) -> list[Command]:
+        """What can be pressed now."""
+        return [c for c in COMMANDS if not c.needs or self._has(c.needs)]
+
+    def on_key(self, event: Key) -> None:
+        """Digits before a command: so many times; with % a share of the log."""
+        if event.character is not None and event.character.isdigit():
+            self._count += event.character
+            event.stop()
+        elif event.character == "%" and self._count:
+            self.go(round(self._model.extent.events * min(int(self._count), 100) / 100) - 1)
+            self._count = ""
+
+    def _times(self) -> int:
+        times = int(self._count or 1)
+        self._count = ""
+        return max(times, 1)
+
+    def action_step(self, way: int) -> None:
+        times = self._times()
+        events = self.query_one(EventsPane)
+        if self._filtered:
+            line = events.cursor + way * times
+            if 0 <= line < events.line_count:
+                self.go(events.offset_of(line), jump=times > 1)
+            return
+        self.go(self.position + way * times, jump=times > 1)
+
+    def action_in_stream(self, way: int) -> None:
+        event = self.snapshot.event if self.snapshot else None
+        if event is None or event.stream is None:
+            return
+        self._seek_by(f"{'next' if way > 0 else 'earlier'} event of {event.stream}", way, "stream")
+
+    def action_change(self, way: int) -> None:
+        self._seek_by(f"{'next' if way > 0 else 'earlier'} change of {self._key}", way, "change")
+
+    def action_failure(self, way: int) -> None:
+        self._seek_by(f"{'further' if way > 0 else 'earlier'} failure", way, "failure")
+
+    @work(thread=True, exclusive=True, group="seek", exit_on_error=False)
+    def _seek_by(self, what: str, way: int, kind: str) -> None:
+        position: int | None = self.position
+        for _ in range(self._times()):
+            if position is not None:
+                position = self._neighbour(kind, position, way)
+        self.app.call_from_thread(self._sought, position, what)
+
+    def _neighbour(self, kind: str, position: int, way: int) -> int | None:
+        model, history = self._model, self._model.history
+        event = self.snapshot.event if self.snapshot else None
+        if kind == "stream" and event is not None and event.stream is not None:
+            find = model.log.next_in_stream if way > 0 else model.log.previous_in_stream
+            return find(event.stream, position)
+        if kind == "change" and history is not None and self._key is not None:
+            ask = history.next_change if way > 0 else history.previous_change
+            return ask(self._key, position)
+        if kind == "failure" and history is not None:
+            found = np.array(history.failure_offsets(), dtype=np.int64)
+            side = found[found > position] if way > 0 else found[found < position]
+            return int(side[0 if way > 0 else -1]) if len(side) else None
+        return None
+
+    def _sought(self, position: int | None, what: str) -> None:
+        if position is None:
+            self.notify(f"There is no {what}.", markup=False, timeout=3)
+        else:
+            self.go(position)
+
+    def action_to_start(self) -> None:
+        self.go(START)
+
+    def action_to_end(self) -> None:
+        self.go(self._model.extent.events - 1)
+
+    def action_jump_back(self) -> None:
+        self._jumped(self._jumps.back(self.position))
+
+    def action_jump_forward(self) -> None:
+        self._jumped(self._jumps.forward(self.position))
+
+    def _jumped(self, position: int | None) -> None:
+        if position is not None:
+            self._stand(position)
+
+    def action_play(self) -> None:
+        self._playing = not self._playing
+
+    def _play_on(self) -> None:
+        if not self._playing:
+            return
+        if self.position >= self._model.extent.events - 1:
+            self._playing = False
+        else:
+            self.action_step(1)
+
+    def action_goto(self) -> None:
+        self.query_one(Prompt).ask("goto", "go to", positions.FORMS)
+
+    def action_search(self) -> None:
+        self.query_one(Prompt).ask("search", "search", "text in type, stream, id or data")
+
+    def action_filter(self) -> None:
+        self.query_one(Prompt).ask(
+            "filter", "filter", "text, or a condition such as type = 'OrderPlaced'; empty shows all"
+        )
+
+    def action_find_document(self) -> None:
+        self.query_one(Prompt).ask("document", "document", "part of a key")
+
+    def on_prompt_closed(self) -> None:
+        self.query_one(EventsPane).focus()
+
+    def on_prompt_entered(self, event: Prompt.Entered) -> None:
+        self.query_one(EventsPane).focus()
+        if event.purpose == "filter" and not event.text:
+            self._clear_filter()
+        elif event.text:
+            self._answer(event.purpose, event.text)
+
+    @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
+    def _answer(self, purpose: str, text: str) -> None:
+        """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
+        call = self.app.call_from_thread
+        try:
+            if purpose == "goto":
+                call(self.go, positions.resolve(self._model.workspace, text))
+            elif purpose == "search":
+                call(self._searched, self._model.log.containing(text), text)
+            elif purpose == "filter":
+                call(self._filter, self._model.offsets_for(text), text)
+            elif purpose == "document" and self._model.history is not None:
+                found = self._model.history.keys_containing(text, 1)
+                exact = self._model.history.ordinal_of(text) is not None
+                if exact or found:
+                    call(self._select, text if exact else found[0].key)
+                else:
+                    call(self._complain, f"No document has {text!r} in its key.")
+        except RefoldError as error:
+            call(self._complain, error.message)
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            call(self._complain, f"{text!r} can't be asked: {one_line(error)}")
+
+    def _complain(self, message: str) -> None:
+        self.notify(message, severity="error", markup=False, timeout=6)
+
+    def _searched(self, matches: npt.NDArray[np.int64], text: str) -> None:
+        self._matches = matches
+        self.query_one(EventsPane).mark(matches)
+        if not len(matches):
+            self._complain(f"No event contains {text!r}.")
+            return
+        self.notify(f"{len(matches):,} events contain {text!r}; n and N go through them.",
+                    markup=False, timeout=3)
+        self._to_match(1, including=True)
+
+    def action_match(self, way: int) -> None:
+        for _ in range(self._times()):
+            self._to_match(way, including=False)
+
+    def _to_match(self, way: int, *, including: bool) -> None:
+        """The next match; after the last comes the first."""
+        matches = self._matches
+        if matches is None or not len(matches):
+            return
+        side = "left" if including or way < 0 else "right"
+        place = int(np.searchsorted(matches, self.position, side=side))
+        self.go(int(matches[(place if way > 0 else place - 1) % len(matches)]))
+
+    def _filter(self, offsets: npt.NDArray[np.int64], text: str) -> None:
+        if not len(offsets):
+            self._complain(f"No event matches {text!r}.")
+            return
+        self._filtered = True
+        events = self.query_one(EventsPane)
+        events.show_only(offsets, text)
+        place = max(int(np.searchsorted(offsets, self.position, side="right")) - 1, 0)
+        self.go(int(offsets[place]))
+        events.stand_at(self.position)
+
+    def _clear_filter(self) -> None:
+        if self._filtered:
+            self._filtered = False
+            events = self.query_one(EventsPane)
+            events.show_all(self._model.extent.events)
+            events.stand_at(self.position)
+
+    def action_pin(self) -> None:
+        self._pinned = not self._pinned
+        self.look()
+
+    def action_other(self) -> None:
+        self._folds.next()
+
+    def action_refold(self) -> None:
+        self._folds.anew()
+
+    def action_cancel_fold(self) -> None:
+        self._folds.cancel()
+
+    def action_copy(self) -> None:
+        focused = self.focused
+        pane = focused if isinstance(focused, EventPane) else self.query_one(DocumentPane)
+        if isinstance(focused, EventsPane):
+            pane = self.query_one(EventPane)
+        text = pane.text
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.notify(f"Copied {len(text):,} characters of JSON.", timeout=2)
+
+    def action_zoom(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+        elif isinstance(self.focused, LineView):
+            self.maximize(self.focused)
+
+    def action_back(self) -> None:
+        """Esc: give up what is going on, the least first."""
+        if self.maximized is not None:
+            self.minimize()
+        elif self._playing:
+            self._playing = False
+        elif self._matches is not None:
+            self._matches = None
+            self.query_one(EventsPane).mark(np.empty(0, dtype=np.int64))
+            self.refresh_bindings()
+        elif self._filtered:
+            self._clear_filter()
+        elif self._pinned:
+            self.action_pin()
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen(self.possible()), self._run_command)
+
+    def _run_command(self, chosen: str | None) -> None:
+        for command in COMMANDS:
+            if command.id == chosen:
+                self.call_later(self.run_action, command.action)

@@ -1,0 +1,100 @@
+"""The lines that are always there: where one is (header), when one is (position), and the prompt."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from storage.positions import START
+from tui.model import Snapshot
+from tui.printable import printable, shortened
+from tui.times import full
+
+
+class Header(Static):
+    """What is open: workspace, timeline, projection; and how far it is folded."""
+
+    def say(self, place: list[str], state: str, *, trouble: bool = False) -> None:
+        """Show a path and, at the right end, a state."""
+        path = " › ".join(printable(part) for part in place)
+        width = max(self.size.width, 20)
+        state = shortened(printable(state), max(width - 20, 10))
+        room = width - len(" refold  ") - len(state) - 2
+        line = Content.assemble(
+            (" refold ", "bold $accent"),
+            (f" {shortened(path, max(room, 8)).ljust(max(room, 8))}", ""),
+            (f"{state} ", "$error" if trouble else "$text-muted"),
+        )
+        self.update(line)
+
+
+class PositionLine(Static):
+    """The event that time stands after."""
+
+    def show(self, snapshot: Snapshot, events: int) -> None:
+        """Say where and when."""
+        if snapshot.position == START:
+            self.update(Content.assemble((" start ", "bold"), (f"of {events:,} events", "")))
+            return
+        parts: list[tuple[str, str] | str] = [
+            (f" #{snapshot.position:,} ", "bold"),
+            (f"of {events:,}", ""),
+        ]
+        event = snapshot.event
+        if event is not None:
+            if event.time is not None:
+                parts.append((f"  ·  {full(event.time)}", ""))
+            if event.stream is not None:
+                place = f" @{event.revision}" if event.revision is not None else ""
+                parts.append((f"  ·  {printable(event.stream)}{place}", ""))
+            parts.append((f"  ·  {printable(event.type or '–')}", "bold"))
+        if snapshot.failures:
+            parts.append(("  ✗ failed", "bold $error"))
+        elif len(snapshot.touched) > 1:
+            parts.append((f"  ·  {len(snapshot.touched)} documents", ""))
+        self.update(Content.assemble(*parts))
+
+
+class Prompt(Static):
+    """One line for typing, in the place of the position line's neighbour; Esc closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
+
+    class Entered(Message):
+        """A person typed something and pressed Enter."""
+
+        def __init__(self, purpose: str, text: str) -> None:
+            super().__init__()
+            self.purpose = purpose
+            self.text = text
+
+    class Closed(Message):
+        """The prompt is gone."""
+
+    purpose = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="prompt-label")
+        yield Input(compact=True, id="prompt-input")
+
+    def ask(self, purpose: str, label: str, hint: str, value: str = "") -> None:
+        """Open it."""
+        self.purpose = purpose
+        self.query_one("#prompt-label", Static).update(Content.assemble((f" {label} ", "bold")))
+        field = self.query_one(Input)
+        field.placeholder = hint
+        field.value = value
+        self.display = True
+        field.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.display = False
+        self.post_message(self.Entered(self.purpose, event.value.strip()))
+
+    def action_close(self) -> None:
+        self.display = False
+        self.post_message(self.Closed())

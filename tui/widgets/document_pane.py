@@ -1,0 +1,61 @@
+"""The selected document at the position, with what the event did to it."""
+
+from replay.diff import ABSENT, encode
+from tui.model import Snapshot, value_of
+from tui.widgets.value_lines import ValueLine, value_lines
+from tui.widgets.value_view import ValueView
+
+
+class DocumentPane(ValueView):
+    """One document."""
+
+    BORDER_TITLE = "document"
+
+    _snapshot: Snapshot | None = None
+    _name = "document"
+
+    def show(self, snapshot: Snapshot) -> None:
+        """The document as of a snapshot."""
+        before, self._snapshot = self._snapshot, snapshot
+        if before is not None and before.key != snapshot.key:
+            self.closed = frozenset()
+            self.cursor = -1
+            self.scroll_to(0, 0, animate=False)
+        self.border_title = snapshot.key or "document"
+        self.redraw()
+        if snapshot.differences:
+            self.show_first_change()
+
+    def redraw(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        moment = snapshot.moment
+        if snapshot.key is None or moment is None or (moment.now is None):
+            self.border_subtitle = ""
+            self.show_lines([ValueLine(((_nothing(snapshot), "muted"),))])
+            return
+        value = value_of(moment)
+        lines = value_lines(value, snapshot.differences, self.closed)
+        if value is ABSENT:
+            lines = [ValueLine((("deleted", "removed"),)), *lines]
+        self.show_lines(lines)
+        at = moment.changed_at
+        here = at == snapshot.position
+        said = f"{len(snapshot.differences)} changed here" if here else f"changed at {at:,}"
+        if snapshot.next_change is not None:
+            said += f" · next at {snapshot.next_change:,}"
+        self.border_subtitle = said
+
+    @property
+    def text(self) -> str:
+        """The document as JSON, for copying."""
+        return "" if self._snapshot is None else encode(value_of(self._snapshot.moment))
+
+
+def _nothing(snapshot: Snapshot) -> str:
+    if snapshot.key is None:
+        return "no document yet"
+    if snapshot.position >= snapshot.folded:
+        return "not folded up to here yet"
+    return "not born yet"

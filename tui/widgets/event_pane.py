@@ -1,0 +1,79 @@
+"""The event that the position stands after: its fields, data and metadata, and what was raised."""
+
+from typing import Any
+
+from replay.diff import ABSENT, decode
+from storage.log import EventDetail
+from tui.model import Snapshot
+from tui.times import full
+from tui.widgets.value_lines import ValueLine, value_lines
+from tui.widgets.value_view import ValueView
+
+
+class EventPane(ValueView):
+    """One event."""
+
+    BORDER_TITLE = "event"
+
+    _snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """The event of a snapshot."""
+        self._snapshot = snapshot
+        self.border_title = (snapshot.event.type or "event") if snapshot.event else "event"
+        self.redraw()
+
+    def redraw(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        event = snapshot.event
+        if event is None:
+            self.show_lines([ValueLine((("before the first event", "muted"),))])
+            return
+        lines: list[ValueLine] = []
+        for failure in snapshot.failures:
+            lines.append(ValueLine(((f"✗ {failure.error}", "failed"),)))
+            lines += [
+                ValueLine(((f"  {text}", "muted"),)) for text in failure.traceback.splitlines()[1:]
+            ]
+        lines += value_lines(_value(event.data), closed=self.closed)
+        meta = _value(event.meta)
+        if meta is not ABSENT and meta != {}:
+            lines += [_heading("meta"), *value_lines(meta)]
+        lines += [_heading("event"), *value_lines(_fields(event))]
+        self.show_lines(lines)
+
+    @property
+    def text(self) -> str:
+        """The event's data as JSON, for copying."""
+        event = self._snapshot.event if self._snapshot else None
+        return (event.data or "") if event else ""
+
+
+def _heading(text: str) -> ValueLine:
+    return ValueLine(((f"─ {text}", "heading"),))
+
+
+def _value(text: str | None) -> Any:
+    try:
+        return decode(text)
+    except ValueError:
+        # What DuckDB takes for JSON and a stricter decoder doesn't, such as NaN.
+        return text
+
+
+def _fields(event: EventDetail) -> dict[str, Any]:
+    fields = {
+        "offset": event.offset,
+        "time": full(event.time) if event.time else None,
+        "stream": event.stream,
+        "revision": event.revision,
+        "version": event.version,
+        "id": event.id,
+        "correlation": event.correlation_id,
+        "causation": event.causation_id,
+        "from": None if event.file is None else f"{event.file.rsplit('/', 1)[-1]}:{event.line}",
+        "source offset": event.source_position,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

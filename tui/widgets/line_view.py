@@ -1,0 +1,164 @@
+"""A pane of lines that are rendered when they are seen: the base of every list and tree here.
+
+Styles are named by component classes, so that a theme decides about colours. Text passes through
+`printable` on its way in, whatever it is.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.printable import printable
+
+Span = tuple[str, str]
+"""Text, and the name of its style (`muted`, `added` …); an empty name is the plain style."""
+
+STYLES = (
+    *("cursor", "cursor-blurred", "muted", "name", "text", "number", "truth", "key", "heading"),
+    *("added", "changed", "removed", "was", "failed", "mark", "match"),
+)
+
+
+class LineView(ScrollView, can_focus=True):
+    """Lines with an optional cursor line."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "edge(-1)", "Top", show=False),
+        Binding("end", "edge(1)", "Bottom", show=False),
+        Binding("left,h", "sideways(-8)", "Left", show=False),
+        Binding("right,l", "sideways(8)", "Right", show=False),
+    ]
+
+    line_count: reactive[int] = reactive(0, repaint=False)
+    cursor: reactive[int] = reactive(-1, repaint=False)
+    """The line under the cursor; -1 for none."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._styles: dict[str, Style] = {}
+
+    def spans(self, line: int) -> Iterable[Span]:
+        """What a line says; drawn on the screen's thread, so it must be at hand."""
+        raise NotImplementedError
+
+    def line_style(self, line: int) -> str:  # noqa: ARG002 - for subclasses
+        """The style under a whole line."""
+        return ""
+
+    def watch_line_count(self, count: int) -> None:
+        self.virtual_size = Size(self.content_width, count)
+        self.refresh()
+        # How far one can scroll is known after the next layout only.
+        self.call_after_refresh(lambda: self.show_line(self.cursor))
+
+    @property
+    def content_width(self) -> int:
+        """Columns of the widest line."""
+        return 0
+
+    def watch_cursor(self, before: int, now: int) -> None:
+        self.refresh_line(before)
+        self.refresh_line(now)
+        self.show_line(now)
+
+    def refresh_line(self, line: int) -> None:
+        """Draw one line anew, if it is to be seen."""
+        if 0 <= line < self.line_count:
+            self.refresh_lines(line - self.scroll_offset.y)
+
+    def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
+        super().refresh_lines(y_start, line_count)
+
+    def show_line(self, line: int) -> None:
+        """Scroll as little as is needed to see a line, with some of its neighbours."""
+        height = self.scrollable_content_region.height
+        if line < 0 or height <= 0:
+            return
+        margin = min(3, (height - 1) // 2)
+        top = self.scroll_offset.y
+        if line < top + margin:
+            self.scroll_to(y=max(line - margin, 0), animate=False, immediate=True)
+        elif line >= top + height - margin:
+            self.scroll_to(y=line + margin - height + 1, animate=False, immediate=True)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        line = y + self.scroll_offset.y
+        base = self.rich_style
+        if line >= self.line_count:
+            return Strip.blank(width, base)
+        under = self.line_style(line)
+        if line == self.cursor:
+            under = "cursor" if self.has_focus else "cursor-blurred"
+        ground = base + self._style(under)
+        segments = []
+        for text, name in self.spans(line):
+            style = ground + self._style(name) if name else ground
+            if line == self.cursor and self.has_focus:
+                # On the cursor, its own colours are the readable ones.
+                style = ground
+            segments.append(Segment(printable(text), style))
+        strip = Strip(segments).crop(self.scroll_offset.x, self.scroll_offset.x + width)
+        return strip.extend_cell_length(width, ground)
+
+    def _style(self, name: str) -> Style:
+        """A component's style over the pane's own ground; colours may be partly transparent."""
+        if not name:
+            return Style()
+        if name not in self._styles:
+            styles = self.get_component_styles(f"line--{name}")
+            ground = self.background_colors[1]
+            back = ground + styles.background if styles.has_rule("background") else None
+            fore = None
+            if styles.auto_color:
+                under = back or ground
+                fore = under + under.get_contrast_text(styles.color.a)
+            elif styles.has_rule("color"):
+                fore = (back or ground) + styles.color
+            self._styles[name] = styles.text_style + Style(
+                color=fore.rich_color if fore else None, bgcolor=back.rich_color if back else None
+            )
+        return self._styles[name]
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles = {}
+
+    def on_resize(self) -> None:
+        # Before the first layout there was no height to scroll in.
+        self.show_line(self.cursor)
+
+    def on_focus(self) -> None:
+        self.refresh_line(self.cursor)
+
+    def on_blur(self) -> None:
+        self.refresh_line(self.cursor)
+
+    def action_move(self, lines: int) -> None:
+        self.move_cursor(self.cursor + lines)
+
+    def action_page(self, pages: int) -> None:
+        self.move_cursor(self.cursor + pages * max(self.size.height - 1, 1))
+
+    def action_edge(self, side: int) -> None:
+        self.move_cursor(0 if side < 0 else self.line_count - 1)
+
+    def action_sideways(self, columns: int) -> None:
+        self.scroll_to(x=max(self.scroll_offset.x + columns, 0), animate=False)
+
+    def move_cursor(self, line: int) -> None:
+        """A person moves the cursor."""
+        self.cursor = max(0, min(line, self.line_count - 1))

@@ -1,0 +1,106 @@
+"""A list over pages of rows that are fetched in a thread: as long as it may be, it holds a few pages.
+
+A row that isn't there yet is drawn as a placeholder and comes in when its page does.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from textual import events
+from textual.message import Message
+
+from tui.widgets.line_view import LineView, Span
+
+PAGE = 256
+_KEPT = 16
+
+Row = TypeVar("Row")
+Fetch = Callable[[int, int], Sequence[Row]]
+"""(first row, how many) to rows; called in a thread."""
+
+
+class PagedList(LineView, Generic[Row]):
+    """Rows by number, fetched a page at a time."""
+
+    class Picked(Message):
+        """A person moved to a row."""
+
+        def __init__(self, sender: "PagedList[Row]", line: int) -> None:
+            super().__init__()
+            self.sender = sender
+            self.line = line
+
+        @property
+        def control(self) -> "PagedList[Row]":
+            return self.sender
+
+    def __init__(self, fetch: Fetch[Row], *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._fetch = fetch
+        self._pages: OrderedDict[int, Sequence[Row]] = OrderedDict()
+        self._asked: set[int] = set()
+        self._generation = 0
+
+    def row_spans(self, line: int, row: Row) -> Iterable[Span]:
+        """What a row says."""
+        raise NotImplementedError
+
+    def forget(self, fetch: Fetch[Row] | None = None) -> None:
+        """Drop all pages, as the rows behind them have become others."""
+        if fetch is not None:
+            self._fetch = fetch
+        self._generation += 1
+        self._pages.clear()
+        self._asked.clear()
+        self.refresh()
+
+    def row(self, line: int) -> Row | None:
+        """The row, if its page is here; else it is asked for."""
+        number, place = divmod(line, PAGE)
+        page = self._pages.get(number)
+        if page is None:
+            self._ask(number)
+            return None
+        self._pages.move_to_end(number)
+        # Whoever steps towards the end of a page will want the next.
+        if place > PAGE - 64 and line + 64 < self.line_count:
+            self._ask(number + 1)
+        if place < 64 and number:
+            self._ask(number - 1)
+        return page[place] if place < len(page) else None
+
+    def spans(self, line: int) -> Iterable[Span]:
+        row = self.row(line)
+        return [(" ·", "muted")] if row is None else self.row_spans(line, row)
+
+    def _ask(self, number: int) -> None:
+        if number in self._asked or number in self._pages:
+            return
+        self._asked.add(number)
+        generation, fetch = self._generation, self._fetch
+        self.run_worker(
+            lambda: self._load(number, generation, fetch), thread=True, exit_on_error=False
+        )
+
+    def _load(self, number: int, generation: int, fetch: Fetch[Row]) -> None:
+        rows = fetch(number * PAGE, PAGE)
+        self.app.call_from_thread(self._arrived, number, generation, rows)
+
+    def _arrived(self, number: int, generation: int, rows: Sequence[Row]) -> None:
+        if generation != self._generation:
+            return
+        self._asked.discard(number)
+        self._pages[number] = rows
+        while len(self._pages) > _KEPT:
+            self._pages.popitem(last=False)
+        self.refresh()
+
+    def move_cursor(self, line: int) -> None:
+        super().move_cursor(line)
+        self.post_message(self.Picked(self, self.cursor))
+
+    def on_click(self, event: events.Click) -> None:
+        line = event.y + self.scroll_offset.y
+        if 0 <= line < self.line_count:
+            self.move_cursor(line)

@@ -1,0 +1,70 @@
+"""A pane that shows lines of a value, with a cursor, parts that close, and a width to scroll to."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+
+from replay.diff import Path
+from tui.widgets.line_view import LineView, Span
+from tui.widgets.value_lines import ValueLine
+
+
+class ValueView(LineView):
+    """Lines of one or several values."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "toggle", "Open or close", show=False, id="value.toggle"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._lines: Sequence[ValueLine] = ()
+        self._width = 0
+        self.closed: frozenset[Path] = frozenset()
+
+    def show_lines(self, lines: Sequence[ValueLine]) -> None:
+        """Show these; the place that was looked at stays where it was."""
+        self._lines = lines
+        self._width = max((sum(cell_len(t) for t, _ in line.spans) for line in lines), default=0)
+        self.virtual_size = Size(self._width, len(lines))
+        self.line_count = len(lines)
+        if self.cursor >= len(lines):
+            self.cursor = len(lines) - 1
+        self.refresh()
+
+    @property
+    def content_width(self) -> int:
+        return self._width
+
+    def spans(self, line: int) -> Iterable[Span]:
+        return self._lines[line].spans if line < len(self._lines) else ()
+
+    def line_style(self, line: int) -> str:
+        return self._lines[line].style if line < len(self._lines) else ""
+
+    def show_first_change(self) -> None:
+        """Scroll to what the event changed, if that is out of sight."""
+        for number, line in enumerate(self._lines):
+            if line.style:
+                self.show_line(number)
+                return
+
+    def action_toggle(self) -> None:
+        if 0 <= self.cursor < len(self._lines) and self._lines[self.cursor].opens:
+            self.closed ^= {self._lines[self.cursor].path}
+            self.redraw()
+
+    def redraw(self) -> None:
+        """Make the lines anew, as a part was closed or opened."""
+
+    def on_click(self, event: events.Click) -> None:
+        line = event.y + self.scroll_offset.y
+        if 0 <= line < self.line_count:
+            again = line == self.cursor
+            self.cursor = line
+            if again:
+                self.action_toggle()
