@@ -86,8 +86,7 @@ class TravelScreen(Screen[None]):
         self.set_interval(_PLAY_SECONDS, self._play_on)
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < 100, "-narrow")
-        self.set_class(event.size.width >= 160, "-wide")
+        self.set_class(event.size.width < 110, "-narrow")
         self.set_class(event.size.height >= 36, "-tall")
         self._tell_header()
 

@@ -62,7 +62,7 @@ class LineView(ScrollView, can_focus=True):
         self.virtual_size = Size(self.content_width, count)
         self.refresh()
         # How far one can scroll is known after the next layout only.
-        self.call_after_refresh(lambda: self.show_line(self.cursor))
+        self.call_after_refresh(self._show_cursor)
 
     @property
     def content_width(self) -> int:
@@ -73,6 +73,7 @@ class LineView(ScrollView, can_focus=True):
         self.refresh_line(before)
         self.refresh_line(now)
         self.show_line(now)
+        self.call_after_refresh(self._show_cursor)
 
     def refresh_line(self, line: int) -> None:
         """Draw one line anew, if it is to be seen."""
@@ -93,6 +94,9 @@ class LineView(ScrollView, can_focus=True):
             self.scroll_to(y=max(line - margin, 0), animate=False, immediate=True)
         elif line >= top + height - margin:
             self.scroll_to(y=line + margin - height + 1, animate=False, immediate=True)
+
+    def _show_cursor(self) -> None:
+        self.show_line(self.cursor)
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
