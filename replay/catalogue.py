@@ -14,7 +14,7 @@ import duckdb
 
 from replay import reference
 from replay.reference import Reference
-from storage.connections import arrow_rows
+from storage.connections import rows as rows_of
 from storage.errors import ProjectionError
 from storage.workspace import Workspace
 
@@ -41,8 +41,9 @@ class Folded:
     failures: int
     keys: int
     changes: int
-    plain: bool
-    """Every state comes back from its JSON as it was, so a fold can be resumed from it."""
+    plain: bool | None
+    """True: every state comes back from its JSON as it was, so a fold can be resumed from it.
+    False: some don't, and all were written with care. None: not all were looked at."""
     seconds: float
 
     @property
@@ -142,7 +143,7 @@ def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
 def _rows(
     connection: duckdb.DuckDBPyConnection, condition: str, parameters: Mapping[str, Any]
 ) -> list[Folded]:
-    rows = arrow_rows(
+    rows = rows_of(
         connection,
         "SELECT p.projection, name, hash, reference, files, timeline, folded, skipped, unhandled,"
         " failures, keys, changes, plain, seconds"

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from replay import batches, catalogue, reference
 from replay.catalogue import MAIN, Folded
 from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
-from replay.recording import BUCKET, Recording
+from replay.recording import BUCKET, OvertakenError, Recording
 from replay.reference import Reference
-from storage.connections import arrow, arrow_rows
+from storage.connections import arrow, rows as rows_of
 from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
 
@@ -94,7 +94,7 @@ class _Folding:
         self._cancelled = cancelled
         self._number = 0
         self._careful = False
-        self._plain = False
+        self._plain: bool | None = None
 
     def to_the_end(self, *, force: bool) -> int:
         """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
@@ -105,6 +105,10 @@ class _Folding:
                 self._with_worker(until, force=force)
             except _NotPlainError:
                 self._careful, force = True, True
+                continue
+            except OvertakenError:
+                # Another process folds the same: go on from where it has come to.
+                force = False
                 continue
             except WorkerDiedError as error:
                 if error.offset < 0:
@@ -123,11 +127,13 @@ class _Folding:
     def _with_worker(self, until: int, *, force: bool) -> None:
         started = time.monotonic()
         resuming = not force and self._resumable()
+        if resuming and self._plain is False:
+            self._careful = True
         with Worker(
             self._wanted,
             careful=self._careful,
             resuming=resuming,
-            plain=self._plain,
+            plain=self._plain is True,
             patience=self._patience,
         ) as worker:
             ready = worker.receive()
@@ -137,6 +143,7 @@ class _Folding:
                 )
             self._careful = bool(ready.header["careful"])
             recording = self._register(ready, force=force)
+            recording.plain = False if self._careful else None
             if recording.folded and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
                 return self._with_worker(until, force=False)
@@ -177,7 +184,7 @@ class _Folding:
 
     def _obituary(self, death: WorkerDiedError) -> str:
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            rows = rows_of(
                 connection,
                 'SELECT type, stream FROM events WHERE "offset" = ?',
                 [death.offset],
@@ -200,6 +207,11 @@ class _Folding:
     def timeline(self) -> str:
         return self._timeline
 
+    @property
+    def plain(self) -> bool | None:
+        """What was known of the states that are resumed from; see `Folded.plain`."""
+        return self._plain
+
 
 class _Session:
     """Batches through one worker, from where the recording stands."""
@@ -212,6 +224,8 @@ class _Session:
         self._recording = recording
         self._until = until
         self._flushed = started
+        # What this worker has met says nothing of the documents that it hasn't.
+        self._told_by_worker = recording.folded == 0 or run.plain is True
         self._events = _EventReader(run.workspace, recording.folded, until)
         self._on_the_way: deque[pa.Table] = deque()
 
@@ -240,7 +254,7 @@ class _Session:
         self._worker.finish()
         while (frame := self._worker.receive()).kind != "done":
             self._hear(frame)
-        self._recording.plain = bool(frame.header["plain"])
+        self._recording.plain = frame.header["plain"] if self._told_by_worker else self._run.plain
 
     def _feed(self) -> None:
         while len(self._on_the_way) < _AHEAD and (table := self._events.next()) is not None:
@@ -271,7 +285,9 @@ class _Session:
         names = [self._run.number, self._run.timeline]
         with self._run.workspace.reading() as connection, _registered(connection, keys):
             if frame.header["events"]:
-                return batches.frame(arrow(connection, self._own_events(), [*names, *names]))
+                own = arrow(connection, self._own_events(), [*names, *names])
+                header, parts = batches.frame(own)
+                return {**header, "kind": "events"}, parts
             latest = arrow(
                 connection,
                 "SELECT key, state FROM history SEMI JOIN wanted USING (key)"
@@ -282,13 +298,15 @@ class _Session:
         states = latest["state"].combine_chunks() if latest.num_rows else pa.array([], pa.string())
         lengths = pc.fill_null(pc.binary_length(states), -1).cast(pa.int32())
         text = "".join(s for s in states.to_pylist() if s is not None).encode()
-        header = {"kind": "documents", "keys": latest["key"].to_pylist()}
-        return header, (lengths.to_numpy(zero_copy_only=False).tobytes(), text)
+        return {"kind": "documents", "keys": latest["key"].to_pylist()}, (
+            lengths.to_numpy(zero_copy_only=False).tobytes(),
+            text,
+        )
 
     def _own_events(self) -> str:
         """SQL for all folded events that reached the wanted keys."""
         reached = (
-            "SELECT \"offset\" FROM routes SEMI JOIN wanted USING (key)"
+            'SELECT "offset" FROM routes SEMI JOIN wanted USING (key)'
             " WHERE projection = ? AND timeline = ?"
             if self._routed
             else 'SELECT "offset" FROM events SEMI JOIN wanted ON stream = key'

@@ -7,14 +7,16 @@ that. States are JSON text; None is a document that isn't there.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from replay.catalogue import Folded
 from replay.diff import Difference, decode, differences
-from storage.connections import arrow, arrow_rows
+from storage.connections import rows as rows_of
+from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,32 @@ class History:
         )
         return rows[0].offset if rows else None
 
+    def window(self, first: int, last: int) -> dict[int, dict[str, Moment]]:
+        """What each event of a stretch of the log changed: offset to key to moment."""
+        with self._workspace.reading() as connection:
+            found = connection.execute(
+                f'SELECT "offset", key, state FROM history WHERE {_MINE}'
+                ' AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
+                [*self._mine, first, last],
+            ).fetchall()
+            keys = list({key for _, key, _ in found})
+            earlier = connection.execute(
+                f'WITH last AS (SELECT key, max("offset") AS "offset" FROM history WHERE {_MINE}'
+                f" AND bucket IN ({', '.join(str(bucket(key)) for key in keys) or 'NULL'})"
+                f" AND key IN ({', '.join('?' * len(keys)) or 'NULL'})"
+                f' AND "offset" < {int(first)} GROUP BY key)'
+                ' SELECT key, "offset", state FROM history JOIN last USING (key, "offset")'
+                f" WHERE {_MINE}",
+                [*self._mine, *keys, *self._mine],
+            ).fetchall()
+        before = {key: Change(offset, state) for key, offset, state in earlier}
+        moments: dict[int, dict[str, Moment]] = {}
+        for offset, key, state in found:
+            now = Change(offset, state)
+            moments.setdefault(offset, {})[key] = Moment(now, before.get(key))
+            before[key] = now
+        return moments
+
     def keys_changed_at(self, offset: int) -> list[str]:
         """The documents that one event changed."""
         with self._workspace.reading() as connection:
@@ -120,7 +148,7 @@ class History:
     def documents(self, first: int, count: int) -> list[DocumentRow]:
         """Documents in the order of their birth, by ordinal; an older position has fewer of them."""
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            rows = rows_of(
                 connection,
                 f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
                 " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
@@ -148,7 +176,7 @@ class History:
     def keys_containing(self, text: str, limit: int) -> list[DocumentRow]:
         """Documents whose key contains the text, in any case; scans the keys."""
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            rows = rows_of(
                 connection,
                 f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
                 f" AND contains(lower(key), lower(?)) ORDER BY ordinal LIMIT {int(limit)}",
@@ -156,11 +184,11 @@ class History:
             )
         return [DocumentRow(**row) for row in rows]
 
-    def all_at(self, offset: int) -> Iterator[pa.RecordBatch]:
+    def all_at(self, offset: int) -> "Iterator[pa.RecordBatch]":
         """Every document that exists at a position: batches of `key`, `offset`, `state`; scans."""
         with self._workspace.reading() as connection:
             relation = connection.sql(
-                f"SELECT h.key, h.\"offset\", h.state FROM documents AS d JOIN ({_LATEST})"
+                f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({_LATEST})'
                 " AS h ON h.key = d.key"
                 " WHERE d.projection = ? AND d.timeline = ? AND h.state IS NOT NULL"
                 " ORDER BY d.ordinal",
@@ -189,32 +217,37 @@ class History:
         """Failures from an offset on, in order."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            rows = rows_of(
                 connection,
                 f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
-                f' AND "offset" >= ? ORDER BY "offset"{bound}',
+                f' AND "offset" >= ? ORDER BY "offset", key{bound}',
                 [*self._mine, first],
             )
         return [Failure(**row) for row in rows]
 
     def failures_at(self, offset: int) -> list[Failure]:
         """What was raised at one event."""
-        return [f for f in self.failures(offset, 100) if f.offset == offset]
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
+                ' AND "offset" = ? ORDER BY key',
+                [*self._mine, offset],
+            )
+        return [Failure(**row) for row in rows]
 
-    def failure_offsets(self) -> Sequence[int]:
+    def failure_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler raised, for a lane."""
         with self._workspace.reading() as connection:
-            table = arrow(
-                connection,
+            found = connection.execute(
                 f'SELECT DISTINCT "offset" FROM failures WHERE {_MINE} ORDER BY "offset"',
                 self._mine,
-            )
-        offsets: Sequence[int] = table["offset"].to_pylist()
-        return offsets
+            ).fetchall()
+        return offsets(offset for (offset,) in found)
 
     def _changes(self, condition: str, key: str) -> list[Change]:
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            rows = rows_of(
                 connection,
                 f'SELECT "offset", state FROM history WHERE {_MINE} AND bucket = {bucket(key)}'
                 f" AND {condition}",

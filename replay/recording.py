@@ -21,6 +21,10 @@ BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.schema.HISTORY`."""
 
 
+class OvertakenError(Exception):
+    """Another process folds the same projection, and was the first to write."""
+
+
 class Recording:
     """The history of one projection on one timeline, while it is being folded."""
 
@@ -33,8 +37,10 @@ class Recording:
         self._routes: list[pa.Table] = []
         self._failures: list[dict[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
-        self.plain = False
-        """Every state is known to come back from its JSON; nobody knows before the worker's end."""
+        self.plain: bool | None = None
+        """See `Folded.plain`; nobody knows before the worker's end."""
+        self._kept = 0
+        """How far the workspace says that it is folded, if nobody else has folded on."""
         self.folded = 0
         self.keys = 0
         self.changes = 0
@@ -46,21 +52,24 @@ class Recording:
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
-        row = connection.execute(
+        rows = connection.execute(
             "SELECT folded, keys, changes, failures, skipped, unhandled, seconds FROM folds"
             " WHERE projection = ? AND timeline = ?",
             [self._number, self._timeline],
-        ).fetchone()
-        if row is not None:
+        ).fetchall()
+        for row in rows:
             self.folded, self.keys, self.changes, self.failures, self._skipped = row[:5]
             self._unhandled = Counter(json.loads(row[5]))
             self._seconds = row[6]
+            self._kept = self.folded
 
     def take(self, frame: Frame, offsets: pa.Array, streams: pa.Array) -> None:
         """Keep what a worker said of one batch; `offsets` and `streams` are the batch's columns."""
         rows = _ints(frame.parts[0], np.int32)
         at = offsets.take(rows)
-        keys = _coded(frame.parts[4], frame.parts[5]) if len(frame.parts) > 4 else streams.take(rows)
+        keys = (
+            _coded(frame.parts[4], frame.parts[5]) if len(frame.parts) > 4 else streams.take(rows)
+        )
         states = _texts(_ints(frame.parts[1], np.int32).to_numpy(), frame.parts[2])
         self._history.append(pa.table({"key": keys, "offset": at, "state": states}))
         born = _ints(frame.parts[3], np.int32)
@@ -83,15 +92,23 @@ class Recording:
             self.folded = offsets[-1].as_py() + 1
 
     def flush(self, seconds: float) -> None:
-        """Write everything that waits; `seconds` is the time spent since the last flush."""
+        """Write everything that waits; `seconds` is the time spent since the last flush.
+
+        Raises `OvertakenError`, and writes nothing, where another process has folded on meanwhile.
+        """
         self._seconds += seconds
         # The other core is the worker's.
         with self._workspace.writing(threads=1) as connection:
             names = [self._number, self._timeline]
+            there = connection.execute(
+                "SELECT folded FROM folds WHERE projection = ? AND timeline = ?", names
+            ).fetchall()
+            if (there[0][0] if there else 0) != self._kept:
+                raise OvertakenError
             if self.waiting:
                 _insert(
                     connection,
-                    f"INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, \"offset\", state"
+                    f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", state'
                     ' FROM rows ORDER BY bucket, "offset"',
                     names,
                     pa.concat_tables(self._history),
@@ -127,6 +144,7 @@ class Recording:
             )
         self._history, self._born, self._routes, self._failures = [], [], [], []
         self.waiting = 0
+        self._kept = self.folded
 
 
 def _insert(

@@ -6,11 +6,14 @@ import lzma
 import shutil
 import sys
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
 from storage.errors import SourceError, one_line
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 STDIN = "-"
 """The name of standard input where a source is expected."""
@@ -44,8 +47,7 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     if kind == "gzip":
         stream = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
     elif kind == "zstd":
-        reader = zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True)
-        stream = cast("BinaryIO", io.BufferedReader(reader, 1 << 20))
+        stream = io.BufferedReader(_Zstd(plain), 1 << 20)
     elif kind == "xz":
         stream = cast("BinaryIO", lzma.LZMAFile(plain))
     else:
@@ -59,6 +61,42 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     except Broken as error:
         raise broken(path, error) from error
     return stream, kind
+
+
+class _Zstd(io.RawIOBase):
+    """zstandard's own reader takes the end of a file that was cut off for the end of its data."""
+
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._packed = packed
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._behind = b""
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        while not self._ready:
+            packed = self._behind or self._packed.read(1 << 16)
+            self._behind = b""
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            if self._frame.eof:
+                self._behind, self._frame = self._frame.unused_data, None
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._ready))
+        target[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
 
 
 def broken(path: str, error: BaseException) -> SourceError:

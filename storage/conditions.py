@@ -17,11 +17,12 @@ _FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "W
 def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
     """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
     statement = f"SELECT 1 FROM {table} WHERE (\n{text}\n)"
-    row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
-    parsed = json.loads(row[0]) if row else {"error": True}
-    if parsed["error"]:
-        message = str(parsed.get("error_message", "it is no SQL expression")).splitlines()[0]
-        raise QueryError(f"The condition {text!r} doesn't parse: {message}.")
+    # What closes a parenthesis that it didn't open parses in one of the two only.
+    for attempt in (f"SELECT 1 FROM {table} WHERE\n{text}\n", statement):
+        parsed = _parsed(connection, attempt)
+        if parsed["error"]:
+            message = str(parsed.get("error_message", "it is no SQL expression")).splitlines()[0]
+            raise QueryError(f"The condition {text!r} doesn't parse: {message}.")
     node = parsed["statements"][0]["node"] if len(parsed["statements"]) == 1 else {}
     plain = (
         node.get("type") == "SELECT_NODE"
@@ -38,9 +39,19 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str
     try:
         connection.execute(f"EXPLAIN {statement}")
     except duckdb.Error as error:
-        first = str(error).splitlines()[0].split(": ", 1)[-1]
-        raise QueryError(f"The condition {text!r} can't be asked of {table}: {first}") from error
+        raise unanswerable(text, table, error) from error
     return f"(\n{text}\n)"
+
+
+def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
+    """What DuckDB said of a condition, while planning or while running it, as ours."""
+    first = str(error).splitlines()[0].split(": ", 1)[-1]
+    return QueryError(f"The condition {text!r} can't be asked of {table}: {first}")
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
+    row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
+    return {"error": True} if row is None else dict(json.loads(str(row[0])))
 
 
 def _forbidden(node: Any) -> str | None:

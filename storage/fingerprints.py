@@ -41,14 +41,13 @@ class Fingerprint:
     """True where the file is known as a whole, as Parquet, and can't be continued."""
 
 
-def take(path: str, taken: int, *, whole: bool) -> Fingerprint:
-    """The fingerprint of a source of which `taken` bytes (or rows) were loaded."""
-    if path == bytestreams.STDIN:
-        return Fingerprint(path, -1, 0, taken, "", "", whole)
-    status = Path(path).stat()
-    extent = status.st_size if whole else taken
-    head, tail = _ends(path, extent, raw=whole)
-    return Fingerprint(path, status.st_size, status.st_mtime_ns, taken, head, tail, whole)
+def take(path: str, taken: int, size: int, modified_ns: int, *, whole: bool) -> Fingerprint:
+    """The fingerprint of a source of which `taken` bytes (or rows) were loaded.
+
+    `size` and `modified_ns` are from before it was read: what is written meanwhile must show later.
+    """
+    head, tail = _ends(path, size if whole else taken, raw=whole)
+    return Fingerprint(path, size, modified_ns, taken, head, tail, whole)
 
 
 def change(before: Fingerprint, *, thorough: bool) -> Change:
@@ -61,25 +60,25 @@ def change(before: Fingerprint, *, thorough: bool) -> Change:
         return Change.GONE
     if (status.st_size, status.st_mtime_ns) == (before.size, before.modified_ns):
         return Change.NONE
-    if not thorough:
-        return Change.GROWN if status.st_size > before.size else Change.REWRITTEN
+    if not thorough and status.st_size > before.size:
+        return Change.REWRITTEN if before.whole else Change.GROWN
     extent = before.size if before.whole else before.taken
     if status.st_size < extent and before.whole:
         return Change.REWRITTEN
     if _ends(before.path, extent, raw=before.whole) != (before.head, before.tail):
         return Change.REWRITTEN
-    if before.whole:
-        return Change.NONE if status.st_size == before.size else Change.REWRITTEN
-    return Change.GROWN
+    if status.st_size == before.size:
+        return Change.NONE
+    return Change.REWRITTEN if before.whole else Change.GROWN
 
 
 def _ends(path: str, extent: int, *, raw: bool) -> tuple[str, str]:
     start = max(0, extent - _SPAN)
     if raw:
-        with bytestreams.open_plain(path) as stream:
-            head = stream.read(min(extent, _SPAN))
-            stream.seek(start, os.SEEK_SET)
-            tail = stream.read(extent - start)
+        with bytestreams.open_plain(path) as plain:
+            head = plain.read(min(extent, _SPAN))
+            plain.seek(start, os.SEEK_SET)
+            tail = plain.read(extent - start)
     else:
         stream, _ = bytestreams.open_bytes(path)
         with stream:

@@ -11,8 +11,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,9 @@ class Loaded:
     seconds: float
 
 
+_SPOOL = "refold-stdin-"
+"""How the folder's name begins into which standard input is written."""
+
 OnProgress = Callable[[Progress], None]
 OnMapping = Callable[[FieldMapping, str], None]
 
@@ -97,18 +100,36 @@ def load(
     wish = wish or Wish()
     started = time.monotonic()
     with _readable(sources.expand(names)) as paths:
-        if target.exists() and not wish.replace:
-            existing = workspace.Workspace(target, wait=wish.wait, on_wait=on_wait)
-            job = _append(existing, paths, wish)
-        else:
-            job = _fresh(target, paths, wish)
-        if on_mapping is not None and job.files:
-            on_mapping(job.mapping, job.format)
-        run = _Run(job, wish, on_progress)
-        with job.connection() as connection:
-            appended = run.into(connection)
-            log = statistics.of_log(connection)
+        if wish.replace:
+            _refuse_to_replace(target)
+        while True:
+            if target.exists() and not wish.replace:
+                existing = workspace.Workspace(target, wait=wish.wait, on_wait=on_wait)
+                job = _append(existing, paths, wish)
+            else:
+                job = _fresh(target, paths, wish)
+            if on_mapping is not None and job.files:
+                on_mapping(job.mapping, job.format)
+            run = _Run(job, wish, on_progress)
+            with suppress(_OvertakenError), job.connection() as connection:
+                appended = run.into(connection)
+                log = statistics.of_log(connection)
+                break
     return Loaded(target, appended, job.format, job.mapping, log, time.monotonic() - started)
+
+
+def _refuse_to_replace(target: Path) -> None:
+    """What isn't a workspace is never written over: it may be the source itself."""
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise WorkspaceError(f"{target} is no file; name another place with -o.")
+    with target.open("rb") as stream:
+        head = stream.read(12)
+    if head and head[8:12] != b"DUCK":
+        raise WorkspaceError(
+            f"{target} is not a workspace and is not replaced; name another place with -o."
+        )
 
 
 def default_target(name: str) -> Path:
@@ -145,11 +166,17 @@ class _Job:
     connection: Callable[[], Any]
     first_offset: int = 0
     fresh: bool = True
+    based_on: Sequence[Origin] = ()
+    """What the workspace held when it was decided."""
+
+
+class _OvertakenError(Exception):
+    """Another process loaded into the workspace after this load was decided on."""
 
 
 def _fresh(target: Path, paths: Sequence[str], wish: Wish) -> _Job:
     looked = [sources.look(path, wish.format) for path in paths]
-    named = sources.log_name(target.stem if paths[0].startswith(tempfile.gettempdir()) else paths[0])
+    named = sources.log_name(target.stem if _is_stdin(paths[0]) else paths[0])
     mapping = _detected(looked, wish, named)
     parts = [_Part(i, file, Reading(file.path), False) for i, file in enumerate(looked)]
     return _Job(parts, mapping, _format_name(looked), lambda: _new_file(target))
@@ -158,7 +185,7 @@ def _fresh(target: Path, paths: Sequence[str], wish: Wish) -> _Job:
 def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> _Job:
     with existing.reading() as connection:
         known = {k.print.path: k for k in origins.known(connection)}
-        mapping = FieldMapping.from_json(workspace.read_fact(connection, "mapping"))
+        mapping = _known_mapping(connection, existing.path)
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     first = row[0] if row else 0
     resolved = {_resolved(path): path for path in paths}
@@ -180,14 +207,17 @@ def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> 
             formats.append(file.format.name)
             parts.append(_Part(len(known) + len(parts), file, Reading(path), False))
             continue
-        change = fingerprints.change(before.print, thorough=True)
+        # Standard input was written into another file than the last time.
+        change = fingerprints.change(replace(before.print, path=path), thorough=True)
         if change is Change.REWRITTEN or (change is Change.GROWN and _was_torn(before, path)):
             raise SourceError(
                 f"{path} no longer begins with the events that were loaded from it;"
                 " --replace loads it anew."
             )
         if change is Change.GROWN or before.partial:
-            reading = Reading(path, start=before.print.taken, start_line=before.lines)
+            reading = Reading(
+                path, before.print.taken, before.lines, continues=before.partial
+            )
             parts.append(_Part(before.index, sources.look(path, before.format), reading, True))
     return _Job(
         parts,
@@ -196,7 +226,17 @@ def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> 
         existing.writing,
         first_offset=first,
         fresh=False,
+        based_on=list(known.values()),
     )
+
+
+def _known_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMapping:
+    try:
+        return FieldMapping.from_json(workspace.read_fact(connection, "mapping"))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise WorkspaceError(
+            f"{path} doesn't say which field of its source is which; --replace loads it anew."
+        ) from error
 
 
 def _was_torn(before: Origin, path: str) -> bool:
@@ -223,6 +263,8 @@ class _Run:
 
     def into(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Write events, rejects and fingerprints; the number of events written."""
+        if not self._job.fresh and origins.known(connection) != self._job.based_on:
+            raise _OvertakenError
         for part in self._job.files:
             if part.continues:
                 # A torn last line is read again, now that it may be whole.
@@ -258,7 +300,7 @@ class _Run:
             raise self._failure or error from error
         finally:
             batches.close()
-            connection.unregister("incoming")
+        connection.unregister("incoming")
         form, mapping = part.file.format, self._job.mapping
         self._events -= second_look.at_leftovers(
             connection, form, mapping, part.reading, first_offset=first_offset
@@ -322,7 +364,10 @@ class _Run:
                 connection.register("refused", table)
                 connection.execute("INSERT INTO rejects SELECT * FROM refused ORDER BY line")
                 connection.unregister("refused")
-            known = fingerprints.take(path, reading.taken, whole=part.file.format.whole)
+            file = part.file
+            known = fingerprints.take(
+                path, reading.taken, file.size, file.modified_ns, whole=file.format.whole
+            )
             count = self._counts.get(part.index, 0)
             if part.continues:
                 connection.execute(
@@ -356,6 +401,8 @@ def _new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
+            # Closing would do it too, but silently leave it undone where there is no room.
+            connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             raise workspace.trouble(error, target) from error
         finally:
@@ -389,8 +436,8 @@ def _readable(paths: Sequence[str]) -> Iterator[list[str]]:
     if sources.STDIN not in paths:
         yield list(paths)
         return
-    with tempfile.TemporaryDirectory(prefix="refold-") as folder:
-        spooled = Path(folder) / "stdin"
+    with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder:
+        spooled = Path(folder) / sources.STDIN
         bytestreams.spool_stdin(spooled)
         yield [str(spooled) if path == sources.STDIN else path for path in paths]
 
@@ -407,8 +454,11 @@ def _format_name(looked: Sequence[sources.File]) -> str:
 
 
 def _resolved(path: str) -> str:
-    full = str(Path(path).resolve())
-    return "-" if full.startswith(str(Path(tempfile.gettempdir()) / "refold-")) else full
+    return sources.STDIN if _is_stdin(path) else str(Path(path).resolve())
+
+
+def _is_stdin(path: str) -> bool:
+    return Path(path).name == sources.STDIN and Path(path).parent.name.startswith(_SPOOL)
 
 
 def _sort(

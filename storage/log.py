@@ -7,14 +7,14 @@ the log, except where a docstring says that it scans.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
 
 from storage import conditions
-from storage.connections import arrow, arrow_rows
+from storage.connections import arrow, rows, utc
+from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
 
 
@@ -59,14 +59,14 @@ class EventDetail(EventRow):
 class Density:
     """How many events there are in each of a number of equal stretches."""
 
-    counts: npt.NDArray[np.int64]
-    last_offsets: npt.NDArray[np.int64]
+    counts: Sequence[int]
+    last_offsets: Sequence[int]
     """For each stretch, the last offset in it or before it: where a click seeks to."""
     by_time: bool
     """The stretches are of time; else of offsets."""
 
 
-_ROW = '"offset", time, stream, revision, type'
+_ROW = '"offset", epoch_us(time) AS time, stream, revision, type'
 
 
 class EventLog:
@@ -78,37 +78,42 @@ class EventLog:
     def extent(self) -> Extent:
         """Scans two columns' statistics."""
         with self._workspace.reading() as connection:
-            row = arrow_rows(
+            row = rows(
                 connection,
-                'SELECT coalesce(max("offset") + 1, 0) AS events, min(time) AS first,'
-                " max(time) AS last FROM events",
+                'SELECT coalesce(max("offset") + 1, 0) AS events,'
+                " epoch_us(min(time)) AS first, epoch_us(max(time)) AS last FROM events",
             )[0]
-        return Extent(row["events"], row["first"], row["last"])
+        return Extent(row["events"], utc(row["first"]), utc(row["last"]))
 
     def rows(self, first: int, count: int) -> list[EventRow]:
         """`count` consecutive events from an offset on."""
         return self._rows('"offset" >= ? AND "offset" < ?', [first, first + count])
 
-    def rows_at(self, offsets: Sequence[int]) -> list[EventRow]:
+    def rows_at(self, wanted: Sequence[int]) -> list[EventRow]:
         """The events at these offsets, in the order of the log."""
-        if not offsets:
+        if not wanted:
             return []
-        bounds = [min(offsets), max(offsets)]
+        bounds = [min(wanted), max(wanted)]
         return self._rows(
-            '"offset" BETWEEN ? AND ? AND list_contains(?, "offset")', [*bounds, list(offsets)]
+            '"offset" BETWEEN ? AND ? AND list_contains(?, "offset")', [*bounds, list(wanted)]
         )
 
     def event(self, offset: int) -> EventDetail | None:
         """Everything about one event."""
+        return next(iter(self.details(offset, 1)), None)
+
+    def details(self, first: int, count: int) -> list[EventDetail]:
+        """Everything about consecutive events."""
         with self._workspace.reading() as connection:
-            rows = arrow_rows(
+            found = rows(
                 connection,
                 f"SELECT {_ROW}, version, id, correlation_id, causation_id, data, meta,"
                 " (SELECT path FROM sources AS s WHERE s.source = e.source) AS file,"
-                ' line, source_position FROM events AS e WHERE "offset" = ?',
-                [offset],
+                ' line, source_position FROM events AS e WHERE "offset" >= ? AND "offset" < ?'
+                ' ORDER BY "offset"',
+                [first, first + count],
             )
-        return EventDetail(**rows[0]) if rows else None
+        return [EventDetail(**{**row, "time": utc(row["time"])}) for row in found]
 
     def next_in_stream(self, stream: str, offset: int) -> int | None:
         """The offset of the stream's next event; scans the streams behind it."""
@@ -122,16 +127,19 @@ class EventLog:
             'SELECT max("offset") FROM events WHERE stream = ? AND "offset" < ?', [stream, offset]
         )
 
-    def matching(self, condition: str) -> npt.NDArray[np.int64]:
+    def matching(self, condition: str) -> "Offsets[int]":
         """All offsets at which a condition that a person typed holds, ascending; scans.
 
         Raises `QueryError` where the condition doesn't parse or can't be answered.
         """
         with self._workspace.reading() as connection:
             where = conditions.checked(connection, condition, "events")
-            return self._offsets(connection, where, [])
+            try:
+                return self._offsets(connection, where, [])
+            except (duckdb.DataError, duckdb.InvalidInputException) as error:
+                raise conditions.unanswerable(condition, "events", error) from error
 
-    def containing(self, text: str) -> npt.NDArray[np.int64]:
+    def containing(self, text: str) -> "Offsets[int]":
         """All offsets whose type, stream, id or data contains the text, in any case; scans."""
         found = " OR ".join(
             f"contains(lower({column}), lower($text))" for column in ("type", "stream", "id", "data")
@@ -142,38 +150,32 @@ class EventLog:
     def density(self, stretches: int) -> Density:
         """The log cut into that many stretches: of time if it has times, else of offsets; scans."""
         extent = self.extent()
-        if extent.events == 0:
-            empty = np.zeros(stretches, dtype=np.int64)
-            return Density(empty, empty - 1, by_time=False)
-        first, last = extent.first_time, extent.last_time
+        first, last, events = extent.first_time, extent.last_time, extent.events
         if first is None or last is None or first == last:
-            edges = np.linspace(0, extent.events, stretches + 1)[1:]
-            ends = np.ceil(edges).astype(np.int64) - 1
-            return Density(np.diff(ends, prepend=-1), ends, by_time=False)
+            ends = [-(-events * (i + 1) // stretches) - 1 for i in range(stretches)]
+            counts = [end - before for before, end in zip([-1, *ends], ends, strict=False)]
+            return Density(counts, ends, by_time=False)
         width = (last - first).total_seconds() * 1e6 / stretches
         with self._workspace.reading() as connection:
-            table = arrow(
-                connection,
+            found = connection.execute(
                 "SELECT least(CAST(floor((epoch_us(time) - epoch_us($first)) / $width) AS BIGINT),"
-                ' $last) AS stretch, count(*) AS events, max("offset") AS last FROM events'
+                ' $last), count(*), max("offset") FROM events'
                 " WHERE time IS NOT NULL GROUP BY ALL",
                 {"first": first, "width": width, "last": stretches - 1},
-            )
-        counts = np.zeros(stretches, dtype=np.int64)
-        ends = np.full(stretches, -1, dtype=np.int64)
-        index = table["stretch"].to_numpy()
-        counts[index] = table["events"].to_numpy()
-        ends[index] = table["last"].to_numpy()
-        return Density(counts, np.maximum.accumulate(ends), by_time=True)
+            ).fetchall()
+        counts, ends = [0] * stretches, [-1] * stretches
+        for stretch, count, end in found:
+            counts[stretch], ends[stretch] = count, end
+        return Density(counts, list(accumulate(ends, max)), by_time=True)
 
     def _rows(self, condition: str, parameters: Sequence[Any]) -> list[EventRow]:
         with self._workspace.reading() as connection:
-            found = arrow_rows(
+            found = rows(
                 connection,
                 f'SELECT {_ROW} FROM events WHERE {condition} ORDER BY "offset"',
                 parameters,
             )
-        return [EventRow(**row) for row in found]
+        return [EventRow(**{**row, "time": utc(row["time"])}) for row in found]
 
     def _one(self, query: str, parameters: Sequence[Any]) -> int | None:
         with self._workspace.reading() as connection:
@@ -183,9 +185,10 @@ class EventLog:
     @staticmethod
     def _offsets(
         connection: duckdb.DuckDBPyConnection, condition: str, parameters: Any
-    ) -> npt.NDArray[np.int64]:
+    ) -> "Offsets[int]":
         table = arrow(
-            connection, f'SELECT "offset" FROM events WHERE {condition}', parameters
+            connection,
+            f'SELECT "offset" FROM events WHERE {condition} ORDER BY "offset"',
+            parameters,
         )
-        found: npt.NDArray[np.int64] = table["offset"].to_numpy()
-        return np.sort(found)
+        return offsets(table["offset"].to_numpy().tobytes())

@@ -121,6 +121,8 @@ class FieldMapping:
 
     @classmethod
     def from_json(cls, value: Any) -> "FieldMapping":
+        if value["time_notation"] not in times.NOTATIONS:
+            raise ValueError(value["time_notation"])
         return cls(
             fields={f: Source(s["column"], s["why"]) for f, s in value["fields"].items()},
             columns=tuple(value["columns"]),

@@ -5,7 +5,7 @@ zone is local time; a time stands after the last event up to which all events ar
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from storage.errors import PositionError
 from storage.log import EventLog
@@ -16,11 +16,12 @@ START = -1
 
 FORMS = "1200, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
 
-_OFFSET = re.compile(r"\d[\d,_]*")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_OFFSET = re.compile(r"\d[\d,_]{0,39}")
+_PERCENT = re.compile(r"(\d{1,40}(?:\.\d+)?)\s*%")
 _INSERTED = re.compile(r"\d+\+\d+")
-_REVISION = re.compile(r"(.+)@(\d+)")
+_REVISION = re.compile(r"(.+)@(\d{1,18})")
 _CLOCK = re.compile(r"\d{4}-\d{2}(-\d{2})?.*")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def resolve(workspace: Workspace, text: str) -> int:
@@ -37,7 +38,7 @@ def resolve(workspace: Workspace, text: str) -> int:
         return last
     if _OFFSET.fullmatch(text):
         return _existing(int(re.sub(r"[,_]", "", text)), last)
-    if re.fullmatch(r"-\d+", text):
+    if re.fullmatch(r"-\d{1,40}", text):
         return _existing(last + 1 + int(text), last, text)
     if percent := _PERCENT.fullmatch(text):
         share = float(percent[1])
@@ -67,8 +68,8 @@ def _existing(offset: int, last: int, written: str | None = None) -> int:
 
 def _by_time(workspace: Workspace, text: str, last: int) -> int:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise PositionError(
             f"{text!r} is no time; write one as 2026-01-03, 2026-01-03T12:00"
             " or 2026-01-03T12:00:00Z."
@@ -77,7 +78,7 @@ def _by_time(workspace: Workspace, text: str, last: int) -> int:
         row = connection.execute(
             'SELECT min("offset"), (SELECT count(time) FROM events) FROM events'
             " WHERE time > make_timestamptz(?)",
-            [int(moment.astimezone(UTC).timestamp() * 1_000_000)],
+            [(moment - _EPOCH) // timedelta(microseconds=1)],
         ).fetchone()
     later, with_time = row or (None, 0)
     if not with_time:

@@ -6,14 +6,14 @@ the consumer early ends the thread.
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], depth: int = 1) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
     """The same items in the same order, up to `depth` of them drawn in advance."""
     waiting: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()

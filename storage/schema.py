@@ -213,4 +213,5 @@ _FOREIGN = (
     ("sequence", "duckdb_sequences", "sequence_name", ""),
     ("index", "duckdb_indexes", "index_name", ""),
     ("constraint", "duckdb_constraints", "constraint_name", ""),
+    ("trigger", "duckdb_triggers", "trigger_name", ""),
 )

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import times
-from storage.formats import Format, Reading, Reject, UnfitError
+from storage.formats import Format, Reading, UnfitError
 from storage.mapping import FIELDS, FieldMapping
 
 _AT_ONCE = 10_000
@@ -58,13 +58,7 @@ def _looked_at(
     try:
         return form.second_look(raw, mapping)
     except UnfitError as error:
-        reason = str(error)
-        if reading.partial and line == reading.lines:
-            # Whoever writes the file may not be done with this line: it is read again next time.
-            reason = f"the file ends inside this line ({reason})"
-            reading.taken -= len(raw.encode())
-            reading.lines -= 1
-        reading.rejects.append(Reject(line, reason, raw[:_KEPT_TEXT].rstrip("\r\n")))
+        reading.reject(line, str(error), raw[:_KEPT_TEXT].rstrip("\r\n"), len(raw.encode()))
         return None
 
 

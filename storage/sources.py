@@ -23,6 +23,8 @@ FORMATS: tuple[Format, ...] = (Parquet(), ArrowIpc(), JsonLines(), Csv())
 STDIN = "-"
 """The name of standard input where a source is expected."""
 
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
 
 @dataclass(frozen=True)
 class File:
@@ -33,6 +35,7 @@ class File:
     head: bytes
     """The first decompressed bytes."""
     size: int
+    modified_ns: int
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -60,19 +63,22 @@ def look(path: str, wanted: str | None = None) -> File:
     Raises `SourceError` for what is empty, unreadable, or in no format that refold knows.
     """
     head = _head(path)
-    size = Path(path).stat().st_size
+    status = Path(path).stat()
+    size, modified = status.st_size, status.st_mtime_ns
     if not head:
         raise SourceError(f"{path} is empty; there is no event in it.")
+    if head.startswith(_UTF16):
+        raise SourceError(f"{path} is written in UTF-16; convert it to UTF-8 first.")
     if wanted is not None:
         by_name = {form.name: form for form in FORMATS}
         if wanted not in by_name:
             raise SourceError(
                 f"There is no format {wanted!r}; refold reads {', '.join(by_name)}."
             )
-        return File(path, by_name[wanted], head, size)
+        return File(path, by_name[wanted], head, size, modified)
     for form in FORMATS:
         if form.recognises(path, head):
-            return File(path, form, head, size)
+            return File(path, form, head, size, modified)
     shown = head.lstrip()[:20].decode("utf-8", "replace")
     raise SourceError(
         f"{path} is in no format that refold knows (it begins with {shown!r});"

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from storage.connections import arrow_rows
+from storage.connections import rows, utc
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class LogStatistics:
 
 def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     """Count; a few scans over narrow columns."""
-    events, streams, ids, with_id, without_time, first, last = arrow_rows(
+    events, streams, ids, with_id, without_time, first, last = rows(
         connection,
         "SELECT count(*) AS a, count(DISTINCT stream) AS b, count(DISTINCT id) AS c,"
-        " count(id) AS d, count(*) - count(time) AS e, min(time) AS f, max(time) AS g FROM events",
+        " count(id) AS d, count(*) - count(time) AS e, epoch_us(min(time)) AS f, epoch_us(max(time)) AS g FROM events",
     )[0].values()
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
@@ -60,8 +60,8 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         streams=streams,
         types=dict(types),
         rejected=rejected,
-        first_time=first,
-        last_time=last,
+        first_time=utc(first),
+        last_time=utc(last),
         without_time=without_time,
         repeated_ids=with_id - ids,
         backwards=_backwards(connection),

@@ -29,6 +29,9 @@ PATTERNS = (
 )
 """Notations besides ISO 8601 and epochs, in strptime's words; the first that reads all values."""
 
+NOTATIONS = ("iso", *(name for name, _ in _EPOCHS), *PATTERNS)
+"""All that `read_as_utc` knows."""
+
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 

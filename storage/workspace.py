@@ -30,6 +30,14 @@ WRITE_MEMORY = "512MB"
 _POLL = 0.004
 _LOCKED = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 
+_DAMAGE = (
+    duckdb.IOException,
+    duckdb.SerializationException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+)
+"""What DuckDB raises while it reads a damaged file, beside its bare `Error`."""
+
 Waiting = Callable[[str], None]
 """Called once, with the name of who holds the file, when an opening has to wait."""
 
@@ -77,6 +85,10 @@ class Workspace:
             cursor = self._shared.cursor()
         try:
             yield cursor
+        except duckdb.Error as error:
+            if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
+                raise trouble(error, self.path) from error
+            raise
         finally:
             cursor.close()
             with self._idle:
@@ -169,7 +181,8 @@ def connect(
             "lock_configuration": False,
         },
     )
-    connection.execute("SET TimeZone = 'UTC'; SET lock_configuration = true")
+    # Global, as a cursor has settings of its own.
+    connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
     return connection
 
 

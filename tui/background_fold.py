@@ -33,9 +33,11 @@ class BackgroundFold:
     def __init__(
         self, workspace: Workspace, reference: Reference, tell: Callable[[Told], None], *, force: bool
     ) -> None:
-        self.reference = reference
         self._tell = tell
-        command = [sys.executable, "-m", "tui.cli", "replay", str(workspace.path.resolve())]
+        self._stopped = False
+        # -P: nothing of the folder in which the user's code lies is imported, whatever its name.
+        command = [sys.executable, "-P", "-m", "tui.cli"]
+        command += ["replay", str(workspace.path.resolve())]
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
         if force:
             command.append("--force")
@@ -44,7 +46,8 @@ class BackgroundFold:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             cwd=reference.cwd,
             start_new_session=True,
         )
@@ -53,6 +56,7 @@ class BackgroundFold:
 
     def cancel(self) -> None:
         """Ask it to stop; what it has folded is kept."""
+        self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
@@ -78,7 +82,7 @@ class BackgroundFold:
         words = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
         error = None
-        if code:
+        if code and not self._stopped:
             error = (words[-1] if words else f"the fold ended with code {code}").removeprefix(
                 "refold: "
             )

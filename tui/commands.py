@@ -77,7 +77,7 @@ COMMANDS: Sequence[Command] = (
     Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),
     Command("copy", "y", "y", "copy", "view", "copy"),
-    Command("strip.tall", "z", "z", "pane alone, and back", "view", "zoom"),
+    Command("pane.zoom", "z", "z", "pane alone, and back", "view", "zoom"),
     Command("back", "escape", "esc", "back", "view", "back"),
     Command("help", "question_mark", "?", "help", "view", "help", "help"),
     Command("quit", "q,ctrl+q", "q", "quit", "view", "app.quit"),

@@ -3,15 +3,19 @@
 Opening a workspace runs no code but that of the projections named on the command line.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from textual.app import App
 
 from replay.catalogue import Folded
 from replay.reference import Reference
+from storage.errors import RefoldError
 from tui.background_fold import BackgroundFold, Told
 from tui.model import Model
+from tui.printable import printable
 
 _REFRESH_SECONDS = 0.7
 
@@ -29,6 +33,8 @@ class Folds:
         self._told = Told()
         self._error: str | None = None
         self._shown = 0.0
+        self._number = 0
+        """Which fold is running; what an earlier one still says is not heard."""
         self._changed: Callable[[], None] = lambda: None
 
     @property
@@ -115,20 +121,24 @@ class Folds:
             return
         self._error = None
         self._told = Told()
-        self._fold = BackgroundFold(self._model.workspace, wanted, self._heard, force=force)
+        self._number += 1
+        heard = partial(self._heard, self._number, wanted)
+        self._fold = BackgroundFold(self._model.workspace, wanted, heard, force=force)
         self._changed()
 
-    def _heard(self, told: Told) -> None:
-        """Called in the fold's thread."""
+    def _heard(self, number: int, wanted: Reference, told: Told) -> None:
+        """Called in the fold's thread, which never waits for the screen: it may be closing."""
         now = time.monotonic()
         if told.ended or now - self._shown > _REFRESH_SECONDS:
             self._shown = now
-            wanted = self.current
-            folded = None if wanted is None else self._model.find(wanted)
-            self._app.call_from_thread(self._take, told, folded)
+            folded = None
+            with contextlib.suppress(RefoldError):
+                folded = self._model.find(wanted)
+            with contextlib.suppress(RuntimeError):  # there is no screen any more
+                self._app.call_later(self._take, number, told, folded)
 
-    def _take(self, told: Told, folded: Folded | None) -> None:
-        if self._fold is None:
+    def _take(self, number: int, told: Told, folded: Folded | None) -> None:
+        if self._fold is None or number != self._number:
             return
         self._told = told
         if folded is not None:
@@ -136,4 +146,7 @@ class Folds:
         if told.ended:
             self._fold = None
             self._error = told.error
+            if told.error is not None:
+                # The header may be too narrow for the sentence.
+                self._app.notify(printable(told.error), severity="error", markup=False, timeout=10)
         self._changed()

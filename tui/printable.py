@@ -6,12 +6,15 @@ where data is shown goes through here, or through a widget that does.
 
 import re
 
+from rich.cells import cell_len, set_cell_size
+
+_MARKS = (0x061C, 0x200E, 0x200F)
 _SYMBOLS = {code: chr(0x2400 + code) for code in range(0x20)}
 _SYMBOLS[0x7F] = "␡"
 _SYMBOLS |= {code: "�" for code in range(0x80, 0xA0)}
-# Marks that reverse or hide text; and lone surrogates, which no terminal can be sent.
-_SYMBOLS |= {code: "�" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)}
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Marks that reverse or hide text or break its line; and lone surrogates, which no terminal can be sent.
+_SYMBOLS |= {code: "�" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A), *_MARKS)}
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -27,5 +30,14 @@ def printable_lines(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most `width` characters, with a visible mark where there is more."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    """At most `width` columns, with a visible mark where there is more."""
+    # No character is wider than two columns, so what is further back need not be measured.
+    seen = text[: width + 1]
+    if len(seen) == len(text) and cell_len(seen) <= width:
+        return text
+    return set_cell_size(seen, max(width - 1, 0)).rstrip() + "…"
+
+
+def fitted(text: str, width: int) -> str:
+    """Exactly `width` columns: filled with blanks, or cut with a visible mark."""
+    return set_cell_size(shortened(printable(text[: width + 1]), width), width)

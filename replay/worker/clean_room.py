@@ -6,6 +6,7 @@ it by. It is set before the user's code is loaded and can't be taken away again.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -32,6 +33,9 @@ _BLOCKED = (
     "os.symlink",
     "os.chmod",
     "os.chown",
+    "os.utime",
+    "os.setxattr",
+    "os.killpg",
     "shutil.rmtree",
 )
 _WRITING = "wax+"
@@ -49,7 +53,21 @@ def _refuse(event: str, args: Any) -> None:
         if path in _SHARED_MEMORY or isinstance(path, int):
             return
         writing = any(c in _WRITING for c in mode) if isinstance(mode, str) else bool(flags & 3)
-        if writing and not str(path).endswith(".pyc"):
+        if writing:
             raise PermissionError(f"a replay writes no files; {path!r} stays as it is")
+    elif event == "sqlite3.connect":
+        if not _only_in_memory(str(args[0])):
+            raise PermissionError(
+                f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
+            )
+    elif event == "os.kill":
+        if args[0] != os.getpid():
+            raise PermissionError("a replay lets nothing out: os.kill is not allowed")
     elif event in _BLOCKED:
         raise PermissionError(f"a replay lets nothing out: {event} is not allowed")
+
+
+def _only_in_memory(database: str) -> bool:
+    return database in (":memory:", "") or (
+        database.startswith("file:") and ("mode=ro" in database or "mode=memory" in database)
+    )

@@ -68,9 +68,11 @@ class Projection:
         keys = event.stream if self.key is None else self.key(event)
         if keys is None:
             return []
-        if isinstance(keys, (list, tuple, set, frozenset)):
-            return list(dict.fromkeys(str(key) for key in keys))
-        return [str(keys)]
+        if isinstance(keys, str):
+            return [_carried(keys)]
+        if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
+            return list(dict.fromkeys(_carried(str(key)) for key in keys if key is not None))
+        return [_carried(str(keys))]
 
     def _adapted(self, name: str) -> Optional[Handler]:
         function = getattr(self._target, name, None)
@@ -115,6 +117,11 @@ def _load_file(path: str) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _carried(key: str) -> str:
+    """The key, as any encoding can carry it."""
+    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
 
 
 def _wanted(function: Any) -> Dict[str, str]:

@@ -41,7 +41,13 @@ def encode(value: Any) -> bytes:
     """JSON by the rules, for any value; raises `UnwritableError`."""
     out: List[str] = []
     _write(value, out, ())
-    return "".join(out).encode("utf-8", "backslashreplace")
+    text = "".join(out)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Halves of surrogate pairs are shown as they are written in Python, \ud800: not as an
+        # escape, which JSON's readers refuse.
+        return _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
 
 
 def is_plain(value: Any) -> bool:
@@ -49,6 +55,7 @@ def is_plain(value: Any) -> bool:
     return _plain(value, set(), 0)
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
 
@@ -56,7 +63,7 @@ def _standard(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), check_circular=False)
     if _EXPONENT.search(text):
         return encode(value)
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode()
 
 
 def _plain(value: Any, seen: Set[int], depth: int) -> bool:
@@ -158,7 +165,7 @@ def _float(value: float) -> str:
     if value in (math.inf, -math.inf):
         return '"Infinity"' if value > 0 else '"-Infinity"'
     if msgspec is not None:
-        return msgspec.json.encode(float(value)).decode()  # type: ignore[no-any-return]
+        return msgspec.json.encode(float(value)).decode()
     return _float_text(value)
 
 
@@ -204,7 +211,8 @@ def _members(value: Any, path: Tuple[str, ...]) -> List[Tuple[str, Any]]:
     fields = getattr(type(value), "__struct_fields__", None)
     if fields is not None:
         return [(name, getattr(value, name)) for name in fields]
-    if not callable(value) and not isinstance(value, type):
+    # What stands for an open file or socket has attributes, but they aren't what it is.
+    if not callable(value) and not hasattr(value, "fileno"):
         try:
             return [(str(name), item) for name, item in vars(value).items()]
         except TypeError:

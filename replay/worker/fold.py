@@ -163,14 +163,16 @@ class Folder:
         projection, documents = self._projection, self._documents
         skipped: Dict[str, int] = {}
         for index, found in enumerate(self._routes(batch, result)):
+            if found is None:
+                continue
+            self._mark[0] = batch.offset(index)
             event = self._event(batch, index)
             handler = projection.handler(event.type)
             if handler is None:
                 name = str(event.type)
                 skipped[name] = skipped.get(name, 0) + 1
                 continue
-            for place, key in enumerate(found or ()):
-                self._mark[0] = batch.offset(index)
+            for place, key in enumerate(found):
                 if self._only is not None and key not in self._only:
                     continue
                 if place:
@@ -211,10 +213,16 @@ class Folder:
         if self._projection.upcast is None:
             return event
         upcast = self._projection.upcast(event)
-        return event if upcast is None else upcast
+        if upcast is None:
+            return event
+        self._projection.handler(upcast.type)
+        return upcast
 
     def _routes(self, batch: Batch, result: Optional[Result] = None) -> List[Optional[List[str]]]:
-        """The keys of each event; None where asking for them raised, which is a failure."""
+        """The keys of each event; None where asking for them raised, which is a failure.
+
+        So is an upcast that raises, or that returns what has no type.
+        """
         routes: List[Optional[List[str]]] = []
         for index in range(batch.count):
             self._mark[0] = batch.offset(index)
@@ -237,7 +245,11 @@ class Folder:
         encoded: Optional[bytes],
         state: Any,
     ) -> None:
-        if not self._careful and not (encoding.is_plain(state) and encoding.is_plain(before)):
+        if not self._careful and not (
+            encoding.is_plain(state)
+            and encoding.is_plain(before)
+            and not isinstance(error, UnicodeEncodeError)
+        ):
             raise NotPlainError
         event = Event(batch, index, None)
         result.failures.append(
@@ -254,13 +266,15 @@ class Folder:
         restored = before if self._careful else self._decode(encoded)
         self._documents[key] = (restored, encoded)
 
-    def surely_plain(self) -> bool:
-        """Whether every document is known to come back from its JSON as it is.
+    def surely_plain(self) -> Optional[bool]:
+        """Whether every document comes back from its JSON as it is; None where nobody looked.
 
         Looking through very many costs more than folding the few that a later event reaches again.
         """
-        if self._careful or len(self._documents) > _LOOKED_THROUGH:
+        if self._careful:
             return False
+        if len(self._documents) > _LOOKED_THROUGH:
+            return None
         return all(map(encoding.is_plain, self._states(self._documents)))
 
     def _sample_plain(self, result: Result) -> None:

@@ -27,7 +27,11 @@ class _Finder:
             return None
         for entry in sys.path:
             spec = importlib.machinery.PathFinder.find_spec(name, [entry], target)
-            places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or [])]
+            places = (
+                []
+                if spec is None
+                else [spec.origin or "", *(spec.submodule_search_locations or [])]
+            )
             if spec is not None and not any(self._is_ours(place) for place in places):
                 return spec
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -41,4 +45,4 @@ class _Finder:
 def hide_ours() -> None:
     """From now on, nothing of refold's can be imported by its own name."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-    sys.meta_path.insert(0, _Finder(root))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder(root))

@@ -12,7 +12,7 @@ import mmap
 import os
 import sys
 from array import array
-from typing import Any, BinaryIO, Dict, List, Optional
+from typing import Any, BinaryIO, Dict, List
 
 from refold_worker import clean_room, contract, fold, imports, wire
 from refold_worker.event import Batch, decoder
@@ -158,4 +158,7 @@ def _hashes() -> Dict[str, str]:
 def _told(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, contract.ContractError):
         return {"error": str(error), "traceback": ""}
-    return {"error": fold._summary(error), "traceback": fold._user_traceback(error)}
+    # A syntax error's summary draws its line; what it says of itself names the file.
+    said = str(error) if isinstance(error, SyntaxError) else ""
+    summary = f"{type(error).__name__}: {said}" if said else fold._summary(error)
+    return {"error": (summary.splitlines() or [""])[0], "traceback": fold._user_traceback(error)}

@@ -44,14 +44,27 @@ class Reading:
     start: int = 0
     """Bytes that were taken before."""
     start_line: int = 0
+    continues: bool = False
+    """What was taken before ended without a line break."""
     taken: int = 0
     """Bytes (for a whole file: rows) taken when all batches are drawn."""
     lines: int = 0
     partial: bool = False
     """The file ended without a line break, so its last line may still grow."""
+    torn: bool = False
+    """That last line is no event as it stands; it was given back and is read again next time."""
     done: int = 0
     """Bytes of the file that were read so far, for a progress bar."""
     rejects: list[Reject] = field(default_factory=list)
+
+    def reject(self, line: int, reason: str, text: str, size: int) -> None:
+        """Refuse a line of `size` bytes; give the last one back if its writer may not be done."""
+        if self.partial and not self.torn and line == self.lines:
+            self.torn = True
+            reason = f"the file ends inside this line ({reason})"
+            self.taken -= size
+            self.lines -= 1
+        self.rejects.append(Reject(line, reason, text))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -117,7 +118,7 @@ def _rest(types: Mapping[str, str], mapping: FieldMapping) -> str:
 
 
 def _key(column: str) -> str:
-    return duckdb.sql("SELECT to_json(?) || ':'", params=[column]).fetchall()[0][0]  # type: ignore[no-any-return]
+    return msgspec.json.encode(column).decode() + ":"
 
 
 def _as_json(column: str, kind: str) -> str:

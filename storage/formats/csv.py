@@ -48,7 +48,8 @@ class Csv(columns.Columns):
             else:
                 source, header = dialect.path, dialect.header
             if source.stat().st_size == 0:
-                reading.taken = reading.start
+                reading.taken, reading.lines = reading.start, reading.start_line
+                reading.partial = reading.continues
                 return
             relation = dialect.relation(source, header=header)
             first = 2 if dialect.header else 1
@@ -62,7 +63,8 @@ class Csv(columns.Columns):
                 raise SourceError(
                     f"{reading.path} can't be read as CSV ({one_line(error)})."
                 ) from error
-            reading.rejects.extend(dialect.rejects(reading.start_line))
+            before = reading.start_line + first - 1 if reading.start else 0
+            reading.rejects.extend(dialect.rejects(before))
             reading.taken = reading.start + source.stat().st_size
             with source.open("rb") as stream:
                 stream.seek(-1, 2)
@@ -88,7 +90,7 @@ class _Dialect:
 
     def _sniff(self) -> dict[str, Any]:
         try:
-            found = self.connection.sql("FROM sniff_csv(?)", params=[str(self.path)])
+            found = self.connection.sql("FROM sniff_csv(?, store_rejects = true)", params=[str(self.path)])
             return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
         except duckdb.Error as error:
             raise SourceError(
@@ -106,12 +108,13 @@ class _Dialect:
             f" columns = {{{wanted}}}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
         )
 
-    def rejects(self, start_line: int) -> list[Reject]:
+    def rejects(self, lines_before: int) -> list[Reject]:
         rows = self.connection.execute(
-            "SELECT line, error_message, csv_line FROM reject_errors ORDER BY line"
+            "SELECT line, first(error_message ORDER BY error_message), first(csv_line)"
+            " FROM reject_errors GROUP BY line ORDER BY line"
         ).fetchall()
         return [
-            Reject(start_line + line, one_line(Exception(message)), (text or "")[:1000])
+            Reject(lines_before + line, one_line(Exception(message)), (text or "")[:1000])
             for line, message, text in rows
         ]
 

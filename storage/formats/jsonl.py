@@ -71,6 +71,8 @@ class JsonLines:
                 yield whole.slice(start, _BATCH)
 
     def fields(self, mapping: FieldMapping) -> Fields:
+        if _beyond_sql(mapping):
+            return Fields({}, good="false", raw="raw")
         structure: dict[str, Any] = {}
         text = {}
         for field in FIELDS:
@@ -107,6 +109,22 @@ class JsonLines:
         if (deep := depth(raw)) > MAX_DEPTH:
             raise UnfitError(_too_deep(deep))
         return _row(members, mapping)
+
+
+def _beyond_sql(mapping: FieldMapping) -> bool:
+    """Whether every line needs its second look, as DuckDB's structures can't hold such columns.
+
+    They have no nameless member, none that differ in case only, and none that is text and
+    structure at once.
+    """
+    columns = {source.column for source in mapping.fields.values()}
+    paths = [(c,) if c in mapping.columns else tuple(c.split(".")) for c in columns]
+    folded = [tuple(part.casefold() for part in path) for path in paths]
+    nameless = any(not part for path in paths for part in path)
+    prefixes = {path[:n] for path in folded for n in range(1, len(path))}
+    outer = {path[:n] for path in paths for n in range(1, len(path))}
+    clashing = len(set(folded)) < len(folded) or len(prefixes) < len(outer)
+    return nameless or clashing or any(path in prefixes for path in folded)
 
 
 def _if_marked(marked: str, plain: str) -> str:

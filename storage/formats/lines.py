@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from storage import bytestreams
 from storage.errors import SourceError
-from storage.formats import Reading, Reject
+from storage.formats import Reading
 
 CHUNK = 16 << 20
 """Bytes read at once."""
@@ -21,7 +21,6 @@ MAX_LINE = 256 << 20
 """Bytes of the longest line that is taken for a record."""
 
 _BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,15 @@ def read(reading: Reading) -> Iterator[Lines]:
                 raise bytestreams.broken(reading.path, error) from error
             if first:
                 first = False
-                if chunk.startswith(_UTF16):
-                    raise SourceError(
-                        f"{reading.path} is written in UTF-16; convert it to UTF-8 first."
-                    )
                 if chunk.startswith(_BOM):
                     chunk = chunk[len(_BOM) :]
                     reading.taken += len(_BOM)
+            if reading.continues and chunk:
+                # The line break belongs to a line that was taken without it.
+                reading.continues = False
+                ending = 2 if chunk.startswith(b"\r\n") else int(chunk.startswith(b"\n"))
+                chunk = chunk[ending:]
+                reading.taken += ending
             if not chunk:
                 break
             reading.done += len(chunk)
@@ -68,8 +69,8 @@ def read(reading: Reading) -> Iterator[Lines]:
                 continue
             whole, rest = rest + chunk[:end], chunk[end:]
             yield from _lines(whole, reading)
+    reading.partial = bool(rest) or reading.continues
     if rest:
-        reading.partial = True
         yield from _lines(rest, reading)
 
 
@@ -98,9 +99,8 @@ def _lines(chunk: bytes, reading: Reading) -> Iterator[Lines]:
         valid = [_decodes(text) for text in texts.to_pylist()]
         for index in (i for i, fine in enumerate(valid) if not fine):
             raw = texts[index].as_py()
-            reading.rejects.append(
-                Reject(int(numbers[index]), _not_utf8(raw), raw.decode(errors="replace")[:1000])
-            )
+            shown = raw[:4000].decode(errors="replace")[:1000].rstrip("\r\n")
+            reading.reject(int(numbers[index]), _not_utf8(raw), shown, len(raw))
         strings = texts.filter(pa.array(valid)).cast(pa.string())
         numbers = numbers[np.array(valid, dtype=bool)]
     if len(strings):

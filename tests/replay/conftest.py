@@ -27,12 +27,15 @@ class Studio:
         self.log = folder / "log.jsonl"
         self.path = folder / "log.refold"
         self._written = 0
+        self._workspace: Workspace | None = None
 
     def events(self, *events: Any) -> Workspace:
         """Append events, each `(stream, type, data)` or a whole record, and load them."""
         with self.log.open("a") as stream:
             for event in events:
                 stream.write(json.dumps(self._record(event)) + "\n")
+        if self._workspace is not None:
+            self._workspace.release()
         loading.load([str(self.log)], self.path)
         return self.workspace
 
@@ -46,7 +49,9 @@ class Studio:
 
     @property
     def workspace(self) -> Workspace:
-        return Workspace(self.path)
+        if self._workspace is None:
+            self._workspace = Workspace(self.path)
+        return self._workspace
 
     def file(self, name: str, source: str) -> Path:
         path = self.folder / name

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
-        result: Any = cli.main(arguments, prog_name="refold", standalone_mode=False)
+        result: Any = _called(arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
@@ -70,7 +70,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return _say("Interrupted.", 4)
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGoneError):
         # Whoever read the output has seen enough; the interpreter must not complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -82,6 +82,17 @@ def run(arguments: list[str] | None = None) -> int:
         if os.environ.get("REFOLD_TRACEBACK"):
             raise
         return _say(_unexpected(error), 2)
+
+
+class _ReaderGoneError(Exception):
+    """Nobody reads standard output any more, as click and rich put it: by leaving with 1."""
+
+
+def _called(arguments: list[str] | None) -> Any:
+    try:
+        return cli.main(arguments, prog_name="refold", standalone_mode=False)
+    except SystemExit as error:
+        raise _ReaderGoneError from error
 
 
 def _say(message: str, code: int) -> int:

@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 
 import click
 
@@ -19,7 +20,9 @@ from tui.cli import narration, options, output
 @options.python_option
 @click.option("--workers", type=click.IntRange(1), default=1, help="Worker processes.", hidden=True)
 @click.option("--force", is_flag=True, help="Fold anew, even if nothing has changed.")
-@click.option("--patience", type=float, default=30.0, help="Seconds a handler may take for an event.")
+@click.option(
+    "--patience", type=float, default=30.0, help="Seconds a handler may take for an event."
+)
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
 @options.wait_option
 @options.json_option
@@ -42,14 +45,17 @@ def replay(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    wishes = {"timeline": timeline, "force": force, "patience": patience}
     wanted = options.refer(projection, python)
-    if progress_lines:
+    with nullcontext(_line) if progress_lines else narration.folding(wanted.name) as progress:
         folded = folding.fold(
-            workspace, wanted, on_progress=_line, cancelled=stop.is_set, **wishes
+            workspace,
+            wanted,
+            timeline=timeline,
+            force=force,
+            patience=patience,
+            on_progress=progress,
+            cancelled=stop.is_set,
         )
-    else:
-        folded = options.fold(workspace, wanted, cancelled=stop.is_set, **wishes)
     result = {
         "projection": folded.label,
         "timeline": folded.timeline,

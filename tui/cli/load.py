@@ -18,7 +18,9 @@ from tui.printable import printable
 @click.option("-o", "--output", "target", metavar="FILE", help="The workspace; else beside SOURCE.")
 @click.option("--format", "form", metavar="F", help="jsonl, csv, parquet or arrow; else detected.")
 @click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
-@click.option("--order-by", metavar="FIELD", help="Order the events by a field, not by their lines.")
+@click.option(
+    "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
+)
 @click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
 @click.option("--replace", is_flag=True, help="Load anew what the workspace holds.")
 @options.wait_option
@@ -60,7 +62,9 @@ def load(
 def _show(mapping: FieldMapping, form: str) -> None:
     shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for field, column, why in mapping.describe():
-        shown.add_row(field, Text(printable(column), style="bold"), Text(printable(why), style="dim"))
+        shown.add_row(
+            field, Text(printable(column), style="bold"), Text(printable(why), style="dim")
+        )
     narration.say(f"{form}; an event's fields come from these columns (--map overrides):")
     narration.console.print(shown)
 

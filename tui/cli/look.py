@@ -1,11 +1,10 @@
 """Commands that look: events, state, diff, failures, sql."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import duckdb
-import pyarrow as pa
 
 from replay.diff import decode, differences, encode
 from replay.history import History
@@ -14,6 +13,9 @@ from storage.errors import QueryError, one_line
 from storage.workspace import Workspace
 from tui.cli import narration, options, output
 from tui.cli.output import Raw
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @click.command()
@@ -50,7 +52,9 @@ def _events(
     columns = '"offset", time, stream, revision, type, id, data, meta'
     with workspace.reading() as connection:
         condition = "true" if where is None else conditions.checked(connection, where, "events")
-        query = f'SELECT {columns} FROM events WHERE "offset" <= ? AND {condition} ORDER BY "offset"'
+        query = (
+            f'SELECT {columns} FROM events WHERE "offset" <= ? AND {condition} ORDER BY "offset"'
+        )
         if limit is not None:
             order = "DESC" if at is not None else "ASC"
             query = f'FROM ({query} {order} LIMIT {limit}) ORDER BY "offset"'
@@ -235,7 +239,7 @@ def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
             raise QueryError(f"The query failed: {one_line(error)}") from error
 
 
-def _plain(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+def _plain(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
     columns = [column.to_pylist() for column in batch.columns]
     return zip(*columns, strict=True)
 

@@ -70,7 +70,7 @@ def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace
     from storage import loading  # noqa: PLC0415 - a workspace needs none of the formats
 
     target = loading.default_target(ws)
-    if not target.exists() or origins.changes(Workspace(target, **wanted), thorough=False):
+    if not target.exists() or _is_behind(Workspace(target, **wanted), ws):
         with narration.loading(ws) as progress:
             loading.load([ws], target, loading.Wish(wait=wait), on_progress=progress)
     return Workspace(target, **wanted)
@@ -114,6 +114,17 @@ def _names_code(projection: str) -> bool:
     return place.endswith(".py") or ":" in projection or "/" in projection
 
 
+def _is_behind(workspace: Workspace, ws: str) -> bool:
+    """Whether the source has changed since it was loaded, or isn't what was loaded at all."""
+    from storage import sources  # noqa: PLC0415 - a workspace is opened without what reads sources
+
+    with workspace.reading() as connection:
+        loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
+    if ws != sources.STDIN and {str(Path(p).resolve()) for p in sources.expand([ws])} - loaded:
+        return True
+    return bool(origins.changes(workspace, thorough=False))
+
+
 def _is_duckdb(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
@@ -149,7 +160,6 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
             raise click.BadParameter(f"{pair!r} is not FIELD=COLUMN", param_hint="--map")
         found[name] = column
     return found
-
 
 
 def is_terminal() -> bool:

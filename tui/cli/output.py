@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from replay.worker.encoding import encode
 from tui.printable import printable, shortened
 
 _CELL = 80
@@ -37,7 +38,9 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> None:
         sys.stdout.write("{" + ", ".join(members) + "}\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
+) -> None:
     """A table for a person; streamed in blocks, so that a long one begins at once."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     block: list[list[Text]] = []
@@ -74,7 +77,7 @@ def _json(value: Any) -> str:
         return str(value)
     if isinstance(value, datetime):
         return json.dumps(moment(value))
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return encode(value).decode()
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,9 @@ from tui.cli import narration, options
 
 @click.command("open")
 @options.workspace_argument
-@click.option("-p", "--projection", "projections", metavar="PROJ", multiple=True, help="Projections.")
+@click.option(
+    "-p", "--projection", "projections", metavar="PROJ", multiple=True, help="Projections."
+)
 @options.at_option
 @options.timeline_option
 @options.python_option

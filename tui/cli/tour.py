@@ -33,20 +33,19 @@ def tour(sample: Sample, workspace: Workspace) -> None:
 
     key, offset = _first_difference(wrong, right, end)
     _stop(f"refold events … --at {offset} --limit 3")
-    rows = [(e.offset, e.time, e.stream, e.type) for e in log.rows(max(offset - 2, 0), 3)]
-    output.table(("offset", "time", "stream", "type"), rows, right=("offset",))
+    shown = [(e.offset, e.time, e.stream, e.type) for e in log.rows(max(offset - 2, 0), 3)]
+    output.table(("offset", "time", "stream", "type"), shown, right=("offset",))
     _stop(f"refold diff … --from {offset - 1} --to {offset} --key {key}")
     changed = [
-        (d.written, encode(d.before), encode(d.after)) for d in wrong.moment(key, offset).differences()
+        (d.written, encode(d.before), encode(d.after))
+        for d in wrong.moment(key, offset).differences()
     ]
     output.table(("path", "before", "after"), changed)
 
     _stop(f"{sample.wrong_projection.name} against {sample.projection.name}, at {offset}")
     ours = decode(_state(wrong, key, offset))
     theirs = decode(_state(right, key, offset))
-    found = [
-        (key, d.written, encode(d.before), encode(d.after)) for d in differences(ours, theirs)
-    ]
+    found = [(key, d.written, encode(d.before), encode(d.after)) for d in differences(ours, theirs)]
     output.table(("key", "path", "wrong", "right"), found)
     click.echo(f"\n{sample.name} is explained in {place}/README.md.")
     click.echo("On a terminal this opens the screen: make demo.")
@@ -66,8 +65,8 @@ def _first_difference(wrong: History, right: History, end: int) -> tuple[str, in
     with wrong.workspace.reading() as connection:
         row = connection.execute(
             'SELECT min_by(key, "offset"), min("offset") FROM (SELECT key, "offset" FROM'
-            " (SELECT key, \"offset\", state FROM history WHERE projection = $1) AS a"
-            " FULL JOIN (SELECT key, \"offset\", state FROM history WHERE projection = $2) AS b"
+            ' (SELECT key, "offset", state FROM history WHERE projection = $1) AS a'
+            ' FULL JOIN (SELECT key, "offset", state FROM history WHERE projection = $2) AS b'
             ' USING (key, "offset") WHERE a.state IS DISTINCT FROM b.state)',
             [wrong.folded.number, right.folded.number],
         ).fetchone()

@@ -6,24 +6,25 @@ thread, and shown when it comes. While a key is held, only the last position ask
 
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Key, Resize
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from storage import positions
 from storage.errors import RefoldError, one_line
+from storage.offsets import Offsets, offsets, place_after, place_of
 from storage.positions import START
 from tui.commands import COMMANDS, Command, bindings
+from tui.finding import Matches, nearest
 from tui.folds import Folds
 from tui.jumps import Jumps
-from tui.model import Model, Overview, Snapshot
+from tui.model import Model, Overview, Settled, Snapshot
 from tui.screens.help import HelpScreen
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.document_pane import DocumentPane
@@ -36,6 +37,7 @@ from tui.widgets.strip import DensityStrip
 
 _PLAY_SECONDS = 0.2
 _IDLE_SECONDS = 0.25
+_SETTLE_SECONDS = 0.1
 
 
 class TravelScreen(Screen[None]):
@@ -56,9 +58,11 @@ class TravelScreen(Screen[None]):
         self._look_again = False
         self._jumps = Jumps()
         self._count = ""
-        self._matches: npt.NDArray[np.int64] | None = None
+        self._matches: Matches | None = None
         self._filtered = False
         self._playing = False
+        self._settling: Timer | None = None
+        self._possible: list[Command] = []
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -103,8 +107,9 @@ class TravelScreen(Screen[None]):
 
     def _stand(self, position: int) -> None:
         self.position = position
-        self.query_one(EventsPane).stand_at(position)
-        self.query_one(DensityStrip).stand_at(position)
+        with self.app.batch_update():
+            self.query_one(EventsPane).stand_at(position)
+            self.query_one(DensityStrip).stand_at(position)
         self.look()
 
     def look(self) -> None:
@@ -141,11 +146,36 @@ class TravelScreen(Screen[None]):
     def _show(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._key = snapshot.key
-        self.query_one(PositionLine).show(snapshot, self._model.extent.events)
-        self.query_one(EventPane).show(snapshot)
-        self.query_one(DocumentPane).show(snapshot)
-        self.query_one(DocumentsPane).show(snapshot, pinned=self._pinned)
-        self.refresh_bindings()
+        with self.app.batch_update():
+            self.query_one(PositionLine).show(snapshot, self._model.extent.events)
+            self.query_one(EventPane).show(snapshot)
+            self.query_one(DocumentPane).show(snapshot)
+            self.query_one(DocumentsPane).touch(snapshot.touched)
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(_SETTLE_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        """Time stands still: fill in what is slower to ask for."""
+        self._settling = None
+        possible = self.possible()
+        if possible != self._possible:
+            # The footer is laid out anew by it.
+            self._possible = possible
+            self.refresh_bindings()
+        if self.snapshot is not None:
+            self._ask_settled(self.snapshot)
+
+    @work(thread=True, exclusive=True, group="settle", exit_on_error=False)
+    def _ask_settled(self, snapshot: Snapshot) -> None:
+        settled = self._model.settle(snapshot)
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._show_settled, settled)
+
+    def _show_settled(self, settled: Settled) -> None:
+        if (settled.position, settled.key) == (self.position, self._key):
+            self.query_one(DocumentPane).settle(settled)
+            self.query_one(DocumentsPane).settle(settled, pinned=self._pinned)
 
     # What panes ask for
 
@@ -273,9 +303,9 @@ class TravelScreen(Screen[None]):
             ask = history.next_change if way > 0 else history.previous_change
             return ask(self._key, position)
         if kind == "failure" and history is not None:
-            found = np.array(history.failure_offsets(), dtype=np.int64)
-            side = found[found > position] if way > 0 else found[found < position]
-            return int(side[0 if way > 0 else -1]) if len(side) else None
+            found = history.failure_offsets()
+            place = place_after(found, position) if way > 0 else place_of(found, position) - 1
+            return found[place] if 0 <= place < len(found) else None
         return None
 
     def _sought(self, position: int | None, what: str) -> None:
@@ -361,38 +391,29 @@ class TravelScreen(Screen[None]):
     def _complain(self, message: str) -> None:
         self.notify(message, severity="error", markup=False, timeout=6)
 
-    def _searched(self, matches: npt.NDArray[np.int64], text: str) -> None:
-        self._matches = matches
-        self.query_one(EventsPane).mark(matches)
-        if not len(matches):
+    def _searched(self, found: "Offsets[int]", text: str) -> None:
+        if not found:
             self._complain(f"No event contains {text!r}.")
             return
-        self.notify(f"{len(matches):,} events contain {text!r}; n and N go through them.",
+        self._matches = Matches(text, found)
+        self.query_one(EventsPane).mark(found)
+        self.notify(f"{len(found):,} events contain {text!r}; n and N go through them.",
                     markup=False, timeout=3)
-        self._to_match(1, including=True)
+        self.go(self._matches.from_here(self.position))
 
     def action_match(self, way: int) -> None:
         for _ in range(self._times()):
-            self._to_match(way, including=False)
+            if self._matches is not None:
+                self.go(self._matches.step(self.position, way))
 
-    def _to_match(self, way: int, *, including: bool) -> None:
-        """The next match; after the last comes the first."""
-        matches = self._matches
-        if matches is None or not len(matches):
-            return
-        side = "left" if including or way < 0 else "right"
-        place = int(np.searchsorted(matches, self.position, side=side))
-        self.go(int(matches[(place if way > 0 else place - 1) % len(matches)]))
-
-    def _filter(self, offsets: npt.NDArray[np.int64], text: str) -> None:
-        if not len(offsets):
+    def _filter(self, found: "Offsets[int]", text: str) -> None:
+        if not found:
             self._complain(f"No event matches {text!r}.")
             return
         self._filtered = True
         events = self.query_one(EventsPane)
-        events.show_only(offsets, text)
-        place = max(int(np.searchsorted(offsets, self.position, side="right")) - 1, 0)
-        self.go(int(offsets[place]))
+        events.show_only(found, text)
+        self.go(nearest(found, self.position))
         events.stand_at(self.position)
 
     def _clear_filter(self) -> None:
@@ -439,7 +460,7 @@ class TravelScreen(Screen[None]):
             self._playing = False
         elif self._matches is not None:
             self._matches = None
-            self.query_one(EventsPane).mark(np.empty(0, dtype=np.int64))
+            self.query_one(EventsPane).mark(offsets())
             self.refresh_bindings()
         elif self._filtered:
             self._clear_filter()

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from storage.positions import START
 from tui.model import Snapshot
-from tui.printable import printable, shortened
+from tui.printable import fitted, printable, shortened
 from tui.times import full
 
 
@@ -25,10 +25,10 @@ class Header(Static):
         room = width - len(" refold  ") - len(state) - 2
         line = Content.assemble(
             (" refold ", "bold $accent"),
-            (f" {shortened(path, max(room, 8)).ljust(max(room, 8))}", ""),
+            (f" {fitted(path, max(room, 8))}", ""),
             (f"{state} ", "$error" if trouble else "$text-muted"),
         )
-        self.update(line)
+        self.update(line, layout=False)
 
 
 class PositionLine(Static):
@@ -37,7 +37,8 @@ class PositionLine(Static):
     def show(self, snapshot: Snapshot, events: int) -> None:
         """Say where and when."""
         if snapshot.position == START:
-            self.update(Content.assemble((" start ", "bold"), (f"of {events:,} events", "")))
+            line = Content.assemble((" start ", "bold"), (f"of {events:,} events", ""))
+            self.update(line, layout=False)
             return
         parts: list[tuple[str, str] | str] = [
             (f" #{snapshot.position:,} ", "bold"),
@@ -49,13 +50,13 @@ class PositionLine(Static):
                 parts.append((f"  ·  {full(event.time)}", ""))
             if event.stream is not None:
                 place = f" @{event.revision}" if event.revision is not None else ""
-                parts.append((f"  ·  {printable(event.stream)}{place}", ""))
-            parts.append((f"  ·  {printable(event.type or '–')}", "bold"))
+                parts.append((f"  ·  {shortened(printable(event.stream[:80]), 60)}{place}", ""))
+            parts.append((f"  ·  {shortened(printable((event.type or '–')[:80]), 60)}", "bold"))
         if snapshot.failures:
             parts.append(("  ✗ failed", "bold $error"))
         elif len(snapshot.touched) > 1:
             parts.append((f"  ·  {len(snapshot.touched)} documents", ""))
-        self.update(Content.assemble(*parts))
+        self.update(Content.assemble(*parts), layout=False)
 
 
 class Prompt(Static):
@@ -89,6 +90,10 @@ class Prompt(Static):
         field.value = value
         self.display = True
         field.focus()
+
+    def on_descendant_blur(self) -> None:
+        # A person went elsewhere, with Tab or the mouse.
+        self.display = False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

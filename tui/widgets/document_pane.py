@@ -1,7 +1,7 @@
 """The selected document at the position, with what the event did to it."""
 
 from replay.diff import ABSENT, encode
-from tui.model import Snapshot, value_of
+from tui.model import Settled, Snapshot, value_of
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 
@@ -12,7 +12,7 @@ class DocumentPane(ValueView):
     BORDER_TITLE = "document"
 
     _snapshot: Snapshot | None = None
-    _name = "document"
+    _said = ""
 
     def show(self, snapshot: Snapshot) -> None:
         """The document as of a snapshot."""
@@ -21,7 +21,7 @@ class DocumentPane(ValueView):
             self.closed = frozenset()
             self.cursor = -1
             self.scroll_to(0, 0, animate=False)
-        self.border_title = snapshot.key or "document"
+        self.title(snapshot.key or "document")
         self.redraw()
         if snapshot.differences:
             self.show_first_change()
@@ -32,7 +32,7 @@ class DocumentPane(ValueView):
             return
         moment = snapshot.moment
         if snapshot.key is None or moment is None or (moment.now is None):
-            self.border_subtitle = ""
+            self.border_subtitle = self._said = ""
             self.show_lines([ValueLine(((_nothing(snapshot), "muted"),))])
             return
         value = value_of(moment)
@@ -42,10 +42,13 @@ class DocumentPane(ValueView):
         self.show_lines(lines)
         at = moment.changed_at
         here = at == snapshot.position
-        said = f"{len(snapshot.differences)} changed here" if here else f"changed at {at:,}"
-        if snapshot.next_change is not None:
-            said += f" · next at {snapshot.next_change:,}"
-        self.border_subtitle = said
+        self._said = f"{len(snapshot.differences)} changed here" if here else f"changed at {at:,}"
+        self.border_subtitle = self._said
+
+    def settle(self, settled: Settled) -> None:
+        """Say when the document changes next."""
+        if settled.next_change is not None and self._said:
+            self.border_subtitle = f"{self._said} · next at {settled.next_change:,}"
 
     @property
     def text(self) -> str:

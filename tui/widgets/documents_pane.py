@@ -6,9 +6,12 @@ So the list grows at its end as time goes on, and no row ever jumps.
 from collections.abc import Iterable
 
 from replay.history import DocumentRow
-from tui.model import Model, Snapshot
+from tui.model import Model, Settled
+from tui.printable import shortened
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
+
+_LONGEST = 200
 
 
 class DocumentsPane(PagedList[DocumentRow]):
@@ -20,20 +23,21 @@ class DocumentsPane(PagedList[DocumentRow]):
         super().__init__(model.document_rows, id=id)
         self._touched: tuple[str, ...] = ()
 
-    def show(self, snapshot: Snapshot, *, pinned: bool) -> None:
-        """Documents as of a snapshot."""
-        if self._touched != snapshot.touched:
-            self._touched = snapshot.touched
+    def touch(self, keys: tuple[str, ...]) -> None:
+        """Show which documents the event changed."""
+        if self._touched != keys:
+            self._touched = keys
             self.refresh()
-        self.line_count = snapshot.documents
-        if snapshot.ordinal is not None and snapshot.ordinal < snapshot.documents:
-            self.cursor = snapshot.ordinal
-        else:
-            self.cursor = -1
-        self.border_subtitle = f"{snapshot.documents:,}{' · pinned' if pinned else ''}"
+
+    def settle(self, settled: Settled, *, pinned: bool) -> None:
+        """Show the documents as of a position, with the cursor on the selected one."""
+        self.line_count = settled.documents
+        born = settled.ordinal is not None and settled.ordinal < settled.documents
+        self.cursor = settled.ordinal if born and settled.ordinal is not None else -1
+        self.border_subtitle = f"{settled.documents:,}{' · pinned' if pinned else ''}"
 
     def row_spans(self, line: int, row: DocumentRow) -> Iterable[Span]:  # noqa: ARG002 - by contract
         changed = row.key in self._touched
         yield ("● " if changed else "  ", "mark")
-        yield (row.key, "key" if changed else "")
+        yield (shortened(row.key, _LONGEST), "key" if changed else "")
         yield (f"  since {row.born:,}", "muted")

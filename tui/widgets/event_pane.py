@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from replay.diff import ABSENT, decode
+from replay.diff import ABSENT
 from storage.log import EventDetail
-from tui.model import Snapshot
+from tui.model import Snapshot, readable
+from tui.printable import shortened
 from tui.times import full
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
+
+_LONGEST = 2_000
+"""Characters of one line of a traceback."""
 
 
 class EventPane(ValueView):
@@ -20,7 +24,7 @@ class EventPane(ValueView):
     def show(self, snapshot: Snapshot) -> None:
         """The event of a snapshot."""
         self._snapshot = snapshot
-        self.border_title = (snapshot.event.type or "event") if snapshot.event else "event"
+        self.title((snapshot.event.type or "event") if snapshot.event else "event")
         self.redraw()
 
     def redraw(self) -> None:
@@ -33,12 +37,13 @@ class EventPane(ValueView):
             return
         lines: list[ValueLine] = []
         for failure in snapshot.failures:
-            lines.append(ValueLine(((f"✗ {failure.error}", "failed"),)))
+            lines.append(ValueLine(((f"✗ {shortened(failure.error, _LONGEST)}", "failed"),)))
             lines += [
-                ValueLine(((f"  {text}", "muted"),)) for text in failure.traceback.splitlines()[1:]
+                ValueLine(((f"  {shortened(text, _LONGEST)}", "muted"),))
+                for text in failure.traceback.splitlines()[1:]
             ]
-        lines += value_lines(_value(event.data), closed=self.closed)
-        meta = _value(event.meta)
+        lines += value_lines(readable(event.data), closed=self.closed)
+        meta = readable(event.meta)
         if meta is not ABSENT and meta != {}:
             lines += [_heading("meta"), *value_lines(meta)]
         lines += [_heading("event"), *value_lines(_fields(event))]
@@ -53,14 +58,6 @@ class EventPane(ValueView):
 
 def _heading(text: str) -> ValueLine:
     return ValueLine(((f"─ {text}", "heading"),))
-
-
-def _value(text: str | None) -> Any:
-    try:
-        return decode(text)
-    except ValueError:
-        # What DuckDB takes for JSON and a stricter decoder doesn't, such as NaN.
-        return text
 
 
 def _fields(event: EventDetail) -> dict[str, Any]:

@@ -10,12 +10,16 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.events import MouseEvent
 from textual.geometry import Size
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.printable import printable
+from tui.printable import printable, shortened
+
+_TITLE = 60
 
 Span = tuple[str, str]
 """Text, and the name of its style (`muted`, `added` …); an empty name is the plain style."""
@@ -59,10 +63,21 @@ class LineView(ScrollView, can_focus=True):
         return ""
 
     def watch_line_count(self, count: int) -> None:
-        self.virtual_size = Size(self.content_width, count)
+        self.fit()
         self.refresh()
-        # How far one can scroll is known after the next layout only.
-        self.call_after_refresh(self._show_cursor)
+
+    def fit(self) -> None:
+        """Tell how far there is to scroll. A new size costs a layout of the screen, so what fits
+        into the pane has the pane's own size, whatever it is."""
+        room = self.scrollable_content_region.size
+        wanted = Size(
+            self.content_width if self.content_width > room.width else 0,
+            self.line_count if self.line_count > room.height else 0,
+        )
+        if wanted != self.virtual_size:
+            self.virtual_size = wanted
+            # How far one can scroll is known after that layout only.
+            self.call_after_refresh(self._show_cursor)
 
     @property
     def content_width(self) -> int:
@@ -73,27 +88,42 @@ class LineView(ScrollView, can_focus=True):
         self.refresh_line(before)
         self.refresh_line(now)
         self.show_line(now)
-        self.call_after_refresh(self._show_cursor)
 
     def refresh_line(self, line: int) -> None:
         """Draw one line anew, if it is to be seen."""
         if 0 <= line < self.line_count:
             self.refresh_lines(line - self.scroll_offset.y)
 
-    def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
-        super().refresh_lines(y_start, line_count)
+    def line_at(self, event: MouseEvent) -> int | None:
+        """The line that was pointed at; None beside the lines, such as on the border."""
+        place = event.get_content_offset(self)
+        line = -1 if place is None else place.y + self.scroll_offset.y
+        return line if 0 <= line < self.line_count else None
+
+    def title(self, text: str) -> None:
+        """Name the pane; text from events is no markup."""
+        self.border_title = Content(printable(shortened(text, _TITLE)))
+
+    def subtitle(self, text: str) -> None:
+        """Say something at the pane's lower edge; no markup either."""
+        self.border_subtitle = Content(printable(shortened(text, _TITLE)))
 
     def show_line(self, line: int) -> None:
-        """Scroll as little as is needed to see a line, with some of its neighbours."""
+        """Scroll, if need be, to see a line with some of its neighbours.
+
+        Leaving the pane's end it goes on by a third of it: a line that moves alone costs two lines
+        to draw, one that moves the list costs all of them.
+        """
         height = self.scrollable_content_region.height
         if line < 0 or height <= 0:
             return
         margin = min(3, (height - 1) // 2)
         top = self.scroll_offset.y
-        if line < top + margin:
-            self.scroll_to(y=max(line - margin, 0), animate=False, immediate=True)
-        elif line >= top + height - margin:
-            self.scroll_to(y=line + margin - height + 1, animate=False, immediate=True)
+        third = height // 3
+        if line < top + min(margin, line):
+            self.scroll_to(y=max(line - third, 0), animate=False, immediate=True)
+        elif line >= top + height - min(margin, self.line_count - 1 - line):
+            self.scroll_to(y=line + third - height + 1, animate=False, immediate=True)
 
     def _show_cursor(self) -> None:
         self.show_line(self.cursor)
@@ -143,7 +173,8 @@ class LineView(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         # Before the first layout there was no height to scroll in.
-        self.show_line(self.cursor)
+        self.fit()
+        self.call_after_refresh(self._show_cursor)
 
     def on_focus(self) -> None:
         self.refresh_line(self.cursor)

@@ -1,4 +1,4 @@
-"""A list over pages of rows that are fetched in a thread: as long as it may be, it holds a few pages.
+"""A list over pages of rows that are fetched in a thread: however long, it holds a few pages.
 
 A row that isn't there yet is drawn as a placeholder and comes in when its page does.
 """
@@ -9,7 +9,9 @@ from typing import Generic, TypeVar
 
 from textual import events
 from textual.message import Message
+from textual.widget import Widget
 
+from storage.errors import RefoldError
 from tui.widgets.line_view import LineView, Span
 
 PAGE = 256
@@ -32,7 +34,7 @@ class PagedList(LineView, Generic[Row]):
             self.line = line
 
         @property
-        def control(self) -> "PagedList[Row]":
+        def control(self) -> Widget:
             return self.sender
 
     def __init__(self, fetch: Fetch[Row], *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -84,7 +86,12 @@ class PagedList(LineView, Generic[Row]):
         )
 
     def _load(self, number: int, generation: int, fetch: Fetch[Row]) -> None:
-        rows = fetch(number * PAGE, PAGE)
+        try:
+            rows = fetch(number * PAGE, PAGE)
+        except RefoldError:
+            # Whoever is drawn next asks once more.
+            self._asked.discard(number)
+            return
         self.app.call_from_thread(self._arrived, number, generation, rows)
 
     def _arrived(self, number: int, generation: int, rows: Sequence[Row]) -> None:
@@ -101,6 +108,6 @@ class PagedList(LineView, Generic[Row]):
         self.post_message(self.Picked(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
-        line = event.y + self.scroll_offset.y
-        if 0 <= line < self.line_count:
+        line = self.line_at(event)
+        if line is not None:
             self.move_cursor(line)

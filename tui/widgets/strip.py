@@ -1,9 +1,9 @@
 """The density strip: the whole log on one line, as a scrubber, with lanes under it."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from rich.segment import Segment
 from textual import events
 from textual.message import Message
@@ -38,9 +38,10 @@ class DensityStrip(Widget):
     class Sought(Message):
         """A person pointed at a place."""
 
-        def __init__(self, position: int) -> None:
+        def __init__(self, position: int, *, dragging: bool) -> None:
             super().__init__()
             self.position = position
+            self.dragging = dragging
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -54,8 +55,10 @@ class DensityStrip(Widget):
 
     def stand_at(self, position: int) -> None:
         """Move the cursor."""
+        before = self._column(self._overview) if self._overview else None
         self._position = position
-        self.refresh()
+        if self._overview and self._column(self._overview) != before:
+            self.refresh()
 
     def on_resize(self, event: events.Resize) -> None:
         self.post_message(self.Resized(max(event.size.width, 1)))
@@ -88,7 +91,7 @@ class DensityStrip(Widget):
         here = self._column(overview)
         past = self.get_component_rich_style("strip--past")
         future = self.get_component_rich_style("strip--bar")
-        cells = "".join(_BARS[int(np.clip(level - row * 8, 0, 8))] for level in levels)
+        cells = "".join(_BARS[min(max(level - row * 8, 0), 8)] for level in levels)
         return Strip([Segment(cells[: here + 1], past), Segment(cells[here + 1 :], future)])
 
     def _lane(self, overview: Overview, width: int) -> Strip:
@@ -109,28 +112,27 @@ class DensityStrip(Widget):
         if self._position == START:
             return -1
         ends = overview.density.last_offsets
-        return min(int(np.searchsorted(ends, self._position)), len(ends) - 1)
+        return min(bisect_left(ends, self._position), len(ends) - 1)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         self.capture_mouse()
-        self._seek(event.x)
+        self._seek(event.x, dragging=False)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if self.app.mouse_captured is self:
-            self._seek(event.x)
+            self._seek(event.x, dragging=True)
 
     def on_mouse_up(self) -> None:
         self.release_mouse()
 
-    def _seek(self, column: int) -> None:
+    def _seek(self, column: int, *, dragging: bool) -> None:
         if self._overview is not None:
             ends = self._overview.density.last_offsets
             position = int(ends[max(0, min(column, len(ends) - 1))])
-            self.post_message(self.Sought(position))
+            self.post_message(self.Sought(position, dragging=dragging))
 
 
-def _levels(counts: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int64]:
+def _levels(counts: Sequence[int], steps: int) -> list[int]:
     """Heights in eighths of a row; what isn't empty is never invisible."""
-    most = max(int(counts.max(initial=0)), 1)
-    heights = np.ceil(counts / most * steps).astype(np.int64)
-    return np.maximum(heights, (counts > 0).astype(np.int64))
+    most = max(*counts, 1)
+    return [-(-count * steps // most) for count in counts]

@@ -8,12 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from replay.diff import ABSENT, Difference, Kind, Path, encode
-from tui.printable import shortened
+from tui.printable import printable, shortened
 from tui.widgets.line_view import Span
 
 MOST_LINES = 5_000
 _LONGEST = 400
+_WIDEST = 16
+"""Columns that names are filled up to."""
+_DEEPEST = 60
+"""Levels that are shown line by line."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ def _members(
 ) -> Iterator[ValueLine]:
     items: Sequence[tuple[Any, Any]]
     items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
-    scalars = [str(name) for name, item in items if not _inside(item)]
-    column = min(max((len(name) for name in scalars), default=0), 16)
+    scalars = [str(name)[:_WIDEST] for name, item in items if not _inside(item)]
+    column = min(max((cell_len(printable(name)) for name in scalars), default=0), _WIDEST)
     for name, item in items:
         yield from _member(name, item, (*path, name), marks, closed, under, column)
     for gone in marks.removed.get(path, ()):
@@ -96,10 +102,11 @@ def _member(
     if found is not None and not under:
         under = found.kind.value
     indent = "  " * (len(path) - 1)
-    label = str(name) if isinstance(name, str) else f"[{name}]"
+    label = shortened(printable(name[:_LONGEST]), 60) if isinstance(name, str) else f"[{name}]"
+    label += " " * (column - cell_len(label))
     sign = {"added": "+", "removed": "-", "changed": "~"}.get(under, " ")
-    head = ((f"{sign} ", under or "muted"), (f"{indent}{label.ljust(column)} ", "name"))
-    if _inside(value):
+    head = ((f"{sign} ", under or "muted"), (f"{indent}{label} ", "name"))
+    if _inside(value) and len(path) < _DEEPEST:
         if path in closed:
             count = f"{'{' if isinstance(value, dict) else '['}{len(value):,} …"
             yield ValueLine((*head, (count, "muted")), path, under, opens=True)

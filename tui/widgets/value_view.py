@@ -6,9 +6,9 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 
 from replay.diff import Path
+from tui.printable import printable
 from tui.widgets.line_view import LineView, Span
 from tui.widgets.value_lines import ValueLine
 
@@ -17,7 +17,7 @@ class ValueView(LineView):
     """Lines of one or several values."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "toggle", "Open or close", show=False, id="value.toggle"),
+        Binding("enter,space", "open_or_close", "Open or close", show=False, id="value.toggle"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -29,9 +29,9 @@ class ValueView(LineView):
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
         """Show these; the place that was looked at stays where it was."""
         self._lines = lines
-        self._width = max((sum(cell_len(t) for t, _ in line.spans) for line in lines), default=0)
-        self.virtual_size = Size(self._width, len(lines))
+        self._width = max((_columns(line) for line in lines), default=0)
         self.line_count = len(lines)
+        self.fit()
         if self.cursor >= len(lines):
             self.cursor = len(lines) - 1
         self.refresh()
@@ -53,7 +53,7 @@ class ValueView(LineView):
                 self.show_line(number)
                 return
 
-    def action_toggle(self) -> None:
+    def action_open_or_close(self) -> None:
         if 0 <= self.cursor < len(self._lines) and self._lines[self.cursor].opens:
             self.closed ^= {self._lines[self.cursor].path}
             self.redraw()
@@ -62,9 +62,13 @@ class ValueView(LineView):
         """Make the lines anew, as a part was closed or opened."""
 
     def on_click(self, event: events.Click) -> None:
-        line = event.y + self.scroll_offset.y
-        if 0 <= line < self.line_count:
+        line = self.line_at(event)
+        if line is not None:
             again = line == self.cursor
             self.cursor = line
             if again:
-                self.action_toggle()
+                self.action_open_or_close()
+
+
+def _columns(line: ValueLine) -> int:
+    return sum(cell_len(printable(text)) for text, _ in line.spans)

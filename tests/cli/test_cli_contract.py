@@ -1,0 +1,296 @@
+"""The command line's contract: JSON fields, exit codes, what goes to which stream."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tui import cli
+
+ROOT = Path(__file__).parents[2]
+MAIN = "from tui.cli import main; main()"
+PROJECTION = """
+def apply(state, event):
+    if event.data["n"] == 3:
+        raise ValueError("three")
+    state["n"] = event.data["n"]
+"""
+
+
+def write_log(path: Path, count: int, **extra: Any) -> None:
+    with path.open("w") as stream:
+        for n in range(count):
+            event = {
+                "id": f"e{n}",
+                "time": f"2026-01-01T00:{n % 60:02d}:00Z",
+                "stream": f"s-{n % 2}",
+            }
+            event |= {"type": "Ticked", "data": {"n": n, **extra}}
+            stream.write(json.dumps(event) + "\n")
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    """Runs a command in a folder with `log.jsonl` and `p.py`: exit code, output, narration."""
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "log.jsonl", 6)
+    (tmp_path / "p.py").write_text(PROJECTION)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = cli.run(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_load_says_what_it_did_and_appends_the_same_source(shell, tmp_path):
+    code, out, _ = shell("load", "log.jsonl", "--json")
+    told = json.loads(out)
+    fields = {"workspace", "events", "rejected", "streams", "types", "format", "seconds"}
+    assert code == 0
+    assert fields <= set(told)
+    assert (told["events"], told["streams"], told["types"]) == (6, 2, {"Ticked": 6})
+    with (tmp_path / "log.jsonl").open("a") as stream:
+        stream.write('{"id":"x","stream":"s-9","type":"New","data":{"n":9}}\n')
+    assert json.loads(shell("load", "log.jsonl", "--json")[1])["events"] == 7
+
+
+def test_events_are_json_lines_and_at_with_limit_gives_the_last_ones(shell):
+    code, out, _ = shell("events", "log.jsonl", "--json")
+    assert code == 0
+    fields = ["offset", "time", "stream", "revision", "type", "id", "data", "meta"]
+    assert [list(row)[: len(fields)] for row in lines(out)] == [fields] * 6
+    _, out, _ = shell("events", "log.jsonl", "--at", "4", "--limit", "2", "--json")
+    assert [row["offset"] for row in lines(out)] == [3, 4]
+    _, out, _ = shell("events", "log.jsonl", "--where", "stream = 's-1'", "--json")
+    assert [row["offset"] for row in lines(out)] == [1, 3, 5]
+
+
+def test_replay_folds_a_source_and_reports_it(shell):
+    code, out, _ = shell("replay", "log.jsonl", "-p", "p.py", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told.pop("seconds") >= 0
+    assert told.pop("projection").startswith("p@")
+    assert told == {
+        "timeline": "main",
+        "events": 6,
+        "skipped": 0,
+        "failures": 1,
+        "keys": 2,
+        "changes": 5,
+    }
+
+
+def test_state_diff_and_failures(shell):
+    _, out, _ = shell("state", "log.jsonl", "-p", "p.py", "--at", "3", "--json")
+    assert lines(out) == [
+        {"key": "s-0", "offset": 2, "state": {"n": 2}},
+        {"key": "s-1", "offset": 1, "state": {"n": 1}},
+    ]
+    span = ("--from", "1", "--to", "5", "--key", "s-1", "--json")
+    _, out, _ = shell("diff", "log.jsonl", "-p", "p.py", *span)
+    [row] = lines(out)
+    assert (row["key"], row["path"], row["before"], row["after"]) == ("s-1", "n", 1, 5)
+    _, out, _ = shell("failures", "log.jsonl", "-p", "p.py", "--json")
+    [row] = lines(out)
+    assert list(row) == ["offset", "key", "type", "error", "traceback"]
+    assert (row["offset"], row["error"]) == (3, "ValueError: three")
+
+
+@pytest.mark.parametrize("position", ["3", "-3", "id:e3", "s-1@1", "2026-01-01T00:03Z", "66.6%"])
+def test_every_way_to_write_a_position(shell, position):
+    code, out, _ = shell("events", "log.jsonl", "--at", position, "--json")
+    assert (code, len(lines(out))) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ("events", "nothing.jsonl")),
+        (2, ("events", "log.jsonl", "--at", "99")),
+        (2, ("events", "log.jsonl", "--at", "when?")),
+        (2, ("events", "log.jsonl", "--where", "no_column = 1")),
+        (2, ("events", "log.jsonl", "--timeline", "other")),
+        (2, ("state", "log.jsonl")),
+        (2, ("no-such-command",)),
+        (2, ("sql", "log.jsonl", "SELEKT 1")),
+        (2, ("sql", "log.jsonl", "SELECT 1; SELECT 2")),
+        (3, ("replay", "log.jsonl", "-p", "missing.py")),
+        (3, ("replay", "log.jsonl", "-p", "no_such_module:Name")),
+        (3, ("replay", "log.jsonl", "-p", "broken.py")),
+        (3, ("replay", "log.jsonl", "-p", "p.py", "--python", "/no/python")),
+        (1, ("state", "log.jsonl", "-p", "p.py", "--key", "nobody")),
+        (1, ("state", "log.jsonl", "-p", "p.py", "--key", "s-0", "--at", "start")),
+    ],
+)
+def test_an_error_is_one_sentence_and_an_exit_code(shell, tmp_path, code, arguments):
+    (tmp_path / "broken.py").write_text("def apply(state event): pass\n")
+    found, out, err = shell(*arguments, *(["--json"] if arguments[0] != "no-such-command" else []))
+    assert (found, out) == (code, "")
+    assert "Traceback" not in err
+    assert "didn't expect" not in err
+    assert err.strip()
+
+
+def test_another_source_of_the_same_name_is_not_answered_from_the_first_ones_workspace(
+    shell, tmp_path
+):
+    shell("load", "log.jsonl")
+    (tmp_path / "log.csv").write_text("id,stream,type\nx,other,Other\n")
+    code, out, err = shell("events", "log.csv", "--json")
+    assert (code, out) == (2, "")
+    assert "another log" in err
+
+
+def test_a_source_that_has_grown_is_loaded_before_it_is_looked_at(shell, tmp_path):
+    shell("events", "log.jsonl", "--json")
+    write_log(tmp_path / "log.jsonl", 8)
+    assert len(lines(shell("events", "log.jsonl", "--json")[1])) == 8
+
+
+def test_a_name_shows_what_was_folded_and_runs_nothing(shell, tmp_path):
+    shell("replay", "log.jsonl", "-p", "p.py")
+    (tmp_path / "p.py").write_text("raise SystemExit('ran')\n")
+    code, out, err = shell("state", "log.refold", "-p", "p", "--json")
+    assert (code, len(lines(out))) == (0, 2)
+    assert "has changed since" in err
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM events",
+        "CREATE TABLE t (a INT)",
+        "COPY events TO 'out.csv'",
+        "ATTACH 'other.db'",
+        "SELECT * FROM read_csv('secret.csv')",
+        "SELECT * FROM 'secret.csv'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+    ],
+)
+def test_sql_writes_nothing_and_reads_no_other_file(shell, tmp_path, query):
+    (tmp_path / "secret.csv").write_text("secret\nhunter2\n")
+    shell("load", "log.jsonl")
+    before = sorted(tmp_path.iterdir())
+    code, out, _ = shell("sql", "log.refold", query)
+    assert code == 2
+    assert "hunter2" not in out
+    assert sorted(tmp_path.iterdir()) == before
+    assert len(lines(shell("events", "log.refold", "--json")[1])) == 6
+
+
+def test_sql_gives_json_that_any_reader_takes(shell):
+    query = "SELECT 'nan'::DOUBLE AS n, 0.10::DECIMAL(4, 2) AS d, TIMESTAMPTZ '2026-01-01' AS t, [1] AS l"
+    code, out, _ = shell("sql", "log.jsonl", query, "--json")
+    assert code == 0
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(constant)
+
+    row = json.loads(out, parse_constant=refuse)
+    assert row == {"n": "NaN", "d": 0.1, "t": "2026-01-01T00:00:00Z", "l": [1]}
+
+
+def test_escape_sequences_in_data_do_not_reach_the_terminal(shell, tmp_path):
+    (tmp_path / "p.py").write_text("def apply(state, event): raise ValueError(event.data['t'])\n")
+    write_log(tmp_path / "log.jsonl", 3, t="\x1b[31mred\x07\u202e")
+    for command in (
+        ("events", "log.jsonl"),
+        ("sql", "log.jsonl", "SELECT data, json_extract_string(data, 't') AS t FROM events"),
+        ("failures", "log.jsonl", "-p", "p.py"),
+        ("state", "log.jsonl", "-p", "p.py", "--key", "\x1b[31m"),
+    ):
+        _, out, err = shell(*command)
+        assert not {"\x1b", "\x07", "\u202e"} & set(out + err), command
+
+
+def test_json_goes_out_as_it_was_kept_with_all_its_digits(shell, tmp_path):
+    event = '{"id":"a","stream":"s","type":"T","data":{"n":0.10000000000000000001}}\n'
+    (tmp_path / "log.jsonl").write_text(event)
+    assert "0.10000000000000000001" in shell("events", "log.jsonl", "--json")[1]
+
+
+def start(folder: Path, *arguments: str, **how: Any) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+    command = [sys.executable, "-c", MAIN, *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, options):
+    write_log(tmp_path / "log.jsonl", 4000)
+    assert start(tmp_path, "load", "log.jsonl").wait(60) == 0
+    process = start(tmp_path, "events", "log.refold", *options)
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert (process.wait(60), said) == (0, b"")
+
+
+def test_a_command_waits_for_a_writer_and_says_for_whom(shell, tmp_path):
+    shell("load", "log.jsonl")
+    holder = "import duckdb, sys, time; c = duckdb.connect('log.refold'); print('held', flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{holder}; time.sleep(60)"], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = time.monotonic()
+        code, _, err = shell("events", "log.refold", "--wait", "0.5")
+        assert code == 2
+        assert 0.4 < time.monotonic() - started < 10
+        assert f"process {process.pid}" in err
+    finally:
+        process.kill()
+        process.wait()
+    assert shell("events", "log.refold", "--wait", "5")[0] == 0
+
+
+def test_interrupting_a_replay_exits_with_4_and_keeps_what_was_folded(tmp_path):
+    write_log(tmp_path / "log.jsonl", 400)
+    (tmp_path / "p.py").write_text(
+        "import time\ndef apply(state, event):\n    state['n'] = event.offset; time.sleep(0.005)\n"
+    )
+    process = start(tmp_path, "replay", "log.jsonl", "-p", "p.py")
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode:  # else it was done before the signal came
+        assert process.returncode == 4, said
+    process = start(tmp_path, "replay", "log.jsonl", "-p", "p.py", "--json")
+    assert json.loads(process.communicate(timeout=60)[0])["changes"] == 400
+
+
+@pytest.mark.parametrize("name", ["orders", "accounts", "stock"])
+def test_the_demo_as_text_tells_its_story(shell, name):
+    code, out, _ = shell("demo", name)
+    assert code == 0
+    assert "$ refold diff" in out
+    assert "wrong" in out
+
+
+def test_the_workspace_is_a_plain_duckdb_file(shell, tmp_path):
+    shell("replay", "log.jsonl", "-p", "p.py")
+    with duckdb.connect(str(tmp_path / "log.refold"), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM history").fetchall() == [(5,)]
