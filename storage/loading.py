@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ def load(
             if target.exists() and not wish.replace:
                 existing = workspace.Workspace(target, wait=wish.wait, on_wait=on_wait)
                 job = _append(existing, paths, wish)
+                existing.release()
             else:
                 job = _fresh(target, paths, wish)
             if on_mapping is not None and job.files:
@@ -200,12 +201,13 @@ def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> 
         )
     parts: list[_Part] = []
     formats = [k.format for k in known.values()]
+    unused = count(max((k.index for k in known.values()), default=-1) + 1)
     for full, path in resolved.items():
         before = known.get(full)
         if before is None:
             file = sources.look(path, wish.format)
             formats.append(file.format.name)
-            parts.append(_Part(len(known) + len(parts), file, Reading(path), False))
+            parts.append(_Part(next(unused), file, Reading(path), False))
             continue
         # Standard input was written into another file than the last time.
         change = fingerprints.change(replace(before.print, path=path), thorough=True)

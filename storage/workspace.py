@@ -181,8 +181,10 @@ def connect(
             "lock_configuration": False,
         },
     )
-    # Global, as a cursor has settings of its own.
-    connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
+    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+    if locked != (True,):  # else this process has the file open already, set in the same way
+        # Global, as a cursor has settings of its own.
+        connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
     return connection
 
 

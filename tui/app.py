@@ -6,8 +6,8 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.filter import LineFilter
 from textual.color import Color
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from replay.catalogue import MAIN

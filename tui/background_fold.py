@@ -31,7 +31,12 @@ class BackgroundFold:
     """A running fold. `tell` is called from a thread of its own."""
 
     def __init__(
-        self, workspace: Workspace, reference: Reference, tell: Callable[[Told], None], *, force: bool
+        self,
+        workspace: Workspace,
+        reference: Reference,
+        tell: Callable[[Told], None],
+        *,
+        force: bool,
     ) -> None:
         self._tell = tell
         self._stopped = False

@@ -40,11 +40,21 @@ class Command:
 
 COMMANDS: Sequence[Command] = (
     Command("time.next", "right_square_bracket", "]", "next event", "time", "step(1)", "next"),
-    Command("time.previous", "left_square_bracket", "[", "event before", "time", "step(-1)", "back"),
     Command(
-        "stream.next", "right_curly_bracket", "}", "next in stream", "time", "in_stream(1)", "stream"
+        "time.previous", "left_square_bracket", "[", "event before", "time", "step(-1)", "back"
     ),
-    Command("stream.previous", "left_curly_bracket", "{", "before in stream", "time", "in_stream(-1)"),
+    Command(
+        "stream.next",
+        "right_curly_bracket",
+        "}",
+        "next in stream",
+        "time",
+        "in_stream(1)",
+        "stream",
+    ),
+    Command(
+        "stream.previous", "left_curly_bracket", "{", "before in stream", "time", "in_stream(-1)"
+    ),
     Command(
         *("change.next", "right_parenthesis", ")", "next change", "time", "change(1)", "change"),
         needs="document",
@@ -69,7 +79,9 @@ COMMANDS: Sequence[Command] = (
     Command("history.forward", "ctrl+n,alt+o", "ctrl+n", "jump forward", "time", "jump_forward"),
     Command("search", "slash", "/", "search", "find", "search", "search"),
     Command("search.next", "n", "n", "next match", "find", "match(1)", needs="search"),
-    Command("search.previous", "N,shift+n", "N", "match before", "find", "match(-1)", needs="search"),
+    Command(
+        "search.previous", "N,shift+n", "N", "match before", "find", "match(-1)", needs="search"
+    ),
     Command("filter", "f", "f", "filter", "find", "filter", "filter"),
     Command("document.find", "d", "d", "find a document", "find", "find_document", needs="history"),
     Command("document.pin", "P,shift+p", "P", "pin the document", "find", "pin", needs="document"),

@@ -1,8 +1,29 @@
-"""What a person looks for among the events: the matches of a search, and a filter on the list."""
+"""What a person looks for by typing: a position, the matches of a search, a filter, a document.
+
+Asked in a thread and answered with a value; an error says in one sentence what is wrong.
+"""
 
 from dataclasses import dataclass
 
+from storage import positions
+from storage.errors import QueryError
 from storage.offsets import Offsets, place_after, place_of
+from tui.model import Model
+
+PROMPTS = {
+    "goto": ("go to", positions.FORMS),
+    "search": ("search", "text in type, stream, id or data"),
+    "filter": ("filter", "text, or a condition such as type = 'OrderPlaced'; empty shows all"),
+    "document": ("document", "part of a key"),
+}
+"""By purpose: what stands before the prompt, and what may be typed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position to go to."""
+
+    position: int
 
 
 @dataclass(frozen=True)
@@ -12,16 +33,65 @@ class Matches:
     text: str
     offsets: "Offsets[int]"
 
-    def step(self, position: int, way: int) -> int:
-        """The match after a position, or before it."""
-        place = place_after(self.offsets, position) if way > 0 else place_of(self.offsets, position) - 1
-        return int(self.offsets[place % len(self.offsets)])
+    def step(self, position: int, way: int, times: int = 1) -> int:
+        """The match so many after a position, or before it."""
+        place = place_after(self.offsets, position) - 1 if way > 0 else self._before(position)
+        return int(self.offsets[(place + way * times) % len(self.offsets)])
 
     def from_here(self, position: int) -> int:
         """The first match at a position or after it."""
-        return int(self.offsets[place_of(self.offsets, position) % len(self.offsets)])
+        return int(self.offsets[self._before(position) % len(self.offsets)])
+
+    def _before(self, position: int) -> int:
+        return place_of(self.offsets, position)
 
 
-def nearest(offsets: "Offsets[int]", position: int) -> int:
-    """The last of these offsets that isn't after the position; else the first of them."""
-    return int(offsets[max(place_after(offsets, position) - 1, 0)])
+@dataclass(frozen=True)
+class Filter:
+    """The only events that the list is to show."""
+
+    text: str
+    offsets: "Offsets[int]"
+
+    def nearest(self, position: int) -> int:
+        """The last of the events that isn't after the position; else the first of them."""
+        return int(self.offsets[max(place_after(self.offsets, position) - 1, 0)])
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document to look at."""
+
+    key: str
+
+
+Found = Place | Matches | Filter | Document
+
+
+def find(model: Model, purpose: str, text: str) -> Found:
+    """The answer to what was typed at a prompt; raises a `RefoldError` where there is none."""
+    if purpose == "goto":
+        return Place(positions.resolve(model.workspace, text))
+    if purpose == "search":
+        matches = Matches(text, model.log.containing(text))
+        if not matches.offsets:
+            raise QueryError(f"No event contains {text!r}.")
+        return matches
+    if purpose == "filter":
+        wanted = Filter(text, model.offsets_for(text))
+        if not wanted.offsets:
+            raise QueryError(f"No event matches {text!r}.")
+        return wanted
+    return _document(model, text)
+
+
+def _document(model: Model, text: str) -> Document:
+    history = model.history
+    if history is None:
+        raise QueryError("There are no documents without a projection; name one with -p.")
+    if history.ordinal_of(text) is not None:
+        return Document(text)
+    similar = history.keys_containing(text, 1)
+    if not similar:
+        raise QueryError(f"No document has {text!r} in its key.")
+    return Document(similar[0].key)

@@ -11,10 +11,12 @@ from rich.cells import cell_len, set_cell_size
 _MARKS = (0x061C, 0x200E, 0x200F)
 _SYMBOLS = {code: chr(0x2400 + code) for code in range(0x20)}
 _SYMBOLS[0x7F] = "␡"
-_SYMBOLS |= {code: "�" for code in range(0x80, 0xA0)}
+_SYMBOLS |= dict.fromkeys(range(128, 160), "�")
 # Marks that reverse or hide text or break its line; and lone surrogates, which no terminal can be sent.
-_SYMBOLS |= {code: "�" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A), *_MARKS)}
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SYMBOLS |= dict.fromkeys((*range(8232, 8239), *range(8294, 8298), *_MARKS), "�")
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ import json
 from array import array
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 try:
     import msgspec
@@ -100,9 +100,9 @@ class Batch:
         self._parts = dict(zip(header["columns"], parts))
         self._offsets = _ints("q", self._parts["offset"])
         self.types: List[Optional[str]] = [*json.loads(self._parts["types"]), None]
-        self.type_codes = _ints("i", self._parts["type_codes"])
+        self.type_codes: Sequence[int] = _ints("i", self._parts["type_codes"])
         self.streams: List[Optional[str]] = [*json.loads(self._parts["streams"]), None]
-        self.stream_codes = _ints("i", self._parts["stream_codes"])
+        self.stream_codes: Sequence[int] = _ints("i", self._parts["stream_codes"])
         self._texts: dict[str, List[Optional[str]]] = {}
         self._numbers: dict[str, Any] = {}
 
@@ -130,7 +130,7 @@ class Batch:
             return self._refused(text)
 
     def _refused(self, text: str) -> Any:
-        """What only the standard library reads: halves of surrogate pairs, numbers beyond floats."""
+        """What only the standard library reads: half a surrogate pair, numbers beyond floats."""
         try:
             return json.loads(text, parse_float=type(self.decode("0.5")))
         except Exception:

@@ -99,6 +99,9 @@ def _select(types: Mapping[str, str], mapping: FieldMapping) -> str:
             value = _payload(column, types[column])
         elif column in types:
             value = f"CAST({name(column)} AS VARCHAR)"
+        elif column.split(".")[0] not in types or column in mapping.columns:
+            # Another file of the log has it.
+            value = "CAST(NULL AS VARCHAR)"
         else:
             outer, *path = column.split(".")
             arrow = literal("$." + ".".join(f'"{part}"' for part in path))

@@ -197,7 +197,10 @@ def test_sql_writes_nothing_and_reads_no_other_file(shell, tmp_path, query):
 
 
 def test_sql_gives_json_that_any_reader_takes(shell):
-    query = "SELECT 'nan'::DOUBLE AS n, 0.10::DECIMAL(4, 2) AS d, TIMESTAMPTZ '2026-01-01' AS t, [1] AS l"
+    query = (
+        "SELECT 'nan'::DOUBLE AS n, 0.10::DECIMAL(4, 2) AS d,"
+        " TIMESTAMPTZ '2026-01-01' AS t, [1] AS l"
+    )
     code, out, _ = shell("sql", "log.jsonl", query, "--json")
     assert code == 0
 

@@ -87,7 +87,7 @@ EVENTS = st.lists(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(events=EVENTS)
 def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events: Any) -> None:

@@ -185,7 +185,7 @@ def test_nothing_gets_out_of_the_clean_room(studio):
     )
     before = sorted(studio.folder.iterdir())
     failures = studio.failures(studio.fold())
-    errors = {way: "PermissionError: a replay" for way in FORBIDDEN}
+    errors = dict.fromkeys(FORBIDDEN, "PermissionError: a replay")
     found = {way: f.error[:25] for way, f in zip(FORBIDDEN, failures, strict=True)}
     assert found == errors
     assert sorted(studio.folder.iterdir()) == before

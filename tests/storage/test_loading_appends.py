@@ -100,8 +100,10 @@ def test_new_file_of_a_pattern_is_appended_in_natural_order(desk: Any) -> None:
     desk.grow(desk.folder / "part-2.jsonl", desk.text(desk.event(3)))
     assert desk.load(pattern).appended == 2
     assert desk.column("id") == ["e1", "e2", "e10", "e3", "e11"]
+    desk.write(desk.text(desk.event(12)), "part-12.jsonl")
+    desk.load(pattern)
     sources = desk.ask("SELECT source, events FROM sources ORDER BY source")
-    assert sources == [(0, 1), (1, 2), (2, 1), (3, 1)]
+    assert sources == [(0, 1), (1, 2), (2, 1), (3, 1), (4, 1)]
 
 
 def test_files_are_read_in_the_order_given(desk: Any) -> None:

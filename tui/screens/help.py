@@ -62,7 +62,8 @@ class HelpScreen(ModalScreen[str | None]):
                 line = Content.assemble((f"  {keys:<14}", "bold"), (what, "$text-muted"))
                 shown.add_option(Option(line, disabled=True))
         shown.highlighted = next(
-            (i for i in range(shown.option_count) if not shown.get_option_at_index(i).disabled), None
+            (i for i in range(shown.option_count) if not shown.get_option_at_index(i).disabled),
+            None,
         )
 
     def on_input_changed(self, event: Input.Changed) -> None:

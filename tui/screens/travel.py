@@ -4,6 +4,7 @@ Time stands in `position`. Whoever wants to move it calls `go`; a snapshot is th
 thread, and shown when it comes. While a key is held, only the last position asked for counts.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import work
@@ -16,16 +17,19 @@ from textual.timer import Timer
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
-from storage import positions
 from storage.errors import RefoldError, one_line
-from storage.offsets import Offsets, offsets, place_after, place_of
+from storage.offsets import offsets
 from storage.positions import START
+from tui import seeking
 from tui.commands import COMMANDS, Command, bindings
-from tui.finding import Matches, nearest
+from tui.counts import Count
+from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.model import Model, Overview, Settled, Snapshot
+from tui.printable import printable
 from tui.screens.help import HelpScreen
+from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.documents_pane import DocumentsPane
@@ -57,7 +61,7 @@ class TravelScreen(Screen[None]):
         self._looking = False
         self._look_again = False
         self._jumps = Jumps()
-        self._count = ""
+        self._count = Count()
         self._matches: Matches | None = None
         self._filtered = False
         self._playing = False
@@ -135,8 +139,11 @@ class TravelScreen(Screen[None]):
 
     def _looked(self, snapshot: Snapshot | None, trouble: str) -> None:
         self._looking = False
-        if self._look_again:
-            self._look_again = False
+        again, self._look_again = self._look_again, False
+        if snapshot is not None and not (again and self._pinned):
+            # What was pinned while the answer was on its way counts more than the answer.
+            self._key = snapshot.key
+        if again:
             self.look()
         if snapshot is None:
             self.notify(trouble, severity="error", markup=False)
@@ -145,7 +152,6 @@ class TravelScreen(Screen[None]):
 
     def _show(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._key = snapshot.key
         with self.app.batch_update():
             self.query_one(PositionLine).show(snapshot, self._model.extent.events)
             self.query_one(EventPane).show(snapshot)
@@ -179,7 +185,7 @@ class TravelScreen(Screen[None]):
 
     # What panes ask for
 
-    def on_paged_list_picked(self, event: PagedList.Picked) -> None:  # type: ignore[type-arg]
+    def on_paged_list_picked(self, event: PagedList.Picked) -> None:
         if isinstance(event.sender, EventsPane):
             self.go(event.sender.offset_of(event.line), jump=False)
         elif isinstance(event.sender, DocumentsPane):
@@ -196,7 +202,7 @@ class TravelScreen(Screen[None]):
         self._ask_overview(event.columns)
 
     def on_density_strip_sought(self, event: DensityStrip.Sought) -> None:
-        self.go(event.position)
+        self.go(event.position, jump=not event.dragging)
 
     @work(thread=True, exclusive=True, group="overview", exit_on_error=False)
     def _ask_overview(self, columns: int) -> None:
@@ -251,66 +257,55 @@ class TravelScreen(Screen[None]):
 
     def on_key(self, event: Key) -> None:
         """Digits before a command: so many times; with % a share of the log."""
-        if event.character is not None and event.character.isdigit():
-            self._count += event.character
+        if self._count.hears(event.character):
             event.stop()
-        elif event.character == "%" and self._count:
-            self.go(round(self._model.extent.events * min(int(self._count), 100) / 100) - 1)
-            self._count = ""
-
-    def _times(self) -> int:
-        times = int(self._count or 1)
-        self._count = ""
-        return max(times, 1)
+        elif event.character == "%" and (share := self._count.typed()) is not None:
+            self.go(round(self._model.extent.events * min(share, 100) / 100) - 1)
 
     def action_step(self, way: int) -> None:
-        times = self._times()
-        events = self.query_one(EventsPane)
-        if self._filtered:
-            line = events.cursor + way * times
-            if 0 <= line < events.line_count:
-                self.go(events.offset_of(line), jump=times > 1)
+        times = self._count.times()
+        self._step(way * times, jump=times > 1)
+
+    def _step(self, by: int, *, jump: bool) -> None:
+        """So many events on or back; where the list is filtered, of those that are shown."""
+        if not self._filtered:
+            self.go(self.position + by, jump=jump)
             return
-        self.go(self.position + way * times, jump=times > 1)
+        events = self.query_one(EventsPane)
+        line = events.cursor + by
+        if by < 0 and events.cursor >= 0 and events.offset_of(events.cursor) < self.position:
+            line += 1  # standing between two of them, the one before is the one under the cursor
+        line = min(line, events.line_count - 1)
+        if line >= 0:
+            self.go(events.offset_of(line), jump=jump)
 
     def action_in_stream(self, way: int) -> None:
-        event = self.snapshot.event if self.snapshot else None
-        if event is None or event.stream is None:
-            return
-        self._seek_by(f"{'next' if way > 0 else 'earlier'} event of {event.stream}", way, "stream")
+        self._seek(lambda: seeking.in_stream(self._model, self.position, way), self._count.times())
 
     def action_change(self, way: int) -> None:
-        self._seek_by(f"{'next' if way > 0 else 'earlier'} change of {self._key}", way, "change")
+        key = self._key
+        self._seek(lambda: seeking.changes(self._model, key, way), self._count.times())
 
     def action_failure(self, way: int) -> None:
-        self._seek_by(f"{'further' if way > 0 else 'earlier'} failure", way, "failure")
+        self._seek(lambda: seeking.failures(self._model, way), self._count.times())
 
     @work(thread=True, exclusive=True, group="seek", exit_on_error=False)
-    def _seek_by(self, what: str, way: int, kind: str) -> None:
-        position: int | None = self.position
-        for _ in range(self._times()):
-            if position is not None:
-                position = self._neighbour(kind, position, way)
-        self.app.call_from_thread(self._sought, position, what)
-
-    def _neighbour(self, kind: str, position: int, way: int) -> int | None:
-        model, history = self._model, self._model.history
-        event = self.snapshot.event if self.snapshot else None
-        if kind == "stream" and event is not None and event.stream is not None:
-            find = model.log.next_in_stream if way > 0 else model.log.previous_in_stream
-            return find(event.stream, position)
-        if kind == "change" and history is not None and self._key is not None:
-            ask = history.next_change if way > 0 else history.previous_change
-            return ask(self._key, position)
-        if kind == "failure" and history is not None:
-            found = history.failure_offsets()
-            place = place_after(found, position) if way > 0 else place_of(found, position) - 1
-            return found[place] if 0 <= place < len(found) else None
-        return None
+    def _seek(self, choose: Callable[[], Seeker | None], times: int) -> None:
+        worker, call = get_current_worker(), self.app.call_from_thread
+        try:
+            seeker = choose()
+            if seeker is None:
+                return
+            position = seeker.go(self.position, times, enough=lambda: worker.is_cancelled)
+        except RefoldError as error:
+            call(self._complain, error.message)
+            return
+        if not worker.is_cancelled:
+            call(self._sought, position, seeker.what)
 
     def _sought(self, position: int | None, what: str) -> None:
         if position is None:
-            self.notify(f"There is no {what}.", markup=False, timeout=3)
+            self.notify(printable(f"There is no {what}."), markup=False, timeout=3)
         else:
             self.go(position)
 
@@ -336,24 +331,24 @@ class TravelScreen(Screen[None]):
     def _play_on(self) -> None:
         if not self._playing:
             return
-        if self.position >= self._model.extent.events - 1:
-            self._playing = False
-        else:
-            self.action_step(1)
+        before = self.position
+        self._step(1, jump=False)
+        self._playing = self.position != before
 
     def action_goto(self) -> None:
-        self.query_one(Prompt).ask("goto", "go to", positions.FORMS)
+        self._prompt("goto")
 
     def action_search(self) -> None:
-        self.query_one(Prompt).ask("search", "search", "text in type, stream, id or data")
+        self._prompt("search")
 
     def action_filter(self) -> None:
-        self.query_one(Prompt).ask(
-            "filter", "filter", "text, or a condition such as type = 'OrderPlaced'; empty shows all"
-        )
+        self._prompt("filter")
 
     def action_find_document(self) -> None:
-        self.query_one(Prompt).ask("document", "document", "part of a key")
+        self._prompt("document")
+
+    def _prompt(self, purpose: str) -> None:
+        self.query_one(Prompt).ask(purpose, *PROMPTS[purpose])
 
     def on_prompt_closed(self) -> None:
         self.query_one(EventsPane).focus()
@@ -368,52 +363,47 @@ class TravelScreen(Screen[None]):
     @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
     def _answer(self, purpose: str, text: str) -> None:
         """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
-        call = self.app.call_from_thread
         try:
-            if purpose == "goto":
-                call(self.go, positions.resolve(self._model.workspace, text))
-            elif purpose == "search":
-                call(self._searched, self._model.log.containing(text), text)
-            elif purpose == "filter":
-                call(self._filter, self._model.offsets_for(text), text)
-            elif purpose == "document" and self._model.history is not None:
-                found = self._model.history.keys_containing(text, 1)
-                exact = self._model.history.ordinal_of(text) is not None
-                if exact or found:
-                    call(self._select, text if exact else found[0].key)
-                else:
-                    call(self._complain, f"No document has {text!r} in its key.")
+            found = find(self._model, purpose, text)
         except RefoldError as error:
-            call(self._complain, error.message)
+            self.app.call_from_thread(self._complain, error.message)
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            call(self._complain, f"{text!r} can't be asked: {one_line(error)}")
+            said = f"{text!r} can't be asked: {one_line(error)}"
+            self.app.call_from_thread(self._complain, said)
+        else:
+            if not get_current_worker().is_cancelled:
+                self.app.call_from_thread(self._take, found)
+
+    def _take(self, found: Found) -> None:
+        if isinstance(found, Place):
+            self.go(found.position)
+        elif isinstance(found, Document):
+            self._select(found.key)
+        elif isinstance(found, Matches):
+            self._searched(found)
+        else:
+            self._filter(found)
 
     def _complain(self, message: str) -> None:
-        self.notify(message, severity="error", markup=False, timeout=6)
+        self.notify(printable(message), severity="error", markup=False, timeout=6)
 
-    def _searched(self, found: "Offsets[int]", text: str) -> None:
-        if not found:
-            self._complain(f"No event contains {text!r}.")
-            return
-        self._matches = Matches(text, found)
-        self.query_one(EventsPane).mark(found)
-        self.notify(f"{len(found):,} events contain {text!r}; n and N go through them.",
-                    markup=False, timeout=3)
-        self.go(self._matches.from_here(self.position))
+    def _searched(self, found: Matches) -> None:
+        self._matches = found
+        self.query_one(EventsPane).mark(found.offsets)
+        self.refresh_bindings()
+        said = f"{len(found.offsets):,} events contain {found.text!r}; n and N go through them."
+        self.notify(printable(said), markup=False, timeout=3)
+        self.go(found.from_here(self.position))
 
     def action_match(self, way: int) -> None:
-        for _ in range(self._times()):
-            if self._matches is not None:
-                self.go(self._matches.step(self.position, way))
+        if self._matches is not None:
+            self.go(self._matches.step(self.position, way, self._count.times()))
 
-    def _filter(self, found: "Offsets[int]", text: str) -> None:
-        if not found:
-            self._complain(f"No event matches {text!r}.")
-            return
+    def _filter(self, found: Filter) -> None:
         self._filtered = True
         events = self.query_one(EventsPane)
-        events.show_only(found, text)
-        self.go(nearest(found, self.position))
+        events.show_only(found.offsets, found.text)
+        self.go(found.nearest(self.position))
         events.stand_at(self.position)
 
     def _clear_filter(self) -> None:

@@ -44,6 +44,8 @@ class PositionLine(Static):
             (f" #{snapshot.position:,} ", "bold"),
             (f"of {events:,}", ""),
         ]
+        if snapshot.failures:
+            parts.append(("  ✗ failed", "bold $text-error"))
         event = snapshot.event
         if event is not None:
             if event.time is not None:
@@ -52,9 +54,7 @@ class PositionLine(Static):
                 place = f" @{event.revision}" if event.revision is not None else ""
                 parts.append((f"  ·  {shortened(printable(event.stream[:80]), 60)}{place}", ""))
             parts.append((f"  ·  {shortened(printable((event.type or '–')[:80]), 60)}", "bold"))
-        if snapshot.failures:
-            parts.append(("  ✗ failed", "bold $error"))
-        elif len(snapshot.touched) > 1:
+        if len(snapshot.touched) > 1:
             parts.append((f"  ·  {len(snapshot.touched)} documents", ""))
         self.update(Content.assemble(*parts), layout=False)
 
@@ -93,7 +93,8 @@ class Prompt(Static):
 
     def on_descendant_blur(self) -> None:
         # A person went elsewhere, with Tab or the mouse.
-        self.display = False
+        if self.app.app_focus:
+            self.display = False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -1,0 +1,95 @@
+"""Folding with complete history on disk, against a bare loop on one core that keeps nothing.
+
+The bare loop reads the columns, decodes with msgspec and applies; like the worker, it keeps the
+garbage collector from walking through all documents again and again.
+"""
+
+import gc
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import folding, reference
+from storage.workspace import Workspace
+
+
+class _Event:
+    __slots__ = ("data", "stream", "type", "version")
+
+
+def baseline(workspace: Path) -> None:
+    """The bare loop."""
+    spec = importlib.util.spec_from_file_location("orders", logs.PROJECTION)
+    assert spec is not None and spec.loader is not None  # noqa: PT018 - a fixed file
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    handlers = {n[3:]: getattr(module, n) for n in dir(module) if n.startswith("on_")}
+    connection = duckdb.connect(str(workspace), read_only=True)
+    decode = msgspec.json.Decoder().decode
+    documents: dict[str, object] = {}
+
+    def loop() -> None:
+        relation = connection.sql("SELECT type, stream, version, data FROM events")
+        gc.disable()
+        for batch in relation.to_arrow_reader(32_768):
+            columns = (column.to_pylist() for column in batch.columns)
+            for kind, stream, version, data in zip(*columns, strict=True):
+                handler = handlers.get(kind)
+                if handler is None:
+                    continue
+                state = documents.get(stream)
+                if state is None:
+                    state = documents[stream] = module.initial(stream)
+                event = _Event()
+                event.type, event.stream, event.version = kind, stream, int(version)
+                event.data = decode(data)
+                try:
+                    handler(state, event)
+                except Exception:  # noqa: BLE001, S110 - malformed on purpose
+                    pass
+            gc.collect(0)
+            gc.freeze()
+
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
+    tell(seconds=seconds(loop), documents=len(documents))
+    sys.stdout.flush()
+    # Frozen objects outlive the interpreter's end, about which DuckDB's bindings complain.
+    os._exit(0)
+
+
+def ours(workspace: Path) -> None:
+    """What `refold replay --force` does."""
+    wanted = reference.parse(str(logs.PROJECTION), sys.executable, Path.cwd())
+    opened = Workspace(workspace)
+    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True)))
+
+
+def figures(events: int, runs: int = 3) -> list[str]:
+    """Pairs of runs in turn, on a copy; events a second, and their ratio."""
+    original = logs.workspace(events)
+    copy = original.with_suffix(".copy.refold")
+    shutil.copy(original, copy)
+    pairs = [
+        (apart("bench.fold", "baseline", copy), apart("bench.fold", "ours", copy))
+        for _ in range(runs)
+    ]
+    copy.unlink()
+    bare = sorted(p[0]["seconds"] for p in pairs)[runs // 2]
+    mine = sorted(p[1]["seconds"] for p in pairs)[runs // 2]
+    return [
+        f"fold, history on disk  {events / mine / 1e6:5.3f} M events/s  bare loop"
+        f" {events / bare / 1e6:5.3f} M events/s  ratio {bare / mine:4.2f} (at least 0.5)"
+        f"  parent's memory {max(p[1]['memory'] for p in pairs)} MB"
+    ]
+
+
+if __name__ == "__main__":
+    {"baseline": baseline, "ours": ours}[sys.argv[1]](Path(sys.argv[2]))

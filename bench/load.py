@@ -1,0 +1,59 @@
+"""Loading, against DuckDB's own `CREATE TABLE … AS SELECT … FROM read_json(…)` of the same columns."""
+
+import sys
+from pathlib import Path
+
+import duckdb
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from storage import loading
+from storage.loading import Wish
+
+_COLUMNS = """{id: 'VARCHAR', time: 'TIMESTAMPTZ', stream: 'VARCHAR', revision: 'BIGINT',
+type: 'VARCHAR', version: 'VARCHAR', correlation_id: 'VARCHAR', causation_id: 'VARCHAR',
+data: 'JSON', meta: 'JSON'}"""
+
+
+def baseline(log: Path) -> None:
+    """What DuckDB needs by itself, into a file too."""
+    target = logs.DATA / "baseline.duckdb"
+    target.unlink(missing_ok=True)
+    connection = duckdb.connect(str(target))
+    query = (
+        f"CREATE TABLE events AS SELECT * FROM read_json('{log}', format = 'newline_delimited',"
+        f" columns = {_COLUMNS}, ignore_errors = true)"
+    )
+    tell(seconds=seconds(lambda: (connection.execute(query), connection.close())))
+    target.unlink()
+
+
+def ours(log: Path, target: Path) -> None:
+    """What `refold load` does."""
+    tell(seconds=seconds(lambda: loading.load([str(log)], target, Wish(replace=True))))
+
+
+def figures(events: int, runs: int = 3) -> list[str]:
+    """Pairs of runs in turn; the ratio of the medians."""
+    lines = []
+    cases = [("clean", logs.orders(events), logs.workspace(events), 1.5)]
+    careful = logs.DATA / "careful.refold"
+    cases.append(("0.10 and broken lines", logs.careful_orders(events), careful, 2.5))
+    for name, log, target, allowed in cases:
+        pairs = [
+            (apart("bench.load", "baseline", log), apart("bench.load", "ours", log, target))
+            for _ in range(runs)
+        ]
+        theirs = sorted(p[0]["seconds"] for p in pairs)[runs // 2]
+        mine = sorted(p[1]["seconds"] for p in pairs)[runs // 2]
+        memory = max(p[1]["memory"] for p in pairs)
+        lines.append(
+            f"load, {name:<22} {mine:6.2f} s  read_json {theirs:6.2f} s"
+            f"  ratio {mine / theirs:4.2f} (at most {allowed})  memory {memory} MB (at most 2,000)"
+        )
+    careful.unlink(missing_ok=True)
+    return lines
+
+
+if __name__ == "__main__":
+    {"baseline": baseline, "ours": ours}[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -1,0 +1,41 @@
+"""The logs that are measured on: generated orders, kept in `bench/data` between runs."""
+
+import re
+from pathlib import Path
+
+from sample_logs import SAMPLES, generate
+
+DATA = Path(__file__).parent / "data"
+PROJECTION = SAMPLES["orders"].projection
+
+
+def orders(events: int) -> Path:
+    """A log of so many events, as JSON lines."""
+    return _made(DATA / f"orders-{events}.jsonl", lambda: generate("orders", events, 1))
+
+
+def careful_orders(events: int) -> Path:
+    """The same with prices such as 18.30, which a double would shorten, and a broken line in 10,000."""
+
+    def chunks():  # type: ignore[no-untyped-def]
+        for number, chunk in enumerate(generate("orders", events, 1)):
+            text = re.sub(rb'("price":\d+\.\d)}', rb"\g<1>0}", chunk)
+            yield text if number % 10 else text.replace(b'{"id"', b'{"id', 1)
+
+    return _made(DATA / f"orders-careful-{events}.jsonl", chunks)
+
+
+def workspace(events: int) -> Path:
+    """Where that log is loaded to."""
+    return DATA / f"orders-{events}.refold"
+
+
+def _made(path: Path, chunks) -> Path:  # type: ignore[no-untyped-def]
+    if not path.exists():
+        DATA.mkdir(exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("wb") as stream:
+            for chunk in chunks():
+                stream.write(chunk)
+        unfinished.rename(path)
+    return path

@@ -1,0 +1,49 @@
+"""Seeking to random offsets: a document's state, the difference that its last event made, 50 events."""
+
+import random
+import sys
+from pathlib import Path
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import catalogue
+from replay.history import History
+from storage.log import EventLog
+from storage.workspace import Workspace
+
+_SEEKS = 400
+
+
+def ours(path: Path) -> None:
+    """The 99th percentile of a few hundred seeks, after a few to get going."""
+    workspace = Workspace(path)
+    history = History(workspace, catalogue.known(workspace)[-1])
+    log = EventLog(workspace)
+    events, keys = log.extent().events, history.folded.keys
+    draw = random.Random(7)
+    wanted = [
+        (history.documents(draw.randrange(keys), 1)[0].key, draw.randrange(events))
+        for _ in range(_SEEKS + 20)
+    ]
+
+    def seek(key: str, offset: int) -> None:
+        history.moment(key, offset).differences()
+        log.rows(max(offset - 25, 0), 50)
+
+    times = sorted([seconds(lambda k=k, o=o: seek(k, o)) for k, o in wanted][20:])
+    tell(median=times[_SEEKS // 2] * 1e3, p99=times[_SEEKS * 99 // 100] * 1e3)
+
+
+def figures(small: int, large: int) -> list[str]:
+    """The large log against the small one."""
+    few = apart("bench.seek", logs.workspace(small))
+    many = apart("bench.seek", logs.workspace(large))
+    return [
+        f"seek, 99th percentile  {many['p99']:5.1f} ms at {large:,} (at most 50)"
+        f"  {few['p99']:5.1f} ms at {small:,}  ratio {many['p99'] / few['p99']:4.2f} (at most 3)"
+        f"  medians {many['median']:.1f} and {few['median']:.1f} ms"
+    ]
+
+
+if __name__ == "__main__":
+    ours(Path(sys.argv[1]))

@@ -1,0 +1,69 @@
+"""What the documents say is run: the README's tour, and the tables and queries of the workspace."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from replay import folding, reference
+from storage import loading, schema
+from storage.workspace import Workspace
+from tui.cli import run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readmes_tour_runs(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^\$ refold (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) >= 6
+    said = ""
+    for command in commands:
+        assert run(shlex.split(command)) == 0, command
+        said += capsys.readouterr().out
+    assert "29.01" in said
+    assert "15.14" in said
+
+
+def test_the_readmes_commands_are_the_makefiles():
+    text = (ROOT / "README.md").read_text()
+    rules = (ROOT / "Makefile").read_text()
+    for name in re.findall(r"make (\w+)", text):
+        assert f"\n{name}:" in rules
+
+
+def _documented() -> dict[str, list[tuple[str, str]]]:
+    text = (ROOT / "docs" / "workspace.md").read_text()
+    tables = {}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        name, _, body = section.partition("\n")
+        rows = re.findall(r"^\| (\w+) \| ([A-Z ]+) \|", body, re.MULTILINE)
+        tables[name.strip()] = rows
+    return tables
+
+
+def test_the_tables_are_documented_column_for_column():
+    assert _documented() == {table.name: list(table.columns) for table in schema.TABLES}
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("docs") / "orders.refold"
+    loading.load([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
+    workspace = Workspace(path)
+    import sys
+
+    wanted = reference.parse("sample_logs/orders/orders.py", sys.executable, ROOT)
+    folding.fold(workspace, wanted)
+    return workspace
+
+
+def test_the_documented_queries_answer(folded):
+    queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/workspace.md").read_text(), re.DOTALL)
+    assert queries
+    for query in queries:
+        with folded.reading() as connection:
+            assert connection.execute(query).fetchall(), query

@@ -1,0 +1,229 @@
+"""A screen over a small folded log, driven as a person drives it."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.worker import Worker
+
+from replay import catalogue, folding, reference
+from sample_logs import SAMPLES
+from storage import loading
+from storage.workspace import Workspace
+from tui.app import RefoldApp
+from tui.screens.travel import TravelScreen
+from tui.widgets.bars import Header, PositionLine
+from tui.widgets.line_view import LineView
+
+
+@pytest.fixture(autouse=True)
+def _one_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def worker_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+    """What was raised in a worker thread, or in what it called on the screen: nothing may be."""
+    raised: list[BaseException] = []
+    run = Worker._run
+
+    async def watched(self: Worker[Any], app: Any) -> None:
+        await run(self, app)
+        if self.error is not None and app.is_running:
+            raised.append(self.error)
+
+    monkeypatch.setattr(Worker, "_run", watched)
+    yield raised
+    assert not raised, raised
+
+
+@dataclass
+class Seat:
+    """Where a person sits: keys, mouse, and what is to be seen."""
+
+    app: RefoldApp
+    pilot: Pilot[None]
+
+    @property
+    def travel(self) -> TravelScreen:
+        return self.app.travel
+
+    @property
+    def position(self) -> int:
+        return self.travel.position
+
+    async def still(self) -> None:
+        """Wait until nothing is on its way any more."""
+        quiet = 0
+        deadline = time.monotonic() + 10
+        while quiet < 2:
+            assert time.monotonic() < deadline, "the screen doesn't come to rest"
+            await self.pilot.pause()
+            busy = (
+                any(not w.is_finished for w in self.app.workers)
+                or self.travel._looking
+                or self.travel._settling is not None
+            )
+            quiet = 0 if busy else quiet + 1
+            await self.pilot.pause(0.005)
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+        await self.still()
+
+    async def type(self, key: str, text: str) -> None:
+        """Open a prompt with a key, type, and press Enter."""
+        await self.pilot.press(key)
+        await self.pilot.press(*[_NAMES.get(c, c) for c in text], "enter")
+        await self.still()
+
+    async def click(self, selector: str, x: int, y: int) -> None:
+        await self.pilot.click(selector, offset=(x, y))
+        await self.still()
+
+    def screen_text(self) -> str:
+        """What is on the screen, as plain text; one line a row."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(s.text for s in strip) for strip in strips)
+
+    def pane(self, name: str) -> list[str]:
+        """The lines of a pane that are to be seen."""
+        pane = self.travel.query_one(f"#{name}", LineView)
+        height = pane.scrollable_content_region.height
+        return [pane.render_line(y).text.rstrip() for y in range(height)]
+
+    def title(self, name: str) -> str:
+        return self.travel.query_one(f"#{name}", LineView)._border_title.plain
+
+    def subtitle(self, name: str) -> str:
+        return self.travel.query_one(f"#{name}", LineView)._border_subtitle.plain
+
+    @property
+    def header(self) -> str:
+        return str(self.travel.query_one(Header).render())
+
+    @property
+    def position_line(self) -> str:
+        return str(self.travel.query_one(PositionLine).render())
+
+    @property
+    def said(self) -> list[str]:
+        """What was notified."""
+        return [n.message for n in self.app._notifications]
+
+    async def until(self, wanted: Callable[[], bool], seconds: float = 15) -> None:
+        deadline = time.monotonic() + seconds
+        while not wanted():
+            assert time.monotonic() < deadline, self.header
+            await self.pilot.pause(0.02)
+
+
+_NAMES = {" ": "space", "'": "apostrophe", "=": "equals_sign", "@": "at", "%": "percent_sign"}
+
+Sitting = Callable[..., AbstractAsyncContextManager[Seat]]
+
+
+@pytest.fixture
+def sit() -> Sitting:
+    """Open a screen: `async with sit(workspace, reference, at=…, size=…) as seat`."""
+
+    @asynccontextmanager
+    async def sitting(
+        workspace: Workspace,
+        *wanted: reference.Reference,
+        at: int | None = None,
+        size: tuple[int, int] = (120, 40),
+        still: bool = True,
+        theme: str | None = None,
+    ) -> AsyncIterator[Seat]:
+        app = RefoldApp(Workspace(workspace.path), wanted, at=at)
+        async with app.run_test(size=size) as pilot:
+            if theme is not None:
+                app.theme = theme
+            seat = Seat(app, pilot)
+            if still:
+                await seat.still()
+            yield seat
+            if still and app.is_running:
+                await seat.still()
+
+    return sitting
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The orders log, folded by its two projections."""
+
+    workspace: Workspace
+    right: reference.Reference
+    wrong: reference.Reference
+
+
+def refer(path: Path) -> reference.Reference:
+    return reference.parse(str(path), catalogue.default_python(), path.parent)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Nobody writes into it but those who fold it anew."""
+    folder = tmp_path_factory.mktemp("shop")
+    sample = SAMPLES["orders"]
+    for path in (sample.log, sample.projection, sample.wrong_projection):
+        shutil.copy(path, folder / path.name)
+    target = folder / "orders.refold"
+    loading.load([str(folder / sample.log.name)], target)
+    workspace = Workspace(target)
+    right, wrong = (refer(folder / p.name) for p in (sample.projection, sample.wrong_projection))
+    folding.fold(workspace, right)
+    folding.fold(workspace, wrong)
+    with workspace.writing() as connection:
+        # Neither this machine nor this interpreter is to be seen.
+        connection.execute("UPDATE projections SET hash = 'f00d' || substr(hash, 5)")
+        connection.execute(
+            "UPDATE failures SET traceback = replace(traceback, ?, '/shop')", [str(folder)]
+        )
+    return Shop(workspace, right, wrong)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[..., Workspace]:
+    """A workspace from records: `log({"stream": …, "type": …, "data": …}, …)`."""
+
+    def load(*records: Any) -> Workspace:
+        source = tmp_path / "log.jsonl"
+        with source.open("a") as stream:
+            for record in records:
+                stream.write((record if isinstance(record, str) else json.dumps(record)) + "\n")
+        loading.load([str(source)], tmp_path / "log.refold")
+        return Workspace(tmp_path / "log.refold")
+
+    return load
+
+
+@pytest.fixture
+def projection(tmp_path: Path) -> Callable[..., reference.Reference]:
+    """A projection file with this source."""
+
+    def write(source: str, name: str = "p.py") -> reference.Reference:
+        (tmp_path / name).write_text(source)
+        return refer(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def pictures_wanted() -> bool:
+    return os.environ.get("REFOLD_PICTURES") == "update"
