@@ -28,7 +28,7 @@ class _Terminal:
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
             arguments = ["-m", "tui.cli", "open", str(workspace), "-p", str(logs.PROJECTION)]
-            os.execv(sys.executable, [sys.executable, *arguments, "--at", "50%"])  # noqa: S606
+            os.execv(sys.executable, [sys.executable, *arguments, "--at", "50%"])
         size = struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0)
         fcntl.ioctl(self._screen, termios.TIOCSWINSZ, size)
 

@@ -19,7 +19,8 @@ from replay.catalogue import MAIN, Folded
 from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
 from replay.recording import BUCKET, OvertakenError, Recording
 from replay.reference import Reference
-from storage.connections import arrow, rows as rows_of
+from storage.connections import arrow
+from storage.connections import rows as rows_of
 from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
 

@@ -5,7 +5,7 @@ that. States are JSON text; None is a document that isn't there.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 

@@ -49,7 +49,7 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     elif kind == "zstd":
         stream = io.BufferedReader(_Zstd(plain), 1 << 20)
     elif kind == "xz":
-        stream = cast("BinaryIO", lzma.LZMAFile(plain))
+        stream = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
     else:
         if start:
             plain.seek(start)

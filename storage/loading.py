@@ -35,9 +35,9 @@ from storage import (
 from storage.errors import SourceError, WorkspaceError
 from storage.fingerprints import Change
 from storage.formats import Reading
+from storage.mapping import FIELDS, FieldMapping, detect
 from storage.origins import Origin
 from storage.prefetch import ahead
-from storage.mapping import FIELDS, FieldMapping, detect
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,7 @@ def _append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> 
                 " --replace loads it anew."
             )
         if change is Change.GROWN or before.partial:
-            reading = Reading(
-                path, before.print.taken, before.lines, continues=before.partial
-            )
+            reading = Reading(path, before.print.taken, before.lines, continues=before.partial)
             parts.append(_Part(before.index, sources.look(path, before.format), reading, True))
     return _Job(
         parts,
@@ -361,7 +359,13 @@ class _Run:
             rejects = [(part.index, r.line, r.reason, r.text) for r in reading.rejects]
             if rejects:
                 table = pa.table(
-                    dict(zip(("source", "line", "reason", "text"), zip(*rejects, strict=True), strict=True))
+                    dict(
+                        zip(
+                            ("source", "line", "reason", "text"),
+                            zip(*rejects, strict=True),
+                            strict=True,
+                        )
+                    )
                 )
                 connection.register("refused", table)
                 connection.execute("INSERT INTO rejects SELECT * FROM refused ORDER BY line")

@@ -142,7 +142,8 @@ class EventLog:
     def containing(self, text: str) -> "Offsets[int]":
         """All offsets whose type, stream, id or data contains the text, in any case; scans."""
         found = " OR ".join(
-            f"contains(lower({column}), lower($text))" for column in ("type", "stream", "id", "data")
+            f"contains(lower({column}), lower($text))"
+            for column in ("type", "stream", "id", "data")
         )
         with self._workspace.reading() as connection:
             return self._offsets(connection, found, {"text": text})

@@ -105,7 +105,9 @@ def _by_revision(workspace: Workspace, stream: str, revision: int) -> int:
 
 def _by_id(workspace: Workspace, wanted: str) -> int:
     with workspace.reading() as connection:
-        row = connection.execute('SELECT min("offset") FROM events WHERE id = ?', [wanted]).fetchone()
+        row = connection.execute(
+            'SELECT min("offset") FROM events WHERE id = ?', [wanted]
+        ).fetchone()
     if row is None or row[0] is None:
         raise PositionError(f"There is no event with the id {wanted!r}.")
     return int(row[0])

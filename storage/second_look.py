@@ -65,7 +65,7 @@ def _looked_at(
 def _repair(
     connection: duckdb.DuckDBPyConnection,
     mapping: FieldMapping,
-    repaired: list[dict[str, str | None | int]],
+    repaired: list[dict[str, str | int | None]],
 ) -> None:
     if not repaired:
         return

@@ -72,9 +72,7 @@ def look(path: str, wanted: str | None = None) -> File:
     if wanted is not None:
         by_name = {form.name: form for form in FORMATS}
         if wanted not in by_name:
-            raise SourceError(
-                f"There is no format {wanted!r}; refold reads {', '.join(by_name)}."
-            )
+            raise SourceError(f"There is no format {wanted!r}; refold reads {', '.join(by_name)}.")
         return File(path, by_name[wanted], head, size, modified)
     for form in FORMATS:
         if form.recognises(path, head):
@@ -89,7 +87,9 @@ def look(path: str, wanted: str | None = None) -> File:
 def log_name(path: str) -> str:
     """The log's own name: the file's, without its endings."""
     name = Path(path).name
-    while re.search(r"\.(gz|zst|xz|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc)$", name):
+    while re.search(
+        r"\.(gz|zst|xz|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc)$", name
+    ):
         name = name.rsplit(".", 1)[0]
     return name or "log"
 

@@ -49,7 +49,8 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     events, streams, ids, with_id, without_time, first, last = rows(
         connection,
         "SELECT count(*) AS a, count(DISTINCT stream) AS b, count(DISTINCT id) AS c,"
-        " count(id) AS d, count(*) - count(time) AS e, epoch_us(min(time)) AS f, epoch_us(max(time)) AS g FROM events",
+        " count(id) AS d, count(*) - count(time) AS e,"
+        " epoch_us(min(time)) AS f, epoch_us(max(time)) AS g FROM events",
     )[0].values()
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"

@@ -60,16 +60,21 @@ def notation(values: Sequence[object]) -> str | None:
 
 
 def read_as_utc(text: str, how: str) -> str:
-    """SQL that turns the SQL expression `text` (VARCHAR), in that notation, into a UTC TIMESTAMP."""
+    """SQL that turns the SQL expression `text` (VARCHAR), in that notation, into a TIMESTAMP in UTC or one with its zone."""
     for name, unit in _EPOCHS:
         if how == name:
             # Whole numbers stay whole: a double has no room for nanoseconds since 1970.
             whole = f"try_cast({text} AS BIGINT)"
-            micros = f"{whole} * {10**6 // unit}" if unit <= 10**6 else f"{whole} // {unit // 10**6}"
+            micros = (
+                f"{whole} * {10**6 // unit}" if unit <= 10**6 else f"{whole} // {unit // 10**6}"
+            )
             fraction = f"CAST(try_cast({text} AS DECIMAL(38, 9)) * {10**6} / {unit} AS BIGINT)"
-            return f"try(make_timestamp(coalesce(try({micros}), try({fraction}))))"
+            # A cast to a whole number would round the fraction away.
+            broken = f"regexp_matches({text}, '[.eE]')"
+            return f"try(make_timestamp(CASE WHEN {broken} THEN {fraction} ELSE {micros} END))"
     if how == "iso":
-        return f"try_cast({text} AS TIMESTAMP)"
+        # Not AS TIMESTAMP, which passes over an offset from UTC; the connection's zone is UTC.
+        return f"try_cast({text} AS TIMESTAMPTZ)"
     return f"try_strptime({text}, '{how}')"
 
 

@@ -143,9 +143,7 @@ class Workspace:
         said = False
         while True:
             try:
-                return connect(
-                    self.path, read_only=read_only, memory=memory, threads=threads
-                )
+                return connect(self.path, read_only=read_only, memory=memory, threads=threads)
             except duckdb.IOException as error:
                 held = _LOCKED.search(str(error))
                 if held is None:

@@ -80,7 +80,7 @@ class Projection:
             return None
         wanted = _wanted(function)
         if not wanted:
-            return lambda state, event, key: function(state, event)
+            return lambda state, event, _key: function(state, event)
         gateway = self._gateway
 
         def call(state: Any, event: Any, key: str) -> Any:

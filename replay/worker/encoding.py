@@ -82,7 +82,7 @@ def _plain(value: Any, seen: Set[int], depth: int) -> bool:
     if kind is list:
         if _again(value, seen, depth):
             return False
-        return all([_plain(item, seen, depth + 1) for item in value])
+        return all(_plain(item, seen, depth + 1) for item in value)
     return False
 
 
@@ -160,7 +160,7 @@ def _key(key: Any, path: Tuple[str, ...]) -> str:
 
 
 def _float(value: float) -> str:
-    if value != value:
+    if math.isnan(value):
         return '"NaN"'
     if value in (math.inf, -math.inf):
         return '"Infinity"' if value > 0 else '"-Infinity"'

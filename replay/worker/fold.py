@@ -257,8 +257,8 @@ class Folder:
                 "offset": batch.offset(index),
                 "key": key,
                 "type": event.type,
-                "error": _printable(_summary(error)),
-                "traceback": _printable(_user_traceback(error)),
+                "error": _printable(summary(error)),
+                "traceback": _printable(user_traceback(error)),
             }
         )
         if key is None or encoded is None:
@@ -287,18 +287,18 @@ class Folder:
         return (self._documents[key][0] for key in keys)
 
 
-def _summary(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
-def _user_traceback(error: BaseException) -> str:
+def user_traceback(error: BaseException) -> str:
     """The traceback without our own frames: the user's code and what it called."""
     trace = error.__traceback__
     own = __package__ or "refold_worker"
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == own:
         trace = trace.tb_next
     if trace is None:
-        return _summary(error)
+        return summary(error)
     return "".join(traceback.format_exception(type(error), error, trace))
 
 

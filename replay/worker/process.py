@@ -160,5 +160,5 @@ def _told(error: BaseException) -> Dict[str, Any]:
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""
-    summary = f"{type(error).__name__}: {said}" if said else fold._summary(error)
-    return {"error": (summary.splitlines() or [""])[0], "traceback": fold._user_traceback(error)}
+    summary = f"{type(error).__name__}: {said}" if said else fold.summary(error)
+    return {"error": (summary.splitlines() or [""])[0], "traceback": fold.user_traceback(error)}

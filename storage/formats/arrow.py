@@ -55,7 +55,9 @@ class ArrowIpc(columns.Columns):
 
     def recognises(self, name: str, head: bytes) -> bool:
         arrow_names = (".arrow", ".arrows", ".ipc", ".feather")
-        return head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or name.lower().endswith(arrow_names)
+        return head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or name.lower().endswith(
+            arrow_names
+        )
 
     def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - Arrow reads it
         first = next(self._read(path), None)

@@ -117,7 +117,11 @@ def _rest(types: Mapping[str, str], mapping: FieldMapping) -> str:
         for column, kind in types.items()
         if column not in taken
     ]
-    return " || ',' || ".join(["'{' || " + members[0], *members[1:]]) + " || '}'" if members else "'{}'"
+    return (
+        " || ',' || ".join(["'{' || " + members[0], *members[1:]]) + " || '}'"
+        if members
+        else "'{}'"
+    )
 
 
 def _key(column: str) -> str:

@@ -90,12 +90,12 @@ class _Dialect:
 
     def _sniff(self) -> dict[str, Any]:
         try:
-            found = self.connection.sql("FROM sniff_csv(?, store_rejects = true)", params=[str(self.path)])
+            found = self.connection.sql(
+                "FROM sniff_csv(?, store_rejects = true)", params=[str(self.path)]
+            )
             return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
         except duckdb.Error as error:
-            raise SourceError(
-                f"{self.path} can't be read as CSV ({one_line(error)})."
-            ) from error
+            raise SourceError(f"{self.path} can't be read as CSV ({one_line(error)}).") from error
 
     def relation(self, path: Path, *, header: bool | None = None) -> str:
         """SQL for the records of a file in this dialect, all cells as text."""

@@ -221,4 +221,3 @@ def depth(text: str) -> int:
         elif first in "]}":
             now -= 1
     return deepest
-

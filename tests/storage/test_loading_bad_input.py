@@ -49,7 +49,7 @@ def test_bad_line_is_rejected_with_its_reason(desk: Any, what: str) -> None:
 @pytest.mark.parametrize("what", BAD_LINES)
 def test_strict_refuses_and_leaves_nothing(desk: Any, what: str) -> None:
     path = desk.write(desk.text(desk.event(0)) + BAD_LINES[what][0] + "\n")
-    with pytest.raises(SourceError, match="line 2: .*--strict loads nothing"):
+    with pytest.raises(SourceError, match=r"line 2: .*--strict loads nothing"):
         desk.load(path, strict=True)
     assert not desk.target.exists()
     assert desk.leftovers() == []

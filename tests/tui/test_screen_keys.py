@@ -135,7 +135,9 @@ async def test_go_to(shop: Any, sit: Any, text: str, position: int) -> None:
         assert isinstance(seat.app.focused, EventsPane)
 
 
-@pytest.mark.parametrize("text", ["3000", "nonsense", "order-129@999", "no@1", "id:x", "2026-99", "1+1"])
+@pytest.mark.parametrize(
+    "text", ["3000", "nonsense", "order-129@999", "no@1", "id:x", "2026-99", "1+1"]
+)
 async def test_go_to_nowhere(shop: Any, sit: Any, text: str) -> None:
     async with sit(shop.workspace, shop.right, at=5) as seat:
         await seat.type(":", text)
@@ -202,9 +204,7 @@ async def test_filter_by_condition(shop: Any, sit: Any) -> None:
         assert seat.subtitle("events") == ""
 
 
-async def test_in_a_filtered_list_one_may_stand_between_its_events(
-    shop: Any, sit: Any
-) -> None:
+async def test_in_a_filtered_list_one_may_stand_between_its_events(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=878) as seat:
         await seat.type("f", "refund")
         await seat.type(":", "890")
@@ -216,7 +216,8 @@ async def test_in_a_filtered_list_one_may_stand_between_its_events(
 
 
 @pytest.mark.parametrize(
-    "text", ["type = ", "nosuch = 1", "1 = (select 1)", "true) or (true", "type = '[/x]", "a = 1; b"]
+    "text",
+    ["type = ", "nosuch = 1", "1 = (select 1)", "true) or (true", "type = '[/x]", "a = 1; b"],
 )
 async def test_a_wrong_condition_is_one_sentence(shop: Any, sit: Any, text: str) -> None:
     async with sit(shop.workspace, shop.right, at=5) as seat:

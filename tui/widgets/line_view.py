@@ -62,7 +62,7 @@ class LineView(ScrollView, can_focus=True):
         """The style under a whole line."""
         return ""
 
-    def watch_line_count(self, count: int) -> None:
+    def watch_line_count(self) -> None:
         self.fit()
         self.refresh()
 
