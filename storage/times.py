@@ -60,7 +60,10 @@ def notation(values: Sequence[object]) -> str | None:
 
 
 def read_as_utc(text: str, how: str) -> str:
-    """SQL that turns the SQL expression `text` (VARCHAR), in that notation, into a TIMESTAMP in UTC or one with its zone."""
+    """SQL that reads the SQL expression `text` (VARCHAR), in that notation, as a time.
+
+    It is a TIMESTAMP in UTC, or one with its zone.
+    """
     for name, unit in _EPOCHS:
         if how == name:
             # Whole numbers stay whole: a double has no room for nanoseconds since 1970.

@@ -262,4 +262,5 @@ def _holder(held: re.Match[str]) -> str:
     command = " ".join(
         os.fsdecode(word).rsplit("/", 1)[-1] for word in words[1:3] if not word.startswith(b"-")
     )
-    return f"{command or Path(held['program']).name} (process {pid})"
+    shown = " ".join(command.split())[:60] or Path(held["program"]).name
+    return f"{shown} (process {pid})"

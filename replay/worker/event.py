@@ -98,7 +98,7 @@ class Batch:
         self.decode = decode
         self.count: int = header["count"]
         self._parts = dict(zip(header["columns"], parts))
-        self._offsets = _ints("q", self._parts["offset"])
+        self.offsets = _ints("q", self._parts["offset"])
         self.types: List[Optional[str]] = [*json.loads(self._parts["types"]), None]
         self.type_codes: Sequence[int] = _ints("i", self._parts["type_codes"])
         self.streams: List[Optional[str]] = [*json.loads(self._parts["streams"]), None]
@@ -107,7 +107,7 @@ class Batch:
         self._numbers: dict[str, Any] = {}
 
     def offset(self, index: int) -> int:
-        return self._offsets[index]  # type: ignore[no-any-return]
+        return self.offsets[index]  # type: ignore[no-any-return]
 
     def data(self) -> List[Any]:
         """The decoded data of every event, at once where that works."""

@@ -109,10 +109,10 @@ class Folder:
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
         skipped = [0] * len(batch.types)
-        first = batch.offset(0) if batch.count else 0
-        dense = batch.count and batch.offset(batch.count - 1) - first == batch.count - 1
-        data = batch.data()
-        for index, (code, stream) in enumerate(zip(batch.type_codes, batch.stream_codes)):
+        initial, index = self._projection.initial, -1
+        columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
+        for offset, code, stream, data in columns:
+            index += 1
             handler = handlers[code]
             if handler is None:
                 skipped[code] += 1
@@ -120,19 +120,16 @@ class Folder:
             key = streams[stream]
             if key is None:
                 continue
-            mark[0] = first + index if dense else batch.offset(index)
-            event = Event(batch, index, data[index])
+            mark[0] = offset
+            event = Event(batch, index, data)
             before, encoded = documents.get(key, _ABSENT)
             state: Any = None
             try:
-                state = self._projection.initial(key) if encoded is None else before
+                state = initial(key) if encoded is None else before
                 if careful and encoded is not None:
                     before = deepcopy(state)
                 function = directs[code]
-                if function is not None:
-                    returned = function(state, event)
-                else:
-                    returned = handler(state, event, key)
+                returned = function(state, event) if function else handler(state, event, key)
                 if returned is None:
                     text: Optional[bytes] = encode(state)
                 elif returned is DELETED:
@@ -148,7 +145,7 @@ class Folder:
                     documents[key] = (state, encoded)
                 continue
             documents[key] = (state, text)
-            if key not in ever:
+            if encoded is None and key not in ever:
                 ever.add(key)
                 result.born.append(len(rows))
             rows.append(index)

@@ -1,9 +1,11 @@
 """A screen over a small folded log, driven as a person drives it."""
 
+import asyncio
 import json
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
+from textual.keys import _character_to_key
+from textual.message_pump import MessagePump
 from textual.pilot import Pilot
+from textual.widgets import Input
 from textual.worker import Worker
 
 from replay import catalogue, folding, reference
@@ -41,7 +47,7 @@ def worker_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseExceptio
 
     async def watched(self: Worker[Any], app: Any) -> None:
         await run(self, app)
-        if self.error is not None and app.is_running:
+        if self.error is not None and not self.is_cancelled and app.is_running:
             raised.append(self.error)
 
     monkeypatch.setattr(Worker, "_run", watched)
@@ -70,25 +76,41 @@ class Seat:
         deadline = time.monotonic() + 10
         while quiet < 2:
             assert time.monotonic() < deadline, "the screen doesn't come to rest"
-            await self.pilot.pause()
+            await asyncio.sleep(0.008)
             busy = (
                 any(not w.is_finished for w in self.app.workers)
+                or any(not pump._message_queue.empty() for pump in self._pumps())
                 or self.travel._looking
                 or self.travel._settling is not None
             )
             quiet = 0 if busy else quiet + 1
-            await self.pilot.pause(0.005)
+
+    def _pumps(self) -> list[MessagePump]:
+        return [self.app, self.app.screen, *self.app.screen.walk_children()]
 
     async def press(self, *keys: str) -> None:
+        """Press keys, waiting for each to be answered, but for no animation."""
         for key in keys:
-            await self.pilot.press(key)
-        await self.still()
+            await self.hit(key)
+            if not (len(key) == 1 and key in "0123456789"):
+                await self.still()
+
+    async def hit(self, key: str) -> None:
+        """Press a key, and go on as soon as it has been heard."""
+        character = key if len(key) == 1 else _character(key)
+        event = Key(_character_to_key(key) if len(key) == 1 else key, character)
+        event.set_sender(self.app)
+        self.app.post_message(event)
+        while any(not pump._message_queue.empty() for pump in self._pumps()):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
 
     async def type(self, key: str, text: str) -> None:
         """Open a prompt with a key, type, and press Enter."""
-        await self.pilot.press(key)
-        await self.pilot.press(*[_NAMES.get(c, c) for c in text], "enter")
+        await self.hit(key)
         await self.still()
+        self.travel.query_one(Input).value = text
+        await self.press("enter")
 
     async def click(self, selector: str, x: int, y: int) -> None:
         await self.pilot.click(selector, offset=(x, y))
@@ -131,7 +153,12 @@ class Seat:
             await self.pilot.pause(0.02)
 
 
-_NAMES = {" ": "space", "'": "apostrophe", "=": "equals_sign", "@": "at", "%": "percent_sign"}
+def _character(key: str) -> str | None:
+    try:
+        return unicodedata.lookup(key.replace("_", " ").upper())
+    except KeyError:
+        return None
+
 
 Sitting = Callable[..., AbstractAsyncContextManager[Seat]]
 

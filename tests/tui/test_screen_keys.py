@@ -265,13 +265,13 @@ async def test_jumps(shop: Any, sit: Any) -> None:
 
 async def test_play_and_pause(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=2995) as seat:
-        await seat.pilot.press("p")
+        await seat.hit("p")
         await seat.until(lambda: seat.position >= 2997)
         await seat.press("p")
         here = seat.position
         await seat.pilot.pause(0.45)
         assert seat.position == here
-        await seat.pilot.press("p")
+        await seat.hit("p")
         await seat.until(lambda: seat.position == 2999)
         await seat.until(lambda: not seat.travel._playing)
 
@@ -280,7 +280,7 @@ async def test_playing_ends_with_the_filter(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=2900) as seat:
         await seat.type("f", "refund")
         await seat.press(*"9999", "]")
-        await seat.pilot.press("p")
+        await seat.hit("p")
         await seat.until(lambda: not seat.travel._playing)
         await seat.press("p", "escape")
         assert not seat.travel._playing
@@ -322,20 +322,20 @@ async def test_escape_never_quits_and_q_does(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=5) as seat:
         await seat.press(*["escape"] * 8)
         assert seat.app.is_running
-        await seat.pilot.press("colon", "q", "escape")
+        await seat.press("colon", "q", "escape")
         assert seat.app.is_running
         assert not seat.travel.query_one(Prompt).display
         assert isinstance(seat.app.focused, EventsPane)
-        await seat.pilot.press("q")
+        await seat.hit("q")
         await seat.pilot.pause()
         assert not seat.app.is_running
 
 
 async def test_a_prompt_that_was_left_is_closed(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=5) as seat:
-        await seat.press("slash", "x", "tab")
+        await seat.press("/", "x", "tab")
         assert not seat.travel.query_one(Prompt).display
-        await seat.press("slash", "a")
+        await seat.press("/", "a")
         await seat.click("#documents", 5, 1)
         assert not seat.travel.query_one(Prompt).display
 

@@ -1,0 +1,45 @@
+"""Pictures of the screen, compared byte by byte; REFOLD_PICTURES=update draws them anew."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PICTURES = Path(__file__).parent / "pictures"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "at", "keys", "theme"),
+    [
+        ("small", (80, 24), 1200, (), None),
+        ("middle", (120, 40), 1200, (), None),
+        ("large", (200, 60), 2436, (), None),
+        ("light", (120, 40), 1200, (), "textual-light"),
+        ("help", (120, 40), 1200, ("?",), None),
+        ("failure", (120, 40), 878, (), None),
+        ("filtered", (80, 24), 878, ("f", *"refund", "enter"), None),
+    ],
+)
+async def test_picture(
+    name: str,
+    size: tuple[int, int],
+    at: int,
+    keys: tuple[str, ...],
+    theme: str | None,
+    shop: Any,
+    sit: Any,
+    pictures_wanted: bool,
+) -> None:
+    async with sit(shop.workspace, shop.wrong, at=at, size=size, theme=theme) as seat:
+        await seat.press(*keys)
+        if keys and keys[0] == "?":
+            # A cursor that blinks is no part of a picture.
+            seat.app.screen.query_one("Input").cursor_blink = False
+            await seat.still()
+        drawn = re.sub(r"terminal-\d+", "terminal", seat.app.export_screenshot())
+    kept = PICTURES / f"{name}.svg"
+    if pictures_wanted:
+        PICTURES.mkdir(exist_ok=True)
+        kept.write_text(drawn)
+    assert drawn == kept.read_text(), f"{kept.name} differs; REFOLD_PICTURES=update draws it anew"
