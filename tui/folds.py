@@ -3,7 +3,9 @@
 Opening a workspace runs no code but that of the projections named on the command line.
 """
 
+import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,6 +35,7 @@ class Folds:
         self._told = Told()
         self._error: str | None = None
         self._shown = 0.0
+        self._on_screen: Callable[..., object] = lambda *_: None
         self._number = 0
         """Which fold is running; what an earlier one still says is not heard."""
         self._changed: Callable[[], None] = lambda: None
@@ -57,6 +60,11 @@ class Folds:
     def begin(self, changed: Callable[[], None]) -> None:
         """Look at the first projection; `changed` is called whenever there is more to see."""
         self._changed = changed
+        self._on_screen = partial(
+            asyncio.get_running_loop().call_soon_threadsafe,
+            self._app.call_later,
+            context=contextvars.copy_context(),  # Textual finds its app in it
+        )
         self._choose()
 
     def next(self) -> None:
@@ -135,7 +143,7 @@ class Folds:
             with contextlib.suppress(RefoldError):
                 folded = self._model.find(wanted)
             with contextlib.suppress(RuntimeError):  # there is no screen any more
-                self._app.call_later(self._take, number, told, folded)
+                self._on_screen(self._take, number, told, folded)
 
     def _take(self, number: int, told: Told, folded: Folded | None) -> None:
         if self._fold is None or number != self._number:

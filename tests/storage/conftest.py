@@ -1,7 +1,7 @@
 """What the storage tests share: writing a log, loading it, and asking what is in the workspace."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,18 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """One for all tests of a module, which only look at what is there."""
+    return Desk(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def desk_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Desk]:
+    """A desk of its own for each thing that a module's tests only look at."""
+    return lambda name: Desk(tmp_path_factory.mktemp(name))
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from storage.errors import QueryError
 from storage.log import EventLog
 
 
-@pytest.fixture
-def log(desk: Any) -> EventLog:
-    desk.load(desk.write(desk.text(*[desk.event(number) for number in range(5)])))
-    return EventLog(desk.open())
+@pytest.fixture(scope="module")
+def log(shared_desk: Any) -> EventLog:
+    shared_desk.load(
+        shared_desk.write(shared_desk.text(*[shared_desk.event(number) for number in range(5)]))
+    )
+    return EventLog(shared_desk.open())
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,17 @@ from storage.errors import PositionError
 from storage.workspace import Workspace
 
 
-@pytest.fixture
-def log(desk: Any) -> Workspace:
+@pytest.fixture(scope="module")
+def log(shared_desk: Any) -> Workspace:
     """Offsets 0 to 4; 3 has no readable time, and 2 is later than 4."""
     times = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T12:00:00.123457Z", "?"]
     events = [
-        desk.event(n, time=time, stream="or@der" if n == 1 else "s")
+        shared_desk.event(n, time=time, stream="or@der" if n == 1 else "s")
         for n, time in enumerate([*times, "2026-01-03T00:00:00Z"])
     ]
-    more = [desk.event(n, id=f"x{n}", stream="t") for n in range(10)]
-    desk.load(desk.write(desk.text(*events, *more)))
-    workspace: Workspace = desk.open()
+    more = [shared_desk.event(n, id=f"x{n}", stream="t") for n in range(10)]
+    shared_desk.load(shared_desk.write(shared_desk.text(*events, *more)))
+    workspace: Workspace = shared_desk.open()
     return workspace
 
 

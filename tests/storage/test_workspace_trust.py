@@ -1,6 +1,7 @@
 """A workspace from elsewhere: refused where it holds anything but refold's tables, and runs nothing."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,24 @@ FOREIGN = {
 }
 
 
+@pytest.fixture(scope="module")
+def original(shared_desk: Any) -> Any:
+    """A workspace of two events, never touched."""
+    shared_desk.load(shared_desk.write(shared_desk.text(*map(shared_desk.event, (1, 2)))))
+    return shared_desk
+
+
 @pytest.fixture
-def kept(desk: Any) -> Path:
-    """A workspace of two events, closed."""
+def kept(desk: Any, original: Any) -> Path:
+    """A copy of it, as it may come from a stranger."""
+    path: Path = desk.target
+    shutil.copy(original.target, path)
+    return path
+
+
+@pytest.fixture
+def own(desk: Any) -> Path:
+    """A workspace beside its log."""
     desk.load(desk.write(desk.text(desk.event(1), desk.event(2))))
     path: Path = desk.target
     return path
@@ -78,8 +94,8 @@ def test_foreign_object_is_refused(kept: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["a trigger", "a macro that shadows a function"])
-def test_foreign_object_is_refused_by_a_load(desk: Any, kept: Path, what: str) -> None:
-    changed(kept, *FOREIGN[what])
+def test_foreign_object_is_refused_by_a_load(desk: Any, own: Path, what: str) -> None:
+    changed(own, *FOREIGN[what])
     desk.grow(desk.folder / "log.jsonl", desk.text(desk.event(3)))
     with pytest.raises(WorkspaceError, match="is refused as a workspace"):
         desk.load(desk.folder / "log.jsonl")
@@ -151,7 +167,7 @@ def test_missing_workspace(desk: Any) -> None:
 def test_there_is_no_way_out_of_the_file(desk: Any, kept: Path, query: str) -> None:
     with desk.open().reading() as connection, pytest.raises(duckdb.Error):
         connection.execute(query).fetchall()
-    assert sorted(path.name for path in kept.parent.iterdir()) == ["kept.refold", "log.jsonl"]
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["kept.refold"]
 
 
 def test_times_are_utc_whatever_the_machine_says(desk: Any, new_york: None) -> None:
@@ -173,18 +189,18 @@ def test_two_workspaces_of_one_process_read_one_file(desk: Any, kept: Path) -> N
     "value",
     ["{", "null", "[]", '{"fields":{"type":3},"columns":[],"time_notation":"iso","whole_log":""}'],
 )
-def test_broken_mapping_is_told_at_the_next_load(desk: Any, kept: Path, value: str) -> None:
-    changed(kept, f"UPDATE workspace SET value = '{value}' WHERE name = 'mapping'")
+def test_broken_mapping_is_told_at_the_next_load(desk: Any, own: Path, value: str) -> None:
+    changed(own, f"UPDATE workspace SET value = '{value}' WHERE name = 'mapping'")
     desk.grow(desk.folder / "log.jsonl", desk.text(desk.event(3)))
     with pytest.raises(RefoldError, match="--replace"):
         desk.load(desk.folder / "log.jsonl")
     assert len(desk.column("id")) == 2
 
 
-def test_mapping_brings_no_sql_with_it(desk: Any, kept: Path) -> None:
+def test_mapping_brings_no_sql_with_it(desk: Any, own: Path) -> None:
     evil = "%Y'') IS NULL OR error(''run'') OR (''x"
     changed(
-        kept,
+        own,
         f"UPDATE workspace SET value = replace(value, '\"iso\"', '\"{evil}\"') WHERE name = 'mapping'",
     )
     desk.grow(desk.folder / "log.jsonl", desk.text(desk.event(3)))

@@ -1,0 +1,166 @@
+"""What a load will read: which files or rests of files, into what, by which mapping.
+
+Decided before anything is written; a source that doesn't belong to the workspace is refused here.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from storage import bytestreams, fingerprints, origins, sources, workspace
+from storage.errors import SourceError, WorkspaceError
+from storage.fingerprints import Change
+from storage.formats import Reading
+from storage.mapping import FieldMapping, detect
+from storage.new_file import new_file
+from storage.origins import Origin
+
+_SPOOL = "refold-stdin-"
+"""How the folder's name begins into which standard input is written."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asked for beside the source itself."""
+
+    format: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Event field to column, as given with --map."""
+    order_by: str | None = None
+    strict: bool = False
+    replace: bool = False
+    wait: float = 30.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file, or the rest of one, that is to be read."""
+
+    index: int
+    file: sources.File
+    reading: Reading
+    continues: bool
+
+
+@dataclass
+class Plan:
+    """A load that has been decided on: which bytes, into what, by which mapping."""
+
+    files: list[Part]
+    mapping: FieldMapping
+    format: str
+    connection: Callable[[], Any]
+    first_offset: int = 0
+    fresh: bool = True
+    based_on: Sequence[Origin] = ()
+    """What the workspace held when it was decided."""
+
+
+def fresh(target: Path, paths: Sequence[str], wish: Wish) -> Plan:
+    looked = [sources.look(path, wish.format) for path in paths]
+    named = sources.log_name(target.stem if _is_stdin(paths[0]) else paths[0])
+    mapping = _detected(looked, wish, named)
+    parts = [Part(i, file, Reading(file.path), False) for i, file in enumerate(looked)]
+    return Plan(parts, mapping, _format_name(looked), lambda: new_file(target))
+
+
+def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> Plan:
+    with existing.reading() as connection:
+        known = {k.print.path: k for k in origins.known(connection)}
+        mapping = _known_mapping(connection, existing.path)
+        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+    first = row[0] if row else 0
+    resolved = {resolved(path): path for path in paths}
+    if not set(known) & set(resolved):
+        raise SourceError(
+            f"{existing.path} holds another log ({next(iter(known), 'from elsewhere')});"
+            " give another file with -o, or --replace to load this one instead."
+        )
+    if {f: c for f, c in wish.fields.items() if mapping.column(f) != c}:
+        raise SourceError(
+            f"{existing.path} was loaded with another mapping; --replace loads it anew with this one."
+        )
+    parts: list[Part] = []
+    formats = [k.format for k in known.values()]
+    unused = count(max((k.index for k in known.values()), default=-1) + 1)
+    for full, path in resolved.items():
+        before = known.get(full)
+        if before is None:
+            file = sources.look(path, wish.format)
+            formats.append(file.format.name)
+            parts.append(Part(next(unused), file, Reading(path), False))
+            continue
+        # Standard input was written into another file than the last time.
+        change = fingerprints.change(replace(before.print, path=path), thorough=True)
+        if change is Change.REWRITTEN or (change is Change.GROWN and _was_torn(before, path)):
+            raise SourceError(
+                f"{path} no longer begins with the events that were loaded from it;"
+                " --replace loads it anew."
+            )
+        if change is Change.GROWN or before.partial:
+            reading = Reading(path, before.print.taken, before.lines, continues=before.partial)
+            parts.append(Part(before.index, sources.look(path, before.format), reading, True))
+    return Plan(
+        parts,
+        mapping,
+        "+".join(dict.fromkeys(formats)),
+        existing.writing,
+        first_offset=first,
+        fresh=False,
+        based_on=list(known.values()),
+    )
+
+
+def _known_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMapping:
+    try:
+        return FieldMapping.from_json(workspace.read_fact(connection, "mapping"))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise WorkspaceError(
+            f"{path} doesn't say which field of its source is which; --replace loads it anew."
+        ) from error
+
+
+def _was_torn(before: Origin, path: str) -> bool:
+    """The last row had no line break when it was taken, and has become longer since."""
+    if not before.partial or before.format == "jsonl":
+        return False
+    stream, _ = bytestreams.open_bytes(path, before.print.taken)
+    with stream:
+        return stream.read(1) not in (b"\n", b"\r")
+
+
+@contextmanager
+def readable(paths: Sequence[str]) -> Iterator[list[str]]:
+    """The same paths, with standard input written into a file, as a sample is read from it first."""
+    if sources.STDIN not in paths:
+        yield list(paths)
+        return
+    with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder:
+        spooled = Path(folder) / sources.STDIN
+        bytestreams.spool_stdin(spooled)
+        yield [str(spooled) if path == sources.STDIN else path for path in paths]
+
+
+def _detected(looked: Sequence[sources.File], wish: Wish, named: str) -> FieldMapping:
+    records = [r for file in looked[:5] for r in file.format.sample(file.path, file.head)]
+    if not records:
+        raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
+    return detect(records, wish.fields, named)
+
+
+def _format_name(looked: Sequence[sources.File]) -> str:
+    return "+".join(dict.fromkeys(file.format.name for file in looked))
+
+
+def resolved(path: str) -> str:
+    return sources.STDIN if _is_stdin(path) else str(Path(path).resolve())
+
+
+def _is_stdin(path: str) -> bool:
+    return Path(path).name == sources.STDIN and Path(path).parent.name.startswith(_SPOOL)

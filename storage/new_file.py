@@ -1,0 +1,68 @@
+"""A workspace that is written under another name, and takes its place only when it is whole."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from storage import workspace
+from storage.errors import WorkspaceError
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a workspace that takes the target's place if all goes well, else vanishes."""
+    _sweep(target)
+    unfinished = target.with_name(f"{target.name}.loading-{os.getpid()}")
+    if not os.access(target.parent, os.W_OK):
+        raise WorkspaceError(f"{target.parent} can't be written; name another place with -o.")
+    try:
+        connection = workspace.create(unfinished)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+            # Closing would do it too, but silently leave it undone where there is no room.
+            connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise workspace.trouble(error, target) from error
+        finally:
+            try:
+                connection.close()
+            except duckdb.Error as error:
+                raise workspace.trouble(error, target) from error
+        Path(f"{target}.wal").unlink(missing_ok=True)
+        unfinished.replace(target)
+    finally:
+        _remove(unfinished)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a load that was killed left beside the target."""
+    for left in target.parent.glob(f"{target.name}.loading-*"):
+        pid = left.name.rsplit("-", 1)[1].split(".", 1)[0]
+        if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    Path(f"{path}.wal").unlink(missing_ok=True)
+    shutil.rmtree(f"{path}.tmp", ignore_errors=True)
+
+
+def refuse_to_replace(target: Path) -> None:
+    """What isn't a workspace is never written over: it may be the source itself."""
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise WorkspaceError(f"{target} is no file; name another place with -o.")
+    with target.open("rb") as stream:
+        head = stream.read(12)
+    if head and head[8:12] != b"DUCK":
+        raise WorkspaceError(
+            f"{target} is not a workspace and is not replaced; name another place with -o."
+        )
