@@ -76,8 +76,8 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
         mapping = _known_mapping(connection, existing.path)
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     first = row[0] if row else 0
-    resolved = {resolved(path): path for path in paths}
-    if not set(known) & set(resolved):
+    named = {resolved(path): path for path in paths}
+    if not set(known) & set(named):
         raise SourceError(
             f"{existing.path} holds another log ({next(iter(known), 'from elsewhere')});"
             " give another file with -o, or --replace to load this one instead."
@@ -89,7 +89,7 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
     parts: list[Part] = []
     formats = [k.format for k in known.values()]
     unused = count(max((k.index for k in known.values()), default=-1) + 1)
-    for full, path in resolved.items():
+    for full, path in named.items():
         before = known.get(full)
         if before is None:
             file = sources.look(path, wish.format)

@@ -34,8 +34,9 @@ def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 connection.close()
             except duckdb.Error as error:
                 raise workspace.trouble(error, target) from error
-        Path(f"{target}.wal").unlink(missing_ok=True)
         unfinished.replace(target)
+        # It belonged to the file that was replaced; only a crash leaves one.
+        Path(f"{target}.wal").unlink(missing_ok=True)
     finally:
         _remove(unfinished)
 

@@ -77,6 +77,10 @@ def look(path: str, wanted: str | None = None) -> File:
     for form in FORMATS:
         if form.recognises(path, head):
             return File(path, form, head, size, modified)
+    if head.lstrip()[:1] == b"[":
+        raise SourceError(
+            f"{path} is one JSON array; refold reads an object a line (`jq -c '.[]'` makes that)."
+        )
     shown = head.lstrip()[:20].decode("utf-8", "replace")
     raise SourceError(
         f"{path} is in no format that refold knows (it begins with {shown!r});"

@@ -60,11 +60,13 @@ class Folds:
     def begin(self, changed: Callable[[], None]) -> None:
         """Look at the first projection; `changed` is called whenever there is more to see."""
         self._changed = changed
-        self._on_screen = partial(
-            asyncio.get_running_loop().call_soon_threadsafe,
-            self._app.call_later,
-            context=contextvars.copy_context(),  # Textual finds its app in it
-        )
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def on_screen(take: Callable[..., None], *told: object) -> None:
+            # Textual finds its app in the context.
+            loop.call_soon_threadsafe(partial(self._app.call_later, take, *told), context=context)
+
+        self._on_screen = on_screen
         self._choose()
 
     def next(self) -> None:

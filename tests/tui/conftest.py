@@ -176,6 +176,7 @@ def sit() -> Sitting:
         still: bool = True,
         theme: str | None = None,
     ) -> AsyncIterator[Seat]:
+        workspace.release()  # else the fold would wait for us
         app = RefoldApp(Workspace(workspace.path), wanted, at=at)
         async with app.run_test(size=size) as pilot:
             if theme is not None:

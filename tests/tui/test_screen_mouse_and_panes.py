@@ -131,15 +131,18 @@ async def test_travelling_while_it_is_folded_and_cancelling(
 
     (tmp_path / "big.jsonl").write_bytes(b"".join(generate("orders", 60_000)))
     loading.load([str(tmp_path / "big.jsonl")], tmp_path / "big.refold")
-    slow = "import time\n" + COUNTER + "    time.sleep(0.0002)\n"
+    slow = "import time\n" + COUNTER + "    time.sleep(0.00002)\n"
     workspace = Workspace(tmp_path / "big.refold")
     async with sit(workspace, projection(slow), at=100, still=False) as seat:
         await seat.until(lambda: "folding" in seat.header)
         await seat.hit("]")
         await seat.until(lambda: seat.position == 101)
         await seat.until(lambda: seat.travel._model.history is not None)
-        await seat.until(lambda: any(row.startswith("~ n") or row.startswith("+ n")
-                                     for row in seat.pane("document")))
+        await seat.until(
+            lambda: any(
+                row.startswith("~ n") or row.startswith("+ n") for row in seat.pane("document")
+            )
+        )
         await seat.hit("c")
         await seat.until(lambda: "folded up to" in seat.header)
         assert not seat.travel._folds.trouble
