@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from replay import batches, catalogue, reference
 from replay.catalogue import MAIN, Folded
+from replay.pace import Pace
 from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
 from replay.recording import BUCKET, OvertakenError, Recording
 from replay.reference import Reference
@@ -24,12 +25,10 @@ from storage.connections import rows as rows_of
 from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
 
-_FIRST_BATCH = 2_048
-_BATCH = 32_768
-_AHEAD = 12
-"""Batches that may be on their way."""
 _FLUSH_ROWS = 400_000
 _FLUSH_SECONDS = 1.5
+_LAST_WORDS_SECONDS = 1.0
+"""How long a cancelled worker may take to finish what it has begun."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,10 @@ class _Folding:
             self._on_progress(
                 FoldProgress(recording.folded, self._total, recording.keys, recording.failures)
             )
+        self.obey(recording)
+
+    def obey(self, recording: Recording) -> None:
+        """Stop if the person wants it."""
         if self._cancelled():
             raise CancelledError(
                 f"Stopped at offset {recording.folded:,} of {self._total:,};"
@@ -229,20 +232,22 @@ class _Session:
         self._told_by_worker = recording.folded == 0 or run.plain is True
         self._events = _EventReader(run.workspace, recording.folded, until)
         self._on_the_way: deque[pa.Table] = deque()
+        self._pace = Pace()
 
     def run(self, *, routed: bool) -> None:
         self._routed = routed
         try:
             self._feed()
             while self._on_the_way:
-                self._hear(self._worker.receive())
+                self._hear(self._worker.receive(self._obey))
                 self._run.progress(self._recording)
                 self._feed()
             self._last_words()
         except (CancelledError, KeyboardInterrupt):
-            with contextlib.suppress(WorkerDiedError):
+            deadline = time.monotonic() + _LAST_WORDS_SECONDS
+            with contextlib.suppress(WorkerDiedError, _NotPlainError, TimeoutError):
                 self._worker.drop_queued()
-                self._last_words()
+                self._last_words(lambda: _until(deadline))
             self._flush()
             raise
         except WorkerDiedError:
@@ -250,15 +255,21 @@ class _Session:
             raise
         self._flush()
 
-    def _last_words(self) -> None:
+    def _obey(self) -> None:
+        self._run.obey(self._recording)
+
+    def _last_words(self, check: Callable[[], None] = lambda: None) -> None:
         """Hear what is still on its way, and whether all states are plain."""
         self._worker.finish()
-        while (frame := self._worker.receive()).kind != "done":
+        while (frame := self._worker.receive(check)).kind != "done":
             self._hear(frame)
         self._recording.plain = frame.header["plain"] if self._told_by_worker else self._run.plain
 
     def _feed(self) -> None:
-        while len(self._on_the_way) < _AHEAD and (table := self._events.next()) is not None:
+        while self._pace.room(len(self._on_the_way), sum(t.num_rows for t in self._on_the_way)):
+            table = self._events.next(self._pace.batch())
+            if table is None:
+                return
             self._worker.send(*batches.frame(table))
             self._on_the_way.append(table.select(["offset", "stream"]).combine_chunks())
 
@@ -269,6 +280,7 @@ class _Session:
             self._worker.answer(*self._recalled(frame))
             return
         table = self._on_the_way.popleft()
+        self._pace.came_back(table.num_rows)
         self._recording.take(frame, table["offset"].chunk(0), table["stream"].chunk(0))
         since = time.monotonic() - self._flushed
         enough = self._recording.waiting >= _FLUSH_ROWS or since > _FLUSH_SECONDS
@@ -321,19 +333,18 @@ class _Session:
 
 
 class _EventReader:
-    """The log's events in batches that grow, so that the first states are there at once."""
+    """The log's events, a batch at a time."""
 
     def __init__(self, workspace: Workspace, first: int, until: int) -> None:
         self._workspace = workspace
         self._next = first
         self._until = until
-        self._size = _FIRST_BATCH
 
-    def next(self) -> pa.Table | None:
+    def next(self, size: int) -> pa.Table | None:
         """The next batch in the order of offsets, or None at the end."""
         if self._next >= self._until:
             return None
-        end = min(self._next + self._size, self._until)
+        end = min(self._next + size, self._until)
         with self._workspace.reading() as connection:
             table = arrow(
                 connection,
@@ -341,11 +352,15 @@ class _EventReader:
                 [self._next, end],
             )
         self._next = end
-        self._size = min(self._size * 2, _BATCH)
         offsets = table["offset"].to_numpy()
         if len(offsets) and (np.diff(offsets) < 0).any():
             table = table.sort_by("offset")
         return table
+
+
+def _until(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,16 +123,17 @@ class Worker:
             while True:
                 self._outbox.get_nowait()
 
-    def receive(self) -> Frame:
+    def receive(self, check: Callable[[], None] = lambda: None) -> Frame:
         """The next frame; raises `WorkerDiedError` where there can be none any more.
 
-        A worker that stays at one event for longer than its patience is killed.
+        While it waits it calls `check` now and then, which may raise to end the waiting. A worker that stays at one event for longer than its patience is killed.
         """
         seen, since = self._mark[0], time.monotonic()
         while True:
             try:
                 frame = self._inbox.get(timeout=0.1)
             except queue.Empty:
+                check()
                 if self._mark[0] != seen:
                     seen, since = self._mark[0], time.monotonic()
                 elif time.monotonic() - since > self._patience:

@@ -1,5 +1,6 @@
 """A workspace that is written under another name, and takes its place only when it is whole."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -34,11 +35,22 @@ def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 connection.close()
             except duckdb.Error as error:
                 raise workspace.trouble(error, target) from error
+        _without_log(target)
         unfinished.replace(target)
-        # It belonged to the file that was replaced; only a crash leaves one.
-        Path(f"{target}.wal").unlink(missing_ok=True)
     finally:
         _remove(unfinished)
+
+
+def _without_log(target: Path) -> None:
+    """Take the write-ahead log that a crash left into the file that is about to be replaced.
+
+    Beside the new file it would be a stranger's, and removed alone it would take commits with it.
+    """
+    log = Path(f"{target}.wal")
+    if log.exists():
+        with contextlib.suppress(duckdb.Error):
+            workspace.connect(target, read_only=False, memory=workspace.WRITE_MEMORY).close()
+        log.unlink(missing_ok=True)
 
 
 def _sweep(target: Path) -> None:

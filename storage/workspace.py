@@ -149,6 +149,11 @@ class Workspace:
                 if held is None:
                     raise trouble(error, self.path) from error
                 holder = _holder(held)
+            except duckdb.ConnectionException as error:
+                # The same file is open here already, for the other purpose.
+                if "different configuration" not in str(error):
+                    raise trouble(error, self.path) from error
+                holder = "this process"
             except duckdb.Error as error:
                 raise trouble(error, self.path) from error
             if time.monotonic() > deadline:

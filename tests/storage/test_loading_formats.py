@@ -204,11 +204,12 @@ def test_order_by_a_field(desk: Any, name: str) -> None:
     assert desk.column('"offset"') == list(range(9))
 
 
-@every_format
+# Plain text may end anywhere.
+@pytest.mark.parametrize(
+    "name", [n for n in FORMATS if n not in ("log.jsonl", "log.csv", "log.tsv", "semicolons.csv")]
+)
 def test_cut_off_file_is_refused_and_leaves_nothing(desk: Any, name: str) -> None:
     content = FORMATS[name](records())
-    if name in ("log.jsonl", "log.csv", "log.tsv", "semicolons.csv"):
-        pytest.skip("plain text may end anywhere")
     path = desk.write(content[: len(content) * 2 // 3], name)
     with pytest.raises(SourceError, match=r"cut off|complete"):
         desk.load(path)

@@ -131,7 +131,7 @@ async def test_travelling_while_it_is_folded_and_cancelling(
 
     (tmp_path / "big.jsonl").write_bytes(b"".join(generate("orders", 60_000)))
     loading.load([str(tmp_path / "big.jsonl")], tmp_path / "big.refold")
-    slow = "import time\n" + COUNTER + "    time.sleep(0.00002)\n"
+    slow = "import time\n" + COUNTER + "    time.sleep(0.0005)\n"
     workspace = Workspace(tmp_path / "big.refold")
     async with sit(workspace, projection(slow), at=100, still=False) as seat:
         await seat.until(lambda: "folding" in seat.header)
@@ -139,9 +139,7 @@ async def test_travelling_while_it_is_folded_and_cancelling(
         await seat.until(lambda: seat.position == 101)
         await seat.until(lambda: seat.travel._model.history is not None)
         await seat.until(
-            lambda: any(
-                row.startswith("~ n") or row.startswith("+ n") for row in seat.pane("document")
-            )
+            lambda: any(row.startswith(("~ n", "+ n")) for row in seat.pane("document"))
         )
         await seat.hit("c")
         await seat.until(lambda: "folded up to" in seat.header)
