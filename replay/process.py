@@ -126,7 +126,8 @@ class Worker:
     def receive(self, check: Callable[[], None] = lambda: None) -> Frame:
         """The next frame; raises `WorkerDiedError` where there can be none any more.
 
-        While it waits it calls `check` now and then, which may raise to end the waiting. A worker that stays at one event for longer than its patience is killed.
+        While it waits it calls `check` now and then, which may raise to end the waiting. A worker
+        that stays at one event for longer than its patience is killed.
         """
         seen, since = self._mark[0], time.monotonic()
         while True:

@@ -28,6 +28,7 @@ from tui.app import RefoldApp
 from tui.screens.travel import TravelScreen
 from tui.widgets.bars import Header, PositionLine
 from tui.widgets.line_view import LineView
+from tui.widgets.strip import DensityStrip
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +83,14 @@ class Seat:
                 or any(not pump._message_queue.empty() for pump in self._pumps())
                 or self.travel._looking
                 or self.travel._settling is not None
+                or not self._settled()
             )
             quiet = 0 if busy else quiet + 1
+
+    def _settled(self) -> bool:
+        now, settled = self.travel.snapshot, self.travel.settled
+        same = now and settled and (now.position, now.key) == (settled.position, settled.key)
+        return bool(same) and self.travel.query_one(DensityStrip)._overview is not None
 
     def _pumps(self) -> list[MessagePump]:
         return [self.app, self.app.screen, *self.app.screen.walk_children()]

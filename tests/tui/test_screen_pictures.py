@@ -9,6 +9,19 @@ import pytest
 PICTURES = Path(__file__).parent / "pictures"
 
 
+async def _at_rest(seat: Any) -> str:
+    """The picture, when it has stayed the same for a while."""
+    drawn, same = "", 0
+    for _ in range(100):
+        await seat.pilot.pause(0.05)
+        now = re.sub(r"terminal-\d+", "terminal", seat.app.export_screenshot())
+        same = same + 1 if now == drawn else 0
+        drawn = now
+        if same == 6:
+            break
+    return drawn
+
+
 @pytest.mark.parametrize(
     ("name", "size", "at", "keys", "theme"),
     [
@@ -37,7 +50,7 @@ async def test_picture(
             # A cursor that blinks is no part of a picture.
             seat.app.screen.query_one("Input").cursor_blink = False
             await seat.still()
-        drawn = re.sub(r"terminal-\d+", "terminal", seat.app.export_screenshot())
+        drawn = await _at_rest(seat)
     kept = PICTURES / f"{name}.svg"
     if pictures_wanted:
         PICTURES.mkdir(exist_ok=True)

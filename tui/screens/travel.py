@@ -56,6 +56,8 @@ class TravelScreen(Screen[None]):
         self._start_at = at
         self.position = START
         self.snapshot: Snapshot | None = None
+        self.settled: Settled | None = None
+        """What came a moment after the snapshot; it may belong to an earlier one."""
         self._key: str | None = None
         self._pinned = False
         self._looking = False
@@ -180,6 +182,7 @@ class TravelScreen(Screen[None]):
 
     def _show_settled(self, settled: Settled) -> None:
         if (settled.position, settled.key) == (self.position, self._key):
+            self.settled = settled
             self.query_one(DocumentPane).settle(settled)
             self.query_one(DocumentsPane).settle(settled, pinned=self._pinned)
 

@@ -77,7 +77,7 @@ class LineView(ScrollView, can_focus=True):
         if wanted != self.virtual_size:
             self.virtual_size = wanted
             # How far one can scroll is known after that layout only.
-            self.call_after_refresh(self._show_cursor)
+            self.call_after_refresh(self._place_cursor)
 
     @property
     def content_width(self) -> int:
@@ -125,8 +125,16 @@ class LineView(ScrollView, can_focus=True):
         elif line >= top + height - min(margin, self.line_count - 1 - line):
             self.scroll_to(y=line + third - height + 1, animate=False, immediate=True)
 
-    def _show_cursor(self) -> None:
-        self.show_line(self.cursor)
+    def _place_cursor(self) -> None:
+        """In a pane of a new size, stand as if one had come to the cursor from above."""
+        height = self.scrollable_content_region.height
+        wanted = (
+            self.cursor + height // 3 - height + 1 if self.cursor >= 0 else self.scroll_offset.y
+        )
+        place = max(0, min(wanted, self.line_count - height))
+        self.scroll_to(y=place, animate=False, immediate=True)
+        # What was drawn before the layout may stand where other lines are now.
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
@@ -174,7 +182,7 @@ class LineView(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         # Before the first layout there was no height to scroll in.
         self.fit()
-        self.call_after_refresh(self._show_cursor)
+        self.call_after_refresh(self._place_cursor)
 
     def on_focus(self) -> None:
         self.refresh_line(self.cursor)
