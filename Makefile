@@ -10,14 +10,14 @@ demo: $(UV)
 	$(RUN) --no-dev refold demo
 
 test: $(UV)
-	$(RUN) pytest
+	$(RUN) pytest -n auto
 
 check: $(UV)
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) pytest
+	$(RUN) pytest -n auto
 
 format: $(UV)
 	$(RUN) ruff format .

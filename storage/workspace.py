@@ -66,6 +66,7 @@ class Workspace:
         self._opened = 0.0
         self._readers = 0
         self._writing = False
+        self._closed = False
         self._idle = threading.Condition(self._lock)
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
@@ -93,7 +94,8 @@ class Workspace:
             cursor.close()
             with self._idle:
                 self._readers -= 1
-                if self._readers == 0 and time.monotonic() - self._opened > LEASE:
+                over = self._closed or time.monotonic() - self._opened > LEASE
+                if self._readers == 0 and over:
                     self._release()
                 self._idle.notify_all()
 
@@ -125,6 +127,12 @@ class Workspace:
         with self._idle:
             if self._readers == 0:
                 self._release()
+
+    def close(self) -> None:
+        """Keep no connection any longer than an answer that is on its way takes."""
+        with self._idle:
+            self._closed = True
+        self.release()
 
     def fact(self, name: str) -> Any:
         """A value of the `workspace` table, or None."""

@@ -57,7 +57,7 @@ class RefoldApp(App[None]):
 
     def on_unmount(self) -> None:
         self.folds.close()
-        self.model.workspace.release()
+        self.model.workspace.close()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), _OnlyPrintable()]

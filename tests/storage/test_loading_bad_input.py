@@ -156,7 +156,7 @@ def test_empty_file_is_refused(desk: Any, name: str) -> None:
         ("\n\n\n", "log.jsonl"),
         ("{broken\n", "log.jsonl"),
         ("id,type,data\n", "log.csv"),
-        (gzip.compress(b""), "log.jsonl.gz"),
+        (gzip.compress(b"", mtime=0), "log.jsonl.gz"),
         ('[\n{"id": 1}\n]\n', "log.json"),
         ('{\n  "id": 1\n}\n', "log.json"),
         ("PAR1 but no more", "log.parquet"),
