@@ -44,11 +44,13 @@ def at_leftovers(
         connection.register("gone", gone)
         connection.execute('DELETE FROM events WHERE "offset" IN (SELECT position FROM gone)')
         connection.unregister("gone")
+        shifts = {"after": out, "before": [*out[1:], 2**62], "shift": list(range(1, len(out) + 1))}
+        connection.register("shifts", pa.table(shifts))
         connection.execute(
-            'UPDATE events SET "offset" = dense.place FROM (SELECT "offset" AS was,'
-            f' row_number() OVER (ORDER BY "offset") - 1 + {out[0]} AS place FROM events'
-            f' WHERE "offset" >= {out[0]}) AS dense WHERE events."offset" = dense.was'
+            'UPDATE events SET "offset" = "offset" - shift FROM shifts'
+            ' WHERE "offset" > after AND "offset" < before'
         )
+        connection.unregister("shifts")
     return len(out)
 
 

@@ -20,7 +20,7 @@ import duckdb
 from storage import schema
 from storage.errors import WorkspaceBusyError, WorkspaceError, one_line
 
-LEASE = 0.25
+LEASE = 2.0
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
 
 READ_MEMORY = "1GB"

@@ -10,7 +10,6 @@ import polars as pl
 import pyarrow as pa
 
 _BEFORE = r'(?:"\s*:|[\[,])\s*'
-_AFTER = r"[,\]}\s]"
 
 # One automaton over all bytes, as a pass over them costs more than what it looks for: a long number,
 # a fraction that is long, tiny or ends in 0, a negative zero, an exponent. It needs no context, so
@@ -25,10 +24,10 @@ _FRAGILE = (
     r"|[0-9]+\.0000|[0-9.]+[eE])|-0[,\]} \r\n\t]|-[0-9]{19}"
 )
 
+# Greedy, so that it ends where the number does; what could follow a shorter one is no JSON anyway.
 _NUMBER = (
     rf"({_BEFORE})"
     r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
-    rf"({_AFTER})"
 )
 
 _TOKEN = secrets.token_hex(6)
@@ -49,10 +48,7 @@ def protect(lines: pl.Series) -> pa.Array:
     A line in which such a number stands inside a string is no JSON any more, and says so when it is
     parsed: the mark closes the string too early.
     """
-    marked = lines
-    # Neighbours in an array share the comma between them, so that one pass sees every other one.
-    for _ in range(2):
-        marked = marked.str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"${{3}}')
+    marked = lines.str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
     return marked.to_arrow().cast(pa.string())
 
 
