@@ -24,7 +24,9 @@ class _OnlyPrintable(LineFilter):
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         return [
-            segment if segment.control else Segment(printable(segment.text), segment.style)
+            segment
+            if segment.control or printable(segment.text) is segment.text
+            else Segment(printable(segment.text), segment.style)
             for segment in segments
         ]
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tui.widgets.line_view import LineView
+
 PICTURES = Path(__file__).parent / "pictures"
 
 
@@ -56,3 +58,14 @@ async def test_picture(
         PICTURES.mkdir(exist_ok=True)
         kept.write_text(drawn)
     assert drawn == kept.read_text(), f"{kept.name} differs; REFOLD_PICTURES=update draws it anew"
+
+
+async def test_what_a_step_draws_is_all_that_changed(shop: Any, sit: Any) -> None:
+    """Steps draw single lines; drawn whole, the screen would look the same."""
+    async with sit(shop.workspace, shop.wrong, at=1200) as seat:
+        for key in ("]", "]", "[", ")"):
+            await seat.press(key)
+            stepped = await _at_rest(seat)
+            for pane in seat.app.screen.query(LineView):
+                pane.refresh()
+            assert await _at_rest(seat) == stepped, key

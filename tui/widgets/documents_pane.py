@@ -31,7 +31,9 @@ class DocumentsPane(PagedList[DocumentRow]):
 
     def settle(self, settled: Settled, *, pinned: bool) -> None:
         """Show the documents as of a position, with the cursor on the selected one."""
-        self.line_count = settled.documents
+        if self.line_count != settled.documents:
+            self.line_count = settled.documents
+            self.refresh()
         born = settled.ordinal is not None and settled.ordinal < settled.documents
         self.cursor = settled.ordinal if born and settled.ordinal is not None else -1
         self.border_subtitle = f"{settled.documents:,}{' · pinned' if pinned else ''}"

@@ -64,7 +64,6 @@ class LineView(ScrollView, can_focus=True):
 
     def watch_line_count(self) -> None:
         self.fit()
-        self.refresh()
 
     def fit(self) -> None:
         """Tell how far there is to scroll. A new size costs a layout of the screen, so what fits
@@ -89,10 +88,10 @@ class LineView(ScrollView, can_focus=True):
         self.refresh_line(now)
         self.show_line(now)
 
-    def refresh_line(self, line: int) -> None:
+    def refresh_line(self, y: int) -> None:
         """Draw one line anew, if it is to be seen."""
-        if 0 <= line < self.line_count:
-            self.refresh_lines(line - self.scroll_offset.y)
+        if 0 <= y - self.scroll_offset.y < self.size.height:
+            super().refresh_line(y)
 
     def line_at(self, event: MouseEvent) -> int | None:
         """The line that was pointed at; None beside the lines, such as on the border."""

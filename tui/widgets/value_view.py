@@ -28,13 +28,16 @@ class ValueView(LineView):
 
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
         """Show these; the place that was looked at stays where it was."""
-        self._lines = lines
+        before, self._lines = self._lines, lines
         self._width = max((_columns(line) for line in lines), default=0)
         self.line_count = len(lines)
         self.fit()
         if self.cursor >= len(lines):
             self.cursor = len(lines) - 1
-        self.refresh()
+        # From one event to the next most lines stay as they are, and most are blank.
+        for number in range(max(len(before), len(lines))):
+            if before[number : number + 1] != lines[number : number + 1]:
+                self.refresh_line(number)
 
     @property
     def content_width(self) -> int:
