@@ -18,7 +18,13 @@ from typing import Any
 import duckdb
 
 from storage import schema
-from storage.errors import WorkspaceBusyError, WorkspaceError, one_line
+from storage.errors import (
+    CancelledError,
+    RefoldError,
+    WorkspaceBusyError,
+    WorkspaceError,
+    one_line,
+)
 
 LEASE = 2.0
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
@@ -220,8 +226,10 @@ def write_fact(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> 
     connection.execute("INSERT INTO workspace VALUES (?, ?)", [name, json.dumps(value)])
 
 
-def trouble(error: duckdb.Error, path: Path) -> WorkspaceError:
+def trouble(error: duckdb.Error, path: Path) -> RefoldError:
     """DuckDB's error about the file, as a sentence for a person."""
+    if isinstance(error, duckdb.InterruptException):
+        return CancelledError("Interrupted; what was kept before is kept.")
     text = one_line(error)
     if "No space left" in str(error) or "not enough space" in str(error).lower():
         return WorkspaceError(

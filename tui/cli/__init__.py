@@ -79,6 +79,9 @@ def run(arguments: list[str] | None = None) -> int:
 
         if isinstance(error, RefoldError):
             return _say(error.message, error.exit_code)
+        if isinstance(error, RuntimeError) and "interrupted" in str(error):
+            # What DuckDB makes of Ctrl+C in the middle of a query; its transaction is undone.
+            return _say("Interrupted; what was kept before is kept.", 4)
         if os.environ.get("REFOLD_TRACEBACK"):
             raise
         return _say(_unexpected(error), 2)
