@@ -18,7 +18,7 @@ from replay import batches, catalogue, reference
 from replay.catalogue import MAIN, Folded
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
-from replay.recording import BUCKET, OvertakenError, Recording
+from replay.recording import OvertakenError, Recording
 from replay.reference import Reference
 from storage.connections import arrow
 from storage.connections import rows as rows_of
@@ -376,6 +376,3 @@ def _events(workspace: Workspace) -> int:
     with workspace.reading() as connection:
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     return int(row[0]) if row else 0
-
-
-__all__ = ["BUCKET", "FoldProgress", "fold"]

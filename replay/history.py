@@ -216,25 +216,11 @@ class History:
     def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
         """Failures from an offset on, in order."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
-                f' AND "offset" >= ? ORDER BY "offset", key{bound}',
-                [*self._mine, first],
-            )
-        return [Failure(**row) for row in rows]
+        return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first)
 
     def failures_at(self, offset: int) -> list[Failure]:
         """What was raised at one event."""
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
-                ' AND "offset" = ? ORDER BY key',
-                [*self._mine, offset],
-            )
-        return [Failure(**row) for row in rows]
+        return self._failures('"offset" = ? ORDER BY key', offset)
 
     def failure_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler raised, for a lane."""
@@ -244,6 +230,16 @@ class History:
                 self._mine,
             ).fetchall()
         return offsets(offset for (offset,) in found)
+
+    def _failures(self, condition: str, offset: int) -> list[Failure]:
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
+                f" AND {condition}",
+                [*self._mine, offset],
+            )
+        return [Failure(**row) for row in rows]
 
     def _changes(self, condition: str, key: str) -> list[Change]:
         with self._workspace.reading() as connection:

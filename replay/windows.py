@@ -19,6 +19,7 @@ class Windows(Generic[Item]):
         self._draw = draw
         self._windows: OrderedDict[int, dict[int, Item]] = OrderedDict()
         self._lock = threading.Lock()
+        self._generation = 0
 
     def at(self, offset: int) -> Item | None:
         """The item at an offset, if there is one."""
@@ -28,6 +29,7 @@ class Windows(Generic[Item]):
         """Drop everything, as what lies behind it has changed."""
         with self._lock:
             self._windows.clear()
+            self._generation += 1
 
     def _window(self, number: int) -> dict[int, Item]:
         with self._lock:
@@ -35,9 +37,13 @@ class Windows(Generic[Item]):
             if window is not None:
                 self._windows.move_to_end(number)
                 return window
+            generation = self._generation
         first = number * WIDTH
         window = self._draw(first, first + WIDTH - 1)
         with self._lock:
+            if generation != self._generation:
+                # What was drawn meanwhile may show what has changed since.
+                return window
             self._windows[number] = window
             while len(self._windows) > _KEPT:
                 self._windows.popitem(last=False)

@@ -26,11 +26,6 @@ def printable(text: str) -> str:
     return "".join("�" if "\ud800" <= c <= "\udfff" else c for c in text.translate(_SYMBOLS))
 
 
-def printable_lines(text: str) -> str:
-    """The same for text whose line breaks and tabs are meant, such as a traceback."""
-    return "\n".join(printable(line.replace("\t", "    ")) for line in text.splitlines())
-
-
 def shortened(text: str, width: int) -> str:
     """At most `width` columns, with a visible mark where there is more."""
     # No character is wider than two columns, so what is further back need not be measured.
