@@ -27,6 +27,8 @@ class _Terminal:
         self.pid, self._screen = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+            # As it is installed: with its bytecode, which the first run writes.
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
             arguments = ["-m", "tui.cli", "open", str(workspace), "-p", str(logs.PROJECTION)]
             os.execv(sys.executable, [sys.executable, *arguments, "--at", "50%"])
         size = struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0)

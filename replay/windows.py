@@ -25,6 +25,11 @@ class Windows(Generic[Item]):
         """The item at an offset, if there is one."""
         return self._window(offset // WIDTH).get(offset)
 
+    def holds(self, offset: int) -> bool:
+        """The window of an offset is at hand."""
+        with self._lock:
+            return offset // WIDTH in self._windows
+
     def forget(self) -> None:
         """Drop everything, as what lies behind it has changed."""
         with self._lock:

@@ -129,15 +129,20 @@ class Workspace:
                 self._idle.notify_all()
 
     def release(self) -> None:
-        """Give the file back if nobody in this process is reading; a screen calls it when idle."""
-        with self._idle:
-            if self._readers == 0:
-                self._release()
+        """Give the file back if nobody in this process is reading; a screen calls it when idle.
+
+        Never waits: who is about to read or write gives it back afterwards.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._readers == 0:
+                    self._release()
+            finally:
+                self._lock.release()
 
     def close(self) -> None:
         """Keep no connection any longer than an answer that is on its way takes."""
-        with self._idle:
-            self._closed = True
+        self._closed = True
         self.release()
 
     def fact(self, name: str) -> Any:

@@ -31,6 +31,9 @@ class _OnlyPrintable(LineFilter):
         ]
 
 
+_ONLY_PRINTABLE = _OnlyPrintable()  # one, as lines are cached by their filters
+
+
 class RefoldApp(App[None]):
     """refold's screen."""
 
@@ -62,7 +65,7 @@ class RefoldApp(App[None]):
         self.model.workspace.close()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        return [*super().get_line_filters(), _OnlyPrintable()]
+        return [*super().get_line_filters(), _ONLY_PRINTABLE]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -14,9 +14,9 @@ from textual.app import App
 
 from replay.catalogue import Folded
 from replay.reference import Reference
-from storage.errors import RefoldError
+from storage.errors import RefoldError, one_line
 from tui.background_fold import BackgroundFold, Told
-from tui.model import Model
+from tui.model import Model, Sight
 from tui.printable import printable
 
 _REFRESH_SECONDS = 0.7
@@ -110,20 +110,38 @@ class Folds:
 
     def _choose(self) -> None:
         self._error = None
-        wanted = self.current
-        if wanted is None:
-            self._model.choose(self._known[self._index] if self._known else None)
-            self._changed()
+        self._number += 1
+        find = partial(self._find, self._number, self.current, self._index)
+        self._app.run_worker(find, thread=True, group="folds", exit_on_error=False)
+
+    def _find(self, number: int, wanted: Reference | None, index: int) -> None:
+        """What there is of the projection to look at; asked in a thread."""
+        sight = error = None
+        try:
+            if wanted is not None:
+                folded = self._model.find(wanted)
+                if folded is not None and folded.code_unchanged:
+                    sight = self._model.sight(folded)
+            elif self._known:
+                sight = self._model.sight(self._known[index])
+        except RefoldError as raised:
+            error = raised.message
+        except Exception as raised:  # noqa: BLE001 - a query that failed must not end the screen
+            error = f"The history can't be read: {one_line(raised)}"
+        self._on_screen(self._found, number, sight, error)
+
+    def _found(self, number: int, sight: Sight | None, error: str | None) -> None:
+        if number != self._number:
             return
-        folded = self._model.find(wanted)
-        if folded is not None and folded.code_unchanged:
-            self._model.choose(folded)
-            if folded.folded >= self._model.extent.events:
-                self._changed()
-                return
+        self._model.choose(sight)
+        self._error = error
+        if self.current is None or error is not None or self._complete(sight):
+            self._changed()
         else:
-            self._model.choose(None)
-        self._start(force=False)
+            self._start(force=False)
+
+    def _complete(self, sight: Sight | None) -> bool:
+        return sight is not None and sight.history.folded.folded >= self._model.extent.events
 
     def _start(self, *, force: bool) -> None:
         wanted = self.current
@@ -141,18 +159,19 @@ class Folds:
         now = time.monotonic()
         if told.ended or now - self._shown > _REFRESH_SECONDS:
             self._shown = now
-            folded = None
+            sight = None
             with contextlib.suppress(RefoldError):
                 folded = self._model.find(wanted)
+                sight = self._model.sight(folded) if folded is not None else None
             with contextlib.suppress(RuntimeError):  # there is no screen any more
-                self._on_screen(self._take, number, told, folded)
+                self._on_screen(self._take, number, told, sight)
 
-    def _take(self, number: int, told: Told, folded: Folded | None) -> None:
+    def _take(self, number: int, told: Told, sight: Sight | None) -> None:
         if self._fold is None or number != self._number:
             return
         self._told = told
-        if folded is not None:
-            self._model.choose(folded)
+        if sight is not None:
+            self._model.choose(sight)
         if told.ended:
             self._fold = None
             self._error = told.error

@@ -15,11 +15,20 @@ from replay.catalogue import MAIN, Folded
 from replay.diff import ABSENT, Difference, decode
 from replay.history import DocumentRow, Failure, History, Moment
 from replay.reference import Reference
-from replay.windows import Windows
+from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
 from storage.offsets import Offsets
 from storage.positions import START
 from storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A history to look at, with what is asked about it at every step."""
+
+    history: History
+    failed: frozenset[int]
+    """Offsets at which a handler raised."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,13 @@ class Snapshot:
     """What this event changed in the selected document; empty if it changed another, or none."""
     failures: tuple[Failure, ...]
     """What was raised at this event."""
-    folded: int
-    """The position is beyond what is folded if it isn't below this."""
+    history: History | None
+    """Where the states are from."""
+
+    @property
+    def folded(self) -> int:
+        """The position is beyond what is folded if it isn't below this."""
+        return self.history.folded.folded if self.history else 0
 
 
 @dataclass(frozen=True)
@@ -84,18 +98,37 @@ class Model:
     def find(self, wanted: Reference) -> Folded | None:
         return catalogue.find(self.workspace, wanted, self.timeline)
 
-    def choose(self, folded: Folded | None) -> None:
-        """Look at this projection from now on."""
-        self.history = None if folded is None else History(self.workspace, folded)
-        self._failed = frozenset(self.history.failure_offsets() if self.history else ())
+    def sight(self, folded: Folded) -> Sight:
+        """What `choose` wants to know of a projection."""
+        history = History(self.workspace, folded)
+        return Sight(history, frozenset(history.failure_offsets()))
+
+    def choose(self, sight: Sight | None) -> None:
+        """Look at this from now on; asks nothing, so that the screen may call it."""
+        self.history = None if sight is None else sight.history
+        self._failed = frozenset() if sight is None else sight.failed
         self._changes.forget()
 
-    def look(self, position: int, key: str | None, *, follow: bool) -> Snapshot:
-        """The snapshot at a position; `follow` selects a document that the event changed."""
+    def look(
+        self,
+        position: int,
+        key: str | None,
+        *,
+        follow: bool,
+        since: Snapshot | None = None,
+        ask: bool = True,
+    ) -> Snapshot | None:
+        """The snapshot at a position; `follow` selects a document that the event changed.
+
+        Without `ask` it takes no longer than a frame, and is None where the file has to be asked:
+        a step through a stretch that is at hand, from the snapshot `since`, needs no asking.
+        """
         history = self.history
+        if not ask and not self._at_hand(position):
+            return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return Snapshot(position, event, (), key, None, (), (), self._folded(history))
+            return Snapshot(position, event, (), key, None, (), (), None)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         if follow and key not in changed:
@@ -104,16 +137,29 @@ class Model:
         moment = changed.get(key) if key is not None else None
         differences = _differences(moment) if moment is not None else ()
         if moment is None and key is not None:
-            moment = history.moment(key, position)
-        return Snapshot(
-            position,
-            event,
-            tuple(changed),
-            key,
-            moment,
-            differences,
-            failures,
-            self._folded(history),
+            if since is not None and self._unchanged(since, position, key):
+                moment = since.moment
+            elif ask:
+                moment = history.moment(key, position)
+            else:
+                return None
+        touched = tuple(changed)
+        return Snapshot(position, event, touched, key, moment, differences, failures, history)
+
+    def _at_hand(self, position: int) -> bool:
+        known = position == START or self._events.holds(position)
+        if self.history is None:
+            return known
+        return known and self._changes.holds(position) and position not in self._failed
+
+    def _unchanged(self, since: Snapshot, position: int, key: str) -> bool:
+        """The document's last change is the one that an earlier snapshot shows, as far as is known."""
+        first, last = sorted((since.position, position))
+        if since.key != key or since.history is not self.history or last - first > WIDTH:
+            return False
+        stretch = range(first + 1, last + 1)
+        return all(self._changes.holds(at) for at in stretch) and not any(
+            key in (self._changes.at(at) or ()) for at in stretch
         )
 
     def settle(self, snapshot: Snapshot) -> Settled:
@@ -155,10 +201,6 @@ class Model:
 
     def _draw_changes(self, first: int, last: int) -> dict[int, dict[str, Moment]]:
         return {} if self.history is None else self.history.window(first, last)
-
-    @staticmethod
-    def _folded(history: History | None) -> int:
-        return history.folded.folded if history else 0
 
 
 def value_of(moment: Moment | None) -> Any:

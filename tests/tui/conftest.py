@@ -81,14 +81,13 @@ class Seat:
             busy = (
                 any(not w.is_finished for w in self.app.workers)
                 or any(not pump._message_queue.empty() for pump in self._pumps())
-                or self.travel._looking
-                or self.travel._settling is not None
+                or self.travel.looking.busy
                 or not self._settled()
             )
             quiet = 0 if busy else quiet + 1
 
     def _settled(self) -> bool:
-        now, settled = self.travel.snapshot, self.travel.settled
+        now, settled = self.travel.looking.snapshot, self.travel.looking.settled
         same = now and settled and (now.position, now.key) == (settled.position, settled.key)
         return bool(same) and self.travel.query_one(DensityStrip)._overview is not None
 
@@ -135,10 +134,10 @@ class Seat:
         return [pane.render_line(y).text.rstrip() for y in range(height)]
 
     def title(self, name: str) -> str:
-        return self.travel.query_one(f"#{name}", LineView)._border_title.plain
+        return self.travel.query_one(f"#{name}", LineView).title
 
     def subtitle(self, name: str) -> str:
-        return self.travel.query_one(f"#{name}", LineView)._border_subtitle.plain
+        return self.travel.query_one(f"#{name}", LineView).subtitle
 
     @property
     def header(self) -> str:

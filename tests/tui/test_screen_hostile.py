@@ -79,8 +79,8 @@ async def test_sizes_and_depths(log: Any, projection: Any, sit: Any) -> None:
         for _ in range(events):
             await seat.press("]")
             assert not UNSAFE.search(seat.screen_text())
-            assert seat.travel.snapshot is not None
-            assert seat.travel.snapshot.position == seat.position
+            assert seat.travel.looking.snapshot is not None
+            assert seat.travel.looking.snapshot.position == seat.position
         assert not [s for s in seat.said if "can't be shown" in s]
 
 

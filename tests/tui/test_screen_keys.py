@@ -62,9 +62,9 @@ async def test_a_huge_count_does_not_hang(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=669) as seat:
         await seat.press(*"999999999", "}")
         end = seat.position
-        assert seat.travel.snapshot is not None
-        assert seat.travel.snapshot.event is not None
-        assert seat.travel.snapshot.event.stream == "order-129"
+        assert seat.travel.looking.snapshot is not None
+        assert seat.travel.looking.snapshot.event is not None
+        assert seat.travel.looking.snapshot.event.stream == "order-129"
         await seat.press("}")
         assert seat.position == end
         assert "There is no next event of order-129." in seat.said

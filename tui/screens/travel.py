@@ -1,7 +1,6 @@
 """Travelling: one position, and every pane follows.
 
-Time stands in `position`. Whoever wants to move it calls `go`; a snapshot is then asked for in a
-thread, and shown when it comes. While a key is held, only the last position asked for counts.
+Whoever wants to move time calls `go`; what stands there is then shown by `show`, when it is known.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Key, Resize
 from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
@@ -26,6 +24,7 @@ from tui.counts import Count
 from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.folds import Folds
 from tui.jumps import Jumps
+from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.printable import printable
 from tui.screens.help import HelpScreen
@@ -41,7 +40,6 @@ from tui.widgets.strip import DensityStrip
 
 _PLAY_SECONDS = 0.2
 _IDLE_SECONDS = 0.25
-_SETTLE_SECONDS = 0.1
 
 
 class TravelScreen(Screen[None]):
@@ -54,20 +52,12 @@ class TravelScreen(Screen[None]):
         self._model = model
         self._folds = folds
         self._start_at = at
-        self.position = START
-        self.snapshot: Snapshot | None = None
-        self.settled: Settled | None = None
-        """What came a moment after the snapshot; it may belong to an earlier one."""
-        self._key: str | None = None
-        self._pinned = False
-        self._looking = False
-        self._look_again = False
+        self.looking = Looking(self, model, self)
         self._jumps = Jumps()
         self._count = Count()
         self._matches: Matches | None = None
         self._filtered = False
         self._playing = False
-        self._settling: Timer | None = None
         self._possible: list[Command] = []
 
     def compose(self) -> ComposeResult:
@@ -79,8 +69,8 @@ class TravelScreen(Screen[None]):
                 yield EventsPane(self._model, id="events")
                 yield DocumentsPane(self._model, id="documents")
             with Horizontal(id="details"):
-                yield DocumentPane(id="document")
-                yield EventPane(id="event")
+                yield DocumentPane(id="document", title="document")
+                yield EventPane(id="event", title="event")
         yield Prompt(id="prompt")
         yield Footer(show_command_palette=False, compact=True)
 
@@ -92,13 +82,23 @@ class TravelScreen(Screen[None]):
         self._folds.begin(self._fold_changed)
         last = self._model.extent.events - 1
         self._stand(self._start_at if self._start_at is not None else last)
-        self.set_interval(_IDLE_SECONDS, self._model.workspace.release)
+        self.set_interval(_IDLE_SECONDS, self._idle)
         self.set_interval(_PLAY_SECONDS, self._play_on)
+
+    @work(thread=True, group="idle", exit_on_error=False)
+    def _idle(self) -> None:
+        """Other processes may write while nothing is asked."""
+        self._model.workspace.release()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 110, "-narrow")
         self.set_class(event.size.height >= 36, "-tall")
         self._tell_header()
+
+    @property
+    def position(self) -> int:
+        """Where time stands."""
+        return self.looking.position
 
     # Moving through time
 
@@ -112,79 +112,32 @@ class TravelScreen(Screen[None]):
         self._stand(position)
 
     def _stand(self, position: int) -> None:
-        self.position = position
-        with self.app.batch_update():
-            self.query_one(EventsPane).stand_at(position)
-            self.query_one(DensityStrip).stand_at(position)
-        self.look()
+        self.query_one(EventsPane).stand_at(position)
+        self.query_one(DensityStrip).stand_at(position)
+        self.looking.stand_at(position)
 
-    def look(self) -> None:
-        """Ask for the snapshot of where we are; while one is on its way, once more after it."""
-        if self._looking:
-            self._look_again = True
-            return
-        self._looking = True
-        self._ask(self.position, self._key, not self._pinned)
+    # What Looking found
 
-    @work(thread=True, group="look", exit_on_error=False)
-    def _ask(self, position: int, key: str | None, follow: bool) -> None:
-        snapshot: Snapshot | None = None
-        trouble = ""
-        try:
-            snapshot = self._model.look(position, key, follow=follow)
-        except RefoldError as error:
-            trouble = error.message
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            trouble = f"This position can't be shown: {one_line(error)}"
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._looked, snapshot, trouble)
-
-    def _looked(self, snapshot: Snapshot | None, trouble: str) -> None:
-        self._looking = False
-        again, self._look_again = self._look_again, False
-        if snapshot is not None and not (again and self._pinned):
-            # What was pinned while the answer was on its way counts more than the answer.
-            self._key = snapshot.key
-        if again:
-            self.look()
-        if snapshot is None:
-            self.notify(trouble, severity="error", markup=False)
-            return
-        self._show(snapshot)
-
-    def _show(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+    def show(self, snapshot: Snapshot) -> None:
         with self.app.batch_update():
             self.query_one(PositionLine).show(snapshot, self._model.extent.events)
             self.query_one(EventPane).show(snapshot)
             self.query_one(DocumentPane).show(snapshot)
             self.query_one(DocumentsPane).touch(snapshot.touched)
-        if self._settling is not None:
-            self._settling.stop()
-        self._settling = self.set_timer(_SETTLE_SECONDS, self._settle)
 
-    def _settle(self) -> None:
-        """Time stands still: fill in what is slower to ask for."""
-        self._settling = None
+    def still(self) -> None:
         possible = self.possible()
         if possible != self._possible:
             # The footer is laid out anew by it.
             self._possible = possible
             self.refresh_bindings()
-        if self.snapshot is not None:
-            self._ask_settled(self.snapshot)
 
-    @work(thread=True, exclusive=True, group="settle", exit_on_error=False)
-    def _ask_settled(self, snapshot: Snapshot) -> None:
-        settled = self._model.settle(snapshot)
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show_settled, settled)
+    def settle(self, settled: Settled) -> None:
+        self.query_one(DocumentPane).settle(settled)
+        self.query_one(DocumentsPane).settle(settled, pinned=self.looking.pinned)
 
-    def _show_settled(self, settled: Settled) -> None:
-        if (settled.position, settled.key) == (self.position, self._key):
-            self.settled = settled
-            self.query_one(DocumentPane).settle(settled)
-            self.query_one(DocumentsPane).settle(settled, pinned=self._pinned)
+    def complain(self, message: str) -> None:
+        self.notify(printable(message), severity="error", markup=False, timeout=6)
 
     # What panes ask for
 
@@ -194,12 +147,7 @@ class TravelScreen(Screen[None]):
         elif isinstance(event.sender, DocumentsPane):
             row = event.sender.row(event.line)
             if row is not None:
-                self._select(row.key)
-
-    def _select(self, key: str) -> None:
-        self._key = key
-        self._pinned = True
-        self.look()
+                self.looking.select(row.key)
 
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
         self._ask_overview(event.columns)
@@ -224,7 +172,7 @@ class TravelScreen(Screen[None]):
         documents.forget()
         self._tell_header()
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
-        self.look()
+        self.looking.look()
 
     def _tell_header(self) -> None:
         place = [self._model.workspace.path.stem, self._model.timeline]
@@ -246,7 +194,7 @@ class TravelScreen(Screen[None]):
         history = self._model.history
         return {
             "history": history is not None,
-            "document": self._key is not None,
+            "document": self.looking.key is not None,
             "failures": history is not None and history.folded.failures > 0,
             "search": self._matches is not None,
             "fold": self._folds.running,
@@ -286,7 +234,7 @@ class TravelScreen(Screen[None]):
         self._seek(lambda: seeking.in_stream(self._model, self.position, way), self._count.times())
 
     def action_change(self, way: int) -> None:
-        key = self._key
+        key = self.looking.key
         self._seek(lambda: seeking.changes(self._model, key, way), self._count.times())
 
     def action_failure(self, way: int) -> None:
@@ -301,7 +249,7 @@ class TravelScreen(Screen[None]):
                 return
             position = seeker.go(self.position, times, enough=lambda: worker.is_cancelled)
         except RefoldError as error:
-            call(self._complain, error.message)
+            call(self.complain, error.message)
             return
         if not worker.is_cancelled:
             call(self._sought, position, seeker.what)
@@ -369,10 +317,10 @@ class TravelScreen(Screen[None]):
         try:
             found = find(self._model, purpose, text)
         except RefoldError as error:
-            self.app.call_from_thread(self._complain, error.message)
+            self.app.call_from_thread(self.complain, error.message)
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
             said = f"{text!r} can't be asked: {one_line(error)}"
-            self.app.call_from_thread(self._complain, said)
+            self.app.call_from_thread(self.complain, said)
         else:
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._take, found)
@@ -381,14 +329,11 @@ class TravelScreen(Screen[None]):
         if isinstance(found, Place):
             self.go(found.position)
         elif isinstance(found, Document):
-            self._select(found.key)
+            self.looking.select(found.key)
         elif isinstance(found, Matches):
             self._searched(found)
         else:
             self._filter(found)
-
-    def _complain(self, message: str) -> None:
-        self.notify(printable(message), severity="error", markup=False, timeout=6)
 
     def _searched(self, found: Matches) -> None:
         self._matches = found
@@ -417,8 +362,7 @@ class TravelScreen(Screen[None]):
             events.stand_at(self.position)
 
     def action_pin(self) -> None:
-        self._pinned = not self._pinned
-        self.look()
+        self.looking.pin(not self.looking.pinned)
 
     def action_other(self) -> None:
         self._folds.next()
@@ -457,8 +401,8 @@ class TravelScreen(Screen[None]):
             self.refresh_bindings()
         elif self._filtered:
             self._clear_filter()
-        elif self._pinned:
-            self.action_pin()
+        elif self.looking.pinned:
+            self.looking.pin(pinned=False)
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.possible()), self._run_command)

@@ -9,8 +9,6 @@ from tui.widgets.value_view import ValueView
 class DocumentPane(ValueView):
     """One document."""
 
-    BORDER_TITLE = "document"
-
     _snapshot: Snapshot | None = None
     _said = ""
 
@@ -20,8 +18,8 @@ class DocumentPane(ValueView):
         if before is not None and before.key != snapshot.key:
             self.closed = frozenset()
             self.cursor = -1
-            self.scroll_to(0, 0, animate=False)
-        self.title(snapshot.key or "document")
+            self.scroll_to(0, 0, animate=False, force=True)
+        self.title = snapshot.key or "document"
         self.redraw()
         if snapshot.differences:
             self.show_first_change()
@@ -32,7 +30,7 @@ class DocumentPane(ValueView):
             return
         moment = snapshot.moment
         if snapshot.key is None or moment is None or (moment.now is None):
-            self.border_subtitle = self._said = ""
+            self.subtitle = self._said = ""
             self.show_lines([ValueLine(((_nothing(snapshot), "muted"),))])
             return
         value = value_of(moment)
@@ -43,12 +41,12 @@ class DocumentPane(ValueView):
         at = moment.changed_at
         here = at == snapshot.position
         self._said = f"{len(snapshot.differences)} changed here" if here else f"changed at {at:,}"
-        self.border_subtitle = self._said
+        self.subtitle = self._said
 
     def settle(self, settled: Settled) -> None:
         """Say when the document changes next."""
         if settled.next_change is not None and self._said:
-            self.border_subtitle = f"{self._said} · next at {settled.next_change:,}"
+            self.subtitle = f"{self._said} · next at {settled.next_change:,}"
 
     @property
     def text(self) -> str:

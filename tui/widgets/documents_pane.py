@@ -17,17 +17,19 @@ _LONGEST = 200
 class DocumentsPane(PagedList[DocumentRow]):
     """A row a document."""
 
-    BORDER_TITLE = "documents"
-
     def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(model.document_rows, id=id)
+        super().__init__(model.document_rows, id=id, title="documents")
         self._touched: tuple[str, ...] = ()
 
     def touch(self, keys: tuple[str, ...]) -> None:
         """Show which documents the event changed."""
-        if self._touched != keys:
-            self._touched = keys
-            self.refresh()
+        before, self._touched = self._touched, keys
+        others = set(before) ^ set(keys)
+        top = self.scroll_offset.y
+        for line in range(top, min(top + self.size.height, self.line_count)) if others else ():
+            row = self.row(line)
+            if row is not None and row.key in others:
+                self.refresh_line(line)
 
     def settle(self, settled: Settled, *, pinned: bool) -> None:
         """Show the documents as of a position, with the cursor on the selected one."""
@@ -36,7 +38,7 @@ class DocumentsPane(PagedList[DocumentRow]):
             self.refresh()
         born = settled.ordinal is not None and settled.ordinal < settled.documents
         self.cursor = settled.ordinal if born and settled.ordinal is not None else -1
-        self.border_subtitle = f"{settled.documents:,}{' · pinned' if pinned else ''}"
+        self.subtitle = f"{settled.documents:,}{' · pinned' if pinned else ''}"
 
     def row_spans(self, line: int, row: DocumentRow) -> Iterable[Span]:  # noqa: ARG002 - by contract
         changed = row.key in self._touched

@@ -17,14 +17,12 @@ _LONGEST = 2_000
 class EventPane(ValueView):
     """One event."""
 
-    BORDER_TITLE = "event"
-
     _snapshot: Snapshot | None = None
 
     def show(self, snapshot: Snapshot) -> None:
         """The event of a snapshot."""
         self._snapshot = snapshot
-        self.title((snapshot.event.type or "event") if snapshot.event else "event")
+        self.title = (snapshot.event.type or "event") if snapshot.event else "event"
         self.redraw()
 
     def redraw(self) -> None:

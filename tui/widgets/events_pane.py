@@ -16,10 +16,8 @@ _LONGEST = 200
 class EventsPane(PagedList[EventRow]):
     """A row an event; the cursor is the position."""
 
-    BORDER_TITLE = "events"
-
     def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(model.event_rows, id=id)
+        super().__init__(model.event_rows, id=id, title="events")
         self._model = model
         self._offsets: Offsets[int] | None = None
         self._matches: Offsets[int] = offsets()
@@ -31,14 +29,14 @@ class EventsPane(PagedList[EventRow]):
         self._digits = len(f"{max(count - 1, 0):,}")
         self.forget(self._model.event_rows)
         self.line_count = count
-        self.border_subtitle = ""
+        self.subtitle = ""
 
     def show_only(self, found: "Offsets[int]", what: str) -> None:
         """Only these events."""
         self._offsets = found
         self.forget(self._filtered)
         self.line_count = len(found)
-        self.subtitle(f"{shortened(what, 40)}: {len(found):,}")
+        self.subtitle = f"{shortened(what, 40)}: {len(found):,}"
 
     def mark(self, matches: "Offsets[int]") -> None:
         """Show which events a search found."""

@@ -10,16 +10,13 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.events import MouseEvent
 from textual.geometry import Size
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.printable import printable, shortened
-
-_TITLE = 60
+from tui.printable import printable
+from tui.widgets.framed import FramedView
 
 Span = tuple[str, str]
 """Text, and the name of its style (`muted`, `added` …); an empty name is the plain style."""
@@ -30,7 +27,7 @@ STYLES = (
 )
 
 
-class LineView(ScrollView, can_focus=True):
+class LineView(FramedView, can_focus=True):
     """Lines with an optional cursor line."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
@@ -50,9 +47,10 @@ class LineView(ScrollView, can_focus=True):
     cursor: reactive[int] = reactive(-1, repaint=False)
     """The line under the cursor; -1 for none."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self, *, id: str | None = None, title: str = "") -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title=title)
         self._styles: dict[str, Style] = {}
+        self._grounds: dict[str, Style] = {}
 
     def spans(self, line: int) -> Iterable[Span]:
         """What a line says; drawn on the screen's thread, so it must be at hand."""
@@ -75,8 +73,7 @@ class LineView(ScrollView, can_focus=True):
         )
         if wanted != self.virtual_size:
             self.virtual_size = wanted
-            # How far one can scroll is known after that layout only.
-            self.call_after_refresh(self._place_cursor)
+            self._place_cursor()
 
     @property
     def content_width(self) -> int:
@@ -99,14 +96,6 @@ class LineView(ScrollView, can_focus=True):
         line = -1 if place is None else place.y + self.scroll_offset.y
         return line if 0 <= line < self.line_count else None
 
-    def title(self, text: str) -> None:
-        """Name the pane; text from events is no markup."""
-        self.border_title = Content(printable(shortened(text, _TITLE)))
-
-    def subtitle(self, text: str) -> None:
-        """Say something at the pane's lower edge; no markup either."""
-        self.border_subtitle = Content(printable(shortened(text, _TITLE)))
-
     def show_line(self, line: int) -> None:
         """Scroll, if need be, to see a line with some of its neighbours.
 
@@ -120,40 +109,46 @@ class LineView(ScrollView, can_focus=True):
         top = self.scroll_offset.y
         third = height // 3
         if line < top + min(margin, line):
-            self.scroll_to(y=max(line - third, 0), animate=False, immediate=True)
+            self._scroll(max(line - third, 0))
         elif line >= top + height - min(margin, self.line_count - 1 - line):
-            self.scroll_to(y=line + third - height + 1, animate=False, immediate=True)
+            self._scroll(line + third - height + 1)
 
     def _place_cursor(self) -> None:
         """In a pane of a new size, stand as if one had come to the cursor from above."""
         height = self.scrollable_content_region.height
+        if height <= 0:
+            return
         wanted = (
             self.cursor + height // 3 - height + 1 if self.cursor >= 0 else self.scroll_offset.y
         )
-        place = max(0, min(wanted, self.line_count - height))
-        self.scroll_to(y=place, animate=False, immediate=True)
-        # What was drawn before the layout may stand where other lines are now.
-        self.refresh()
+        self._scroll(max(0, min(wanted, self.line_count - height)))
 
-    def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        line = y + self.scroll_offset.y
-        base = self.rich_style
+    def _scroll(self, y: int) -> None:
+        # By force, as a list that has just grown has no scrollbar before its next layout.
+        self.scroll_to(y=y, animate=False, force=True)
+
+    def line_segments(self, line: int, width: int) -> list[Segment]:
         if line >= self.line_count:
-            return Strip.blank(width, base)
+            return [Segment(" " * width, self._ground())]
         under = self.line_style(line)
+        on_cursor = line == self.cursor and self.has_focus
         if line == self.cursor:
-            under = "cursor" if self.has_focus else "cursor-blurred"
-        ground = base + self._style(under)
-        segments = []
-        for text, name in self.spans(line):
-            style = ground + self._style(name) if name else ground
-            if line == self.cursor and self.has_focus:
-                # On the cursor, its own colours are the readable ones.
-                style = ground
-            segments.append(Segment(printable(text), style))
-        strip = Strip(segments).crop(self.scroll_offset.x, self.scroll_offset.x + width)
-        return strip.extend_cell_length(width, ground)
+            under = "cursor" if on_cursor else "cursor-blurred"
+        ground = self._ground(under)
+        # On the cursor, its own colours are the readable ones.
+        cells = [
+            Segment(printable(text), ground if on_cursor else ground + self._style(name))
+            for text, name in self.spans(line)
+        ]
+        if self.scroll_offset.x:
+            cells = list(Strip(cells).crop(self.scroll_offset.x, None))
+        return Segment.adjust_line_length(cells, width, ground)
+
+    def _ground(self, under: str = "") -> Style:
+        """What a line stands on."""
+        if under not in self._grounds:
+            self._grounds[under] = self.rich_style + self._style(under)
+        return self._grounds[under]
 
     def _style(self, name: str) -> Style:
         """A component's style over the pane's own ground; colours may be partly transparent."""
@@ -177,11 +172,12 @@ class LineView(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles = {}
+        self._grounds = {}
 
     def on_resize(self) -> None:
         # Before the first layout there was no height to scroll in.
         self.fit()
-        self.call_after_refresh(self._place_cursor)
+        self._place_cursor()
 
     def on_focus(self) -> None:
         self.refresh_line(self.cursor)
@@ -199,7 +195,7 @@ class LineView(ScrollView, can_focus=True):
         self.move_cursor(0 if side < 0 else self.line_count - 1)
 
     def action_sideways(self, columns: int) -> None:
-        self.scroll_to(x=max(self.scroll_offset.x + columns, 0), animate=False)
+        self.scroll_to(x=max(self.scroll_offset.x + columns, 0), animate=False, force=True)
 
     def move_cursor(self, line: int) -> None:
         """A person moves the cursor."""

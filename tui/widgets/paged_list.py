@@ -37,8 +37,8 @@ class PagedList(LineView, Generic[Row]):
         def control(self) -> Widget:
             return self.sender
 
-    def __init__(self, fetch: Fetch[Row], *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self, fetch: Fetch[Row], *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title=title)
         self._fetch = fetch
         self._pages: OrderedDict[int, Sequence[Row]] = OrderedDict()
         self._asked: set[int] = set()

@@ -20,8 +20,8 @@ class ValueView(LineView):
         Binding("enter,space", "open_or_close", "Open or close", show=False, id="value.toggle"),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self, *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title=title)
         self._lines: Sequence[ValueLine] = ()
         self._width = 0
         self.closed: frozenset[Path] = frozenset()
