@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -40,10 +41,7 @@ class PositionLine(Static):
             line = Content.assemble((" start ", "bold"), (f"of {events:,} events", ""))
             self.update(line, layout=False)
             return
-        parts: list[tuple[str, str] | str] = [
-            (f" #{snapshot.position:,} ", "bold"),
-            (f"of {events:,}", ""),
-        ]
+        parts = [(f" #{snapshot.position:,}", "bold"), (f" of {events:,}", "")]
         if snapshot.failures:
             parts.append(("  ✗ failed", "bold $text-error"))
         event = snapshot.event
@@ -56,6 +54,12 @@ class PositionLine(Static):
             parts.append((f"  ·  {shortened(printable((event.type or '–')[:80]), 60)}", "bold"))
         if len(snapshot.touched) > 1:
             parts.append((f"  ·  {len(snapshot.touched)} documents", ""))
+        if sum(cell_len(text) for text, _ in parts) > self.size.width:
+            del parts[1]  # how many there are is what is missed least
+        room = max(self.size.width, 20)
+        for number, (text, style) in enumerate(parts):
+            parts[number] = (shortened(text, room), style) if room > 6 else ("", style)
+            room -= cell_len(text)
         self.update(Content.assemble(*parts), layout=False)
 
 

@@ -77,6 +77,11 @@ class FramedView(ScrollView):
         self._drawn.clear()
         self._edge = None
 
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        # One that comes late has missed what was scrolled before.
+        if shown:
+            self.vertical_scrollbar.position = self.scroll_y
+
     def render_lines(self, crop: Region) -> list[Strip]:
         drawn_for = (self.scrollable_content_region, self.scroll_offset, self.has_focus)
         if drawn_for != self._drawn_for:
