@@ -44,11 +44,12 @@ def at_leftovers(
         connection.register("gone", gone)
         connection.execute('DELETE FROM events WHERE "offset" IN (SELECT position FROM gone)')
         connection.unregister("gone")
-        shifts = {"after": out, "before": [*out[1:], 2**62], "shift": list(range(1, len(out) + 1))}
+        shifts = {"after": out, "shift": list(range(1, len(out) + 1))}
         connection.register("shifts", pa.table(shifts))
         connection.execute(
-            'UPDATE events SET "offset" = "offset" - shift FROM shifts'
-            ' WHERE "offset" > after AND "offset" < before'
+            'UPDATE events SET "offset" = closed.now FROM (SELECT "offset" AS was,'
+            ' "offset" - shift AS now FROM events ASOF JOIN shifts ON "offset" > after) AS closed'
+            ' WHERE "offset" = was'
         )
         connection.unregister("shifts")
     return len(out)

@@ -61,11 +61,8 @@ class JsonLines:
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is passed on
         for chunk in lines.read(reading):
             texts = pl.Series(pl.from_arrow(chunk.texts))
-            marked = numbers.fragile(texts)
-            parsed = numbers.protect(texts) if marked else chunk.texts
-            truth = pa.repeat(marked, len(texts))
-            suspect = _suspect(texts).to_arrow()
-            columns = [chunk.texts, parsed, truth, suspect, chunk.numbers]
+            parsed, marked = numbers.protected(chunk.texts, texts)
+            columns = [chunk.texts, parsed, marked, _suspect(texts).to_arrow(), chunk.numbers]
             whole = pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
             for start in range(0, whole.num_rows, _BATCH):
                 yield whole.slice(start, _BATCH)

@@ -6,8 +6,10 @@ change, every such number is made a marked string before parsing, and is freed a
 
 import secrets
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _BEFORE = r'(?:"\s*:|[\[,])\s*'
 
@@ -34,22 +36,23 @@ _TOKEN = secrets.token_hex(6)
 _OPEN, _CLOSE = f"~{_TOKEN}<", f">{_TOKEN}~"
 
 
-def fragile(text: pl.Series) -> bool:
-    """Whether a number in these JSON texts might not survive a trip through a double.
+def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
+    """Lines of JSON (`texts` are the same) with fragile numbers as marked strings, and which have any.
 
-    May say yes where the digits stand inside a string; that costs time only.
+    A line in which a number's place stands inside a string is no JSON any more, and says so when it
+    is parsed: the mark closes the string too early.
     """
-    return bool(text.str.contains(_SUSPECT).any()) and bool(text.str.contains(_FRAGILE).any())
-
-
-def protect(lines: pl.Series) -> pa.Array:
-    """The same lines with their fragile numbers as marked strings.
-
-    A line in which such a number stands inside a string is no JSON any more, and says so when it is
-    parsed: the mark closes the string too early.
-    """
-    marked = lines.str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
-    return marked.to_arrow().cast(pa.string())
+    places = np.zeros(len(lines), dtype=bool)
+    suspect = texts.str.contains(_SUSPECT)
+    if suspect.any():
+        found = suspect.arg_true()
+        found = found.filter(texts.gather(found).str.contains(_FRAGILE))
+        places[found.to_numpy()] = True
+    if not places.any():
+        return lines, pa.array(places)
+    marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
+    replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
+    return replaced, pa.array(places)
 
 
 def freed(json_text: str) -> str:
