@@ -30,7 +30,9 @@ class Reference:
 
 def parse(text: str, python: str, cwd: Path) -> Reference:
     """The reference for what a person typed; raises `ProjectionError` where there is no such file."""
-    place, colon, attribute = text.partition(":")
+    # A folder may have a colon in its name.
+    named = re.fullmatch(r"(.+?\.py)(?::([\w.]+))?", text)
+    place, attribute = named.groups("") if named else text.partition(":")[::2]
     if place.endswith((".sql", ".js")) or text.startswith("cmd:"):
         raise ProjectionError(
             f"{text} is no Python projection; this version of refold folds Python ones only."
@@ -39,7 +41,8 @@ def parse(text: str, python: str, cwd: Path) -> Reference:
         path = (cwd / place).resolve()
         if not path.is_file():
             raise ProjectionError(f"There is no projection file {place}.")
-        return Reference(f"{path}{colon}{attribute}", attribute or path.stem, python, str(cwd))
+        whole = f"{path}:{attribute}" if attribute else str(path)
+        return Reference(whole, attribute or path.stem, python, str(cwd))
     if not re.fullmatch(r"[\w.]+(:[\w.]+)?", text):
         raise ProjectionError(
             f"{text!r} names no projection; give a file such as orders.py, or module:Name."

@@ -82,17 +82,22 @@ class Projection:
         if not wanted:
             return lambda state, event, _key: function(state, event)
         gateway = self._gateway
+        parameters = inspect.signature(function).parameters
+        named = {n for n in wanted if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
 
         def call(state: Any, event: Any, key: str) -> Any:
             filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
-            return function(state, event, **filled)
+            first = [value for name, value in filled.items() if name not in named]
+            return function(state, event, *first, **{name: filled[name] for name in named})
 
         return call
 
 
 def load(reference: str, gateway: Any) -> Projection:
     """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
-    place, _, attribute = reference.partition(":")
+    place, colon, attribute = reference.rpartition(":")
+    if not colon or reference.endswith(".py"):
+        place, attribute = reference, ""
     module = _load_file(place) if place.endswith(".py") else importlib.import_module(place)
     target: Any = module
     name = attribute or os.path.splitext(os.path.basename(place))[0].rsplit(".", 1)[-1]

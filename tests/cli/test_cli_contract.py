@@ -297,3 +297,52 @@ def test_the_workspace_is_a_plain_duckdb_file(shell, tmp_path):
     shell("replay", "log.jsonl", "-p", "p.py")
     with duckdb.connect(str(tmp_path / "log.refold"), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM history").fetchall() == [(5,)]
+
+
+@pytest.fixture
+def declared(shell, tmp_path, monkeypatch):
+    """A workspace with a `refold.toml` beside it, seen from another folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    shell("load", "log.jsonl")
+    (tmp_path / "refold.toml").write_text('[projections.ticks]\ncode = "p.py"\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    return shell
+
+
+def test_a_declared_projection_runs_only_after_the_person_agreed(declared, tmp_path):
+    fold = ("replay", "../log.refold", "-p", "ticks", "--json")
+    code, out, said = declared(*fold)
+    assert (code, out) == (3, "")
+    assert f"refold trust {tmp_path / 'refold.toml'}" in said
+
+    code, out, _ = declared("trust", "..")
+    assert (code, out) == (0, "ticks: p.py\n")
+    code, out, _ = declared(*fold)
+    assert code == 0
+    assert json.loads(out)["events"] == 6
+    code, out, _ = declared("state", "../log.refold", "-p", "ticks", "--at", "1", "--json")
+    assert [line["state"] for line in lines(out)] == [{"n": 0}, {"n": 1}]
+
+    with (tmp_path / "refold.toml").open("a") as stream:
+        stream.write("# changed\n")
+    assert declared(*fold)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[projections.ticks", "can't be read"),
+        ("[projections.ticks]\ncode = 5", "Expected `str`, got `int`"),
+        ('[projections.ticks]\ncode = "p.py"\nspeed = 2', "unknown field `speed`"),
+        ('[projections.ticks]\ncode = "no.py"', "There is no projection file no.py."),
+    ],
+)
+def test_a_declaration_that_is_wrong_says_what_is(declared, tmp_path, content, said):
+    (tmp_path / "refold.toml").write_text(content)
+    declared("trust", "..")
+    code, _, narration = declared("replay", "../log.refold", "-p", "ticks")
+    assert code == 3
+    assert said in narration
+    assert len(narration.splitlines()) == 1

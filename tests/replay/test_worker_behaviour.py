@@ -255,3 +255,48 @@ def test_two_that_fold_the_same_at_once_give_one_history(studio):
     changes = studio.changes(studio.found())
     assert [offset for offset, _, _ in changes] == list(range(30_000))
     assert changes[-1] == (29_999, "c", {"n": 10_000})
+
+
+def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio):
+    studio.events(*some(1))
+    noted = studio.folder / "pid"
+    studio.file(
+        "p.py", "import os, time\ndef apply(state, event):\n    while True: time.sleep(0.1)\n"
+    )
+    code = (
+        "from pathlib import Path; import sys; from replay import catalogue, folding, process, reference\n"
+        "from storage.workspace import Workspace\n"
+        "start = process.subprocess.Popen\n"
+        "def popen(*a, **k):\n"
+        "    started = start(*a, **k); Path('pid').write_text(str(started.pid)); return started\n"
+        "process.subprocess.Popen = popen\n"
+        "wanted = reference.parse('p.py', catalogue.default_python(), Path.cwd())\n"
+        "folding.fold(Workspace(Path('log.refold')), wanted)\n"
+    )
+    studio.workspace.release()
+    root = str(ROOT)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=studio.folder, env={**os.environ, "PYTHONPATH": root}
+    )
+    _until(lambda: noted.exists() and noted.read_text())
+    worker = int(noted.read_text())
+    time.sleep(1.5)
+    parent.kill()
+    parent.wait()
+    _until(lambda: not _runs(worker))
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and no zombie: nobody here may reap an orphan."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _until(wanted, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

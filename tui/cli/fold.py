@@ -45,7 +45,7 @@ def replay(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    wanted = options.refer(projection, python)
+    wanted = options.refer(projection, python, workspace)
     with nullcontext(_line) if progress_lines else narration.folding(wanted.name) as progress:
         folded = folding.fold(
             workspace,

@@ -13,7 +13,7 @@ from replay.history import History
 from storage import origins, positions
 from storage.fingerprints import Change
 from storage.workspace import Workspace
-from tui.cli import narration
+from tui.cli import declared, narration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -84,15 +84,22 @@ def folded_history(
     A name that the workspace knows is enough to look at what was folded; it runs nothing, because
     the workspace may come from a stranger.
     """
-    if not _names_code(projection):
+    if not _names_code(projection) and declared.find(projection, workspace.path) is None:
         folded = catalogue.by_name(workspace, projection, timeline)
         _warn_if_behind(workspace, folded)
         return History(workspace, folded)
-    wanted = refer(projection, python)
+    wanted = refer(projection, python, workspace)
     return History(workspace, fold(workspace, wanted, timeline=timeline))
 
 
-def refer(projection: str, python: str | None = None) -> reference.Reference:
+def refer(
+    projection: str, python: str | None = None, workspace: Workspace | None = None
+) -> reference.Reference:
+    """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`."""
+    if workspace is not None and not _names_code(projection):
+        declarations = declared.find(projection, workspace.path)
+        if declarations is not None:
+            return declarations.reference(projection, python)
     return reference.parse(projection, python or catalogue.default_python(), Path.cwd())
 
 

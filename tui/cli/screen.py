@@ -32,7 +32,7 @@ def open_(
     from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
 
     workspace = options.open_workspace(ws, wait, memory="96MB")
-    wanted = [options.refer(projection, python) for projection in projections]
+    wanted = [options.refer(projection, python, workspace) for projection in projections]
     offset = options.position(workspace, at) if at is not None else None
     run(workspace, wanted, timeline=timeline, at=offset)
 

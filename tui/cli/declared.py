@@ -1,0 +1,128 @@
+"""Projections that a `refold.toml` declares by name, and whether a person agreed that they run.
+
+    [projections.orders]
+    code = "shop/orders.py:Orders"
+    python = ".venv/bin/python"
+
+The file lies beside the workspace, or in the folder in which refold runs; its paths are relative to
+it. It may have come with a stranger's workspace, so what it names runs only after the person agreed
+once: at the terminal, or with `refold trust`. A file that has changed asks again.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from replay import catalogue, reference
+from replay.reference import Reference
+from storage.errors import ProjectionError
+from tui.printable import printable
+
+NAME = "refold.toml"
+
+
+class _Projection(msgspec.Struct, forbid_unknown_fields=True):
+    code: str
+    python: str | None = None
+
+
+class _File(msgspec.Struct):
+    projections: dict[str, _Projection] = {}
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """What a `refold.toml` says."""
+
+    path: Path
+    content: bytes
+    projections: dict[str, _Projection]
+
+    def reference(self, name: str, python: str | None) -> Reference:
+        """The projection of that name; raises `ProjectionError` where nobody agreed to the file."""
+        found = self.projections[name]
+        self._agree(found)
+        folder = self.path.parent
+        chosen = python or found.python or catalogue.default_python()
+        if python is None and found.python is not None and "/" in found.python:
+            chosen = str(folder / found.python)
+        return reference.parse(found.code, chosen, folder)
+
+    def _agree(self, wanted: _Projection) -> None:
+        if self.agreed:
+            return
+        said = printable(f"{self.path} names code to run: {wanted.code}.")
+        if not (os.isatty(0) and os.isatty(2)):
+            raise ProjectionError(
+                f"{said} Nobody has agreed to it yet; `refold trust {self.path}` does."
+            )
+        if not click.confirm(f"{said} Run what this file names, now and later?", err=True):
+            raise ProjectionError(f"{self.path} was not agreed to, so nothing was run.")
+        self.agree()
+
+    @property
+    def agreed(self) -> bool:
+        return _agreements().get(str(self.path)) == self._digest
+
+    def agree(self) -> None:
+        """Remember that the person agreed to this content of the file."""
+        kept = _kept()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps({**_agreements(), str(self.path): self._digest}))
+        unfinished.replace(kept)
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def read(path: Path) -> Declarations:
+    """The declarations in a file; raises `ProjectionError` where they can't be understood."""
+    try:
+        content = path.read_bytes()
+        file = msgspec.toml.decode(content, type=_File)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProjectionError(f"{path} can't be read: {error}.") from error
+    return Declarations(path.resolve(), content, file.projections)
+
+
+def find(name: str, workspace: Path) -> Declarations | None:
+    """The declarations that know this name: beside the workspace, or in the current folder."""
+    for folder in dict.fromkeys((workspace.resolve().parent, Path.cwd())):
+        path = folder / NAME
+        if path.is_file():
+            declared = read(path)
+            if name in declared.projections:
+                return declared
+    return None
+
+
+def _kept() -> Path:
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return home / "refold" / "agreed.json"
+
+
+def _agreements() -> dict[str, Any]:
+    try:
+        return dict(json.loads(_kept().read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), default=Path(NAME))
+def trust(file: Path) -> None:
+    """Agree that what a refold.toml names may be run."""
+    if file.is_dir():
+        file = file / NAME
+    declared = read(file)
+    declared.agree()
+    for name, projection in declared.projections.items():
+        click.echo(printable(f"{name}: {projection.code}"))
