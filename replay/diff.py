@@ -4,7 +4,6 @@ Numbers are compared and shown with the digits that they were kept with. Items o
 matched by their place, after what both lists begin and end with has been set aside.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,12 +12,11 @@ from typing import Any
 
 import msgspec
 
-Step = str | int
-Path = tuple[Step, ...]
+from replay import paths
+from replay.paths import ABSENT, Path
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_NAME = re.compile(r"[\w\-]+")
 
 
 class Kind(Enum):
@@ -27,15 +25,6 @@ class Kind(Enum):
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT = _Absent()
-"""Stands for a value that isn't there, which null is."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class Difference:
 
     @property
     def written(self) -> str:
-        return write_path(self.path)
+        return paths.write(self.path)
 
 
 def decode(text: str | None) -> Any:
@@ -70,23 +59,6 @@ def encode(value: Any) -> str:
 def differences(before: Any, after: Any) -> list[Difference]:
     """What has to be said to turn one value into the other, in the order of the documents."""
     return list(_differences(before, after, ()))
-
-
-def write_path(path: Path) -> str:
-    """`items.sku-7.qty`, `lines[0].qty`, `$."a b".c`; `$` for the whole document."""
-    if not path:
-        return "$"
-    names = [step for step in path if isinstance(step, str)]
-    plain = isinstance(path[0], str) and all(_NAME.fullmatch(name) for name in names)
-    written = "" if plain else "$"
-    for step in path:
-        if isinstance(step, int):
-            written += f"[{step}]"
-        elif plain:
-            written += f".{step}" if written else step
-        else:
-            written += "." + (step if _NAME.fullmatch(step) else encode(step))
-    return written
 
 
 def _differences(before: Any, after: Any, path: Path) -> Iterator[Difference]:

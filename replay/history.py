@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from replay import paths
 from replay.catalogue import Folded
 from replay.diff import Difference, decode, differences
+from replay.paths import Path
 from storage.connections import rows as rows_of
 from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
@@ -74,6 +76,9 @@ _LATEST = (
 )
 
 
+_DIGITS = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
+
+
 class History:
     """Questions about the states of one projection on one timeline."""
 
@@ -97,6 +102,35 @@ class History:
     def state(self, key: str, offset: int) -> Change | None:
         """The state of a key at a position, or None where it was never born by then."""
         return self.moment(key, offset).now
+
+    def steps(
+        self, key: str, path: Path, *, after: int, until: int, backwards: bool
+    ) -> Iterator[tuple[int, str | None, str | None]]:
+        """Changes of a document that may have changed the value at a path: offset, state before,
+        state after. Scans the document's changes."""
+        maybe = "true"
+        if path:
+            value, earlier = (f"json_extract({name}, $path)" for name in ("state", "earlier"))
+            # Digits beyond a double's, and zeros at the end, are lost by extracting.
+            maybe = f"{value} IS DISTINCT FROM {earlier} OR regexp_matches(state, '{_DIGITS}')"
+        parameters = {
+            "projection": self.folded.number,
+            "timeline": self.folded.timeline,
+            "key": key,
+        }
+        query = (
+            'SELECT "offset", earlier, state FROM (SELECT "offset", state, lag(state) OVER'
+            ' (ORDER BY "offset") AS earlier FROM history WHERE projection = $projection'
+            f" AND timeline = $timeline AND bucket = {bucket(key)} AND key = $key"
+            f' AND "offset" <= {int(until)}) WHERE "offset" > {int(after)} AND ({maybe})'
+            f' ORDER BY "offset" {"DESC" if backwards else "ASC"}'
+        )
+        if path:
+            parameters["path"] = paths.pointer(path)
+        with self._workspace.reading() as connection:
+            found = connection.execute(query, parameters)
+            while rows := found.fetchmany(256):
+                yield from rows
 
     def next_change(self, key: str, offset: int) -> int | None:
         """The offset of the document's next change."""

@@ -36,6 +36,7 @@ class EventRow:
     stream: str | None
     revision: int | None
     type: str | None
+    id: str | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class EventDetail(EventRow):
     """An event with everything that is kept of it. `data` and `meta` are JSON text."""
 
     version: str | None
-    id: str | None
     correlation_id: str | None
     causation_id: str | None
     data: str | None
@@ -66,7 +66,7 @@ class Density:
     """The stretches are of time; else of offsets."""
 
 
-_ROW = '"offset", epoch_us(time) AS time, stream, revision, type'
+_ROW = '"offset", epoch_us(time) AS time, stream, revision, type, id'
 
 
 class EventLog:
@@ -93,10 +93,7 @@ class EventLog:
         """The events at these offsets, in the order of the log."""
         if not wanted:
             return []
-        bounds = [min(wanted), max(wanted)]
-        return self._rows(
-            '"offset" BETWEEN ? AND ? AND list_contains(?, "offset")', [*bounds, list(wanted)]
-        )
+        return self._rows(f'"offset" IN ({", ".join(str(int(offset)) for offset in wanted)})', [])
 
     def event(self, offset: int) -> EventDetail | None:
         """Everything about one event."""
@@ -107,7 +104,7 @@ class EventLog:
         with self._workspace.reading() as connection:
             found = rows(
                 connection,
-                f"SELECT {_ROW}, version, id, correlation_id, causation_id, data, meta,"
+                f"SELECT {_ROW}, version, correlation_id, causation_id, data, meta,"
                 " (SELECT path FROM sources AS s WHERE s.source = e.source) AS file,"
                 ' line, source_position FROM events AS e WHERE "offset" >= ? AND "offset" < ?'
                 ' ORDER BY "offset"',

@@ -64,6 +64,14 @@ COMMANDS: Sequence[Command] = (
         needs="document",
     ),
     Command(
+        *("value.previous", "w", "w", "who changed this", "time", "touched(-1)"),
+        needs="document",
+    ),
+    Command(
+        *("value.next", "W,shift+w", "W", "who changed it next", "time", "touched(1)"),
+        needs="document",
+    ),
+    Command(
         *("failure.next", "exclamation_mark", "!", "next failure", "time", "failure(1)"),
         needs="failures",
     ),

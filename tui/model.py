@@ -12,8 +12,9 @@ from typing import Any
 
 from replay import catalogue
 from replay.catalogue import MAIN, Folded
-from replay.diff import ABSENT, Difference, decode
+from replay.diff import Difference, decode
 from replay.history import DocumentRow, Failure, History, Moment
+from replay.paths import ABSENT
 from replay.reference import Reference
 from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent

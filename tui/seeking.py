@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from replay import blame, paths
+from replay.paths import Path
 from storage.offsets import place_after, place_of
+from storage.positions import START
 from tui.model import Model
 
 
@@ -45,6 +48,23 @@ def changes(model: Model, key: str | None, way: int) -> Seeker | None:
     find = history.next_change if way > 0 else history.previous_change
     which = "next" if way > 0 else "earlier"
     return Seeker(f"{which} change of {key}", lambda at: find(key, at))
+
+
+def touches(model: Model, key: str | None, path: Path, way: int) -> Seeker | None:
+    """Through the changes of one value of a document: who changed this?"""
+    history = model.history
+    if history is None or key is None:
+        return None
+
+    def find(position: int) -> int | None:
+        bounds = (START, position - 1) if way < 0 else (position, model.extent.events)
+        found = blame.touches(
+            history, key, path, after=bounds[0], until=bounds[1], backwards=way < 0
+        )
+        return next((touch.offset for touch in found), None)
+
+    which = "later" if way > 0 else "earlier"
+    return Seeker(f"{which} change of {key} › {paths.write(path)}", find)
 
 
 def failures(model: Model, way: int) -> Seeker | None:

@@ -346,3 +346,26 @@ def test_a_declaration_that_is_wrong_says_what_is(declared, tmp_path, content, s
     assert code == 3
     assert said in narration
     assert len(narration.splitlines()) == 1
+
+
+def test_blame_names_the_event_that_last_changed_a_value(shell):
+    code, out, _ = shell("blame", "log.jsonl", "-p", "p.py", "--key", "s-0", "n", "--json")
+    assert code == 0
+    [last] = lines(out)
+    assert {k: last[k] for k in ("offset", "type", "id", "before", "after")} == {
+        **{"offset": 4, "type": "Ticked", "id": "e4"},
+        **{"before": 2, "after": 4},
+    }
+    assert last["time"] == "2026-01-01T00:04:00Z"
+
+    every = ("blame", "log.jsonl", "-p", "p.py", "--key", "s-0", "n", "--all", "--json")
+    assert [line["offset"] for line in lines(shell(*every)[1])] == [4, 2, 0]
+    assert [line["offset"] for line in lines(shell(*every, "--at", "3")[1])] == [2, 0]
+    assert "null" in shell(*every[:-1])[1]
+
+
+def test_blame_of_what_never_changed_is_no(shell):
+    code, out, said = shell("blame", "log.jsonl", "-p", "p.py", "--key", "s-0", "no.such", "--json")
+    assert (code, out) == (1, "")
+    assert "Nothing had changed no.such of 's-0' by the end." in said
+    assert shell("blame", "log.jsonl", "-p", "p.py", "--key", "s-0", "a..b")[0] == 2

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.diff import ABSENT, decode, differences, same, write_path
+from replay import paths
+from replay.diff import decode, differences, same
 from replay.history import History
+from replay.paths import ABSENT
 from tests.replay.conftest import Studio
 
 EVENTS = 60
@@ -151,8 +153,7 @@ def value_at(value: Any, path: Any) -> Any:
 def test_applying_the_differences_to_one_value_gives_the_other(before, after):
     found = differences(before, after)
     assert (found == []) == same(before, after)
-    paths = [d.path for d in found]
-    assert len({write_path(path) for path in paths}) == len(paths)
+    assert len({paths.write(d.path) for d in found}) == len(found)
     for difference in found:
         if difference.before is not ABSENT:
             assert same(value_at(before, difference.path), difference.before)
@@ -183,5 +184,5 @@ def applied(value: Any, found: Any) -> Any:
 def test_numbers_are_compared_by_their_digits_and_1_is_not_true():
     assert not same(decode("0.10"), decode("0.1"))
     assert not same(decode("1"), decode("true"))
-    assert write_path(("a b", "c", 0)) == '$."a b".c[0]'
-    assert write_path(("items", "sku-7", "qty")) == "items.sku-7.qty"
+    assert paths.write(("a b", "c", 0)) == '$."a b".c[0]'
+    assert paths.write(("items", "sku-7", "qty")) == "items.sku-7.qty"

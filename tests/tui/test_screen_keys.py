@@ -105,6 +105,23 @@ async def test_changes_of_the_document(shop: Any, sit: Any) -> None:
         assert seat.title("document") == "order-129"
 
 
+async def test_who_changed_the_value_under_the_cursor(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=1274) as seat:
+        assert seat.title("document") == "order-219"
+        row = next(n for n, line in enumerate(seat.pane("document")) if "status" in line)
+        await seat.click("#document", 6, row + 1)
+        await seat.press("w")
+        assert seat.position == 1254
+        await seat.press("w", "w")
+        assert seat.position == 1160
+        await seat.press("w")
+        assert seat.position == 1160
+        assert "There is no earlier change of order-219 › status." in seat.said
+        await seat.press("W")
+        assert seat.position == 1200
+        assert '"placed"' in seat.pane("document")[row]
+
+
 async def test_failures(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.wrong, at=0) as seat:
         await seat.press("!")

@@ -19,6 +19,7 @@ _COMMANDS = {
     "replay": "tui.cli.fold:replay",
     "state": "tui.cli.look:state",
     "diff": "tui.cli.look:diff",
+    "blame": "tui.cli.ask:blame",
     "failures": "tui.cli.look:failures",
     "sql": "tui.cli.look:sql",
     "trust": "tui.cli.declared:trust",

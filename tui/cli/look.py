@@ -89,11 +89,10 @@ def state(
     history = options.folded_history(workspace, projection, timeline, python)
     offset = options.position(workspace, at)
     rows = _all_states(history, offset) if key is None else _one_state(history, key, offset)
+    found = output.Counted(rows)
     if as_json:
-        found = _counted(rows)
         output.lines(found)
     else:
-        found = _counted(rows)
         output.table(
             ("key", "offset", "state"),
             ((r["key"], r["offset"], r["state"]) for r in found),
@@ -103,19 +102,6 @@ def state(
         narration.say(f"There is no document {key!r} at {at or 'the end'}.")
         return 1
     return 0
-
-
-class _counted:  # noqa: N801 - used like a function
-    """An iterator that knows afterwards how many there were."""
-
-    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
-        self._rows = rows
-        self.count = 0
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for row in self._rows:
-            self.count += 1
-            yield row
 
 
 def _all_states(history: History, offset: int) -> Iterator[dict[str, Any]]:

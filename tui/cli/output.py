@@ -5,7 +5,7 @@ JSON keeps the digits of every number, because states and events pass through as
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,19 @@ class Raw(str):
     """JSON text that goes out as it is."""
 
     __slots__ = ()
+
+
+class Counted:
+    """Rows that know afterwards how many there were."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
 def document(value: Mapping[str, Any]) -> None:

@@ -237,6 +237,11 @@ class TravelScreen(Screen[None]):
         key = self.looking.key
         self._seek(lambda: seeking.changes(self._model, key, way), self._count.times())
 
+    def action_touched(self, way: int) -> None:
+        """Who changed the value under the document's cursor?"""
+        key, path = self.looking.key, self.query_one(DocumentPane).path
+        self._seek(lambda: seeking.touches(self._model, key, path, way), self._count.times())
+
     def action_failure(self, way: int) -> None:
         self._seek(lambda: seeking.failures(self._model, way), self._count.times())
 

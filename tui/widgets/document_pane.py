@@ -1,6 +1,7 @@
 """The selected document at the position, with what the event did to it."""
 
-from replay.diff import ABSENT, encode
+from replay.diff import encode
+from replay.paths import ABSENT
 from tui.model import Settled, Snapshot, value_of
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView

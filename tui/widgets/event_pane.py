@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from replay.diff import ABSENT
+from replay.paths import ABSENT
 from storage.log import EventDetail
 from tui.model import Snapshot, readable
 from tui.printable import shortened

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from replay.diff import ABSENT, Difference, Kind, Path, encode
+from replay.diff import Difference, Kind, encode
+from replay.paths import ABSENT, Path
 from tui.printable import printable, shortened
 from tui.widgets.line_view import Span
 

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
-from replay.diff import Path
+from replay.paths import Path
 from tui.printable import printable
 from tui.widgets.line_view import LineView, Span
 from tui.widgets.value_lines import ValueLine
@@ -48,6 +48,11 @@ class ValueView(LineView):
 
     def line_style(self, line: int) -> str:
         return self._lines[line].style if line < len(self._lines) else ""
+
+    @property
+    def path(self) -> Path:
+        """The value under the cursor; the whole where there is none."""
+        return self._lines[self.cursor].path if 0 <= self.cursor < len(self._lines) else ()
 
     def show_first_change(self) -> None:
         """Scroll to what the event changed, if that is out of sight."""

@@ -1,0 +1,84 @@
+"""Commands that ask the past: blame."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from replay import blame as blaming
+from replay import paths
+from replay.blame import Touch
+from replay.diff import encode
+from replay.history import History
+from replay.paths import ABSENT
+from storage.log import EventLog
+from storage.positions import START
+from tui.cli import narration, options, output
+from tui.cli.output import Raw
+
+_AT_ONCE = 256
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option("--key", "key", metavar="K", required=True, help="The document.")
+@click.argument("path", metavar="PATH", default="$")
+@options.at_option
+@click.option("--all", "every", is_flag=True, help="Every change up to there, the last one first.")
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def blame(
+    ws: str,
+    projection: str,
+    key: str,
+    path: str,
+    at: str | None,
+    every: bool,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """The event that last changed a value: items.sku-7.qty, lines[0].qty, $."a b".c."""
+    wanted = paths.read(path)
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    until = options.position(workspace, at)
+    found = blaming.touches(history, key, wanted, after=START, until=until, backwards=True)
+    rows = output.Counted(_with_events(history, found if every else islice(found, 1)))
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "time", "type", "id", "before", "after")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if not rows.count:
+        narration.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {at or 'the end'}.")
+        return 1
+    return 0
+
+
+def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:
+    log = EventLog(history.workspace)
+    while touches := list(islice(found, _AT_ONCE)):
+        events = {e.offset: e for e in log.rows_at([t.offset for t in touches])}
+        for touch in touches:
+            event = events.get(touch.offset)
+            yield {
+                "offset": touch.offset,
+                "time": event.time if event else None,
+                "type": event.type if event else None,
+                "id": event.id if event else None,
+                "before": Raw(encode(touch.before)),
+                "after": Raw(encode(touch.after)),
+                "kind": _kind(touch),
+            }
+
+
+def _kind(touch: Touch) -> str:
+    if touch.before is ABSENT:
+        return "added"
+    return "removed" if touch.after is ABSENT else "changed"
