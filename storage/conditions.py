@@ -5,24 +5,29 @@ nothing that closes the parenthesis it is put into.
 """
 
 import json
+import re
 from typing import Any
 
 import duckdb
 
 from storage.errors import QueryError
 
+_WORDS = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
+)
 _FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
 
 
 def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
     """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
+    typed, text = text, quoted_offset(text)
     statement = f"SELECT 1 FROM {table} WHERE (\n{text}\n)"
     # What closes a parenthesis that it didn't open parses in one of the two only.
     for attempt in (f"SELECT 1 FROM {table} WHERE\n{text}\n", statement):
         parsed = _parsed(connection, attempt)
         if parsed["error"]:
             message = str(parsed.get("error_message", "it is no SQL expression")).splitlines()[0]
-            raise QueryError(f"The condition {text!r} doesn't parse: {message}.")
+            raise QueryError(f"The condition {typed!r} doesn't parse: {message}.")
     node = parsed["statements"][0]["node"] if len(parsed["statements"]) == 1 else {}
     plain = (
         node.get("type") == "SELECT_NODE"
@@ -32,15 +37,20 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str
         and node.get("from_table", {}).get("table_name") == table
     )
     if not plain:
-        raise QueryError(f"The condition {text!r} is more than one expression.")
+        raise QueryError(f"The condition {typed!r} is more than one expression.")
     found = _forbidden(node.get("where_clause"))
     if found is not None:
-        raise QueryError(f"The condition {text!r} holds {found}, which conditions can't.")
+        raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
     try:
         connection.execute(f"EXPLAIN {statement}")
     except duckdb.Error as error:
-        raise unanswerable(text, table, error) from error
+        raise unanswerable(typed, table, error) from error
     return f"(\n{text}\n)"
+
+
+def quoted_offset(text: str) -> str:
+    """The condition with the word offset as a column: it is one of SQL's own, and so wants quotes."""
+    return _WORDS.sub(lambda found: f'"{found[0]}"' if found["offset"] else found[0], text)
 
 
 def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:

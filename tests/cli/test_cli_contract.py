@@ -353,8 +353,11 @@ def test_blame_names_the_event_that_last_changed_a_value(shell):
     assert code == 0
     [last] = lines(out)
     assert {k: last[k] for k in ("offset", "type", "id", "before", "after")} == {
-        **{"offset": 4, "type": "Ticked", "id": "e4"},
-        **{"before": 2, "after": 4},
+        "offset": 4,
+        "type": "Ticked",
+        "id": "e4",
+        "before": 2,
+        "after": 4,
     }
     assert last["time"] == "2026-01-01T00:04:00Z"
 
@@ -369,3 +372,29 @@ def test_blame_of_what_never_changed_is_no(shell):
     assert (code, out) == (1, "")
     assert "Nothing had changed no.such of 's-0' by the end." in said
     assert shell("blame", "log.jsonl", "-p", "p.py", "--key", "s-0", "a..b")[0] == 2
+
+
+def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
+    find = ("find", "log.jsonl", "-p", "p.py")
+    code, out, _ = shell(*find, "state.n >= 1 AND offset < 5", "--json")
+    assert code == 0
+    assert lines(out) == [
+        {"offset": 1, "key": "s-1", "state": {"n": 1}},
+        {"offset": 2, "key": "s-0", "state": {"n": 2}},
+    ]
+    assert len(lines(shell(*find, "state.n >= 1", "--first", "--json")[1])) == 1
+    ended = shell(*find, "state.n < 4", "--ended", "--json")[1]
+    assert [line["offset"] for line in lines(ended)] == [4, 5]
+    code, out, said = shell(*find, "state.n = 'x'")
+    assert code == 0
+    assert "never became true" in said
+    assert "5 states hold a value of another kind" in said
+    assert shell(*find, "state.n > (SELECT 1)")[0] == 2
+
+
+def test_offset_needs_no_quotes_in_a_condition(shell):
+    code, out, _ = shell(
+        "events", "log.jsonl", "--where", "offset > 3 AND id <> 'offset'", "--json"
+    )
+    assert code == 0
+    assert [line["offset"] for line in lines(out)] == [4, 5]

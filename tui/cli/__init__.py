@@ -20,6 +20,7 @@ _COMMANDS = {
     "state": "tui.cli.look:state",
     "diff": "tui.cli.look:diff",
     "blame": "tui.cli.ask:blame",
+    "find": "tui.cli.ask:find",
     "failures": "tui.cli.look:failures",
     "sql": "tui.cli.look:sql",
     "trust": "tui.cli.declared:trust",

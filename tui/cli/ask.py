@@ -1,4 +1,4 @@
-"""Commands that ask the past: blame."""
+"""Commands that ask the past: blame, find."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from replay import blame as blaming
-from replay import paths
+from replay import moments, paths
 from replay.blame import Touch
 from replay.diff import encode
 from replay.history import History
@@ -59,6 +59,57 @@ def blame(
         narration.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {at or 'the end'}.")
         return 1
     return 0
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("condition", metavar="CONDITION")
+@click.option("--first", is_flag=True, help="The first moment only.")
+@click.option("--ended", is_flag=True, help="When it stopped being true.")
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def find(
+    ws: str,
+    projection: str,
+    condition: str,
+    first: bool,
+    ended: bool,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Every moment at which a condition on a document became true: "state.total < 0".
+
+    CONDITION is SQL over state, key and offset; before its first state a document counts as false.
+    """
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    ask = moments.ended if ended else moments.began
+    found = ask(history, condition, 1 if first else None)
+    rows = output.Counted(
+        {"offset": hit.offset, "key": hit.key, "state": _raw(hit.state)} for hit in found.hits
+    )
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "key", "state")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if found.others:
+        narration.say(
+            f"{found.others:,} states hold a value of another kind than {condition!r} compares it as;"
+            " they count as false."
+        )
+    if not rows.count:
+        turned = "stopped being true" if ended else "became true"
+        narration.say(f"{condition!r} never {turned}.")
+
+
+def _raw(text: str | None) -> Raw | None:
+    return None if text is None else Raw(text)
 
 
 def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:

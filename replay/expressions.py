@@ -1,0 +1,344 @@
+"""Conditions on a document that a person typed: over `state`, `key` and `offset`, rewritten as SQL.
+
+DuckDB's own parser takes them apart, and only what is known here is put together again, so nothing
+else of SQL gets through. A value of the state is compared as what it is compared with: as a number
+with all its digits, as text, as true or false. A value of another kind, and one that isn't there,
+makes the comparison false, and what it is part of goes on with that.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import duckdb
+
+from replay import paths
+from replay.paths import Path, Step
+from storage.conditions import quoted_offset
+from storage.errors import QueryError
+
+
+class Kind(Enum):
+    """What a part of a condition is."""
+
+    NUMBER = "a number"
+    TEXT = "text"
+    TRUTH = "true or false"
+    VALUE = "a value of the state"
+    """Of any kind, until it is compared."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A condition, as SQL over the columns `state` (JSON text), `key` and `offset` of a row."""
+
+    text: str
+    """As it was typed."""
+    values: str
+    """SQL for columns with the values that it names, each taken out of the state once."""
+    sql: str
+    """True or false, never NULL; over the row and those columns."""
+    others: str
+    """Whether a value is there, but of another kind than it is compared as."""
+
+
+_COMPARISONS = {
+    "COMPARE_EQUAL": "=",
+    "COMPARE_NOTEQUAL": "<>",
+    "COMPARE_LESSTHAN": "<",
+    "COMPARE_LESSTHANOREQUALTO": "<=",
+    "COMPARE_GREATERTHAN": ">",
+    "COMPARE_GREATERTHANOREQUALTO": ">=",
+}
+_MATCHES = {"~~": "LIKE", "!~~": "NOT LIKE", "~~*": "ILIKE", "!~~*": "NOT ILIKE"}
+_TESTS = ("contains", "starts_with", "prefix", "suffix", "ends_with", "regexp_matches")
+_OF_NUMBERS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
+_OF_TEXTS = ("lower", "upper", "trim", "left", "right", "substring", "replace", "concat", "||")
+_LENGTHS = ("len", "length", "array_length", "json_array_length")
+
+# A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
+_LONG = "regexp_matches(state, '[0-9.]{18}')"
+_MARKED = "regexp_replace(state, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
+_EXACT = "DECIMAL(38, 12)"
+_WHOLE = "9e15"
+"""Below it every whole number is a double."""
+
+
+def parse(
+    connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool = True
+) -> Expression:
+    """The condition as SQL; raises `QueryError`, in one sentence, for what isn't one.
+
+    States of plain Python floats hold no numbers that a double doesn't; without `long_numbers`
+    nobody looks for such, which takes a third of the time.
+    """
+    tree = _parsed(connection, quoted_offset(text))
+    rewriting = _Rewriting(text, long_numbers)
+    sql = rewriting.truth(tree)
+    others = " OR ".join(dict.fromkeys(rewriting.others)) or "false"
+    values = "".join(f", {value} AS {name}" for value, name in rewriting.values.items())
+    return Expression(text, values, sql, f"coalesce({others}, false)")
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    # What closes a parenthesis that it didn't open parses in one of the two only.
+    for attempt in (f"SELECT 1 WHERE\n{text}\n", f"SELECT 1 WHERE (\n{text}\n)"):
+        row = connection.execute("SELECT json_serialize_sql(?)", [attempt]).fetchone()
+        found: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+        if found["error"]:
+            said = str(found.get("error_message", "it is no SQL expression")).splitlines()[0]
+            raise QueryError(f"The condition {text!r} doesn't parse: {said}.")
+    node = found["statements"][0]["node"]
+    plain = (
+        len(found["statements"]) == 1
+        and node.get("type") == "SELECT_NODE"
+        and node.get("where_clause")
+        and not any(node.get(name) for name in ("modifiers", "group_expressions", "having"))
+        and node.get("from_table", {}).get("type") == "EMPTY"
+    )
+    if not plain:
+        raise QueryError(f"The condition {text!r} is more than one expression.")
+    return dict(node["where_clause"])
+
+
+@dataclass
+class _Rewriting:
+    text: str
+    long_numbers: bool
+    others: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+
+    def truth(self, node: dict[str, Any]) -> str:
+        """The node as SQL that is true or false."""
+        kind = node["type"]
+        if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR"):
+            word = f" {kind.removeprefix('CONJUNCTION_')} "
+            return f"({word.join(map(self.truth, node['children']))})"
+        if kind == "OPERATOR_NOT":
+            return f"(NOT {self.truth(node['children'][0])})"
+        if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
+            return self._is_null(node["children"][0], absent=kind == "OPERATOR_IS_NULL")
+        if kind in _COMPARISONS:
+            return self._compared(node["left"], _COMPARISONS[kind], node["right"])
+        if kind == "COMPARE_BETWEEN":
+            low = self._compared(node["input"], ">=", node["lower"])
+            return f"({low} AND {self._compared(node['input'], '<=', node['upper'])})"
+        if kind in ("COMPARE_IN", "COMPARE_NOT_IN"):
+            what, *choices = node["children"]
+            found = " OR ".join(self._compared(what, "=", choice) for choice in choices)
+            return f"({found})" if kind == "COMPARE_IN" else f"(NOT ({found}))"
+        if kind == "FUNCTION" and node["function_name"] in _MATCHES:
+            left, right = (self.value(a, Kind.TEXT) for a in _arguments(node))
+            return _sure(f"{left} {_MATCHES[node['function_name']]} {right}")
+        if kind == "FUNCTION" and node["function_name"] in _TESTS:
+            texts = ", ".join(self.value(a, Kind.TEXT) for a in _arguments(node))
+            return _sure(f"{node['function_name']}({texts})")
+        return _sure(self.value(node, Kind.TRUTH))
+
+    def value(self, node: dict[str, Any], wanted: Kind) -> str:
+        """The node as SQL of a kind; NULL where a value of the state is of another."""
+        kind = self.kind(node)
+        if kind is Kind.VALUE:
+            return self._of_state(self._path(node) or (), wanted)
+        if kind is not wanted:
+            raise self._refusal(f"has {kind.value} where {wanted.value} is wanted")
+        if kind is Kind.TRUTH and node["class"] != "CONSTANT":
+            return self.truth(node)
+        if node["class"] == "CONSTANT":
+            return _literal(node)
+        if node["class"] == "COLUMN_REF":
+            return f'"{node["column_names"][0]}"'
+        name, arguments = node["function_name"], _arguments(node)
+        if name in _LENGTHS:
+            return self._length(arguments[0])
+        parts = [
+            self.value(a, self._argument_kind(name, place)) for place, a in enumerate(arguments)
+        ]
+        if name in ("+", "-", "*", "/", "%", "||"):
+            if name in ("*", "/", "%"):
+                parts = [f"CAST({part} AS DOUBLE)" for part in parts]
+            return f"({name}{parts[0]})" if len(parts) == 1 else f"({f' {name} '.join(parts)})"
+        return f"{name}({', '.join(parts)})"
+
+    def kind(self, node: dict[str, Any]) -> Kind:
+        """What a node is; raises `QueryError` for what conditions can't hold."""
+        group = node["class"]
+        if self._path(node) is not None:
+            return Kind.VALUE
+        if group == "CONSTANT":
+            found = {"INTEGER": Kind.NUMBER, "NUMERIC": Kind.NUMBER, "STRING": Kind.TEXT}
+            found["BOOLEAN"] = Kind.TRUTH
+            literal = node.get("literal", {}).get("kind")
+            if literal in found:
+                return found[literal]
+            raise self._refusal(
+                "holds a constant that is no number, text, true or false; use IS NULL"
+            )
+        if group == "COLUMN_REF":
+            names = [name.lower() for name in node["column_names"]]
+            if names in (["key"], ["offset"]):
+                return Kind.TEXT if names == ["key"] else Kind.NUMBER
+            raise self._refusal(
+                f"names {'.'.join(node['column_names'])}; there are state, key and offset"
+            )
+        if group in ("COMPARISON", "CONJUNCTION", "BETWEEN") or node["type"].startswith(
+            ("OPERATOR_NOT", "OPERATOR_IS", "COMPARE_")
+        ):
+            return Kind.TRUTH
+        if group == "FUNCTION":
+            return self._function_kind(node["function_name"])
+        what = group.lower().replace("_", " ")
+        raise self._refusal(
+            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which conditions can't"
+        )
+
+    def _function_kind(self, name: str) -> Kind:
+        if name in (*_MATCHES, *_TESTS):
+            return Kind.TRUTH
+        if name in ("+", "-", "*", "/", "%", *_OF_NUMBERS, *_LENGTHS):
+            return Kind.NUMBER
+        if name in _OF_TEXTS:
+            return Kind.TEXT
+        raise self._refusal(f"calls {name}, which conditions can't")
+
+    @staticmethod
+    def _argument_kind(name: str, place: int) -> Kind:
+        if name not in _OF_TEXTS:
+            return Kind.NUMBER
+        counted = name in ("left", "right", "substring") and place > 0
+        return Kind.NUMBER if counted else Kind.TEXT
+
+    def _compared(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
+        kinds = {self.kind(left), self.kind(right)}
+        known = kinds - {Kind.VALUE}
+        if len(known) > 1:
+            raise self._refusal(f"compares {' with '.join(sorted(k.value for k in known))}")
+        if known:
+            kind = known.pop()
+            one, other = self.value(left, kind), self.value(right, kind)
+            if kind is not Kind.NUMBER:
+                return _sure(f"{one} {sign} {other}")
+            return self._numbers(left, sign, right)
+        first, second = (self._path(node) or () for node in (left, right))
+        same = " OR ".join(
+            _sure(f"{self._taken(first, kind)} {sign} {self._taken(second, kind)}")
+            for kind in (Kind.TEXT, Kind.TRUTH)
+        )
+        return f"({same} OR {self._numbers(left, sign, right)})"
+
+    def _numbers(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
+        """As doubles where these are exact, and in 38 digits where they may not be."""
+        sides = [self._digits(left), self._digits(right)]
+        exact = [f"TRY_CAST({side} AS {_EXACT})" for side in sides]
+        rough = [f"TRY_CAST({side} AS DOUBLE)" for side in sides]
+        double = f"{rough[0]} {sign} {rough[1]}"
+        fits = " AND ".join(f"CAST({e} AS DOUBLE) = {r}" for e, r in zip(exact, rough, strict=True))
+        careful = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]} ELSE {double} END"
+        if self.long_numbers:
+            return _sure(careful)
+        small = " AND ".join(f"abs({r}) < {_WHOLE}" for r in rough)
+        return _sure(f"CASE WHEN {small} THEN {double} ELSE {careful} END")
+
+    def _digits(self, node: dict[str, Any]) -> str:
+        """A number as it is written, where it is one of the state; else as it comes."""
+        path = self._path(node)
+        if path is None:
+            return self.value(node, Kind.NUMBER)
+        self.others.append(self._other(path, Kind.NUMBER))
+        return self._number(path)
+
+    def _of_state(self, path: Path, wanted: Kind) -> str:
+        self.others.append(self._other(path, wanted))
+        if wanted is Kind.NUMBER:
+            return f"TRY_CAST({self._number(path)} AS {_EXACT})"
+        return self._taken(path, wanted)
+
+    def _json(self, path: Path) -> str:
+        """The column with the JSON text of what is at a path; NULL where there is nothing."""
+        value = f"CAST(json_extract(state, {_pointer(path)}) AS VARCHAR)"
+        return self.values.setdefault(value, f"v{len(self.values)}")
+
+    def _number(self, path: Path) -> str:
+        """What is at a path, a number with all its digits; other things are no numbers in SQL."""
+        if not self.long_numbers:
+            return self._json(path)
+        json = self._json(path)
+        freed = f"replace(json_extract_string({_MARKED}, {_pointer(path)}), 'number:', '')"
+        plain = f"CASE WHEN {_LONG} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
+        return self.values.setdefault(plain, f"v{len(self.values)}")
+
+    def _taken(self, path: Path, kind: Kind) -> str:
+        """The text or the truth at a path; NULL where there is none."""
+        json = self._json(path)
+        if kind is Kind.TRUTH:
+            return f"(CASE {json} WHEN 'true' THEN true WHEN 'false' THEN false END)"
+        # By itself the text is JSON, which takes escapes out of it.
+        return f"(CASE WHEN starts_with({json}, '\"') THEN json_extract_string({json}, '$') END)"
+
+    def _other(self, path: Path, wanted: Kind) -> str:
+        """Whether there is something at a path, and of another kind."""
+        json = self._json(path)
+        what = {
+            Kind.NUMBER: f"TRY_CAST({json} AS DOUBLE) IS NULL",
+            Kind.TEXT: f"NOT starts_with({json}, '\"')",
+            Kind.TRUTH: f"{json} NOT IN ('true', 'false')",
+        }[wanted]
+        return f"({json} <> 'null' AND {what})"
+
+    def _is_null(self, node: dict[str, Any], *, absent: bool) -> str:
+        path = self._path(node)
+        if path is None:
+            raise self._refusal("asks IS NULL of what is no value of the state")
+        there = _sure(f"{self._json(path)} <> 'null'")
+        return f"(NOT {there})" if absent else there
+
+    def _length(self, node: dict[str, Any]) -> str:
+        path = self._path(node)
+        if path is None:
+            return f"length({self.value(node, Kind.TEXT)})"
+        json = self._json(path)
+        return (
+            f"(CASE left({json}, 1) WHEN '[' THEN json_array_length({json}) WHEN '{{' THEN"
+            f" len(json_keys({json})) WHEN '\"' THEN length({self._taken(path, Kind.TEXT)}) END)"
+        )
+
+    def _path(self, node: dict[str, Any]) -> Path | None:
+        """The path of `state.a.b`, `state['a b']` or `state.items[0]`; None for anything else."""
+        if node["class"] == "COLUMN_REF":
+            first, *rest = node["column_names"]
+            return tuple(rest) if first.lower() == "state" else None
+        if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
+            return None
+        inner, step = node["children"]
+        path = self._path(inner)
+        literal = step.get("literal") if step["class"] == "CONSTANT" else None
+        if path is None or literal is None:
+            return None
+        found: Step = literal["text"]
+        return (*path, int(found) if literal["kind"] == "INTEGER" else found)
+
+    def _refusal(self, what: str) -> QueryError:
+        return QueryError(f"The condition {self.text!r} {what}.")
+
+
+def _pointer(path: Path) -> str:
+    return _quoted(paths.pointer(path))
+
+
+def _arguments(node: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    return [argument["expression"] for argument in node["arguments"]]
+
+
+def _literal(node: dict[str, Any]) -> str:
+    literal = node["literal"]
+    return _quoted(literal["text"]) if literal["kind"] == "STRING" else str(literal["text"])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _sure(sql: str) -> str:
+    return f"coalesce({sql}, false)"
