@@ -69,7 +69,7 @@ N, S = (lambda s: number(s.get("n"))), (lambda s: text(s.get("s")))
 CONDITIONS: dict[str, Callable[[dict[str, Any], str, int], bool]] = {
     "state.n < 0": lambda s, k, o: holds(N(s), lambda n: n < 0),
     "0 > state.n": lambda s, k, o: holds(N(s), lambda n: n < 0),
-    "state.n = 0.1": lambda s, k, o: holds(N(s), lambda n: n == type(n)("0.1")),
+    "state.n = 0.1": lambda s, k, o: holds(N(s), lambda n: n in (0.1, Decimal("0.1"))),
     "state.n >= 1000": lambda s, k, o: holds(N(s), lambda n: n >= 1000),
     "state.n BETWEEN 0 AND 3": lambda s, k, o: holds(N(s), lambda n: 0 <= n <= 3),
     "state.n IN (3, -7)": lambda s, k, o: N(s) in (3, -7),
