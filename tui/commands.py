@@ -83,6 +83,8 @@ COMMANDS: Sequence[Command] = (
     Command("time.end", "G,shift+g", "G", "end of the log", "time", "to_end"),
     Command("time.goto", "colon", ":", "go to", "time", "goto", "go to"),
     Command("time.play", "p", "p", "play, pause", "time", "play"),
+    Command("play.faster", "greater_than_sign", ">", "play faster", "time", "speed(1)"),
+    Command("play.slower", "less_than_sign", "<", "play slower", "time", "speed(-1)"),
     Command("history.back", "ctrl+o", "ctrl+o", "jump back", "time", "jump_back"),
     Command("history.forward", "ctrl+n,alt+o", "ctrl+n", "jump forward", "time", "jump_forward"),
     Command("search", "slash", "/", "search", "find", "search", "search"),

@@ -290,7 +290,18 @@ async def test_play_and_pause(shop: Any, sit: Any) -> None:
         assert seat.position == here
         await seat.hit("p")
         await seat.until(lambda: seat.position == 2999)
-        await seat.until(lambda: not seat.travel._playing)
+        await seat.until(lambda: not seat.travel._play.on)
+
+
+async def test_playing_faster_and_slower(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=0) as seat:
+        await seat.press(*">>>")
+        assert seat.said[-1] == "Speed: 50 events/s."
+        await seat.press(*">>")
+        await seat.hit("p")
+        await seat.until(lambda: seat.position == 2999, 10)
+        await seat.press(*"<<<<<<<<<")
+        assert seat.said[-1] == "Speed: 1 events/s."
 
 
 async def test_playing_ends_with_the_filter(shop: Any, sit: Any) -> None:
@@ -298,9 +309,9 @@ async def test_playing_ends_with_the_filter(shop: Any, sit: Any) -> None:
         await seat.type("f", "refund")
         await seat.press(*"9999", "]")
         await seat.hit("p")
-        await seat.until(lambda: not seat.travel._playing)
+        await seat.until(lambda: not seat.travel._play.on)
         await seat.press("p", "escape")
-        assert not seat.travel._playing
+        assert not seat.travel._play.on
         assert seat.app.is_running
 
 

@@ -26,6 +26,7 @@ from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
+from tui.playing import Play
 from tui.printable import printable
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
@@ -38,7 +39,7 @@ from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
 from tui.widgets.strip import DensityStrip
 
-_PLAY_SECONDS = 0.2
+_PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
@@ -57,7 +58,7 @@ class TravelScreen(Screen[None]):
         self._count = Count()
         self._matches: Matches | None = None
         self._filtered = False
-        self._playing = False
+        self._play = Play()
         self._possible: list[Command] = []
 
     def compose(self) -> ComposeResult:
@@ -282,14 +283,19 @@ class TravelScreen(Screen[None]):
             self._stand(position)
 
     def action_play(self) -> None:
-        self._playing = not self._playing
+        self._play.toggle()
+
+    def action_speed(self, by: int) -> None:
+        self._play.change_speed(by)
+        self.notify(f"Speed: {self._play.speed:,} events/s.", timeout=2)
 
     def _play_on(self) -> None:
-        if not self._playing:
+        steps = self._play.steps(_PLAY_SECONDS)
+        if not steps:
             return
         before = self.position
-        self._step(1, jump=False)
-        self._playing = self.position != before
+        self._step(steps, jump=False)
+        self._play.on = self.position != before
 
     def action_goto(self) -> None:
         self._prompt("goto")
@@ -398,8 +404,8 @@ class TravelScreen(Screen[None]):
         """Esc: give up what is going on, the least first."""
         if self.maximized is not None:
             self.minimize()
-        elif self._playing:
-            self._playing = False
+        elif self._play.on:
+            self._play.toggle()
         elif self._matches is not None:
             self._matches = None
             self.query_one(EventsPane).mark(offsets())
