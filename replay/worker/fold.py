@@ -10,7 +10,7 @@ import sys
 import traceback
 from array import array
 from copy import deepcopy
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 from refold_worker import encoding
 from refold_worker.contract import Projection
@@ -20,11 +20,20 @@ _LOOKED_THROUGH = 20_000
 """Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
 _STEP = 64
 """Beyond that, every so manieth is."""
-_ABSENT: Tuple[Any, Optional[bytes]] = (None, None)
 
 
 class NotPlainError(Exception):
     """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
+
+
+class Document:
+    """A document's state, and its JSON; None and None where there is none."""
+
+    __slots__ = ("state", "text")
+
+    def __init__(self, state: Any = None, text: Optional[bytes] = None) -> None:
+        self.state = state
+        self.text = text
 
 
 class Result:
@@ -60,7 +69,7 @@ class Folder:
         self._mark = mark
         self._careful = careful
         self._encode = encoding.encode if careful else encoding.plain_encoder()
-        self._documents: Dict[str, Tuple[Any, Optional[bytes]]] = {}
+        self._documents: Dict[str, Document] = {}
         self._ever: Set[str] = set()
         self._changes = 0
         self._only: Optional[Set[str]] = None
@@ -76,7 +85,7 @@ class Folder:
 
     def resume(self, key: str, state: Optional[bytes]) -> None:
         """Take a document up from its JSON; None for one that was deleted."""
-        self._documents[key] = _ABSENT if state is None else (self._decode(state), state)
+        self._documents[key] = Document(None if state is None else self._decode(state), state)
         self._ever.add(key)
 
     def refold(self, batch: Batch, keys: List[str]) -> None:
@@ -88,7 +97,7 @@ class Folder:
     def unborn(self, keys: List[str]) -> None:
         """Remember of those keys that aren't held by now that they never had a document."""
         for key in keys:
-            self._documents.setdefault(key, _ABSENT)
+            self._documents.setdefault(key, Document())
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
@@ -122,7 +131,10 @@ class Folder:
                 continue
             mark[0] = offset
             event = Event(batch, index, data)
-            before, encoded = documents.get(key, _ABSENT)
+            document = documents.get(key)
+            if document is None:
+                document = documents[key] = Document()
+            before, encoded = document.state, document.text
             state: Any = None
             try:
                 state = initial(key) if encoded is None else before
@@ -140,11 +152,10 @@ class Folder:
             except Exception as error:
                 self._fail(result, batch, index, key, error, before, encoded, state)
                 continue
+            document.state = state
             if text == encoded:
-                if text is not None:
-                    documents[key] = (state, encoded)
                 continue
-            documents[key] = (state, text)
+            document.text = text
             if encoded is None and key not in ever:
                 ever.add(key)
                 result.born.append(len(rows))
@@ -176,7 +187,10 @@ class Folder:
                     event = self._event(batch, index)
                 result.route_rows.append(index)
                 result.route_keys.append(key)
-                before, encoded = documents.get(key, _ABSENT)
+                document = documents.get(key)
+                if document is None:
+                    document = documents[key] = Document()
+                before, encoded = document.state, document.text
                 state: Any = None
                 try:
                     state = projection.initial(key) if encoded is None else before
@@ -191,11 +205,10 @@ class Folder:
                 except Exception as error:
                     self._fail(result, batch, index, key, error, before, encoded, state)
                     continue
+                document.state = state
                 if text == encoded:
-                    if text is not None:
-                        documents[key] = (state, encoded)
                     continue
-                documents[key] = (state, text)
+                document.text = text
                 if key not in self._ever:
                     self._ever.add(key)
                     result.born.append(len(result.rows))
@@ -260,8 +273,7 @@ class Folder:
         )
         if key is None or encoded is None:
             return
-        restored = before if self._careful else self._decode(encoded)
-        self._documents[key] = (restored, encoded)
+        self._documents[key].state = before if self._careful else self._decode(encoded)
 
     def surely_plain(self) -> Optional[bool]:
         """Whether every document comes back from its JSON as it is; None where nobody looked.
@@ -281,7 +293,7 @@ class Folder:
             raise NotPlainError
 
     def _states(self, keys: Iterable[str]) -> Iterator[Any]:
-        return (self._documents[key][0] for key in keys)
+        return (self._documents[key].state for key in keys)
 
 
 def summary(error: BaseException) -> str:

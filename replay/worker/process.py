@@ -20,6 +20,9 @@ from refold_worker import clean_room, contract, fold, imports, wire
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
 
+_COLLECTED = 8
+"""Every so manieth batch is looked at by the collector, until it finds something."""
+
 
 def main() -> None:
     """Run with the parent's specification, a JSON object, as the only argument."""
@@ -74,9 +77,10 @@ class _Session:
 
     def run(self) -> None:
         self._ready()
-        # The collector would walk through all documents again and again. It looks at what each
-        # batch has made, and what lives on is put out of its sight.
+        # The collector would walk through all documents again and again. It looks at what a batch
+        # has made, at every one if that had cycles in it, and what lives on is put out of its sight.
         gc.disable()
+        batches, cycles = 0, False
         while True:
             try:
                 header, parts = wire.receive(self._incoming)
@@ -88,7 +92,9 @@ class _Session:
                     self._recall(batch)
                 self._tell(batch, self._folder.fold(batch))
                 del batch
-                gc.collect(0)
+                if cycles or batches % _COLLECTED == 0:
+                    cycles = gc.collect(0) > 0
+                batches += 1
                 gc.freeze()
             except fold.NotPlainError:
                 wire.send(self._outgoing, {"kind": "not plain"})
