@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from replay import paths
 from replay.catalogue import Folded
 from replay.diff import Difference, decode, differences
 from replay.expressions import Expression
 from replay.paths import Path
+from storage.conditions import unanswerable
 from storage.connections import rows as rows_of
 from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
@@ -268,9 +271,16 @@ class History:
                     yield row["key"], row["old"], row["new"]
 
     def turns(self, expression: Expression, *, to: bool, limit: int | None = None) -> Turns:
-        """Changes with which a condition on the state became `to`; scans."""
+        """Changes with which a condition on the state became `to`; scans.
+
+        Raises `QueryError` where it can't be answered.
+        """
         stream = self._turns(expression, to=to, limit=limit)
-        return Turns(next(stream), stream)
+        try:
+            return Turns(next(stream), stream)
+        except (duckdb.DataError, duckdb.ProgrammingError) as error:
+            # It may overflow, or call a function in a way that it can't be called.
+            raise unanswerable(expression.text, "states", error) from error
 
     def _turns(self, expression: Expression, *, to: bool, limit: int | None) -> Iterator[Any]:
         """How many states hold values of other kinds, then the hits."""

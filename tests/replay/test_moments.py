@@ -160,6 +160,10 @@ def test_values_of_another_kind_are_counted(history):
         ("CAST(state.n AS INTEGER) = 3", "holds a cast"),
         ("row_number() OVER () = 1", "holds a window"),
         ("key IS NULL", "no value of the state"),
+        ("state.n + 99999999999999999999999999 > 3", "Overflow"),
+        ("abs(state.n, 2) = 3", "No function matches"),
+        ("regexp_matches(state.s, '(')", "can't be asked of states"),
+        ("? = 3", "holds a parameter"),
     ],
 )
 def test_what_is_no_condition_is_one_sentence(history, condition, said):

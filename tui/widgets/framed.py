@@ -136,6 +136,8 @@ class FramedView(ScrollView):
             below, ground = self.background_colors
             color = self.styles.border_top[1]
             named = self.styles.border_title_color
+            if self.styles.auto_border_title_color:
+                named = ground.get_contrast_text(named.a)
             back = ground.rich_color
             frame = Style(color=(below + color).rich_color, bgcolor=back)
             label = Style(color=(ground + named).rich_color, bgcolor=back)
