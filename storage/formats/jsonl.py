@@ -16,7 +16,7 @@ from storage.errors import SourceError
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
 from storage.mapping import FIELDS, FieldMapping, Record
 
-_BATCH = 32_768
+_BATCH = 65_536
 _PAYLOADS = ("data", "meta")
 _SCHEMA = pa.schema(
     [

@@ -14,8 +14,8 @@ from storage import bytestreams
 from storage.errors import SourceError
 from storage.formats import Reading
 
-CHUNK = 16 << 20
-"""Bytes read at once."""
+CHUNK = 8 << 20
+"""Bytes read at once: more of them no longer fit into a processor's cache between two passes."""
 
 MAX_LINE = 256 << 20
 """Bytes of the longest line that is taken for a record."""
