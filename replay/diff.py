@@ -51,6 +51,18 @@ def decode(text: str | None) -> Any:
     return ABSENT if text is None else _decoder.decode(text)
 
 
+def readable(text: str | None) -> Any:
+    """The same, or the text itself where it can't be taken apart.
+
+    DuckDB takes for JSON what a stricter decoder doesn't: NaN, integers of 5,000 digits, a
+    thousand brackets.
+    """
+    try:
+        return decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def encode(value: Any) -> str:
     """A value as JSON text; `ABSENT` is null."""
     return "null" if value is ABSENT else _encoder.encode(value).decode()

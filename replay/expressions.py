@@ -6,7 +6,6 @@ with all its digits, as text, as true or false. A value of another kind, and one
 makes the comparison false, and what it is part of goes on with that.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,7 +15,7 @@ import duckdb
 
 from replay import paths
 from replay.paths import Path, Step
-from storage.conditions import quoted_offset
+from storage import conditions
 from storage.errors import QueryError
 
 
@@ -74,33 +73,12 @@ def parse(
     States of plain Python floats hold no numbers that a double doesn't; without `long_numbers`
     nobody looks for such, which takes a third of the time.
     """
-    tree = _parsed(connection, quoted_offset(text))
+    tree = conditions.parsed(connection, text, "states")
     rewriting = _Rewriting(text, long_numbers)
     sql = rewriting.truth(tree)
     others = " OR ".join(dict.fromkeys(rewriting.others)) or "false"
     values = "".join(f", {value} AS {name}" for value, name in rewriting.values.items())
     return Expression(text, values, sql, f"coalesce({others}, false)")
-
-
-def _parsed(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
-    # What closes a parenthesis that it didn't open parses in one of the two only.
-    for attempt in (f"SELECT 1 WHERE\n{text}\n", f"SELECT 1 WHERE (\n{text}\n)"):
-        row = connection.execute("SELECT json_serialize_sql(?)", [attempt]).fetchone()
-        found: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
-        if found["error"]:
-            said = str(found.get("error_message", "it is no SQL expression")).splitlines()[0]
-            raise QueryError(f"The condition {text!r} doesn't parse: {said}.")
-    node = found["statements"][0]["node"]
-    plain = (
-        len(found["statements"]) == 1
-        and node.get("type") == "SELECT_NODE"
-        and node.get("where_clause")
-        and not any(node.get(name) for name in ("modifiers", "group_expressions", "having"))
-        and node.get("from_table", {}).get("type") == "EMPTY"
-    )
-    if not plain:
-        raise QueryError(f"The condition {text!r} is more than one expression.")
-    return dict(node["where_clause"])
 
 
 @dataclass
@@ -217,10 +195,9 @@ class _Rewriting:
             raise self._refusal(f"compares {' with '.join(sorted(k.value for k in known))}")
         if known:
             kind = known.pop()
-            one, other = self.value(left, kind), self.value(right, kind)
-            if kind is not Kind.NUMBER:
-                return _sure(f"{one} {sign} {other}")
-            return self._numbers(left, sign, right)
+            if kind is Kind.NUMBER:
+                return self._numbers(left, sign, right)
+            return _sure(f"{self.value(left, kind)} {sign} {self.value(right, kind)}")
         first, second = (self._path(node) or () for node in (left, right))
         same = " OR ".join(
             _sure(f"{self._taken(first, kind)} {sign} {self._taken(second, kind)}")

@@ -20,17 +20,31 @@ _FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "W
 
 def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
     """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
-    typed, text = text, quoted_offset(text)
-    statement = f"SELECT 1 FROM {table} WHERE (\n{text}\n)"
+    typed, text = text, _quoted_offset(text)
+    where = parsed(connection, typed, table)
+    found = _forbidden(where)
+    if found is not None:
+        raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
+    try:
+        connection.execute(f"EXPLAIN SELECT 1 FROM {table} WHERE (\n{text}\n)")
+    except duckdb.Error as error:
+        raise unanswerable(typed, table, error) from error
+    return f"(\n{text}\n)"
+
+
+def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dict[str, Any]:
+    """The condition as DuckDB's tree of one expression; raises `QueryError` where it is none."""
+    text = _quoted_offset(typed)
     # What closes a parenthesis that it didn't open parses in one of the two only.
-    for attempt in (f"SELECT 1 FROM {table} WHERE\n{text}\n", statement):
-        parsed = _parsed(connection, attempt)
-        if parsed["error"]:
-            message = str(parsed.get("error_message", "it is no SQL expression")).splitlines()[0]
+    for condition in (f"\n{text}\n", f" (\n{text}\n)"):
+        tree = _serialized(connection, f"SELECT 1 FROM {table} WHERE{condition}")
+        if tree["error"]:
+            message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
             raise QueryError(f"The condition {typed!r} doesn't parse: {message}.")
-    node = parsed["statements"][0]["node"] if len(parsed["statements"]) == 1 else {}
+    node = tree["statements"][0]["node"] if len(tree["statements"]) == 1 else {}
     plain = (
         node.get("type") == "SELECT_NODE"
+        and node.get("where_clause")
         and not node.get("modifiers")
         and not node.get("group_expressions")
         and node.get("having") is None
@@ -38,17 +52,10 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str
     )
     if not plain:
         raise QueryError(f"The condition {typed!r} is more than one expression.")
-    found = _forbidden(node.get("where_clause"))
-    if found is not None:
-        raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
-    try:
-        connection.execute(f"EXPLAIN {statement}")
-    except duckdb.Error as error:
-        raise unanswerable(typed, table, error) from error
-    return f"(\n{text}\n)"
+    return dict(node["where_clause"])
 
 
-def quoted_offset(text: str) -> str:
+def _quoted_offset(text: str) -> str:
     """The condition with the word offset as a column: it is one of SQL's own, and so wants quotes."""
     return _WORDS.sub(lambda found: f'"{found[0]}"' if found["offset"] else found[0], text)
 
@@ -59,7 +66,7 @@ def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
     return QueryError(f"The condition {text!r} can't be asked of {table}: {first}")
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
+def _serialized(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
     row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
     return {"error": True} if row is None else dict(json.loads(str(row[0])))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from replay import catalogue
 from replay.catalogue import MAIN, Folded
-from replay.diff import Difference, decode
+from replay.diff import Difference, readable
 from replay.history import DocumentRow, Failure, History, Moment
 from replay.paths import ABSENT
 from replay.reference import Reference
@@ -207,18 +207,6 @@ class Model:
 def value_of(moment: Moment | None) -> Any:
     """The document's value, or `ABSENT`."""
     return ABSENT if moment is None or moment.now is None else readable(moment.now.state)
-
-
-def readable(text: str | None) -> Any:
-    """The value of JSON text; the text itself where it can't be taken apart.
-
-    DuckDB takes for JSON what a stricter decoder doesn't: NaN, integers of 5,000 digits, a
-    thousand brackets.
-    """
-    try:
-        return decode(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _differences(moment: Moment) -> tuple[Difference, ...]:

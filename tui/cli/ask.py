@@ -9,9 +9,8 @@ import click
 from replay import blame as blaming
 from replay import moments, paths
 from replay.blame import Touch
-from replay.diff import encode
+from replay.diff import Difference, encode
 from replay.history import History
-from replay.paths import ABSENT
 from storage.log import EventLog
 from storage.positions import START
 from tui.cli import narration, options, output
@@ -91,7 +90,7 @@ def find(
     ask = moments.ended if ended else moments.began
     found = ask(history, condition, 1 if first else None)
     rows = output.Counted(
-        {"offset": hit.offset, "key": hit.key, "state": _raw(hit.state)} for hit in found.hits
+        {"offset": hit.offset, "key": hit.key, "state": output.raw(hit.state)} for hit in found.hits
     )
     if as_json:
         output.lines(rows)
@@ -108,10 +107,6 @@ def find(
         narration.say(f"{condition!r} never {turned}.")
 
 
-def _raw(text: str | None) -> Raw | None:
-    return None if text is None else Raw(text)
-
-
 def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:
     log = EventLog(history.workspace)
     while touches := list(islice(found, _AT_ONCE)):
@@ -125,11 +120,5 @@ def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str,
                 "id": event.id if event else None,
                 "before": Raw(encode(touch.before)),
                 "after": Raw(encode(touch.after)),
-                "kind": _kind(touch),
+                "kind": Difference((), touch.before, touch.after).kind.value,
             }
-
-
-def _kind(touch: Touch) -> str:
-    if touch.before is ABSENT:
-        return "added"
-    return "removed" if touch.after is ABSENT else "changed"

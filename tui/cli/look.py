@@ -39,7 +39,10 @@ def events(
     workspace = options.open_workspace(ws, wait)
     rows = _events(workspace, at, where, limit)
     if as_json:
-        output.lines({**row, "data": _raw(row["data"]), "meta": _raw(row["meta"])} for row in rows)
+        output.lines(
+            {**row, "data": output.raw(row["data"]), "meta": output.raw(row["meta"])}
+            for row in rows
+        )
     else:
         columns = ("offset", "time", "stream", "revision", "type", "data")
         output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "revision"))
@@ -228,7 +231,3 @@ def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
 def _plain(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
     columns = [column.to_pylist() for column in batch.columns]
     return zip(*columns, strict=True)
-
-
-def _raw(text: str | None) -> Any:
-    return None if text is None else Raw(text)

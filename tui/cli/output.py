@@ -26,6 +26,11 @@ class Raw(str):
     __slots__ = ()
 
 
+def raw(text: str | None) -> Raw | None:
+    """JSON text, where there is any."""
+    return None if text is None else Raw(text)
+
+
 class Counted:
     """Rows that know afterwards how many there were."""
 

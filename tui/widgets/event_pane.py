@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from replay.diff import readable
 from replay.paths import ABSENT
 from storage.log import EventDetail
-from tui.model import Snapshot, readable
+from tui.model import Snapshot
 from tui.printable import shortened
 from tui.times import full
 from tui.widgets.value_lines import ValueLine, value_lines
