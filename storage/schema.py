@@ -18,10 +18,15 @@ class Table:
 
     name: str
     columns: tuple[tuple[str, str], ...]
+    ids: frozenset[str] = frozenset()
+    """Columns of ids, which hardly repeat: looking for what to compress is a fifth of a load."""
 
     @property
     def ddl(self) -> str:
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in self.columns)
+        columns = ", ".join(
+            f'"{name}" {kind}' + (" USING COMPRESSION uncompressed" if name in self.ids else "")
+            for name, kind in self.columns
+        )
         return f'CREATE TABLE "{self.name}" ({columns})'
 
 
@@ -65,6 +70,7 @@ EVENTS = Table(
         ("line", "BIGINT"),
         ("source_position", "VARCHAR"),
     ),
+    ids=frozenset(("id", "correlation_id", "causation_id")),
 )
 
 REJECTS = Table(

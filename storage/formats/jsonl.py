@@ -28,6 +28,9 @@ _SCHEMA = pa.schema(
     ]
 )
 
+# Few lines have blanks before them, and trimming all is dear.
+_AN_OBJECT = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
+
 _Object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -91,7 +94,7 @@ class JsonLines:
         kinds = _quoted(msgspec.json.encode(structure or {"offset": "VARCHAR"}).decode())
         return Fields(
             text,
-            good="j IS NOT NULL AND NOT suspect AND starts_with(ltrim(l), '{')",
+            good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}",
             raw="raw",
             parsed=f"CASE WHEN NOT suspect THEN try(from_json(l, {kinds})) END AS j",
         )

@@ -67,7 +67,7 @@ def read(reading: Reading) -> Iterator[Lines]:
             if end == 0:
                 rest = _bounded(rest + chunk, reading)
                 continue
-            whole, rest = rest + chunk[:end], chunk[end:]
+            whole, rest = b"".join((rest, memoryview(chunk)[:end])), chunk[end:]
             yield from _lines(whole, reading)
     reading.partial = bool(rest) or reading.continues
     if rest:

@@ -13,13 +13,17 @@ import pyarrow.compute as pc
 
 _BEFORE = r'(?:"\s*:|[\[,])\s*'
 
-# One automaton over all bytes, as a pass over them costs more than what it looks for: a long number,
-# a fraction that is long, tiny or ends in 0, a negative zero, an exponent. It needs no context, so
-# it may find them inside a string.
+# What a fragile number has somewhere: a fraction that is long, tiny or ends in 0, many digits before
+# it, a negative zero, an exponent. Each has a literal to look for, which an alternation of them
+# wouldn't have; they need no context, so they may find it inside a string. A long run of digits
+# has no literal: see `_has_long_run`.
 _SUSPECT = (
-    r"(?-u)[0-9]{8}(?:\.|[0-9]{12})|\.(?:[0-9]{9}|0000|[0-9]+0[,\]} \r\n\t])"
-    r"|-(?:0[,\]} \r\n\t]|[0-9]{19})|[0-9][eE][-+0-9]"
+    r"(?-u)\.(?:[0-9]{9}|0000|[0-9]+0[,\]} \r\n\t])",
+    r"(?-u)[0-9]{8}\.",
+    r"(?-u)-0[,\]} \r\n\t]",
+    r"(?-u)[0-9][eE][-+0-9]",
 )
+_LONG_RUN = r"(?-u)[0-9]{19}"
 # The same at a number's place; an identifier such as 5e3f is none.
 _FRAGILE = (
     r"(?-u)[:\[,][ \t]*-?(?:[0-9]{20}|[0-9]{8,}\.|[0-9]+\.(?:[0-9]{9}|[0-9]+0[,\]} \r\n\t])"
@@ -32,6 +36,7 @@ _NUMBER = (
     r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
 )
 
+_ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _TOKEN = secrets.token_hex(6)
 _OPEN, _CLOSE = f"~{_TOKEN}<", f">{_TOKEN}~"
 
@@ -43,7 +48,11 @@ def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
     is parsed: the mark closes the string too early.
     """
     places = np.zeros(len(lines), dtype=bool)
-    suspect = texts.str.contains(_SUSPECT)
+    suspect = texts.str.contains(_SUSPECT[0])
+    for pattern in _SUSPECT[1:]:
+        suspect |= texts.str.contains(pattern)
+    if _has_long_run(lines):
+        suspect |= texts.str.contains(_LONG_RUN)
     if suspect.any():
         found = suspect.arg_true()
         found = found.filter(texts.gather(found).str.contains(_FRAGILE))
@@ -53,6 +62,20 @@ def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
     marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
     replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
     return replaced, pa.array(places)
+
+
+def _has_long_run(lines: pa.Array) -> bool:
+    """Whether there may be 19 digits in a row: four of them then are at places that 4 divides."""
+    _, offsets, data = lines.buffers()
+    ends = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]]
+    text = np.frombuffer(data, np.uint8)[ends[0] : ends[1]]
+    digit = (text[::4] - _ZERO) < _TEN
+    four = digit[:-3] & digit[1:-2] & digit[2:-1] & digit[3:]
+    starts = np.flatnonzero(four) * 4
+    for place in range(1, 16):
+        inside = starts[starts + place < len(text)]
+        starts = inside[(text[inside + place] - _ZERO) < _TEN]
+    return len(starts) > 0
 
 
 def freed(json_text: str) -> str:
