@@ -32,6 +32,9 @@ class Folded:
     hash: str
     reference: str
     files: Mapping[str, str]
+    invariants: Mapping[str, str | None]
+    """Those that the projection declares: name to the condition, or to None where it is a function
+    of its own."""
     timeline: str
     folded: int
     """Events folded: the offset of the next one."""
@@ -96,6 +99,7 @@ def register(
     name: str,
     digest: str,
     files: Mapping[str, str],
+    invariants: Mapping[str, str | None],
 ) -> int:
     """The number of the projection with this code; makes it the current one of its name."""
     rows = connection.execute(
@@ -119,24 +123,26 @@ def register(
     if rows:
         number = int(rows[0][0])
         connection.execute(
-            "UPDATE projections SET superseded = false, reference = ?, python = ?, files = ?"
-            " WHERE projection = ?",
-            [wanted.text, wanted.python, json.dumps(dict(files)), number],
+            "UPDATE projections SET superseded = false, reference = ?, python = ?, files = ?,"
+            " invariants = ? WHERE projection = ?",
+            [wanted.text, wanted.python, json.dumps(dict(files)), json.dumps(dict(invariants))]
+            + [number],
         )
         return number
     (number,) = connection.execute(
         "SELECT coalesce(max(projection), 0) + 1 FROM projections"
     ).fetchall()[0]
     connection.execute(
-        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, now(), false)",
-        [number, name, digest, wanted.text, wanted.python, json.dumps(dict(files))],
+        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, ?, now(), false)",
+        [number, name, digest, wanted.text, wanted.python, json.dumps(dict(files))]
+        + [json.dumps(dict(invariants))],
     )
     return int(number)
 
 
 def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
     """Drop everything that was folded by a projection, but not that it was known."""
-    for table in ("folds", "documents", "history", "routes", "failures"):
+    for table in ("folds", "documents", "history", "routes", "failures", "turns"):
         connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
 
 
@@ -145,7 +151,7 @@ def _rows(
 ) -> list[Folded]:
     rows = rows_of(
         connection,
-        "SELECT p.projection, name, hash, reference, files, timeline, folded, skipped, unhandled,"
+        "SELECT p.projection, name, hash, reference, files, invariants, timeline, folded, skipped, unhandled,"
         " failures, keys, changes, plain, seconds"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
@@ -158,6 +164,7 @@ def _rows(
             hash=row["hash"],
             reference=row["reference"],
             files=json.loads(row["files"]),
+            invariants=json.loads(row["invariants"]),
             timeline=row["timeline"],
             folded=row["folded"],
             skipped=row["skipped"],

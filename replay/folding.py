@@ -159,11 +159,11 @@ class _Folding:
         return before.folded > 0
 
     def _register(self, ready: Frame, *, force: bool) -> Recording:
-        files = ready.header["files"]
+        files, invariants = ready.header["files"], ready.header["invariants"]
         digest = reference.identity(files, ready.header["python"])
         with self._workspace.writing() as connection:
             self._number = catalogue.register(
-                connection, self._wanted, self._wanted.name, digest, files
+                connection, self._wanted, self._wanted.name, digest, files, invariants
             )
             if force:
                 catalogue.forget(connection, self._number)

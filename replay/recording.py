@@ -15,10 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.process import Frame
+from storage import schema
 from storage.workspace import Workspace
 
 BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.schema.HISTORY`."""
+
+_ARROW = {"BIGINT": pa.int64(), "VARCHAR": pa.string(), "BOOLEAN": pa.bool_()}
 
 
 class OvertakenError(Exception):
@@ -36,6 +39,7 @@ class Recording:
         self._born: list[pa.Table] = []
         self._routes: list[pa.Table] = []
         self._failures: list[dict[str, Any]] = []
+        self._turns: list[dict[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
@@ -82,6 +86,7 @@ class Recording:
             routed = _coded(frame.parts[7], frame.parts[8])
             self._routes.append(pa.table({"offset": reached, "key": routed}))
         self._failures.extend(frame.header["failures"])
+        self._turns.extend(frame.header["turns"])
         self._unhandled.update(frame.header["skipped"])
         self._skipped += sum(frame.header["skipped"].values())
         self.failures += len(frame.header["failures"])
@@ -126,23 +131,16 @@ class Recording:
                     names,
                     pa.concat_tables(self._routes),
                 )
-            if self._failures:
-                fields = ("offset", "key", "type", "error", "traceback")
-                columns = {name: [f[name] for f in self._failures] for name in fields}
-                _insert(
-                    connection,
-                    'INSERT INTO failures SELECT ?, ?, "offset", key, type, error, traceback'
-                    " FROM rows",
-                    names,
-                    pa.table(columns),
-                )
+            _insert_told(connection, schema.FAILURES, names, self._failures)
+            _insert_told(connection, schema.TURNS, names, self._turns)
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
                 "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [*names, self.folded, self._skipped, json.dumps(self._unhandled), self.failures]
                 + [self.keys, self.changes, self.plain, self._seconds],
             )
-        self._history, self._born, self._routes, self._failures = [], [], [], []
+        self._history, self._born, self._routes = [], [], []
+        self._failures, self._turns = [], []
         self.waiting = 0
         self._kept = self.folded
 
@@ -153,6 +151,22 @@ def _insert(
     connection.register("rows", rows)
     connection.execute(query, names)
     connection.unregister("rows")
+
+
+def _insert_told(
+    connection: duckdb.DuckDBPyConnection,
+    table: schema.Table,
+    names: list[Any],
+    told: list[dict[str, Any]],
+) -> None:
+    """Rows that a worker told of one by one, as there are few."""
+    if told:
+        fields = [(name, _ARROW[kind]) for name, kind in table.columns[len(names) :]]
+        rows = pa.table({name: pa.array([t[name] for t in told], kind) for name, kind in fields})
+        columns = ", ".join(f'"{name}"' for name, _ in fields)
+        _insert(
+            connection, f"INSERT INTO {table.name} SELECT ?, ?, {columns} FROM rows", names, rows
+        )
 
 
 def _ints(data: bytes, kind: Any) -> pa.Array:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-FORMAT_VERSION = 1
-"""Written into every workspace. A reader refuses what is newer than itself."""
+FORMAT_VERSION = 2
+"""Written into every workspace. A reader refuses what is newer than itself.
+
+2: invariants, bookmarks, watches; ids are kept uncompressed."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ PROJECTIONS = Table(
         ("reference", "VARCHAR"),
         ("python", "VARCHAR"),
         ("files", "VARCHAR"),
+        ("invariants", "VARCHAR"),
         ("created", "TIMESTAMP WITH TIME ZONE"),
         ("superseded", "BOOLEAN"),
     ),
@@ -160,6 +163,46 @@ FAILURES = Table(
     ),
 )
 
+TURNS = Table(
+    "turns",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("invariant", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("broken", "BOOLEAN"),
+        ("error", "VARCHAR"),
+    ),
+)
+"""Where an invariant that is a function of the projection's became broken, and whole again."""
+
+BOOKMARKS = Table(
+    "bookmarks",
+    (
+        ("bookmark", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("projection", "VARCHAR"),
+        ("key", "VARCHAR"),
+        ("path", "VARCHAR"),
+        ("note", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Places that a person marked. The projection is a name, as its code may change."""
+
+WATCHES = Table(
+    "watches",
+    (
+        ("watch", "INTEGER"),
+        ("over", "VARCHAR"),
+        ("condition", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Conditions that a person keeps in sight: over `states`, `events`, or `all` documents."""
+
 TABLES = (
     WORKSPACE,
     SOURCES,
@@ -171,6 +214,9 @@ TABLES = (
     HISTORY,
     ROUTES,
     FAILURES,
+    TURNS,
+    BOOKMARKS,
+    WATCHES,
 )
 
 

@@ -257,6 +257,11 @@ def _refuse_foreign(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 f"{path} was written by a newer refold (format {version}, this one knows"
                 f" {schema.FORMAT_VERSION}); update refold to open it."
             )
+        if isinstance(version, int) and version < schema.FORMAT_VERSION:
+            raise WorkspaceError(
+                f"{path} was written by an older refold (format {version}, this one writes"
+                f" {schema.FORMAT_VERSION}); load its source again with --replace."
+            )
         foreign = schema.differences(connection)
     except duckdb.Error as error:
         raise trouble(error, path) from error

@@ -1,6 +1,6 @@
 """The projection contract: a module, class or object of the user's, seen as a fold.
 
-`key`, `initial`, `upcast` and `DECIMALS` are optional; either `apply(state, event)` or one
+`key`, `initial`, `upcast`, `DECIMALS` and `INVARIANTS` are optional; either `apply(state, event)` or one
 `on_<type>(state, event)` for each event type must be there. Parameters called `key` and `gateway`
 are filled when asked for, and so is a third parameter of another name: with the gateway.
 """
@@ -36,7 +36,10 @@ class Projection:
         self.upcast: Optional[Callable[[Any], Any]] = getattr(target, "upcast", None)
         self._initial = getattr(target, "initial", None)
         self._apply = self._adapted("apply")
-        self.invariants = list(getattr(target, "INVARIANTS", None) or ())
+        declared = _invariants(getattr(target, "INVARIANTS", None), name)
+        self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
+        self.conditions = {n: rule for n, rule in declared.items() if not callable(rule)}
+        """Invariants that are conditions in SQL, such as `sum(state.balance) = 0`."""
         self.handled = sorted(n for n in dir(target) if n.startswith("on_"))
         if self._apply is None and not self.handled:
             raise ContractError(
@@ -122,6 +125,22 @@ def _load_file(path: str) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _invariants(declared: Any, name: str) -> Dict[str, Any]:
+    """By name, each a function of the state or a condition as text; raises `ContractError`."""
+    if declared is None:
+        return {}
+    if isinstance(declared, (list, tuple)):
+        declared = {getattr(rule, "__name__", str(rule)): rule for rule in declared}
+    if not isinstance(declared, dict):
+        raise ContractError(f"{name}.INVARIANTS is no dict of names to functions or conditions")
+    for invariant, rule in declared.items():
+        if not isinstance(rule, str) and not callable(rule):
+            raise ContractError(
+                f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
+            )
+    return {_carried(str(invariant)): rule for invariant, rule in declared.items()}
 
 
 def _carried(key: str) -> str:

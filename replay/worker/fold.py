@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 from refold_worker import encoding
 from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event
+from refold_worker.invariants import Invariants
 
 _LOOKED_THROUGH = 20_000
 """Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
@@ -49,6 +50,8 @@ class Result:
         self.route_rows = array("i")
         self.route_keys: List[str] = []
         self.failures: List[Dict[str, Any]] = []
+        self.turns: List[Dict[str, Any]] = []
+        """Invariants that became broken, or whole again."""
         self.skipped: Dict[str, int] = {}
 
 
@@ -72,6 +75,8 @@ class Folder:
         self._documents: Dict[str, Document] = {}
         self._ever: Set[str] = set()
         self._changes = 0
+        self._invariants = Invariants(projection.invariants)
+        self._hold = self._invariants.hold if projection.invariants else None
         self._only: Optional[Set[str]] = None
         """While documents are taken up again: the keys that may change."""
 
@@ -85,7 +90,10 @@ class Folder:
 
     def resume(self, key: str, state: Optional[bytes]) -> None:
         """Take a document up from its JSON; None for one that was deleted."""
-        self._documents[key] = Document(None if state is None else self._decode(state), state)
+        document = self._documents[key] = Document()
+        if state is not None:
+            document.state, document.text = self._decode(state), state
+            self._invariants.turned(key, document.state)
         self._ever.add(key)
 
     def refold(self, batch: Batch, keys: List[str]) -> None:
@@ -119,6 +127,7 @@ class Folder:
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
         skipped = [0] * len(batch.types)
         initial, index = self._projection.initial, -1
+        hold, broken = self._hold, self._invariants.broken
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
         for offset, code, stream, data in columns:
             index += 1
@@ -162,6 +171,8 @@ class Folder:
             rows.append(index)
             states.append(text)
             keys.append(key)
+            if hold is not None and not (hold(state) and key not in broken):
+                self._turn(result, offset, key, document)
         result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
         return result
 
@@ -215,6 +226,8 @@ class Folder:
                 result.rows.append(index)
                 result.states.append(text)
                 result.keys.append(key)
+                if self._hold is not None:
+                    self._turn(result, batch.offset(index), key, document)
         result.skipped = skipped
         return result
 
@@ -274,6 +287,12 @@ class Folder:
         if key is None or encoded is None:
             return
         self._documents[key].state = before if self._careful else self._decode(encoded)
+
+    def _turn(self, result: Result, offset: int, key: str, document: Document) -> None:
+        """Tell which invariants have turned with a document's new state."""
+        there = document.text is not None
+        for turn in self._invariants.turned(key, document.state, there=there):
+            result.turns.append({"offset": offset, **turn})
 
     def surely_plain(self) -> Optional[bool]:
         """Whether every document comes back from its JSON as it is; None where nobody looked.

@@ -109,6 +109,10 @@ class _Session:
                 "kind": "ready",
                 "name": self._projection.name,
                 "files": _hashes(),
+                "invariants": {
+                    **dict.fromkeys(self._projection.invariants),
+                    **self._projection.conditions,
+                },
                 "python": f"{sys.implementation.name} {sys.version.split()[0]}",
                 "careful": self._careful,
                 "routed": self._projection.key is not None or self._projection.upcast is not None,
@@ -143,6 +147,7 @@ class _Session:
             "kind": "folded",
             "count": batch.count,
             "failures": result.failures,
+            "turns": result.turns,
             "skipped": result.skipped,
         }
         parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]

@@ -101,8 +101,14 @@ def test_foreign_object_is_refused_by_a_load(desk: Any, own: Path, what: str) ->
         desk.load(desk.folder / "log.jsonl")
 
 
+def test_older_format_is_refused_with_what_to_do(kept: Path) -> None:
+    changed(kept, "UPDATE workspace SET value = '1' WHERE name = 'format_version'")
+    with pytest.raises(WorkspaceError, match=r"older refold .*load its source again"):
+        Workspace(kept)
+
+
 def test_newer_format_is_refused_with_what_to_do(kept: Path) -> None:
-    changed(kept, "UPDATE workspace SET value = '2' WHERE name = 'format_version'")
+    changed(kept, "UPDATE workspace SET value = '3' WHERE name = 'format_version'")
     with pytest.raises(WorkspaceError, match=r"newer refold .*update refold"):
         Workspace(kept)
 
