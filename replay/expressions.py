@@ -1,4 +1,4 @@
-"""Conditions on a document that a person typed: over `state`, `key` and `offset`, rewritten as SQL.
+"""Expressions that a person typed: over `state`, `key` and `offset`, rewritten as SQL.
 
 DuckDB's own parser takes them apart, and only what is known here is put together again, so nothing
 else of SQL gets through. A value of the state is compared as what it is compared with: as a number
@@ -6,7 +6,7 @@ with all its digits, as text, as true or false. A value of another kind, and one
 makes the comparison false, and what it is part of goes on with that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -17,6 +17,9 @@ from replay import paths
 from replay.paths import Path, Step
 from storage import conditions
 from storage.errors import QueryError
+
+_Place = tuple[str, Path]
+"""A column with JSON text, and a path into it."""
 
 
 class Kind(Enum):
@@ -30,15 +33,33 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
+class Names:
+    """What an expression may name."""
+
+    values: Mapping[str, str]
+    """Names of what has paths into it, and the columns with its JSON text."""
+    columns: Mapping[str, Kind]
+    """Names of columns that are there as they are."""
+
+    def __str__(self) -> str:
+        *first, last = [*self.values, *self.columns]
+        return f"{', '.join(first)} and {last}" if first else last
+
+
+OF_STATES = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})
+"""What a condition on a document may name."""
+
+
+@dataclass(frozen=True)
 class Expression:
-    """A condition, as SQL over the columns `state` (JSON text), `key` and `offset` of a row."""
+    """An expression, as SQL over a row with the columns of its names."""
 
     text: str
     """As it was typed."""
     values: str
-    """SQL for columns with the values that it names, each taken out of the state once."""
+    """SQL for columns with the values that it names, each taken out of its JSON once."""
     sql: str
-    """True or false, never NULL; over the row and those columns."""
+    """Over the row and those columns; a condition is true or false, never NULL."""
     others: str
     """Whether a value is there, but of another kind than it is compared as."""
 
@@ -55,38 +76,82 @@ _MATCHES = {"~~": "LIKE", "!~~": "NOT LIKE", "~~*": "ILIKE", "!~~*": "NOT ILIKE"
 _TESTS = ("contains", "starts_with", "prefix", "suffix", "ends_with", "regexp_matches")
 _OF_NUMBERS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
 _OF_TEXTS = ("lower", "upper", "trim", "left", "right", "substring", "replace", "concat", "||")
+AGGREGATES = ("sum", "avg", "count", "count_star")
 _LENGTHS = ("len", "length", "array_length", "json_array_length")
 
 # A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
-_LONG = "regexp_matches(state, '[0-9.]{18}')"
-_MARKED = "regexp_replace(state, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
-_EXACT = "DECIMAL(38, 12)"
+_LONG = "regexp_matches({}, '[0-9.]{{18}}')"
+_MARKED = "regexp_replace({}, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
+EXACT = "DECIMAL(38, 12)"
+"""What numbers are added and compared as, where a double isn't exact."""
 _WHOLE = "9e15"
 """Below it every whole number is a double."""
 
 
-def parse(
-    connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool = True
+def condition(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    names: Names = OF_STATES,
+    *,
+    long_numbers: bool = True,
 ) -> Expression:
-    """The condition as SQL; raises `QueryError`, in one sentence, for what isn't one.
+    """A condition as SQL; raises `QueryError`, in one sentence, for what isn't one.
 
     States of plain Python floats hold no numbers that a double doesn't; without `long_numbers`
     nobody looks for such, which takes a third of the time.
     """
-    tree = conditions.parsed(connection, text, "states")
-    rewriting = _Rewriting(text, long_numbers)
-    sql = rewriting.truth(tree)
-    others = " OR ".join(dict.fromkeys(rewriting.others)) or "false"
-    values = "".join(f", {value} AS {name}" for value, name in rewriting.values.items())
-    return Expression(text, values, sql, f"coalesce({others}, false)")
+    rewriting = Rewriting(text, names, long_numbers)
+    return rewriting.finished(rewriting.truth(conditions.parsed(connection, text, "states")))
+
+
+def value(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    names: Names = OF_STATES,
+    *,
+    long_numbers: bool = True,
+) -> Expression:
+    """Any expression, as SQL that gives its value as JSON text, NULL where there is none.
+
+    Raises `QueryError`, in one sentence, for what isn't one.
+    """
+    rewriting = Rewriting(text, names, long_numbers, what="expression")
+    return rewriting.finished(rewriting.json(conditions.parsed(connection, text, "states")))
 
 
 @dataclass
-class _Rewriting:
+class Rewriting:
+    """One expression on its way from the parser's tree to SQL."""
+
     text: str
+    names: Names
     long_numbers: bool
+    what: str = "condition"
+    aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
+    """Takes an aggregate's name and arguments, and gives the column it will be in."""
     others: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
+
+    def finished(self, sql: str) -> Expression:
+        """What the rewriting came to."""
+        others = " OR ".join(dict.fromkeys(self.others)) or "false"
+        values = "".join(f", {value} AS {name}" for value, name in self.values.items())
+        return Expression(self.text, values, sql, f"coalesce({others}, false)")
+
+    def json(self, node: dict[str, Any]) -> str:
+        """The node as SQL that is JSON text."""
+        kind = self.kind(node)
+        place = self._place(node)
+        if place is not None:
+            return self._number(place) if self.long_numbers else self._json(place)
+        if kind is Kind.TEXT:
+            return f"CAST(to_json({self.value(node, kind)}) AS VARCHAR)"
+        if kind is Kind.TRUTH:
+            return f"CAST({self.truth(node)} AS VARCHAR)"
+        text = f"CAST({self.value(node, kind)} AS VARCHAR)"
+        return (
+            f"(CASE WHEN contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END)"
+        )
 
     def truth(self, node: dict[str, Any]) -> str:
         """The node as SQL that is true or false."""
@@ -97,7 +162,7 @@ class _Rewriting:
         if kind == "OPERATOR_NOT":
             return f"(NOT {self.truth(node['children'][0])})"
         if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
-            return self._is_null(node["children"][0], absent=kind == "OPERATOR_IS_NULL")
+            return self.is_null(node["children"][0], absent=kind == "OPERATOR_IS_NULL")
         if kind in _COMPARISONS:
             return self._compared(node["left"], _COMPARISONS[kind], node["right"])
         if kind == "COMPARE_BETWEEN":
@@ -119,7 +184,7 @@ class _Rewriting:
         """The node as SQL of a kind; NULL where a value of the state is of another."""
         kind = self.kind(node)
         if kind is Kind.VALUE:
-            return self._of_state(self._path(node) or (), wanted)
+            return self._of_value(self._place(node) or ("", ()), wanted)
         if kind is not wanted:
             raise self._refusal(f"has {kind.value} where {wanted.value} is wanted")
         if kind is Kind.TRUTH and node["class"] != "CONSTANT":
@@ -127,8 +192,10 @@ class _Rewriting:
         if node["class"] == "CONSTANT":
             return _literal(node)
         if node["class"] == "COLUMN_REF":
-            return f'"{node["column_names"][0]}"'
+            return f'"{node["column_names"][0].lower()}"'
         name, arguments = node["function_name"], _arguments(node)
+        if name in AGGREGATES and self.aggregate is not None:
+            return self.aggregate(name, arguments)
         if name in _LENGTHS:
             return self._length(arguments[0])
         parts = [
@@ -143,7 +210,7 @@ class _Rewriting:
     def kind(self, node: dict[str, Any]) -> Kind:
         """What a node is; raises `QueryError` for what conditions can't hold."""
         group = node["class"]
-        if self._path(node) is not None:
+        if self._place(node) is not None:
             return Kind.VALUE
         if group == "CONSTANT":
             found = {"INTEGER": Kind.NUMBER, "NUMERIC": Kind.NUMBER, "STRING": Kind.TEXT}
@@ -156,10 +223,13 @@ class _Rewriting:
             )
         if group == "COLUMN_REF":
             names = [name.lower() for name in node["column_names"]]
-            if names in (["key"], ["offset"]):
-                return Kind.TEXT if names == ["key"] else Kind.NUMBER
+            if len(names) == 1 and names[0] in self.names.columns:
+                return self.names.columns[names[0]]
+            inside = "" if self.aggregate is None else " outside of sum, avg and count"
             raise self._refusal(
-                f"names {'.'.join(node['column_names'])}; there are state, key and offset"
+                f"names {'.'.join(node['column_names'])}{inside}; there are {self.names}"
+                if not inside
+                else f"names {'.'.join(node['column_names'])}{inside}"
             )
         if group in ("COMPARISON", "CONJUNCTION", "BETWEEN") or node["type"].startswith(
             ("OPERATOR_NOT", "OPERATOR_IS", "COMPARE_")
@@ -169,7 +239,7 @@ class _Rewriting:
             return self._function_kind(node["function_name"])
         what = group.lower().replace("_", " ")
         raise self._refusal(
-            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which conditions can't"
+            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which {self.what}s can't"
         )
 
     def _function_kind(self, name: str) -> Kind:
@@ -177,9 +247,11 @@ class _Rewriting:
             return Kind.TRUTH
         if name in ("+", "-", "*", "/", "%", *_OF_NUMBERS, *_LENGTHS):
             return Kind.NUMBER
+        if name in AGGREGATES and self.aggregate is not None:
+            return Kind.NUMBER
         if name in _OF_TEXTS:
             return Kind.TEXT
-        raise self._refusal(f"calls {name}, which conditions can't")
+        raise self._refusal(f"calls {name}, which {self.what}s can't")
 
     @staticmethod
     def _argument_kind(name: str, place: int) -> Kind:
@@ -198,7 +270,7 @@ class _Rewriting:
             if kind is Kind.NUMBER:
                 return self._numbers(left, sign, right)
             return _sure(f"{self.value(left, kind)} {sign} {self.value(right, kind)}")
-        first, second = (self._path(node) or () for node in (left, right))
+        first, second = (self._place(node) or ("", ()) for node in (left, right))
         same = " OR ".join(
             _sure(f"{self._taken(first, kind)} {sign} {self._taken(second, kind)}")
             for kind in (Kind.TEXT, Kind.TRUTH)
@@ -207,8 +279,8 @@ class _Rewriting:
 
     def _numbers(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
         """As doubles where these are exact, and in 38 digits where they may not be."""
-        sides = [self._digits(left), self._digits(right)]
-        exact = [f"TRY_CAST({side} AS {_EXACT})" for side in sides]
+        sides = [self.digits(left), self.digits(right)]
+        exact = [f"TRY_CAST({side} AS {EXACT})" for side in sides]
         rough = [f"TRY_CAST({side} AS DOUBLE)" for side in sides]
         double = f"{rough[0]} {sign} {rough[1]}"
         fits = " AND ".join(f"CAST({e} AS DOUBLE) = {r}" for e, r in zip(exact, rough, strict=True))
@@ -218,45 +290,49 @@ class _Rewriting:
         small = " AND ".join(f"abs({r}) < {_WHOLE}" for r in rough)
         return _sure(f"CASE WHEN {small} THEN {double} ELSE {careful} END")
 
-    def _digits(self, node: dict[str, Any]) -> str:
+    def digits(self, node: dict[str, Any]) -> str:
         """A number as it is written, where it is one of the state; else as it comes."""
-        path = self._path(node)
-        if path is None:
+        place = self._place(node)
+        if place is None:
             return self.value(node, Kind.NUMBER)
-        self.others.append(self._other(path, Kind.NUMBER))
-        return self._number(path)
+        self.others.append(self._other(place, Kind.NUMBER))
+        return self._number(place)
 
-    def _of_state(self, path: Path, wanted: Kind) -> str:
-        self.others.append(self._other(path, wanted))
+    def _of_value(self, place: _Place, wanted: Kind) -> str:
+        self.others.append(self._other(place, wanted))
         if wanted is Kind.NUMBER:
-            return f"TRY_CAST({self._number(path)} AS {_EXACT})"
-        return self._taken(path, wanted)
+            return f"TRY_CAST({self._number(place)} AS {EXACT})"
+        return self._taken(place, wanted)
 
-    def _json(self, path: Path) -> str:
+    def _json(self, place: _Place) -> str:
         """The column with the JSON text of what is at a path; NULL where there is nothing."""
-        value = f"CAST(json_extract(state, {_pointer(path)}) AS VARCHAR)"
+        column, path = place
+        value = f"CAST(json_extract({column}, {_pointer(path)}) AS VARCHAR)"
         return self.values.setdefault(value, f"v{len(self.values)}")
 
-    def _number(self, path: Path) -> str:
+    def _number(self, place: _Place) -> str:
         """What is at a path, a number with all its digits; other things are no numbers in SQL."""
         if not self.long_numbers:
-            return self._json(path)
-        json = self._json(path)
-        freed = f"replace(json_extract_string({_MARKED}, {_pointer(path)}), 'number:', '')"
-        plain = f"CASE WHEN {_LONG} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
+            return self._json(place)
+        column, path = place
+        json = self._json(place)
+        marked = _MARKED.format(column)
+        freed = f"replace(json_extract_string({marked}, {_pointer(path)}), 'number:', '')"
+        long = _LONG.format(column)
+        plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
         return self.values.setdefault(plain, f"v{len(self.values)}")
 
-    def _taken(self, path: Path, kind: Kind) -> str:
+    def _taken(self, place: _Place, kind: Kind) -> str:
         """The text or the truth at a path; NULL where there is none."""
-        json = self._json(path)
+        json = self._json(place)
         if kind is Kind.TRUTH:
             return f"(CASE {json} WHEN 'true' THEN true WHEN 'false' THEN false END)"
         # By itself the text is JSON, which takes escapes out of it.
         return f"(CASE WHEN starts_with({json}, '\"') THEN json_extract_string({json}, '$') END)"
 
-    def _other(self, path: Path, wanted: Kind) -> str:
+    def _other(self, place: _Place, wanted: Kind) -> str:
         """Whether there is something at a path, and of another kind."""
-        json = self._json(path)
+        json = self._json(place)
         what = {
             Kind.NUMBER: f"TRY_CAST({json} AS DOUBLE) IS NULL",
             Kind.TEXT: f"NOT starts_with({json}, '\"')",
@@ -264,40 +340,42 @@ class _Rewriting:
         }[wanted]
         return f"({json} <> 'null' AND {what})"
 
-    def _is_null(self, node: dict[str, Any], *, absent: bool) -> str:
-        path = self._path(node)
-        if path is None:
+    def is_null(self, node: dict[str, Any], *, absent: bool) -> str:
+        place = self._place(node)
+        if place is None:
             raise self._refusal("asks IS NULL of what is no value of the state")
-        there = _sure(f"{self._json(path)} <> 'null'")
+        there = _sure(f"{self._json(place)} <> 'null'")
         return f"(NOT {there})" if absent else there
 
     def _length(self, node: dict[str, Any]) -> str:
-        path = self._path(node)
-        if path is None:
+        place = self._place(node)
+        if place is None:
             return f"length({self.value(node, Kind.TEXT)})"
-        json = self._json(path)
+        json = self._json(place)
         return (
             f"(CASE left({json}, 1) WHEN '[' THEN json_array_length({json}) WHEN '{{' THEN"
-            f" len(json_keys({json})) WHEN '\"' THEN length({self._taken(path, Kind.TEXT)}) END)"
+            f" len(json_keys({json})) WHEN '\"' THEN length({self._taken(place, Kind.TEXT)}) END)"
         )
 
-    def _path(self, node: dict[str, Any]) -> Path | None:
-        """The path of `state.a.b`, `state['a b']` or `state.items[0]`; None for anything else."""
+    def _place(self, node: dict[str, Any]) -> _Place | None:
+        """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
         if node["class"] == "COLUMN_REF":
             first, *rest = node["column_names"]
-            return tuple(rest) if first.lower() == "state" else None
+            column = self.names.values.get(first.lower())
+            return None if column is None else (column, tuple(rest))
         if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
             return None
         inner, step = node["children"]
-        path = self._path(inner)
+        place = self._place(inner)
         literal = step.get("literal") if step["class"] == "CONSTANT" else None
-        if path is None or literal is None:
+        if place is None or literal is None:
             return None
         found: Step = literal["text"]
-        return (*path, int(found) if literal["kind"] == "INTEGER" else found)
+        column, path = place
+        return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)
 
     def _refusal(self, what: str) -> QueryError:
-        return QueryError(f"The condition {self.text!r} {what}.")
+        return QueryError(f"The {self.what} {self.text!r} {what}.")
 
 
 def _pointer(path: Path) -> str:

@@ -59,6 +59,8 @@ class Hit:
     key: str
     state: str | None
     """The state that the event made."""
+    until: int | None
+    """The event with which it turned back; None where it never did."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,20 @@ class Turns:
     others: int
     """States that hold a value of another kind than it is compared as."""
     hits: Iterator[Hit]
+
+
+@dataclass(frozen=True)
+class Break:
+    """A moment at which an invariant became broken."""
+
+    invariant: str
+    offset: int
+    key: str | None
+    """None where it is one of all documents."""
+    error: str | None
+    """What it raised, which counts as broken."""
+    until: int | None
+    """The event with which it held again; None where it never did."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,11 @@ class History:
     @property
     def workspace(self) -> Workspace:
         return self._workspace
+
+    @property
+    def long_numbers(self) -> bool:
+        """Whether states may hold numbers with more digits than a double, as Decimals do."""
+        return self.folded.plain is False
 
     def moment(self, key: str, offset: int) -> Moment:
         """A document at a position, with what it was before its last change."""
@@ -285,7 +306,7 @@ class History:
     def _turns(self, expression: Expression, *, to: bool, limit: int | None) -> Iterator[Any]:
         """How many states hold values of other kinds, then the hits."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
-        turned = "holds AND NOT held" if to else "held AND NOT holds"
+        turned = "holds" if to else "held"
         with self._workspace.reading() as connection:
             connection.execute(
                 f'CREATE OR REPLACE TEMP TABLE told AS SELECT "offset", bucket, key,'
@@ -299,17 +320,32 @@ class History:
             # Most conditions hold for few documents, and only those need be put in order.
             found = connection.execute(
                 "WITH few AS (SELECT DISTINCT bucket, key FROM told WHERE holds),"
-                ' turned AS (SELECT "offset", bucket, key, holds, lag(holds, 1, false)'
+                ' compared AS (SELECT "offset", bucket, key, holds, lag(holds, 1, false)'
                 ' OVER (PARTITION BY bucket, key ORDER BY "offset") AS held'
                 " FROM told SEMI JOIN few USING (bucket, key)),"
+                ' turned AS (SELECT *, lead("offset") OVER (PARTITION BY bucket, key'
+                ' ORDER BY "offset") AS back FROM compared WHERE holds <> held),'
                 f' hits AS MATERIALIZED (FROM turned WHERE {turned} ORDER BY "offset", key{bound})'
-                ' SELECT "offset", key, state FROM history SEMI JOIN hits'
+                ' SELECT "offset", key, state, back FROM history JOIN hits'
                 f' USING (bucket, key, "offset") WHERE {_MINE} ORDER BY "offset", key',
                 self._mine,
             )
             while rows := found.fetchmany(256):
                 yield from (Hit(*row) for row in rows)
             connection.execute("DROP TABLE told")
+
+    def breaks(self, limit: int | None = None) -> list[Break]:
+        """Where invariants that are functions of the projection's became broken, in order."""
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
+                ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
+                f' FROM turns WHERE {_MINE}) WHERE broken ORDER BY "offset", invariant, key{bound}',
+                self._mine,
+            )
+        return [Break(**row) for row in rows]
 
     def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
         """Failures from an offset on, in order."""

@@ -20,7 +20,5 @@ def ended(history: History, condition: str, limit: int | None = None) -> Turns:
 
 def _turns(history: History, condition: str, limit: int | None, *, to: bool) -> Turns:
     with history.workspace.reading() as connection:
-        # Only states that aren't plain can hold Decimals.
-        long_numbers = history.folded.plain is False
-        expression = expressions.parse(connection, condition, long_numbers=long_numbers)
+        expression = expressions.condition(connection, condition, long_numbers=history.long_numbers)
     return history.turns(expression, to=to, limit=limit)

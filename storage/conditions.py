@@ -67,8 +67,8 @@ def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
 
 
 def _serialized(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
-    row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
-    return {"error": True} if row is None else dict(json.loads(str(row[0])))
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
+    return dict(json.loads(str(text)))
 
 
 def _forbidden(node: Any) -> str | None:

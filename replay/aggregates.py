@@ -1,0 +1,217 @@
+"""Aggregates over all documents, as they stood after every event: `sum(state.balance)`.
+
+A change of a document changes a sum by what its value became minus what it was, so the running
+values of a whole history are one window over its changes. A document that isn't there adds nothing,
+and so does one whose value is no number.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from replay.expressions import AGGREGATES, EXACT, Expression, Kind, Names, Rewriting
+from replay.history import History
+from storage import conditions
+from storage.conditions import unanswerable
+from storage.errors import QueryError
+
+_INSIDE = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})
+_OUTSIDE = Names({}, {"offset": Kind.NUMBER})
+
+
+_UNIT = 1_000_000
+"""Sums of floats are made of whole millionths, which are exact and quick to add."""
+_UNFIT = "more digits than whole millionths have"
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """An expression over aggregates, as SQL."""
+
+    text: str
+    row: Expression
+    """Its values of one state, and whether these are of another kind than a number."""
+    parts: Sequence[str]
+    """What one state adds to each running sum, as SQL over the row's values."""
+    numbers: Sequence[bool]
+    """Whether a part is a number of any size; else it is 0 or 1."""
+    sql: str
+    """The expression, over the columns `offset` and `r0`, `r1` … of running sums."""
+
+    def running(self, *, millionths: bool) -> str:
+        """SQL for rows with `offset`, `r0`, `r1` …: the sums after each event that changed any.
+
+        To be asked with the parameters (projection, timeline). In `millionths` it fails where a
+        number doesn't fit, and is several times as fast as in 38 digits.
+        """
+        adds, sums = [], []
+        for n, (part, number) in enumerate(zip(self.parts, self.numbers, strict=True)):
+            value = (_in_millionths if millionths else _in_full)(part) if number else part
+            adds.append(f"CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}")
+            total = f'sum(d{n}) OVER (ORDER BY "offset")'
+            if number and millionths:
+                total = f"CAST({total} AS DECIMAL(18, 0)) * CAST({1 / _UNIT:f} AS DECIMAL(7, 6))"
+            sums.append(f"{total} AS r{n}")
+        steps = ", ".join(
+            f'a{n} - lag(a{n}, 1, 0) OVER (PARTITION BY bucket, key ORDER BY "offset") AS d{n}'
+            for n in range(len(self.parts))
+        )
+        return (
+            f'SELECT "offset", {", ".join(sums)} FROM (SELECT "offset", {steps} FROM'
+            f' (SELECT "offset", bucket, key, {", ".join(adds)} FROM'
+            f' (SELECT "offset", bucket, key, state{self.row.values} FROM history'
+            " WHERE projection = ? AND timeline = ?)))"
+        )
+
+
+def _in_millionths(part: str) -> str:
+    double = f"TRY_CAST({part} AS DOUBLE)"
+    whole = f"round({double} * {_UNIT})"
+    exact = f"{whole} / {_UNIT} = {double} AND abs({double}) < {2**53 // _UNIT}"
+    return (
+        f"CASE WHEN {double} IS NULL THEN 0 WHEN {exact} THEN CAST({whole} AS BIGINT)"
+        f" ELSE error('{_UNFIT}') END"
+    )
+
+
+def _in_full(part: str) -> str:
+    return f"coalesce(TRY_CAST({part} AS {EXACT}), 0)"
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    wanted: Aggregated,
+    query: Callable[[str], str],
+) -> list[Any]:
+    """The rows of a query, which is made around SQL for the running sums; scans.
+
+    Raises `QueryError` where there is no answer.
+    """
+    names = [history.folded.number, history.folded.timeline]
+    if not history.long_numbers:
+        # Where a number doesn't fit after all, all are added in full.
+        with contextlib.suppress(duckdb.DataError, duckdb.ProgrammingError):
+            return connection.execute(query(wanted.running(millionths=True)), names).fetchall()
+    try:
+        return connection.execute(query(wanted.running(millionths=False)), names).fetchall()
+    except (duckdb.DataError, duckdb.ProgrammingError) as error:
+        raise unanswerable(wanted.text, "all documents", error) from error
+
+
+def is_aggregated(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Whether an expression asks for an aggregate over all documents; raises `QueryError`."""
+    return _calls_one(conditions.parsed(connection, text, "states"))
+
+
+def condition(
+    connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool
+) -> Aggregated:
+    """A condition over aggregates; raises `QueryError` for what isn't one."""
+    building = _Building(text, long_numbers, "condition")
+    tree = conditions.parsed(connection, text, "states")
+    return building.finished(building.outside.truth(tree))
+
+
+def value(connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool) -> Aggregated:
+    """A number made of aggregates; raises `QueryError` for what isn't one."""
+    building = _Building(text, long_numbers, "expression")
+    tree = conditions.parsed(connection, text, "states")
+    return building.finished(building.outside.value(tree, Kind.NUMBER))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An event after which a condition on all documents had turned."""
+
+    offset: int
+    until: int | None
+    """The event with which it turned back; None where it never did."""
+    values: tuple[Any, ...]
+    """The running sums at that moment."""
+
+
+def turned(
+    history: History, text: str, *, to: bool, before: bool = False, limit: int | None = None
+) -> list[Turn]:
+    """Events with which a condition became `to`; `before` is what it counts as at the start.
+
+    Scans. Raises `QueryError` where it is no condition over aggregates, or can't be answered.
+    """
+    bound = "" if limit is None else f" LIMIT {int(limit)}"
+    with history.workspace.reading() as connection:
+        wanted = condition(connection, text, long_numbers=history.long_numbers)
+        found = rows(
+            connection,
+            history,
+            wanted,
+            lambda running: (
+                f"WITH compared AS (SELECT *, lag(holds, 1, {before}) OVER"
+                f' (ORDER BY "offset") AS held FROM (SELECT *, {wanted.sql} AS holds FROM'
+                f' ({running}))), turned AS (SELECT *, lead("offset") OVER (ORDER BY "offset") AS'
+                ' back FROM compared WHERE holds <> held) SELECT "offset", back,'
+                ' * EXCLUDE ("offset", back, holds, held) FROM turned'
+                f' WHERE holds = {to} ORDER BY "offset"{bound}'
+            ),
+        )
+    return [Turn(row[0], row[1], tuple(row[2:])) for row in found]
+
+
+@dataclass
+class _Building:
+    text: str
+    long_numbers: bool
+    what: str
+    parts: dict[str, bool] = field(default_factory=dict)
+    """SQL of what is summed, and whether it is a number of any size."""
+
+    def __post_init__(self) -> None:
+        self.inside = Rewriting(self.text, _INSIDE, self.long_numbers, self.what)
+        self.outside = Rewriting(self.text, _OUTSIDE, self.long_numbers, self.what, self._aggregate)
+
+    def finished(self, sql: str) -> Aggregated:
+        if not self.parts:
+            raise QueryError(
+                f"The {self.what} {self.text!r} asks for no aggregate; there are"
+                " sum(…), avg(…) and count(…)."
+            )
+        return Aggregated(
+            self.text,
+            self.inside.finished("true"),
+            tuple(self.parts),
+            tuple(self.parts.values()),
+            sql,
+        )
+
+    def _aggregate(self, name: str, arguments: Sequence[dict[str, Any]]) -> str:
+        if name == "count_star" or not arguments:
+            return self._column("1")
+        if name == "count":
+            return self._column(f"CAST({self._there(arguments[0])} AS INTEGER)")
+        number = self.inside.digits(arguments[0])
+        total = self._column(number, number=True)
+        if name == "sum":
+            return total
+        count = self._column(f"CAST(TRY_CAST({number} AS DOUBLE) IS NOT NULL AS INTEGER)")
+        return f"(CAST({total} AS DOUBLE) / nullif({count}, 0))"
+
+    def _there(self, node: dict[str, Any]) -> str:
+        """Whether a state is counted: `count(state.paid)` and `count(state.paid > 0)`."""
+        if self.inside.kind(node) is Kind.VALUE:
+            return self.inside.is_null(node, absent=False)
+        return self.inside.truth(node)
+
+    def _column(self, part: str, *, number: bool = False) -> str:
+        self.parts.setdefault(part, number)
+        return f"r{list(self.parts).index(part)}"
+
+
+def _calls_one(node: Any) -> bool:
+    if isinstance(node, dict):
+        if node.get("class") == "FUNCTION" and node.get("function_name") in AGGREGATES:
+            return True
+        return any(_calls_one(part) for part in node.values())
+    return isinstance(node, list) and any(map(_calls_one, node))

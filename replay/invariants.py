@@ -1,0 +1,42 @@
+"""Invariants: what must hold of every state, or of all documents after every event.
+
+One is a function in the projection's `INVARIANTS`, which the worker asks while it folds, or a
+condition there or typed, which is asked of the history. A condition that can't be told of a state,
+as a value isn't there or of another kind, is broken by it, as a function would raise.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+
+from replay import aggregates, moments
+from replay.history import Break, History
+
+
+def broken(history: History, asked: Mapping[str, str] | None = None) -> Iterator[Break]:
+    """Every moment at which an invariant became broken, in the order of the log.
+
+    `asked` are conditions by name; without them, all that the projection declares. Raises
+    `QueryError` for a condition that can't be asked, before the first moment.
+    """
+    declared = history.folded.invariants
+    conditions = {name: text for name, text in declared.items() if text is not None}
+    found: list[Iterator[Break]] = []
+    if asked is None:
+        found.append(iter(history.breaks()))
+    for name, text in (conditions if asked is None else asked).items():
+        found.append(_of_condition(history, name, text))
+    return heapq.merge(*found, key=lambda b: (b.offset, b.invariant, b.key or ""))
+
+
+def _of_condition(history: History, name: str, text: str) -> Iterator[Break]:
+    with history.workspace.reading() as connection:
+        over_all = aggregates.is_aggregated(connection, text)
+    if over_all:
+        return iter(_of_all(history, name, text))
+    hits = moments.began(history, f"NOT (\n{text}\n)").hits
+    return (Break(name, hit.offset, hit.key, None, hit.until) for hit in hits)
+
+
+def _of_all(history: History, name: str, text: str) -> list[Break]:
+    turns = aggregates.turned(history, text, to=False, before=True)
+    return [Break(name, turn.offset, None, None, turn.until) for turn in turns]

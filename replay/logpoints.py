@@ -1,0 +1,102 @@
+"""Logpoints: expressions evaluated at every event of a kind, as if they had always been there.
+
+At each event they see the document as the event left it (`state`), as it was (`before`), and the
+event itself: `data`, `meta`, and its columns. Nothing is run again; the history is asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from replay import expressions
+from replay.expressions import Expression, Kind, Names
+from replay.history import History
+from storage import conditions
+from storage.conditions import unanswerable
+from storage.connections import arrow
+
+NAMES = Names(
+    {"state": "state", "before": "before", "data": "data", "meta": "meta"},
+    {
+        "key": Kind.TEXT,
+        "offset": Kind.NUMBER,
+        "type": Kind.TEXT,
+        "stream": Kind.TEXT,
+        "id": Kind.TEXT,
+        "revision": Kind.NUMBER,
+    },
+)
+"""What a logpoint's expression may name."""
+
+_ROW = (*NAMES.values.values(), *(f'"{name}"' for name in NAMES.columns))
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a logpoint wrote: a row for each document that an event was for."""
+
+    expressions: Sequence[str]
+    rows: pa.Table
+    """`offset`, `key`, and `e0`, `e1` …: the values as JSON text, NULL where there is none."""
+
+
+def logged(
+    history: History, texts: Sequence[str], where: str = "true", limit: int | None = None
+) -> Logged:
+    """Evaluate expressions at the events that a condition on events keeps, in the order of the log.
+
+    Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
+    """
+    bound = "" if limit is None else f" LIMIT {int(limit)}"
+    folded = history.folded
+    with history.workspace.reading() as connection:
+        kept = conditions.checked(connection, where, "events")
+        wanted = [expressions.value(connection, text, NAMES) for text in texts]
+        targets = (
+            'SELECT "offset", key FROM routes WHERE projection = $projection'
+            " AND timeline = $timeline"
+            if _is_routed(connection, history)
+            else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
+        )
+        states = (
+            'SELECT key, "offset", state FROM history WHERE projection = $projection'
+            " AND timeline = $timeline AND key IN (SELECT key FROM reached)"
+        )
+        query = (
+            f"WITH kept AS MATERIALIZED (SELECT * FROM events WHERE {kept}"
+            f' AND "offset" < {int(folded.folded)} ORDER BY "offset"{bound}),'
+            f' reached AS MATERIALIZED (FROM ({targets}) SEMI JOIN kept USING ("offset")),'
+            f" states AS MATERIALIZED ({states}),"
+            ' rows AS (SELECT e."offset", r.key, type, stream, id, revision, data, meta, s.state,'
+            " b.state AS before FROM kept AS e"
+            ' JOIN reached AS r ON r."offset" = e."offset"'
+            ' ASOF LEFT JOIN states AS s ON s.key = r.key AND r."offset" >= s."offset"'
+            ' ASOF LEFT JOIN states AS b ON b.key = r.key AND r."offset" > b."offset")'
+            f' SELECT "offset", key{_values(wanted)} ORDER BY "offset", key'
+        )
+        parameters = {"projection": folded.number, "timeline": folded.timeline}
+        try:
+            return Logged(tuple(texts), arrow(connection, query, parameters).combine_chunks())
+        except (duckdb.DataError, duckdb.ProgrammingError) as error:
+            raise unanswerable(", ".join(texts), "events", error) from error
+
+
+def _is_routed(connection: duckdb.DuckDBPyConnection, history: History) -> bool:
+    """Whether the projection chooses its keys, so that an event's stream says nothing of them."""
+    found = connection.execute(
+        "SELECT 1 FROM routes WHERE projection = ? AND timeline = ? LIMIT 1",
+        [history.folded.number, history.folded.timeline],
+    ).fetchall()
+    return bool(found)
+
+
+def _values(wanted: Sequence[Expression]) -> str:
+    """Columns `e0`, `e1` … out of `rows`; each expression's own values are in a projection below."""
+    source, kept = "rows", list(_ROW)
+    for number, one in enumerate(wanted):
+        below = f"(SELECT *{one.values} FROM {source})"
+        source = f"(SELECT {', '.join(kept)}, {one.sql} AS e{number} FROM {below})"
+        kept.append(f"e{number}")
+    return "".join(f", e{number}" for number in range(len(wanted))) + f" FROM {source}"
