@@ -123,41 +123,29 @@ def value(connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: boo
     return building.finished(building.outside.value(tree, Kind.NUMBER))
 
 
-@dataclass(frozen=True)
-class Turn:
-    """An event after which a condition on all documents had turned."""
-
-    offset: int
-    until: int | None
-    """The event with which it turned back; None where it never did."""
-    values: tuple[Any, ...]
-    """The running sums at that moment."""
-
-
 def turned(
-    history: History, text: str, *, to: bool, before: bool = False, limit: int | None = None
-) -> list[Turn]:
-    """Events with which a condition became `to`; `before` is what it counts as at the start.
+    history: History, text: str, *, to: bool, limit: int | None = None
+) -> list[tuple[int, int | None]]:
+    """Events with which a condition became `to`, each with the one with which it turned back.
 
-    Scans. Raises `QueryError` where it is no condition over aggregates, or can't be answered.
+    Before the first event it counts as false. Scans. Raises `QueryError` where it is no condition
+    over aggregates, or can't be answered.
     """
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         wanted = condition(connection, text, long_numbers=history.long_numbers)
-        found = rows(
+        return rows(
             connection,
             history,
             wanted,
             lambda running: (
-                f"WITH compared AS (SELECT *, lag(holds, 1, {before}) OVER"
-                f' (ORDER BY "offset") AS held FROM (SELECT *, {wanted.sql} AS holds FROM'
-                f' ({running}))), turned AS (SELECT *, lead("offset") OVER (ORDER BY "offset") AS'
-                ' back FROM compared WHERE holds <> held) SELECT "offset", back,'
-                ' * EXCLUDE ("offset", back, holds, held) FROM turned'
+                f'WITH compared AS (SELECT "offset", holds, lag(holds, 1, false) OVER'
+                f' (ORDER BY "offset") AS held FROM (SELECT "offset", {wanted.sql} AS holds FROM'
+                f' ({running}))) SELECT "offset", back FROM (SELECT *, lead("offset") OVER'
+                ' (ORDER BY "offset") AS back FROM compared WHERE holds <> held)'
                 f' WHERE holds = {to} ORDER BY "offset"{bound}'
             ),
         )
-    return [Turn(row[0], row[1], tuple(row[2:])) for row in found]
 
 
 @dataclass

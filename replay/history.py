@@ -53,10 +53,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Hit:
-    """A moment at which a condition on a document turned."""
+    """A moment at which a condition turned."""
 
     offset: int
-    key: str
+    key: str | None
+    """None where it is one on all documents together."""
     state: str | None
     """The state that the event made."""
     until: int | None

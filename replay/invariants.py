@@ -8,7 +8,7 @@ as a value isn't there or of another kind, is broken by it, as a function would 
 import heapq
 from collections.abc import Iterator, Mapping
 
-from replay import aggregates, moments
+from replay import moments
 from replay.history import Break, History
 
 
@@ -29,14 +29,6 @@ def broken(history: History, asked: Mapping[str, str] | None = None) -> Iterator
 
 
 def _of_condition(history: History, name: str, text: str) -> Iterator[Break]:
-    with history.workspace.reading() as connection:
-        over_all = aggregates.is_aggregated(connection, text)
-    if over_all:
-        return iter(_of_all(history, name, text))
+    moments.over_all(history, text)  # says what is wrong with it, before it is turned around
     hits = moments.began(history, f"NOT (\n{text}\n)").hits
     return (Break(name, hit.offset, hit.key, None, hit.until) for hit in hits)
-
-
-def _of_all(history: History, name: str, text: str) -> list[Break]:
-    turns = aggregates.turned(history, text, to=False, before=True)
-    return [Break(name, turn.offset, None, None, turn.until) for turn in turns]

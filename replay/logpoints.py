@@ -43,16 +43,16 @@ class Logged:
 
 
 def logged(
-    history: History, texts: Sequence[str], where: str = "true", limit: int | None = None
+    history: History, texts: Sequence[str], where: Sequence[str] = (), limit: int | None = None
 ) -> Logged:
-    """Evaluate expressions at the events that a condition on events keeps, in the order of the log.
+    """Evaluate expressions at the events that all conditions keep, in the order of the log.
 
     Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
     """
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     folded = history.folded
     with history.workspace.reading() as connection:
-        kept = conditions.checked(connection, where, "events")
+        kept = " AND ".join(conditions.checked(connection, w, "events") for w in where) or "true"
         wanted = [expressions.value(connection, text, NAMES) for text in texts]
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
@@ -81,6 +81,12 @@ def logged(
             return Logged(tuple(texts), arrow(connection, query, parameters).combine_chunks())
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
             raise unanswerable(", ".join(texts), "events", error) from error
+
+
+def at_type(kind: str) -> str:
+    """The condition that keeps the events of a type."""
+    quoted = kind.replace("'", "''")
+    return f"type = '{quoted}'"
 
 
 def _is_routed(connection: duckdb.DuckDBPyConnection, history: History) -> bool:

@@ -10,6 +10,9 @@ INVARIANTS = {
         state["balance"]
         == state["deposited"] - state["withdrawn"] + state["received"] - state["sent"]
     ),
+    "money is neither made nor lost": (
+        "sum(state.balance) = sum(state.deposited) - sum(state.withdrawn)"
+    ),
 }
 
 

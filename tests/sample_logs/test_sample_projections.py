@@ -168,7 +168,8 @@ def test_transfers_conserve_money() -> None:
         assert sum(state["balance"] for state in docs.values()) == in_bank
         touched = module.key(event)
         for key in [touched] if isinstance(touched, str) else touched:
-            assert all(rule(docs[key]) for rule in module.INVARIANTS.values())
+            rules = [rule for rule in module.INVARIANTS.values() if callable(rule)]
+            assert rules and all(rule(docs[key]) for rule in rules)
 
 
 @pytest.mark.parametrize("size", [100, 1500, 10_000])

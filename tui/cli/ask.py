@@ -1,8 +1,9 @@
-"""Commands that ask the past: blame, find."""
+"""Commands that ask the past: blame, find, values, logpoint, causes."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +12,14 @@ from replay import moments, paths
 from replay.blame import Touch
 from replay.diff import Difference, encode
 from replay.history import History
+from storage import causes as causing
 from storage.log import EventLog
 from storage.positions import START
 from tui.cli import narration, options, output
 from tui.cli.output import Raw
+
+if TYPE_CHECKING:
+    from replay.series import Series
 
 _AT_ONCE = 256
 
@@ -90,13 +95,19 @@ def find(
     ask = moments.ended if ended else moments.began
     found = ask(history, condition, 1 if first else None)
     rows = output.Counted(
-        {"offset": hit.offset, "key": hit.key, "state": output.raw(hit.state)} for hit in found.hits
+        {
+            "offset": hit.offset,
+            "key": hit.key,
+            "state": output.raw(hit.state),
+            "until": hit.until,
+        }
+        for hit in found.hits
     )
     if as_json:
         output.lines(rows)
     else:
-        columns = ("offset", "key", "state")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+        columns = ("offset", "until", "key", "state")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[:2])
     if found.others:
         narration.say(
             f"{found.others:,} states hold a value of another kind than {condition!r} compares it as;"
@@ -105,6 +116,157 @@ def find(
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
         narration.say(f"{condition!r} never {turned}.")
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
+@click.option("--key", "key", metavar="K", help="The document that `state` is of.")
+@click.option(
+    "--stretches",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Into how many stretches the log is cut.",
+)
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def values(
+    ws: str,
+    projection: str,
+    expressions: tuple[str, ...],
+    key: str | None,
+    stretches: int,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Values over time: state.total of one document, or sum(state.total) of all.
+
+    The log is cut into stretches, of time where it has times; each keeps the lowest, the highest
+    and the last value.
+    """
+    from replay.series import series  # noqa: PLC0415 - it imports numpy, which others needn't
+
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    ends = EventLog(workspace).density(stretches).last_offsets
+    rows = (
+        {"expression": text, "offset": end, "low": low, "high": high, "last": last}
+        for text in expressions
+        for end, low, high, last in _points(series(history, text, ends, key), ends)
+    )
+    columns = ("expression", "offset", "low", "high", "last")
+    if as_json:
+        output.lines(rows)
+    else:
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
+
+
+def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
+    """The stretches that have events and a value; what isn't a number is null."""
+    before = START
+    numbers = zip(ends, found.low.tolist(), found.high.tolist(), found.last.tolist(), strict=True)
+    for end, *three in numbers:
+        if end > before and not all(map(math.isnan, three)):
+            low, high, last = (None if math.isnan(number) else number for number in three)
+            yield end, low, high, last
+        before = end
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
+@click.option("--type", "kind", metavar="T", help="At events of this type.")
+@click.option("--where", metavar="SQL", help="At events that this condition keeps.")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="The first so many events.")
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def logpoint(
+    ws: str,
+    projection: str,
+    expressions: tuple[str, ...],
+    kind: str | None,
+    where: str | None,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Evaluate expressions at every event, as if the handler had always printed them.
+
+    They are SQL over state, before, data, meta, and the event's columns:
+    "state.total - before.total" data.amount
+    """
+    from replay.logpoints import at_type, logged  # noqa: PLC0415 - it imports Arrow
+
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    conditions = [*([at_type(kind)] if kind is not None else []), *([where] if where else [])]
+    found = logged(history, expressions, conditions, limit)
+    columns = ("offset", "key", *expressions)
+    rows = (
+        dict(
+            zip(
+                columns,
+                [row["offset"], row["key"], *map(output.raw, list(row.values())[2:])],
+                strict=True,
+            )
+        )
+        for batch in found.rows.to_batches(10_000)
+        for row in batch.to_pylist()
+    )
+    if as_json:
+        output.lines(rows)
+    else:
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+
+
+@click.command()
+@options.workspace_argument
+@options.at_option
+@options.wait_option
+@options.json_option
+def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
+    """What led to an event, and what it led to, by causation and correlation ids."""
+    workspace = options.open_workspace(ws, wait)
+    offset = options.position(workspace, at)
+    found = causing.around(workspace, offset)
+    rows = [
+        {
+            "offset": cause.event.offset,
+            "depth": cause.depth,
+            "time": cause.event.time,
+            "stream": cause.event.stream,
+            "type": cause.event.type,
+            "id": cause.event.id,
+        }
+        for cause in found.tree
+    ]
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "event", "stream", "time")
+        output.table(
+            columns,
+            (
+                (c.event.offset, "  " * c.depth + (c.event.type or "–"), c.event.stream)
+                + (c.event.time,)
+                for c in found.tree
+            ),
+            right=("offset",),
+        )
+    if found.more:
+        narration.say(f"Only the {len(rows):,} events nearest to {offset:,} are shown.")
+    return 0
 
 
 def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:
