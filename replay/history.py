@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 from replay import paths
 from replay.catalogue import Folded
 from replay.diff import Difference, decode, differences
-from replay.expressions import Expression
 from replay.paths import Path
-from storage.conditions import unanswerable
 from storage.connections import rows as rows_of
 from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
@@ -49,28 +45,6 @@ class Moment:
         """What the last change did."""
         old = decode(self.before.state if self.before else None)
         return differences(old, decode(self.now.state if self.now else None))
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A moment at which a condition turned."""
-
-    offset: int
-    key: str | None
-    """None where it is one on all documents together."""
-    state: str | None
-    """The state that the event made."""
-    until: int | None
-    """The event with which it turned back; None where it never did."""
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Where a condition turned, in the order of the log."""
-
-    others: int
-    """States that hold a value of another kind than it is compared as."""
-    hits: Iterator[Hit]
 
 
 @dataclass(frozen=True)
@@ -291,49 +265,6 @@ class History:
             for batch in relation.to_arrow_reader(10_000):
                 for row in batch.to_pylist():
                     yield row["key"], row["old"], row["new"]
-
-    def turns(self, expression: Expression, *, to: bool, limit: int | None = None) -> Turns:
-        """Changes with which a condition on the state became `to`; scans.
-
-        Raises `QueryError` where it can't be answered.
-        """
-        stream = self._turns(expression, to=to, limit=limit)
-        try:
-            return Turns(next(stream), stream)
-        except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            # It may overflow, or call a function in a way that it can't be called.
-            raise unanswerable(expression.text, "states", error) from error
-
-    def _turns(self, expression: Expression, *, to: bool, limit: int | None) -> Iterator[Any]:
-        """How many states hold values of other kinds, then the hits."""
-        bound = "" if limit is None else f" LIMIT {int(limit)}"
-        turned = "holds" if to else "held"
-        with self._workspace.reading() as connection:
-            connection.execute(
-                f'CREATE OR REPLACE TEMP TABLE told AS SELECT "offset", bucket, key,'
-                f" state IS NOT NULL AND {expression.sql} AS holds, {expression.others} AS other FROM"
-                f' (SELECT "offset", bucket, key, state{expression.values}'
-                f" FROM history WHERE {_MINE})",
-                self._mine,
-            )
-            row = connection.execute("SELECT count(*) FROM told WHERE other").fetchone()
-            yield row[0] if row else 0
-            # Most conditions hold for few documents, and only those need be put in order.
-            found = connection.execute(
-                "WITH few AS (SELECT DISTINCT bucket, key FROM told WHERE holds),"
-                ' compared AS (SELECT "offset", bucket, key, holds, lag(holds, 1, false)'
-                ' OVER (PARTITION BY bucket, key ORDER BY "offset") AS held'
-                " FROM told SEMI JOIN few USING (bucket, key)),"
-                ' turned AS (SELECT *, lead("offset") OVER (PARTITION BY bucket, key'
-                ' ORDER BY "offset") AS back FROM compared WHERE holds <> held),'
-                f' hits AS MATERIALIZED (FROM turned WHERE {turned} ORDER BY "offset", key{bound})'
-                ' SELECT "offset", key, state, back FROM history JOIN hits'
-                f' USING (bucket, key, "offset") WHERE {_MINE} ORDER BY "offset", key',
-                self._mine,
-            )
-            while rows := found.fetchmany(256):
-                yield from (Hit(*row) for row in rows)
-            connection.execute("DROP TABLE told")
 
     def breaks(self, limit: int | None = None) -> list[Break]:
         """Where invariants that are functions of the projection's became broken, in order."""

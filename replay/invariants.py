@@ -24,11 +24,5 @@ def broken(history: History, asked: Mapping[str, str] | None = None) -> Iterator
     if asked is None:
         found.append(iter(history.breaks()))
     for name, text in (conditions if asked is None else asked).items():
-        found.append(_of_condition(history, name, text))
+        found.append(iter(moments.breaks(history, name, text)))
     return heapq.merge(*found, key=lambda b: (b.offset, b.invariant, b.key or ""))
-
-
-def _of_condition(history: History, name: str, text: str) -> Iterator[Break]:
-    moments.over_all(history, text)  # says what is wrong with it, before it is turned around
-    hits = moments.began(history, f"NOT (\n{text}\n)").hits
-    return (Break(name, hit.offset, hit.key, None, hit.until) for hit in hits)

@@ -5,18 +5,46 @@ Before its first state a document counts as false, and so does a deleted one. A 
 avg or count is one on all documents together, asked after every event.
 """
 
-from replay import aggregates, expressions
-from replay.history import History, Hit, Turns
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from replay import aggregates, expressions, turning
+from replay.history import Break, History
 
 
-def began(history: History, condition: str, limit: int | None = None) -> Turns:
-    """Every moment at which a condition became true; scans. Raises `QueryError` for a wrong one."""
-    return _turns(history, condition, limit, to=True)
+@dataclass(frozen=True)
+class Hit:
+    """A moment at which a condition turned."""
+
+    offset: int
+    key: str | None
+    """None where it is one on all documents together."""
+    state: str | None
+    """The state that the event made."""
 
 
-def ended(history: History, condition: str, limit: int | None = None) -> Turns:
+@dataclass(frozen=True)
+class Moments:
+    """The moments of one stretch of the log, in its order."""
+
+    until: int
+    """The last offset that has been looked at."""
+    others: int
+    """States in it that hold a value of another kind than it is compared as."""
+    hits: list[Hit]
+
+
+def began(history: History, condition: str) -> Iterator[Moments]:
+    """Every moment at which a condition became true, a stretch of the log at a time; scans.
+
+    Raises `QueryError` for a wrong one, before anything else.
+    """
+    return _turned(history, condition, to=True)
+
+
+def ended(history: History, condition: str) -> Iterator[Moments]:
     """Every moment at which a condition stopped being true; scans. Raises `QueryError`."""
-    return _turns(history, condition, limit, to=False)
+    return _turned(history, condition, to=False)
 
 
 def over_all(history: History, condition: str) -> bool:
@@ -29,10 +57,46 @@ def over_all(history: History, condition: str) -> bool:
         return False
 
 
-def _turns(history: History, condition: str, limit: int | None, *, to: bool) -> Turns:
+def breaks(history: History, name: str, condition: str) -> list[Break]:
+    """Every moment from which a condition didn't hold, with the one at which it did again; scans.
+
+    It is broken where it can't be told of a state. Raises `QueryError`.
+    """
+    everywhere = over_all(history, condition)
+    opposite = f"NOT (\n{condition}\n)"
+    if everywhere:
+        turned = aggregates.turned(history, opposite, to=True)
+        return [Break(name, offset, None, None, until) for offset, until in turned]
+    found: list[Break] = []
+    open_at: dict[str, int] = {}
+    for stretch in turning.stretches(history, _expression(history, opposite), to=None):
+        for turn in stretch.turns.select(["offset", "key", "holds"]).to_pylist():
+            key = turn["key"]
+            if turn["holds"]:
+                open_at[key] = len(found)
+                found.append(Break(name, turn["offset"], key, None, None))
+            else:
+                place = open_at.pop(key)
+                found[place] = replace(found[place], until=turn["offset"])
+    return found
+
+
+def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
     if over_all(history, condition):
-        found = aggregates.turned(history, condition, to=to, limit=limit)
-        return Turns(0, (Hit(offset, None, None, until) for offset, until in found))
+        turned = aggregates.turned(history, condition, to=to)
+        last = history.folded.folded - 1
+        return iter([Moments(last, 0, [Hit(offset, None, None) for offset, _ in turned])])
+    found = turning.stretches(history, _expression(history, condition), to=to)
+    return (
+        Moments(
+            stretch.until,
+            stretch.others,
+            [Hit(t["offset"], t["key"], t["state"]) for t in stretch.turns.to_pylist()],
+        )
+        for stretch in found
+    )
+
+
+def _expression(history: History, condition: str) -> expressions.Expression:
     with history.workspace.reading() as connection:
-        expression = expressions.condition(connection, condition, long_numbers=history.long_numbers)
-    return history.turns(expression, to=to, limit=limit)
+        return expressions.condition(connection, condition, long_numbers=history.long_numbers)

@@ -2,13 +2,13 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from replay import moments
+from replay import moments, turning
 from replay.history import History
 from storage.errors import QueryError
 from tests.replay.conftest import Studio
@@ -49,6 +49,17 @@ def history(request: Any, tmp_path_factory: pytest.TempPathFactory) -> History:
         """,
     )
     return studio.history()
+
+
+@pytest.fixture(autouse=True, params=[7, 20_000], ids=["short", "long"])
+def _stretches(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history is gone through in several stretches, or in one."""
+    monkeypatch.setattr(turning, "_FIRST", request.param)
+    monkeypatch.setattr(turning, "_LONGEST", 4 * request.param)
+
+
+def hits(found: Iterable[moments.Moments]) -> list[moments.Hit]:
+    return [hit for stretch in found for hit in stretch.hits]
 
 
 def number(value: Any) -> Any:
@@ -118,27 +129,27 @@ def test_every_moment_at_which_a_condition_turned(history, condition):
         if now != held[key]:
             (began if now else ended).append((offset, key))
         held[key] = now
-    assert [(h.offset, h.key) for h in moments.began(history, condition).hits] == began
-    assert [(h.offset, h.key) for h in moments.ended(history, condition).hits] == ended
-    assert [h.offset for h in moments.began(history, condition, 2).hits] == [
-        o for o, _ in began[:2]
-    ]
+    assert [(h.offset, h.key) for h in hits(moments.began(history, condition))] == began
+    assert [(h.offset, h.key) for h in hits(moments.ended(history, condition))] == ended
+    broken = moments.breaks(history, "x", f"NOT ({condition})")
+    assert [(b.offset, b.key) for b in broken] == began
+    assert sorted((b.until, b.key) for b in broken if b.until is not None) == ended
+    assert all(b.until is None or b.until > b.offset for b in broken)
 
 
 @pytest.mark.parametrize("history", ["decimals"], indirect=True)
 def test_long_numbers_are_compared_with_all_their_digits(history):
-    found = moments.began(history, "state.n = 12345678901234567.25").hits
+    found = hits(moments.began(history, "state.n = 12345678901234567.25"))
     assert {json.loads(h.state, parse_float=Decimal)["n"] for h in found} == {
         Decimal("12345678901234567.25")
     }
 
 
 def test_values_of_another_kind_are_counted(history):
-    turns = moments.began(history, "state.n < 0")
-    list(turns.hits)
+    others = sum(stretch.others for stretch in moments.began(history, "state.n < 0"))
     values = [json.loads(raw).get("n") for _, raw in STATES if raw]
     # A state that is the same as the one before is no change.
-    assert 0 < turns.others <= sum(isinstance(v, (str, bool, list, dict)) for v in values)
+    assert 0 < others <= sum(isinstance(v, (str, bool, list, dict)) for v in values)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +161,10 @@ def test_values_of_another_kind_are_counted(history):
         ("state.n > 1; SELECT 1", "doesn't parse"),
         ("true LIMIT 1", "doesn't parse"),
         ("state.n > (SELECT 1)", "holds a subquery"),
-        ("state.n > sum(state.m)", "calls sum"),
+        ("state.n > sum(state.m)", "names state.n outside of sum, avg and count"),
+        ("sum(state.n + state.s) > 'a'", "compares a number with text"),
+        ("sum(sum(state.n)) > 0", "calls sum"),
+        ("max(state.n) > 0", "calls max"),
         ("read_text('/etc/passwd') = ''", "calls read_text"),
         ("getenv('HOME') = ''", "calls getenv"),
         ("colour = 3", "names colour; there are state, key and offset"),
@@ -168,5 +182,5 @@ def test_values_of_another_kind_are_counted(history):
 )
 def test_what_is_no_condition_is_one_sentence(history, condition, said):
     with pytest.raises(QueryError, match=said) as caught:
-        moments.began(history, condition)
+        hits(moments.began(history, condition))
     assert "\n" not in caught.value.message

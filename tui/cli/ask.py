@@ -12,6 +12,7 @@ from replay import moments, paths
 from replay.blame import Touch
 from replay.diff import Difference, encode
 from replay.history import History
+from replay.moments import Hit
 from storage import causes as causing
 from storage.log import EventLog
 from storage.positions import START
@@ -92,25 +93,26 @@ def find(
     """
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
-    ask = moments.ended if ended else moments.began
-    found = ask(history, condition, 1 if first else None)
+    others = 0
+
+    def hits() -> Iterator[Hit]:
+        nonlocal others
+        for stretch in (moments.ended if ended else moments.began)(history, condition):
+            others += stretch.others
+            yield from stretch.hits
+
     rows = output.Counted(
-        {
-            "offset": hit.offset,
-            "key": hit.key,
-            "state": output.raw(hit.state),
-            "until": hit.until,
-        }
-        for hit in found.hits
+        {"offset": hit.offset, "key": hit.key, "state": output.raw(hit.state)}
+        for hit in islice(hits(), 1 if first else None)
     )
     if as_json:
         output.lines(rows)
     else:
-        columns = ("offset", "until", "key", "state")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[:2])
-    if found.others:
+        columns = ("offset", "key", "state")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if others:
         narration.say(
-            f"{found.others:,} states hold a value of another kind than {condition!r} compares it as;"
+            f"{others:,} states hold a value of another kind than {condition!r} compares it as;"
             " they count as false."
         )
     if not rows.count:
