@@ -77,6 +77,18 @@ def write(path: Path) -> str:
     return written
 
 
+def as_expression(root: str, path: Path) -> str:
+    """The path as a condition names it: `state.items['sku-7'][0]`."""
+    plain = re.compile(r"[A-Za-z_]\w*")
+    return root + "".join(
+        f".{step}" if plain.fullmatch(str(step)) else f"[{_literal(step)}]" for step in path
+    )
+
+
+def _literal(step: Step) -> str:
+    return str(step) if isinstance(step, int) else "'" + step.replace("'", "''") + "'"
+
+
 def value_at(value: Any, path: Path) -> Any:
     """The value at a path, or `ABSENT`."""
     for step in path:

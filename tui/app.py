@@ -11,6 +11,7 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 
 from replay.catalogue import MAIN
+from replay.places import Address
 from replay.reference import Reference
 from storage.workspace import Workspace
 from tui.folds import Folds
@@ -51,11 +52,12 @@ class RefoldApp(App[None]):
         *,
         timeline: str = MAIN,
         at: int | None = None,
+        place: Address | None = None,
     ) -> None:
         super().__init__()
         self.model = Model(workspace, timeline)
-        self.folds = Folds(self, self.model, wanted)
-        self.travel = TravelScreen(self.model, self.folds, at)
+        self.folds = Folds(self, self.model, wanted, place.projection if place else None)
+        self.travel = TravelScreen(self.model, self.folds, at, place)
 
     def on_mount(self) -> None:
         self.push_screen(self.travel)
@@ -84,6 +86,7 @@ def run(
     *,
     timeline: str = MAIN,
     at: int | None = None,
+    place: Address | None = None,
 ) -> None:
-    """Open the screen and stay until the person leaves."""
-    RefoldApp(workspace, wanted, timeline=timeline, at=at).run()
+    """Open the screen and stay until the person leaves; an address says what to look at."""
+    RefoldApp(workspace, wanted, timeline=timeline, at=at, place=place).run()

@@ -15,6 +15,16 @@ PROMPTS = {
     "search": ("search", "text in type, stream, id or data"),
     "filter": ("filter", "text, or a condition such as type = 'OrderPlaced'; empty shows all"),
     "document": ("document", "part of a key"),
+    "when": (
+        "when",
+        "state.total < 0, or sum(state.total) > 1000; with ! before it: when it ended",
+    ),
+    "log": (
+        "log",
+        "a type, and what to write at its events: RefundIssued: data.amount, state.paid",
+    ),
+    "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
+    "note": ("note", "what is worth remembering here"),
 }
 """By purpose: what stands before the prompt, and what may be typed."""
 
@@ -78,7 +88,7 @@ def find(model: Model, purpose: str, text: str) -> Found:
             raise QueryError(f"No event contains {text!r}.")
         return matches
     if purpose == "filter":
-        wanted = Filter(text, model.offsets_for(text))
+        wanted = Filter(text, model.log.kept_by(text))
         if not wanted.offsets:
             raise QueryError(f"No event matches {text!r}.")
         return wanted

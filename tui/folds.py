@@ -25,12 +25,20 @@ _REFRESH_SECONDS = 0.7
 class Folds:
     """Folds what was asked for, one after the other, while the screen is used."""
 
-    def __init__(self, app: App[None], model: Model, wanted: Sequence[Reference]) -> None:
+    def __init__(
+        self,
+        app: App[None],
+        model: Model,
+        wanted: Sequence[Reference],
+        label: str | None = None,
+    ) -> None:
+        """Look at what was named, else at what the workspace has: the history called `label` first."""
         self._app = app
         self._model = model
         self._wanted = list(wanted)
         self._known: list[Folded] = [] if wanted else model.projections()
-        self._index = 0
+        labels = [folded.label for folded in self._known]
+        self._index = labels.index(label) if label in labels else 0
         self._fold: BackgroundFold | None = None
         self._told = Told()
         self._error: str | None = None

@@ -4,7 +4,6 @@ Widgets get snapshots and pages; none of them asks the workspace itself. A snaps
 step must show at once; what can wait until time stands still is `Settled`.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +12,17 @@ from typing import Any
 from replay import catalogue
 from replay.catalogue import MAIN, Folded
 from replay.diff import Difference, readable
-from replay.history import DocumentRow, Failure, History, Moment
+from replay.history import Change, DocumentRow, Failure, History, Moment
 from replay.paths import ABSENT
 from replay.reference import Reference
 from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
-from storage.offsets import Offsets
 from storage.positions import START
 from storage.workspace import Workspace
+from tui.lanes import Lane, Lanes
+
+MOST_LANES = 4
+"""Lines that the strip has for lanes."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Snapshot:
     """What was raised at this event."""
     history: History | None
     """Where the states are from."""
+    base: int | None
+    """The position that the differences are against; None: the event before."""
 
     @property
     def folded(self) -> int:
@@ -78,6 +82,8 @@ class Overview:
     density: Density
     failures: Sequence[int]
     """Stretches in which a handler raised."""
+    lanes: Sequence[tuple[Lane, Sequence[int]]]
+    """The other lanes, with the stretches in which each has a place."""
 
 
 class Model:
@@ -89,6 +95,11 @@ class Model:
         self.log = EventLog(workspace)
         self.extent = self.log.extent()
         self.history: History | None = None
+        self.base: int | None = None
+        """The position that documents are compared with; None: the event before."""
+        self._lanes = Lanes(workspace, timeline)
+        self._shown_lanes: Sequence[Lane] = ()
+        self._base_state: tuple[object, ...] | None = None
         self._failed: frozenset[int] = frozenset()
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
@@ -129,7 +140,7 @@ class Model:
             return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return Snapshot(position, event, (), key, None, (), (), None)
+            return Snapshot(position, event, (), key, None, (), (), None, self.base)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         if follow and key not in changed:
@@ -144,14 +155,38 @@ class Model:
                 moment = history.moment(key, position)
             else:
                 return None
-        touched = tuple(changed)
-        return Snapshot(position, event, touched, key, moment, differences, failures, history)
+        if self.base is not None and key is not None:
+            if not ask and self._known_base(key) is None:
+                return None
+            differences = self._against_base(history, key, moment)
+        return Snapshot(
+            position, event, tuple(changed), key, moment, differences, failures, history, self.base
+        )
 
     def _at_hand(self, position: int) -> bool:
         known = position == START or self._events.holds(position)
         if self.history is None:
             return known
         return known and self._changes.holds(position) and position not in self._failed
+
+    def _known_base(self, key: str) -> tuple[object, ...] | None:
+        known = self._base_state
+        same = known is not None and known[:3] == (self.history, key, self.base)
+        return known if same else None
+
+    def _against_base(
+        self, history: History, key: str, moment: Moment | None
+    ) -> tuple[Difference, ...]:
+        """How the document differs from what it was at the base."""
+        known = self._known_base(key)
+        if known is None and self.base is not None:
+            change = history.state(key, self.base)
+            known = (history, key, self.base, change)
+            self._base_state = known
+        then = known[3] if known else None
+        return _differences(
+            Moment(moment.now if moment else None, then if isinstance(then, Change) else None)
+        )
 
     def _unchanged(self, since: Snapshot, position: int, key: str) -> bool:
         """The document's last change is the one that an earlier snapshot shows, as far as is known."""
@@ -179,17 +214,16 @@ class Model:
     def overview(self, stretches: int) -> Overview:
         """The log cut into stretches, for the strip."""
         density = self.log.density(stretches)
-        lane = {bisect_left(density.last_offsets, offset) for offset in self._failed}
-        return Overview(self.extent, density, sorted(lane))
+        ends = density.last_offsets
+        failed = {bisect_left(ends, offset) for offset in self._failed}
+        lanes = [(lane, lane.columns(ends)) for lane in self._shown_lanes]
+        return Overview(self.extent, density, sorted(failed), lanes)
 
-    def offsets_for(self, text: str) -> "Offsets[int]":
-        """Offsets of the events that a filter keeps: a condition, or text that they contain.
-
-        Raises `QueryError` for a condition that can't be asked.
-        """
-        if re.search(r"[=<>]|\b(like|ilike|in|is|between|not)\b|\(", text, re.IGNORECASE):
-            return self.log.matching(text)
-        return self.log.containing(text)
+    def draw_lanes(self) -> None:
+        """Ask for the lanes anew; the next overview has them."""
+        history = self.history
+        complete = history is not None and history.folded.folded >= self.extent.events
+        self._shown_lanes = self._lanes.all(history, complete=complete)[:MOST_LANES]
 
     def event_rows(self, first: int, count: int) -> Sequence[EventRow]:
         return self.log.rows(first, count)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from replay import places
 from sample_logs import SAMPLES
 from storage.workspace import Workspace
 from tui.cli import narration, options
@@ -28,13 +29,17 @@ def open_(
     python: str | None,
     wait: float,
 ) -> None:
-    """The screen."""
+    """The screen. WS may be an address that was copied there (key Y): refold:….refold?at=1204."""
     from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
 
+    place = None
+    if ws.startswith(places.SCHEME):
+        place = places.read(ws)
+        ws, at, timeline = str(place.workspace), at or place.position, place.timeline
     workspace = options.open_workspace(ws, wait, memory="96MB")
     wanted = [options.refer(projection, python, workspace) for projection in projections]
     offset = options.position(workspace, at) if at is not None else None
-    run(workspace, wanted, timeline=timeline, at=offset)
+    run(workspace, wanted, timeline=timeline, at=offset, place=place)
 
 
 @click.command()

@@ -11,23 +11,22 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Key, Resize
-from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
-from storage.errors import RefoldError, one_line
-from storage.offsets import offsets
+from replay import paths
+from replay.places import Address
+from storage.errors import RefoldError
 from storage.positions import START
 from tui import seeking
 from tui.commands import COMMANDS, Command, bindings
-from tui.counts import Count
-from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
 from tui.printable import printable
+from tui.screens.finds import FindsScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
@@ -35,6 +34,7 @@ from tui.widgets.document_pane import DocumentPane
 from tui.widgets.documents_pane import DocumentsPane
 from tui.widgets.event_pane import EventPane
 from tui.widgets.events_pane import EventsPane
+from tui.widgets.findings_pane import FindingsPane
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
 from tui.widgets.strip import DensityStrip
@@ -43,21 +43,20 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(Screen[None]):
+class TravelScreen(FindsScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
 
-    def __init__(self, model: Model, folds: Folds, at: int | None) -> None:
-        super().__init__()
-        self._model = model
+    def __init__(
+        self, model: Model, folds: Folds, at: int | None, place: Address | None = None
+    ) -> None:
+        super().__init__(model)
+        self._place = place
         self._folds = folds
         self._start_at = at
         self.looking = Looking(self, model, self)
         self._jumps = Jumps()
-        self._count = Count()
-        self._matches: Matches | None = None
-        self._filtered = False
         self._play = Play()
         self._possible: list[Command] = []
 
@@ -72,6 +71,7 @@ class TravelScreen(Screen[None]):
             with Horizontal(id="details"):
                 yield DocumentPane(id="document", title="document")
                 yield EventPane(id="event", title="event")
+        yield FindingsPane(id="findings")
         yield Prompt(id="prompt")
         yield Footer(show_command_palette=False, compact=True)
 
@@ -83,6 +83,9 @@ class TravelScreen(Screen[None]):
         self._folds.begin(self._fold_changed)
         last = self._model.extent.events - 1
         self._stand(self._start_at if self._start_at is not None else last)
+        if self._place is not None and self._place.key is not None:
+            self.query_one(DocumentPane).point_at(paths.read(self._place.path or "$"))
+            self.looking.select(self._place.key)
         self.set_interval(_IDLE_SECONDS, self._idle)
         self.set_interval(_PLAY_SECONDS, self._play_on)
 
@@ -95,11 +98,6 @@ class TravelScreen(Screen[None]):
         self.set_class(event.size.width < 110, "-narrow")
         self.set_class(event.size.height >= 36, "-tall")
         self._tell_header()
-
-    @property
-    def position(self) -> int:
-        """Where time stands."""
-        return self.looking.position
 
     # Moving through time
 
@@ -115,6 +113,9 @@ class TravelScreen(Screen[None]):
     def _stand(self, position: int) -> None:
         self.query_one(EventsPane).stand_at(position)
         self.query_one(DensityStrip).stand_at(position)
+        findings = self.query_one(FindingsPane)
+        if findings.display:
+            findings.stand_at(position)
         self.looking.stand_at(position)
 
     # What Looking found
@@ -127,6 +128,7 @@ class TravelScreen(Screen[None]):
             self.query_one(DocumentsPane).touch(snapshot.touched)
 
     def still(self) -> None:
+        self.stand_in_plot()
         possible = self.possible()
         if possible != self._possible:
             # The footer is laid out anew by it.
@@ -145,6 +147,8 @@ class TravelScreen(Screen[None]):
     def on_paged_list_picked(self, event: PagedList.Picked) -> None:
         if isinstance(event.sender, EventsPane):
             self.go(event.sender.offset_of(event.line), jump=False)
+        elif isinstance(event.sender, FindingsPane):
+            self.pick_finding(event)
         elif isinstance(event.sender, DocumentsPane):
             row = event.sender.row(event.line)
             if row is not None:
@@ -165,6 +169,19 @@ class TravelScreen(Screen[None]):
     def _show_overview(self, overview: Overview) -> None:
         self.query_one(DensityStrip).show(overview)
 
+    def draw_lanes(self) -> None:
+        self._draw_lanes()
+
+    @work(thread=True, exclusive=True, group="lanes", exit_on_error=False)
+    def _draw_lanes(self) -> None:
+        try:
+            self._model.draw_lanes()
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        if not get_current_worker().is_cancelled:
+            columns = max(self.query_one(DensityStrip).size.width, 1)
+            self.app.call_from_thread(self._ask_overview, columns)
+
     # Folding
 
     def _fold_changed(self) -> None:
@@ -173,6 +190,7 @@ class TravelScreen(Screen[None]):
         documents.forget()
         self._tell_header()
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self.draw_lanes()
         self.looking.look()
 
     def _tell_header(self) -> None:
@@ -185,11 +203,11 @@ class TravelScreen(Screen[None]):
 
     # Actions
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        for command in COMMANDS:
-            if command.action.partition("(")[0] == action and command.needs:
-                return self._has(command.needs)
-        return True
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        asked = f"{action}({', '.join(map(repr, parameters))})"
+        named = [c for c in COMMANDS if c.action.partition("(")[0] == action]
+        needs = next((c.needs for c in named if c.action == asked), named[0].needs if named else "")
+        return not needs or self._has(needs)
 
     def _has(self, what: str) -> bool:
         history = self._model.history
@@ -220,7 +238,7 @@ class TravelScreen(Screen[None]):
 
     def _step(self, by: int, *, jump: bool) -> None:
         """So many events on or back; where the list is filtered, of those that are shown."""
-        if not self._filtered:
+        if self._filtered is None:
             self.go(self.position + by, jump=jump)
             return
         events = self.query_one(EventsPane)
@@ -297,83 +315,16 @@ class TravelScreen(Screen[None]):
         self._step(steps, jump=False)
         self._play.on = self.position != before
 
-    def action_goto(self) -> None:
-        self._prompt("goto")
-
-    def action_search(self) -> None:
-        self._prompt("search")
-
-    def action_filter(self) -> None:
-        self._prompt("filter")
-
-    def action_find_document(self) -> None:
-        self._prompt("document")
-
-    def _prompt(self, purpose: str) -> None:
-        self.query_one(Prompt).ask(purpose, *PROMPTS[purpose])
-
-    def on_prompt_closed(self) -> None:
-        self.query_one(EventsPane).focus()
-
-    def on_prompt_entered(self, event: Prompt.Entered) -> None:
-        self.query_one(EventsPane).focus()
-        if event.purpose == "filter" and not event.text:
-            self._clear_filter()
-        elif event.text:
-            self._answer(event.purpose, event.text)
-
-    @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
-    def _answer(self, purpose: str, text: str) -> None:
-        """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
-        try:
-            found = find(self._model, purpose, text)
-        except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"{text!r} can't be asked: {one_line(error)}"
-            self.app.call_from_thread(self.complain, said)
-        else:
-            if not get_current_worker().is_cancelled:
-                self.app.call_from_thread(self._take, found)
-
-    def _take(self, found: Found) -> None:
-        if isinstance(found, Place):
-            self.go(found.position)
-        elif isinstance(found, Document):
-            self.looking.select(found.key)
-        elif isinstance(found, Matches):
-            self._searched(found)
-        else:
-            self._filter(found)
-
-    def _searched(self, found: Matches) -> None:
-        self._matches = found
-        self.query_one(EventsPane).mark(found.offsets)
-        self.refresh_bindings()
-        said = f"{len(found.offsets):,} events contain {found.text!r}; n and N go through them."
-        self.notify(printable(said), markup=False, timeout=3)
-        self.go(found.from_here(self.position))
-
-    def action_match(self, way: int) -> None:
-        if self._matches is not None:
-            self.go(self._matches.step(self.position, way, self._count.times()))
-
-    def _filter(self, found: Filter) -> None:
-        self._filtered = True
-        events = self.query_one(EventsPane)
-        events.show_only(found.offsets, found.text)
-        self.go(found.nearest(self.position))
-        events.stand_at(self.position)
-
-    def _clear_filter(self) -> None:
-        if self._filtered:
-            self._filtered = False
-            events = self.query_one(EventsPane)
-            events.show_all(self._model.extent.events)
-            events.stand_at(self.position)
+    def action_prompt(self, purpose: str) -> None:
+        self.prompt(purpose)
 
     def action_pin(self) -> None:
         self.looking.pin(not self.looking.pinned)
+
+    def action_base(self) -> None:
+        """Compare with this position from now on; again: with the event before, as ever."""
+        self._model.base = self.position if self._model.base is None else None
+        self.looking.look()
 
     def action_other(self) -> None:
         self._folds.next()
@@ -383,16 +334,6 @@ class TravelScreen(Screen[None]):
 
     def action_cancel_fold(self) -> None:
         self._folds.cancel()
-
-    def action_copy(self) -> None:
-        focused = self.focused
-        pane = focused if isinstance(focused, EventPane) else self.query_one(DocumentPane)
-        if isinstance(focused, EventsPane):
-            pane = self.query_one(EventPane)
-        text = pane.text
-        if text:
-            self.app.copy_to_clipboard(text)
-            self.notify(f"Copied {len(text):,} characters of JSON.", timeout=2)
 
     def action_zoom(self) -> None:
         if self.maximized is not None:
@@ -406,12 +347,14 @@ class TravelScreen(Screen[None]):
             self.minimize()
         elif self._play.on:
             self._play.toggle()
+        elif self.stop_asking() or self.close_findings() or self.close_plot():
+            pass
         elif self._matches is not None:
-            self._matches = None
-            self.query_one(EventsPane).mark(offsets())
-            self.refresh_bindings()
-        elif self._filtered:
-            self._clear_filter()
+            self._go_through(None)
+        elif self._filtered is not None:
+            self.clear_filter()
+        elif self._model.base is not None:
+            self.action_base()
         elif self.looking.pinned:
             self.looking.pin(pinned=False)
 

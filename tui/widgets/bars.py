@@ -42,6 +42,8 @@ class PositionLine(Static):
             self.update(line, layout=False)
             return
         parts = [(f" #{snapshot.position:,}", "bold"), (f" of {events:,}", "")]
+        if snapshot.base is not None:
+            parts.append((f"  base #{snapshot.base:,}", "bold $text-warning"))
         if snapshot.failures:
             parts.append(("  ✗ failed", "bold $text-error"))
         event = snapshot.event

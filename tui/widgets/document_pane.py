@@ -1,7 +1,7 @@
 """The selected document at the position, with what the event did to it."""
 
 from replay.diff import encode
-from replay.paths import ABSENT
+from replay.paths import ABSENT, Path
 from tui.model import Settled, Snapshot, value_of
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
@@ -12,6 +12,7 @@ class DocumentPane(ValueView):
 
     _snapshot: Snapshot | None = None
     _said = ""
+    _pointed: Path | None = None
 
     def show(self, snapshot: Snapshot) -> None:
         """The document as of a snapshot."""
@@ -22,8 +23,15 @@ class DocumentPane(ValueView):
             self.scroll_to(0, 0, animate=False, force=True)
         self.title = snapshot.key or "document"
         self.redraw()
-        if snapshot.differences:
+        if self._pointed is not None:
+            self.stand_on(self._pointed)
+            self._pointed = None
+        elif snapshot.differences:
             self.show_first_change()
+
+    def point_at(self, path: Path) -> None:
+        """Put the cursor on this value when the next snapshot comes."""
+        self._pointed = path
 
     def redraw(self) -> None:
         snapshot = self._snapshot
@@ -39,9 +47,14 @@ class DocumentPane(ValueView):
         if value is ABSENT:
             lines = [ValueLine((("deleted", "removed"),)), *lines]
         self.show_lines(lines)
-        at = moment.changed_at
-        here = at == snapshot.position
-        self._said = f"{len(snapshot.differences)} changed here" if here else f"changed at {at:,}"
+        at, count = moment.changed_at, len(snapshot.differences)
+        if snapshot.base is not None:
+            base = f"#{snapshot.base:,}" if snapshot.base >= 0 else "the start"
+            self._said = f"{count} differ from {base}"
+        else:
+            self._said = (
+                f"{count} changed here" if at == snapshot.position else f"changed at {at:,}"
+            )
         self.subtitle = self._said
 
     def settle(self, settled: Settled) -> None:

@@ -2,8 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
+from rich.cells import set_cell_size
 from rich.segment import Segment
 from textual import events
 from textual.message import Message
@@ -11,10 +13,15 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from storage.positions import START
-from tui.model import Overview
+from tui.lanes import Lane
+from tui.model import MOST_LANES, Overview
+from tui.printable import printable, shortened
 from tui.times import short
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_MARKS = {"broken": "╵", "watch": "•", "bookmark": "▾"}
+_SHORTEST = 4
+"""Columns below which a lane's name says nothing."""
 
 
 class DensityStrip(Widget):
@@ -26,6 +33,9 @@ class DensityStrip(Widget):
         "strip--cursor",
         "strip--date",
         "strip--failed",
+        "strip--broken",
+        "strip--watch",
+        "strip--bookmark",
     }
 
     class Resized(Message):
@@ -51,6 +61,8 @@ class DensityStrip(Widget):
     def show(self, overview: Overview) -> None:
         """Draw this log."""
         self._overview = overview
+        for count in range(1, MOST_LANES + 1):
+            self.set_class(len(overview.lanes) == count, f"-lanes-{count}")
         self.refresh()
 
     def stand_at(self, position: int) -> None:
@@ -68,12 +80,14 @@ class DensityStrip(Widget):
         overview = self._overview
         if overview is None or len(overview.density.counts) != width:
             return Strip.blank(width, self.rich_style)
-        rows = self.size.height - 2
+        rows = max(self.size.height - 2 - len(overview.lanes), 1)
         if y == 0:
             return self._dates(overview, width)
         if y <= rows:
             return self._bars(overview, rows, rows - y)
-        return self._lane(overview, width)
+        if y == rows + 1:
+            return self._cursor_line(overview, width)
+        return self._lane(*overview.lanes[min(y - rows - 2, len(overview.lanes) - 1)], width)
 
     def _dates(self, overview: Overview, width: int) -> Strip:
         first, last = overview.extent.first_time, overview.extent.last_time
@@ -94,7 +108,23 @@ class DensityStrip(Widget):
         cells = "".join(_BARS[min(max(level - row * 8, 0), 8)] for level in levels)
         return Strip([Segment(cells[: here + 1], past), Segment(cells[here + 1 :], future)])
 
-    def _lane(self, overview: Overview, width: int) -> Strip:
+    def _lane(self, lane: Lane, columns: Sequence[int], width: int) -> Strip:
+        """A lane's places, and its name where there is the most room between them."""
+        marked = sorted({min(column, width - 1) for column in columns})
+        edges = [-1, *marked, width]
+        gap, start = max(((after - before, -before) for before, after in pairwise(edges)))
+        room = gap - 3
+        name = shortened(printable(lane.name), room) if room > _SHORTEST else ""
+        mark = self.get_component_rich_style(f"strip--{lane.style}")
+        named = self.get_component_rich_style("strip--date")
+        cells = []
+        for before, after in pairwise(edges):
+            text = f" {name}" if -before == start and name else ""
+            cells.append(Segment(set_cell_size(text, after - before - 1), named))
+            cells.append(Segment(_MARKS[lane.style], mark))
+        return Strip(cells[:-1], width)
+
+    def _cursor_line(self, overview: Overview, width: int) -> Strip:
         """The cursor, and where handlers raised."""
         failed = self.get_component_rich_style("strip--failed")
         plain = self.rich_style

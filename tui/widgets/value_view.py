@@ -54,6 +54,17 @@ class ValueView(LineView):
         """The value under the cursor; the whole where there is none."""
         return self._lines[self.cursor].path if 0 <= self.cursor < len(self._lines) else ()
 
+    def stand_on(self, path: Path) -> None:
+        """Put the cursor on the value at a path, or on what is left of the way there."""
+        while True:
+            for number, line in enumerate(self._lines):
+                if line.path == path and path:
+                    self.cursor = number
+                    return
+            if not path:
+                return
+            path = path[:-1]
+
     def show_first_change(self) -> None:
         """Scroll to what the event changed, if that is out of sight."""
         for number, line in enumerate(self._lines):

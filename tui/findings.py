@@ -1,0 +1,87 @@
+"""Tables of what was found: one for every question whose answer is many places in the log.
+
+A row stands at an offset, so moving to it moves time; rows beyond what is shown are fetched when
+they are seen. Nothing here asks on the screen's thread.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from replay.diff import encode
+from replay.paths import ABSENT, Path
+from storage.offsets import Offsets, offsets, place_after
+from tui.finding import Matches
+from tui.widgets.line_view import Span
+
+LONGEST = 200
+"""Characters of a value in a row."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row: a place, and what is said about it."""
+
+    offset: int
+    spans: tuple[Span, ...]
+    key: str | None = None
+    """The document to look at there."""
+    path: Path | None = None
+    """The value in it."""
+    kept: int | None = None
+    """The bookmark that it stands for."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a question found."""
+
+    what: str
+    """`who changed order-17 › total`"""
+    at: "Offsets[int]"
+    """The offset of each row; ascending, but for a tree."""
+    fetch: Callable[[int, int], Sequence[Finding]]
+    """(first row, how many) to rows; called in a thread."""
+    watch: tuple[str, str] | None = None
+    """What can be watched: what it is over, and the condition."""
+    note: str = ""
+    """What a person must know: that there are more, that it is still going on."""
+    going_on: bool = False
+    steps: "Offsets[int]" = field(default_factory=offsets)
+    """Each offset once, ascending."""
+
+    def matches(self) -> Matches:
+        """To go through with n and N."""
+        return Matches(self.what, self.steps)
+
+    def line_at(self, position: int) -> int:
+        """The row that stands at a position, or the last before it; -1 before the first."""
+        if len(self.steps) == len(self.at) and self.at == self.steps:
+            return place_after(self.at, position) - 1
+        return self.at.index(position) if position in self.at else -1
+
+
+def listed(
+    what: str,
+    rows: Sequence[Finding],
+    *,
+    watch: tuple[str, str] | None = None,
+    note: str = "",
+    going_on: bool = False,
+) -> Findings:
+    """A table of rows that are all at hand."""
+    kept = tuple(rows)
+    at = offsets(row.offset for row in kept)
+    return Findings(
+        what,
+        at,
+        lambda first, count: kept[first : first + count],
+        watch,
+        note,
+        going_on,
+        offsets(sorted(set(at))),
+    )
+
+
+def shown(value: object) -> str:
+    """A value in a row."""
+    return "–" if value is ABSENT else encode(value)[: LONGEST + 1]

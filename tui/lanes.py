@@ -1,0 +1,84 @@
+"""Lanes: kinds of places shown over the whole log, each on a line of its own under the strip.
+
+Failures and bookmarks are at hand; invariants and watches are conditions that scan the history, so
+they are asked once for each history and kept.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from replay import invariants, moments
+from replay.history import History
+from storage import bookmarks, watches
+from storage.errors import RefoldError
+from storage.log import EventLog
+from storage.offsets import Offsets, offsets
+from storage.watches import Watch
+from storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Places of a kind."""
+
+    name: str
+    style: str
+    """Of its marks: `failed`, `broken`, `watch` or `bookmark`."""
+    offsets: "Offsets[int]"
+
+    def columns(self, ends: Sequence[int]) -> list[int]:
+        """The stretches that it has a place in, by the last offsets of all stretches."""
+        return sorted({bisect_left(ends, offset) for offset in self.offsets})
+
+
+class Lanes:
+    """All lanes of a workspace; asked in a thread."""
+
+    def __init__(self, workspace: Workspace, timeline: str) -> None:
+        self._workspace = workspace
+        self._timeline = timeline
+        self._known: dict[tuple[object, ...], Offsets[int]] = {}
+
+    def all(self, history: History | None, *, complete: bool) -> list[Lane]:
+        """The lanes that have a place, but for failures; conditions are asked when a fold is over."""
+        found: list[Lane] = []
+        if history is not None and complete:
+            found.append(Lane("broken", "broken", self._broken(history)))
+        found += [
+            Lane(watch.condition, "watch", self._hits(history, watch))
+            for watch in watches.kept(self._workspace)
+            if watch.over == "events" or (history is not None and complete)
+        ]
+        marked = bookmarks.kept(self._workspace, self._timeline)
+        found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
+        return [lane for lane in found if len(lane.offsets)]
+
+    def _broken(self, history: History) -> "Offsets[int]":
+        key = ("broken", history.folded.number, history.folded.folded)
+        if key not in self._known:
+            self._known[key] = _distinct(found.offset for found in invariants.broken(history))
+        return self._known[key]
+
+    def _hits(self, history: History | None, watch: Watch) -> "Offsets[int]":
+        of = (history.folded.number, history.folded.folded) if history else ()
+        key = (watch, *(() if watch.over == "events" else of))
+        if key not in self._known:
+            # One whose paths no other projection has is no trouble of this one.
+            try:
+                self._known[key] = self._asked(history, watch)
+            except RefoldError:
+                self._known[key] = offsets()
+        return self._known[key]
+
+    def _asked(self, history: History | None, watch: Watch) -> "Offsets[int]":
+        if watch.over == "events":
+            return EventLog(self._workspace).kept_by(watch.condition)
+        if history is None:
+            return offsets()
+        stretches = moments.began(history, watch.condition)
+        return _distinct(hit.offset for stretch in stretches for hit in stretch.hits)
+
+
+def _distinct(found: Iterable[int]) -> "Offsets[int]":
+    return offsets(sorted(set(found)))

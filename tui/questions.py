@@ -1,0 +1,283 @@
+"""Questions with many answers, as tables: who changed this, when did it become so, what is broken.
+
+Each is asked in a thread. One that takes long gives the table as far as it is, several times, and
+can be left in between. Errors say in one sentence what is wrong with what was typed.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from replay import blame, invariants, moments, paths
+from replay.history import History
+from replay.paths import Path
+from storage import bookmarks, causes
+from storage.errors import QueryError
+from storage.log import EventRow
+from storage.offsets import offsets
+from storage.positions import START
+from tui.findings import LONGEST, Finding, Findings, listed, shown
+from tui.model import Model
+from tui.printable import shortened
+from tui.times import full
+from tui.widgets.line_view import Span
+
+MOST = 200_000
+"""Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
+_MOST_CHANGES = 5_000
+_VALUE = 60
+"""Columns of a value that a logpoint wrote."""
+
+
+def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
+    """Who changed this value, ever: each change with what it was before and after."""
+    history = _history(model)
+    if key is None:
+        raise QueryError("Select a document first; then ask who changed it.")
+    found = blame.touches(history, key, path, after=START, until=model.extent.events)
+    touches = list(islice(found, _MOST_CHANGES + 1))
+    what = f"who changed {key} › {paths.write(path)}"
+    if not touches:
+        raise QueryError(f"Nothing ever changed {paths.write(path)} of {key}.")
+    types = {e.offset: e for e in model.log.rows_at([t.offset for t in touches])}
+    rows = [
+        Finding(
+            touch.offset,
+            (
+                *_place(model, touch.offset, types.get(touch.offset)),
+                (f"{shown(touch.before)}", "was"),
+                (" → ", "muted"),
+                (f"{shown(touch.after)}", "text"),
+            ),
+            key,
+            path,
+        )
+        for touch in touches[:_MOST_CHANGES]
+    ]
+    yield listed(what, rows, note=_more(len(touches), _MOST_CHANGES))
+
+
+def when(model: Model, text: str) -> Iterator[Findings]:
+    """When a condition became true; one that begins with `!`: when it stopped being so."""
+    history = _history(model)
+    condition = text.removeprefix("!").strip()
+    became = not text.startswith("!")
+    what = f"{'became true' if became else 'stopped being true'}: {condition}"
+    watch = ("all" if moments.over_all(history, condition) else "states", condition)
+    at, keys, others = offsets(), list[str | None](), 0
+    for stretch in (moments.began if became else moments.ended)(history, condition):
+        others += stretch.others
+        at.extend(hit.offset for hit in stretch.hits[: MOST - len(at)])
+        keys.extend(hit.key for hit in stretch.hits[: MOST - len(keys)])
+        done = stretch.until + 1 >= history.folded.folded or len(at) >= MOST
+        note = _more(len(at) + (0 if done and len(at) < MOST else len(at) // MOST), MOST)
+        if others:
+            note = f"{note} {others:,} states hold a value of another kind.".strip()
+        if not done:
+            note = f"{stretch.until / max(history.folded.folded, 1):.0%}, esc stops. {note}".strip()
+        yield _of_places(model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done)
+        if len(at) >= MOST:
+            return
+    if not at:
+        raise QueryError(f"{condition!r} never {what.partition(':')[0]}.")
+
+
+def broken(model: Model) -> Iterator[Findings]:
+    """Where the projection's invariants became broken."""
+    history = _history(model)
+    if not history.folded.invariants:
+        raise QueryError(
+            f"{history.folded.name} declares no INVARIANTS; press F to ask for a condition."
+        )
+    found = list(islice(invariants.broken(history), MOST + 1))
+    if not found:
+        raise QueryError(
+            f"All {len(history.folded.invariants)} invariants of {history.folded.name} hold in"
+            " every state."
+        )
+    rows = [
+        Finding(
+            b.offset,
+            (
+                _at(model, b.offset),
+                (f"{shortened(b.key or 'all documents', 24):<24}  ", "key"),
+                (b.invariant, "failed"),
+                (f"  until {b.until:,}" if b.until is not None else "  to the end", "muted"),
+                (f"  {shortened(b.error, LONGEST)}" if b.error else "", "was"),
+            ),
+            b.key,
+        )
+        for b in found[:MOST]
+    ]
+    yield listed("broken invariants", rows, note=_more(len(found), MOST))
+
+
+def failures(model: Model) -> Iterator[Findings]:
+    """Where a handler raised."""
+    found = _history(model).failures(limit=MOST + 1)
+    if not found:
+        raise QueryError("No handler raised.")
+    rows = [
+        Finding(
+            f.offset,
+            (
+                _at(model, f.offset),
+                (f"{shortened(f.key or '–', 24):<24}  ", "key"),
+                (f"{f.type or '–'}  ", ""),
+                (shortened(f.error, LONGEST), "failed"),
+            ),
+            f.key,
+        )
+        for f in found[:MOST]
+    ]
+    yield listed("handlers that raised", rows, note=_more(len(found), MOST))
+
+
+def caused(model: Model, position: int) -> Iterator[Findings]:
+    """What led to the event at a position, and what it led to."""
+    if position == START:
+        raise QueryError("Before the first event there is nothing that led to anything.")
+    found = causes.around(model.workspace, position)
+    if len(found.tree) < 2:
+        raise QueryError("No other event has its correlation id, led to it or came of it.")
+    rows = [
+        Finding(
+            cause.event.offset,
+            (
+                _at(model, cause.event.offset),
+                ("  " * min(cause.depth, 40) + ("└ " if cause.depth else ""), "muted"),
+                (f"{cause.event.type or '–'}", "mark" if cause.event.offset == position else ""),
+                (f"  {shortened(cause.event.stream or '–', 40)}", "key"),
+                (f"  {full(cause.event.time)}" if cause.event.time else "", "muted"),
+            ),
+        )
+        for cause in found.tree
+    ]
+    note = "only the nearest are shown" if found.more else ""
+    yield listed("causes", rows, note=note)
+
+
+def logged(model: Model, text: str) -> Iterator[Findings]:
+    """A logpoint: `RefundIssued: state.refunded, data.amount`."""
+    from replay import logpoints  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+
+    history = _history(model)
+    kind, colon, rest = text.partition(":")
+    if not colon or not rest.strip():
+        raise QueryError(
+            f"{text!r} is no logpoint; write one as RefundIssued: state.refunded, data.amount"
+        )
+    kept = [] if kind.strip() in ("", "*") else [logpoints.at_type(kind.strip())]
+    wanted = separated(rest)
+    found = logpoints.logged(history, wanted, kept, MOST)
+    table = found.rows
+    if not table.num_rows:
+        raise QueryError(f"There is no event of the type {kind.strip()!r}.")
+
+    def fetch(first: int, count: int) -> Sequence[Finding]:
+        rows = table.slice(first, count).to_pylist()
+        return [_logged_row(model, row) for row in rows]
+
+    at = offsets(table["offset"].to_pylist())
+    note = _more(table.num_rows, MOST)
+    yield Findings(f"log {text}", at, fetch, None, note, False, offsets(sorted(set(at))))
+
+
+def bookmarked(model: Model) -> Iterator[Findings]:
+    """The places that a person marked."""
+    found = bookmarks.kept(model.workspace, model.timeline)
+    if not found:
+        raise QueryError("There are no bookmarks yet; B marks the place where you are.")
+    rows = [
+        Finding(
+            b.offset,
+            (
+                _at(model, b.offset),
+                (f"{shortened(b.key or '–', 24):<24}  ", "key"),
+                (b.note or "–", ""),
+                (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),
+            ),
+            b.key,
+            paths.read(b.path) if b.path else None,
+            b.number,
+        )
+        for b in found
+    ]
+    yield listed("bookmarks", rows)
+
+
+def _history(model: Model) -> History:
+    if model.history is None:
+        raise QueryError("There are no states without a projection; name one with -p.")
+    return model.history
+
+
+def _of_places(
+    model: Model,
+    what: str,
+    places: tuple[Sequence[int], list[str | None]],
+    *,
+    watch: tuple[str, str],
+    note: str,
+    going_on: bool,
+) -> Findings:
+    """Rows that say what happened at a place."""
+    at, keys = offsets(places[0]), places[1]
+
+    def fetch(first: int, count: int) -> Sequence[Finding]:
+        wanted = at[first : first + count]
+        events = {e.offset: e for e in model.log.rows_at(list(wanted))}
+        return [
+            Finding(
+                offset,
+                (*_place(model, offset, events.get(offset)), (key or "all documents", "key")),
+                key,
+            )
+            for offset, key in zip(wanted, keys[first : first + count], strict=True)
+        ]
+
+    return Findings(what, at, fetch, watch, note, going_on, offsets(sorted(set(at))))
+
+
+def _at(model: Model, offset: int) -> Span:
+    """The offset, as wide as the last one of the log."""
+    return f" {offset:>{len(f'{model.extent.events:,}')},}  ", "muted"
+
+
+def _place(model: Model, offset: int, event: EventRow | None) -> tuple[Span, ...]:
+    time = full(event.time) if event and event.time else ""
+    kind = (event.type if event else None) or "–"
+    return (
+        _at(model, offset),
+        (f"{time:<23}  " if time else "", "muted"),
+        (f"{shortened(kind, 24):<24}  ", ""),
+    )
+
+
+def _logged_row(model: Model, row: dict[str, Any]) -> Finding:
+    """The values in the order of the expressions, which the table's title names."""
+    values = [text for name, text in row.items() if name not in ("offset", "key")]
+    cells = [("–" if text is None else shortened(text, _VALUE)) for text in values]
+    place = (_at(model, row["offset"]), (f"{shortened(row['key'], 24):<24}  ", "key"))
+    spans = [(f"{cell:<16}  ", "text") for cell in cells]
+    return Finding(row["offset"], (*place, *spans), row["key"])
+
+
+def separated(text: str) -> list[str]:
+    """Expressions between commas, but for the commas in parentheses and quotes."""
+    parts, depth, quoted = [""], 0, ""
+    for character in text:
+        if quoted:
+            quoted = "" if character == quoted else quoted
+        elif character in "'\"":
+            quoted = character
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(character, 0) if not quoted else 0
+        if character == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _more(found: int, most: int) -> str:
+    return f"the first {most:,} are shown" if found > most else ""

@@ -1,0 +1,381 @@
+"""What was looked for and found: prompts, search, filter, tables of findings, plots, watches.
+
+Everything is asked in a thread. A question that is on its way can be left with Esc, and then what
+it has found by then stays.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.screen import Screen
+from textual.worker import Worker, get_current_worker
+
+from replay import paths
+from replay.paths import Path
+from replay.places import Address
+from storage import bookmarks, watches
+from storage.errors import RefoldError, one_line
+from storage.offsets import offsets
+from tui import questions
+from tui.counts import Count
+from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
+from tui.findings import Findings
+from tui.looking import Looking
+from tui.model import Model
+from tui.printable import printable
+from tui.widgets.bars import Prompt
+from tui.widgets.document_pane import DocumentPane
+from tui.widgets.event_pane import EventPane
+from tui.widgets.events_pane import EventsPane
+from tui.widgets.findings_pane import FindingsPane
+from tui.widgets.paged_list import PagedList
+
+if TYPE_CHECKING:
+    from tui.widgets.plot_pane import PlotPane
+
+Ask = Callable[[], Iterator[Findings]]
+
+
+class FindsScreen(Screen[None]):
+    """The part of the travel screen that looks for things."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model
+        self.looking: Looking
+        self._count = Count()
+        self._matches: Matches | None = None
+        self._filtered: Filter | None = None
+        self._asking: Worker[None] | None = None
+        self._plot_pane: PlotPane | None = None
+
+    # What the screen around it does
+
+    @property
+    def position(self) -> int:
+        """Where time stands."""
+        return self.looking.position
+
+    def go(self, position: int, *, jump: bool = True) -> None:
+        """Stand after another event."""
+        raise NotImplementedError
+
+    def complain(self, message: str) -> None:
+        """Say what is wrong."""
+        raise NotImplementedError
+
+    def draw_lanes(self) -> None:
+        """Ask for the lanes of the strip anew."""
+        raise NotImplementedError
+
+    def say(self, message: str) -> None:
+        """Say what was done."""
+        self.notify(printable(message), markup=False, timeout=3)
+
+    # Prompts
+
+    def prompt(self, purpose: str, value: str = "") -> None:
+        """Ask for a line of text."""
+        self.query_one(Prompt).ask(purpose, *PROMPTS[purpose], value)
+
+    def on_prompt_closed(self) -> None:
+        self.query_one(EventsPane).focus()
+
+    def on_prompt_entered(self, event: Prompt.Entered) -> None:
+        self.query_one(EventsPane).focus()
+        text = event.text
+        if event.purpose == "filter" and not text:
+            self.clear_filter()
+        elif event.purpose == "when" and text:
+            self.ask(partial(questions.when, self._model, text))
+        elif event.purpose == "log" and text:
+            self.ask(partial(questions.logged, self._model, text))
+        elif event.purpose == "values" and text:
+            self._plot(text)
+        elif event.purpose == "note":
+            self._bookmark(text, self.query_one(DocumentPane).path)
+        elif text:
+            self._answer(event.purpose, text)
+
+    @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
+    def _answer(self, purpose: str, text: str) -> None:
+        """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
+        found = self._guarded(lambda: find(self._model, purpose, text), text)
+        if found is not None and not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._take, found)
+
+    def _guarded(self, ask: Callable[[], Found | None], text: str) -> Found | None:
+        try:
+            return ask()
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            said = f"{text!r} can't be asked: {one_line(error)}"
+            self.app.call_from_thread(self.complain, said)
+        return None
+
+    def _take(self, found: Found) -> None:
+        if isinstance(found, Place):
+            self.go(found.position)
+        elif isinstance(found, Document):
+            self.looking.select(found.key)
+        elif isinstance(found, Matches):
+            self._searched(found)
+        else:
+            self._filter(found)
+
+    # Search and filter
+
+    def _searched(self, found: Matches) -> None:
+        self._go_through(found)
+        self.say(f"{len(found.offsets):,} events contain {found.text!r}; n and N go through them.")
+        self.go(found.from_here(self.position))
+
+    def _go_through(self, found: Matches | None) -> None:
+        """What n and N go through, and the events that are marked."""
+        self._matches = found
+        self.query_one(EventsPane).mark(found.offsets if found else offsets())
+        self.refresh_bindings()
+
+    def action_match(self, way: int) -> None:
+        if self._matches is not None and self._matches.offsets:
+            self.go(self._matches.step(self.position, way, self._count.times()))
+
+    def _filter(self, found: Filter) -> None:
+        self._filtered = found
+        events = self.query_one(EventsPane)
+        events.show_only(found.offsets, found.text)
+        self.go(found.nearest(self.position))
+        events.stand_at(self.position)
+
+    def clear_filter(self) -> None:
+        """Show all events again."""
+        if self._filtered is not None:
+            self._filtered = None
+            events = self.query_one(EventsPane)
+            events.show_all(self._model.extent.events)
+            events.stand_at(self.position)
+
+    # Tables of findings
+
+    def ask(self, question: Ask) -> None:
+        """Ask a question whose answer is a table."""
+        self._asking = self._ask(question)
+        self.refresh_bindings()
+
+    @work(thread=True, exclusive=True, group="ask", exit_on_error=False)
+    def _ask(self, question: Ask) -> None:
+        worker = get_current_worker()
+        try:
+            for number, findings in enumerate(question()):
+                if worker.is_cancelled:
+                    return
+                self.app.call_from_thread(self._found, findings, number == 0)
+        except RefoldError as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self.complain, error.message)
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            said = f"That can't be asked: {one_line(error)}"
+            self.app.call_from_thread(self.complain, said)
+
+    def stop_asking(self) -> bool:
+        """Leave the question that is on its way, if there is one."""
+        if self._asking is None or self._asking.is_finished:
+            return False
+        self._asking.cancel()
+        pane = self.query_one(FindingsPane)
+        if pane.findings is not None and pane.findings.going_on:
+            pane.stopped()
+        return True
+
+    def _found(self, findings: Findings, first: bool) -> None:
+        pane = self.query_one(FindingsPane)
+        pane.show(findings)
+        pane.display = True
+        self.close_plot()
+        self._go_through(findings.matches())
+        if first:
+            pane.focus()
+        pane.stand_at(self.position)
+
+    def close_findings(self) -> bool:
+        """Put the table away, if there is one."""
+        pane = self.query_one(FindingsPane)
+        if not pane.display:
+            return False
+        if pane.has_focus:
+            self.query_one(EventsPane).focus()
+        pane.display = False
+        self._go_through(None)
+        return True
+
+    def pick_finding(self, event: PagedList.Picked) -> None:
+        """A row of the table was moved to: time follows, and the document is looked at."""
+        pane = self.query_one(FindingsPane)
+        row = pane.row(event.line)
+        if row is None:
+            if pane.findings is not None:
+                self.go(pane.findings.at[event.line], jump=False)
+            return
+        if row.key is not None and row.key != self.looking.key:
+            self.looking.key = row.key
+            self.looking.look()
+        if row.path is not None:
+            self.query_one(DocumentPane).point_at(row.path)
+        self.go(row.offset, jump=False)
+
+    def action_when(self) -> None:
+        self.prompt("when")
+
+    def action_changes_of_value(self) -> None:
+        """All changes of the value under the document's cursor."""
+        key, path = self.looking.key, self.query_one(DocumentPane).path
+        self.ask(partial(questions.changes_of, self._model, key, path))
+
+    def action_broken(self) -> None:
+        self.ask(partial(questions.broken, self._model))
+
+    def action_failures(self) -> None:
+        self.ask(partial(questions.failures, self._model))
+
+    def action_causes(self) -> None:
+        self.ask(partial(questions.caused, self._model, self.position))
+
+    def action_logpoint(self) -> None:
+        snapshot = self.looking.snapshot
+        kind = snapshot.event.type if snapshot and snapshot.event else None
+        self.prompt("log", f"{kind}: " if kind else "")
+
+    # Values over time
+
+    def action_values(self) -> None:
+        path = self.query_one(DocumentPane).path
+        self.prompt("values", paths.as_expression("state", path) if path else "")
+
+    def _plot(self, text: str) -> None:
+        from tui.widgets.plot_pane import PlotPane  # noqa: PLC0415 - numpy is for plots only
+
+        if self._plot_pane is None:
+            self._plot_pane = PlotPane(self._model, id="values")
+            self.mount(self._plot_pane, before="#prompt")
+        self.close_findings()
+        self._plot_pane.stand_at(self.position)
+        self._plot_pane.ask(text, questions.separated(text), self.looking.key)
+
+    def on_plot_pane_sought(self, event: "PlotPane.Sought") -> None:
+        self.go(event.position)
+
+    def on_plot_pane_troubled(self, event: "PlotPane.Troubled") -> None:
+        self.complain(event.message)
+
+    def stand_in_plot(self) -> None:
+        """Show the position in the plot, if there is one; it takes longer than a step may."""
+        if self._plot_pane is not None:
+            self._plot_pane.stand_at(self.position)
+
+    def close_plot(self) -> bool:
+        """Put the plot away, if there is one."""
+        if self._plot_pane is None or not self._plot_pane.display:
+            return False
+        self._plot_pane.display = False
+        return True
+
+    # What is kept
+
+    def action_watch(self) -> None:
+        """Keep the condition of the table, or of the filter, as a lane."""
+        pane = self.query_one(FindingsPane)
+        if pane.display and pane.findings is not None and pane.findings.watch is not None:
+            self._keep(*pane.findings.watch)
+        elif self._filtered is not None:
+            self._keep("events", self._filtered.text)
+        else:
+            self.complain("Ask for a condition with F, or filter with f; then + keeps it in sight.")
+
+    def action_forget(self) -> None:
+        """Forget the bookmark under the cursor, or the newest watch."""
+        pane = self.query_one(FindingsPane)
+        row = pane.row(pane.cursor) if pane.display and pane.cursor >= 0 else None
+        self._forget(row.kept if row is not None else None)
+
+    def action_bookmark(self) -> None:
+        self.prompt("note")
+
+    def action_bookmarks(self) -> None:
+        self.ask(partial(questions.bookmarked, self._model))
+
+    @work(thread=True, group="keep", exit_on_error=False)
+    def _keep(self, over: str, condition: str) -> None:
+        self._kept(
+            lambda: watches.add(self._model.workspace, over, condition),
+            f"{condition} is watched; - forgets it.",
+        )
+
+    @work(thread=True, group="keep", exit_on_error=False)
+    def _forget(self, bookmark: int | None) -> None:
+        workspace = self._model.workspace
+        if bookmark is not None:
+            self._kept(lambda: bookmarks.remove(workspace, bookmark), "The bookmark is gone.")
+            self.app.call_from_thread(self.close_findings)
+            return
+        kept = watches.kept(workspace)
+        if not kept:
+            self.app.call_from_thread(self.complain, "Nothing is watched.")
+            return
+        last = kept[-1]
+        said = f"{last.condition} is watched no longer."
+        self._kept(lambda: watches.remove(workspace, last.number), said)
+
+    @work(thread=True, group="keep", exit_on_error=False)
+    def _bookmark(self, note: str, path: Path) -> None:
+        history = self._model.history
+        self._kept(
+            lambda: bookmarks.add(
+                self._model.workspace,
+                timeline=self._model.timeline,
+                offset=self.position,
+                note=note,
+                projection=history.folded.name if history else None,
+                key=self.looking.key,
+                path=paths.write(path),
+            ),
+            "Marked; ' lists the bookmarks.",
+        )
+
+    def _kept(self, write: Callable[[], object], said: str) -> None:
+        try:
+            write()
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+            return
+        self.app.call_from_thread(self.say, said)
+        self.app.call_from_thread(self.draw_lanes)
+
+    # Copying
+
+    def action_copy(self) -> None:
+        focused = self.focused
+        pane = focused if isinstance(focused, EventPane) else self.query_one(DocumentPane)
+        if isinstance(focused, EventsPane):
+            pane = self.query_one(EventPane)
+        text = pane.text
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.notify(f"Copied {len(text):,} characters of JSON.", timeout=2)
+
+    def action_copy_address(self) -> None:
+        """The place as an address that `refold open` takes."""
+        history = self._model.history
+        path = self.query_one(DocumentPane).path
+        address = Address(
+            self._model.workspace.path.resolve(),
+            self._model.timeline,
+            str(self.position) if self.position >= 0 else "start",
+            history.folded.label if history else None,
+            self.looking.key,
+            paths.write(path) if path else None,
+        )
+        self.app.copy_to_clipboard(str(address))
+        self.say(f"Copied: refold open '{address}'")

@@ -1,0 +1,170 @@
+"""Values over time, below the panes: over the same stretch of time as the strip, and seeking too.
+
+Imported when the first plot is asked for, as it brings numpy with it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+from textual import events, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+from textual.worker import get_current_worker
+from textual_plot import HiResMode, PlotWidget
+from textual_plot.axis_formatter import AxisFormatter
+
+from replay.series import Series, series
+from storage.errors import QueryError, RefoldError, one_line
+from storage.log import Density, Extent
+from storage.positions import START
+from tui.model import Model
+from tui.printable import printable, shortened
+from tui.times import short
+
+_COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
+_STRETCHES = 400
+"""Points of a plot, more than a wide terminal has columns; each keeps its lowest and highest."""
+_LONGEST = 48
+_TICK = 24
+"""Columns that a time below the plot wants."""
+
+
+class PlotPane(Vertical):
+    """One plot of one or several values, with the position as a line in it."""
+
+    class Sought(Message):
+        """A person pointed at a place."""
+
+        def __init__(self, position: int) -> None:
+            super().__init__()
+            self.position = position
+
+    class Troubled(Message):
+        """What was typed can't be plotted."""
+
+        def __init__(self, message: str) -> None:
+            super().__init__()
+            self.message = message
+
+    def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._model = model
+        self._found: Sequence[Series] = ()
+        self._ends: Sequence[int] = ()
+        self._position = START
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="values-names")
+        yield PlotWidget(id="values-lines", allow_pan_and_zoom=False)
+
+    def on_mount(self) -> None:
+        plot = self.query_one(PlotWidget)
+        plot.can_focus = False
+        plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 2, 14
+
+    @work(thread=True, exclusive=True, group="plot", exit_on_error=False)
+    def ask(self, text: str, names: Sequence[str], key: str | None) -> None:
+        """Plot these; asked in a thread, as it scans."""
+        try:
+            history = self._model.history
+            if history is None:
+                raise QueryError("There are no values without a projection; name one with -p.")
+            density = self._model.log.density(_STRETCHES)
+            found = [series(history, name, density.last_offsets, key) for name in names]
+            nowhere = next((one.name for one in found if one.empty), None)
+            if nowhere is not None:
+                raise QueryError(f"{nowhere} never was a number.")
+        except RefoldError as error:
+            self.post_message(self.Troubled(error.message))
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            self.post_message(self.Troubled(f"{text!r} can't be plotted: {one_line(error)}"))
+        else:
+            if not get_current_worker().is_cancelled:
+                self.app.call_from_thread(self._show, found, density)
+
+    def _show(self, found: Sequence[Series], density: Density) -> None:
+        self._found, self._ends = found, density.last_offsets
+        self.display = True
+        self.query_one(PlotWidget).set_x_formatter(
+            _Moments(self._model.extent, density, self.size.width)
+        )
+        self.call_after_refresh(self._draw)  # it has no size before it is laid out
+
+    def stand_at(self, position: int) -> None:
+        """Move the line of the position; called when time stands still, as it draws everything."""
+        self._position = position
+        if self._found and self.display:
+            self._draw()
+
+    def on_resize(self) -> None:
+        if self._found:
+            self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        plot = self.query_one(PlotWidget)
+        plot.clear()
+        here = self._stretch()
+        names = []
+        for one, color in zip(self._found, _COLORS, strict=False):
+            plot.plot(*_path(one), line_style=color, hires_mode=HiResMode.BRAILLE)
+            value = one.last[here] if here >= 0 else float("nan")
+            said = "–" if np.isnan(value) else f"{value:,.12g}"
+            name = shortened(printable(one.name), _LONGEST)
+            names += [(f" ━ {name} ", color), (f"{said}  ", "bold")]
+        low = min(float(np.nanmin(one.low)) for one in self._found)
+        high = max(float(np.nanmax(one.high)) for one in self._found)
+        room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+        plot.set_xlimits(0, max(len(self._ends) - 1, 1))
+        plot.set_ylimits(low - room, high + room)
+        if here >= 0:
+            plot.add_v_line(here, line_style="bold")
+        names.append(("click seeks · esc closes", "$text-muted"))
+        self.query_one("#values-names", Static).update(Content.assemble(*names))
+
+    def _stretch(self) -> int:
+        if self._position == START:
+            return -1
+        return min(bisect_left(self._ends, self._position), len(self._ends) - 1)
+
+    def on_click(self, event: events.Click) -> None:
+        canvas = self.query_one("#values-lines #plot")
+        column = event.screen_x - canvas.region.x
+        if self._found and 0 <= column < canvas.region.width:
+            share = (column - 1) / max(canvas.region.width - 3, 1)
+            stretch = round(max(0.0, min(share, 1.0)) * (len(self._ends) - 1))
+            self.post_message(self.Sought(int(self._ends[stretch])))
+
+
+def _path(one: Series) -> tuple[list[float], list[float]]:
+    """The points to draw through: at each stretch its lowest, its highest and its last value."""
+    xs = np.repeat(np.arange(len(one.last), dtype=float), 3)
+    ys = np.column_stack([one.low, one.high, one.last]).ravel()
+    return xs.tolist(), ys.tolist()
+
+
+class _Moments(AxisFormatter):
+    """Stretches as times, or as offsets where the log has none."""
+
+    def __init__(self, extent: Extent, density: Density, width: int) -> None:
+        self._extent = extent
+        self._density = density
+        self._most = max(2, min(width // _TICK, 6))
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """Evenly over the plot; fewer than asked for, as a time is long."""
+        return [float(tick) for tick in np.linspace(min_, max_, min(max_ticks, self._most))]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """What stands below each."""
+        return [self._label(tick) for tick in ticks]
+
+    def _label(self, tick: float) -> str:
+        first, last = self._extent.first_time, self._extent.last_time
+        ends = self._density.last_offsets
+        if self._density.by_time and first is not None and last is not None:
+            return short(first + (last - first) * (tick / max(len(ends) - 1, 1)))
+        return f"{ends[max(0, min(round(tick), len(ends) - 1))]:,}"
