@@ -95,6 +95,7 @@ COMMANDS: Sequence[Command] = (
     Command("filter", "f", "f", "filter", "find", "filter", "filter"),
     Command("document.find", "d", "d", "find a document", "find", "find_document", needs="history"),
     Command("document.pin", "P,shift+p", "P", "pin the document", "find", "pin", needs="document"),
+    Command("sql", "S,shift+s", "S", "SQL over the workspace", "ask", "sql"),
     Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),
     Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),

@@ -19,6 +19,7 @@ from storage.errors import RefoldError, one_line
 from storage.offsets import offsets
 from storage.positions import START
 from tui import seeking
+from tui.asking import Asking, RowPlace
 from tui.commands import COMMANDS, Command, bindings
 from tui.counts import Count
 from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
@@ -29,6 +30,7 @@ from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
 from tui.printable import printable
 from tui.screens.help import HelpScreen
+from tui.screens.sql import SqlScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.document_pane import DocumentPane
@@ -59,6 +61,7 @@ class TravelScreen(Screen[None]):
         self._matches: Matches | None = None
         self._filtered = False
         self._play = Play()
+        self._asking = Asking()
         self._possible: list[Command] = []
 
     def compose(self) -> ComposeResult:
@@ -371,6 +374,15 @@ class TravelScreen(Screen[None]):
             events = self.query_one(EventsPane)
             events.show_all(self._model.extent.events)
             events.stand_at(self.position)
+
+    def action_sql(self) -> None:
+        self.app.push_screen(SqlScreen(self._model, self._asking), self._go_to_row)
+
+    def _go_to_row(self, place: RowPlace | None) -> None:
+        if place is not None:
+            self.go(place.offset)
+            if place.key is not None and self._model.history is not None:
+                self.looking.select(place.key)
 
     def action_pin(self) -> None:
         self.looking.pin(not self.looking.pinned)
