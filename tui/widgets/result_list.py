@@ -21,7 +21,7 @@ NULL = "∅"
 
 _NARROWEST = 14
 """Columns that a value is cut to at most, when there is too little room."""
-_A_TIME = 20
+_A_TIME = 26
 
 
 class ResultList(PagedList[Row]):
