@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import duckdb
 
+from storage import macros
+
 FORMAT_VERSION = 2
 """Written into every workspace. A reader refuses what is newer than itself.
 
-2: invariants, bookmarks, watches; ids are kept uncompressed."""
+2: invariants, bookmarks, watches, macros; ids are kept uncompressed."""
 
 
 @dataclass(frozen=True)
@@ -221,17 +223,19 @@ TABLES = (
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create every table in an empty workspace."""
+    """Create every table and every macro in an empty workspace."""
     for table in TABLES:
         connection.execute(table.ddl)
+    macros.create(connection)
 
 
 def differences(connection: duckdb.DuckDBPyConnection) -> str | None:
     """What keeps this database from being a workspace of ours, or None where nothing does.
 
     A stranger's workspace could define a view in a table's place, or a macro called `count` that
-    every later query would run. So nothing but our tables, column for column, may be in it. The
-    questions here name the system catalog in full and use no operator, as both can be shadowed.
+    every later query would run. So nothing but our tables, column for column, and our macros, word
+    for word, may be in it. The questions here name the system catalog in full and use no operator,
+    as both can be shadowed.
     """
     for kind, catalog, column, condition in _FOREIGN:
         rows = connection.execute(f"SELECT {column} FROM system.main.{catalog}() {condition}")
@@ -254,12 +258,11 @@ def differences(connection: duckdb.DuckDBPyConnection) -> str | None:
             return f"the table {expected.name} has other columns than refold writes"
     if found:
         return f"it holds the table {next(iter(found))}, which is none of refold's"
-    return None
+    return macros.difference(connection, create)
 
 
 _FOREIGN = (
     ("view", "duckdb_views", "view_name", "WHERE NOT internal"),
-    ("macro", "duckdb_functions", "function_name", "WHERE NOT internal"),
     ("type", "duckdb_types", "type_name", "WHERE NOT internal"),
     ("schema", "duckdb_schemas", "schema_name", "WHERE NOT internal"),
     ("sequence", "duckdb_sequences", "sequence_name", ""),

@@ -107,6 +107,7 @@ COMMANDS: Sequence[Command] = (
     Command("ask.causes", "t", "t", "causes, as a tree", "ask", "causes"),
     Command("ask.log", "L,shift+l", "L", "logpoint", "ask", "logpoint", needs="history"),
     Command("ask.values", "v", "v", "values over time", "ask", "values", needs="history"),
+    Command("ask.sql", "S,shift+s", "S", "SQL over the workspace", "ask", "sql"),
     Command("keep.base", "m", "m", "base: compare with here", "keep", "base", needs="history"),
     Command("keep.bookmark", "B,shift+b", "B", "bookmark this place", "keep", "bookmark"),
     Command("keep.bookmarks", "apostrophe", "'", "bookmarks", "keep", "bookmarks"),

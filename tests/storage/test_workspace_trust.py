@@ -3,15 +3,23 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from storage import macros
 from storage.errors import RefoldError, WorkspaceError
 from storage.log import EventLog
+from storage.macros import LATEST
 from storage.workspace import Workspace, connect
+
+
+def other_latest(before: str, after: str) -> str:
+    return LATEST.ddl.replace("CREATE", "CREATE OR REPLACE").replace(before, after, 1)
+
 
 FOREIGN = {
     "a view": ["CREATE VIEW v AS SELECT 1"],
@@ -25,6 +33,27 @@ FOREIGN = {
         "CREATE MACRO duckdb_views() AS TABLE SELECT 'x' AS view_name WHERE false"
     ],
     "a table macro": ["CREATE MACRO t() AS TABLE SELECT 1"],
+    "a macro of ours with another body": [
+        "CREATE OR REPLACE MACRO latest(projection, timeline := 'main') AS TABLE SELECT 1 AS key"
+    ],
+    "a macro of ours with another default": [other_latest("'main'", "'other'")],
+    "a macro of ours with a further default": [other_latest("projection,", "projection := 'o',")],
+    "a macro of ours with another parameter": [other_latest("(projection,", "(projection, x,")],
+    "a macro of ours with a type": [other_latest("(projection,", "(projection VARCHAR,")],
+    "an overload of a macro of ours": [
+        other_latest("AS TABLE ", "AS TABLE (") + "), () AS TABLE (SELECT 1)"
+    ],
+    "a macro of ours for a value too": ["CREATE MACRO latest(projection) AS 1"],
+    "a macro of ours for rows too": ["CREATE MACRO projection_number(p) AS TABLE SELECT 1"],
+    "a macro of ours in another schema": [
+        "CREATE SCHEMA s",
+        LATEST.ddl.replace("latest", "s.latest"),
+    ],
+    "a missing macro": ["DROP MACRO TABLE changes"],
+    "a macro under another name": [
+        "DROP MACRO TABLE latest",
+        LATEST.ddl.replace("latest", "newest"),
+    ],
     "a table": ["CREATE TABLE more (i INTEGER)"],
     "a default": ["ALTER TABLE events ALTER type SET DEFAULT 'x'"],
     "a generated column": [
@@ -90,6 +119,31 @@ def changed(path: Path, *statements: str) -> None:
 def test_foreign_object_is_refused(kept: Path, what: str) -> None:
     changed(kept, *FOREIGN[what])
     with pytest.raises(WorkspaceError, match="is refused as a workspace"):
+        Workspace(kept)
+
+
+def test_what_is_wrong_with_a_macro_is_told(kept: Path) -> None:
+    for what, said in (
+        ("a macro of ours with another default", "other defaults"),
+        ("a macro of ours with another body", "macro latest is another than refold's"),
+        ("a missing macro", "macro changes is missing"),
+        ("a macro that shadows a function", "holds the macro count"),
+    ):
+        copy = kept.with_name(f"{what}.refold")
+        shutil.copy(kept, copy)
+        changed(copy, *FOREIGN[what])
+        with pytest.raises(WorkspaceError, match=said):
+            Workspace(copy)
+
+
+def test_a_duckdb_that_prints_macros_in_other_words_opens_it(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spelled = [replace(m, body=m.body.replace("SELECT ", "select ")) for m in macros.MACROS]
+    monkeypatch.setattr(macros, "MACROS", tuple(spelled))
+    Workspace(kept)
+    changed(kept, FOREIGN["a macro of ours with another default"][0])
+    with pytest.raises(WorkspaceError, match="other defaults"):
         Workspace(kept)
 
 

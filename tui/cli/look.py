@@ -8,7 +8,7 @@ import duckdb
 
 from replay.diff import decode, differences, encode
 from replay.history import History
-from storage import conditions
+from storage import conditions, questions
 from storage.errors import QueryError, one_line
 from storage.workspace import Workspace
 from tui.cli import narration, options, output
@@ -209,23 +209,13 @@ def failures(
 def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
     """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
     workspace = options.open_workspace(ws, wait)
-    with workspace.reading() as connection:
-        try:
-            statements = connection.extract_statements(query)
-            if len(statements) != 1:
-                raise QueryError("Give one statement.")
-            relation = connection.sql(query)
-            if relation is None:
-                return
-            reader = relation.to_arrow_reader(10_000)
-            rows = (row for batch in reader for row in _plain(batch))
-            names = list(relation.columns)
-            if as_json:
-                output.lines(dict(zip(names, row, strict=True)) for row in rows)
-            else:
-                output.table(names, rows)
-        except duckdb.Error as error:
-            raise QueryError(f"The query failed: {one_line(error)}") from error
+    with questions.asked(workspace, query) as question:
+        names = [column.name for column in question.columns]
+        rows = (row for batch in question.batches() for row in _plain(batch))
+        if as_json:
+            output.lines(dict(zip(names, row, strict=True)) for row in rows)
+        else:
+            output.table(names, rows)
 
 
 def _plain(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:

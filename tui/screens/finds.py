@@ -25,6 +25,7 @@ from tui.findings import Findings
 from tui.looking import Looking
 from tui.model import Model
 from tui.printable import printable
+from tui.sql_session import RowPlace, SqlSession
 from tui.widgets.bars import Prompt
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.event_pane import EventPane
@@ -50,6 +51,7 @@ class FindsScreen(Screen[None]):
         self._filtered: Filter | None = None
         self._asking: Worker[None] | None = None
         self._plot_pane: PlotPane | None = None
+        self._sql = SqlSession()
 
     # What the screen around it does
 
@@ -281,6 +283,19 @@ class FindsScreen(Screen[None]):
             return False
         self._plot_pane.display = False
         return True
+
+    # SQL
+
+    def action_sql(self) -> None:
+        from tui.screens.sql import SqlScreen  # noqa: PLC0415 - an editor takes its time to import
+
+        self.app.push_screen(SqlScreen(self._model, self._sql), self._go_to_row)
+
+    def _go_to_row(self, place: RowPlace | None) -> None:
+        if place is not None:
+            self.go(place.offset)
+            if place.key is not None and self._model.history is not None:
+                self.looking.select(place.key)
 
     # What is kept
 

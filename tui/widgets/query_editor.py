@@ -1,0 +1,180 @@
+"""Where a query is typed: Enter asks it, a list below the cursor offers words.
+
+A word is taken with Tab, or with Enter once one was chosen in the list; else Enter always asks.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Offset
+from textual.message import Message
+from textual.widgets import OptionList, TextArea
+from textual.widgets.option_list import Option
+
+from storage.completion import Completion, Word, complete
+from tui.printable import printable, shortened
+
+_SHOWN = 8
+_WIDEST = 28
+
+
+class Offers(OptionList, can_focus=False):
+    """The words that may be meant."""
+
+    words: tuple[Word, ...] = ()
+
+    def offer(self, words: tuple[Word, ...], place: Offset) -> None:
+        """Show these at a place of the screen."""
+        self.words = words
+        names = [shortened(printable(word.text), _WIDEST) for word in words]
+        room = max(map(len, names))
+        self.clear_options()
+        self.add_options(
+            Option(
+                Content.assemble(
+                    (f"{name:<{room}}", "bold"),
+                    (f"  {printable(word.detail or word.kind)}", "$text-muted"),
+                )
+            )
+            for name, word in zip(names, words, strict=True)
+        )
+        widest = max(len(word.detail or word.kind) for word in words)
+        self.styles.width = room + widest + 5
+        self.styles.height = min(len(words), _SHOWN)
+        self.absolute_offset = place
+        self.highlighted = None
+        self.display = True
+
+    @property
+    def chosen(self) -> Word | None:
+        """The one under the cursor."""
+        return None if self.highlighted is None else self.words[self.highlighted]
+
+
+class QueryEditor(TextArea):
+    """Several lines of SQL."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,f5", "ask", "run", key_display="enter", id="sql.run"),
+        Binding("ctrl+j,alt+enter,shift+enter", "new_line", "new line", key_display="ctrl+j"),
+        Binding("up", "recall(-1)", "earlier", key_display="↑"),
+        Binding("down", "recall(1)", "Later", show=False),
+    ]
+
+    class Entered(Message):
+        """A person asks what stands here."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Recalled(Message):
+        """A person wants an earlier query (-1), or a later one (1)."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    projections: Sequence[str] = ()
+    """Names that are offered for a projection."""
+
+    def __init__(self, text: str, offers: Offers, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(
+            text,
+            id=id,
+            compact=False,
+            highlight_cursor_line=False,
+            placeholder="FROM changes('orders', 'order-17')",
+        )
+        self._offers = offers
+        self._completion: Completion | None = None
+        self._silent = text
+
+    def put(self, text: str) -> None:
+        """Another query in this one's place."""
+        self._silent = text
+        self.text = text
+        self.move_cursor(self.document.end)
+
+    def action_ask(self) -> None:
+        self.close_offers()
+        self.post_message(self.Entered(self.text.strip()))
+
+    def action_new_line(self) -> None:
+        self.close_offers()
+        self._replace_via_keyboard("\n", *self.selection)
+
+    def action_recall(self, by: int) -> None:
+        self.post_message(self.Recalled(by))
+
+    async def _on_key(self, event: events.Key) -> None:
+        if self._heard(event.key):
+            event.stop()
+            event.prevent_default()
+            return
+        await super()._on_key(event)
+
+    def _heard(self, key: str) -> bool:
+        """Whether the key meant the list of words, a query before, or the question itself."""
+        if self._offers.display:
+            if key == "escape":
+                self.close_offers()
+            elif key in ("down", "up"):
+                self._offers.action_cursor_down() if key == "down" else self._offers.action_cursor_up()
+            elif key == "tab" or (key == "enter" and self._offers.chosen is not None):
+                self._take(self._offers.chosen or self._offers.words[0])
+            elif key == "enter":
+                self.action_ask()
+            else:
+                return False
+            return True
+        if key == "enter":
+            self.action_ask()
+        elif (key == "up" and self.cursor_at_first_line) or (
+            key == "down" and self.cursor_at_last_line
+        ):
+            self.action_recall(-1 if key == "up" else 1)
+        else:
+            return False
+        return True
+
+    def on_text_area_changed(self) -> None:
+        if self.text == self._silent or not self.has_focus:
+            self.close_offers()
+            return
+        self._silent = ""
+        self._completion = complete(self.text, self._place(), self.projections)
+        if self._completion is None:
+            self.close_offers()
+            return
+        typed = self._place() - self._completion.start
+        self.call_after_refresh(self._offer, self._completion, typed)
+
+    def _offer(self, completion: Completion, typed: int) -> None:
+        if completion is self._completion:
+            # Below what is typed, the word itself above the words.
+            at = self.cursor_screen_offset - Offset(typed + 1, -1)
+            self._offers.offer(completion.words, at)
+
+    def on_blur(self) -> None:
+        self.close_offers()
+
+    def close_offers(self) -> None:
+        """Offer nothing more until something is typed."""
+        self._completion = None
+        self._offers.display = False
+
+    def _take(self, word: Word) -> None:
+        if self._completion is not None:
+            row, column = self.cursor_location
+            typed = self._place() - self._completion.start
+            self._silent = ""
+            self.replace(word.text, (row, column - typed), (row, column))
+            self.move_cursor((row, column - typed + len(word.text)))
+
+    def _place(self) -> int:
+        """Characters before the cursor."""
+        return len(self.get_text_range((0, 0), self.cursor_location))

@@ -1,0 +1,141 @@
+"""The rows of an answer, under the names of their columns, which stay where they are."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.events import MouseEvent
+from textual.message import Message
+from textual.strip import Strip
+
+from storage.questions import Answer
+from tui.printable import fitted, printable, shortened
+from tui.widgets.line_view import Span
+from tui.widgets.paged_list import PagedList
+
+Row = tuple[str | None, ...]
+
+NULL = "∅"
+"""A value that isn't there; a text of four letters would look like one that is."""
+
+_NARROWEST = 14
+"""Columns that a value is cut to at most, when there is too little room."""
+_A_TIME = 26
+
+
+class ResultList(PagedList[Row]):
+    """A row a line; the first line is under the names, so rows are counted from one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "pick", "go there", key_display="enter", id="sql.seek"),
+        Binding("space", "open", "whole row", id="sql.row"),
+        Binding("y", "copy", "copy", id="sql.copy"),
+    ]
+
+    class Chosen(Message):
+        """A person wants to do something with a row: `pick`, `open` or `copy`."""
+
+        def __init__(self, what: str, number: int) -> None:
+            super().__init__()
+            self.what = what
+            self.number = number
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(_nothing, id=id, title="rows")
+        self._answer: Answer | None = None
+        self._widths: Sequence[int] = ()
+        self._told = ""
+
+    def show(self, answer: Answer) -> None:
+        """Show this answer from its beginning."""
+        self._answer = answer
+        rows = f"{answer.count:,} row{'' if answer.count == 1 else 's'}"
+        self._told = f"the first {rows} of more" if answer.more else rows
+        self._fit_columns()
+        self.forget(self._rows)
+        self.scroll_to(0, 0, animate=False, force=True)
+        self.line_count = answer.count + 1
+        self.cursor = 1 if answer.count else -1
+
+    def _fit_columns(self) -> None:
+        """As wide as what is in them where there is room; else the widest are cut, to a bound."""
+        answer = self._answer
+        if answer is None:
+            return
+        wanted = [
+            max(len(column.name), widest, 1)
+            for column, widest in zip(answer.columns, answer.widest, strict=True)
+        ]
+        room = self.size.width - 2 * len(wanted)
+        widths = [0] * len(wanted)
+        for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+            least = _A_TIME if answer.columns[number].kind.startswith("TIMESTAMP") else _NARROWEST
+            share = max(room // (len(wanted) - left), least)
+            widths[number] = min(wanted[number], share)
+            room -= widths[number]
+        self._widths = widths
+        wider = " · ← → further columns" if self.content_width > self.size.width else ""
+        self.subtitle = f"{self._told}{wider}"
+
+    def on_resize(self) -> None:
+        self._fit_columns()
+        self.refresh()
+        super().on_resize()
+
+    @property
+    def content_width(self) -> int:
+        return sum(self._widths) + 2 * len(self._widths)
+
+    def row_spans(self, line: int, row: Row) -> Iterable[Span]:  # noqa: ARG002 - by contract
+        if self._answer is None:
+            return
+        for column, width, value in zip(self._answer.columns, self._widths, row, strict=True):
+            if value is None:
+                yield f" {NULL.rjust(width) if column.is_number else NULL.ljust(width)} ", "muted"
+            elif column.is_number:
+                yield f" {shortened(printable(value), width):>{width}} ", "number"
+            else:
+                style = "truth" if column.kind == "BOOLEAN" else ""
+                yield f" {fitted(value, width)} ", style
+
+    def line_segments(self, line: int, width: int) -> list[Segment]:
+        if line != self.scroll_offset.y or self._answer is None:
+            return super().line_segments(line, width)
+        style = self._ground() + self._style("heading")
+        cells = []
+        for column, room in zip(self._answer.columns, self._widths, strict=True):
+            name = fitted(column.name, room)
+            cells.append(f" {name.strip().rjust(room) if column.is_number else name} ")
+        names = Strip([Segment("".join(cells), style)]).crop(self.scroll_offset.x, None)
+        return Segment.adjust_line_length(list(names), width, style)
+
+    def line_at(self, event: MouseEvent) -> int | None:
+        line = super().line_at(event)
+        return None if line == self.scroll_offset.y else line
+
+    def move_cursor(self, line: int) -> None:
+        super().move_cursor(max(line, 1))
+
+    def action_pick(self) -> None:
+        self._choose("pick")
+
+    def action_open(self) -> None:
+        self._choose("open")
+
+    def action_copy(self) -> None:
+        self._choose("copy")
+
+    def _choose(self, what: str) -> None:
+        if self._answer is not None and 1 <= self.cursor <= self._answer.count:
+            self.post_message(self.Chosen(what, self.cursor - 1))
+
+    def _rows(self, first: int, count: int) -> Sequence[Row]:
+        if self._answer is None:
+            return []
+        rows = self._answer.rows(max(first - 1, 0), count if first else count - 1)
+        return rows if first else [(), *rows]
+
+
+def _nothing(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
+    return []
