@@ -376,6 +376,8 @@ def test_blame_of_what_never_changed_is_no(shell):
 
 def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
     find = ("find", "log.jsonl", "-p", "p.py")
+    code, out, _ = shell(*find, "sum(state.n) > 2", "--json")
+    assert (code, lines(out)) == (0, [{"offset": 2, "key": None, "state": None}])
     code, out, _ = shell(*find, "state.n >= 1 AND offset < 5", "--json")
     assert code == 0
     assert lines(out) == [
@@ -390,6 +392,69 @@ def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
     assert "never became true" in said
     assert "5 states hold a value of another kind" in said
     assert shell(*find, "state.n > (SELECT 1)")[0] == 2
+
+
+def test_check_tells_every_moment_at_which_an_invariant_became_broken(shell, tmp_path):
+    rules = 'INVARIANTS = {"small": lambda s: s["n"] < 2, "few": "sum(state.n) < 6"}\n'
+    (tmp_path / "p.py").write_text(rules + PROJECTION)
+    code, out, _ = shell("check", "log.jsonl", "-p", "p.py", "--json")
+    assert code == 1
+    assert [{k: line[k] for k in ("invariant", "offset", "key")} for line in lines(out)] == [
+        {"invariant": "small", "offset": 2, "key": "s-0"},
+        {"invariant": "few", "offset": 5, "key": None},
+        {"invariant": "small", "offset": 5, "key": "s-1"},
+    ]
+    asked = ("check", "log.jsonl", "-p", "p.py", "--invariant")
+    code, out, said = shell(*asked, "state.n >= 0", "--json")
+    assert (code, out) == (0, "")
+    assert "The invariant holds in every state" in said
+    code, out, _ = shell(*asked, "state.n <> 2", "--json")
+    assert (code, lines(out)[0]["until"]) == (1, 4)
+    assert shell(*asked, "state.n >")[0] == 2
+
+
+def test_check_of_a_projection_without_invariants_says_how_to_give_one(shell):
+    code, out, said = shell("check", "log.jsonl", "-p", "p.py", "--json")
+    assert (code, out) == (0, "")
+    assert "declares no INVARIANTS; give one with --invariant" in said
+
+
+def test_values_of_a_document_and_of_all(shell):
+    values = ("values", "log.jsonl", "-p", "p.py", "--stretches", "3", "--json")
+    code, out, _ = shell(*values, "state.n", "sum(state.n)", "--key", "s-0")
+    assert code == 0
+    assert lines(out) == [
+        {"expression": "state.n", "offset": 1, "low": 0.0, "high": 0.0, "last": 0.0},
+        {"expression": "state.n", "offset": 3, "low": 0.0, "high": 2.0, "last": 2.0},
+        {"expression": "state.n", "offset": 5, "low": 2.0, "high": 4.0, "last": 4.0},
+        {"expression": "sum(state.n)", "offset": 1, "low": 0.0, "high": 1.0, "last": 1.0},
+        {"expression": "sum(state.n)", "offset": 3, "low": 1.0, "high": 3.0, "last": 3.0},
+        {"expression": "sum(state.n)", "offset": 5, "low": 3.0, "high": 9.0, "last": 9.0},
+    ]
+    assert shell(*values, "state.n")[0] == 2
+
+
+def test_logpoint_writes_at_every_event_of_a_type(shell):
+    logpoint = ("logpoint", "log.jsonl", "-p", "p.py", "--type", "Ticked", "--json")
+    code, out, _ = shell(*logpoint, "data.n", "before.n", "--limit", "3")
+    assert code == 0
+    assert lines(out) == [
+        {"offset": 0, "key": "s-0", "data.n": 0, "before.n": None},
+        {"offset": 1, "key": "s-1", "data.n": 1, "before.n": None},
+        {"offset": 2, "key": "s-0", "data.n": 2, "before.n": 0},
+    ]
+    assert shell(*logpoint, "colour")[0] == 2
+
+
+def test_causes_of_an_event(shell, tmp_path):
+    with (tmp_path / "caused.jsonl").open("w") as stream:
+        for n in range(4):
+            cause = f"e{n - 1}" if n in (1, 2) else None
+            event = {"id": f"e{n}", "causation_id": cause, "stream": "s", "type": "T", "data": {}}
+            stream.write(json.dumps(event) + "\n")
+    code, out, _ = shell("causes", "caused.jsonl", "--at", "1", "--json")
+    assert code == 0
+    assert [(line["offset"], line["depth"]) for line in lines(out)] == [(0, 0), (1, 1), (2, 2)]
 
 
 def test_offset_needs_no_quotes_in_a_condition(shell):

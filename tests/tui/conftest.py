@@ -133,6 +133,11 @@ class Seat:
         height = pane.scrollable_content_region.height
         return [pane.render_line(y).text.rstrip() for y in range(height)]
 
+    def pane_strip(self) -> str:
+        """The density strip with its lanes."""
+        strip = self.travel.query_one(DensityStrip)
+        return "\n".join(strip.render_line(y).text for y in range(strip.size.height))
+
     def title(self, name: str) -> str:
         return self.travel.query_one(f"#{name}", LineView).title
 

@@ -23,7 +23,7 @@ class DocumentPane(ValueView):
             self.scroll_to(0, 0, animate=False, force=True)
         self.title = snapshot.key or "document"
         self.redraw()
-        if self._pointed is not None:
+        if self._pointed is not None and snapshot.moment is not None:
             self.stand_on(self._pointed)
             self._pointed = None
         elif snapshot.differences:
