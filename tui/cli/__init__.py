@@ -22,6 +22,8 @@ _COMMANDS = {
     "blame": "tui.cli.ask:blame",
     "find": "tui.cli.ask:find",
     "failures": "tui.cli.look:failures",
+    "debug": "tui.cli.debug:debug",
+    "reproduce": "tui.cli.reproduce:reproduce",
     "sql": "tui.cli.look:sql",
     "trust": "tui.cli.declared:trust",
 }
