@@ -4,8 +4,7 @@ A state that is plain comes back from its JSON; any other is made again from the
 events, which are those of its stream, or those that `routes` says reached it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -24,7 +23,8 @@ def states(
     workspace: Workspace, number: int, timeline: str, keys: Sequence[str], *, before: int
 ) -> Parts:
     """What these documents of a projection were before an offset, as a frame of `documents`."""
-    with workspace.reading() as connection, _wanted(connection, keys):
+    with workspace.reading() as connection:
+        want(connection, keys)
         latest = arrow(
             connection,
             "SELECT key, state FROM history SEMI JOIN wanted USING (key)"
@@ -51,7 +51,8 @@ def events(
     routed: bool,
 ) -> Parts:
     """All events before an offset that reached these documents, as a frame of `events`."""
-    with workspace.reading() as connection, _wanted(connection, keys):
+    with workspace.reading() as connection:
+        want(connection, keys)
         own = arrow(
             connection,
             f'SELECT {batches.SELECT} FROM events WHERE "offset" IN ({reached(routed=routed)})'
@@ -75,10 +76,6 @@ def reached(*, routed: bool) -> str:
     )
 
 
-@contextmanager
-def _wanted(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> Iterator[None]:
+def want(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
+    """Make the keys a table called `wanted`, which ends with the cursor."""
     connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
-    try:
-        yield
-    finally:
-        connection.unregister("wanted")

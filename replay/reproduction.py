@@ -7,14 +7,12 @@ run for it: all of it is in the workspace.
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from replay import catalogue, paths, recalling
+from replay import catalogue, paths, slices
 from replay.diff import decode, encode, readable
 from replay.history import Failure, History
 from replay.paths import ABSENT
@@ -100,6 +98,8 @@ def expectation(text: str) -> Expectation:
     wrong: QueryError | None = None
     for place in range(1, len(parts)):
         written, value = "=".join(parts[:place]), "=".join(parts[place:]).strip()
+        if not written.strip():
+            continue
         try:
             path = paths.read(written)
             if value:
@@ -154,7 +154,7 @@ def export(
                 " or --replace what was exported into it."
             )
         target.mkdir(parents=True, exist_ok=True)
-        count = _write_events(history, finding, target / EVENTS)
+        count = slices.write(history, finding.key, offset, target / EVENTS)
         if finding.tests:
             (target / name).write_text(_test(history, finding, cwd), encoding="utf-8")
         page = _page(history, finding, cwd, name if finding.tests else None, count)
@@ -180,6 +180,8 @@ def _found(
         raise QueryError(f"{history.folded.label} isn't folded up to offset {offset:,} yet.")
     failures = history.failures_at(offset)
     if key is not None:
+        if not slices.reaches(history, key, offset):
+            raise QueryError(f"No event up to {offset:,} reached a document {key!r}.")
         failures = [failure for failure in failures if failure.key == key]
     elif failures:
         key = failures[0].key
@@ -204,7 +206,7 @@ def _first_key(history: History, offset: int) -> str:
     if rows:
         return str(rows[0][0])
     event = EventLog(history.workspace).event(offset)
-    if event is None or event.stream is None or _routed(history):
+    if event is None or event.stream is None or slices.is_routed(history):
         raise QueryError(f"The event at {offset:,} reaches no document; name one with --key.")
     return event.stream
 
@@ -219,63 +221,6 @@ def _broken(history: History, key: str, offset: int) -> list[str]:
             [history.folded.number, history.folded.timeline, key, offset],
         ).fetchall()
     return [name for (name,) in rows]
-
-
-def _routed(history: History) -> bool:
-    with history.workspace.reading() as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM (FROM routes WHERE projection = ? AND timeline = ? LIMIT 1)",
-            [history.folded.number, history.folded.timeline],
-        ).fetchone()
-    return bool(row and row[0])
-
-
-_LINE = """
-'{"offset": ' || "offset"
-|| ', "time": ' || coalesce(to_json(strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ')), 'null')
-|| ', "stream": ' || coalesce(to_json(stream), 'null')
-|| ', "revision": ' || coalesce(CAST(revision AS VARCHAR), 'null')
-|| ', "type": ' || coalesce(to_json(type), 'null')
-|| ', "version": ' || coalesce(
-    CASE WHEN regexp_full_match(version, '0|[1-9][0-9]*') THEN version ELSE to_json(version) END,
-    'null')
-|| ', "id": ' || coalesce(to_json(id), 'null')
-|| ', "correlation_id": ' || coalesce(to_json(correlation_id), 'null')
-|| ', "causation_id": ' || coalesce(to_json(causation_id), 'null')
-|| ', "data": ' || translate(coalesce(data, 'null'), chr(10) || chr(13), '  ')
-|| ', "meta": ' || translate(coalesce(meta, 'null'), chr(10) || chr(13), '  ') || '}' || chr(10)
-"""
-"""SQL for an event as a line of JSON. A line break in it can only be between its parts."""
-
-
-def _write_events(history: History, finding: _Finding, file: Path) -> int:
-    """The events that reached the document, as lines; raises `QueryError` where there are none.
-
-    Where documents are routed, the event looked at is one of them: that it should have reached the
-    document may be what is wrong.
-    """
-    routed = _routed(history)
-    reached = recalling.reached(routed=routed)
-    here = f'"offset" = {finding.offset}' if routed or finding.key is None else "false"
-    query = (
-        f'SELECT {_LINE} AS line FROM events WHERE ("offset" IN ({reached}) OR {here})'
-        f' AND "offset" <= {finding.offset} ORDER BY "offset"'
-    )
-    keys = pa.table({"key": pa.array([finding.key], pa.string())})
-    names: Mapping[str, Any] = {
-        "projection": history.folded.number,
-        "timeline": history.folded.timeline,
-    }
-    count = 0
-    with history.workspace.reading() as connection:
-        connection.register("wanted", keys)
-        reader = connection.sql(query, params=names).to_arrow_reader(10_000)
-        with file.open("w", encoding="utf-8") as out:
-            for batch in reader:
-                count += batch.num_rows
-                out.write("".join(batch.column(0).to_pylist()))
-        connection.unregister("wanted")
-    return count
 
 
 def _test(history: History, finding: _Finding, cwd: str) -> str:

@@ -269,7 +269,9 @@ def _same(found: Any, wanted: Any) -> bool:
     if isinstance(found, list) and isinstance(wanted, list):
         return len(found) == len(wanted) and all(map(_same, found, wanted))
     if isinstance(found, float) and isinstance(wanted, (int, Decimal)):
-        return math.isclose(found, float(wanted), rel_tol=1e-12)
+        few = len(Decimal(wanted).as_tuple().digits) <= 15
+        near = few and math.isclose(found, float(wanted), rel_tol=1e-12)
+        return near or Decimal(repr(found)) == wanted
     if isinstance(found, (int, Decimal)) and isinstance(wanted, (int, Decimal)):
         return found == wanted
     return type(found) is type(wanted) and bool(found == wanted)

@@ -8,16 +8,15 @@ changes.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from replay import batches, catalogue, process, recalling
 from replay.catalogue import MAIN, Folded
+from replay.interrupts import undisturbed
 from replay.process import Frame
 from replay.reference import Reference
 from replay.worker import wire
@@ -225,17 +224,3 @@ class _Session:
             raise ProjectionError(
                 f"{self._wanted.name} {process.death(self._process)} while it was stepped through."
             ) from None
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ctrl+C is for the process that holds the terminal, which isn't this one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # No SIG_IGN, as the child would begin with it.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -28,6 +28,12 @@ class _Pdb(pdb.Pdb):
 
     def __init__(self) -> None:
         super().__init__(skip=_NOT_THEIRS)
+        self.left = False
+        """The person left before the handler returned."""
+
+    def set_quit(self) -> None:
+        self.left = True
+        super().set_quit()
 
     def get_stack(self, f: Any, t: Any) -> Any:
         stack, place = super().get_stack(f, t)
@@ -47,7 +53,6 @@ def main() -> None:
     answers = os.fdopen(spec["answers"], "rb")
     threading.Thread(target=process.follow_parent, args=(os.getppid(),), daemon=True).start()
     imports.hide_ours()
-    sys.path.insert(0, spec["cwd"])
     debugger: Any = _Pdb()
     try:
         if spec["port"] is not None:
@@ -56,6 +61,7 @@ def main() -> None:
         kind = "no debugpy" if isinstance(error, ImportError) else "no port"
         wire.send(outgoing, {"kind": kind, "error": fold.summary(error)})
         return
+    sys.path.insert(0, spec["cwd"])
     clean_room.close()
     try:
         projection = contract.load(spec["reference"], SealedGateway())
@@ -141,7 +147,10 @@ class _Step:
         self, function: Any, state: Any, event: Any, first: List[Any], named: Dict[str, Any]
     ) -> Any:
         if isinstance(self._debugger, _Pdb):
-            return self._debugger.runcall(function, state, event, *first, **named)
+            returned = self._debugger.runcall(function, state, event, *first, **named)
+            if self._debugger.left:
+                raise bdb.BdbQuit
+            return returned
         code = getattr(function, "__code__", None)
         if code is not None:
             place = f"{code.co_filename}:{code.co_firstlineno}"

@@ -15,10 +15,11 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
+from replay.reference import Reference
 from storage.errors import RefoldError, one_line
 from storage.offsets import offsets
 from storage.positions import START
-from tui import seeking
+from tui import reproducing, seeking, stepping
 from tui.commands import COMMANDS, Command, bindings
 from tui.counts import Count
 from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
@@ -383,6 +384,29 @@ class TravelScreen(Screen[None]):
 
     def action_cancel_fold(self) -> None:
         self._folds.cancel()
+
+    def action_debug(self) -> None:
+        """Step into the handler of this event; the terminal is the debugger's until it ends."""
+        place = (self._folds.current, self.position, self.looking.key)
+        try:
+            stepping.step_into(self.app, self._model, *place)
+        except RefoldError as error:
+            self.complain(error.message)
+
+    def action_reproduce(self) -> None:
+        self._reproduce(self._folds.current, self.position, self.looking.key)
+
+    @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
+    def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
+        try:
+            said = reproducing.export(self._model, wanted, position, key)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        else:
+            self.app.call_from_thread(self._say, said)
+
+    def _say(self, message: str) -> None:
+        self.notify(printable(message), markup=False, timeout=8)
 
     def action_copy(self) -> None:
         focused = self.focused
