@@ -7,14 +7,13 @@ writing by a bounded number of batches. Folding is begun anew only where the cod
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from replay import batches, catalogue, reference
+from replay import batches, catalogue, recalling, reference
 from replay.catalogue import MAIN, Folded
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
@@ -292,44 +291,13 @@ class _Session:
         self._recording.flush(now - self._flushed)
         self._flushed = now
 
-    def _recalled(self, frame: Frame) -> tuple[dict[str, object], tuple[object, ...]]:
+    def _recalled(self, frame: Frame) -> recalling.Parts:
         """The documents that a resuming worker asks for: their states, or all of their events."""
-        keys = pa.table({"key": pa.array(frame.header["keys"], pa.string())})
-        names = [self._run.number, self._run.timeline]
-        with self._run.workspace.reading() as connection, _registered(connection, keys):
-            if frame.header["events"]:
-                own = arrow(connection, self._own_events(), [*names, *names])
-                header, parts = batches.frame(own)
-                return {**header, "kind": "events"}, parts
-            latest = arrow(
-                connection,
-                "SELECT key, state FROM history SEMI JOIN wanted USING (key)"
-                " WHERE projection = ? AND timeline = ? QUALIFY row_number() OVER"
-                ' (PARTITION BY key ORDER BY "offset" DESC) = 1',
-                names,
-            ).combine_chunks()
-        states = latest["state"].combine_chunks() if latest.num_rows else pa.array([], pa.string())
-        lengths = pc.fill_null(pc.binary_length(states), -1).cast(pa.int32())
-        text = "".join(s for s in states.to_pylist() if s is not None).encode()
-        return {"kind": "documents", "keys": latest["key"].to_pylist()}, (
-            lengths.to_numpy(zero_copy_only=False).tobytes(),
-            text,
-        )
-
-    def _own_events(self) -> str:
-        """SQL for all folded events that reached the wanted keys."""
-        reached = (
-            'SELECT "offset" FROM routes SEMI JOIN wanted USING (key)'
-            " WHERE projection = ? AND timeline = ?"
-            if self._routed
-            else 'SELECT "offset" FROM events SEMI JOIN wanted ON stream = key'
-            " WHERE ? IS NOT NULL AND ? IS NOT NULL"
-        )
-        return (
-            f'SELECT {batches.SELECT} FROM events WHERE "offset" IN ({reached}) AND "offset" <'
-            " (SELECT max(folded) FROM folds WHERE projection = ? AND timeline = ?)"
-            ' ORDER BY "offset"'
-        )
+        keys, before = frame.header["keys"], self._recording.folded
+        place = (self._run.workspace, self._run.number, self._run.timeline, keys)
+        if frame.header["events"]:
+            return recalling.events(*place, before=before, routed=self._routed)
+        return recalling.states(*place, before=before)
 
 
 class _EventReader:
@@ -361,15 +329,6 @@ class _EventReader:
 def _until(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise TimeoutError
-
-
-@contextlib.contextmanager
-def _registered(connection: "object", keys: pa.Table) -> Iterator[None]:
-    connection.register("wanted", keys)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        connection.unregister("wanted")  # type: ignore[attr-defined]
 
 
 def _events(workspace: Workspace) -> int:

@@ -27,8 +27,39 @@ from storage.errors import ProjectionError
 PATIENCE = 30.0
 """Seconds that a handler may take for one event before its worker is stopped."""
 
-_WORKER = Path(__file__).parent / "worker" / "__main__.py"
+WORKER = Path(__file__).parent / "worker" / "__main__.py"
+"""What the user's interpreter is started with."""
 _OUTPUT_KEPT = 64 << 10
+
+
+def environment() -> dict[str, str]:
+    """The environment of a worker: the user's, and what makes its results the same every time."""
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def unstartable(reference: Reference, error: OSError) -> ProjectionError:
+    """What to say where the user's interpreter isn't one."""
+    return ProjectionError(
+        f"The interpreter {reference.python} can't be started: {error.strerror}."
+    )
+
+
+def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
+    """How a process ended that has closed its pipe: `exited with code 5`."""
+    try:
+        code = process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "closed its pipe"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name}"
+    said = output.decode("utf-8", "replace").strip().splitlines()
+    return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
 
 
 class WorkerDiedError(Exception):
@@ -144,19 +175,8 @@ class Worker:
                     ) from None
                 continue
             if frame is None:
-                raise WorkerDiedError(self._mark[0], self._death())
+                raise WorkerDiedError(self._mark[0], death(self._process, bytes(self._output)))
             return frame
-
-    def _death(self) -> str:
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            return "closed its pipe"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"was ended by {signal.Signals(-code).name}"
-        said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
-        return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
 
     def _start(self, mark: int, **wishes: bool) -> None:
         incoming, to_worker = os.pipe()
@@ -171,29 +191,21 @@ class Worker:
             "mark": mark,
             **wishes,
         }
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONUTF8": "1",
-        }
         try:
             self._process = subprocess.Popen(
-                [self._reference.python, str(_WORKER), json.dumps(spec)],
+                [self._reference.python, str(WORKER), json.dumps(spec)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(incoming, outgoing, answers, mark),
                 cwd=self._reference.cwd,
-                env=environment,
+                env=environment(),
                 start_new_session=True,
             )
         except OSError as error:
             for descriptor in (to_worker, from_worker, to_answers):
                 os.close(descriptor)
-            raise ProjectionError(
-                f"The interpreter {self._reference.python} can't be started: {error.strerror}."
-            ) from error
+            raise unstartable(self._reference, error) from error
         finally:
             for descriptor in (incoming, outgoing, answers):
                 os.close(descriptor)

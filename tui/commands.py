@@ -117,6 +117,11 @@ COMMANDS: Sequence[Command] = (
     Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),
     Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),
+    Command(*("debug", "s", "s", "step into the handler", "code", "debug"), needs="history"),
+    Command(
+        *("reproduce", "E,shift+e", "E", "export a reproduction", "code", "reproduce"),
+        needs="history",
+    ),
     Command("copy", "y", "y", "copy", "view", "copy"),
     Command("pane.zoom", "z", "z", "pane alone, and back", "view", "zoom"),
     Command("back", "escape", "esc", "back", "view", "back"),

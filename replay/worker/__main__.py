@@ -21,6 +21,11 @@ def _load():
 
 if __name__ == "__main__":
     _load()
-    from refold_worker import process
+    if sys.argv[2:] == ["step"]:
+        from refold_worker import stepping
 
-    process.main()
+        stepping.main()
+    else:
+        from refold_worker import process
+
+        process.main()

@@ -18,6 +18,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 Handler = Callable[[Any, Any, str], Any]
 """(state, event, key) to the new state, None for the same, or `event.DELETED`."""
 
+Filled = Tuple[List[Any], Dict[str, Any]]
+"""Arguments by place and by name."""
+
 
 class ContractError(Exception):
     """What was named is no projection; the message is a sentence for a person."""
@@ -56,10 +59,19 @@ class Projection:
 
     def direct(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
         """The user's own two-parameter function for a type, where it needs no adapter."""
+        function = self._function(type_name)
+        return None if function is None or _wanted(function) else function
+
+    def own(self, type_name: Optional[str], key: str) -> Optional[Tuple[Any, Filled]]:
+        """The user's own function for a type, and what it takes beyond the state and the event."""
+        function = self._function(type_name)
+        return None if function is None else (function, _filling(function, self._gateway)(key))
+
+    def _function(self, type_name: Optional[str]) -> Any:
         for name in ("on_" + re.sub(r"\W", "_", type_name or ""), "apply"):
             function = getattr(self._target, name, None)
             if callable(function):
-                return None if _wanted(function) else function
+                return function
         return None
 
     def initial(self, key: str) -> Any:
@@ -81,17 +93,13 @@ class Projection:
         function = getattr(self._target, name, None)
         if not callable(function):
             return None
-        wanted = _wanted(function)
-        if not wanted:
+        if not _wanted(function):
             return lambda state, event, _key: function(state, event)
-        gateway = self._gateway
-        parameters = inspect.signature(function).parameters
-        named = {n for n in wanted if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
+        fill = _filling(function, self._gateway)
 
         def call(state: Any, event: Any, key: str) -> Any:
-            filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
-            first = [value for name, value in filled.items() if name not in named]
-            return function(state, event, *first, **{name: filled[name] for name in named})
+            first, named = fill(key)
+            return function(state, event, *first, **named)
 
         return call
 
@@ -146,6 +154,20 @@ def _invariants(declared: Any, name: str) -> Dict[str, Any]:
 def _carried(key: str) -> str:
     """The key, as any encoding can carry it."""
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
+
+
+def _filling(function: Any, gateway: Any) -> Callable[[str], Filled]:
+    """What gives, for a key, the arguments that a function takes beyond the state and the event."""
+    wanted = _wanted(function)
+    parameters = inspect.signature(function).parameters if wanted else {}
+    named = {n for n in wanted if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
+
+    def fill(key: str) -> Filled:
+        filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
+        first = [value for name, value in filled.items() if name not in named]
+        return first, {name: filled[name] for name in named}
+
+    return fill
 
 
 def _wanted(function: Any) -> Dict[str, str]:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from array import array
 from copy import deepcopy
+from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 from refold_worker import encoding
@@ -106,6 +107,10 @@ class Folder:
         """Remember of those keys that aren't held by now that they never had a document."""
         for key in keys:
             self._documents.setdefault(key, Document())
+
+    def document(self, key: str) -> Document:
+        """A document as it is held here; an empty one where there is none."""
+        return self._documents.get(key) or Document()
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
@@ -321,13 +326,22 @@ def summary(error: BaseException) -> str:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback without our own frames: the user's code and what it called."""
-    trace = error.__traceback__
-    own = __package__ or "refold_worker"
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") == own:
-        trace = trace.tb_next
+    trace = user_frames(error)
     if trace is None:
         return summary(error)
     return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def user_frames(error: BaseException) -> Optional[TracebackType]:
+    """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
+    trace = error.__traceback__
+    own = __package__ or "refold_worker"
+    while trace is not None and (
+        trace.tb_frame.f_globals.get("__package__") == own
+        or trace.tb_frame.f_globals.get("__name__") in ("bdb", "pdb")
+    ):
+        trace = trace.tb_next
+    return trace
 
 
 def _printable(text: str) -> str:

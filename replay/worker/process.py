@@ -33,14 +33,14 @@ def main() -> None:
     answers = os.fdopen(spec["answers"], "rb", buffering=1 << 20)
     mark = memoryview(mmap.mmap(spec["mark"], mmap.PAGESIZE)).cast("q")
     os.close(spec["mark"])
-    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=follow_parent, args=(os.getppid(),), daemon=True).start()
     imports.hide_ours()
     sys.path.insert(0, spec["cwd"])
     clean_room.close()
     try:
         projection = contract.load(spec["reference"], SealedGateway())
     except BaseException as error:
-        wire.send(outgoing, {"kind": "unusable", **_told(error)})
+        wire.send(outgoing, {"kind": "unusable", **told(error)})
         return
     try:
         _Session(projection, spec, mark, incoming, outgoing, answers).run()
@@ -48,7 +48,7 @@ def main() -> None:
         return
 
 
-def _follow_parent(parent: int) -> None:
+def follow_parent(parent: int) -> None:
     """End with the parent: a handler that never returns doesn't notice that its pipes are closed."""
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -126,19 +126,7 @@ class _Session:
             return
         wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": not self._plain})
         header, parts = wire.receive(self._answers)
-        if header["kind"] == "events":
-            self._folder.refold(Batch(header, parts, self._decode), missing)
-        else:
-            lengths = array("i")
-            lengths.frombytes(parts[0])
-            at = 0
-            for key, length in zip(header["keys"], lengths):
-                if length < 0:
-                    self._folder.resume(key, None)
-                else:
-                    self._folder.resume(key, parts[1][at : at + length])
-                    at += length
-        self._folder.unborn(missing)
+        take_up(self._folder, header, parts, self._decode, missing)
 
     def _tell(self, batch: Batch, result: fold.Result) -> None:
         states = result.states
@@ -155,6 +143,25 @@ class _Session:
         if self._projection.key is not None or self._projection.upcast is not None:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
         wire.send(self._outgoing, header, tuple(parts))
+
+
+def take_up(
+    folder: fold.Folder, header: Any, parts: List[bytes], decode: Any, keys: List[str]
+) -> None:
+    """Take documents up from what the parent answered: their states, or their own events."""
+    if header["kind"] == "events":
+        folder.refold(Batch(header, parts, decode), keys)
+    else:
+        lengths = array("i")
+        lengths.frombytes(parts[0])
+        at = 0
+        for key, length in zip(header["keys"], lengths):
+            if length < 0:
+                folder.resume(key, None)
+            else:
+                folder.resume(key, parts[1][at : at + length])
+                at += length
+    folder.unborn(keys)
 
 
 def _coded(texts: List[str]) -> List[Any]:
@@ -176,7 +183,8 @@ def _hashes() -> Dict[str, str]:
     return found
 
 
-def _told(error: BaseException) -> Dict[str, Any]:
+def told(error: BaseException) -> Dict[str, Any]:
+    """Why a projection can't be loaded."""
     if isinstance(error, contract.ContractError):
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.

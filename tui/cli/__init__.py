@@ -26,6 +26,8 @@ _COMMANDS = {
     "logpoint": "tui.cli.ask:logpoint",
     "causes": "tui.cli.ask:causes",
     "failures": "tui.cli.look:failures",
+    "debug": "tui.cli.debug:debug",
+    "reproduce": "tui.cli.reproduce:reproduce",
     "sql": "tui.cli.look:sql",
     "trust": "tui.cli.declared:trust",
 }

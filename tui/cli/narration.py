@@ -25,6 +25,12 @@ def say(sentence: str) -> None:
     console.print(printable(sentence), markup=False, soft_wrap=True)
 
 
+def text(lines: str) -> None:
+    """Text of several lines, such as a traceback."""
+    for line in lines.splitlines():
+        say(line)
+
+
 def waiting(holder: str) -> None:
     """The workspace is locked by another process."""
     say(f"Waiting for {holder} …")

@@ -11,6 +11,7 @@ from replay import catalogue, reference
 from replay.catalogue import Folded
 from replay.history import History
 from storage import origins, positions
+from storage.errors import ProjectionError
 from storage.fingerprints import Change
 from storage.workspace import Workspace
 from tui.cli import declared, narration
@@ -101,6 +102,26 @@ def refer(
         if declarations is not None:
             return declarations.reference(projection, python)
     return reference.parse(projection, python or catalogue.default_python(), Path.cwd())
+
+
+def runnable(
+    projection: str, python: str | None, workspace: Workspace, timeline: str
+) -> reference.Reference:
+    """The same, where code is about to run: a name that only the workspace knows is refused."""
+    if not _names_code(projection) and declared.find(projection, workspace.path) is None:
+        names = {n for f in catalogue.known(workspace, timeline) for n in (f.name, f.label)}
+        if projection in names:
+            raise ProjectionError(
+                f"{projection} names a history of {workspace.path}, and only code that you name"
+                " is run; give its file with -p."
+            )
+    return refer(projection, python, workspace)
+
+
+def folder_of(projection: str, workspace: Workspace) -> str:
+    """The folder that PROJ is run in; nobody needs to agree to that."""
+    declarations = None if _names_code(projection) else declared.find(projection, workspace.path)
+    return str(Path.cwd() if declarations is None else declarations.path.parent)
 
 
 def fold(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> Folded:

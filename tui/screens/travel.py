@@ -16,9 +16,10 @@ from textual.worker import get_current_worker
 
 from replay import paths
 from replay.places import Address
+from replay.reference import Reference
 from storage.errors import RefoldError
 from storage.positions import START
-from tui import seeking
+from tui import reproducing, seeking, stepping
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
@@ -334,6 +335,26 @@ class TravelScreen(FindsScreen):
 
     def action_cancel_fold(self) -> None:
         self._folds.cancel()
+
+    def action_debug(self) -> None:
+        """Step into the handler of this event; the terminal is the debugger's until it ends."""
+        place = (self._folds.current, self.position, self.looking.key)
+        try:
+            stepping.step_into(self.app, self._model, *place)
+        except RefoldError as error:
+            self.complain(error.message)
+
+    def action_reproduce(self) -> None:
+        self._reproduce(self._folds.current, self.position, self.looking.key)
+
+    @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
+    def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
+        try:
+            said = reproducing.export(self._model, wanted, position, key)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        else:
+            self.app.call_from_thread(self.say, said)
 
     def action_zoom(self) -> None:
         if self.maximized is not None:

@@ -1,0 +1,20 @@
+"""Ctrl+C, while another process holds the terminal that is ours too."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """It is for that process, and not for this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # No SIG_IGN, as the other process would begin with it.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,277 @@
+"""A finding of refold's, as a test that fails before the fix and passes after it.
+
+It needs pytest and the projection, and nothing else. To try other code:
+REFOLD_PROJECTION=path/to/fixed.py pytest
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+# What is reproduced
+PROJECTION = ""
+FOLDER = ""
+EVENTS = "events.jsonl"
+KEY: str | None = None
+OFFSET = 0
+EXPECTED: dict[tuple[str | int, ...], str] = {}
+INVARIANTS: list[str] = []
+# How
+
+DELETED = type("Deleted", (), {"__repr__": lambda _: "DELETED"})()
+ABSENT = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
+
+
+def test_the_handler_does_not_raise() -> None:
+    replayed(_projection())
+
+
+def test_the_state_is_as_expected() -> None:
+    state = shown(replayed(_projection()))
+    wrong = []
+    for path, text in EXPECTED.items():
+        found = _value_at(state, path)
+        if not _same(found, json.loads(text, parse_float=Decimal) if text else ABSENT):
+            wrong.append(f"{'.'.join(map(str, path)) or '$'} is {found!r}, not {text or 'ABSENT'}")
+    assert not wrong, "; ".join(wrong)
+
+
+def test_the_invariants_hold() -> None:
+    projection = _projection()
+    rules = projection.INVARIANTS
+    if isinstance(rules, dict):
+        rules = {str(name): rule for name, rule in rules.items()}
+    else:
+        rules = {getattr(rule, "__name__", str(rule)): rule for rule in rules}
+    state = replayed(projection)
+    for name in INVARIANTS:
+        assert state is ABSENT or rules[name](state), f"{name}: broken by {shown(state)}"
+
+
+class Event:
+    """An event as handlers see it."""
+
+    DELETED = DELETED
+
+    def __init__(self, line: str, *, decimals: bool) -> None:
+        fields = json.loads(line, parse_float=Decimal if decimals else float)
+        self.offset: int = fields["offset"]
+        self.stream: str | None = fields["stream"]
+        self.type: str | None = fields["type"]
+        self.revision: int | None = fields["revision"]
+        version: Any = fields["version"]
+        written = isinstance(version, str) and version.isdecimal()
+        self.version: Any = int(version) if written else version
+        self.id: str | None = fields["id"]
+        self.correlation_id: str | None = fields["correlation_id"]
+        self.causation_id: str | None = fields["causation_id"]
+        self.data: Any = fields["data"]
+        self.meta: Any = fields["meta"]
+        at = fields["time"]
+        self.time = None if at is None else datetime.fromisoformat(at.replace("Z", "+00:00"))
+
+    def __repr__(self) -> str:
+        return f"<event {self.offset} {self.type} of {self.stream}>"
+
+
+class Gateway:
+    """The outside world, which isn't there."""
+
+    def query(self, port: str, operation: str, request: Any = None) -> Any:
+        raise RuntimeError(f"no answer for the query {port}.{operation}({request!r})")
+
+    def command(self, port: str, operation: str, request: Any = None) -> Any:
+        raise RuntimeError(f"the command {port}.{operation}({request!r}) is not let out")
+
+
+def replayed(projection: Any) -> Any:
+    """The state of the document after its events, or ABSENT.
+
+    What a handler raises at the position looked at is raised; earlier, the document stays as it was.
+    """
+    state: Any = ABSENT
+    for event in _events(projection):
+        before = copy.deepcopy(state)
+        try:
+            for wanted in _keys(projection, event()):
+                if KEY is None or wanted == KEY:
+                    state = _handled(projection, state, event(), wanted)
+        except Exception:
+            if event().offset == OFFSET:
+                raise
+            state = before
+    return state
+
+
+def _events(projection: Any) -> Iterator[Callable[[], Any]]:
+    """For each event, what makes a fresh one of it."""
+    decimals = bool(getattr(projection, "DECIMALS", False))
+    upcast = getattr(projection, "upcast", None)
+
+    def fresh(line: str) -> Any:
+        event = Event(line, decimals=decimals)
+        return event if upcast is None else upcast(event) or event
+
+    with Path(__file__).with_name(EVENTS).open(encoding="utf-8") as lines:
+        for line in lines:
+            yield partial(fresh, line)
+
+
+def _keys(projection: Any, event: Any) -> list[str]:
+    key = getattr(projection, "key", None)
+    keys = event.stream if key is None else key(event)
+    if keys is None:
+        return []
+    if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
+        return list(dict.fromkeys(str(key) for key in keys if key is not None))
+    return [str(keys)]
+
+
+def _handled(projection: Any, state: Any, event: Any, key: str) -> Any:
+    name = "on_" + re.sub(r"\W", "_", event.type or "")
+    handler = getattr(projection, name, None) or getattr(projection, "apply", None)
+    if handler is None:
+        return state
+    if state is ABSENT:
+        initial = getattr(projection, "initial", None)
+        state = {} if initial is None else initial(key)
+    first, named = _filled(handler, key)
+    returned = handler(state, event, *first, **named)
+    if returned is DELETED:
+        return ABSENT
+    return state if returned is None else returned
+
+
+def _filled(handler: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
+    """What a handler takes beyond the state and the event: the key, the gateway."""
+    first: list[Any] = []
+    named: dict[str, Any] = {}
+    for place, (name, parameter) in enumerate(inspect.signature(handler).parameters.items()):
+        if place < 2 or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name in ("key", "gateway") or (place == 2 and parameter.default is parameter.empty):
+            value = key if name == "key" else Gateway()
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                first.append(value)
+            else:
+                named[name] = value
+    return first, named
+
+
+def _projection() -> Any:
+    """The projection under test: `file.py`, `file.py:Name` or `module:Name`."""
+    reference = os.environ.get("REFOLD_PROJECTION") or PROJECTION
+    found = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", reference)
+    place, name = found.groups("") if found else reference.partition(":")[::2]
+    for folder in (FOLDER, str(Path(place).resolve().parent) if found else ""):
+        if folder and folder not in sys.path:
+            sys.path.insert(0, folder)
+    target: Any = _file(Path(place)) if found else importlib.import_module(place)
+    for part in name.split(".") if name else ():
+        target = getattr(target, part)
+    return target() if inspect.isclass(target) else target
+
+
+def _file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def shown(value: Any) -> Any:
+    """A state as refold shows it: dicts, lists, texts and numbers."""
+    if value is ABSENT or value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return shown(value.value)
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Decimal):
+        return value if value.is_finite() else str(value)
+    if isinstance(value, dict):
+        return {_name(name): shown(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
+        return [shown(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(
+            (shown(item) for item in value), key=lambda item: json.dumps(item, default=str)
+        )
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, (timedelta, UUID, complex)):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode()
+    return {name: shown(item) for name, item in _members(value).items()}
+
+
+def _name(name: Any) -> str:
+    name = shown(name)
+    return name if isinstance(name, str) else json.dumps(name, default=str)
+
+
+def _members(value: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    fields = getattr(type(value), "__struct_fields__", None)
+    if fields is None and hasattr(value, "__dict__"):
+        return dict(vars(value))
+    slots = [slot for kind in type(value).__mro__ for slot in getattr(kind, "__slots__", ())]
+    return {name: getattr(value, name) for name in fields or slots if hasattr(value, name)}
+
+
+def _value_at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(str(step), ABSENT)
+        elif isinstance(value, list):
+            place = int(step) if str(step).isdecimal() else len(value)
+            value = value[place] if place < len(value) else ABSENT
+        else:
+            return ABSENT
+    return value
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Equality as JSON has it; floats need not agree in their last digits."""
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return found is wanted
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_same(found[n], wanted[n]) for n in found)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+    if isinstance(found, float) and isinstance(wanted, (int, Decimal)):
+        few = len(Decimal(wanted).as_tuple().digits) <= 15
+        near = few and math.isclose(found, float(wanted), rel_tol=1e-12)
+        return near or Decimal(repr(found)) == wanted
+    if isinstance(found, (int, Decimal)) and isinstance(wanted, (int, Decimal)):
+        return found == wanted
+    return type(found) is type(wanted) and bool(found == wanted)

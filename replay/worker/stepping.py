@@ -1,0 +1,211 @@
+"""One event, handled under a debugger: in the terminal with pdb, or from an IDE through debugpy.
+
+It is shut in as every worker is. The one listener that an IDE needs is opened before that, on the
+loopback, and said on standard error; nothing else gets out, and nothing is kept of what is done.
+"""
+
+from __future__ import annotations
+
+import bdb
+import importlib
+import json
+import os
+import pdb
+import sys
+import threading
+from typing import Any, BinaryIO, Dict, List, Optional
+
+from refold_worker import clean_room, contract, encoding, fold, imports, process, wire
+from refold_worker.event import DELETED, Batch, Event, decoder
+from refold_worker.gateway import SealedGateway
+
+_HOST = "127.0.0.1"
+_NOT_THEIRS = ["refold_worker", "refold_worker.*", "bdb", "pdb"]
+
+
+class _Pdb(pdb.Pdb):
+    """Stops in the user's code only."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=_NOT_THEIRS)
+        self.left = False
+        """The person left before the handler returned."""
+
+    def set_quit(self) -> None:
+        self.left = True
+        super().set_quit()
+
+    def get_stack(self, f: Any, t: Any) -> Any:
+        stack, place = super().get_stack(f, t)
+        theirs = [
+            (frame, line)
+            for frame, line in stack
+            if not self.is_skipped_module(frame.f_globals.get("__name__") or "")
+        ]
+        return (theirs, max(place - (len(stack) - len(theirs)), 0)) if theirs else (stack, place)
+
+
+def main() -> None:
+    """Run with the parent's specification, a JSON object, as the first argument."""
+    spec = json.loads(sys.argv[1])
+    sys.argv = [spec["reference"]]
+    outgoing = os.fdopen(spec["outgoing"], "wb")
+    answers = os.fdopen(spec["answers"], "rb")
+    threading.Thread(target=process.follow_parent, args=(os.getppid(),), daemon=True).start()
+    imports.hide_ours()
+    debugger: Any = _Pdb()
+    try:
+        if spec["port"] is not None:
+            debugger = _listening(spec["port"])
+    except (ImportError, OSError, RuntimeError) as error:
+        kind = "no debugpy" if isinstance(error, ImportError) else "no port"
+        wire.send(outgoing, {"kind": kind, "error": fold.summary(error)})
+        return
+    sys.path.insert(0, spec["cwd"])
+    clean_room.close()
+    try:
+        projection = contract.load(spec["reference"], SealedGateway())
+    except BaseException as error:
+        wire.send(outgoing, {"kind": "unusable", **process.told(error)})
+        return
+    try:
+        _Step(projection, debugger, outgoing, answers).run(spec["key"], spec["preferred"])
+    except (wire.ClosedError, BrokenPipeError):
+        return
+
+
+def _listening(port: int) -> Any:
+    debugpy = importlib.import_module("debugpy")  # the user's, where it is installed
+
+    # In this process: another one would be a way out of the clean room.
+    host, port = debugpy.listen((_HOST, port), in_process_debug_adapter=True)
+    print(
+        f"Waiting for an IDE at {host}:{port}; this process listens there and nowhere else.",
+        file=sys.stderr,
+        flush=True,
+    )
+    debugpy.wait_for_client()
+    return debugpy
+
+
+class _Step:
+    """The event that the parent sends, through the handler of one document."""
+
+    def __init__(
+        self, projection: contract.Projection, debugger: Any, outgoing: BinaryIO, answers: BinaryIO
+    ) -> None:
+        self._projection = projection
+        self._debugger = debugger
+        self._outgoing, self._answers = outgoing, answers
+        self._decode = decoder(decimals=projection.decimals)
+        self._folder = fold.Folder(projection, self._decode, [0], careful=True)
+
+    def run(self, wanted: Optional[str], preferred: Optional[str]) -> None:
+        header, parts = wire.receive(self._answers)
+        batch = Batch(header, parts, self._decode)
+        try:
+            event = self._event(batch)
+            keys = self._projection.keys(event)
+        except Exception as error:
+            self._send("no keys", error=fold.summary(error))
+            return
+        if self._projection.own(event.type, "") is None:
+            self._send("no handler", type=event.type)
+        elif not keys or (wanted is not None and wanted not in keys):
+            self._send("no key", keys=keys)
+        else:
+            chosen = preferred if wanted is None else wanted
+            self._step(batch, keys[0] if chosen is None or chosen not in keys else chosen)
+
+    def _step(self, batch: Batch, key: str) -> None:
+        document = self._recalled(key)
+        event = self._event(batch)
+        function, (first, named) = self._projection.own(event.type, key) or (None, ([], {}))
+        raised: Optional[BaseException] = None
+        after = document.text
+        try:
+            state = self._projection.initial(key) if document.text is None else document.state
+            returned = self._run(function, state, event, first, named)
+            state = state if returned is None else returned
+            after = None if returned is DELETED else encoding.encode(state)
+        except (bdb.BdbQuit, pdb.Restart):
+            self._send("left")
+            return
+        except KeyboardInterrupt:
+            self._send("interrupted")
+            return
+        except BaseException as error:
+            raised = error
+        self._tell(key, document.text, after, raised)
+        trace = None if raised is None else fold.user_frames(raised)
+        if trace is not None and isinstance(self._debugger, _Pdb):
+            wire.receive(self._answers)
+            _post_mortem(trace)
+        self._send("done")
+
+    def _run(
+        self, function: Any, state: Any, event: Any, first: List[Any], named: Dict[str, Any]
+    ) -> Any:
+        if isinstance(self._debugger, _Pdb):
+            returned = self._debugger.runcall(function, state, event, *first, **named)
+            if self._debugger.left:
+                raise bdb.BdbQuit
+            return returned
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            place = f"{code.co_filename}:{code.co_firstlineno}"
+            print(f"Before the handler ({place}): step into it.", file=sys.stderr, flush=True)
+        self._debugger.breakpoint()
+        return function(state, event, *first, **named)
+
+    def _event(self, batch: Batch) -> Any:
+        event = Event(batch, 0, batch.data_of(0))
+        upcast = self._projection.upcast
+        return event if upcast is None else upcast(event) or event
+
+    def _recalled(self, key: str) -> fold.Document:
+        """The document before the event."""
+        routed = self._projection.key is not None or self._projection.upcast is not None
+        careful = self._projection.decimals
+        self._send("ask", key=key, routed=routed, events=careful)
+        header, parts = wire.receive(self._answers)
+        stopping, sys.breakpointhook = sys.breakpointhook, _pass_by
+        try:
+            process.take_up(self._folder, header, parts, self._decode, [key])
+        finally:
+            sys.breakpointhook = stopping
+        return self._folder.document(key)
+
+    def _tell(
+        self,
+        key: str,
+        before: Optional[bytes],
+        after: Optional[bytes],
+        raised: Optional[BaseException],
+    ) -> None:
+        self._send(
+            "stepped",
+            key=key,
+            before=None if before is None else before.decode(),
+            after=None if after is None else after.decode(),
+            traceback=None if raised is None else fold.user_traceback(raised),
+        )
+
+    def _send(self, kind: str, **told: Any) -> None:
+        # What was printed comes before what the parent says to this.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        wire.send(self._outgoing, {"kind": kind, **told})
+
+
+def _post_mortem(trace: Any) -> None:
+    debugger = _Pdb()
+    debugger.reset()
+    try:
+        debugger.interaction(None, trace)
+    except (bdb.BdbQuit, KeyboardInterrupt):
+        return
+
+
+def _pass_by(*_: Any, **__: Any) -> None:
+    """A `breakpoint()` in the events before means nothing."""

@@ -1,0 +1,91 @@
+"""`refold reproduce`: what it says, and when it writes nothing."""
+
+import json
+
+import pytest
+
+from tui import cli
+
+PROJECTION = """
+def apply(state, event):
+    if event.data["n"] == 3:
+        raise ValueError("three")
+    state["n"] = event.data["n"]
+"""
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    """Runs `refold reproduce` in a folder with `log.jsonl` and `p.py`: code, output, narration."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text(PROJECTION)
+    with (tmp_path / "log.jsonl").open("w") as stream:
+        for n in range(5):
+            event = {"id": f"e{n}", "stream": "s", "type": "Ticked", "data": {"n": n}}
+            stream.write(json.dumps(event) + "\n")
+
+    def run(*arguments: str, projection: str = "p.py") -> tuple[int, str, str]:
+        code = cli.run(["reproduce", "log.jsonl", "-p", projection, *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_it_says_where_it_has_written_what(shell, tmp_path):
+    code, out, err = shell("--at", "3")
+    assert (code, out.strip()) == (0, str(tmp_path / "s@3"))
+    assert "4 events; the test says: the handler of Ticked does not raise ValueError: three." in err
+    code, out, _ = shell("--at", "4", "--expect", "n=5", "-o", "found", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told == {
+        "folder": "found",
+        "key": "s",
+        "events": 5,
+        "test": "found/test_s_at_4.py",
+        "asserts": ["n = 5 (it was 4)"],
+    }
+    page = (tmp_path / "found" / "README.md").read_text()
+    assert f"refold debug {tmp_path}/log.refold -p {tmp_path}/p.py --at 4 --key s" in page
+
+
+def test_a_name_of_a_history_is_enough_as_nothing_is_run(shell, tmp_path):
+    assert shell("--at", "3")[0] == 0
+    (tmp_path / "p.py").write_text("raise SystemExit\n")
+    assert shell("--at", "4", "--expect", "n=5", projection="p")[0] == 0
+
+
+def test_what_is_so_already_is_said(shell):
+    code, _, err = shell("--at", "4", "--expect", "n=4.0")
+    assert code == 0
+    assert "n = 4.0 at 4 already" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--at", "4"), 2, "so say what should be there: --expect PATH=JSON."),
+        (("--at", "4", "--expect", "n=text"), 2, "is not PATH=JSON"),
+        (("--at", "4", "--key", "nobody", "--expect", "n=1"), 2, "reached a document 'nobody'"),
+        (("--at", "start"), 2, "At the start nothing has happened"),
+        (("--at", "4", "--expect", "n=5", "-o", "full"), 2, "isn't empty"),
+        (("--at", "4", "--expect", "n=5", "-o", "p.py"), 2, "is a file"),
+        (("--at", "4", "--expect", "n=5", "-o", "p.py/in"), 2, "can't be written"),
+    ],
+)
+def test_an_error_is_one_sentence_and_nothing_is_written(shell, tmp_path, arguments, code, said):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    found, out, err = shell(*arguments)
+    assert (found, out) == (code, "")
+    assert said in err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+    assert not (tmp_path / "s@4").exists()
+
+
+def test_an_exported_folder_is_replaced_only_when_told(shell, tmp_path):
+    assert shell("--at", "3")[0] == 0
+    assert shell("--at", "3")[0] == 2
+    assert shell("--at", "3", "--expect", "n=9", "--replace")[0] == 0
+    assert "n = 9" in (tmp_path / "s@3" / "README.md").read_text()

@@ -1,0 +1,70 @@
+"""`refold debug`: step into the handler of an event, with the state of that moment."""
+
+import click
+
+from replay import stepping
+from replay.diff import decode, differences, encode
+from replay.stepping import Stepped, Wish
+from tui.cli import narration, options, output
+
+_IDE_PORT = 5678
+"""What IDEs offer for debugpy."""
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option("--at", "at", metavar="POSITION", required=True, help="The event.")
+@click.option("--key", "key", metavar="K", help="The document; else the event's first.")
+@click.option("--prefer", "preferred", hidden=True, help="The document, if the event reaches it.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="Wait for an IDE there (debugpy)."
+)
+@click.option("--ide", is_flag=True, help=f"The same, on port {_IDE_PORT}.")
+@options.timeline_option
+@options.python_option
+@options.wait_option
+def debug(
+    ws: str,
+    projection: str,
+    at: str,
+    key: str | None,
+    preferred: str | None,
+    port: int | None,
+    ide: bool,
+    timeline: str,
+    python: str | None,
+    wait: float,
+) -> None:
+    """Run the handler of an event under pdb, with the document as it was before that event.
+
+    Stops at the handler's first line. Nothing is written: neither the workspace nor its histories
+    change, and the handler can't reach the outside. When it has returned, shows what it changed.
+    """
+    workspace = options.open_workspace(ws, wait)
+    wanted = options.runnable(projection, python, workspace, timeline)
+    offset = options.position(workspace, at)
+    wish = Wish(offset, key, preferred, _IDE_PORT if ide and port is None else port)
+    folded = stepping.history_before(
+        workspace,
+        wanted,
+        offset,
+        lambda: options.fold(workspace, wanted, timeline=timeline),
+        timeline,
+    )
+    workspace.release()
+    stepping.step(workspace, wanted, folded, wish, _tell)
+
+
+def _tell(stepped: Stepped) -> None:
+    """What the handler did, and what it raised."""
+    if stepped.traceback is not None:
+        narration.text(stepped.traceback)
+        narration.say(f"The handler raised, so {stepped.key} stays as it was.")
+        return
+    found = differences(decode(stepped.before), decode(stepped.after))
+    if found:
+        rows = [(stepped.key, d.written, encode(d.before), encode(d.after)) for d in found]
+        output.table(("key", "path", "before", "after"), rows)
+    else:
+        narration.say(f"The handler changed nothing in {stepped.key}.")
