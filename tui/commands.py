@@ -98,6 +98,7 @@ COMMANDS: Sequence[Command] = (
     Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),
     Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),
+    Command("code", "e", "e", "the code", "code", "code", needs="history"),
     Command("copy", "y", "y", "copy", "view", "copy"),
     Command("pane.zoom", "z", "z", "pane alone, and back", "view", "zoom"),
     Command("back", "escape", "esc", "back", "view", "back"),
