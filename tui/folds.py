@@ -218,6 +218,7 @@ class Folds:
             except Exception as raised:  # noqa: BLE001 - a query that failed must not end the fold
                 trouble = f"The histories can't be read: {one_line(raised)}"
                 told = replace(told, error=told.error or trouble)
+            self._model.workspace.release()  # the fold wants to write
             with contextlib.suppress(RuntimeError):  # there is no screen any more
                 self._on_screen(self._take, number, told, sight, edit)
 
@@ -227,7 +228,6 @@ class Folds:
             return None
         started = time.monotonic()
         edit = firsts.compare(old, History(self._model.workspace, folded))
-        self._model.workspace.release()  # the fold wants to write
         self._compared = told
         now = time.monotonic()
         self._compare_after = now + _COMPARING * (now - started)
