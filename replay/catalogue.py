@@ -1,7 +1,8 @@
 """Which projections a workspace knows, by name and code, and how far each has been folded.
 
 A projection is its name and a hash of its code. When the code has changed it is another projection;
-the one before is superseded, and its history is kept until a further one takes its place.
+the one before is superseded, and its history is kept until a further one takes its place: of all
+that are superseded the one that was folded furthest, the latest of them.
 """
 
 import json
@@ -105,26 +106,17 @@ def register(
     rows = connection.execute(
         "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
     ).fetchall()
-    superseded = [
-        old
-        for (old,) in connection.execute(
-            "SELECT projection FROM projections WHERE name = ? AND hash <> ? AND reference = ?"
-            " ORDER BY created DESC",
-            [name, digest, wanted.text],
-        ).fetchall()
-    ]
-    if superseded:
-        connection.execute(
-            "UPDATE projections SET superseded = true WHERE list_contains(?, projection)",
-            [superseded],
-        )
-        for old in superseded[1:]:
-            forget(connection, old)
+    connection.execute(
+        "UPDATE projections SET superseded = true WHERE name = ? AND hash <> ? AND reference = ?"
+        " AND NOT superseded",
+        [name, digest, wanted.text],
+    )
     if rows:
         number = int(rows[0][0])
         connection.execute(
-            "UPDATE projections SET superseded = false, reference = ?, python = ?, files = ?,"
-            " invariants = ? WHERE projection = ?",
+            "UPDATE projections SET created = CASE WHEN superseded THEN now() ELSE created END,"
+            " superseded = false, reference = ?, python = ?, files = ?, invariants = ?"
+            " WHERE projection = ?",
             [wanted.text, wanted.python, json.dumps(dict(files)), json.dumps(dict(invariants))]
             + [number],
         )
@@ -138,6 +130,18 @@ def register(
         + [json.dumps(dict(invariants))],
     )
     return int(number)
+
+
+def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
+    """Superseded projections of the same name and reference that one too many have a history."""
+    rows = connection.execute(
+        "SELECT old.projection FROM projections AS old JOIN projections AS new USING (name, reference)"
+        " JOIN folds ON folds.projection = old.projection"
+        " WHERE new.projection = ? AND old.superseded GROUP BY old.projection, old.created"
+        " ORDER BY max(folded) DESC, old.created DESC OFFSET 1",
+        [number],
+    ).fetchall()
+    return [number for (number,) in rows]
 
 
 def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:

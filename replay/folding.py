@@ -26,6 +26,8 @@ from storage.workspace import Workspace
 
 _FLUSH_ROWS = 400_000
 _FLUSH_SECONDS = 1.5
+_FIRST_FLUSH_SECONDS = 0.15
+"""After which the first states are kept, to be looked at; twice as long after each flush."""
 _LAST_WORDS_SECONDS = 1.0
 """How long a cancelled worker may take to finish what it has begun."""
 
@@ -38,6 +40,8 @@ class FoldProgress:
     events: int
     keys: int
     failures: int
+    kept: int
+    """Events whose states can be asked for."""
 
 
 OnProgress = Callable[[FoldProgress], None]
@@ -119,6 +123,7 @@ class _Folding:
                     death, until, force = error, error.offset, False
                     continue
                 death = error
+            self._forget_surplus()
             if death is not None:
                 raise ProjectionError(self._obituary(death)) from death
             return self._number
@@ -170,10 +175,25 @@ class _Folding:
             recording.resume(connection)
         return recording
 
+    def _forget_surplus(self) -> None:
+        """At the end, as what is to be seen first needn't wait for it."""
+        with self._workspace.reading() as connection:
+            surplus = catalogue.surplus(connection, self._number)
+        if surplus:
+            with self._workspace.writing() as connection:
+                for number in catalogue.surplus(connection, self._number):
+                    catalogue.forget(connection, number)
+
     def progress(self, recording: Recording) -> None:
         if self._on_progress is not None:
             self._on_progress(
-                FoldProgress(recording.folded, self._total, recording.keys, recording.failures)
+                FoldProgress(
+                    recording.folded,
+                    self._total,
+                    recording.keys,
+                    recording.failures,
+                    recording.kept,
+                )
             )
         self.obey(recording)
 
@@ -227,6 +247,8 @@ class _Session:
         self._recording = recording
         self._until = until
         self._flushed = started
+        self._began = time.monotonic()
+        self._unflushed_seconds = _FIRST_FLUSH_SECONDS
         # What this worker has met says nothing of the documents that it hasn't.
         self._told_by_worker = recording.folded == 0 or run.plain is True
         self._events = _EventReader(run.workspace, recording.folded, until)
@@ -241,11 +263,15 @@ class _Session:
                 self._hear(self._worker.receive(self._obey))
                 self._run.progress(self._recording)
                 self._feed()
+            # The worker looks through its documents meanwhile.
+            self._worker.finish()
+            self._flush()
             self._last_words()
         except (CancelledError, KeyboardInterrupt):
             deadline = time.monotonic() + _LAST_WORDS_SECONDS
             with contextlib.suppress(WorkerDiedError, _NotPlainError, TimeoutError):
                 self._worker.drop_queued()
+                self._worker.finish()
                 self._last_words(lambda: _until(deadline))
             self._flush()
             raise
@@ -259,7 +285,6 @@ class _Session:
 
     def _last_words(self, check: Callable[[], None] = lambda: None) -> None:
         """Hear what is still on its way, and whether all states are plain."""
-        self._worker.finish()
         while (frame := self._worker.receive(check)).kind != "done":
             self._hear(frame)
         self._recording.plain = frame.header["plain"] if self._told_by_worker else self._run.plain
@@ -281,10 +306,10 @@ class _Session:
         table = self._on_the_way.popleft()
         self._pace.came_back(table.num_rows)
         self._recording.take(frame, table["offset"].chunk(0), table["stream"].chunk(0))
-        since = time.monotonic() - self._flushed
-        enough = self._recording.waiting >= _FLUSH_ROWS or since > _FLUSH_SECONDS
-        if enough:
+        since = time.monotonic() - max(self._flushed, self._began)
+        if self._recording.waiting >= _FLUSH_ROWS or since > self._unflushed_seconds:
             self._flush()
+            self._unflushed_seconds = min(2 * self._unflushed_seconds, _FLUSH_SECONDS)
 
     def _flush(self) -> None:
         now = time.monotonic()

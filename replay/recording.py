@@ -43,7 +43,7 @@ class Recording:
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
-        self._kept = 0
+        self.kept = 0
         """How far the workspace says that it is folded, if nobody else has folded on."""
         self.folded = 0
         self.keys = 0
@@ -65,7 +65,7 @@ class Recording:
             self.folded, self.keys, self.changes, self.failures, self._skipped = row[:5]
             self._unhandled = Counter(json.loads(row[5]))
             self._seconds = row[6]
-            self._kept = self.folded
+            self.kept = self.folded
 
     def take(self, frame: Frame, offsets: pa.Array, streams: pa.Array) -> None:
         """Keep what a worker said of one batch; `offsets` and `streams` are the batch's columns."""
@@ -108,7 +108,7 @@ class Recording:
             there = connection.execute(
                 "SELECT folded FROM folds WHERE projection = ? AND timeline = ?", names
             ).fetchall()
-            if (there[0][0] if there else 0) != self._kept:
+            if (there[0][0] if there else 0) != self.kept:
                 raise OvertakenError
             if self.waiting:
                 _insert(
@@ -142,7 +142,7 @@ class Recording:
         self._history, self._born, self._routes = [], [], []
         self._failures, self._turns = [], []
         self.waiting = 0
-        self._kept = self.folded
+        self.kept = self.folded
 
 
 def _insert(

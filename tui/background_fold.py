@@ -23,12 +23,17 @@ class Told:
 
     folded: int = 0
     events: int = 0
+    kept: int = 0
+    """Events whose states can be asked for."""
     ended: bool = False
     error: str | None = None
 
 
 class BackgroundFold:
-    """A running fold. `tell` is called from a thread of its own."""
+    """A running fold. `tell` is called from a thread of its own.
+
+    One that stands by has its process at hand, and begins when it is told to.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class BackgroundFold:
         tell: Callable[[Told], None],
         *,
         force: bool,
+        standby: bool = False,
     ) -> None:
         self._tell = tell
         self._stopped = False
@@ -46,9 +52,11 @@ class BackgroundFold:
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
         if force:
             command.append("--force")
+        if standby:
+            command.append("--standby")
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if standby else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -58,6 +66,19 @@ class BackgroundFold:
         )
         self._thread = threading.Thread(target=self._hear, daemon=True, name="fold")
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Its process hasn't ended."""
+        return self._process.poll() is None
+
+    def begin(self, tell: Callable[[Told], None]) -> None:
+        """The end of standing by; from now on `tell` is who is told."""
+        self._tell = tell
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.write("\n")
+                self._process.stdin.close()
 
     def cancel(self) -> None:
         """Ask it to stop; what it has folded is kept."""
@@ -82,7 +103,7 @@ class BackgroundFold:
             with contextlib.suppress(ValueError, KeyError):
                 said = json.loads(line)
                 if "folded" in said:
-                    last = Told(said["folded"], said["events"])
+                    last = Told(said["folded"], said["events"], said["kept"])
                     self._tell(last)
         words = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
@@ -91,4 +112,4 @@ class BackgroundFold:
             error = (words[-1] if words else f"the fold ended with code {code}").removeprefix(
                 "refold: "
             )
-        self._tell(Told(last.folded, last.events, ended=True, error=error))
+        self._tell(Told(last.folded, last.events, last.kept, ended=True, error=error))

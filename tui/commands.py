@@ -122,6 +122,7 @@ COMMANDS: Sequence[Command] = (
         *("reproduce", "E,shift+e", "E", "export a reproduction", "code", "reproduce"),
         needs="history",
     ),
+    Command("code", "e", "e", "the code", "code", "code", needs="history"),
     Command("copy", "y", "y", "copy", "view", "copy"),
     Command("pane.zoom", "z", "z", "pane alone, and back", "view", "zoom"),
     Command("back", "escape", "esc", "back", "view", "back"),

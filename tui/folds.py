@@ -1,6 +1,8 @@
 """The projections of a screen: which one is looked at, and the fold that is running for it.
 
-Opening a workspace runs no code but that of the projections named on the command line.
+Opening a workspace runs no code but that of the projections named on the command line. Who saves
+the code of one has it folded anew; what was folded before stays to be looked at until that is done,
+and then to be compared with.
 """
 
 import asyncio
@@ -8,18 +10,27 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from textual.app import App
 
+from replay import firsts
 from replay.catalogue import Folded
+from replay.firsts import Edit
+from replay.history import History
 from replay.reference import Reference
 from storage.errors import RefoldError, one_line
 from tui.background_fold import BackgroundFold, Told
 from tui.model import Model, Sight
 from tui.printable import printable
+from tui.watching import Watch
 
 _REFRESH_SECONDS = 0.7
+_STANDBY_SECONDS = 3.0
+"""After which a process is started that waits for the next save."""
+_COMPARING = 4
+"""Comparing while it is folded rests this many times as long as it took."""
 
 
 class Folds:
@@ -43,6 +54,14 @@ class Folds:
         self._told = Told()
         self._error: str | None = None
         self._shown = 0.0
+        self._watch = Watch(self._saved)
+        self._standby: tuple[Reference, BackgroundFold] | None = None
+        self._old: History | None = None
+        """What the running fold is to be compared with, if it is because of an edit."""
+        self._compared = Told()
+        self._compare_after = 0.0
+        self.edit: Edit | None = None
+        """What the last edit of the code did."""
         self._on_screen: Callable[..., object] = lambda *_: None
         self._number = 0
         """Which fold is running; what an earlier one still says is not heard."""
@@ -79,13 +98,16 @@ class Folds:
 
     def next(self) -> None:
         """Look at another projection."""
-        self.close()
+        self._stop()
+        self._watch.files({})
+        self.edit = None
         self._index = (self._index + 1) % max(self.count, 1)
         self._choose()
 
     def anew(self) -> None:
         """Fold the current projection from the start."""
-        self.close()
+        self._stop()
+        self.edit = None
         self._start(force=True)
 
     def cancel(self) -> None:
@@ -95,6 +117,18 @@ class Folds:
 
     def close(self) -> None:
         """Stop and wait; for leaving."""
+        self._watch.close()
+        if self._standby is not None:
+            self._standby[1].close()
+            self._standby = None
+        self._stop()
+
+    def forget_edit(self) -> None:
+        """Compare no more with what the code did before."""
+        self.edit = None
+        self._changed()
+
+    def _stop(self) -> None:
         if self._fold is not None:
             fold, self._fold = self._fold, None
             fold.close()
@@ -105,7 +139,8 @@ class Folds:
             return self._error
         if self._fold is not None:
             done, total = self._told.folded, self._told.events
-            return f"folding {done:,} of {total:,} · c cancels" if total else "starting to fold …"
+            what = "folding the edit" if self._old is not None else "folding"
+            return f"{what} {done:,} of {total:,} · c cancels" if total else "starting to fold …"
         history = self._model.history
         if history is None:
             return "no projection: name one with -p"
@@ -144,6 +179,7 @@ class Folds:
         self._model.choose(sight)
         self._error = error
         if self.current is None or error is not None or self._complete(sight):
+            self._watch_files()
             self._changed()
         else:
             self._start(force=False)
@@ -151,39 +187,130 @@ class Folds:
     def _complete(self, sight: Sight | None) -> bool:
         return sight is not None and sight.history.folded.folded >= self._model.extent.events
 
-    def _start(self, *, force: bool) -> None:
+    def _start(self, *, force: bool, old: History | None = None) -> None:
         wanted = self.current
         if wanted is None:
             return
         self._error = None
-        self._told = Told()
+        self._told = self._compared = Told()
+        self._compare_after = 0.0
+        self._old = old
         self._number += 1
-        heard = partial(self._heard, self._number, wanted)
-        self._fold = BackgroundFold(self._model.workspace, wanted, heard, force=force)
+        heard = partial(self._heard, self._number, wanted, old)
+        workspace = self._model.workspace
+        workspace.release()  # else it would have to wait for the file
+        ready = self._standby
+        if ready is not None and ready[0] == wanted and ready[1].alive and not force:
+            self._standby = None
+            self._fold = ready[1]
+            self._fold.begin(heard)
+        else:
+            self._fold = BackgroundFold(workspace, wanted, heard, force=force)
         self._changed()
 
-    def _heard(self, number: int, wanted: Reference, told: Told) -> None:
+    def _heard(self, number: int, wanted: Reference, old: History | None, told: Told) -> None:
         """Called in the fold's thread, which never waits for the screen: it may be closing."""
         now = time.monotonic()
-        if told.ended or now - self._shown > _REFRESH_SECONDS:
+        more = told.kept > self._compared.kept and now > self._compare_after
+        if told.ended or now - self._shown > _REFRESH_SECONDS or (old is not None and more):
             self._shown = now
-            sight = None
-            with contextlib.suppress(RefoldError):
+            sight = edit = None
+            try:
                 folded = self._model.find(wanted)
-                sight = self._model.sight(folded) if folded is not None else None
+                if folded is not None and (old is None or told.ended):
+                    sight = self._model.sight(folded)
+                if folded is not None and old is not None and (more or told.ended):
+                    edit = self._compare(old, folded, told)
+            except RefoldError:
+                pass  # whoever is told next asks once more
+            except Exception as raised:  # noqa: BLE001 - a query that failed must not end the fold
+                trouble = f"The histories can't be read: {one_line(raised)}"
+                told = replace(told, error=told.error or trouble)
+            self._model.workspace.release()  # the fold wants to write
             with contextlib.suppress(RuntimeError):  # there is no screen any more
-                self._on_screen(self._take, number, told, sight)
+                self._on_screen(self._take, number, told, sight, edit)
 
-    def _take(self, number: int, told: Told, sight: Sight | None) -> None:
+    def _compare(self, old: History, folded: Folded, told: Told) -> Edit | None:
+        """What is known of an edit by now; None where the code is as it was, or isn't folded yet."""
+        if folded.number == old.folded.number:
+            return None
+        started = time.monotonic()
+        edit = firsts.compare(old, History(self._model.workspace, folded))
+        self._compared = told
+        now = time.monotonic()
+        self._compare_after = now + _COMPARING * (now - started)
+        return edit
+
+    def _take(self, number: int, told: Told, sight: Sight | None, edit: Edit | None) -> None:
         if self._fold is None or number != self._number:
             return
         self._told = told
         if sight is not None:
             self._model.choose(sight)
+        if edit is not None or (told.ended and told.error is None):
+            self.edit = edit
         if told.ended:
             self._fold = None
             self._error = told.error
             if told.error is not None:
                 # The header may be too narrow for the sentence.
                 self._app.notify(printable(told.error), severity="error", markup=False, timeout=10)
+            elif edit is not None and not edit.documents:
+                self._app.notify("The edit changes no state of any document.", timeout=4)
+            self._watch_files()
         self._changed()
+
+    # Saving
+
+    def _watch_files(self) -> None:
+        """Watch the code that is looked at, and have a process at hand to fold it with."""
+        wanted, history = self.current, self._model.history
+        if wanted is None:
+            return
+        if self._error is None and history is not None:
+            self._watch.files(history.folded.files)
+        elif not self._watch.watching:
+            # Nobody knows what it was that couldn't be folded, but it will be saved again.
+            place = wanted.text.rpartition(".py")[0]
+            files = {f"{place}.py": ""} if place else {}
+            self._watch.files(
+                {**dict.fromkeys(history.folded.files if history else (), ""), **files}
+            )
+        if self._standby is None:
+            self._app.set_timer(_STANDBY_SECONDS, self._stand_by)
+
+    def _stand_by(self) -> None:
+        wanted = self.current
+        if wanted is not None and self._fold is None and self._standby is None:
+            workspace = self._model.workspace
+            fold = BackgroundFold(workspace, wanted, _nobody, force=False, standby=True)
+            self._standby = wanted, fold
+
+    def _saved(self) -> None:
+        """Called in the watch's thread."""
+        with contextlib.suppress(RuntimeError):  # there is no screen any more
+            self._on_screen(self._fold_edit)
+
+    def _fold_edit(self) -> None:
+        """Fold what was saved, in the place of a fold that is running."""
+        old = self._old if self._fold is not None and self._old is not None else None
+        old = old or self._model.history
+        if self._fold is None:
+            self._start(force=False, old=old)
+            return
+        self._number += 1
+        stop = partial(self._stop_for_edit, self._number, self._fold, old)
+        self._app.run_worker(stop, thread=True, group="folds", exit_on_error=False)
+
+    def _stop_for_edit(self, number: int, fold: BackgroundFold, old: History | None) -> None:
+        """In a thread, as a fold that is stopped keeps what it has first."""
+        fold.close()
+        self._on_screen(self._stopped_for_edit, number, old)
+
+    def _stopped_for_edit(self, number: int, old: History | None) -> None:
+        if number == self._number:
+            self._start(force=False, old=old)
+
+
+def _nobody(told: Told) -> None:
+    """Who is told by a process that stands by."""

@@ -162,9 +162,9 @@ async def test_values_over_time(shop: Any, sit: Any) -> None:
         await seat.still()
         assert "sum(state.total)" in seat.screen_text()
         assert "354.2" in seat.screen_text(), "the value at the position"
-        canvas = seat.travel.query_one("#values-lines #plot")
+        canvas = seat.travel.query_one("#plot-lines #plot")
         region = canvas.region
-        await seat.click("#values-lines", region.x - pane.region.x + region.width // 2, 4)
+        await seat.click("#plot-lines", region.x - pane.region.x + region.width // 2, 4)
         assert abs(seat.position - BROKEN) > 0
         await seat.press("escape")
         assert not pane.display

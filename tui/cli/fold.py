@@ -24,6 +24,7 @@ from tui.cli import narration, options, output
     "--patience", type=float, default=30.0, help="Seconds a handler may take for an event."
 )
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
+@click.option("--standby", is_flag=True, hidden=True, help="Begin when a line is read.")
 @options.wait_option
 @options.json_option
 def replay(
@@ -35,12 +36,15 @@ def replay(
     force: bool,
     patience: float,
     progress_lines: bool,
+    standby: bool,
     wait: float,
     as_json: bool,
 ) -> None:
     """Fold PROJ over the log, and keep every state; only what is new is folded."""
     if workers != 1:
         raise click.BadParameter("this version folds with one worker", param_hint="--workers")
+    if standby and not sys.stdin.readline():
+        return  # whoever might have wanted it is gone
     workspace = options.open_workspace(ws, wait)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +91,7 @@ def _line(progress: FoldProgress) -> None:
                 "events": progress.events,
                 "keys": progress.keys,
                 "failures": progress.failures,
+                "kept": progress.kept,
             }
         )
         + "\n"

@@ -260,7 +260,7 @@ class FindsScreen(Screen[None]):
         from tui.widgets.plot_pane import PlotPane  # noqa: PLC0415 - numpy is for plots only
 
         if self._plot_pane is None:
-            self._plot_pane = PlotPane(self._model, id="values")
+            self._plot_pane = PlotPane(self._model, id="plotted")
             self.mount(self._plot_pane, before="#prompt")
         self.close_findings()
         self._plot_pane.stand_at(self.position)

@@ -31,8 +31,10 @@ from tui.screens.finds import FindsScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
+from tui.widgets.code_pane import CodePane
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.documents_pane import DocumentsPane
+from tui.widgets.edit_panes import ComparedPane, FirstsPane
 from tui.widgets.event_pane import EventPane
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.findings_pane import FindingsPane
@@ -69,9 +71,13 @@ class TravelScreen(FindsScreen):
             with Vertical(id="lists"):
                 yield EventsPane(self._model, id="events")
                 yield DocumentsPane(self._model, id="documents")
-            with Horizontal(id="details"):
-                yield DocumentPane(id="document", title="document")
-                yield EventPane(id="event", title="event")
+                yield FirstsPane(id="firsts")
+            with Vertical(id="details"):
+                with Horizontal(id="values"):
+                    yield DocumentPane(id="document", title="document")
+                    yield EventPane(id="event", title="event")
+                yield ComparedPane(id="compared")
+                yield CodePane(id="code")
         yield FindingsPane(id="findings")
         yield Prompt(id="prompt")
         yield Footer(show_command_palette=False, compact=True)
@@ -98,6 +104,7 @@ class TravelScreen(FindsScreen):
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 110, "-narrow")
         self.set_class(event.size.height >= 36, "-tall")
+        self.set_class(event.size.width < 110 and event.size.height < 36, "-small")
         self._tell_header()
 
     # Moving through time
@@ -127,6 +134,7 @@ class TravelScreen(FindsScreen):
             self.query_one(EventPane).show(snapshot)
             self.query_one(DocumentPane).show(snapshot)
             self.query_one(DocumentsPane).touch(snapshot.touched)
+            self.query_one(CodePane).show(snapshot)
 
     def still(self) -> None:
         self.stand_in_plot()
@@ -139,6 +147,7 @@ class TravelScreen(FindsScreen):
     def settle(self, settled: Settled) -> None:
         self.query_one(DocumentPane).settle(settled)
         self.query_one(DocumentsPane).settle(settled, pinned=self.looking.pinned)
+        self.query_one(ComparedPane).look(self._folds.edit, settled.key, settled.position)
 
     def complain(self, message: str) -> None:
         self.notify(printable(message), severity="error", markup=False, timeout=6)
@@ -154,6 +163,10 @@ class TravelScreen(FindsScreen):
             row = event.sender.row(event.line)
             if row is not None:
                 self.looking.select(row.key)
+
+    def on_firsts_pane_picked(self, event: FirstsPane.Picked) -> None:
+        self.looking.select(event.first.key)
+        self.go(event.first.offset)
 
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
         self._ask_overview(event.columns)
@@ -192,6 +205,9 @@ class TravelScreen(FindsScreen):
         self._tell_header()
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
         self.draw_lanes()
+        edit = self._folds.edit
+        self.set_class(edit is not None and edit.documents > 0, "-edited")
+        self.query_one(FirstsPane).show(edit)
         self.looking.look()
 
     def _tell_header(self) -> None:
@@ -356,6 +372,10 @@ class TravelScreen(FindsScreen):
         else:
             self.app.call_from_thread(self.say, said)
 
+    def action_code(self) -> None:
+        self.toggle_class("-code")
+        self.query_one(CodePane).show(self.looking.snapshot)
+
     def action_zoom(self) -> None:
         if self.maximized is not None:
             self.minimize()
@@ -378,6 +398,8 @@ class TravelScreen(FindsScreen):
             self.action_base()
         elif self.looking.pinned:
             self.looking.pin(pinned=False)
+        elif self._folds.edit is not None:
+            self._folds.forget_edit()
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.possible()), self._run_command)

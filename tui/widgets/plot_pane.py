@@ -58,8 +58,8 @@ class PlotPane(Vertical):
         self._position = START
 
     def compose(self) -> ComposeResult:
-        yield Static(id="values-names")
-        yield PlotWidget(id="values-lines", allow_pan_and_zoom=False)
+        yield Static(id="plot-names")
+        yield PlotWidget(id="plot-lines", allow_pan_and_zoom=False)
 
     def on_mount(self) -> None:
         plot = self.query_one(PlotWidget)
@@ -123,7 +123,7 @@ class PlotPane(Vertical):
         if here >= 0:
             plot.add_v_line(here, line_style="bold")
         names.append(("click seeks · esc closes", "$text-muted"))
-        self.query_one("#values-names", Static).update(Content.assemble(*names))
+        self.query_one("#plot-names", Static).update(Content.assemble(*names))
 
     def _stretch(self) -> int:
         if self._position == START:
@@ -131,7 +131,7 @@ class PlotPane(Vertical):
         return min(bisect_left(self._ends, self._position), len(self._ends) - 1)
 
     def on_click(self, event: events.Click) -> None:
-        canvas = self.query_one("#values-lines #plot")
+        canvas = self.query_one("#plot-lines #plot")
         column = event.screen_x - canvas.region.x
         if self._found and 0 <= column < canvas.region.width:
             share = (column - 1) / max(canvas.region.width - 3, 1)

@@ -1,0 +1,135 @@
+"""What an edit of the code did: the documents it changed, and the selected one side by side."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from replay.diff import Difference, Kind, encode
+from replay.firsts import Edit, First
+from storage.errors import RefoldError, one_line
+from tui.printable import fitted, printable, shortened
+from tui.widgets.line_view import LineView, Span
+
+_LONGEST = 200
+_WIDEST = 28
+"""Columns of a path."""
+
+
+class FirstsPane(LineView):
+    """A row a document: the first offset at which the edit shows in it. Enter seeks."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "pick", "Go there", show=False, id="firsts.pick"),
+    ]
+
+    class Picked(Message):
+        """A person wants to go there."""
+
+        def __init__(self, first: First) -> None:
+            super().__init__()
+            self.first = first
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title="changed by the edit")
+        self._firsts: Sequence[First] = ()
+        self._more = 0
+        self._digits = 1
+
+    def show(self, edit: Edit | None) -> None:
+        """The documents that an edit changed, as far as it is folded."""
+        firsts = edit.firsts if edit is not None else ()
+        if edit is None or firsts == self._firsts:
+            return
+        self._firsts = firsts
+        self._more = edit.documents - len(firsts)
+        self._digits = max((len(f"{first.offset:,}") for first in firsts), default=1)
+        self.line_count = len(firsts) + (self._more > 0)
+        self.cursor = max(0, min(self.cursor, len(firsts) - 1))
+        self.subtitle = f"{edit.documents:,} · up to #{edit.until - 1:,}"
+        self.refresh()
+
+    def spans(self, line: int) -> Iterable[Span]:
+        if line >= len(self._firsts):
+            yield (f"… {self._more:,} more documents", "muted")
+            return
+        first = self._firsts[line]
+        yield (f" {first.offset:>{self._digits},} ", "muted")
+        yield (shortened(first.key, _LONGEST), "key")
+
+    def action_pick(self) -> None:
+        if 0 <= self.cursor < len(self._firsts):
+            self.post_message(self.Picked(self._firsts[self.cursor]))
+
+    def on_click(self, event: events.Click) -> None:
+        line = self.line_at(event)
+        if line is not None:
+            self.move_cursor(line)
+            self.action_pick()
+
+
+class ComparedPane(LineView):
+    """The values of the selected document that the old code and the new one have otherwise."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title="old code │ new code")
+        self._differences: Sequence[Difference] = ()
+        self._said = ""
+
+    def look(self, edit: Edit | None, key: str | None, position: int) -> None:
+        """Ask for the document at a position, in a thread."""
+        if edit is None or key is None or not edit.documents:
+            return
+        if position >= edit.until:
+            self._show(key, position, (), "not folded up to here yet")
+            return
+        ask = partial(self._ask, edit, key, position)
+        self.run_worker(ask, thread=True, exclusive=True, group="compared", exit_on_error=False)
+
+    def _ask(self, edit: Edit, key: str, position: int) -> None:
+        found: Sequence[Difference] = ()
+        said = "the same by both"
+        try:
+            found = edit.differences(key, position)
+        except RefoldError as error:
+            said = error.message
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            said = f"This can't be compared: {one_line(error)}"
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._show, key, position, found, said)
+
+    def _show(self, key: str, position: int, found: Sequence[Difference], said: str) -> None:
+        self._differences, self._said = found, said
+        self.line_count = max(len(found), 1)
+        self.title = f"{shortened(printable(key), 40)}: old code │ new code"
+        self.subtitle = f"at #{position:,}" if position >= 0 else "at the start"
+        self.scroll_to(0, 0, animate=False, force=True)
+        self.refresh()
+
+    def spans(self, line: int) -> Iterable[Span]:
+        if line >= len(self._differences):
+            yield (f"  {self._said}", "muted")
+            return
+        found = self._differences[line]
+        width = self.scrollable_content_region.width
+        names = (cell_len(printable(d.written[:_LONGEST])) for d in self._differences)
+        column = min(max(names), _WIDEST, width // 3)
+        room = max((width - column - 6) // 2, 6)
+        olds = (cell_len(printable(_value(d, old=True)[:room])) for d in self._differences)
+        left = min(max(olds), room)
+        sign = {Kind.ADDED: "+", Kind.REMOVED: "-", Kind.CHANGED: "~"}[found.kind]
+        yield (f"{sign} ", found.kind.value)
+        yield (f"{fitted(found.written, column)} ", "name")
+        yield (fitted(_value(found, old=True), left), "was")
+        yield (" │ ", "muted")
+        yield (shortened(_value(found, old=False), room), "")
+
+
+def _value(found: Difference, *, old: bool) -> str:
+    absent = Kind.ADDED if old else Kind.REMOVED
+    return "–" if found.kind is absent else encode(found.before if old else found.after)
