@@ -6,12 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import edit, fold, load, logs, screen, seek
+from bench import ask, edit, fold, load, logs, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "seek", "edit", "screen")
+_PARTS = ("load", "fold", "seek", "ask", "edit", "screen")
 
 
 def main() -> None:
@@ -32,6 +32,8 @@ def main() -> None:
         _say(fold.figures(wanted.events, wanted.runs))
     if "seek" in parts:
         _say(seek.figures(wanted.small, wanted.events))
+    if "ask" in parts:
+        _say(ask.figures(wanted.events))
     if "edit" in parts:
         _say(edit.figures(wanted.small, wanted.runs))
     if "screen" in parts:

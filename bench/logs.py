@@ -25,6 +25,15 @@ def careful_orders(events: int) -> Path:
     return _made(DATA / f"orders-careful-{events}.jsonl", chunks)
 
 
+def plain_projection() -> Path:
+    """The projection without its invariants."""
+    text = PROJECTION.read_text().replace("INVARIANTS = {", "_INVARIANTS = {")
+    path = DATA / "plain" / PROJECTION.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
 def workspace(events: int) -> Path:
     """Where that log is loaded to."""
     return DATA / f"orders-{events}.refold"

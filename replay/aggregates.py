@@ -8,7 +8,7 @@ and so does one whose value is no number.
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -17,6 +17,8 @@ from replay.history import History
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.errors import QueryError
+
+Answer = TypeVar("Answer")
 
 _INSIDE = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})
 _OUTSIDE = Names({}, {"offset": Kind.NUMBER})
@@ -42,9 +44,9 @@ class Aggregated:
     """The expression, over the columns `offset` and `r0`, `r1` … of running sums."""
 
     def running(self, *, millionths: bool) -> str:
-        """SQL for rows with `offset`, `r0`, `r1` …: the sums after each event that changed any.
+        """SQL for rows with `offset`, `r0`, `r1` …: the sums after every event that changed any.
 
-        To be asked with the parameters (projection, timeline). In `millionths` it fails where a
+        To be asked with the parameters (projection, timeline) twice. In `millionths` it fails where a
         number doesn't fit, and is several times as fast as in 38 digits.
         """
         adds, sums = [], []
@@ -59,11 +61,15 @@ class Aggregated:
             f'a{n} - lag(a{n}, 1, 0) OVER (PARTITION BY bucket, key ORDER BY "offset") AS d{n}'
             for n in range(len(self.parts))
         )
+        # Most changes leave most sums as they are; only the first is kept without having changed any.
+        stepped = " OR ".join(f"d{n} <> 0" for n in range(len(self.parts)))
         return (
             f'SELECT "offset", {", ".join(sums)} FROM (SELECT "offset", {steps} FROM'
             f' (SELECT "offset", bucket, key, {", ".join(adds)} FROM'
             f' (SELECT "offset", bucket, key, state{self.row.values} FROM history'
             " WHERE projection = ? AND timeline = ?)))"
+            f' WHERE {stepped} OR "offset" = (SELECT min(born) FROM documents'
+            " WHERE projection = ? AND timeline = ?)"
         )
 
 
@@ -81,23 +87,20 @@ def _in_full(part: str) -> str:
     return f"coalesce(TRY_CAST({part} AS {EXACT}), 0)"
 
 
-def rows(
-    connection: duckdb.DuckDBPyConnection,
-    history: History,
-    wanted: Aggregated,
-    query: Callable[[str], str],
-) -> list[Any]:
-    """The rows of a query, which is made around SQL for the running sums; scans.
+def asked(
+    history: History, wanted: Aggregated, ask: Callable[[str, Sequence[Any]], Answer]
+) -> Answer:
+    """What `ask` makes of SQL for the running sums and its parameters; scans.
 
     Raises `QueryError` where there is no answer.
     """
-    names = [history.folded.number, history.folded.timeline]
+    names = [history.folded.number, history.folded.timeline] * 2
     if not history.long_numbers:
         # Where a number doesn't fit after all, all are added in full.
         with contextlib.suppress(duckdb.DataError, duckdb.ProgrammingError):
-            return connection.execute(query(wanted.running(millionths=True)), names).fetchall()
+            return ask(wanted.running(millionths=True), names)
     try:
-        return connection.execute(query(wanted.running(millionths=False)), names).fetchall()
+        return ask(wanted.running(millionths=False), names)
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
         raise unanswerable(wanted.text, "all documents", error) from error
 
@@ -134,18 +137,18 @@ def turned(
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         wanted = condition(connection, text, long_numbers=history.long_numbers)
-        return rows(
-            connection,
-            history,
-            wanted,
-            lambda running: (
-                f'WITH compared AS (SELECT "offset", holds, lag(holds, 1, false) OVER'
+
+        def ask(running: str, names: Sequence[Any]) -> list[tuple[int, int | None]]:
+            return connection.execute(
+                'WITH compared AS (SELECT "offset", holds, lag(holds, 1, false) OVER'
                 f' (ORDER BY "offset") AS held FROM (SELECT "offset", {wanted.sql} AS holds FROM'
                 f' ({running}))) SELECT "offset", back FROM (SELECT *, lead("offset") OVER'
                 ' (ORDER BY "offset") AS back FROM compared WHERE holds <> held)'
-                f' WHERE holds = {to} ORDER BY "offset"{bound}'
-            ),
-        )
+                f' WHERE holds = {to} ORDER BY "offset"{bound}',
+                names,
+            ).fetchall()
+
+        return asked(history, wanted, ask)
 
 
 @dataclass

@@ -130,13 +130,33 @@ class Rewriting:
     aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
     """Takes an aggregate's name and arguments, and gives the column it will be in."""
     others: list[str] = field(default_factory=list)
+    places: dict[_Place, str] = field(default_factory=dict)
+    """The columns that hold what is at a path."""
     values: dict[str, str] = field(default_factory=dict)
+    """Further columns, made of those."""
 
     def finished(self, sql: str) -> Expression:
         """What the rewriting came to."""
         others = " OR ".join(dict.fromkeys(self.others)) or "false"
-        values = "".join(f", {value} AS {name}" for value, name in self.values.items())
+        taken = {**self._taken_out(), **{name: sql for sql, name in self.values.items()}}
+        values = "".join(f", {value} AS {name}" for name, value in taken.items())
         return Expression(self.text, values, sql, f"coalesce({others}, false)")
+
+    def _taken_out(self) -> dict[str, str]:
+        """The columns with what is at the paths; all paths into one text are read at once."""
+        columns: dict[str, list[Path]] = {}
+        for column, path in self.places:
+            columns.setdefault(column, []).append(path)
+        found = {}
+        for (column, path), name in self.places.items():
+            wanted = columns[column]
+            pointers = ", ".join(map(_pointer, wanted))
+            if len(wanted) == 1:
+                found[name] = f"CAST(json_extract({column}, {pointers}) AS VARCHAR)"
+            else:
+                place = wanted.index(path) + 1
+                found[name] = f"CAST(json_extract({column}, [{pointers}])[{place}] AS VARCHAR)"
+        return found
 
     def json(self, node: dict[str, Any]) -> str:
         """The node as SQL that is JSON text."""
@@ -306,9 +326,7 @@ class Rewriting:
 
     def _json(self, place: _Place) -> str:
         """The column with the JSON text of what is at a path; NULL where there is nothing."""
-        column, path = place
-        value = f"CAST(json_extract({column}, {_pointer(path)}) AS VARCHAR)"
-        return self.values.setdefault(value, f"v{len(self.values)}")
+        return self.places.setdefault(place, f"v{len(self.places)}")
 
     def _number(self, place: _Place) -> str:
         """What is at a path, a number with all its digits; other things are no numbers in SQL."""
@@ -320,7 +338,7 @@ class Rewriting:
         freed = f"replace(json_extract_string({marked}, {_pointer(path)}), 'number:', '')"
         long = _LONG.format(column)
         plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
-        return self.values.setdefault(plain, f"v{len(self.values)}")
+        return self.values.setdefault(plain, f"n{len(self.values)}")
 
     def _taken(self, place: _Place, kind: Kind) -> str:
         """The text or the truth at a path; NULL where there is none."""

@@ -5,7 +5,7 @@ that. States are JSON text; None is a document that isn't there.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,18 @@ class History:
     def state(self, key: str, offset: int) -> Change | None:
         """The state of a key at a position, or None where it was never born by then."""
         return self.moment(key, offset).now
+
+    def states_of(self, changes: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str | None]:
+        """The states that changes made, by (offset, key), for a page of them."""
+        if not changes:
+            return {}
+        at = ", ".join(str(int(offset)) for offset, _ in changes)
+        with self._workspace.reading() as connection:
+            rows = connection.execute(
+                f'SELECT "offset", key, state FROM history WHERE {_MINE} AND "offset" IN ({at})',
+                self._mine,
+            ).fetchall()
+        return {(offset, key): state for offset, key, state in rows}
 
     def steps(
         self, key: str, path: Path, *, after: int, until: int, backwards: bool

@@ -19,8 +19,6 @@ class Hit:
     offset: int
     key: str | None
     """None where it is one on all documents together."""
-    state: str | None
-    """The state that the event made."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +83,13 @@ def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
     if over_all(history, condition):
         turned = aggregates.turned(history, condition, to=to)
         last = history.folded.folded - 1
-        return iter([Moments(last, 0, [Hit(offset, None, None) for offset, _ in turned])])
+        return iter([Moments(last, 0, [Hit(offset, None) for offset, _ in turned])])
     found = turning.stretches(history, _expression(history, condition), to=to)
     return (
         Moments(
             stretch.until,
             stretch.others,
-            [Hit(t["offset"], t["key"], t["state"]) for t in stretch.turns.to_pylist()],
+            [Hit(t["offset"], t["key"]) for t in stretch.turns.to_pylist()],
         )
         for stretch in found
     )

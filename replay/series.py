@@ -11,7 +11,6 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
 from replay import aggregates, expressions
 from replay.history import History, bucket
@@ -43,37 +42,36 @@ def series(history: History, text: str, ends: Sequence[int], key: str | None = N
     documents: `sum(state.total)`. Scans. Raises `QueryError`.
     """
     with history.workspace.reading() as connection:
-        # Registering needs a connection without an open result.
-        stretches = _stretches(ends)
-        connection.register("stretches", stretches)
         if aggregates.is_aggregated(connection, text):
-            found = _of_all(connection, history, text)
+            cut = _of_all(connection, history, text, ends)
         elif key is None:
             raise QueryError(
                 f"{text!r} is a value of one document: select one, or ask for sum, avg or count."
             )
         else:
-            found = _of_document(connection, history, text, key)
-    return _filled(text, found, len(ends))
+            cut = _of_document(connection, history, text, key, ends)
+    return cut.filled(text)
 
 
 def _of_all(
-    connection: duckdb.DuckDBPyConnection, history: History, text: str
-) -> list[tuple[int, float | None, float | None, float | None]]:
+    connection: duckdb.DuckDBPyConnection, history: History, text: str, ends: Sequence[int]
+) -> "_Cut":
     wanted = aggregates.value(connection, text, long_numbers=history.long_numbers)
-    return aggregates.rows(
-        connection,
-        history,
-        wanted,
-        lambda running: _cut(
-            f'SELECT "offset", CAST({wanted.sql} AS DOUBLE) AS v FROM ({running})'
-        ),
-    )
+
+    def ask(running: str, names: Sequence[Any]) -> _Cut:
+        points = f'SELECT "offset", CAST({wanted.sql} AS DOUBLE) AS v FROM ({running})'
+        return _Cut(ends).taking(connection.sql(points, params=list(names)))
+
+    return aggregates.asked(history, wanted, ask)
 
 
 def _of_document(
-    connection: duckdb.DuckDBPyConnection, history: History, text: str, key: str
-) -> list[tuple[int, float | None, float | None, float | None]]:
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    text: str,
+    key: str,
+    ends: Sequence[int],
+) -> "_Cut":
     wanted = expressions.value(connection, text, long_numbers=False)
     number = f"TRY_CAST(trim({wanted.sql}, '\"') AS DOUBLE)"  # Decimals are text in JSON
     points = (
@@ -83,41 +81,40 @@ def _of_document(
     )
     names = [history.folded.number, history.folded.timeline, bucket(key), key]
     try:
-        return connection.execute(_cut(points), names).fetchall()
+        return _Cut(ends).taking(connection.sql(points, params=names))
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
         raise unanswerable(text, "states", error) from error
 
 
-def _stretches(ends: Sequence[int]) -> pa.Table:
-    last = np.maximum.accumulate(np.asarray(ends, dtype=np.int64))
-    # Stretches without events end where the one before does; the first of them has the events.
-    kept = np.flatnonzero(np.diff(last, prepend=-1) > 0)
-    return pa.table({"stretch": pa.array(kept), "ending": pa.array(last[kept])})
+class _Cut:
+    """The lowest, highest and last point of each stretch; points may come in any order."""
 
+    def __init__(self, ends: Sequence[int]) -> None:
+        # Stretches without events end where the one before does; the first of them has the events.
+        self._ends = np.maximum.accumulate(np.asarray(ends, dtype=np.int64))
+        self.low, self.high, self.last = (np.full(len(ends), math.nan) for _ in range(3))
+        self._at = np.full(len(ends), -1, dtype=np.int64)
 
-def _cut(points: str) -> str:
-    """SQL for the lowest, highest and last of the points in each stretch."""
-    return (
-        'SELECT stretch, min(v), max(v), arg_max({"v": v}, "offset").v FROM'
-        f' ({points}) AS p ASOF JOIN stretches ON p."offset" <= ending'
-        " GROUP BY stretch ORDER BY stretch"
-    )
+    def taking(self, points: duckdb.DuckDBPyRelation) -> "_Cut":
+        """Take rows of `offset` and `v`, a batch at a time."""
+        for batch in points.to_arrow_reader(1_000_000):
+            self._take(batch["offset"].to_numpy(), batch["v"].to_numpy(zero_copy_only=False))
+        return self
 
+    def _take(self, offsets: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> None:
+        stretches = np.minimum(np.searchsorted(self._ends, offsets), len(self._ends) - 1)
+        np.fmin.at(self.low, stretches, values)
+        np.fmax.at(self.high, stretches, values)
+        np.maximum.at(self._at, stretches, offsets)
+        final = offsets == self._at[stretches]
+        self.last[stretches[final]] = values[final]
 
-def _filled(
-    text: str, found: list[tuple[int, float | None, float | None, float | None]], count: int
-) -> Series:
-    low, high, last = (np.full(count, math.nan) for _ in range(3))
-    for stretch, least, most, final in found:
-        low[stretch] = math.nan if least is None else least
-        high[stretch] = math.nan if most is None else most
-        last[stretch] = math.nan if final is None else final
-    changed = np.zeros(count, dtype=bool)
-    changed[[row[0] for row in found]] = True
-    value = math.nan
-    for stretch in range(count):
-        # A stretch begins with the value of the one before, and one without changes keeps it.
-        low[stretch] = np.fmin(low[stretch], value)
-        high[stretch] = np.fmax(high[stretch], value)
-        value = last[stretch] = last[stretch] if changed[stretch] else value
-    return Series(text, low, high, last)
+    def filled(self, text: str) -> Series:
+        """A stretch begins with the value of the one before, and one without changes keeps it."""
+        value = math.nan
+        for stretch in range(len(self._ends)):
+            self.low[stretch] = np.fmin(self.low[stretch], value)
+            self.high[stretch] = np.fmax(self.high[stretch], value)
+            changed = self._at[stretch] >= 0
+            value = self.last[stretch] = self.last[stretch] if changed else value
+        return Series(text, self.low, self.high, self.last)

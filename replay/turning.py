@@ -31,7 +31,7 @@ class Stretch:
     others: int
     """States in it that hold a value of another kind than it is compared as."""
     turns: "pa.Table"
-    """`offset`, `key`, `holds`: whether it became true or stopped being so; and `state`."""
+    """`offset`, `key`, and `holds`: whether it became true or stopped being so."""
 
 
 def stretches(history: History, expression: Expression, *, to: bool | None) -> Iterator[Stretch]:
@@ -61,21 +61,27 @@ def _stretch(
 ) -> Stretch:
     mine: list[Any] = [history.folded.number, history.folded.timeline, *bounds]
     where = 'projection = ? AND timeline = ? AND "offset" BETWEEN ? AND ?'
+    # Without the keys, which are most of what would be written.
     connection.execute(
-        f'CREATE OR REPLACE TEMP TABLE told AS SELECT "offset", bucket, key,'
+        f'CREATE OR REPLACE TEMP TABLE told AS SELECT row, "offset", bucket,'
         f" state IS NOT NULL AND {expression.sql} AS holds, {expression.others} AS other FROM"
-        f' (SELECT "offset", bucket, key, state{expression.values} FROM history WHERE {where})',
+        f' (SELECT rowid AS row, "offset", bucket, key, state{expression.values}'
+        f" FROM history WHERE {where})",
         mine,
     )
     ((others,),) = connection.execute("SELECT count(*) FROM told WHERE other").fetchall()
     # Most conditions hold for few documents, and only those need be put in order.
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE turned AS WITH few AS (SELECT bucket, key, true AS held FROM"
-        " holding UNION ALL (SELECT DISTINCT bucket, key, false FROM told WHERE holds"
-        " EXCEPT SELECT bucket, key, false FROM holding)),"
-        ' compared AS (SELECT "offset", bucket, key, holds, coalesce(lag(holds) OVER'
-        ' (PARTITION BY bucket, key ORDER BY "offset"), held) AS held'
-        " FROM told JOIN few USING (bucket, key)) FROM compared WHERE holds <> held"
+        "CREATE OR REPLACE TEMP TABLE turned AS WITH few AS"
+        " (SELECT bucket FROM holding UNION SELECT bucket FROM told WHERE holds),"
+        ' keyed AS (SELECT t."offset", t.bucket, h.key, t.holds FROM'
+        " (FROM told SEMI JOIN few USING (bucket)) AS t JOIN"
+        f" (SELECT rowid AS row, key FROM history WHERE {where}) AS h USING (row)),"
+        ' compared AS (SELECT k."offset", k.bucket, k.key, k.holds, coalesce(lag(k.holds) OVER'
+        ' (PARTITION BY k.bucket, k.key ORDER BY k."offset"), was.key IS NOT NULL) AS held'
+        " FROM keyed AS k LEFT JOIN holding AS was ON was.bucket = k.bucket AND was.key = k.key)"
+        " FROM compared WHERE holds <> held",
+        mine,
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE holding AS WITH last AS (SELECT bucket, key,"
@@ -85,9 +91,6 @@ def _stretch(
     )
     wanted = "true" if to is None else f"holds = {to}"
     turns = connection.sql(
-        f'SELECT "offset", key, holds, state FROM (FROM turned WHERE {wanted}) JOIN'
-        f' (SELECT bucket, key, "offset", state FROM history WHERE {where})'
-        ' USING (bucket, key, "offset") ORDER BY "offset", key',
-        params=mine,
+        f'SELECT "offset", key, holds FROM turned WHERE {wanted} ORDER BY "offset", key'
     ).to_arrow_table()
     return Stretch(bounds[1], others, turns)

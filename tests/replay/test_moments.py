@@ -140,7 +140,8 @@ def test_every_moment_at_which_a_condition_turned(history, condition):
 @pytest.mark.parametrize("history", ["decimals"], indirect=True)
 def test_long_numbers_are_compared_with_all_their_digits(history):
     found = hits(moments.began(history, "state.n = 12345678901234567.25"))
-    assert {json.loads(h.state, parse_float=Decimal)["n"] for h in found} == {
+    states = history.states_of([(h.offset, h.key) for h in found]).values()
+    assert {json.loads(state, parse_float=Decimal)["n"] for state in states} == {
         Decimal("12345678901234567.25")
     }
 

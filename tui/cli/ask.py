@@ -101,10 +101,7 @@ def find(
             others += stretch.others
             yield from stretch.hits
 
-    rows = output.Counted(
-        {"offset": hit.offset, "key": hit.key, "state": output.raw(hit.state)}
-        for hit in islice(hits(), 1 if first else None)
-    )
+    rows = output.Counted(_with_states(history, islice(hits(), 1 if first else None)))
     if as_json:
         output.lines(rows)
     else:
@@ -118,6 +115,16 @@ def find(
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
         narration.say(f"{condition!r} never {turned}.")
+
+
+def _with_states(history: History, hits: Iterator[Hit]) -> Iterator[dict[str, Any]]:
+    count = 1  # the first is wanted at once
+    while page := list(islice(hits, count)):
+        states = history.states_of([(hit.offset, hit.key) for hit in page if hit.key is not None])
+        for hit in page:
+            state = states.get((hit.offset, hit.key)) if hit.key is not None else None
+            yield {"offset": hit.offset, "key": hit.key, "state": output.raw(state)}
+        count = _AT_ONCE
 
 
 @click.command()

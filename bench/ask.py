@@ -1,0 +1,99 @@
+"""Asking the past of 5 million states: who changed a value, when was it so, values over time."""
+
+import random
+import sys
+from pathlib import Path
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import blame, catalogue, invariants, moments
+from replay.history import History
+from replay.series import series
+from storage.log import EventLog
+from storage.positions import START
+from storage.workspace import Workspace
+
+_ASKED = 200
+_STRETCHES = 400
+_CONDITIONS = ("state.total < 0", "state.paid - state.refunded > state.total")
+_OF_ALL = "sum(state.refunded) <= sum(state.paid)"
+_PLOT = "sum(state.total)"
+
+
+def changes(path: Path) -> None:
+    """The 99th percentile of blame, next and previous change at random places."""
+    history, events = _opened(path)
+    draw = random.Random(11)
+    keys = [history.documents(draw.randrange(history.folded.keys), 1)[0].key for _ in range(_ASKED)]
+    wanted = [(key, draw.randrange(events)) for key in keys]
+
+    def last_touch(key: str, offset: int) -> None:
+        found = blame.touches(history, key, ("status",), after=START, until=offset, backwards=True)
+        next(found, None)
+
+    asked = {"blame": last_touch, "next": history.next_change, "previous": history.previous_change}
+    tell(
+        **{
+            name: sorted(seconds(lambda a=a, k=k, o=o: a(k, o)) for k, o in wanted)[-2] * 1e3
+            for name, a in asked.items()
+        }
+    )
+
+
+def condition(path: Path, text: str) -> None:
+    """All moments of a condition on documents, and how long the first stretch took."""
+    history, _ = _opened(path)
+    found = moments.began(history, text)
+    first = seconds(lambda: next(found))
+    tell(first=first, all=first + seconds(lambda: list(found)))
+
+
+def of_all(path: Path) -> None:
+    """An invariant over all documents, and the projection's own."""
+    history, _ = _opened(path)
+    asked = seconds(lambda: list(invariants.broken(history, {_OF_ALL: _OF_ALL})))
+    tell(asked=asked, declared=seconds(lambda: list(invariants.broken(history))))
+
+
+def plot(path: Path) -> None:
+    """An aggregate over all states, cut for a plot."""
+    history, _ = _opened(path)
+    ends = EventLog(history.workspace).density(_STRETCHES).last_offsets
+    tell(seconds=seconds(lambda: series(history, _PLOT, ends)))
+
+
+def figures(events: int) -> list[str]:
+    """Each question in a process of its own, which has asked nothing before."""
+    path = logs.workspace(events)
+    touched = apart("bench.ask", "changes", path)
+    lines = [
+        f"ask, 99th percentile  blame {touched['blame']:.1f} ms  next change"
+        f" {touched['next']:.1f} ms  previous change {touched['previous']:.1f} ms (at most 100)"
+    ]
+    for text in _CONDITIONS:
+        found = apart("bench.ask", "condition", path, text)
+        lines.append(
+            f"ask, {text:<42} {found['all']:5.2f} s (at most 3)"
+            f"  first stretch {found['first'] * 1e3:4.0f} ms (at most 200)  memory {found['memory']} MB"
+        )
+    found = apart("bench.ask", "of_all", path)
+    lines.append(
+        f"ask, {_OF_ALL:<42} {found['asked']:5.2f} s (at most 3)"
+        f"  the projection's own invariants {found['declared'] * 1e3:.0f} ms  memory {found['memory']} MB"
+    )
+    found = apart("bench.ask", "plot", path)
+    lines.append(
+        f"ask, plot of {_PLOT:<34} {found['seconds']:5.2f} s (at most 2)  memory {found['memory']} MB"
+    )
+    return lines
+
+
+def _opened(path: Path) -> tuple[History, int]:
+    workspace = Workspace(path)
+    history = History(workspace, catalogue.known(workspace)[-1])
+    return history, EventLog(workspace).extent().events
+
+
+if __name__ == "__main__":
+    parts = {"changes": changes, "condition": condition, "of_all": of_all, "plot": plot}
+    parts[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
