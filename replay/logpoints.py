@@ -12,21 +12,15 @@ import pyarrow as pa
 
 from replay import expressions
 from replay.expressions import Expression, Kind, Names
+from replay.filters import OF_EVENTS
 from replay.history import History
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.connections import arrow
 
 NAMES = Names(
-    {"state": "state", "before": "before", "data": "data", "meta": "meta"},
-    {
-        "key": Kind.TEXT,
-        "offset": Kind.NUMBER,
-        "type": Kind.TEXT,
-        "stream": Kind.TEXT,
-        "id": Kind.TEXT,
-        "revision": Kind.NUMBER,
-    },
+    {"state": "state", "before": "before", **OF_EVENTS.values},
+    {"key": Kind.TEXT, **OF_EVENTS.columns},
 )
 """What a logpoint's expression may name."""
 
@@ -43,9 +37,16 @@ class Logged:
 
 
 def logged(
-    history: History, texts: Sequence[str], where: Sequence[str] = (), limit: int | None = None
+    history: History,
+    texts: Sequence[str],
+    where: Sequence[str] = (),
+    limit: int | None = None,
+    *,
+    when: str | None = None,
 ) -> Logged:
     """Evaluate expressions at the events that all conditions keep, in the order of the log.
+
+    `when` keeps only the rows for which it holds; it may name what the expressions may.
 
     Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
     """
@@ -54,6 +55,7 @@ def logged(
     with history.workspace.reading() as connection:
         kept = " AND ".join(conditions.checked(connection, w, "events") for w in where) or "true"
         wanted = [expressions.value(connection, text, NAMES) for text in texts]
+        only = None if when is None else expressions.condition(connection, when, NAMES)
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
             " AND timeline = $timeline"
@@ -69,12 +71,11 @@ def logged(
             f' AND "offset" < {int(folded.folded)} ORDER BY "offset"{bound}),'
             f' reached AS MATERIALIZED (FROM ({targets}) SEMI JOIN kept USING ("offset")),'
             f" states AS MATERIALIZED ({states}),"
-            ' rows AS (SELECT e."offset", r.key, type, stream, id, revision, data, meta, s.state,'
-            " b.state AS before FROM kept AS e"
+            f" rows AS (SELECT e.* EXCLUDE (time), r.key, s.state, b.state AS before FROM kept AS e"
             ' JOIN reached AS r ON r."offset" = e."offset"'
             ' ASOF LEFT JOIN states AS s ON s.key = r.key AND r."offset" >= s."offset"'
             ' ASOF LEFT JOIN states AS b ON b.key = r.key AND r."offset" > b."offset")'
-            f' SELECT "offset", key{_values(wanted)} ORDER BY "offset", key'
+            f' SELECT "offset", key{_values(wanted, only)} ORDER BY "offset", key'
         )
         parameters = {"projection": folded.number, "timeline": folded.timeline}
         try:
@@ -98,9 +99,13 @@ def _is_routed(connection: duckdb.DuckDBPyConnection, history: History) -> bool:
     return bool(found)
 
 
-def _values(wanted: Sequence[Expression]) -> str:
+def _values(wanted: Sequence[Expression], only: Expression | None) -> str:
     """Columns `e0`, `e1` … out of `rows`; each expression's own values are in a projection below."""
     source, kept = "rows", list(_ROW)
+    if only is not None:
+        source = (
+            f"(SELECT {', '.join(kept)} FROM (SELECT *{only.values} FROM rows) WHERE {only.sql})"
+        )
     for number, one in enumerate(wanted):
         below = f"(SELECT *{one.values} FROM {source})"
         source = f"(SELECT {', '.join(kept)}, {one.sql} AS e{number} FROM {below})"

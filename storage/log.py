@@ -4,7 +4,6 @@ Offsets order it, and nothing else does. Every answer takes time by the size of 
 the log, except where a docstring says that it scans.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +16,6 @@ from storage import conditions
 from storage.connections import arrow, rows, utc
 from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
-
-_CONDITION = re.compile(r"[=<>]|\b(like|ilike|in|is|between|not)\b|\(", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -138,13 +135,6 @@ class EventLog:
                 return self._offsets(connection, where, [])
             except (duckdb.DataError, duckdb.InvalidInputException) as error:
                 raise conditions.unanswerable(condition, "events", error) from error
-
-    def kept_by(self, text: str) -> "Offsets[int]":
-        """All offsets that a filter keeps: a condition, or text that events contain; scans.
-
-        Raises `QueryError` for a condition that can't be asked.
-        """
-        return self.matching(text) if _CONDITION.search(text) else self.containing(text)
 
     def containing(self, text: str) -> "Offsets[int]":
         """All offsets whose type, stream, id or data contains the text, in any case; scans."""

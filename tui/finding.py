@@ -5,6 +5,7 @@ Asked in a thread and answered with a value; an error says in one sentence what 
 
 from dataclasses import dataclass
 
+from replay import filters
 from storage import positions
 from storage.errors import QueryError
 from storage.offsets import Offsets, place_after, place_of
@@ -13,7 +14,10 @@ from tui.model import Model
 PROMPTS = {
     "goto": ("go to", positions.FORMS),
     "search": ("search", "text in type, stream, id or data"),
-    "filter": ("filter", "text, or a condition such as type = 'OrderPlaced'; empty shows all"),
+    "filter": (
+        "filter",
+        "text, or a condition: type = 'OrderPlaced' AND data.total > 100; empty shows all",
+    ),
     "document": ("document", "part of a key"),
     "when": (
         "when",
@@ -21,7 +25,7 @@ PROMPTS = {
     ),
     "log": (
         "log",
-        "a type, and what to write at its events: RefundIssued: data.amount, state.paid",
+        "RefundIssued: data.amount, state.paid - with if behind it: … if state.paid < 10",
     ),
     "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
     "note": ("note", "what is worth remembering here"),
@@ -88,7 +92,7 @@ def find(model: Model, purpose: str, text: str) -> Found:
             raise QueryError(f"No event contains {text!r}.")
         return matches
     if purpose == "filter":
-        wanted = Filter(text, model.log.kept_by(text))
+        wanted = Filter(text, filters.kept_by(model.workspace, text))
         if not wanted.offsets:
             raise QueryError(f"No event matches {text!r}.")
         return wanted

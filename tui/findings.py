@@ -27,6 +27,8 @@ class Finding:
     """The document to look at there."""
     path: Path | None = None
     """The value in it."""
+    pinned: bool = False
+    """The event may have changed other documents, so the key is to be stayed with."""
     kept: int | None = None
     """The bookmark that it stands for."""
 

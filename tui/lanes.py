@@ -8,11 +8,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from replay import invariants, moments
+from replay import filters, invariants, moments
 from replay.history import History
 from storage import bookmarks, watches
 from storage.errors import RefoldError
-from storage.log import EventLog
 from storage.offsets import Offsets, offsets
 from storage.watches import Watch
 from storage.workspace import Workspace
@@ -73,7 +72,7 @@ class Lanes:
 
     def _asked(self, history: History | None, watch: Watch) -> "Offsets[int]":
         if watch.over == "events":
-            return EventLog(self._workspace).kept_by(watch.condition)
+            return filters.kept_by(self._workspace, watch.condition)
         if history is None:
             return offsets()
         stretches = moments.began(history, watch.condition)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from replay import blame, invariants, moments, paths
+from replay.firsts import Edit
 from replay.history import History
 from replay.paths import Path
 from storage import bookmarks, causes
@@ -22,6 +23,8 @@ from tui.printable import shortened
 from tui.times import full
 from tui.widgets.line_view import Span
 
+EDIT = "changed by the edit"
+"""What the table of `changed_by` is called."""
 MOST = 200_000
 """Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
 _MOST_CHANGES = 5_000
@@ -158,7 +161,7 @@ def caused(model: Model, position: int) -> Iterator[Findings]:
 
 
 def logged(model: Model, text: str) -> Iterator[Findings]:
-    """A logpoint: `RefundIssued: state.refunded, data.amount`."""
+    """A logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
     from replay import logpoints  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
 
     history = _history(model)
@@ -168,11 +171,13 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
             f"{text!r} is no logpoint; write one as RefundIssued: state.refunded, data.amount"
         )
     kept = [] if kind.strip() in ("", "*") else [logpoints.at_type(kind.strip())]
-    wanted = separated(rest)
-    found = logpoints.logged(history, wanted, kept, MOST)
-    table = found.rows
+    written, _, when = rest.partition(" if ")
+    table = logpoints.logged(
+        history, separated(written), kept, MOST, when=when.strip() or None
+    ).rows
     if not table.num_rows:
-        raise QueryError(f"There is no event of the type {kind.strip()!r}.")
+        held = f" for which {when.strip()!r} holds" if when else ""
+        raise QueryError(f"There is no event of the type {kind.strip()!r}{held}.")
 
     def fetch(first: int, count: int) -> Sequence[Finding]:
         rows = table.slice(first, count).to_pylist()
@@ -199,11 +204,26 @@ def bookmarked(model: Model) -> Iterator[Findings]:
             ),
             b.key,
             paths.read(b.path) if b.path else None,
-            b.number,
+            pinned=b.key is not None,
+            kept=b.number,
         )
         for b in found
     ]
     yield listed("bookmarks", rows)
+
+
+def changed_by(model: Model, edit: Edit) -> Findings:
+    """The documents that an edit of the code changed, each where it did so first."""
+    rows = [
+        Finding(
+            first.offset, (_at(model, first.offset), (first.key, "key")), first.key, pinned=True
+        )
+        for first in edit.firsts
+    ]
+    note = f"compared up to #{edit.until - 1:,}"
+    if edit.documents > len(edit.firsts):
+        note = f"the first of {edit.documents:,} · {note}"
+    return listed(EDIT, rows, note=note)
 
 
 def _history(model: Model) -> History:

@@ -28,6 +28,24 @@ def test_the_readmes_tour_runs(tmp_path, monkeypatch, capsys):
     assert "15.14" in said
 
 
+def test_the_bugs_of_all_samples_are_found_as_written(tmp_path, monkeypatch, capsys):
+    """Every command is run, and every line that the document shows is a line that it prints."""
+    shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "docs/finding.md").read_text(), re.DOTALL)
+    shown = 0
+    for block in blocks:
+        for command in re.split(r"^\$ refold ", block, flags=re.MULTILINE)[1:]:
+            line, *wanted = command.strip().splitlines()
+            arguments = shlex.split(line)
+            assert run(arguments) == int(arguments[0] == "check"), line
+            printed = [" ".join(told.split()) for told in capsys.readouterr().out.splitlines()]
+            for words in wanted:
+                assert any(told.startswith(words) for told in printed), (line, words, printed)
+                shown += 1
+    assert shown > 20
+
+
 def test_the_readmes_commands_are_the_makefiles():
     text = (ROOT / "README.md").read_text()
     rules = (ROOT / "Makefile").read_text()

@@ -63,6 +63,13 @@ def test_conditions_add_up(history):
     assert rows(found) == [(3, "a", "2.5"), (5, "a", "1")]
 
 
+def test_only_where_a_condition_holds(history):
+    found = logged(history, ["data.n"], [at_type("Added")], when="state.n > before.n")
+    assert rows(found) == [(3, "a", "2.5")]
+    with pytest.raises(QueryError, match="where true or false is wanted"):
+        logged(history, ["data.n"], when="1")
+
+
 def test_a_projection_that_chooses_its_keys(studio):
     studio.file(
         "p.py",

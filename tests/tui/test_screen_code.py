@@ -110,14 +110,15 @@ async def test_saving_shows_which_documents_changed_where(
         await seat.until(lambda: "folded 3,000" in seat.header)
         await seat.still()
         found = seat.travel._folds.edit
-        rows = [row.split() for row in seat.pane("firsts") if row]
+        rows = [row.split() for row in seat.pane("findings") if row]
         assert rows == [[f"{f.offset:,}", f.key] for f in found.firsts[: len(rows)]]
         offsets = [f.offset for f in found.firsts]
         assert offsets == sorted(offsets)
-        assert seat.subtitle("firsts") == f"{len(offsets)} · up to #2,999"
+        assert seat.title("findings") == "changed by the edit"
+        assert seat.subtitle("findings").endswith(f"{len(offsets)} · compared up to #2,999")
         wanted = next(n for n, f in enumerate(found.firsts) if f.key == "order-382")
-        seat.travel.query_one("#firsts").focus()
-        await seat.press(*["down"] * wanted, "enter")
+        seat.travel.query_one("#findings").focus()
+        await seat.press("home", *["down"] * wanted)
         assert seat.position == found.firsts[wanted].offset == 2376
         assert seat.title("document") == "order-382"
         row = next(row for row in seat.pane("compared") if row.startswith("~ refunded"))
@@ -126,7 +127,7 @@ async def test_saving_shows_which_documents_changed_where(
         await seat.press("[")
         assert "the same by both" in seat.pane("compared")[0]
         await seat.press("escape", "escape")
-        assert not seat.travel.query_one("#firsts").display
+        assert not seat.travel.query_one("#findings").display
         assert not seat.travel.query_one("#compared").display
 
 
@@ -135,7 +136,7 @@ async def test_an_edit_that_changes_nothing_says_so(own: tuple[Workspace, Path],
     async with sit(workspace, refer(path), at=100) as seat:
         path.write_text(path.read_text() + "\n# a thought\n")
         await seat.until(lambda: "The edit changes no state of any document." in seat.said)
-        assert not seat.travel.query_one("#firsts").display
+        assert not seat.travel.query_one("#findings").display
 
 
 @pytest.mark.parametrize("source", ["def apply(state, event)\n", "import nothing_of_that_name\n"])

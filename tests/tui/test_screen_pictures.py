@@ -34,6 +34,9 @@ async def _at_rest(seat: Any) -> str:
         ("help", (120, 40), 1200, ("?",), None),
         ("failure", (120, 40), 878, (), None),
         ("filtered", (80, 24), 878, ("f", *"refund", "enter"), None),
+        ("found", (120, 40), 1504, ("i",), None),
+        ("causes", (80, 24), 1659, ("t",), "textual-light"),
+        ("code", (120, 40), 2436, ("e",), None),
     ],
 )
 async def test_picture(

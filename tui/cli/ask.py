@@ -193,6 +193,9 @@ def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, An
 @click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
 @click.option("--type", "kind", metavar="T", help="At events of this type.")
 @click.option("--where", metavar="SQL", help="At events that this condition keeps.")
+@click.option(
+    "--when", "when", metavar="CONDITION", help="Only where this holds: state.total < before.total."
+)
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="The first so many events.")
 @options.timeline_option
 @options.python_option
@@ -204,6 +207,7 @@ def logpoint(
     expressions: tuple[str, ...],
     kind: str | None,
     where: str | None,
+    when: str | None,
     limit: int | None,
     timeline: str,
     python: str | None,
@@ -220,7 +224,7 @@ def logpoint(
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
     conditions = [*([at_type(kind)] if kind is not None else []), *([where] if where else [])]
-    found = logged(history, expressions, conditions, limit)
+    found = logged(history, expressions, conditions, limit, when=when)
     columns = ("offset", "key", *expressions)
     rows = (
         dict(

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from replay import paths
+from replay.firsts import Edit
 from replay.paths import Path
 from replay.places import Address
 from storage import bookmarks, watches
@@ -51,6 +52,7 @@ class FindsScreen(Screen[None]):
         self._filtered: Filter | None = None
         self._asking: Worker[None] | None = None
         self._plot_pane: PlotPane | None = None
+        self._edit: Edit | None = None
         self._sql = SqlSession()
 
     # What the screen around it does
@@ -202,6 +204,15 @@ class FindsScreen(Screen[None]):
             pane.focus()
         pane.stand_at(self.position)
 
+    def show_edit(self, edit: Edit | None) -> None:
+        """Show what an edit of the code did, as far as it is folded; None puts it away."""
+        pane = self.query_one(FindingsPane)
+        if edit is not None and edit is not self._edit and edit.documents:
+            self._found(questions.changed_by(self._model, edit), False)
+        elif edit is None and pane.findings is not None and pane.findings.what == questions.EDIT:
+            self.close_findings()
+        self._edit = edit
+
     def close_findings(self) -> bool:
         """Put the table away, if there is one."""
         pane = self.query_one(FindingsPane)
@@ -221,7 +232,9 @@ class FindsScreen(Screen[None]):
             if pane.findings is not None:
                 self.go(pane.findings.at[event.line], jump=False)
             return
-        if row.key is not None and row.key != self.looking.key:
+        if row.key is not None and row.pinned:
+            self.looking.select(row.key)
+        elif row.key is not None and row.key != self.looking.key:
             self.looking.key = row.key
             self.looking.look()
         if row.path is not None:

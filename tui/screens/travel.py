@@ -32,9 +32,9 @@ from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.code_pane import CodePane
+from tui.widgets.compared_pane import ComparedPane
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.documents_pane import DocumentsPane
-from tui.widgets.edit_panes import ComparedPane, FirstsPane
 from tui.widgets.event_pane import EventPane
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.findings_pane import FindingsPane
@@ -71,7 +71,6 @@ class TravelScreen(FindsScreen):
             with Vertical(id="lists"):
                 yield EventsPane(self._model, id="events")
                 yield DocumentsPane(self._model, id="documents")
-                yield FirstsPane(id="firsts")
             with Vertical(id="details"):
                 with Horizontal(id="values"):
                     yield DocumentPane(id="document", title="document")
@@ -164,10 +163,6 @@ class TravelScreen(FindsScreen):
             if row is not None:
                 self.looking.select(row.key)
 
-    def on_firsts_pane_picked(self, event: FirstsPane.Picked) -> None:
-        self.looking.select(event.first.key)
-        self.go(event.first.offset)
-
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
         self._ask_overview(event.columns)
 
@@ -207,7 +202,7 @@ class TravelScreen(FindsScreen):
         self.draw_lanes()
         edit = self._folds.edit
         self.set_class(edit is not None and edit.documents > 0, "-edited")
-        self.query_one(FirstsPane).show(edit)
+        self.show_edit(edit)
         self.looking.look()
 
     def _tell_header(self) -> None:
@@ -388,7 +383,11 @@ class TravelScreen(FindsScreen):
             self.minimize()
         elif self._play.on:
             self._play.toggle()
-        elif self.stop_asking() or self.close_findings() or self.close_plot():
+        elif self.stop_asking():
+            pass
+        elif self._folds.edit is not None and self._folds.edit.documents:
+            self._folds.forget_edit()
+        elif self.close_findings() or self.close_plot():
             pass
         elif self._matches is not None:
             self._go_through(None)
@@ -398,8 +397,6 @@ class TravelScreen(FindsScreen):
             self.action_base()
         elif self.looking.pinned:
             self.looking.pin(pinned=False)
-        elif self._folds.edit is not None:
-            self._folds.forget_edit()
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.possible()), self._run_command)

@@ -1,17 +1,13 @@
-"""What an edit of the code did: the documents it changed, and the selected one side by side."""
+"""What an edit of the code did to the selected document: old code and new code side by side."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar
 
 from rich.cells import cell_len
-from textual import events
-from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.worker import get_current_worker
 
 from replay.diff import Difference, Kind, encode
-from replay.firsts import Edit, First
+from replay.firsts import Edit
 from storage.errors import RefoldError, one_line
 from tui.printable import fitted, printable, shortened
 from tui.widgets.line_view import LineView, Span
@@ -19,58 +15,6 @@ from tui.widgets.line_view import LineView, Span
 _LONGEST = 200
 _WIDEST = 28
 """Columns of a path."""
-
-
-class FirstsPane(LineView):
-    """A row a document: the first offset at which the edit shows in it. Enter seeks."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "pick", "Go there", show=False, id="firsts.pick"),
-    ]
-
-    class Picked(Message):
-        """A person wants to go there."""
-
-        def __init__(self, first: First) -> None:
-            super().__init__()
-            self.first = first
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, title="changed by the edit")
-        self._firsts: Sequence[First] = ()
-        self._more = 0
-        self._digits = 1
-
-    def show(self, edit: Edit | None) -> None:
-        """The documents that an edit changed, as far as it is folded."""
-        firsts = edit.firsts if edit is not None else ()
-        if edit is None or firsts == self._firsts:
-            return
-        self._firsts = firsts
-        self._more = edit.documents - len(firsts)
-        self._digits = max((len(f"{first.offset:,}") for first in firsts), default=1)
-        self.line_count = len(firsts) + (self._more > 0)
-        self.cursor = max(0, min(self.cursor, len(firsts) - 1))
-        self.subtitle = f"{edit.documents:,} · up to #{edit.until - 1:,}"
-        self.refresh()
-
-    def spans(self, line: int) -> Iterable[Span]:
-        if line >= len(self._firsts):
-            yield (f"… {self._more:,} more documents", "muted")
-            return
-        first = self._firsts[line]
-        yield (f" {first.offset:>{self._digits},} ", "muted")
-        yield (shortened(first.key, _LONGEST), "key")
-
-    def action_pick(self) -> None:
-        if 0 <= self.cursor < len(self._firsts):
-            self.post_message(self.Picked(self._firsts[self.cursor]))
-
-    def on_click(self, event: events.Click) -> None:
-        line = self.line_at(event)
-        if line is not None:
-            self.move_cursor(line)
-            self.action_pick()
 
 
 class ComparedPane(LineView):

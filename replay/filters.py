@@ -1,0 +1,58 @@
+"""Filters of events: which events a person's words keep.
+
+A condition may name paths in an event's data, as conditions on states do (`data.amount > 100`), or
+be any SQL over the columns of `events`; other words are looked for in the events' text.
+"""
+
+import re
+
+import duckdb
+
+from replay import expressions
+from replay.expressions import Kind, Names
+from storage import conditions
+from storage.connections import arrow
+from storage.errors import QueryError
+from storage.log import EventLog
+from storage.offsets import Offsets, offsets
+from storage.workspace import Workspace
+
+OF_EVENTS = Names(
+    {"data": "data", "meta": "meta"},
+    {
+        "offset": Kind.NUMBER,
+        "type": Kind.TEXT,
+        "stream": Kind.TEXT,
+        "revision": Kind.NUMBER,
+        "version": Kind.TEXT,
+        "id": Kind.TEXT,
+        "correlation_id": Kind.TEXT,
+        "causation_id": Kind.TEXT,
+    },
+)
+"""What a condition on an event may name, beside what SQL can."""
+
+_CONDITION = re.compile(r"[=<>]|\b(like|ilike|in|is|between|not)\b|\(", re.IGNORECASE)
+
+
+def kept_by(workspace: Workspace, text: str) -> "Offsets[int]":
+    """All offsets that a filter keeps, ascending; scans.
+
+    Raises `QueryError` for a condition that can't be asked.
+    """
+    log = EventLog(workspace)
+    if not _CONDITION.search(text):
+        return log.containing(text)
+    with workspace.reading() as connection:
+        try:
+            wanted = expressions.condition(connection, text, OF_EVENTS)
+        except QueryError:
+            return log.matching(text)
+        query = (
+            f'SELECT "offset" FROM (SELECT *{wanted.values} FROM events)'
+            f' WHERE {wanted.sql} ORDER BY "offset"'
+        )
+        try:
+            return offsets(arrow(connection, query)["offset"].to_numpy().tobytes())
+        except (duckdb.DataError, duckdb.ProgrammingError) as error:
+            raise conditions.unanswerable(text, "events", error) from error
