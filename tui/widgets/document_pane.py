@@ -29,6 +29,11 @@ class DocumentPane(ValueView):
         elif snapshot.differences:
             self.show_first_change()
 
+    def on_resize(self) -> None:
+        super().on_resize()
+        if self.cursor < 0 and self._snapshot is not None and self._snapshot.differences:
+            self.show_first_change()
+
     def point_at(self, path: Path) -> None:
         """Put the cursor on this value when the next snapshot comes."""
         self._pointed = path
