@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from replay.expressions import AGGREGATES, EXACT, Expression, Kind, Names, Rewriting
 from replay.history import History
+from replay.rewriting import AGGREGATES, EXACT, Expression, Kind, Names, Rewriting
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.errors import QueryError

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from replay import expressions
-from replay.expressions import Expression, Kind, Names
 from replay.filters import OF_EVENTS
 from replay.history import History
+from replay.rewriting import Expression, Kind, Names
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.connections import arrow

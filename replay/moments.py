@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from replay import aggregates, expressions, turning
 from replay.history import Break, History
+from replay.rewriting import Expression
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,6 @@ def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
     )
 
 
-def _expression(history: History, condition: str) -> expressions.Expression:
+def _expression(history: History, condition: str) -> Expression:
     with history.workspace.reading() as connection:
         return expressions.condition(connection, condition, long_numbers=history.long_numbers)

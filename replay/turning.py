@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from replay.expressions import Expression
 from replay.history import History
+from replay.rewriting import Expression
 from storage.conditions import unanswerable
 
 if TYPE_CHECKING:
