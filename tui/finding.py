@@ -32,6 +32,9 @@ PROMPTS = {
 }
 """By purpose: what stands before the prompt, and what may be typed."""
 
+FINDS = ("goto", "search", "filter", "document")
+"""Purposes whose answer is a place, a document, or events to go through."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -1,4 +1,4 @@
-"""What was looked for and found: prompts, search, filter, tables of findings, plots, watches.
+"""What was looked for and found: prompts, search, filter, tables of findings, plots, SQL.
 
 Everything is asked in a thread. A question that is on its way can be left with Esc, and then what
 it has found by then stays.
@@ -14,14 +14,11 @@ from textual.worker import Worker, get_current_worker
 
 from replay import paths
 from replay.firsts import Edit
-from replay.paths import Path
-from replay.places import Address
-from storage import bookmarks, watches
 from storage.errors import RefoldError, one_line
 from storage.offsets import offsets
 from tui import questions
 from tui.counts import Count
-from tui.finding import PROMPTS, Document, Filter, Found, Matches, Place, find
+from tui.finding import FINDS, PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.findings import Findings
 from tui.looking import Looking
 from tui.model import Model
@@ -29,7 +26,6 @@ from tui.printable import printable
 from tui.sql_session import RowPlace, SqlSession
 from tui.widgets.bars import Prompt
 from tui.widgets.document_pane import DocumentPane
-from tui.widgets.event_pane import EventPane
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.findings_pane import FindingsPane
 from tui.widgets.paged_list import PagedList
@@ -70,10 +66,6 @@ class FindsScreen(Screen[None]):
         """Say what is wrong."""
         raise NotImplementedError
 
-    def draw_lanes(self) -> None:
-        """Ask for the lanes of the strip anew."""
-        raise NotImplementedError
-
     def say(self, message: str) -> None:
         """Say what was done."""
         self.notify(printable(message), markup=False, timeout=3)
@@ -98,9 +90,7 @@ class FindsScreen(Screen[None]):
             self.ask(partial(questions.logged, self._model, text))
         elif event.purpose == "values" and text:
             self._plot(text)
-        elif event.purpose == "note":
-            self._bookmark(text, self.query_one(DocumentPane).path)
-        elif text:
+        elif text and event.purpose in FINDS:
             self._answer(event.purpose, text)
 
     @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
@@ -309,101 +299,3 @@ class FindsScreen(Screen[None]):
             self.go(place.offset)
             if place.key is not None and self._model.history is not None:
                 self.looking.select(place.key)
-
-    # What is kept
-
-    def action_watch(self) -> None:
-        """Keep the condition of the table, or of the filter, as a lane."""
-        pane = self.query_one(FindingsPane)
-        if pane.display and pane.findings is not None and pane.findings.watch is not None:
-            self._keep(*pane.findings.watch)
-        elif self._filtered is not None:
-            self._keep("events", self._filtered.text)
-        else:
-            self.complain("Ask for a condition with F, or filter with f; then + keeps it in sight.")
-
-    def action_forget(self) -> None:
-        """Forget the bookmark under the cursor, or the newest watch."""
-        pane = self.query_one(FindingsPane)
-        row = pane.row(pane.cursor) if pane.display and pane.cursor >= 0 else None
-        self._forget(row.kept if row is not None else None)
-
-    def action_bookmark(self) -> None:
-        self.prompt("note")
-
-    def action_bookmarks(self) -> None:
-        self.ask(partial(questions.bookmarked, self._model))
-
-    @work(thread=True, group="keep", exit_on_error=False)
-    def _keep(self, over: str, condition: str) -> None:
-        self._kept(
-            lambda: watches.add(self._model.workspace, over, condition),
-            f"{condition} is watched; - forgets it.",
-        )
-
-    @work(thread=True, group="keep", exit_on_error=False)
-    def _forget(self, bookmark: int | None) -> None:
-        workspace = self._model.workspace
-        if bookmark is not None:
-            self._kept(lambda: bookmarks.remove(workspace, bookmark), "The bookmark is gone.")
-            self.app.call_from_thread(self.close_findings)
-            return
-        kept = watches.kept(workspace)
-        if not kept:
-            self.app.call_from_thread(self.complain, "Nothing is watched.")
-            return
-        last = kept[-1]
-        said = f"{last.condition} is watched no longer."
-        self._kept(lambda: watches.remove(workspace, last.number), said)
-
-    @work(thread=True, group="keep", exit_on_error=False)
-    def _bookmark(self, note: str, path: Path) -> None:
-        history = self._model.history
-        self._kept(
-            lambda: bookmarks.add(
-                self._model.workspace,
-                timeline=self._model.timeline,
-                offset=self.position,
-                note=note,
-                projection=history.folded.name if history else None,
-                key=self.looking.key,
-                path=paths.write(path),
-            ),
-            "Marked; ' lists the bookmarks.",
-        )
-
-    def _kept(self, write: Callable[[], object], said: str) -> None:
-        try:
-            write()
-        except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
-            return
-        self.app.call_from_thread(self.say, said)
-        self.app.call_from_thread(self.draw_lanes)
-
-    # Copying
-
-    def action_copy(self) -> None:
-        focused = self.focused
-        pane = focused if isinstance(focused, EventPane) else self.query_one(DocumentPane)
-        if isinstance(focused, EventsPane):
-            pane = self.query_one(EventPane)
-        text = pane.text
-        if text:
-            self.app.copy_to_clipboard(text)
-            self.notify(f"Copied {len(text):,} characters of JSON.", timeout=2)
-
-    def action_copy_address(self) -> None:
-        """The place as an address that `refold open` takes."""
-        history = self._model.history
-        path = self.query_one(DocumentPane).path
-        address = Address(
-            self._model.workspace.path.resolve(),
-            self._model.timeline,
-            str(self.position) if self.position >= 0 else "start",
-            history.folded.label if history else None,
-            self.looking.key,
-            paths.write(path) if path else None,
-        )
-        self.app.copy_to_clipboard(str(address))
-        self.say(f"Copied: refold open '{address}'")

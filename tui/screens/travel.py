@@ -27,8 +27,8 @@ from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
 from tui.printable import printable
-from tui.screens.finds import FindsScreen
 from tui.screens.help import HelpScreen
+from tui.screens.keeps import KeepsScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.code_pane import CodePane
@@ -46,7 +46,7 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(FindsScreen):
+class TravelScreen(KeepsScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
