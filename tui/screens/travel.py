@@ -3,6 +3,8 @@
 Whoever wants to move time calls `go`; what stands there is then shown by `show`, when it is known.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -62,6 +64,8 @@ class TravelScreen(KeepsScreen):
         self._jumps = Jumps()
         self._play = Play()
         self._possible: list[Command] = []
+        entrance = sys.__stdin__
+        self._terminal = entrance.fileno() if entrance and entrance.isatty() else None
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -97,8 +101,11 @@ class TravelScreen(KeepsScreen):
 
     @work(thread=True, group="idle", exit_on_error=False)
     def _idle(self) -> None:
-        """Other processes may write while nothing is asked."""
+        """Other processes may write while nothing is asked; without a terminal there is nobody."""
         self._model.workspace.release()
+        if self._terminal is not None and not os.isatty(self._terminal):
+            # It hung up without a signal, and Textual would read its end again and again.
+            os._exit(1)
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 110, "-narrow")
