@@ -177,6 +177,10 @@ class Rewriting:
             return f'"{node["column_names"][0].lower()}"'
         name, arguments = node["function_name"], _arguments(node)
         if name in AGGREGATES and self.aggregate is not None:
+            if node.get("distinct") or node.get("filter") or _ordered(node):
+                raise self._refusal(
+                    f"has DISTINCT, FILTER or ORDER in {name}; write count(state.paid > 0) instead"
+                )
             return self.aggregate(name, arguments)
         if name in _LENGTHS:
             return self._length(arguments[0])
@@ -186,6 +190,9 @@ class Rewriting:
         if name in ("+", "-", "*", "/", "%", "||"):
             if name in ("*", "/", "%"):
                 parts = [f"CAST({part} AS DOUBLE)" for part in parts]
+            if name in ("/", "%"):
+                # Infinity would be more than everything; nobody knows what it is.
+                parts[1] = f"nullif({parts[1]}, 0)"
             return f"({name}{parts[0]})" if len(parts) == 1 else f"({f' {name} '.join(parts)})"
         return f"{name}({', '.join(parts)})"
 
@@ -297,7 +304,9 @@ class Rewriting:
         column, path = place
         json = self._json(place)
         marked = _MARKED.format(column)
-        freed = f"replace(json_extract_string({marked}, {_pointer(path)}), 'number:', '')"
+        # What looks like a number's place inside a text makes it no JSON any more.
+        found = f"coalesce(try(json_extract_string({marked}, {_pointer(path)})), {json})"
+        freed = f"replace({found}, 'number:', '')"
         long = _LONG.format(column)
         plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
         return self.values.setdefault(plain, f"n{len(self.values)}")
@@ -364,6 +373,10 @@ def _pointer(path: Path) -> str:
 
 def _arguments(node: dict[str, Any]) -> Sequence[dict[str, Any]]:
     return [argument["expression"] for argument in node["arguments"]]
+
+
+def _ordered(node: dict[str, Any]) -> bool:
+    return bool((node.get("order_bys") or {}).get("orders"))
 
 
 def _literal(node: dict[str, Any]) -> str:

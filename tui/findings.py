@@ -50,6 +50,8 @@ class Findings:
     going_on: bool = False
     steps: "Offsets[int]" = field(default_factory=offsets)
     """Each offset once, ascending."""
+    rows: Sequence[Finding] | None = None
+    """All of them, where they are at hand."""
 
     def matches(self) -> Matches:
         """To go through with n and N."""
@@ -81,6 +83,7 @@ def listed(
         note,
         going_on,
         offsets(sorted(set(at))),
+        kept,
     )
 
 

@@ -142,6 +142,12 @@ def _same(one: float, other: float) -> None:
     assert one == pytest.approx(other, nan_ok=True)
 
 
+def test_nothing_is_more_than_what_is_divided_by_zero(history):
+    assert [s.hits for s in moments.began(history, "sum(state.n) / 0 > 1")] == [[]]
+    assert not any(s.hits for s in moments.began(history, "state.n / 0 > 1"))
+    assert series(history, "sum(state.n) / 0", [EVENTS - 1]).empty
+
+
 def test_values_of_a_document_end_with_it(history):
     found = series(history, "state.n", list(range(EVENTS)), "x")
     now = math.nan
@@ -161,6 +167,8 @@ def test_values_of_a_document_end_with_it(history):
         ("state.n", None, "a value of one document"),
         ("sum(state.n", None, "doesn't parse"),
         ("nothing.n", "x", "names nothing.n"),
+        ("count(DISTINCT state.n)", None, "has DISTINCT, FILTER or ORDER"),
+        ("count(*) FILTER (WHERE state.n > 0)", None, "has DISTINCT, FILTER or ORDER"),
         ("sum(state.n) + state.m", "x", "names state.m outside of sum, avg and count"),
     ],
 )

@@ -58,6 +58,14 @@ def test_the_event_itself(history):
     ]
 
 
+def test_a_text_that_looks_like_numbers_stays_one(studio):
+    studio.file("p.py", "def apply(state, event): state.update(event.data)\n")
+    text = 'x,12345678901234567890 [1,2 ":3'
+    studio.events(("s", "A", {"t": text, "n": 0.1}))
+    found = logged(studio.history(), ["data.n", "state.n"])
+    assert rows(found) == [(0, "s", "0.1", "0.1")]
+
+
 def test_conditions_add_up(history):
     found = logged(history, ["data.n"], [at_type("Added"), "offset > 2"])
     assert rows(found) == [(3, "a", "2.5"), (5, "a", "1")]

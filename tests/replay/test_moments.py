@@ -51,7 +51,7 @@ def history(request: Any, tmp_path_factory: pytest.TempPathFactory) -> History:
     return studio.history()
 
 
-@pytest.fixture(autouse=True, params=[7, 20_000], ids=["short", "long"])
+@pytest.fixture(autouse=True, params=[60, 20_000], ids=["short", "long"])
 def _stretches(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The history is gone through in several stretches, or in one."""
     monkeypatch.setattr(turning, "_FIRST", request.param)

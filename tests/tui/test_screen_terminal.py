@@ -2,9 +2,9 @@
 
 import os
 import pty
+import select
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,13 @@ def test_without_its_terminal_the_screen_ends(log: Any) -> None:
         os.environ["TERM"] = "xterm-256color"
         command = f"from tui.cli import main; main(['open', {str(path)!r}])"
         os.execv(sys.executable, [sys.executable, "-c", command])
-    drawn = threading.Event()
-
-    def read() -> None:
-        seen = b""
-        try:
-            while data := os.read(terminal, 65_536):
-                seen = (seen + data)[-200_000:]
-                if b"refold" in seen:
-                    drawn.set()
-        except OSError:
-            pass
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    assert drawn.wait(20)
-    time.sleep(0.5)
+    seen = b""
+    deadline = time.monotonic() + 20
+    while b"refold" not in seen:
+        assert time.monotonic() < deadline, seen
+        # No thread may be reading when it is closed, as that would keep it open.
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 65_536)
     os.close(terminal)
     for _ in range(100):
         if os.waitpid(child, os.WNOHANG)[0]:

@@ -1,6 +1,8 @@
 """Commands that look: events, state, diff, failures, sql."""
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,7 @@ from replay.diff import decode, differences, encode
 from replay.history import History
 from storage import conditions, questions
 from storage.errors import QueryError, one_line
+from storage.prefetch import ahead
 from storage.workspace import Workspace
 from tui.cli import narration, options, output
 from tui.cli.output import Raw
@@ -209,13 +212,28 @@ def failures(
 def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
     """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
     workspace = options.open_workspace(ws, wait)
-    with questions.asked(workspace, query) as question:
+    stop = questions.Stop()
+    with _stopped_by_ctrl_c(stop), questions.asked(workspace, query, stop) as question:
         names = [column.name for column in question.columns]
-        rows = (row for batch in question.batches() for row in _plain(batch))
+        # In a thread, as Arrow waits for DuckDB without hearing any signal.
+        rows = (row for batch in ahead(question.batches()) for row in _plain(batch))
         if as_json:
             output.lines(dict(zip(names, row, strict=True)) for row in rows)
         else:
             output.table(names, rows)
+
+
+@contextmanager
+def _stopped_by_ctrl_c(stop: questions.Stop) -> Iterator[None]:
+    def interrupted(number: int, frame: object) -> None:  # noqa: ARG001 - signal's signature
+        stop.stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _plain(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:

@@ -30,6 +30,10 @@ def open_(
     wait: float,
 ) -> None:
     """The screen. WS may be an address that was copied there (key Y): refold:….refold?at=1204."""
+    if not options.is_terminal():
+        raise click.UsageError(
+            "The screen needs a terminal; `refold state`, `find`, `check` and others answer without."
+        )
     from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
 
     place = None

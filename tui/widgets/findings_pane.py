@@ -42,6 +42,12 @@ class FindingsPane(PagedList[Finding]):
             self.cursor = found.line_at(position)
         self._tell()
 
+    def row(self, line: int) -> Finding | None:
+        rows = self.findings.rows if self.findings is not None else None
+        if rows is None:
+            return super().row(line)
+        return rows[line] if line < len(rows) else None
+
     def row_spans(self, line: int, row: Finding) -> Iterable[Span]:  # noqa: ARG002 - by contract
         return row.spans
 
