@@ -33,6 +33,7 @@ READ_MEMORY = "1GB"
 WRITE_MEMORY = "512MB"
 """DuckDB takes memory generously; what it may take is said here. A screen asks for less."""
 
+_CONNECTING = threading.Lock()
 _POLL = 0.004
 _LOCKED = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 
@@ -190,23 +191,25 @@ def connect(
     path: Path, *, read_only: bool, memory: str, threads: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open the file with no way out of it: no other files, no extensions, no changed settings."""
-    connection = duckdb.connect(
-        str(path),
-        read_only=read_only,
-        config={
-            "memory_limit": memory,
-            **({} if threads is None else {"threads": threads}),
-            "enable_external_access": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "python_enable_replacements": False,
-            "lock_configuration": False,
-        },
-    )
-    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
-    if locked != (True,):  # else this process has the file open already, set in the same way
-        # Global, as a cursor has settings of its own.
-        connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
+    # One at a time: what is set for the first connection of a process is locked for the next.
+    with _CONNECTING:
+        connection = duckdb.connect(
+            str(path),
+            read_only=read_only,
+            config={
+                "memory_limit": memory,
+                **({} if threads is None else {"threads": threads}),
+                "enable_external_access": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+                "lock_configuration": False,
+            },
+        )
+        locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+        if locked != (True,):  # else this process has the file open already, set in the same way
+            # Global, as a cursor has settings of its own.
+            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
     return connection
 
 

@@ -28,6 +28,7 @@ from tui.app import RefoldApp
 from tui.screens.travel import TravelScreen
 from tui.widgets.bars import Header, PositionLine
 from tui.widgets.line_view import LineView
+from tui.widgets.paged_list import PagedList
 from tui.widgets.strip import DensityStrip
 
 
@@ -75,13 +76,14 @@ class Seat:
         """Wait until nothing is on its way any more."""
         quiet = 0
         deadline = time.monotonic() + 10
-        while quiet < 2:
+        while quiet < 4:  # a paint, which may ask for rows, takes 16 ms
             assert time.monotonic() < deadline, "the screen doesn't come to rest"
             await asyncio.sleep(0.008)
             busy = (
                 any(not w.is_finished for w in self.app.workers)
                 or any(not pump._message_queue.empty() for pump in self._pumps())
                 or self.travel.looking.busy
+                or any(pane._asked for pane in self.app.screen.query(PagedList))
                 or not self._settled()
             )
             quiet = 0 if busy else quiet + 1
