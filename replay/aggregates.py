@@ -6,12 +6,13 @@ and so does one whose value is no number.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import duckdb
 
+from replay.expressions import OF_STATES
 from replay.history import History
 from replay.rewriting import AGGREGATES, EXACT, Expression, Kind, Names, Rewriting
 from storage import conditions
@@ -20,10 +21,7 @@ from storage.errors import QueryError
 
 Answer = TypeVar("Answer")
 
-_INSIDE = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})
 _OUTSIDE = Names({}, {"offset": Kind.NUMBER})
-
-
 _UNIT = 1_000_000
 """Sums of floats are made of whole millionths, which are exact and quick to add."""
 _UNFIT = "more digits than whole millionths have"
@@ -36,10 +34,9 @@ class Aggregated:
     text: str
     row: Expression
     """Its values of one state, and whether these are of another kind than a number."""
-    parts: Sequence[str]
-    """What one state adds to each running sum, as SQL over the row's values."""
-    numbers: Sequence[bool]
-    """Whether a part is a number of any size; else it is 0 or 1."""
+    parts: Mapping[str, bool]
+    """What one state adds to each running sum, as SQL over the row's values; and whether that is a
+    number of any size, else it is 0 or 1."""
     sql: str
     """The expression, over the columns `offset` and `r0`, `r1` … of running sums."""
 
@@ -50,7 +47,7 @@ class Aggregated:
         number doesn't fit, and is several times as fast as in 38 digits.
         """
         adds, sums = [], []
-        for n, (part, number) in enumerate(zip(self.parts, self.numbers, strict=True)):
+        for n, (part, number) in enumerate(self.parts.items()):
             value = (_in_millionths if millionths else _in_full)(part) if number else part
             adds.append(f"CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}")
             total = f'sum(d{n}) OVER (ORDER BY "offset")'
@@ -126,15 +123,12 @@ def value(connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: boo
     return building.finished(building.outside.value(tree, Kind.NUMBER))
 
 
-def turned(
-    history: History, text: str, *, to: bool, limit: int | None = None
-) -> list[tuple[int, int | None]]:
+def turned(history: History, text: str, *, to: bool) -> list[tuple[int, int | None]]:
     """Events with which a condition became `to`, each with the one with which it turned back.
 
     Before the first event it counts as false. Scans. Raises `QueryError` where it is no condition
     over aggregates, or can't be answered.
     """
-    bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         wanted = condition(connection, text, long_numbers=history.long_numbers)
 
@@ -144,7 +138,7 @@ def turned(
                 f' (ORDER BY "offset") AS held FROM (SELECT "offset", {wanted.sql} AS holds FROM'
                 f' ({running}))) SELECT "offset", back FROM (SELECT *, lead("offset") OVER'
                 ' (ORDER BY "offset") AS back FROM compared WHERE holds <> held)'
-                f' WHERE holds = {to} ORDER BY "offset"{bound}',
+                f' WHERE holds = {to} ORDER BY "offset"',
                 names,
             ).fetchall()
 
@@ -157,10 +151,10 @@ class _Building:
     long_numbers: bool
     what: str
     parts: dict[str, bool] = field(default_factory=dict)
-    """SQL of what is summed, and whether it is a number of any size."""
+    """See `Aggregated.parts`."""
 
     def __post_init__(self) -> None:
-        self.inside = Rewriting(self.text, _INSIDE, self.long_numbers, self.what)
+        self.inside = Rewriting(self.text, OF_STATES, self.long_numbers, self.what)
         self.outside = Rewriting(self.text, _OUTSIDE, self.long_numbers, self.what, self._aggregate)
 
     def finished(self, sql: str) -> Aggregated:
@@ -169,13 +163,7 @@ class _Building:
                 f"The {self.what} {self.text!r} asks for no aggregate; there are"
                 " sum(…), avg(…) and count(…)."
             )
-        return Aggregated(
-            self.text,
-            self.inside.finished("true"),
-            tuple(self.parts),
-            tuple(self.parts.values()),
-            sql,
-        )
+        return Aggregated(self.text, self.inside.finished("true"), self.parts, sql)
 
     def _aggregate(self, name: str, arguments: Sequence[dict[str, Any]]) -> str:
         if name == "count_star" or not arguments:

@@ -110,6 +110,13 @@ class History:
         """Whether states may hold numbers with more digits than a double, as Decimals do."""
         return self.folded.plain is False
 
+    @property
+    def routed(self) -> bool:
+        """Whether the projection chooses its keys, so that the documents are others than the streams."""
+        with self._workspace.reading() as connection:
+            found = connection.execute(f"FROM routes WHERE {_MINE} LIMIT 1", self._mine).fetchall()
+        return bool(found)
+
     def moment(self, key: str, offset: int) -> Moment:
         """A document at a position, with what it was before its last change."""
         rows = self._changes(
@@ -278,15 +285,14 @@ class History:
                 for row in batch.to_pylist():
                     yield row["key"], row["old"], row["new"]
 
-    def breaks(self, limit: int | None = None) -> list[Break]:
+    def breaks(self) -> list[Break]:
         """Where invariants that are functions of the projection's became broken, in order."""
-        bound = "" if limit is None else f" LIMIT {int(limit)}"
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
                 'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
                 ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
-                f' FROM turns WHERE {_MINE}) WHERE broken ORDER BY "offset", invariant, key{bound}',
+                f' FROM turns WHERE {_MINE}) WHERE broken ORDER BY "offset", invariant, key',
                 self._mine,
             )
         return [Break(**row) for row in rows]

@@ -59,7 +59,7 @@ def logged(
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
             " AND timeline = $timeline"
-            if _is_routed(connection, history)
+            if history.routed
             else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
         )
         states = (
@@ -88,15 +88,6 @@ def at_type(kind: str) -> str:
     """The condition that keeps the events of a type."""
     quoted = kind.replace("'", "''")
     return f"type = '{quoted}'"
-
-
-def _is_routed(connection: duckdb.DuckDBPyConnection, history: History) -> bool:
-    """Whether the projection chooses its keys, so that an event's stream says nothing of them."""
-    found = connection.execute(
-        "SELECT 1 FROM routes WHERE projection = ? AND timeline = ? LIMIT 1",
-        [history.folded.number, history.folded.timeline],
-    ).fetchall()
-    return bool(found)
 
 
 def _values(wanted: Sequence[Expression], only: Expression | None) -> str:

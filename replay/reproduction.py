@@ -206,7 +206,7 @@ def _first_key(history: History, offset: int) -> str:
     if rows:
         return str(rows[0][0])
     event = EventLog(history.workspace).event(offset)
-    if event is None or event.stream is None or slices.is_routed(history):
+    if event is None or event.stream is None or history.routed:
         raise QueryError(f"The event at {offset:,} reaches no document; name one with --key.")
     return event.stream
 

@@ -32,7 +32,7 @@ def write(history: History, key: str | None, offset: int, file: Path) -> int:
     Where documents are routed, the event at the offset is one of them: that it should have reached
     the document may be what is wrong. Without a key it is the only one.
     """
-    routed = is_routed(history)
+    routed = history.routed
     here = f'"offset" = {int(offset)}' if routed or key is None else "false"
     query = (
         f'SELECT {_LINE} AS line FROM events WHERE ("offset" IN ({recalling.reached(routed=routed)})'
@@ -50,7 +50,7 @@ def write(history: History, key: str | None, offset: int, file: Path) -> int:
 
 def reaches(history: History, key: str, offset: int) -> bool:
     """Whether any event up to an offset reached the document."""
-    folded, reached = history.folded, recalling.reached(routed=is_routed(history))
+    folded, reached = history.folded, recalling.reached(routed=history.routed)
     names = {"projection": folded.number, "timeline": folded.timeline}
     with history.workspace.reading() as connection:
         recalling.want(connection, [key])
@@ -59,13 +59,3 @@ def reaches(history: History, key: str, offset: int) -> bool:
             names,
         ).fetchone()
     return bool(row and row[0])
-
-
-def is_routed(history: History) -> bool:
-    """Whether the documents are others than the streams."""
-    with history.workspace.reading() as connection:
-        found = connection.execute(
-            "FROM routes WHERE projection = ? AND timeline = ? LIMIT 1",
-            [history.folded.number, history.folded.timeline],
-        ).fetchall()
-    return bool(found)

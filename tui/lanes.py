@@ -26,10 +26,6 @@ class Lane:
     """Of its marks: `failed`, `broken`, `watch` or `bookmark`."""
     offsets: "Offsets[int]"
 
-    def columns(self, ends: Sequence[int]) -> list[int]:
-        """The stretches that it has a place in, by the last offsets of all stretches."""
-        return sorted({bisect_left(ends, offset) for offset in self.offsets})
-
 
 class Lanes:
     """All lanes of a workspace; asked in a thread."""
@@ -77,6 +73,11 @@ class Lanes:
             return offsets()
         stretches = moments.began(history, watch.condition)
         return _distinct(hit.offset for stretch in stretches for hit in stretch.hits)
+
+
+def columns(found: Iterable[int], ends: Sequence[int]) -> list[int]:
+    """The stretches that have one of the offsets, by the last offsets of all stretches."""
+    return sorted({bisect_left(ends, offset) for offset in found})
 
 
 def _distinct(found: Iterable[int]) -> "Offsets[int]":

@@ -4,7 +4,6 @@ Widgets get snapshots and pages; none of them asks the workspace itself. A snaps
 step must show at once; what can wait until time stands still is `Settled`.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
 from storage.positions import START
 from storage.workspace import Workspace
-from tui.lanes import Lane, Lanes
+from tui.lanes import Lane, Lanes, columns
 
 MOST_LANES = 4
 """Lines that the strip has for lanes."""
@@ -99,7 +98,8 @@ class Model:
         """The position that documents are compared with; None: the event before."""
         self._lanes = Lanes(workspace, timeline)
         self._shown_lanes: Sequence[Lane] = ()
-        self._base_state: tuple[object, ...] | None = None
+        self._at_base: tuple[tuple[History, str, int] | None, Change | None] = (None, None)
+        """A document's place at the base, and what it was there."""
         self._failed: frozenset[int] = frozenset()
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
@@ -156,9 +156,10 @@ class Model:
             else:
                 return None
         if self.base is not None and key is not None:
-            if not ask and self._known_base(key) is None:
+            against = self._against_base(history, key, moment, self.base, ask=ask)
+            if against is None:
                 return None
-            differences = self._against_base(history, key, moment)
+            differences = against
         return Snapshot(
             position, event, tuple(changed), key, moment, differences, failures, history, self.base
         )
@@ -169,24 +170,16 @@ class Model:
             return known
         return known and self._changes.holds(position) and position not in self._failed
 
-    def _known_base(self, key: str) -> tuple[object, ...] | None:
-        known = self._base_state
-        same = known is not None and known[:3] == (self.history, key, self.base)
-        return known if same else None
-
     def _against_base(
-        self, history: History, key: str, moment: Moment | None
-    ) -> tuple[Difference, ...]:
-        """How the document differs from what it was at the base."""
-        known = self._known_base(key)
-        if known is None and self.base is not None:
-            change = history.state(key, self.base)
-            known = (history, key, self.base, change)
-            self._base_state = known
-        then = known[3] if known else None
-        return _differences(
-            Moment(moment.now if moment else None, then if isinstance(then, Change) else None)
-        )
+        self, history: History, key: str, moment: Moment | None, base: int, *, ask: bool
+    ) -> tuple[Difference, ...] | None:
+        """How the document differs from what it was at the base; None where that has to be asked."""
+        place = (history, key, base)
+        if self._at_base[0] != place:
+            if not ask:
+                return None
+            self._at_base = (place, history.state(key, base))
+        return _differences(Moment(moment.now if moment else None, self._at_base[1]))
 
     def _unchanged(self, since: Snapshot, position: int, key: str) -> bool:
         """The document's last change is the one that an earlier snapshot shows, as far as is known."""
@@ -215,15 +208,16 @@ class Model:
         """The log cut into stretches, for the strip."""
         density = self.log.density(stretches)
         ends = density.last_offsets
-        failed = {bisect_left(ends, offset) for offset in self._failed}
-        lanes = [(lane, lane.columns(ends)) for lane in self._shown_lanes]
-        return Overview(self.extent, density, sorted(failed), lanes)
+        lanes = [(lane, columns(lane.offsets, ends)) for lane in self._shown_lanes]
+        return Overview(self.extent, density, columns(self._failed, ends), lanes)
 
-    def draw_lanes(self) -> None:
-        """Ask for the lanes anew; the next overview has them."""
+    def draw_lanes(self) -> bool:
+        """Ask for the lanes anew; whether they are others, which the next overview then has."""
         history = self.history
         complete = history is not None and history.folded.folded >= self.extent.events
+        before = self._shown_lanes
         self._shown_lanes = self._lanes.all(history, complete=complete)[:MOST_LANES]
+        return self._shown_lanes != before
 
     def event_rows(self, first: int, count: int) -> Sequence[EventRow]:
         return self.log.rows(first, count)

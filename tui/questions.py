@@ -28,6 +28,8 @@ EDIT = "changed by the edit"
 MOST = 200_000
 """Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
 _MOST_CHANGES = 5_000
+_NAME = 24
+"""Columns of a document's key, and of an event's type."""
 _VALUE = 60
 """Columns of a value that a logpoint wrote."""
 
@@ -103,7 +105,7 @@ def broken(model: Model) -> Iterator[Findings]:
             b.offset,
             (
                 _at(model, b.offset),
-                (f"{shortened(b.key or 'all documents', 24):<24}  ", "key"),
+                _document(b.key or "all documents"),
                 (b.invariant, "failed"),
                 (f"  until {b.until:,}" if b.until is not None else "  to the end", "muted"),
                 (f"  {shortened(b.error, LONGEST)}" if b.error else "", "was"),
@@ -125,7 +127,7 @@ def failures(model: Model) -> Iterator[Findings]:
             f.offset,
             (
                 _at(model, f.offset),
-                (f"{shortened(f.key or '–', 24):<24}  ", "key"),
+                _document(f.key or "–"),
                 (f"{f.type or '–'}  ", ""),
                 (shortened(f.error, LONGEST), "failed"),
             ),
@@ -198,7 +200,7 @@ def bookmarked(model: Model) -> Iterator[Findings]:
             b.offset,
             (
                 _at(model, b.offset),
-                (f"{shortened(b.key or '–', 24):<24}  ", "key"),
+                _document(b.key or "–"),
                 (b.note or "–", ""),
                 (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),
             ),
@@ -264,13 +266,17 @@ def _at(model: Model, offset: int) -> Span:
     return f" {offset:>{len(f'{model.extent.events:,}')},}  ", "muted"
 
 
+def _document(name: str) -> Span:
+    return f"{shortened(name, _NAME):<{_NAME}}  ", "key"
+
+
 def _place(model: Model, offset: int, event: EventRow | None) -> tuple[Span, ...]:
     time = full(event.time) if event and event.time else ""
     kind = (event.type if event else None) or "–"
     return (
         _at(model, offset),
         (f"{time:<23}  " if time else "", "muted"),
-        (f"{shortened(kind, 24):<24}  ", ""),
+        (f"{shortened(kind, _NAME):<{_NAME}}  ", ""),
     )
 
 
@@ -278,7 +284,7 @@ def _logged_row(model: Model, row: dict[str, Any]) -> Finding:
     """The values in the order of the expressions, which the table's title names."""
     values = [text for name, text in row.items() if name not in ("offset", "key")]
     cells = [("–" if text is None else shortened(text, _VALUE)) for text in values]
-    place = (_at(model, row["offset"]), (f"{shortened(row['key'], 24):<24}  ", "key"))
+    place = (_at(model, row["offset"]), _document(row["key"]))
     spans = [(f"{cell:<16}  ", "text") for cell in cells]
     return Finding(row["offset"], (*place, *spans), row["key"])
 

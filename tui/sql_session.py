@@ -1,8 +1,10 @@
 """What was asked in SQL since the screen was opened: the queries, and the last answer."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from storage.questions import Answer
+if TYPE_CHECKING:
+    from storage.questions import Answer
 
 _KEPT = 200
 
@@ -21,7 +23,7 @@ class SqlSession:
 
     text: str = ""
     """What stands in the editor."""
-    answer: Answer | None = None
+    answer: "Answer | None" = None
     line: int = -1
     """The line under the cursor of the answer."""
     _queries: list[str] = field(default_factory=list)

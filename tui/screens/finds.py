@@ -96,19 +96,16 @@ class FindsScreen(Screen[None]):
     @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
     def _answer(self, purpose: str, text: str) -> None:
         """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
-        found = self._guarded(lambda: find(self._model, purpose, text), text)
-        if found is not None and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._take, found)
-
-    def _guarded(self, ask: Callable[[], Found | None], text: str) -> Found | None:
         try:
-            return ask()
+            found = find(self._model, purpose, text)
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
             said = f"{text!r} can't be asked: {one_line(error)}"
             self.app.call_from_thread(self.complain, said)
-        return None
+        else:
+            if not get_current_worker().is_cancelled:
+                self.app.call_from_thread(self._take, found)
 
     def _take(self, found: Found) -> None:
         if isinstance(found, Place):

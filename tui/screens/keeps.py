@@ -6,7 +6,6 @@ from functools import partial
 from textual import work
 
 from replay import paths
-from replay.paths import Path
 from replay.places import Address
 from storage import bookmarks, watches
 from storage.errors import RefoldError
@@ -29,7 +28,7 @@ class KeepsScreen(FindsScreen):
     def on_prompt_entered(self, event: Prompt.Entered) -> None:
         # Beside the one of what is looked for: Textual calls both.
         if event.purpose == "note":
-            self._bookmark(event.text, self.query_one(DocumentPane).path)
+            self._bookmark(event.text)
 
     def action_watch(self) -> None:
         """Keep the condition of the table, or of the filter, as a lane."""
@@ -53,12 +52,9 @@ class KeepsScreen(FindsScreen):
     def action_bookmarks(self) -> None:
         self.ask(partial(questions.bookmarked, self._model))
 
-    @work(thread=True, group="keep", exit_on_error=False)
     def _keep(self, over: str, condition: str) -> None:
-        self._kept(
-            lambda: watches.add(self._model.workspace, over, condition),
-            f"{condition} is watched; - forgets it.",
-        )
+        add = partial(watches.add, self._model.workspace, over, condition)
+        self._write(add, f"{condition} is watched; - forgets it.")
 
     @work(thread=True, group="keep", exit_on_error=False)
     def _forget(self, bookmark: int | None) -> None:
@@ -75,21 +71,23 @@ class KeepsScreen(FindsScreen):
         said = f"{last.condition} is watched no longer."
         self._kept(lambda: watches.remove(workspace, last.number), said)
 
-    @work(thread=True, group="keep", exit_on_error=False)
-    def _bookmark(self, note: str, path: Path) -> None:
+    def _bookmark(self, note: str) -> None:
         history = self._model.history
-        self._kept(
-            lambda: bookmarks.add(
-                self._model.workspace,
-                timeline=self._model.timeline,
-                offset=self.position,
-                note=note,
-                projection=history.folded.name if history else None,
-                key=self.looking.key,
-                path=paths.write(path),
-            ),
-            "Marked; ' lists the bookmarks.",
+        add = partial(
+            bookmarks.add,
+            self._model.workspace,
+            timeline=self._model.timeline,
+            offset=self.position,
+            note=note,
+            projection=history.folded.name if history else None,
+            key=self.looking.key,
+            path=paths.write(self.query_one(DocumentPane).path),
         )
+        self._write(add, "Marked; ' lists the bookmarks.")
+
+    @work(thread=True, group="keep", exit_on_error=False)
+    def _write(self, write: Callable[[], object], said: str) -> None:
+        self._kept(write, said)
 
     def _kept(self, write: Callable[[], object], said: str) -> None:
         try:

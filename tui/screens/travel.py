@@ -18,10 +18,9 @@ from textual.worker import get_current_worker
 
 from replay import paths
 from replay.places import Address
-from replay.reference import Reference
 from storage.errors import RefoldError
 from storage.positions import START
-from tui import reproducing, seeking, stepping
+from tui import seeking
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
@@ -29,8 +28,8 @@ from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
 from tui.printable import printable
+from tui.screens.code import CodeScreen
 from tui.screens.help import HelpScreen
-from tui.screens.keeps import KeepsScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, PositionLine, Prompt
 from tui.widgets.code_pane import CodePane
@@ -48,7 +47,7 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(KeepsScreen):
+class TravelScreen(CodeScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
@@ -56,9 +55,8 @@ class TravelScreen(KeepsScreen):
     def __init__(
         self, model: Model, folds: Folds, at: int | None, place: Address | None = None
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, folds)
         self._place = place
-        self._folds = folds
         self._start_at = at
         self.looking = Looking(self, model, self)
         self._jumps = Jumps()
@@ -190,11 +188,12 @@ class TravelScreen(KeepsScreen):
 
     @work(thread=True, exclusive=True, group="lanes", exit_on_error=False)
     def _draw_lanes(self) -> None:
+        others = False
         try:
-            self._model.draw_lanes()
+            others = self._model.draw_lanes()
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
-        if not get_current_worker().is_cancelled:
+        if others and not get_current_worker().is_cancelled:
             columns = max(self.query_one(DensityStrip).size.width, 1)
             self.app.call_from_thread(self._ask_overview, columns)
 
@@ -344,39 +343,6 @@ class TravelScreen(KeepsScreen):
         """Compare with this position from now on; again: with the event before, as ever."""
         self._model.base = self.position if self._model.base is None else None
         self.looking.look()
-
-    def action_other(self) -> None:
-        self._folds.next()
-
-    def action_refold(self) -> None:
-        self._folds.anew()
-
-    def action_cancel_fold(self) -> None:
-        self._folds.cancel()
-
-    def action_debug(self) -> None:
-        """Step into the handler of this event; the terminal is the debugger's until it ends."""
-        place = (self._folds.current, self.position, self.looking.key)
-        try:
-            stepping.step_into(self.app, self._model, *place)
-        except RefoldError as error:
-            self.complain(error.message)
-
-    def action_reproduce(self) -> None:
-        self._reproduce(self._folds.current, self.position, self.looking.key)
-
-    @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
-    def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
-        try:
-            said = reproducing.export(self._model, wanted, position, key)
-        except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
-        else:
-            self.app.call_from_thread(self.say, said)
-
-    def action_code(self) -> None:
-        self.toggle_class("-code")
-        self.query_one(CodePane).show(self.looking.snapshot)
 
     def action_zoom(self) -> None:
         if self.maximized is not None:

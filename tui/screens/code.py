@@ -1,0 +1,52 @@
+"""What is done with the projection's code: which is looked at, folding it, seeing it, stepping into it."""
+
+from textual import work
+
+from replay.reference import Reference
+from storage.errors import RefoldError
+from tui import reproducing, stepping
+from tui.folds import Folds
+from tui.model import Model
+from tui.screens.keeps import KeepsScreen
+from tui.widgets.code_pane import CodePane
+
+
+class CodeScreen(KeepsScreen):
+    """The part of the travel screen that has to do with code."""
+
+    def __init__(self, model: Model, folds: Folds) -> None:
+        super().__init__(model)
+        self._folds = folds
+
+    def action_other(self) -> None:
+        self._folds.next()
+
+    def action_refold(self) -> None:
+        self._folds.anew()
+
+    def action_cancel_fold(self) -> None:
+        self._folds.cancel()
+
+    def action_debug(self) -> None:
+        """Step into the handler of this event; the terminal is the debugger's until it ends."""
+        place = (self._folds.current, self.position, self.looking.key)
+        try:
+            stepping.step_into(self.app, self._model, *place)
+        except RefoldError as error:
+            self.complain(error.message)
+
+    def action_reproduce(self) -> None:
+        self._reproduce(self._folds.current, self.position, self.looking.key)
+
+    @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
+    def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
+        try:
+            said = reproducing.export(self._model, wanted, position, key)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        else:
+            self.app.call_from_thread(self.say, said)
+
+    def action_code(self) -> None:
+        self.toggle_class("-code")
+        self.query_one(CodePane).show(self.looking.snapshot)
