@@ -4,6 +4,9 @@
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen
 
+# Compiled once when it is installed, not at each start where bytecode may not be written.
+export UV_COMPILE_BYTECODE := 1
+
 .PHONY: demo test check format lint types imports bench
 
 demo: $(UV)

@@ -129,7 +129,7 @@ class _Run:
         self._counts: dict[int, int] = {}
         self._done = 0
         self._total = sum(part.file.size for part in plan.files)
-        self._failure: SourceError | None = None
+        self._failure: BaseException | None = None
 
     def into(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Write events, rejects and fingerprints; the number of events written."""
@@ -162,7 +162,8 @@ class _Run:
         first = next(batches, None)
         if first is None:
             return
-        reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+        incoming = chain([first], self._watched(batches))
+        reader = pa.RecordBatchReader.from_batches(first.schema, incoming)
         connection.register("incoming", reader)
         try:
             connection.execute(self._insertion(part))
@@ -182,18 +183,22 @@ class _Run:
         )
 
     def _positioned(self, part: Part) -> Iterator[pa.RecordBatch]:
-        """The file's batches with offsets. An error is kept: DuckDB passes it on as text only."""
+        """The file's batches with offsets."""
+        for batch in part.file.format.batches(part.reading, self._plan.mapping):
+            first = self._plan.first_offset + self._events
+            self._events += batch.num_rows
+            offsets = pa.array(np.arange(first, first + batch.num_rows))
+            with_offset = batch.schema.insert(0, pa.field("position", pa.int64()))
+            yield pa.RecordBatch.from_arrays([offsets, *batch.columns], schema=with_offset)
+            if self._on_progress is not None:
+                done = min(part.reading.done, part.file.size)
+                self._on_progress(Progress(self._events, self._done + done, self._total))
+
+    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """What is raised on the way, also Ctrl+C, is kept: DuckDB passes it on as text only."""
         try:
-            for batch in part.file.format.batches(part.reading, self._plan.mapping):
-                first = self._plan.first_offset + self._events
-                self._events += batch.num_rows
-                offsets = pa.array(np.arange(first, first + batch.num_rows))
-                with_offset = batch.schema.insert(0, pa.field("position", pa.int64()))
-                yield pa.RecordBatch.from_arrays([offsets, *batch.columns], schema=with_offset)
-                if self._on_progress is not None:
-                    done = min(part.reading.done, part.file.size)
-                    self._on_progress(Progress(self._events, self._done + done, self._total))
-        except SourceError as error:
+            yield from batches
+        except BaseException as error:
             self._failure = error
             raise
 

@@ -35,7 +35,8 @@ WRITE_MEMORY = "512MB"
 
 _CONNECTING = threading.Lock()
 _POLL = 0.004
-_LOCKED = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+_LOCKED = "Could not set lock on file"
+_HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 
 _DAMAGE = (
     duckdb.IOException,
@@ -165,10 +166,9 @@ class Workspace:
             try:
                 return connect(self.path, read_only=read_only, memory=memory, threads=threads)
             except duckdb.IOException as error:
-                held = _LOCKED.search(str(error))
-                if held is None:
+                if _LOCKED not in str(error):
                     raise trouble(error, self.path) from error
-                holder = _holder(held)
+                holder = _holder(str(error))
             except duckdb.ConnectionException as error:
                 # The same file is open here already, for the other purpose.
                 if "different configuration" not in str(error):
@@ -286,7 +286,10 @@ def _version(connection: duckdb.DuckDBPyConnection) -> object:
     return None
 
 
-def _holder(held: re.Match[str]) -> str:
+def _holder(refusal: str) -> str:
+    held = _HOLDER.search(refusal)
+    if held is None:  # it was gone before DuckDB could look who it was
+        return "another process"
     pid = int(held["pid"])
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
