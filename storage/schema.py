@@ -24,14 +24,21 @@ class Table:
     columns: tuple[tuple[str, str], ...]
     ids: frozenset[str] = frozenset()
     """Columns of ids, which hardly repeat: looking for what to compress is a fifth of a load."""
+    alike: frozenset[str] = frozenset()
+    """Columns of texts each of which is much like the one before: zstd takes half the time to write
+    and a third of the room of what DuckDB would choose."""
 
     @property
     def ddl(self) -> str:
         columns = ", ".join(
-            f'"{name}" {kind}' + (" USING COMPRESSION uncompressed" if name in self.ids else "")
-            for name, kind in self.columns
+            f'"{name}" {kind}{self._compression(name)}' for name, kind in self.columns
         )
         return f'CREATE TABLE "{self.name}" ({columns})'
+
+    def _compression(self, name: str) -> str:
+        if name in self.ids:
+            return " USING COMPRESSION uncompressed"
+        return " USING COMPRESSION zstd" if name in self.alike else ""
 
 
 WORKSPACE = Table("workspace", (("name", "VARCHAR"), ("value", "VARCHAR")))
@@ -136,6 +143,7 @@ HISTORY = Table(
         ("offset", "BIGINT"),
         ("state", "VARCHAR"),
     ),
+    alike=frozenset(("state",)),
 )
 """Every state that ever existed: a row a change; a NULL state is a deletion.
 
