@@ -252,6 +252,7 @@ class _Session:
         # What this worker has met says nothing of the documents that it hasn't.
         self._told_by_worker = recording.folded == 0 or run.plain is True
         self._events = _EventReader(run.workspace, recording.folded, until)
+        self._fed = False
         self._on_the_way: deque[pa.Table] = deque()
         self._pace = Pace()
 
@@ -294,7 +295,10 @@ class _Session:
             table = self._events.next(self._pace.batch())
             if table is None:
                 return
-            self._worker.send(*batches.frame(table))
+            header, parts = batches.frame(table)
+            if not self._fed:
+                header["first_change"], self._fed = self._recording.changes, True
+            self._worker.send(header, parts)
             self._on_the_way.append(table.select(["offset", "stream"]).combine_chunks())
 
     def _hear(self, frame: Frame) -> None:

@@ -8,7 +8,7 @@ avg or count is one on all documents together, asked after every event.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from replay import aggregates, expressions, turning
+from replay import aggregates, expressions, running, turning
 from replay.history import Break, History
 from replay.rewriting import Expression
 
@@ -64,12 +64,14 @@ def breaks(history: History, name: str, condition: str) -> list[Break]:
     everywhere = over_all(history, condition)
     opposite = f"NOT (\n{condition}\n)"
     if everywhere:
-        turned = aggregates.turned(history, opposite, to=True)
-        return [Break(name, offset, None, None, until) for offset, until in turned]
+        turned = [row for stretch in running.turns(history, opposite) for row in stretch.rows]
+        begun = [offset for offset, holds in turned if holds]
+        ended = [*(offset for offset, holds in turned if not holds), None]
+        return [Break(name, at, None, None, until) for at, until in zip(begun, ended, strict=False)]
     found: list[Break] = []
     open_at: dict[str, int] = {}
-    for stretch in turning.stretches(history, _expression(history, opposite), to=None):
-        for turn in stretch.turns.select(["offset", "key", "holds"]).to_pylist():
+    for stretch in turning.turns(history, _expression(history, opposite), to=None):
+        for turn in stretch.rows.to_pylist():
             key = turn["key"]
             if turn["holds"]:
                 open_at[key] = len(found)
@@ -82,17 +84,14 @@ def breaks(history: History, name: str, condition: str) -> list[Break]:
 
 def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
     if over_all(history, condition):
-        turned = aggregates.turned(history, condition, to=to)
-        last = history.folded.folded - 1
-        return iter([Moments(last, 0, [Hit(offset, None) for offset, _ in turned])])
-    found = turning.stretches(history, _expression(history, condition), to=to)
-    return (
-        Moments(
-            stretch.until,
-            stretch.others,
-            [Hit(t["offset"], t["key"]) for t in stretch.turns.to_pylist()],
+        return (
+            Moments(s.until, 0, [Hit(offset, None) for offset, holds in s.rows if holds == to])
+            for s in running.turns(history, condition)
         )
-        for stretch in found
+    found = turning.turns(history, _expression(history, condition), to=to)
+    return (
+        Moments(s.until, s.others, [Hit(t["offset"], t["key"]) for t in s.rows.to_pylist()])
+        for s in found
     )
 
 

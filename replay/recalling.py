@@ -27,15 +27,16 @@ def states(
         want(connection, keys)
         latest = arrow(
             connection,
-            "SELECT key, state FROM history SEMI JOIN wanted USING (key)"
+            "SELECT key, change, state FROM history SEMI JOIN wanted USING (key)"
             ' WHERE projection = ? AND timeline = ? AND "offset" < ? QUALIFY row_number() OVER'
-            ' (PARTITION BY key ORDER BY "offset" DESC) = 1',
+            " (PARTITION BY key ORDER BY change DESC) = 1",
             [number, timeline, before],
         ).combine_chunks()
     texts = latest["state"].combine_chunks() if latest.num_rows else pa.array([], pa.string())
     lengths = pc.fill_null(pc.binary_length(texts), -1).cast(pa.int32())
     text = "".join(s for s in texts.to_pylist() if s is not None).encode()
-    return {"kind": "documents", "keys": latest["key"].to_pylist()}, (
+    changes = dict(zip(latest["key"].to_pylist(), latest["change"].to_pylist(), strict=True))
+    return {"kind": "documents", "changes": changes}, (
         lengths.to_numpy(zero_copy_only=False).tobytes(),
         text,
     )
@@ -59,8 +60,13 @@ def events(
             ' AND "offset" < $before ORDER BY "offset"',
             {"projection": number, "timeline": timeline, "before": before},
         )
+        last = connection.execute(
+            "SELECT key, max(change) FROM history SEMI JOIN wanted USING (key)"
+            ' WHERE projection = ? AND timeline = ? AND "offset" < ? GROUP BY key',
+            [number, timeline, before],
+        ).fetchall()
     header, parts = batches.frame(own)
-    return {**header, "kind": "events"}, parts
+    return {**header, "kind": "events", "changes": dict(last)}, parts
 
 
 def reached(*, routed: bool) -> str:

@@ -75,8 +75,13 @@ class Recording:
             _coded(frame.parts[4], frame.parts[5]) if len(frame.parts) > 4 else streams.take(rows)
         )
         states = _texts(_ints(frame.parts[1], np.int32).to_numpy(), frame.parts[2])
-        self._history.append(pa.table({"key": keys, "offset": at, "state": states}))
-        born = _ints(frame.parts[3], np.int32)
+        changes = np.arange(self.changes, self.changes + len(rows))
+        previous = np.frombuffer(frame.parts[3], dtype=np.int64)
+        first = previous < 0
+        columns = {"key": keys, "offset": at, "change": changes, "state": states}
+        columns["previous"] = pa.array(previous, mask=first)
+        self._history.append(pa.table(columns))
+        born = pa.array(np.flatnonzero(first))
         ordinals = pa.array(np.arange(self.keys, self.keys + len(born)))
         self._born.append(
             pa.table({"ordinal": ordinals, "key": keys.take(born), "born": at.take(born)})
@@ -113,8 +118,8 @@ class Recording:
             if self.waiting:
                 _insert(
                     connection,
-                    f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", state'
-                    ' FROM rows ORDER BY bucket, "offset"',
+                    f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
+                    " previous, state FROM rows ORDER BY bucket, change",
                     names,
                     pa.concat_tables(self._history),
                 )

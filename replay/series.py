@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from replay import aggregates, expressions
+from replay import aggregates, expressions, running
 from replay.history import History, bucket
 from storage.conditions import unanswerable
 from storage.errors import QueryError
@@ -58,11 +58,10 @@ def _of_all(
 ) -> "_Cut":
     wanted = aggregates.value(connection, text, long_numbers=history.long_numbers)
 
-    def ask(running: str, names: Sequence[Any]) -> _Cut:
-        points = f'SELECT "offset", CAST({wanted.sql} AS DOUBLE) AS v FROM ({running})'
-        return _Cut(ends).taking(connection.sql(points, params=list(names)))
-
-    return aggregates.asked(history, wanted, ask)
+    cut = _Cut(ends)
+    for stretch in running.values(connection, history, wanted):
+        cut.take(stretch.offsets, stretch.values)
+    return cut
 
 
 def _of_document(
@@ -98,10 +97,11 @@ class _Cut:
     def taking(self, points: duckdb.DuckDBPyRelation) -> "_Cut":
         """Take rows of `offset` and `v`, a batch at a time."""
         for batch in points.to_arrow_reader(1_000_000):
-            self._take(batch["offset"].to_numpy(), batch["v"].to_numpy(zero_copy_only=False))
+            self.take(batch["offset"].to_numpy(), batch["v"].to_numpy(zero_copy_only=False))
         return self
 
-    def _take(self, offsets: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> None:
+    def take(self, offsets: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> None:
+        """Take points."""
         stretches = np.minimum(np.searchsorted(self._ends, offsets), len(self._ends) - 1)
         np.fmin.at(self.low, stretches, values)
         np.fmax.at(self.high, stretches, values)

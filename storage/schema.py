@@ -10,10 +10,11 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Written into every workspace. A reader refuses what is newer than itself.
 
-2: invariants, bookmarks, watches, macros; ids are kept uncompressed."""
+2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
+3: changes are numbered, and states packed with zstd."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ HISTORY = Table(
         ("bucket", "UINTEGER"),
         ("key", "VARCHAR"),
         ("offset", "BIGINT"),
+        ("change", "BIGINT"),
+        ("previous", "BIGINT"),
         ("state", "VARCHAR"),
     ),
     alike=frozenset(("state",)),
@@ -148,7 +151,9 @@ HISTORY = Table(
 """Every state that ever existed: a row a change; a NULL state is a deletion.
 
 `bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
-that DuckDB's zone maps lead to a key's changes without an index over the keys."""
+that DuckDB's zone maps lead to a key's changes without an index over the keys. `change` numbers the
+changes in the order of the log from 0, and `previous` is the number of the same document's change
+before, so that every state is compared with the one before it without being put in order by key."""
 
 ROUTES = Table(
     "routes",

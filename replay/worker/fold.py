@@ -28,14 +28,22 @@ class NotPlainError(Exception):
     """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
 
 
+UNCHANGED = -1
+"""What stands for the number of a change where there was none yet."""
+
+
 class Document:
-    """A document's state, and its JSON; None and None where there is none."""
+    """A document's state, its JSON, and the number of its last change.
 
-    __slots__ = ("state", "text")
+    None and None where it isn't there; whether it ever was, its last change says.
+    """
 
-    def __init__(self, state: Any = None, text: Optional[bytes] = None) -> None:
-        self.state = state
-        self.text = text
+    __slots__ = ("change", "state", "text")
+
+    def __init__(self, change: int = UNCHANGED) -> None:
+        self.state: Any = None
+        self.text: Optional[bytes] = None
+        self.change = change
 
 
 class Result:
@@ -46,8 +54,8 @@ class Result:
         """For each change, the index of its event in the batch."""
         self.states: List[Optional[bytes]] = []
         self.keys: List[str] = []
-        self.born = array("i")
-        """Changes (by index) that were the first of their document ever."""
+        self.previous = array("q")
+        """For each change, the number of its document's change before."""
         self.route_rows = array("i")
         self.route_keys: List[str] = []
         self.failures: List[Dict[str, Any]] = []
@@ -74,7 +82,7 @@ class Folder:
         self._careful = careful
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents: Dict[str, Document] = {}
-        self._ever: Set[str] = set()
+        self._next_change = 0
         self._changes = 0
         self._invariants = Invariants(projection.invariants)
         self._hold = self._invariants.hold if projection.invariants else None
@@ -89,19 +97,29 @@ class Folder:
             keys = [key for found in self._routes(batch) for key in found or ()]
         return [key for key in dict.fromkeys(keys) if key not in self._documents]
 
-    def resume(self, key: str, state: Optional[bytes]) -> None:
-        """Take a document up from its JSON; None for one that was deleted."""
-        document = self._documents[key] = Document()
+    def count_from(self, change: int) -> None:
+        """Number the next change so, and those after it in turn."""
+        self._next_change = change
+
+    def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
+        """Take a document up from its JSON, which a change made; None for one that was deleted."""
+        document = self._documents[key] = Document(change)
         if state is not None:
             document.state, document.text = self._decode(state), state
             self._invariants.turned(key, document.state)
-        self._ever.add(key)
 
-    def refold(self, batch: Batch, keys: List[str]) -> None:
-        """Take these documents up by folding their own events again, without telling of it."""
+    def refold(self, batch: Batch, keys: List[str], changes: Dict[str, int]) -> None:
+        """Take documents up by folding their own events again, without telling of it.
+
+        `changes` has the numbers under which their last changes are known.
+        """
+        goes_on = self._next_change
         self._only = set(keys)
         self.fold(batch)
         self._only = None
+        self._next_change = goes_on
+        for key, change in changes.items():
+            self._documents[key].change = change
 
     def unborn(self, keys: List[str]) -> None:
         """Remember of those keys that aren't held by now that they never had a document."""
@@ -126,7 +144,7 @@ class Folder:
         """The common case, in which an event's stream is its key: no call that isn't needed."""
         result = Result()
         documents, mark, encode = self._documents, self._mark, self._encode
-        careful, ever = self._careful, self._ever
+        careful, previous, change = self._careful, result.previous, self._next_change
         handlers = [self._projection.handler(name) for name in batch.types]
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
@@ -170,14 +188,15 @@ class Folder:
             if text == encoded:
                 continue
             document.text = text
-            if encoded is None and key not in ever:
-                ever.add(key)
-                result.born.append(len(rows))
+            previous.append(document.change)
+            document.change = change
+            change += 1
             rows.append(index)
             states.append(text)
             keys.append(key)
             if hold is not None and not (hold(state) and key not in broken):
                 self._turn(result, offset, key, document)
+        self._next_change = change
         result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
         return result
 
@@ -225,9 +244,9 @@ class Folder:
                 if text == encoded:
                     continue
                 document.text = text
-                if key not in self._ever:
-                    self._ever.add(key)
-                    result.born.append(len(result.rows))
+                result.previous.append(document.change)
+                document.change = self._next_change
+                self._next_change += 1
                 result.rows.append(index)
                 result.states.append(text)
                 result.keys.append(key)

@@ -87,6 +87,8 @@ class _Session:
             except wire.ClosedError:
                 break
             batch = Batch(header, parts, self._decode)
+            if "first_change" in header:
+                self._folder.count_from(header["first_change"])
             try:
                 if self._resuming:
                     self._recall(batch)
@@ -139,7 +141,7 @@ class _Session:
             "skipped": result.skipped,
         }
         parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
-        parts.append(result.born)
+        parts.append(result.previous)
         if self._projection.key is not None or self._projection.upcast is not None:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
         wire.send(self._outgoing, header, tuple(parts))
@@ -149,17 +151,18 @@ def take_up(
     folder: fold.Folder, header: Any, parts: List[bytes], decode: Any, keys: List[str]
 ) -> None:
     """Take documents up from what the parent answered: their states, or their own events."""
+    changes: Dict[str, int] = header["changes"]
     if header["kind"] == "events":
-        folder.refold(Batch(header, parts, decode), keys)
+        folder.refold(Batch(header, parts, decode), keys, changes)
     else:
         lengths = array("i")
         lengths.frombytes(parts[0])
         at = 0
-        for key, length in zip(header["keys"], lengths):
+        for (key, change), length in zip(changes.items(), lengths):
             if length < 0:
-                folder.resume(key, None)
+                folder.resume(key, change, None)
             else:
-                folder.resume(key, parts[1][at : at + length])
+                folder.resume(key, change, parts[1][at : at + length])
                 at += length
     folder.unborn(keys)
 

@@ -81,6 +81,16 @@ class Studio:
                 ' ORDER BY "offset", key',
                 [folded.number],
             ).fetchall()
+            numbered = connection.execute(
+                'SELECT "offset", change, previous, lag(change) OVER (PARTITION BY key ORDER BY change)'
+                " FROM history WHERE projection = ? ORDER BY change",
+                [folded.number],
+            ).fetchall()
+        # However it was folded, changes are numbered without a gap, and lead back.
+        first = numbered[0][1] if numbered else 0
+        assert [change for _, change, *_ in numbered] == list(range(first, first + len(rows)))
+        assert [offset for offset, *_ in numbered] == [offset for offset, _, _ in rows]
+        assert [previous for _, _, previous, _ in numbered] == [lag for *_, lag in numbered]
         return [(o, k, None if s is None else json.loads(s)) for o, k, s in rows]
 
     def failures(self, folded: Folded) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replay import moments, turning
+from replay import moments, sweeping
 from replay.history import History
 from storage.errors import QueryError
 from tests.replay.conftest import Studio
@@ -54,8 +54,8 @@ def history(request: Any, tmp_path_factory: pytest.TempPathFactory) -> History:
 @pytest.fixture(autouse=True, params=[60, 20_000], ids=["short", "long"])
 def _stretches(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The history is gone through in several stretches, or in one."""
-    monkeypatch.setattr(turning, "_FIRST", request.param)
-    monkeypatch.setattr(turning, "_LONGEST", 4 * request.param)
+    monkeypatch.setattr(sweeping, "_FIRST", request.param)
+    monkeypatch.setattr(sweeping, "_LONGEST", 4 * request.param)
 
 
 def hits(found: Iterable[moments.Moments]) -> list[moments.Hit]:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from storage import macros
+from storage import macros, schema
 from storage.errors import RefoldError, WorkspaceError
 from storage.log import EventLog
 from storage.macros import LATEST
@@ -162,7 +162,8 @@ def test_older_format_is_refused_with_what_to_do(kept: Path) -> None:
 
 
 def test_newer_format_is_refused_with_what_to_do(kept: Path) -> None:
-    changed(kept, "UPDATE workspace SET value = '3' WHERE name = 'format_version'")
+    newer = schema.FORMAT_VERSION + 1
+    changed(kept, f"UPDATE workspace SET value = '{newer}' WHERE name = 'format_version'")
     with pytest.raises(WorkspaceError, match=r"newer refold .*update refold"):
         Workspace(kept)
 

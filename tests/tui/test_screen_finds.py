@@ -248,10 +248,10 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
 
 
 async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> None:
-    from replay import turning
+    from replay import sweeping
 
-    monkeypatch.setattr(turning, "_FIRST", 5)
-    monkeypatch.setattr(turning, "_LONGEST", 5)
+    monkeypatch.setattr(sweeping, "_FIRST", 5)
+    monkeypatch.setattr(sweeping, "_LONGEST", 5)
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.hit("F")
         await seat.still()

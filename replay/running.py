@@ -1,0 +1,186 @@
+"""Aggregates over all documents as they stood after every event, running along with the log.
+
+A change of a document changes a sum by what its value became minus what it was. Sums are whole
+numbers of a smallest unit, so they are exact however long the log is. A document that isn't there
+adds nothing, and so does one whose value is no number.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from replay import aggregates
+from replay.aggregates import Aggregated
+from replay.history import History
+from replay.rewriting import EXACT
+from replay.sweeping import Numbers, Stretch, sweep
+from storage.conditions import unanswerable
+from storage.connections import arrow
+
+_MILLION = 1_000_000
+_ROOM = 10**18
+"""Sums of millionths stay below it; a step is far smaller than what is left to 64 bits above it."""
+_LIMB = 10**10
+_LIMBS = range(4)
+"""38 digits, ten at a time: what 900 million documents add to each has room in 64 bits."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """What an expression was after each event of a stretch of the log that changed any sum in it."""
+
+    until: int
+    """The stretch's last offset."""
+    offsets: Numbers
+    values: Numbers
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where a condition turned in one stretch of the log."""
+
+    until: int
+    """The stretch's last offset."""
+    rows: Sequence[tuple[int, bool]]
+    """An event, and whether it became true with it or stopped being so."""
+
+
+def turns(history: History, text: str) -> Iterator[Turns]:
+    """Where a condition over aggregates turned, a stretch of the log at a time; scans.
+
+    Before the first event it counts as false. Raises `QueryError` where it is no such condition, or
+    can't be answered.
+    """
+    held = False
+    with history.workspace.reading() as connection:
+        wanted = aggregates.condition(connection, text, long_numbers=history.long_numbers)
+        for stretch in values(connection, history, wanted):
+            holds = stretch.values
+            places = np.flatnonzero(np.diff(holds, prepend=held))
+            offsets = stretch.offsets[places].tolist()
+            yield Turns(stretch.until, list(zip(offsets, holds[places].tolist(), strict=True)))
+            held = bool(holds[-1]) if len(holds) else held
+
+
+def values(
+    connection: duckdb.DuckDBPyConnection, history: History, wanted: Aggregated
+) -> Iterator[Running]:
+    """What an expression was after every event, a stretch of the log at a time; scans.
+
+    Raises `QueryError` where it can't be answered, and where no state ever held what it names.
+    """
+    done = -1
+    if not history.long_numbers:
+        try:
+            for stretch in _through(connection, history, wanted, _InMillionths()):
+                yield stretch
+                done = stretch.until
+        except (duckdb.DataError, duckdb.ProgrammingError, _NoRoomError):
+            pass  # a number doesn't fit after all: from there on all are added in full
+        else:
+            return
+    try:
+        for stretch in _through(connection, history, wanted, _InFull()):
+            if stretch.until > done:
+                yield stretch
+    except (duckdb.DataError, duckdb.ProgrammingError) as error:
+        raise unanswerable(wanted.text, "all documents", error) from error
+
+
+class _NoRoomError(Exception):
+    """A sum needs more digits than the notation has."""
+
+
+class _InMillionths:
+    """Numbers as whole millionths, in 64 bits: several times as fast as in full."""
+
+    def apart(self, number: str) -> list[str]:
+        """SQL for the whole numbers that stand for one; fails where it doesn't fit."""
+        double = f"TRY_CAST({number} AS DOUBLE)"
+        whole = f"round({double} * {_MILLION})"
+        exact = f"{whole} / {_MILLION} = {double} AND abs({double}) < {2**53 // _MILLION}"
+        return [
+            f"CASE WHEN {double} IS NULL THEN 0 WHEN {exact} THEN CAST({whole} AS BIGINT)"
+            " ELSE error('more digits than whole millionths have') END"
+        ]
+
+    def together(self, sums: Sequence[str]) -> str:
+        """SQL for the number that sums of those stand for."""
+        return f"CAST({sums[0]} AS DECIMAL(18, 0)) * CAST({1 / _MILLION:f} AS DECIMAL(7, 6))"
+
+    def refuse(self, sums: Numbers) -> None:
+        """Raise `_NoRoomError` where a sum may not be right."""
+        if sums.size and max(sums.max(), -sums.min()) >= _ROOM:
+            raise _NoRoomError
+
+
+class _InFull:
+    """Numbers in 38 digits, twelve of them behind the point; see `replay.rewriting.EXACT`."""
+
+    def apart(self, number: str) -> list[str]:
+        exact = f"CAST(coalesce(TRY_CAST({number} AS {EXACT}), 0) AS VARCHAR)"
+        whole = f"CAST(replace({exact}, '.', '') AS HUGEINT)"
+        return [f"CAST({whole} // {_LIMB**n} % {_LIMB} AS BIGINT)" for n in _LIMBS]
+
+    def together(self, sums: Sequence[str]) -> str:
+        whole = " + ".join(f"CAST({s} AS HUGEINT) * {_LIMB**n}" for n, s in enumerate(sums))
+        fraction = f"CAST(({whole}) % {10**12} AS DECIMAL(12, 0))"
+        return (
+            f"CAST(({whole}) // {10**12} AS {EXACT})"
+            f" + {fraction} * CAST(0.{1:012} AS DECIMAL(13, 12))"
+        )
+
+    def refuse(self, sums: Numbers) -> None:
+        """There is room."""
+
+
+def _through(
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    wanted: Aggregated,
+    notation: _InMillionths | _InFull,
+) -> Iterator[Running]:
+    columns: list[str] = []
+    made = []
+    for n, (part, number) in enumerate(wanted.parts.items()):
+        there = notation.apart(part) if number else [part]
+        names = [f"s{len(columns) + i}" for i in range(len(there))]
+        made.append(f"{notation.together(names) if number else names[0]} AS r{n}")
+        columns += there
+    query = f'SELECT {wanted.sql} AS v FROM (SELECT "offset", {", ".join(made)} FROM running)'
+    carried = np.zeros((len(columns), 1), np.int64)
+    begun = False
+    for stretch in sweep(connection, history, wanted.row.values, columns, np.int64):
+        offsets, steps = _in_order(stretch)
+        # An event may change several documents; what counts is what was after all of them.
+        events = np.flatnonzero(np.diff(offsets, prepend=-1))
+        if len(events) < len(offsets):
+            notation.refuse(carried + np.cumsum(steps, axis=1))
+            offsets, steps = offsets[events], np.add.reduceat(steps, events, axis=1)
+        # Most events leave most sums as they are; only the first counts without having changed any.
+        counts: Numbers = np.any(steps, axis=0, keepdims=True)[0]
+        counts[:1] |= not begun
+        begun = begun or len(counts) > 0
+        offsets, sums = offsets[counts], carried + np.cumsum(steps[:, counts], axis=1)
+        notation.refuse(sums)
+        carried = sums[:, -1:] if len(offsets) else carried
+        columns_of = {f"s{n}": column for n, column in enumerate(sums)}
+        connection.register("running", pa.table({"offset": offsets, **columns_of}))
+        found = arrow(connection, query)["v"].to_numpy()
+        connection.unregister("running")
+        yield Running(stretch.until, offsets, found)
+
+
+def _in_order(stretch: Stretch) -> tuple[Numbers, Numbers]:
+    """A stretch's offsets, and what each change added, in the order of the changes."""
+    if not len(stretch.changes):
+        return stretch.offsets, stretch.now
+    places = stretch.changes - stretch.changes.min()
+    offsets, steps = np.empty_like(stretch.offsets), np.empty_like(stretch.now)
+    offsets[places] = stretch.offsets
+    for row, now, before in zip(steps, stretch.now, stretch.before, strict=True):
+        row[places] = now - before
+    return offsets, steps
