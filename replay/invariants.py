@@ -6,17 +6,24 @@ as a value isn't there or of another kind, is broken by it, as a function would 
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from replay import moments
 from replay.history import Break, History
+from storage.errors import QueryError
 
 
-def broken(history: History, asked: Mapping[str, str] | None = None) -> Iterator[Break]:
+def broken(
+    history: History,
+    asked: Mapping[str, str] | None = None,
+    *,
+    on_trouble: Callable[[str], None] | None = None,
+) -> Iterator[Break]:
     """Every moment at which an invariant became broken, in the order of the log.
 
-    `asked` are conditions by name; without them, all that the projection declares. Raises
-    `QueryError` for a condition that can't be asked, before the first moment.
+    `asked` are conditions by name; without them, all that the projection declares. One that can't
+    be asked is told to `on_trouble` in a sentence, before the first moment, and the others are asked
+    nevertheless; where nobody listens, `QueryError` is raised.
     """
     declared = history.folded.invariants
     conditions = {name: text for name, text in declared.items() if text is not None}
@@ -24,5 +31,10 @@ def broken(history: History, asked: Mapping[str, str] | None = None) -> Iterator
     if asked is None:
         found.append(iter(history.breaks()))
     for name, text in (conditions if asked is None else asked).items():
-        found.append(iter(moments.breaks(history, name, text)))
+        try:
+            found.append(iter(moments.breaks(history, name, text)))
+        except QueryError as error:
+            if on_trouble is None:
+                raise
+            on_trouble(f"{name}: {error.message}")
     return heapq.merge(*found, key=lambda b: (b.offset, b.invariant, b.key or ""))

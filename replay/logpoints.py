@@ -20,10 +20,12 @@ from storage.connections import arrow
 
 NAMES = Names(
     {"state": "state", "before": "before", **OF_EVENTS.values},
-    {"key": Kind.TEXT, **OF_EVENTS.columns},
+    {"key": Kind.TEXT, "time": Kind.TEXT, **OF_EVENTS.columns},
 )
 """What a logpoint's expression may name."""
 
+_TIME = "strftime(make_timestamp(epoch_us(e.time)), '%Y-%m-%dT%H:%M:%S.%fZ')"
+"""ISO 8601 in UTC, so that times are compared as texts."""
 _ROW = (*NAMES.values.values(), *(f'"{name}"' for name in NAMES.columns))
 
 
@@ -71,7 +73,7 @@ def logged(
             f' AND "offset" < {int(folded.folded)} ORDER BY "offset"{bound}),'
             f' reached AS MATERIALIZED (FROM ({targets}) SEMI JOIN kept USING ("offset")),'
             f" states AS MATERIALIZED ({states}),"
-            f" rows AS (SELECT e.* EXCLUDE (time), r.key, s.state, b.state AS before FROM kept AS e"
+            f" rows AS (SELECT e.* REPLACE ({_TIME} AS time), r.key, s.state, b.state AS before FROM kept AS e"
             ' JOIN reached AS r ON r."offset" = e."offset"'
             ' ASOF LEFT JOIN states AS s ON s.key = r.key AND r."offset" >= s."offset"'
             ' ASOF LEFT JOIN states AS b ON b.key = r.key AND r."offset" > b."offset")'

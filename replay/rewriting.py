@@ -70,6 +70,7 @@ _TESTS = ("contains", "starts_with", "prefix", "suffix", "ends_with", "regexp_ma
 _OF_NUMBERS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
 _OF_TEXTS = ("lower", "upper", "trim", "left", "right", "substring", "replace", "concat", "||")
 AGGREGATES = ("sum", "avg", "count", "count_star")
+_EXTREMES = ("min", "max", "median", "any_value", "first", "last")
 _LENGTHS = ("len", "length", "array_length", "json_array_length")
 
 # A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
@@ -240,7 +241,10 @@ class Rewriting:
             return Kind.NUMBER
         if name in _OF_TEXTS:
             return Kind.TEXT
-        raise self._refusal(f"calls {name}, which {self.what}s can't")
+        of_all = " of all documents there are sum, avg and count" if name in _EXTREMES else ""
+        raise self._refusal(
+            f"calls {name}, which {self.what}s can't{';' if of_all else ''}{of_all}"
+        )
 
     @staticmethod
     def _argument_kind(name: str, place: int) -> Kind:
@@ -347,24 +351,40 @@ class Rewriting:
         )
 
     def _place(self, node: dict[str, Any]) -> _Place | None:
-        """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
-        if node["class"] == "COLUMN_REF":
-            first, *rest = node["column_names"]
-            column = self.names.values.get(first.lower())
-            return None if column is None else (column, tuple(rest))
-        if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
-            return None
-        inner, step = node["children"]
-        place = self._place(inner)
-        literal = step.get("literal") if step["class"] == "CONSTANT" else None
-        if place is None or literal is None:
-            return None
-        found: Step = literal["text"]
-        column, path = place
-        return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)
+        return _place(node, self.names)
 
     def _refusal(self, what: str) -> QueryError:
         return QueryError(f"The {self.what} {self.text!r} {what}.")
+
+
+def named(tree: Any, names: Names) -> list[_Place]:
+    """Every column with a path into it that an expression names, each once."""
+    if isinstance(tree, dict):
+        place = _place(tree, names) if "class" in tree and "type" in tree else None
+        if place is not None:
+            return [place]
+        tree = list(tree.values())
+    if not isinstance(tree, list):
+        return []
+    return list(dict.fromkeys(place for part in tree for place in named(part, names)))
+
+
+def _place(node: dict[str, Any], names: Names) -> _Place | None:
+    """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
+    if node["class"] == "COLUMN_REF":
+        first, *rest = node["column_names"]
+        column = names.values.get(first.lower())
+        return None if column is None else (column, tuple(rest))
+    if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
+        return None
+    inner, step = node["children"]
+    place = _place(inner, names)
+    literal = step.get("literal") if step["class"] == "CONSTANT" else None
+    if place is None or literal is None:
+        return None
+    found: Step = literal["text"]
+    column, path = place
+    return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)
 
 
 def _pointer(path: Path) -> str:

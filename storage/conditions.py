@@ -35,12 +35,14 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str
 def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dict[str, Any]:
     """The condition as DuckDB's tree of one expression; raises `QueryError` where it is none."""
     text = _quoted_offset(typed)
+    if not text.strip():
+        raise QueryError("The condition is empty; write one such as state.total < 0.")
     # What closes a parenthesis that it didn't open parses in one of the two only.
     for condition in (f"\n{text}\n", f" (\n{text}\n)"):
         tree = _serialized(connection, f"SELECT 1 FROM {table} WHERE{condition}")
         if tree["error"]:
             message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
-            raise QueryError(f"The condition {typed!r} doesn't parse: {message}.")
+            raise QueryError(f"The condition {typed!r} doesn't parse: {message}{_advice(typed)}.")
     node = tree["statements"][0]["node"] if len(tree["statements"]) == 1 else {}
     plain = (
         node.get("type") == "SELECT_NODE"
@@ -53,6 +55,12 @@ def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dic
     if not plain:
         raise QueryError(f"The condition {typed!r} is more than one expression.")
     return dict(node["where_clause"])
+
+
+def _advice(typed: str) -> str:
+    """What was meant, where it is known."""
+    quoted = re.search(r"\.\s*('(?:[^']|'')*')", typed)
+    return f"; in a path write [{quoted[1]}] instead of {quoted[0]}" if quoted else ""
 
 
 def _quoted_offset(text: str) -> str:

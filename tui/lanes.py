@@ -52,7 +52,8 @@ class Lanes:
     def _broken(self, history: History) -> "Offsets[int]":
         key = ("broken", history.folded.number, history.folded.folded)
         if key not in self._known:
-            self._known[key] = _distinct(found.offset for found in invariants.broken(history))
+            found = invariants.broken(history, on_trouble=lambda _: None)  # `i` tells of it
+            self._known[key] = _distinct(one.offset for one in found)
         return self._known[key]
 
     def _hits(self, history: History | None, watch: Watch) -> "Offsets[int]":

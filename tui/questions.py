@@ -9,9 +9,12 @@ from itertools import islice
 from typing import Any
 
 from replay import blame, invariants, moments, paths
+from replay.blame import Touch
+from replay.diff import differences
 from replay.firsts import Edit
 from replay.history import History
-from replay.paths import Path
+from replay.nowhere import nowhere
+from replay.paths import ABSENT, Path
 from storage import bookmarks, causes
 from storage.errors import QueryError
 from storage.log import EventRow
@@ -28,6 +31,8 @@ EDIT = "changed by the edit"
 MOST = 200_000
 """Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
 _MOST_CHANGES = 5_000
+_MOST_PATHS = 5
+"""Changed paths that a row of a whole document tells."""
 _NAME = 24
 """Columns of a document's key, and of an event's type."""
 _VALUE = 60
@@ -50,9 +55,7 @@ def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
             touch.offset,
             (
                 *_place(model, touch.offset, types.get(touch.offset)),
-                (f"{shown(touch.before)}", "was"),
-                (" → ", "muted"),
-                (f"{shown(touch.after)}", "text"),
+                *_became(touch, whole=not path),
             ),
             key,
             path,
@@ -83,8 +86,11 @@ def when(model: Model, text: str) -> Iterator[Findings]:
         yield _of_places(model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done)
         if len(at) >= MOST:
             return
+    missing = nowhere(history, condition)
     if not at:
-        raise QueryError(f"{condition!r} never {what.partition(':')[0]}.")
+        raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {missing}".strip())
+    if missing:
+        yield _of_places(model, what, (at, keys), watch=watch, note=missing, going_on=False)
 
 
 def broken(model: Model) -> Iterator[Findings]:
@@ -94,7 +100,10 @@ def broken(model: Model) -> Iterator[Findings]:
         raise QueryError(
             f"{history.folded.name} declares no INVARIANTS; press F to ask for a condition."
         )
-    found = list(islice(invariants.broken(history), MOST + 1))
+    troubles: list[str] = []
+    found = list(islice(invariants.broken(history, on_trouble=troubles.append), MOST + 1))
+    if not found and troubles:
+        raise QueryError(troubles[0])
     if not found:
         raise QueryError(
             f"All {len(history.folded.invariants)} invariants of {history.folded.name} hold in"
@@ -114,7 +123,8 @@ def broken(model: Model) -> Iterator[Findings]:
         )
         for b in found[:MOST]
     ]
-    yield listed("broken invariants", rows, note=_more(len(found), MOST))
+    note = " ".join([_more(len(found), MOST), *troubles]).strip()
+    yield listed("broken invariants", rows, note=note)
 
 
 def failures(model: Model) -> Iterator[Findings]:
@@ -278,6 +288,23 @@ def _place(model: Model, offset: int, event: EventRow | None) -> tuple[Span, ...
         (f"{time:<23}  " if time else "", "muted"),
         (f"{shortened(kind, _NAME):<{_NAME}}  ", ""),
     )
+
+
+def _became(touch: Touch, *, whole: bool) -> Iterator[Span]:
+    """What a change did to a value; to a whole document: to which paths of it."""
+    if not whole or ABSENT in (touch.before, touch.after):
+        yield from _step(touch.before, touch.after)
+        return
+    changed = differences(touch.before, touch.after)
+    for number, one in enumerate(changed[:_MOST_PATHS]):
+        yield f"{'   ' if number else ''}{one.written} ", "key"
+        yield from _step(one.before, one.after)
+    if len(changed) > _MOST_PATHS:
+        yield f"   and {len(changed) - _MOST_PATHS:,} more", "muted"
+
+
+def _step(before: object, after: object) -> tuple[Span, ...]:
+    return (shown(before), "was"), (" → ", "muted"), (shown(after), "text")
 
 
 def _logged_row(model: Model, row: dict[str, Any]) -> Finding:

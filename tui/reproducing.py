@@ -25,7 +25,8 @@ def export(model: Model, wanted: Reference | None, position: int, key: str | Non
         cwd=wanted.cwd if wanted is not None else str(Path.cwd()),
         without_test=True,
     )
-    said = f"Exported {exported.events:,} events to {exported.folder}"
+    events = "1 event" if exported.events == 1 else f"{exported.events:,} events"
+    said = f"Exported {events} to {exported.folder}"
     if exported.test is None:
         return f"{said}; no test, as nothing says what should be there (refold reproduce --expect)."
     return f"{said}; {exported.test.name} says: {'; '.join(exported.asserted)}."

@@ -10,7 +10,7 @@ import pytest
 
 from replay import moments, sweeping
 from replay.history import History
-from storage.errors import QueryError
+from storage.errors import QueryError, WorkspaceError
 from tests.replay.conftest import Studio
 
 EVENTS = 300
@@ -185,3 +185,17 @@ def test_what_is_no_condition_is_one_sentence(history, condition, said):
     with pytest.raises(QueryError, match=said) as caught:
         hits(moments.began(history, condition))
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "damage", ["change = change + 1", "change = 0", "previous = change", "previous = -7"]
+)
+def test_changes_that_a_stranger_numbered_are_refused(studio, damage):
+    studio.file("p.py", "def apply(state, event): state['n'] = event.offset\n")
+    studio.events(*[("a", "T", {})] * 4)
+    history = studio.history()
+    with studio.workspace.writing() as connection:
+        connection.execute(f"UPDATE history SET {damage}")
+    for condition in ("state.n > 2", "sum(state.n) > 2"):
+        with pytest.raises(WorkspaceError, match="aren't numbered in the order of the log"):
+            list(moments.began(history, condition))

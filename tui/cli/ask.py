@@ -13,6 +13,7 @@ from replay.blame import Touch
 from replay.diff import Difference, encode
 from replay.history import History
 from replay.moments import Hit
+from replay.nowhere import nowhere
 from storage import causes as causing
 from storage.log import EventLog
 from storage.positions import START
@@ -72,6 +73,7 @@ def blame(
 @click.argument("condition", metavar="CONDITION")
 @click.option("--first", is_flag=True, help="The first moment only.")
 @click.option("--ended", is_flag=True, help="When it stopped being true.")
+@options.limit_option
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -82,6 +84,7 @@ def find(
     condition: str,
     first: bool,
     ended: bool,
+    limit: int | None,
     timeline: str,
     python: str | None,
     wait: float,
@@ -89,7 +92,11 @@ def find(
 ) -> None:
     """Every moment at which a condition on a document became true: "state.total < 0".
 
-    CONDITION is SQL over state, key and offset; before its first state a document counts as false.
+    CONDITION is SQL over state, key and offset: state.items['sku-7'] > 2 AND state.note ILIKE
+    '%late%'; or over all documents, with sum, avg and count: sum(state.balance) <> 0. It may use
+    = <> < > AND OR NOT IN BETWEEN LIKE, IS NULL for what isn't there, + - * / %, abs, round, least,
+    greatest, length, lower, upper, contains, starts_with, regexp_matches. Before its first state a
+    document counts as false.
     """
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
@@ -101,7 +108,7 @@ def find(
             others += stretch.others
             yield from stretch.hits
 
-    rows = output.Counted(_with_states(history, islice(hits(), 1 if first else None)))
+    rows = output.Counted(_with_states(history, islice(hits(), 1 if first else limit)))
     if as_json:
         output.lines(rows)
     else:
@@ -115,6 +122,12 @@ def find(
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
         narration.say(f"{condition!r} never {turned}.")
+    _tell_missing(history, condition)
+
+
+def _tell_missing(history: History, text: str) -> None:
+    if missing := nowhere(history, text):
+        narration.say(missing)
 
 
 def _with_states(history: History, hits: Iterator[Hit]) -> Iterator[dict[str, Any]]:
@@ -174,6 +187,8 @@ def values(
         output.lines(rows)
     else:
         output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
+    for text in expressions:
+        _tell_missing(history, text)
 
 
 def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
@@ -196,7 +211,7 @@ def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, An
 @click.option(
     "--when", "when", metavar="CONDITION", help="Only where this holds: state.total < before.total."
 )
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="The first so many events.")
+@options.limit_option
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -241,6 +256,10 @@ def logpoint(
         output.lines(rows)
     else:
         output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if not found.rows.num_rows and limit != 0:
+        of_kind = f" of the type {kind!r}" if kind is not None else ""
+        kept = " that the conditions keep" if where or when else ""
+        narration.say(f"There is no event{of_kind}{kept}.")
 
 
 @click.command()

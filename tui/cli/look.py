@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @options.at_option
 @click.option("--where", metavar="SQL", help="A condition over the columns of events.")
 @options.timeline_option
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most so many.")
+@options.limit_option
 @options.wait_option
 @options.json_option
 def events(

@@ -25,6 +25,13 @@ projection_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 at_option = click.option("--at", "at", metavar="POSITION", default=None, help="Where time stands.")
 key_option = click.option("--key", "key", metavar="K", default=None, help="One document only.")
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(0),
+    callback=lambda _, __, value: None if value is None else min(value, 10**15),
+    metavar="N",
+    help="The first so many only.",
+)
 wait_option = click.option(
     "--wait",
     "wait",

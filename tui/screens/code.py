@@ -47,6 +47,13 @@ class CodeScreen(KeepsScreen):
         else:
             self.app.call_from_thread(self.say, said)
 
+    def close_code(self) -> bool:
+        """Leave the code for the documents; false where it isn't shown."""
+        if not self.has_class("-code"):
+            return False
+        self.action_code()
+        return True
+
     def action_code(self) -> None:
         self.toggle_class("-code")
         self.query_one(CodePane).show(self.looking.snapshot)

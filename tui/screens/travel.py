@@ -360,7 +360,7 @@ class TravelScreen(CodeScreen):
             pass
         elif self._folds.edit is not None and self._folds.edit.documents:
             self._folds.forget_edit()
-        elif self.close_findings() or self.close_plot():
+        elif self.close_findings() or self.close_plot() or self.close_code():
             pass
         elif self._matches is not None:
             self._go_through(None)

@@ -17,6 +17,7 @@ from textual.worker import get_current_worker
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
+from replay.nowhere import nowhere
 from replay.series import Series, series
 from storage.errors import QueryError, RefoldError, one_line
 from storage.log import Density, Extent
@@ -75,9 +76,10 @@ class PlotPane(Vertical):
                 raise QueryError("There are no values without a projection; name one with -p.")
             density = self._model.log.density(_STRETCHES)
             found = [series(history, name, density.last_offsets, key) for name in names]
-            nowhere = next((one.name for one in found if one.empty), None)
-            if nowhere is not None:
-                raise QueryError(f"{nowhere} never was a number.")
+            for one in found:
+                missing = nowhere(history, one.name)
+                if one.empty or missing:
+                    raise QueryError(missing or f"{one.name} never was a number.")
         except RefoldError as error:
             self.post_message(self.Troubled(error.message))
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen

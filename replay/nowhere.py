@@ -1,0 +1,36 @@
+"""Paths that an expression names and that no state ever had: most often a slip of the pen.
+
+Nothing is wrong with asking for them, so they are told beside the answer.
+"""
+
+import duckdb
+
+from replay import paths, rewriting
+from replay.expressions import OF_STATES
+from replay.history import History
+from replay.paths import Path
+from storage import conditions
+
+
+def nowhere(history: History, text: str) -> str:
+    """One sentence that names such paths; "" where there are none.
+
+    Scans only for those. Raises `QueryError` for what is no expression.
+    """
+    with history.workspace.reading() as connection:
+        named = rewriting.named(conditions.parsed(connection, text, "states"), OF_STATES)
+        missing = [path for _, path in named if not _held(connection, history, path)]
+    if not missing:
+        return ""
+    names = " or ".join(paths.as_expression("state", path) for path in missing)
+    return f"No state ever had a value at {names}."
+
+
+def _held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) -> bool:
+    # The root is NULL only where the document is gone.
+    found = connection.execute(
+        "SELECT 1 FROM history WHERE projection = ? AND timeline = ?"
+        " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
+        [history.folded.number, history.folded.timeline, paths.pointer(path)],
+    )
+    return bool(found.fetchall())
