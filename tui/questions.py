@@ -49,12 +49,13 @@ def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
     what = f"who changed {key} › {paths.write(path)}"
     if not touches:
         raise QueryError(f"Nothing ever changed {paths.write(path)} of {key}.")
-    types = {e.offset: e for e in model.log.rows_at([t.offset for t in touches])}
+    events = {e.offset: e for e in model.log.rows_at([t.offset for t in touches])}
+    width = min(max(len(e.type or "–") for e in events.values()), _NAME)
     rows = [
         Finding(
             touch.offset,
             (
-                *_place(model, touch.offset, types.get(touch.offset)),
+                *_place(model, touch.offset, events.get(touch.offset), width),
                 *_became(touch, whole=not path),
             ),
             key,
@@ -83,7 +84,10 @@ def when(model: Model, text: str) -> Iterator[Findings]:
             note = f"{note} {others:,} states hold a value of another kind.".strip()
         if not done:
             note = f"{stretch.until / max(history.folded.folded, 1):.0%}, esc stops. {note}".strip()
-        yield _of_places(model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done)
+        if at or not done:
+            yield _of_places(
+                model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done
+            )
         if len(at) >= MOST:
             return
     missing = nowhere(history, condition)
@@ -280,13 +284,15 @@ def _document(name: str) -> Span:
     return f"{shortened(name, _NAME):<{_NAME}}  ", "key"
 
 
-def _place(model: Model, offset: int, event: EventRow | None) -> tuple[Span, ...]:
+def _place(
+    model: Model, offset: int, event: EventRow | None, width: int = _NAME
+) -> tuple[Span, ...]:
     time = full(event.time) if event and event.time else ""
     kind = (event.type if event else None) or "–"
     return (
         _at(model, offset),
         (f"{time:<23}  " if time else "", "muted"),
-        (f"{shortened(kind, _NAME):<{_NAME}}  ", ""),
+        (f"{shortened(kind, width):<{width}}  ", ""),
     )
 
 

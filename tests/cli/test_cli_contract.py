@@ -390,8 +390,29 @@ def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
     code, out, said = shell(*find, "state.n = 'x'")
     assert code == 0
     assert "never became true" in said
+    assert "No state" not in said
     assert "5 states hold a value of another kind" in said
     assert shell(*find, "state.n > (SELECT 1)")[0] == 2
+    assert len(lines(shell(*find, "state.n >= 1", "--limit", "1", "--json")[1])) == 1
+
+
+def test_paths_that_no_state_ever_had_are_named(shell):
+    missing = "No state ever had a value at state.m or state.o['p q']."
+    of = ("log.jsonl", "-p", "p.py")
+    assert missing in shell("find", *of, "state.m > state.o['p q'] + state.n")[2]
+    assert missing in shell("check", *of, "--invariant", "sum(state.m + state.o['p q']) = 0")[2]
+    assert missing in shell("values", *of, "sum(state.m) - count(state.o['p q'])")[2]
+    assert "No state" not in shell("values", *of, "count(*)")[2]
+
+
+def test_one_invariant_that_cant_be_asked_keeps_no_other_from_being_asked(shell, tmp_path):
+    rules = 'INVARIANTS = {"torn": "state.n <", "small": "state.n < 4"}\n'
+    (tmp_path / "p.py").write_text(rules + PROJECTION)
+    code, out, said = shell("check", "log.jsonl", "-p", "p.py", "--json")
+    assert (code, [line["offset"] for line in lines(out)]) == (2, [4, 5])
+    assert said.splitlines()[-1].startswith("torn: The condition 'state.n <' doesn't parse")
+    limited = shell("check", "log.jsonl", "-p", "p.py", "--limit", "1", "--json")[1]
+    assert [line["offset"] for line in lines(limited)] == [4]
 
 
 def test_check_tells_every_moment_at_which_an_invariant_became_broken(shell, tmp_path):
@@ -444,6 +465,13 @@ def test_logpoint_writes_at_every_event_of_a_type(shell):
         {"offset": 2, "key": "s-0", "data.n": 2, "before.n": 0},
     ]
     assert shell(*logpoint, "colour")[0] == 2
+    times = shell(*logpoint, "time", "--when", "time >= '2026-01-01T00:05'")[1]
+    assert lines(times) == [{"offset": 5, "key": "s-1", "time": "2026-01-01T00:05:00.000000Z"}]
+    code, out, said = shell(
+        "logpoint", "log.jsonl", "-p", "p.py", "--type", "Tick", "data", "--json"
+    )
+    assert (code, out) == (0, "")
+    assert "There is no event of the type 'Tick'." in said
 
 
 def test_causes_of_an_event(shell, tmp_path):

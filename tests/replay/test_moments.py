@@ -156,7 +156,8 @@ def test_values_of_another_kind_are_counted(history):
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("", "doesn't parse"),
+        ("", "is empty"),
+        ("state.'a b' > 1", r"doesn't parse.*write \['a b'\] instead of .'a b'"),
         ("state.n <", "doesn't parse"),
         ("state.n > 1) OR (1 = 1", "doesn't parse"),
         ("state.n > 1; SELECT 1", "doesn't parse"),
@@ -165,7 +166,7 @@ def test_values_of_another_kind_are_counted(history):
         ("state.n > sum(state.m)", "names state.n outside of sum, avg and count"),
         ("sum(state.n + state.s) > 'a'", "compares a number with text"),
         ("sum(sum(state.n)) > 0", "calls sum"),
-        ("max(state.n) > 0", "calls max"),
+        ("max(state.n) > 0", "calls max.*there are sum, avg and count"),
         ("read_text('/etc/passwd') = ''", "calls read_text"),
         ("getenv('HOME') = ''", "calls getenv"),
         ("colour = 3", "names colour; there are state, key and offset"),

@@ -26,7 +26,7 @@ from storage import loading
 from storage.workspace import Workspace
 from tui.app import RefoldApp
 from tui.screens.travel import TravelScreen
-from tui.widgets.bars import Header, PositionLine
+from tui.widgets.bars import Header, MessageLine, PositionLine
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
 from tui.widgets.strip import DensityStrip
@@ -63,6 +63,8 @@ class Seat:
 
     app: RefoldApp
     pilot: Pilot[None]
+    told: list[str]
+    """By the message line."""
 
     @property
     def travel(self) -> TravelScreen:
@@ -156,8 +158,8 @@ class Seat:
 
     @property
     def said(self) -> list[str]:
-        """What was notified."""
-        return [n.message for n in self.app._notifications]
+        """What was told, in the line for it and in notifications."""
+        return [*self.told, *(n.message for n in self.app._notifications)]
 
     async def until(self, wanted: Callable[[], bool], seconds: float = 15) -> None:
         deadline = time.monotonic() + seconds
@@ -177,7 +179,7 @@ Sitting = Callable[..., AbstractAsyncContextManager[Seat]]
 
 
 @pytest.fixture
-def sit() -> Sitting:
+def sit(monkeypatch: pytest.MonkeyPatch) -> Sitting:
     """Open a screen: `async with sit(workspace, reference, at=…, size=…) as seat`."""
 
     @asynccontextmanager
@@ -189,12 +191,20 @@ def sit() -> Sitting:
         still: bool = True,
         theme: str | None = None,
     ) -> AsyncIterator[Seat]:
+        told: list[str] = []
+        say = MessageLine.say
+
+        def heard(self: MessageLine, message: str, *, trouble: bool = False) -> None:
+            told.append(message)
+            say(self, message, trouble=trouble)
+
+        monkeypatch.setattr(MessageLine, "say", heard)
         workspace.release()  # else the fold would wait for us
         app = RefoldApp(Workspace(workspace.path), wanted, at=at)
         async with app.run_test(size=size) as pilot:
             if theme is not None:
                 app.theme = theme
-            seat = Seat(app, pilot)
+            seat = Seat(app, pilot, told)
             if still:
                 await seat.still()
             yield seat

@@ -57,6 +57,8 @@ async def test_the_source_follows_the_event(shop: Any, sit: Any) -> None:
         assert seat.pane("code")[0].strip() == "before the first event"
         await seat.press("e")
         assert not seat.travel.query_one("#code").display
+        await seat.press("e", "escape")
+        assert not seat.travel.query_one("#code").display
 
 
 async def test_the_lines_that_made_the_change_are_marked(shop: Any, sit: Any) -> None:

@@ -91,7 +91,7 @@ async def test_next_and_previous_hit_by_key(shop: Any, sit: Any) -> None:
         ("state.total <", "doesn't parse"),
         ("colour = 3", "names colour"),
         ("state.total < 'a' AND 1 < 'b'", "compares a number with text"),
-        ("state.nowhere = 1", "never became true"),
+        ("state.nowhere = 1", "never became true. No state ever had a value at state.nowhere."),
         ("max(state.total) > 1", "calls max"),
     ],
 )
@@ -120,7 +120,10 @@ async def test_changes_of_a_whole_document(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=BROKEN) as seat:
         await seat.press("b")
         assert seat.title("findings") == "who changed order-245 › $"
-        assert len(found(seat)) == 8
+        rows = found(seat)
+        assert len(rows) == 8
+        assert " → {" in rows[0], "it was born with all of it"
+        assert "refunded 0 → " in rows[-1], "after that, the paths that changed are named"
 
 
 async def test_failures_and_causes(shop: Any, sit: Any) -> None:

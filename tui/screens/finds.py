@@ -22,9 +22,8 @@ from tui.finding import FINDS, PROMPTS, Document, Filter, Found, Matches, Place,
 from tui.findings import Findings
 from tui.looking import Looking
 from tui.model import Model
-from tui.printable import printable
 from tui.sql_session import RowPlace, SqlSession
-from tui.widgets.bars import Prompt
+from tui.widgets.bars import MessageLine, Prompt
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.findings_pane import FindingsPane
@@ -68,7 +67,7 @@ class FindsScreen(Screen[None]):
 
     def say(self, message: str) -> None:
         """Say what was done."""
-        self.notify(printable(message), markup=False, timeout=3)
+        self.query_one(MessageLine).say(message)
 
     # Prompts
 

@@ -106,7 +106,7 @@ class KeepsScreen(FindsScreen):
         text = pane.text
         if text:
             self.app.copy_to_clipboard(text)
-            self.notify(f"Copied {len(text):,} characters of JSON.", timeout=2)
+            self.say(f"Copied {len(text):,} characters of JSON.")
 
     def action_copy_address(self) -> None:
         """The place as an address that `refold open` takes."""

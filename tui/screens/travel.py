@@ -27,11 +27,10 @@ from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
-from tui.printable import printable
 from tui.screens.code import CodeScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
-from tui.widgets.bars import Header, PositionLine, Prompt
+from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt
 from tui.widgets.code_pane import CodePane
 from tui.widgets.compared_pane import ComparedPane
 from tui.widgets.document_pane import DocumentPane
@@ -80,6 +79,7 @@ class TravelScreen(CodeScreen):
                 yield ComparedPane(id="compared")
                 yield CodePane(id="code")
         yield FindingsPane(id="findings")
+        yield MessageLine(id="message")
         yield Prompt(id="prompt")
         yield Footer(show_command_palette=False, compact=True)
 
@@ -154,7 +154,7 @@ class TravelScreen(CodeScreen):
         self.query_one(ComparedPane).look(self._folds.edit, settled.key, settled.position)
 
     def complain(self, message: str) -> None:
-        self.notify(printable(message), severity="error", markup=False, timeout=6)
+        self.query_one(MessageLine).say(message, trouble=True)
 
     # What panes ask for
 
@@ -298,7 +298,7 @@ class TravelScreen(CodeScreen):
 
     def _sought(self, position: int | None, what: str) -> None:
         if position is None:
-            self.notify(printable(f"There is no {what}."), markup=False, timeout=3)
+            self.say(f"There is no {what}.")
         else:
             self.go(position)
 
@@ -323,7 +323,7 @@ class TravelScreen(CodeScreen):
 
     def action_speed(self, by: int) -> None:
         self._play.change_speed(by)
-        self.notify(f"Speed: {self._play.speed:,} events/s.", timeout=2)
+        self.say(f"Speed: {self._play.speed:,} events/s.")
 
     def _play_on(self) -> None:
         steps = self._play.steps(_PLAY_SECONDS)

@@ -1,4 +1,4 @@
-"""The lines that are always there: where one is (header), when one is (position), and the prompt."""
+"""The lines around the panes: where one is (header), when one is (position), prompt and message."""
 
 from typing import ClassVar
 
@@ -7,12 +7,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from storage.positions import START
 from tui.model import Snapshot
 from tui.printable import fitted, printable, shortened
 from tui.times import full
+
+_GLANCE_SECONDS = 2.0
+_READ_A_SECOND = 25
+"""Characters."""
 
 
 class Header(Static):
@@ -65,8 +70,31 @@ class PositionLine(Static):
         self.update(Content.assemble(*parts), layout=False)
 
 
+class MessageLine(Static):
+    """What was done, or what is wrong with what was typed, where it was typed; it covers no pane."""
+
+    _clock: Timer | None = None
+
+    def on_mount(self) -> None:
+        self.display = False
+
+    def say(self, message: str, *, trouble: bool = False) -> None:
+        """Show it as long as it takes to read, or until the next."""
+        if self._clock is not None:
+            self._clock.stop()
+        self.set_class(trouble, "-trouble")
+        self.update(Content(f" {printable(message)}"))
+        self.display = True
+        seconds = _GLANCE_SECONDS + len(message) / _READ_A_SECOND
+        self._clock = self.set_timer(seconds * (2 if trouble else 1), self.on_click)
+
+    def on_click(self) -> None:
+        """It has been read."""
+        self.display = False
+
+
 class Prompt(Static):
-    """One line for typing, in the place of the position line's neighbour; Esc closes it."""
+    """One line for typing; Esc closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
 
