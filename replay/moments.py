@@ -8,7 +8,7 @@ avg or count is one on all documents together, asked after every event.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from replay import aggregates, expressions, running, turning
+from replay import aggregates, expressions
 from replay.history import Break, History
 from replay.rewriting import Expression
 
@@ -61,6 +61,8 @@ def breaks(history: History, name: str, condition: str) -> list[Break]:
 
     It is broken where it can't be told of a state. Raises `QueryError`.
     """
+    from replay import running, turning  # noqa: PLC0415 - they import Arrow, and a screen needn't
+
     everywhere = over_all(history, condition)
     opposite = f"NOT (\n{condition}\n)"
     if everywhere:
@@ -83,6 +85,8 @@ def breaks(history: History, name: str, condition: str) -> list[Break]:
 
 
 def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
+    from replay import running, turning  # noqa: PLC0415 - as above
+
     if over_all(history, condition):
         return (
             Moments(s.until, 0, [Hit(offset, None) for offset, holds in s.rows if holds == to])

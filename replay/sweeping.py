@@ -20,8 +20,9 @@ from storage.errors import WorkspaceError
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 _FIRST = 20_000
-"""Offsets of the first stretch; each further one is twice as long."""
-_LONGEST = 1_000_000
+"""Offsets of the first stretch; each further one is four times as long. Where one ends, the states
+around are read twice, as they are kept in the order of their keys."""
+_LONGEST = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def sweep(
         before = kept.take(previous, axis=1)
         yield Stretch(first, until, offset, change, np.array(asked, kind), before)
         seen += len(change)
-        first, size = until + 1, min(size * 2, _LONGEST)
+        first, size = until + 1, min(size * 4, _LONGEST)
 
 
 def _refuse_strange(history: History, change: Numbers, previous: Numbers, first: int) -> None:

@@ -207,6 +207,15 @@ async def test_a_key_can_be_remapped_by_id(shop: Any, sit: Any) -> None:
         assert seat.position == 9
 
 
+def test_the_first_paint_waits_for_nothing_that_it_doesnt_show() -> None:
+    code = (
+        "import sys, tui.app\n"
+        "print([m for m in ('numpy', 'pyarrow', 'polars', 'textual_plot') if m in sys.modules])\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
 def test_only_the_screen_knows_textual() -> None:
     code = (
         "import sys, importlib, pkgutil, storage, gateway, replay\n"
