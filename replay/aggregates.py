@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from replay.expressions import OF_STATES
-from replay.rewriting import AGGREGATES, Expression, Kind, Names, Rewriting
+from replay.names import Kind, Names
+from replay.rewriting import AGGREGATES, Expression, Rewriting
 from storage import conditions
 from storage.errors import QueryError
 

@@ -6,7 +6,8 @@ in `replay.rewriting`.
 
 import duckdb
 
-from replay.rewriting import Expression, Kind, Names, Rewriting
+from replay.names import Kind, Names
+from replay.rewriting import Expression, Rewriting
 from storage import conditions
 
 OF_STATES = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})

@@ -9,7 +9,7 @@ import re
 import duckdb
 
 from replay import expressions
-from replay.rewriting import Kind, Names
+from replay.names import Kind, Names
 from storage import conditions
 from storage.connections import arrow
 from storage.errors import QueryError

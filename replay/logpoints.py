@@ -13,7 +13,8 @@ import pyarrow as pa
 from replay import expressions
 from replay.filters import OF_EVENTS
 from replay.history import History
-from replay.rewriting import Expression, Kind, Names
+from replay.names import Kind, Names
+from replay.rewriting import Expression
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.connections import arrow

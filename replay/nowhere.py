@@ -5,9 +5,10 @@ Nothing is wrong with asking for them, so they are told beside the answer.
 
 import duckdb
 
-from replay import paths, rewriting
+from replay import paths
 from replay.expressions import OF_STATES
 from replay.history import History
+from replay.names import named
 from replay.paths import Path
 from storage import conditions
 
@@ -18,8 +19,10 @@ def nowhere(history: History, text: str) -> str:
     Scans only for those. Raises `QueryError` for what is no expression.
     """
     with history.workspace.reading() as connection:
-        named = rewriting.named(conditions.parsed(connection, text, "states"), OF_STATES)
-        missing = [path for _, path in named if not _held(connection, history, path)]
+        tree = conditions.parsed(connection, text, "states")
+        missing = [
+            path for _, path in named(tree, OF_STATES) if not _held(connection, history, path)
+        ]
     if not missing:
         return ""
     names = " or ".join(paths.as_expression("state", path) for path in missing)

@@ -6,41 +6,14 @@ with all its digits, as text, as true or false. A value of another kind, and one
 makes the comparison false, and what it is part of goes on with that.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from replay import paths
-from replay.paths import Path, Step
+from replay.names import Kind, Names, Place, place_of
+from replay.paths import Path
 from storage.errors import QueryError
-
-_Place = tuple[str, Path]
-"""A column with JSON text, and a path into it."""
-
-
-class Kind(Enum):
-    """What a part of a condition is."""
-
-    NUMBER = "a number"
-    TEXT = "text"
-    TRUTH = "true or false"
-    VALUE = "a value of the state"
-    """Of any kind, until it is compared."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """What an expression may name."""
-
-    values: Mapping[str, str]
-    """Names of what has paths into it, and the columns with its JSON text."""
-    columns: Mapping[str, Kind]
-    """Names of columns that are there as they are."""
-
-    def __str__(self) -> str:
-        *first, last = [*self.values, *self.columns]
-        return f"{', '.join(first)} and {last}" if first else last
 
 
 @dataclass(frozen=True)
@@ -93,7 +66,7 @@ class Rewriting:
     aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
     """Takes an aggregate's name and arguments, and gives the column it will be in."""
     others: list[str] = field(default_factory=list)
-    places: dict[_Place, str] = field(default_factory=dict)
+    places: dict[Place, str] = field(default_factory=dict)
     """The columns that hold what is at a path."""
     values: dict[str, str] = field(default_factory=dict)
     """Further columns, made of those."""
@@ -291,17 +264,17 @@ class Rewriting:
         self.others.append(self._other(place, Kind.NUMBER))
         return self._number(place)
 
-    def _of_value(self, place: _Place, wanted: Kind) -> str:
+    def _of_value(self, place: Place, wanted: Kind) -> str:
         self.others.append(self._other(place, wanted))
         if wanted is Kind.NUMBER:
             return f"TRY_CAST({self._number(place)} AS {EXACT})"
         return self._taken(place, wanted)
 
-    def _json(self, place: _Place) -> str:
+    def _json(self, place: Place) -> str:
         """The column with the JSON text of what is at a path; NULL where there is nothing."""
         return self.places.setdefault(place, f"v{len(self.places)}")
 
-    def _number(self, place: _Place) -> str:
+    def _number(self, place: Place) -> str:
         """What is at a path, a number with all its digits; other things are no numbers in SQL."""
         if not self.long_numbers:
             return self._json(place)
@@ -315,7 +288,7 @@ class Rewriting:
         plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
         return self.values.setdefault(plain, f"n{len(self.values)}")
 
-    def _taken(self, place: _Place, kind: Kind) -> str:
+    def _taken(self, place: Place, kind: Kind) -> str:
         """The text or the truth at a path; NULL where there is none."""
         json = self._json(place)
         if kind is Kind.TRUTH:
@@ -323,7 +296,7 @@ class Rewriting:
         # By itself the text is JSON, which takes escapes out of it.
         return f"(CASE WHEN starts_with({json}, '\"') THEN json_extract_string({json}, '$') END)"
 
-    def _other(self, place: _Place, wanted: Kind) -> str:
+    def _other(self, place: Place, wanted: Kind) -> str:
         """Whether there is something at a path, and of another kind."""
         json = self._json(place)
         what = {
@@ -350,41 +323,11 @@ class Rewriting:
             f" len(json_keys({json})) WHEN '\"' THEN length({self._taken(place, Kind.TEXT)}) END)"
         )
 
-    def _place(self, node: dict[str, Any]) -> _Place | None:
-        return _place(node, self.names)
+    def _place(self, node: dict[str, Any]) -> Place | None:
+        return place_of(node, self.names)
 
     def _refusal(self, what: str) -> QueryError:
         return QueryError(f"The {self.what} {self.text!r} {what}.")
-
-
-def named(tree: Any, names: Names) -> list[_Place]:
-    """Every column with a path into it that an expression names, each once."""
-    if isinstance(tree, dict):
-        place = _place(tree, names) if "class" in tree and "type" in tree else None
-        if place is not None:
-            return [place]
-        tree = list(tree.values())
-    if not isinstance(tree, list):
-        return []
-    return list(dict.fromkeys(place for part in tree for place in named(part, names)))
-
-
-def _place(node: dict[str, Any], names: Names) -> _Place | None:
-    """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
-    if node["class"] == "COLUMN_REF":
-        first, *rest = node["column_names"]
-        column = names.values.get(first.lower())
-        return None if column is None else (column, tuple(rest))
-    if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
-        return None
-    inner, step = node["children"]
-    place = _place(inner, names)
-    literal = step.get("literal") if step["class"] == "CONSTANT" else None
-    if place is None or literal is None:
-        return None
-    found: Step = literal["text"]
-    column, path = place
-    return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)
 
 
 def _pointer(path: Path) -> str:
