@@ -5,24 +5,28 @@ Nothing is wrong with asking for them, so they are told beside the answer.
 
 import duckdb
 
-from replay import paths
+from replay import aggregates, paths
 from replay.expressions import OF_STATES
 from replay.history import History
 from replay.names import named
 from replay.paths import Path
 from storage import conditions
+from storage.errors import QueryError
 
 
 def nowhere(history: History, text: str) -> str:
     """One sentence that names such paths; "" where there are none.
 
-    Scans only for those. Raises `QueryError` for what is no expression.
+    So is a sum that no state ever had a number for. Scans only for those. Raises `QueryError` for
+    what is no expression.
     """
     with history.workspace.reading() as connection:
         tree = conditions.parsed(connection, text, "states")
         missing = [
             path for _, path in named(tree, OF_STATES) if not _held(connection, history, path)
         ]
+        if not missing and aggregates.is_aggregated(connection, text):
+            return _numberless(connection, history, text)
     if not missing:
         return ""
     names = " or ".join(paths.as_expression("state", path) for path in missing)
@@ -37,3 +41,21 @@ def _held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) -
         [history.folded.number, history.folded.timeline, paths.pointer(path)],
     )
     return bool(found.fetchall())
+
+
+def _numberless(connection: duckdb.DuckDBPyConnection, history: History, text: str) -> str:
+    of_all = {"long_numbers": history.long_numbers}
+    try:
+        wanted = aggregates.condition(connection, text, **of_all)
+    except QueryError:
+        wanted = aggregates.value(connection, text, **of_all)
+    for part, number in wanted.parts.items():
+        found = connection.execute(
+            f'SELECT 1 FROM (SELECT "offset", key, state{wanted.row.values} FROM history'
+            " WHERE projection = ? AND timeline = ?)"
+            f" WHERE TRY_CAST({part} AS DOUBLE) IS NOT NULL LIMIT 1",
+            [history.folded.number, history.folded.timeline],
+        )
+        if number and not found.fetchall():
+            return f"No state ever had a number that {text!r} could add."
+    return ""

@@ -51,6 +51,8 @@ _LONG = "regexp_matches({}, '[0-9.]{{18}}')"
 _MARKED = "regexp_replace({}, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
 EXACT = "DECIMAL(38, 12)"
 """What numbers are added and compared as, where a double isn't exact."""
+_WHOLE_NUMBER = "regexp_full_match(CAST({} AS VARCHAR), '-?[0-9]{{1,38}}')"
+"""Whether it is a whole number that has more digits than those before the point there."""
 _WHOLE = "9e15"
 """Below it every whole number is a double."""
 
@@ -250,7 +252,10 @@ class Rewriting:
         rough = [f"TRY_CAST({side} AS DOUBLE)" for side in sides]
         double = f"{rough[0]} {sign} {rough[1]}"
         fits = " AND ".join(f"CAST({e} AS DOUBLE) = {r}" for e, r in zip(exact, rough, strict=True))
-        careful = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]} ELSE {double} END"
+        careful = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]}"
+        whole = " AND ".join(_WHOLE_NUMBER.format(side) for side in sides)
+        long = [f"TRY_CAST({side} AS HUGEINT)" for side in sides]
+        careful += f" WHEN {whole} THEN {long[0]} {sign} {long[1]} ELSE {double} END"
         if self.long_numbers:
             return _sure(careful)
         small = " AND ".join(f"abs({r}) < {_WHOLE}" for r in rough)

@@ -121,7 +121,10 @@ class _InFull:
     """Numbers in 38 digits, twelve of them behind the point; see `replay.rewriting.EXACT`."""
 
     def apart(self, number: str) -> list[str]:
-        exact = f"CAST(coalesce(TRY_CAST({number} AS {EXACT}), 0) AS VARCHAR)"
+        fit = f"TRY_CAST({number} AS {EXACT})"
+        none = f"TRY_CAST({number} AS DOUBLE) IS NULL"
+        lost = f"CASE WHEN {none} THEN 0 ELSE error('a number has more than 26 digits') END"
+        exact = f"CAST(coalesce({fit}, {lost}) AS VARCHAR)"
         whole = f"CAST(replace({exact}, '.', '') AS HUGEINT)"
         return [f"CAST({whole} // {_LIMB**n} % {_LIMB} AS BIGINT)" for n in _LIMBS]
 

@@ -15,6 +15,7 @@ from storage.errors import QueryError
 _WORDS = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
 )
+_ONE = "it is more than one expression"
 _FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
 
 
@@ -42,6 +43,7 @@ def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dic
         tree = _serialized(connection, f"SELECT 1 FROM {table} WHERE{condition}")
         if tree["error"]:
             message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
+            message = _ONE if "Only SELECT" in message else message
             raise QueryError(f"The condition {typed!r} doesn't parse: {message}{_advice(typed)}.")
     node = tree["statements"][0]["node"] if len(tree["statements"]) == 1 else {}
     plain = (
@@ -60,7 +62,10 @@ def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dic
 def _advice(typed: str) -> str:
     """What was meant, where it is known."""
     quoted = re.search(r"\.\s*('(?:[^']|'')*')", typed)
-    return f"; in a path write [{quoted[1]}] instead of {quoted[0]}" if quoted else ""
+    if quoted:
+        return f"; in a path write [{quoted[1]}] instead of {quoted[0]}"
+    digits = re.search(r"[\w\]]\.(\d+)", typed)
+    return f"; in a path write ['{digits[1]}'] instead of .{digits[1]}" if digits else ""
 
 
 def _quoted_offset(text: str) -> str:
@@ -71,7 +76,7 @@ def _quoted_offset(text: str) -> str:
 def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
     """What DuckDB said of a condition, while planning or while running it, as ours."""
     first = str(error).splitlines()[0].split(": ", 1)[-1]
-    return QueryError(f"The condition {text!r} can't be asked of {table}: {first}")
+    return QueryError(f"The condition {text!r} can't be asked of {table}: {first.rstrip('.')}.")
 
 
 def _serialized(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:

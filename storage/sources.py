@@ -23,6 +23,7 @@ FORMATS: tuple[Format, ...] = (Parquet(), ArrowIpc(), JsonLines(), Csv())
 STDIN = "-"
 """The name of standard input where a source is expected."""
 
+_UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -77,7 +78,9 @@ def look(path: str, wanted: str | None = None) -> File:
     for form in FORMATS:
         if form.recognises(path, head):
             return File(path, form, head, size, modified)
-    if head.lstrip()[:1] == b"[":
+    if not head.strip():
+        raise SourceError(f"{path} holds blank lines only; there is no event in it.")
+    if head.removeprefix(_UTF8_MARK).lstrip()[:1] == b"[":
         raise SourceError(
             f"{path} is one JSON array; refold reads an object a line (`jq -c '.[]'` makes that)."
         )

@@ -8,6 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from storage.connections import rows, utc
+from storage.mapping import FieldMapping
+from storage.wording import counted
+from storage.workspace import read_fact
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class LogStatistics:
     first_time: datetime | None
     last_time: datetime | None
     without_time: int
+    time_expected: bool
+    """A column of the source is mapped to the time."""
     repeated_ids: int
     """Events whose id an earlier event has."""
     backwards: int
@@ -31,14 +36,14 @@ class LogStatistics:
         """A sentence for each thing that a person should know before trusting the order."""
         found = []
         if self.rejected:
-            found.append(f"{_count(self.rejected, 'line')} rejected; see the table rejects.")
-        if self.without_time and self.without_time < self.events:
-            found.append(f"{_count(self.without_time, 'event')} without a time that can be read.")
+            found.append(f"{counted(self.rejected, 'line')} rejected; see the table rejects.")
+        if self.without_time and (self.without_time < self.events or self.time_expected):
+            found.append(f"{counted(self.without_time, 'event')} without a time that can be read.")
         if self.repeated_ids:
-            found.append(f"{_count(self.repeated_ids, 'event')} with the id of an earlier one.")
+            found.append(f"{counted(self.repeated_ids, 'event')} with the id of an earlier one.")
         if self.backwards:
             found.append(
-                f"{_count(self.backwards, 'event')} earlier in time than the one before;"
+                f"{counted(self.backwards, 'event')} earlier in time than the one before;"
                 " the order of the lines is kept."
             )
         return found
@@ -55,6 +60,7 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
     ).fetchall()
+    mapping = read_fact(connection, "mapping")
     (rejected,) = connection.execute("SELECT count(*) FROM rejects").fetchall()[0]
     return LogStatistics(
         events=events,
@@ -64,6 +70,8 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         first_time=utc(first),
         last_time=utc(last),
         without_time=without_time,
+        time_expected=mapping is not None
+        and FieldMapping.from_json(mapping).column("time") is not None,
         repeated_ids=with_id - ids,
         backwards=_backwards(connection),
     )
@@ -78,7 +86,3 @@ def _backwards(connection: duckdb.DuckDBPyConnection) -> int:
         count += int(np.count_nonzero(np.diff(micros, prepend=previous) < 0))
         previous = micros[-1:]
     return count
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -217,7 +217,8 @@ class Folds:
             sight = edit = None
             try:
                 folded = self._model.find(wanted)
-                if folded is not None and (old is None or told.ended):
+                whole = folded is not None and folded.folded >= self._model.extent.events
+                if folded is not None and (old is None or (told.ended and whole)):
                     sight = self._model.sight(folded)
                 if folded is not None and old is not None and (more or told.ended):
                     edit = self._compare(old, folded, told)
@@ -252,12 +253,17 @@ class Folds:
         if told.ended:
             self._fold = None
             self._error = told.error
+            # Until the edit is folded to its end, what was folded before it stays.
+            unfinished = self._old is not None and sight is None
             if told.error is not None:
                 # The header may be too narrow for the sentence.
                 self._app.notify(printable(told.error), severity="error", markup=False, timeout=10)
+            elif unfinished:
+                self._app.notify("The edit isn't folded to its end; you see what was before it.")
             elif edit is not None and not edit.documents:
                 self._app.notify("The edit changes no state of any document.", timeout=4)
-            self._watch_files()
+            if not unfinished or told.error is not None:  # else it would be folded again at once
+                self._watch_files()
         self._changed()
 
     # Saving

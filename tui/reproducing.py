@@ -4,6 +4,7 @@ from pathlib import Path
 
 from replay.reference import Reference
 from storage.errors import QueryError
+from storage.wording import counted
 from tui.model import Model
 
 
@@ -25,8 +26,7 @@ def export(model: Model, wanted: Reference | None, position: int, key: str | Non
         cwd=wanted.cwd if wanted is not None else str(Path.cwd()),
         without_test=True,
     )
-    events = "1 event" if exported.events == 1 else f"{exported.events:,} events"
-    said = f"Exported {events} to {exported.folder}"
+    said = f"Exported {counted(exported.events, 'event')} to {exported.folder}"
     if exported.test is None:
         return f"{said}; no test, as nothing says what should be there (refold reproduce --expect)."
     return f"{said}; {exported.test.name} says: {'; '.join(exported.asserted)}."

@@ -87,6 +87,11 @@ class Projection:
             return [_carried(keys)]
         if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
             return list(dict.fromkeys(_carried(str(key)) for key in keys if key is not None))
+        if isinstance(keys, (dict, bytes)):
+            raise TypeError(
+                "key(event) returned a %s; it gives a key, a list of keys, or None"
+                % type(keys).__name__
+            )
         return [_carried(str(keys))]
 
     def _adapted(self, name: str) -> Optional[Handler]:

@@ -54,7 +54,8 @@ class JsonLines:
                 records.append(record)
             if len(records) == SAMPLE:
                 break
-        if not records and head.lstrip()[:1] == b"{" and head.count(b"\n") > 1:
+        begun = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not records and begun[:1] == b"{" and begun.count(b"\n") > 1:
             raise SourceError(
                 f"{path} holds JSON over several lines; refold reads an object a line"
                 " (`jq -c .` or `jq -c '.[]'` makes one)."

@@ -10,6 +10,7 @@ import click
 
 from replay import folding
 from replay.folding import FoldProgress
+from storage.wording import counted
 from tui.cli import narration, options, output
 
 
@@ -76,9 +77,9 @@ def replay(
         output.document(result)
     else:
         click.echo(
-            f"{folded.label}: {folded.folded:,} events, {folded.skipped:,} skipped,"
-            f" {folded.failures:,} failures, {folded.keys:,} documents,"
-            f" {folded.changes:,} changes ({folded.seconds:.1f} s)"
+            f"{folded.label}: {counted(folded.folded, 'event')}, {folded.skipped:,} skipped,"
+            f" {counted(folded.failures, 'failure')}, {counted(folded.keys, 'document')},"
+            f" {counted(folded.changes, 'change')} ({folded.seconds:.1f} s)"
         )
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from storage import loading, sources
 from storage.loading import Loaded, Wish
 from storage.mapping import FieldMapping
+from storage.wording import counted
 from tui.cli import narration, options, output
 from tui.printable import printable
 
@@ -87,9 +88,9 @@ def _result(loaded: Loaded) -> dict[str, object]:
 
 def _tell(loaded: Loaded, source: tuple[str, ...]) -> None:
     log = loaded.log
-    new = f"{loaded.appended:,} new events, " if loaded.appended != log.events else ""
+    new = f"{counted(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
     click.echo(
-        f"{loaded.workspace}: {new}{log.events:,} events in {log.streams:,} streams"
+        f"{loaded.workspace}: {new}{counted(log.events, 'event')} in {counted(log.streams, 'stream')}"
         f" ({loaded.seconds:.1f} s)"
     )
     output.table(("type", "events"), log.types.items(), right=("events",))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replay.folding import FoldProgress
     from storage import loading as storage_loading
 
+_waited_for: set[str] = set()
 console = Console(stderr=True, highlight=False)
 
 
@@ -32,8 +33,10 @@ def text(lines: str) -> None:
 
 
 def waiting(holder: str) -> None:
-    """The workspace is locked by another process."""
-    say(f"Waiting for {holder} …")
+    """The workspace is locked by another process; told once, however often they take turns."""
+    if holder not in _waited_for:
+        _waited_for.add(holder)
+        say(f"Waiting for {holder} …")
 
 
 @contextmanager

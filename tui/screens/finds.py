@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tui.widgets.plot_pane import PlotPane
 
 Ask = Callable[[], Iterator[Findings]]
+Typed = tuple[str, str]
+"""What was typed at a prompt: its purpose, and the text."""
 
 
 class FindsScreen(Screen[None]):
@@ -84,9 +86,9 @@ class FindsScreen(Screen[None]):
         if event.purpose == "filter" and not text:
             self.clear_filter()
         elif event.purpose == "when" and text:
-            self.ask(partial(questions.when, self._model, text))
+            self.ask(partial(questions.when, self._model, text), typed=("when", text))
         elif event.purpose == "log" and text:
-            self.ask(partial(questions.logged, self._model, text))
+            self.ask(partial(questions.logged, self._model, text), typed=("log", text))
         elif event.purpose == "values" and text:
             self._plot(text)
         elif text and event.purpose in FINDS:
@@ -98,13 +100,19 @@ class FindsScreen(Screen[None]):
         try:
             found = find(self._model, purpose, text)
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self._complain_of, error.message, (purpose, text))
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
             said = f"{text!r} can't be asked: {one_line(error)}"
-            self.app.call_from_thread(self.complain, said)
+            self.app.call_from_thread(self._complain_of, said, (purpose, text))
         else:
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._take, found)
+
+    def _complain_of(self, message: str, typed: Typed | None) -> None:
+        """Say what is wrong; what was typed is typed again, to be corrected."""
+        self.complain(message)
+        if typed is not None and self.focused is self.query_one(EventsPane):
+            self.prompt(*typed)
 
     def _take(self, found: Found) -> None:
         if isinstance(found, Place):
@@ -150,13 +158,13 @@ class FindsScreen(Screen[None]):
 
     # Tables of findings
 
-    def ask(self, question: Ask) -> None:
-        """Ask a question whose answer is a table."""
-        self._asking = self._ask(question)
+    def ask(self, question: Ask, typed: Typed | None = None) -> None:
+        """Ask a question whose answer is a table; `typed` at a prompt, if it was."""
+        self._asking = self._ask(question, typed)
         self.refresh_bindings()
 
     @work(thread=True, exclusive=True, group="ask", exit_on_error=False)
-    def _ask(self, question: Ask) -> None:
+    def _ask(self, question: Ask, typed: Typed | None) -> None:
         worker = get_current_worker()
         try:
             for number, findings in enumerate(question()):
@@ -165,10 +173,10 @@ class FindsScreen(Screen[None]):
                 self.app.call_from_thread(self._found, findings, number == 0)
         except RefoldError as error:
             if not worker.is_cancelled:
-                self.app.call_from_thread(self.complain, error.message)
+                self.app.call_from_thread(self._complain_of, error.message, typed)
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
             said = f"That can't be asked: {one_line(error)}"
-            self.app.call_from_thread(self.complain, said)
+            self.app.call_from_thread(self._complain_of, said, typed)
 
     def stop_asking(self) -> bool:
         """Leave the question that is on its way, if there is one."""
