@@ -396,13 +396,17 @@ def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
     assert len(lines(shell(*find, "state.n >= 1", "--limit", "1", "--json")[1])) == 1
 
 
-def test_paths_that_no_state_ever_had_are_named(shell):
+def test_paths_that_no_state_ever_had_are_named(shell, tmp_path):
     missing = "No state ever had a value at state.m or state.o['p q']."
     of = ("log.jsonl", "-p", "p.py")
     assert missing in shell("find", *of, "state.m > state.o['p q'] + state.n")[2]
     assert missing in shell("check", *of, "--invariant", "sum(state.m + state.o['p q']) = 0")[2]
     assert missing in shell("values", *of, "sum(state.m) - count(state.o['p q'])")[2]
     assert "No state" not in shell("values", *of, "count(*)")[2]
+    words = PROJECTION + '    state["t"] = "x"\n'
+    (tmp_path / "p.py").write_text(words)
+    assert "could add" in shell("find", *of, "sum(state.t) = 0")[2]
+    assert "could add" not in shell("find", *of, "sum(state.n) = count(state.t)")[2]
 
 
 def test_one_invariant_that_cant_be_asked_keeps_no_other_from_being_asked(shell, tmp_path):

@@ -200,3 +200,15 @@ def test_changes_that_a_stranger_numbered_are_refused(studio, damage):
     for condition in ("state.n > 2", "sum(state.n) > 2"):
         with pytest.raises(WorkspaceError, match="aren't numbered in the order of the log"):
             list(moments.began(history, condition))
+
+
+def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio):
+    studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
+    long = 12345678901234567890123456789
+    studio.events(*[("a", "T", {"n": n}) for n in (long, long - 1, -long, 3)])
+    history = studio.history()
+    assert hits(moments.began(history, f"state.n = {long - 1}")) == [moments.Hit(1, "a")]
+    assert hits(moments.began(history, f"state.n > {long - 1}")) == [moments.Hit(0, "a")]
+    assert hits(moments.began(history, "state.n < 0")) == [moments.Hit(2, "a")]
+    with pytest.raises(QueryError, match="a number has more than 26 digits"):
+        list(moments.began(history, "sum(state.n) > 1"))

@@ -248,6 +248,14 @@ def test_keys_of_every_kind(studio, returned, keys):
     assert all(history.state(key, 0) for key in keys)
 
 
+@pytest.mark.parametrize("returned", ["{'a': 1}", "b'a'"])
+def test_what_is_no_key_is_a_failure(studio, returned):
+    studio.events(("a", "T", {}))
+    studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
+    [failure] = studio.history().failures()
+    assert "it gives a key, a list of keys, or None" in failure.error
+
+
 def test_a_version_that_only_looks_like_a_number_is_text(studio):
     events = [{"id": v, "stream": "a", "type": "T", "version": v, "data": {}} for v in ("2", "²")]
     studio.events(*events)

@@ -230,3 +230,18 @@ class TestOddColumns:
         assert [json.loads(data, parse_float=str) for data in desk.column("data")] == [
             {"order": {"no": 17}, "n": "0.10"}
         ]
+
+
+def test_times_none_of_which_can_be_read_are_told(desk: Any) -> None:
+    source = desk.write(desk.text({"at": "noon", "type": "T"}, {"at": "x", "type": "T"}))
+    loaded = desk.load(source, fields={"time": "at"})
+    assert loaded.log.oddities() == ["2 events without a time that can be read."]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\n \n", "holds blank lines only"), (b'\xef\xbb\xbf{\n"a": 1,\n"b": 2\n}\n', "jq -c")],
+)
+def test_what_holds_no_event_says_what_it_is(desk: Any, content: bytes, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        desk.load(desk.write(content))

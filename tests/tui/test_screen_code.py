@@ -168,6 +168,34 @@ async def test_code_that_cannot_be_loaded_leaves_the_old_history(
         assert any("29.01" in row for row in seat.pane("compared"))
 
 
+@pytest.mark.parametrize("last", ["while True: pass", "__import__('os')._exit(3)"])
+async def test_an_edit_that_is_not_folded_to_its_end_leaves_the_old_states(
+    own: tuple[Workspace, Path], sit: Any, last: str
+) -> None:
+    workspace, path = own
+    text = path.read_text()
+    hangs = f"def on_RefundIssued(state, event):\n    {last}\n"
+    async with sit(workspace, refer(path), at=2376) as seat:
+        before = seat.pane("document")
+        path.write_text(f"{text}\n\n{hangs}")
+        await seat.until(lambda: seat.travel._folds.running)
+        await seat.pilot.pause(1)
+        await seat.press("c")
+        await seat.until(lambda: not seat.travel._folds.running)
+        await seat.still()
+        assert "folded 3,000" in seat.header or "exited with code 3" in seat.header
+        assert not any("changes no state" in said for said in seat.said)
+        assert seat.pane("document") == before
+        await seat.pilot.pause(1)
+        assert not seat.travel._folds.running, "it isn't folded again by itself"
+        path.write_text(text)
+        edit(path)
+        await seat.until(lambda: seat.travel._folds.edit is not None)
+        await seat.until(lambda: "folded 3,000" in seat.header)
+        await seat.still()
+        assert any("44.15" in row for row in seat.pane("document"))
+
+
 async def test_the_last_of_two_quick_saves_counts(own: tuple[Workspace, Path], sit: Any) -> None:
     workspace, path = own
     text = path.read_text()

@@ -100,6 +100,10 @@ async def test_a_wrong_condition_is_one_sentence(shop: Any, sit: Any, text: str,
         await seat.type("F", text)
         assert [said in message for message in seat.said] == [True]
         assert seat.position == 5
+        # What was typed is there to be corrected.
+        assert seat.travel.query_one(Input).value == text
+        await seat.press("escape", "]")
+        assert seat.position == 6
 
 
 async def test_all_changes_of_a_value(shop: Any, sit: Any) -> None:
