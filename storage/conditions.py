@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from storage.errors import QueryError
+from storage.schema import EVENTS
 
 _WORDS = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
@@ -76,6 +77,10 @@ def _quoted_offset(text: str) -> str:
 def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
     """What DuckDB said of a condition, while planning or while running it, as ours."""
     first = str(error).splitlines()[0].split(": ", 1)[-1]
+    unknown = re.match(r'Referenced column "(.+?)" not found', first)
+    if unknown is not None and table == EVENTS.name:
+        names = ", ".join(name for name, _ in EVENTS.columns)
+        return QueryError(f"The condition {text!r} names {unknown[1]}; there are {names}.")
     return QueryError(f"The condition {text!r} can't be asked of {table}: {first.rstrip('.')}.")
 
 

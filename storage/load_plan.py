@@ -144,7 +144,10 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder:
         spooled = Path(folder) / sources.STDIN
         bytestreams.spool_stdin(spooled)
-        yield [str(spooled) if path == sources.STDIN else path for path in paths]
+        try:
+            yield [str(spooled) if path == sources.STDIN else path for path in paths]
+        except SourceError as error:
+            raise SourceError(error.message.replace(str(spooled), "standard input")) from error
 
 
 def _detected(looked: Sequence[sources.File], wish: Wish, named: str) -> FieldMapping:

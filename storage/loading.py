@@ -29,10 +29,12 @@ from storage import (
     workspace,
 )
 from storage.errors import SourceError
+from storage.formats import Reject
 from storage.load_plan import Part, Plan, Wish, append, fresh, readable, resolved
 from storage.mapping import FIELDS, FieldMapping
 from storage.new_file import refuse_to_replace
 from storage.prefetch import ahead
+from storage.wording import counted
 
 __all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
 
@@ -224,12 +226,12 @@ class _Run:
         )
 
     def _refuse_rejects(self) -> None:
-        rejects = [(p.file.path, r) for p in self._plan.files for r in p.reading.rejects]
+        rejects = [(p.file.path, r) for p in self._plan.files for r in _in_order(p)]
         if self._wish.strict and rejects:
             path, first = rejects[0]
             raise SourceError(
                 f"{path}, line {first.line}: {first.reason}; --strict loads nothing"
-                f" ({len(rejects):,} such {'line' if len(rejects) == 1 else 'lines'})."
+                f" ({counted(len(rejects), 'line')} can't be read)."
             )
 
     def _remember(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -272,6 +274,10 @@ class _Run:
             offset += count
         if self._plan.fresh:
             workspace.write_fact(connection, "mapping", self._plan.mapping.to_json())
+
+
+def _in_order(part: Part) -> list[Reject]:
+    return sorted(part.reading.rejects, key=lambda reject: reject.line)
 
 
 def _sort(

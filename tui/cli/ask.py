@@ -62,7 +62,11 @@ def blame(
         columns = ("offset", "time", "type", "id", "before", "after")
         output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if not rows.count:
-        narration.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {at or 'the end'}.")
+        if history.ordinal_of(key) is None:
+            narration.say(f"There never was a document {key!r}.")
+        else:
+            by = at or "the end"
+            narration.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {by}.")
         return 1
     return 0
 

@@ -22,7 +22,11 @@ from tui.cli import narration, options, output
 @click.option("--workers", type=click.IntRange(1), default=1, help="Worker processes.", hidden=True)
 @click.option("--force", is_flag=True, help="Fold anew, even if nothing has changed.")
 @click.option(
-    "--patience", type=float, default=30.0, help="Seconds a handler may take for an event."
+    "--patience",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Seconds a handler may take for an event.",
 )
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
 @click.option("--standby", is_flag=True, hidden=True, help="Begin when a line is read.")

@@ -191,7 +191,7 @@ def _pairs(
 def failures(
     ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
 ) -> None:
-    """The handlers that raised, each with its offset and traceback."""
+    """The handlers that raised, each with its offset; with --json its traceback too."""
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
     found = history.failures()
