@@ -1,6 +1,6 @@
 """Places: where one looks, as an address that can be pasted: into a report, or into `refold open`.
 
-`refold:/work/orders.refold?at=1204&p=orders@98eb&key=order-17&path=items.sku-7`: an address names
+`refold:/logs/orders.refold?at=1204&p=orders@98eb&key=order-17&path=items.sku-7`: an address names
 a history and runs nothing.
 """
 
@@ -49,7 +49,7 @@ def read(text: str) -> Address:
     if not text.strip().startswith(SCHEME) or not place or not mark or foreign:
         what = f" ({', '.join(sorted(foreign))} is no part of one)" if foreign else ""
         raise PositionError(
-            f"{text!r} is no address{what}; one looks as refold:/work/orders.refold?at=1204&key=…"
+            f"{text!r} is no address{what}; one looks as refold:/logs/orders.refold?at=1204&key=…"
         )
     return Address(
         Path(unquote(place)),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from storage import bytestreams
 from storage.errors import SourceError
-from storage.formats import SAMPLE_BYTES, Format
+from storage.formats import SAMPLE_BYTES, Format, lines
 from storage.formats.arrow import ArrowIpc, Parquet
 from storage.formats.csv import Csv
 from storage.formats.jsonl import JsonLines
@@ -23,7 +23,6 @@ FORMATS: tuple[Format, ...] = (Parquet(), ArrowIpc(), JsonLines(), Csv())
 STDIN = "-"
 """The name of standard input where a source is expected."""
 
-_UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -80,7 +79,7 @@ def look(path: str, wanted: str | None = None) -> File:
             return File(path, form, head, size, modified)
     if not head.strip():
         raise SourceError(f"{path} holds blank lines only; there is no event in it.")
-    if head.removeprefix(_UTF8_MARK).lstrip()[:1] == b"[":
+    if head.removeprefix(lines.BOM).lstrip()[:1] == b"[":
         raise SourceError(
             f"{path} is one JSON array; refold reads an object a line (`jq -c '.[]'` makes that)."
         )

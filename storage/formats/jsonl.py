@@ -41,11 +41,11 @@ class JsonLines:
     whole = False
 
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
-        return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+        return head.removeprefix(lines.BOM).lstrip()[:1] == b"{"
 
     def sample(self, path: str, head: bytes) -> Sequence[Record]:
         records = []
-        for line in head.removeprefix(b"\xef\xbb\xbf").splitlines():
+        for line in head.removeprefix(lines.BOM).splitlines():
             try:
                 record = msgspec.json.decode(line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -54,7 +54,7 @@ class JsonLines:
                 records.append(record)
             if len(records) == SAMPLE:
                 break
-        begun = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        begun = head.removeprefix(lines.BOM).lstrip()
         if not records and begun[:1] == b"{" and begun.count(b"\n") > 1:
             raise SourceError(
                 f"{path} holds JSON over several lines; refold reads an object a line"

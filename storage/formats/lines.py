@@ -20,7 +20,8 @@ CHUNK = 8 << 20
 MAX_LINE = 256 << 20
 """Bytes of the longest line that is taken for a record."""
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""What some writers put before UTF-8; it is no part of the first line."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def read(reading: Reading) -> Iterator[Lines]:
                 raise bytestreams.broken(reading.path, error) from error
             if first:
                 first = False
-                if chunk.startswith(_BOM):
-                    chunk = chunk[len(_BOM) :]
-                    reading.taken += len(_BOM)
+                if chunk.startswith(BOM):
+                    chunk = chunk[len(BOM) :]
+                    reading.taken += len(BOM)
             if reading.continues and chunk:
                 # The line break belongs to a line that was taken without it.
                 reading.continues = False

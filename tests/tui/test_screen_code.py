@@ -36,6 +36,14 @@ def lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
+async def mended(seat: Any) -> None:
+    """The code was saved with the edit in it: see what it does."""
+    await seat.until(lambda: seat.travel._folds.edit is not None)
+    await seat.until(lambda: "folded 3,000" in seat.header)
+    await seat.still()
+    assert any("44.15" in row for row in seat.pane("document"))
+
+
 def marked(seat: Any) -> list[str]:
     return [line for line in seat.pane("code") if line.startswith("▸")]
 
@@ -161,10 +169,7 @@ async def test_code_that_cannot_be_loaded_leaves_the_old_history(
         # Saved again, it is well again, and compared with what was shown all the while.
         path.write_text(text)
         edit(path)
-        await seat.until(lambda: seat.travel._folds.edit is not None)
-        await seat.until(lambda: "folded 3,000" in seat.header)
-        await seat.still()
-        assert any("44.15" in row for row in seat.pane("document"))
+        await mended(seat)
         assert any("29.01" in row for row in seat.pane("compared"))
 
 
@@ -190,10 +195,7 @@ async def test_an_edit_that_is_not_folded_to_its_end_leaves_the_old_states(
         assert not seat.travel._folds.running, "it isn't folded again by itself"
         path.write_text(text)
         edit(path)
-        await seat.until(lambda: seat.travel._folds.edit is not None)
-        await seat.until(lambda: "folded 3,000" in seat.header)
-        await seat.still()
-        assert any("44.15" in row for row in seat.pane("document"))
+        await mended(seat)
 
 
 async def test_the_last_of_two_quick_saves_counts(own: tuple[Workspace, Path], sit: Any) -> None:

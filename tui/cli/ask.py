@@ -126,12 +126,7 @@ def find(
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
         narration.say(f"{condition!r} never {turned}.")
-    _tell_missing(history, condition)
-
-
-def _tell_missing(history: History, text: str) -> None:
-    if missing := nowhere(history, text):
-        narration.say(missing)
+    narration.hint(nowhere(history, condition))
 
 
 def _with_states(history: History, hits: Iterator[Hit]) -> Iterator[dict[str, Any]]:
@@ -192,7 +187,7 @@ def values(
     else:
         output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
     for text in expressions:
-        _tell_missing(history, text)
+        narration.hint(nowhere(history, text))
 
 
 def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:

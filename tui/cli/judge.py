@@ -68,8 +68,7 @@ def check(
     for trouble in troubles:
         narration.say(trouble)
     for text in asked:
-        if missing := nowhere(history, text):
-            narration.say(missing)
+        narration.hint(nowhere(history, text))
     if not rows.count and not troubles:
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
         narration.say(f"{held} in every state up to offset {history.folded.folded - 1:,}.")

@@ -26,6 +26,12 @@ def say(sentence: str) -> None:
     console.print(printable(sentence), markup=False, soft_wrap=True)
 
 
+def hint(sentence: str) -> None:
+    """A sentence that may be empty, where there is nothing to tell."""
+    if sentence:
+        say(sentence)
+
+
 def text(lines: str) -> None:
     """Text of several lines, such as a traceback."""
     for line in lines.splitlines():
