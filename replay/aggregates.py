@@ -26,9 +26,9 @@ class Aggregated:
     text: str
     row: Expression
     """Its values of one state, and whether these are of another kind than a number."""
-    parts: Mapping[str, bool]
-    """What one state adds to each running sum, as SQL over the row's values; and whether that is a
-    number of any size, else it is 0 or 1."""
+    parts: Mapping[str, str | None]
+    """What one state adds to each running sum, as SQL over the row's values; and for a number of
+    any size the column that holds it as a double, else it is 0 or 1."""
     sql: str
     """What is asked for, over the columns `offset` and `r0`, `r1` … of running sums."""
 
@@ -59,7 +59,7 @@ class _Building:
     text: str
     long_numbers: bool
     what: str
-    parts: dict[str, bool] = field(default_factory=dict)
+    parts: dict[str, str | None] = field(default_factory=dict)
     """See `Aggregated.parts`."""
 
     def __post_init__(self) -> None:
@@ -80,10 +80,11 @@ class _Building:
         if name == "count":
             return self._column(f"CAST({self._there(arguments[0])} AS INTEGER)")
         number = self.inside.digits(arguments[0])
-        total = self._column(number, number=True)
+        double = self.inside.double(number)
+        total = self._column(number, double)
         if name == "sum":
             return total
-        count = self._column(f"CAST(TRY_CAST({number} AS DOUBLE) IS NOT NULL AS INTEGER)")
+        count = self._column(f"CAST({double} IS NOT NULL AS INTEGER)")
         return f"(CAST({total} AS DOUBLE) / nullif({count}, 0))"
 
     def _there(self, node: dict[str, Any]) -> str:
@@ -92,8 +93,8 @@ class _Building:
             return self.inside.is_null(node, absent=False)
         return self.inside.truth(node)
 
-    def _column(self, part: str, *, number: bool = False) -> str:
-        self.parts.setdefault(part, number)
+    def _column(self, part: str, double: str | None = None) -> str:
+        self.parts.setdefault(part, double)
         return f"r{list(self.parts).index(part)}"
 
 

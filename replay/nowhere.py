@@ -49,13 +49,13 @@ def _numberless(connection: duckdb.DuckDBPyConnection, history: History, text: s
         wanted = aggregates.condition(connection, text, **of_all)
     except QueryError:
         wanted = aggregates.value(connection, text, **of_all)
-    for part, number in wanted.parts.items():
+    for double in filter(None, wanted.parts.values()):
         found = connection.execute(
             f'SELECT 1 FROM (SELECT "offset", key, state{wanted.row.values} FROM history'
             " WHERE projection = ? AND timeline = ?)"
-            f" WHERE TRY_CAST({part} AS DOUBLE) IS NOT NULL LIMIT 1",
+            f" WHERE {double} IS NOT NULL LIMIT 1",
             [history.folded.number, history.folded.timeline],
         )
-        if number and not found.fetchall():
+        if not found.fetchall():
             return f"No state ever had a number that {text!r} could add."
     return ""

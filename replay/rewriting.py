@@ -249,7 +249,7 @@ class Rewriting:
         """As doubles where these are exact, and in 38 digits where they may not be."""
         sides = [self.digits(left), self.digits(right)]
         exact = [f"TRY_CAST({side} AS {EXACT})" for side in sides]
-        rough = [f"TRY_CAST({side} AS DOUBLE)" for side in sides]
+        rough = [self.double(side) for side in sides]
         double = f"{rough[0]} {sign} {rough[1]}"
         fits = " AND ".join(f"CAST({e} AS DOUBLE) = {r}" for e, r in zip(exact, rough, strict=True))
         careful = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]}"
@@ -269,10 +269,20 @@ class Rewriting:
         self.others.append(self._other(place, Kind.NUMBER))
         return self._number(place)
 
+    def double(self, number: str) -> str:
+        """The column with a number as a double; NULL where it is none."""
+        return self._once(f"TRY_CAST({number} AS DOUBLE)")
+
+    def _once(self, sql: str) -> str:
+        """A column of its own: DuckDB evaluates again what several branches of a CASE share."""
+        if self.aggregate is not None:
+            return sql  # aggregates come in a row each; there is nothing to save
+        return self.values.setdefault(sql, f"n{len(self.values)}")
+
     def _of_value(self, place: Place, wanted: Kind) -> str:
         self.others.append(self._other(place, wanted))
         if wanted is Kind.NUMBER:
-            return f"TRY_CAST({self._number(place)} AS {EXACT})"
+            return self._once(f"TRY_CAST({self._number(place)} AS {EXACT})")
         return self._taken(place, wanted)
 
     def _json(self, place: Place) -> str:
@@ -291,7 +301,7 @@ class Rewriting:
         freed = f"replace({found}, 'number:', '')"
         long = _LONG.format(column)
         plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
-        return self.values.setdefault(plain, f"n{len(self.values)}")
+        return self._once(plain)
 
     def _taken(self, place: Place, kind: Kind) -> str:
         """The text or the truth at a path; NULL where there is none."""
@@ -305,7 +315,7 @@ class Rewriting:
         """Whether there is something at a path, and of another kind."""
         json = self._json(place)
         what = {
-            Kind.NUMBER: f"TRY_CAST({json} AS DOUBLE) IS NULL",
+            Kind.NUMBER: f"{self.double(json)} IS NULL",
             Kind.TEXT: f"NOT starts_with({json}, '\"')",
             Kind.TRUTH: f"{json} NOT IN ('true', 'false')",
         }[wanted]

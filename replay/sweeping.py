@@ -1,40 +1,44 @@
 """Going through every state in the order of the log, each beside the one that its document had before.
 
-The log is taken a stretch at a time, so the first answers are there at once, and whoever asks can
-stop in between. DuckDB takes whole numbers out of the states; what they were in the state before is
-looked up by the number of that change. For this each value of each change is kept in memory: eight
-bytes of a sum, one of a condition.
+A history is kept in the order in which it was folded, a flush at a time, and inside of a flush by
+its documents. So one reading of it, in the order in which it is kept, gives the log a stretch at a
+time: one ends wherever all changes up to the highest number seen are there. DuckDB takes whole
+numbers out of the states in its own threads, while those before are counted here. What they were in
+the state before is looked up by the number of that change; for this each value of each change is
+kept in memory: eight bytes of a sum, one of a condition.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from replay.history import History
-from storage.connections import arrow
 from storage.errors import WorkspaceError
+from storage.prefetch import ahead
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 _FIRST = 20_000
-"""Offsets of the first stretch; each further one is four times as long. Where one ends, the states
-around are read twice, as they are kept in the order of their keys."""
-_LONGEST = 2_000_000
+"""Events of the first stretch; each further one has four times as many changes at least."""
+_LONGEST = 1_000_000
+_BATCHES = 4
+"""Batches of DuckDB's, a row group each, that are drawn in advance."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The changes of one stretch of the log, in any order."""
+    """The changes of one stretch of the log, in the order of their numbers."""
 
-    first: int
     until: int
-    """Its first and last offset."""
+    """Its last offset; it begins where the one before ended."""
+    first: int
+    """The number of its first change."""
     offsets: Numbers
-    changes: Numbers
-    """Their numbers, all from the lowest to the highest."""
     now: Numbers
     """The values of each state: a row a value, a column a change."""
     before: Numbers
@@ -47,47 +51,107 @@ def sweep(
     taken: str,
     values: Sequence[str],
     kind: type[np.generic],
-) -> Iterator[Stretch]:
+) -> Generator[Stretch, None, None]:
     """Every change of a history, with whole numbers made of its state by SQL.
 
     `taken` are further columns beside those of `history`, as `Expression.values` has them, and
-    `values` expressions over both, of the given kind. A state that isn't there has zeros. Raises
-    `WorkspaceError` where the changes aren't numbered as they should be, and DuckDB's errors.
+    `values` expressions over both, of the given kind. A state that isn't there has zeros. The
+    connection may be asked other things in between. Raises `WorkspaceError` where the changes
+    aren't numbered as they should be, and DuckDB's errors.
     """
     columns = "".join(
         f", CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}"
         for n, value in enumerate(values)
     )
     query = (
-        f'SELECT "offset", change, coalesce(previous, -1) AS previous{columns}'
+        f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns}'
         f' FROM (SELECT "offset", key, change, previous, state{taken} FROM history'
-        ' WHERE projection = ? AND timeline = ? AND "offset" BETWEEN ? AND ?)'
+        ' WHERE projection = ? AND timeline = ? AND "offset" >= ? AND "offset" < ?)'
     )
-    # The last column stays 0: it is what -1 leads to.
-    kept = np.zeros((len(values), history.folded.changes + 1), kind)
-    mine = [history.folded.number, history.folded.timeline]
-    first, size, seen = 0, _FIRST, 0
-    while first < history.folded.folded:
-        until = min(first + size, history.folded.folded) - 1
-        found = arrow(connection, query, [*mine, first, until])
-        offset, change, previous, *asked = (column.to_numpy() for column in found.columns)
-        _refuse_strange(history, change, previous, seen)
-        for row, value in zip(kept, asked, strict=True):  # by rows is thrice as fast
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        mine = [history.folded.number, history.folded.timeline]
+        # A row group takes longer to come than somebody wants to wait for a first answer.
+        for part in ((0, _FIRST), (_FIRST, history.folded.folded)):
+            yield from reading.sql(query, params=[*mine, *part]).to_arrow_reader(_LONGEST)
+
+    with closing(connection.cursor()) as reading, closing(ahead(batches(), _BATCHES)) as drawn:
+        yield from _Sweeping(history, len(values), kind).through(drawn)
+
+
+class _Sweeping:
+    """What has come so far, each change at the place that its number says."""
+
+    def __init__(self, history: History, values: int, kind: type[np.generic]) -> None:
+        self._history = history
+        self._changes = history.folded.changes
+        # The last column stays 0: it is what -1 leads to.
+        self._values = np.zeros((values, self._changes + 1), kind)
+        self._waiting = np.zeros((2, 2 * _LONGEST), np.int64)
+        """Offsets and numbers of the states before, of the changes from `_done` on."""
+        self._done = 0
+        self._received = 0
+        self._highest = -1
+
+    def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Stretch]:
+        """The stretches, each as soon as all of it is there and long enough."""
+        least, whole_events = 1, not self._history.routed
+        for batch in filter(len, batches):
+            end = self._taken(*(column.to_numpy() for column in batch.columns))
+            if not whole_events and end > self._done:
+                # Of the last event some changes may still be to come.
+                end = self._last_event(end)
+            if end - self._done >= least:
+                yield self._until(end)
+                least = min(4 * max(self._done, _FIRST), _LONGEST)
+        if self._received != self._changes or self._highest + 1 != self._changes:
+            raise self._damage()
+        if self._done < self._changes:
+            yield self._until(self._changes)
+
+    def _taken(self, change: Numbers, offset: Numbers, previous: Numbers, *now: Numbers) -> int:
+        """Put rows where they belong; the number below which now all changes are there."""
+        fit = change.min() >= self._done and change.max() < self._changes
+        if not (fit and previous.min() >= -1 and (previous < change).all()):
+            raise self._damage()
+        for row, value in zip(self._values, now, strict=True):  # by rows is thrice as fast
             row[change] = value
-        before = kept.take(previous, axis=1)
-        yield Stretch(first, until, offset, change, np.array(asked, kind), before)
-        seen += len(change)
-        first, size = until + 1, min(size * 4, _LONGEST)
+        highest = np.maximum.accumulate(change)
+        np.maximum(highest, self._highest, out=highest)
+        counted = np.arange(self._received, self._received + len(change))
+        self._received, self._highest = self._received + len(change), int(highest[-1])
+        self._make_room()
+        for row, number in zip(self._waiting, (offset, previous), strict=True):
+            row[change - self._done] = number
+        ends = counted[highest == counted]
+        return int(ends[-1]) + 1 if len(ends) else self._done
 
+    def _make_room(self) -> None:
+        needed = self._highest + 1 - self._done
+        if needed > self._waiting.shape[1]:
+            wider = np.zeros((2, 2 * needed), np.int64)
+            wider[:, : self._waiting.shape[1]] = self._waiting
+            self._waiting = wider
 
-def _refuse_strange(history: History, change: Numbers, previous: Numbers, first: int) -> None:
-    """A stranger's numbers may be any; ours count from the stretch before on, and lead back."""
-    if not len(change):
-        return
-    past = first + len(change)
-    fit = past <= history.folded.changes and change.min() == first and change.max() == past - 1
-    if not (fit and previous.min() >= -1 and (previous < change).all()):
-        raise WorkspaceError(
-            f"{history.workspace.path} is damaged: the changes of {history.folded.name} aren't"
-            " numbered in the order of the log; fold it again with refold replay --force."
+    def _last_event(self, end: int) -> int:
+        """The number of the first change of the event that has the last one before `end`."""
+        offsets = self._waiting[0, : end - self._done]
+        return self._done + int(np.searchsorted(offsets, offsets[-1]))
+
+    def _until(self, end: int) -> Stretch:
+        first, count = self._done, end - self._done
+        offsets, previous = self._waiting[:, :count].copy()
+        rest = self._highest + 1 - end
+        self._waiting[:, :rest] = self._waiting[:, count : count + rest].copy()
+        self._done = end
+        ended = end == self._changes
+        until = self._history.folded.folded - 1 if ended else int(offsets[-1])
+        before = self._values.take(previous, axis=1)
+        return Stretch(until, first, offsets, self._values[:, first:end], before)
+
+    def _damage(self) -> WorkspaceError:
+        """A stranger's numbers may be any; ours count up from 0, and lead back."""
+        return WorkspaceError(
+            f"{self._history.workspace.path} is damaged: the changes of {self._history.folded.name}"
+            " aren't numbered in the order of the log; fold it again with refold replay --force."
         )

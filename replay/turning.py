@@ -60,7 +60,9 @@ def _named(
     holds: "Numbers",
 ) -> pa.Table:
     """Changes at these places of a stretch, with their documents' keys, which few of them need."""
-    turned = pa.table({"change": stretch.changes[places], "holds": holds[places]})
+    turned = pa.table({"change": stretch.first + places, "holds": holds[places]})
+    offsets = stretch.offsets[places]
+    first, last = (offsets.min(), offsets.max()) if len(offsets) else (0, -1)
     connection.register("turned", turned)
     try:
         return arrow(
@@ -68,7 +70,7 @@ def _named(
             'SELECT "offset", key, holds FROM history JOIN turned USING (change)'
             ' WHERE projection = ? AND timeline = ? AND "offset" BETWEEN ? AND ?'
             ' ORDER BY "offset", key',
-            [history.folded.number, history.folded.timeline, stretch.first, stretch.until],
+            [history.folded.number, history.folded.timeline, int(first), int(last)],
         )
     finally:
         connection.unregister("turned")

@@ -4,13 +4,14 @@ import importlib.util
 import json
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replay import catalogue, folding, reference
+from replay import catalogue, folding, pace, reference, sweeping
 from replay.catalogue import Folded
 from replay.history import History
 from storage import loading
@@ -95,6 +96,23 @@ class Studio:
 
     def failures(self, folded: Folded) -> list[Any]:
         return History(self.workspace, folded).failures()
+
+
+@contextmanager
+def small_flushes(rows: int = 25) -> Iterator[None]:
+    """Histories are kept in many flushes, as those of long logs are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "_FLUSH_ROWS", rows)
+        patch.setattr(pace, "_FIRST", rows)
+        patch.setattr(pace, "_MOST", rows)
+        yield
+
+
+@pytest.fixture
+def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories are gone through in many stretches, where they are kept in many flushes."""
+    monkeypatch.setattr(sweeping, "_FIRST", 10)
+    monkeypatch.setattr(sweeping, "_LONGEST", 50)
 
 
 @pytest.fixture

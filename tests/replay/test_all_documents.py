@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from replay import invariants, moments, sweeping
+from replay import invariants, moments
 from replay.history import History
 from replay.series import series
 from storage.errors import QueryError
-from tests.replay.conftest import Studio
+from tests.replay.conftest import Studio, small_flushes
 
 EVENTS = 240
 KEYS = ("x", "y", "it's ✓")
@@ -30,10 +30,7 @@ STATES = [
 LONG = "12345678901234567890.000000000001"
 
 
-@pytest.fixture(autouse=True)
-def _in_many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "_FIRST", 10)
-    monkeypatch.setattr(sweeping, "_LONGEST", 50)
+pytestmark = pytest.mark.usefixtures("many_stretches")
 
 
 def _log(studio: Studio, states: list[Any], projection: str) -> History:
@@ -45,7 +42,8 @@ def _log(studio: Studio, states: list[Any], projection: str) -> History:
             stream.write(f"{{{line}}}\n")
     studio.events()
     studio.file("p.py", projection)
-    return studio.history()
+    with small_flushes():
+        return studio.history()
 
 
 PROJECTION = """

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from replay import moments, sweeping
+from replay import moments
 from replay.history import History
 from storage.errors import QueryError, WorkspaceError
-from tests.replay.conftest import Studio
+from tests.replay.conftest import Studio, small_flushes
 
 EVENTS = 300
 KEYS = "xyz"
@@ -48,14 +48,14 @@ def history(request: Any, tmp_path_factory: pytest.TempPathFactory) -> History:
         def on_Gone(state, event): return event.DELETED
         """,
     )
-    return studio.history()
+    with small_flushes():
+        return studio.history()
 
 
-@pytest.fixture(autouse=True, params=[60, 20_000], ids=["short", "long"])
-def _stretches(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The history is gone through in several stretches, or in one."""
-    monkeypatch.setattr(sweeping, "_FIRST", request.param)
-    monkeypatch.setattr(sweeping, "_LONGEST", 4 * request.param)
+@pytest.fixture(autouse=True, params=["many_stretches", None], ids=["short", "long"])
+def _stretches(request: Any) -> None:
+    if request.param:
+        request.getfixturevalue(request.param)
 
 
 def hits(found: Iterable[moments.Moments]) -> list[moments.Hit]:
@@ -212,3 +212,23 @@ def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio):
     assert hits(moments.began(history, "state.n < 0")) == [moments.Hit(2, "a")]
     with pytest.raises(QueryError, match="a number has more than 26 digits"):
         list(moments.began(history, "sum(state.n) > 1"))
+
+
+def test_answers_come_a_stretch_at_a_time(new_studio: Any, many_stretches: None) -> None:
+    studio = new_studio()
+    studio.events(*(("s", "Set", {"n": n}) for n in range(200)))
+    studio.file(
+        "p.py",
+        """
+        def key(event): return [f"k{event.data['n'] * 7 % 11}", "all"]
+        def on_Set(state, event): return event.data
+        """,
+    )
+    with small_flushes():
+        history = studio.history()
+    found = list(moments.began(history, "state.n % 2 = 1 and key = 'all'"))
+    assert [hit.offset for stretch in found for hit in stretch.hits] == list(range(1, 200, 2))
+    assert len(found) > 3
+    last = [stretch.until for stretch in found]
+    assert last == sorted(set(last))
+    assert last[-1] == 199

@@ -1,6 +1,7 @@
 """Questions with many answers, on the screen: tables, plots, watches, bookmarks, a base."""
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -257,8 +258,16 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
 async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> None:
     from replay import sweeping
 
+    left = threading.Event()
+    drawn = sweeping.ahead
+
+    def waiting(items: Any, depth: int) -> Any:
+        for number, item in enumerate(drawn(items, depth)):
+            assert number == 0 or left.wait(30)
+            yield item
+
     monkeypatch.setattr(sweeping, "_FIRST", 5)
-    monkeypatch.setattr(sweeping, "_LONGEST", 5)
+    monkeypatch.setattr(sweeping, "ahead", waiting)
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.hit("F")
         await seat.still()
@@ -267,6 +276,7 @@ async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> 
         await seat.until(lambda: shown(seat))
         assert "esc stops" in seat.subtitle("findings")
         await seat.hit("escape")
+        left.set()
         await seat.still()
         assert "stopped before the end" in seat.subtitle("findings")
         pane = seat.travel.query_one(FindingsPane)
