@@ -30,6 +30,8 @@ PATIENCE = 30.0
 
 WORKER = Path(__file__).parent / "worker" / "__main__.py"
 """What the user's interpreter is started with."""
+_NOT_BEGUN = -2
+"""What the mark says until our code runs in the process: it may be no Python at all."""
 _OUTPUT_KEPT = 64 << 10
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
@@ -118,7 +120,7 @@ class Worker:
             shared.truncate(mmap.PAGESIZE)
             self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
             self._mark = memoryview(self._mark_page).cast("q")
-            self._mark[0] = -1
+            self._mark[0] = _NOT_BEGUN
             self._start(shared.fileno(), careful=careful, resuming=resuming, plain=plain)
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
         self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
@@ -134,7 +136,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._outbox.put(None)
         for thread in self._threads:
@@ -186,7 +189,14 @@ class Worker:
                     ) from None
                 continue
             if frame is None:
-                raise WorkerDiedError(self._mark[0], death(self._process, bytes(self._output)))
+                how = death(self._process, bytes(self._output))
+                if self._mark[0] == _NOT_BEGUN:
+                    raise ProjectionError(
+                        f"{self._reference.python} doesn't start as Python does: it {how}."
+                    )
+                raise WorkerDiedError(self._mark[0], how)
+            if frame.kind == "broken":
+                raise WorkerDiedError(self._mark[0], str(frame.header["what"]))
             return frame
 
     def _start(self, mark: int, **wishes: bool) -> None:
@@ -197,6 +207,8 @@ class Worker:
             _widen(descriptor)
         spec = {
             "reference": self._reference.text,
+            "name": self._reference.name,
+            "command": self._reference.command,
             "cwd": self._reference.cwd,
             "incoming": incoming,
             "outgoing": outgoing,

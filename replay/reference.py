@@ -1,17 +1,22 @@
 """What a person writes for a projection, and where its code is found.
 
-A projection is named by a file (`orders.py`), by a class or object in one (`orders.py:Orders`), or
-by a module that the worker can import (`shop.orders:Orders`).
+A projection is named by a file (`orders.py`), by a class or object in one (`orders.py:Orders`), by
+a module that the worker can import (`shop.orders:Orders`), or by the command of a program that
+speaks the worker protocol (`cmd:node orders.js`).
 """
 
 import hashlib
 import json
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import ProjectionError
+
+_PROGRAM = "cmd:"
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,31 @@ class Reference:
     cwd: str
     """The folder in which it runs, and that it can import from."""
 
+    @property
+    def command(self) -> list[str]:
+        """The words of a program's command; none for Python code."""
+        return shlex.split(self.text[len(_PROGRAM) :]) if is_program(self.text) else []
+
+
+def is_program(text: str) -> bool:
+    """Whether a reference names a program's command, and no Python code."""
+    return text.startswith(_PROGRAM)
+
 
 def parse(text: str, python: str, cwd: Path) -> Reference:
     """The reference for what a person typed; raises `ProjectionError` where there is no such file."""
+    if is_program(text):
+        return _program(text, cwd)
     # A folder may have a colon in its name.
     named = re.fullmatch(r"(.+?\.py)(?::([\w.]+))?", text)
     place, attribute = named.groups("") if named else text.partition(":")[::2]
-    if place.endswith((".sql", ".js")) or text.startswith("cmd:"):
+    if place.endswith((".js", ".mjs", ".ts", ".jar", ".java")):
         raise ProjectionError(
-            f"{text} is no Python projection; this version of refold folds Python ones only."
+            f"{text} is no Python projection; one in another language is named by its command,"
+            f" such as cmd:node {text} (docs/protocol.md)."
         )
+    if place.endswith(".sql"):
+        raise ProjectionError(f"{text} is a SQL projection, which this version can't fold yet.")
     if place.endswith(".py"):
         path = (cwd / place).resolve()
         if not path.is_file():
@@ -49,6 +69,20 @@ def parse(text: str, python: str, cwd: Path) -> Reference:
         )
     name = attribute or place.rsplit(".", 1)[-1]
     return Reference(text, name, python, str(cwd))
+
+
+def _program(text: str, cwd: Path) -> Reference:
+    try:
+        words = shlex.split(text[len(_PROGRAM) :])
+    except ValueError as error:
+        raise ProjectionError(f"{text!r} is no command: {error}.") from error
+    if not words:
+        raise ProjectionError(
+            "cmd: names no program; give its command, such as cmd:node orders.js."
+        )
+    files = [word for word in words[1:] if (cwd / word).is_file()]
+    # Only this process's interpreter is needed, to speak to the program.
+    return Reference(text, Path((files or words)[0]).stem, sys.executable, str(cwd))
 
 
 def identity(files: Mapping[str, str], interpreter: str) -> str:

@@ -16,6 +16,7 @@ from replay import catalogue, paths, slices
 from replay.diff import decode, encode, readable
 from replay.history import Failure, History
 from replay.paths import ABSENT
+from replay.reference import is_program
 from storage.errors import PositionError, QueryError
 from storage.log import EventLog
 from storage.positions import START
@@ -54,7 +55,7 @@ class Exported:
     key: str | None
     events: int
     test: Path | None
-    """None: nothing could be asserted."""
+    """None: nothing could be asserted, or the projection is a program."""
     asserted: Sequence[str]
     """What the test says, for a person."""
     true_already: Sequence[str]
@@ -155,9 +156,10 @@ def export(
             )
         target.mkdir(parents=True, exist_ok=True)
         count = slices.write(history, finding.key, offset, target / EVENTS)
-        if finding.tests:
+        tested = bool(finding.tests) and not is_program(history.folded.reference)
+        if tested:
             (target / name).write_text(_test(history, finding, cwd), encoding="utf-8")
-        page = _page(history, finding, cwd, name if finding.tests else None, count)
+        page = _page(history, finding, cwd, name if tested else None, count)
         (target / "README.md").write_text(page, encoding="utf-8")
     except OSError as error:
         raise QueryError(f"{target} can't be written: {error.strerror}.") from error
@@ -165,7 +167,7 @@ def export(
         folder=target,
         key=finding.key,
         events=count,
-        test=target / name if finding.tests else None,
+        test=target / name if tested else None,
         asserted=finding.asserted,
         true_already=[str(e) for e in expected if e.holds(finding.state)],
     )
@@ -254,14 +256,20 @@ def _page(history: History, finding: _Finding, cwd: str, test: str | None, count
     place = f"{_quoted(str(history.workspace.path.resolve()))} {by}"
     key = "" if finding.key is None else f" --key {_quoted(finding.key)}"
     said = [f"- {_readable(text)}" for text in finding.asserted]
-    shows = (
-        [
+    if test:
+        shows = [
             f"`{test}` fails with this code, and passes with code for which:",
             *("", *said, "", "To try other code, `pytest` is all that is needed:", ""),
             "    REFOLD_PROJECTION=path/to/fixed.py pytest .",
         ]
-        if test
-        else ["There is no test, as nobody said what should be there (`--expect PATH=JSON`)."]
+    elif said:
+        shows = ["There is no test, as pytest can't run a program. With other code:", "", *said]
+    else:
+        shows = ["There is no test, as nobody said what should be there (`--expect PATH=JSON`)."]
+    steps = (
+        []
+        if is_program(folded.reference)
+        else [f"    refold debug {place} --at {finding.offset}{key}"]
     )
     return "\n".join(
         [
@@ -278,7 +286,7 @@ def _page(history: History, finding: _Finding, cwd: str, test: str | None, count
             "",
             f"    refold open {place} --at {finding.offset}",
             *([f"    refold state {place} --at {finding.offset}{key}"] if key else []),
-            f"    refold debug {place} --at {finding.offset}{key}",
+            *steps,
             "",
             "To look at these events alone, here:",
             "",

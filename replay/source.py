@@ -14,6 +14,7 @@ from pathlib import Path as File
 from replay import touching
 from replay.catalogue import Folded
 from replay.paths import Path
+from replay.reference import is_program
 from replay.touching import Function, Touched
 from storage.errors import QueryError
 
@@ -94,6 +95,8 @@ class Code:
 
     def _place(self) -> tuple[str, str]:
         """The file, and what in it is the projection."""
+        if is_program(self.folded.reference):
+            raise QueryError(f"{self.folded.name} is a program; only Python handlers can be shown.")
         named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.folded.reference)
         if named:
             path, attribute = named[1], named[2] or ""

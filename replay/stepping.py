@@ -67,6 +67,11 @@ def history_before(
 
     A handler that never returns is worth stepping into, so a fold that ends at the event will do.
     """
+    if wanted.command:
+        raise ProjectionError(
+            f"{wanted.name} is a program of its own; start it under its language's debugger and"
+            " fold with that command."
+        )
     found = catalogue.find(workspace, wanted, timeline)
     if _reaches(found, offset):
         return found

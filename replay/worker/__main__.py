@@ -1,11 +1,16 @@
 """Started by path under the user's interpreter: loads this folder as `refold_worker` and runs it."""
 
-import importlib.util
+import json
 import os
+import struct
 import sys
+
+OLDEST = (3, 9)
 
 
 def _load():
+    import importlib.util  # noqa: PLC0415 - an interpreter that is too old may not have it
+
     here = os.path.dirname(os.path.abspath(__file__))
     # The interpreter puts this folder first on the path; nobody may import our parts by accident.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
@@ -19,7 +24,18 @@ def _load():
     spec.loader.exec_module(module)
 
 
+def _refuse():
+    """Say in a frame that this Python is too old to read anything else of ours."""
+    said = "%s is Python %d.%d.%d, and the worker needs %d.%d or later"
+    error = said % ((sys.executable,) + tuple(sys.version_info[:3]) + OLDEST)
+    text = json.dumps({"kind": "unusable", "error": error, "traceback": "", "parts": []}).encode()
+    os.write(json.loads(sys.argv[1])["outgoing"], struct.pack("<I", len(text)) + text)
+
+
 if __name__ == "__main__":
+    if sys.version_info < OLDEST:
+        _refuse()
+        sys.exit(1)
     _load()
     if sys.argv[2:] == ["step"]:
         from refold_worker import stepping

@@ -50,6 +50,11 @@ class Projection:
                 " nor on_<type>(state, event)"
             )
 
+    @property
+    def routed(self) -> bool:
+        """Whether an event's stream needn't be its key: then each event must be asked for its own."""
+        return self.key is not None or self.upcast is not None
+
     def handler(self, type_name: Optional[str]) -> Optional[Handler]:
         """The function for events of a type, or None where there is none."""
         if type_name not in self._handlers:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from array import array
 from copy import deepcopy
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
@@ -17,6 +16,7 @@ from refold_worker import encoding
 from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event
 from refold_worker.invariants import Invariants
+from refold_worker.result import UNCHANGED, Result
 
 _LOOKED_THROUGH = 20_000
 """Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
@@ -26,10 +26,6 @@ _STEP = 64
 
 class NotPlainError(Exception):
     """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
-
-
-UNCHANGED = -1
-"""What stands for the number of a change where there was none yet."""
 
 
 class Document:
@@ -46,24 +42,6 @@ class Document:
         self.change = change
 
 
-class Result:
-    """What a batch did, in columns."""
-
-    def __init__(self) -> None:
-        self.rows = array("i")
-        """For each change, the index of its event in the batch."""
-        self.states: List[Optional[bytes]] = []
-        self.keys: List[str] = []
-        self.previous = array("q")
-        """For each change, the number of its document's change before."""
-        self.route_rows = array("i")
-        self.route_keys: List[str] = []
-        self.failures: List[Dict[str, Any]] = []
-        self.turns: List[Dict[str, Any]] = []
-        """Invariants that became broken, or whole again."""
-        self.skipped: Dict[str, int] = {}
-
-
 class Folder:
     """Folds batch after batch; holds the state and the last JSON of every document it has met.
 
@@ -76,10 +54,15 @@ class Folder:
     def __init__(
         self, projection: Projection, decode: Callable[[Any], Any], mark: Any, *, careful: bool
     ) -> None:
+        self.name = projection.name
+        self.routed = projection.routed
+        self.declared = {**dict.fromkeys(projection.invariants), **projection.conditions}
+        """Its invariants: name to the condition, or to None where it is a function."""
+        self.runtime = f"{sys.implementation.name} {sys.version.split()[0]}"
+        self.careful = careful
+        self.decode = decode
         self._projection = projection
-        self._decode = decode
         self._mark = mark
-        self._careful = careful
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents: Dict[str, Document] = {}
         self._next_change = 0
@@ -89,9 +72,16 @@ class Folder:
         self._only: Optional[Set[str]] = None
         """While documents are taken up again: the keys that may change."""
 
+    restores = False
+    """Whether any document comes back from its JSON, whatever it is."""
+
+    def files(self) -> List[str]:
+        """The code that this projection is made of."""
+        return files()
+
     def missing(self, batch: Batch) -> List[str]:
         """Keys that the batch will reach and that aren't held here."""
-        if self._projection.key is None and self._projection.upcast is None:
+        if not self.routed:
             keys = [s for s in batch.streams if s is not None]
         else:
             keys = [key for found in self._routes(batch) for key in found or ()]
@@ -105,7 +95,7 @@ class Folder:
         """Take a document up from its JSON, which a change made; None for one that was deleted."""
         document = self._documents[key] = Document(change)
         if state is not None:
-            document.state, document.text = self._decode(state), state
+            document.state, document.text = self.decode(state), state
             self._invariants.turned(key, document.state)
 
     def refold(self, batch: Batch, keys: List[str], changes: Dict[str, int]) -> None:
@@ -132,11 +122,8 @@ class Folder:
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
-        if self._projection.key is None and self._projection.upcast is None:
-            result = self._fold_streams(batch)
-        else:
-            result = self._fold_routed(batch)
-        if not self._careful:
+        result = self._fold_streams(batch) if not self.routed else self._fold_routed(batch)
+        if not self.careful:
             self._sample_plain(result)
         return result
 
@@ -144,7 +131,7 @@ class Folder:
         """The common case, in which an event's stream is its key: no call that isn't needed."""
         result = Result()
         documents, mark, encode = self._documents, self._mark, self._encode
-        careful, previous, change = self._careful, result.previous, self._next_change
+        careful, previous, change = self.careful, result.previous, self._next_change
         handlers = [self._projection.handler(name) for name in batch.types]
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
@@ -229,7 +216,7 @@ class Folder:
                 state: Any = None
                 try:
                     state = projection.initial(key) if encoded is None else before
-                    if self._careful and encoded is not None:
+                    if self.careful and encoded is not None:
                         before = deepcopy(state)
                     returned = handler(state, event, key)
                     if returned is DELETED:
@@ -292,7 +279,7 @@ class Folder:
         encoded: Optional[bytes],
         state: Any,
     ) -> None:
-        if not self._careful and not (
+        if not self.careful and not (
             encoding.is_plain(state)
             and encoding.is_plain(before)
             and not isinstance(error, UnicodeEncodeError)
@@ -310,7 +297,7 @@ class Folder:
         )
         if key is None or encoded is None:
             return
-        self._documents[key].state = before if self._careful else self._decode(encoded)
+        self._documents[key].state = before if self.careful else self.decode(encoded)
 
     def _turn(self, result: Result, offset: int, key: str, document: Document) -> None:
         """Tell which invariants have turned with a document's new state."""
@@ -323,7 +310,7 @@ class Folder:
 
         Looking through very many costs more than folding the few that a later event reaches again.
         """
-        if self._careful:
+        if self.careful:
             return False
         if len(self._documents) > _LOOKED_THROUGH:
             return None

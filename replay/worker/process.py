@@ -10,16 +10,20 @@ import hashlib
 import json
 import mmap
 import os
+import signal
 import sys
 import threading
 import time
 from array import array
 from typing import Any, BinaryIO, Dict, List
 
-from refold_worker import clean_room, contract, fold, imports, wire
+from refold_worker import clean_room, contract, fold, imports, program, wire
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
+from refold_worker.speaker import ProtocolError, Speaker
 
+LOADING = -1
+"""What the page of the mark says before the first event; before that, not even Python has begun."""
 _COLLECTED = 8
 """Every so manieth batch is looked at by the collector, until it finds something."""
 
@@ -33,17 +37,17 @@ def main() -> None:
     answers = os.fdopen(spec["answers"], "rb", buffering=1 << 20)
     mark = memoryview(mmap.mmap(spec["mark"], mmap.PAGESIZE)).cast("q")
     os.close(spec["mark"])
+    mark[0] = LOADING
     threading.Thread(target=follow_parent, args=(os.getppid(),), daemon=True).start()
     imports.hide_ours()
     sys.path.insert(0, spec["cwd"])
-    clean_room.close()
     try:
-        projection = contract.load(spec["reference"], SealedGateway())
+        folder = _folder(spec, mark)
     except BaseException as error:
         wire.send(outgoing, {"kind": "unusable", **told(error)})
         return
     try:
-        _Session(projection, spec, mark, incoming, outgoing, answers).run()
+        _Session(folder, spec, incoming, outgoing, answers).run()
     except (wire.ClosedError, BrokenPipeError):
         return
 
@@ -52,27 +56,38 @@ def follow_parent(parent: int) -> None:
     """End with the parent: a handler that never returns doesn't notice that its pipes are closed."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    if os.getpgrp() == os.getpid():
+        os.killpg(
+            os.getpid(), signal.SIGKILL
+        )  # and with this process a program that it has started
     os._exit(1)
+
+
+def _folder(spec: Dict[str, Any], mark: Any) -> Any:
+    """What folds: the user's Python code in this process, or a program that this one speaks to."""
+    if spec["command"]:
+        started = Speaker(spec["command"])
+        clean_room.close()
+        return program.ProgramFolder(started, mark, spec["name"], resuming=spec["resuming"])
+    clean_room.close()
+    projection = contract.load(spec["reference"], SealedGateway())
+    # Decimals look like numbers in JSON and come back as floats, so they are never plain.
+    careful = spec["careful"] or projection.decimals
+    return fold.Folder(projection, decoder(decimals=projection.decimals), mark, careful=careful)
 
 
 class _Session:
     def __init__(
         self,
-        projection: contract.Projection,
+        folder: Any,
         spec: Dict[str, Any],
-        mark: Any,
         incoming: BinaryIO,
         outgoing: BinaryIO,
         answers: BinaryIO,
     ) -> None:
-        self._projection = projection
-        self._decode = decoder(decimals=projection.decimals)
-        # Decimals look like numbers in JSON and come back as floats, so they are never plain.
-        careful = spec["careful"] or projection.decimals
-        self._folder = fold.Folder(projection, self._decode, mark, careful=careful)
+        self._folder = folder
         self._resuming = spec["resuming"]
-        self._careful = careful
-        self._plain = spec["plain"]
+        self._plain = spec["plain"] or folder.restores
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
 
     def run(self) -> None:
@@ -86,7 +101,7 @@ class _Session:
                 header, parts = wire.receive(self._incoming)
             except wire.ClosedError:
                 break
-            batch = Batch(header, parts, self._decode)
+            batch = Batch(header, parts, self._folder.decode)
             if "first_change" in header:
                 self._folder.count_from(header["first_change"])
             try:
@@ -101,25 +116,17 @@ class _Session:
             except fold.NotPlainError:
                 wire.send(self._outgoing, {"kind": "not plain"})
                 return
+            except ProtocolError as error:
+                wire.send(self._outgoing, {"kind": "broken", "what": str(error)})
+                return
 
         wire.send(self._outgoing, {"kind": "done", "plain": self._folder.surely_plain()})
 
     def _ready(self) -> None:
-        wire.send(
-            self._outgoing,
-            {
-                "kind": "ready",
-                "name": self._projection.name,
-                "files": _hashes(),
-                "invariants": {
-                    **dict.fromkeys(self._projection.invariants),
-                    **self._projection.conditions,
-                },
-                "python": f"{sys.implementation.name} {sys.version.split()[0]}",
-                "careful": self._careful,
-                "routed": self._projection.key is not None or self._projection.upcast is not None,
-            },
-        )
+        folder = self._folder
+        told = {"name": folder.name, "files": _hashes(folder.files()), "python": folder.runtime}
+        told.update(invariants=folder.declared, careful=folder.careful, routed=folder.routed)
+        wire.send(self._outgoing, {"kind": "ready", **told})
 
     def _recall(self, batch: Batch) -> None:
         """Ask for the documents that the batch reaches and that this process hasn't met."""
@@ -128,7 +135,7 @@ class _Session:
             return
         wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": not self._plain})
         header, parts = wire.receive(self._answers)
-        take_up(self._folder, header, parts, self._decode, missing)
+        take_up(self._folder, header, parts, missing)
 
     def _tell(self, batch: Batch, result: fold.Result) -> None:
         states = result.states
@@ -142,18 +149,16 @@ class _Session:
         }
         parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
         parts.append(result.previous)
-        if self._projection.key is not None or self._projection.upcast is not None:
+        if self._folder.routed:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
         wire.send(self._outgoing, header, tuple(parts))
 
 
-def take_up(
-    folder: fold.Folder, header: Any, parts: List[bytes], decode: Any, keys: List[str]
-) -> None:
+def take_up(folder: Any, header: Any, parts: List[bytes], keys: List[str]) -> None:
     """Take documents up from what the parent answered: their states, or their own events."""
     changes: Dict[str, int] = header["changes"]
     if header["kind"] == "events":
-        folder.refold(Batch(header, parts, decode), keys, changes)
+        folder.refold(Batch(header, parts, folder.decode), keys, changes)
     else:
         lengths = array("i")
         lengths.frombytes(parts[0])
@@ -174,10 +179,10 @@ def _coded(texts: List[str]) -> List[Any]:
     return [json.dumps(list(codes)).encode(), numbers]
 
 
-def _hashes() -> Dict[str, str]:
-    """Files of the projection, and of what it imports, with a hash of each."""
+def _hashes(files: List[str]) -> Dict[str, str]:
+    """A hash of each file that can be read."""
     found = {}
-    for path in fold.files():
+    for path in files:
         try:
             with open(path, "rb") as stream:
                 found[path] = hashlib.sha256(stream.read()).hexdigest()
@@ -188,7 +193,7 @@ def _hashes() -> Dict[str, str]:
 
 def told(error: BaseException) -> Dict[str, Any]:
     """Why a projection can't be loaded."""
-    if isinstance(error, contract.ContractError):
+    if isinstance(error, (contract.ContractError, ProtocolError)):
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""

@@ -165,13 +165,13 @@ class _Step:
 
     def _recalled(self, key: str) -> fold.Document:
         """The document before the event."""
-        routed = self._projection.key is not None or self._projection.upcast is not None
+        routed = self._projection.routed
         careful = self._projection.decimals
         self._send("ask", key=key, routed=routed, events=careful)
         header, parts = wire.receive(self._answers)
         stopping, sys.breakpointhook = sys.breakpointhook, _pass_by
         try:
-            process.take_up(self._folder, header, parts, self._decode, [key])
+            process.take_up(self._folder, header, parts, [key])
         finally:
             sys.breakpointhook = stopping
         return self._folder.document(key)

@@ -29,6 +29,7 @@ _COMMANDS = {
     "debug": "tui.cli.debug:debug",
     "reproduce": "tui.cli.reproduce:reproduce",
     "sql": "tui.cli.look:sql",
+    "protocol-test": "tui.cli.protocol:protocol_test",
     "trust": "tui.cli.declared:trust",
 }
 

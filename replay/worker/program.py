@@ -1,0 +1,162 @@
+"""A program of any language that folds, seen as the worker's folder: `docs/protocol.md`.
+
+It reads events as JSON lines on its standard input, and answers each with one line on its standard
+output. This side turns batches into lines and answers into changes; it trusts no answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict, Iterator, List, Optional
+
+from refold_worker import encoding, speaker
+from refold_worker.event import Batch, Event, decoder
+from refold_worker.result import UNCHANGED, Result
+from refold_worker.speaker import ProtocolError, Speaker
+
+
+class ProgramFolder:
+    """Folds batch after batch through a program; see `refold_worker.fold.Folder`."""
+
+    restores = True
+    careful = False
+
+    def __init__(self, program: Speaker, mark: Any, name: str, *, resuming: bool) -> None:
+        ready = program.greet(resuming=resuming)
+        self.name = name
+        self.routed = ready.get("routes") is True
+        self.declared = _conditions(ready.get("invariants", {}))
+        self.runtime = str(ready.get("runtime", ""))
+        self.decode = decoder(decimals=False)
+        self._program = program
+        self._mark = mark
+        self._encode = encoding.plain_encoder()
+        self._texts: Dict[str, Optional[bytes]] = {}
+        self._changes: Dict[str, int] = {}
+        self._next_change = 0
+        self._restored: List[bytes] = []
+
+    def files(self) -> List[str]:
+        """Those of its command's words that are files: its code, as far as anybody can know."""
+        return [os.path.abspath(word) for word in self._program.command if os.path.isfile(word)]
+
+    def missing(self, batch: Batch) -> List[str]:
+        """Keys that the batch will reach and that the program wasn't told of yet."""
+        if not self.routed:
+            keys = [stream for stream in batch.streams if stream is not None]
+        else:
+            keys = [key for answer in self._asked(batch, "route") for key in _keys(answer)]
+        return [key for key in dict.fromkeys(keys) if key not in self._changes]
+
+    def count_from(self, change: int) -> None:
+        """Number the next change so, and those after it in turn."""
+        self._next_change = change
+
+    def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
+        """Give a document back to the program."""
+        self._changes[key], self._texts[key] = change, state
+        if state is not None:
+            document = b'{"document":%b,"state":%b}' % (json.dumps(key).encode(), state)
+            self._restored.append(document)
+
+    def unborn(self, keys: List[str]) -> None:
+        """Remember of those keys that aren't known by now that they never had a document."""
+        for key in keys:
+            self._changes.setdefault(key, UNCHANGED)
+
+    def surely_plain(self) -> bool:
+        """What comes as JSON goes back as JSON."""
+        return True
+
+    def fold(self, batch: Batch) -> Result:
+        """Give the program a batch's events and take its answers; raises `ProtocolError`."""
+        result = Result()
+        for index, answer in enumerate(self._asked(batch, "event")):
+            event = Event(batch, index, None)
+            if "error" in answer:
+                result.failures.append(_failure(event, answer))
+            elif answer.get("skipped"):
+                name = str(event.type)
+                result.skipped[name] = result.skipped.get(name, 0) + 1
+            else:
+                self._take(result, event, index, answer)
+        return result
+
+    def _asked(self, batch: Batch, what: str) -> Iterator[Dict[str, Any]]:
+        """The answers to a batch's events, one each, in their order."""
+        lines = self._restored + _lines(batch, what)
+        self._restored = []
+        writing = self._program.say(lines)
+        for index in range(batch.count):
+            offset = batch.offset(index)
+            self._mark[0] = offset
+            answer = self._program.answer(f"offset {offset:,}")
+            if answer.get("offset") != offset or isinstance(answer["offset"], bool):
+                raise ProtocolError(
+                    f"answered {speaker.short(answer)} where offset {offset:,} is next"
+                )
+            yield answer
+        writing.join()
+
+    def _take(self, result: Result, event: Event, index: int, answer: Dict[str, Any]) -> None:
+        changes = answer.get("changes", {})
+        if not isinstance(changes, dict):
+            raise ProtocolError(
+                f"answered offset {event.offset:,} with changes that are no object of documents:"
+                f" {speaker.short(changes)}"
+            )
+        strange = [key for key in changes if not self.routed and key != event.stream]
+        if strange:
+            raise ProtocolError(
+                f"changed {speaker.short(strange[0])} at offset {event.offset:,}, an event of"
+                f' {speaker.short(event.stream)}; it must say "routes": true when it is greeted'
+            )
+        for key, state in changes.items():
+            result.route_rows.append(index)
+            result.route_keys.append(key)
+            text = None if state is None else self._encode(state)
+            if text == self._texts.get(key):
+                continue
+            self._texts[key] = text
+            result.previous.append(self._changes.get(key, UNCHANGED))
+            self._changes[key] = self._next_change
+            self._next_change += 1
+            result.rows.append(index)
+            result.states.append(text)
+            result.keys.append(key)
+
+
+def _lines(batch: Batch, what: str) -> List[bytes]:
+    """A line for each event; the data is what the log holds, byte for byte."""
+    datas, metas = batch.texts("data"), batch.texts("meta")
+    return [
+        speaker.line(what, Event(batch, index, None), datas[index], metas[index])
+        for index in range(batch.count)
+    ]
+
+
+def _keys(answer: Dict[str, Any]) -> List[str]:
+    keys = answer.get("keys", [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ProtocolError(
+            f"answered a route with keys that are no list of texts: {speaker.short(keys)}"
+        )
+    return keys
+
+
+def _failure(event: Event, answer: Dict[str, Any]) -> Dict[str, Any]:
+    error, key = str(answer["error"]), answer.get("key")
+    return {
+        "offset": event.offset,
+        "key": key if isinstance(key, str) else event.stream,
+        "type": event.type,
+        "error": error,
+        "traceback": str(answer.get("traceback") or error),
+    }
+
+
+def _conditions(declared: Any) -> Dict[str, str]:
+    if not isinstance(declared, dict) or not all(isinstance(v, str) for v in declared.values()):
+        raise ProtocolError("declares invariants that are no object of conditions")
+    return dict(declared)

@@ -1,0 +1,125 @@
+"""A program that speaks the worker protocol: starting it, and the lines that go in and out of it.
+
+The protocol is described in `docs/protocol.md`. Standard library only, as it is part of the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import threading
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+PROTOCOL = 1
+_LINE_ENDS = re.compile("[\r\n]")
+_SHOWN = 60
+_PATIENCE = 5.0
+"""Seconds for a program to end after its input has."""
+
+
+class ProtocolError(Exception):
+    """The program doesn't speak the protocol; the message says what is wrong, as in `it …`."""
+
+
+class Speaker:
+    """A running program, and the lines that go in and out of it."""
+
+    def __init__(self, command: Sequence[str], cwd: Optional[str] = None) -> None:
+        """Start it; raises `ProtocolError` where it can't be."""
+        self.command = list(command)
+        try:
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=cwd
+            )
+        except OSError as error:
+            raise ProtocolError(f"can't be started: {error.strerror} ({command[0]})") from error
+        self._to: Any = self._process.stdin
+        self._from: Any = self._process.stdout
+
+    def greet(self, *, resuming: bool) -> Dict[str, Any]:
+        """What the program says of itself; raises `ProtocolError`."""
+        self.say([json.dumps({"refold": PROTOCOL, "resuming": resuming}).encode()])
+        ready = self.answer("the greeting")
+        if ready.get("ready") != PROTOCOL:
+            raise ProtocolError(
+                f'answered the greeting with {short(ready)} instead of {{"ready": {PROTOCOL}, …}}'
+            )
+        return ready
+
+    def say(self, lines: List[bytes]) -> threading.Thread:
+        """Write lines in a thread, as the program may want to be read before it reads on."""
+        thread = threading.Thread(target=self._write, args=(lines,), daemon=True)
+        thread.start()
+        return thread
+
+    def answer(self, to: str) -> Dict[str, Any]:
+        """The next line, an object; raises `ProtocolError`."""
+        line = self._from.readline()
+        if not line.endswith(b"\n"):
+            raise ProtocolError(f"{self._end(line)} before it answered {to}")
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ProtocolError(f"answered {to} with what is no JSON: {short(line)}") from None
+        if not isinstance(answer, dict):
+            raise ProtocolError(f"answered {to} with {short(answer)}, which is no object")
+        return answer
+
+    def close(self) -> Tuple[Optional[int], bytes]:
+        """End its input; its exit code, None where it has to be killed, and what it still says."""
+        try:
+            rest, _ = self._process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None, b""
+        return self._process.returncode, rest
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def _write(self, lines: List[bytes]) -> None:
+        try:
+            self._to.write(b"\n".join(lines) + b"\n")
+            self._to.flush()
+        except (OSError, ValueError):
+            return  # whoever reads will see that it has ended
+
+    def _end(self, line: bytes) -> str:
+        try:
+            code = self._process.wait(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "closed its standard output"
+        cut = " in the middle of a line" if line else ""
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}{cut}"
+        return f"exited with code {code}{cut}"
+
+
+def line(what: str, event: Any, data: Optional[str], meta: Optional[str]) -> bytes:
+    """The line that hands over an event, or asks for its route; `data` and `meta` are JSON texts."""
+    time = event.time
+    fields = {
+        "offset": event.offset,
+        "time": None if time is None else time.isoformat().replace("+00:00", "Z"),
+        "stream": event.stream,
+        "revision": event.revision,
+        "type": event.type,
+        "version": event.version,
+        "id": event.id,
+        "correlation_id": event.correlation_id,
+        "causation_id": event.causation_id,
+    }
+    # Between its tokens JSON may hold line ends, which this protocol keeps for itself.
+    data, meta = (_LINE_ENDS.sub(" ", text or "null") for text in (data, meta))
+    return f'{{"{what}":{json.dumps(fields)[:-1]},"data":{data},"meta":{meta}}}}}'.encode()
+
+
+def short(value: Any) -> str:
+    """A value as JSON, or what was read, for a sentence."""
+    text = (
+        value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else json.dumps(value)
+    )
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,137 @@
+"""The same projection of counters, written as each kind of projection there is.
+
+`Added` adds `by` to a counter and remembers the last; `Dropped` deletes it; `Failed` changes the
+state and then fails. Every kind has to give the same history.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+_MODULE = """
+def initial(key): return {"name": key, "total": 0, "seen": []}
+def on_Added(state, event):
+    state["total"] += event.data["by"]
+    state["seen"] = (state["seen"] + [event.data["by"]])[-3:]
+def on_Dropped(state, event): return event.DELETED
+def on_Failed(state, event):
+    state["total"] = -1
+    raise ValueError("no such thing")
+"""
+
+_CLASS = """
+class Counter:
+    def initial(self, key): return {"name": key, "total": 0, "seen": []}
+    def on_Added(self, state, event):
+        by = event.data["by"]
+        return {**state, "total": state["total"] + by, "seen": [*state["seen"], by][-3:]}
+    def on_Dropped(self, state, event): return event.DELETED
+    def on_Failed(self, state, event):
+        state["total"] = -1
+        raise ValueError("no such thing")
+"""
+
+_ROUTED = "def key(event): return event.stream\n" + _MODULE
+
+PROGRAM = """
+import json, sys
+documents = {}
+
+def handled(event):
+    at = {"offset": event["offset"]}
+    key, kind = event["stream"], event["type"]
+    state = dict(documents.get(key) or {"name": key, "total": 0, "seen": []})
+    if kind == "Added":
+        by = event["data"]["by"]
+        state.update(total=state["total"] + by, seen=[*state["seen"], by][-3:])
+    elif kind == "Dropped":
+        state = None
+    elif kind == "Failed":
+        return {**at, "error": "ValueError: no such thing", "key": key}
+    else:
+        return {**at, "skipped": True}
+    documents[key] = state
+    return {**at, "changes": {key: state}}
+
+for line in sys.stdin:
+    message = json.loads(line)
+    if "refold" in message:
+        answer = {"ready": 1, "routes": ROUTES}
+    elif "route" in message:
+        answer = {"offset": message["route"]["offset"], "keys": [message["route"]["stream"]]}
+    elif "document" in message:
+        documents[message["document"]] = message["state"]
+        continue
+    else:
+        answer = handled(message["event"])
+    print(json.dumps(answer), flush=True)
+"""
+
+_NODE = """
+const documents = new Map();
+const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\\n");
+function handled({ offset, stream: key, type, data }) {
+  let state = documents.get(key) ?? { name: key, total: 0, seen: [] };
+  if (type === "Added")
+    state = { ...state, total: state.total + data.by, seen: [...state.seen, data.by].slice(-3) };
+  else if (type === "Dropped") state = null;
+  else if (type === "Failed") return { offset, key, error: "ValueError: no such thing" };
+  else return { offset, skipped: true };
+  documents.set(key, state);
+  return { offset, changes: { [key]: state } };
+}
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  const message = JSON.parse(line);
+  if (message.refold) say({ ready: 1 });
+  else if (message.document !== undefined) documents.set(message.document, message.state);
+  else say(handled(message.event));
+});
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to write it."""
+
+    name: str
+    file: str
+    source: str
+    reference: str
+    runtime: str | None = None
+    """What must be installed."""
+
+    def write(self, studio: Any) -> str:
+        """Put it into the studio's folder; what it is called there."""
+        if self.runtime is not None and shutil.which(self.runtime) is None:
+            pytest.skip(f"{self.runtime} is not installed")
+        studio.file(self.file, self.source)
+        return self.reference
+
+    def changed(self, studio: Any, edit: Callable[[str], str]) -> None:
+        """Change its code."""
+        studio.file(self.file, edit(self.source))
+
+
+KINDS = [
+    Kind("module", "counter.py", _MODULE, "counter.py"),
+    Kind("class", "counter.py", _CLASS, "counter.py:Counter"),
+    Kind("module by name", "counter.py", _CLASS, "counter:Counter"),
+    Kind("routed module", "counter.py", _ROUTED, "counter.py"),
+    Kind(
+        "program",
+        "counter.py",
+        PROGRAM.replace("ROUTES", "False"),
+        f"cmd:{sys.executable} counter.py",
+    ),
+    Kind(
+        "routing program",
+        "counter.py",
+        PROGRAM.replace("ROUTES", "True"),
+        f"cmd:{sys.executable} counter.py",
+    ),
+    Kind("node", "counter.js", _NODE, "cmd:node counter.js", "node"),
+]

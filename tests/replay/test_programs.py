@@ -1,0 +1,277 @@
+"""Programs of other languages: the examples of `docs/protocol.md`, and programs that speak wrongly."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay.protocol_test import ProtocolTest
+from sample_logs import SAMPLES
+from storage.errors import ProjectionError
+from storage.log import EventLog
+from tests.replay.kinds import PROGRAM
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+COMMANDS = {"node": ("node", EXAMPLES / "orders.js"), "java": ("java", EXAMPLES / "Orders.java")}
+PLAIN = PROGRAM.replace("ROUTES", "False")
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: Any) -> list[str]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return list(map(str, COMMANDS[request.param]))
+
+
+def _numbers(value: Any) -> Any:
+    """Whole numbers and those with a fraction of nothing are the same to JavaScript."""
+    if isinstance(value, dict):
+        return {name: _numbers(member) for name, member in value.items()}
+    return float(value) if isinstance(value, int) else value
+
+
+def test_the_examples_fold_as_the_python_projection_does(studio, command):
+    sample = SAMPLES["orders"]
+    shutil.copy(sample.log, studio.log)
+    studio.events()
+    shutil.copy(sample.projection, studio.folder / "orders.py")
+    right = [(o, k, _numbers(s)) for o, k, s in studio.changes(studio.fold("orders.py"))]
+    folded = studio.fold(f"cmd:{' '.join(command)}")
+    assert [(o, k, _numbers(s)) for o, k, s in studio.changes(folded)] == right
+    assert folded.name.lower() == "orders"
+    assert len(right) > 2_900
+
+
+def test_the_examples_speak_the_protocol(studio, command):
+    shutil.copy(SAMPLES["orders"].log, studio.log)
+    events = EventLog(studio.events()).details(0, 60)
+    findings = list(ProtocolTest(command, events).findings())
+    assert [f.said for f in findings if not f.passed] == []
+    assert len(findings) == 8
+
+
+def test_the_conversation_of_the_document_is_spoken(studio, worker):
+    """What the document says is read, another program's answers are written, line for line."""
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    [conversation] = re.findall(r"## A conversation.*?```\n(.*?)```", text, re.DOTALL)
+    lines = conversation.splitlines()
+    [greeting, ready, *rest] = [json.loads(line[2:]) for line in lines]
+    assert greeting == {"refold": 1, "resuming": False}
+    assert ready["ready"] == 1
+    events, answers = rest[::2], rest[1::2]
+    data = [(e["event"]["stream"], e["event"]["type"], e["event"]["data"]) for e in events]
+    from refold_worker.speaker import line
+
+    for event, detail in zip(
+        events, EventLog(studio.events(*data)).details(0, len(data)), strict=True
+    ):
+        told = json.loads(line("event", detail, detail.data, detail.meta))
+        assert list(told["event"]) == list(event["event"])
+        assert told["event"]["offset"] == event["event"]["offset"]
+    _program(studio, f"ANSWERS = {answers!r}\n" + _ANSWERING)
+    folded = studio.fold(f"cmd:{sys.executable} p.py")
+    assert studio.changes(folded) == [(0, "order-1", {"items": {"tea": 2}})]
+    assert dict(folded.unhandled) == {"PageViewed": 1}
+
+
+_ANSWERING = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "refold" in message:
+        print('{"ready": 1}', flush=True)
+    elif "event" in message:
+        answer = ANSWERS[message["event"]["offset"]]
+        print(answer if isinstance(answer, str) else json.dumps(answer), flush=True)
+"""
+
+
+def _program(studio: Any, source: str) -> None:
+    studio.file("p.py", source)
+
+
+GOOD = {"offset": 0, "changes": {"a": {"n": 1}}}
+WRONG = {
+    "rubbish": ("hello", "answered offset 1 with what is no JSON: hello"),
+    "no object": ("[1]", "answered offset 1 with [1], which is no object"),
+    "another offset": ({"offset": 5}, 'answered {"offset": 5} where offset 1 is next'),
+    "no offset": ({}, "answered {} where offset 1 is next"),
+    "true as an offset": ({"offset": True}, 'answered {"offset": true} where offset 1 is next'),
+    "no documents": (
+        {"offset": 1, "changes": ["a"]},
+        'answered offset 1 with changes that are no object of documents: ["a"]',
+    ),
+    "another document": (
+        {"offset": 1, "changes": {"z": {}}},
+        'changed "z" at offset 1, an event of "a"; it must say "routes": true when it is greeted',
+    ),
+    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "is no JSON"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio, wrong):
+    answer, said = WRONG[wrong]
+    studio.events(*[("a", "T", {})] * 3)
+    _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
+    with pytest.raises(ProjectionError) as caught:
+        studio.fold(f"cmd:{sys.executable} p.py")
+    assert said in caught.value.message
+    assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
+    assert caught.value.exit_code == 3
+    kept = studio.found(f"cmd:{sys.executable} p.py")
+    assert studio.changes(kept) == [(0, "a", {"n": 1})]
+
+
+ENDS = {
+    "exits": ("sys.exit(4)", "exited with code 4 before it answered offset 1"),
+    "exits inside a line": (
+        "sys.stdout.write('{'); sys.stdout.flush(); sys.exit(0)",
+        "exited with code 0 in the middle of a line before it answered offset 1",
+    ),
+    "is killed": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL before it answered offset 1"),
+    "hangs": ("time.sleep(60)", "did not return within 1 s"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_program_that_ends_half_way_keeps_what_was_folded(studio, end):
+    statement, said = ENDS[end]
+    studio.events(*[("a", "T", {})] * 3)
+    source = _ANSWERING.replace(
+        "        answer =",
+        f"        if message['event']['offset'] == 1: {statement}\n        answer =",
+    )
+    _program(studio, f"import os, time\nANSWERS = {[GOOD] * 3!r}\n" + source)
+    with pytest.raises(ProjectionError, match=re.escape(said)) as caught:
+        studio.fold(f"cmd:{sys.executable} p.py", patience=1)
+    assert "offset 1 (T of a)" in caught.value.message
+    assert studio.changes(studio.found(f"cmd:{sys.executable} p.py")) == [(0, "a", {"n": 1})]
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
+        ("cmd:true", "exited with code 0 before it answered the greeting"),
+        ("cmd:echo hello", "answered the greeting with what is no JSON: hello"),
+        ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
+        ("cmd:", "names no program"),
+        ("cmd:node 'orders.js", "is no command: No closing quotation"),
+        (
+            "orders.js",
+            "one in another language is named by its command, such as cmd:node orders.js",
+        ),
+    ],
+)
+def test_what_is_no_program_is_one_sentence(studio, reference, said):
+    studio.events(("a", "T", {}))
+    with pytest.raises(ProjectionError) as caught:
+        studio.fold(reference)
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_program_that_is_left_does_not_live_on(studio):
+    studio.events(*[("a", "T", {})] * 3)
+    _program(
+        studio,
+        f"import os, time\nANSWERS = {[GOOD] * 3!r}\nopen('pid', 'w').write(str(os.getpid()))\n"
+        + _ANSWERING.replace("        answer =", "        time.sleep(60)\n        answer ="),
+    )
+    with pytest.raises(ProjectionError):
+        studio.fold(f"cmd:{sys.executable} p.py", patience=0.5)
+    assert _gone(int((studio.folder / "pid").read_text()))
+
+
+BROKEN = {
+    "greets": ('{"ready": 1, "routes": ROUTES}', '{"ready": 2}', "answered the greeting"),
+    "greets with strange members": ("ROUTES", "1", "which is no bool"),
+    "answers each event, in order": (
+        '"offset": event["offset"]',
+        '"offset": 3',
+        "where offset 0 is next",
+    ),
+    "passes by what it doesn't know": ('"skipped": True', '"error": "what?"', "nobody knows"),
+    "answers alike in another process": (
+        '"name": key',
+        '"name": key, "id": id(object()), "now": __import__("time").time_ns()',
+        "Two processes answered offset 0 differently",
+    ),
+    "goes on from documents that are given back": (
+        'documents[message["document"]] = message["state"]',
+        "pass",
+        "Given back the documents as they were before offset 20",
+    ),
+    "ends with its input, and says no more": (
+        "    print(json.dumps(answer), flush=True)\n",
+        "    print(json.dumps(answer), flush=True)\nprint('bye')\n",
+        "said more than one line an event",
+    ),
+}
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_the_protocol_test_says_what_is_wrong(studio, check):
+    there, instead, said = BROKEN[check]
+    source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
+    studio.file("p.py", source)
+    events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
+    found = ProtocolTest(
+        [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=3
+    )
+    wrong = {f.check: f.said for f in found.findings() if not f.passed}
+    name = check.removesuffix(" with strange members")
+    assert name in wrong
+    assert any(said in text for text in wrong.values())
+
+
+def test_a_good_program_passes_however_it_routes(studio):
+    events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
+    for routes in ("True", "False"):
+        studio.file("p.py", PROGRAM.replace("ROUTES", routes))
+        test = ProtocolTest(
+            [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=5
+        )
+        assert [f.said for f in test.findings()] == [""] * 8
+
+
+def test_a_program_does_not_outlive_a_parent_that_was_killed(studio):
+    """Also one that never looks at its input."""
+    studio.events(("a", "T", {}))
+    studio.file(
+        "p.py", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    studio.workspace.release()
+    command = [sys.executable, "-c", "from tui.cli import main; main()"]
+    parent = subprocess.Popen(
+        [*command, "replay", "log.refold", "-p", f"cmd:{sys.executable} p.py"],
+        cwd=studio.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    noted = studio.folder / "pid"
+    _until(lambda: noted.exists() and noted.read_text())
+    parent.kill()
+    parent.wait()
+    _until(lambda: _gone(int(noted.read_text())))
+
+
+def _gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _until(wanted: Callable[[], Any], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
