@@ -22,28 +22,29 @@ _TEXTS = ("version", "id", "correlation_id", "causation_id", "meta")
 def frame(events: pa.Table) -> tuple[dict[str, Any], tuple[Any, ...]]:
     """The header and parts of a frame with these events (columns as in `COLUMNS`)."""
     table = events.combine_chunks()
-    parts: dict[str, Any] = {"offset": _buffer(_column(table, "offset"))}
+    parts: dict[str, Any] = {"offset": _buffer(column(table, "offset"))}
     for name in ("time", "revision"):
-        numbers = _column(table, name).cast(pa.int64())
+        numbers = column(table, name).cast(pa.int64())
         parts[name] = _buffer(pc.fill_null(numbers, _NO_NUMBER))
     for name in ("type", "stream"):
-        coded = _column(table, name).dictionary_encode()
+        coded = column(table, name).dictionary_encode()
         parts[f"{name}s"] = json.dumps(coded.dictionary.to_pylist()).encode()
         parts[f"{name}_codes"] = _buffer(pc.fill_null(coded.indices, -1))
     for name in _TEXTS:
-        column = _column(table, name)
-        parts[name] = _text(column)
-        parts[f"{name}_lengths"] = _buffer(_lengths(column))
-    data = _column(table, "data")
+        texts = column(table, name)
+        parts[name] = _text(texts)
+        parts[f"{name}_lengths"] = _buffer(_lengths(texts))
+    data = column(table, "data")
     parts["data"] = _json_list(data)
     parts["data_lengths"] = _buffer(_lengths(data))
     header = {"kind": "batch", "count": table.num_rows, "columns": list(parts)}
     return header, tuple(parts.values())
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    column = table[name]
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+def column(table: pa.Table, name: str) -> pa.Array:
+    """A column of a table that is in one piece, or has no rows at all."""
+    found = table[name]
+    return found.chunk(0) if found.num_chunks else pa.array([], found.type)
 
 
 def _lengths(column: pa.Array) -> pa.Array:

@@ -7,16 +7,18 @@ writing by a bounded number of batches. Folding is begun anew only where the cod
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from replay import batches, catalogue, recalling, reference
 from replay.catalogue import MAIN, Folded
+from replay.crew import Crew, NotPlainError
 from replay.pace import Pace
-from replay.process import PATIENCE, Frame, Worker, WorkerDiedError
+from replay.process import PATIENCE, Frame, WorkerDiedError
 from replay.recording import OvertakenError, Recording
 from replay.reference import Reference
 from storage.connections import arrow
@@ -53,26 +55,24 @@ def fold(
     *,
     timeline: str = MAIN,
     force: bool = False,
+    workers: int = 1,
     patience: float = PATIENCE,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Folded:
     """Fold what is missing of a projection's history, and return what it is now.
 
-    Raises `ProjectionError` where the projection can't be run or its worker died (what was folded
-    before is kept), and `CancelledError` where `cancelled` said so.
+    Several `workers` share the documents among them; the history is the same. Raises
+    `ProjectionError` where the projection can't be run or its worker died (what was folded before
+    is kept), and `CancelledError` where `cancelled` said so.
     """
     before = catalogue.find(workspace, wanted, timeline)
     total = _events(workspace)
     if before and not force and before.folded >= total and before.code_unchanged:
         return before
-    run = _Folding(workspace, wanted, timeline, total, patience, on_progress, cancelled)
+    run = _Folding(workspace, wanted, timeline, total, workers, patience, on_progress, cancelled)
     number = run.to_the_end(force=force)
     return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
-
-
-class _NotPlainError(Exception):
-    """The worker met a state that JSON can't bring back."""
 
 
 class _Folding:
@@ -84,6 +84,7 @@ class _Folding:
         wanted: Reference,
         timeline: str,
         total: int,
+        workers: int,
         patience: float,
         on_progress: OnProgress | None,
         cancelled: Callable[[], bool],
@@ -92,6 +93,7 @@ class _Folding:
         self._wanted = wanted
         self._timeline = timeline
         self._total = total
+        self._workers = workers
         self._patience = patience
         self._on_progress = on_progress
         self._cancelled = cancelled
@@ -106,7 +108,7 @@ class _Folding:
         while True:
             try:
                 self._with_worker(until, force=force)
-            except _NotPlainError:
+            except NotPlainError:
                 self._careful, force = True, True
                 continue
             except OvertakenError:
@@ -133,26 +135,22 @@ class _Folding:
         resuming = not force and self._resumable()
         if resuming and self._plain is False:
             self._careful = True
-        with Worker(
+        with Crew(
             self._wanted,
+            self._workers,
             careful=self._careful,
             resuming=resuming,
             plain=self._plain is True,
             patience=self._patience,
-        ) as worker:
-            ready = worker.receive()
-            if ready.kind == "unusable":
-                raise ProjectionError(
-                    f"{self._wanted.name} can't be loaded: {ready.header['error']}."
-                )
-            self._careful = bool(ready.header["careful"])
+        ) as crew:
+            ready = crew.ready()
+            self._careful = bool(ready["careful"])
             recording = self._register(ready, force=force)
             recording.plain = False if self._careful else None
             if recording.folded and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
                 return self._with_worker(until, force=False)
-            session = _Session(self, worker, recording, until, started)
-            session.run(routed=bool(ready.header["routed"]))
+            _Session(self, crew, recording, until, started).run()
         return None
 
     def _resumable(self) -> bool:
@@ -162,9 +160,9 @@ class _Folding:
         self._plain = before.plain
         return before.folded > 0
 
-    def _register(self, ready: Frame, *, force: bool) -> Recording:
-        files, invariants = ready.header["files"], ready.header["invariants"]
-        digest = reference.identity(files, ready.header["python"])
+    def _register(self, ready: Mapping[str, Any], *, force: bool) -> Recording:
+        files, invariants = ready["files"], ready["invariants"]
+        digest = reference.identity(files, ready["python"])
         with self._workspace.writing() as connection:
             self._number = catalogue.register(
                 connection, self._wanted, self._wanted.name, digest, files, invariants
@@ -237,42 +235,39 @@ class _Folding:
 
 
 class _Session:
-    """Batches through one worker, from where the recording stands."""
+    """Batches through one crew of workers, from where the recording stands."""
 
     def __init__(
-        self, run: _Folding, worker: Worker, recording: Recording, until: int, started: float
+        self, run: _Folding, crew: Crew, recording: Recording, until: int, started: float
     ) -> None:
         self._run = run
-        self._worker = worker
+        self._crew = crew
         self._recording = recording
-        self._until = until
         self._flushed = started
         self._began = time.monotonic()
         self._unflushed_seconds = _FIRST_FLUSH_SECONDS
-        # What this worker has met says nothing of the documents that it hasn't.
-        self._told_by_worker = recording.folded == 0 or run.plain is True
-        self._events = _EventReader(run.workspace, recording.folded, until)
-        self._fed = False
-        self._on_the_way: deque[pa.Table] = deque()
+        # What these workers have met says nothing of the documents that they haven't.
+        self._told_by_workers = recording.folded == 0 or run.plain is True
+        self._events = _EventReader(run.workspace, recording.folded, until, crew.splits)
+        self._on_the_way: deque[_Batch] = deque()
         self._pace = Pace()
 
-    def run(self, *, routed: bool) -> None:
-        self._routed = routed
+    def run(self) -> None:
         try:
             self._feed()
             while self._on_the_way:
-                self._hear(self._worker.receive(self._obey))
+                self._hear(self._obey)
                 self._run.progress(self._recording)
                 self._feed()
-            # The worker looks through its documents meanwhile.
-            self._worker.finish()
+            # The workers look through their documents meanwhile.
+            self._crew.finish()
             self._flush()
             self._last_words()
         except (CancelledError, KeyboardInterrupt):
             deadline = time.monotonic() + _LAST_WORDS_SECONDS
-            with contextlib.suppress(WorkerDiedError, _NotPlainError, TimeoutError):
-                self._worker.drop_queued()
-                self._worker.finish()
+            with contextlib.suppress(WorkerDiedError, NotPlainError, TimeoutError):
+                self._crew.drop_queued()
+                self._crew.finish()
                 self._last_words(lambda: _until(deadline))
             self._flush()
             raise
@@ -286,34 +281,34 @@ class _Session:
 
     def _last_words(self, check: Callable[[], None] = lambda: None) -> None:
         """Hear what is still on its way, and whether all states are plain."""
-        while (frame := self._worker.receive(check)).kind != "done":
-            self._hear(frame)
-        self._recording.plain = frame.header["plain"] if self._told_by_worker else self._run.plain
+        while self._on_the_way and self._hear(check):
+            pass
+        plain = self._crew.last_word(self._recalled, check)
+        self._recording.plain = plain if self._told_by_workers else self._run.plain
 
     def _feed(self) -> None:
-        while self._pace.room(len(self._on_the_way), sum(t.num_rows for t in self._on_the_way)):
+        while self._pace.room(len(self._on_the_way), sum(b.events for b in self._on_the_way)):
             table = self._events.next(self._pace.batch())
             if table is None:
                 return
-            header, parts = batches.frame(table)
-            if not self._fed:
-                header["first_change"], self._fed = self._recording.changes, True
-            self._worker.send(header, parts)
-            self._on_the_way.append(table.select(["offset", "stream"]).combine_chunks())
+            shares = self._crew.send(table, self._recording.changes)
+            until = batches.column(table.combine_chunks(), "offset")[-1].as_py() + 1
+            self._on_the_way.append(_Batch(shares, table.num_rows, until))
 
-    def _hear(self, frame: Frame) -> None:
-        if frame.kind == "not plain":
-            raise _NotPlainError
-        if frame.kind == "ask":
-            self._worker.answer(*self._recalled(frame))
-            return
-        table = self._on_the_way.popleft()
-        self._pace.came_back(table.num_rows)
-        self._recording.take(frame, table["offset"].chunk(0), table["stream"].chunk(0))
+    def _hear(self, check: Callable[[], None]) -> bool:
+        """Keep what was done with the next batch; false where the workers have ended before it."""
+        batch = self._on_the_way[0]
+        told = self._crew.receive(batch.shares, self._recalled, check)
+        if told is None:
+            return False
+        self._on_the_way.popleft()
+        self._pace.came_back(batch.events)
+        self._recording.take(told, batch.until)
         since = time.monotonic() - max(self._flushed, self._began)
         if self._recording.waiting >= _FLUSH_ROWS or since > self._unflushed_seconds:
             self._flush()
             self._unflushed_seconds = min(2 * self._unflushed_seconds, _FLUSH_SECONDS)
+        return True
 
     def _flush(self) -> None:
         now = time.monotonic()
@@ -325,14 +320,25 @@ class _Session:
         keys, before = frame.header["keys"], self._recording.folded
         place = (self._run.workspace, self._run.number, self._run.timeline, keys)
         if frame.header["events"]:
-            return recalling.events(*place, before=before, routed=self._routed)
+            return recalling.events(*place, before=before, routed=self._crew.routed)
         return recalling.states(*place, before=before)
 
 
-class _EventReader:
-    """The log's events, a batch at a time."""
+@dataclass(frozen=True)
+class _Batch:
+    """A batch that the workers have been given."""
 
-    def __init__(self, workspace: Workspace, first: int, until: int) -> None:
+    shares: list[pa.Table]
+    events: int
+    until: int
+
+
+class _EventReader:
+    """The log's events, a batch at a time; with the share that each falls to, if there are several."""
+
+    def __init__(self, workspace: Workspace, first: int, until: int, shares: int) -> None:
+        share = f", CAST(hash(stream) % {int(shares)} AS INTEGER) AS share" if shares > 1 else ""
+        self._columns = batches.SELECT + share
         self._workspace = workspace
         self._next = first
         self._until = until
@@ -345,7 +351,7 @@ class _EventReader:
         with self._workspace.reading() as connection:
             table = arrow(
                 connection,
-                f'SELECT {batches.SELECT} FROM events WHERE "offset" >= ? AND "offset" < ?',
+                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?',
                 [self._next, end],
             )
         self._next = end

@@ -106,13 +106,16 @@ class Worker:
         careful: bool = False,
         resuming: bool = False,
         plain: bool = False,
+        part: int = 0,
+        parts: int = 1,
         patience: float = PATIENCE,
     ) -> None:
         """Start one.
 
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
-        their own events again.
+        their own events again. It is number `part` of `parts` that share
+        the documents.
         """
         self._patience = patience
         self._reference = reference
@@ -121,7 +124,14 @@ class Worker:
             self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
             self._mark = memoryview(self._mark_page).cast("q")
             self._mark[0] = _NOT_BEGUN
-            self._start(shared.fileno(), careful=careful, resuming=resuming, plain=plain)
+            self._start(
+                shared.fileno(),
+                careful=careful,
+                resuming=resuming,
+                plain=plain,
+                part=part,
+                parts=parts,
+            )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
         self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
         self._output = bytearray()
@@ -199,7 +209,7 @@ class Worker:
                 raise WorkerDiedError(self._mark[0], str(frame.header["what"]))
             return frame
 
-    def _start(self, mark: int, **wishes: bool) -> None:
+    def _start(self, mark: int, **wishes: int) -> None:
         incoming, to_worker = os.pipe()
         from_worker, outgoing = os.pipe()
         answers, to_answers = os.pipe()

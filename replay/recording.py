@@ -7,14 +7,14 @@ what was not flushed, never half of it.
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from replay.process import Frame
+from replay.told import Told
 from storage import schema
 from storage.workspace import Workspace
 
@@ -38,8 +38,8 @@ class Recording:
         self._history: list[pa.Table] = []
         self._born: list[pa.Table] = []
         self._routes: list[pa.Table] = []
-        self._failures: list[dict[str, Any]] = []
-        self._turns: list[dict[str, Any]] = []
+        self._failures: list[Mapping[str, Any]] = []
+        self._turns: list[Mapping[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
@@ -67,39 +67,38 @@ class Recording:
             self._seconds = row[6]
             self.kept = self.folded
 
-    def take(self, frame: Frame, offsets: pa.Array, streams: pa.Array) -> None:
-        """Keep what a worker said of one batch; `offsets` and `streams` are the batch's columns."""
-        rows = _ints(frame.parts[0], np.int32)
-        at = offsets.take(rows)
-        keys = (
-            _coded(frame.parts[4], frame.parts[5]) if len(frame.parts) > 4 else streams.take(rows)
-        )
-        states = _texts(_ints(frame.parts[1], np.int32).to_numpy(), frame.parts[2])
-        changes = np.arange(self.changes, self.changes + len(rows))
-        previous = np.frombuffer(frame.parts[3], dtype=np.int64)
+    def take(self, told: Told, until: int) -> None:
+        """Keep what was told of a batch that ends before `until`."""
+        rows = told.changes
+        count = rows.num_rows
+        previous = rows["previous"].to_numpy()
         first = previous < 0
-        columns = {"key": keys, "offset": at, "change": changes, "state": states}
-        columns["previous"] = pa.array(previous, mask=first)
-        self._history.append(pa.table(columns))
+        self._history.append(
+            pa.table(
+                {
+                    "key": rows["key"],
+                    "offset": rows["offset"],
+                    "change": np.arange(self.changes, self.changes + count),
+                    "state": rows["state"],
+                    "previous": pa.array(previous, mask=first),
+                }
+            )
+        )
         born = pa.array(np.flatnonzero(first))
         ordinals = pa.array(np.arange(self.keys, self.keys + len(born)))
-        self._born.append(
-            pa.table({"ordinal": ordinals, "key": keys.take(born), "born": at.take(born)})
-        )
-        if len(frame.parts) > 6:
-            reached = offsets.take(_ints(frame.parts[6], np.int32))
-            routed = _coded(frame.parts[7], frame.parts[8])
-            self._routes.append(pa.table({"offset": reached, "key": routed}))
-        self._failures.extend(frame.header["failures"])
-        self._turns.extend(frame.header["turns"])
-        self._unhandled.update(frame.header["skipped"])
-        self._skipped += sum(frame.header["skipped"].values())
-        self.failures += len(frame.header["failures"])
+        keys, at = rows["key"].take(born), rows["offset"].take(born)
+        self._born.append(pa.table({"ordinal": ordinals, "key": keys, "born": at}))
+        if told.routes is not None:
+            self._routes.append(told.routes.select(["offset", "key"]))
+        self._failures.extend(told.failures)
+        self._turns.extend(told.turns)
+        self._unhandled.update(told.skipped)
+        self._skipped += sum(told.skipped.values())
+        self.failures += len(told.failures)
         self.keys += len(born)
-        self.changes += len(rows)
-        self.waiting += len(rows)
-        if len(offsets):
-            self.folded = offsets[-1].as_py() + 1
+        self.changes += count
+        self.waiting += count
+        self.folded = until
 
     def flush(self, seconds: float) -> None:
         """Write everything that waits; `seconds` is the time spent since the last flush.
@@ -162,7 +161,7 @@ def _insert_told(
     connection: duckdb.DuckDBPyConnection,
     table: schema.Table,
     names: list[Any],
-    told: list[dict[str, Any]],
+    told: list[Mapping[str, Any]],
 ) -> None:
     """Rows that a worker told of one by one, as there are few."""
     if told:
@@ -172,22 +171,3 @@ def _insert_told(
         _insert(
             connection, f"INSERT INTO {table.name} SELECT ?, ?, {columns} FROM rows", names, rows
         )
-
-
-def _ints(data: bytes, kind: Any) -> pa.Array:
-    return pa.array(np.frombuffer(data, dtype=kind))
-
-
-def _coded(names: bytes, codes: bytes) -> pa.Array:
-    return pa.array(json.loads(names), pa.string()).take(_ints(codes, np.int32))
-
-
-def _texts(lengths: Any, data: bytes) -> pa.Array:
-    """Texts of these lengths out of a blob; a length of -1 is NULL."""
-    ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
-    offsets = np.concatenate([[0], ends]).astype(np.int64)
-    texts = pa.LargeStringArray.from_buffers(
-        len(lengths), pa.py_buffer(offsets), pa.py_buffer(data)
-    )
-    missing = lengths < 0
-    return pc.if_else(pa.array(~missing), texts, None) if missing.any() else texts

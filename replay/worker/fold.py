@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import zlib
 from copy import deepcopy
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
@@ -42,6 +43,20 @@ class Document:
         self.change = change
 
 
+class Share:
+    """Which documents are this worker's, where several share them and their keys are routed."""
+
+    def __init__(self, part: int = 0, parts: int = 1) -> None:
+        self._part = part
+        self._parts = parts
+        self.whole = parts == 1
+        self.first = part == 0
+        """This one also tells what concerns no document."""
+
+    def has(self, key: str) -> bool:
+        return self.whole or zlib.crc32(key.encode("utf-8", "replace")) % self._parts == self._part
+
+
 class Folder:
     """Folds batch after batch; holds the state and the last JSON of every document it has met.
 
@@ -52,7 +67,13 @@ class Folder:
     """
 
     def __init__(
-        self, projection: Projection, decode: Callable[[Any], Any], mark: Any, *, careful: bool
+        self,
+        projection: Projection,
+        decode: Callable[[Any], Any],
+        mark: Any,
+        *,
+        careful: bool,
+        share: Optional[Share] = None,
     ) -> None:
         self.name = projection.name
         self.routed = projection.routed
@@ -62,6 +83,7 @@ class Folder:
         self.careful = careful
         self.decode = decode
         self._projection = projection
+        self._share = share or Share()
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents: Dict[str, Document] = {}
@@ -72,6 +94,8 @@ class Folder:
         self._only: Optional[Set[str]] = None
         """While documents are taken up again: the keys that may change."""
 
+    shared = True
+    """Whether several can share the documents of a projection that routes."""
     restores = False
     """Whether any document comes back from its JSON, whatever it is."""
 
@@ -84,7 +108,8 @@ class Folder:
         if not self.routed:
             keys = [s for s in batch.streams if s is not None]
         else:
-            keys = [key for found in self._routes(batch) for key in found or ()]
+            routes = self._routes(batch)
+            keys = [key for found in routes for key in found or () if self._share.has(key)]
         return [key for key in dict.fromkeys(keys) if key not in self._documents]
 
     def count_from(self, change: int) -> None:
@@ -190,7 +215,7 @@ class Folder:
     def _fold_routed(self, batch: Batch) -> Result:
         """Any routing, and upcast events."""
         result = Result()
-        projection, documents = self._projection, self._documents
+        projection, documents, share = self._projection, self._documents, self._share
         skipped: Dict[str, int] = {}
         for index, found in enumerate(self._routes(batch, result)):
             if found is None:
@@ -199,16 +224,18 @@ class Folder:
             event = self._event(batch, index)
             handler = projection.handler(event.type)
             if handler is None:
-                name = str(event.type)
-                skipped[name] = skipped.get(name, 0) + 1
+                if self._share.first:
+                    name = str(event.type)
+                    skipped[name] = skipped.get(name, 0) + 1
                 continue
             for place, key in enumerate(found):
-                if self._only is not None and key not in self._only:
+                if not share.has(key) or (self._only is not None and key not in self._only):
                     continue
                 if place:
                     event = self._event(batch, index)
                 result.route_rows.append(index)
                 result.route_keys.append(key)
+                result.route_places.append(place)
                 document = documents.get(key)
                 if document is None:
                     document = documents[key] = Document()
@@ -235,6 +262,7 @@ class Folder:
                 document.change = self._next_change
                 self._next_change += 1
                 result.rows.append(index)
+                result.places.append(place)
                 result.states.append(text)
                 result.keys.append(key)
                 if self._hold is not None:
@@ -264,7 +292,7 @@ class Folder:
                 routes.append(self._projection.keys(self._event(batch, index)))
             except Exception as error:
                 routes.append(None)
-                if result is not None:
+                if result is not None and self._share.first:
                     self._fail(result, batch, index, None, error, None, None, None)
         return routes
 

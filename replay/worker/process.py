@@ -73,7 +73,9 @@ def _folder(spec: Dict[str, Any], mark: Any) -> Any:
     projection = contract.load(spec["reference"], SealedGateway())
     # Decimals look like numbers in JSON and come back as floats, so they are never plain.
     careful = spec["careful"] or projection.decimals
-    return fold.Folder(projection, decoder(decimals=projection.decimals), mark, careful=careful)
+    decode = decoder(decimals=projection.decimals)
+    share = fold.Share(spec["part"], spec["parts"])
+    return fold.Folder(projection, decode, mark, careful=careful, share=share)
 
 
 class _Session:
@@ -125,7 +127,12 @@ class _Session:
     def _ready(self) -> None:
         folder = self._folder
         told = {"name": folder.name, "files": _hashes(folder.files()), "python": folder.runtime}
-        told.update(invariants=folder.declared, careful=folder.careful, routed=folder.routed)
+        told.update(
+            invariants=folder.declared,
+            careful=folder.careful,
+            routed=folder.routed,
+            shared=folder.shared,
+        )
         wire.send(self._outgoing, {"kind": "ready", **told})
 
     def _recall(self, batch: Batch) -> None:
@@ -151,6 +158,7 @@ class _Session:
         parts.append(result.previous)
         if self._folder.routed:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
+            parts += [result.places, result.route_places]
         wire.send(self._outgoing, header, tuple(parts))
 
 

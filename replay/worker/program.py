@@ -21,6 +21,7 @@ class ProgramFolder:
 
     restores = True
     careful = False
+    shared = False
 
     def __init__(self, program: Speaker, mark: Any, name: str, *, resuming: bool) -> None:
         ready = program.greet(resuming=resuming)
@@ -112,9 +113,10 @@ class ProgramFolder:
                 f"changed {speaker.short(strange[0])} at offset {event.offset:,}, an event of"
                 f' {speaker.short(event.stream)}; it must say "routes": true when it is greeted'
             )
-        for key, state in changes.items():
+        for place, (key, state) in enumerate(changes.items()):
             result.route_rows.append(index)
             result.route_keys.append(key)
+            result.route_places.append(place)
             text = None if state is None else self._encode(state)
             if text == self._texts.get(key):
                 continue
@@ -123,6 +125,7 @@ class ProgramFolder:
             self._changes[key] = self._next_change
             self._next_change += 1
             result.rows.append(index)
+            result.places.append(place)
             result.states.append(text)
             result.keys.append(key)
 

@@ -19,8 +19,11 @@ class Result:
         self.keys: List[str] = []
         self.previous = array("q")
         """For each change, the number of its document's change before."""
+        self.places = array("i")
+        """For each change, where its key is among those of its event."""
         self.route_rows = array("i")
         self.route_keys: List[str] = []
+        self.route_places = array("i")
         self.failures: List[Dict[str, Any]] = []
         self.turns: List[Dict[str, Any]] = []
         """Invariants that became broken, or whole again."""

@@ -19,7 +19,14 @@ from tui.cli import narration, options, output
 @options.projection_option
 @options.timeline_option
 @options.python_option
-@click.option("--workers", type=click.IntRange(1), default=1, help="Worker processes.", hidden=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the documents.",
+)
 @click.option("--force", is_flag=True, help="Fold anew, even if nothing has changed.")
 @click.option(
     "--patience",
@@ -46,8 +53,6 @@ def replay(
     as_json: bool,
 ) -> None:
     """Fold PROJ over the log, and keep every state; only what is new is folded."""
-    if workers != 1:
-        raise click.BadParameter("this version folds with one worker", param_hint="--workers")
     if standby and not sys.stdin.readline():
         return  # whoever might have wanted it is gone
     workspace = options.open_workspace(ws, wait)
@@ -61,6 +66,7 @@ def replay(
             wanted,
             timeline=timeline,
             force=force,
+            workers=workers,
             patience=patience,
             on_progress=progress,
             cancelled=stop.is_set,

@@ -1,0 +1,156 @@
+"""What workers told of one batch of events, as Arrow columns.
+
+A worker alone tells its changes in the order of the log, and numbers them as they are kept. Several
+have taken the documents among them: each tells of its own, and numbers by itself. They are put
+together here, in the order and with the numbers that one alone would have given.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from replay import batches
+from replay.process import Frame
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a batch did."""
+
+    changes: pa.Table
+    """`offset`, `key`, `state`, and `previous`: the number of the document's change before, or -1."""
+    routes: pa.Table | None
+    """`offset` and `key`; None where an event's stream is its document."""
+    failures: Sequence[Mapping[str, Any]]
+    turns: Sequence[Mapping[str, Any]]
+    skipped: Mapping[str, int]
+    """Events that no handler was there for, by type."""
+
+
+def told(frame: Frame, events: pa.Table) -> Told:
+    """What one worker said of these events (`offset` and `stream`)."""
+    offsets, streams = (batches.column(events, name) for name in ("offset", "stream"))
+    routed = len(frame.parts) > _UNROUTED
+    rows = _ints(frame.parts[0], np.int32)
+    columns = {
+        "offset": offsets.take(rows),
+        "key": _coded(*frame.parts[4:6]) if routed else streams.take(rows),
+        "state": _texts(_ints(frame.parts[1], np.int32).to_numpy(), frame.parts[2]),
+        "previous": _ints(frame.parts[3], np.int64),
+    }
+    routes = None
+    if routed:
+        columns["place"] = _ints(frame.parts[9], np.int32)
+        reached = offsets.take(_ints(frame.parts[6], np.int32))
+        places = _ints(frame.parts[10], np.int32)
+        routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
+    header = frame.header
+    return Told(pa.table(columns), routes, header["failures"], header["turns"], header["skipped"])
+
+
+_UNROUTED = 4
+"""Parts of a frame that tells no keys of its own."""
+
+
+class Together:
+    """Puts together what several workers tell of the same batches."""
+
+    def __init__(self, workers: int, first_change: int) -> None:
+        """`first_change` is the number of the next change, from which each worker counts on."""
+        self._first = first_change
+        self._next = first_change
+        self._numbers = [_Growing() for _ in range(workers)]
+        """For each worker, the numbers that its own changes were given."""
+
+    def put(self, parts: Sequence[Told]) -> Told:
+        """All of a batch, as one worker would have told it."""
+        changes = pa.concat_tables([part.changes for part in parts])
+        order = _in_order(changes)
+        numbers = np.empty(len(order), np.int64)
+        numbers[order] = np.arange(self._next, self._next + len(order))
+        self._next += len(order)
+        previous, at = [], 0
+        for part, known in zip(parts, self._numbers, strict=True):
+            known.extend(numbers[at : at + part.changes.num_rows])
+            at += part.changes.num_rows
+            before = part.changes["previous"].to_numpy().copy()
+            own = before >= self._first
+            before[own] = known.at(before[own] - self._first)
+            previous.append(before)
+        place = changes.schema.get_field_index("previous")
+        changes = changes.set_column(place, "previous", pa.array(np.concatenate(previous)))
+        routes = [part.routes for part in parts if part.routes is not None]
+        together = pa.concat_tables(routes) if routes else None
+        return Told(
+            changes.take(pa.array(order)).combine_chunks(),
+            together and together.take(pa.array(_in_order(together))).combine_chunks(),
+            _by_offset([failure for part in parts for failure in part.failures]),
+            _by_offset([turn for part in parts for turn in part.turns]),
+            _added([part.skipped for part in parts]),
+        )
+
+
+class _Growing:
+    """An array of numbers that grows at its end."""
+
+    def __init__(self) -> None:
+        self._room = np.empty(1024, np.int64)
+        self._count = 0
+
+    def extend(self, numbers: Numbers) -> None:
+        needed = self._count + len(numbers)
+        if needed > len(self._room):
+            wider = np.empty(2 * needed, np.int64)
+            wider[: self._count] = self._room[: self._count]
+            self._room = wider
+        self._room[self._count : needed] = numbers
+        self._count = needed
+
+    def at(self, places: Numbers) -> Numbers:
+        return self._room[: self._count][places]
+
+
+def _in_order(rows: pa.Table) -> Numbers:
+    """The order of the log; what one event did, in the order of its keys."""
+    offsets = rows["offset"].to_numpy()
+    if "place" not in rows.column_names:
+        return np.argsort(offsets, kind="stable")
+    return np.lexsort((rows["place"].to_numpy(), offsets))
+
+
+def _by_offset(found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(found, key=lambda one: int(one["offset"]))
+
+
+def _added(counts: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return total
+
+
+def _ints(data: bytes, kind: Any) -> pa.Array:
+    return pa.array(np.frombuffer(data, dtype=kind))
+
+
+def _coded(names: bytes, codes: bytes) -> pa.Array:
+    return pa.array(json.loads(names), pa.string()).take(_ints(codes, np.int32))
+
+
+def _texts(lengths: Any, data: bytes) -> pa.Array:
+    """Texts of these lengths out of a blob; a length of -1 is NULL."""
+    ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    texts = pa.LargeStringArray.from_buffers(
+        len(lengths), pa.py_buffer(offsets), pa.py_buffer(data)
+    )
+    missing = lengths < 0
+    return pc.if_else(pa.array(~missing), texts, None) if missing.any() else texts
