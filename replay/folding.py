@@ -27,7 +27,7 @@ from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
 
 _FLUSH_ROWS = 400_000
-_FLUSH_SECONDS = 1.5
+_FLUSH_SECONDS = 5.0
 _FIRST_FLUSH_SECONDS = 0.15
 """After which the first states are kept, to be looked at; twice as long after each flush."""
 _LAST_WORDS_SECONDS = 1.0

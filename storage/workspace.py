@@ -108,7 +108,7 @@ class Workspace:
                 self._idle.notify_all()
 
     @contextmanager
-    def writing(self, *, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction: committed at the end, rolled back by an exception."""
         with self._idle:
             while self._writing or self._readers:
@@ -116,7 +116,7 @@ class Workspace:
             self._release()
             self._writing = True
         try:
-            connection = self._open(read_only=False, memory=WRITE_MEMORY, threads=threads)
+            connection = self._open(read_only=False, memory=WRITE_MEMORY)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -157,14 +157,12 @@ class Workspace:
             self._shared.close()
             self._shared = None
 
-    def _open(
-        self, *, read_only: bool, memory: str, threads: int | None = None
-    ) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait
         said = False
         while True:
             try:
-                return connect(self.path, read_only=read_only, memory=memory, threads=threads)
+                return connect(self.path, read_only=read_only, memory=memory)
             except duckdb.IOException as error:
                 if _LOCKED not in str(error):
                     raise trouble(error, self.path) from error
@@ -187,9 +185,7 @@ class Workspace:
             time.sleep(_POLL)
 
 
-def connect(
-    path: Path, *, read_only: bool, memory: str, threads: int | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
     """Open the file with no way out of it: no other files, no extensions, no changed settings."""
     # One at a time: what is set for the first connection of a process is locked for the next.
     with _CONNECTING:
@@ -198,7 +194,6 @@ def connect(
             read_only=read_only,
             config={
                 "memory_limit": memory,
-                **({} if threads is None else {"threads": threads}),
                 "enable_external_access": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
