@@ -44,6 +44,8 @@ class Crew:
         self._plain: dict[int, bool | None] = {}
         """What those that have ended said of their states; see `Folded.plain`."""
         self._fed = False
+        self.probed: list[dict[str, Any]] = []
+        """What their probes have found, once they have ended."""
 
     def __enter__(self) -> "Crew":
         return self
@@ -122,6 +124,7 @@ class Crew:
             raise NotPlainError
         if frame.kind == "done":
             self._plain[place] = frame.header["plain"]
+            self.probed += frame.header["probed"]
             return None
         return frame
 

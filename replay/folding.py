@@ -11,17 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from replay import batches, catalogue, recalling, reference
+from replay import batches, catalogue, events, recalling, reference
 from replay.catalogue import MAIN, Folded
 from replay.crew import Crew, NotPlainError
+from replay.events import EventReader
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, WorkerDiedError
 from replay.recording import OvertakenError, Recording
 from replay.reference import Reference
-from storage.connections import arrow
 from storage.connections import rows as rows_of
 from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
@@ -67,7 +66,7 @@ def fold(
     is kept), and `CancelledError` where `cancelled` said so.
     """
     before = catalogue.find(workspace, wanted, timeline)
-    total = _events(workspace)
+    total = events.count(workspace)
     if before and not force and before.folded >= total and before.code_unchanged:
         return before
     run = _Folding(workspace, wanted, timeline, total, workers, patience, on_progress, cancelled)
@@ -248,7 +247,7 @@ class _Session:
         self._unflushed_seconds = _FIRST_FLUSH_SECONDS
         # What these workers have met says nothing of the documents that they haven't.
         self._told_by_workers = recording.folded == 0 or run.plain is True
-        self._events = _EventReader(run.workspace, recording.folded, until, crew.splits)
+        self._events = EventReader(run.workspace, recording.folded, until, crew.splits)
         self._on_the_way: deque[_Batch] = deque()
         self._pace = Pace()
 
@@ -333,40 +332,6 @@ class _Batch:
     until: int
 
 
-class _EventReader:
-    """The log's events, a batch at a time; with the share that each falls to, if there are several."""
-
-    def __init__(self, workspace: Workspace, first: int, until: int, shares: int) -> None:
-        share = f", CAST(hash(stream) % {int(shares)} AS INTEGER) AS share" if shares > 1 else ""
-        self._columns = batches.SELECT + share
-        self._workspace = workspace
-        self._next = first
-        self._until = until
-
-    def next(self, size: int) -> pa.Table | None:
-        """The next batch in the order of offsets, or None at the end."""
-        if self._next >= self._until:
-            return None
-        end = min(self._next + size, self._until)
-        with self._workspace.reading() as connection:
-            table = arrow(
-                connection,
-                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?',
-                [self._next, end],
-            )
-        self._next = end
-        offsets = table["offset"].to_numpy()
-        if len(offsets) and (np.diff(offsets) < 0).any():
-            table = table.sort_by("offset")
-        return table
-
-
 def _until(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise TimeoutError
-
-
-def _events(workspace: Workspace) -> int:
-    with workspace.reading() as connection:
-        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
-    return int(row[0]) if row else 0

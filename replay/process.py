@@ -96,6 +96,17 @@ class Frame:
         return str(self.header["kind"])
 
 
+@dataclass(frozen=True)
+class World:
+    """What a worker's clocks and random numbers say, where they are not to be this machine's."""
+
+    seconds: int
+    """By how much its clocks are ahead."""
+    seed: int
+    environment: Mapping[str, str]
+    """Variables beside those of every worker, such as another hash seed and time zone."""
+
+
 class Worker:
     """A running worker process. Use as a context manager: leaving it kills the process."""
 
@@ -108,6 +119,8 @@ class Worker:
         plain: bool = False,
         part: int = 0,
         parts: int = 1,
+        probe: str = "",
+        world: World | None = None,
         patience: float = PATIENCE,
     ) -> None:
         """Start one.
@@ -115,10 +128,12 @@ class Worker:
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
         their own events again. It is number `part` of `parts` that share
-        the documents.
+        the documents. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
+        random numbers say to it.
         """
         self._patience = patience
         self._reference = reference
+        self._environment = {**environment(), **(world.environment if world else {})}
         with tempfile.TemporaryFile() as shared:
             shared.truncate(mmap.PAGESIZE)
             self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
@@ -131,6 +146,8 @@ class Worker:
                 plain=plain,
                 part=part,
                 parts=parts,
+                probe=probe,
+                world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
         self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
@@ -209,7 +226,7 @@ class Worker:
                 raise WorkerDiedError(self._mark[0], str(frame.header["what"]))
             return frame
 
-    def _start(self, mark: int, **wishes: int) -> None:
+    def _start(self, mark: int, **wishes: Any) -> None:
         incoming, to_worker = os.pipe()
         from_worker, outgoing = os.pipe()
         answers, to_answers = os.pipe()
@@ -234,7 +251,7 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 pass_fds=(incoming, outgoing, answers, mark),
                 cwd=self._reference.cwd,
-                env=environment(),
+                env=self._environment,
                 start_new_session=True,
             )
         except OSError as error:

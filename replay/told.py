@@ -31,6 +31,8 @@ class Told:
     """`offset` and `key`; None where an event's stream is its document."""
     failures: Sequence[Mapping[str, Any]]
     turns: Sequence[Mapping[str, Any]]
+    reads: Mapping[int, Sequence[str]]
+    """What was read of the world at an offset, where that is looked at."""
     skipped: Mapping[str, int]
     """Events that no handler was there for, by type."""
 
@@ -53,7 +55,12 @@ def told(frame: Frame, events: pa.Table) -> Told:
         places = _ints(frame.parts[10], np.int32)
         routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
     header = frame.header
-    return Told(pa.table(columns), routes, header["failures"], header["turns"], header["skipped"])
+    reads: dict[int, list[str]] = {}
+    for one in header["reads"]:
+        reads.setdefault(one["offset"], []).extend(one["read"])
+    return Told(
+        pa.table(columns), routes, header["failures"], header["turns"], reads, header["skipped"]
+    )
 
 
 _UNROUTED = 4
@@ -94,6 +101,7 @@ class Together:
             together and together.take(pa.array(_in_order(together))).combine_chunks(),
             _by_offset([failure for part in parts for failure in part.failures]),
             _by_offset([turn for part in parts for turn in part.turns]),
+            {offset: read for part in parts for offset, read in part.reads.items()},
             _added([part.skipped for part in parts]),
         )
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 import zlib
 from copy import deepcopy
+from functools import partial
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
@@ -17,7 +18,9 @@ from refold_worker import encoding
 from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event
 from refold_worker.invariants import Invariants
+from refold_worker.probing import Probe
 from refold_worker.result import UNCHANGED, Result
+from refold_worker.world import World
 
 _LOOKED_THROUGH = 20_000
 """Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
@@ -74,6 +77,8 @@ class Folder:
         *,
         careful: bool,
         share: Optional[Share] = None,
+        probe: Optional[Probe] = None,
+        world: Optional[World] = None,
     ) -> None:
         self.name = projection.name
         self.routed = projection.routed
@@ -84,6 +89,8 @@ class Folder:
         self.decode = decode
         self._projection = projection
         self._share = share or Share()
+        self._probe = probe
+        self._world = world
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents: Dict[str, Document] = {}
@@ -147,7 +154,9 @@ class Folder:
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
-        result = self._fold_streams(batch) if not self.routed else self._fold_routed(batch)
+        watched = self._probe is not None or self._world is not None
+        fold = self._fold_routed if self.routed or watched else self._fold_streams
+        result = fold(batch)
         if not self.careful:
             self._sample_plain(result)
         return result
@@ -255,6 +264,9 @@ class Folder:
                     self._fail(result, batch, index, key, error, before, encoded, state)
                     continue
                 document.state = state
+                if self._probe is not None:
+                    handle, fresh = self._handling(handler, key), partial(self._event, batch, index)
+                    self._probe.look(key, event, fresh, before, text, handle)
                 if text == encoded:
                     continue
                 document.text = text
@@ -267,8 +279,26 @@ class Folder:
                 result.keys.append(key)
                 if self._hold is not None:
                     self._turn(result, batch.offset(index), key, document)
+            self._note_reads(result, batch.offset(index))
         result.skipped = skipped
         return result
+
+    def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
+        """What a handler makes of a state; None stands for no document."""
+
+        def handle(state: Any, event: Any) -> Any:
+            state = self._projection.initial(key) if state is None else state
+            returned = handler(state, event, key)
+            if returned is DELETED:
+                return None
+            return state if returned is None else returned
+
+        return handle
+
+    def _note_reads(self, result: Result, offset: int) -> None:
+        read = self._world.taken() if self._world is not None else []
+        if read:
+            result.reads.append({"offset": offset, "read": read})
 
     def _event(self, batch: Batch, index: int) -> Any:
         event = Event(batch, index, batch.data_of(index))
@@ -294,6 +324,8 @@ class Folder:
                 routes.append(None)
                 if result is not None and self._share.first:
                     self._fail(result, batch, index, None, error, None, None, None)
+            if result is not None:
+                self._note_reads(result, batch.offset(index))
         return routes
 
     def _fail(
@@ -343,6 +375,10 @@ class Folder:
         if len(self._documents) > _LOOKED_THROUGH:
             return None
         return all(map(encoding.is_plain, self._states(self._documents)))
+
+    def probed(self) -> List[Dict[str, Any]]:
+        """What a probe has found."""
+        return [] if self._probe is None else self._probe.taken()
 
     def _sample_plain(self, result: Result) -> None:
         step = 1 if self._changes < _LOOKED_THROUGH else _STEP

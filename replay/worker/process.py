@@ -20,7 +20,9 @@ from typing import Any, BinaryIO, Dict, List
 from refold_worker import clean_room, contract, fold, imports, program, wire
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
+from refold_worker.probing import Probe
 from refold_worker.speaker import ProtocolError, Speaker
+from refold_worker.world import World
 
 LOADING = -1
 """What the page of the mark says before the first event; before that, not even Python has begun."""
@@ -69,13 +71,20 @@ def _folder(spec: Dict[str, Any], mark: Any) -> Any:
         started = Speaker(spec["command"])
         clean_room.close()
         return program.ProgramFolder(started, mark, spec["name"], resuming=spec["resuming"])
+    world = None
+    if spec["world"] is not None:
+        world = World()
+        world.enter(**spec["world"])
     clean_room.close()
     projection = contract.load(spec["reference"], SealedGateway())
     # Decimals look like numbers in JSON and come back as floats, so they are never plain.
     careful = spec["careful"] or projection.decimals
     decode = decoder(decimals=projection.decimals)
     share = fold.Share(spec["part"], spec["parts"])
-    return fold.Folder(projection, decode, mark, careful=careful, share=share)
+    probe = Probe(spec["probe"]) if spec["probe"] else None
+    return fold.Folder(
+        projection, decode, mark, careful=careful, share=share, probe=probe, world=world
+    )
 
 
 class _Session:
@@ -122,7 +131,8 @@ class _Session:
                 wire.send(self._outgoing, {"kind": "broken", "what": str(error)})
                 return
 
-        wire.send(self._outgoing, {"kind": "done", "plain": self._folder.surely_plain()})
+        told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
+        wire.send(self._outgoing, {"kind": "done", **told})
 
     def _ready(self) -> None:
         folder = self._folder
@@ -153,6 +163,7 @@ class _Session:
             "failures": result.failures,
             "turns": result.turns,
             "skipped": result.skipped,
+            "reads": result.reads,
         }
         parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
         parts.append(result.previous)

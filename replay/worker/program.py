@@ -70,6 +70,10 @@ class ProgramFolder:
         """What comes as JSON goes back as JSON."""
         return True
 
+    def probed(self) -> List[Dict[str, Any]]:
+        """A program's documents are its own: nothing can be tried on them."""
+        return []
+
     def fold(self, batch: Batch) -> Result:
         """Give the program a batch's events and take its answers; raises `ProtocolError`."""
         result = Result()

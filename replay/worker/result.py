@@ -27,4 +27,6 @@ class Result:
         self.failures: List[Dict[str, Any]] = []
         self.turns: List[Dict[str, Any]] = []
         """Invariants that became broken, or whole again."""
+        self.reads: List[Dict[str, Any]] = []
+        """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}

@@ -68,7 +68,7 @@ def test_what_is_folded_is_there_without_starting_a_worker(studio, monkeypatch):
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     first = studio.fold()
-    monkeypatch.setattr("replay.folding.Worker", None)
+    monkeypatch.setattr("replay.folding.Crew", None)
     assert studio.fold() == first
 
 

@@ -1,11 +1,15 @@
-"""`refold check`: the projection's invariants, or ad-hoc ones, over the whole history."""
+"""`refold check`: invariants over the whole history, and what folding it another way would give."""
 
 from itertools import islice
+from typing import Any
 
 import click
 
 from replay import invariants
+from replay.diff import encode
 from replay.nowhere import nowhere
+from replay.reference import Reference
+from storage.workspace import Workspace
 from tui.cli import narration, options, output
 
 
@@ -20,6 +24,24 @@ from tui.cli import narration, options, output
     help="This one instead: what must hold of every state, or of an aggregate such as"
     " sum(state.balance) = 0 after every event.",
 )
+@click.option(
+    "--determinism",
+    is_flag=True,
+    help="Fold twice, with another hash seed, clock, time zone and random seed: the first difference.",
+)
+@click.option(
+    "--isolation", is_flag=True, help="Fold keys apart from each other: the first difference."
+)
+@click.option(
+    "--idempotence",
+    is_flag=True,
+    help="Events that would change the state again, if they came twice.",
+)
+@click.option(
+    "--reorder",
+    is_flag=True,
+    help="Neighbours of different streams that would give another state the other way round.",
+)
 @options.limit_option
 @options.timeline_option
 @options.python_option
@@ -29,6 +51,10 @@ def check(
     ws: str,
     projection: str,
     asked: tuple[str, ...],
+    determinism: bool,
+    isolation: bool,
+    idempotence: bool,
+    reorder: bool,
     limit: int | None,
     timeline: str,
     python: str | None,
@@ -40,6 +66,20 @@ def check(
     One of the projection's that can't be asked is told after the others; then exit code 2.
     """
     workspace = options.open_workspace(ws, wait)
+    chosen = {
+        "determinism": determinism,
+        "isolation": isolation,
+        "idempotence": idempotence,
+        "reorder": reorder,
+    }
+    properties = [name for name, wanted in chosen.items() if wanted]
+    if properties:
+        if asked:
+            raise click.UsageError(
+                "--invariant asks the history; ask for the properties by themselves"
+            )
+        reference = options.runnable(projection, python, workspace, timeline)
+        return _properties(workspace, reference, properties, as_json=as_json)
     history = options.folded_history(workspace, projection, timeline, python)
     wanted = {text: text for text in asked} or None
     names = wanted or history.folded.invariants
@@ -73,3 +113,64 @@ def check(
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
         narration.say(f"{held} in every state up to offset {history.folded.folded - 1:,}.")
     return 2 if troubles else int(rows.count > 0)
+
+
+def _properties(workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool) -> int:
+    """Whether folding it another way gives the same; rows tell where it doesn't."""
+    rows = [row for name in names for row in _broken(workspace, wanted, name)]
+    if as_json:
+        output.lines(rows)
+    elif rows:
+        columns = ("property", "offset", "key", "type", "count", "path", "one", "other", "read")
+        shown = [c for c in columns if any(row.get(c) for row in rows)]
+        cells = ([_cell(row.get(c)) for c in shown] for row in rows)
+        output.table(shown, cells, right=("offset", "count"))
+    for name in names:
+        if not any(row["property"] == name for row in rows):
+            narration.say(_HELD[name].format(wanted.name))
+    return int(bool(rows))
+
+
+_HELD = {
+    "determinism": "{} gives the same states with another hash seed, clock, time zone and random seed.",
+    "isolation": "{} gives the same states when its keys are folded apart.",
+    "idempotence": "{} gives the same states if any event came twice.",
+    "reorder": "{} gives the same states if neighbours of different streams came the other way round.",
+}
+
+
+def _broken(workspace: Workspace, wanted: Reference, name: str) -> list[dict[str, Any]]:
+    from replay import properties  # noqa: PLC0415 - most checks ask the history
+
+    with narration.checking(name, wanted.name) as progress:
+        if name in ("idempotence", "reorder"):
+            found = properties.probed(workspace, wanted, name, on_progress=progress)
+            return [
+                {
+                    "property": name,
+                    "offset": one.offset,
+                    "key": one.key,
+                    "type": ", ".join(str(kind) for kind in one.types),
+                    "count": one.count,
+                }
+                for one in found
+            ]
+        fold = properties.determinism if name == "determinism" else properties.isolation
+        disagreement = fold(workspace, wanted, on_progress=progress)
+    if disagreement is None:
+        return []
+    place = {"property": name, "offset": disagreement.offset, "key": disagreement.key}
+    return [
+        {
+            **place,
+            "path": one.written,
+            "one": encode(one.before),
+            "other": encode(one.after),
+            "read": list(disagreement.read),
+        }
+        for one in disagreement.differences
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value

@@ -89,3 +89,10 @@ def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
             update(p.folded, p.events, f"{p.folded:,} of {p.events:,} events{failed}")
 
         yield told
+
+
+@contextmanager
+def checking(what: str, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a check that folds."""
+    with _bar(f"checking the {what} of {name}") as update:
+        yield lambda done, total: update(done, total, f"{done:,} of {total:,} events")

@@ -1,0 +1,49 @@
+"""The log's events on their way to workers, read a batch at a time."""
+
+import numpy as np
+import pyarrow as pa
+
+from replay import batches
+from storage.connections import arrow
+from storage.workspace import Workspace
+
+
+class EventReader:
+    """Batches of consecutive events; each with the share that it falls to, if there are several."""
+
+    def __init__(self, workspace: Workspace, first: int, until: int, shares: int) -> None:
+        share = f", CAST(hash(stream) % {int(shares)} AS INTEGER) AS share" if shares > 1 else ""
+        self._columns = batches.SELECT + share
+        self._workspace = workspace
+        self._next = first
+        self.until = until
+        """Where the last batch ends."""
+
+    @classmethod
+    def whole(cls, workspace: Workspace, shares: int) -> "EventReader":
+        """The whole log as it is now."""
+        return cls(workspace, 0, count(workspace), shares)
+
+    def next(self, size: int) -> pa.Table | None:
+        """The next batch in the order of offsets, or None at the end."""
+        if self._next >= self.until:
+            return None
+        end = min(self._next + size, self.until)
+        with self._workspace.reading() as connection:
+            table = arrow(
+                connection,
+                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?',
+                [self._next, end],
+            )
+        self._next = end
+        offsets = table["offset"].to_numpy()
+        if len(offsets) and (np.diff(offsets) < 0).any():
+            table = table.sort_by("offset")
+        return table
+
+
+def count(workspace: Workspace) -> int:
+    """How many events there are."""
+    with workspace.reading() as connection:
+        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+    return int(row[0]) if row else 0

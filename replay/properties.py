@@ -1,0 +1,200 @@
+"""What a projection should be beyond its invariants: whether folding it another way gives the same.
+
+Nothing is written: two crews fold the same log side by side and what they tell is compared batch by
+batch, or one crew tries each event otherwise beside its fold.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from replay.crew import Crew
+from replay.diff import Difference, differences, readable
+from replay.events import EventReader
+from replay.pace import Pace
+from replay.process import Frame, WorkerDiedError, World
+from replay.reference import Reference
+from replay.told import Told
+from storage.errors import ProjectionError
+from storage.workspace import Workspace
+
+_DAYS = 86_400
+_WORLDS = (
+    World(0, 1, {"PYTHONHASHSEED": "0", "TZ": "UTC"}),
+    World(400 * _DAYS + 5_025, 2, {"PYTHONHASHSEED": "4321", "TZ": "Asia/Kathmandu"}),
+)
+_COMPARED = ["offset", "key", "state"]
+_APART = 4
+"""Workers among which keys are told apart: what one hands another gets lost three times in four."""
+
+OnProgress = Callable[[int, int], None]
+"""Takes the events looked at, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The first event after which two folds of the same code differ."""
+
+    offset: int
+    key: str | None
+    one: str | None
+    """The state as JSON, or the error that was raised; None where there was nothing."""
+    other: str | None
+    read: Sequence[str]
+    """What its handler read of clocks and random numbers, such as `datetime.now`."""
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Where the states differ."""
+        return differences(readable(self.one), readable(self.other))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Events of a type, or neighbours of two types, that would have given another state."""
+
+    types: Sequence[str | None]
+    count: int
+    offset: int
+    """The first of them."""
+    key: str
+
+
+def determinism(
+    workspace: Workspace, wanted: Reference, *, on_progress: OnProgress | None = None
+) -> Disagreement | None:
+    """The first difference between two fresh processes in different worlds; None where there is none.
+
+    They have another hash seed, clock, time zone and seed of random numbers. Raises
+    `ProjectionError` where it can't be run.
+    """
+    one, other = ({"careful": True, "world": world} for world in _WORLDS)
+    return _side_by_side(workspace, (wanted, 1, one), (wanted, 1, other), on_progress)
+
+
+def isolation(
+    workspace: Workspace, wanted: Reference, *, on_progress: OnProgress | None = None
+) -> Disagreement | None:
+    """The first difference between all keys in one process, and keys apart in several."""
+    one, other = ((wanted, count, {"careful": True}) for count in (1, _APART))
+    return _side_by_side(workspace, one, other, on_progress)
+
+
+def probed(
+    workspace: Workspace, wanted: Reference, what: str, *, on_progress: OnProgress | None = None
+) -> list[Probed]:
+    """What `idempotence` or `reorder` would change, by type, the first first.
+
+    Raises `ProjectionError` where the projection can't be run, or is a program, whose documents
+    nobody else can try events on.
+    """
+    if wanted.command:
+        raise ProjectionError(
+            f"{wanted.name} is a program and holds its documents itself, so events can't be tried"
+            " on them twice or in another order."
+        )
+    with Crew(wanted, 1, careful=True, probe=what) as crew:
+        for _ in _Through(workspace, [crew], on_progress).batches():
+            pass
+        found = [Probed(**one) for one in crew.probed]
+    return sorted(found, key=lambda one: one.offset)
+
+
+def _side_by_side(
+    workspace: Workspace,
+    one: tuple[Reference, int, dict[str, Any]],
+    other: tuple[Reference, int, dict[str, Any]],
+    on_progress: OnProgress | None,
+) -> Disagreement | None:
+    with Crew(one[0], one[1], **one[2]) as first, Crew(other[0], other[1], **other[2]) as second:
+        for told in _Through(workspace, [first, second], on_progress).batches():
+            found = _disagreement(*told)
+            if found is not None:
+                return found
+    return None
+
+
+class _Through:
+    """The log through several crews in step."""
+
+    def __init__(
+        self, workspace: Workspace, crews: Sequence[Crew], on_progress: OnProgress | None
+    ) -> None:
+        self._crews = crews
+        self._on_progress = on_progress or (lambda *_: None)
+        for crew in crews:
+            crew.ready()
+        shares = max(crew.splits for crew in crews)
+        self._events = EventReader.whole(workspace, shares)
+        self._pace = Pace()
+
+    def batches(self) -> Iterator[list[Told]]:
+        """What each crew told of each batch."""
+        on_the_way: deque[tuple[list[list[pa.Table]], int]] = deque()
+        done = 0
+        while True:
+            while self._pace.room(len(on_the_way), sum(count for _, count in on_the_way)):
+                table = self._events.next(self._pace.batch())
+                if table is None:
+                    break
+                shares = [crew.send(table, 0) for crew in self._crews]
+                on_the_way.append((shares, table.num_rows))
+            if not on_the_way:
+                break
+            shares, count = on_the_way.popleft()
+            yield [self._told(*pair) for pair in zip(self._crews, shares, strict=True)]
+            self._pace.came_back(count)
+            done += count
+            self._on_progress(done, self._events.until)
+        for crew in self._crews:
+            crew.finish()
+            crew.last_word(_nothing_kept)
+
+    def _told(self, crew: Crew, shares: list[pa.Table]) -> Told:
+        try:
+            told = crew.receive(shares, _nothing_kept)
+        except WorkerDiedError as error:
+            raise ProjectionError(
+                f"The worker {error.what} at offset {error.offset:,}, so nothing can be compared"
+                " from there on."
+            ) from error
+        if told is None:
+            raise ProjectionError("The worker ended before the log did.")
+        return told
+
+
+def _nothing_kept(_: Frame) -> Any:
+    raise ProjectionError("The worker asked for documents, though it was given the whole log.")
+
+
+def _disagreement(one: Told, other: Told) -> Disagreement | None:
+    """The first event of a batch after which two folds differ."""
+    same = one.changes.select(_COMPARED).equals(other.changes.select(_COMPARED))
+    if same and _failed(one) == _failed(other):
+        return None
+    found = [_changes(one), _changes(other)]
+    places = [
+        place for place in {**found[0], **found[1]} if found[0].get(place) != found[1].get(place)
+    ]
+    offset, key = min(places, key=lambda place: (place[0], place[1] or ""))
+    read = dict.fromkeys([*one.reads.get(offset, ()), *other.reads.get(offset, ())])
+    first, second = (which.get((offset, key)) for which in found)
+    return Disagreement(offset, key, first, second, tuple(read))
+
+
+def _failed(told: Told) -> list[Any]:
+    return [(f["offset"], f["key"], f["error"]) for f in told.failures]
+
+
+def _changes(told: Told) -> dict[tuple[int, str | None], str | None]:
+    rows = told.changes
+    places = zip(rows["offset"].to_pylist(), rows["key"].to_pylist(), strict=True)
+    found: dict[tuple[int, str | None], str | None] = dict(
+        zip(places, rows["state"].to_pylist(), strict=True)
+    )
+    for failure in told.failures:
+        found[failure["offset"], failure["key"]] = failure["error"]
+    return found
