@@ -146,7 +146,7 @@ def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
 
 def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
     """Drop everything that was folded by a projection, but not that it was known."""
-    for table in ("folds", "documents", "history", "routes", "failures", "turns"):
+    for table in ("folds", "documents", "history", "routes", "failures", "turns", "printed"):
         connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
 
 

@@ -56,12 +56,14 @@ def fold(
     force: bool = False,
     workers: int = 1,
     patience: float = PATIENCE,
+    memory: int | None = None,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Folded:
     """Fold what is missing of a projection's history, and return what it is now.
 
-    Several `workers` share the documents among them; the history is the same. Raises
+    Several `workers` share the documents among them, and `memory` in bytes; the history is the
+    same. Raises
     `ProjectionError` where the projection can't be run or its worker died (what was folded before
     is kept), and `CancelledError` where `cancelled` said so.
     """
@@ -69,9 +71,21 @@ def fold(
     total = events.count(workspace)
     if before and not force and before.folded >= total and before.code_unchanged:
         return before
-    run = _Folding(workspace, wanted, timeline, total, workers, patience, on_progress, cancelled)
+    means = _Means(workers, patience, memory)
+    run = _Folding(workspace, wanted, timeline, total, means, on_progress, cancelled)
     number = run.to_the_end(force=force)
     return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a fold may use."""
+
+    workers: int
+    patience: float
+    """Seconds for one event."""
+    memory: int | None
+    """Bytes for all workers."""
 
 
 class _Folding:
@@ -83,8 +97,7 @@ class _Folding:
         wanted: Reference,
         timeline: str,
         total: int,
-        workers: int,
-        patience: float,
+        means: _Means,
         on_progress: OnProgress | None,
         cancelled: Callable[[], bool],
     ) -> None:
@@ -92,8 +105,7 @@ class _Folding:
         self._wanted = wanted
         self._timeline = timeline
         self._total = total
-        self._workers = workers
-        self._patience = patience
+        self._means = means
         self._on_progress = on_progress
         self._cancelled = cancelled
         self._number = 0
@@ -119,11 +131,14 @@ class _Folding:
                     raise ProjectionError(
                         f"{self._wanted.name} {error.what} while it was being loaded."
                     ) from error
-                if death is None:
-                    # Everything up to the event that killed it is worth having.
-                    death, until, force = error, error.offset, False
+                death, force = death or error, False
+                # Everything up to the event that killed it is worth having; but what takes too
+                # much memory, or time, may be killed before it again.
+                kept = self._kept()
+                first = until == self._total
+                until = error.offset if first else (kept + error.offset) // 2
+                if until > kept:
                     continue
-                death = error
             self._forget_surplus()
             if death is not None:
                 raise ProjectionError(self._obituary(death)) from death
@@ -136,11 +151,12 @@ class _Folding:
             self._careful = True
         with Crew(
             self._wanted,
-            self._workers,
+            self._means.workers,
             careful=self._careful,
             resuming=resuming,
             plain=self._plain is True,
-            patience=self._patience,
+            patience=self._means.patience,
+            memory=self._means.memory and self._means.memory // self._means.workers,
         ) as crew:
             ready = crew.ready()
             self._careful = bool(ready["careful"])
@@ -158,6 +174,10 @@ class _Folding:
             return False
         self._plain = before.plain
         return before.folded > 0
+
+    def _kept(self) -> int:
+        found = catalogue.find(self._workspace, self._wanted, self._timeline)
+        return 0 if found is None else found.folded
 
     def _register(self, ready: Mapping[str, Any], *, force: bool) -> Recording:
         files, invariants = ready["files"], ready["invariants"]

@@ -308,12 +308,39 @@ class History:
 
     def failure_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler raised, for a lane."""
+        return self._offsets_in("failures")
+
+    def printed_at(self, offset: int) -> str:
+        """What handlers wrote to standard output and standard error at one event; may be empty."""
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT DISTINCT "offset" FROM failures WHERE {_MINE} ORDER BY "offset"',
-                self._mine,
+                f'SELECT text FROM printed WHERE {_MINE} AND "offset" = ?', [*self._mine, offset]
             ).fetchall()
-        return offsets(offset for (offset,) in found)
+        return "".join(text for (text,) in found)
+
+    def printed(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
+        """What handlers printed: offsets and texts, in the order of the log."""
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        with self._workspace.reading() as connection:
+            answer = connection.execute(
+                f'SELECT "offset", text FROM printed WHERE {_MINE} ORDER BY "offset"{bound}',
+                self._mine,
+            )
+            for page in iter(lambda: answer.fetchmany(10_000), []):
+                yield from page
+
+    def printed_offsets(self) -> "Offsets[int]":
+        """All offsets at which a handler printed something."""
+        return self._offsets_in("printed")
+
+    def _offsets_in(self, table: str) -> "Offsets[int]":
+        with self._workspace.reading() as connection:
+            answer = connection.execute(
+                f'SELECT DISTINCT "offset" FROM {table} WHERE {_MINE} ORDER BY "offset"',
+                self._mine,
+            )
+            pages = iter(lambda: answer.fetchmany(10_000), [])
+            return offsets(offset for page in pages for (offset,) in page)
 
     def _failures(self, condition: str, offset: int) -> list[Failure]:
         with self._workspace.reading() as connection:

@@ -67,6 +67,11 @@ def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
     return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
 
 
+def most_memory() -> int:
+    """What all workers of a fold may take where nothing else is said: four fifths of the machine's."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 5 * 4
+
+
 def _widen(pipe: int) -> None:
     """A gigabyte goes through: the fewer times either side is woken, the better. Linux only."""
     size = getattr(fcntl, "F_SETPIPE_SZ", None)
@@ -121,6 +126,7 @@ class Worker:
         parts: int = 1,
         probe: str = "",
         world: World | None = None,
+        memory: int | None = None,
         patience: float = PATIENCE,
     ) -> None:
         """Start one.
@@ -129,7 +135,7 @@ class Worker:
         that were folded before: from their JSON if they are known to be `plain`, else by folding
         their own events again. It is number `part` of `parts` that share
         the documents. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
-        random numbers say to it.
+        random numbers say to it. It may take `memory` bytes; most of this machine's if left out.
         """
         self._patience = patience
         self._reference = reference
@@ -146,6 +152,7 @@ class Worker:
                 plain=plain,
                 part=part,
                 parts=parts,
+                memory=memory or most_memory() // parts,
                 probe=probe,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )

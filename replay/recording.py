@@ -40,6 +40,7 @@ class Recording:
         self._routes: list[pa.Table] = []
         self._failures: list[Mapping[str, Any]] = []
         self._turns: list[Mapping[str, Any]] = []
+        self._printed: list[Mapping[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
@@ -92,6 +93,7 @@ class Recording:
             self._routes.append(told.routes.select(["offset", "key"]))
         self._failures.extend(told.failures)
         self._turns.extend(told.turns)
+        self._printed.extend(told.printed)
         self._unhandled.update(told.skipped)
         self._skipped += sum(told.skipped.values())
         self.failures += len(told.failures)
@@ -137,6 +139,7 @@ class Recording:
                 )
             _insert_told(connection, schema.FAILURES, names, self._failures)
             _insert_told(connection, schema.TURNS, names, self._turns)
+            _insert_told(connection, schema.PRINTED, names, self._printed)
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
                 "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -144,7 +147,7 @@ class Recording:
                 + [self.keys, self.changes, self.plain, self._seconds],
             )
         self._history, self._born, self._routes = [], [], []
-        self._failures, self._turns = [], []
+        self._failures, self._turns, self._printed = [], [], []
         self.waiting = 0
         self.kept = self.folded
 

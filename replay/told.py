@@ -33,6 +33,8 @@ class Told:
     turns: Sequence[Mapping[str, Any]]
     reads: Mapping[int, Sequence[str]]
     """What was read of the world at an offset, where that is looked at."""
+    printed: Sequence[Mapping[str, Any]]
+    """What handlers wrote to standard output and standard error: `offset` and `text`."""
     skipped: Mapping[str, int]
     """Events that no handler was there for, by type."""
 
@@ -59,7 +61,13 @@ def told(frame: Frame, events: pa.Table) -> Told:
     for one in header["reads"]:
         reads.setdefault(one["offset"], []).extend(one["read"])
     return Told(
-        pa.table(columns), routes, header["failures"], header["turns"], reads, header["skipped"]
+        pa.table(columns),
+        routes,
+        header["failures"],
+        header["turns"],
+        reads,
+        header["printed"],
+        header["skipped"],
     )
 
 
@@ -102,6 +110,7 @@ class Together:
             _by_offset([failure for part in parts for failure in part.failures]),
             _by_offset([turn for part in parts for turn in part.turns]),
             {offset: read for part in parts for offset, read in part.reads.items()},
+            _by_offset([text for part in parts for text in part.printed]),
             _added([part.skipped for part in parts]),
         )
 

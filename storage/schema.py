@@ -10,7 +10,7 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
@@ -178,6 +178,17 @@ FAILURES = Table(
     ),
 )
 
+PRINTED = Table(
+    "printed",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("text", "VARCHAR"),
+    ),
+)
+"""What handlers wrote to standard output and standard error, one text an event."""
+
 TURNS = Table(
     "turns",
     (
@@ -230,6 +241,7 @@ TABLES = (
     ROUTES,
     FAILURES,
     TURNS,
+    PRINTED,
     BOOKMARKS,
     WATCHES,
 )

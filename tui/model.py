@@ -16,6 +16,7 @@ from replay.paths import ABSENT
 from replay.reference import Reference
 from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
+from storage.offsets import Offsets, holds, offsets
 from storage.positions import START
 from storage.workspace import Workspace
 from tui.lanes import Lane, Lanes, columns
@@ -30,6 +31,8 @@ class Sight:
 
     history: History
     failed: frozenset[int]
+    printed: "Offsets[int]"
+    """Where handlers printed something."""
     """Offsets at which a handler raised."""
 
 
@@ -49,6 +52,8 @@ class Snapshot:
     """What this event changed in the selected document; empty if it changed another, or none."""
     failures: tuple[Failure, ...]
     """What was raised at this event."""
+    printed: str
+    """What its handlers printed."""
     history: History | None
     """Where the states are from."""
     base: int | None
@@ -101,6 +106,7 @@ class Model:
         self._at_base: tuple[tuple[History, str, int] | None, Change | None] = (None, None)
         """A document's place at the base, and what it was there."""
         self._failed: frozenset[int] = frozenset()
+        self._printed = offsets()
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
 
@@ -113,12 +119,14 @@ class Model:
     def sight(self, folded: Folded) -> Sight:
         """What `choose` wants to know of a projection."""
         history = History(self.workspace, folded)
-        return Sight(history, frozenset(history.failure_offsets()))
+        failed = frozenset(history.failure_offsets())
+        return Sight(history, failed, history.printed_offsets())
 
     def choose(self, sight: Sight | None) -> None:
         """Look at this from now on; asks nothing, so that the screen may call it."""
         self.history = None if sight is None else sight.history
         self._failed = frozenset() if sight is None else sight.failed
+        self._printed = offsets() if sight is None else sight.printed
         self._changes.forget()
 
     def look(
@@ -140,9 +148,10 @@ class Model:
             return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return Snapshot(position, event, (), key, None, (), (), None, self.base)
+            return Snapshot(position, event, (), key, None, (), (), "", None, self.base)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
+        printed = history.printed_at(position) if holds(self._printed, position) else ""
         if follow and key not in changed:
             failed = next((f.key for f in failures if f.key is not None), None)
             key = next(iter(changed), failed or key)
@@ -160,15 +169,15 @@ class Model:
             if against is None:
                 return None
             differences = against
-        return Snapshot(
-            position, event, tuple(changed), key, moment, differences, failures, history, self.base
-        )
+        told = (differences, failures, printed)
+        return Snapshot(position, event, tuple(changed), key, moment, *told, history, self.base)
 
     def _at_hand(self, position: int) -> bool:
         known = position == START or self._events.holds(position)
         if self.history is None:
             return known
-        return known and self._changes.holds(position) and position not in self._failed
+        told = position in self._failed or holds(self._printed, position)
+        return known and self._changes.holds(position) and not told
 
     def _against_base(
         self, history: History, key: str, moment: Moment | None, base: int, *, ask: bool

@@ -19,7 +19,7 @@ from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event
 from refold_worker.invariants import Invariants
 from refold_worker.probing import Probe
-from refold_worker.result import UNCHANGED, Result
+from refold_worker.result import UNCHANGED, OutOfMemoryError, Result
 from refold_worker.world import World
 
 _LOOKED_THROUGH = 20_000
@@ -339,6 +339,8 @@ class Folder:
         encoded: Optional[bytes],
         state: Any,
     ) -> None:
+        if isinstance(error, MemoryError):
+            raise OutOfMemoryError from error
         if not self.careful and not (
             encoding.is_plain(state)
             and encoding.is_plain(before)

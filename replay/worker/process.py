@@ -17,10 +17,12 @@ import time
 from array import array
 from typing import Any, BinaryIO, Dict, List
 
-from refold_worker import clean_room, contract, fold, imports, program, wire
+from refold_worker import clean_room, contract, fold, imports, limits, program, wire
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
+from refold_worker.printed import Printed
 from refold_worker.probing import Probe
+from refold_worker.result import OutOfMemoryError, Result
 from refold_worker.speaker import ProtocolError, Speaker
 from refold_worker.world import World
 
@@ -43,13 +45,17 @@ def main() -> None:
     threading.Thread(target=follow_parent, args=(os.getppid(),), daemon=True).start()
     imports.hide_ours()
     sys.path.insert(0, spec["cwd"])
+    printed = Printed(mark)
+    printed.listen()
     try:
+        if spec["memory"]:
+            limits.limit(spec["memory"])
         folder = _folder(spec, mark)
     except BaseException as error:
         wire.send(outgoing, {"kind": "unusable", **told(error)})
         return
     try:
-        _Session(folder, spec, incoming, outgoing, answers).run()
+        _Session(folder, printed, spec, incoming, outgoing, answers).run()
     except (wire.ClosedError, BrokenPipeError):
         return
 
@@ -59,9 +65,8 @@ def follow_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     if os.getpgrp() == os.getpid():
-        os.killpg(
-            os.getpid(), signal.SIGKILL
-        )  # and with this process a program that it has started
+        # And with this process a program that it has started.
+        os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
 
 
@@ -91,12 +96,15 @@ class _Session:
     def __init__(
         self,
         folder: Any,
+        printed: Printed,
         spec: Dict[str, Any],
         incoming: BinaryIO,
         outgoing: BinaryIO,
         answers: BinaryIO,
     ) -> None:
         self._folder = folder
+        self._printed = printed
+        self._memory = spec["memory"]
         self._resuming = spec["resuming"]
         self._plain = spec["plain"] or folder.restores
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
@@ -130,6 +138,10 @@ class _Session:
             except ProtocolError as error:
                 wire.send(self._outgoing, {"kind": "broken", "what": str(error)})
                 return
+            except (OutOfMemoryError, MemoryError):
+                what = f"used up the {self._memory >> 20:,} MiB that it may take (--memory)"
+                wire.send(self._outgoing, {"kind": "broken", "what": what})
+                return
 
         told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
         wire.send(self._outgoing, {"kind": "done", **told})
@@ -154,7 +166,7 @@ class _Session:
         header, parts = wire.receive(self._answers)
         take_up(self._folder, header, parts, missing)
 
-    def _tell(self, batch: Batch, result: fold.Result) -> None:
+    def _tell(self, batch: Batch, result: Result) -> None:
         states = result.states
         lengths = array("i", [-1 if s is None else len(s) for s in states])
         header = {
@@ -164,6 +176,7 @@ class _Session:
             "turns": result.turns,
             "skipped": result.skipped,
             "reads": result.reads,
+            "printed": self._printed.taken(),
         }
         parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
         parts.append(result.previous)

@@ -9,6 +9,10 @@ UNCHANGED = -1
 """What stands for the number of a change where there was none yet."""
 
 
+class OutOfMemoryError(Exception):
+    """The process may take no more memory."""
+
+
 class Result:
     """What a batch did, in columns."""
 

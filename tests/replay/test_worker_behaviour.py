@@ -300,3 +300,94 @@ def _until(wanted, seconds=15.0):
     while not wanted():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_handlers_print_is_kept_by_event(studio):
+    studio.events(*some(30))
+    studio.file(
+        "p.py",
+        """
+        import logging, sys
+        print("while it was loaded")
+        def apply(state, event):
+            state["n"] = n = event.data["n"]
+            if n == 7:
+                print("seven", n, end="")
+                sys.stderr.write(" and an error\\n")
+                print("\\x1b[31mred")
+            if n == 11: logging.warning("eleven")
+            if n == 13: print("x" * 50_000)
+        """,
+    )
+    history = studio.history()
+    assert list(history.printed_offsets()) == [7, 11, 13]
+    assert history.printed_at(7) == "seven 7 and an error\n\x1b[31mred\n"
+    assert history.printed_at(11) == "WARNING:root:eleven\n"
+    assert history.printed_at(13) == "x" * 10_000 + "… and 40,001 more characters"
+    assert [offset for offset, _ in history.printed(2)] == [7, 11]
+    studio.fold(force=True, workers=2)
+    assert list(history.printed_offsets()) == [7, 11, 13]
+
+
+GREEDY = {
+    "one event that wants too much": "state['x'] = bytearray(10 ** 10)",
+    "documents that grow": "state.setdefault('x', []).extend(range(10 ** 5 * event.data['n']))",
+}
+
+
+@pytest.mark.parametrize("statement", GREEDY)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio, statement, workers):
+    studio.events(*some(300))
+    body = f"    if event.data['n'] >= 5: {GREEDY[statement]}\n    state['n'] = event.data['n']\n"
+    studio.file("p.py", f"def apply(state, event):\n{body}")
+    with pytest.raises(ProjectionError) as caught:
+        studio.fold(memory=workers * (160 << 20), workers=workers)
+    assert "used up the 160 MiB that it may take (--memory) at offset " in caught.value.message
+    assert "what was folded before it is kept." in caught.value.message
+    kept = studio.found()
+    assert 5 <= kept.folded < 300
+    assert len(studio.changes(kept)) == kept.folded
+
+
+def test_threads_that_are_left_running_hold_nothing_up(studio):
+    studio.events(*some(9))
+    studio.file(
+        "p.py",
+        """
+        import threading, time
+        def apply(state, event):
+            threading.Thread(target=lambda: time.sleep(60)).start()
+            state["n"] = event.data["n"]
+        """,
+    )
+    begun = time.monotonic()
+    assert studio.fold().changes == 9
+    assert time.monotonic() - begun < 20
+
+
+SIGNALS = {
+    "an alarm": ("signal.alarm(1); time.sleep(5)", "was ended by SIGALRM"),
+    "SIGTERM to itself": ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM"),
+    "an abort": ("os.abort()", "was ended by SIGABRT"),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_signals_end_the_worker_only(studio, name):
+    statement, said = SIGNALS[name]
+    studio.events(*some(8), ("a", "Bad", {}), *some(2))
+    studio.file(
+        "p.py", f"import os, signal, time\n{COUNT}\ndef on_Bad(state, event):\n    {statement}\n"
+    )
+    with pytest.raises(ProjectionError, match=said) as caught:
+        studio.fold()
+    assert "offset 8 (Bad of a)" in caught.value.message
+    assert studio.found().folded == 8
+
+
+def test_waiting_for_input_is_a_failure_not_a_hang(studio):
+    studio.events(*some(1))
+    studio.file("p.py", "def apply(state, event): state['said'] = input('who? ')\n")
+    [failure] = studio.failures(studio.fold())
+    assert failure.error.startswith("EOFError")

@@ -1,6 +1,7 @@
 """`refold replay`: fold a projection and keep its history."""
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,18 @@ from replay import folding
 from replay.folding import FoldProgress
 from storage.wording import counted
 from tui.cli import narration, options, output
+
+_UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", value.strip(), re.IGNORECASE)
+    if written is None:
+        raise click.BadParameter(f"{value!r} is no size; write 500MB or 2GiB")
+    unit = written[2].lower()
+    return int(float(written[1]) * (1024 if written[3] else 1000) ** (_UNITS[unit] if unit else 0))
 
 
 @click.command()
@@ -35,6 +48,12 @@ from tui.cli import narration, options, output
     show_default=True,
     help="Seconds a handler may take for an event.",
 )
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=_bytes,
+    help="What all workers may take, such as 500MB or 2GiB; four fifths of this machine if left out.",
+)
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
 @click.option("--standby", is_flag=True, hidden=True, help="Begin when a line is read.")
 @options.wait_option
@@ -47,6 +66,7 @@ def replay(
     workers: int,
     force: bool,
     patience: float,
+    memory: int | None,
     progress_lines: bool,
     standby: bool,
     wait: float,
@@ -68,6 +88,7 @@ def replay(
             force=force,
             workers=workers,
             patience=patience,
+            memory=memory,
             on_progress=progress,
             cancelled=stop.is_set,
         )

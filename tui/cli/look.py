@@ -1,4 +1,4 @@
-"""Commands that look: events, state, diff, failures, sql."""
+"""Commands that look: events, state, diff, failures, printed, sql."""
 
 import signal
 from collections.abc import Iterator
@@ -202,6 +202,34 @@ def failures(
         output.table(
             columns[:4], ([getattr(f, n) for n in columns[:4]] for f in found), right=("offset",)
         )
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.timeline_option
+@options.python_option
+@options.limit_option
+@options.wait_option
+@options.json_option
+def printed(
+    ws: str,
+    projection: str,
+    timeline: str,
+    python: str | None,
+    limit: int | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """What handlers wrote to standard output and standard error, by event."""
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    columns = ("offset", "text")
+    found = history.printed(limit)
+    if as_json:
+        output.lines(dict(zip(columns, row, strict=True)) for row in found)
+    else:
+        output.table(columns, found, right=("offset",))
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The event that the position stands after: its fields, data and metadata, and what was raised."""
+"""The event that the position stands after: its fields, data and metadata, what was raised and printed."""
 
 from typing import Any
 
@@ -40,6 +40,11 @@ class EventPane(ValueView):
             lines += [
                 ValueLine(((f"  {shortened(text, _LONGEST)}", "muted"),))
                 for text in failure.traceback.splitlines()[1:]
+            ]
+        if snapshot.printed:
+            lines += [
+                ValueLine(((f"▸ {shortened(text, _LONGEST)}", "muted"),))
+                for text in snapshot.printed.rstrip("\n").split("\n")
             ]
         lines += value_lines(readable(event.data), closed=self.closed)
         meta = readable(event.meta)
