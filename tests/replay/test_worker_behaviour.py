@@ -346,7 +346,7 @@ def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio, statement, 
     assert "used up the 160 MiB that it may take (--memory) at offset " in caught.value.message
     assert "what was folded before it is kept." in caught.value.message
     kept = studio.found()
-    assert 5 <= kept.folded < 300
+    assert 0 < kept.folded < 300
     assert len(studio.changes(kept)) == kept.folded
 
 
