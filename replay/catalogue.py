@@ -146,7 +146,16 @@ def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
 
 def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
     """Drop everything that was folded by a projection, but not that it was known."""
-    for table in ("folds", "documents", "history", "routes", "failures", "turns", "printed"):
+    for table in (
+        "folds",
+        "documents",
+        "history",
+        "routes",
+        "failures",
+        "turns",
+        "printed",
+        "upcasts",
+    ):
         connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
 
 

@@ -93,6 +93,28 @@ _LATEST = (
 _DIGITS = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
 
 
+@dataclass(frozen=True)
+class Upcast:
+    """An event as the projection handled it, where that isn't as it is stored."""
+
+    stream: str | None
+    type: str | None
+    version: str | None
+    data: str | None
+    """JSON; None where it can't be written as that."""
+
+
+@dataclass(frozen=True)
+class Unhandled:
+    """Events of a type and version that the projection has no handler for."""
+
+    type: str | None
+    version: str | None
+    events: int
+    offset: int
+    """The first of them."""
+
+
 class History:
     """Questions about the states of one projection on one timeline."""
 
@@ -309,6 +331,35 @@ class History:
     def failure_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler raised, for a lane."""
         return self._offsets_in("failures")
+
+    def upcast_at(self, offset: int) -> Upcast | None:
+        """What the projection made of an event before it handled it; None where nothing."""
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                f'SELECT stream, type, version, data FROM upcasts WHERE {_MINE} AND "offset" = ?',
+                [*self._mine, offset],
+            )
+        return Upcast(**rows[0]) if rows else None
+
+    def upcast_offsets(self) -> "Offsets[int]":
+        """All offsets of events that were upcast."""
+        return self._offsets_in("upcasts")
+
+    def unhandled(self) -> list[Unhandled]:
+        """Types and versions of events that no handler was there for, the first met first; scans."""
+        names = list(self.folded.unhandled)
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                'SELECT type, version, count(*) AS events, min("offset") AS "offset" FROM'
+                " (SELECT coalesce(u.type, e.type) AS type, coalesce(u.version, e.version) AS version,"
+                ' e."offset" FROM events AS e LEFT JOIN (SELECT "offset", type, version FROM upcasts'
+                f' WHERE {_MINE}) AS u ON u."offset" = e."offset" WHERE e."offset" < ?)'
+                " WHERE list_contains(?, coalesce(type, 'None')) GROUP BY ALL ORDER BY 4",
+                [*self._mine, self.folded.folded, names],
+            )
+        return [Unhandled(**row) for row in rows]
 
     def printed_at(self, offset: int) -> str:
         """What handlers wrote to standard output and standard error at one event; may be empty."""

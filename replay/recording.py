@@ -41,6 +41,7 @@ class Recording:
         self._failures: list[Mapping[str, Any]] = []
         self._turns: list[Mapping[str, Any]] = []
         self._printed: list[Mapping[str, Any]] = []
+        self._upcasts: list[Mapping[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
@@ -94,6 +95,7 @@ class Recording:
         self._failures.extend(told.failures)
         self._turns.extend(told.turns)
         self._printed.extend(told.printed)
+        self._upcasts.extend(told.upcasts)
         self._unhandled.update(told.skipped)
         self._skipped += sum(told.skipped.values())
         self.failures += len(told.failures)
@@ -140,6 +142,7 @@ class Recording:
             _insert_told(connection, schema.FAILURES, names, self._failures)
             _insert_told(connection, schema.TURNS, names, self._turns)
             _insert_told(connection, schema.PRINTED, names, self._printed)
+            _insert_told(connection, schema.UPCASTS, names, self._upcasts)
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
                 "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -147,7 +150,7 @@ class Recording:
                 + [self.keys, self.changes, self.plain, self._seconds],
             )
         self._history, self._born, self._routes = [], [], []
-        self._failures, self._turns, self._printed = [], [], []
+        self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
         self.waiting = 0
         self.kept = self.folded
 

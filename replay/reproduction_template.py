@@ -88,6 +88,12 @@ class Event:
         at = fields["time"]
         self.time = None if at is None else datetime.fromisoformat(at.replace("Z", "+00:00"))
 
+    def replace(self, **changes: Any) -> Any:
+        made = copy.copy(self)
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
+
     def __repr__(self) -> str:
         return f"<event {self.offset} {self.type} of {self.stream}>"
 
@@ -121,6 +127,29 @@ def replayed(projection: Any) -> Any:
     return state
 
 
+def _upcast(declared: Any, event: Any) -> Any:
+    """A list of functions is asked once each; one function until it returns nothing or the same."""
+    if isinstance(declared, (list, tuple)):
+        for function in declared:
+            event = _completed(event, function(event))
+        return event
+    for _ in range(100):
+        after = _completed(event, declared(event))
+        if after is event or all(
+            getattr(after, n) == getattr(event, n) for n in ("type", "version", "stream", "data")
+        ):
+            return event
+        event = after
+    raise RecursionError("upcast comes to no end")
+
+
+def _completed(event: Any, returned: Any) -> Any:
+    if returned is None or isinstance(returned, Event):
+        return event if returned is None else returned
+    fields = {n: getattr(returned, n) for n in vars(event) if hasattr(returned, n)}
+    return event.replace(**{**fields, "type": returned.type})
+
+
 def _events(projection: Any) -> Iterator[Callable[[], Any]]:
     """For each event, what makes a fresh one of it."""
     decimals = bool(getattr(projection, "DECIMALS", False))
@@ -128,7 +157,7 @@ def _events(projection: Any) -> Iterator[Callable[[], Any]]:
 
     def fresh(line: str) -> Any:
         event = Event(line, decimals=decimals)
-        return event if upcast is None else upcast(event) or event
+        return event if upcast is None else _upcast(upcast, event)
 
     with Path(__file__).with_name(EVENTS).open(encoding="utf-8") as lines:
         for line in lines:

@@ -31,6 +31,8 @@ class Told:
     """`offset` and `key`; None where an event's stream is its document."""
     failures: Sequence[Mapping[str, Any]]
     turns: Sequence[Mapping[str, Any]]
+    upcasts: Sequence[Mapping[str, Any]]
+    """What events became: `offset`, `stream`, `type`, `version` and `data`, as texts."""
     reads: Mapping[int, Sequence[str]]
     """What was read of the world at an offset, where that is looked at."""
     printed: Sequence[Mapping[str, Any]]
@@ -65,6 +67,7 @@ def told(frame: Frame, events: pa.Table) -> Told:
         routes,
         header["failures"],
         header["turns"],
+        header["upcasts"],
         reads,
         header["printed"],
         header["skipped"],
@@ -109,6 +112,7 @@ class Together:
             together and together.take(pa.array(_in_order(together))).combine_chunks(),
             _by_offset([failure for part in parts for failure in part.failures]),
             _by_offset([turn for part in parts for turn in part.turns]),
+            _by_offset([upcast for part in parts for upcast in part.upcasts]),
             {offset: read for part in parts for offset, read in part.reads.items()},
             _by_offset([text for part in parts for text in part.printed]),
             _added([part.skipped for part in parts]),

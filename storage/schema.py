@@ -189,6 +189,20 @@ PRINTED = Table(
 )
 """What handlers wrote to standard output and standard error, one text an event."""
 
+UPCASTS = Table(
+    "upcasts",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("stream", "VARCHAR"),
+        ("type", "VARCHAR"),
+        ("version", "VARCHAR"),
+        ("data", "VARCHAR"),
+    ),
+)
+"""Events that a projection handled as others than they are stored."""
+
 TURNS = Table(
     "turns",
     (
@@ -242,6 +256,7 @@ TABLES = (
     FAILURES,
     TURNS,
     PRINTED,
+    UPCASTS,
     BOOKMARKS,
     WATCHES,
 )

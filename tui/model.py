@@ -11,7 +11,7 @@ from typing import Any
 from replay import catalogue
 from replay.catalogue import MAIN, Folded
 from replay.diff import Difference, readable
-from replay.history import Change, DocumentRow, Failure, History, Moment
+from replay.history import Change, DocumentRow, Failure, History, Moment, Upcast
 from replay.paths import ABSENT
 from replay.reference import Reference
 from replay.windows import WIDTH, Windows
@@ -33,6 +33,8 @@ class Sight:
     failed: frozenset[int]
     printed: "Offsets[int]"
     """Where handlers printed something."""
+    upcast: "Offsets[int]"
+    """Where an event was handled as another."""
     """Offsets at which a handler raised."""
 
 
@@ -54,6 +56,8 @@ class Snapshot:
     """What was raised at this event."""
     printed: str
     """What its handlers printed."""
+    upcast: Upcast | None
+    """What the event was handled as, where that isn't what is stored."""
     history: History | None
     """Where the states are from."""
     base: int | None
@@ -107,6 +111,7 @@ class Model:
         """A document's place at the base, and what it was there."""
         self._failed: frozenset[int] = frozenset()
         self._printed = offsets()
+        self._upcast = offsets()
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
 
@@ -120,13 +125,14 @@ class Model:
         """What `choose` wants to know of a projection."""
         history = History(self.workspace, folded)
         failed = frozenset(history.failure_offsets())
-        return Sight(history, failed, history.printed_offsets())
+        return Sight(history, failed, history.printed_offsets(), history.upcast_offsets())
 
     def choose(self, sight: Sight | None) -> None:
         """Look at this from now on; asks nothing, so that the screen may call it."""
         self.history = None if sight is None else sight.history
         self._failed = frozenset() if sight is None else sight.failed
         self._printed = offsets() if sight is None else sight.printed
+        self._upcast = offsets() if sight is None else sight.upcast
         self._changes.forget()
 
     def look(
@@ -148,10 +154,11 @@ class Model:
             return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return Snapshot(position, event, (), key, None, (), (), "", None, self.base)
+            return Snapshot(position, event, (), key, None, (), (), "", None, None, self.base)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         printed = history.printed_at(position) if holds(self._printed, position) else ""
+        upcast = history.upcast_at(position) if holds(self._upcast, position) else None
         if follow and key not in changed:
             failed = next((f.key for f in failures if f.key is not None), None)
             key = next(iter(changed), failed or key)
@@ -169,15 +176,16 @@ class Model:
             if against is None:
                 return None
             differences = against
-        told = (differences, failures, printed)
+        told = (differences, failures, printed, upcast)
         return Snapshot(position, event, tuple(changed), key, moment, *told, history, self.base)
 
     def _at_hand(self, position: int) -> bool:
         known = position == START or self._events.holds(position)
         if self.history is None:
             return known
-        told = position in self._failed or holds(self._printed, position)
-        return known and self._changes.holds(position) and not told
+        told = (self._printed, self._upcast)
+        more = position in self._failed or any(holds(found, position) for found in told)
+        return known and self._changes.holds(position) and not more
 
     def _against_base(
         self, history: History, key: str, moment: Moment | None, base: int, *, ask: bool

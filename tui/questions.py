@@ -20,6 +20,7 @@ from storage.errors import QueryError
 from storage.log import EventRow
 from storage.offsets import offsets
 from storage.positions import START
+from storage.wording import counted
 from tui.findings import LONGEST, Finding, Findings, listed, shown
 from tui.model import Model
 from tui.printable import shortened
@@ -150,6 +151,26 @@ def failures(model: Model) -> Iterator[Findings]:
         for f in found[:MOST]
     ]
     yield listed("handlers that raised", rows, note=_more(len(found), MOST))
+
+
+def unhandled(model: Model) -> Iterator[Findings]:
+    """Types and versions of events that the projection has no handler for."""
+    found = _history(model).unhandled()
+    if not found:
+        raise QueryError("Every event has a handler.")
+    rows = [
+        Finding(
+            u.offset,
+            (
+                _at(model, u.offset),
+                (f"{shortened(u.type or '–', LONGEST)}  ", ""),
+                (f"version {u.version}  " if u.version else "", "muted"),
+                (counted(u.events, "event"), ""),
+            ),
+        )
+        for u in found[:MOST]
+    ]
+    yield listed("events without a handler", rows, note=_more(len(found), MOST))
 
 
 def caused(model: Model, position: int) -> Iterator[Findings]:

@@ -15,6 +15,8 @@ import re
 import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from refold_worker.upcasting import Upcasting
+
 Handler = Callable[[Any, Any, str], Any]
 """(state, event, key) to the new state, None for the same, or `event.DELETED`."""
 
@@ -36,7 +38,8 @@ class Projection:
         self._handlers: Dict[Optional[str], Optional[Handler]] = {}
         self.decimals = bool(getattr(target, "DECIMALS", False))
         self.key: Optional[Callable[[Any], Any]] = getattr(target, "key", None)
-        self.upcast: Optional[Callable[[Any], Any]] = getattr(target, "upcast", None)
+        declared_upcast = getattr(target, "upcast", None)
+        self.upcast = None if declared_upcast is None else Upcasting(declared_upcast)
         self._initial = getattr(target, "initial", None)
         self._apply = self._adapted("apply")
         declared = _invariants(getattr(target, "INVARIANTS", None), name)

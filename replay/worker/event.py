@@ -6,7 +6,7 @@ import json
 from array import array
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 try:
     import msgspec
@@ -26,6 +26,38 @@ class _Deleted:
 
 
 DELETED = _Deleted()
+
+
+FIELDS = (
+    *("offset", "time", "stream", "revision", "type", "version"),
+    *("id", "correlation_id", "causation_id", "data", "meta"),
+)
+
+
+class Upcast:
+    """An event as `upcast` made it: any of its fields may differ."""
+
+    __slots__ = FIELDS
+    DELETED = DELETED
+    offset: int
+    stream: Optional[str]
+    type: Optional[str]
+    version: Any
+    data: Any
+
+    def __init__(self, event: Any, changes: Dict[str, Any]) -> None:
+        for name in FIELDS:
+            setattr(self, name, changes[name] if name in changes else getattr(event, name))
+        strange = set(changes) - set(FIELDS)
+        if strange:
+            raise TypeError(f"an event has no {min(strange)}")
+
+    def replace(self, **changes: Any) -> "Upcast":
+        """The event with some of its fields changed."""
+        return Upcast(self, changes)
+
+    def __repr__(self) -> str:
+        return f"<event {self.offset} {self.type} of {self.stream}>"
 
 
 class Event:
@@ -86,6 +118,10 @@ class Event:
     def meta(self) -> Any:
         text = self._batch.texts("meta")[self._index]
         return None if text is None else self._batch.decode(text)
+
+    def replace(self, **changes: Any) -> Upcast:
+        """The event with some of its fields changed, for `upcast` to return."""
+        return Upcast(self, changes)
 
     def __repr__(self) -> str:
         return f"<event {self.offset} {self.type} of {self.stream}>"

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 from refold_worker import encoding
 from refold_worker.contract import Projection
-from refold_worker.event import DELETED, Batch, Event
+from refold_worker.event import DELETED, Batch, Event, Upcast
 from refold_worker.invariants import Invariants
 from refold_worker.probing import Probe
 from refold_worker.result import UNCHANGED, OutOfMemoryError, Result
@@ -231,6 +231,8 @@ class Folder:
                 continue
             self._mark[0] = batch.offset(index)
             event = self._event(batch, index)
+            if isinstance(event, Upcast) and share.first:
+                result.upcasts.append(_as_upcast(event))
             handler = projection.handler(event.type)
             if handler is None:
                 if self._share.first:
@@ -302,13 +304,7 @@ class Folder:
 
     def _event(self, batch: Batch, index: int) -> Any:
         event = Event(batch, index, batch.data_of(index))
-        if self._projection.upcast is None:
-            return event
-        upcast = self._projection.upcast(event)
-        if upcast is None:
-            return event
-        self._projection.handler(upcast.type)
-        return upcast
+        return event if self._projection.upcast is None else self._projection.upcast(event)
 
     def _routes(self, batch: Batch, result: Optional[Result] = None) -> List[Optional[List[str]]]:
         """The keys of each event; None where asking for them raised, which is a failure.
@@ -390,6 +386,17 @@ class Folder:
 
     def _states(self, keys: Iterable[str]) -> Iterator[Any]:
         return (self._documents[key].state for key in keys)
+
+
+def _as_upcast(event: Upcast) -> Dict[str, Any]:
+    """What an event became, to be kept beside it."""
+    try:
+        data: Optional[str] = encoding.encode(event.data).decode()
+    except Exception:
+        data = None  # it may be anything; only its handler needs to know it
+    texts = {name: getattr(event, name) for name in ("stream", "type", "version")}
+    told = {n: None if t is None else _printable(str(t)) for n, t in texts.items()}
+    return {"offset": event.offset, **told, "data": data}
 
 
 def summary(error: BaseException) -> str:

@@ -10,29 +10,10 @@ from copy import deepcopy
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from refold_worker import encoding
-from refold_worker.event import DELETED
+from refold_worker.event import Upcast
 
 Handled = Callable[[Any], Any]
 """A state, or None where there is no document, to what the event makes of it."""
-
-_FIELDS = (
-    *("offset", "time", "stream", "revision", "type", "version"),
-    *("id", "correlation_id", "causation_id", "meta"),
-)
-
-
-class Kept:
-    """An event that outlives its batch."""
-
-    DELETED = DELETED
-    offset: int
-    stream: Optional[str]
-    type: Optional[str]
-
-    def __init__(self, event: Any, data: Any) -> None:
-        for name in _FIELDS:
-            setattr(self, name, getattr(event, name, None))
-        self.data = data
 
 
 class Probe:
@@ -41,7 +22,7 @@ class Probe:
     def __init__(self, what: str) -> None:
         self._twice = what == "idempotence"
         self._swapped = what == "reorder"
-        self._last: Dict[str, Tuple[Any, Kept, Optional[str], Any]] = {}
+        self._last: Dict[str, Tuple[Any, Upcast, Optional[str], Any]] = {}
         """By key: the state before its last event, the event, its stream, and its handler."""
         self.found: Dict[Tuple[Optional[str], ...], Dict[str, Any]] = {}
 
@@ -57,7 +38,7 @@ class Probe:
             if _written(after) != text:
                 self._count((event.type,), event.offset, key)
         if self._swapped:
-            now = Kept(event, deepcopy(fresh().data))
+            now = Upcast(event, {"data": deepcopy(fresh().data)})
             last = self._last.get(key)
             if last is not None and last[2] != now.stream:
                 earlier, other, _, handled_other = last

@@ -175,6 +175,7 @@ class _Session:
             "failures": result.failures,
             "turns": result.turns,
             "skipped": result.skipped,
+            "upcasts": result.upcasts,
             "reads": result.reads,
             "printed": self._printed.taken(),
         }

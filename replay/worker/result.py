@@ -31,6 +31,8 @@ class Result:
         self.failures: List[Dict[str, Any]] = []
         self.turns: List[Dict[str, Any]] = []
         """Invariants that became broken, or whole again."""
+        self.upcasts: List[Dict[str, Any]] = []
+        """What events became that were handled as others than they are stored."""
         self.reads: List[Dict[str, Any]] = []
         """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}

@@ -161,7 +161,7 @@ class _Step:
     def _event(self, batch: Batch) -> Any:
         event = Event(batch, 0, batch.data_of(0))
         upcast = self._projection.upcast
-        return event if upcast is None else upcast(event) or event
+        return event if upcast is None else upcast(event)
 
     def _recalled(self, key: str) -> fold.Document:
         """The document before the event."""

@@ -26,6 +26,7 @@ _COMMANDS = {
     "logpoint": "tui.cli.ask:logpoint",
     "causes": "tui.cli.ask:causes",
     "failures": "tui.cli.look:failures",
+    "unhandled": "tui.cli.look:unhandled",
     "printed": "tui.cli.look:printed",
     "debug": "tui.cli.debug:debug",
     "reproduce": "tui.cli.reproduce:reproduce",

@@ -1,4 +1,4 @@
-"""Commands that look: events, state, diff, failures, printed, sql."""
+"""Commands that look: events, state, diff, failures, printed, unhandled, sql."""
 
 import signal
 from collections.abc import Iterator
@@ -230,6 +230,27 @@ def printed(
         output.lines(dict(zip(columns, row, strict=True)) for row in found)
     else:
         output.table(columns, found, right=("offset",))
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def unhandled(
+    ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
+) -> None:
+    """Types and versions of events that PROJ has no handler for, with how many and the first."""
+    workspace = options.open_workspace(ws, wait)
+    history = options.folded_history(workspace, projection, timeline, python)
+    columns = ("type", "version", "events", "offset")
+    rows = [[getattr(u, name) for name in columns] for u in history.unhandled()]
+    if as_json:
+        output.lines(dict(zip(columns, row, strict=True)) for row in rows)
+    else:
+        output.table(columns, rows, right=("events", "offset"))
 
 
 @click.command()

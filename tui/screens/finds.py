@@ -249,6 +249,9 @@ class FindsScreen(Screen[None]):
     def action_failures(self) -> None:
         self.ask(partial(questions.failures, self._model))
 
+    def action_unhandled(self) -> None:
+        self.ask(partial(questions.unhandled, self._model))
+
     def action_causes(self) -> None:
         self.ask(partial(questions.caused, self._model, self.position))
 

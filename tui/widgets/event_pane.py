@@ -1,8 +1,9 @@
-"""The event that the position stands after: its fields, data and metadata, what was raised and printed."""
+"""The event that the position stands after, and what its handlers made of it, raised and printed."""
 
 from typing import Any
 
 from replay.diff import readable
+from replay.history import Upcast
 from replay.paths import ABSENT
 from storage.log import EventDetail
 from tui.model import Snapshot
@@ -47,6 +48,9 @@ class EventPane(ValueView):
                 for text in snapshot.printed.rstrip("\n").split("\n")
             ]
         lines += value_lines(readable(event.data), closed=self.closed)
+        if snapshot.upcast is not None:
+            lines += [_heading(f"handled as {_named(snapshot.upcast)}")]
+            lines += value_lines(readable(snapshot.upcast.data))
         meta = readable(event.meta)
         if meta is not ABSENT and meta != {}:
             lines += [_heading("meta"), *value_lines(meta)]
@@ -58,6 +62,11 @@ class EventPane(ValueView):
         """The event's data as JSON, for copying."""
         event = self._snapshot.event if self._snapshot else None
         return (event.data or "") if event else ""
+
+
+def _named(upcast: Upcast) -> str:
+    version = f" {upcast.version}" if upcast.version else ""
+    return shortened(f"{upcast.type}{version} of {upcast.stream}", 200)
 
 
 def _heading(text: str) -> ValueLine:
