@@ -15,6 +15,7 @@ import re
 import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from refold_worker import aggregates
 from refold_worker.upcasting import Upcasting
 
 Handler = Callable[[Any, Any, str], Any]
@@ -41,12 +42,17 @@ class Projection:
         declared_upcast = getattr(target, "upcast", None)
         self.upcast = None if declared_upcast is None else Upcasting(declared_upcast)
         self._initial = getattr(target, "initial", None)
-        self._apply = self._adapted("apply")
+        names = (name for name in aggregates.METHODS if callable(getattr(target, name, None)))
+        self._all = next(names, "apply")
+        """What the function for events of any type is called."""
+        self._apply = self._adapted(self._all)
         declared = _invariants(getattr(target, "INVARIANTS", None), name)
         self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
         self.conditions = {n: rule for n, rule in declared.items() if not callable(rule)}
         """Invariants that are conditions in SQL, such as `sum(state.balance) = 0`."""
         self.handled = sorted(n for n in dir(target) if n.startswith("on_"))
+        for handled in self.handled:
+            self._adapted(handled)
         if self._apply is None and not self.handled:
             raise ContractError(
                 f"{name} is no projection: it has neither apply(state, event)"
@@ -76,7 +82,7 @@ class Projection:
         return None if function is None else (function, _filling(function, self._gateway)(key))
 
     def _function(self, type_name: Optional[str]) -> Any:
-        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), "apply"):
+        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), self._all):
             function = getattr(self._target, name, None)
             if callable(function):
                 return function
@@ -106,6 +112,8 @@ class Projection:
         function = getattr(self._target, name, None)
         if not callable(function):
             return None
+        if not _takes_two(function):
+            raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
         if not _wanted(function):
             return lambda state, event, _key: function(state, event)
         fill = _filling(function, self._gateway)
@@ -130,7 +138,7 @@ def load(reference: str, gateway: Any) -> Projection:
             raise ContractError(f"{place} has nothing called {attribute}")
         target = getattr(target, part)
     if inspect.isclass(target):
-        target = target()
+        target = aggregates.adapted(target) or target()
     return Projection(target, name, gateway)
 
 
@@ -167,6 +175,29 @@ def _invariants(declared: Any, name: str) -> Dict[str, Any]:
 def _carried(key: str) -> str:
     """The key, as any encoding can carry it."""
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
+
+
+def _takes_two(function: Any) -> bool:
+    """Whether it can be given a state and an event."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    extra = {n: None for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    try:
+        signature.bind(None, None, *([None] * _more(signature)), **extra)
+    except TypeError:
+        return False
+    return True
+
+
+def _more(signature: inspect.Signature) -> int:
+    """How many parameters after state and event have to be given by place."""
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [
+        p for p in signature.parameters.values() if p.kind in places and p.default is p.empty
+    ]
+    return max(len(required) - 2, 0)
 
 
 def _filling(function: Any, gateway: Any) -> Callable[[str], Filled]:

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
-from refold_worker import encoding
+from refold_worker import encoding, user_code
 from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event, Upcast
 from refold_worker.invariants import Invariants
@@ -108,7 +108,8 @@ class Folder:
 
     def files(self) -> List[str]:
         """The code that this projection is made of."""
-        return files()
+        found: List[str] = user_code.files()
+        return found
 
     def missing(self, batch: Batch) -> List[str]:
         """Keys that the batch will reach and that aren't held here."""
@@ -426,20 +427,3 @@ def user_frames(error: BaseException) -> Optional[TracebackType]:
 def _printable(text: str) -> str:
     """Text that any encoding can carry."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def files() -> List[str]:
-    """The files of all loaded modules outside the standard library and site-packages."""
-    found = []
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if path and path.endswith(".py") and not _foreign(path):
-            found.append(path)
-    return sorted(set(found))
-
-
-def _foreign(path: str) -> bool:
-    here = __file__.rsplit("/", 1)[0]
-    library = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
-    inside = path.startswith(library) and ("/lib/python" in path or "\\lib\\" in path.lower())
-    return inside or "site-packages" in path or path.startswith(here)

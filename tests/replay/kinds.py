@@ -35,6 +35,42 @@ class Counter:
         raise ValueError("no such thing")
 """
 
+_INSTANCES = """
+from dataclasses import dataclass
+
+@dataclass
+class Added:
+    by: int
+
+class Counter:
+    def __init__(self, name):
+        self.name = name
+        self.total = 0
+        self.seen = []
+    def when(self, event):
+        kind = getattr(event, "type", "Added")
+        if kind == "Added":
+            self.total += event.by
+            self.seen = (self.seen + [event.by])[-3:]
+        elif kind == "Dropped":
+            return event.DELETED
+        elif kind == "Failed":
+            self.total = -1
+            raise ValueError("no such thing")
+"""
+
+_EVOLVE = """
+def initial(key): return {"name": key, "total": 0, "seen": []}
+def evolve(state, event):
+    if event.type == "Added":
+        by = event.data["by"]
+        return {**state, "total": state["total"] + by, "seen": [*state["seen"], by][-3:]}
+    if event.type == "Dropped": return event.DELETED
+    if event.type == "Failed":
+        state["total"] = -1
+        raise ValueError("no such thing")
+"""
+
 _ROUTED = "def key(event): return event.stream\n" + _MODULE
 
 PROGRAM = """
@@ -103,6 +139,8 @@ class Kind:
     reference: str
     runtime: str | None = None
     """What must be installed."""
+    handles_all: bool = False
+    """One function is asked for events of any type, so none is without a handler."""
 
     def write(self, studio: Any) -> str:
         """Put it into the studio's folder; what it is called there."""
@@ -120,6 +158,8 @@ KINDS = [
     Kind("module", "counter.py", _MODULE, "counter.py"),
     Kind("class", "counter.py", _CLASS, "counter.py:Counter"),
     Kind("module by name", "counter.py", _CLASS, "counter:Counter"),
+    Kind("instances of a class", "counter.py", _INSTANCES, "counter.py:Counter", handles_all=True),
+    Kind("one function", "counter.py", _EVOLVE, "counter.py", handles_all=True),
     Kind("routed module", "counter.py", _ROUTED, "counter.py"),
     Kind(
         "program",
