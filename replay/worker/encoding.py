@@ -16,7 +16,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring
-from typing import Any, Callable, List, Set, Tuple
+from typing import Any, Callable, Iterator, List, Set, Tuple
 from uuid import UUID
 
 try:
@@ -213,13 +213,25 @@ def _members(value: Any, path: Tuple[str, ...]) -> List[Tuple[str, Any]]:
         return [(name, getattr(value, name)) for name in fields]
     # What stands for an open file or socket has attributes, but they aren't what it is.
     if not callable(value) and not hasattr(value, "fileno"):
-        try:
-            return [(str(name), item) for name, item in vars(value).items()]
-        except TypeError:
-            slots = [s for kind in type(value).__mro__ for s in getattr(kind, "__slots__", ())]
-            if slots:
-                return [(s, getattr(value, s)) for s in slots if hasattr(value, s)]
+        members = list(_slots(value))
+        if hasattr(value, "__dict__"):
+            return members + [(str(name), item) for name, item in vars(value).items()]
+        if members:
+            return members
     raise UnwritableError(f"{_at(path)} is a {type(value).__name__}, which can't be shown as JSON")
+
+
+def _slots(value: Any) -> Iterator[Tuple[str, Any]]:
+    """What a class keeps in slots, those of its bases first."""
+    for kind in reversed(type(value).__mro__):
+        names = kind.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name.startswith("__") and name.endswith("__"):
+                continue  # what Python and libraries keep for themselves
+            private = name.startswith("__")
+            attribute = f"_{kind.__name__.lstrip('_')}{name}" if private else name
+            if hasattr(value, attribute):
+                yield attribute, getattr(value, attribute)
 
 
 def _at(path: Tuple[str, ...]) -> str:

@@ -126,6 +126,12 @@ def new_studio(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda: Studio(tmp_path_factory.mktemp("studio"))
 
 
+@pytest.fixture(scope="module")
+def new_studio_of_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same for hypothesis, which wants a fixture that outlives its examples."""
+    return lambda: Studio(tmp_path_factory.mktemp("studio"))
+
+
 @pytest.fixture(scope="session")
 def worker() -> Any:
     """The worker package under the name that it has in its process."""
