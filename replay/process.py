@@ -230,8 +230,13 @@ class Worker:
                     )
                 raise WorkerDiedError(self._mark[0], how)
             if frame.kind == "broken":
-                raise WorkerDiedError(self._mark[0], str(frame.header["what"]))
+                raise WorkerDiedError(self._mark[0], str(frame.header["what"]) + self._last_words())
             return frame
+
+    def _last_words(self) -> str:
+        """What was written on standard error before the end, where there is anything."""
+        said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
+        return f" ({said[-1][:200]})" if said else ""
 
     def _start(self, mark: int, **wishes: Any) -> None:
         incoming, to_worker = os.pipe()

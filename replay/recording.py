@@ -94,7 +94,7 @@ class Recording:
             self._routes.append(told.routes.select(["offset", "key"]))
         self._failures.extend(told.failures)
         self._turns.extend(told.turns)
-        self._printed.extend(told.printed)
+        self._printed.extend(told.printed_by_event())
         self._upcasts.extend(told.upcasts)
         self._unhandled.update(told.skipped)
         self._skipped += sum(told.skipped.values())

@@ -80,9 +80,16 @@ def _program(text: str, cwd: Path) -> Reference:
         raise ProjectionError(
             "cmd: names no program; give its command, such as cmd:node orders.js."
         )
-    files = [word for word in words[1:] if (cwd / word).is_file()]
+    files = [word for word in words[1:] if _is_file(cwd / word)]
     # Only this process's interpreter is needed, to speak to the program.
     return Reference(text, Path((files or words)[0]).stem, sys.executable, str(cwd))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a program that is written in its command is too long for a name
+        return False
 
 
 def identity(files: Mapping[str, str], interpreter: str) -> str:

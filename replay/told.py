@@ -36,9 +36,17 @@ class Told:
     reads: Mapping[int, Sequence[str]]
     """What was read of the world at an offset, where that is looked at."""
     printed: Sequence[Mapping[str, Any]]
-    """What handlers wrote to standard output and standard error: `offset` and `text`."""
+    """What was written to standard output and standard error: `offset`, the `place` of the key
+    among those of its event (-1 while the keys were asked for), and `text`."""
     skipped: Mapping[str, int]
     """Events that no handler was there for, by type."""
+
+    def printed_by_event(self) -> list[dict[str, Any]]:
+        """One `text` an event, of all its documents in the order of its keys."""
+        texts: dict[int, str] = {}
+        for one in sorted(self.printed, key=lambda text: (text["offset"], text["place"])):
+            texts[one["offset"]] = texts.get(one["offset"], "") + one["text"]
+        return [{"offset": offset, "text": text} for offset, text in texts.items()]
 
 
 def told(frame: Frame, events: pa.Table) -> Told:
@@ -114,7 +122,12 @@ class Together:
             _by_offset([turn for part in parts for turn in part.turns]),
             _by_offset([upcast for part in parts for upcast in part.upcasts]),
             {offset: read for part in parts for offset, read in part.reads.items()},
-            _by_offset([text for part in parts for text in part.printed]),
+            [
+                text
+                for number, part in enumerate(parts)
+                for text in part.printed
+                if number == 0 or text["place"] >= 0  # all ask for keys, and so print the same
+            ],
             _added([part.skipped for part in parts]),
         )
 

@@ -8,6 +8,7 @@ its stored events.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -21,6 +22,10 @@ METHODS = ("apply", "when", "evolve", "mutate")
 """What people call the method that takes an event."""
 
 
+class AggregateError(Exception):
+    """An aggregate that nobody knows how to make; the message is a sentence for a person."""
+
+
 def adapted(kind: Any) -> Any:
     """A projection over instances of a class, or None where the class isn't an aggregate."""
     if any(base.__module__.split(".")[0] == "eventsourcing" for base in kind.__mro__):
@@ -29,6 +34,8 @@ def adapted(kind: Any) -> Any:
         return None
     for name in METHODS:
         method = inspect.getattr_static(kind, name, None)
+        if isinstance(method, functools.singledispatchmethod):
+            method = method.func
         if inspect.isfunction(method) and len(_required(method)) == 2:
             return _Instances(kind, name)
     return None
@@ -54,7 +61,13 @@ class _Instances(_Aggregate):
         self._method = method
         # An __init__ of its own; object's takes anything in its signature, and nothing in truth.
         own = kind.__init__ is not object.__init__
-        self._wants_key = own and len(_required(kind.__init__)) == 2
+        wanted = len(_required(kind.__init__)) - 1 if own else 0
+        if wanted > 1:
+            raise AggregateError(
+                f"{kind.__name__} takes {wanted} arguments to be made, and only its key is known;"
+                " write a module with initial(key) and apply(state, event) beside it"
+            )
+        self._wants_key = wanted == 1
 
     def initial(self, key: str) -> Any:
         return self._kind(key) if self._wants_key else self._kind()

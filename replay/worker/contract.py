@@ -98,20 +98,22 @@ class Projection:
         if keys is None:
             return []
         if isinstance(keys, str):
-            return [_carried(keys)]
+            return [carried(keys)]
         if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
-            return list(dict.fromkeys(_carried(str(key)) for key in keys if key is not None))
+            return list(dict.fromkeys(carried(str(key)) for key in keys if key is not None))
         if isinstance(keys, (dict, bytes)):
             raise TypeError(
                 "key(event) returned a %s; it gives a key, a list of keys, or None"
                 % type(keys).__name__
             )
-        return [_carried(str(keys))]
+        return [carried(str(keys))]
 
     def _adapted(self, name: str) -> Optional[Handler]:
         function = getattr(self._target, name, None)
         if not callable(function):
             return None
+        if inspect.iscoroutinefunction(function):
+            raise ContractError(f"{self.name}.{name} is async, which this version can't run")
         if not _takes_two(function):
             raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
         if not _wanted(function):
@@ -169,10 +171,10 @@ def _invariants(declared: Any, name: str) -> Dict[str, Any]:
             raise ContractError(
                 f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
             )
-    return {_carried(str(invariant)): rule for invariant, rule in declared.items()}
+    return {carried(str(invariant)): rule for invariant, rule in declared.items()}
 
 
-def _carried(key: str) -> str:
+def carried(key: str) -> str:
     """The key, as any encoding can carry it."""
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
 

@@ -18,6 +18,7 @@ from refold_worker import encoding, user_code
 from refold_worker.contract import Projection
 from refold_worker.event import DELETED, Batch, Event, Upcast
 from refold_worker.invariants import Invariants
+from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import UNCHANGED, OutOfMemoryError, Result
 from refold_worker.world import World
@@ -245,6 +246,7 @@ class Folder:
                     continue
                 if place:
                     event = self._event(batch, index)
+                self._mark[1] = place
                 result.route_rows.append(index)
                 result.route_keys.append(key)
                 result.route_places.append(place)
@@ -313,6 +315,7 @@ class Folder:
         So is an upcast that raises, or that returns what has no type.
         """
         routes: List[Optional[List[str]]] = []
+        self._mark[1] = ROUTING
         for index in range(batch.count):
             self._mark[0] = batch.offset(index)
             try:

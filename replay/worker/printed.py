@@ -7,8 +7,10 @@ of a process that dies are known.
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
+ROUTING = -1
+"""The place of what was printed while the events' keys were asked for."""
 MOST = 10_000
 """Characters that are kept of one event's output."""
 
@@ -17,10 +19,10 @@ class Printed:
     """What was printed since it was last asked for."""
 
     def __init__(self, mark: Any) -> None:
-        """`mark` holds the offset of the event that is being handled."""
+        """`mark` holds the offset of the event that is being handled, and the place of its key."""
         self._mark = mark
-        self._texts: Dict[int, List[str]] = {}
-        self._lengths: Dict[int, int] = {}
+        self._texts: Dict[Tuple[int, int], List[str]] = {}
+        self._lengths: Dict[Tuple[int, int], int] = {}
 
     def listen(self) -> None:
         """From now on, to both standard streams."""
@@ -28,24 +30,24 @@ class Printed:
         sys.stderr = _Stream(sys.stderr, self._take)
 
     def taken(self) -> List[Dict[str, Any]]:
-        """What was printed since the last time, one text an event, in order."""
+        """What was printed since the last time, a text for each event and place of a key."""
         found = []
-        for offset, texts in sorted(self._texts.items()):
-            text, length = "".join(texts), self._lengths[offset]
+        for (offset, place), texts in sorted(self._texts.items()):
+            text, length = "".join(texts), self._lengths[offset, place]
             more = f"… and {length - MOST:,} more characters" if length > MOST else ""
             printable = (text[:MOST] + more).encode("utf-8", "backslashreplace").decode()
-            found.append({"offset": offset, "text": printable})
+            found.append({"offset": offset, "place": place, "text": printable})
         self._texts, self._lengths = {}, {}
         return found
 
     def _take(self, text: str) -> None:
-        offset = self._mark[0]
-        if offset < 0:
+        at = self._mark[0], self._mark[1]
+        if at[0] < 0:
             return  # while it is being loaded
-        length = self._lengths.get(offset, 0)
+        length = self._lengths.get(at, 0)
         if length < MOST:
-            self._texts.setdefault(offset, []).append(text[: MOST - length])
-        self._lengths[offset] = length + len(text)
+            self._texts.setdefault(at, []).append(text[: MOST - length])
+        self._lengths[at] = length + len(text)
 
 
 class _Stream:

@@ -18,6 +18,7 @@ from array import array
 from typing import Any, BinaryIO, Dict, List
 
 from refold_worker import clean_room, contract, fold, imports, limits, program, wire
+from refold_worker.aggregates import AggregateError
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
 from refold_worker.printed import Printed
@@ -82,6 +83,8 @@ def _folder(spec: Dict[str, Any], mark: Any) -> Any:
         world.enter(**spec["world"])
     clean_room.close()
     projection = contract.load(spec["reference"], SealedGateway())
+    if world is not None:
+        world.taken()  # what was read while it was loaded, belongs to no event
     # Decimals look like numbers in JSON and come back as floats, so they are never plain.
     careful = spec["careful"] or projection.decimals
     decode = decoder(decimals=projection.decimals)
@@ -126,6 +129,8 @@ class _Session:
             try:
                 if self._resuming:
                     self._recall(batch)
+                    # What was printed for it was told when it was handled for the first time.
+                    self._printed.taken()
                 self._tell(batch, self._folder.fold(batch))
                 del batch
                 if cycles or batches % _COLLECTED == 0:
@@ -139,7 +144,7 @@ class _Session:
                 wire.send(self._outgoing, {"kind": "broken", "what": str(error)})
                 return
             except (OutOfMemoryError, MemoryError):
-                what = f"used up the {self._memory >> 20:,} MiB that it may take (--memory)"
+                what = f"used up the {self._memory / 1e6:,.0f} MB that it may take (--memory)"
                 wire.send(self._outgoing, {"kind": "broken", "what": what})
                 return
 
@@ -226,7 +231,7 @@ def _hashes(files: List[str]) -> Dict[str, str]:
 
 def told(error: BaseException) -> Dict[str, Any]:
     """Why a projection can't be loaded."""
-    if isinstance(error, (contract.ContractError, ProtocolError)):
+    if isinstance(error, (contract.ContractError, AggregateError, ProtocolError)):
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""

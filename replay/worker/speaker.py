@@ -60,8 +60,10 @@ class Speaker:
         if not line.endswith(b"\n"):
             raise ProtocolError(f"{self._end(line)} before it answered {to}")
         try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
+            answer = json.loads(line, parse_constant=_no_number)
+        except RecursionError:
+            raise ProtocolError(f"answered {to} with what is nested too deep") from None
+        except ValueError:
             raise ProtocolError(f"answered {to} with what is no JSON: {short(line)}") from None
         if not isinstance(answer, dict):
             raise ProtocolError(f"answered {to} with {short(answer)}, which is no object")
@@ -96,6 +98,34 @@ class Speaker:
         if code < 0:
             return f"was ended by {signal.Signals(-code).name}{cut}"
         return f"exited with code {code}{cut}"
+
+
+def checked(answer: Dict[str, Any], stream: Optional[str], *, routes: bool) -> None:
+    """Raise `ProtocolError` where an answer to an event isn't one of those there are."""
+    members = [name for name in ("changes", "skipped", "error") if name in answer]
+    if len(members) != 1:
+        raise ProtocolError(
+            f"answered {short(answer)}, which has {' and '.join(members) or 'none'} of changes,"
+            " skipped and error; it needs one of them"
+        )
+    [member] = members
+    kind = {"changes": dict, "skipped": bool, "error": str}[member]
+    if not isinstance(answer[member], kind) or answer[member] is False:
+        wanted = {"changes": "an object of documents", "skipped": "true", "error": "a text"}[member]
+        raise ProtocolError(
+            f"answered with {member} = {short(answer[member])}, where {wanted} is wanted"
+        )
+    named = answer.get("changes", {} if "key" not in answer else {answer["key"]: None})
+    strange = [key for key in named if not routes and key != stream]
+    if strange:
+        raise ProtocolError(
+            f"named the document {short(strange[0])} for an event of {short(stream)}; it must say"
+            ' "routes": true when it is greeted'
+        )
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(text)
 
 
 def line(what: str, event: Any, data: Optional[str], meta: Optional[str]) -> bytes:

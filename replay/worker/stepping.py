@@ -98,7 +98,7 @@ class _Step:
         self._debugger = debugger
         self._outgoing, self._answers = outgoing, answers
         self._decode = decoder(decimals=projection.decimals)
-        self._folder = fold.Folder(projection, self._decode, [0], careful=True)
+        self._folder = fold.Folder(projection, self._decode, [0, 0], careful=True)
 
     def run(self, wanted: Optional[str], preferred: Optional[str]) -> None:
         header, parts = wire.receive(self._answers)

@@ -32,6 +32,17 @@ STYLES = {
                 if isinstance(event, Closed): return replace(self, open=False)
                 return replace(self, balance=self.balance + event.amount)
     """,
+    "apply, told apart by the class": """
+        from functools import singledispatchmethod
+        class Account:
+            def __init__(self): self.balance, self.open = 0, True
+            @singledispatchmethod
+            def apply(self, event): raise NotImplementedError(event)
+            @apply.register
+            def _(self, event: Deposited): self.balance += event.amount
+            @apply.register
+            def _(self, event: Closed): self.open = False
+    """,
     "mutate": """
         class Account:
             balance = 0
@@ -140,6 +151,7 @@ def _record(stream: Any, revision: int, topic: str, state: bytes) -> dict[str, A
     ("source", "said"),
     [
         ("def apply(event): pass", r"p.apply doesn't take \(state, event\)"),
+        ("async def on_T(state, event): pass", "p.on_T is async, which this version can't run"),
         ("def on_T(): pass", r"p.on_T doesn't take \(state, event\)"),
     ],
 )
@@ -165,3 +177,14 @@ def test_an_event_can_not_name_a_class_that_is_not_the_users(studio):
     folded = studio.fold("bank.py:Account")
     assert studio.failures(folded) == []
     assert studio.changes(folded)[-1][2]["seen"] == ["Event", "Account", "Event"]
+
+
+def test_a_class_that_nobody_knows_how_to_make_is_one_sentence(studio):
+    studio.events(("a", "T", {}))
+    studio.file(
+        "bank.py",
+        "class Account:\n    def __init__(self, owner, at): pass\n    def apply(self, event): pass\n",
+    )
+    with pytest.raises(ProjectionError, match="Account takes 2 arguments to be made") as caught:
+        studio.fold("bank.py:Account")
+    assert "initial(key)" in caught.value.message

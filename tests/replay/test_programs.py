@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,20 +102,30 @@ def _program(studio: Any, source: str) -> None:
 
 GOOD = {"offset": 0, "changes": {"a": {"n": 1}}}
 WRONG = {
-    "rubbish": ("hello", "answered offset 1 with what is no JSON: hello"),
-    "no object": ("[1]", "answered offset 1 with [1], which is no object"),
-    "another offset": ({"offset": 5}, 'answered {"offset": 5} where offset 1 is next'),
-    "no offset": ({}, "answered {} where offset 1 is next"),
-    "true as an offset": ({"offset": True}, 'answered {"offset": true} where offset 1 is next'),
+    "rubbish": ("hello", "answered the event with what is no JSON: hello"),
+    "no object": ("[1]", "answered the event with [1], which is no object"),
+    "another offset": ({"offset": 5}, 'answered {"offset": 5} where another one is next,'),
+    "no offset": ({}, "answered {} where another one is next,"),
+    "true as an offset": ({"offset": True}, 'answered {"offset": true} where another one is next,'),
+    "a fraction as an offset": ({"offset": 1.0}, "where another one is next,"),
+    "neither": (
+        {"offset": 1},
+        "which has none of changes, skipped and error; it needs one of them",
+    ),
+    "both": ({"offset": 1, "changes": {}, "error": "x"}, "which has changes and error of changes"),
     "no documents": (
         {"offset": 1, "changes": ["a"]},
-        'answered offset 1 with changes that are no object of documents: ["a"]',
+        'answered with changes = ["a"], where an object of documents is wanted',
     ),
+    "skipped that is false": ({"offset": 1, "skipped": False}, "where true is wanted"),
+    "an error without a text": ({"offset": 1, "error": None}, "where a text is wanted"),
     "another document": (
         {"offset": 1, "changes": {"z": {}}},
-        'changed "z" at offset 1, an event of "a"; it must say "routes": true when it is greeted',
+        'named the document "z" for an event of "a"; it must say "routes": true when it is greeted',
     ),
-    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "is no JSON"),
+    "a failure of another document": ({"offset": 1, "error": "x", "key": "z"}, 'the document "z"'),
+    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with what is no JSON"),
+    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with what is nested too deep"),
 }
 
 
@@ -132,13 +143,47 @@ def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studi
     assert studio.changes(kept) == [(0, "a", {"n": 1})]
 
 
+def test_half_a_character_is_shown_as_python_code_does(studio):
+    _program(
+        studio, f"ANSWERS = {[{**GOOD, 'changes': {'a': {'x': chr(0xD800)}}}]!r}\n" + _ANSWERING
+    )
+    studio.events(("a", "T", {}))
+    folded = studio.fold(f"cmd:{sys.executable} p.py")
+    assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
+
+
+def test_another_command_is_another_projection(studio):
+    _program(
+        studio,
+        "import sys\n"
+        + PLAIN.replace('state["total"] + by', 'state["total"] + by * int(sys.argv[1])'),
+    )
+    studio.events(("a", "Added", {"by": 1}))
+    found = [studio.fold(f"cmd:{sys.executable} p.py {times}") for times in (1, 100)]
+    assert [studio.changes(folded)[0][2]["total"] for folded in found] == [1, 100]
+
+
+def test_what_a_program_says_before_it_ends_is_told(studio):
+    _program(studio, f"ANSWERS = {[GOOD, GOOD]!r}\n" + _ANSWERING + "        boom()\n")
+    studio.events(*[("a", "T", {})] * 2)
+    with pytest.raises(ProjectionError, match=r"\(NameError: name 'boom' is not defined"):
+        studio.fold(f"cmd:{sys.executable} p.py")
+
+
+def test_a_program_that_is_written_in_its_command_may_be_long(studio):
+    studio.events(("a", "Added", {"by": 1}))
+    source = PLAIN + "#" * 400
+    folded = studio.fold(f"cmd:{sys.executable} -c {shlex.quote(source)}")
+    assert studio.changes(folded)[0][2]["total"] == 1
+
+
 ENDS = {
-    "exits": ("sys.exit(4)", "exited with code 4 before it answered offset 1"),
+    "exits": ("sys.exit(4)", "exited with code 4 before it answered the event"),
     "exits inside a line": (
         "sys.stdout.write('{'); sys.stdout.flush(); sys.exit(0)",
-        "exited with code 0 in the middle of a line before it answered offset 1",
+        "exited with code 0 in the middle of a line before it answered the event",
     ),
-    "is killed": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL before it answered offset 1"),
+    "is killed": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL before it answered the event"),
     "hangs": ("time.sleep(60)", "did not return within 1 s"),
 }
 

@@ -117,7 +117,7 @@ def in_process(worker: Any, folders: Any, events: Any, careful: bool, cut: int) 
     file.write_text(BODY)
     projection = worker.contract.load(str(file), worker.gateway.SealedGateway())
     decode = worker.event.decoder(decimals=False)
-    folder = worker.fold.Folder(projection, decode, [0], careful=careful)
+    folder = worker.fold.Folder(projection, decode, [0, 0], careful=careful)
     found = []
     for first in range(0, len(events), cut):
         part = events[first : first + cut]

@@ -124,7 +124,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=EVENTS, cut=st.integers(1, 23), routed=st.booleans(), workers=st.integers(1, 2))
 def test_a_fold_that_goes_on_anywhere_gives_what_one_from_the_start_gives(
     new_studio_of_module: Any, events: Any, cut: int, routed: bool, workers: int

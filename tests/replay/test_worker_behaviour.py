@@ -342,8 +342,8 @@ def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio, statement, 
     body = f"    if event.data['n'] >= 5: {GREEDY[statement]}\n    state['n'] = event.data['n']\n"
     studio.file("p.py", f"def apply(state, event):\n{body}")
     with pytest.raises(ProjectionError) as caught:
-        studio.fold(memory=workers * (160 << 20), workers=workers)
-    assert "used up the 160 MiB that it may take (--memory) at offset " in caught.value.message
+        studio.fold(memory=workers * 160_000_000, workers=workers)
+    assert "used up the 160 MB that it may take (--memory) at offset " in caught.value.message
     assert "what was folded before it is kept." in caught.value.message
     kept = studio.found()
     assert 0 < kept.folded < 300

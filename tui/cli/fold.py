@@ -14,6 +14,8 @@ from replay.folding import FoldProgress
 from storage.wording import counted
 from tui.cli import narration, options, output
 
+_LEAST = 64 << 20
+"""Bytes that a worker needs for itself."""
 _UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -75,6 +77,10 @@ def replay(
     """Fold PROJ over the log, and keep every state; only what is new is folded."""
     if standby and not sys.stdin.readline():
         return  # whoever might have wanted it is gone
+    if memory is not None and memory < workers * _LEAST:
+        raise click.BadParameter(
+            f"a worker needs {_LEAST >> 20}MiB at least", param_hint="--memory"
+        )
     workspace = options.open_workspace(ws, wait)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -122,7 +122,7 @@ def _properties(workspace: Workspace, wanted: Reference, names: list[str], *, as
         output.lines(rows)
     elif rows:
         columns = ("property", "offset", "key", "type", "count", "path", "one", "other", "read")
-        shown = [c for c in columns if any(row.get(c) for row in rows)]
+        shown = [c for c in columns if any(row.get(c) not in (None, []) for row in rows)]
         cells = ([_cell(row.get(c)) for c in shown] for row in rows)
         output.table(shown, cells, right=("offset", "count"))
     for name in names:
@@ -135,7 +135,8 @@ _HELD = {
     "determinism": "{} gives the same states with another hash seed, clock, time zone and random seed.",
     "isolation": "{} gives the same states when its keys are folded apart.",
     "idempotence": "{} gives the same states if any event came twice.",
-    "reorder": "{} gives the same states if neighbours of different streams came the other way round.",
+    "reorder": "{} gives a document the same state if two of its events in a row, of different streams,"
+    " came the other way round.",
 }
 
 
