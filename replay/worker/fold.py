@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-import zlib
 from copy import deepcopy
 from functools import partial
 from types import TracebackType
@@ -16,11 +15,12 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 from refold_worker import encoding, user_code
 from refold_worker.contract import Projection
+from refold_worker.documents import Document, Share
 from refold_worker.event import DELETED, Batch, Event, Upcast
 from refold_worker.invariants import Invariants
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
-from refold_worker.result import UNCHANGED, OutOfMemoryError, Result
+from refold_worker.result import OutOfMemoryError, Result
 from refold_worker.world import World
 
 _LOOKED_THROUGH = 20_000
@@ -31,34 +31,6 @@ _STEP = 64
 
 class NotPlainError(Exception):
     """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
-
-
-class Document:
-    """A document's state, its JSON, and the number of its last change.
-
-    None and None where it isn't there; whether it ever was, its last change says.
-    """
-
-    __slots__ = ("change", "state", "text")
-
-    def __init__(self, change: int = UNCHANGED) -> None:
-        self.state: Any = None
-        self.text: Optional[bytes] = None
-        self.change = change
-
-
-class Share:
-    """Which documents are this worker's, where several share them and their keys are routed."""
-
-    def __init__(self, part: int = 0, parts: int = 1) -> None:
-        self._part = part
-        self._parts = parts
-        self.whole = parts == 1
-        self.first = part == 0
-        """This one also tells what concerns no document."""
-
-    def has(self, key: str) -> bool:
-        return self.whole or zlib.crc32(key.encode("utf-8", "replace")) % self._parts == self._part
 
 
 class Folder:

@@ -19,11 +19,12 @@ from typing import Any, BinaryIO, Dict, List
 
 from refold_worker import clean_room, contract, fold, imports, limits, program, wire
 from refold_worker.aggregates import AggregateError
+from refold_worker.documents import Share
 from refold_worker.event import Batch, decoder
 from refold_worker.gateway import SealedGateway
 from refold_worker.printed import Printed
 from refold_worker.probing import Probe
-from refold_worker.result import OutOfMemoryError, Result
+from refold_worker.result import Folding, OutOfMemoryError, Result
 from refold_worker.speaker import ProtocolError, Speaker
 from refold_worker.world import World
 
@@ -71,7 +72,7 @@ def follow_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _folder(spec: Dict[str, Any], mark: Any) -> Any:
+def _folder(spec: Dict[str, Any], mark: Any) -> Folding:
     """What folds: the user's Python code in this process, or a program that this one speaks to."""
     if spec["command"]:
         started = Speaker(spec["command"])
@@ -84,11 +85,11 @@ def _folder(spec: Dict[str, Any], mark: Any) -> Any:
     clean_room.close()
     projection = contract.load(spec["reference"], SealedGateway())
     if world is not None:
-        world.taken()  # what was read while it was loaded, belongs to no event
+        world.taken()  # what was read while it was loaded belongs to no event
     # Decimals look like numbers in JSON and come back as floats, so they are never plain.
     careful = spec["careful"] or projection.decimals
     decode = decoder(decimals=projection.decimals)
-    share = fold.Share(spec["part"], spec["parts"])
+    share = Share(spec["part"], spec["parts"])
     probe = Probe(spec["probe"]) if spec["probe"] else None
     return fold.Folder(
         projection, decode, mark, careful=careful, share=share, probe=probe, world=world
@@ -98,7 +99,7 @@ def _folder(spec: Dict[str, Any], mark: Any) -> Any:
 class _Session:
     def __init__(
         self,
-        folder: Any,
+        folder: Folding,
         printed: Printed,
         spec: Dict[str, Any],
         incoming: BinaryIO,

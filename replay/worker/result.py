@@ -1,9 +1,12 @@
-"""What a batch did to documents: the columns in which a worker tells it."""
+"""What a worker's session asks of whatever folds, and the columns in which a batch is told."""
 
 from __future__ import annotations
 
 from array import array
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol
+
+if TYPE_CHECKING:
+    from refold_worker.event import Batch
 
 UNCHANGED = -1
 """What stands for the number of a change where there was none yet."""
@@ -36,3 +39,46 @@ class Result:
         self.reads: List[Dict[str, Any]] = []
         """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}
+
+
+class Folding(Protocol):
+    """Folds batch after batch, and holds what it has to: Python code in this process, or a program."""
+
+    name: str
+    runtime: str
+    """The interpreter or command; another one is another projection."""
+    routed: bool
+    """Whether an event's stream needn't be its document."""
+    shared: bool
+    """Whether several can share the documents of a projection that routes."""
+    careful: bool
+    """Whether states are written by the rules, as some don't come back from JSON."""
+    restores: bool
+    """Whether any document comes back from its JSON, whatever it is."""
+    declared: Dict[str, Optional[str]]
+    """Its invariants: name to the condition, or to None where it is a function."""
+    decode: Callable[[Any], Any]
+
+    def files(self) -> List[str]:
+        """The code that it is made of."""
+
+    def missing(self, batch: "Batch") -> List[str]:
+        """Keys that the batch will reach and that aren't known here."""
+
+    def count_from(self, change: int) -> None:
+        """Number the next change so, and those after it in turn."""
+
+    def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
+        """Take a document up from its JSON, which a change made; None for one that was deleted."""
+
+    def unborn(self, keys: List[str]) -> None:
+        """Remember of those keys that aren't known by now that they never had a document."""
+
+    def fold(self, batch: "Batch") -> Result:
+        """Apply a batch's events in order."""
+
+    def surely_plain(self) -> Optional[bool]:
+        """Whether every document comes back from its JSON as it is; None where nobody looked."""
+
+    def probed(self) -> List[Dict[str, Any]]:
+        """What a probe has found."""

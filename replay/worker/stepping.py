@@ -16,6 +16,7 @@ import threading
 from typing import Any, BinaryIO, Dict, List, Optional
 
 from refold_worker import clean_room, contract, encoding, fold, imports, process, wire
+from refold_worker.documents import Document
 from refold_worker.event import DELETED, Batch, Event, decoder
 from refold_worker.gateway import SealedGateway
 
@@ -163,7 +164,7 @@ class _Step:
         upcast = self._projection.upcast
         return event if upcast is None else upcast(event)
 
-    def _recalled(self, key: str) -> fold.Document:
+    def _recalled(self, key: str) -> Document:
         """The document before the event."""
         routed = self._projection.routed
         careful = self._projection.decimals
