@@ -159,9 +159,9 @@ def _through(
     begun = False
     for stretch in sweep(connection, history, wanted.row.values, columns, np.int64):
         offsets, steps = stretch.offsets, stretch.now - stretch.before
-        # An event may change several documents; what counts is what was after all of them.
-        events = np.flatnonzero(np.diff(offsets, prepend=-1))
-        if len(events) < len(offsets):
+        if history.routed:
+            # An event may change several documents; what counts is what was after all of them.
+            events = np.flatnonzero(np.diff(offsets, prepend=-1))
             notation.refuse(carried + np.cumsum(steps, axis=1))
             offsets, steps = offsets[events], np.add.reduceat(steps, events, axis=1)
         # Most events leave most sums as they are; only the first counts without having changed any.

@@ -121,8 +121,9 @@ class _Sweeping:
         counted = np.arange(self._received, self._received + len(change))
         self._received, self._highest = self._received + len(change), int(highest[-1])
         self._make_room()
+        places = change - self._done
         for row, number in zip(self._waiting, (offset, previous), strict=True):
-            row[change - self._done] = number
+            row[places] = number
         ends = counted[highest == counted]
         return int(ends[-1]) + 1 if len(ends) else self._done
 
