@@ -56,8 +56,8 @@ def cli() -> None:
     """A time-travel debugger for event-sourced systems.
 
     WS is a workspace (.refold) or any source; a source is loaded first. PROJ is a file
-    (orders.py), a class or object in one (orders.py:Orders), module:Name, or a name
-    from refold.toml. POSITION is 1200, -1,
+    (orders.py), a class or object in one (orders.py:Orders), module:Name, the command of
+    a program (cmd:node orders.js), or a name from refold.toml. POSITION is 1200, -1,
     50%, start, end, 2026-01-03T12:00, order-17@6 or id:….
     """
 
