@@ -32,7 +32,6 @@ class Crew:
     def __init__(self, reference: Reference, count: int, **wishes: Any) -> None:
         """Start `count` workers; `wishes` are those of `Worker`."""
         self._name = reference.name
-        self._stack = ExitStack()
         self._workers: list[Worker] = []
         with ExitStack() as started:
             for part in range(count):

@@ -156,7 +156,7 @@ class _Folding:
             resuming=resuming,
             plain=self._plain is True,
             patience=self._means.patience,
-            memory=self._means.memory and self._means.memory // self._means.workers,
+            memory=self._means.memory,
         ) as crew:
             ready = crew.ready()
             self._careful = bool(ready["careful"])

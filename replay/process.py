@@ -135,7 +135,7 @@ class Worker:
         that were folded before: from their JSON if they are known to be `plain`, else by folding
         their own events again. It is number `part` of `parts` that share
         the documents. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
-        random numbers say to it. It may take `memory` bytes; most of this machine's if left out.
+        random numbers say to it. All of them may take `memory` bytes; most of this machine's if left out.
         """
         self._patience = patience
         self._reference = reference
@@ -152,7 +152,7 @@ class Worker:
                 plain=plain,
                 part=part,
                 parts=parts,
-                memory=memory or most_memory() // parts,
+                memory=(memory or most_memory()) // parts,
                 probe=probe,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )

@@ -71,16 +71,19 @@ def determinism(
     They have another hash seed, clock, time zone and seed of random numbers. Raises
     `ProjectionError` where it can't be run.
     """
-    one, other = ({"careful": True, "world": world} for world in _WORLDS)
-    return _side_by_side(workspace, (wanted, 1, one), (wanted, 1, other), on_progress)
+    with (
+        Crew(wanted, 1, careful=True, world=_WORLDS[0]) as one,
+        Crew(wanted, 1, careful=True, world=_WORLDS[1]) as other,
+    ):
+        return _side_by_side(workspace, one, other, on_progress)
 
 
 def isolation(
     workspace: Workspace, wanted: Reference, *, on_progress: OnProgress | None = None
 ) -> Disagreement | None:
     """The first difference between all keys in one process, and keys apart in several."""
-    one, other = ((wanted, count, {"careful": True}) for count in (1, _APART))
-    return _side_by_side(workspace, one, other, on_progress)
+    with Crew(wanted, 1, careful=True) as one, Crew(wanted, _APART, careful=True) as other:
+        return _side_by_side(workspace, one, other, on_progress)
 
 
 def probed(
@@ -104,16 +107,12 @@ def probed(
 
 
 def _side_by_side(
-    workspace: Workspace,
-    one: tuple[Reference, int, dict[str, Any]],
-    other: tuple[Reference, int, dict[str, Any]],
-    on_progress: OnProgress | None,
+    workspace: Workspace, one: Crew, other: Crew, on_progress: OnProgress | None
 ) -> Disagreement | None:
-    with Crew(one[0], one[1], **one[2]) as first, Crew(other[0], other[1], **other[2]) as second:
-        for told in _Through(workspace, [first, second], on_progress).batches():
-            found = _disagreement(*told)
-            if found is not None:
-                return found
+    for told in _Through(workspace, [one, other], on_progress).batches():
+        found = _disagreement(*told)
+        if found is not None:
+            return found
     return None
 
 

@@ -16,6 +16,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from refold_worker import aggregates
+from refold_worker.texts import carried
 from refold_worker.upcasting import Upcasting
 
 Handler = Callable[[Any, Any, str], Any]
@@ -172,11 +173,6 @@ def _invariants(declared: Any, name: str) -> Dict[str, Any]:
                 f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
             )
     return {carried(str(invariant)): rule for invariant, rule in declared.items()}
-
-
-def carried(key: str) -> str:
-    """The key, as any encoding can carry it."""
-    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()
 
 
 def _takes_two(function: Any) -> bool:

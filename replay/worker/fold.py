@@ -7,13 +7,11 @@ that raises leaves its document as it was. Documents live here; what isn't known
 from __future__ import annotations
 
 import sys
-import traceback
 from copy import deepcopy
 from functools import partial
-from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
-from refold_worker import encoding, user_code
+from refold_worker import encoding, raised, user_code
 from refold_worker.contract import Projection
 from refold_worker.documents import Document, Share
 from refold_worker.event import DELETED, Batch, Event, Upcast
@@ -21,6 +19,7 @@ from refold_worker.invariants import Invariants
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import OutOfMemoryError, Result
+from refold_worker.texts import carried
 from refold_worker.world import World
 
 _LOOKED_THROUGH = 20_000
@@ -325,8 +324,8 @@ class Folder:
                 "offset": batch.offset(index),
                 "key": key,
                 "type": event.type,
-                "error": _printable(summary(error)),
-                "traceback": _printable(user_traceback(error)),
+                "error": carried(raised.summary(error)),
+                "traceback": carried(raised.user_traceback(error)),
             }
         )
         if key is None or encoded is None:
@@ -371,34 +370,5 @@ def _as_upcast(event: Upcast) -> Dict[str, Any]:
     except Exception:
         data = None  # it may be anything; only its handler needs to know it
     texts = {name: getattr(event, name) for name in ("stream", "type", "version")}
-    told = {n: None if t is None else _printable(str(t)) for n, t in texts.items()}
+    told = {n: None if t is None else carried(str(t)) for n, t in texts.items()}
     return {"offset": event.offset, **told, "data": data}
-
-
-def summary(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(type(error), error)).strip()
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames: the user's code and what it called."""
-    trace = user_frames(error)
-    if trace is None:
-        return summary(error)
-    return "".join(traceback.format_exception(type(error), error, trace))
-
-
-def user_frames(error: BaseException) -> Optional[TracebackType]:
-    """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
-    trace = error.__traceback__
-    own = __package__ or "refold_worker"
-    while trace is not None and (
-        trace.tb_frame.f_globals.get("__package__") == own
-        or trace.tb_frame.f_globals.get("__name__") in ("bdb", "pdb")
-    ):
-        trace = trace.tb_next
-    return trace
-
-
-def _printable(text: str) -> str:
-    """Text that any encoding can carry."""
-    return text.encode("utf-8", "backslashreplace").decode()

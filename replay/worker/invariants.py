@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from refold_worker.texts import carried
+
 Rule = Callable[[Any], Any]
 Broken = Dict[str, str]
 """Name to what was raised; an empty text where the invariant said no."""
@@ -59,5 +61,5 @@ class Invariants:
         try:
             return None if function(state) else ""
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            return text.encode("utf-8", "backslashreplace").decode()
+            text: str = carried(f"{type(error).__name__}: {error}")
+            return text

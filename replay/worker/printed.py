@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, List, Tuple
 
+from refold_worker.texts import carried
+
 ROUTING = -1
 """The place of what was printed while the events' keys were asked for."""
 MOST = 10_000
@@ -35,8 +37,7 @@ class Printed:
         for (offset, place), texts in sorted(self._texts.items()):
             text, length = "".join(texts), self._lengths[offset, place]
             more = f"… and {length - MOST:,} more characters" if length > MOST else ""
-            printable = (text[:MOST] + more).encode("utf-8", "backslashreplace").decode()
-            found.append({"offset": offset, "place": place, "text": printable})
+            found.append({"offset": offset, "place": place, "text": carried(text[:MOST] + more)})
         self._texts, self._lengths = {}, {}
         return found
 

@@ -17,7 +17,7 @@ import time
 from array import array
 from typing import Any, BinaryIO, Dict, List
 
-from refold_worker import clean_room, contract, fold, imports, limits, program, wire
+from refold_worker import clean_room, contract, fold, imports, limits, program, raised, wire
 from refold_worker.aggregates import AggregateError
 from refold_worker.documents import Share
 from refold_worker.event import Batch, decoder
@@ -236,5 +236,5 @@ def told(error: BaseException) -> Dict[str, Any]:
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""
-    summary = f"{type(error).__name__}: {said}" if said else fold.summary(error)
-    return {"error": (summary.splitlines() or [""])[0], "traceback": fold.user_traceback(error)}
+    summary = f"{type(error).__name__}: {said}" if said else raised.summary(error)
+    return {"error": (summary.splitlines() or [""])[0], "traceback": raised.user_traceback(error)}

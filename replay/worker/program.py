@@ -11,10 +11,10 @@ import os
 from typing import Any, Dict, Iterator, List, Optional
 
 from refold_worker import encoding, speaker
-from refold_worker.contract import carried
 from refold_worker.event import Batch, Event, decoder
 from refold_worker.result import UNCHANGED, Result
 from refold_worker.speaker import ProtocolError, Speaker
+from refold_worker.texts import carried
 
 
 class ProgramFolder:

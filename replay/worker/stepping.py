@@ -19,6 +19,7 @@ from refold_worker import clean_room, contract, encoding, fold, imports, process
 from refold_worker.documents import Document
 from refold_worker.event import DELETED, Batch, Event, decoder
 from refold_worker.gateway import SealedGateway
+from refold_worker.raised import summary, user_frames, user_traceback
 
 _HOST = "127.0.0.1"
 _NOT_THEIRS = ["refold_worker", "refold_worker.*", "bdb", "pdb"]
@@ -60,7 +61,7 @@ def main() -> None:
             debugger = _listening(spec["port"])
     except (ImportError, OSError, RuntimeError) as error:
         kind = "no debugpy" if isinstance(error, ImportError) else "no port"
-        wire.send(outgoing, {"kind": kind, "error": fold.summary(error)})
+        wire.send(outgoing, {"kind": kind, "error": summary(error)})
         return
     sys.path.insert(0, spec["cwd"])
     clean_room.close()
@@ -108,7 +109,7 @@ class _Step:
             event = self._event(batch)
             keys = self._projection.keys(event)
         except Exception as error:
-            self._send("no keys", error=fold.summary(error))
+            self._send("no keys", error=summary(error))
             return
         if self._projection.own(event.type, "") is None:
             self._send("no handler", type=event.type)
@@ -138,7 +139,7 @@ class _Step:
         except BaseException as error:
             raised = error
         self._tell(key, document.text, after, raised)
-        trace = None if raised is None else fold.user_frames(raised)
+        trace = None if raised is None else user_frames(raised)
         if trace is not None and isinstance(self._debugger, _Pdb):
             wire.receive(self._answers)
             _post_mortem(trace)
@@ -189,7 +190,7 @@ class _Step:
             key=key,
             before=None if before is None else before.decode(),
             after=None if after is None else after.decode(),
-            traceback=None if raised is None else fold.user_traceback(raised),
+            traceback=None if raised is None else user_traceback(raised),
         )
 
     def _send(self, kind: str, **told: Any) -> None:

@@ -113,6 +113,12 @@ DEATHS = {
     "os._exit": ("os._exit(7)", "exited with code 7"),
     "sys.exit": ("sys.exit(3)", "exited with code 3"),
     "SIGKILL": ("os.kill(os.getpid(), 9)", "SIGKILL"),
+    "an alarm": (
+        "signal.setitimer(signal.ITIMER_REAL, 0.1); time.sleep(5)",
+        "was ended by SIGALRM",
+    ),
+    "SIGTERM to itself": ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM"),
+    "an abort": ("os.abort()", "was ended by SIGABRT"),
     "a segmentation fault": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
 }
 
@@ -121,7 +127,10 @@ DEATHS = {
 def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio, death):
     statement, said = DEATHS[death]
     studio.events(*some(8), ("a", "Bad", {}), *some(2))
-    studio.file("p.py", f"import os, sys\n{COUNT}\ndef on_Bad(state, event):\n    {statement}\n")
+    studio.file(
+        "p.py",
+        f"import os, signal, sys, time\n{COUNT}\ndef on_Bad(state, event):\n    {statement}\n",
+    )
     with pytest.raises(ProjectionError, match=said) as caught:
         studio.fold(patience=0.6)
     assert "offset 8 (Bad of a)" in caught.value.message
@@ -364,26 +373,6 @@ def test_threads_that_are_left_running_hold_nothing_up(studio):
     begun = time.monotonic()
     assert studio.fold().changes == 9
     assert time.monotonic() - begun < 20
-
-
-SIGNALS = {
-    "an alarm": ("signal.alarm(1); time.sleep(5)", "was ended by SIGALRM"),
-    "SIGTERM to itself": ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM"),
-    "an abort": ("os.abort()", "was ended by SIGABRT"),
-}
-
-
-@pytest.mark.parametrize("name", SIGNALS)
-def test_signals_end_the_worker_only(studio, name):
-    statement, said = SIGNALS[name]
-    studio.events(*some(8), ("a", "Bad", {}), *some(2))
-    studio.file(
-        "p.py", f"import os, signal, time\n{COUNT}\ndef on_Bad(state, event):\n    {statement}\n"
-    )
-    with pytest.raises(ProjectionError, match=said) as caught:
-        studio.fold()
-    assert "offset 8 (Bad of a)" in caught.value.message
-    assert studio.found().folded == 8
 
 
 def test_waiting_for_input_is_a_failure_not_a_hang(studio):

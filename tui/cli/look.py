@@ -224,12 +224,8 @@ def printed(
     """What handlers wrote to standard output and standard error, by event."""
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
-    columns = ("offset", "text")
     found = history.printed(limit)
-    if as_json:
-        output.lines(dict(zip(columns, row, strict=True)) for row in found)
-    else:
-        output.table(columns, found, right=("offset",))
+    output.told(("offset", "text"), found, as_json=as_json, right=("offset",))
 
 
 @click.command()
@@ -247,10 +243,7 @@ def unhandled(
     history = options.folded_history(workspace, projection, timeline, python)
     columns = ("type", "version", "events", "offset")
     rows = [[getattr(u, name) for name in columns] for u in history.unhandled()]
-    if as_json:
-        output.lines(dict(zip(columns, row, strict=True)) for row in rows)
-    else:
-        output.table(columns, rows, right=("events", "offset"))
+    output.told(columns, rows, as_json=as_json, right=("events", "offset"))
 
 
 @click.command()

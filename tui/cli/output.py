@@ -56,6 +56,20 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> None:
         sys.stdout.write("{" + ", ".join(members) + "}\n")
 
 
+def told(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    as_json: bool,
+    right: Sequence[str] = (),
+) -> None:
+    """Rows of these columns, as JSON lines or as a table."""
+    if as_json:
+        lines(dict(zip(columns, row, strict=True)) for row in rows)
+    else:
+        table(columns, rows, right=right)
+
+
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:

@@ -1,0 +1,31 @@
+"""What the user's code raised, in their frames and not in ours."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import Optional
+
+
+def summary(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: the user's code and what it called."""
+    trace = user_frames(error)
+    if trace is None:
+        return summary(error)
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def user_frames(error: BaseException) -> Optional[TracebackType]:
+    """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
+    trace = error.__traceback__
+    own = __package__ or "refold_worker"
+    while trace is not None and (
+        trace.tb_frame.f_globals.get("__package__") == own
+        or trace.tb_frame.f_globals.get("__name__") in ("bdb", "pdb")
+    ):
+        trace = trace.tb_next
+    return trace
