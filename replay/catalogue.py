@@ -15,6 +15,7 @@ import duckdb
 
 from replay import reference
 from replay.reference import Reference
+from replay.relational.spans import Span
 from storage.connections import rows as rows_of
 from storage.errors import ProjectionError
 from storage.workspace import Workspace
@@ -37,6 +38,9 @@ class Folded:
     """Those that the projection declares: name to the condition, or to None where it is a function
     of its own."""
     timeline: str
+    first: int
+    """The first event whose changes are known; what was before it is as if its predecessor had
+    made it. 0 but for a projection over all events that was asked over a stretch of the log."""
     folded: int
     """Events folded: the offset of the next one."""
     skipped: int
@@ -54,6 +58,19 @@ class Folded:
     def label(self) -> str:
         """`orders@3f2a`"""
         return f"{self.name}@{self.hash[:4]}"
+
+    @property
+    def partial(self) -> bool:
+        """Whether its history begins in the middle of the log."""
+        return self.first > 0
+
+    def knows(self, position: int) -> bool:
+        """Whether the states of a position are kept."""
+        return self.first - 1 <= position < max(self.folded, self.first)
+
+    def covers(self, span: Span) -> bool:
+        """Whether the states of a span are kept, the one before it included."""
+        return self.first - 1 <= span.base and span.last < self.folded
 
     @property
     def code_unchanged(self) -> bool:
@@ -164,7 +181,8 @@ def _rows(
 ) -> list[Folded]:
     rows = rows_of(
         connection,
-        "SELECT p.projection, name, hash, reference, files, invariants, timeline, folded, skipped, unhandled,"
+        "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
+        " unhandled,"
         " failures, keys, changes, plain, seconds"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
@@ -179,6 +197,7 @@ def _rows(
             files=json.loads(row["files"]),
             invariants=json.loads(row["invariants"]),
             timeline=row["timeline"],
+            first=row["first"],
             folded=row["folded"],
             skipped=row["skipped"],
             unhandled=json.loads(row["unhandled"]),

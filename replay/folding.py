@@ -7,13 +7,12 @@ writing by a bounded number of batches. Folding is begun anew only where the cod
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from replay import batches, catalogue, events, recalling, reference
+from replay import batches, catalogue, events, recalling
 from replay.catalogue import MAIN, Folded
 from replay.crew import Crew, NotPlainError
 from replay.events import EventReader
@@ -21,6 +20,10 @@ from replay.pace import Pace
 from replay.process import PATIENCE, Frame, WorkerDiedError
 from replay.recording import OvertakenError, Recording
 from replay.reference import Reference
+from replay.relational import declaration
+from replay.relational import folding as relational
+from replay.relational.spans import Span
+from replay.run import Means, OnProgress, Run
 from storage.connections import rows as rows_of
 from storage.errors import CancelledError, ProjectionError
 from storage.workspace import Workspace
@@ -33,21 +36,6 @@ _LAST_WORDS_SECONDS = 1.0
 """How long a cancelled worker may take to finish what it has begun."""
 
 
-@dataclass(frozen=True)
-class FoldProgress:
-    """How far a fold has come."""
-
-    folded: int
-    events: int
-    keys: int
-    failures: int
-    kept: int
-    """Events whose states can be asked for."""
-
-
-OnProgress = Callable[[FoldProgress], None]
-
-
 def fold(
     workspace: Workspace,
     wanted: Reference,
@@ -57,64 +45,45 @@ def fold(
     workers: int = 1,
     patience: float = PATIENCE,
     memory: int | None = None,
+    span: Span | None = None,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Folded:
     """Fold what is missing of a projection's history, and return what it is now.
 
     Several `workers` share the documents among them, and `memory` in bytes; the history is the
-    same. Raises
+    same. A projection over all events that says nothing of its documents is folded over the `span`,
+    or at the end of the log; any other is folded whole. Raises
     `ProjectionError` where the projection can't be run or its worker died (what was folded before
     is kept), and `CancelledError` where `cancelled` said so.
     """
     before = catalogue.find(workspace, wanted, timeline)
     total = events.count(workspace)
-    if before and not force and before.folded >= total and before.code_unchanged:
+    over_all_events = declaration.over_all_events(wanted)
+    whole = Span(0, total - 1)
+    there = before is not None and before.covers(span or whole if over_all_events else whole)
+    if before and not force and there and before.code_unchanged:
         return before
-    means = _Means(workers, patience, memory)
-    run = _Folding(workspace, wanted, timeline, total, means, on_progress, cancelled)
-    number = run.to_the_end(force=force)
+    means = Means(workers, patience, memory)
+    run = Run(workspace, wanted, timeline, total, means, on_progress, cancelled)
+    if over_all_events:
+        number = relational.fold(run, span, force=force)
+    else:
+        number = _Folding(run).to_the_end(force=force)
     return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
-
-
-@dataclass(frozen=True)
-class _Means:
-    """What a fold may use."""
-
-    workers: int
-    patience: float
-    """Seconds for one event."""
-    memory: int | None
-    """Bytes for all workers."""
 
 
 class _Folding:
     """One run, over as many workers as it takes."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        wanted: Reference,
-        timeline: str,
-        total: int,
-        means: _Means,
-        on_progress: OnProgress | None,
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._workspace = workspace
-        self._wanted = wanted
-        self._timeline = timeline
-        self._total = total
-        self._means = means
-        self._on_progress = on_progress
-        self._cancelled = cancelled
-        self._number = 0
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._careful = False
         self._plain: bool | None = None
 
     def to_the_end(self, *, force: bool) -> int:
         """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
-        until = self._total
+        until = self._run.total
         death: WorkerDiedError | None = None
         while True:
             try:
@@ -129,20 +98,20 @@ class _Folding:
             except WorkerDiedError as error:
                 if error.offset < 0:
                     raise ProjectionError(
-                        f"{self._wanted.name} {error.what} while it was being loaded."
+                        f"{self._run.wanted.name} {error.what} while it was being loaded."
                     ) from error
                 death, force = death or error, False
                 # Everything up to the event that killed it is worth having; but what takes too
                 # much memory, or time, may be killed before it again.
                 kept = self._kept()
-                first = until == self._total
+                first = until == self._run.total
                 until = error.offset if first else (kept + error.offset) // 2
                 if until > kept:
                     continue
-            self._forget_surplus()
+            self._run.forget_surplus()
             if death is not None:
                 raise ProjectionError(self._obituary(death)) from death
-            return self._number
+            return self._run.number
 
     def _with_worker(self, until: int, *, force: bool) -> None:
         started = time.monotonic()
@@ -150,80 +119,37 @@ class _Folding:
         if resuming and self._plain is False:
             self._careful = True
         with Crew(
-            self._wanted,
-            self._means.workers,
+            self._run.wanted,
+            self._run.means.workers,
             careful=self._careful,
             resuming=resuming,
             plain=self._plain is True,
-            patience=self._means.patience,
-            memory=self._means.memory,
+            patience=self._run.means.patience,
+            memory=self._run.means.memory,
         ) as crew:
             ready = crew.ready()
             self._careful = bool(ready["careful"])
-            recording = self._register(ready, force=force)
+            recording = self._run.register(ready, force=force)
             recording.plain = False if self._careful else None
             if recording.folded and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
                 return self._with_worker(until, force=False)
-            _Session(self, crew, recording, until, started).run()
+            _Session(self._run, crew, recording, until, started, plain=self._plain).run()
         return None
 
     def _resumable(self) -> bool:
-        before = catalogue.find(self._workspace, self._wanted, self._timeline)
+        before = catalogue.find(self._run.workspace, self._run.wanted, self._run.timeline)
         if before is None or not before.code_unchanged:
             return False
         self._plain = before.plain
         return before.folded > 0
 
     def _kept(self) -> int:
-        found = catalogue.find(self._workspace, self._wanted, self._timeline)
+        found = catalogue.find(self._run.workspace, self._run.wanted, self._run.timeline)
         return 0 if found is None else found.folded
 
-    def _register(self, ready: Mapping[str, Any], *, force: bool) -> Recording:
-        files, invariants = ready["files"], ready["invariants"]
-        digest = reference.identity(files, ready["python"])
-        with self._workspace.writing() as connection:
-            self._number = catalogue.register(
-                connection, self._wanted, self._wanted.name, digest, files, invariants
-            )
-            if force:
-                catalogue.forget(connection, self._number)
-            recording = Recording(self._workspace, self._number, self._timeline)
-            recording.resume(connection)
-        return recording
-
-    def _forget_surplus(self) -> None:
-        """At the end, as what is to be seen first needn't wait for it."""
-        with self._workspace.reading() as connection:
-            surplus = catalogue.surplus(connection, self._number)
-        if surplus:
-            with self._workspace.writing() as connection:
-                for number in catalogue.surplus(connection, self._number):
-                    catalogue.forget(connection, number)
-
-    def progress(self, recording: Recording) -> None:
-        if self._on_progress is not None:
-            self._on_progress(
-                FoldProgress(
-                    recording.folded,
-                    self._total,
-                    recording.keys,
-                    recording.failures,
-                    recording.kept,
-                )
-            )
-        self.obey(recording)
-
-    def obey(self, recording: Recording) -> None:
-        """Stop if the person wants it."""
-        if self._cancelled():
-            raise CancelledError(
-                f"Stopped at offset {recording.folded:,} of {self._total:,};"
-                " what was folded is kept, and the next fold goes on from there."
-            )
-
     def _obituary(self, death: WorkerDiedError) -> str:
-        with self._workspace.reading() as connection:
+        with self._run.workspace.reading() as connection:
             rows = rows_of(
                 connection,
                 'SELECT type, stream FROM events WHERE "offset" = ?',
@@ -231,42 +157,34 @@ class _Folding:
             )
         event = f"{rows[0]['type']} of {rows[0]['stream']}" if rows else "an event"
         return (
-            f"The worker of {self._wanted.name} {death.what} at offset {death.offset:,} ({event});"
+            f"The worker of {self._run.wanted.name} {death.what} at offset {death.offset:,} ({event});"
             " what was folded before it is kept."
         )
-
-    @property
-    def workspace(self) -> Workspace:
-        return self._workspace
-
-    @property
-    def number(self) -> int:
-        return self._number
-
-    @property
-    def timeline(self) -> str:
-        return self._timeline
-
-    @property
-    def plain(self) -> bool | None:
-        """What was known of the states that are resumed from; see `Folded.plain`."""
-        return self._plain
 
 
 class _Session:
     """Batches through one crew of workers, from where the recording stands."""
 
     def __init__(
-        self, run: _Folding, crew: Crew, recording: Recording, until: int, started: float
+        self,
+        run: Run,
+        crew: Crew,
+        recording: Recording,
+        until: int,
+        started: float,
+        *,
+        plain: bool | None,
     ) -> None:
+        """`plain` is what was known of the states that are resumed from; see `Folded.plain`."""
         self._run = run
+        self._plain = plain
         self._crew = crew
         self._recording = recording
         self._flushed = started
         self._began = time.monotonic()
         self._unflushed_seconds = _FIRST_FLUSH_SECONDS
         # What these workers have met says nothing of the documents that they haven't.
-        self._told_by_workers = recording.folded == 0 or run.plain is True
+        self._told_by_workers = recording.folded == 0 or plain is True
         self._events = EventReader(run.workspace, recording.folded, until, crew.splits)
         self._on_the_way: deque[_Batch] = deque()
         self._pace = Pace()
@@ -303,7 +221,7 @@ class _Session:
         while self._on_the_way and self._hear(check):
             pass
         plain = self._crew.last_word(self._recalled, check)
-        self._recording.plain = plain if self._told_by_workers else self._run.plain
+        self._recording.plain = plain if self._told_by_workers else self._plain
 
     def _feed(self) -> None:
         while self._pace.room(len(self._on_the_way), sum(b.events for b in self._on_the_way)):

@@ -122,6 +122,8 @@ class History:
         self._workspace = workspace
         self.folded = folded
         self._mine: list[Any] = [folded.number, folded.timeline]
+        # What stands before the first event that is known are states, and no changes.
+        self._real = f'"offset" >= {int(folded.first)}'
 
     @property
     def workspace(self) -> Workspace:
@@ -182,7 +184,7 @@ class History:
             'SELECT "offset", earlier, state FROM (SELECT "offset", state, lag(state) OVER'
             ' (ORDER BY "offset") AS earlier FROM history WHERE projection = $projection'
             f" AND timeline = $timeline AND bucket = {bucket(key)} AND key = $key"
-            f' AND "offset" <= {int(until)}) WHERE "offset" > {int(after)} AND ({maybe})'
+            f' AND "offset" <= {int(until)}) WHERE "offset" > {int(after)} AND {self._real} AND ({maybe})'
             f' ORDER BY "offset" {"DESC" if backwards else "ASC"}'
         )
         if path:
@@ -200,7 +202,8 @@ class History:
     def previous_change(self, key: str, offset: int) -> int | None:
         """The offset of the document's change before."""
         rows = self._changes(
-            f'key = ? AND "offset" < {int(offset)} ORDER BY "offset" DESC LIMIT 1', key
+            f'key = ? AND "offset" < {int(offset)} AND {self._real} ORDER BY "offset" DESC LIMIT 1',
+            key,
         )
         return rows[0].offset if rows else None
 
@@ -208,7 +211,7 @@ class History:
         """What each event of a stretch of the log changed: offset to key to moment."""
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT "offset", key, state FROM history WHERE {_MINE}'
+                f'SELECT "offset", key, state FROM history WHERE {_MINE} AND {self._real}'
                 ' AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
                 [*self._mine, first, last],
             ).fetchall()
@@ -234,7 +237,7 @@ class History:
         """The documents that one event changed."""
         with self._workspace.reading() as connection:
             rows = connection.execute(
-                f'SELECT key FROM history WHERE {_MINE} AND "offset" = ? ORDER BY key',
+                f'SELECT key FROM history WHERE {_MINE} AND "offset" = ? AND {self._real} ORDER BY key',
                 [*self._mine, offset],
             ).fetchall()
         return [key for (key,) in rows]

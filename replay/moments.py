@@ -7,10 +7,14 @@ avg or count is one on all documents together, asked after every event.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from replay import aggregates, expressions
 from replay.history import Break, History
 from replay.rewriting import Expression
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,21 @@ def breaks(history: History, name: str, condition: str) -> list[Break]:
 def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
     from replay import running, turning  # noqa: PLC0415 - as above
 
+    first = history.folded.first
     if over_all(history, condition):
         return (
-            Moments(s.until, 0, [Hit(offset, None) for offset, holds in s.rows if holds == to])
+            Moments(s.until, 0, [Hit(o, None) for o, holds in s.rows if holds == to and o >= first])
             for s in running.turns(history, condition)
         )
     found = turning.turns(history, _expression(history, condition), to=to)
     return (
-        Moments(s.until, s.others, [Hit(t["offset"], t["key"]) for t in s.rows.to_pylist()])
+        Moments(s.until, s.others, [Hit(o, k) for o, k in _places(s.rows) if o >= first])
         for s in found
     )
+
+
+def _places(rows: "pa.Table") -> Iterator[tuple[int, str]]:
+    return ((row["offset"], row["key"]) for row in rows.to_pylist())
 
 
 def _expression(history: History, condition: str) -> Expression:

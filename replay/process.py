@@ -125,6 +125,7 @@ class Worker:
         part: int = 0,
         parts: int = 1,
         probe: str = "",
+        projects: bool = False,
         world: World | None = None,
         memory: int | None = None,
         patience: float = PATIENCE,
@@ -134,7 +135,8 @@ class Worker:
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
         their own events again. It is number `part` of `parts` that share
-        the documents. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
+        the documents. One that `projects` is asked for documents of all
+        events, not for a fold. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
         random numbers say to it. All of them may take `memory` bytes; most of this machine's if left out.
         """
         self._patience = patience
@@ -154,6 +156,7 @@ class Worker:
                 parts=parts,
                 memory=(memory or most_memory()) // parts,
                 probe=probe,
+                projects=projects,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()

@@ -47,6 +47,8 @@ class Recording:
         """See `Folded.plain`; nobody knows before the worker's end."""
         self.kept = 0
         """How far the workspace says that it is folded, if nobody else has folded on."""
+        self.first = 0
+        """See `Folded.first`."""
         self.folded = 0
         self.keys = 0
         self.changes = 0
@@ -59,14 +61,14 @@ class Recording:
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
         rows = connection.execute(
-            "SELECT folded, keys, changes, failures, skipped, unhandled, seconds FROM folds"
+            "SELECT first, folded, keys, changes, failures, skipped, unhandled, seconds FROM folds"
             " WHERE projection = ? AND timeline = ?",
             [self._number, self._timeline],
         ).fetchall()
         for row in rows:
-            self.folded, self.keys, self.changes, self.failures, self._skipped = row[:5]
-            self._unhandled = Counter(json.loads(row[5]))
-            self._seconds = row[6]
+            self.first, self.folded, self.keys, self.changes, self.failures = row[:5]
+            self._skipped, self._unhandled = row[5], Counter(json.loads(row[6]))
+            self._seconds = row[7]
             self.kept = self.folded
 
     def take(self, told: Told, until: int) -> None:
@@ -145,8 +147,15 @@ class Recording:
             _insert_told(connection, schema.UPCASTS, names, self._upcasts)
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
-                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [*names, self.folded, self._skipped, json.dumps(self._unhandled), self.failures]
+                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    *names,
+                    self.first,
+                    self.folded,
+                    self._skipped,
+                    json.dumps(self._unhandled),
+                    self.failures,
+                ]
                 + [self.keys, self.changes, self.plain, self._seconds],
             )
         self._history, self._born, self._routes = [], [], []

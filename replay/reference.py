@@ -1,8 +1,8 @@
 """What a person writes for a projection, and where its code is found.
 
 A projection is named by a file (`orders.py`), by a class or object in one (`orders.py:Orders`), by
-a module that the worker can import (`shop.orders:Orders`), or by the command of a program that
-speaks the worker protocol (`cmd:node orders.js`).
+a module that the worker can import (`shop.orders:Orders`), by a file of SQL (`orders.sql`), or by
+the command of a program that speaks the worker protocol (`cmd:node orders.js`).
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from storage.errors import ProjectionError
 
 _PROGRAM = "cmd:"
+_SQL = ".sql"
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,20 @@ class Reference:
         """The words of a program's command; none for Python code."""
         return shlex.split(self.text[len(_PROGRAM) :]) if is_program(self.text) else []
 
+    @property
+    def is_sql(self) -> bool:
+        """Whether it is a query in SQL, and no Python code."""
+        return is_sql(self.text)
+
 
 def is_program(text: str) -> bool:
     """Whether a reference names a program's command, and no Python code."""
     return text.startswith(_PROGRAM)
+
+
+def is_sql(text: str) -> bool:
+    """Whether a reference names a file of SQL."""
+    return text.endswith(_SQL) and not is_program(text)
 
 
 def parse(text: str, python: str, cwd: Path) -> Reference:
@@ -55,8 +66,11 @@ def parse(text: str, python: str, cwd: Path) -> Reference:
             f"{text} is no Python projection; one in another language is named by its command,"
             f" such as cmd:node {text} (docs/protocol.md)."
         )
-    if place.endswith(".sql"):
-        raise ProjectionError(f"{text} is a SQL projection, which this version can't fold yet.")
+    if is_sql(text):
+        if not (cwd / text).is_file():
+            raise ProjectionError(f"There is no projection file {text}.")
+        # This process's DuckDB runs it, so it matters which that is.
+        return Reference(str((cwd / text).resolve()), Path(text).stem, sys.executable, str(cwd))
     if place.endswith(".py"):
         path = (cwd / place).resolve()
         if not path.is_file():

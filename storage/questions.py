@@ -127,13 +127,26 @@ def asked(workspace: Workspace, text: str, stop: Stop | None = None) -> Iterator
         except (duckdb.IOException, duckdb.SerializationException):
             raise  # the file's trouble, not the question's
         except duckdb.Error as error:
-            raise _said(error) from error
+            raise said(error) from error
         except OSError as error:
             # So Arrow passes on what DuckDB says after the first rows.
             stop.check()
             if isinstance(error, BrokenPipeError) or "Error: " not in str(error):
                 raise
-            raise _said(error) from error
+            raise said(error) from error
+
+
+def only(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """The one statement of a text, without the semicolon at its end, so that it can be a part of one.
+
+    Raises `QueryError` where it is none that gives rows, and `duckdb.ParserException`.
+    """
+    if _kind(connection, text) != "SELECT":
+        raise QueryError(f"EXPLAIN gives no rows of the workspace's tables; {_START}.")
+    parts = [place for place, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
+    written = text.encode()
+    ends = written[parts[-1] : parts[-1] + 1] == b";"
+    return written[: parts[-1]].decode() if ends else text
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -141,7 +154,7 @@ def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     if len(statements) != 1:
         many = f"these are {len(statements)}" if statements else "there is none"
         raise QueryError(f"Give one statement; {many}.")
-    kind = statements[0].type.name
+    kind = str(statements[0].type.name)
     if kind in _ASKING:
         return kind
     word = re.match(r"\s*(\w+)", statements[0].query)
@@ -155,8 +168,8 @@ def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     raise QueryError(f"{shown} asks nothing of the workspace's tables; {_START}.")
 
 
-def _said(error: Exception) -> RefoldError:
-    """What DuckDB said, as one sentence."""
+def said(error: Exception) -> RefoldError:
+    """What DuckDB said of a question, as one sentence."""
     whole = str(error)
     said = " ".join(whole.partition("\n\n")[0].split())
     said = one_line(ValueError(re.sub(r"^[\w ]*Error: ", "", said))).rstrip(".!")

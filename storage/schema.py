@@ -10,11 +10,12 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
-3: changes are numbered, and states packed with zstd."""
+3: changes are numbered, and states packed with zstd.
+4: tables `printed` and `upcasts`. 5: a fold says where it begins."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ FOLDS = Table(
     (
         ("projection", "INTEGER"),
         ("timeline", "VARCHAR"),
+        ("first", "BIGINT"),
         ("folded", "BIGINT"),
         ("skipped", "BIGINT"),
         ("unhandled", "VARCHAR"),
@@ -120,7 +122,8 @@ FOLDS = Table(
         ("seconds", "DOUBLE"),
     ),
 )
-"""How far each projection has been folded on each timeline."""
+"""How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
+where a projection over all events was asked over a stretch of the log."""
 
 DOCUMENTS = Table(
     "documents",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replay.reference import Reference
+from replay.relational.spans import Span
 from storage.workspace import Workspace
 
 
@@ -42,6 +43,7 @@ class BackgroundFold:
         tell: Callable[[Told], None],
         *,
         force: bool,
+        span: Span | None = None,
         standby: bool = False,
     ) -> None:
         self._tell = tell
@@ -52,6 +54,8 @@ class BackgroundFold:
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
         if force:
             command.append("--force")
+        if span is not None:
+            command += ["--from", str(span.first), "--to", str(span.last)]
         if standby:
             command.append("--standby")
         self._process = subprocess.Popen(

@@ -24,6 +24,7 @@ from storage.errors import RefoldError, one_line
 from tui.background_fold import BackgroundFold, Told
 from tui.model import Model, Sight
 from tui.printable import printable
+from tui.surroundings import Surroundings
 from tui.watching import Watch
 
 _REFRESH_SECONDS = 0.7
@@ -48,6 +49,9 @@ class Folds:
         self._model = model
         self._wanted = list(wanted)
         self._known: list[Folded] = [] if wanted else model.projections()
+        self._surroundings = Surroundings(model.extent.events)
+        self._asked_at: int | None = None
+        """The position because of whose surroundings the last fold was begun."""
         labels = [folded.label for folded in self._known]
         self._index = labels.index(label) if label in labels else 0
         self._fold: BackgroundFold | None = None
@@ -145,6 +149,8 @@ class Folds:
         if history is None:
             return "no projection: name one with -p"
         folded, events = history.folded, self._model.extent.events
+        if folded.partial:
+            return f"asked from {folded.first:,} to {folded.folded - 1:,}"
         if folded.folded < events:
             return f"folded up to {folded.folded:,} of {events:,}"
         failed = f" · {folded.failures:,} failed" if folded.failures else ""
@@ -162,6 +168,7 @@ class Folds:
         sight = error = None
         try:
             if wanted is not None:
+                self._surroundings.look_at(wanted)
                 folded = self._model.find(wanted)
                 if folded is not None and folded.code_unchanged:
                     sight = self._model.sight(folded)
@@ -185,7 +192,18 @@ class Folds:
             self._start(force=False)
 
     def _complete(self, sight: Sight | None) -> bool:
-        return sight is not None and sight.history.folded.folded >= self._model.extent.events
+        return sight is not None and self._surroundings.done(sight.history.folded)
+
+    def stand_at(self, position: int) -> None:
+        """Time stands still there: have its surroundings asked, where not all is folded."""
+        self._surroundings.position = position
+        history = self._model.history
+        if self._fold is not None or self._error is not None or history is None:
+            return
+        # Who has stopped it there doesn't want it begun again.
+        if position != self._asked_at and not self._surroundings.done(history.folded):
+            self._asked_at = position
+            self._start(force=False)
 
     def _start(self, *, force: bool, old: History | None = None) -> None:
         wanted = self.current
@@ -205,7 +223,8 @@ class Folds:
             self._fold = ready[1]
             self._fold.begin(heard)
         else:
-            self._fold = BackgroundFold(workspace, wanted, heard, force=force)
+            span = self._surroundings.span
+            self._fold = BackgroundFold(workspace, wanted, heard, force=force, span=span)
         self._changed()
 
     def _heard(self, number: int, wanted: Reference, old: History | None, told: Told) -> None:
@@ -217,7 +236,7 @@ class Folds:
             sight = edit = None
             try:
                 folded = self._model.find(wanted)
-                whole = folded is not None and folded.folded >= self._model.extent.events
+                whole = folded is not None and self._surroundings.done(folded)
                 if folded is not None and (old is None or (told.ended and whole)):
                     sight = self._model.sight(folded)
                 if folded is not None and old is not None and (more or told.ended):
@@ -277,8 +296,8 @@ class Folds:
             self._watch.files(history.folded.files)
         elif not self._watch.watching:
             # Nobody knows what it was that couldn't be folded, but it will be saved again.
-            place = wanted.text.rpartition(".py")[0]
-            files = {f"{place}.py": ""} if place else {}
+            place = wanted.text if wanted.is_sql else wanted.text.rpartition(".py")[0]
+            files = {place if wanted.is_sql else f"{place}.py": ""} if place else {}
             self._watch.files(
                 {**dict.fromkeys(history.folded.files if history else (), ""), **files}
             )
@@ -287,7 +306,8 @@ class Folds:
 
     def _stand_by(self) -> None:
         wanted = self.current
-        if wanted is not None and self._fold is None and self._standby is None:
+        whole = self._surroundings.span is None  # else nobody knows what will be asked
+        if wanted is not None and whole and self._fold is None and self._standby is None:
             workspace = self._model.workspace
             fold = BackgroundFold(workspace, wanted, _nobody, force=False, standby=True)
             self._standby = wanted, fold

@@ -64,9 +64,9 @@ class Snapshot:
     """The position that the differences are against; None: the event before."""
 
     @property
-    def folded(self) -> int:
-        """The position is beyond what is folded if it isn't below this."""
-        return self.history.folded.folded if self.history else 0
+    def known(self) -> bool:
+        """Whether the states of the position are kept."""
+        return self.history is not None and self.history.folded.knows(self.position)
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,8 @@ class Model:
         event = None if position == START else self._events.at(position)
         if history is None:
             return Snapshot(position, event, (), key, None, (), (), "", None, None, self.base)
+        if not history.folded.knows(position):
+            return Snapshot(position, event, (), key, None, (), (), "", None, history, self.base)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         printed = history.printed_at(position) if holds(self._printed, position) else ""

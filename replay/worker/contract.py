@@ -47,7 +47,7 @@ class Projection:
         self._all = next(names, "apply")
         """What the function for events of any type is called."""
         self._apply = self._adapted(self._all)
-        declared = _invariants(getattr(target, "INVARIANTS", None), name)
+        declared = declared_invariants(getattr(target, "INVARIANTS", None), name)
         self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
         self.conditions = {n: rule for n, rule in declared.items() if not callable(rule)}
         """Invariants that are conditions in SQL, such as `sum(state.balance) = 0`."""
@@ -130,6 +130,14 @@ class Projection:
 
 def load(reference: str, gateway: Any) -> Projection:
     """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
+    target, name = imported(reference)
+    if inspect.isclass(target):
+        target = aggregates.adapted(target) or target()
+    return Projection(target, name, gateway)
+
+
+def imported(reference: str) -> Tuple[Any, str]:
+    """The module, or what in it is named, and a name for it; raises `ContractError`."""
     place, colon, attribute = reference.rpartition(":")
     if not colon or reference.endswith(".py"):
         place, attribute = reference, ""
@@ -140,9 +148,7 @@ def load(reference: str, gateway: Any) -> Projection:
         if not hasattr(target, part):
             raise ContractError(f"{place} has nothing called {attribute}")
         target = getattr(target, part)
-    if inspect.isclass(target):
-        target = aggregates.adapted(target) or target()
-    return Projection(target, name, gateway)
+    return target, name
 
 
 def _load_file(path: str) -> Any:
@@ -159,7 +165,7 @@ def _load_file(path: str) -> Any:
     return module
 
 
-def _invariants(declared: Any, name: str) -> Dict[str, Any]:
+def declared_invariants(declared: Any, name: str) -> Dict[str, Any]:
     """By name, each a function of the state or a condition as text; raises `ContractError`."""
     if declared is None:
         return {}

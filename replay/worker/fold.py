@@ -56,7 +56,7 @@ class Folder:
         self.routed = projection.routed
         self.declared = {**dict.fromkeys(projection.invariants), **projection.conditions}
         """Its invariants: name to the condition, or to None where it is a function."""
-        self.runtime = f"{sys.implementation.name} {sys.version.split()[0]}"
+        self.runtime = runtime()
         self.careful = careful
         self.decode = decode
         self._projection = projection
@@ -361,6 +361,11 @@ class Folder:
 
     def _states(self, keys: Iterable[str]) -> Iterator[Any]:
         return (self._documents[key].state for key in keys)
+
+
+def runtime() -> str:
+    """The interpreter that folds, as a part of a projection's identity."""
+    return f"{sys.implementation.name} {sys.version.split()[0]}"
 
 
 def _as_upcast(event: Upcast) -> Dict[str, Any]:

@@ -17,7 +17,18 @@ import time
 from array import array
 from typing import Any, BinaryIO, Dict, List
 
-from refold_worker import clean_room, contract, fold, imports, limits, program, raised, wire
+from refold_worker import (
+    clean_room,
+    contract,
+    fold,
+    imports,
+    limits,
+    program,
+    projecting,
+    raised,
+    user_code,
+    wire,
+)
 from refold_worker.aggregates import AggregateError
 from refold_worker.documents import Share
 from refold_worker.event import Batch, decoder
@@ -52,12 +63,12 @@ def main() -> None:
     try:
         if spec["memory"]:
             limits.limit(spec["memory"])
-        folder = _folder(spec, mark)
+        session = _session(spec, printed, mark, incoming, outgoing, answers)
     except BaseException as error:
         wire.send(outgoing, {"kind": "unusable", **told(error)})
         return
     try:
-        _Session(folder, printed, spec, incoming, outgoing, answers).run()
+        session.run()
     except (wire.ClosedError, BrokenPipeError):
         return
 
@@ -70,6 +81,23 @@ def follow_parent(parent: int) -> None:
         # And with this process a program that it has started.
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
+
+
+def _session(
+    spec: Dict[str, Any],
+    printed: Printed,
+    mark: Any,
+    incoming: BinaryIO,
+    outgoing: BinaryIO,
+    answers: BinaryIO,
+) -> Any:
+    """What is done for the parent: a fold, or documents of all events."""
+    if spec["projects"]:
+        clean_room.close()
+        asked = projecting.load(spec["reference"])
+        ready = {"files": _hashes(user_code.files()), "python": fold.runtime(), **asked.declared}
+        return projecting.Session(asked, ready, mark, incoming, outgoing, answers)
+    return _Session(_folder(spec, mark), printed, spec, incoming, outgoing, answers)
 
 
 def _folder(spec: Dict[str, Any], mark: Any) -> Folding:
@@ -232,7 +260,9 @@ def _hashes(files: List[str]) -> Dict[str, str]:
 
 def told(error: BaseException) -> Dict[str, Any]:
     """Why a projection can't be loaded."""
-    if isinstance(error, (contract.ContractError, AggregateError, ProtocolError)):
+    if isinstance(
+        error, (contract.ContractError, AggregateError, ProtocolError, projecting.ProjectingError)
+    ):
         return {"error": str(error), "traceback": ""}
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""

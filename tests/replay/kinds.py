@@ -129,6 +129,37 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
 """
 
 
+SQL = """
+-- refold: own events of stream
+WITH numbered AS (
+    SELECT *, coalesce(max(CASE WHEN type = 'Dropped' THEN "offset" END)
+        OVER (PARTITION BY stream), -1) AS dropped
+    FROM events
+)
+SELECT stream AS key, stream AS name, CAST(sum(CAST(data->>'by' AS INTEGER)) AS BIGINT) AS total,
+    list(CAST(data->>'by' AS INTEGER) ORDER BY "offset")[-3:] AS seen
+FROM numbered WHERE type = 'Added' AND "offset" > dropped GROUP BY stream;
+-- That was all.
+"""
+
+POLARS = """
+import polars as pl
+
+OWN_EVENTS_OF = "stream"
+
+def project(events):
+    dropped = events.filter(pl.col("type") == "Dropped").group_by("stream").agg(
+        pl.col("offset").max().alias("dropped"))
+    by = pl.col("data").str.json_path_match("$.by").cast(pl.Int64)
+    return (
+        events.filter(pl.col("type") == "Added").join(dropped, on="stream", how="left")
+        .filter(pl.col("offset") > pl.col("dropped").fill_null(-1)).sort("offset")
+        .group_by("stream").agg(by.sum().alias("total"), by.tail(3).alias("seen"))
+        .select(pl.col("stream").alias("key"), pl.col("stream").alias("name"), "total", "seen")
+    )
+"""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One way to write it."""
@@ -141,6 +172,8 @@ class Kind:
     """What must be installed."""
     handles_all: bool = False
     """One function is asked for events of any type, so none is without a handler."""
+    handles: bool = True
+    """It has handlers, which may fail, or not be there for a type."""
 
     def write(self, studio: Any) -> str:
         """Put it into the studio's folder; what it is called there."""
@@ -173,5 +206,7 @@ KINDS = [
         PROGRAM.replace("ROUTES", "True"),
         f"cmd:{sys.executable} counter.py",
     ),
+    Kind("sql", "counter.sql", SQL, "counter.sql", handles=False),
+    Kind("polars", "counter.py", POLARS, "counter.py", handles=False),
     Kind("node", "counter.js", _NODE, "cmd:node counter.js", "node"),
 ]

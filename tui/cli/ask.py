@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +32,8 @@ _AT_ONCE = 256
 @click.option("--key", "key", metavar="K", required=True, help="The document.")
 @click.argument("path", metavar="PATH", default="$")
 @options.at_option
+@options.from_option
+@options.to_option
 @click.option("--all", "every", is_flag=True, help="Every change up to there, the last one first.")
 @options.timeline_option
 @options.python_option
@@ -43,6 +45,8 @@ def blame(
     key: str,
     path: str,
     at: str | None,
+    start: str | None,
+    end: str | None,
     every: bool,
     timeline: str,
     python: str | None,
@@ -50,11 +54,16 @@ def blame(
     as_json: bool,
 ) -> int:
     """The event that last changed a value: items.sku-7.qty, lines[0].qty, $."a b".c."""
+    if at is not None and end is not None:
+        raise click.UsageError("--at and --to both say where to end; give one of them")
     wanted = paths.read(path)
     workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
-    until = options.position(workspace, at)
-    found = blaming.touches(history, key, wanted, after=START, until=until, backwards=True)
+    end = end or at
+    span = None if start is None else options.span(workspace, start, end)
+    history = options.folded_history(workspace, projection, timeline, python, span)
+    until = options.position(workspace, end)
+    after = span.base if span else START
+    found = blaming.touches(history, key, wanted, after=after, until=until, backwards=True)
     rows = output.Counted(_with_events(history, found if every else islice(found, 1)))
     if as_json:
         output.lines(rows)
@@ -77,6 +86,8 @@ def blame(
 @click.argument("condition", metavar="CONDITION")
 @click.option("--first", is_flag=True, help="The first moment only.")
 @click.option("--ended", is_flag=True, help="When it stopped being true.")
+@options.from_option
+@options.to_option
 @options.limit_option
 @options.timeline_option
 @options.python_option
@@ -88,6 +99,8 @@ def find(
     condition: str,
     first: bool,
     ended: bool,
+    start: str | None,
+    end: str | None,
     limit: int | None,
     timeline: str,
     python: str | None,
@@ -103,16 +116,23 @@ def find(
     document counts as false.
     """
     workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    span = options.span(workspace, start, end)
+    history = options.folded_history(workspace, projection, timeline, python, span)
+    after = span.base if span else START
     others = 0
 
     def hits() -> Iterator[Hit]:
         nonlocal others
         for stretch in (moments.ended if ended else moments.began)(history, condition):
             others += stretch.others
-            yield from stretch.hits
+            yield from (hit for hit in stretch.hits if hit.offset > after)
+            if span is not None and stretch.until >= span.last:
+                return
 
-    rows = output.Counted(_with_states(history, islice(hits(), 1 if first else limit)))
+    def wanted() -> Iterator[Hit]:
+        return takewhile(lambda hit: span is None or hit.offset <= span.last, hits())
+
+    rows = output.Counted(_with_states(history, islice(wanted(), 1 if first else limit)))
     if as_json:
         output.lines(rows)
     else:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import click
 
 from replay import folding
-from replay.folding import FoldProgress
+from replay.run import FoldProgress
 from storage.wording import counted
 from tui.cli import narration, options, output
 
@@ -56,6 +56,8 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
     callback=_bytes,
     help="What all workers may take, such as 500MB or 2GiB; four fifths of this machine if left out.",
 )
+@options.from_option
+@options.to_option
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
 @click.option("--standby", is_flag=True, hidden=True, help="Begin when a line is read.")
 @options.wait_option
@@ -69,12 +71,18 @@ def replay(
     force: bool,
     patience: float,
     memory: int | None,
+    start: str | None,
+    end: str | None,
     progress_lines: bool,
     standby: bool,
     wait: float,
     as_json: bool,
 ) -> None:
-    """Fold PROJ over the log, and keep every state; only what is new is folded."""
+    """Fold PROJ over the log, and keep every state; only what is new is folded.
+
+    --from and --to are for a query over all events (SQL, Polars) that says nothing of what its
+    documents depend on: it is asked after each event between them. Any other is folded whole.
+    """
     if standby and not sys.stdin.readline():
         return  # whoever might have wanted it is gone
     if memory is not None and memory < workers * _LEAST:
@@ -95,6 +103,7 @@ def replay(
             workers=workers,
             patience=patience,
             memory=memory,
+            span=options.span(workspace, start, end),
             on_progress=progress,
             cancelled=stop.is_set,
         )

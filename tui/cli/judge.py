@@ -7,8 +7,10 @@ import click
 
 from replay import invariants
 from replay.diff import encode
+from replay.history import Break
 from replay.nowhere import nowhere
 from replay.reference import Reference
+from replay.relational.spans import Span
 from storage.workspace import Workspace
 from tui.cli import narration, options, output
 
@@ -42,6 +44,8 @@ from tui.cli import narration, options, output
     is_flag=True,
     help="Neighbours of different streams that would give another state the other way round.",
 )
+@options.from_option
+@options.to_option
 @options.limit_option
 @options.timeline_option
 @options.python_option
@@ -55,6 +59,8 @@ def check(
     isolation: bool,
     idempotence: bool,
     reorder: bool,
+    start: str | None,
+    end: str | None,
     limit: int | None,
     timeline: str,
     python: str | None,
@@ -80,7 +86,8 @@ def check(
             )
         reference = options.runnable(projection, python, workspace, timeline)
         return _properties(workspace, reference, properties, as_json=as_json)
-    history = options.folded_history(workspace, projection, timeline, python)
+    span = options.span(workspace, start, end)
+    history = options.folded_history(workspace, projection, timeline, python, span)
     wanted = {text: text for text in asked} or None
     names = wanted or history.folded.invariants
     if not names:
@@ -98,13 +105,17 @@ def check(
             "until": b.until,
             "error": b.error,
         }
-        for b in islice(found, limit)
+        for b in islice((b for b in found if _within(b, span)), limit)
     )
     if as_json:
         output.lines(rows)
     else:
         columns = ("invariant", "offset", "key", "until", "error")
         output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "until"))
+    if history.folded.partial and rows.count:
+        narration.say(
+            f"What is broken at offset {history.folded.first - 1:,}, where the asked events begin, was before."
+        )
     for trouble in troubles:
         narration.say(trouble)
     for text in asked:
@@ -113,6 +124,13 @@ def check(
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
         narration.say(f"{held} in every state up to offset {history.folded.folded - 1:,}.")
     return 2 if troubles else int(rows.count > 0)
+
+
+def _within(found: Break, span: Span | None) -> bool:
+    """Whether an invariant was broken anywhere in a span."""
+    return span is None or (
+        found.offset <= span.last and (found.until is None or found.until > span.base)
+    )
 
 
 def _properties(workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool) -> int:

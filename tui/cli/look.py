@@ -20,6 +20,8 @@ from tui.cli.output import Raw
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from replay.relational.looking import Looked
+
 
 @click.command()
 @options.workspace_argument
@@ -92,9 +94,12 @@ def state(
 ) -> int:
     """The documents at a position."""
     workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
     offset = options.position(workspace, at)
-    rows = _all_states(history, offset) if key is None else _one_state(history, key, offset)
+    states = options.states(workspace, projection, timeline, python, offset, offset)
+    if isinstance(states, History):
+        rows = _all_states(states, offset) if key is None else _one_state(states, key, offset)
+    else:
+        rows = _looked_at(states, key, offset)
     found = output.Counted(rows)
     if as_json:
         output.lines(found)
@@ -113,13 +118,26 @@ def state(
 def _all_states(history: History, offset: int) -> Iterator[dict[str, Any]]:
     for batch in history.all_at(offset):
         for row in batch.to_pylist():
-            yield {**row, "state": Raw(row["state"])}
+            at = _known(history, row["offset"])
+            yield {"key": row["key"], "offset": at, "state": Raw(row["state"])}
+
+
+def _known(history: History, changed: int) -> int | None:
+    """The offset of a change, where it isn't before what is known."""
+    return changed if changed >= history.folded.first else None
+
+
+def _looked_at(states: "Looked", key: str | None, offset: int) -> Iterator[dict[str, Any]]:
+    for batch in states.all_at(offset, key):
+        for row in batch.to_pylist():
+            yield {"key": row["key"], "offset": None, "state": Raw(row["state"])}
 
 
 def _one_state(history: History, key: str, offset: int) -> Iterator[dict[str, Any]]:
     change = history.state(key, offset)
     if change is not None and change.state is not None:
-        yield {"key": key, "offset": change.offset, "state": Raw(change.state)}
+        at = _known(history, change.offset)
+        yield {"key": key, "offset": at, "state": Raw(change.state)}
 
 
 @click.command()
@@ -145,9 +163,9 @@ def diff(
 ) -> None:
     """What changed between two positions: paths, with the value before and after."""
     workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
     first, last = options.position(workspace, start), options.position(workspace, end)
-    rows = _differences(history, first, last, key)
+    states = options.states(workspace, projection, timeline, python, *sorted((first, last)))
+    rows = _differences(states, first, last, key)
     if as_json:
         output.lines(rows)
     else:
@@ -156,10 +174,10 @@ def diff(
 
 
 def _differences(
-    history: History, first: int, last: int, key: str | None
+    states: "History | Looked", first: int, last: int, key: str | None
 ) -> Iterator[dict[str, Any]]:
     early, late = sorted((first, last))
-    for name, old, new in _pairs(history, early, late, key):
+    for name, old, new in _pairs(states, early, late, key):
         before, after = (old, new) if first <= last else (new, old)
         for found in differences(decode(before), decode(after)):
             yield {
@@ -172,12 +190,15 @@ def _differences(
 
 
 def _pairs(
-    history: History, early: int, late: int, key: str | None
+    states: "History | Looked", early: int, late: int, key: str | None
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    if key is None:
-        yield from history.changed_between(early, late)
+    if not isinstance(states, History):
+        yield from states.changed_between(early, late, key)
         return
-    old, new = history.state(key, early), history.state(key, late)
+    if key is None:
+        yield from states.changed_between(early, late)
+        return
+    old, new = states.state(key, early), states.state(key, late)
     yield key, old.state if old else None, new.state if new else None
 
 

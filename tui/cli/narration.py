@@ -14,7 +14,7 @@ from rich.console import Console
 from tui.printable import printable
 
 if TYPE_CHECKING:
-    from replay.folding import FoldProgress
+    from replay.run import FoldProgress
     from storage import loading as storage_loading
 
 _waited_for: set[str] = set()

@@ -3,18 +3,23 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from replay import catalogue, reference
 from replay.catalogue import Folded
 from replay.history import History
+from replay.relational.declaration import over_all_events
+from replay.relational.spans import Span
 from storage import origins, positions
-from storage.errors import ProjectionError
+from storage.errors import ProjectionError, QueryError
 from storage.fingerprints import Change
 from storage.workspace import Workspace
 from tui.cli import declared, narration
+
+if TYPE_CHECKING:
+    from replay.relational.looking import Looked
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,6 +28,12 @@ projection_option = click.option(
     "-p", "--projection", "projection", metavar="PROJ", required=True, help="The projection."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+from_option = click.option(
+    "--from", "start", metavar="POSITION", help="From this event on; the first if left out."
+)
+to_option = click.option(
+    "--to", "end", metavar="POSITION", help="Up to this event; the last if left out."
+)
 at_option = click.option("--at", "at", metavar="POSITION", default=None, help="Where time stands.")
 key_option = click.option("--key", "key", metavar="K", default=None, help="One document only.")
 limit_option = click.option(
@@ -84,10 +95,46 @@ def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace
     return Workspace(target, **wanted)
 
 
+def states(
+    workspace: Workspace,
+    projection: str,
+    timeline: str,
+    python: str | None,
+    first: int,
+    last: int,
+) -> "History | Looked":
+    """What knows the states of PROJ at two positions.
+
+    One that is a query over all events is asked there, where no history of it is kept.
+    """
+    if _names_code(projection) or declared.find(projection, workspace.path) is not None:
+        wanted = refer(projection, python, workspace)
+        if over_all_events(wanted):
+            kept = catalogue.find(workspace, wanted, timeline)
+            known = kept is not None and kept.knows(first) and kept.knows(last)
+            if kept is not None and known and kept.code_unchanged:
+                return History(workspace, kept)
+            from replay.relational.looking import Looked  # noqa: PLC0415 - others need no Arrow
+
+            return Looked(workspace, wanted)
+    history = folded_history(workspace, projection, timeline, python)
+    for position in (first, last):
+        if history.folded.partial and not history.folded.knows(position):
+            raise QueryError(
+                f"{history.folded.label} has no states kept at offset {position:,}, only from"
+                f" {history.folded.first - 1:,} to {history.folded.folded - 1:,}; name its file with -p."
+            )
+    return history
+
+
 def folded_history(
-    workspace: Workspace, projection: str, timeline: str, python: str | None = None
+    workspace: Workspace,
+    projection: str,
+    timeline: str,
+    python: str | None = None,
+    span: Span | None = None,
 ) -> History:
-    """The history of PROJ, folded as far as the log goes.
+    """The history of PROJ, folded as far as the log goes, or over a span of it.
 
     A name that the workspace knows is enough to look at what was folded; it runs nothing, because
     the workspace may come from a stranger.
@@ -97,7 +144,27 @@ def folded_history(
         _warn_if_behind(workspace, folded)
         return History(workspace, folded)
     wanted = refer(projection, python, workspace)
-    return History(workspace, fold(workspace, wanted, timeline=timeline))
+    folded = fold(workspace, wanted, timeline=timeline, span=span)
+    if span is None and over_all_events(wanted):
+        _tell_of_span(workspace, folded)
+    return History(workspace, folded)
+
+
+def _tell_of_span(workspace: Workspace, folded: Folded) -> None:
+    """Say of a projection over all events where its states are known, if not everywhere."""
+    end = positions.resolve(workspace, "end")
+    if folded.covers(Span(0, end)):
+        return
+    if folded.folded <= folded.first:
+        raise QueryError(
+            f"{folded.name} says nothing of what its documents depend on, so their states are known"
+            " only where it is asked: give --from and --to, or declare 'own events of stream' in it"
+            " if each depends on the events of its own stream only."
+        )
+    narration.say(
+        f"{folded.label} was asked from {folded.first:,} to {folded.folded - 1:,}, and its states are"
+        " known there only."
+    )
 
 
 def refer(
@@ -144,9 +211,19 @@ def position(workspace: Workspace, text: str | None) -> int:
     return positions.resolve(workspace, "end" if text is None else text)
 
 
+def span(workspace: Workspace, start: str | None, end: str | None) -> Span | None:
+    """The span of --from and --to; None where neither is given."""
+    if start is None and end is None:
+        return None
+    first, last = (position(workspace, text) for text in (start or "0", end))
+    if first > last:
+        raise click.BadParameter(f"{start} is behind {end or 'the end'}", param_hint="--from")
+    return Span(max(first, 0), last)
+
+
 def _names_code(projection: str) -> bool:
     place = projection.partition(":")[0]
-    return place.endswith(".py") or ":" in projection or "/" in projection
+    return place.endswith((".py", ".sql")) or ":" in projection or "/" in projection
 
 
 def _is_behind(workspace: Workspace, ws: str) -> bool:

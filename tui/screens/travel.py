@@ -88,9 +88,11 @@ class TravelScreen(CodeScreen):
         events = self.query_one(EventsPane)
         events.show_all(self._model.extent.events)
         events.focus()
-        self._folds.begin(self._fold_changed)
         last = self._model.extent.events - 1
-        self._stand(self._start_at if self._start_at is not None else last)
+        position = self._start_at if self._start_at is not None else last
+        self._folds.stand_at(position)
+        self._folds.begin(self._fold_changed)
+        self._stand(position)
         if self._place is not None and self._place.key is not None:
             self.query_one(DocumentPane).point_at(paths.read(self._place.path or "$"))
             self.looking.select(self._place.key)
@@ -142,6 +144,7 @@ class TravelScreen(CodeScreen):
 
     def still(self) -> None:
         self.stand_in_plot()
+        self._folds.stand_at(self.position)
         possible = self.possible()
         if possible != self._possible:
             # The footer is laid out anew by it.

@@ -57,9 +57,7 @@ class DocumentPane(ValueView):
             base = f"#{snapshot.base:,}" if snapshot.base >= 0 else "the start"
             self._said = f"{count} differ from {base}"
         else:
-            self._said = (
-                f"{count} changed here" if at == snapshot.position else f"changed at {at:,}"
-            )
+            self._said = _changed(snapshot, at, count)
         self.subtitle = self._said
 
     def settle(self, settled: Settled) -> None:
@@ -73,9 +71,17 @@ class DocumentPane(ValueView):
         return "" if self._snapshot is None else encode(value_of(self._snapshot.moment))
 
 
+def _changed(snapshot: Snapshot, at: int | None, count: int) -> str:
+    """When the document became what it is."""
+    first = snapshot.history.folded.first if snapshot.history else 0
+    if at is None or at < first:
+        return f"unchanged since before {first:,}"
+    return f"{count} changed here" if at == snapshot.position else f"changed at {at:,}"
+
+
 def _nothing(snapshot: Snapshot) -> str:
     if snapshot.key is None:
         return "no document yet"
-    if snapshot.position >= snapshot.folded:
-        return "not folded up to here yet"
+    if not snapshot.known:
+        return "not folded here yet"
     return "not born yet"

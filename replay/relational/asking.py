@@ -1,0 +1,104 @@
+"""Asking a relation over the events up to a position, or over those of some documents.
+
+A connection of its own sees a view called `events`, and what the relation gives is left in a table
+of the connection. Nothing in the workspace changes.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from replay.relational.documents import NOW, StrangeAnswerError
+from replay.relational.relations import Relation
+from storage import questions
+from storage.errors import CancelledError, ProjectionError
+from storage.positions import START
+from storage.schema import EVENTS
+from storage.workspace import Workspace
+
+__all__ = ["COLUMNS", "NOW", "Asking", "asking"]
+
+COLUMNS = ", ".join(f'"{name}"' for name, _ in EVENTS.columns)
+
+_LOOK_SECONDS = 0.1
+
+
+class Asking:
+    """A relation and the connection on which it is asked."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, relation: Relation, name: str
+    ) -> None:
+        ((database,),) = connection.execute("SELECT current_database()").fetchall()
+        self._database = str(database).replace('"', '""')
+        self.connection = connection
+        self.relation = relation
+        self.name = name
+        self.log = self.table("events")
+
+    def table(self, name: str) -> str:
+        """SQL for a table of the workspace, whatever its name stands for on this connection."""
+        return f'"{self._database}".main.{name}'
+
+    def at(self, offset: int) -> None:
+        """Leave the documents of a position in `NOW`; raises `ProjectionError`."""
+        self.over(f'SELECT {COLUMNS} FROM {self.log} WHERE "offset" <= {int(offset)}', offset)
+
+    def over(self, events: str, offset: int) -> None:
+        """The same over any events (SQL); `offset` is told where it can't be answered."""
+        try:
+            self.try_over(events)
+        except (StrangeAnswerError, duckdb.Error) as error:
+            raise self.refusal(error, offset) from error
+
+    def try_over(self, events: str) -> None:
+        """The same; raises `StrangeAnswerError`, `duckdb.Error` and `ProjectionError`."""
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS {events}")
+        self.relation.answer(self.connection)
+
+    def refusal(self, error: Exception, offset: int) -> ProjectionError:
+        """What is wrong with an answer, as a sentence; an interruption as what it is."""
+        if isinstance(error, duckdb.InterruptException):
+            raise CancelledError("Stopped; what was folded before is kept.") from error
+        where = "before the first event" if offset == START else f"at offset {offset:,}"
+        if isinstance(error, StrangeAnswerError):
+            return ProjectionError(f"{self.name} {error} {where}.")
+        said = questions.said(error).message.removeprefix("The query failed: ").rstrip(".")
+        return ProjectionError(f"{self.name} fails {where}: {said}.")
+
+
+@contextmanager
+def asking(
+    workspace: Workspace,
+    relation: Relation,
+    name: str,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Asking]:
+    """Ask on a connection of its own; a question is interrupted where `cancelled` says so."""
+    with workspace.reading() as connection, _interrupted(connection, cancelled):
+        yield Asking(connection, relation, name)
+
+
+@contextmanager
+def _interrupted(
+    connection: duckdb.DuckDBPyConnection, cancelled: Callable[[], bool]
+) -> Iterator[None]:
+    """Nothing else can end a question that DuckDB is busy with."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            if cancelled():
+                with contextlib.suppress(duckdb.Error):
+                    connection.interrupt()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

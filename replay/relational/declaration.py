@@ -1,0 +1,78 @@
+"""What a projection over all events says of itself, as far as its text alone tells.
+
+A SQL file says it in comments of its own lines; a Polars module in names of its own:
+
+    -- refold: own events of stream                     OWN_EVENTS_OF = "stream"
+    -- refold: invariant never negative: state.n >= 0   INVARIANTS = {"never negative": "state.n >= 0"}
+
+What the events are told apart by is a column of `events`, or a SQL expression over them.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from replay.reference import Reference
+from storage.errors import ProjectionError
+
+_LINE = re.compile(r"^\s*--\s*refold:\s*(.*?)\s*$", re.MULTILINE)
+_OWN = re.compile(r"own events of\s+(\S.*)")
+_INVARIANT = re.compile(r"invariant\s+(\S[^:]*?)\s*:\s*(\S.*)")
+_POLARS = "project"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of a projection over all events before it is asked."""
+
+    own: str | None
+    """What tells whose event it is, where every document depends on its own events only."""
+    invariants: Mapping[str, str]
+    """Conditions by name."""
+    files: Mapping[str, str]
+    """Its files, with a hash of each."""
+
+
+def over_all_events(wanted: Reference) -> bool:
+    """Whether a reference names a query over all events; reads its file and runs no code."""
+    if wanted.is_sql:
+        return True
+    path, _, name = wanted.text.rpartition(".py")
+    body = _body(Path(f"{path}.py"), name.removeprefix(":")) if path else []
+    there = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    return _POLARS in there and not any(
+        name in ("apply", "when", "evolve", "mutate") or name.startswith("on_") for name in there
+    )
+
+
+def of_sql(wanted: Reference, text: str) -> Declaration:
+    """The declaration in a SQL file's comments; raises `ProjectionError` for one that isn't known."""
+    own = None
+    invariants = {}
+    for said in _LINE.findall(text):
+        if found := _OWN.fullmatch(said):
+            own = found[1].rstrip(";")
+        elif found := _INVARIANT.fullmatch(said):
+            invariants[found[1]] = found[2]
+        else:
+            raise ProjectionError(
+                f"{wanted.name} says {said!r} in a comment for refold, which knows"
+                " 'own events of COLUMN' and 'invariant NAME: CONDITION'."
+            )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Declaration(own, invariants, {wanted.text: digest})
+
+
+def _body(path: Path, name: str) -> list[ast.stmt]:
+    """The statements of a module, or of the class in it that is named."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []  # whoever loads it will say what is wrong
+    for part in name.split(".") if name else ():
+        classes = (node for node in body if isinstance(node, ast.ClassDef) and node.name == part)
+        body = next((node.body for node in classes), [])
+    return body

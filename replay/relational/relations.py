@@ -1,0 +1,210 @@
+"""The two ways to ask for documents: SQL, which DuckDB answers, and a function for Polars.
+
+Both look at a view called `events` of the connection that they are given, and leave their answer in
+`documents.NOW` there. Polars runs in a worker process of the user's interpreter, which is handed
+the columns that it draws.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from replay import batches
+from replay.process import Frame, Worker, WorkerDiedError
+from replay.reference import Reference
+from replay.relational import declaration, documents
+from replay.relational.documents import StrangeAnswerError
+from replay.told import Numbers
+from storage import questions
+from storage.errors import ProjectionError, QueryError
+
+_BATCH = 200_000
+"""Events that a worker is handed at a time."""
+_PATIENCE = 20
+"""A function over all events may take so many times as long as one for a single event."""
+
+
+class Relation(Protocol):
+    """A query over all events, at hand. Use as a context manager."""
+
+    @property
+    def own(self) -> str | None:
+        """See `declaration.Declaration`."""
+
+    @property
+    def ready(self) -> Mapping[str, Any]:
+        """`files`, `invariants` and `python`, as a worker says them when it is ready."""
+
+    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Ask; raises `StrangeAnswerError`, `duckdb.Error` and `ProjectionError`."""
+
+    def __enter__(self) -> "Relation":
+        """It is at hand from now on."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """It is not needed any more."""
+
+
+def opened(
+    wanted: Reference, patience: float, memory: int | None, check: Callable[[], None]
+) -> Relation:
+    """The relation that a reference names; raises `ProjectionError`.
+
+    `check` is called now and then while a worker computes, and may raise to end it.
+    """
+    return Sql(wanted) if wanted.is_sql else Function(wanted, patience, memory, check)
+
+
+class Sql:
+    """A query in SQL."""
+
+    def __init__(self, wanted: Reference) -> None:
+        self._wanted = wanted
+        try:
+            text = Path(wanted.text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProjectionError(f"{wanted.text} can't be read: {error}.") from error
+        declared = declaration.of_sql(wanted, text)
+        self.own = declared.own
+        self.ready = {
+            "files": declared.files,
+            "invariants": dict(declared.invariants),
+            "python": f"duckdb {duckdb.__version__}",
+        }
+        self._text = text
+        self._query: str | None = None
+
+    def __enter__(self) -> "Sql":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to be ended."""
+
+    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._query is None:
+            self._query = self._checked(connection)
+        documents.keep(connection, self._query, self._wanted.name)
+
+    def _checked(self, connection: duckdb.DuckDBPyConnection) -> str:
+        """The one statement of the file; raises `ProjectionError` where it isn't one that asks."""
+        try:
+            query = questions.only(connection, self._text)
+        except QueryError as error:
+            raise ProjectionError(f"{self._wanted.name} is no projection. {error}") from error
+        except duckdb.ParserException as error:
+            raise ProjectionError(
+                f"{self._wanted.name} can't be asked. {questions.said(error).message}"
+            ) from error
+        return query
+
+
+class Function:
+    """`project(events)` of a Python module, from a Polars LazyFrame to a frame."""
+
+    def __init__(
+        self, wanted: Reference, patience: float, memory: int | None, check: Callable[[], None]
+    ) -> None:
+        self._wanted = wanted
+        self._check = check
+        self._worker = Worker(wanted, projects=True, memory=memory, patience=_PATIENCE * patience)
+        self.own: str | None = None
+        self.ready: Mapping[str, Any] = {}
+
+    def __enter__(self) -> "Function":
+        self._worker.__enter__()
+        try:
+            frame = self._received()
+            if frame.kind == "unusable":
+                raise ProjectionError(
+                    f"{self._wanted.name} can't be loaded: {frame.header['error']}."
+                )
+        except BaseException as error:
+            self._worker.__exit__(type(error), error, None)
+            raise
+        self.own, self.ready = frame.header["own"], frame.header
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.__exit__(*_)
+
+    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._worker.send({"kind": "project"}, ())
+        trouble: duckdb.Error | None = None
+        while (frame := self._received()).kind == "draw":
+            try:
+                self._hand(connection, frame.header["columns"])
+            except duckdb.Error as error:
+                trouble = error
+                self._worker.answer({"kind": "failed"}, ())
+        if trouble is not None:
+            raise trouble
+        if frame.kind == "raised":
+            raise StrangeAnswerError(f"raised {frame.header['error']}")
+        rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()
+        connection.register("rows_of_frame", _readable(rows))
+        try:
+            documents.keep(connection, "FROM rows_of_frame", self._wanted.name)
+        finally:
+            connection.unregister("rows_of_frame")
+
+    def _received(self) -> Frame:
+        try:
+            return self._worker.receive(self._check)
+        except WorkerDiedError as error:
+            raise ProjectionError(f"The worker of {self._wanted.name} {error.what}.") from error
+
+    def _hand(self, connection: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
+        """Hand the worker these columns of all events in the order of their offsets."""
+        names = [name for name in batches.COLUMNS if name in wanted]
+        columns = ", ".join(f'"{name}"' for name in dict.fromkeys(["offset", *names]))
+        query = f"SELECT {columns} FROM events"
+        if not self._hand_in_order(connection.sql(query).to_arrow_reader(_BATCH), names):
+            ordered = connection.sql(f'{query} ORDER BY "offset"').to_arrow_table()
+            self._worker.answer({"kind": "anew"}, (_packed(ordered.select(names)),))
+        self._worker.answer({"kind": "end"}, ())
+
+    def _hand_in_order(self, reader: pa.RecordBatchReader, names: list[str]) -> bool:
+        """Hand over what is read; false where it turns out to be in another order."""
+        last = -1
+        with closing(reader):
+            for batch in reader:
+                offsets = batch["offset"].to_numpy()
+                if not _in_order(offsets, last):
+                    return False
+                last = int(offsets[-1]) if len(offsets) else last
+                self._worker.answer({"kind": "events"}, (_packed(batch.select(names)),))
+        return True
+
+
+def _in_order(offsets: Numbers, last: int) -> bool:
+    return not len(offsets) or (offsets[0] > last and bool((np.diff(offsets) > 0).all()))
+
+
+def _packed(rows: Any) -> bytes:
+    """Arrow's stream format, which Polars reads without further libraries."""
+    out = BytesIO()
+    with ipc.new_stream(out, rows.schema) as stream:
+        stream.write(rows)
+    return out.getvalue()
+
+
+def _readable(rows: pa.Table) -> pa.Table:
+    """The same where DuckDB knows all types; a column of nothing but nulls has none that it knows."""
+    fields = [
+        pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))

@@ -1,0 +1,111 @@
+"""One fold, as the workspace and the person see it: what it may use, how far it is, its place.
+
+Whatever folds is registered here as a projection of the workspace, tells here how far it has come,
+and is stopped here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from replay import catalogue, reference
+from replay.recording import Recording
+from replay.reference import Reference
+from storage.errors import CancelledError
+from storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class FoldProgress:
+    """How far a fold has come."""
+
+    folded: int
+    events: int
+    keys: int
+    failures: int
+    kept: int
+    """Events whose states can be asked for."""
+
+
+OnProgress = Callable[[FoldProgress], None]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a fold may use."""
+
+    workers: int
+    patience: float
+    """Seconds for one event."""
+    memory: int | None
+    """Bytes for all workers."""
+
+
+class Run:
+    """A projection on a timeline, while it is being folded."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        wanted: Reference,
+        timeline: str,
+        total: int,
+        means: Means,
+        on_progress: OnProgress | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.workspace = workspace
+        self.wanted = wanted
+        self.timeline = timeline
+        self.total = total
+        """Events of the log."""
+        self.means = means
+        self.cancelled = cancelled
+        self.number = 0
+        """Its row in `projections`, once it is registered."""
+        self._on_progress = on_progress
+
+    def register(self, ready: Mapping[str, Any], *, force: bool) -> Recording:
+        """Its history, to be folded on; from the start where it is forced."""
+        files, invariants = ready["files"], ready["invariants"]
+        digest = reference.identity(files, ready["python"])
+        with self.workspace.writing() as connection:
+            self.number = catalogue.register(
+                connection, self.wanted, self.wanted.name, digest, files, invariants
+            )
+            if force:
+                catalogue.forget(connection, self.number)
+            recording = Recording(self.workspace, self.number, self.timeline)
+            recording.resume(connection)
+        return recording
+
+    def progress(self, recording: Recording) -> None:
+        """Tell how far it is; raises `CancelledError` where that is enough."""
+        if self._on_progress is not None:
+            self._on_progress(
+                FoldProgress(
+                    recording.folded,
+                    self.total,
+                    recording.keys,
+                    recording.failures,
+                    recording.kept,
+                )
+            )
+        self.obey(recording)
+
+    def obey(self, recording: Recording) -> None:
+        """Stop if the person wants it."""
+        if self.cancelled():
+            raise CancelledError(
+                f"Stopped at offset {recording.folded:,} of {self.total:,};"
+                " what was folded is kept, and the next fold goes on from there."
+            )
+
+    def forget_surplus(self) -> None:
+        """At the end, as what is to be seen first needn't wait for it."""
+        with self.workspace.reading() as connection:
+            surplus = catalogue.surplus(connection, self.number)
+        if surplus:
+            with self.workspace.writing() as connection:
+                for number in catalogue.surplus(connection, self.number):
+                    catalogue.forget(connection, number)

@@ -1,0 +1,172 @@
+"""`project(events)`: a user's function from a Polars LazyFrame of all events to a frame of documents.
+
+The events come from the parent as they are drawn: those columns only that Polars asks for, in
+Arrow's stream format.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import threading
+from functools import partial
+from io import BytesIO
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional
+
+from refold_worker import contract, raised, wire
+from refold_worker.texts import carried
+
+
+class ProjectingError(Exception):
+    """The function can't be asked; the message is a sentence for a person."""
+
+
+class Asked:
+    """The user's function, and what is declared beside it."""
+
+    def __init__(self, function: Any, name: str, declared: Dict[str, Any]) -> None:
+        self.function = function
+        self.name = name
+        self.declared = declared
+
+
+def load(reference: str) -> Asked:
+    """Import it; raises `ProjectingError` where it can't be asked, and what its code raises."""
+    target, name = contract.imported(reference)
+    if inspect.isclass(target):
+        target = target()
+    own = getattr(target, "OWN_EVENTS_OF", None)
+    if own is not None and not isinstance(own, str):
+        raise ProjectingError(
+            f"{name}.OWN_EVENTS_OF is no text; it is a column of events, or an SQL expression"
+        )
+    invariants = contract.declared_invariants(getattr(target, "INVARIANTS", None), name)
+    strange = [rule for rule, condition in invariants.items() if callable(condition)]
+    if strange:
+        raise ProjectingError(
+            f"{name}.INVARIANTS[{strange[0]!r}] is a function; where states are rows of a frame,"
+            " an invariant is a condition, such as 'state.total >= 0'"
+        )
+    try:
+        importlib.import_module("polars")  # the user's interpreter need not have it
+    except ImportError as error:
+        raise ProjectingError(
+            f"{name}.project wants a Polars LazyFrame, and its interpreter has no polars"
+        ) from error
+    return Asked(target.project, name, {"own": own, "invariants": invariants})
+
+
+class Session:
+    """Answers the parent until it closes the pipe."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        ready: Dict[str, Any],
+        mark: Any,
+        incoming: BinaryIO,
+        outgoing: BinaryIO,
+        answers: BinaryIO,
+    ) -> None:
+        self._asked = asked
+        self._ready = ready
+        self._mark = mark
+        self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
+        self._drawing = threading.Lock()
+        self._question = 0
+        """Which question is being answered: after one that failed, Polars may still draw for it."""
+
+    def run(self) -> None:
+        wire.send(self._outgoing, {"kind": "ready", **self._ready})
+        while True:
+            try:
+                wire.receive(self._incoming)
+            except wire.ClosedError:
+                return
+            self._mark[0] += 1  # it is alive
+            try:
+                rows = self._projected()
+            except Exception as error:
+                said = carried(raised.summary(error))
+                with self._drawing:
+                    self._question += 1
+                wire.send(self._outgoing, {"kind": "raised", "error": said})
+            else:
+                wire.send(self._outgoing, {"kind": "projected"}, (rows,))
+
+    def _projected(self) -> bytes:
+        import polars as pl  # noqa: PLC0415 - as above
+
+        frame = self._asked.function(_events(partial(self._draw, self._question)))
+        if isinstance(frame, pl.LazyFrame):
+            frame = frame.collect()
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError(
+                "project(events) returned a %s; it gives a frame with a column key"
+                % type(frame).__name__
+            )
+        categories = [pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Enum).cast(pl.String)]
+        out = BytesIO()
+        frame.with_columns(*categories).rechunk().write_ipc_stream(out, compat_level=_oldest(pl))
+        return out.getvalue()
+
+    def _draw(self, question: int, columns: List[str]) -> List[Any]:
+        """These columns of all events, in frames."""
+        import polars as pl  # noqa: PLC0415 - as above
+
+        frames: List[Any] = []
+        with self._drawing:
+            if question != self._question:
+                raise ProjectingError("nobody waits for it any more")
+            wire.send(self._outgoing, {"kind": "draw", "columns": columns})
+            while True:
+                header, parts = wire.receive(self._answers)
+                self._mark[0] += 1
+                if header["kind"] == "end":
+                    return frames
+                if header["kind"] == "failed":
+                    raise ProjectingError("the events can't be read")
+                if header["kind"] == "anew":
+                    frames = []
+                frames.append(pl.read_ipc_stream(BytesIO(parts[0])))
+
+
+def _oldest(pl: Any) -> Any:
+    """The way to lay texts out that every reader of Arrow knows."""
+    return pl.CompatLevel.oldest()
+
+
+def _events(draw: Any) -> Any:
+    """All events as a LazyFrame."""
+    import polars as pl  # noqa: PLC0415 - as above
+    from polars.io.plugins import register_io_source  # noqa: PLC0415 - as above
+
+    texts = ("version", "id", "correlation_id", "causation_id", "data", "meta")
+    schema = {
+        "offset": pl.Int64(),
+        "time": pl.Datetime("us", "UTC"),
+        "stream": pl.String(),
+        "revision": pl.Int64(),
+        "type": pl.String(),
+        **dict.fromkeys(texts, pl.String()),
+    }
+
+    def source(
+        with_columns: Optional[List[str]],
+        predicate: Any,
+        n_rows: Optional[int],
+        batch_size: Optional[int],  # noqa: ARG001 - Polars only recommends it
+    ) -> Iterator[Any]:
+        names = list(schema) if with_columns is None else [c for c in schema if c in with_columns]
+        # All of them before the first is handed on: while it waits another source may be drawn.
+        for frame in draw(names):
+            found = frame.select(names).head(n_rows) if n_rows is not None else frame.select(names)
+            if n_rows is not None:
+                n_rows -= found.height
+            yield found if predicate is None else found.filter(predicate)
+
+    # Where it is asked for twice, it gives the same, so that it may be drawn once.
+    wishes: Dict[str, Any] = {"schema": schema}
+    if "is_pure" in inspect.signature(register_io_source).parameters:
+        wishes["is_pure"] = True
+    return register_io_source(source, **wishes)
