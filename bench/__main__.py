@@ -6,12 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import ask, edit, fold, load, logs, screen, seek
+from bench import ask, edit, fold, load, logs, relational, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "seek", "ask", "edit", "screen")
+_PARTS = ("load", "fold", "relational", "seek", "ask", "edit", "screen")
 
 
 def main() -> None:
@@ -30,6 +30,8 @@ def main() -> None:
         _folded(events)
     if "fold" in parts:
         _say(fold.figures(wanted.events, wanted.runs))
+    if "relational" in parts:
+        _say(relational.figures(wanted.events, wanted.runs))
     if "seek" in parts:
         _say(seek.figures(wanted.small, wanted.events))
     if "ask" in parts:

@@ -59,7 +59,7 @@ def fold(
     """
     before = catalogue.find(workspace, wanted, timeline)
     total = events.count(workspace)
-    over_all_events = declaration.over_all_events(wanted)
+    over_all_events = declaration.over_all_events(wanted.text)
     whole = Span(0, total - 1)
     there = before is not None and before.covers(span or whole if over_all_events else whole)
     if before and not force and there and before.code_unchanged:

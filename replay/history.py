@@ -209,9 +209,10 @@ class History:
 
     def window(self, first: int, last: int) -> dict[int, dict[str, Moment]]:
         """What each event of a stretch of the log changed: offset to key to moment."""
+        first = max(first, self.folded.first)
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT "offset", key, state FROM history WHERE {_MINE} AND {self._real}'
+                f'SELECT "offset", key, state FROM history WHERE {_MINE}'
                 ' AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
                 [*self._mine, first, last],
             ).fetchall()

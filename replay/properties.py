@@ -17,6 +17,7 @@ from replay.events import EventReader
 from replay.pace import Pace
 from replay.process import Frame, WorkerDiedError, World
 from replay.reference import Reference
+from replay.relational.declaration import over_all_events
 from replay.told import Told
 from storage.errors import ProjectionError
 from storage.workspace import Workspace
@@ -71,6 +72,7 @@ def determinism(
     They have another hash seed, clock, time zone and seed of random numbers. Raises
     `ProjectionError` where it can't be run.
     """
+    _refuse_query(wanted)
     with (
         Crew(wanted, 1, careful=True, world=_WORLDS[0]) as one,
         Crew(wanted, 1, careful=True, world=_WORLDS[1]) as other,
@@ -82,6 +84,7 @@ def isolation(
     workspace: Workspace, wanted: Reference, *, on_progress: OnProgress | None = None
 ) -> Disagreement | None:
     """The first difference between all keys in one process, and keys apart in several."""
+    _refuse_query(wanted)
     with Crew(wanted, 1, careful=True) as one, Crew(wanted, _APART, careful=True) as other:
         return _side_by_side(workspace, one, other, on_progress)
 
@@ -99,11 +102,20 @@ def probed(
             f"{wanted.name} is a program and holds its documents itself, so events can't be tried"
             " on them twice or in another order."
         )
+    _refuse_query(wanted)
     with Crew(wanted, 1, careful=True, probe=what) as crew:
         for _ in _Through(workspace, [crew], on_progress).batches():
             pass
         found = [Probed(**one) for one in crew.probed]
     return sorted(found, key=lambda one: one.offset)
+
+
+def _refuse_query(wanted: Reference) -> None:
+    if over_all_events(wanted.text):
+        raise ProjectionError(
+            f"{wanted.name} is a query over all events: it has no handlers of which this could be"
+            " asked."
+        )
 
 
 def _side_by_side(

@@ -16,7 +16,7 @@ from replay import catalogue, paths, slices
 from replay.diff import decode, encode, readable
 from replay.history import Failure, History
 from replay.paths import ABSENT
-from replay.reference import is_program
+from replay.relational.declaration import has_handlers
 from storage.errors import PositionError, QueryError
 from storage.log import EventLog
 from storage.positions import START
@@ -156,7 +156,7 @@ def export(
             )
         target.mkdir(parents=True, exist_ok=True)
         count = slices.write(history, finding.key, offset, target / EVENTS)
-        tested = bool(finding.tests) and not is_program(history.folded.reference)
+        tested = bool(finding.tests) and has_handlers(history.folded.reference)
         if tested:
             (target / name).write_text(_test(history, finding, cwd), encoding="utf-8")
         page = _page(history, finding, cwd, name if tested else None, count)
@@ -263,13 +263,17 @@ def _page(history: History, finding: _Finding, cwd: str, test: str | None, count
             "    REFOLD_PROJECTION=path/to/fixed.py pytest .",
         ]
     elif said:
-        shows = ["There is no test, as pytest can't run a program. With other code:", "", *said]
+        shows = [
+            "There is no test, as pytest can't run what has no Python handlers. With other code:",
+            "",
+            *said,
+        ]
     else:
         shows = ["There is no test, as nobody said what should be there (`--expect PATH=JSON`)."]
     steps = (
-        []
-        if is_program(folded.reference)
-        else [f"    refold debug {place} --at {finding.offset}{key}"]
+        [f"    refold debug {place} --at {finding.offset}{key}"]
+        if has_handlers(folded.reference)
+        else []
     )
     return "\n".join(
         [

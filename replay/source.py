@@ -15,6 +15,7 @@ from replay import touching
 from replay.catalogue import Folded
 from replay.paths import Path
 from replay.reference import is_program
+from replay.relational.declaration import has_handlers
 from replay.touching import Function, Touched
 from storage.errors import QueryError
 
@@ -95,8 +96,9 @@ class Code:
 
     def _place(self) -> tuple[str, str]:
         """The file, and what in it is the projection."""
-        if is_program(self.folded.reference):
-            raise QueryError(f"{self.folded.name} is a program; only Python handlers can be shown.")
+        if not has_handlers(self.folded.reference):
+            kind = "a program" if is_program(self.folded.reference) else "a query over all events"
+            raise QueryError(f"{self.folded.name} is {kind}; only Python handlers can be shown.")
         named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.folded.reference)
         if named:
             path, attribute = named[1], named[2] or ""

@@ -19,6 +19,7 @@ from replay.catalogue import MAIN, Folded
 from replay.interrupts import undisturbed
 from replay.process import Frame
 from replay.reference import Reference
+from replay.relational.declaration import over_all_events
 from replay.worker import wire
 from storage.connections import arrow
 from storage.errors import CancelledError, PositionError, ProjectionError, QueryError
@@ -71,6 +72,10 @@ def history_before(
         raise ProjectionError(
             f"{wanted.name} is a program of its own; start it under its language's debugger and"
             " fold with that command."
+        )
+    if over_all_events(wanted.text):
+        raise ProjectionError(
+            f"{wanted.name} is a query over all events: there is no handler to step into."
         )
     found = catalogue.find(workspace, wanted, timeline)
     if _reaches(found, offset):

@@ -23,7 +23,7 @@ class Surroundings:
 
     def look_at(self, wanted: Reference) -> None:
         """Look at this projection; reads its file."""
-        self._asked = over_all_events(wanted)
+        self._asked = over_all_events(wanted.text)
 
     @property
     def span(self) -> Span | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from replay.reference import Reference
+from replay.reference import Reference, is_program, is_sql
 from storage.errors import ProjectionError
 
 _LINE = re.compile(r"^\s*--\s*refold:\s*(.*?)\s*$", re.MULTILINE)
@@ -36,11 +36,18 @@ class Declaration:
     """Its files, with a hash of each."""
 
 
-def over_all_events(wanted: Reference) -> bool:
+def has_handlers(text: str) -> bool:
+    """Whether a reference names Python code that handles events one by one, as far as can be seen."""
+    return not is_program(text) and not over_all_events(text)
+
+
+def over_all_events(text: str) -> bool:
     """Whether a reference names a query over all events; reads its file and runs no code."""
-    if wanted.is_sql:
+    if is_program(text):
+        return False
+    if is_sql(text):
         return True
-    path, _, name = wanted.text.rpartition(".py")
+    path, _, name = text.rpartition(".py")
     body = _body(Path(f"{path}.py"), name.removeprefix(":")) if path else []
     there = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     return _POLARS in there and not any(

@@ -1,5 +1,6 @@
 """What the documents say is run: the README's tour, and the tables and queries of the workspace."""
 
+import json
 import re
 import shlex
 import shutil
@@ -44,6 +45,31 @@ def test_the_bugs_of_all_samples_are_found_as_written(tmp_path, monkeypatch, cap
                 assert printed == wanted, line
                 shown += 1
     assert shown > 10
+
+
+def test_queries_give_what_is_written_of_them(tmp_path, monkeypatch, capsys):
+    """The SQL and the Polars projection are one, with and without what they declare."""
+    text = (ROOT / "docs/queries.md").read_text()
+    (sql,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    (frame,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (commands,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
+    monkeypatch.chdir(tmp_path)
+    log, said = "sample_logs/orders/orders.jsonl", {}
+    files = {"whole.sql": sql, "whole.py": frame, "carts.sql": sql.replace("-- refold: own", "--")}
+    for name, source in files.items():
+        Path(name).write_text(source)
+        assert run(["state", log, "-p", name, "--at", "1200", "--json"]) == 0
+        rows = map(json.loads, capsys.readouterr().out.splitlines())
+        said[name] = {row["key"]: row["state"] for row in rows}
+    assert said["whole.sql"] == said["whole.py"] == said["carts.sql"]
+    assert len(said["whole.sql"]) > 100
+    for name in ("whole.sql", "whole.py"):
+        assert run(["check", log, "-p", name]) == 0
+        assert "holds in every state up to offset 2,999" in capsys.readouterr().err
+    for line in re.findall(r"^\$ refold (.*)$", commands, re.MULTILINE):
+        assert run([*shlex.split(line), "--json"]) in (0, 1), line
+        assert capsys.readouterr().out.strip(), line
 
 
 def test_the_readmes_commands_are_the_makefiles():

@@ -270,7 +270,7 @@ def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio):
         "d.py": False,
         "e.sql": True,
     }.items():
-        assert over_all_events(studio.refer(text)) is over, text
+        assert over_all_events(studio.refer(text).text) is over, text
 
 
 def test_frames_are_drawn_as_they_are_asked_for(studio):

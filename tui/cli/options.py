@@ -109,7 +109,7 @@ def states(
     """
     if _names_code(projection) or declared.find(projection, workspace.path) is not None:
         wanted = refer(projection, python, workspace)
-        if over_all_events(wanted):
+        if over_all_events(wanted.text):
             kept = catalogue.find(workspace, wanted, timeline)
             known = kept is not None and kept.knows(first) and kept.knows(last)
             if kept is not None and known and kept.code_unchanged:
@@ -145,7 +145,7 @@ def folded_history(
         return History(workspace, folded)
     wanted = refer(projection, python, workspace)
     folded = fold(workspace, wanted, timeline=timeline, span=span)
-    if span is None and over_all_events(wanted):
+    if span is None and over_all_events(wanted.text):
         _tell_of_span(workspace, folded)
     return History(workspace, folded)
 

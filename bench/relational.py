@@ -1,0 +1,105 @@
+"""Projections over all events: the state at the end of the log, against a bare loop of the same."""
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import reference
+from replay.relational.looking import Looked
+from storage.workspace import Workspace
+
+SQL = """
+SELECT stream AS key, count(*) AS items,
+    sum(CAST(data->>'qty' AS INTEGER)) AS qty, max("offset") AS last
+FROM events WHERE type = 'ItemAdded' GROUP BY stream
+"""
+
+POLARS = """
+import polars as pl
+
+def project(events):
+    qty = pl.col("data").str.json_path_match("$.qty").cast(pl.Int64)
+    return events.filter(pl.col("type") == "ItemAdded").group_by(key="stream").agg(
+        items=pl.len(), qty=qty.sum(), last=pl.col("offset").max())
+"""
+
+
+def baseline(workspace: Path) -> None:
+    """The bare loop: decode, apply."""
+    connection = duckdb.connect(str(workspace), read_only=True)
+    decode = msgspec.json.Decoder().decode
+    documents: dict[str, dict[str, int]] = {}
+
+    def loop() -> None:
+        relation = connection.sql('SELECT "offset", type, stream, data FROM events')
+        gc.disable()
+        for batch in relation.to_arrow_reader(32_768):
+            columns = (column.to_pylist() for column in batch.columns)
+            for offset, kind, stream, data in zip(*columns, strict=True):
+                if kind != "ItemAdded":
+                    continue
+                decoded = decode(data)
+                state = documents.get(stream)
+                if state is None:
+                    state = documents[stream] = {"items": 0, "qty": 0, "last": -1}
+                state["items"] += 1
+                state["qty"] += decoded["qty"]
+                state["last"] = offset
+            gc.freeze()
+
+    tell(seconds=seconds(loop), documents=len(documents))
+    sys.stdout.flush()
+    # Frozen objects outlive the interpreter's end, about which DuckDB's bindings complain.
+    os._exit(0)
+
+
+def ours(workspace: Path, projection: Path) -> None:
+    """All documents of the last position, as JSON."""
+    looked = Looked(
+        Workspace(workspace), reference.parse(str(projection), sys.executable, Path.cwd())
+    )
+    with duckdb.connect(str(workspace), read_only=True) as connection:
+        ((end,),) = connection.execute('SELECT max("offset") FROM events').fetchall()
+    found = 0
+
+    def look() -> None:
+        nonlocal found
+        for batch in looked.all_at(end):
+            found += batch.num_rows
+
+    tell(seconds=seconds(look), documents=found)
+
+
+def figures(events: int, runs: int = 3) -> list[str]:
+    """Pairs of runs in turn."""
+    workspace = logs.workspace(events)
+    lines = []
+    for name, file, source in (("SQL", "end.sql", SQL), ("Polars", "end.py", POLARS)):
+        projection = logs.DATA / file
+        projection.write_text(source)
+        pairs = [
+            (
+                apart("bench.relational", "baseline", workspace),
+                apart("bench.relational", "ours", workspace, projection),
+            )
+            for _ in range(runs)
+        ]
+        if any(bare["documents"] != mine["documents"] for bare, mine in pairs):
+            raise AssertionError(f"{name} gives other documents than the loop")
+        bare = sorted(pair[0]["seconds"] for pair in pairs)[runs // 2]
+        mine = sorted(pair[1]["seconds"] for pair in pairs)[runs // 2]
+        lines.append(
+            f"state at the end, {name}  {mine:5.2f} s  bare loop {bare:5.2f} s"
+            f"  ratio {bare / mine:4.2f} (at least 2)  memory {max(p[1]['memory'] for p in pairs)} MB"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    {"baseline": baseline, "ours": ours}[sys.argv[1]](*map(Path, sys.argv[2:]))
