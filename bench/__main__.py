@@ -6,12 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import ask, edit, fold, load, logs, relational, screen, seek
+from bench import ask, edit, fold, load, logs, many, relational, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "relational", "seek", "ask", "edit", "screen")
+_PARTS = ("load", "fold", "many", "relational", "seek", "ask", "edit", "screen")
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_PARTS))
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--small", type=int, default=100_000)
+    parser.add_argument("--keys", type=int, default=20_000_000)
     parser.add_argument("--runs", type=int, default=3)
     wanted = parser.parse_args()
     parts = wanted.parts or list(_PARTS)
@@ -30,6 +31,8 @@ def main() -> None:
         _folded(events)
     if "fold" in parts:
         _say(fold.figures(wanted.events, wanted.runs))
+    if "many" in parts:
+        _say(many.figures(wanted.keys))
     if "relational" in parts:
         _say(relational.figures(wanted.events, wanted.runs))
     if "seek" in parts:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay import batches
-from replay.process import Frame, Worker
+from replay.process import Frame, Worker, most_memory
 from replay.reference import Reference
 from replay.told import Together, Told, told
 from storage.errors import ProjectionError
@@ -26,11 +26,31 @@ class NotPlainError(Exception):
     """A worker met a state that JSON can't bring back."""
 
 
+class FullError(Exception):
+    """A worker has no room for more documents."""
+
+    def __init__(self, documents: int, memory: int) -> None:
+        super().__init__(documents)
+        self.documents = documents
+        """How many all workers hold."""
+        self.memory = memory
+        """Bytes that they take for them."""
+
+
 class Crew:
     """Running workers. Use as a context manager: leaving it kills them."""
 
-    def __init__(self, reference: Reference, count: int, **wishes: Any) -> None:
-        """Start `count` workers; `wishes` are those of `Worker`."""
+    def __init__(
+        self,
+        reference: Reference,
+        count: int,
+        *,
+        memory: int | None = None,
+        room: int = 0,
+        **wishes: Any,
+    ) -> None:
+        """Start `count` workers, for all of which `memory` and `room` are; see `Worker`."""
+        wishes |= {"memory": (memory or most_memory()) // count, "room": room // count}
         self._name = reference.name
         self._workers: list[Worker] = []
         with ExitStack() as started:
@@ -102,7 +122,7 @@ class Crew:
     ) -> Told | None:
         """What they did with a batch; None where one of them has ended before it.
 
-        Raises `WorkerDiedError` and `NotPlainError`.
+        Raises `WorkerDiedError`, `NotPlainError` and `FullError`.
         """
         parts = []
         for place, share in enumerate(shares):
@@ -121,6 +141,9 @@ class Crew:
             worker.answer(*answer(frame))
         if frame.kind == "not plain":
             raise NotPlainError
+        if frame.kind == "full":
+            count = len(self._workers)
+            raise FullError(count * frame.header["documents"], count * frame.header["memory"])
         if frame.kind == "done":
             self._plain[place] = frame.header["plain"]
             self.probed += frame.header["probed"]

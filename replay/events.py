@@ -11,9 +11,20 @@ from storage.workspace import Workspace
 class EventReader:
     """Batches of consecutive events; each with the share that it falls to, if there are several."""
 
-    def __init__(self, workspace: Workspace, first: int, until: int, shares: int) -> None:
-        share = f", CAST(hash(stream) % {int(shares)} AS INTEGER) AS share" if shares > 1 else ""
-        self._columns = batches.SELECT + share
+    def __init__(
+        self,
+        workspace: Workspace,
+        first: int,
+        until: int,
+        shares: int,
+        *,
+        only: int | None = None,
+        columns: str = batches.SELECT,
+    ) -> None:
+        """`only` the events of one share, or of all; `columns` in SQL, the offset among them."""
+        share = f"CAST(hash(stream) % {int(shares)} AS INTEGER)"
+        self._columns = f"{columns}, {share} AS share" if shares > 1 else columns
+        self._kept = "" if only is None else f" AND {share} = {int(only)}"
         self._workspace = workspace
         self._next = first
         self.until = until
@@ -32,7 +43,7 @@ class EventReader:
         with self._workspace.reading() as connection:
             table = arrow(
                 connection,
-                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?',
+                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?{self._kept}',
                 [self._next, end],
             )
         self._next = end

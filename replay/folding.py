@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from replay import batches, catalogue, events, recalling
+from replay import batches, catalogue, events, recalling, shares
 from replay.catalogue import MAIN, Folded
-from replay.crew import Crew, NotPlainError
+from replay.crew import Crew, FullError, NotPlainError
 from replay.events import EventReader
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, WorkerDiedError
@@ -126,6 +126,7 @@ class _Folding:
             plain=self._plain is True,
             patience=self._run.means.patience,
             memory=self._run.means.memory,
+            room=self._run.means.room,
         ) as crew:
             ready = crew.ready()
             self._careful = bool(ready["careful"])
@@ -134,7 +135,14 @@ class _Folding:
             if recording.folded and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
                 return self._with_worker(until, force=False)
-            _Session(self._run, crew, recording, until, started, plain=self._plain).run()
+            try:
+                _Session(self._run, crew, recording, until, started, plain=self._plain).run()
+                return None
+            except FullError as error:
+                full = error
+        parts = shares.parts_for(full, recording.folded, until, self._run.means.room)
+        shares.fold(self._run, recording, parts, until, careful=self._careful)
+        recording.flush(time.monotonic() - started)
         return None
 
     def _resumable(self) -> bool:
@@ -202,13 +210,13 @@ class _Session:
             self._last_words()
         except (CancelledError, KeyboardInterrupt):
             deadline = time.monotonic() + _LAST_WORDS_SECONDS
-            with contextlib.suppress(WorkerDiedError, NotPlainError, TimeoutError):
+            with contextlib.suppress(WorkerDiedError, NotPlainError, FullError, TimeoutError):
                 self._crew.drop_queued()
                 self._crew.finish()
                 self._last_words(lambda: _until(deadline))
             self._flush()
             raise
-        except WorkerDiedError:
+        except (WorkerDiedError, FullError):
             self._flush()
             raise
         self._flush()

@@ -68,7 +68,7 @@ def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
 
 
 def most_memory() -> int:
-    """What all workers of a fold may take where nothing else is said: four fifths of the machine's."""
+    """What workers may take where nothing else is said: four fifths of the machine's."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 5 * 4
 
 
@@ -128,16 +128,18 @@ class Worker:
         projects: bool = False,
         world: World | None = None,
         memory: int | None = None,
+        room: int = 0,
         patience: float = PATIENCE,
     ) -> None:
         """Start one.
 
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
-        their own events again. It is number `part` of `parts` that share
-        the documents. One that `projects` is asked for documents of all
-        events, not for a fold. `probe` is one of those of `replay.worker.probing`, and `world` what clocks and
-        random numbers say to it. All of them may take `memory` bytes; most of this machine's if left out.
+        their own events again. It is number `part` of `parts` that share the documents. One that
+        `projects` is asked for documents of all events, not for a fold. `probe` is one of those of
+        `replay.worker.probing`, and `world` what clocks and random numbers say to it. It may take
+        `memory` bytes, most of this machine's if left out, and says that it is full when it has taken
+        `room` bytes for very many documents; 0: never.
         """
         self._patience = patience
         self._reference = reference
@@ -154,7 +156,8 @@ class Worker:
                 plain=plain,
                 part=part,
                 parts=parts,
-                memory=(memory or most_memory()) // parts,
+                memory=memory or most_memory(),
+                room=room,
                 probe=probe,
                 projects=projects,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},

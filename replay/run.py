@@ -27,6 +27,9 @@ class FoldProgress:
     """Events whose states can be asked for."""
 
 
+ROOM = 1 << 30
+"""Bytes that documents may take where nothing else is said."""
+
 OnProgress = Callable[[FoldProgress], None]
 
 
@@ -38,7 +41,12 @@ class Means:
     patience: float
     """Seconds for one event."""
     memory: int | None
-    """Bytes for all workers."""
+    """Bytes for all workers; None: most of this machine's."""
+
+    @property
+    def room(self) -> int:
+        """Bytes for all documents together, before they are folded share after share."""
+        return ROOM if self.memory is None else self.memory * 7 // 10
 
 
 class Run:
@@ -79,12 +87,13 @@ class Run:
             recording.resume(connection)
         return recording
 
-    def progress(self, recording: Recording) -> None:
-        """Tell how far it is; raises `CancelledError` where that is enough."""
+    def progress(self, recording: Recording, *, done: int | None = None) -> None:
+        """Tell how far it is, or how much is `done` otherwise; raises `CancelledError` where
+        that is enough."""
         if self._on_progress is not None:
             self._on_progress(
                 FoldProgress(
-                    recording.folded,
+                    recording.folded if done is None else max(done, recording.folded),
                     self.total,
                     recording.keys,
                     recording.failures,

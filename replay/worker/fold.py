@@ -78,6 +78,11 @@ class Folder:
     restores = False
     """Whether any document comes back from its JSON, whatever it is."""
 
+    @property
+    def held(self) -> int:
+        """Documents that take room here."""
+        return len(self._documents)
+
     def files(self) -> List[str]:
         """The code that this projection is made of."""
         found: List[str] = user_code.files()

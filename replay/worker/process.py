@@ -41,6 +41,8 @@ from refold_worker.world import World
 
 LOADING = -1
 """What the page of the mark says before the first event; before that, not even Python has begun."""
+_MANY = 20_000
+"""Documents that may take any room: fewer workers hold no fewer of them."""
 _COLLECTED = 8
 """Every so manieth batch is looked at by the collector, until it finds something."""
 
@@ -137,6 +139,8 @@ class _Session:
         self._folder = folder
         self._printed = printed
         self._memory = spec["memory"]
+        self._room = spec["room"]
+        self._empty = limits.taken()
         self._resuming = spec["resuming"]
         self._plain = spec["plain"] or folder.restores
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
@@ -166,6 +170,8 @@ class _Session:
                     cycles = gc.collect(0) > 0
                 batches += 1
                 gc.freeze()
+                if self._full():
+                    return
             except fold.NotPlainError:
                 wire.send(self._outgoing, {"kind": "not plain"})
                 return
@@ -179,6 +185,15 @@ class _Session:
 
         told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
         wire.send(self._outgoing, {"kind": "done", **told})
+
+    def _full(self) -> bool:
+        """Whether there is no room for more documents, which then is told."""
+        taken = limits.taken() if self._room and self._folder.held > _MANY else 0
+        if taken <= self._room or not taken:
+            return False
+        held = {"documents": self._folder.held, "memory": taken - self._empty}
+        wire.send(self._outgoing, {"kind": "full", **held})
+        return True
 
     def _ready(self) -> None:
         folder = self._folder

@@ -23,6 +23,7 @@ class ProgramFolder:
     restores = True
     careful = False
     shared = False
+    held = 0
 
     def __init__(self, program: Speaker, mark: Any, name: str, *, resuming: bool) -> None:
         ready = program.greet(resuming=resuming)

@@ -59,6 +59,10 @@ class Folding(Protocol):
     """Its invariants: name to the condition, or to None where it is a function."""
     decode: Callable[[Any], Any]
 
+    @property
+    def held(self) -> int:
+        """Documents that take room in this process."""
+
     def files(self) -> List[str]:
         """The code that it is made of."""
 

@@ -164,8 +164,8 @@ def test_states_are_written_by_the_rules(studio):
         NULL AS none, [1, 2] AS list, {'a': 'ü"'} AS struct, 12345678901234567890123::HUGEINT AS big,
         DATE '2026-01-02' AS day, true AS yes, data->'x' AS missing FROM events""",
     )
+    folded = studio.fold("p.sql")
     with studio.workspace.reading() as connection:
-        folded = studio.fold("p.sql")
         ((text,),) = connection.execute("SELECT state FROM history").fetchall()
     assert text == (
         '{"money":0.10,"nan":"NaN","low":"-Infinity","half":1.5,"at":"2026-01-02T03:04:05",'

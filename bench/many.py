@@ -1,0 +1,74 @@
+"""Very many documents: a fold in bounded memory, against the same fold with room for all of them."""
+
+import sys
+from pathlib import Path
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import folding, reference
+from storage import workspace
+from storage.workspace import Workspace
+
+PROJECTION = """
+def initial(key): return {"name": key, "total": 0, "seen": []}
+def on_Added(state, event):
+    state["total"] += event.data["by"]
+    state["seen"] = (state["seen"] + [event.data["by"]])[-3:]
+"""
+
+_AGAIN = 1.2
+"""Events for every document."""
+
+
+def log(keys: int) -> Path:
+    """A workspace with so many streams."""
+    path = logs.DATA / f"many-{keys}.refold"
+    if path.exists():
+        return path
+    logs.DATA.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    connection = workspace.create(unfinished)
+    connection.execute(
+        'INSERT INTO events ("offset", stream, type, data, source, line)'
+        " SELECT i, 'account-' || (CASE WHEN i < $keys THEN i * 7919 ELSE hash(i) END % $keys),"
+        " 'Added', '{\"by\": ' || i % 100 || '}', 0, i FROM range(CAST($keys * $again AS BIGINT)) t(i)",
+        {"keys": keys, "again": _AGAIN},
+    )
+    connection.close()
+    unfinished.rename(path)
+    return path
+
+
+def fold(path: Path, projection: Path, memory: str) -> None:
+    """What `refold replay --force` does, in so many MB; 0: what is taken where nothing is said."""
+    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    opened = Workspace(path)
+    limit = int(memory) << 20 or None
+    took = seconds(lambda: folding.fold(opened, wanted, force=True, memory=limit))
+    with opened.reading() as connection:
+        rows = connection.execute(
+            'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'
+            " FROM history) FROM folds"
+        ).fetchall()
+    tell(seconds=took, folded=rows[0])
+
+
+def figures(keys: int) -> list[str]:
+    """One pair of runs."""
+    path = log(keys)
+    projection = logs.DATA / "many.py"
+    projection.write_text(PROJECTION)
+    bounded = apart("bench.many", "fold", path, projection, 0)
+    unbounded = apart("bench.many", "fold", path, projection, 200_000)
+    if bounded["folded"] != unbounded["folded"]:
+        raise AssertionError("the histories differ")
+    return [
+        f"fold of {keys / 1e6:g} M documents in 1 GiB  {bounded['seconds']:5.1f} s  with room for all"
+        f" {unbounded['seconds']:5.1f} s  ratio {bounded['seconds'] / unbounded['seconds']:4.2f}"
+        f" (at most 2)  parent's memory {bounded['memory']} MB"
+    ]
+
+
+if __name__ == "__main__":
+    fold(*map(Path, sys.argv[2:4]), sys.argv[4])

@@ -1,0 +1,195 @@
+"""Very many documents: folded share after share, where a worker has no room for all of them.
+
+Each share of the documents is folded over the whole log by a worker of its own, one after the
+other, and what the worker says is laid down in a file beside the workspace. Then all shares are
+read together, a batch of events at a time, and put together as what several workers say at once is:
+the history is the one that a single worker would have given. What was folded before stays as it is
+and can be travelled meanwhile.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import IO, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from replay import batches
+from replay.crew import FullError, NotPlainError
+from replay.events import EventReader
+from replay.process import Frame, Worker
+from replay.recording import Recording
+from replay.run import Run
+from replay.told import Together, told
+from replay.worker import wire
+from storage.errors import ProjectionError
+
+_BATCH = 500_000
+"""Events of the log that a share's batch is out of."""
+_AHEAD = 2
+_FLUSH_ROWS = 400_000
+_FILLED = 0.6
+"""How much of its room a share takes, as keys are no more even than chance is."""
+_PACKED = "lz4"
+
+
+Spool = IO[bytes]
+
+
+def parts_for(full: FullError, folded: int, total: int, room: int) -> int:
+    """Into how many shares documents go, if they go on growing in number as they have."""
+    expected = full.memory * total / max(folded, 1)
+    return max(2, int(expected / (_FILLED * room)) + 1)
+
+
+def fold(run: Run, recording: Recording, parts: int, until: int, *, careful: bool) -> None:
+    """Fold on from where the recording stands; raises as a fold by one worker does."""
+    folder = run.workspace.path.resolve().parent
+    while True:
+        # They have no names, so that nothing of them is left if this process is killed.
+        with ExitStack() as opened:
+            files = [opened.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(parts)]
+            try:
+                shares = [
+                    _Share(run, recording, part, parts, until, careful=careful)
+                    for part in range(parts)
+                ]
+                plain = [share.fold(file) for share, file in zip(shares, files, strict=True)]
+            except FullError:
+                parts *= 2
+                continue
+            recording.plain = False if False in plain else None if None in plain else True
+            _Together(run, recording, shares[0].routed, until).read(files)
+            return
+
+
+def _ranges(kept: int, until: int) -> Iterator[tuple[int, int]]:
+    """The batches: what is kept already ends with one of them."""
+    for first, last in ((0, kept), (kept, until)):
+        for at in range(first, last, _BATCH):
+            yield at, min(at + _BATCH, last)
+
+
+class _Share:
+    """One share of the documents, through the whole log."""
+
+    def __init__(
+        self, run: Run, recording: Recording, part: int, parts: int, until: int, *, careful: bool
+    ) -> None:
+        self._run = run
+        self._recording = recording
+        self._part, self._parts = part, parts
+        self._until = until
+        self._careful = careful
+        self.routed = False
+
+    def fold(self, spool: Spool) -> bool | None:
+        """Lay down what the worker says of every batch; whether all states are plain."""
+        means = self._run.means
+        with (
+            Worker(
+                self._run.wanted,
+                careful=self._careful,
+                part=self._part,
+                parts=self._parts,
+                patience=means.patience,
+                memory=means.memory,
+                room=means.room,
+            ) as worker,
+            pa.output_stream(_again(spool, "wb"), compression=_PACKED) as out,
+        ):
+            ready = worker.receive()
+            if ready.kind == "unusable":
+                raise ProjectionError(
+                    f"{self._run.wanted.name} can't be loaded: {ready.header['error']}."
+                )
+            self.routed = bool(ready.header["routed"])
+            self._through(worker, out)
+            worker.finish()
+            while (frame := worker.receive()).kind != "done":
+                self._refuse(frame)
+            plain: bool | None = frame.header["plain"]
+            return plain
+
+    def _through(self, worker: Worker, out: BinaryIO) -> None:
+        only = None if self.routed else self._part
+        reader = EventReader(self._run.workspace, 0, self._until, self._parts, only=only)
+        waiting: list[int] = []
+        for first, last in _ranges(self._recording.folded, self._until):
+            header, parts = batches.frame(_batch(reader, first, last))
+            if first == 0:
+                header["first_change"] = 0
+            worker.send(header, parts)
+            waiting.append(last)
+            if len(waiting) > _AHEAD:
+                self._lay_down(worker, out, waiting.pop(0))
+        for last in waiting:
+            self._lay_down(worker, out, last)
+
+    def _lay_down(self, worker: Worker, out: BinaryIO, last: int) -> None:
+        frame = worker.receive(lambda: self._run.obey(self._recording))
+        self._refuse(frame)
+        parts = list(frame.parts)
+        if last <= self._recording.folded:
+            # These states are kept already; only how they are numbered is wanted.
+            parts[1], parts[2] = bytes(len(parts[1])), b""
+        wire.send(out, dict(frame.header), tuple(parts))
+        done = (self._part + last / self._until) / self._parts
+        self._run.progress(self._recording, done=int(done * self._until))
+
+    def _refuse(self, frame: Frame) -> None:
+        if frame.kind == "not plain":
+            raise NotPlainError
+        if frame.kind == "full":
+            raise FullError(frame.header["documents"], frame.header["memory"])
+
+
+class _Together:
+    """All shares, read side by side."""
+
+    def __init__(self, run: Run, recording: Recording, routed: bool, until: int) -> None:
+        self._run = run
+        self._recording = recording
+        self._routed = routed
+        self._until = until
+
+    def read(self, files: Sequence[Spool]) -> None:
+        parts, kept = len(files), self._recording.folded
+        splits = 1 if self._routed else parts
+        reader = EventReader(
+            self._run.workspace, 0, self._until, splits, columns='"offset", stream'
+        )
+        together = Together(parts, 0)
+        with ExitStack() as opened:
+            spools = [
+                opened.enter_context(pa.input_stream(_again(file, "rb"), compression=_PACKED))
+                for file in files
+            ]
+            for first, last in _ranges(kept, self._until):
+                events = _batch(reader, first, last)
+                shares = [events] * parts
+                if splits > 1:
+                    shares = [events.filter(pc.equal(events["share"], n)) for n in range(parts)]
+                frames = [Frame(*wire.receive(spool)) for spool in spools]
+                both = together.put(
+                    [told(f, s.combine_chunks()) for f, s in zip(frames, shares, strict=True)]
+                )
+                if first >= kept:
+                    self._recording.take(both, last)
+                    if self._recording.waiting >= _FLUSH_ROWS:
+                        self._recording.flush(0.0)
+                self._run.progress(self._recording)
+
+
+def _again(spool: Spool, mode: str) -> BinaryIO:
+    """The file from its beginning, to be closed by whoever reads or writes it."""
+    spool.seek(0)
+    return cast("BinaryIO", os.fdopen(os.dup(spool.fileno()), mode))
+
+
+def _batch(reader: EventReader, first: int, last: int) -> pa.Table:
+    events = reader.next(last - first)
+    assert events is not None  # noqa: S101 - the ranges end where the reader does
+    return events
