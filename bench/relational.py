@@ -10,7 +10,7 @@ import msgspec
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import reference
+from replay import events, reference
 from replay.relational.looking import Looked
 from storage.workspace import Workspace
 
@@ -24,7 +24,7 @@ POLARS = """
 import polars as pl
 
 def project(events):
-    qty = pl.col("data").str.json_path_match("$.qty").cast(pl.Int64)
+    qty = pl.col("data").str.json_decode(pl.Struct({"qty": pl.Int64})).struct.field("qty")
     return events.filter(pl.col("type") == "ItemAdded").group_by(key="stream").agg(
         items=pl.len(), qty=qty.sum(), last=pl.col("offset").max())
 """
@@ -61,11 +61,9 @@ def baseline(workspace: Path) -> None:
 
 def ours(workspace: Path, projection: Path) -> None:
     """All documents of the last position, as JSON."""
-    looked = Looked(
-        Workspace(workspace), reference.parse(str(projection), sys.executable, Path.cwd())
-    )
-    with duckdb.connect(str(workspace), read_only=True) as connection:
-        ((end,),) = connection.execute('SELECT max("offset") FROM events').fetchall()
+    opened = Workspace(workspace)
+    looked = Looked(opened, reference.parse(str(projection), sys.executable, Path.cwd()))
+    end = events.count(opened) - 1
     found = 0
 
     def look() -> None:
@@ -76,9 +74,9 @@ def ours(workspace: Path, projection: Path) -> None:
     tell(seconds=seconds(look), documents=found)
 
 
-def figures(events: int, runs: int = 3) -> list[str]:
+def figures(count: int, runs: int = 3) -> list[str]:
     """Pairs of runs in turn."""
-    workspace = logs.workspace(events)
+    workspace = logs.workspace(count)
     lines = []
     for name, file, source in (("SQL", "end.sql", SQL), ("Polars", "end.py", POLARS)):
         projection = logs.DATA / file

@@ -4,6 +4,8 @@ DuckDB writes the JSON, for a Polars frame too, so both give the same bytes. Num
 digits; what JSON has no word for is written by the rules of `replay.worker.encoding`.
 """
 
+import json
+import re
 from collections.abc import Sequence
 
 import duckdb
@@ -16,6 +18,8 @@ NOW = "documents_now"
 _KEY = "key"
 _NO_NUMBER = r"[:,\[]-?(NaN|Infinity)"
 """What DuckDB writes, and reads, but no JSON is."""
+_WRITTEN_ALIKE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|BOOLEAN|DECIMAL\(.*\)|JSON")
+"""Types whose values DuckDB writes as JSON does."""
 _STRING = r'"(?:[^"\\]|\\.)*"'
 
 
@@ -68,38 +72,30 @@ def _refuse(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _state(columns: Sequence[tuple[str, str]]) -> str:
-    if not columns:
-        return "'{}'"
-    doubles = [_quoted(name) for name, kind in columns if kind in ("DOUBLE", "FLOAT")]
-    usual = _json([(name, _shown(name, kind)) for name, kind in columns])
-    if not doubles:
-        return usual
-    with_words = _json([(name, _worded(name, kind)) for name, kind in columns])
-    finite = " AND ".join(f"coalesce(isfinite({name}), true)" for name in doubles)
-    return f"CASE WHEN {finite} THEN {usual} ELSE {with_words} END"
+    """Each member by itself, as a struct in one would lose zeros at the end of decimals."""
+    members = []
+    for n, (name, kind) in enumerate(columns):
+        before = ("," if n else "{") + json.dumps(name, ensure_ascii=False) + ":"
+        members.append(f"{_text(before)}, coalesce({_member(_quoted(name), kind)}, 'null')")
+    return f"concat({', '.join(members)}, '}}')" if members else "'{}'"
 
 
-def _json(members: Sequence[tuple[str, str]]) -> str:
-    packed = ", ".join(f"{_text(name)}: {value}" for name, value in members)
-    return f"CAST(to_json({{{packed}}}) AS VARCHAR)"
-
-
-def _shown(name: str, kind: str) -> str:
-    quoted = _quoted(name)
+def _member(value: str, kind: str) -> str:
+    """SQL for a value's JSON; NULL where there is none."""
+    if _WRITTEN_ALIKE.fullmatch(kind):
+        return f"CAST({value} AS VARCHAR)"
+    if kind in ("DOUBLE", "FLOAT"):
+        word = f"CASE WHEN isnan({value}) THEN 'NaN' WHEN {value} > 0 THEN 'Infinity' ELSE '-Infinity' END"
+        return f"CASE WHEN isfinite({value}) THEN {_json(value)} ELSE '\"' || {word} || '\"' END"
     if kind == "BLOB":
-        return f"to_base64({quoted})"
+        return _json(f"to_base64({value})")
     if kind.startswith("TIMESTAMP"):
-        return f"replace(CAST({quoted} AS VARCHAR), ' ', 'T')"
-    return quoted
+        return _json(f"replace(CAST({value} AS VARCHAR), ' ', 'T')")
+    return _json(value)
 
 
-def _worded(name: str, kind: str) -> str:
-    """As `_shown`, with words for what isn't a finite number."""
-    if kind not in ("DOUBLE", "FLOAT"):
-        return _shown(name, kind)
-    quoted = _quoted(name)
-    word = f"CASE WHEN isnan({quoted}) THEN 'NaN' WHEN {quoted} > 0 THEN 'Infinity' ELSE '-Infinity' END"
-    return f"CASE WHEN isfinite({quoted}) THEN to_json({quoted}) ELSE to_json({word}) END"
+def _json(value: str) -> str:
+    return f"CASE WHEN {value} IS NOT NULL THEN CAST(to_json({value}) AS VARCHAR) END"
 
 
 def _quoted(name: str) -> str:

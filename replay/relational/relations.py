@@ -5,9 +5,8 @@ Both look at a view called `events` of the connection that they are given, and l
 the columns that it draws.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -22,7 +21,6 @@ from replay.process import Frame, Worker, WorkerDiedError
 from replay.reference import Reference
 from replay.relational import declaration, documents
 from replay.relational.documents import StrangeAnswerError
-from replay.told import Numbers
 from storage import questions
 from storage.errors import ProjectionError, QueryError
 
@@ -145,10 +143,10 @@ class Function:
         trouble: duckdb.Error | None = None
         while (frame := self._received()).kind == "draw":
             try:
-                self._hand(connection, frame.header["columns"])
+                self._hand(connection, frame.header["draw"], frame.header["columns"])
             except duckdb.Error as error:
                 trouble = error
-                self._worker.answer({"kind": "failed"}, ())
+                self._worker.answer({"kind": "failed", "draw": frame.header["draw"]}, ())
         if trouble is not None:
             raise trouble
         if frame.kind == "raised":
@@ -166,38 +164,38 @@ class Function:
         except WorkerDiedError as error:
             raise ProjectionError(f"The worker of {self._wanted.name} {error.what}.") from error
 
-    def _hand(self, connection: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
+    def _hand(
+        self, connection: duckdb.DuckDBPyConnection, draw: int, wanted: Sequence[str]
+    ) -> None:
         """Hand the worker these columns of all events in the order of their offsets."""
         names = [name for name in batches.COLUMNS if name in wanted]
-        columns = ", ".join(f'"{name}"' for name in dict.fromkeys(["offset", *names]))
-        query = f"SELECT {columns} FROM events"
-        if not self._hand_in_order(connection.sql(query).to_arrow_reader(_BATCH), names):
-            ordered = connection.sql(f'{query} ORDER BY "offset"').to_arrow_table()
-            self._worker.answer({"kind": "anew"}, (_packed(ordered.select(names)),))
-        self._worker.answer({"kind": "end"}, ())
-
-    def _hand_in_order(self, reader: pa.RecordBatchReader, names: list[str]) -> bool:
-        """Hand over what is read; false where it turns out to be in another order."""
-        last = -1
-        with closing(reader):
-            for batch in reader:
-                offsets = batch["offset"].to_numpy()
-                if not _in_order(offsets, last):
-                    return False
-                last = int(offsets[-1]) if len(offsets) else last
-                self._worker.answer({"kind": "events"}, (_packed(batch.select(names)),))
-        return True
+        columns = ", ".join(f'"{name}"' for name in names)
+        ordered = "" if _in_order(connection) else ' ORDER BY "offset"'
+        rows = connection.sql(f"SELECT {columns} FROM events{ordered}").to_arrow_reader(_BATCH)
+        with closing(rows):
+            for batch in rows:
+                self._worker.answer({"kind": "events", "draw": draw}, (_packed(batch),))
+        self._worker.answer({"kind": "end", "draw": draw}, ())
 
 
-def _in_order(offsets: Numbers, last: int) -> bool:
-    return not len(offsets) or (offsets[0] > last and bool((np.diff(offsets) > 0).all()))
+def _in_order(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether events are read in the order of their offsets as they are."""
+    rows = connection.sql('SELECT "offset" FROM events').to_arrow_reader(_BATCH)
+    last = -1
+    with closing(rows):
+        for batch in rows:
+            offsets = batch["offset"].to_numpy()
+            if len(offsets) and (offsets[0] <= last or (np.diff(offsets) <= 0).any()):
+                return False
+            last = int(offsets[-1]) if len(offsets) else last
+    return True
 
 
-def _packed(rows: Any) -> bytes:
+def _packed(batch: pa.RecordBatch) -> pa.Buffer:
     """Arrow's stream format, which Polars reads without further libraries."""
-    out = BytesIO()
-    with ipc.new_stream(out, rows.schema) as stream:
-        stream.write(rows)
+    out = pa.BufferOutputStream()
+    with ipc.new_stream(out, batch.schema) as stream:
+        stream.write(batch)
     return out.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import queue
 import threading
 from functools import partial
 from io import BytesIO
@@ -72,11 +73,15 @@ class Session:
         self._ready = ready
         self._mark = mark
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
-        self._drawing = threading.Lock()
+        self._asking = threading.Lock()
         self._question = 0
         """Which question is being answered: after one that failed, Polars may still draw for it."""
+        self._drawn: Dict[int, Any] = {}
+        """For each draw, what has come of it. Polars draws in several threads, in any order."""
+        self._draws = 0
 
     def run(self) -> None:
+        threading.Thread(target=self._sort_answers, daemon=True).start()
         wire.send(self._outgoing, {"kind": "ready", **self._ready})
         while True:
             try:
@@ -88,9 +93,10 @@ class Session:
                 rows = self._projected()
             except Exception as error:
                 said = carried(raised.summary(error))
-                with self._drawing:
+                with self._asking:
                     self._question += 1
-                wire.send(self._outgoing, {"kind": "raised", "error": said})
+                    self._drawn.clear()
+                    wire.send(self._outgoing, {"kind": "raised", "error": said})
             else:
                 wire.send(self._outgoing, {"kind": "projected"}, (rows,))
 
@@ -110,25 +116,35 @@ class Session:
         frame.with_columns(*categories).rechunk().write_ipc_stream(out, compat_level=_oldest(pl))
         return out.getvalue()
 
-    def _draw(self, question: int, columns: List[str]) -> List[Any]:
-        """These columns of all events, in frames."""
+    def _draw(self, question: int, columns: List[str]) -> Iterator[Any]:
+        """These columns of all events, in frames, as they come."""
         import polars as pl  # noqa: PLC0415 - as above
 
-        frames: List[Any] = []
-        with self._drawing:
+        with self._asking:
             if question != self._question:
                 raise ProjectingError("nobody waits for it any more")
-            wire.send(self._outgoing, {"kind": "draw", "columns": columns})
-            while True:
+            self._draws += 1
+            answers = self._drawn[self._draws] = queue.SimpleQueue()
+            wire.send(self._outgoing, {"kind": "draw", "draw": self._draws, "columns": columns})
+        while True:
+            header, parts = answers.get()
+            if header["kind"] == "end":
+                return
+            if header["kind"] == "failed":
+                raise ProjectingError("the events can't be read")
+            yield pl.read_ipc_stream(BytesIO(parts[0]))
+
+    def _sort_answers(self) -> None:
+        """Each answer to the draw that it is for; some have nobody who waits any more."""
+        while True:
+            try:
                 header, parts = wire.receive(self._answers)
-                self._mark[0] += 1
-                if header["kind"] == "end":
-                    return frames
-                if header["kind"] == "failed":
-                    raise ProjectingError("the events can't be read")
-                if header["kind"] == "anew":
-                    frames = []
-                frames.append(pl.read_ipc_stream(BytesIO(parts[0])))
+            except wire.ClosedError:
+                return
+            self._mark[0] += 1
+            waiting = self._drawn.get(header["draw"])
+            if waiting is not None:
+                waiting.put((header, parts))
 
 
 def _oldest(pl: Any) -> Any:
@@ -158,7 +174,6 @@ def _events(draw: Any) -> Any:
         batch_size: Optional[int],  # noqa: ARG001 - Polars only recommends it
     ) -> Iterator[Any]:
         names = list(schema) if with_columns is None else [c for c in schema if c in with_columns]
-        # All of them before the first is handed on: while it waits another source may be drawn.
         for frame in draw(names):
             found = frame.select(names).head(n_rows) if n_rows is not None else frame.select(names)
             if n_rows is not None:
