@@ -1,16 +1,20 @@
 """Very many documents: folded share after share, where a worker has no room for all of them.
 
-Each share of the documents is folded over the whole log by a worker of its own, one after the
-other, and what the worker says is laid down in a file beside the workspace. Then all shares are
-read together, a batch of events at a time, and put together as what several workers say at once is:
-the history is the one that a single worker would have given. What was folded before stays as it is
-and can be travelled meanwhile.
+Each share of the documents is folded over the whole log by a worker of its own, two at a time as
+nobody else has to do meanwhile, and what the worker says is laid down in a file beside the workspace.
+Then all shares are read side by side, a batch of events at a time, and put together as what several
+workers say at once is: the history is the one that a single worker would have given. What was folded
+before stays as it is and can be travelled meanwhile.
 """
 
 import os
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
@@ -24,11 +28,12 @@ from replay.recording import Recording
 from replay.run import Run
 from replay.told import Together, told
 from replay.worker import wire
-from storage.errors import ProjectionError
+from storage.errors import CancelledError, ProjectionError
 
 _BATCH = 500_000
 """Events of the log that a share's batch is out of."""
 _AHEAD = 2
+_AT_ONCE = min(2, os.cpu_count() or 1)
 _FLUSH_ROWS = 400_000
 _FILLED = 0.6
 """How much of its room a share takes, as keys are no more even than chance is."""
@@ -47,56 +52,70 @@ def parts_for(full: FullError, folded: int, total: int, room: int) -> int:
 def fold(run: Run, recording: Recording, parts: int, until: int, *, careful: bool) -> None:
     """Fold on from where the recording stands; raises as a fold by one worker does."""
     folder = run.workspace.path.resolve().parent
+    parts *= _AT_ONCE
     while True:
         # They have no names, so that nothing of them is left if this process is killed.
         with ExitStack() as opened:
             files = [opened.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(parts)]
             try:
-                shares = [
-                    _Share(run, recording, part, parts, until, careful=careful)
-                    for part in range(parts)
-                ]
-                plain = [share.fold(file) for share, file in zip(shares, files, strict=True)]
+                said = _Shares(run, recording, parts, until, careful=careful).fold(files)
             except FullError:
                 parts *= 2
                 continue
+            plain = [share.plain for share in said]
             recording.plain = False if False in plain else None if None in plain else True
-            _Together(run, recording, shares[0].routed, until).read(files)
+            _Together(run, recording, said[0].routed, until).read(files)
             return
 
 
-def _ranges(kept: int, until: int) -> Iterator[tuple[int, int]]:
-    """The batches: what is kept already ends with one of them."""
-    for first, last in ((0, kept), (kept, until)):
-        for at in range(first, last, _BATCH):
-            yield at, min(at + _BATCH, last)
+@dataclass(frozen=True)
+class _Said:
+    """What a worker said of its share beside its changes."""
+
+    routed: bool
+    plain: bool | None
+    """See `Folded.plain`."""
 
 
-class _Share:
-    """One share of the documents, through the whole log."""
+class _Shares:
+    """All shares, some at a time."""
 
     def __init__(
-        self, run: Run, recording: Recording, part: int, parts: int, until: int, *, careful: bool
+        self, run: Run, recording: Recording, parts: int, until: int, *, careful: bool
     ) -> None:
         self._run = run
         self._recording = recording
-        self._part, self._parts = part, parts
+        self._parts = parts
         self._until = until
         self._careful = careful
-        self.routed = False
+        self._done = [0] * parts
+        """How far each share is."""
+        self._ended = False
+        self._telling = threading.Lock()
 
-    def fold(self, spool: Spool) -> bool | None:
-        """Lay down what the worker says of every batch; whether all states are plain."""
+    def fold(self, files: Sequence[Spool]) -> list[_Said]:
+        """Lay down what the workers say; what the first of them to fail raises."""
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            shares = [threads.submit(self._fold, part, file) for part, file in enumerate(files)]
+            try:
+                for share in as_completed(shares):
+                    share.result()
+            finally:
+                self._ended = True
+                threads.shutdown(cancel_futures=True)
+        return [share.result() for share in shares]
+
+    def _fold(self, part: int, spool: Spool) -> _Said:
         means = self._run.means
         with (
             Worker(
                 self._run.wanted,
                 careful=self._careful,
-                part=self._part,
+                part=part,
                 parts=self._parts,
                 patience=means.patience,
                 memory=means.memory,
-                room=means.room,
+                room=means.room // _AT_ONCE,
             ) as worker,
             pa.output_stream(_again(spool, "wb"), compression=_PACKED) as out,
         ):
@@ -105,18 +124,17 @@ class _Share:
                 raise ProjectionError(
                     f"{self._run.wanted.name} can't be loaded: {ready.header['error']}."
                 )
-            self.routed = bool(ready.header["routed"])
-            self._through(worker, out)
+            routed = bool(ready.header["routed"])
+            self._through(worker, part, out, routed=routed)
             worker.finish()
-            while (frame := worker.receive()).kind != "done":
-                self._refuse(frame)
-            plain: bool | None = frame.header["plain"]
-            return plain
+            while (frame := worker.receive(self._check)).kind != "done":
+                _refuse(frame)
+            return _Said(routed, frame.header["plain"])
 
-    def _through(self, worker: Worker, out: BinaryIO) -> None:
-        only = None if self.routed else self._part
+    def _through(self, worker: Worker, part: int, out: BinaryIO, *, routed: bool) -> None:
+        only = None if routed else part
         reader = EventReader(self._run.workspace, 0, self._until, self._parts, only=only)
-        waiting: list[int] = []
+        waiting: deque[int] = deque()
         for first, last in _ranges(self._recording.folded, self._until):
             header, parts = batches.frame(_batch(reader, first, last))
             if first == 0:
@@ -124,26 +142,40 @@ class _Share:
             worker.send(header, parts)
             waiting.append(last)
             if len(waiting) > _AHEAD:
-                self._lay_down(worker, out, waiting.pop(0))
+                self._lay_down(worker, part, out, waiting.popleft())
         for last in waiting:
-            self._lay_down(worker, out, last)
+            self._lay_down(worker, part, out, last)
 
-    def _lay_down(self, worker: Worker, out: BinaryIO, last: int) -> None:
-        frame = worker.receive(lambda: self._run.obey(self._recording))
-        self._refuse(frame)
+    def _lay_down(self, worker: Worker, part: int, out: BinaryIO, last: int) -> None:
+        frame = worker.receive(self._check)
+        _refuse(frame)
         parts = list(frame.parts)
         if last <= self._recording.folded:
             # These states are kept already; only how they are numbered is wanted.
             parts[1], parts[2] = bytes(len(parts[1])), b""
         wire.send(out, dict(frame.header), tuple(parts))
-        done = (self._part + last / self._until) / self._parts
-        self._run.progress(self._recording, done=int(done * self._until))
+        self._done[part] = last
+        with self._telling:
+            self._run.progress(self._recording, done=sum(self._done) // self._parts)
 
-    def _refuse(self, frame: Frame) -> None:
-        if frame.kind == "not plain":
-            raise NotPlainError
-        if frame.kind == "full":
-            raise FullError(frame.header["documents"], frame.header["memory"])
+    def _check(self) -> None:
+        self._run.obey(self._recording)
+        if self._ended:
+            raise CancelledError("Another share has ended the fold.")
+
+
+def _refuse(frame: Frame) -> None:
+    if frame.kind == "not plain":
+        raise NotPlainError
+    if frame.kind == "full":
+        raise FullError(frame.header["documents"], frame.header["memory"])
+
+
+def _ranges(kept: int, until: int) -> Iterator[tuple[int, int]]:
+    """The batches: what is kept already ends with one of them."""
+    for first, last in ((0, kept), (kept, until)):
+        for at in range(first, last, _BATCH):
+            yield at, min(at + _BATCH, last)
 
 
 class _Together:
