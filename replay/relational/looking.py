@@ -22,6 +22,10 @@ class Looked:
         self._workspace = workspace
         self._wanted = wanted
 
+    @property
+    def name(self) -> str:
+        return self._wanted.name
+
     def all_at(self, offset: int, key: str | None = None) -> Iterator[pa.RecordBatch]:
         """Every document at a position, or the one with that key: batches of `key` and `state`.
 

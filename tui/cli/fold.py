@@ -54,7 +54,8 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
     "--memory",
     metavar="SIZE",
     callback=_bytes,
-    help="What all workers may take, such as 500MB or 2GiB; four fifths of this machine if left out.",
+    help="What all workers may take, such as 500MB. More documents than fit into it are folded share"
+    " after share; so they are beyond 1GiB where nothing is said.",
 )
 @options.from_option
 @options.to_option

@@ -128,7 +128,7 @@ def _known(history: History, changed: int) -> int | None:
 
 
 def _looked_at(states: "Looked", key: str | None, offset: int) -> Iterator[dict[str, Any]]:
-    for batch in states.all_at(offset, key):
+    for batch in narration.asked(states.name, states.all_at(offset, key)):
         for row in batch.to_pylist():
             yield {"key": row["key"], "offset": None, "state": Raw(row["state"])}
 
@@ -193,7 +193,7 @@ def _pairs(
     states: "History | Looked", early: int, late: int, key: str | None
 ) -> Iterator[tuple[str, str | None, str | None]]:
     if not isinstance(states, History):
-        yield from states.changed_between(early, late, key)
+        yield from narration.asked(states.name, states.changed_between(early, late, key))
         return
     if key is None:
         yield from states.changed_between(early, late)

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
@@ -16,6 +17,8 @@ from tui.printable import printable
 if TYPE_CHECKING:
     from replay.run import FoldProgress
     from storage import loading as storage_loading
+
+Row = TypeVar("Row")
 
 _waited_for: set[str] = set()
 console = Console(stderr=True, highlight=False)
@@ -89,6 +92,14 @@ def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
             update(p.folded, p.events, f"{p.folded:,} of {p.events:,} events{failed}")
 
         yield told
+
+
+def asked(name: str, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of a question, with a bar until the first of them is there."""
+    with _bar(f"asking {name}"):
+        first = list(islice(rows, 1))
+    yield from first
+    yield from rows
 
 
 @contextmanager
