@@ -174,7 +174,8 @@ class History:
         if path:
             value, earlier = (f"json_extract({name}, $path)" for name in ("state", "earlier"))
             # Digits beyond a double's, and zeros at the end, are lost by extracting.
-            maybe = f"{value} IS DISTINCT FROM {earlier} OR regexp_matches(state, '{_DIGITS}')"
+            both = "concat(state, ' ', earlier)"
+            maybe = f"{value} IS DISTINCT FROM {earlier} OR regexp_matches({both}, '{_DIGITS}')"
         parameters = {
             "projection": self.folded.number,
             "timeline": self.folded.timeline,

@@ -66,6 +66,10 @@ def parse(text: str, python: str, cwd: Path) -> Reference:
             f"{text} is no Python projection; one in another language is named by its command,"
             f" such as cmd:node {text} (docs/protocol.md)."
         )
+    if f"{_SQL}:" in text:
+        raise ProjectionError(
+            f"A SQL file is one projection; write {text.partition(_SQL)[0]}{_SQL}."
+        )
     if is_sql(text):
         if not (cwd / text).is_file():
             raise ProjectionError(f"There is no projection file {text}.")

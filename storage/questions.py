@@ -143,10 +143,13 @@ def only(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """
     if _kind(connection, text) != "SELECT":
         raise QueryError(f"EXPLAIN gives no rows of the workspace's tables; {_START}.")
-    parts = [place for place, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
     written = text.encode()
-    ends = written[parts[-1] : parts[-1] + 1] == b";"
-    return written[: parts[-1]].decode() if ends else text
+    for place, kind in reversed(duckdb.tokenize(text)):
+        if kind != duckdb.token_type.comment:
+            if written[place : place + 1] != b";":
+                break
+            written = written[:place]
+    return written.decode()
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:

@@ -51,6 +51,8 @@ class Asking:
         """The same over any events (SQL); `offset` is told where it can't be answered."""
         try:
             self.try_over(events)
+        except duckdb.InterruptException:
+            raise
         except (StrangeAnswerError, duckdb.Error) as error:
             raise self.refusal(error, offset) from error
 
@@ -60,13 +62,12 @@ class Asking:
         self.relation.answer(self.connection)
 
     def refusal(self, error: Exception, offset: int) -> ProjectionError:
-        """What is wrong with an answer, as a sentence; an interruption as what it is."""
-        if isinstance(error, duckdb.InterruptException):
-            raise CancelledError("Stopped; what was folded before is kept.") from error
+        """What is wrong with an answer, as a sentence."""
         where = "before the first event" if offset == START else f"at offset {offset:,}"
         if isinstance(error, StrangeAnswerError):
             return ProjectionError(f"{self.name} {error} {where}.")
-        said = questions.said(error).message.removeprefix("The query failed: ").rstrip(".")
+        said = questions.said(error).message.removeprefix("The query failed: ")
+        said = said.partition(" Did you mean")[0].rstrip(".!?")
         return ProjectionError(f"{self.name} fails {where}: {said}.")
 
 
@@ -78,8 +79,11 @@ def asking(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Asking]:
     """Ask on a connection of its own; a question is interrupted where `cancelled` says so."""
-    with workspace.reading() as connection, _interrupted(connection, cancelled):
-        yield Asking(connection, relation, name)
+    try:
+        with workspace.reading() as connection, _interrupted(connection, cancelled):
+            yield Asking(connection, relation, name)
+    except duckdb.InterruptException as error:
+        raise CancelledError("Stopped; what was folded before is kept.") from error
 
 
 @contextmanager

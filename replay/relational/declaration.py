@@ -11,14 +11,16 @@ What the events are told apart by is a column of `events`, or a SQL expression o
 import ast
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import duckdb
 
 from replay.reference import Reference, is_program, is_sql
 from storage.errors import ProjectionError
 
-_LINE = re.compile(r"^\s*--\s*refold:\s*(.*?)\s*$", re.MULTILINE)
+_LINE = re.compile(r"--\s*refold:\s*(.*?)\s*")
 _OWN = re.compile(r"own events of\s+(\S.*)")
 _INVARIANT = re.compile(r"invariant\s+(\S[^:]*?)\s*:\s*(\S.*)")
 _POLARS = "project"
@@ -49,7 +51,7 @@ def over_all_events(text: str) -> bool:
         return True
     path, _, name = text.rpartition(".py")
     body = _body(Path(f"{path}.py"), name.removeprefix(":")) if path else []
-    there = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    there = {name for node in body for name in _names(node)}
     return _POLARS in there and not any(
         name in ("apply", "when", "evolve", "mutate") or name.startswith("on_") for name in there
     )
@@ -59,8 +61,11 @@ def of_sql(wanted: Reference, text: str) -> Declaration:
     """The declaration in a SQL file's comments; raises `ProjectionError` for one that isn't known."""
     own = None
     invariants = {}
-    for said in _LINE.findall(text):
-        if found := _OWN.fullmatch(said):
+    for said in _said(text):
+        found = _OWN.fullmatch(said)
+        if found and own is not None:
+            raise ProjectionError(f"{wanted.name} says twice what its documents depend on.")
+        if found:
             own = found[1].rstrip(";")
         elif found := _INVARIANT.fullmatch(said):
             invariants[found[1]] = found[2]
@@ -71,6 +76,27 @@ def of_sql(wanted: Reference, text: str) -> Declaration:
             )
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Declaration(own, invariants, {wanted.text: digest})
+
+
+def _names(node: ast.stmt) -> Iterator[str]:
+    """What a statement gives a name to."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            yield name
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        case ast.ImportFrom(names=names):
+            yield from (alias.asname or alias.name for alias in names)
+
+
+def _said(text: str) -> Iterator[str]:
+    """What is said in comments; a text may hold what looks like one."""
+    written = text.encode()
+    for place, kind in duckdb.tokenize(text):
+        if kind == duckdb.token_type.comment:
+            line = written[place:].decode().partition("\n")[0]
+            if found := _LINE.fullmatch(line.rstrip()):
+                yield found[1]
 
 
 def _body(path: Path, name: str) -> list[ast.stmt]:

@@ -14,6 +14,7 @@ from replay.relational.asking import COLUMNS, NOW, Asking
 from replay.relational.documents import StrangeAnswerError
 from storage.connections import arrow
 from storage.errors import ProjectionError
+from storage.positions import START
 
 _FIRST = 5_000
 _MOST = 400_000
@@ -52,6 +53,8 @@ class OwnEvents:
                 f"SELECT CAST(({self._own}) AS VARCHAR) AS own, count(*) FROM {ask.log}"
                 " WHERE own IS NOT NULL GROUP BY own ORDER BY 2 DESC LIMIT 1"
             ).fetchall()
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             first = str(error).splitlines()[0].split(": ", 1)[-1].rstrip(".")
             raise ProjectionError(
@@ -63,6 +66,14 @@ class OwnEvents:
                 f"{busiest[0][0]!r} has {busiest[0][1]:,} events, after each of which {self._name}"
                 f" would be asked, and it is {MOST_ASKED:,} at most; give a stretch of the log with"
                 " --from and --to."
+            )
+
+        ask.over(f"SELECT {COLUMNS} FROM {ask.log} WHERE ({self._own}) IS NULL", START)
+        strange = ask.connection.execute(f"SELECT key FROM {NOW} LIMIT 1").fetchall()
+        if strange:
+            raise ProjectionError(
+                f"{self._name} gives the document {strange[0][0]!r} for events of which"
+                f" {self._own!r} is NULL, though it says that documents depend on the own events of it."
             )
 
     def stretch(self, ask: Asking, first: int, total: int) -> Stretch:
@@ -80,12 +91,19 @@ class OwnEvents:
             f" (SELECT {COLUMNS}, CAST(({self._own}) AS VARCHAR) AS own FROM {ask.log}"
             f' WHERE "offset" < {end}) SEMI JOIN touched USING (own)'
         )
-        ((pool,),) = connection.execute("SELECT count(*) FROM pool").fetchall()
+        ((pool, inside, touched),) = connection.execute(
+            f'SELECT count(*), count(*) FILTER ("offset" >= {first}), (SELECT count(*) FROM touched)'
+            " FROM pool"
+        ).fetchall()
+        if inside != touched:
+            raise ProjectionError(
+                f"{self._name} tells its events apart by {self._own!r}, which isn't the same each time."
+            )
         try:
             self._rounds(ask)
+        except duckdb.InterruptException:
+            raise
         except (StrangeAnswerError, duckdb.Error) as error:
-            if isinstance(error, duckdb.InterruptException):
-                raise ask.refusal(error, first) from error
             at = self._failing(ask, first, end)
             if at == first:
                 raise ask.refusal(error, at) from error
@@ -110,13 +128,16 @@ class OwnEvents:
                 'CREATE OR REPLACE TEMP TABLE turn AS SELECT own, "offset" AS until FROM touched'
                 f" WHERE nth = {nth}"
             )
-            ask.try_over(
-                f'SELECT {COLUMNS} FROM pool JOIN turn USING (own) WHERE "offset" <= until'
-            )
-            self._refuse_strangers(connection)
+            self._round(ask)
             connection.execute(
                 f"INSERT INTO found SELECT own, until, state FROM turn LEFT JOIN {NOW} ON key = own"
             )
+
+    def _round(self, ask: Asking, last: int | None = None) -> None:
+        """Ask for the documents whose turn it is; for those only whose event isn't behind `last`."""
+        turn = "turn" if last is None else f"(FROM turn WHERE until <= {last}) AS turn"
+        ask.try_over(f'SELECT {COLUMNS} FROM pool JOIN {turn} USING (own) WHERE "offset" <= until')
+        self._refuse_strangers(ask.connection)
 
     def _refuse_strangers(self, connection: duckdb.DuckDBPyConnection) -> None:
         strange = connection.execute(
@@ -129,12 +150,14 @@ class OwnEvents:
             )
 
     def _failing(self, ask: Asking, first: int, end: int) -> int:
-        """The event with which the relation begins to fail; the last one where it fails otherwise."""
+        """The first event in the round that has failed after which the relation can't be asked."""
         low, high = first, end - 1
         while low < high:
             middle = (low + high) // 2
             try:
-                ask.try_over(f'SELECT {COLUMNS} FROM pool WHERE "offset" <= {middle}')
+                self._round(ask, middle)
+            except duckdb.InterruptException:
+                raise
             except (StrangeAnswerError, duckdb.Error):
                 high = middle
             else:

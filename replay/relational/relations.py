@@ -26,6 +26,7 @@ from storage.errors import ProjectionError, QueryError
 
 _BATCH = 200_000
 """Events that a worker is handed at a time."""
+_SEEN = ("events", "main.events")
 _PATIENCE = 20
 """A function over all events may take so many times as long as one for a single event."""
 
@@ -72,7 +73,7 @@ class Sql:
     def __init__(self, wanted: Reference) -> None:
         self._wanted = wanted
         try:
-            text = Path(wanted.text).read_text(encoding="utf-8")
+            text = Path(wanted.text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ProjectionError(f"{wanted.text} can't be read: {error}.") from error
         declared = declaration.of_sql(wanted, text)
@@ -106,7 +107,24 @@ class Sql:
             raise ProjectionError(
                 f"{self._wanted.name} can't be asked. {questions.said(error).message}"
             ) from error
+        self._refuse_others(query)
         return query
+
+    def _refuse_others(self, query: str) -> None:
+        """Another table would not be as it was at the position."""
+        # Where there are none, the names are given as they are written.
+        with duckdb.connect(":memory:") as nowhere:
+            try:
+                tables = nowhere.get_table_names(query, qualified=True)
+            except duckdb.Error:
+                return  # whoever asks it will be told
+        named = sorted(name.partition(" AS ")[0] for name in tables)
+        others = [name for name in named if name.lower() not in _SEEN]
+        if others:
+            raise ProjectionError(
+                f"{self._wanted.name} asks the table {others[0]}, and a projection sees events only,"
+                " as of the position."
+            )
 
 
 class Function:
@@ -151,7 +169,10 @@ class Function:
             raise trouble
         if frame.kind == "raised":
             raise StrangeAnswerError(f"raised {frame.header['error']}")
-        rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()
+        try:
+            rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()
+        except pa.ArrowException as error:
+            raise StrangeAnswerError(f"gives a frame that can't be read ({error})") from error
         connection.register("rows_of_frame", _readable(rows))
         try:
             documents.keep(connection, "FROM rows_of_frame", self._wanted.name)

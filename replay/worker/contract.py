@@ -57,7 +57,7 @@ class Projection:
         if self._apply is None and not self.handled:
             raise ContractError(
                 f"{name} is no projection: it has neither apply(state, event)"
-                " nor on_<type>(state, event)"
+                " nor on_<type>(state, event), nor project(events) at the place that is named"
             )
 
     @property

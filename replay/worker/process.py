@@ -282,4 +282,6 @@ def told(error: BaseException) -> Dict[str, Any]:
     # A syntax error's summary draws its line; what it says of itself names the file.
     said = str(error) if isinstance(error, SyntaxError) else ""
     summary = f"{type(error).__name__}: {said}" if said else raised.summary(error)
-    return {"error": (summary.splitlines() or [""])[0], "traceback": raised.user_traceback(error)}
+    where = "" if said else raised.place(error, user_code.files())
+    first = (summary.splitlines() or [""])[0] + (f" ({where})" if where else "")
+    return {"error": first, "traceback": raised.user_traceback(error)}

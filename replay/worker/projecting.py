@@ -36,6 +36,8 @@ def load(reference: str) -> Asked:
     target, name = contract.imported(reference)
     if inspect.isclass(target):
         target = target()
+    if not callable(target.project) or inspect.iscoroutinefunction(target.project):
+        raise ProjectingError(f"{name}.project is no function that can be asked as it is")
     own = getattr(target, "OWN_EVENTS_OF", None)
     if own is not None and not isinstance(own, str):
         raise ProjectingError(
@@ -92,7 +94,7 @@ class Session:
             try:
                 rows = self._projected()
             except Exception as error:
-                said = carried(raised.summary(error))
+                said = carried((raised.summary(error).splitlines() or [""])[0])
                 with self._asking:
                     self._question += 1
                     self._drawn.clear()
@@ -111,9 +113,14 @@ class Session:
                 "project(events) returned a %s; it gives a frame with a column key"
                 % type(frame).__name__
             )
-        categories = [pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Enum).cast(pl.String)]
+        objects = [column for column, kind in frame.schema.items() if kind == pl.Object]
+        if objects:
+            raise TypeError("the column %s holds Python objects" % objects[0])
+        readable = [pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Enum).cast(pl.String)]
+        if hasattr(pl, "Int128"):
+            readable.append(pl.col(pl.Int128).cast(pl.Decimal(38, 0)))
         out = BytesIO()
-        frame.with_columns(*categories).rechunk().write_ipc_stream(out, compat_level=_oldest(pl))
+        frame.with_columns(*readable).rechunk().write_ipc_stream(out, compat_level=_oldest(pl))
         return out.getvalue()
 
     def _draw(self, question: int, columns: List[str]) -> Iterator[Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from types import TracebackType
-from typing import Optional
+from typing import Container, Optional
 
 
 def summary(error: BaseException) -> str:
@@ -29,3 +30,13 @@ def user_frames(error: BaseException) -> Optional[TracebackType]:
     ):
         trace = trace.tb_next
     return trace
+
+
+def place(error: BaseException, files: Container[str]) -> str:
+    """The last line of these files that led to the error, as `orders.py, line 7`; or nothing."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        if os.path.realpath(name) in files or name in files:
+            found = f"{os.path.basename(name)}, line {line}"
+    return found

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from replay import blame, paths
@@ -98,6 +98,7 @@ def _naive(key: str, path: paths.Path, after: int, until: int) -> list[tuple[int
     return [touch for touch in found if after < touch[0] <= until]
 
 
+@example(key="x", path=(), bounds=(0, 10), backwards=False)  # 0.10 becomes 0.1
 @settings(max_examples=250, deadline=None)
 @given(
     key=st.sampled_from("xy"),

@@ -58,10 +58,9 @@ def blame(
         raise click.UsageError("--at and --to both say where to end; give one of them")
     wanted = paths.read(path)
     workspace = options.open_workspace(ws, wait)
-    end = end or at
-    span = None if start is None else options.span(workspace, start, end)
+    span = options.span(workspace, start, end or (at if start is not None else None))
     history = options.folded_history(workspace, projection, timeline, python, span)
-    until = options.position(workspace, end)
+    until = options.position(workspace, end or at)
     after = span.base if span else START
     found = blaming.touches(history, key, wanted, after=after, until=until, backwards=True)
     rows = output.Counted(_with_events(history, found if every else islice(found, 1)))

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,6 +79,7 @@ def _events(
 @options.projection_option
 @options.at_option
 @options.key_option
+@options.limit_option
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -87,6 +89,7 @@ def state(
     projection: str,
     at: str | None,
     key: str | None,
+    limit: int | None,
     timeline: str,
     python: str | None,
     wait: float,
@@ -100,7 +103,7 @@ def state(
         rows = _all_states(states, offset) if key is None else _one_state(states, key, offset)
     else:
         rows = _looked_at(states, key, offset)
-    found = output.Counted(rows)
+    found = output.Counted(islice(rows, limit))
     if as_json:
         output.lines(found)
     else:
@@ -109,7 +112,7 @@ def state(
             ((r["key"], r["offset"], r["state"]) for r in found),
             right=("offset",),
         )
-    if key is not None and not found.count:
+    if key is not None and not found.count and limit != 0:
         narration.say(f"There is no document {key!r} at {at or 'the end'}.")
         return 1
     return 0
@@ -146,6 +149,7 @@ def _one_state(history: History, key: str, offset: int) -> Iterator[dict[str, An
 @click.option("--from", "start", metavar="POSITION", required=True, help="The one position.")
 @click.option("--to", "end", metavar="POSITION", required=True, help="The other.")
 @options.key_option
+@options.limit_option
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -156,6 +160,7 @@ def diff(
     start: str,
     end: str,
     key: str | None,
+    limit: int | None,
     timeline: str,
     python: str | None,
     wait: float,
@@ -165,12 +170,15 @@ def diff(
     workspace = options.open_workspace(ws, wait)
     first, last = options.position(workspace, start), options.position(workspace, end)
     states = options.states(workspace, projection, timeline, python, *sorted((first, last)))
-    rows = _differences(states, first, last, key)
+    rows = output.Counted(islice(_differences(states, first, last, key), limit))
     if as_json:
         output.lines(rows)
     else:
         columns = ("key", "path", "before", "after")
         output.table(columns, ([r[c] for c in columns] for r in rows))
+    if not rows.count and limit != 0:
+        what = "no document" if key is None else f"nothing of {key!r}"
+        narration.say(f"From {start} to {end} {what} has changed.")
 
 
 def _differences(
@@ -205,17 +213,24 @@ def _pairs(
 @click.command()
 @options.workspace_argument
 @options.projection_option
+@options.limit_option
 @options.timeline_option
 @options.python_option
 @options.wait_option
 @options.json_option
 def failures(
-    ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
+    ws: str,
+    projection: str,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """The handlers that raised, each with its offset; with --json its traceback too."""
     workspace = options.open_workspace(ws, wait)
     history = options.folded_history(workspace, projection, timeline, python)
-    found = history.failures()
+    found = history.failures(limit=limit)
     columns = ("offset", "key", "type", "error", "traceback")
     if as_json:
         output.lines({name: getattr(f, name) for name in columns} for f in found)

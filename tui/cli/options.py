@@ -217,7 +217,10 @@ def span(workspace: Workspace, start: str | None, end: str | None) -> Span | Non
         return None
     first, last = (position(workspace, text) for text in (start or "0", end))
     if first > last:
-        raise click.BadParameter(f"{start} is behind {end or 'the end'}", param_hint="--from")
+        what = f"--from {start}" if start is not None else "the first event"
+        raise click.UsageError(
+            f"{what} is behind {f'--to {end}' if end is not None else 'the end'}."
+        )
     return Span(max(first, 0), last)
 
 
