@@ -15,7 +15,7 @@ from replay import touching
 from replay.catalogue import Folded
 from replay.paths import Path
 from replay.reference import is_program
-from replay.relational.declaration import has_handlers
+from replay.relational.declaration import over_all_events
 from replay.touching import Function, Touched
 from storage.errors import QueryError
 
@@ -49,6 +49,9 @@ class Code:
 
     def __init__(self, folded: Folded) -> None:
         self.folded = folded
+        named = re.fullmatch(r"(.+\.(?:py|sql))(?::[\w.]+)?", folded.reference)
+        self._query = named[1] if named and over_all_events(folded.reference) else ""
+        """The file of a query over all events."""
         self._content: str | None = None
         self._handlers: dict[str | None, Handler | str] = {}
 
@@ -70,6 +73,8 @@ class Code:
         return found
 
     def _find(self, type_name: str | None) -> Handler:
+        if self._query:
+            return self._whole()
         path, attribute = self._place()
         if self._content is None:
             self._content = self._read(path)
@@ -94,11 +99,17 @@ class Code:
         inside = tuple(t for t in found if first <= t[0] <= last)
         return Handler(path, getattr(node, "name", name), first, tuple(text), inside)
 
+    def _whole(self) -> Handler:
+        """A query over all events, which any event may change everything of."""
+        path = next((path for path in self.folded.files if path == self._query), None)
+        if path is None:
+            raise QueryError(f"The file of {self.folded.name} isn't known.")
+        return Handler(path, File(path).name, 1, tuple(self._read(path).splitlines()), ())
+
     def _place(self) -> tuple[str, str]:
         """The file, and what in it is the projection."""
-        if not has_handlers(self.folded.reference):
-            kind = "a program" if is_program(self.folded.reference) else "a query over all events"
-            raise QueryError(f"{self.folded.name} is {kind}; only Python handlers can be shown.")
+        if is_program(self.folded.reference):
+            raise QueryError(f"{self.folded.name} is a program; only Python handlers can be shown.")
         named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.folded.reference)
         if named:
             path, attribute = named[1], named[2] or ""

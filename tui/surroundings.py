@@ -11,6 +11,8 @@ from replay.relational.spans import Span
 
 _BEFORE = 10
 _BEHIND = 30
+_QUICK = 100_000
+"""Events up to which a question takes so little that those before the cursor can come first."""
 
 
 class Surroundings:
@@ -31,7 +33,8 @@ class Surroundings:
         if not self._asked:
             return None
         last = min(self.position + _BEHIND, self._events - 1)
-        return Span(max(self.position - _BEFORE, 0), last)
+        before = _BEFORE if self._events <= _QUICK else 0
+        return Span(max(self.position - before, 0), last)
 
     def done(self, folded: Folded) -> bool:
         """Whether enough of it is folded."""

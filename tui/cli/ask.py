@@ -73,7 +73,7 @@ def blame(
         if history.ordinal_of(key) is None:
             narration.say(f"There never was a document {key!r}.")
         else:
-            by = at or "the end"
+            by = end or at or "the end"
             narration.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {by}.")
         return 1
     return 0

@@ -204,8 +204,9 @@ class TravelScreen(CodeScreen):
 
     def _fold_changed(self) -> None:
         """More is folded, or another projection is looked at."""
-        documents = self.query_one(DocumentsPane)
-        documents.forget()
+        if not self.query(DocumentsPane):
+            return  # the screen is being closed
+        self.query_one(DocumentsPane).forget()
         self._tell_header()
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
         self.draw_lanes()

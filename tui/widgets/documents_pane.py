@@ -19,6 +19,7 @@ class DocumentsPane(PagedList[DocumentRow]):
 
     def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(model.document_rows, id=id, title="documents")
+        self._model = model
         self._touched: tuple[str, ...] = ()
 
     def touch(self, keys: tuple[str, ...]) -> None:
@@ -44,4 +45,6 @@ class DocumentsPane(PagedList[DocumentRow]):
         changed = row.key in self._touched
         yield ("● " if changed else "  ", "mark")
         yield (shortened(row.key, _LONGEST), "key" if changed else "")
-        yield (f"  since {row.born:,}", "muted")
+        first = self._model.history.folded.first if self._model.history else 0
+        since = f"since {row.born:,}" if row.born >= first else f"before {first:,}"
+        yield (f"  {since}", "muted")
