@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from replay.relational.asking import COLUMNS, NOW, Asking
 from replay.relational.documents import StrangeAnswerError
+from storage import conditions
 from storage.connections import arrow
-from storage.errors import ProjectionError
-from storage.positions import START
+from storage.errors import ProjectionError, QueryError
 
 _FIRST = 5_000
 _MOST = 400_000
@@ -49,26 +49,33 @@ class OwnEvents:
     def refuse(self, ask: Asking) -> None:
         """Raise `ProjectionError` where it is no expression over events, or would take for ever."""
         try:
-            busiest = ask.connection.execute(
-                f"SELECT CAST(({self._own}) AS VARCHAR) AS own, count(*) FROM {ask.log}"
-                " WHERE own IS NOT NULL GROUP BY own ORDER BY 2 DESC LIMIT 1"
-            ).fetchall()
-        except duckdb.InterruptException:
-            raise
-        except duckdb.Error as error:
-            first = str(error).splitlines()[0].split(": ", 1)[-1].rstrip(".")
+            conditions.checked(ask.connection, f"({self._own}) IS NULL", "events")
+        except QueryError as error:
             raise ProjectionError(
                 f"{self._name} says that documents depend on the own events of {self._own!r},"
-                f" which can't be asked of events: {first}."
+                " which can't be asked of events; it is a column, or an expression such as"
+                " data->>'sku'."
             ) from error
+        busiest = ask.connection.execute(
+            f"SELECT CAST(({self._own}) AS VARCHAR) AS own, count(*) FROM {ask.log}"
+            " WHERE own IS NOT NULL GROUP BY own ORDER BY 2 DESC LIMIT 1"
+        ).fetchall()
         if busiest and busiest[0][1] > MOST_ASKED:
             raise ProjectionError(
                 f"{busiest[0][0]!r} has {busiest[0][1]:,} events, after each of which {self._name}"
                 f" would be asked, and it is {MOST_ASKED:,} at most; give a stretch of the log with"
                 " --from and --to."
             )
+        self._refuse_nobodys(ask)
 
-        ask.over(f"SELECT {COLUMNS} FROM {ask.log} WHERE ({self._own}) IS NULL", START)
+    def _refuse_nobodys(self, ask: Asking) -> None:
+        """Documents of events that are nobody's would be missing."""
+        try:
+            ask.try_over(f"SELECT {COLUMNS} FROM {ask.log} WHERE ({self._own}) IS NULL")
+        except duckdb.InterruptException:
+            raise
+        except (StrangeAnswerError, duckdb.Error):
+            return  # it is told of those events that are asked about, or of none
         strange = ask.connection.execute(f"SELECT key FROM {NOW} LIMIT 1").fetchall()
         if strange:
             raise ProjectionError(
