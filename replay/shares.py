@@ -34,6 +34,8 @@ _BATCH = 500_000
 """Events of the log that a share's batch is out of."""
 _AHEAD = 2
 _AT_ONCE = min(2, os.cpu_count() or 1)
+_MOST = 400
+"""Shares, as each has a file that is open; those of so many take the room that they need."""
 _FLUSH_ROWS = 400_000
 _FILLED = 0.6
 """How much of its room a share takes, as keys are no more even than chance is."""
@@ -54,6 +56,7 @@ def fold(run: Run, recording: Recording, parts: int, until: int, *, careful: boo
     folder = run.workspace.path.resolve().parent
     parts *= _AT_ONCE
     while True:
+        parts = min(parts, _MOST)
         # They have no names, so that nothing of them is left if this process is killed.
         with ExitStack() as opened:
             files = [opened.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(parts)]
@@ -114,8 +117,8 @@ class _Shares:
                 part=part,
                 parts=self._parts,
                 patience=means.patience,
-                memory=means.memory,
-                room=means.room // _AT_ONCE,
+                memory=means.memory and means.memory // _AT_ONCE,
+                room=means.room // _AT_ONCE if self._parts < _MOST else 0,
             ) as worker,
             pa.output_stream(_again(spool, "wb"), compression=_PACKED) as out,
         ):
