@@ -11,7 +11,8 @@ from refold_worker.result import UNCHANGED
 class Document:
     """A document's state, its JSON, and the number of its last change.
 
-    None and None where it isn't there; whether it ever was, its last change says.
+    None and None where it isn't there; whether it ever was, its last change says. A state of None
+    beside a text is to be decoded from it.
     """
 
     __slots__ = ("change", "state", "text")

@@ -24,6 +24,8 @@ from refold_worker.world import World
 
 _LOOKED_THROUGH = 20_000
 """Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
+_LATELY = 200_000
+"""Changes within which a document is held as it is."""
 _STEP = 64
 """Beyond that, every so manieth is."""
 
@@ -82,6 +84,15 @@ class Folder:
     def held(self) -> int:
         """Documents that take room here."""
         return len(self._documents)
+
+    def cool(self) -> None:
+        """Hold what has not changed for long as its JSON only, which takes a third of the room."""
+        if self.careful:
+            return
+        long_ago = self._next_change - _LATELY
+        for document in self._documents.values():
+            if document.change < long_ago and document.text is not None:
+                document.state = None
 
     def files(self) -> List[str]:
         """The code that this projection is made of."""
@@ -142,7 +153,8 @@ class Folder:
     def _fold_streams(self, batch: Batch) -> Result:
         """The common case, in which an event's stream is its key: no call that isn't needed."""
         result = Result()
-        documents, mark, encode = self._documents, self._mark, self._encode
+        documents, mark = self._documents, self._mark
+        encode, decode = self._encode, self.decode
         careful, previous, change = self.careful, result.previous, self._next_change
         handlers = [self._projection.handler(name) for name in batch.types]
         directs = [self._projection.direct(name) for name in batch.types]
@@ -166,6 +178,8 @@ class Folder:
             if document is None:
                 document = documents[key] = Document()
             before, encoded = document.state, document.text
+            if before is None and encoded is not None:
+                before = decode(encoded)
             state: Any = None
             try:
                 state = initial(key) if encoded is None else before
@@ -230,6 +244,8 @@ class Folder:
                 if document is None:
                     document = documents[key] = Document()
                 before, encoded = document.state, document.text
+                if before is None and encoded is not None:
+                    before = self.decode(encoded)
                 state: Any = None
                 try:
                     state = projection.initial(key) if encoded is None else before

@@ -43,6 +43,8 @@ LOADING = -1
 """What the page of the mark says before the first event; before that, not even Python has begun."""
 _MANY = 20_000
 """Documents that may take any room: fewer workers hold no fewer of them."""
+_COOLED = 8
+"""What has not changed for long takes less room after each so manieth part of it that is taken."""
 _COLLECTED = 8
 """Every so manieth batch is looked at by the collector, until it finds something."""
 
@@ -140,7 +142,7 @@ class _Session:
         self._printed = printed
         self._memory = spec["memory"]
         self._room = spec["room"]
-        self._empty = limits.taken()
+        self._empty = self._cooled = limits.taken()
         self._resuming = spec["resuming"]
         self._plain = spec["plain"] or folder.restores
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
@@ -189,7 +191,10 @@ class _Session:
     def _full(self) -> bool:
         """Whether there is no room for more documents, which then is told."""
         taken = limits.taken() if self._room and self._folder.held > _MANY else 0
-        if taken <= self._room or not taken:
+        if taken > self._cooled + self._room // _COOLED:
+            self._folder.cool()
+            self._cooled = taken
+        if taken <= self._room:
             return False
         held = {"documents": self._folder.held, "memory": taken - self._empty}
         wire.send(self._outgoing, {"kind": "full", **held})

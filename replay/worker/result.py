@@ -63,6 +63,9 @@ class Folding(Protocol):
     def held(self) -> int:
         """Documents that take room in this process."""
 
+    def cool(self) -> None:
+        """Take less room, if it can, for documents that have not changed for long."""
+
     def files(self) -> List[str]:
         """The code that it is made of."""
 

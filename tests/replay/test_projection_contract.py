@@ -101,11 +101,15 @@ def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events
 
 
 @settings(max_examples=60, deadline=None)
-@given(events=EVENTS, careful=st.booleans(), cut=st.integers(1, 30))
+@given(events=EVENTS, careful=st.booleans(), cut=st.integers(1, 30), cool=st.booleans())
 def test_the_same_in_one_process_in_batches_of_any_size(
-    worker: Any, tmp_path_factory: Any, events: Any, careful: bool, cut: int
+    worker: Any, tmp_path_factory: Any, events: Any, careful: bool, cut: int, cool: bool
 ) -> None:
-    assert in_process(worker, tmp_path_factory, events, careful, cut) == reference_fold(events)
+    """Also where documents are held as their JSON only between batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.fold, "_LATELY", -1 if cool else 1_000)
+        found = in_process(worker, tmp_path_factory, events, careful, cut)
+    assert found == reference_fold(events)
 
 
 def in_process(worker: Any, folders: Any, events: Any, careful: bool, cut: int) -> Any:
@@ -131,6 +135,7 @@ def in_process(worker: Any, folders: Any, events: Any, careful: bool, cut: int) 
         columns["data"] = pa.array([json.dumps(e[2]) for e in part])
         header, parts = batches.frame(pa.table(columns))
         buffers = [bytes(memoryview(p).cast("B")) for p in parts]
+        folder.cool()
         result = folder.fold(worker.event.Batch(header, buffers, decode))
         for row, key, state in zip(result.rows, result.keys, result.states, strict=True):
             found.append((first + row, key, None if state is None else json.loads(state)))
