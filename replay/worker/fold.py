@@ -86,12 +86,17 @@ class Folder:
         return len(self._documents)
 
     def cool(self) -> None:
-        """Hold what has not changed for long as its JSON only, which takes a third of the room."""
+        """Hold what has not changed for long as its JSON only, which takes a third of the room.
+
+        Raises `NotPlainError` where it would not come back from it.
+        """
         if self.careful:
             return
         long_ago = self._next_change - _LATELY
         for document in self._documents.values():
-            if document.change < long_ago and document.text is not None:
+            if document.change < long_ago and document.state is not None:
+                if not encoding.is_plain(document.state):
+                    raise NotPlainError
                 document.state = None
 
     def files(self) -> List[str]:
