@@ -165,6 +165,7 @@ class Folder:
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
         skipped = [0] * len(batch.types)
+        looks = not careful and self._changes < _LOOKED_THROUGH
         initial, index = self._projection.initial, -1
         hold, broken = self._hold, self._invariants.broken
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
@@ -206,6 +207,8 @@ class Folder:
             if text == encoded:
                 continue
             document.text = text
+            if looks and not encoding.is_plain(state):
+                raise NotPlainError  # at the end of the batch it may be another state
             previous.append(document.change)
             document.change = change
             change += 1
@@ -223,6 +226,7 @@ class Folder:
         result = Result()
         projection, documents, share = self._projection, self._documents, self._share
         skipped: Dict[str, int] = {}
+        looks = not self.careful and self._changes < _LOOKED_THROUGH
         for index, found in enumerate(self._routes(batch, result)):
             if found is None:
                 continue
@@ -272,6 +276,8 @@ class Folder:
                 if text == encoded:
                     continue
                 document.text = text
+                if looks and not encoding.is_plain(state):
+                    raise NotPlainError  # as above
                 result.previous.append(document.change)
                 document.change = self._next_change
                 self._next_change += 1
