@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from replay.diff import readable, same
+from replay.diff import same
 from replay.history import History
 from replay.paths import ABSENT, Path, value_at
 
@@ -32,6 +32,6 @@ def touches(
     Takes time by the number of the document's changes.
     """
     for offset, old, new in history.steps(key, path, after=after, until=until, backwards=backwards):
-        before, now = (value_at(readable(state), path) for state in (old, new))
+        before, now = (value_at(value, path) for value in (old, new))
         if not (before is ABSENT and now is ABSENT) and not same(before, now):
             yield Touch(offset, before, now)

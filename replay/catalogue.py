@@ -49,6 +49,8 @@ class Folded:
     failures: int
     keys: int
     changes: int
+    parts: int
+    """Changes of parts of large documents; 0 where there are none."""
     plain: bool | None
     """True: every state comes back from its JSON as it was, so a fold can be resumed from it.
     False: some don't, and all were written with care. None: not all were looked at."""
@@ -167,6 +169,7 @@ def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
         "folds",
         "documents",
         "history",
+        "parts",
         "routes",
         "failures",
         "turns",
@@ -183,7 +186,7 @@ def _rows(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled,"
-        " failures, keys, changes, plain, seconds"
+        " failures, keys, changes, parts, plain, seconds"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
         parameters,
@@ -204,6 +207,7 @@ def _rows(
             failures=row["failures"],
             keys=row["keys"],
             changes=row["changes"],
+            parts=row["parts"],
             plain=row["plain"],
             seconds=row["seconds"],
         )

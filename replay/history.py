@@ -5,46 +5,25 @@ that. States are JSON text; None is a document that isn't there.
 """
 
 import hashlib
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from replay import paths
 from replay.catalogue import Folded
-from replay.diff import Difference, decode, differences
+from replay.changes import Change, Moment, Whole, value_of
+from replay.diff import encode
+from replay.large import InParts, Large, sparse
 from replay.paths import Path
+from storage import parts
 from storage.connections import rows as rows_of
 from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True)
-class Change:
-    """A state of a document, and the offset of the event that made it."""
-
-    offset: int
-    state: str | None
-    """None: the event deleted the document."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A document at a position: its state there, and the one before that."""
-
-    now: Change | None
-    before: Change | None
-
-    @property
-    def changed_at(self) -> int | None:
-        return None if self.now is None else self.now.offset
-
-    def differences(self) -> list[Difference]:
-        """What the last change did."""
-        old = decode(self.before.state if self.before else None)
-        return differences(old, decode(self.now.state if self.now else None))
 
 
 @dataclass(frozen=True)
@@ -83,13 +62,8 @@ class Failure:
 
 
 _MINE = "projection = ? AND timeline = ?"
-# A deleted document's state is NULL, which arg_max would pass over.
-_LATEST = (
-    'SELECT key, max("offset") AS "offset", arg_max({"s": state}, "offset").s AS state'
-    f' FROM history WHERE {_MINE} AND "offset" <= ? GROUP BY key'
-)
-
-
+_LARGE_AT_HAND = 4
+"""Large documents whose values are kept."""
 _DIGITS = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
 
 
@@ -124,6 +98,7 @@ class History:
         self._mine: list[Any] = [folded.number, folded.timeline]
         # What stands before the first event that is known are states, and no changes.
         self._real = f'"offset" >= {int(folded.first)}'
+        self._large = lru_cache(_LARGE_AT_HAND)(self._opened)
 
     @property
     def workspace(self) -> Workspace:
@@ -154,46 +129,75 @@ class History:
         return self.moment(key, offset).now
 
     def states_of(self, changes: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str | None]:
-        """The states that changes made, by (offset, key), for a page of them."""
+        """The states that changes made, by (offset, key), for a page of them; of a large document
+        the parts that were changed."""
         if not changes:
             return {}
         at = ", ".join(str(int(offset)) for offset, _ in changes)
+        mine = f'{_MINE} AND "offset" IN ({at})'
         with self._workspace.reading() as connection:
             rows = connection.execute(
-                f'SELECT "offset", key, state FROM history WHERE {_MINE} AND "offset" IN ({at})',
-                self._mine,
+                f'SELECT "offset", key, state FROM history WHERE {mine}', self._mine
             ).fetchall()
-        return {(offset, key): state for offset, key, state in rows}
+            of_parts = connection.execute(
+                f'SELECT "offset", key, part, state FROM parts WHERE {mine} AND state IS NOT NULL ORDER BY part',
+                self._mine if self.folded.parts else [-1, ""],
+            ).fetchall()
+        states = {(offset, key): state for offset, key, state in rows}
+        changed: dict[tuple[int, str], dict[str, str | None]] = {}
+        for offset, key, part, state in of_parts:
+            if (offset, key) in set(changes):
+                changed.setdefault((offset, key), {})[part] = state
+        return states | {place: encode(sparse(found)) for place, found in changed.items()}
 
     def steps(
         self, key: str, path: Path, *, after: int, until: int, backwards: bool
-    ) -> Iterator[tuple[int, str | None, str | None]]:
-        """Changes of a document that may have changed the value at a path: offset, state before,
-        state after. Scans the document's changes."""
+    ) -> Iterator[tuple[int, Any, Any]]:
+        """Changes of a document that may have changed the value at a path: offset, and the values
+        before and after; of a large document only the parts of them that were changed. Scans the
+        document's changes."""
         maybe = "true"
         if path:
             value, earlier = (f"json_extract({name}, $path)" for name in ("state", "earlier"))
             # Digits beyond a double's, and zeros at the end, are lost by extracting.
             both = "concat(state, ' ', earlier)"
             maybe = f"{value} IS DISTINCT FROM {earlier} OR regexp_matches({both}, '{_DIGITS}')"
+        if self.folded.parts:
+            # One that was not in parts before has all of them changed.
+            maybe = f"NOT (in_parts AND was_in_parts) AND (in_parts OR was_in_parts OR {maybe})"
         parameters = {
             "projection": self.folded.number,
             "timeline": self.folded.timeline,
             "key": key,
         }
         query = (
-            'SELECT "offset", earlier, state FROM (SELECT "offset", state, lag(state) OVER'
-            ' (ORDER BY "offset") AS earlier FROM history WHERE projection = $projection'
+            'SELECT "offset", change, in_parts, state, before, coalesce(was_in_parts, false), earlier'
+            ' FROM (SELECT "offset", change, in_parts, state, lag(state) OVER so_far AS earlier,'
+            " coalesce(lag(in_parts) OVER so_far, false) AS was_in_parts, previous AS before"
+            " FROM history WHERE projection = $projection"
             f" AND timeline = $timeline AND bucket = {bucket(key)} AND key = $key"
-            f' AND "offset" <= {int(until)}) WHERE "offset" > {int(after)} AND {self._real} AND ({maybe})'
+            f' AND "offset" <= {int(until)} WINDOW so_far AS (ORDER BY "offset"))'
+            f' WHERE "offset" > {int(after)} AND {self._real} AND ({maybe})'
             f' ORDER BY "offset" {"DESC" if backwards else "ASC"}'
         )
         if path:
             parameters["path"] = paths.pointer(path)
-        with self._workspace.reading() as connection:
-            found = connection.execute(query, parameters)
-            while rows := found.fetchmany(256):
-                yield from rows
+
+        def whole() -> Iterator[tuple[int, Any, Any]]:
+            with self._workspace.reading() as connection:
+                found = connection.execute(query, parameters)
+                while rows := found.fetchmany(256):
+                    for offset, number, in_parts, state, before, was_in_parts, earlier in rows:
+                        old = self._change(key, -1, before, was_in_parts, earlier)
+                        new = self._change(key, offset, number, in_parts, state)
+                        yield offset, value_of(old), value_of(new)
+
+        if not self.folded.parts:
+            return whole()
+        there = self._large(key).touches(path, after=after, until=until, backwards=backwards)
+        met: set[int] = set()
+        both_kinds = heapq.merge(whole(), there, key=lambda step: step[0], reverse=backwards)
+        return (s for s in both_kinds if s[0] not in met and not met.add(s[0]))  # type: ignore[func-returns-value]
 
     def next_change(self, key: str, offset: int) -> int | None:
         """The offset of the document's next change."""
@@ -213,24 +217,30 @@ class History:
         first = max(first, self.folded.first)
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT "offset", key, state FROM history WHERE {_MINE}'
-                ' AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
+                'SELECT key, "offset", change, in_parts, state, previous FROM history'
+                f' WHERE {_MINE} AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
                 [*self._mine, first, last],
             ).fetchall()
-            keys = list({key for _, key, _ in found})
+            keys = list({key for key, *_ in found})
             earlier = connection.execute(
                 f'WITH last AS (SELECT key, max("offset") AS "offset" FROM history WHERE {_MINE}'
                 f" AND bucket IN ({', '.join(str(bucket(key)) for key in keys) or 'NULL'})"
                 f" AND key IN ({', '.join('?' * len(keys)) or 'NULL'})"
                 f' AND "offset" < {int(first)} GROUP BY key)'
-                ' SELECT key, "offset", state FROM history JOIN last USING (key, "offset")'
-                f" WHERE {_MINE}",
+                ' SELECT key, "offset", change, in_parts, state FROM history'
+                f' JOIN last USING (key, "offset") WHERE {_MINE}',
                 [*self._mine, *keys, *self._mine],
             ).fetchall()
-        before = {key: Change(offset, state) for key, offset, state in earlier}
+            steps: dict[str, dict[int, int]] = {}
+            for key, _, number, in_parts, _, previous in found:
+                if in_parts:
+                    steps.setdefault(key, {})[number] = -1 if previous is None else previous
+            for key, previous in steps.items():
+                self._large(key).keep(connection, first, last, previous)
+        before = {key: self._change(key, *change) for key, *change in earlier}
         moments: dict[int, dict[str, Moment]] = {}
-        for offset, key, state in found:
-            now = Change(offset, state)
+        for key, offset, number, in_parts, state, _ in found:
+            now = self._change(key, offset, number, in_parts, state)
             moments.setdefault(offset, {})[key] = Moment(now, before.get(key))
             before[key] = now
         return moments
@@ -287,11 +297,11 @@ class History:
         """Every document that exists at a position: batches of `key`, `offset`, `state`; scans."""
         with self._workspace.reading() as connection:
             relation = connection.sql(
-                f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({_LATEST})'
+                f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({self._latest(offset)})'
                 " AS h ON h.key = d.key"
                 " WHERE d.projection = ? AND d.timeline = ? AND h.state IS NOT NULL"
                 " ORDER BY d.ordinal",
-                params=[*self._mine, offset, *self._mine],
+                params=self._mine,
             )
             yield from relation.to_arrow_reader(10_000)
 
@@ -302,11 +312,10 @@ class History:
         """
         with self._workspace.reading() as connection:
             relation = connection.sql(
-                f"WITH after AS ({_LATEST}), before AS ({_LATEST})"
+                f"WITH after AS ({self._latest(end)}), before AS ({self._latest(start)})"
                 " SELECT after.key AS key, before.state AS old, after.state AS new"
                 " FROM after LEFT JOIN before ON before.key = after.key"
-                ' WHERE after."offset" > ? ORDER BY after."offset", after.key',
-                params=[*self._mine, end, *self._mine, start, start],
+                f' WHERE after."offset" > {int(start)} ORDER BY after."offset", after.key'
             )
             for batch in relation.to_arrow_reader(10_000):
                 for row in batch.to_pylist():
@@ -410,13 +419,44 @@ class History:
 
     def _changes(self, condition: str, key: str) -> list[Change]:
         with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                f'SELECT "offset", state FROM history WHERE {_MINE} AND bucket = {bucket(key)}'
-                f" AND {condition}",
+            rows = connection.execute(
+                f'SELECT "offset", change, in_parts, state FROM history WHERE {_MINE}'
+                f" AND bucket = {bucket(key)} AND {condition}",
                 [*self._mine, key],
-            )
-        return [Change(**row) for row in rows]
+            ).fetchall()
+        return [self._change(key, *row) for row in rows]
+
+    def _change(
+        self, key: str, offset: int, number: int, in_parts: bool, state: str | None
+    ) -> Change:
+        return InParts(offset, number, self._large(key)) if in_parts else Whole(offset, state)
+
+    def _opened(self, key: str) -> Large:
+        number, timeline = self._mine
+        return Large(self._workspace, number, timeline, bucket(key), key)
+
+    def _latest(self, offset: int) -> str:
+        """SQL for the last state of each document by an offset: `key`, `offset`, `state`."""
+        mine = (
+            f"(h.projection = {int(self.folded.number)}) AND (h.timeline = {_text(self._mine[1])})"
+            f' AND (h."offset" <= {int(offset)})'
+        )
+        # A deleted document's state is NULL, which arg_max would pass over.
+        latest = (
+            'SELECT h.key, max(h."offset") AS "offset", arg_max(struct_pack(s := h.state,'
+            ' p := h.in_parts), h."offset") AS latest'
+            f" FROM history AS h WHERE {mine} GROUP BY h.key"
+        )
+        if not self.folded.parts:
+            return f'SELECT key, "offset", latest.s AS state FROM ({latest})'
+        return (
+            'SELECT d.key, d."offset", CASE WHEN d.latest.p THEN w.state ELSE d.latest.s END AS state'
+            f" FROM ({latest}) AS d LEFT JOIN ({parts.assembled(f'({mine})')}) AS w ON w.key = d.key"
+        )
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def bucket(key: str) -> int:

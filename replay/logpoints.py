@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from replay import expressions
+from replay import excerpts, expressions
 from replay.filters import OF_EVENTS
 from replay.history import History
 from replay.names import Kind, Names
@@ -59,6 +59,8 @@ def logged(
         kept = " AND ".join(conditions.checked(connection, w, "events") for w in where) or "true"
         wanted = [expressions.value(connection, text, NAMES) for text in texts]
         only = None if when is None else expressions.condition(connection, when, NAMES)
+        asked = wanted if only is None else [*wanted, only]
+        kept_states = excerpts.states(connection, history, asked)
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
             " AND timeline = $timeline"
@@ -66,7 +68,7 @@ def logged(
             else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
         )
         states = (
-            'SELECT key, "offset", state FROM history WHERE projection = $projection'
+            f'SELECT key, "offset", state FROM {kept_states} WHERE projection = $projection'
             " AND timeline = $timeline AND key IN (SELECT key FROM reached)"
         )
         query = (

@@ -5,7 +5,7 @@ Nothing is wrong with asking for them, so they are told beside the answer.
 
 import duckdb
 
-from replay import aggregates, paths
+from replay import aggregates, excerpts, paths
 from replay.expressions import OF_STATES
 from replay.history import History
 from replay.names import named
@@ -40,7 +40,7 @@ def _held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) -
         " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
         [history.folded.number, history.folded.timeline, paths.pointer(path)],
     )
-    return bool(found.fetchall())
+    return bool(found.fetchall()) or excerpts.held(connection, history, path)
 
 
 def _numberless(connection: duckdb.DuckDBPyConnection, history: History, text: str) -> str:
@@ -49,9 +49,10 @@ def _numberless(connection: duckdb.DuckDBPyConnection, history: History, text: s
         wanted = aggregates.condition(connection, text, **of_all)
     except QueryError:
         wanted = aggregates.value(connection, text, **of_all)
+    states = excerpts.states(connection, history, [wanted.row])
     for double in filter(None, wanted.parts.values()):
         found = connection.execute(
-            f'SELECT 1 FROM (SELECT "offset", key, state{wanted.row.values} FROM history'
+            f'SELECT 1 FROM (SELECT "offset", key, state{wanted.row.values} FROM {states}'
             " WHERE projection = ? AND timeline = ?)"
             f" WHERE {double} IS NOT NULL LIMIT 1",
             [history.folded.number, history.folded.timeline],

@@ -106,3 +106,9 @@ def pointer(path: Path) -> str:
     """The path as a JSON pointer (RFC 6901), which DuckDB's JSON functions take."""
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return "".join(f"/{step}" for step in steps)
+
+
+def from_pointer(text: str) -> tuple[str, ...]:
+    """The names that a JSON pointer leads through."""
+    steps = text.split("/")[1:]
+    return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay import batches
+from replay.history import bucket
+from storage import parts
 from storage.connections import arrow
 from storage.workspace import Workspace
 
@@ -27,19 +29,48 @@ def states(
         want(connection, keys)
         latest = arrow(
             connection,
-            "SELECT key, change, state FROM history SEMI JOIN wanted USING (key)"
+            "SELECT key, change, state, in_parts FROM history SEMI JOIN wanted USING (key)"
             ' WHERE projection = ? AND timeline = ? AND "offset" < ? QUALIFY row_number() OVER'
             " (PARTITION BY key ORDER BY change DESC) = 1",
             [number, timeline, before],
-        ).combine_chunks()
-    texts = latest["state"].combine_chunks() if latest.num_rows else pa.array([], pa.string())
-    lengths = pc.fill_null(pc.binary_length(texts), -1).cast(pa.int32())
-    text = "".join(s for s in texts.to_pylist() if s is not None).encode()
-    changes = dict(zip(latest["key"].to_pylist(), latest["change"].to_pylist(), strict=True))
-    return {"kind": "documents", "changes": changes}, (
-        lengths.to_numpy(zero_copy_only=False).tobytes(),
-        text,
+        )
+        whole = latest.filter(pc.invert(latest["in_parts"]))
+        large = latest.filter(latest["in_parts"]).select(["key", "change"]).to_pylist()
+        of_parts = [_parts(connection, number, timeline, row["key"], before) for row in large]
+    in_parts = [{**row, **said} for row, (said, _) in zip(large, of_parts, strict=True)]
+    changes = dict(zip(whole["key"].to_pylist(), whole["change"].to_pylist(), strict=True))
+    header = {"kind": "documents", "changes": changes, "in_parts": in_parts}
+    return header, (*_joined(whole["state"]), *(blob for _, both in of_parts for blob in both))
+
+
+def _parts(
+    connection: duckdb.DuckDBPyConnection, number: int, timeline: str, key: str, before: int
+) -> Parts:
+    """A large document before an offset: paths, places, the number of its next member; and texts."""
+    mine = f"(h.projection = $number) AND (h.timeline = $timeline) AND (h.bucket = {bucket(key)})"
+    rows = f'({mine} AND (h.key = $key) AND (h."offset" < $before))'
+    parameters = {"number": number, "timeline": timeline, "key": key, "before": before}
+    found = arrow(
+        connection,
+        f"SELECT part, place, state FROM ({parts.alive(rows)}) ORDER BY place",
+        parameters,
     )
+    last = connection.execute(
+        f"SELECT max(h.place[-1]) FROM parts AS h WHERE {rows}", parameters
+    ).fetchall()
+    said = {
+        "paths": found["part"].to_pylist(),
+        "places": found["place"].to_pylist(),
+        "following": (last[0][0] or 0) + 1,
+    }
+    return said, _joined(found["state"])
+
+
+def _joined(column: pa.ChunkedArray) -> tuple[bytes, bytes]:
+    """The lengths of texts, -1 for NULL, and the texts one after the other."""
+    lengths = pc.fill_null(pc.binary_length(column), -1).cast(pa.int32())
+    texts = "".join(text for text in column.to_pylist() if text is not None)
+    return lengths.to_numpy().tobytes(), texts.encode()
 
 
 def events(

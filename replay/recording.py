@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from replay.told import Told
 from storage import schema
@@ -36,6 +37,7 @@ class Recording:
         self._number = number
         self._timeline = timeline
         self._history: list[pa.Table] = []
+        self._parts: list[pa.Table] = []
         self._born: list[pa.Table] = []
         self._routes: list[pa.Table] = []
         self._failures: list[Mapping[str, Any]] = []
@@ -52,23 +54,25 @@ class Recording:
         self.folded = 0
         self.keys = 0
         self.changes = 0
+        self.parts = 0
+        """Rows of documents that are kept in parts."""
         self.failures = 0
         self._skipped = 0
         self._seconds = 0.0
         self.waiting = 0
-        """Changes that are not flushed yet."""
+        """Changes, and parts, that are not flushed yet."""
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
         rows = connection.execute(
-            "SELECT first, folded, keys, changes, failures, skipped, unhandled, seconds FROM folds"
+            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds FROM folds"
             " WHERE projection = ? AND timeline = ?",
             [self._number, self._timeline],
         ).fetchall()
         for row in rows:
-            self.first, self.folded, self.keys, self.changes, self.failures = row[:5]
-            self._skipped, self._unhandled = row[5], Counter(json.loads(row[6]))
-            self._seconds = row[7]
+            self.first, self.folded, self.keys, self.changes, self.parts, self.failures = row[:6]
+            self._skipped, self._unhandled = row[6], Counter(json.loads(row[7]))
+            self._seconds = row[8]
             self.kept = self.folded
 
     def take(self, told: Told, until: int) -> None:
@@ -77,17 +81,33 @@ class Recording:
         count = rows.num_rows
         previous = rows["previous"].to_numpy()
         first = previous < 0
+        in_parts = rows["in_parts"]
         self._history.append(
             pa.table(
                 {
                     "key": rows["key"],
                     "offset": rows["offset"],
                     "change": np.arange(self.changes, self.changes + count),
-                    "state": rows["state"],
+                    "state": pc.if_else(in_parts, "{}", rows["state"]),
                     "previous": pa.array(previous, mask=first),
+                    "in_parts": in_parts,
                 }
             )
         )
+        if told.parts is not None:
+            at = told.parts["row"]
+            change = pc.add(at, self.changes)
+            places = {
+                "change": change,
+                "key": rows["key"].take(at),
+                "offset": rows["offset"].take(at),
+            }
+            columns = [told.parts[name] for name in ("part", "place", "state")]
+            self._parts.append(
+                pa.table({**places, **dict(zip(("part", "place", "state"), columns, strict=True))})
+            )
+            self.parts += len(at)
+            self.waiting += len(at)
         born = pa.array(np.flatnonzero(first))
         ordinals = pa.array(np.arange(self.keys, self.keys + len(born)))
         keys, at = rows["key"].take(born), rows["offset"].take(born)
@@ -124,7 +144,7 @@ class Recording:
                 _insert(
                     connection,
                     f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
-                    " previous, state FROM rows ORDER BY bucket, change",
+                    " previous, in_parts, state FROM rows ORDER BY bucket, change",
                     names,
                     pa.concat_tables(self._history),
                 )
@@ -133,6 +153,14 @@ class Recording:
                     "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows",
                     names,
                     pa.concat_tables(self._born),
+                )
+            if self._parts:
+                _insert(
+                    connection,
+                    f'INSERT INTO parts SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
+                    " part, place, state FROM rows",
+                    names,
+                    pa.concat_tables(self._parts),
                 )
             if self._routes:
                 _insert(
@@ -147,7 +175,7 @@ class Recording:
             _insert_told(connection, schema.UPCASTS, names, self._upcasts)
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
-                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     *names,
                     self.first,
@@ -156,9 +184,9 @@ class Recording:
                     json.dumps(self._unhandled),
                     self.failures,
                 ]
-                + [self.keys, self.changes, self.plain, self._seconds],
+                + [self.keys, self.changes, self.parts, self.plain, self._seconds],
             )
-        self._history, self._born, self._routes = [], [], []
+        self._history, self._parts, self._born, self._routes = [], [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
         self.waiting = 0
         self.kept = self.folded

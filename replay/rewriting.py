@@ -28,6 +28,10 @@ class Expression:
     """Over the row and those columns; a condition is true or false, never NULL."""
     others: str
     """Whether a value is there, but of another kind than it is compared as."""
+    places: tuple[Place, ...]
+    """What it names."""
+    lengths: tuple[Place, ...]
+    """What of that it asks the length of."""
 
 
 _COMPARISONS = {
@@ -68,6 +72,7 @@ class Rewriting:
     aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
     """Takes an aggregate's name and arguments, and gives the column it will be in."""
     others: list[str] = field(default_factory=list)
+    lengths: list[Place] = field(default_factory=list)
     places: dict[Place, str] = field(default_factory=dict)
     """The columns that hold what is at a path."""
     values: dict[str, str] = field(default_factory=dict)
@@ -78,7 +83,10 @@ class Rewriting:
         others = " OR ".join(dict.fromkeys(self.others)) or "false"
         taken = {**self._taken_out(), **{name: sql for sql, name in self.values.items()}}
         values = "".join(f", {value} AS {name}" for name, value in taken.items())
-        return Expression(self.text, values, sql, f"coalesce({others}, false)")
+        of_others = f"coalesce({others}, false)"
+        return Expression(
+            self.text, values, sql, of_others, tuple(self.places), tuple(self.lengths)
+        )
 
     def _taken_out(self) -> dict[str, str]:
         """The columns with what is at the paths; all paths into one text are read at once."""
@@ -332,6 +340,7 @@ class Rewriting:
         place = self._place(node)
         if place is None:
             return f"length({self.value(node, Kind.TEXT)})"
+        self.lengths.append(place)
         json = self._json(place)
         return (
             f"(CASE left({json}, 1) WHEN '[' THEN json_array_length({json}) WHEN '{{' THEN"

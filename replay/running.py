@@ -157,7 +157,7 @@ def _through(
     query = f'SELECT {wanted.sql} AS v FROM (SELECT "offset", {", ".join(made)} FROM running)'
     carried = np.zeros((len(columns), 1), np.int64)
     begun = False
-    for stretch in sweep(connection, history, wanted.row.values, columns, np.int64):
+    for stretch in sweep(connection, history, wanted.row, columns, np.int64):
         offsets, steps = stretch.offsets, stretch.now - stretch.before
         if history.routed:
             # An event may change several documents; what counts is what was after all of them.

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from replay import aggregates, expressions, running
+from replay import aggregates, excerpts, expressions, running
 from replay.history import History, bucket
 from storage.conditions import unanswerable
 from storage.errors import QueryError
@@ -72,10 +72,11 @@ def _of_document(
     ends: Sequence[int],
 ) -> "_Cut":
     wanted = expressions.value(connection, text, long_numbers=False)
+    states = excerpts.states(connection, history, [wanted])
     number = f"TRY_CAST(trim({wanted.sql}, '\"') AS DOUBLE)"  # Decimals are text in JSON
     points = (
         f'SELECT "offset", CASE WHEN state IS NOT NULL THEN {number} END AS v FROM'
-        f' (SELECT "offset", key, state{wanted.values} FROM history'
+        f' (SELECT "offset", key, state{wanted.values} FROM {states}'
         " WHERE projection = ? AND timeline = ? AND bucket = ? AND key = ?)"
     )
     names = [history.folded.number, history.folded.timeline, bucket(key), key]

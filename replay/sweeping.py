@@ -17,7 +17,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from replay import excerpts
 from replay.history import History
+from replay.rewriting import Expression
 from storage.errors import WorkspaceError
 from storage.prefetch import ahead
 
@@ -48,24 +50,25 @@ class Stretch:
 def sweep(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    taken: str,
+    expression: Expression,
     values: Sequence[str],
     kind: type[np.generic],
 ) -> Generator[Stretch, None, None]:
     """Every change of a history, with whole numbers made of its state by SQL.
 
-    `taken` are further columns beside those of `history`, as `Expression.values` has them, and
-    `values` expressions over both, of the given kind. A state that isn't there has zeros. The
+    `values` are SQL over the columns of `history` and those of the expression, of the given kind. A
+    state that isn't there has zeros. The
     connection may be asked other things in between. Raises `WorkspaceError` where the changes
     aren't numbered as they should be, and DuckDB's errors.
     """
+    states = excerpts.states(connection, history, [expression])
     columns = "".join(
         f", CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}"
         for n, value in enumerate(values)
     )
     query = (
         f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns}'
-        f' FROM (SELECT "offset", key, change, previous, state{taken} FROM history'
+        f' FROM (SELECT "offset", key, change, previous, state{expression.values} FROM {states}'
         ' WHERE projection = ? AND timeline = ? AND "offset" >= ? AND "offset" < ?)'
     )
 

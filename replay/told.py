@@ -26,7 +26,11 @@ class Told:
     """What a batch did."""
 
     changes: pa.Table
-    """`offset`, `key`, `state`, and `previous`: the number of the document's change before, or -1."""
+    """`offset`, `key`, `state`, `previous`: the number of the document's change before, or -1; and
+    `in_parts`: whether the document is kept in parts, which then are the state."""
+    parts: pa.Table | None
+    """What changed of documents in parts: `row` of the change, `part`, `place` (NULL: where it was)
+    and `state` (NULL: it is gone); None where there is no such document."""
     routes: pa.Table | None
     """`offset` and `key`; None where an event's stream is its document."""
     failures: Sequence[Mapping[str, Any]]
@@ -52,13 +56,15 @@ class Told:
 def told(frame: Frame, events: pa.Table) -> Told:
     """What one worker said of these events (`offset` and `stream`)."""
     offsets, streams = (batches.column(events, name) for name in ("offset", "stream"))
-    routed = len(frame.parts) > _UNROUTED
+    routed = frame.header["routed"]
     rows = _ints(frame.parts[0], np.int32)
+    lengths = np.frombuffer(frame.parts[1], np.int32)
     columns = {
         "offset": offsets.take(rows),
         "key": _coded(*frame.parts[4:6]) if routed else streams.take(rows),
-        "state": _texts(_ints(frame.parts[1], np.int32).to_numpy(), frame.parts[2]),
+        "state": _texts(lengths, frame.parts[2]),
         "previous": _ints(frame.parts[3], np.int64),
+        "in_parts": pa.array(lengths == 0),  # which no JSON has
     }
     routes = None
     if routed:
@@ -72,6 +78,7 @@ def told(frame: Frame, events: pa.Table) -> Told:
         reads.setdefault(one["offset"], []).extend(one["read"])
     return Told(
         pa.table(columns),
+        _parts(frame.parts[_ROUTED if routed else _UNROUTED :]),
         routes,
         header["failures"],
         header["turns"],
@@ -84,6 +91,26 @@ def told(frame: Frame, events: pa.Table) -> Told:
 
 _UNROUTED = 4
 """Parts of a frame that tells no keys of its own."""
+_ROUTED = 11
+
+
+def _parts(said: Sequence[bytes]) -> pa.Table | None:
+    if not said:
+        return None
+    rows, paths, depths, numbers, lengths, texts = said
+    depth = np.frombuffer(depths, np.int32)
+    ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
+    places = pa.ListArray.from_arrays(
+        pa.array(ends), _ints(numbers, np.int64), mask=pa.array(depth < 0)
+    )
+    return pa.table(
+        {
+            "row": pa.array(np.frombuffer(rows, np.int32).astype(np.int64)),
+            "part": pa.array(paths.decode().split("\0"), pa.large_string()),
+            "place": places,
+            "state": _texts(np.frombuffer(lengths, np.int32), texts),
+        }
+    )
 
 
 class Together:
@@ -117,6 +144,7 @@ class Together:
         together = pa.concat_tables(routes) if routes else None
         return Told(
             changes.take(pa.array(order)).combine_chunks(),
+            _renumbered(parts, order),
             together and together.take(pa.array(_in_order(together))).combine_chunks(),
             _by_offset([failure for part in parts for failure in part.failures]),
             _by_offset([turn for part in parts for turn in part.turns]),
@@ -130,6 +158,19 @@ class Together:
             ],
             _added([part.skipped for part in parts]),
         )
+
+
+def _renumbered(told: Sequence[Told], order: Numbers) -> pa.Table | None:
+    """Parts of documents, beside the changes of all workers in this order."""
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    found, first = [], 0
+    for one in told:
+        if one.parts is not None:
+            rows = places[first + one.parts["row"].to_numpy()]
+            found.append(one.parts.set_column(0, "row", pa.array(rows)))
+        first += one.changes.num_rows
+    return pa.concat_tables(found).sort_by("row") if found else None
 
 
 class _Growing:

@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from storage import parts
+
 
 @dataclass(frozen=True)
 class Macro:
@@ -50,8 +52,19 @@ _OF_KEY = (
     '(h.bucket = (md5_number(CAST("key" AS VARCHAR)) & 4294967295))'
     ' AND (h."key" = CAST("key" AS VARCHAR))'
 )
-# A deleted document's state is NULL, which arg_max would pass over.
-_LAST_STATE = '(arg_max(struct_pack(s := h.state), h."offset")).s'
+
+
+def _documents(rows: str) -> str:
+    """The documents that there are after the last of these rows; those in parts put together."""
+    # A deleted document's state is NULL, which arg_max would pass over.
+    last = 'arg_max(struct_pack(s := h.state, p := h.in_parts), h."offset")'
+    return (
+        'SELECT d."key", d."offset", CASE  WHEN (d.latest.p) THEN (w.state) ELSE d.latest.s END'
+        f' AS state FROM ((SELECT h."key", max(h."offset") AS "offset", {last} AS latest'
+        f' FROM history AS h WHERE {rows} GROUP BY h."key") AS d LEFT JOIN'
+        f' ({parts.assembled(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.latest.s IS NOT NULL)'
+    )
+
 
 PROJECTION_NUMBER = Macro(
     "projection_number",
@@ -73,9 +86,7 @@ PROJECTION_NUMBER = Macro(
 STATE_AT = Macro(
     "state_at",
     ("projection", "position"),
-    f'SELECT h."key", max(h."offset") AS "offset", {_LAST_STATE} AS state FROM history AS h'
-    f' WHERE ({_MINE} AND (h."offset" <= "position")) GROUP BY h."key"'
-    f" HAVING ({_LAST_STATE} IS NOT NULL)",
+    _documents(f'({_MINE} AND (h."offset" <= "position"))'),
     ("key", "offset", "state"),
 )
 """The documents that exist at a position."""
@@ -83,8 +94,7 @@ STATE_AT = Macro(
 LATEST = Macro(
     "latest",
     ("projection",),
-    f'SELECT h."key", max(h."offset") AS "offset", {_LAST_STATE} AS state FROM history AS h'
-    f' WHERE ({_MINE}) GROUP BY h."key" HAVING ({_LAST_STATE} IS NOT NULL)',
+    _documents(f"({_MINE})"),
     ("key", "offset", "state"),
 )
 """The documents that exist at the end."""
@@ -92,9 +102,7 @@ LATEST = Macro(
 DOCUMENT_AT = Macro(
     "document_at",
     ("projection", "key", "position"),
-    'SELECT c."key", c."offset", c.state FROM (SELECT h."key", h."offset", h.state'
-    f' FROM history AS h WHERE ({_MINE} AND {_OF_KEY} AND (h."offset" <= "position"))'
-    ' ORDER BY h."offset" DESC LIMIT 1) AS c WHERE (c.state IS NOT NULL)',
+    _documents(f'({_MINE} AND {_OF_KEY} AND (h."offset" <= "position"))'),
     ("key", "offset", "state"),
 )
 """A document at a position."""
@@ -102,13 +110,16 @@ DOCUMENT_AT = Macro(
 CHANGES = Macro(
     "changes",
     ("projection", "key"),
-    'SELECT c."offset", e."time", e."type", c."before", c."after" FROM ((SELECT h."offset",'
+    'SELECT c."offset", e."time", e."type", CASE  WHEN (c.in_parts) THEN (p."before") ELSE'
+    ' c."before" END AS "before", CASE  WHEN (c.in_parts) THEN (p."after") ELSE c."after" END'
+    ' AS "after" FROM (((SELECT h."offset", h.change, h.in_parts,'
     ' lag(h.state) OVER (ORDER BY h."offset") AS "before", h.state AS "after"'
     f" FROM history AS h WHERE ({_MINE} AND {_OF_KEY})) AS c"
+    f" LEFT JOIN ({parts.changes(f'({_MINE} AND {_OF_KEY})')}) AS p ON ((p.change = c.change)))"
     ' LEFT JOIN events AS e ON ((e."offset" = c."offset"))) ORDER BY c."offset"',
     ("offset", "time", "type", "before", "after"),
 )
-"""Every change of a document."""
+"""Every change of a document; of one in parts, the parts that it changed, by their paths."""
 
 MACROS = (PROJECTION_NUMBER, STATE_AT, LATEST, DOCUMENT_AT, CHANGES)
 

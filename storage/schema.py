@@ -10,12 +10,13 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
 3: changes are numbered, and states packed with zstd.
-4: tables `printed` and `upcasts`. 5: a fold says where it begins."""
+4: tables `printed` and `upcasts`. 5: a fold says where it begins.
+6: large documents are kept in parts."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ FOLDS = Table(
         ("failures", "BIGINT"),
         ("keys", "BIGINT"),
         ("changes", "BIGINT"),
+        ("parts", "BIGINT"),
         ("plain", "BOOLEAN"),
         ("seconds", "DOUBLE"),
     ),
@@ -147,16 +149,35 @@ HISTORY = Table(
         ("offset", "BIGINT"),
         ("change", "BIGINT"),
         ("previous", "BIGINT"),
+        ("in_parts", "BOOLEAN"),
         ("state", "VARCHAR"),
     ),
     alike=frozenset(("state",)),
 )
-"""Every state that ever existed: a row a change; a NULL state is a deletion.
+"""Every state that ever existed: a row a change; a NULL state is a deletion, and that of a document
+`in_parts` is made of its parts as of the change.
 
 `bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
 that DuckDB's zone maps lead to a key's changes without an index over the keys. `change` numbers the
 changes in the order of the log from 0, and `previous` is the number of the same document's change
 before, so that every state is compared with the one before it without being put in order by key."""
+
+PARTS = Table(
+    "parts",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("bucket", "UINTEGER"),
+        ("key", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("change", "BIGINT"),
+        ("part", "VARCHAR"),
+        ("place", "BIGINT[]"),
+        ("state", "VARCHAR"),
+    ),
+    alike=frozenset(("state",)),
+)
+"""What changed of large documents: a row a part and change; see `storage.parts`."""
 
 ROUTES = Table(
     "routes",
@@ -255,6 +276,7 @@ TABLES = (
     FOLDS,
     DOCUMENTS,
     HISTORY,
+    PARTS,
     ROUTES,
     FAILURES,
     TURNS,

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replay import catalogue
+from replay import catalogue, changes
 from replay.catalogue import MAIN, Folded
-from replay.diff import Difference, readable
-from replay.history import Change, DocumentRow, Failure, History, Moment, Upcast
+from replay.changes import Change, Moment
+from replay.diff import Difference
+from replay.history import DocumentRow, Failure, History, Upcast
+from replay.large import InParts
 from replay.paths import ABSENT
 from replay.reference import Reference
 from replay.windows import WIDTH, Windows
@@ -165,12 +167,15 @@ class Model:
             failed = next((f.key for f in failures if f.key is not None), None)
             key = next(iter(changed), failed or key)
         moment = changed.get(key) if key is not None else None
+        if not _drawn(moment, ask=ask):
+            return None
         differences = _differences(moment) if moment is not None else ()
         if moment is None and key is not None:
             if since is not None and self._unchanged(since, position, key):
                 moment = since.moment
             elif ask:
                 moment = history.moment(key, position)
+                _drawn(moment, ask=True)
             else:
                 return None
         if self.base is not None and key is not None:
@@ -194,6 +199,8 @@ class Model:
     ) -> tuple[Difference, ...] | None:
         """How the document differs from what it was at the base; None where that has to be asked."""
         place = (history, key, base)
+        if not ask and moment is not None and isinstance(moment.now, InParts):
+            return None
         if self._at_base[0] != place:
             if not ask:
                 return None
@@ -251,9 +258,18 @@ class Model:
         return {} if self.history is None else self.history.window(first, last)
 
 
+def _drawn(moment: Moment | None, *, ask: bool) -> bool:
+    """Whether the document is at hand; a large one is drawn from the file where that may be asked."""
+    if moment is None or not isinstance(moment.now, InParts):
+        return True
+    if ask:
+        _ = moment.now.value
+    return ask or moment.now.at_hand
+
+
 def value_of(moment: Moment | None) -> Any:
     """The document's value, or `ABSENT`."""
-    return ABSENT if moment is None or moment.now is None else readable(moment.now.state)
+    return ABSENT if moment is None else changes.value_of(moment.now)
 
 
 def _differences(moment: Moment) -> tuple[Difference, ...]:

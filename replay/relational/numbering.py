@@ -1,5 +1,6 @@
 """States that were found, as the numbered changes of a history."""
 
+import numpy as np
 import pyarrow as pa
 
 from replay.relational.asking import Asking
@@ -58,4 +59,6 @@ def told(
         )
     finally:
         ask.connection.unregister("found_states")
-    return Told(changes.combine_chunks(), routes, (), (), (), {}, (), {})
+    whole = pa.array(np.zeros(changes.num_rows, bool))
+    changes = changes.append_column("in_parts", whole)
+    return Told(changes.combine_chunks(), None, routes, (), (), (), {}, (), {})

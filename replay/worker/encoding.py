@@ -111,7 +111,7 @@ def _write(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
     elif isinstance(value, Decimal):
         out.append(_decimal(value))
     elif isinstance(value, dict):
-        _write_members(((_key(k, path), v) for k, v in value.items()), out, path)
+        _write_members(((name_of(k, path), v) for k, v in value.items()), out, path)
     elif isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
         _write_items(value, out, path)
     elif isinstance(value, (set, frozenset)):
@@ -150,7 +150,8 @@ def _text(value: Any, path: Tuple[str, ...]) -> str:
     return "".join(out)
 
 
-def _key(key: Any, path: Tuple[str, ...]) -> str:
+def name_of(key: Any, path: Tuple[str, ...] = ()) -> str:
+    """The name that stands in JSON for a key of a dict."""
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, str):

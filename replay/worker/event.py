@@ -127,6 +127,23 @@ class Event:
         return f"<event {self.offset} {self.type} of {self.stream}>"
 
 
+class Late(Event):
+    """One event whose data is decoded when somebody asks for it."""
+
+    __slots__ = ()
+
+    def __init__(self, batch: Batch, index: int) -> None:
+        self._batch = batch
+        self._index = index
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what isn't there is looked for here.
+        if name != "data":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.data = self._batch.data_of(self._index)
+        return self.data
+
+
 class Batch:
     """Consecutive events in columns, as they came from the parent."""
 

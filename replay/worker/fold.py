@@ -9,29 +9,19 @@ from __future__ import annotations
 import sys
 from copy import deepcopy
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from refold_worker import encoding, raised, user_code
 from refold_worker.contract import Projection
-from refold_worker.documents import Document, Share
-from refold_worker.event import DELETED, Batch, Event, Upcast
+from refold_worker.documents import Document, Documents, NotPlainError, Share
+from refold_worker.event import DELETED, Batch, Event, Late, Upcast
 from refold_worker.invariants import Invariants
+from refold_worker.parts import LARGE, Kept, Parts, WholeError
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
-from refold_worker.result import OutOfMemoryError, Result
+from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
 from refold_worker.texts import carried
 from refold_worker.world import World
-
-_LOOKED_THROUGH = 20_000
-"""Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
-_LATELY = 200_000
-"""Changes within which a document is held as it is."""
-_STEP = 64
-"""Beyond that, every so manieth is."""
-
-
-class NotPlainError(Exception):
-    """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
 
 
 class Folder:
@@ -39,8 +29,7 @@ class Folder:
 
     Plain states are encoded by the quick encoder and restored from their JSON after a failure. As
     soon as a state isn't plain, `NotPlainError` asks for a careful fold from the start, in which
-    states are copied before each event and written by the rules. All states are looked at in the
-    beginning, and some later on.
+    states are copied before each event and written by the rules. Large documents are kept in parts.
     """
 
     def __init__(
@@ -67,9 +56,11 @@ class Folder:
         self._world = world
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
-        self._documents: Dict[str, Document] = {}
+        self._documents = Documents(decode, careful=careful)
+        self._parted = probe is None and world is None
+        """Whether large documents are kept in parts; who compares whole states wants them whole."""
         self._next_change = 0
-        self._changes = 0
+        self._looks_at = 0
         self._invariants = Invariants(projection.invariants)
         self._hold = self._invariants.hold if projection.invariants else None
         self._only: Optional[Set[str]] = None
@@ -83,21 +74,11 @@ class Folder:
     @property
     def held(self) -> int:
         """Documents that take room here."""
-        return len(self._documents)
+        return len(self._documents.by_key)
 
     def cool(self) -> None:
-        """Hold what has not changed for long as its JSON only, which takes a third of the room.
-
-        Raises `NotPlainError` where it would not come back from it.
-        """
-        if self.careful:
-            return
-        long_ago = self._next_change - _LATELY
-        for document in self._documents.values():
-            if document.change < long_ago and document.state is not None:
-                if not encoding.is_plain(document.state):
-                    raise NotPlainError
-                document.state = None
+        """Hold what has not changed for long in less room; raises `NotPlainError`."""
+        self._documents.cool(self._next_change)
 
     def files(self) -> List[str]:
         """The code that this projection is made of."""
@@ -111,16 +92,26 @@ class Folder:
         else:
             routes = self._routes(batch)
             keys = [key for found in routes for key in found or () if self._share.has(key)]
-        return [key for key in dict.fromkeys(keys) if key not in self._documents]
+        missing: List[str] = self._documents.missing(keys)
+        return missing
 
     def count_from(self, change: int) -> None:
         """Number the next change so, and those after it in turn."""
         self._next_change = change
 
-    def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
-        """Take a document up from its JSON, which a change made; None for one that was deleted."""
-        document = self._documents[key] = Document(change)
-        if state is not None:
+    def resume(
+        self, key: str, change: int, state: Optional[bytes], parts: Optional[Kept] = None
+    ) -> None:
+        """Take a document up from its JSON or its parts, which a change made; None and None for one
+        that was deleted."""
+        document = self._documents.at(key)
+        document.change = change
+        if parts is not None:
+            document.parts = Parts(self._encode, self.decode, careful=self.careful)
+            document.parts.take_up(*parts)
+            document.state, document.text = document.parts.root, IN_PARTS
+            document.parts.aside(lambda root: self._invariants.turned(key, root))
+        elif state is not None:
             document.state, document.text = self.decode(state), state
             self._invariants.turned(key, document.state)
 
@@ -135,37 +126,38 @@ class Folder:
         self._only = None
         self._next_change = goes_on
         for key, change in changes.items():
-            self._documents[key].change = change
+            self._documents.at(key).change = change
 
     def unborn(self, keys: List[str]) -> None:
         """Remember of those keys that aren't held by now that they never had a document."""
         for key in keys:
-            self._documents.setdefault(key, Document())
+            self._documents.at(key)
 
     def document(self, key: str) -> Document:
-        """A document as it is held here; an empty one where there is none."""
-        return self._documents.get(key) or Document()
+        """A document as it is held here; one that isn't there where nothing is."""
+        return self._documents.at(key)
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
         watched = self._probe is not None or self._world is not None
         fold = self._fold_routed if self.routed or watched else self._fold_streams
+        self._looks_at = self._documents.looks_at
         result = fold(batch)
         if not self.careful:
-            self._sample_plain(result)
+            self._documents.sample(result.keys)
         return result
 
     def _fold_streams(self, batch: Batch) -> Result:
         """The common case, in which an event's stream is its key: no call that isn't needed."""
         result = Result()
-        documents, mark = self._documents, self._mark
+        documents, mark = self._documents.by_key, self._mark
         encode, decode = self._encode, self.decode
         careful, previous, change = self.careful, result.previous, self._next_change
         handlers = [self._projection.handler(name) for name in batch.types]
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
         skipped = [0] * len(batch.types)
-        looks = not careful and self._changes < _LOOKED_THROUGH
+        looks, parted = self._documents.looks, self._parted
         initial, index = self._projection.initial, -1
         hold, broken = self._hold, self._invariants.broken
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
@@ -183,6 +175,11 @@ class Folder:
             document = documents.get(key)
             if document is None:
                 document = documents[key] = Document()
+            if document.parts is not None:
+                self._next_change = change
+                self._in_parts(result, batch, index, key, document, event, handler)
+                change = self._next_change
+                continue
             before, encoded = document.state, document.text
             if before is None and encoded is not None:
                 before = decode(encoded)
@@ -209,6 +206,8 @@ class Folder:
             document.text = text
             if looks and not encoding.is_plain(state):
                 raise NotPlainError  # at the end of the batch it may be another state
+            if text is not None and len(text) > LARGE and parted:
+                text = self._take_apart(result, key, document)
             previous.append(document.change)
             document.change = change
             change += 1
@@ -224,9 +223,9 @@ class Folder:
     def _fold_routed(self, batch: Batch) -> Result:
         """Any routing, and upcast events."""
         result = Result()
-        projection, documents, share = self._projection, self._documents, self._share
+        projection, share = self._projection, self._share
         skipped: Dict[str, int] = {}
-        looks = not self.careful and self._changes < _LOOKED_THROUGH
+        looks = self._documents.looks
         for index, found in enumerate(self._routes(batch, result)):
             if found is None:
                 continue
@@ -249,9 +248,10 @@ class Folder:
                 result.route_rows.append(index)
                 result.route_keys.append(key)
                 result.route_places.append(place)
-                document = documents.get(key)
-                if document is None:
-                    document = documents[key] = Document()
+                document = self._documents.at(key)
+                if document.parts is not None:
+                    self._in_parts(result, batch, index, key, document, event, handler, place)
+                    continue
                 before, encoded = document.state, document.text
                 if before is None and encoded is not None:
                     before = self.decode(encoded)
@@ -278,18 +278,87 @@ class Folder:
                 document.text = text
                 if looks and not encoding.is_plain(state):
                     raise NotPlainError  # as above
-                result.previous.append(document.change)
-                document.change = self._next_change
-                self._next_change += 1
-                result.rows.append(index)
-                result.places.append(place)
-                result.states.append(text)
-                result.keys.append(key)
-                if self._hold is not None:
-                    self._turn(result, batch.offset(index), key, document)
+                if text is not None and len(text) > LARGE and self._parted:
+                    text = self._take_apart(result, key, document)
+                self._change(result, batch, index, key, document, text, place)
             self._note_reads(result, batch.offset(index))
         result.skipped = skipped
         return result
+
+    def _change(
+        self,
+        result: Result,
+        batch: Batch,
+        index: int,
+        key: str,
+        document: Document,
+        text: Optional[bytes],
+        place: int,
+    ) -> None:
+        """Tell a change of a document."""
+        result.previous.append(document.change)
+        document.change = self._next_change
+        self._next_change += 1
+        result.rows.append(index)
+        result.places.append(place)
+        result.states.append(text)
+        result.keys.append(key)
+        if self._hold is not None:
+            self._turn(result, batch.offset(index), key, document)
+
+    def _take_apart(self, result: Result, key: str, document: Document) -> Optional[bytes]:
+        """Keep a document in parts from now on, where it can be; what is told as its JSON."""
+        if key not in self._documents.whole:
+            parts = Parts(self._encode, self.decode, careful=self.careful)
+            try:
+                result.in_parts(parts.take_apart(document.state))
+                document.parts, document.state, document.text = parts, parts.root, IN_PARTS
+            except WholeError:
+                self._documents.whole.add(key)
+        text: Optional[bytes] = document.text
+        return text
+
+    def _in_parts(
+        self,
+        result: Result,
+        batch: Batch,
+        index: int,
+        key: str,
+        document: Document,
+        event: Any,
+        handler: Any,
+        place: int = 0,
+    ) -> None:
+        """Apply an event to a document that is kept in parts."""
+        parts: Any = document.parts
+        try:
+            returned = handler(parts.root, event, key)
+            if self._looks_at and self._next_change % self._looks_at == 0:
+                if not parts.changes_are_plain(returned):
+                    raise NotPlainError
+            if returned is DELETED:
+                rows, state, text = parts.gone(), None, None
+            else:
+                try:
+                    rows, state, text = parts.settle(returned), parts.root, IN_PARTS
+                    if not rows:
+                        return
+                except WholeError:
+                    state = parts.whole(returned)
+                    rows, text = parts.gone(), self._encode(state)
+        except NotPlainError:
+            raise
+        except Exception as error:
+            self._fail(result, batch, index, key, error, list(parts.changed), None, None)
+            parts.take_back()
+            return
+        if text is not IN_PARTS:
+            document.parts = None
+            document.state, document.text = state, text
+            if text is not None:
+                self._documents.whole.add(key)
+        result.in_parts(rows)
+        self._change(result, batch, index, key, document, text, place)
 
     def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
         """What a handler makes of a state; None stands for no document."""
@@ -309,7 +378,7 @@ class Folder:
             result.reads.append({"offset": offset, "read": read})
 
     def _event(self, batch: Batch, index: int) -> Any:
-        event = Event(batch, index, batch.data_of(index))
+        event = Late(batch, index)
         return event if self._projection.upcast is None else self._projection.upcast(event)
 
     def _routes(self, batch: Batch, result: Optional[Result] = None) -> List[Optional[List[str]]]:
@@ -362,37 +431,23 @@ class Folder:
         )
         if key is None or encoded is None:
             return
-        self._documents[key].state = before if self.careful else self.decode(encoded)
+        self._documents.at(key).state = before if self.careful else self.decode(encoded)
 
     def _turn(self, result: Result, offset: int, key: str, document: Document) -> None:
         """Tell which invariants have turned with a document's new state."""
-        there = document.text is not None
-        for turn in self._invariants.turned(key, document.state, there=there):
+        turned = partial(self._invariants.turned, key, there=document.text is not None)
+        parts = document.parts
+        for turn in turned(document.state) if parts is None else parts.aside(turned):
             result.turns.append({"offset": offset, **turn})
 
     def surely_plain(self) -> Optional[bool]:
-        """Whether every document comes back from its JSON as it is; None where nobody looked.
-
-        Looking through very many costs more than folding the few that a later event reaches again.
-        """
-        if self.careful:
-            return False
-        if len(self._documents) > _LOOKED_THROUGH:
-            return None
-        return all(map(encoding.is_plain, self._states(self._documents)))
+        """Whether every document comes back from its JSON as it is; None where nobody looked."""
+        plain: Optional[bool] = self._documents.surely_plain()
+        return plain
 
     def probed(self) -> List[Dict[str, Any]]:
         """What a probe has found."""
         return [] if self._probe is None else self._probe.taken()
-
-    def _sample_plain(self, result: Result) -> None:
-        step = 1 if self._changes < _LOOKED_THROUGH else _STEP
-        self._changes += len(result.keys)
-        if not all(map(encoding.is_plain, self._states(result.keys[::step]))):
-            raise NotPlainError
-
-    def _states(self, keys: Iterable[str]) -> Iterator[Any]:
-        return (self._documents[key].state for key in keys)
 
 
 def runtime() -> str:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from array import array
-from typing import Any, BinaryIO, Dict, List
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional
 
 from refold_worker import (
     clean_room,
@@ -222,7 +222,7 @@ class _Session:
 
     def _tell(self, batch: Batch, result: Result) -> None:
         states = result.states
-        lengths = array("i", [-1 if s is None else len(s) for s in states])
+        lengths = _lengths(states)
         header = {
             "kind": "folded",
             "count": batch.count,
@@ -232,12 +232,17 @@ class _Session:
             "upcasts": result.upcasts,
             "reads": result.reads,
             "printed": self._printed.taken(),
+            "routed": self._folder.routed,
         }
-        parts: List[Any] = [result.rows, lengths, b"".join([s for s in states if s is not None])]
-        parts.append(result.previous)
+        parts: List[Any] = [result.rows, lengths, _joined(states), result.previous]
         if self._folder.routed:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
             parts += [result.places, result.route_places]
+        if result.part_rows:
+            lengths = _lengths(result.part_states)
+            paths = "\0".join(result.part_paths)  # which is in no path that can be written
+            parts += [result.part_rows, paths.encode(), result.part_depths]
+            parts += [result.part_places, lengths, _joined(result.part_states)]
         wire.send(self._outgoing, header, tuple(parts))
 
 
@@ -247,16 +252,36 @@ def take_up(folder: Any, header: Any, parts: List[bytes], keys: List[str]) -> No
     if header["kind"] == "events":
         folder.refold(Batch(header, parts, folder.decode), keys, changes)
     else:
-        lengths = array("i")
-        lengths.frombytes(parts[0])
-        at = 0
-        for (key, change), length in zip(changes.items(), lengths):
-            if length < 0:
-                folder.resume(key, change, None)
-            else:
-                folder.resume(key, change, parts[1][at : at + length])
-                at += length
+        for (key, change), text in zip(changes.items(), _texts(parts[0], parts[1])):
+            folder.resume(key, change, text)
+        for said, lengths, blob in zip(header["in_parts"], parts[2::2], parts[3::2]):
+            rows = zip(said["paths"], map(tuple, said["places"]), _texts(lengths, blob))
+            folder.resume(said["key"], said["change"], None, (rows, said["following"]))
     folder.unborn(keys)
+
+
+def _lengths(texts: List[Optional[bytes]]) -> Any:
+    """As they are told; -1 stands for what isn't there."""
+    if None in texts:
+        return array("i", [-1 if text is None else len(text) for text in texts])
+    return array("i", map(len, texts))  # type: ignore[arg-type]
+
+
+def _joined(texts: List[Optional[bytes]]) -> bytes:
+    try:
+        return b"".join(texts)  # type: ignore[arg-type]
+    except TypeError:
+        return b"".join([text for text in texts if text is not None])
+
+
+def _texts(lengths: bytes, blob: bytes) -> Iterator[Optional[bytes]]:
+    """Texts of these lengths, one after the other; None where there is none."""
+    numbers = array("i")
+    numbers.frombytes(lengths)
+    at = 0
+    for length in numbers:
+        yield None if length < 0 else blob[at : at + length]
+        at += max(length, 0)
 
 
 def _coded(texts: List[str]) -> List[Any]:

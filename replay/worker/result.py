@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Protocol, Tuple
 
 if TYPE_CHECKING:
     from refold_worker.event import Batch
 
+IN_PARTS = b""
+"""Stands for the JSON of a document that is kept in parts."""
 UNCHANGED = -1
 """What stands for the number of a change where there was none yet."""
 
@@ -28,6 +30,14 @@ class Result:
         """For each change, the number of its document's change before."""
         self.places = array("i")
         """For each change, where its key is among those of its event."""
+        self.part_rows = array("i")
+        """For each part that changed, the index of the change."""
+        self.part_paths: List[str] = []
+        self.part_places = array("q")
+        """Those that are told, one after the other."""
+        self.part_depths = array("i")
+        """For each part, how many numbers its place has; -1: it is where it was."""
+        self.part_states: List[Optional[bytes]] = []
         self.route_rows = array("i")
         self.route_keys: List[str] = []
         self.route_places = array("i")
@@ -39,6 +49,19 @@ class Result:
         self.reads: List[Dict[str, Any]] = []
         """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}
+
+    def in_parts(self, parts: List[Tuple[str, Optional[Tuple[int, ...]], Optional[bytes]]]) -> None:
+        """Tell the parts that the next change is made of."""
+        change = len(self.rows)
+        for path, place, text in parts:
+            self.part_rows.append(change)
+            self.part_paths.append(path)
+            self.part_states.append(text)
+            if place is None:
+                self.part_depths.append(-1)
+            else:
+                self.part_depths.append(len(place))
+                self.part_places.extend(place)
 
 
 class Folding(Protocol):

@@ -1,0 +1,136 @@
+"""One large document, which every event changes a little: folding it, seeking in it, stepping.
+
+A read model of 50 MB: 100,000 items by their number, each with a few fields and a text, and counts
+beside them. The first events put the items in; each further one changes one item and a count.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bench import bare, logs
+from bench.measured import apart, seconds, tell
+from replay import catalogue, folding, reference
+from replay.history import History
+from storage import workspace
+from storage.workspace import Workspace
+from tui.model import Model
+
+PROJECTION = """
+def initial(key): return {"items": {}, "counts": {"added": 0, "moved": 0}}
+def on_Added(state, event):
+    data = event.data
+    state["items"][data["item"]] = {
+        "name": data["name"], "text": data["text"], "quantity": 0, "places": {}, "last": None
+    }
+    state["counts"]["added"] += 1
+def on_Moved(state, event):
+    data = event.data
+    item = state["items"][data["item"]]
+    item["quantity"] += data["by"]
+    item["places"][data["place"]] = item["places"].get(data["place"], 0) + data["by"]
+    item["last"] = data["at"]
+    state["counts"]["moved"] += 1
+"""
+
+ITEMS = 100_000
+_SEEKS = 20
+_STEPS = 60
+
+
+def log(events: int) -> Path:
+    """A workspace with so many events."""
+    path = logs.DATA / f"large-{events}.refold"
+    if path.exists():
+        return path
+    logs.DATA.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    connection = workspace.create(unfinished)
+    connection.execute(
+        'INSERT INTO events ("offset", stream, type, data, source, line)'
+        " SELECT i, 'warehouse', CASE WHEN i < $items THEN 'Added' ELSE 'Moved' END,"
+        " CASE WHEN i < $items THEN json_object('item', 'item-' || i, 'name', 'Thing ' || i,"
+        " 'text', repeat(md5(CAST(i AS VARCHAR)) || ' ', 12))"
+        " ELSE json_object('item', 'item-' || hash(i) % $items, 'by', i % 9 + 1,"
+        " 'place', 'shelf-' || hash(i + 1) % 20, 'at', i) END, 0, i FROM range($events) t(i)",
+        {"items": min(ITEMS, events // 10), "events": events},
+    )
+    connection.close()
+    unfinished.rename(path)
+    return path
+
+
+def baseline(path: Path) -> None:
+    """The bare loop."""
+    module: dict[str, object] = {}
+    exec(PROJECTION, module)  # noqa: S102 - it stands above
+    handlers = {"Added": module["on_Added"], "Moved": module["on_Moved"]}
+    state = module["initial"]("warehouse")  # type: ignore[operator]
+    decode = msgspec.json.Decoder().decode
+
+    class Event:
+        __slots__ = ("data",)
+
+    def handle(kind: str, data: str) -> None:
+        event = Event()
+        event.data = decode(data)
+        handlers[kind](state, event)  # type: ignore[operator]
+
+    bare.loop(path, "type, data", handle)
+
+
+def fold(path: Path, projection: Path) -> None:
+    """What `refold replay --force` does."""
+    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    opened = Workspace(path)
+    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True)))
+
+
+def look(path: Path) -> None:
+    """Seeks to random offsets as the screen makes them, and steps around the last one."""
+    opened = Workspace(path)
+    model = Model(opened)
+    model.choose(model.sight(catalogue.known(opened)[-1]))
+    draw = random.Random(7)
+    offsets = [draw.randrange(model.extent.events - 100) + 50 for _ in range(_SEEKS)]
+
+    def at(offset: int) -> None:
+        snapshot = model.look(offset, "warehouse", follow=False)
+        assert snapshot is not None and snapshot.moment is not None  # noqa: PT018, S101 - it asks
+
+    seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
+    model.settle(model.look(offsets[-1], "warehouse", follow=False))
+    there = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
+    steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in there)
+    history = History(opened, catalogue.known(opened)[-1])
+    change = history.state("warehouse", offsets[-1])
+    size = len((change and change.state) or "")
+    tell(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=size / 1e6)
+
+
+def figures(events: int = 1_000_000, runs: int = 3) -> list[str]:
+    """Pairs of runs in turn, and one look."""
+    path = log(events)
+    projection = logs.DATA / "inventory.py"
+    projection.write_text(PROJECTION)
+    pairs = [
+        (apart("bench.large", "baseline", path), apart("bench.large", "fold", path, projection))
+        for _ in range(runs)
+    ]
+    loop = sorted(p[0]["seconds"] for p in pairs)[runs // 2]
+    mine = sorted(p[1]["seconds"] for p in pairs)[runs // 2]
+    looked = apart("bench.large", "look", path)
+    return [
+        f"large document, {looked['size']:.0f} MB, {events:,} events  fold {mine:5.2f} s  bare loop"
+        f" {loop:5.2f} s  ratio {mine / loop:4.2f} (at most 3)  parent's memory"
+        f" {max(p[1]['memory'] for p in pairs)} MB",
+        f"large document  slowest seek {looked['seek']:4.2f} s (at most 2)  99th percentile of steps"
+        f" {looked['step'] * 1e3:4.1f} ms (at most 50)  memory {looked['memory']} MB",
+    ]
+
+
+if __name__ == "__main__":
+    {"baseline": baseline, "fold": fold, "look": look}[sys.argv[1]](*map(Path, sys.argv[2:]))

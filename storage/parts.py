@@ -1,0 +1,62 @@
+"""Large documents in parts: what the rows of `parts` mean, and the SQL that puts them together.
+
+A row says that a change made a part what it is: its `part` is a JSON pointer (RFC 6901), and its
+`place` a number for each step of it, NULL where that is as it was. A `state` of `{}` is an object
+whose members, if any, are parts of their own; NULL: the part is gone. So a document as of a position
+is the last state of each part, where that is not NULL, in the order of the last places.
+
+The SQL is written as DuckDB prints it, because the macros of a workspace are compared with it.
+"""
+
+
+def alive(rows: str) -> str:
+    """SQL for the parts of documents as of a position: `bucket`, `key`, `part`, `place`, `state`.
+
+    `rows` is a condition over `parts AS h`, of the documents and up to the position.
+    """
+    return (
+        'SELECT l.bucket, l."key", p.part, l.place, p.state FROM ((SELECT h.bucket, h."key",'
+        " arg_max(h.rowid, h.change) AS latest, arg_max(h.place, h.change) AS place"
+        f' FROM parts AS h WHERE {rows} GROUP BY h.bucket, h."key", h.part) AS l'
+        " INNER JOIN parts AS p ON ((p.rowid = l.latest))) WHERE (p.state IS NOT NULL)"
+    )
+
+
+def assembled(rows: str) -> str:
+    """SQL for documents as of a position, put together: `bucket`, `key`, `state`; see `alive`.
+
+    Each part is written with what closes the objects before it and opens its own.
+    """
+    return (
+        f"SELECT t.bucket, t.\"key\", (string_agg(({_WRITTEN}), '' ORDER BY t.place)"
+        " || repeat('}', arg_max((t.depth + CAST(t.opens AS INTEGER)), t.place))) AS state"
+        ' FROM (SELECT a.bucket, a."key", a.part, a.place, a.state, len(a.place) AS depth,'
+        f" {_OPENS} AS opens, lag((len(a.place) + CAST({_OPENS} AS INTEGER))) OVER {_BEFORE}"
+        f" AS opened, lag({_OPENS}) OVER {_BEFORE} AS inside FROM ({alive(rows)}) AS a) AS t"
+        ' GROUP BY t.bucket, t."key"'
+    )
+
+
+def changes(rows: str) -> str:
+    """SQL for what each change did to a document's parts: `change`, and `before` and `after`, JSON
+    objects of the parts that it changed by their paths; see `alive`."""
+    return (
+        f'SELECT c.change, {_object("before")} AS "before", {_object("after")} AS "after" FROM'
+        " (SELECT h.change, h.part, lag(h.state) OVER (PARTITION BY h.part ORDER BY h.change)"
+        f' AS "before", h.state AS "after" FROM parts AS h WHERE {rows}) AS c GROUP BY c.change'
+    )
+
+
+def _object(column: str) -> str:
+    members = f"string_agg(((to_json(c.part) || ':') || c.\"{column}\"), ',' ORDER BY c.part)"
+    return f"concat('{{', {members}, '}}')"
+
+
+_OPENS = "(a.state = '{}')"
+_BEFORE = '(PARTITION BY a.bucket, a."key" ORDER BY a.place)'
+_NAME = "to_json(\"replace\"(\"replace\"(split_part(t.part, '/', -1), '~1', '/'), '~0', '~'))"
+_WRITTEN = (
+    "CASE  WHEN ((t.depth = 0)) THEN ('') ELSE concat(repeat('}', (t.opened - t.depth)),"
+    " CASE  WHEN ((t.inside AND (t.opened = t.depth))) THEN ('') ELSE ',' END,"
+    f" {_NAME}, ':') END || CASE  WHEN (t.opens) THEN ('{{') ELSE t.state END"
+)
