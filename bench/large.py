@@ -66,7 +66,7 @@ def log(events: int) -> Path:
 def baseline(path: Path) -> None:
     """The bare loop."""
     module: dict[str, object] = {}
-    exec(PROJECTION, module)  # noqa: S102 - it stands above
+    exec(PROJECTION, module)
     handlers = {"Added": module["on_Added"], "Moved": module["on_Moved"]}
     state = module["initial"]("warehouse")  # type: ignore[operator]
     decode = msgspec.json.Decoder().decode
@@ -99,7 +99,7 @@ def look(path: Path) -> None:
 
     def at(offset: int) -> None:
         snapshot = model.look(offset, "warehouse", follow=False)
-        assert snapshot is not None and snapshot.moment is not None  # noqa: PT018, S101 - it asks
+        assert snapshot is not None and snapshot.moment is not None  # noqa: PT018 - it asks
 
     seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
     model.settle(model.look(offsets[-1], "warehouse", follow=False))

@@ -61,14 +61,17 @@ def held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) ->
         return False
     for part, (whole, opened) in _there(connection, history, [path]).items():
         rest = paths.pointer(path)[len(part) :]
+        if opened and not rest:
+            return True
         if whole and rest:
             found = connection.execute(
                 "SELECT 1 FROM parts WHERE projection = ? AND timeline = ? AND part = ?"
                 " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
                 [history.folded.number, history.folded.timeline, part, rest],
             )
-            whole = bool(found.fetchall())
-        if whole or (opened and not rest):
+            if found.fetchall():
+                return True
+        elif whole:
             return True
     return False
 

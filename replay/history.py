@@ -140,7 +140,8 @@ class History:
                 f'SELECT "offset", key, state FROM history WHERE {mine}', self._mine
             ).fetchall()
             of_parts = connection.execute(
-                f'SELECT "offset", key, part, state FROM parts WHERE {mine} AND state IS NOT NULL ORDER BY part',
+                f'SELECT "offset", key, part, state FROM parts WHERE {mine} AND state IS NOT NULL'
+                " ORDER BY part",
                 self._mine if self.folded.parts else [-1, ""],
             ).fetchall()
         states = {(offset, key): state for offset, key, state in rows}

@@ -21,6 +21,8 @@ from storage.workspace import Workspace
 
 _KEPT = 2_000
 """Changes whose steps are kept at hand."""
+_NEARBY = 5_000
+"""Parts that may differ between states that are near each other."""
 _OPEN = "{}"
 _MINE = "(h.projection = ?) AND (h.timeline = ?) AND (h.bucket = ?) AND (h.key = ?)"
 
@@ -41,7 +43,7 @@ class Opened(dict[str, Any]):
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 - it is what `get` does
 
     def items(self) -> Any:
         return ((name, self[name]) for name in self)
@@ -51,7 +53,7 @@ class Opened(dict[str, Any]):
 
     def copy(self) -> "Opened":
         other = Opened()
-        dict.update(other, ((name, dict.__getitem__(self, name)) for name in self))
+        dict.update(other, dict.copy(self))
         other.places.update(self.places)
         return other
 
@@ -193,10 +195,11 @@ class Large:
 
     def _way(self, start: int, end: int) -> list[Part] | None:
         """The parts that change from one change to another, if their steps are at hand."""
-        steps, at = [], max(start, end)
+        steps, at, count = [], max(start, end), 0
         while at > min(start, end):
             step = self._steps.get(at)
-            if step is None:
+            count += len(step.parts) if step else 0
+            if step is None or count > _NEARBY:
                 return None
             steps.append(step)
             at = step.previous
@@ -254,10 +257,10 @@ class Large:
         }
         found = []
         for change, path, place, state in rows:
-            before, place_before = known.get(path, (None, None))
-            place = place_before if place is None else place
-            found.append((change, Part(path, before, state, place_before or 0, place or 0)))
-            known[path] = state, place
+            before, place_before = known.get(path, (None, 0))
+            place_after = place_before if place is None else place
+            found.append((change, Part(path, before, state, place_before, place_after)))
+            known[path] = state, place_after
         return found
 
 

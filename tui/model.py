@@ -52,6 +52,8 @@ class Snapshot:
     key: str | None
     """The selected document."""
     moment: Moment | None
+    value: Any
+    """What the document is; `ABSENT` where it isn't there."""
     differences: tuple[Difference, ...]
     """What this event changed in the selected document; empty if it changed another, or none."""
     failures: tuple[Failure, ...]
@@ -156,9 +158,9 @@ class Model:
             return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return Snapshot(position, event, (), key, None, (), (), "", None, None, self.base)
+            return _nothing(position, event, key, None, self.base)
         if not history.folded.knows(position):
-            return Snapshot(position, event, (), key, None, (), (), "", None, history, self.base)
+            return _nothing(position, event, key, history, self.base)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         printed = history.printed_at(position) if holds(self._printed, position) else ""
@@ -167,7 +169,7 @@ class Model:
             failed = next((f.key for f in failures if f.key is not None), None)
             key = next(iter(changed), failed or key)
         moment = changed.get(key) if key is not None else None
-        if not _drawn(moment, ask=ask):
+        if not ask and not _at_hand(moment):
             return None
         differences = _differences(moment) if moment is not None else ()
         if moment is None and key is not None:
@@ -175,7 +177,6 @@ class Model:
                 moment = since.moment
             elif ask:
                 moment = history.moment(key, position)
-                _drawn(moment, ask=True)
             else:
                 return None
         if self.base is not None and key is not None:
@@ -183,7 +184,9 @@ class Model:
             if against is None:
                 return None
             differences = against
-        told = (differences, failures, printed, upcast)
+        # A large document is drawn here, where the file may be asked.
+        value = since.value if since and moment is since.moment else value_of(moment)
+        told = (value, differences, failures, printed, upcast)
         return Snapshot(position, event, tuple(changed), key, moment, *told, history, self.base)
 
     def _at_hand(self, position: int) -> bool:
@@ -222,6 +225,10 @@ class Model:
         history, position, key = self.history, snapshot.position, snapshot.key
         if history is None:
             return Settled(position, key, None, None, 0)
+        if snapshot.moment is not None and isinstance(snapshot.moment.now, InParts):
+            # What lies around takes longer to draw than a step may take.
+            for beside in (position + WIDTH, position - WIDTH):
+                self._changes.at(max(beside, 0))
         return Settled(
             position,
             key,
@@ -258,13 +265,20 @@ class Model:
         return {} if self.history is None else self.history.window(first, last)
 
 
-def _drawn(moment: Moment | None, *, ask: bool) -> bool:
-    """Whether the document is at hand; a large one is drawn from the file where that may be asked."""
-    if moment is None or not isinstance(moment.now, InParts):
-        return True
-    if ask:
-        _ = moment.now.value
-    return ask or moment.now.at_hand
+def _nothing(
+    position: int,
+    event: EventDetail | None,
+    key: str | None,
+    history: History | None,
+    base: int | None,
+) -> Snapshot:
+    """A position of which no states are known."""
+    return Snapshot(position, event, (), key, None, ABSENT, (), (), "", None, history, base)
+
+
+def _at_hand(moment: Moment | None) -> bool:
+    """Whether the document is, as far as it is large."""
+    return moment is None or not isinstance(moment.now, InParts) or moment.now.at_hand
 
 
 def value_of(moment: Moment | None) -> Any:

@@ -104,9 +104,12 @@ class Documents:
         """Whether every document comes back from its JSON as it is; None where nobody looked.
 
         Looking through very many costs more than folding the few that a later event reaches again.
+        Raises `NotPlainError` where a handler changed what it did not ask a large document for.
         """
         if self._careful:
             return False
+        if not all(d.parts.as_told() for d in self.by_key.values() if d.parts is not None):
+            raise NotPlainError
         if len(self.by_key) > _LOOKED_THROUGH:
             return None
         return all(document.is_plain for document in self.by_key.values())

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from refold_worker import encoding, raised, user_code
-from refold_worker.contract import Projection
+from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
 from refold_worker.event import DELETED, Batch, Event, Late, Upcast
 from refold_worker.invariants import Invariants
@@ -177,7 +177,9 @@ class Folder:
                 document = documents[key] = Document()
             if document.parts is not None:
                 self._next_change = change
-                self._in_parts(result, batch, index, key, document, event, handler)
+                function = directs[code]
+                handle = function or partial(_given, handler, key)
+                self._in_parts(result, batch, index, key, document, event, handle)
                 change = self._next_change
                 continue
             before, encoded = document.state, document.text
@@ -250,7 +252,8 @@ class Folder:
                 result.route_places.append(place)
                 document = self._documents.at(key)
                 if document.parts is not None:
-                    self._in_parts(result, batch, index, key, document, event, handler, place)
+                    given = partial(_given, handler, key)
+                    self._in_parts(result, batch, index, key, document, event, given, place)
                     continue
                 before, encoded = document.state, document.text
                 if before is None and encoded is not None:
@@ -326,16 +329,16 @@ class Folder:
         key: str,
         document: Document,
         event: Any,
-        handler: Any,
+        handle: Any,
         place: int = 0,
     ) -> None:
         """Apply an event to a document that is kept in parts."""
         parts: Any = document.parts
         try:
-            returned = handler(parts.root, event, key)
-            if self._looks_at and self._next_change % self._looks_at == 0:
-                if not parts.changes_are_plain(returned):
-                    raise NotPlainError
+            returned = handle(parts.root, event)
+            looks = self._looks_at and self._next_change % self._looks_at == 0
+            if looks and not parts.changes_are_plain(returned):
+                raise NotPlainError
             if returned is DELETED:
                 rows, state, text = parts.gone(), None, None
             else:
@@ -453,6 +456,10 @@ class Folder:
 def runtime() -> str:
     """The interpreter that folds, as a part of a projection's identity."""
     return f"{sys.implementation.name} {sys.version.split()[0]}"
+
+
+def _given(handler: Handler, key: str, state: Any, event: Any) -> Any:
+    return handler(state, event, key)
 
 
 def _as_upcast(event: Upcast) -> Dict[str, Any]:

@@ -14,13 +14,25 @@ in the order of its members.
 
 from __future__ import annotations
 
-from collections import abc
-from copy import deepcopy
-from enum import Enum
-from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from refold_worker import encoding
+from refold_worker.split import (
+    OBJECTS,
+    Held,
+    Member,
+    Notes,
+    Place,
+    Split,
+    arrived,
+    below,
+    get,
+    look,
+    put,
+    shares,
+    splits,
+    unsplit,
+)
 
 LARGE = 64 << 10
 """Bytes of JSON from which on a document is kept in parts."""
@@ -30,15 +42,12 @@ SMALL = 1 << 10
 OPEN = b"{}"
 """What an object that is taken apart is kept as."""
 
-Place = Tuple[int, ...]
 Changed = Dict[str, Tuple[Optional[Place], Optional[bytes]]]
 """Parts that have changed, by path: the place where that is new, and the JSON; None: it is gone."""
 Rows = List[Tuple[str, Optional[Place], Optional[bytes]]]
 """The same, a row each."""
 Kept = Tuple[Iterable[Tuple[str, Place, bytes]], int]
 """Parts as they were kept, in the order of their places, and the number of the next member."""
-Held = Union[bytes, "Split"]
-"""A part's JSON, or the object whose members are parts."""
 
 
 class WholeError(Exception):
@@ -46,163 +55,6 @@ class WholeError(Exception):
 
 
 _ABSENT = object()
-_UNCHANGING = frozenset((str, int, float, bool, type(None), bytes))
-_get = dict.__getitem__
-_put = dict.__setitem__
-_look = dict.get
-
-
-class Member:
-    """A member as it was before the event."""
-
-    __slots__ = ("kept", "number", "path")
-
-    def __init__(self, number: int, kept: Held, path: str) -> None:
-        self.number = number
-        self.kept = kept
-        self.path = path
-
-
-class Split(dict):  # type: ignore[type-arg]
-    """An object that is taken apart. Handlers see a dict."""
-
-    __slots__ = ("known", "name", "notes", "parent", "path", "place", "removed", "touched")
-
-    notes: _Notes
-    parent: Optional[Split]
-    name: Any
-    path: str
-    place: Place
-    known: Dict[Any, Member]
-    touched: Dict[Any, Any]
-    """Members that an event may have changed, with what they were where that isn't told by JSON."""
-    removed: Set[Any]
-    """Members that an event took out, whether or not it put others in under their names."""
-
-    def __getitem__(self, name: Any) -> Any:
-        value = _get(self, name)
-        if value.__class__ not in _QUIET and name not in self.touched:
-            self._note(name)
-        return value
-
-    def get(self, name: Any, default: Any = None) -> Any:
-        return self[name] if name in self else default
-
-    def setdefault(self, name: Any, default: Any = None) -> Any:
-        if name not in self:
-            self[name] = default
-        return self[name]
-
-    def __setitem__(self, name: Any, value: Any) -> None:
-        self._note(name)
-        _put(self, name, value)
-
-    def __delitem__(self, name: Any) -> None:
-        if name in self:
-            self._note(name)
-            self.removed.add(name)
-        dict.__delitem__(self, name)
-
-    def pop(self, name: Any, *default: Any) -> Any:
-        if name not in self:
-            return dict.pop(self, name, *default)
-        value = _get(self, name)
-        del self[name]
-        # It may be put elsewhere, and then is another's.
-        return _whole(value, {}) if value.__class__ is Split else value
-
-    def popitem(self) -> Tuple[Any, Any]:
-        if not self:
-            raise KeyError("popitem(): dictionary is empty")
-        name = next(dict.__reversed__(self))
-        return name, self.pop(name)
-
-    def clear(self) -> None:
-        for name in list(self):
-            del self[name]
-
-    def update(self, *others: Any, **more: Any) -> None:
-        for name, value in dict(*others, **more).items():
-            self[name] = value
-
-    def __ior__(self, other: Any) -> "Split":  # type: ignore[override,misc]
-        self.update(other)
-        return self
-
-    def __iter__(self) -> Iterator[Any]:
-        # As it is overridden, dict(self) and {**self} ask for each member, and so note it.
-        return dict.__iter__(self)
-
-    def values(self) -> Any:
-        return _Values(self)
-
-    def items(self) -> Any:
-        return _Items(self)
-
-    def copy(self) -> Dict[Any, Any]:
-        return dict(self)
-
-    __copy__ = copy
-
-    def __or__(self, other: Any) -> Any:
-        return dict(self) | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | dict(self)
-
-    def __deepcopy__(self, memo: Dict[int, Any]) -> Dict[Any, Any]:
-        return {name: deepcopy(_get(self, name), memo) for name in self}
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return dict, (_whole(self, {}),)
-
-    @classmethod
-    def fromkeys(cls, names: Any, value: Any = None) -> Any:
-        return dict.fromkeys(names, value)
-
-    @property
-    def at_home(self) -> bool:
-        """Whether it stands where it was put."""
-        return self.parent is None or _look(self.parent, self.name) is self
-
-    def _note(self, name: Any) -> None:
-        touched, notes = self.touched, self.notes
-        if name in touched or not notes.open:
-            return
-        if not touched:
-            notes.splits.append(self)
-        touched[name] = _original(self, name) if notes.careful else None
-
-
-_QUIET = _UNCHANGING | {Split}
-"""What can be handed out without being noted: it notes itself, or can't change."""
-_OBJECTS = (dict, Split)
-"""What can be taken apart."""
-
-
-class _Values(abc.ValuesView):  # type: ignore[type-arg]
-    _mapping: Any
-
-    def __reversed__(self) -> Iterator[Any]:
-        return (self._mapping[name] for name in reversed(self._mapping))
-
-
-class _Items(abc.ItemsView):  # type: ignore[type-arg]
-    _mapping: Any
-
-    def __reversed__(self) -> Iterator[Any]:
-        return ((name, self._mapping[name]) for name in reversed(self._mapping))
-
-
-class _Notes:
-    """What one event may have changed in one document."""
-
-    def __init__(self, *, careful: bool) -> None:
-        self.open = True
-        self.careful = careful
-        """JSON doesn't bring back what there was."""
-        self.splits: List[Split] = []
-        """The objects that have noted something."""
 
 
 class Parts:
@@ -214,7 +66,7 @@ class Parts:
         self.encode = encode
         self._decode = decode
         self._careful = careful
-        self._notes = _Notes(careful=careful)
+        self._notes = Notes(careful=careful)
         self._next = self._settled = 1
         self.root = self.opened(None, None, "", ())
 
@@ -230,18 +82,18 @@ class Parts:
     def take_up(self, rows: Iterable[Tuple[str, Place, bytes]], following: int) -> None:
         """Begin with the parts that there were, in the order of their places; `following` is the
         number of the next member that is put in."""
-        splits = {"": self.root}
+        opened = {"": self.root}
         for path, place, text in rows:
             if not path:
                 continue
             above, _, step = path.rpartition("/")
-            parent = splits[above]
+            parent = opened[above]
             name = step.replace("~1", "/").replace("~0", "~")
             if text == OPEN:
-                value = splits[path] = self.opened(parent, name, path, place)
+                value = opened[path] = self.opened(parent, name, path, place)
             else:
                 value = self._decode(text)
-            _put(parent, name, value)
+            put(parent, name, value)
             kept = value if text == OPEN else text
             parent.known[name] = Member(place[-1], kept, path)
         self._next = self._settled = following
@@ -249,9 +101,9 @@ class Parts:
     @property
     def changed(self) -> Iterator[Any]:
         """The values that the last event may have changed, before it is settled or taken back."""
-        for split in self._notes.splits:
+        for split in self._notes.taken:
             for name in split.touched:
-                value = _look(split, name)
+                value = look(split, name)
                 if value.__class__ is not Split:
                     yield value
 
@@ -279,7 +131,7 @@ class Parts:
                 if type(state) is not dict:
                     raise WholeError
                 settling.replace(self.root, state)
-            settling.touched(self._notes.splits)
+            settling.touched(self._notes.taken)
             settling.put()
             rows = _listed(settling.rows)
         self._settled = self._next
@@ -291,14 +143,15 @@ class Parts:
         encode = self.encode
         changed: List[Tuple[Member, bytes]] = []
         others: List[Tuple[Split, List[Any], Dict[Any, bytes]]] = []
-        for split in self._notes.splits:
+        for split in self._notes.taken:
             known, removed = split.known, split.removed
-            gone, new = [], {}
+            gone: List[Any] = []
+            new: Dict[Any, bytes] = {}
             for name in split.touched:
                 member = known.get(name)
                 if member is not None and member.kept.__class__ is Split:
                     return None
-                value = _look(split, name, _ABSENT)
+                value = look(split, name, _ABSENT)
                 if value is _ABSENT:
                     if member is not None:
                         gone.append(name)
@@ -317,9 +170,10 @@ class Parts:
             if gone or new:
                 check_names(split, new)
                 others.append((split, gone, new))
+        rows: Rows = []
         for member, text in changed:
             member.kept = text
-        rows: Rows = [(member.path, None, text) for member, text in changed]
+            rows.append((member.path, None, text))
         for split, gone, new in others:
             known = split.known
             for name in gone:
@@ -331,18 +185,18 @@ class Parts:
 
     def take_back(self) -> None:
         """Make the document what it was before the event."""
-        for split in self._notes.splits:
+        for split in self._notes.taken:
             for name, original in split.touched.items():
                 was = split.known.get(name)
                 if was is None:
                     dict.pop(split, name, None)
                 elif was.kept.__class__ is Split:
-                    _put(split, name, was.kept)
+                    put(split, name, was.kept)
                 else:
-                    _put(split, name, original if self._careful else self._decode(was.kept))
+                    put(split, name, original if self._careful else self._decode(was.kept))
             if split.removed:
                 names = sorted(split.known, key=lambda name: split.known[name].number)
-                members = {name: _get(split, name) for name in names}
+                members = {name: get(split, name) for name in names}
                 dict.clear(split)
                 dict.update(split, members)
         self._next = self._settled
@@ -355,12 +209,12 @@ class Parts:
         if state.__class__ is dict:
             met = set(map(id, values))
             values += [value for value in dict.values(state) if id(value) not in met]
-        return encoding.is_plain([v for v in values if v.__class__ is not Split])
+        found: bool = encoding.is_plain([v for v in values if v.__class__ is not Split])
+        return found
 
     def whole(self, state: Any) -> Any:
         """The state that a handler gave (None: the same), not taken apart."""
-        memo: Dict[int, Any] = {}
-        return _whole(self.root if state is None else state, memo)
+        return unsplit(self.root if state is None else state)
 
     def gone(self) -> Rows:
         """All parts, as they are told when there is no document any more, or it is kept whole."""
@@ -371,15 +225,16 @@ class Parts:
     def as_told(self) -> bool:
         """Whether every part is what was told of it, which it isn't if a handler kept a value for
         itself and changed it later."""
-        return all(map(self._same, _splits(self.root)))
+        return all(map(self._same, splits(self.root)))
 
     def is_plain(self) -> bool:
         """Whether the document comes back from its JSON as it is."""
-        return not shares(self.root) and all(
-            type(name) is str and (value.__class__ is Split or encoding.is_plain(value))
-            for split in _splits(self.root)
-            for name, value in dict.items(split)
-        )
+        members = [m for split in splits(self.root) for m in dict.items(split)]
+        if not all(type(name) is str for name, _ in members):
+            return False
+        # Together, as a value may be at two places.
+        plain: bool = encoding.is_plain([v for _, v in members if v.__class__ is not Split])
+        return plain
 
     # How objects are taken apart
 
@@ -395,8 +250,8 @@ class Parts:
         """Put members into an object that is new."""
         for name in members:
             number = self.number()
-            kept, value = self.kept(split, name, number, _get(members, name), rows)
-            _put(split, name, value)
+            kept, value = self.kept(split, name, number, get(members, name), rows)
+            put(split, name, value)
             split.known[name] = Member(number, kept, below(split, name))
 
     def kept(
@@ -408,13 +263,13 @@ class Parts:
         if value.__class__ is Split and value.at_home:
             raise WholeError
         text = self.encode(value)
-        if value.__class__ in _OBJECTS and (len(text) > SMALL or text == OPEN):
+        if value.__class__ in OBJECTS and (len(text) > SMALL or text == OPEN):
             rows[path] = place, OPEN
             inner = self.opened(split, name, path, place)
             self.fill(inner, value, rows)
             return inner, inner
         rows[path] = place, text
-        return text, _whole(value, {}) if value.__class__ is Split else value
+        return text, unsplit(value) if value.__class__ is Split else value
 
     def number(self) -> int:
         """The next member's."""
@@ -430,17 +285,17 @@ class Parts:
 
     def _same(self, split: Split) -> bool:
         return dict.keys(split) == split.known.keys() and all(
-            _get(split, name) is member.kept
+            get(split, name) is member.kept
             if member.kept.__class__ is Split
-            else self.encode(_get(split, name)) == member.kept
+            else self.encode(get(split, name)) == member.kept
             for name, member in split.known.items()
         )
 
     def _close(self) -> None:
-        for split in self._notes.splits:
+        for split in self._notes.taken:
             split.touched.clear()
             split.removed.clear()
-        self._notes.splits.clear()
+        self._notes.taken.clear()
 
 
 class _Settling:
@@ -455,11 +310,11 @@ class _Settling:
         self._settled: Set[int] = set()
         """The objects that are out of the document now, or have been gone through."""
 
-    def touched(self, splits: List[Split]) -> None:
+    def touched(self, noted: List[Split]) -> None:
         """What was noted by these objects."""
-        if len(splits) > 1:
-            splits = sorted(splits, key=lambda split: len(split.place))  # outer ones first
-        for split in splits:
+        if len(noted) > 1:
+            noted = sorted(noted, key=lambda split: len(split.place))  # outer ones first
+        for split in noted:
             if id(split) in self._settled:
                 continue
             new = 0
@@ -469,9 +324,9 @@ class _Settling:
                 elif name in split.removed or name not in split.known:
                     new += 1
                 else:
-                    self._put_in(split, name, _get(split, name), new=False)
+                    self._put_in(split, name, get(split, name), new=False)
             for name in arrived(split, new):
-                self._put_in(split, name, _get(split, name), new=True)
+                self._put_in(split, name, get(split, name), new=True)
 
     def replace(self, split: Split, members: Dict[Any, Any]) -> None:
         """An object in the place of another one, whose members may be the same."""
@@ -480,8 +335,8 @@ class _Settling:
         highest = -1
         for name in members:
             number = split.known[name].number if name in split.known else -1
-            self._put_in(split, name, _get(members, name), new=number < highest)
-            highest = max(highest, number)
+            # Numbers grow with the order of the members.
+            highest = self._put_in(split, name, get(members, name), new=number < highest)
         for name in split.known:
             if name not in members:
                 self._take_out(split, name)
@@ -494,9 +349,10 @@ class _Settling:
             split.known.pop(name, None)
         for split, name, member, value in self._members:
             split.known[name] = member
-            _put(split, name, value)
+            put(split, name, value)
 
-    def _put_in(self, split: Split, name: Any, value: Any, *, new: bool) -> None:
+    def _put_in(self, split: Split, name: Any, value: Any, *, new: bool) -> int:
+        """Take note of a member; its number."""
         was = split.known.get(name)
         if was is None or new:
             if was is not None:
@@ -507,6 +363,7 @@ class _Settling:
             number = was.number
             kept, value = self._kept(split, name, was, value)
         self._members.append((split, name, Member(number, kept, below(split, name)), value))
+        return number
 
     def _kept(self, split: Split, name: Any, was: Member, value: Any) -> Tuple[Held, Any]:
         """How a member is kept that has been there before."""
@@ -514,7 +371,7 @@ class _Settling:
         if isinstance(before, Split):
             if value is before:
                 return before, before
-            if value.__class__ in _OBJECTS:
+            if value.__class__ in OBJECTS:
                 if value.__class__ is Split and value.at_home:
                     raise WholeError
                 self.replace(before, value)
@@ -524,9 +381,9 @@ class _Settling:
             text = self._parts.encode(value)
             if text == before:
                 return before, value
-            if value.__class__ not in _OBJECTS or (len(text) <= SMALL and text != OPEN):
+            if value.__class__ not in OBJECTS or (len(text) <= SMALL and text != OPEN):
                 self.rows[was.path] = None, text
-                return text, _whole(value, {}) if value.__class__ is Split else value
+                return text, unsplit(value) if value.__class__ is Split else value
         return self._parts.kept(split, name, number, value, self.rows)
 
     def _take_out(self, split: Split, name: Any) -> None:
@@ -539,12 +396,7 @@ class _Settling:
     def _forget(self, kept: Held) -> None:
         if isinstance(kept, Split):
             self._parts.forget(kept, self.rows)
-            self._settled.update(map(id, _splits(kept)))
-
-
-def arrived(split: Split, count: int) -> List[Any]:
-    """The names that were put into an object last, in their order."""
-    return list(islice(dict.__reversed__(split), count))[::-1]
+            self._settled.update(map(id, splits(kept)))
 
 
 def check_names(split: Split, names: Iterable[Any]) -> None:
@@ -563,65 +415,5 @@ def check_names(split: Split, names: Iterable[Any]) -> None:
             raise WholeError
 
 
-def below(split: Split, name: Any) -> str:
-    """The path of a member."""
-    text = name if type(name) is str else encoding.name_of(name)
-    if "~" in text or "/" in text:
-        text = text.replace("~", "~0").replace("/", "~1")
-    return f"{split.path}/{text}"
-
-
-def _whole(value: Any, memo: Dict[int, Any]) -> Any:
-    """Without objects that are taken apart; what is the same value stays the same value."""
-    if value.__class__ is Split:
-        if id(value) not in memo:
-            memo[id(value)] = made = {}
-            for name in dict.__iter__(value):
-                made[name] = _whole(_get(value, name), memo)
-        return memo[id(value)]
-    if value.__class__ is dict:
-        for name, inside in value.items():
-            value[name] = _whole(inside, memo)
-    elif value.__class__ is list:
-        value[:] = [_whole(inside, memo) for inside in value]
-    return value
-
-
-def shares(state: Any) -> bool:
-    """Whether a value that may change is at two places of a state, or inside of itself."""
-    seen: Set[int] = set()
-    waiting = [state]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            inside: Any = dict.values(value)
-        elif isinstance(value, (list, tuple)):
-            inside = value
-        elif hasattr(value, "__dict__") and not isinstance(value, (Enum, type)):
-            inside = vars(value).values()
-        else:
-            continue
-        if not isinstance(value, tuple):
-            if id(value) in seen:
-                return True
-            seen.add(id(value))
-        waiting += [item for item in inside if item.__class__ not in _UNCHANGING]
-    return False
-
-
 def _listed(rows: Changed) -> Rows:
     return [(path, *row) for path, row in rows.items()]
-
-
-def _splits(split: Split) -> Iterator[Split]:
-    """An object that is taken apart, and all inside of it, as they are known."""
-    yield split
-    for member in split.known.values():
-        if isinstance(member.kept, Split):
-            yield from _splits(member.kept)
-
-
-def _original(split: Split, name: Any) -> Any:
-    """What a member was before it may change; an object that is taken apart keeps it by itself."""
-    value = _look(split, name)
-    return value if value.__class__ is Split else deepcopy(value)

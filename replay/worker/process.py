@@ -185,8 +185,12 @@ class _Session:
                 wire.send(self._outgoing, {"kind": "broken", "what": what})
                 return
 
-        told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
-        wire.send(self._outgoing, {"kind": "done", **told})
+        try:
+            told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
+        except fold.NotPlainError:
+            wire.send(self._outgoing, {"kind": "not plain"})
+        else:
+            wire.send(self._outgoing, {"kind": "done", **told})
 
     def _full(self) -> bool:
         """Whether there is no room for more documents, which then is told."""

@@ -2,7 +2,7 @@
 
 from replay.diff import encode
 from replay.paths import ABSENT, Path
-from tui.model import Settled, Snapshot, value_of
+from tui.model import Settled, Snapshot
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 
@@ -19,6 +19,7 @@ class DocumentPane(ValueView):
         before, self._snapshot = self._snapshot, snapshot
         if before is not None and before.key != snapshot.key:
             self.closed = frozenset()
+            self.more = {}
             self.cursor = -1
             self.scroll_to(0, 0, animate=False, force=True)
         self.title = snapshot.key or "document"
@@ -47,8 +48,9 @@ class DocumentPane(ValueView):
             self.subtitle = self._said = ""
             self.show_lines([ValueLine(((_nothing(snapshot), "muted"),))])
             return
-        value = value_of(moment)
-        lines = value_lines(value, snapshot.differences, self.closed)
+        value = snapshot.value
+        opening = self.opening(self._pointed or self.path)
+        lines = value_lines(value, snapshot.differences, opening)
         if value is ABSENT:
             lines = [ValueLine((("deleted", "removed"),)), *lines]
         self.show_lines(lines)
@@ -68,7 +70,7 @@ class DocumentPane(ValueView):
     @property
     def text(self) -> str:
         """The document as JSON, for copying."""
-        return "" if self._snapshot is None else encode(value_of(self._snapshot.moment))
+        return "" if self._snapshot is None else encode(self._snapshot.value)
 
 
 def _changed(snapshot: Snapshot, at: int | None, count: int) -> str:

@@ -47,7 +47,7 @@ class EventPane(ValueView):
                 ValueLine(((f"▸ {shortened(text, _LONGEST)}", "muted"),))
                 for text in snapshot.printed.rstrip("\n").split("\n")
             ]
-        lines += value_lines(readable(event.data), closed=self.closed)
+        lines += value_lines(readable(event.data), (), self.opening())
         if snapshot.upcast is not None:
             lines += [_heading(f"handled as {_named(snapshot.upcast)}")]
             lines += value_lines(readable(snapshot.upcast.data))

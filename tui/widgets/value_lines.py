@@ -4,18 +4,22 @@ Pure: values and differences in, lines out. Long values are cut with a mark, and
 of very many lines; nothing is cut silently.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.cells import cell_len
 
 from replay.diff import Difference, Kind, encode
-from replay.paths import ABSENT, Path
+from replay.paths import ABSENT, Path, Step
 from tui.printable import printable, shortened
 from tui.widgets.line_view import Span
 
 MOST_LINES = 5_000
+MORE = 1_000
+"""Members of a very large object that are shown on request."""
+_MANY = 200
+"""Members up to which an object or a list is shown whole; of a larger one so many, and what changed."""
 _LONGEST = 400
 _WIDEST = 16
 """Columns that names are filled up to."""
@@ -33,15 +37,29 @@ class ValueLine:
     """Under the whole line: `added`, `changed`, `removed` or nothing."""
     opens: bool = False
     """The line stands for an object or a list, which can be closed and opened."""
+    left_out: int = 0
+    """The line stands for members of the object at its path, of which so many are shown before it."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What of a value is shown."""
+
+    closed: frozenset[Path] = frozenset()
+    more: Mapping[Path, int] = field(default_factory=dict)
+    """How many members of objects with very many, where that isn't what it is for all."""
+    wanted: Path | None = None
+    """What is shown whatever is left out beside it."""
 
 
 def value_lines(
-    value: Any, differences: Sequence[Difference] = (), closed: frozenset[Path] = frozenset()
+    value: Any, differences: Sequence[Difference] = (), opening: Opening | None = None
 ) -> list[ValueLine]:
     """The lines of a value; removed parts are shown where they were."""
-    marks = _Marks(differences)
+    opening = opening or Opening()
+    marks = _Marks(differences, opening.wanted)
     lines: list[ValueLine] = []
-    for line in _top(value, marks, closed):
+    for line in _top(value, marks, opening):
         if len(lines) == MOST_LINES:
             lines.append(ValueLine((("… more lines than are shown here; y copies all", "muted"),)))
             break
@@ -52,42 +70,74 @@ def value_lines(
 class _Marks:
     """Where the differences are."""
 
-    def __init__(self, differences: Sequence[Difference]) -> None:
+    def __init__(self, differences: Sequence[Difference] = (), wanted: Path | None = None) -> None:
         self.at: Mapping[Path, Difference] = {d.path: d for d in differences}
         self.removed: dict[Path, list[Difference]] = {}
+        self.below: dict[Path, set[Step]] = {}
+        """For each path on the way to a difference, the steps to take from there."""
+        for path in (*self.at, *([] if wanted is None else [wanted])):
+            for depth, step in enumerate(path):
+                self.below.setdefault(path[:depth], set()).add(step)
         for found in differences:
             if found.kind is Kind.REMOVED and found.path:
                 self.removed.setdefault(found.path[:-1], []).append(found)
 
 
-def _top(value: Any, marks: _Marks, closed: frozenset[Path]) -> Iterator[ValueLine]:
+def _top(value: Any, marks: _Marks, opening: Opening) -> Iterator[ValueLine]:
     whole = marks.at.get(())
     if value is ABSENT:
         if whole is not None:
-            yield from _members(whole.before, (), _Marks(()), closed, "removed")
+            yield from _members(whole.before, (), _Marks(), opening, "removed")
         return
     under = "added" if whole is not None and whole.kind is Kind.ADDED else ""
     if isinstance(value, (dict, list)):
         if not value:
             yield ValueLine((("{}" if isinstance(value, dict) else "[]", "muted"),), (), under)
-        yield from _members(value, (), marks, closed, under)
+        yield from _members(value, (), marks, opening, under)
     else:
         yield ValueLine((_scalar(value),), (), under)
 
 
 def _members(
-    value: Any, path: Path, marks: _Marks, closed: frozenset[Path], under: str
+    value: Any, path: Path, marks: _Marks, opening: Opening, under: str
 ) -> Iterator[ValueLine]:
-    items: Sequence[tuple[Any, Any]]
-    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
-    scalars = [str(name)[:_WIDEST] for name, item in items if not _inside(item)]
+    items = list(_shown(value, path, marks, opening))
+    scalars = [str(name)[:_WIDEST] for name, item, out in items if not out and not _inside(item)]
     column = min(max((cell_len(printable(name)) for name in scalars), default=0), _WIDEST)
-    for name, item in items:
-        yield from _member(name, item, (*path, name), marks, closed, under, column)
+    shown = 0
+    for name, item, out in items:
+        if out:
+            text = f"{'  ' * len(path)}  … {out:,} more" + (
+                " (enter shows some)" if not shown else ""
+            )
+            yield ValueLine(((text, "muted"),), path, left_out=opening.more.get(path, _MANY))
+            shown += 1
+        else:
+            yield from _member(name, item, (*path, name), marks, opening, under, column)
     for gone in marks.removed.get(path, ()):
         yield from _member(
-            gone.path[-1], gone.before, gone.path, _Marks(()), closed, "removed", column
+            gone.path[-1], gone.before, gone.path, _Marks(), opening, "removed", column
         )
+
+
+def _shown(
+    value: Any, path: Path, marks: _Marks, opening: Opening
+) -> Iterator[tuple[Any, Any, int]]:
+    """Names and members, and between them how many are left out of an object with very many."""
+    names: Iterable[Any] = value if isinstance(value, dict) else range(len(value))
+    most = opening.more.get(path, _MANY)
+    marked = marks.below.get(path, set())
+    out = 0
+    for number, name in enumerate(names):
+        if number < most or name in marked:
+            if out:
+                yield None, None, out
+            yield name, value[name], 0
+            out = 0
+        else:
+            out += 1
+    if out:
+        yield None, None, out
 
 
 def _member(
@@ -95,7 +145,7 @@ def _member(
     value: Any,
     path: Path,
     marks: _Marks,
-    closed: frozenset[Path],
+    opening: Opening,
     under: str,
     column: int,
 ) -> Iterator[ValueLine]:
@@ -108,12 +158,12 @@ def _member(
     sign = {"added": "+", "removed": "-", "changed": "~"}.get(under, " ")
     head = ((f"{sign} ", under or "muted"), (f"{indent}{label} ", "name"))
     if _inside(value) and len(path) < _DEEPEST:
-        if path in closed:
+        if path in opening.closed:
             count = f"{'{' if isinstance(value, dict) else '['}{len(value):,} …"
             yield ValueLine((*head, (count, "muted")), path, under, opens=True)
             return
         yield ValueLine(head, path, under, opens=True)
-        yield from _members(value, path, marks, closed, under)
+        yield from _members(value, path, marks, opening, under)
         return
     spans: tuple[Span, ...] = (*head, _scalar(value))
     if found is not None and found.kind is Kind.CHANGED:

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from replay.paths import Path
 from tui.printable import printable
 from tui.widgets.line_view import LineView, Span
-from tui.widgets.value_lines import ValueLine
+from tui.widgets.value_lines import MORE, Opening, ValueLine
 
 
 class ValueView(LineView):
@@ -25,15 +25,19 @@ class ValueView(LineView):
         self._lines: Sequence[ValueLine] = ()
         self._width = 0
         self.closed: frozenset[Path] = frozenset()
+        self.more: dict[Path, int] = {}
+        """How many members are shown of objects that have very many."""
 
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
-        """Show these; the place that was looked at stays where it was."""
-        before, self._lines = self._lines, lines
+        """Show these; the value that was looked at is under the cursor, where it is still there."""
+        before, path, self._lines = self._lines, self.path, lines
         self._width = max((_columns(line) for line in lines), default=0)
         self.line_count = len(lines)
         self.fit()
         if self.cursor >= len(lines):
             self.cursor = len(lines) - 1
+        if path and path != self.path:
+            self.cursor = next((n for n, ln in enumerate(lines) if ln.path == path), self.cursor)
         # From one event to the next most lines stay as they are, and most are blank.
         for number in range(max(len(before), len(lines))):
             if before[number : number + 1] != lines[number : number + 1]:
@@ -72,9 +76,19 @@ class ValueView(LineView):
                 self.show_line(number)
                 return
 
+    def opening(self, wanted: Path | None = None) -> Opening:
+        """What is open, and a path that is to be seen whatever is."""
+        return Opening(self.closed, self.more, wanted)
+
     def action_open_or_close(self) -> None:
-        if 0 <= self.cursor < len(self._lines) and self._lines[self.cursor].opens:
-            self.closed ^= {self._lines[self.cursor].path}
+        if not 0 <= self.cursor < len(self._lines):
+            return
+        line = self._lines[self.cursor]
+        if line.left_out:
+            self.more = {**self.more, line.path: line.left_out + MORE}
+            self.redraw()
+        elif line.opens:
+            self.closed ^= {line.path}
             self.redraw()
 
     def redraw(self) -> None:
