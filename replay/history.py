@@ -8,7 +8,6 @@ import hashlib
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from replay import paths
@@ -98,7 +97,7 @@ class History:
         self._mine: list[Any] = [folded.number, folded.timeline]
         # What stands before the first event that is known are states, and no changes.
         self._real = f'"offset" >= {int(folded.first)}'
-        self._large = lru_cache(_LARGE_AT_HAND)(self._opened)
+        self._larges: dict[str, Large] = {}
 
     @property
     def workspace(self) -> Workspace:
@@ -432,9 +431,14 @@ class History:
     ) -> Change:
         return InParts(offset, number, self._large(key)) if in_parts else Whole(offset, state)
 
-    def _opened(self, key: str) -> Large:
-        number, timeline = self._mine
-        return Large(self._workspace, number, timeline, bucket(key), key)
+    def _large(self, key: str) -> Large:
+        found = self._larges.get(key)
+        if found is None:
+            number, timeline = self._mine
+            found = self._larges[key] = Large(self._workspace, number, timeline, bucket(key), key)
+            for other in list(self._larges)[:-_LARGE_AT_HAND]:
+                self._larges.pop(other, None)
+        return found
 
     def _latest(self, offset: int) -> str:
         """SQL for the last state of each document by an offset: `key`, `offset`, `state`."""

@@ -59,10 +59,10 @@ def _documents(rows: str) -> str:
     # A deleted document's state is NULL, which arg_max would pass over.
     last = 'arg_max(struct_pack(s := h.state, p := h.in_parts), h."offset")'
     return (
-        'SELECT d."key", d."offset", CASE  WHEN (d.latest.p) THEN (w.state) ELSE d.latest.s END'
-        f' AS state FROM ((SELECT h."key", max(h."offset") AS "offset", {last} AS latest'
+        'SELECT d."key", d."offset", CASE  WHEN (d.final.p) THEN (w.state) ELSE d.final.s END'
+        f' AS state FROM ((SELECT h."key", max(h."offset") AS "offset", {last} AS final'
         f' FROM history AS h WHERE {rows} GROUP BY h."key") AS d LEFT JOIN'
-        f' ({parts.assembled(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.latest.s IS NOT NULL)'
+        f' ({parts.assembled(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.final.s IS NOT NULL)'
     )
 
 

@@ -16,9 +16,9 @@ def alive(rows: str) -> str:
     """
     return (
         'SELECT l.bucket, l."key", p.part, l.place, p.state FROM ((SELECT h.bucket, h."key",'
-        " arg_max(h.rowid, h.change) AS latest, arg_max(h.place, h.change) AS place"
+        " arg_max(h.rowid, h.change) AS newest, arg_max(h.place, h.change) AS place"
         f' FROM parts AS h WHERE {rows} GROUP BY h.bucket, h."key", h.part) AS l'
-        " INNER JOIN parts AS p ON ((p.rowid = l.latest))) WHERE (p.state IS NOT NULL)"
+        " INNER JOIN parts AS p ON ((p.rowid = l.newest))) WHERE (p.state IS NOT NULL)"
     )
 
 

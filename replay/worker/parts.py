@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from refold_worker import encoding
+from refold_worker import encoding, limits
 from refold_worker.split import (
     OBJECTS,
     Held,
@@ -39,6 +39,8 @@ LARGE = 64 << 10
 SMALL = 1 << 10
 """Bytes of JSON up to which an object is one part."""
 
+_MUCH = 1 << 20
+"""Bytes of JSON that there may be no room for."""
 OPEN = b"{}"
 """What an object that is taken apart is kept as."""
 
@@ -158,6 +160,8 @@ class Parts:
                     continue
                 if value.__class__ is Split:
                     return None
+                if member is not None and len(member.kept) > _MUCH:
+                    limits.spare(4 * len(member.kept))
                 text = encode(value)
                 if member is None or name in removed:
                     new[name] = text
@@ -378,6 +382,8 @@ class _Settling:
                 return before, before
             self._forget(before)
         else:
+            if len(before) > _MUCH:
+                limits.spare(4 * len(before))
             text = self._parts.encode(value)
             if text == before:
                 return before, value

@@ -84,7 +84,7 @@ def _documented() -> dict[str, list[tuple[str, str]]]:
     tables = {}
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         name, _, body = section.partition("\n")
-        rows = re.findall(r"^\| (\w+) \| ([A-Z ]+) \|", body, re.MULTILINE)
+        rows = re.findall(r"^\| (\w+) \| ([A-Z\[\] ]+) \|", body, re.MULTILINE)
         if name.islower():  # the others are about all of them
             tables[name.strip()] = rows
     return tables

@@ -52,7 +52,7 @@ def _write(studio: Studio, folded: Folded, rows: list[Row]) -> None:
         connection.register("rows", table)
         connection.execute(
             "INSERT INTO history SELECT ?, 'main', CAST(md5_number(key) & 4294967295 AS UINTEGER),"
-            ' key, "offset", row_number() OVER (), NULL, state FROM rows',
+            ' key, "offset", row_number() OVER (), NULL, false, state FROM rows',
             [folded.number],
         )
 

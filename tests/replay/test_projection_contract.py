@@ -107,7 +107,7 @@ def test_the_same_in_one_process_in_batches_of_any_size(
 ) -> None:
     """Also where documents are held as their JSON only between batches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.fold, "_LATELY", -1 if cool else 1_000)
+        patch.setattr(worker.documents, "_LATELY", -1 if cool else 1_000)
         found = in_process(worker, tmp_path_factory, events, careful, cut)
     assert found == reference_fold(events)
 
