@@ -6,12 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import ask, edit, fold, load, logs, many, relational, screen, seek
+from bench import ask, edit, fold, large, load, logs, many, relational, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "many", "relational", "seek", "ask", "edit", "screen")
+_PARTS = ("load", "fold", "many", "large", "relational", "seek", "ask", "edit", "screen")
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
         _say(fold.figures(wanted.events, wanted.runs))
     if "many" in parts:
         _say(many.figures(wanted.keys))
+    if "large" in parts:
+        _say(large.figures(runs=wanted.runs))
     if "relational" in parts:
         _say(relational.figures(wanted.events, wanted.runs))
     if "seek" in parts:

@@ -1,24 +1,20 @@
 """Folding with complete history on disk, against a bare loop on one core that keeps nothing.
 
-The bare loop reads the columns, decodes with msgspec and applies; like the worker, it keeps the
-garbage collector from walking through all documents again and again. The projection declares three
+The bare loop decodes with msgspec and applies. The projection declares three
 invariants, which a fold asks of every state: without them it is measured against the loop that only
 applies, with them against one that asks them too.
 """
 
 import contextlib
-import gc
 import importlib.util
-import os
 import shutil
 import sys
 import venv
 from pathlib import Path
 
-import duckdb
 import msgspec
 
-from bench import logs
+from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay import folding, reference
 from storage.workspace import Workspace
@@ -36,38 +32,25 @@ def baseline(workspace: Path, projection: Path) -> None:
     spec.loader.exec_module(module)
     handlers = {n[3:]: getattr(module, n) for n in dir(module) if n.startswith("on_")}
     rules = list(getattr(module, "INVARIANTS", {}).values())
-    connection = duckdb.connect(str(workspace), read_only=True)
     decode = msgspec.json.Decoder().decode
     documents: dict[str, object] = {}
 
-    def loop() -> None:
-        relation = connection.sql("SELECT type, stream, version, data FROM events")
-        gc.disable()
-        for batch in relation.to_arrow_reader(32_768):
-            columns = (column.to_pylist() for column in batch.columns)
-            for kind, stream, version, data in zip(*columns, strict=True):
-                handler = handlers.get(kind)
-                if handler is None:
-                    continue
-                state = documents.get(stream)
-                if state is None:
-                    state = documents[stream] = module.initial(stream)
-                event = _Event()
-                event.type, event.stream, event.version = kind, stream, int(version)
-                event.data = decode(data)
-                with contextlib.suppress(Exception):  # some are malformed on purpose
-                    handler(state, event)
-                    for rule in rules:
-                        rule(state)
-            gc.collect(0)
-            gc.freeze()
+    def handle(kind: str, stream: str, version: str, data: str) -> None:
+        handler = handlers.get(kind)
+        if handler is None:
+            return
+        state = documents.get(stream)
+        if state is None:
+            state = documents[stream] = module.initial(stream)
+        event = _Event()
+        event.type, event.stream, event.version = kind, stream, int(version)
+        event.data = decode(data)
+        with contextlib.suppress(Exception):  # some are malformed on purpose
+            handler(state, event)
+            for rule in rules:
+                rule(state)
 
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {0})
-    tell(seconds=seconds(loop), documents=len(documents))
-    sys.stdout.flush()
-    # Frozen objects outlive the interpreter's end, about which DuckDB's bindings complain.
-    os._exit(0)
+    bare.loop(workspace, "type, stream, version, data", handle)
 
 
 def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:

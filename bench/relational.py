@@ -1,14 +1,11 @@
 """Projections over all events: the state at the end of the log, against a bare loop of the same."""
 
-import gc
-import os
 import sys
 from pathlib import Path
 
-import duckdb
 import msgspec
 
-from bench import logs
+from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay import events, reference
 from replay.relational.looking import Looked
@@ -32,31 +29,21 @@ def project(events):
 
 def baseline(workspace: Path) -> None:
     """The bare loop: decode, apply."""
-    connection = duckdb.connect(str(workspace), read_only=True)
     decode = msgspec.json.Decoder().decode
     documents: dict[str, dict[str, int]] = {}
 
-    def loop() -> None:
-        relation = connection.sql('SELECT "offset", type, stream, data FROM events')
-        gc.disable()
-        for batch in relation.to_arrow_reader(32_768):
-            columns = (column.to_pylist() for column in batch.columns)
-            for offset, kind, stream, data in zip(*columns, strict=True):
-                if kind != "ItemAdded":
-                    continue
-                decoded = decode(data)
-                state = documents.get(stream)
-                if state is None:
-                    state = documents[stream] = {"items": 0, "qty": 0, "last": -1}
-                state["items"] += 1
-                state["qty"] += decoded["qty"]
-                state["last"] = offset
-            gc.freeze()
+    def handle(offset: int, kind: str, stream: str, data: str) -> None:
+        if kind != "ItemAdded":
+            return
+        decoded = decode(data)
+        state = documents.get(stream)
+        if state is None:
+            state = documents[stream] = {"items": 0, "qty": 0, "last": -1}
+        state["items"] += 1
+        state["qty"] += decoded["qty"]
+        state["last"] = offset
 
-    tell(seconds=seconds(loop), documents=len(documents))
-    sys.stdout.flush()
-    # Frozen objects outlive the interpreter's end, about which DuckDB's bindings complain.
-    os._exit(0)
+    bare.loop(workspace, '"offset", type, stream, data', handle)
 
 
 def ours(workspace: Path, projection: Path) -> None:

@@ -17,6 +17,7 @@ from replay.changes import Change, value_of
 from replay.diff import Difference, differences, readable
 from replay.paths import Path
 from storage import parts
+from storage.errors import WorkspaceError
 from storage.workspace import Workspace
 
 _KEPT = 2_000
@@ -225,9 +226,18 @@ class Large:
                         inside: Any = msgspec.Raw(state)
                         if state == _OPEN:
                             inside = opened[path] = Opened()
+                        if above not in opened:
+                            raise self._damage(path)
                         dict.__setitem__(opened[above], name, inside)
                         opened[above].places[name] = place
         return root
+
+    def _damage(self, path: str) -> WorkspaceError:
+        """A stranger's parts may be any; ours stand inside of one another."""
+        return WorkspaceError(
+            f"{self._workspace.path} is damaged: the part {path!r} of {self._mine[-1]!r} is in"
+            " nothing; fold it again with refold replay --force."
+        )
 
     def _parts(
         self, connection: duckdb.DuckDBPyConnection, condition: str, *bounds: int

@@ -97,8 +97,9 @@ _ROUTED = 11
 def _parts(said: Sequence[bytes]) -> pa.Table | None:
     if not said:
         return None
-    rows, paths, depths, numbers, lengths, texts = said
-    depth = np.frombuffer(depths, np.int32)
+    rows, paths, placed, depths, numbers, lengths, texts = said
+    depth = np.full(len(rows) // 4, -1, np.int32)
+    depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
     ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
     places = pa.ListArray.from_arrays(
         pa.array(ends), _ints(numbers, np.int64), mask=pa.array(depth < 0)

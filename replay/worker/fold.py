@@ -314,9 +314,9 @@ class Folder:
         if key not in self._documents.whole:
             parts = Parts(self._encode, self.decode, careful=self.careful)
             try:
-                result.in_parts(parts.take_apart(document.state))
+                parts.take_apart(document.state, result.parts, len(result.rows))
                 document.parts, document.state, document.text = parts, parts.root, IN_PARTS
-            except WholeError:
+            except (WholeError, RecursionError):
                 self._documents.whole.add(key)
         text: Optional[bytes] = document.text
         return text
@@ -339,16 +339,17 @@ class Folder:
             looks = self._looks_at and self._next_change % self._looks_at == 0
             if looks and not parts.changes_are_plain(returned):
                 raise NotPlainError
-            if returned is DELETED:
-                rows, state, text = parts.gone(), None, None
-            else:
+            told = result.parts, len(result.rows)
+            state: Any = None
+            text: Optional[bytes] = None
+            if returned is not DELETED:
                 try:
-                    rows, state, text = parts.settle(returned), parts.root, IN_PARTS
-                    if not rows:
+                    state, text = parts.root, IN_PARTS
+                    if not parts.settle(returned, *told):
                         return
                 except WholeError:
                     state = parts.whole(returned)
-                    rows, text = parts.gone(), self._encode(state)
+                    text = self._encode(state)
         except NotPlainError:
             raise
         except Exception as error:
@@ -356,11 +357,11 @@ class Folder:
             parts.take_back()
             return
         if text is not IN_PARTS:
+            parts.vanish(*told)
             document.parts = None
             document.state, document.text = state, text
             if text is not None:
                 self._documents.whole.add(key)
-        result.in_parts(rows)
         self._change(result, batch, index, key, document, text, place)
 
     def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:

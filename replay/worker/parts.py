@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from refold_worker import encoding, limits
+from refold_worker.result import Changed, ToldParts
 from refold_worker.split import (
     OBJECTS,
     Held,
@@ -44,10 +45,6 @@ _MUCH = 1 << 20
 OPEN = b"{}"
 """What an object that is taken apart is kept as."""
 
-Changed = Dict[str, Tuple[Optional[Place], Optional[bytes]]]
-"""Parts that have changed, by path: the place where that is new, and the JSON; None: it is gone."""
-Rows = List[Tuple[str, Optional[Place], Optional[bytes]]]
-"""The same, a row each."""
 Kept = Tuple[Iterable[Tuple[str, Place, bytes]], int]
 """Parts as they were kept, in the order of their places, and the number of the next member."""
 
@@ -72,14 +69,14 @@ class Parts:
         self._next = self._settled = 1
         self.root = self.opened(None, None, "", ())
 
-    def take_apart(self, state: Any) -> Rows:
-        """Begin with a state; raises `WholeError` where it can't be taken apart."""
+    def take_apart(self, state: Any, told: ToldParts, change: int) -> None:
+        """Begin with a state, and tell its parts; raises `WholeError` where it can't be taken apart."""
         if type(state) is not dict or shares(state):
             raise WholeError
         rows: Changed = {"": ((), OPEN)}
         self.fill(self.root, state, rows)
         self._settled = self._next
-        return _listed(rows)
+        told.take(change, rows)
 
     def take_up(self, rows: Iterable[Tuple[str, Place, bytes]], following: int) -> None:
         """Begin with the parts that there were, in the order of their places; `following` is the
@@ -117,17 +114,16 @@ class Parts:
         finally:
             self._notes.open = True
 
-    def settle(self, state: Any) -> Rows:
-        """The parts that an event changed, whose handler gave this state (None: the same).
+    def settle(self, state: Any, told: ToldParts, change: int) -> bool:
+        """Tell the parts that an event changed, whose handler gave this state (None: the same);
+        whether there are any.
 
         Nothing is settled where it raises: what encoding raises, or `WholeError`.
         """
-        rows = None
         if self._careful and shares(list(self.changed)):
             raise WholeError
-        if state is None or state is self.root:
-            rows = self._quickly_settled()
-        if rows is None:
+        count = len(told.paths)
+        if not ((state is None or state is self.root) and self._quickly_settled(told, change)):
             settling = _Settling(self)
             if state is not None and state is not self.root:
                 if type(state) is not dict:
@@ -135,57 +131,59 @@ class Parts:
                 settling.replace(self.root, state)
             settling.touched(self._notes.taken)
             settling.put()
-            rows = _listed(settling.rows)
+            told.take(change, settling.rows)
+            self._close()
         self._settled = self._next
-        self._close()
-        return rows
+        return len(told.paths) > count
 
-    def _quickly_settled(self) -> Optional[Rows]:
-        """The common case, in which only parts have come, changed or gone; None: it is another."""
-        encode = self.encode
+    def _quickly_settled(self, told: ToldParts, change: int) -> bool:
+        """The common case, in which only parts have come, changed or gone; False: it is another."""
+        encode, taken = self.encode, self._notes.taken
         changed: List[Tuple[Member, bytes]] = []
         others: List[Tuple[Split, List[Any], Dict[Any, bytes]]] = []
-        for split in self._notes.taken:
+        for split in taken:
             known, removed = split.known, split.removed
             gone: List[Any] = []
             new: Dict[Any, bytes] = {}
             for name in split.touched:
                 member = known.get(name)
-                if member is not None and member.kept.__class__ is Split:
-                    return None
                 value = look(split, name, _ABSENT)
+                if value.__class__ is Split or (member and member.kept.__class__ is Split):
+                    return False
                 if value is _ABSENT:
                     if member is not None:
                         gone.append(name)
                     continue
-                if value.__class__ is Split:
-                    return None
                 if member is not None and len(member.kept) > _MUCH:
                     limits.spare(4 * len(member.kept))
                 text = encode(value)
+                if value.__class__ is dict and (len(text) > SMALL or text == OPEN):
+                    return False
                 if member is None or name in removed:
                     new[name] = text
                 elif text != member.kept:
                     changed.append((member, text))
-                else:
-                    continue
-                if value.__class__ is dict and (len(text) > SMALL or text == OPEN):
-                    return None
             if gone or new:
                 check_names(split, new)
                 others.append((split, gone, new))
-        rows: Rows = []
         for member, text in changed:
             member.kept = text
-            rows.append((member.path, None, text))
+            told.rows.append(change)
+            told.paths.append(member.path)
+            told.states.append(text)
         for split, gone, new in others:
             known = split.known
-            for name in gone:
-                rows.append((known.pop(name).path, None, None))
+            rows: Changed = {known.pop(name).path: (None, None) for name in gone}
             for name in arrived(split, len(new)):
                 member = known[name] = Member(self.number(), new[name], below(split, name))
-                rows.append((member.path, (*split.place, member.number), new[name]))
-        return rows
+                rows[member.path] = (*split.place, member.number), new[name]
+            told.take(change, rows)
+        for split in taken:
+            split.touched.clear()
+            if split.removed:
+                split.removed.clear()
+        taken.clear()
+        return True
 
     def take_back(self) -> None:
         """Make the document what it was before the event."""
@@ -220,11 +218,11 @@ class Parts:
         """The state that a handler gave (None: the same), not taken apart."""
         return unsplit(self.root if state is None else state)
 
-    def gone(self) -> Rows:
-        """All parts, as they are told when there is no document any more, or it is kept whole."""
+    def vanish(self, told: ToldParts, change: int) -> None:
+        """Tell that there are no parts: there is no document any more, or it is kept whole."""
         rows: Changed = {"": (None, None)}
         self.forget(self.root, rows)
-        return _listed(rows)
+        told.take(change, rows)
 
     def as_told(self) -> bool:
         """Whether every part is what was told of it, which it isn't if a handler kept a value for
@@ -419,7 +417,3 @@ def check_names(split: Split, names: Iterable[Any]) -> None:
                 raise WholeError from None
         if "\0" in (name if type(name) is str else encoding.name_of(name)):
             raise WholeError
-
-
-def _listed(rows: Changed) -> Rows:
-    return [(path, *row) for path, row in rows.items()]

@@ -242,11 +242,11 @@ class _Session:
         if self._folder.routed:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
             parts += [result.places, result.route_places]
-        if result.part_rows:
-            lengths = _lengths(result.part_states)
-            paths = "\0".join(result.part_paths)  # which is in no path that can be written
-            parts += [result.part_rows, paths.encode(), result.part_depths]
-            parts += [result.part_places, lengths, _joined(result.part_states)]
+        told = result.parts
+        if told.paths:
+            paths = "\0".join(told.paths).encode()  # NUL is in no path
+            parts += [told.rows, paths, told.placed, told.depths, told.numbers]
+            parts += [_lengths(told.states), _joined(told.states)]
         wire.send(self._outgoing, header, tuple(parts))
 
 
@@ -266,9 +266,10 @@ def take_up(folder: Any, header: Any, parts: List[bytes], keys: List[str]) -> No
 
 def _lengths(texts: List[Optional[bytes]]) -> Any:
     """As they are told; -1 stands for what isn't there."""
-    if None in texts:
+    try:
+        return array("i", map(len, texts))  # type: ignore[arg-type]
+    except TypeError:
         return array("i", [-1 if text is None else len(text) for text in texts])
-    return array("i", map(len, texts))  # type: ignore[arg-type]
 
 
 def _joined(texts: List[Optional[bytes]]) -> bytes:

@@ -18,6 +18,37 @@ class OutOfMemoryError(Exception):
     """The process may take no more memory."""
 
 
+Changed = Dict[str, Tuple[Optional[Tuple[int, ...]], Optional[bytes]]]
+"""Parts that have changed, by path: the place where that is new, and the JSON; None: it is gone."""
+
+
+class ToldParts:
+    """What became of the parts of large documents, in columns."""
+
+    def __init__(self) -> None:
+        self.rows = array("i")
+        """For each part that changed, the index of the change."""
+        self.paths: List[str] = []
+        self.states: List[Optional[bytes]] = []
+        self.placed = array("i")
+        """Which of them have a new place."""
+        self.depths = array("i")
+        """How many numbers each of those has."""
+        self.numbers = array("q")
+        """All of them, one after the other."""
+
+    def take(self, change: int, parts: Changed) -> None:
+        """Tell parts that belong to a change."""
+        for path, (place, text) in parts.items():
+            if place is not None:
+                self.placed.append(len(self.paths))
+                self.depths.append(len(place))
+                self.numbers.extend(place)
+            self.rows.append(change)
+            self.paths.append(path)
+            self.states.append(text)
+
+
 class Result:
     """What a batch did, in columns."""
 
@@ -30,14 +61,7 @@ class Result:
         """For each change, the number of its document's change before."""
         self.places = array("i")
         """For each change, where its key is among those of its event."""
-        self.part_rows = array("i")
-        """For each part that changed, the index of the change."""
-        self.part_paths: List[str] = []
-        self.part_places = array("q")
-        """Those that are told, one after the other."""
-        self.part_depths = array("i")
-        """For each part, how many numbers its place has; -1: it is where it was."""
-        self.part_states: List[Optional[bytes]] = []
+        self.parts = ToldParts()
         self.route_rows = array("i")
         self.route_keys: List[str] = []
         self.route_places = array("i")
@@ -49,19 +73,6 @@ class Result:
         self.reads: List[Dict[str, Any]] = []
         """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}
-
-    def in_parts(self, parts: List[Tuple[str, Optional[Tuple[int, ...]], Optional[bytes]]]) -> None:
-        """Tell the parts that the next change is made of."""
-        change = len(self.rows)
-        for path, place, text in parts:
-            self.part_rows.append(change)
-            self.part_paths.append(path)
-            self.part_states.append(text)
-            if place is None:
-                self.part_depths.append(-1)
-            else:
-                self.part_depths.append(len(place))
-                self.part_places.extend(place)
 
 
 class Folding(Protocol):

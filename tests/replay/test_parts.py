@@ -160,6 +160,22 @@ def _read(parts: dict[str, Any]) -> str:
     return json.dumps(opened[""])
 
 
+def _told(worker: Any, tell: Any, *state: Any) -> list[Any]:
+    """What is told of parts: path, place, and JSON."""
+    told = worker.result.ToldParts()
+    tell(*state, told, 7)
+    assert list(told.rows) == [7] * len(told.paths)
+    places: dict[int, Any] = {}
+    at = 0
+    for row, depth in zip(told.placed, told.depths, strict=True):
+        places[row] = tuple(told.numbers[at : at + depth])
+        at += depth
+    return [
+        (path, places.get(row), text)
+        for row, (path, text) in enumerate(zip(told.paths, told.states, strict=True))
+    ]
+
+
 def _keep(kept: dict[str, Any], rows: Any) -> None:
     for path, place, text in rows:
         if text is None:
@@ -192,7 +208,7 @@ def test_parts_say_what_a_whole_document_is(
     state = copy.deepcopy(state)
     parts = _parts(small, worker, careful=careful)
     kept: dict[str, Any] = {}
-    _keep(kept, parts.take_apart(copy.deepcopy(state)))
+    _keep(kept, _told(worker, parts.take_apart, copy.deepcopy(state)))
     for event in events:
         before = json.dumps(state)
         try:
@@ -204,11 +220,11 @@ def test_parts_say_what_a_whole_document_is(
             returned = _handle(parts.root, event)
             if not careful and not parts.changes_are_plain(returned):
                 return  # the fold begins anew, carefully
-            rows = parts.settle(returned)
+            rows = _told(worker, parts.settle, returned)
         except small.WholeError:
             whole = parts.whole(returned)
             assert json.dumps(whole) == json.dumps(state)
-            _keep(kept, parts.gone())
+            _keep(kept, _told(worker, parts.vanish))
             assert not kept
             return
         except (ValueError, KeyError, StopIteration, TypeError, RecursionError):

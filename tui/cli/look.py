@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
-from replay.diff import decode, differences, encode
+from replay.changes import Moment
+from replay.diff import Difference, decode, differences, encode
 from replay.history import History
 from storage import conditions, questions
 from storage.errors import QueryError, one_line
@@ -185,29 +186,31 @@ def _differences(
     states: "History | Looked", first: int, last: int, key: str | None
 ) -> Iterator[dict[str, Any]]:
     early, late = sorted((first, last))
-    for name, old, new in _pairs(states, early, late, key):
-        before, after = (old, new) if first <= last else (new, old)
-        for found in differences(decode(before), decode(after)):
-            yield {
-                "key": name,
-                "path": found.written,
-                "before": Raw(encode(found.before)),
-                "after": Raw(encode(found.after)),
-                "kind": found.kind.value,
-            }
+    for name, found in _found(states, early, late, key):
+        turned = found if first <= last else Difference(found.path, found.after, found.before)
+        yield {
+            "key": name,
+            "path": turned.written,
+            "before": Raw(encode(turned.before)),
+            "after": Raw(encode(turned.after)),
+            "kind": turned.kind.value,
+        }
 
 
-def _pairs(
+def _found(
     states: "History | Looked", early: int, late: int, key: str | None
-) -> Iterator[tuple[str, str | None, str | None]]:
-    if not isinstance(states, History):
-        yield from narration.asked(states.name, states.changed_between(early, late, key))
+) -> Iterator[tuple[str, Difference]]:
+    """Documents, and how they differ at the later position."""
+    if isinstance(states, History) and key is not None:
+        moment = Moment(states.state(key, late), states.state(key, early))
+        yield from ((key, found) for found in moment.differences())
         return
-    if key is None:
-        yield from states.changed_between(early, late)
-        return
-    old, new = states.state(key, early), states.state(key, late)
-    yield key, old.state if old else None, new.state if new else None
+    if isinstance(states, History):
+        pairs = states.changed_between(early, late)
+    else:
+        pairs = narration.asked(states.name, states.changed_between(early, late, key))
+    for name, old, new in pairs:
+        yield from ((name, found) for found in differences(decode(old), decode(new)))
 
 
 @click.command()
