@@ -1,6 +1,6 @@
 """One large document, which every event changes a little: folding it, seeking in it, stepping.
 
-A read model of 50 MB: 200,000 items by their number, each with a few fields and a text, and counts
+A read model of 50 MB: 300,000 items by their number, each with a few fields and a text, and counts
 beside them. The first events put the items in; each further one changes one item and a count.
 """
 
@@ -35,7 +35,7 @@ def on_Moved(state, event):
     state["counts"]["moved"] += 1
 """
 
-ITEMS = 200_000
+ITEMS = 300_000
 _SEEKS = 20
 _STEPS = 60
 
@@ -53,7 +53,7 @@ def log(events: int) -> Path:
         'INSERT INTO events ("offset", stream, type, data, source, line)'
         " SELECT i, 'warehouse', CASE WHEN i < $items THEN 'Added' ELSE 'Moved' END,"
         " CASE WHEN i < $items THEN json_object('item', 'item-' || i, 'name', 'Thing ' || i,"
-        " 'text', repeat(md5(CAST(i AS VARCHAR)) || ' ', 4))"
+        " 'text', repeat(md5(CAST(i AS VARCHAR)) || ' ', 5))"
         " ELSE json_object('item', 'item-' || hash(i) % $items, 'by', i % 9 + 1,"
         " 'place', 'shelf-' || hash(i + 1) % 20, 'at', i) END, 0, i FROM range($events) t(i)",
         {"items": min(ITEMS, events // 10), "events": events},
