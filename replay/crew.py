@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay import batches
-from replay.process import Frame, Worker, most_memory
+from replay.process import Frame, Worker, most_memory, unloadable
 from replay.reference import Reference
 from replay.told import Together, Told, told
 from storage.errors import ProjectionError
@@ -29,12 +29,18 @@ class NotPlainError(Exception):
 class FullError(Exception):
     """A worker has no room for more documents."""
 
-    def __init__(self, documents: int, memory: int) -> None:
-        super().__init__(documents)
-        self.documents = documents
-        """How many all workers hold."""
+    def __init__(self, memory: int) -> None:
+        super().__init__(memory)
         self.memory = memory
-        """Bytes that they take for them."""
+        """Bytes that all workers take for those that they hold."""
+
+
+def refuse(frame: Frame, workers: int = 1) -> None:
+    """Raise what a worker gives up with; the others are thought to be as full as it is."""
+    if frame.kind == "not plain":
+        raise NotPlainError
+    if frame.kind == "full":
+        raise FullError(workers * frame.header["memory"])
 
 
 class Crew:
@@ -51,7 +57,7 @@ class Crew:
     ) -> None:
         """Start `count` workers, for all of which `memory` and `room` are; see `Worker`."""
         wishes |= {"memory": (memory or most_memory()) // count, "room": room // count}
-        self._name = reference.name
+        self._reference = reference
         self._workers: list[Worker] = []
         with ExitStack() as started:
             for part in range(count):
@@ -77,12 +83,12 @@ class Crew:
         said = [worker.receive() for worker in self._workers]
         for frame in said:
             if frame.kind == "unusable":
-                raise ProjectionError(f"{self._name} can't be loaded: {frame.header['error']}.")
+                raise unloadable(self._reference, frame.header)
         header = {**said[0].header, "careful": any(f.header["careful"] for f in said)}
         self._routed = bool(header["routed"])
         if len(self._workers) > 1 and self._routed and not header["shared"]:
             raise ProjectionError(
-                f"{self._name} is a program that routes by itself, so only one worker can fold it;"
+                f"{self._reference.name} is a program that routes by itself, so only one worker can fold it;"
                 " leave --workers out."
             )
         return header
@@ -139,11 +145,7 @@ class Crew:
             return None
         while (frame := worker.receive(check)).kind == "ask":
             worker.answer(*answer(frame))
-        if frame.kind == "not plain":
-            raise NotPlainError
-        if frame.kind == "full":
-            count = len(self._workers)
-            raise FullError(count * frame.header["documents"], count * frame.header["memory"])
+        refuse(frame, len(self._workers))
         if frame.kind == "done":
             self._plain[place] = frame.header["plain"]
             self.probed += frame.header["probed"]

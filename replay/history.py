@@ -16,27 +16,13 @@ from replay.changes import Change, Moment, Whole, value_of
 from replay.diff import encode
 from replay.large import InParts, Large, sparse
 from replay.paths import Path
+from replay.reported import MINE, Reported
 from storage import parts
 from storage.connections import rows as rows_of
-from storage.offsets import Offsets, offsets
 from storage.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True)
-class Break:
-    """A moment at which an invariant became broken."""
-
-    invariant: str
-    offset: int
-    key: str | None
-    """None where it is one of all documents."""
-    error: str | None
-    """What it raised, which counts as broken."""
-    until: int | None
-    """The event with which it held again; None where it never did."""
 
 
 @dataclass(frozen=True)
@@ -49,59 +35,19 @@ class DocumentRow:
     born: int
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A handler that raised. Its document stayed as it was."""
-
-    offset: int
-    key: str | None
-    type: str | None
-    error: str
-    traceback: str
-
-
-_MINE = "projection = ? AND timeline = ?"
 _LARGE_AT_HAND = 4
 """Large documents whose values are kept."""
 _DIGITS = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
 
 
-@dataclass(frozen=True)
-class Upcast:
-    """An event as the projection handled it, where that isn't as it is stored."""
-
-    stream: str | None
-    type: str | None
-    version: str | None
-    data: str | None
-    """JSON; None where it can't be written as that."""
-
-
-@dataclass(frozen=True)
-class Unhandled:
-    """Events of a type and version that the projection has no handler for."""
-
-    type: str | None
-    version: str | None
-    events: int
-    offset: int
-    """The first of them."""
-
-
-class History:
-    """Questions about the states of one projection on one timeline."""
+class History(Reported):
+    """Questions about the states of one projection on one timeline, and what else it told."""
 
     def __init__(self, workspace: Workspace, folded: Folded) -> None:
-        self._workspace = workspace
-        self.folded = folded
-        self._mine: list[Any] = [folded.number, folded.timeline]
+        super().__init__(workspace, folded)
         # What stands before the first event that is known are states, and no changes.
         self._real = f'"offset" >= {int(folded.first)}'
         self._larges: dict[str, Large] = {}
-
-    @property
-    def workspace(self) -> Workspace:
-        return self._workspace
 
     @property
     def long_numbers(self) -> bool:
@@ -112,7 +58,7 @@ class History:
     def routed(self) -> bool:
         """Whether the projection chooses its keys, so that the documents are others than the streams."""
         with self._workspace.reading() as connection:
-            found = connection.execute(f"FROM routes WHERE {_MINE} LIMIT 1", self._mine).fetchall()
+            found = connection.execute(f"FROM routes WHERE {MINE} LIMIT 1", self._mine).fetchall()
         return bool(found)
 
     def moment(self, key: str, offset: int) -> Moment:
@@ -133,7 +79,7 @@ class History:
         if not changes:
             return {}
         at = ", ".join(str(int(offset)) for offset, _ in changes)
-        mine = f'{_MINE} AND "offset" IN ({at})'
+        mine = f'{MINE} AND "offset" IN ({at})'
         with self._workspace.reading() as connection:
             rows = connection.execute(
                 f'SELECT "offset", key, state FROM history WHERE {mine}', self._mine
@@ -218,17 +164,17 @@ class History:
         with self._workspace.reading() as connection:
             found = connection.execute(
                 'SELECT key, "offset", change, in_parts, state, previous FROM history'
-                f' WHERE {_MINE} AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
+                f' WHERE {MINE} AND "offset" BETWEEN ? AND ? ORDER BY "offset", key',
                 [*self._mine, first, last],
             ).fetchall()
             keys = list({key for key, *_ in found})
             earlier = connection.execute(
-                f'WITH last AS (SELECT key, max("offset") AS "offset" FROM history WHERE {_MINE}'
+                f'WITH last AS (SELECT key, max("offset") AS "offset" FROM history WHERE {MINE}'
                 f" AND bucket IN ({', '.join(str(bucket(key)) for key in keys) or 'NULL'})"
                 f" AND key IN ({', '.join('?' * len(keys)) or 'NULL'})"
                 f' AND "offset" < {int(first)} GROUP BY key)'
                 ' SELECT key, "offset", change, in_parts, state FROM history'
-                f' JOIN last USING (key, "offset") WHERE {_MINE}',
+                f' JOIN last USING (key, "offset") WHERE {MINE}',
                 [*self._mine, *keys, *self._mine],
             ).fetchall()
             steps: dict[str, dict[int, int]] = {}
@@ -249,7 +195,7 @@ class History:
         """The documents that one event changed."""
         with self._workspace.reading() as connection:
             rows = connection.execute(
-                f'SELECT key FROM history WHERE {_MINE} AND "offset" = ? AND {self._real} ORDER BY key',
+                f'SELECT key FROM history WHERE {MINE} AND "offset" = ? AND {self._real} ORDER BY key',
                 [*self._mine, offset],
             ).fetchall()
         return [key for (key,) in rows]
@@ -259,7 +205,7 @@ class History:
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
-                f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
+                f"SELECT ordinal, key, born FROM documents WHERE {MINE}"
                 " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
                 [*self._mine, first, first + count],
             )
@@ -269,7 +215,7 @@ class History:
         """How many documents had been born at a position."""
         with self._workspace.reading() as connection:
             row = connection.execute(
-                f"SELECT coalesce(max(ordinal) + 1, 0) FROM documents WHERE {_MINE} AND born <= ?",
+                f"SELECT coalesce(max(ordinal) + 1, 0) FROM documents WHERE {MINE} AND born <= ?",
                 [*self._mine, offset],
             ).fetchone()
         return int(row[0]) if row else 0
@@ -278,7 +224,7 @@ class History:
         """The document's place among all; scans the keys."""
         with self._workspace.reading() as connection:
             row = connection.execute(
-                f"SELECT ordinal FROM documents WHERE {_MINE} AND key = ?", [*self._mine, key]
+                f"SELECT ordinal FROM documents WHERE {MINE} AND key = ?", [*self._mine, key]
             ).fetchone()
         return None if row is None else int(row[0])
 
@@ -287,7 +233,7 @@ class History:
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
-                f"SELECT ordinal, key, born FROM documents WHERE {_MINE}"
+                f"SELECT ordinal, key, born FROM documents WHERE {MINE}"
                 f" AND contains(lower(key), lower(?)) ORDER BY ordinal LIMIT {int(limit)}",
                 [*self._mine, text],
             )
@@ -321,106 +267,10 @@ class History:
                 for row in batch.to_pylist():
                     yield row["key"], row["old"], row["new"]
 
-    def breaks(self) -> list[Break]:
-        """Where invariants that are functions of the projection's became broken, in order."""
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
-                ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
-                f' FROM turns WHERE {_MINE}) WHERE broken ORDER BY "offset", invariant, key',
-                self._mine,
-            )
-        return [Break(**row) for row in rows]
-
-    def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
-        """Failures from an offset on, in order."""
-        bound = "" if limit is None else f" LIMIT {int(limit)}"
-        return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first)
-
-    def failures_at(self, offset: int) -> list[Failure]:
-        """What was raised at one event."""
-        return self._failures('"offset" = ? ORDER BY key', offset)
-
-    def failure_offsets(self) -> "Offsets[int]":
-        """All offsets at which a handler raised, for a lane."""
-        return self._offsets_in("failures")
-
-    def upcast_at(self, offset: int) -> Upcast | None:
-        """What the projection made of an event before it handled it; None where nothing."""
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                f'SELECT stream, type, version, data FROM upcasts WHERE {_MINE} AND "offset" = ?',
-                [*self._mine, offset],
-            )
-        return Upcast(**rows[0]) if rows else None
-
-    def upcast_offsets(self) -> "Offsets[int]":
-        """All offsets of events that were upcast."""
-        return self._offsets_in("upcasts")
-
-    def unhandled(self) -> list[Unhandled]:
-        """Types and versions of events that no handler was there for, the first met first; scans."""
-        names = list(self.folded.unhandled)
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                'SELECT type, version, count(*) AS events, min("offset") AS "offset" FROM'
-                " (SELECT coalesce(u.type, e.type) AS type, coalesce(u.version, e.version) AS version,"
-                ' e."offset" FROM events AS e LEFT JOIN (SELECT "offset", type, version FROM upcasts'
-                f' WHERE {_MINE}) AS u ON u."offset" = e."offset" WHERE e."offset" < ?)'
-                " WHERE list_contains(?, coalesce(type, 'None')) GROUP BY ALL ORDER BY 4",
-                [*self._mine, self.folded.folded, names],
-            )
-        return [Unhandled(**row) for row in rows]
-
-    def printed_at(self, offset: int) -> str:
-        """What handlers wrote to standard output and standard error at one event; may be empty."""
-        with self._workspace.reading() as connection:
-            found = connection.execute(
-                f'SELECT text FROM printed WHERE {_MINE} AND "offset" = ?', [*self._mine, offset]
-            ).fetchall()
-        return "".join(text for (text,) in found)
-
-    def printed(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
-        """What handlers printed: offsets and texts, in the order of the log."""
-        bound = "" if limit is None else f" LIMIT {int(limit)}"
-        with self._workspace.reading() as connection:
-            answer = connection.execute(
-                f'SELECT "offset", text FROM printed WHERE {_MINE} ORDER BY "offset"{bound}',
-                self._mine,
-            )
-            for page in iter(lambda: answer.fetchmany(10_000), []):
-                yield from page
-
-    def printed_offsets(self) -> "Offsets[int]":
-        """All offsets at which a handler printed something."""
-        return self._offsets_in("printed")
-
-    def _offsets_in(self, table: str) -> "Offsets[int]":
-        with self._workspace.reading() as connection:
-            answer = connection.execute(
-                f'SELECT DISTINCT "offset" FROM {table} WHERE {_MINE} ORDER BY "offset"',
-                self._mine,
-            )
-            pages = iter(lambda: answer.fetchmany(10_000), [])
-            return offsets(offset for page in pages for (offset,) in page)
-
-    def _failures(self, condition: str, offset: int) -> list[Failure]:
-        with self._workspace.reading() as connection:
-            rows = rows_of(
-                connection,
-                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {_MINE}'
-                f" AND {condition}",
-                [*self._mine, offset],
-            )
-        return [Failure(**row) for row in rows]
-
     def _changes(self, condition: str, key: str) -> list[Change]:
         with self._workspace.reading() as connection:
             rows = connection.execute(
-                f'SELECT "offset", change, in_parts, state FROM history WHERE {_MINE}'
+                f'SELECT "offset", change, in_parts, state FROM history WHERE {MINE}'
                 f" AND bucket = {bucket(key)} AND {condition}",
                 [*self._mine, key],
             ).fetchall()

@@ -9,7 +9,8 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 
 from replay import moments
-from replay.history import Break, History
+from replay.history import History
+from replay.reported import Break
 from storage.errors import QueryError
 
 

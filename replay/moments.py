@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replay import aggregates, expressions
-from replay.history import Break, History
+from replay.history import History
+from replay.reported import Break
 from replay.rewriting import Expression
 
 if TYPE_CHECKING:

@@ -80,6 +80,11 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, size, _PIPE_BYTES)
 
 
+def unloadable(reference: Reference, header: Mapping[str, Any]) -> ProjectionError:
+    """What to say where a worker says that it can't use what it was to load."""
+    return ProjectionError(f"{reference.name} can't be loaded: {header['error']}.")
+
+
 class WorkerDiedError(Exception):
     """The worker is gone in the middle of its work; `offset` is the event it was at."""
 

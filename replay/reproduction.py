@@ -14,9 +14,10 @@ from typing import Any
 
 from replay import catalogue, paths, slices
 from replay.diff import decode, encode, readable
-from replay.history import Failure, History
+from replay.history import History
 from replay.paths import ABSENT
 from replay.relational.declaration import has_handlers
+from replay.reported import Failure
 from storage.errors import PositionError, QueryError
 from storage.log import EventLog
 from storage.positions import START

@@ -21,14 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay import batches
-from replay.crew import FullError, NotPlainError
+from replay.crew import FullError, refuse
 from replay.events import EventReader
-from replay.process import Frame, Worker
+from replay.process import Frame, Worker, unloadable
 from replay.recording import Recording
 from replay.run import Run
 from replay.told import Together, told
 from replay.worker import wire
-from storage.errors import CancelledError, ProjectionError
+from storage.errors import CancelledError
 
 _BATCH = 500_000
 """Events of the log that a share's batch is out of."""
@@ -124,14 +124,12 @@ class _Shares:
         ):
             ready = worker.receive()
             if ready.kind == "unusable":
-                raise ProjectionError(
-                    f"{self._run.wanted.name} can't be loaded: {ready.header['error']}."
-                )
+                raise unloadable(self._run.wanted, ready.header)
             routed = bool(ready.header["routed"])
             self._through(worker, part, out, routed=routed)
             worker.finish()
             while (frame := worker.receive(self._check)).kind != "done":
-                _refuse(frame)
+                refuse(frame)
             return _Said(routed, frame.header["plain"])
 
     def _through(self, worker: Worker, part: int, out: BinaryIO, *, routed: bool) -> None:
@@ -151,7 +149,7 @@ class _Shares:
 
     def _lay_down(self, worker: Worker, part: int, out: BinaryIO, last: int) -> None:
         frame = worker.receive(self._check)
-        _refuse(frame)
+        refuse(frame)
         parts = list(frame.parts)
         if last <= self._recording.folded:
             # These states are kept already; only how they are numbered is wanted.
@@ -165,13 +163,6 @@ class _Shares:
         self._run.obey(self._recording)
         if self._ended:
             raise CancelledError("Another share has ended the fold.")
-
-
-def _refuse(frame: Frame) -> None:
-    if frame.kind == "not plain":
-        raise NotPlainError
-    if frame.kind == "full":
-        raise FullError(frame.header["documents"], frame.header["memory"])
 
 
 def _ranges(kept: int, until: int) -> Iterator[tuple[int, int]]:

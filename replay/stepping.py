@@ -221,7 +221,7 @@ class _Session:
                 f"Nothing can listen on port {self._wish.port}: {header['error']};"
                 " give another one with --port."
             )
-        return ProjectionError(f"{name} can't be loaded: {header['error']}.")
+        return process.unloadable(self._wanted, header)
 
     def _send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         with contextlib.suppress(BrokenPipeError):

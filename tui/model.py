@@ -12,10 +12,11 @@ from replay import catalogue, changes
 from replay.catalogue import MAIN, Folded
 from replay.changes import Change, Moment
 from replay.diff import Difference
-from replay.history import DocumentRow, Failure, History, Upcast
+from replay.history import DocumentRow, History
 from replay.large import InParts
 from replay.paths import ABSENT
 from replay.reference import Reference
+from replay.reported import Failure, Upcast
 from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
 from storage.offsets import Offsets, holds, offsets

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from replay import batches
-from replay.process import Frame, Worker, WorkerDiedError
+from replay.process import Frame, Worker, WorkerDiedError, unloadable
 from replay.reference import Reference
 from replay.relational import declaration, documents
 from replay.relational.documents import StrangeAnswerError
@@ -144,9 +144,7 @@ class Function:
         try:
             frame = self._received()
             if frame.kind == "unusable":
-                raise ProjectionError(
-                    f"{self._wanted.name} can't be loaded: {frame.header['error']}."
-                )
+                raise unloadable(self._wanted, frame.header)
         except BaseException as error:
             self._worker.__exit__(type(error), error, None)
             raise

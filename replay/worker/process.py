@@ -200,8 +200,7 @@ class _Session:
             self._cooled = taken
         if taken <= self._room:
             return False
-        held = {"documents": self._folder.held, "memory": taken - self._empty}
-        wire.send(self._outgoing, {"kind": "full", **held})
+        wire.send(self._outgoing, {"kind": "full", "memory": taken - self._empty})
         return True
 
     def _ready(self) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from replay.history import Unhandled, Upcast
+from replay.reported import Unhandled, Upcast
 from tests.replay.test_workers import everything
 
 PLACED = [

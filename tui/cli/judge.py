@@ -7,10 +7,10 @@ import click
 
 from replay import invariants
 from replay.diff import encode
-from replay.history import Break
 from replay.nowhere import nowhere
 from replay.reference import Reference
 from replay.relational.spans import Span
+from replay.reported import Break
 from storage.workspace import Workspace
 from tui.cli import narration, options, output
 

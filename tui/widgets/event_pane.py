@@ -3,8 +3,8 @@
 from typing import Any
 
 from replay.diff import readable
-from replay.history import Upcast
 from replay.paths import ABSENT
+from replay.reported import Upcast
 from storage.log import EventDetail
 from tui.model import Snapshot
 from tui.printable import shortened
