@@ -11,7 +11,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from refold_worker import encoding, raised, user_code
+from refold_worker import encoding, user_code
 from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
 from refold_worker.event import DELETED, Batch, Event, Late, Upcast
@@ -20,7 +20,6 @@ from refold_worker.parts import LARGE, Kept, Parts, WholeError
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
-from refold_worker.texts import carried
 from refold_worker.world import World
 
 
@@ -234,7 +233,7 @@ class Folder:
             self._mark[0] = batch.offset(index)
             event = self._event(batch, index)
             if isinstance(event, Upcast) and share.first:
-                result.upcasts.append(_as_upcast(event))
+                result.upcast(event)
             handler = projection.handler(event.type)
             if handler is None:
                 if self._share.first:
@@ -423,16 +422,7 @@ class Folder:
             and not isinstance(error, UnicodeEncodeError)
         ):
             raise NotPlainError
-        event = Event(batch, index, None)
-        result.failures.append(
-            {
-                "offset": batch.offset(index),
-                "key": key,
-                "type": event.type,
-                "error": carried(raised.summary(error)),
-                "traceback": carried(raised.user_traceback(error)),
-            }
-        )
+        result.failed(batch.offset(index), key, Late(batch, index).type, error)
         if key is None or encoded is None:
             return
         self._documents.at(key).state = before if self.careful else self.decode(encoded)
@@ -461,14 +451,3 @@ def runtime() -> str:
 
 def _given(handler: Handler, key: str, state: Any, event: Any) -> Any:
     return handler(state, event, key)
-
-
-def _as_upcast(event: Upcast) -> Dict[str, Any]:
-    """What an event became, to be kept beside it."""
-    try:
-        data: Optional[str] = encoding.encode(event.data).decode()
-    except Exception:
-        data = None  # it may be anything; only its handler needs to know it
-    texts = {name: getattr(event, name) for name in ("stream", "type", "version")}
-    told = {n: None if t is None else carried(str(t)) for n, t in texts.items()}
-    return {"offset": event.offset, **told, "data": data}

@@ -5,8 +5,11 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Tuple
 
+from refold_worker import encoding, raised
+from refold_worker.texts import carried
+
 if TYPE_CHECKING:
-    from refold_worker.event import Batch
+    from refold_worker.event import Batch, Upcast
 
 IN_PARTS = b""
 """Stands for the JSON of a document that is kept in parts."""
@@ -73,6 +76,30 @@ class Result:
         self.reads: List[Dict[str, Any]] = []
         """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}
+
+    def failed(
+        self, offset: int, key: Optional[str], kind: Optional[str], error: BaseException
+    ) -> None:
+        """Tell what a handler raised, or a projection that was asked for keys."""
+        self.failures.append(
+            {
+                "offset": offset,
+                "key": key,
+                "type": kind,
+                "error": carried(raised.summary(error)),
+                "traceback": carried(raised.user_traceback(error)),
+            }
+        )
+
+    def upcast(self, event: "Upcast") -> None:
+        """Tell what an event became, to be kept beside it."""
+        try:
+            data: Optional[str] = encoding.encode(event.data).decode()
+        except Exception:
+            data = None  # it may be anything; only its handler needs to know it
+        texts = {name: getattr(event, name) for name in ("stream", "type", "version")}
+        told = {n: None if t is None else carried(str(t)) for n, t in texts.items()}
+        self.upcasts.append({"offset": event.offset, **told, "data": data})
 
 
 class Folding(Protocol):
