@@ -56,7 +56,7 @@ def log(events: int) -> Path:
         " 'text', repeat(md5(CAST(i AS VARCHAR)) || ' ', 5))"
         " ELSE json_object('item', 'item-' || hash(i) % $items, 'by', i % 9 + 1,"
         " 'place', 'shelf-' || hash(i + 1) % 20, 'at', i) END, 0, i FROM range($events) t(i)",
-        {"items": min(ITEMS, events // 10), "events": events},
+        {"items": min(ITEMS, events // 3), "events": events},
     )
     connection.close()
     unfinished.rename(path)

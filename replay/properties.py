@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from replay.crew import Crew
-from replay.diff import Difference, differences, readable
+from replay.diff import Difference, differences, encode, readable
 from replay.events import EventReader
+from replay.large import sparse
 from replay.pace import Pace
 from replay.process import Frame, WorkerDiedError, World
 from replay.reference import Reference
@@ -184,7 +185,7 @@ def _nothing_kept(_: Frame) -> Any:
 def _disagreement(one: Told, other: Told) -> Disagreement | None:
     """The first event of a batch after which two folds differ."""
     same = one.changes.select(_COMPARED).equals(other.changes.select(_COMPARED))
-    if same and _failed(one) == _failed(other):
+    if same and _same_parts(one.parts, other.parts) and _failed(one) == _failed(other):
         return None
     found = [_changes(one), _changes(other)]
     places = [
@@ -196,16 +197,29 @@ def _disagreement(one: Told, other: Told) -> Disagreement | None:
     return Disagreement(offset, key, first, second, tuple(read))
 
 
+def _same_parts(one: pa.Table | None, other: pa.Table | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(one.equals(other))
+
+
 def _failed(told: Told) -> list[Any]:
     return [(f["offset"], f["key"], f["error"]) for f in told.failures]
 
 
 def _changes(told: Told) -> dict[tuple[int, str | None], str | None]:
+    """What became of a document at an event; of a large one the parts that were changed."""
     rows = told.changes
-    places = zip(rows["offset"].to_pylist(), rows["key"].to_pylist(), strict=True)
+    places = list(zip(rows["offset"].to_pylist(), rows["key"].to_pylist(), strict=True))
     found: dict[tuple[int, str | None], str | None] = dict(
         zip(places, rows["state"].to_pylist(), strict=True)
     )
+    parts: dict[int, dict[str, str | None]] = {}
+    for part in [] if told.parts is None else told.parts.to_pylist():
+        parts.setdefault(part["row"], {})[part["part"]] = part["state"]
+    for row, states in parts.items():
+        if found[places[row]] == "":
+            found[places[row]] = encode(sparse(dict(sorted(states.items()))))
     for failure in told.failures:
         found[failure["offset"], failure["key"]] = failure["error"]
     return found

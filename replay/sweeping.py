@@ -119,14 +119,25 @@ class _Sweeping:
             raise self._damage()
         for row, value in zip(self._values, now, strict=True):  # by rows is thrice as fast
             row[change] = value
-        highest = np.maximum.accumulate(change)
-        np.maximum(highest, self._highest, out=highest)
-        counted = np.arange(self._received, self._received + len(change))
-        self._received, self._highest = self._received + len(change), int(highest[-1])
+        end = self._complete(change)
         self._make_room()
         places = change - self._done
         for row, number in zip(self._waiting, (offset, previous), strict=True):
             row[places] = number
+        return end
+
+    def _complete(self, change: Numbers) -> int:
+        """The number below which all changes are there, now that these are."""
+        missing = self._highest + 1 - self._received
+        self._received += len(change)
+        if missing > len(change):
+            self._highest = max(self._highest, int(change.max()))
+            return self._done
+        first = max(missing - 1, 0)  # before it some are missing whatever comes
+        highest = np.maximum.accumulate(change)[first:]
+        np.maximum(highest, self._highest, out=highest)
+        self._highest = int(highest[-1])
+        counted = np.arange(self._received - len(highest), self._received)
         ends = counted[highest == counted]
         return int(ends[-1]) + 1 if len(ends) else self._done
 

@@ -56,8 +56,8 @@ class Folder:
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents = Documents(decode, careful=careful)
-        self._parted = probe is None and world is None
-        """Whether large documents are kept in parts; who compares whole states wants them whole."""
+        self._parted = probe is None
+        """Whether large documents are kept in parts; who tries events on states wants them whole."""
         self._next_change = 0
         self._looks_at = 0
         self._invariants = Invariants(projection.invariants)

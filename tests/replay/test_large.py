@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replay import blame, expressions, firsts, logpoints, moments, paths, series
+from replay import blame, expressions, firsts, logpoints, moments, paths, properties, series
 from replay.diff import decode, differences, encode
 from replay.history import History
 from tests.replay.conftest import small_flushes
@@ -331,3 +331,28 @@ def test_an_edit_of_the_code_is_found_in_large_documents(new_studio: Any) -> Non
 
 def _differ(old: History, new: History, offset: int) -> bool:
     return _state(old.state("all", offset)) != _state(new.state("all", offset))
+
+
+def test_what_handlers_depend_on_is_seen_in_large_documents(new_studio: Any) -> None:
+    studio = new_studio()
+    studio.events(*_events(5, 40))
+    studio.file("same.py", PROJECTION)
+    assert properties.determinism(studio.workspace, studio.refer("same.py")) is None
+    assert properties.isolation(studio.workspace, studio.refer("same.py")) is None
+    studio.file("p.py", PROJECTION.replace('["n"] = event.data["n"]', '["n"] = hash("x")'))
+    found = properties.determinism(studio.workspace, studio.refer())
+    assert found is not None
+    assert found.key == "all"
+    assert any(d.path[-1] == "n" for d in found.differences)
+    seen = (
+        PROJECTION.replace("def key", "SEEN = []\ndef key")
+        .replace('"n"] = event.data["n"]', '"n"] = len(SEEN)')
+        .replace("def on_Other", "def on_Unknown")
+        .replace(
+            "def on_Changed(state, event):\n", "def on_Changed(state, event):\n    SEEN.append(1)\n"
+        )
+    )
+    studio.file("p.py", seen)
+    found = properties.isolation(studio.workspace, studio.refer())
+    assert found is not None
+    assert found.key == "all"

@@ -145,6 +145,8 @@ def find(
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
         narration.say(f"{condition!r} never {turned}.")
+    if rows.count and history.folded.parts:
+        narration.say("Of a large document, state is what the event changed of it.")
     narration.hint(nowhere(history, condition))
 
 
