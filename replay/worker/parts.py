@@ -410,6 +410,8 @@ def check_names(split: Split, names: Iterable[Any]) -> None:
         # 1 and "1" would have the same; and paths are told one after the other, with NUL between.
         if type(name) is not type(first if first is not None else name):
             raise WholeError
+        if type(name) is not str and not split.notes.careful:
+            raise WholeError  # it is no plain document, as will be seen
         if type(name) is str and not name.isascii():
             try:
                 name.encode()

@@ -83,7 +83,7 @@ class Split(dict):  # type: ignore[type-arg]
         put(self, name, value)
 
     def __delitem__(self, name: Any) -> None:
-        if name in self:
+        if name in self and self.notes.open:
             self._note(name)
             self.removed.add(name)
         dict.__delitem__(self, name)

@@ -129,7 +129,7 @@ class _Step:
             state = self._projection.initial(key) if document.text is None else document.state
             returned = self._run(function, state, event, first, named)
             state = state if returned is None else returned
-            after = None if returned is DELETED else encoding.encode(state)
+            after = None if returned is DELETED else _written(state)
         except (bdb.BdbQuit, pdb.Restart):
             self._send("left")
             return
@@ -176,7 +176,12 @@ class _Step:
             process.take_up(self._folder, header, parts, [key])
         finally:
             sys.breakpointhook = stopping
-        return self._folder.document(key)
+        document = self._folder.document(key)
+        if document.parts is not None:
+            # Who steps through a handler wants to see a dict, and has time.
+            document.state = document.parts.whole(None)
+            document.text = _written(document.state)
+        return document
 
     def _tell(
         self,
@@ -198,6 +203,13 @@ class _Step:
         sys.stdout.flush()
         sys.stderr.flush()
         wire.send(self._outgoing, {"kind": kind, **told})
+
+
+def _written(state: Any) -> bytes:
+    """A state as JSON; a large one soon, where it may be."""
+    plain = encoding.is_plain(state)
+    text: bytes = encoding.plain_encoder()(state) if plain else encoding.encode(state)
+    return text
 
 
 def _post_mortem(trace: Any) -> None:

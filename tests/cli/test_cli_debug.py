@@ -274,3 +274,19 @@ def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path):
     assert "p.py:3" in err
     assert out.index("a client is there") < out.index("stopped")
     assert "OSError" in out  # what a socket makes of the refusal
+
+
+def test_a_large_document_is_stepped_into_as_the_dict_that_it_is(shell):
+    shell.write(
+        """
+        def initial(key): return {"items": {f"i{n}": {"n": n, "text": "x" * 200} for n in range(400)}}
+        def apply(state, event): state["items"]["i7"]["n"] += 1
+        """
+    )
+    assert shell.run("replay", "log.jsonl", "-p", "p.py")[0] == 0
+    code, out, err = shell.debug("--at", "3", typed="p type(state), state['items']['i7']['n']\nc\n")
+    assert (code, err) == (0, "")
+    assert "<class 'dict'>" in out
+    changed = [line.split() for line in out.splitlines() if "items.i7.n" in line]
+    assert len(changed) == 1
+    assert int(changed[0][3]) == int(changed[0][2]) + 1
