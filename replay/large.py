@@ -34,7 +34,8 @@ class Opened(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__()
         self.places: dict[str, int] = {}
-        """What its members are in the order of."""
+        """What its members are in the order of; copies share it until one of them changes it."""
+        self._shared = False
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
@@ -54,8 +55,9 @@ class Opened(dict[str, Any]):
 
     def copy(self) -> "Opened":
         other = Opened()
-        dict.update(other, dict.copy(self))
-        other.places.update(self.places)
+        dict.update(other, self)  # as they are: its members aren't asked for
+        other.places = self.places
+        self._shared = other._shared = True
         return other
 
     def put(self, name: str, value: Any, place: int) -> None:
@@ -64,7 +66,7 @@ class Opened(dict[str, Any]):
         behind = moved and any(place < other for other in self.places.values())
         if moved:
             self.pop(name, None)
-        self.places[name] = place
+            self._own_places()[name] = place
         self[name] = value
         if behind:
             names = sorted(self, key=self.places.__getitem__)
@@ -75,7 +77,12 @@ class Opened(dict[str, Any]):
     def take_out(self, name: str) -> None:
         """Take a member away, if there is one."""
         self.pop(name, None)
-        self.places.pop(name, None)
+        self._own_places().pop(name, None)
+
+    def _own_places(self) -> dict[str, int]:
+        if self._shared:
+            self.places, self._shared = dict(self.places), False
+        return self.places
 
 
 @dataclass(frozen=True)

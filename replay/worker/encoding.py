@@ -34,7 +34,7 @@ class UnwritableError(TypeError):
 
 def plain_encoder() -> Callable[[Any], bytes]:
     """The quickest encoder for plain values; what it gives for others is not to be relied on."""
-    return msgspec.json.encode if msgspec is not None else _standard
+    return msgspec.json.Encoder().encode if msgspec is not None else _standard
 
 
 def encode(value: Any) -> bytes:

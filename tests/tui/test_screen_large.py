@@ -45,7 +45,7 @@ async def test_what_an_event_changed_is_shown_and_the_rest_is_counted(large, sit
     async with sit(*large, at=2 * ITEMS) as seat:
         assert "item-900" in "\n".join(seat.pane("document"))
         assert "was 2" in _line(seat, "~     n")
-        assert "… 700 more" in "\n".join(seat.pane("document"))
+        assert "… 850 more" in "\n".join(seat.pane("document"))
         await seat.press("]")
         assert "item-901" in "\n".join(seat.pane("document"))
         assert "item-900" not in "\n".join(seat.pane("document"))
@@ -71,6 +71,11 @@ async def test_more_of_it_is_shown_on_request(large, sit):
         await seat.still()
         pane = seat.travel.query_one("#document")
         pane.focus()
+        pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
+        assert pane._lines[pane.cursor].left_out == 50
+        await seat.press("enter")
+        assert [line.left_out for line in pane._lines if line.left_out] == [1_050]
+        assert not any(line.path == ("items", "item-1100", "n") for line in pane._lines)
         pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
         await seat.press("enter")
         assert not any(line.left_out for line in pane._lines)

@@ -4,7 +4,7 @@ Pure: values and differences in, lines out. Long values are cut with a mark, and
 of very many lines; nothing is cut silently.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,11 @@ MOST_LINES = 5_000
 MORE = 1_000
 """Members of a very large object that are shown on request."""
 _MANY = 200
-"""Members up to which an object or a list is shown whole; of a larger one so many, and what changed."""
+"""Members up to which an object or a list is shown whole."""
+_FEW = 50
+"""Members of a larger one that are shown beside what changed."""
+_SOUGHT = 8
+"""Names that are looked for one by one."""
 _LONGEST = 400
 _WIDEST = 16
 """Columns that names are filled up to."""
@@ -110,7 +114,7 @@ def _members(
             text = f"{'  ' * len(path)}  … {out:,} more" + (
                 " (enter shows some)" if not shown else ""
             )
-            yield ValueLine(((text, "muted"),), path, left_out=opening.more.get(path, _MANY))
+            yield ValueLine(((text, "muted"),), path, left_out=_first(value, path, opening))
             shown += 1
         else:
             yield from _member(name, item, (*path, name), marks, opening, under, column)
@@ -120,24 +124,35 @@ def _members(
         )
 
 
+def _first(value: Any, path: Path, opening: Opening) -> int:
+    """How many members are shown of an object or a list, from its first one on."""
+    return opening.more.get(path, _FEW if len(value) > _MANY else _MANY)
+
+
 def _shown(
     value: Any, path: Path, marks: _Marks, opening: Opening
 ) -> Iterator[tuple[Any, Any, int]]:
     """Names and members, and between them how many are left out of an object with very many."""
-    names: Iterable[Any] = value if isinstance(value, dict) else range(len(value))
-    most = opening.more.get(path, _MANY)
-    marked = marks.below.get(path, set())
-    out = 0
-    for number, name in enumerate(names):
-        if number < most or name in marked:
-            if out:
-                yield None, None, out
-            yield name, value[name], 0
-            out = 0
-        else:
-            out += 1
-    if out:
-        yield None, None, out
+    names: Sequence[Any] = list(value) if isinstance(value, dict) else range(len(value))
+    first = min(_first(value, path, opening), len(names))
+    wanted = {name for name in marks.below.get(path, ()) if _has(value, name)}
+    if len(wanted) <= _SOUGHT:  # to go through all names would take longer than a step may
+        marked = sorted(names.index(name) for name in wanted)
+    else:
+        marked = [place for place, name in enumerate(names) if name in wanted]
+    shown = -1
+    for number in (*range(first), *(place for place in marked if place >= first), len(names)):
+        if number > shown + 1:
+            yield None, None, number - shown - 1
+        if number < len(names):
+            yield names[number], value[names[number]], 0
+        shown = number
+
+
+def _has(value: Any, name: Any) -> bool:
+    if isinstance(value, dict):
+        return name in value
+    return isinstance(name, int) and name < len(value)
 
 
 def _member(
