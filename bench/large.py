@@ -1,6 +1,6 @@
 """One large document, which every event changes a little: folding it, seeking in it, stepping.
 
-A read model of 50 MB: 300,000 items by their number, each with a few fields and a text, and counts
+A read model of 50 MB: 180,000 items by their number, each with a few fields and a text, and counts
 beside them. The first events put the items in; each further one changes one item and a count.
 """
 
@@ -35,7 +35,7 @@ def on_Moved(state, event):
     state["counts"]["moved"] += 1
 """
 
-ITEMS = 300_000
+ITEMS = 180_000
 _SEEKS = 20
 _STEPS = 60
 

@@ -17,6 +17,7 @@ from replay.changes import Change, value_of
 from replay.diff import Difference, differences, readable
 from replay.paths import Path
 from storage import parts
+from storage.connections import arrow
 from storage.errors import WorkspaceError
 from storage.workspace import Workspace
 
@@ -218,25 +219,30 @@ class Large:
         return [part for step in reversed(steps) for part in step.parts]
 
     def _drawn(self, change: int) -> Opened:
-        root = Opened()
-        opened = {"": root}
         with self._workspace.reading() as connection:
-            found = connection.execute(
-                "SELECT part, place[-1], state FROM"
+            found = arrow(
+                connection,
+                "SELECT part, place[-1] AS place, state FROM"
                 f" ({parts.alive(f'({_MINE} AND (h.change <= ?))')}) ORDER BY place",
                 [*self._mine, change],
             )
-            while rows := found.fetchmany(10_000):
-                for path, place, state in rows:
-                    if path:
-                        above, name = _name(path)
-                        inside: Any = msgspec.Raw(state)
-                        if state == _OPEN:
-                            inside = opened[path] = Opened()
-                        if above not in opened:
-                            raise self._damage(path)
-                        dict.__setitem__(opened[above], name, inside)
-                        opened[above].places[name] = place
+        inside = root = Opened()
+        opened, around = {"": root}, ""
+        columns = (found[name].to_pylist() for name in ("part", "place", "state"))
+        for path, place, state in zip(*columns, strict=True):
+            above, _, step = path.rpartition("/")
+            if not path:
+                continue
+            if above != around:
+                if above not in opened:
+                    raise self._damage(path)
+                inside, around = opened[above], above
+            name = _unescaped(step) if "~" in step else step
+            if state == _OPEN:
+                inside[name] = opened[path] = Opened()
+            else:
+                inside[name] = msgspec.Raw(state)
+            inside.places[name] = place
         return root
 
     def _damage(self, path: str) -> WorkspaceError:
@@ -370,5 +376,9 @@ def _copied(copied: dict[str, Opened], path: str) -> Opened | None:
 
 def _name(path: str) -> tuple[str, str]:
     """Where a part is, and what it is called there."""
-    above = path.rpartition("/")[0]
-    return above, paths.from_pointer(path[len(above) :])[0]
+    above, _, step = path.rpartition("/")
+    return above, _unescaped(step)
+
+
+def _unescaped(step: str) -> str:
+    return paths.from_pointer(f"/{step}")[0]
