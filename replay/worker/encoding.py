@@ -55,6 +55,9 @@ def is_plain(value: Any) -> bool:
     return _plain(value, set(), 0)
 
 
+identity = object.__hash__
+"""What tells objects apart, as `id` does; but that is an event for whoever audits."""
+_ALWAYS_PLAIN = frozenset((str, int, bool, type(None)))
 _HALF = re.compile("[\ud800-\udfff]")
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 
@@ -68,27 +71,29 @@ def _standard(value: Any) -> bytes:
 
 def _plain(value: Any, seen: Set[int], depth: int) -> bool:
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _ALWAYS_PLAIN:
         return True
     if kind is float:
         return math.isfinite(value)
     if kind is dict:
         if _again(value, seen, depth):
             return False
-        for key, item in value.items():
-            if type(key) is not str or not _plain(item, seen, depth + 1):
+        for name, item in value.items():
+            if type(name) is not str:
+                return False
+            if type(item) not in _ALWAYS_PLAIN and not _plain(item, seen, depth + 1):
                 return False
         return True
     if kind is list:
-        if _again(value, seen, depth):
-            return False
-        return all(_plain(item, seen, depth + 1) for item in value)
+        return not _again(value, seen, depth) and all(
+            type(item) in _ALWAYS_PLAIN or _plain(item, seen, depth + 1) for item in value
+        )
     return False
 
 
 def _again(container: Any, seen: Set[int], depth: int) -> bool:
     """Whether the container was met before in this state, or lies too deep to be sure."""
-    number = id(container)
+    number = identity(container)
     if number in seen or depth > MAX_DEPTH:
         return True
     seen.add(number)

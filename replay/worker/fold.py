@@ -338,13 +338,13 @@ class Folder:
             looks = self._looks_at and self._next_change % self._looks_at == 0
             if looks and not parts.changes_are_plain(returned):
                 raise NotPlainError
-            told = result.parts, len(result.rows)
+            change = len(result.rows)
             state: Any = None
             text: Optional[bytes] = None
             if returned is not DELETED:
                 try:
                     state, text = parts.root, IN_PARTS
-                    if not parts.settle(returned, *told):
+                    if not parts.settle(returned, result.parts, change):
                         return
                 except WholeError:
                     state = parts.whole(returned)
@@ -356,7 +356,7 @@ class Folder:
             parts.take_back()
             return
         if text is not IN_PARTS:
-            parts.vanish(*told)
+            parts.vanish(result.parts, change)
             document.parts = None
             document.state, document.text = state, text
             if text is not None:

@@ -209,8 +209,8 @@ class Parts:
         `state` is what its handler gave."""
         values = list(self.changed)  # together, as a value may be at two places now
         if state.__class__ is dict:
-            met = set(map(id, values))
-            values += [value for value in dict.values(state) if id(value) not in met]
+            met = set(map(encoding.identity, values))
+            values += [value for value in dict.values(state) if encoding.identity(value) not in met]
         found: bool = encoding.is_plain([v for v in values if v.__class__ is not Split])
         return found
 
@@ -317,7 +317,7 @@ class _Settling:
         if len(noted) > 1:
             noted = sorted(noted, key=lambda split: len(split.place))  # outer ones first
         for split in noted:
-            if id(split) in self._settled:
+            if encoding.identity(split) in self._settled:
                 continue
             new = 0
             for name in split.touched:
@@ -332,7 +332,7 @@ class _Settling:
 
     def replace(self, split: Split, members: Dict[Any, Any]) -> None:
         """An object in the place of another one, whose members may be the same."""
-        self._settled.add(id(split))
+        self._settled.add(encoding.identity(split))
         self._replaced.append(split)
         highest = -1
         for name in members:
@@ -400,7 +400,7 @@ class _Settling:
     def _forget(self, kept: Held) -> None:
         if isinstance(kept, Split):
             self._parts.forget(kept, self.rows)
-            self._settled.update(map(id, splits(kept)))
+            self._settled.update(map(encoding.identity, splits(kept)))
 
 
 def check_names(split: Split, names: Iterable[Any]) -> None:

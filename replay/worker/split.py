@@ -207,11 +207,11 @@ def unsplit(value: Any) -> Any:
 
 def _unsplit(value: Any, met: Dict[int, Any]) -> Any:
     if value.__class__ is Split:
-        if id(value) not in met:
-            met[id(value)] = made = {}
+        if encoding.identity(value) not in met:
+            met[encoding.identity(value)] = made = {}
             for name in dict.__iter__(value):
                 made[name] = _unsplit(get(value, name), met)
-        return met[id(value)]
+        return met[encoding.identity(value)]
     if value.__class__ is dict:
         for name, inside in value.items():
             value[name] = _unsplit(inside, met)
@@ -238,9 +238,9 @@ def shares(state: Any) -> bool:
         else:
             continue
         if not isinstance(value, tuple):
-            if id(value) in seen:
+            if encoding.identity(value) in seen:
                 return True
-            seen.add(id(value))
+            seen.add(encoding.identity(value))
         waiting += [item for item in inside if item.__class__ not in _UNCHANGING]
     return False
 
