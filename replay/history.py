@@ -8,6 +8,8 @@ import hashlib
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from replay import paths
@@ -91,8 +93,9 @@ class History(Reported):
             ).fetchall()
         states = {(offset, key): state for offset, key, state in rows}
         changed: dict[tuple[int, str], dict[str, str | None]] = {}
+        wanted = set(changes)
         for offset, key, part, state in of_parts:
-            if (offset, key) in set(changes):
+            if (offset, key) in wanted:
                 changed.setdefault((offset, key), {})[part] = state
         return states | {place: encode(sparse(found)) for place, found in changed.items()}
 
@@ -117,7 +120,7 @@ class History(Reported):
             "key": key,
         }
         query = (
-            'SELECT "offset", change, in_parts, state, before, coalesce(was_in_parts, false), earlier'
+            'SELECT "offset", change, in_parts, state, before, was_in_parts, earlier'
             ' FROM (SELECT "offset", change, in_parts, state, lag(state) OVER so_far AS earlier,'
             " coalesce(lag(in_parts) OVER so_far, false) AS was_in_parts, previous AS before"
             " FROM history WHERE projection = $projection"
@@ -141,9 +144,9 @@ class History(Reported):
         if not self.folded.parts:
             return whole()
         there = self._large(key).touches(path, after=after, until=until, backwards=backwards)
-        met: set[int] = set()
-        both_kinds = heapq.merge(whole(), there, key=lambda step: step[0], reverse=backwards)
-        return (s for s in both_kinds if s[0] not in met and not met.add(s[0]))  # type: ignore[func-returns-value]
+        offset = itemgetter(0)
+        both_kinds = heapq.merge(whole(), there, key=offset, reverse=backwards)
+        return (next(steps) for _, steps in groupby(both_kinds, key=offset))
 
     def next_change(self, key: str, offset: int) -> int | None:
         """The offset of the document's next change."""

@@ -153,7 +153,8 @@ class Large:
             way = self._way(earlier, later)
         if way is None:
             with self._workspace.reading() as connection:
-                way = self._parts(connection, "h.change > ? AND h.change <= ?", earlier, later)
+                changed = self._changed(connection, "change", earlier + 1, later)
+            way = [part for _, part in changed]
         first = {part.path: part.back for part in reversed(way)}
         last = {part.path: part for part in way}
         return differences(*(_in_order(parts) for parts in (first, last)))
@@ -163,8 +164,7 @@ class Large:
     ) -> None:
         """Have the steps of a stretch of the log at hand; `previous` has its changes."""
         steps: dict[int, list[Part]] = {number: [] for number in previous}
-        condition = 'h."offset" >= ? AND h."offset" <= ?'
-        for number, part in self._changed(connection, condition, first, last):
+        for number, part in self._changed(connection, "offset", first, last):
             if number in steps:
                 steps[number].append(part)
         with self._lock:
@@ -252,28 +252,24 @@ class Large:
             " nothing; fold it again with refold replay --force."
         )
 
-    def _parts(
-        self, connection: duckdb.DuckDBPyConnection, condition: str, *bounds: int
-    ) -> list[Part]:
-        return [part for _, part in self._changed(connection, condition, *bounds)]
-
     def _changed(
-        self, connection: duckdb.DuckDBPyConnection, condition: str, first: int, last: int
+        self, connection: duckdb.DuckDBPyConnection, column: str, first: int, last: int
     ) -> list[tuple[int, Part]]:
-        """Parts that changed within bounds, with what they were before, in the order of the log."""
+        """Parts that changed from one `change` or `offset` to another, with the number of the change
+        and what they were before, in the order of the log."""
         rows = connection.execute(
             "SELECT h.change, h.part, h.place[-1], h.state FROM parts AS h"
-            f" WHERE {_MINE} AND {condition} ORDER BY h.change, h.part",
+            f' WHERE {_MINE} AND h."{column}" BETWEEN ? AND ? ORDER BY h.change, h.part',
             [*self._mine, first, last],
         ).fetchall()
         touched = list({part for _, part, _, _ in rows})
-        earlier = condition.split(" AND ", maxsplit=1)[0].replace(">=", "<").replace(">", "<=")
         known = {
             part: (state, place)
             for part, state, place in connection.execute(
                 "SELECT p.part, p.state, l.place FROM (SELECT arg_max(h.rowid, h.change) AS latest,"
                 " arg_max(h.place[-1], h.change) AS place FROM parts AS h"
-                f" WHERE {_MINE} AND list_contains(?, h.part) AND {earlier} GROUP BY h.part) AS l"
+                f' WHERE {_MINE} AND list_contains(?, h.part) AND h."{column}" < ?'
+                " GROUP BY h.part) AS l"
                 " JOIN parts AS p ON p.rowid = l.latest",
                 [*self._mine, touched, first],
             ).fetchall()
