@@ -14,7 +14,6 @@ from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay import catalogue, folding, reference
 from replay.history import History
-from storage import workspace
 from storage.workspace import Workspace
 from tui.model import Model
 
@@ -42,25 +41,16 @@ _STEPS = 60
 
 def log(events: int) -> Path:
     """A workspace with so many events."""
-    path = logs.DATA / f"large-{events}.refold"
-    if path.exists():
-        return path
-    logs.DATA.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.unlink(missing_ok=True)
-    connection = workspace.create(unfinished)
-    connection.execute(
-        'INSERT INTO events ("offset", stream, type, data, source, line)'
-        " SELECT i, 'warehouse', CASE WHEN i < $items THEN 'Added' ELSE 'Moved' END,"
+    return logs.generated(
+        f"large-{events}",
+        "SELECT i, 'warehouse', CASE WHEN i < $items THEN 'Added' ELSE 'Moved' END,"
         " CASE WHEN i < $items THEN json_object('item', 'item-' || i, 'name', 'Thing ' || i,"
         " 'text', repeat(md5(CAST(i AS VARCHAR)) || ' ', 5))"
         " ELSE json_object('item', 'item-' || hash(i) % $items, 'by', i % 9 + 1,"
         " 'place', 'shelf-' || hash(i + 1) % 20, 'at', i) END, 0, i FROM range($events) t(i)",
-        {"items": min(ITEMS, events // 3), "events": events},
+        items=min(ITEMS, events // 3),
+        events=events,
     )
-    connection.close()
-    unfinished.rename(path)
-    return path
 
 
 def baseline(path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from sample_logs import SAMPLES, generate
+from storage import workspace as workspaces
 
 DATA = Path(__file__).parent / "data"
 PROJECTION = SAMPLES["orders"].projection
@@ -37,6 +38,23 @@ def plain_projection() -> Path:
 def workspace(events: int) -> Path:
     """Where that log is loaded to."""
     return DATA / f"orders-{events}.refold"
+
+
+def generated(name: str, query: str, **parameters: int) -> Path:
+    """A workspace with the events that a query gives: `offset stream type data source line`."""
+    path = DATA / f"{name}.refold"
+    if path.exists():
+        return path
+    DATA.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    connection = workspaces.create(unfinished)
+    connection.execute(
+        f'INSERT INTO events ("offset", stream, type, data, source, line) {query}', parameters
+    )
+    connection.close()
+    unfinished.rename(path)
+    return path
 
 
 def _made(path: Path, chunks) -> Path:  # type: ignore[no-untyped-def]

@@ -6,7 +6,6 @@ from pathlib import Path
 from bench import logs
 from bench.measured import apart, seconds, tell
 from replay import folding, reference
-from storage import workspace
 from storage.workspace import Workspace
 
 PROJECTION = """
@@ -22,22 +21,13 @@ _AGAIN = 1.2
 
 def log(keys: int) -> Path:
     """A workspace with so many streams."""
-    path = logs.DATA / f"many-{keys}.refold"
-    if path.exists():
-        return path
-    logs.DATA.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.unlink(missing_ok=True)
-    connection = workspace.create(unfinished)
-    connection.execute(
-        'INSERT INTO events ("offset", stream, type, data, source, line)'
-        " SELECT i, 'account-' || (CASE WHEN i < $keys THEN i * 7919 ELSE hash(i) END % $keys),"
-        " 'Added', '{\"by\": ' || i % 100 || '}', 0, i FROM range(CAST($keys * $again AS BIGINT)) t(i)",
-        {"keys": keys, "again": _AGAIN},
+    return logs.generated(
+        f"many-{keys}",
+        "SELECT i, 'account-' || (CASE WHEN i < $keys THEN i * 7919 ELSE hash(i) END % $keys),"
+        " 'Added', '{\"by\": ' || i % 100 || '}', 0, i FROM range($events) t(i)",
+        keys=keys,
+        events=int(keys * _AGAIN),
     )
-    connection.close()
-    unfinished.rename(path)
-    return path
 
 
 def fold(path: Path, projection: Path, memory: str) -> None:
