@@ -15,6 +15,7 @@ from replay.history import History
 from replay.paths import Path
 from replay.rewriting import Expression
 from storage.errors import QueryError
+from storage.quoting import quoted
 
 _COLUMNS = 'projection, timeline, bucket, key, "offset", change, previous, in_parts'
 
@@ -41,10 +42,10 @@ def states(
     pointers = {paths.pointer(path) for path in wanted}
     needed = [part for part, (whole, _) in there.items() if part and (whole or part in pointers)]
     names = {part: f"p{number}" for number, part in enumerate(sorted(needed))}
-    mine = f"projection = {int(history.folded.number)} AND timeline = {_quoted(history.folded.timeline)}"
+    mine = f"projection = {int(history.folded.number)} AND timeline = {quoted(history.folded.timeline)}"
     joins = "".join(
         f" ASOF LEFT JOIN (SELECT key, change, state FROM parts WHERE {mine}"
-        f" AND part = {_quoted(part)}) AS {name} ON {name}.key = h.key AND h.change >= {name}.change"
+        f" AND part = {quoted(part)}) AS {name} ON {name}.key = h.key AND h.change >= {name}.change"
         for part, name in names.items()
     )
     columns = ", ".join(f"h.{column}" for column in _COLUMNS.split(", "))
@@ -105,7 +106,7 @@ class _Node:
     def text(self) -> str:
         """SQL for its JSON; NULL where it isn't there."""
         members = "".join(
-            f", {_quoted(json.dumps(name, ensure_ascii=False) + ':')} || {node.text}"
+            f", {quoted(json.dumps(name, ensure_ascii=False) + ':')} || {node.text}"
             for name, node in self.inside.items()
         )
         opened = f"concat('{{', concat_ws(','{members}), '}}')" if members else "'{}'"
@@ -123,7 +124,3 @@ def _tree(names: dict[str, str]) -> _Node:
             node = node.inside.setdefault(step, _Node())
         node.column = name
     return root
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

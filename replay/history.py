@@ -21,6 +21,7 @@ from replay.paths import Path
 from replay.reported import MINE, Reported
 from storage import parts
 from storage.connections import rows as rows_of
+from storage.quoting import quoted
 from storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,11 +87,15 @@ class History(Reported):
             rows = connection.execute(
                 f'SELECT "offset", key, state FROM history WHERE {mine}', self._mine
             ).fetchall()
-            of_parts = connection.execute(
-                f'SELECT "offset", key, part, state FROM parts WHERE {mine} AND state IS NOT NULL'
-                " ORDER BY part",
-                self._mine if self.folded.parts else [-1, ""],
-            ).fetchall()
+            of_parts = (
+                []
+                if not self.folded.parts
+                else connection.execute(
+                    f'SELECT "offset", key, part, state FROM parts WHERE {mine} AND state IS NOT NULL'
+                    " ORDER BY part",
+                    self._mine,
+                ).fetchall()
+            )
         states = {(offset, key): state for offset, key, state in rows}
         changed: dict[tuple[int, str], dict[str, str | None]] = {}
         wanted = set(changes)
@@ -296,7 +301,7 @@ class History(Reported):
     def _latest(self, offset: int) -> str:
         """SQL for the last state of each document by an offset: `key`, `offset`, `state`."""
         mine = (
-            f"(h.projection = {int(self.folded.number)}) AND (h.timeline = {_text(self._mine[1])})"
+            f"(h.projection = {int(self.folded.number)}) AND (h.timeline = {quoted(self._mine[1])})"
             f' AND (h."offset" <= {int(offset)})'
         )
         # A deleted document's state is NULL, which arg_max would pass over.
@@ -311,10 +316,6 @@ class History(Reported):
             'SELECT d.key, d."offset", CASE WHEN d.latest.p THEN w.state ELSE d.latest.s END AS state'
             f" FROM ({latest}) AS d LEFT JOIN ({parts.assembled(f'({mine})')}) AS w ON w.key = d.key"
         )
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def bucket(key: str) -> int:

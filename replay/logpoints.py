@@ -18,6 +18,7 @@ from replay.rewriting import Expression
 from storage import conditions
 from storage.conditions import unanswerable
 from storage.connections import arrow
+from storage.quoting import quoted
 
 NAMES = Names(
     {"state": "state", "before": "before", **OF_EVENTS.values},
@@ -91,8 +92,7 @@ def logged(
 
 def at_type(kind: str) -> str:
     """The condition that keeps the events of a type."""
-    quoted = kind.replace("'", "''")
-    return f"type = '{quoted}'"
+    return f"type = {quoted(kind)}"
 
 
 def _values(wanted: Sequence[Expression], only: Expression | None) -> str:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from storage.errors import QueryError
+from storage.quoting import quoted
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -86,7 +87,7 @@ def as_expression(root: str, path: Path) -> str:
 
 
 def _literal(step: Step) -> str:
-    return str(step) if isinstance(step, int) else "'" + step.replace("'", "''") + "'"
+    return str(step) if isinstance(step, int) else quoted(step)
 
 
 def value_at(value: Any, path: Path) -> Any:

@@ -14,6 +14,7 @@ from replay import paths
 from replay.names import Kind, Names, Place, place_of
 from replay.paths import Path
 from storage.errors import QueryError
+from storage.quoting import quoted
 
 
 @dataclass(frozen=True)
@@ -355,7 +356,7 @@ class Rewriting:
 
 
 def _pointer(path: Path) -> str:
-    return _quoted(paths.pointer(path))
+    return quoted(paths.pointer(path))
 
 
 def _arguments(node: dict[str, Any]) -> Sequence[dict[str, Any]]:
@@ -368,11 +369,7 @@ def _ordered(node: dict[str, Any]) -> bool:
 
 def _literal(node: dict[str, Any]) -> str:
     literal = node["literal"]
-    return _quoted(literal["text"]) if literal["kind"] == "STRING" else str(literal["text"])
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return quoted(literal["text"]) if literal["kind"] == "STRING" else str(literal["text"])
 
 
 def _sure(sql: str) -> str:

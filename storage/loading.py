@@ -34,6 +34,7 @@ from storage.load_plan import Part, Plan, Wish, append, fresh, readable, resolve
 from storage.mapping import FIELDS, FieldMapping
 from storage.new_file import refuse_to_replace
 from storage.prefetch import ahead
+from storage.quoting import quoted
 from storage.wording import counted
 
 __all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
@@ -213,7 +214,7 @@ class _Run:
         fields = part.file.format.fields(mapping)
         text = {name: fields.text.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
         if mapping.column("stream") is None:
-            text["stream"] = "'" + mapping.whole_log.replace("'", "''") + "'"
+            text["stream"] = quoted(mapping.whole_log)
         moment = times.read_as_utc(text["time"], mapping.time_notation)
         return (
             f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'

@@ -13,6 +13,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from storage.errors import ProjectionError
+from storage.quoting import quoted
 
 NOW = "documents_now"
 """The table of documents that an answer leaves: `key` and `state`."""
@@ -89,7 +90,7 @@ def _object(members: Sequence[tuple[str, str]]) -> str:
     parts = []
     for n, (name, value) in enumerate(members):
         before = ("," if n else "{") + json.dumps(name, ensure_ascii=False) + ":"
-        parts.append(f"{_text(before)}, coalesce({value}, 'null')")
+        parts.append(f"{quoted(before)}, coalesce({value}, 'null')")
     return f"concat({', '.join(parts)}, '}}')" if members else "'{}'"
 
 
@@ -118,7 +119,7 @@ def _nested(value: str, kind: DuckDBPyType, depth: int) -> str:
     one = f"e{depth}"
     if kind.id == "struct":
         inside = _object(
-            [(n, _member(f"{value}[{_text(n)}]", k, depth)) for n, k in children.items()]
+            [(n, _member(f"{value}[{quoted(n)}]", k, depth)) for n, k in children.items()]
         )
         return f"CASE WHEN {value} IS NOT NULL THEN {inside} END"
     if kind.id == "map":
@@ -139,7 +140,3 @@ def _json(value: str) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

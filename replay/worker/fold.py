@@ -16,10 +16,11 @@ from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
 from refold_worker.event import DELETED, Batch, Event, Late, Upcast
 from refold_worker.invariants import Invariants
-from refold_worker.parts import LARGE, Kept, Parts, WholeError
+from refold_worker.parts import LARGE, Kept, Parts
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
+from refold_worker.split import WholeError
 from refold_worker.world import World
 
 

@@ -25,8 +25,11 @@ from refold_worker.split import (
     Notes,
     Place,
     Split,
+    WholeError,
     arrived,
     below,
+    by_itself,
+    check_names,
     get,
     look,
     put,
@@ -47,10 +50,6 @@ OPEN = b"{}"
 
 Kept = Tuple[Iterable[Tuple[str, Place, bytes]], int]
 """Parts as they were kept, in the order of their places, and the number of the next member."""
-
-
-class WholeError(Exception):
-    """The document can't be kept in parts: one value is at two places of it, or it is no object."""
 
 
 _ABSENT = object()
@@ -106,11 +105,11 @@ class Parts:
                 if value.__class__ is not Split:
                     yield value
 
-    def aside(self, look: Callable[[Any], Any]) -> Any:
+    def aside(self, ask: Callable[[Any], Any]) -> Any:
         """What somebody makes of the state who changes nothing; nothing is noted meanwhile."""
         self._notes.open = False
         try:
-            return look(self.root)
+            return ask(self.root)
         finally:
             self._notes.open = True
 
@@ -138,10 +137,10 @@ class Parts:
 
     def _quickly_settled(self, told: ToldParts, change: int) -> bool:
         """The common case, in which only parts have come, changed or gone; False: it is another."""
-        encode, taken = self.encode, self._notes.taken
+        encode = self.encode
         changed: List[Tuple[Member, bytes]] = []
         others: List[Tuple[Split, List[Any], Dict[Any, bytes]]] = []
-        for split in taken:
+        for split in self._notes.taken:
             known, removed = split.known, split.removed
             gone: List[Any] = []
             new: Dict[Any, bytes] = {}
@@ -178,11 +177,7 @@ class Parts:
                 member = known[name] = Member(self.number(), new[name], below(split, name))
                 rows[member.path] = (*split.place, member.number), new[name]
             told.take(change, rows)
-        for split in taken:
-            split.touched.clear()
-            if split.removed:
-                split.removed.clear()
-        taken.clear()
+        self._close()
         return True
 
     def take_back(self) -> None:
@@ -271,7 +266,7 @@ class Parts:
             self.fill(inner, value, rows)
             return inner, inner
         rows[path] = place, text
-        return text, unsplit(value) if value.__class__ is Split else value
+        return text, by_itself(value)
 
     def number(self) -> int:
         """The next member's."""
@@ -387,7 +382,7 @@ class _Settling:
                 return before, value
             if value.__class__ not in OBJECTS or (len(text) <= SMALL and text != OPEN):
                 self.rows[was.path] = None, text
-                return text, unsplit(value) if value.__class__ is Split else value
+                return text, by_itself(value)
         return self._parts.kept(split, name, number, value, self.rows)
 
     def _take_out(self, split: Split, name: Any) -> None:
@@ -401,21 +396,3 @@ class _Settling:
         if isinstance(kept, Split):
             self._parts.forget(kept, self.rows)
             self._settled.update(map(encoding.identity, splits(kept)))
-
-
-def check_names(split: Split, names: Iterable[Any]) -> None:
-    """Raise `WholeError` where new members can't have paths of their own."""
-    first = next(dict.__iter__(split), None)
-    for name in names:
-        # 1 and "1" would have the same; and paths are told one after the other, with NUL between.
-        if type(name) is not type(first if first is not None else name):
-            raise WholeError
-        if type(name) is not str and not split.notes.careful:
-            raise WholeError  # it is no plain document, as will be seen
-        if type(name) is str and not name.isascii():
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise WholeError from None
-        if "\0" in (name if type(name) is str else encoding.name_of(name)):
-            raise WholeError

@@ -10,7 +10,7 @@ from collections import abc
 from copy import deepcopy
 from enum import Enum
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
 
 from refold_worker import encoding
 
@@ -18,6 +18,11 @@ Place = Tuple[int, ...]
 """A number for each step of a path."""
 Held = Union[bytes, "Split"]
 """A part's JSON, or the object whose members are parts."""
+
+
+class WholeError(Exception):
+    """The document can't be kept in parts: one value is at two places of it, or it is no object."""
+
 
 _UNCHANGING = frozenset((str, int, float, bool, type(None), bytes))
 get = dict.__getitem__
@@ -94,7 +99,7 @@ class Split(dict):  # type: ignore[type-arg]
         value = get(self, name)
         del self[name]
         # It may be put elsewhere, and then is another's.
-        return unsplit(value) if value.__class__ is Split else value
+        return by_itself(value)
 
     def popitem(self) -> Tuple[Any, Any]:
         if not self:
@@ -192,12 +197,35 @@ def below(split: Split, name: Any) -> str:
     return f"{split.path}/{text}"
 
 
+def check_names(split: Split, names: Iterable[Any]) -> None:
+    """Raise `WholeError` where new members can't have paths of their own."""
+    first = next(dict.__iter__(split), None)
+    for name in names:
+        # 1 and "1" would have the same; and paths are told one after the other, with NUL between.
+        if type(name) is not type(first if first is not None else name):
+            raise WholeError
+        if type(name) is not str and not split.notes.careful:
+            raise WholeError  # it is no plain document, as will be seen
+        if type(name) is str and not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise WholeError from None
+        if "\0" in (name if type(name) is str else encoding.name_of(name)):
+            raise WholeError
+
+
 def splits(split: Split) -> Iterator[Split]:
     """An object that is taken apart, and all inside of it, as they are known."""
     yield split
     for member in split.known.values():
         if isinstance(member.kept, Split):
             yield from splits(member.kept)
+
+
+def by_itself(member: Any) -> Any:
+    """A member that may be put elsewhere: an object that was taken apart as one that wasn't."""
+    return unsplit(member) if member.__class__ is Split else member
 
 
 def unsplit(value: Any) -> Any:

@@ -13,6 +13,7 @@ import pyarrow.ipc
 from storage.errors import SourceError, one_line
 from storage.formats import Reading, columns
 from storage.mapping import FieldMapping, Record
+from storage.quoting import quoted
 
 
 class Parquet(columns.Columns):
@@ -27,7 +28,7 @@ class Parquet(columns.Columns):
     def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - DuckDB reads it
         connection = columns.connect()
         try:
-            relation = f"read_parquet({columns.literal(path)})"
+            relation = f"read_parquet({quoted(path)})"
             return columns.sample(connection, relation, columns.types_of(connection, relation))
         except duckdb.Error as error:
             raise _damaged(path, "Parquet", error) from error
@@ -36,7 +37,7 @@ class Parquet(columns.Columns):
 
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         connection = columns.connect()
-        relation = f"read_parquet({columns.literal(reading.path)})"
+        relation = f"read_parquet({quoted(reading.path)})"
         try:
             types = columns.types_of(connection, relation)
             yield from columns.batches(connection, relation, types, mapping, reading)

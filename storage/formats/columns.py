@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from storage.formats import SAMPLE, Fields, Reading, UnfitError
 from storage.mapping import FIELDS, FieldMapping, Record
+from storage.quoting import quoted
 
 BATCH = 65_536
 
@@ -85,10 +86,6 @@ def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _select(types: Mapping[str, str], mapping: FieldMapping) -> str:
     parts = []
     for field in FIELDS:
@@ -104,7 +101,7 @@ def _select(types: Mapping[str, str], mapping: FieldMapping) -> str:
             value = "CAST(NULL AS VARCHAR)"
         else:
             outer, *path = column.split(".")
-            arrow = literal("$." + ".".join(f'"{part}"' for part in path))
+            arrow = quoted("$." + ".".join(f'"{part}"' for part in path))
             value = f"to_json({name(outer)}) ->> {arrow}"
         parts.append(f"{value} AS {name(field)}")
     return ", ".join(parts)
@@ -113,7 +110,7 @@ def _select(types: Mapping[str, str], mapping: FieldMapping) -> str:
 def _rest(types: Mapping[str, str], mapping: FieldMapping) -> str:
     taken = set(mapping.taken)
     members = [
-        f"{literal(_key(column))} || {_as_json(column, kind)}"
+        f"{quoted(_key(column))} || {_as_json(column, kind)}"
         for column, kind in types.items()
         if column not in taken
     ]

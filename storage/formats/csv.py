@@ -16,6 +16,7 @@ from storage import bytestreams
 from storage.errors import SourceError, one_line
 from storage.formats import Reading, Reject, columns
 from storage.mapping import FieldMapping, Record
+from storage.quoting import quoted
 
 _NUMBERS = ("BIGINT", "DOUBLE", "INTEGER", "HUGEINT", "DECIMAL")
 
@@ -99,11 +100,11 @@ class _Dialect:
 
     def relation(self, path: Path, *, header: bool | None = None) -> str:
         """SQL for the records of a file in this dialect, all cells as text."""
-        wanted = ", ".join(f"{columns.literal(n)}: 'VARCHAR'" for n in self.names)
+        wanted = ", ".join(f"{quoted(n)}: 'VARCHAR'" for n in self.names)
         return (
-            f"read_csv({columns.literal(str(path))}, delim = {columns.literal(self.delimiter)},"
-            f" quote = {columns.literal(_none(self.quote))},"
-            f" escape = {columns.literal(_none(self.escape))},"
+            f"read_csv({quoted(str(path))}, delim = {quoted(self.delimiter)},"
+            f" quote = {quoted(_none(self.quote))},"
+            f" escape = {quoted(_none(self.escape))},"
             f" header = {str(self.header if header is None else header).lower()},"
             f" columns = {{{wanted}}}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
         )

@@ -15,6 +15,7 @@ import pyarrow as pa
 from storage.errors import SourceError
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
 from storage.mapping import FIELDS, FieldMapping, Record
+from storage.quoting import quoted
 
 _BATCH = 65_536
 _PAYLOADS = ("data", "meta")
@@ -82,17 +83,17 @@ class JsonLines:
                 continue
             path = [column] if column in mapping.columns else column.split(".")
             _nest(structure, path, "JSON" if field in _PAYLOADS else "VARCHAR")
-            value = "j" + "".join(f"[{_quoted(part)}]" for part in path)
+            value = "j" + "".join(f"[{quoted(part)}]" for part in path)
             if field in _PAYLOADS:
                 value = f"CAST({value} AS VARCHAR)"
                 text[field] = _if_marked(numbers.freed(value), value)
             else:
                 text[field] = _if_marked(numbers.freed_scalar(value), value)
         if mapping.column("data") is None:
-            gone = _quoted(msgspec.json.encode(dict.fromkeys(mapping.taken)).decode())
+            gone = quoted(msgspec.json.encode(dict.fromkeys(mapping.taken)).decode())
             rest = f"CAST(json_merge_patch(l, {gone}) AS VARCHAR)"
             text["data"] = f"CASE WHEN good THEN {_if_marked(numbers.freed(rest), rest)} END"
-        kinds = _quoted(msgspec.json.encode(structure or {"offset": "VARCHAR"}).decode())
+        kinds = quoted(msgspec.json.encode(structure or {"offset": "VARCHAR"}).decode())
         return Fields(
             text,
             good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}",
@@ -146,10 +147,6 @@ def _nest(structure: dict[str, Any], path: Sequence[str], kind: str) -> None:
         inner = structure.setdefault(part, {})
         structure = inner if isinstance(inner, dict) else structure
     structure.setdefault(path[-1], kind)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _row(members: dict[str, msgspec.Raw], mapping: FieldMapping) -> dict[str, str | None]:
