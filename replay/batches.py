@@ -19,8 +19,11 @@ _NO_NUMBER = -(2**63)
 _TEXTS = ("version", "id", "correlation_id", "causation_id", "meta")
 
 
-def frame(events: pa.Table) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """The header and parts of a frame with these events (columns as in `COLUMNS`)."""
+def frame(
+    events: pa.Table, answers: pa.Table | None = None
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """The header and parts of a frame with these events (columns as in `COLUMNS`), and with what is
+    recorded of their calls (`offset`, and `answer` as JSON)."""
     table = events.combine_chunks()
     parts: dict[str, Any] = {"offset": _buffer(column(table, "offset"))}
     for name in ("time", "revision"):
@@ -37,6 +40,10 @@ def frame(events: pa.Table) -> tuple[dict[str, Any], tuple[Any, ...]]:
     data = column(table, "data")
     parts["data"] = _json_list(data)
     parts["data_lengths"] = _buffer(_lengths(data))
+    if answers is not None and answers.num_rows:
+        found = answers.combine_chunks()
+        parts["answered"] = _buffer(column(found, "offset"))
+        parts["answers"] = _json_list(column(found, "answer"))
     header = {"kind": "batch", "count": table.num_rows, "columns": list(parts)}
     return header, tuple(parts.values())
 

@@ -55,6 +55,10 @@ class Folded:
     """True: every state comes back from its JSON as it was, so a fold can be resumed from it.
     False: some don't, and all were written with care. None: not all were looked at."""
     seconds: float
+    calls: int
+    """Calls to the outside, and attempts to get there."""
+    answers_unchanged: bool
+    """Whether recordings are as they were when its calls were answered from them."""
 
     @property
     def label(self) -> str:
@@ -96,8 +100,13 @@ def find(workspace: Workspace, wanted: Reference, timeline: str = MAIN) -> Folde
         found = _rows(
             connection,
             "NOT superseded AND timeline = $timeline AND reference = $reference"
-            " AND python = $python",
-            {"timeline": timeline, "reference": wanted.text, "python": wanted.python},
+            " AND python = $python AND settings = $settings",
+            {
+                "timeline": timeline,
+                "reference": wanted.text,
+                "python": wanted.python,
+                "settings": wanted.settings.digest,
+            },
         )
     return found[-1] if found else None
 
@@ -127,8 +136,8 @@ def register(
     ).fetchall()
     connection.execute(
         "UPDATE projections SET superseded = true WHERE name = ? AND hash <> ? AND reference = ?"
-        " AND NOT superseded",
-        [name, digest, wanted.text],
+        " AND settings = ? AND NOT superseded",
+        [name, digest, wanted.text, wanted.settings.digest],
     )
     if rows:
         number = int(rows[0][0])
@@ -144,9 +153,9 @@ def register(
         "SELECT coalesce(max(projection), 0) + 1 FROM projections"
     ).fetchall()[0]
     connection.execute(
-        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, ?, now(), false)",
+        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, ?, ?, now(), false)",
         [number, name, digest, wanted.text, wanted.python, json.dumps(dict(files))]
-        + [json.dumps(dict(invariants))],
+        + [json.dumps(dict(invariants)), wanted.settings.digest],
     )
     return int(number)
 
@@ -154,7 +163,8 @@ def register(
 def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
     """Superseded projections of the same name and reference that one too many have a history."""
     rows = connection.execute(
-        "SELECT old.projection FROM projections AS old JOIN projections AS new USING (name, reference)"
+        "SELECT old.projection FROM projections AS old JOIN projections AS new"
+        " USING (name, reference, settings)"
         " JOIN folds ON folds.projection = old.projection"
         " WHERE new.projection = ? AND old.superseded GROUP BY old.projection, old.created"
         " ORDER BY max(folded) DESC, old.created DESC OFFSET 1",
@@ -175,6 +185,8 @@ def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
         "turns",
         "printed",
         "upcasts",
+        "decisions",
+        "reads",
     ):
         connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
 
@@ -186,7 +198,8 @@ def _rows(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled,"
-        " failures, keys, changes, parts, plain, seconds"
+        " failures, keys, changes, parts, plain, seconds, calls, calls = 0 OR answers = coalesce(("
+        "SELECT CAST(value AS BIGINT) FROM workspace WHERE name = 'recordings'), 0) AS answers_unchanged"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
         parameters,
@@ -210,6 +223,8 @@ def _rows(
             parts=row["parts"],
             plain=row["plain"],
             seconds=row["seconds"],
+            calls=row["calls"],
+            answers_unchanged=row["answers_unchanged"],
         )
         for row in rows
     ]

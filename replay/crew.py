@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay import batches
+from replay.calling import Calling
+from replay.cell import Room
 from replay.process import Frame, Worker, most_memory, unloadable
 from replay.reference import Reference
 from replay.told import Together, Told, told
@@ -50,18 +52,23 @@ class Crew:
         self,
         reference: Reference,
         count: int,
+        calling: Calling | None = None,
         *,
         memory: int | None = None,
         room: int = 0,
         **wishes: Any,
     ) -> None:
-        """Start `count` workers, for all of which `memory` and `room` are; see `Worker`."""
+        """Start `count` workers, for all of which `memory` and `room` are; see `Worker`.
+
+        What they call of the outside goes through `calling`.
+        """
         wishes |= {"memory": (memory or most_memory()) // count, "room": room // count}
         self._reference = reference
+        self._calling = calling
         self._workers: list[Worker] = []
         with ExitStack() as started:
             for part in range(count):
-                worker = Worker(reference, part=part, parts=count, **wishes)
+                worker = Worker(reference, calling, part=part, parts=count, **wishes)
                 self._workers.append(started.enter_context(worker))
             self._stack = started.pop_all()
         self._routed = False
@@ -99,6 +106,11 @@ class Crew:
         return self._routed
 
     @property
+    def room(self) -> Room:
+        """How far they are shut in."""
+        return self._workers[0].room
+
+    @property
     def splits(self) -> int:
         """Into how many shares the events are to be told apart."""
         return 1 if self._routed else len(self._workers)
@@ -114,7 +126,8 @@ class Crew:
             parts = range(len(self._workers))
             shares = [events.filter(pc.equal(events["share"], part)) for part in parts]
         for worker, share in zip(self._workers, shares, strict=True):
-            header, columns = batches.frame(share)
+            answers = None if self._calling is None else self._calling.answers(share)
+            header, columns = batches.frame(share, answers)
             if not self._fed:
                 header["first_change"] = first_change
             worker.send(header, columns)

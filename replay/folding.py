@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from gateway.broker import Ask
 from replay import batches, catalogue, events, recalling, shares
+from replay.calling import Calling
 from replay.catalogue import MAIN, Folded
 from replay.crew import Crew, FullError, NotPlainError
 from replay.events import EventReader
@@ -46,6 +48,7 @@ def fold(
     patience: float = PATIENCE,
     memory: int | None = None,
     span: Span | None = None,
+    ask: Ask | None = None,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Folded:
@@ -53,7 +56,8 @@ def fold(
 
     Several `workers` share the documents among them, and `memory` in bytes; the history is the
     same. A projection over all events that says nothing of its documents is folded over the `span`,
-    or at the end of the log; any other is folded whole. Raises
+    or at the end of the log; any other is folded whole. `ask` asks a person what answers a call that
+    was not recorded, where its port says so. Raises
     `ProjectionError` where the projection can't be run or its worker died (what was folded before
     is kept), and `CancelledError` where `cancelled` said so.
     """
@@ -62,14 +66,17 @@ def fold(
     over_all_events = declaration.over_all_events(wanted.text)
     whole = Span(0, total - 1)
     there = before is not None and before.covers(span or whole if over_all_events else whole)
+    # What handlers were answered may be another thing by now.
+    force = force or (before is not None and not before.answers_unchanged)
     if before and not force and there and before.code_unchanged:
         return before
     means = Means(workers, patience, memory)
-    run = Run(workspace, wanted, timeline, total, means, on_progress, cancelled)
-    if over_all_events:
-        number = relational.fold(run, span, force=force)
-    else:
-        number = _Folding(run).to_the_end(force=force)
+    with Calling(workspace, wanted, ask=ask) as calling:
+        run = Run(workspace, wanted, timeline, total, means, on_progress, cancelled, calling)
+        if over_all_events:
+            number = relational.fold(run, span, force=force)
+        else:
+            number = _Folding(run).to_the_end(force=force)
     return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
 
 
@@ -121,6 +128,7 @@ class _Folding:
         with Crew(
             self._run.wanted,
             self._run.means.workers,
+            self._run.calling,
             careful=self._careful,
             resuming=resuming,
             plain=self._plain is True,

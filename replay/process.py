@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replay.calling import Calling
+from replay.cell import Cell, Room
 from replay.reference import Reference
 from replay.worker import wire
 from storage.errors import ProjectionError
@@ -33,6 +35,7 @@ WORKER = Path(__file__).parent / "worker" / "__main__.py"
 _NOT_BEGUN = -2
 """What the mark says until our code runs in the process: it may be no Python at all."""
 _OUTPUT_KEPT = 64 << 10
+_MOST_ATTEMPTS = 10_000
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
 
@@ -117,12 +120,48 @@ class World:
     """Variables beside those of every worker, such as another hash seed and time zone."""
 
 
+class _Attempts:
+    """Sockets that native code wanted, and the kernel refused."""
+
+    def __init__(self, mark: "memoryview[int]") -> None:
+        self._mark = mark
+        self._found: list[dict[str, Any]] = []
+
+    def note(self, family: str) -> None:
+        """Note one, from whatever thread, with the event that is being handled."""
+        offset = self._mark[0]
+        if offset <= _NOT_BEGUN or len(self._found) >= _MOST_ATTEMPTS:
+            return
+        self._found.append(
+            {
+                "offset": offset,
+                "key": None,
+                "ordinal": 0,
+                "kind": "command",
+                "port": "socket",
+                "operation": "new",
+                "request": json.dumps(family),
+                "decision": "blocked",
+                "reason": "a replay lets nothing out: native code wanted a socket",
+                "call": None,
+                "response": None,
+                "stack": None,
+            }
+        )
+
+    def taken(self) -> list[dict[str, Any]]:
+        """Those since the last time."""
+        found, self._found = self._found, []
+        return found
+
+
 class Worker:
     """A running worker process. Use as a context manager: leaving it kills the process."""
 
     def __init__(
         self,
         reference: Reference,
+        calling: Calling | None = None,
         *,
         careful: bool = False,
         resuming: bool = False,
@@ -136,7 +175,7 @@ class Worker:
         room: int = 0,
         patience: float = PATIENCE,
     ) -> None:
-        """Start one.
+        """Start one, whose calls to the outside go through `calling`.
 
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
@@ -148,12 +187,14 @@ class Worker:
         """
         self._patience = patience
         self._reference = reference
+        self._calling = calling
         self._environment = {**environment(), **(world.environment if world else {})}
         with tempfile.TemporaryFile() as shared:
             shared.truncate(mmap.PAGESIZE)
             self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
             self._mark = memoryview(self._mark_page).cast("q")
             self._mark[0] = _NOT_BEGUN
+            self._attempts = _Attempts(self._mark)
             self._start(
                 shared.fileno(),
                 careful=careful,
@@ -165,6 +206,7 @@ class Worker:
                 room=room,
                 probe=probe,
                 projects=projects,
+                own_time=reference.settings.own_time,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
@@ -193,6 +235,11 @@ class Worker:
         for stream in (self._to_worker, self._from_worker, self._answers):
             with contextlib.suppress(OSError):
                 stream.close()
+
+    @property
+    def room(self) -> Room:
+        """How far it is shut in."""
+        return self._cell.room
 
     def send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         """Queue a frame; returns at once."""
@@ -242,7 +289,20 @@ class Worker:
                 raise WorkerDiedError(self._mark[0], how)
             if frame.kind == "broken":
                 raise WorkerDiedError(self._mark[0], str(frame.header["what"]) + self._last_words())
+            if frame.kind != "call":
+                return self._with_attempts(frame)
+            if self._calling is None:
+                raise WorkerDiedError(self._mark[0], "called the outside, which nobody answers")
+            self.answer(*self._calling.reply(frame.header, frame.parts, check))
+            since = time.monotonic()
+
+    def _with_attempts(self, frame: Frame) -> Frame:
+        """What was done with a batch, and what was refused meanwhile."""
+        found = self._attempts.taken() if frame.kind == "folded" else []
+        if not found:
             return frame
+        header = {**frame.header, "decided": [*frame.header["decided"], *found]}
+        return Frame(header, frame.parts)
 
     def _last_words(self) -> str:
         """What was written on standard error before the end, where there is anything."""
@@ -267,8 +327,9 @@ class Worker:
             **wishes,
         }
         try:
-            self._process = subprocess.Popen(
+            self._cell = Cell(
                 [self._reference.python, str(WORKER), json.dumps(spec)],
+                self._attempts.note,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -284,6 +345,7 @@ class Worker:
         finally:
             for descriptor in (incoming, outgoing, answers):
                 os.close(descriptor)
+        self._process = self._cell.process
         self._to_worker = os.fdopen(to_worker, "wb", buffering=1 << 20)
         self._from_worker = os.fdopen(from_worker, "rb", buffering=1 << 20)
         self._answers = os.fdopen(to_answers, "wb", buffering=1 << 16)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from replay.calling import Calling
 from replay.crew import Crew
 from replay.diff import Difference, differences, encode, readable
 from replay.events import EventReader
@@ -75,8 +76,9 @@ def determinism(
     """
     _refuse_query(wanted)
     with (
-        Crew(wanted, 1, careful=True, world=_WORLDS[0]) as one,
-        Crew(wanted, 1, careful=True, world=_WORLDS[1]) as other,
+        Calling(workspace, wanted) as calling,
+        Crew(wanted, 1, calling, careful=True, world=_WORLDS[0]) as one,
+        Crew(wanted, 1, calling, careful=True, world=_WORLDS[1]) as other,
     ):
         return _side_by_side(workspace, one, other, on_progress)
 
@@ -86,7 +88,11 @@ def isolation(
 ) -> Disagreement | None:
     """The first difference between all keys in one process, and keys apart in several."""
     _refuse_query(wanted)
-    with Crew(wanted, 1, careful=True) as one, Crew(wanted, _APART, careful=True) as other:
+    with (
+        Calling(workspace, wanted) as calling,
+        Crew(wanted, 1, calling, careful=True) as one,
+        Crew(wanted, _APART, calling, careful=True) as other,
+    ):
         return _side_by_side(workspace, one, other, on_progress)
 
 
@@ -104,7 +110,10 @@ def probed(
             " on them twice or in another order."
         )
     _refuse_query(wanted)
-    with Crew(wanted, 1, careful=True, probe=what) as crew:
+    with (
+        Calling(workspace, wanted) as calling,
+        Crew(wanted, 1, calling, careful=True, probe=what) as crew,
+    ):
         for _ in _Through(workspace, [crew], on_progress).batches():
             pass
         found = [Probed(**one) for one in crew.probed]

@@ -7,7 +7,7 @@ what was not flushed, never half of it.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -22,7 +22,12 @@ from storage.workspace import Workspace
 BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.schema.HISTORY`."""
 
-_ARROW = {"BIGINT": pa.int64(), "VARCHAR": pa.string(), "BOOLEAN": pa.bool_()}
+_ARROW = {
+    "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
+    "VARCHAR": pa.string(),
+    "BOOLEAN": pa.bool_(),
+}
 
 
 class OvertakenError(Exception):
@@ -32,7 +37,18 @@ class OvertakenError(Exception):
 class Recording:
     """The history of one projection on one timeline, while it is being folded."""
 
-    def __init__(self, workspace: Workspace, number: int, timeline: str) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        number: int,
+        timeline: str,
+        answers: int = 0,
+        clean: Callable[[str], str] = str,
+    ) -> None:
+        """`answers` is the version of the recordings that calls are answered from, and `clean` takes
+        secrets out of what handlers raised and printed."""
+        self._answers = answers
+        self._clean = clean
         self._workspace = workspace
         self._number = number
         self._timeline = timeline
@@ -44,6 +60,9 @@ class Recording:
         self._turns: list[Mapping[str, Any]] = []
         self._printed: list[Mapping[str, Any]] = []
         self._upcasts: list[Mapping[str, Any]] = []
+        self._calls: list[pa.Table] = []
+        self._decided: list[Mapping[str, Any]] = []
+        self._reads: list[Mapping[str, Any]] = []
         self._unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
@@ -56,6 +75,8 @@ class Recording:
         self.changes = 0
         self.parts = 0
         """Rows of documents that are kept in parts."""
+        self.calls = 0
+        """Calls to the outside, and attempts to get there."""
         self.failures = 0
         self._skipped = 0
         self._seconds = 0.0
@@ -65,14 +86,15 @@ class Recording:
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
         rows = connection.execute(
-            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds FROM folds"
+            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls"
+            " FROM folds"
             " WHERE projection = ? AND timeline = ?",
             [self._number, self._timeline],
         ).fetchall()
         for row in rows:
             self.first, self.folded, self.keys, self.changes, self.parts, self.failures = row[:6]
             self._skipped, self._unhandled = row[6], Counter(json.loads(row[7]))
-            self._seconds = row[8]
+            self._seconds, self.calls = row[8:]
             self.kept = self.folded
 
     def take(self, told: Told, until: int) -> None:
@@ -114,10 +136,18 @@ class Recording:
         self._born.append(pa.table({"ordinal": ordinals, "key": keys, "born": at}))
         if told.routes is not None:
             self._routes.append(told.routes.select(["offset", "key"]))
-        self._failures.extend(told.failures)
+        self._failures.extend(self._cleaned(told.failures, "error", "traceback"))
         self._turns.extend(told.turns)
-        self._printed.extend(told.printed_by_event())
+        self._printed.extend(self._cleaned(told.printed_by_event(), "text"))
         self._upcasts.extend(told.upcasts)
+        if told.calls is not None:
+            self._calls.append(told.calls)
+            self.calls += told.calls.num_rows
+        self._decided.extend(self._cleaned(told.decided, "request", "stack"))
+        self.calls += len(told.decided)
+        self._reads += [
+            {"offset": o, "read": name} for o, names in told.reads.items() for name in names
+        ]
         self._unhandled.update(told.skipped)
         self._skipped += sum(told.skipped.values())
         self.failures += len(told.failures)
@@ -125,6 +155,13 @@ class Recording:
         self.changes += count
         self.waiting += count
         self.folded = until
+
+    def _cleaned(self, found: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
+        """What was told without its secrets, in the texts of these names."""
+        return [
+            {**one, **{name: self._clean(one[name]) for name in names if one[name]}}
+            for one in found
+        ]
 
     def flush(self, seconds: float) -> None:
         """Write everything that waits; `seconds` is the time spent since the last flush.
@@ -173,9 +210,19 @@ class Recording:
             _insert_told(connection, schema.TURNS, names, self._turns)
             _insert_told(connection, schema.PRINTED, names, self._printed)
             _insert_told(connection, schema.UPCASTS, names, self._upcasts)
+            _insert_told(connection, schema.DECISIONS, names, self._decided)
+            _insert_told(connection, schema.READS, names, self._reads)
+            if self._calls:
+                _insert(
+                    connection,
+                    'INSERT INTO decisions BY NAME SELECT ? AS projection, ? AS timeline, "offset", key,'
+                    " ordinal, call, decision FROM rows",
+                    names,
+                    pa.concat_tables(self._calls),
+                )
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
-                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     *names,
                     self.first,
@@ -184,10 +231,12 @@ class Recording:
                     json.dumps(self._unhandled),
                     self.failures,
                 ]
-                + [self.keys, self.changes, self.parts, self.plain, self._seconds],
+                + [self.keys, self.changes, self.parts, self.plain, self.calls, self._answers]
+                + [self._seconds],
             )
         self._history, self._parts, self._born, self._routes = [], [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
+        self._calls, self._decided, self._reads = [], [], []
         self.waiting = 0
         self.kept = self.folded
 

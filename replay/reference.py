@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.settings import DEFAULTS, Settings
 from storage.errors import ProjectionError
 
 _PROGRAM = "cmd:"
@@ -32,6 +33,8 @@ class Reference:
     """The interpreter that runs it."""
     cwd: str
     """The folder in which it runs, and that it can import from."""
+    settings: Settings = DEFAULTS
+    """How it meets the outside."""
 
     @property
     def command(self) -> list[str]:
@@ -110,13 +113,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def identity(files: Mapping[str, str], interpreter: str) -> str:
-    """A hash of the code that a projection is made of: its files' hashes and its interpreter.
+def identity(files: Mapping[str, str], interpreter: str, settings: Settings = DEFAULTS) -> str:
+    """A hash of what a projection is made of: its files' hashes, its interpreter, and its settings.
 
     Where the files lie doesn't matter, so that the same code is the same projection anywhere.
     """
     content = sorted((Path(path).name, digest) for path, digest in files.items())
-    text = json.dumps([content, interpreter])
+    text = json.dumps([content, interpreter, *filter(None, [settings.digest])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

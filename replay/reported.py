@@ -95,7 +95,7 @@ class Reported:
 
     def failure_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler raised, for a lane."""
-        return self._offsets_in("failures")
+        return self.offsets_in("failures")
 
     def upcast_at(self, offset: int) -> Upcast | None:
         """What the projection made of an event before it handled it; None where nothing."""
@@ -109,7 +109,7 @@ class Reported:
 
     def upcast_offsets(self) -> "Offsets[int]":
         """All offsets of events that were upcast."""
-        return self._offsets_in("upcasts")
+        return self.offsets_in("upcasts")
 
     def unhandled(self) -> list[Unhandled]:
         """Types and versions of events that no handler was there for, the first met first; scans."""
@@ -147,9 +147,10 @@ class Reported:
 
     def printed_offsets(self) -> "Offsets[int]":
         """All offsets at which a handler printed something."""
-        return self._offsets_in("printed")
+        return self.offsets_in("printed")
 
-    def _offsets_in(self, table: str) -> "Offsets[int]":
+    def offsets_in(self, table: str) -> "Offsets[int]":
+        """All offsets that a table of ours has of this fold."""
         with self._workspace.reading() as connection:
             answer = connection.execute(
                 f'SELECT DISTINCT "offset" FROM {table} WHERE {MINE} ORDER BY "offset"',

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay import catalogue, reference
+from replay.calling import Calling
 from replay.recording import Recording
 from replay.reference import Reference
 from storage.errors import CancelledError
@@ -61,6 +62,7 @@ class Run:
         means: Means,
         on_progress: OnProgress | None,
         cancelled: Callable[[], bool],
+        calling: Calling,
     ) -> None:
         self.workspace = workspace
         self.wanted = wanted
@@ -68,6 +70,7 @@ class Run:
         self.total = total
         """Events of the log."""
         self.means = means
+        self.calling = calling
         self.cancelled = cancelled
         self.number = 0
         """Its row in `projections`, once it is registered."""
@@ -76,14 +79,20 @@ class Run:
     def register(self, ready: Mapping[str, Any], *, force: bool) -> Recording:
         """Its history, to be folded on; from the start where it is forced."""
         files, invariants = ready["files"], ready["invariants"]
-        digest = reference.identity(files, ready["python"])
+        digest = reference.identity(files, ready["python"], self.wanted.settings)
         with self.workspace.writing() as connection:
             self.number = catalogue.register(
                 connection, self.wanted, self.wanted.name, digest, files, invariants
             )
             if force:
                 catalogue.forget(connection, self.number)
-            recording = Recording(self.workspace, self.number, self.timeline)
+            recording = Recording(
+                self.workspace,
+                self.number,
+                self.timeline,
+                self.calling.version,
+                self.calling.broker.redactor.text,
+            )
             recording.resume(connection)
         return recording
 

@@ -113,6 +113,7 @@ class _Shares:
         with (
             Worker(
                 self._run.wanted,
+                self._run.calling,
                 careful=self._careful,
                 part=part,
                 parts=self._parts,
@@ -137,7 +138,8 @@ class _Shares:
         reader = EventReader(self._run.workspace, 0, self._until, self._parts, only=only)
         waiting: deque[int] = deque()
         for first, last in _ranges(self._recording.folded, self._until):
-            header, parts = batches.frame(_batch(reader, first, last))
+            events = _batch(reader, first, last)
+            header, parts = batches.frame(events, self._run.calling.answers(events))
             if first == 0:
                 header["first_change"] = 0
             worker.send(header, parts)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from replay import batches, catalogue, process, recalling
+from replay.calling import Calling
 from replay.catalogue import MAIN, Folded
+from replay.cell import Cell
 from replay.interrupts import undisturbed
 from replay.process import Frame
 from replay.reference import Reference
@@ -118,11 +120,15 @@ class _Session:
         self._wanted = wanted
         self._folded = folded
         self._wish = wish
+        self._calling = Calling(workspace, wanted)
         from_child, outgoing = os.pipe()
         answers, to_child = os.pipe()
         spec = {
             "reference": wanted.text,
+            "name": wanted.name,
             "cwd": wanted.cwd,
+            "own_time": wanted.settings.own_time,
+            "world": None,
             "key": wish.key,
             "preferred": wish.preferred,
             "port": wish.port,
@@ -132,8 +138,10 @@ class _Session:
         sys.stdout.flush()
         try:
             # No session of its own: it shares the terminal with us.
-            self._process = subprocess.Popen(
-                [wanted.python, str(process.WORKER), json.dumps(spec), "step"],
+            command = [wanted.python, str(process.WORKER), json.dumps(spec), "step"]
+            start = subprocess.Popen if wish.port is not None else _shut_in
+            self._process = start(
+                command,
                 pass_fds=(outgoing, answers),
                 cwd=wanted.cwd,
                 env=process.environment(),
@@ -152,6 +160,7 @@ class _Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._calling.__exit__()
         for stream in (self._to_child, self._from_child):
             with contextlib.suppress(OSError):
                 stream.close()
@@ -168,6 +177,8 @@ class _Session:
                 header = frame.header
                 if frame.kind == "ask":
                     self._send(*self._recalled(header))
+                elif frame.kind == "call":
+                    self._send(*self._calling.reply(header, frame.parts))
                 elif frame.kind == "stepped":
                     told(
                         Stepped(
@@ -179,6 +190,7 @@ class _Session:
                     raise self._complaint(header)
 
     def _event(self) -> Any:
+        """The event, whose calls are all answered when they are made."""
         with self._workspace.reading() as connection:
             return arrow(
                 connection,
@@ -234,3 +246,7 @@ class _Session:
             raise ProjectionError(
                 f"{self._wanted.name} {process.death(self._process)} while it was stepped through."
             ) from None
+
+
+def _shut_in(command: list[str], **wishes: Any) -> "subprocess.Popen[bytes]":
+    return Cell(command, lambda _: None, **wishes).process

@@ -44,6 +44,11 @@ class Told:
     among those of its event (-1 while the keys were asked for), and `text`."""
     skipped: Mapping[str, int]
     """Events that no handler was there for, by type."""
+    calls: pa.Table | None
+    """Calls that were answered from recordings: `offset`, `key`, `ordinal`, `call` (the recording's
+    number) and `decision`; None where there are none."""
+    decided: Sequence[Mapping[str, Any]]
+    """What became of all others."""
 
     def printed_by_event(self) -> list[dict[str, Any]]:
         """One `text` an event, of all its documents in the order of its keys."""
@@ -78,7 +83,7 @@ def told(frame: Frame, events: pa.Table) -> Told:
         reads.setdefault(one["offset"], []).extend(one["read"])
     return Told(
         pa.table(columns),
-        _parts(frame.parts[_ROUTED if routed else _UNROUTED :]),
+        _parts(_of_parts(frame, routed=routed)),
         routes,
         header["failures"],
         header["turns"],
@@ -86,12 +91,38 @@ def told(frame: Frame, events: pa.Table) -> Told:
         reads,
         header["printed"],
         header["skipped"],
+        _calls(frame, offsets),
+        header["decided"],
     )
 
 
 _UNROUTED = 4
 """Parts of a frame that tells no keys of its own."""
 _ROUTED = 11
+_CALLED = 6
+"""Parts at the end of a frame that tells of calls."""
+
+
+def _of_parts(frame: Frame, *, routed: bool) -> Sequence[bytes]:
+    """The parts of a frame that tell what changed in documents in parts."""
+    end = len(frame.parts) - (_CALLED if frame.header["called"] else 0)
+    return frame.parts[_ROUTED if routed else _UNROUTED : end]
+
+
+def _calls(frame: Frame, offsets: pa.Array) -> pa.Table | None:
+    if not frame.header["called"]:
+        return None
+    rows, ordinals, numbers, commands, names, codes = frame.parts[-_CALLED:]
+    command = pa.array(np.frombuffer(commands, np.int8) == 1)
+    return pa.table(
+        {
+            "offset": offsets.take(_ints(rows, np.int32)),
+            "key": _coded(names, codes),
+            "ordinal": _ints(ordinals, np.int32),
+            "call": _ints(numbers, np.int64),
+            "decision": pc.if_else(command, "suppressed", "recorded"),
+        }
+    )
 
 
 def _parts(said: Sequence[bytes]) -> pa.Table | None:
@@ -158,7 +189,15 @@ class Together:
                 if number == 0 or text["place"] >= 0  # all ask for keys, and so print the same
             ],
             _added([part.skipped for part in parts]),
+            _in_log_order([part.calls for part in parts if part.calls is not None]),
+            _by_offset([one for part in parts for one in part.decided]),
         )
+
+
+def _in_log_order(found: Sequence[pa.Table]) -> pa.Table | None:
+    if not found:
+        return None
+    return pa.concat_tables(found).sort_by([("offset", "ascending"), ("ordinal", "ascending")])
 
 
 def _renumbered(told: Sequence[Told], order: Numbers) -> pa.Table | None:

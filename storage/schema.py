@@ -10,13 +10,13 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
 3: changes are numbered, and states packed with zstd.
 4: tables `printed` and `upcasts`. 5: a fold says where it begins.
-6: large documents are kept in parts."""
+6: large documents are kept in parts. 7: calls to the outside, and how folds were answered."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ PROJECTIONS = Table(
         ("python", "VARCHAR"),
         ("files", "VARCHAR"),
         ("invariants", "VARCHAR"),
+        ("settings", "VARCHAR"),
         ("created", "TIMESTAMP WITH TIME ZONE"),
         ("superseded", "BOOLEAN"),
     ),
@@ -121,6 +122,8 @@ FOLDS = Table(
         ("changes", "BIGINT"),
         ("parts", "BIGINT"),
         ("plain", "BOOLEAN"),
+        ("calls", "BIGINT"),
+        ("answers", "BIGINT"),
         ("seconds", "DOUBLE"),
     ),
 )
@@ -241,6 +244,82 @@ TURNS = Table(
 )
 """Where an invariant that is a function of the projection's became broken, and whole again."""
 
+CALLS = Table(
+    "calls",
+    (
+        ("call", "BIGINT"),
+        ("projection", "VARCHAR"),
+        ("timeline", "VARCHAR"),
+        ("code", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("event_id", "VARCHAR"),
+        ("key", "VARCHAR"),
+        ("ordinal", "INTEGER"),
+        ("occurrence", "INTEGER"),
+        ("kind", "VARCHAR"),
+        ("port", "VARCHAR"),
+        ("operation", "VARCHAR"),
+        ("fingerprint", "VARCHAR"),
+        ("request", "VARCHAR"),
+        ("outcome", "VARCHAR"),
+        ("status", "INTEGER"),
+        ("headers", "VARCHAR"),
+        ("response", "VARCHAR"),
+        ("body", "VARCHAR"),
+        ("error", "VARCHAR"),
+        ("attempts", "INTEGER"),
+        ("time", "TIMESTAMP WITH TIME ZONE"),
+        ("latency", "DOUBLE"),
+        ("correlation_id", "VARCHAR"),
+        ("idempotency_key", "VARCHAR"),
+        ("origin", "VARCHAR"),
+    ),
+)
+"""Recordings: calls to the outside with their answers, redacted; see `gateway.recordings`.
+
+`projection` is the name of the one that made the call, as its code may change; NULL where it was
+imported. `offset` is NULL where nobody knows yet which event caused it. A small JSON answer is the
+`response`; any other lies in `bodies`."""
+
+BODIES = Table(
+    "bodies",
+    (("body", "VARCHAR"), ("media", "VARCHAR"), ("text", "VARCHAR"), ("bytes", "BLOB")),
+)
+"""Answers by the hash of their content, decoded; as text, or as bytes where they are none."""
+
+DECISIONS = Table(
+    "decisions",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("ordinal", "INTEGER"),
+        ("call", "BIGINT"),
+        ("kind", "VARCHAR"),
+        ("port", "VARCHAR"),
+        ("operation", "VARCHAR"),
+        ("request", "VARCHAR"),
+        ("response", "VARCHAR"),
+        ("decision", "VARCHAR"),
+        ("reason", "VARCHAR"),
+        ("stack", "VARCHAR"),
+    ),
+)
+"""What became of every call of a fold. One that was answered from a recording, which is `call`, says
+no more; any other has its own request and response."""
+
+READS = Table(
+    "reads",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("read", "VARCHAR"),
+    ),
+)
+"""Clocks and random numbers that handlers read, such as `datetime.now`."""
+
 BOOKMARKS = Table(
     "bookmarks",
     (
@@ -282,6 +361,10 @@ TABLES = (
     TURNS,
     PRINTED,
     UPCASTS,
+    CALLS,
+    BODIES,
+    DECISIONS,
+    READS,
     BOOKMARKS,
     WATCHES,
 )

@@ -1,14 +1,21 @@
-"""What Python code in a worker may not do: connect, start programs, write files.
+"""What Python code in a worker may not do: connect, start programs, write files; level 1.
 
 An audit hook, so it holds for accidents in Python code, also in threads; a native client can pass
-it by. It is set before the user's code is loaded and can't be taken away again.
+it by, and is stopped by `refold_worker.launcher` where the kernel lets us. It is set before the
+user's code is loaded and can't be taken away again. Every attempt is noted, with the way to it.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
-from typing import Any
+import threading
+import traceback
+from typing import Any, Callable, Optional
+
+Noted = Callable[[str, Any, str], None]
+"""Takes what was attempted, as `socket.connect`, with what, and the stack."""
 
 _BLOCKED = (
     "socket.connect",
@@ -41,30 +48,88 @@ _WRITING = "wax+"
 _SHARED_MEMORY = ("/dev/null",)
 
 
-def close() -> None:
-    """Forbid from now on, for the whole process."""
-    sys.addaudithook(_refuse)
+_MOST_FRAMES = 30
 
 
-def _refuse(event: str, args: Any) -> None:
-    if event == "open":
-        path, mode, flags = args
-        if path in _SHARED_MEMORY or isinstance(path, int):
-            return
-        writing = any(c in _WRITING for c in mode) if isinstance(mode, str) else bool(flags & 3)
-        if writing:
-            raise PermissionError(f"a replay writes no files; {path!r} stays as it is")
-    elif event == "sqlite3.connect":
-        if not _only_in_memory(str(args[0])):
-            raise PermissionError(
-                f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
-            )
-    elif event in ("os.kill", "os.killpg"):
-        # Its group is its own too, and holds what the worker has started before.
-        if args[0] != os.getpid():
-            raise PermissionError(f"a replay lets nothing out: {event} is not allowed")
-    elif event in _BLOCKED:
-        raise PermissionError(f"a replay lets nothing out: {event} is not allowed")
+class Room:
+    """What is forbidden, once it is closed."""
+
+    def __init__(self, noted: Optional[Noted] = None, handling: Callable[[], bool] = bool) -> None:
+        """`handling` says whether an event is being handled."""
+        self._noted = noted
+        self._handling = handling
+        self._own = threading.local()
+
+    def close(self) -> None:
+        """Forbid from now on, for the whole process."""
+        # Who asks whether there is IPv6 tries it with a socket.
+        socket.has_ipv6 = False
+        sys.addaudithook(self._refuse)
+
+    def _refuse(self, event: str, args: Any) -> None:
+        if event == "open":
+            path, mode, flags = args
+            if path in _SHARED_MEMORY or isinstance(path, int):
+                return
+            writing = any(c in _WRITING for c in mode) if isinstance(mode, str) else bool(flags & 3)
+            if writing:
+                said = f"a replay writes no files; {path!r} stays as it is"
+                self._stop("file.write", _shown(path), said)
+        elif event == "sqlite3.connect":
+            if not _only_in_memory(str(args[0])):
+                said = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
+                self._stop("file.sqlite3", _shown(args[0]), said)
+        elif event in ("os.kill", "os.killpg"):
+            # Its group is its own too, and holds what the worker has started before.
+            if args[0] != os.getpid():
+                self._stop(event, list(args), f"a replay lets nothing out: {event} is not allowed")
+        elif event == "socket.__new__":
+            # One that is made around a descriptor, as of a pair, leads nowhere.
+            made = sys._getframe(1)
+            if made.f_code.co_name == "__init__" and made.f_locals.get("fileno", 0) is None:
+                self._stop("socket.new", _shown(args[1:]), "a replay lets nothing out: no sockets")
+        elif event == "ctypes.dlopen":
+            # What is imported may be linked with anything; a handler that names a library isn't.
+            if args[0] is not None and self._handling() and not _importing():
+                said = f"a replay lets nothing out: {args[0]!r} is not opened"
+                self._stop("ctypes.dlopen", _shown(args[0]), said)
+        elif event in _BLOCKED:
+            given = args[1:] if event.startswith("socket.") and len(args) > 1 else args
+            self._stop(event, _shown(given), f"a replay lets nothing out: {event} is not allowed")
+
+    def _stop(self, what: str, request: Any, said: str) -> None:
+        if self._noted is not None and not getattr(self._own, "noting", False):
+            self._own.noting = True  # what is done to note it isn't noted
+            try:
+                self._noted(what, request, _stack())
+            finally:
+                self._own.noting = False
+        raise PermissionError(said)
+
+
+def _stack() -> str:
+    """How the user's code got there, without our own frames."""
+    frames = [
+        frame
+        for frame in traceback.extract_stack(limit=_MOST_FRAMES)
+        if not frame.filename.startswith(os.path.dirname(__file__))
+    ]
+    return "".join(traceback.format_list(frames))
+
+
+def _importing() -> bool:
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _shown(value: Any) -> Any:
+    """Something short of what was given."""
+    text = repr(value)
+    return text if len(text) <= 300 else text[:299] + "…"
 
 
 def _only_in_memory(database: str) -> bool:

@@ -7,6 +7,7 @@ are filled when asked for, and so is a third parameter of another name: with the
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -75,7 +76,8 @@ class Projection:
     def direct(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
         """The user's own two-parameter function for a type, where it needs no adapter."""
         function = self._function(type_name)
-        return None if function is None or _wanted(function) else function
+        adapted = function is None or _is_async(function) or _wanted(function)
+        return None if adapted else function
 
     def own(self, type_name: Optional[str], key: str) -> Optional[Tuple[Any, Filled]]:
         """The user's own function for a type, and what it takes beyond the state and the event."""
@@ -113,11 +115,11 @@ class Projection:
         function = getattr(self._target, name, None)
         if not callable(function):
             return None
-        if inspect.iscoroutinefunction(function):
-            raise ContractError(f"{self.name}.{name} is async, which this version can't run")
         if not _takes_two(function):
             raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
         if not _wanted(function):
+            if _is_async(function):
+                return lambda state, event, _key: finished(function(state, event))
             return lambda state, event, _key: function(state, event)
         fill = _filling(function, self._gateway)
 
@@ -125,6 +127,8 @@ class Projection:
             first, named = fill(key)
             return function(state, event, *first, **named)
 
+        if _is_async(function):
+            return lambda state, event, key: finished(call(state, event, key))
         return call
 
 
@@ -179,6 +183,27 @@ def declared_invariants(declared: Any, name: str) -> Dict[str, Any]:
                 f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
             )
     return {carried(str(invariant)): rule for invariant, rule in declared.items()}
+
+
+def finished(returned: Any) -> Any:
+    """What a handler returned, once an async one has come to its end."""
+    return _loop().run_until_complete(returned) if inspect.iscoroutine(returned) else returned
+
+
+@functools.lru_cache(maxsize=None)
+def _loop() -> Any:
+    """The event loop of all async handlers, one after the other."""
+    import asyncio  # noqa: PLC0415 - most projections have no use for it
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - it is asked what kind it is
+    )
 
 
 def _takes_two(function: Any) -> bool:

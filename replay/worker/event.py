@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from bisect import bisect_left
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -188,6 +189,24 @@ class Batch:
             return json.loads(text, parse_float=type(self.decode("0.5")))
         except Exception:
             return None
+
+    def stream_of(self, offset: int) -> Optional[str]:
+        """The stream of the event at an offset."""
+        return self.streams[self.stream_codes[bisect_left(self.offsets, offset)]]
+
+    def id_of(self, offset: int) -> Optional[str]:
+        """The id of the event at an offset."""
+        return self.texts("id")[bisect_left(self.offsets, offset)]
+
+    def answers(self) -> Dict[int, List[Any]]:
+        """What is recorded of calls, by offset: lists of key, port, operation, request (canonical
+        JSON), response, the recording's number, and whether it was a command."""
+        found: Dict[int, List[Any]] = {}
+        if "answers" in self._parts:
+            entries = self.decode(self._parts["answers"])
+            for offset, entry in zip(_ints("q", self._parts["answered"]), entries):
+                found.setdefault(offset, []).append(entry)
+        return found
 
     def numbers(self, column: str) -> Any:
         if column not in self._numbers:

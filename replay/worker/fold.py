@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from refold_worker import encoding, user_code
+from refold_worker.calls import Calls
 from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
 from refold_worker.event import DELETED, Batch, Event, Late, Upcast
@@ -21,7 +22,6 @@ from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
 from refold_worker.split import WholeError
-from refold_worker.world import World
 
 
 class Folder:
@@ -37,11 +37,11 @@ class Folder:
         projection: Projection,
         decode: Callable[[Any], Any],
         mark: Any,
+        calls: Calls,
         *,
         careful: bool,
         share: Optional[Share] = None,
         probe: Optional[Probe] = None,
-        world: Optional[World] = None,
     ) -> None:
         self.name = projection.name
         self.routed = projection.routed
@@ -53,7 +53,7 @@ class Folder:
         self._projection = projection
         self._share = share or Share()
         self._probe = probe
-        self._world = world
+        self._calls = calls
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents = Documents(decode, careful=careful)
@@ -139,8 +139,9 @@ class Folder:
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
-        watched = self._probe is not None or self._world is not None
-        fold = self._fold_routed if self.routed or watched else self._fold_streams
+        fold = self._fold_routed if self.routed or self._probe else self._fold_streams
+        self._calls.begin(batch)
+        self._calls.key = None
         self._looks_at = self._documents.looks_at
         result = fold(batch)
         if not self.careful:
@@ -157,7 +158,7 @@ class Folder:
         directs = [self._projection.direct(name) for name in batch.types]
         streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
         skipped = [0] * len(batch.types)
-        looks, parted = self._documents.looks, self._parted
+        looks, parted, refused = self._documents.looks, self._parted, self._calls.refused
         initial, index = self._projection.initial, -1
         hold, broken = self._hold, self._invariants.broken
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
@@ -192,6 +193,8 @@ class Folder:
                     before = deepcopy(state)
                 function = directs[code]
                 returned = function(state, event) if function else handler(state, event, key)
+                if refused:
+                    self._calls.raise_refused()
                 if returned is None:
                     text: Optional[bytes] = encode(state)
                 elif returned is DELETED:
@@ -227,7 +230,7 @@ class Folder:
         result = Result()
         projection, share = self._projection, self._share
         skipped: Dict[str, int] = {}
-        looks = self._documents.looks
+        looks, refused = self._documents.looks, self._calls.refused
         for index, found in enumerate(self._routes(batch, result)):
             if found is None:
                 continue
@@ -247,6 +250,7 @@ class Folder:
                 if place:
                     event = self._event(batch, index)
                 self._mark[1] = place
+                self._calls.key = key
                 result.route_rows.append(index)
                 result.route_keys.append(key)
                 result.route_places.append(place)
@@ -264,6 +268,8 @@ class Folder:
                     if self.careful and encoded is not None:
                         before = deepcopy(state)
                     returned = handler(state, event, key)
+                    if refused:
+                        self._calls.raise_refused()
                     if returned is DELETED:
                         state = text = None
                     else:
@@ -284,7 +290,6 @@ class Folder:
                 if text is not None and len(text) > LARGE and self._parted:
                     text = self._take_apart(result, key, document)
                 self._change(result, batch, index, key, document, text, place)
-            self._note_reads(result, batch.offset(index))
         result.skipped = skipped
         return result
 
@@ -336,6 +341,8 @@ class Folder:
         parts: Any = document.parts
         try:
             returned = handle(parts.root, event)
+            if self._calls.refused:
+                self._calls.raise_refused()
             looks = self._looks_at and self._next_change % self._looks_at == 0
             if looks and not parts.changes_are_plain(returned):
                 raise NotPlainError
@@ -376,11 +383,6 @@ class Folder:
 
         return handle
 
-    def _note_reads(self, result: Result, offset: int) -> None:
-        read = self._world.taken() if self._world is not None else []
-        if read:
-            result.reads.append({"offset": offset, "read": read})
-
     def _event(self, batch: Batch, index: int) -> Any:
         event = Late(batch, index)
         return event if self._projection.upcast is None else self._projection.upcast(event)
@@ -392,6 +394,7 @@ class Folder:
         """
         routes: List[Optional[List[str]]] = []
         self._mark[1] = ROUTING
+        self._calls.key = None
         for index in range(batch.count):
             self._mark[0] = batch.offset(index)
             try:
@@ -400,8 +403,6 @@ class Folder:
                 routes.append(None)
                 if result is not None and self._share.first:
                     self._fail(result, batch, index, None, error, None, None, None)
-            if result is not None:
-                self._note_reads(result, batch.offset(index))
         return routes
 
     def _fail(
@@ -415,6 +416,7 @@ class Folder:
         encoded: Optional[bytes],
         state: Any,
     ) -> None:
+        self._calls.refused.clear()
         if isinstance(error, MemoryError):
             raise OutOfMemoryError from error
         if not self.careful and not (

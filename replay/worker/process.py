@@ -18,7 +18,6 @@ from array import array
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional
 
 from refold_worker import (
-    clean_room,
     contract,
     fold,
     imports,
@@ -32,12 +31,12 @@ from refold_worker import (
 from refold_worker.aggregates import AggregateError
 from refold_worker.documents import Share
 from refold_worker.event import Batch, decoder
-from refold_worker.gateway import SealedGateway
+from refold_worker.line import Line
+from refold_worker.outside import Surroundings
 from refold_worker.printed import Printed
 from refold_worker.probing import Probe
 from refold_worker.result import Folding, OutOfMemoryError, Result
 from refold_worker.speaker import ProtocolError, Speaker
-from refold_worker.world import World
 
 LOADING = -1
 """What the page of the mark says before the first event; before that, not even Python has begun."""
@@ -96,35 +95,32 @@ def _session(
     answers: BinaryIO,
 ) -> Any:
     """What is done for the parent: a fold, or documents of all events."""
+    line = Line(outgoing, answers)
+    around = Surroundings(mark, line, spec)
     if spec["projects"]:
-        clean_room.close()
+        around.close()
         asked = projecting.load(spec["reference"])
         ready = {"files": _hashes(user_code.files()), "python": fold.runtime(), **asked.declared}
         return projecting.Session(asked, ready, mark, incoming, outgoing, answers)
-    return _Session(_folder(spec, mark), printed, spec, incoming, outgoing, answers)
+    return _Session(_folder(spec, mark, around), around, printed, spec, incoming, line)
 
 
-def _folder(spec: Dict[str, Any], mark: Any) -> Folding:
+def _folder(spec: Dict[str, Any], mark: Any, around: Surroundings) -> Folding:
     """What folds: the user's Python code in this process, or a program that this one speaks to."""
     if spec["command"]:
         started = Speaker(spec["command"])
-        clean_room.close()
+        around.close()
         return program.ProgramFolder(started, mark, spec["name"], resuming=spec["resuming"])
-    world = None
-    if spec["world"] is not None:
-        world = World()
-        world.enter(**spec["world"])
-    clean_room.close()
-    projection = contract.load(spec["reference"], SealedGateway())
-    if world is not None:
-        world.taken()  # what was read while it was loaded belongs to no event
+    around.enter()
+    around.close()
+    projection = contract.load(spec["reference"], around.gateway)
     # Decimals look like numbers in JSON and come back as floats, so they are never plain.
     careful = spec["careful"] or projection.decimals
     decode = decoder(decimals=projection.decimals)
     share = Share(spec["part"], spec["parts"])
     probe = Probe(spec["probe"]) if spec["probe"] else None
     return fold.Folder(
-        projection, decode, mark, careful=careful, share=share, probe=probe, world=world
+        projection, decode, mark, around.calls, careful=careful, share=share, probe=probe
     )
 
 
@@ -132,20 +128,21 @@ class _Session:
     def __init__(
         self,
         folder: Folding,
+        around: Surroundings,
         printed: Printed,
         spec: Dict[str, Any],
         incoming: BinaryIO,
-        outgoing: BinaryIO,
-        answers: BinaryIO,
+        line: Line,
     ) -> None:
         self._folder = folder
+        self._around = around
         self._printed = printed
         self._memory = spec["memory"]
         self._room = spec["room"]
         self._empty = self._cooled = limits.taken()
         self._resuming = spec["resuming"]
         self._plain = spec["plain"] or folder.restores
-        self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
+        self._incoming, self._line = incoming, line
 
     def run(self) -> None:
         self._ready()
@@ -166,6 +163,7 @@ class _Session:
                     self._recall(batch)
                     # What was printed for it was told when it was handled for the first time.
                     self._printed.taken()
+                    self._around.taken()
                 self._tell(batch, self._folder.fold(batch))
                 del batch
                 if cycles or batches % _COLLECTED == 0:
@@ -175,22 +173,22 @@ class _Session:
                 if self._full():
                     return
             except fold.NotPlainError:
-                wire.send(self._outgoing, {"kind": "not plain"})
+                self._line.tell({"kind": "not plain"})
                 return
             except ProtocolError as error:
-                wire.send(self._outgoing, {"kind": "broken", "what": str(error)})
+                self._line.tell({"kind": "broken", "what": str(error)})
                 return
             except (OutOfMemoryError, MemoryError):
                 what = f"used up the {self._memory / 1e6:,.0f} MB that it may take (--memory)"
-                wire.send(self._outgoing, {"kind": "broken", "what": what})
+                self._line.tell({"kind": "broken", "what": what})
                 return
 
         try:
             told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
         except fold.NotPlainError:
-            wire.send(self._outgoing, {"kind": "not plain"})
+            self._line.tell({"kind": "not plain"})
         else:
-            wire.send(self._outgoing, {"kind": "done", **told})
+            self._line.tell({"kind": "done", **told})
 
     def _full(self) -> bool:
         """Whether there is no room for more documents, which then is told."""
@@ -200,7 +198,7 @@ class _Session:
             self._cooled = taken
         if taken <= self._room:
             return False
-        wire.send(self._outgoing, {"kind": "full", "memory": taken - self._empty})
+        self._line.tell({"kind": "full", "memory": taken - self._empty})
         return True
 
     def _ready(self) -> None:
@@ -212,15 +210,15 @@ class _Session:
             routed=folder.routed,
             shared=folder.shared,
         )
-        wire.send(self._outgoing, {"kind": "ready", **told})
+        self._line.tell({"kind": "ready", **told})
 
     def _recall(self, batch: Batch) -> None:
         """Ask for the documents that the batch reaches and that this process hasn't met."""
         missing = self._folder.missing(batch)
         if not missing:
             return
-        wire.send(self._outgoing, {"kind": "ask", "keys": missing, "events": not self._plain})
-        header, parts = wire.receive(self._answers)
+        asked = {"kind": "ask", "keys": missing, "events": not self._plain}
+        header, parts = self._line.ask(asked)
         take_up(self._folder, header, parts, missing)
 
     def _tell(self, batch: Batch, result: Result) -> None:
@@ -233,7 +231,6 @@ class _Session:
             "turns": result.turns,
             "skipped": result.skipped,
             "upcasts": result.upcasts,
-            "reads": result.reads,
             "printed": self._printed.taken(),
             "routed": self._folder.routed,
         }
@@ -246,7 +243,13 @@ class _Session:
             paths = "\0".join(told.paths).encode()  # NUL is in no path
             parts += [told.rows, paths, told.placed, told.depths, told.numbers]
             parts += [_lengths(told.states), _joined(told.states)]
-        wire.send(self._outgoing, header, tuple(parts))
+        header["in_parts"] = bool(told.paths)
+        calls, header["reads"] = self._around.taken()
+        header["decided"] = calls.decided
+        header["called"] = len(calls.numbers)
+        if calls.numbers:
+            parts += [calls.rows, calls.ordinals, calls.numbers, calls.codes, *_coded(calls.keys)]
+        self._line.tell(header, tuple(parts))
 
 
 def take_up(folder: Any, header: Any, parts: List[bytes], keys: List[str]) -> None:
@@ -288,7 +291,7 @@ def _texts(lengths: bytes, blob: bytes) -> Iterator[Optional[bytes]]:
         at += max(length, 0)
 
 
-def _coded(texts: List[str]) -> List[Any]:
+def _coded(texts: List[Any]) -> List[Any]:
     """Texts as the JSON list of the distinct ones and the code of each."""
     codes: Dict[str, int] = {}
     numbers = array("i", [codes.setdefault(text, len(codes)) for text in texts])

@@ -73,8 +73,6 @@ class Result:
         """Invariants that became broken, or whole again."""
         self.upcasts: List[Dict[str, Any]] = []
         """What events became that were handled as others than they are stored."""
-        self.reads: List[Dict[str, Any]] = []
-        """What was read of the world at which event, where that is looked at."""
         self.skipped: Dict[str, int] = {}
 
     def failed(

@@ -13,12 +13,14 @@ import os
 import pdb
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, BinaryIO, Dict, List, Optional
 
-from refold_worker import clean_room, contract, encoding, fold, imports, process, wire
+from refold_worker import contract, encoding, fold, imports, process, wire
 from refold_worker.documents import Document
 from refold_worker.event import DELETED, Batch, Event, decoder
-from refold_worker.gateway import SealedGateway
+from refold_worker.line import Line
+from refold_worker.outside import Surroundings
 from refold_worker.raised import summary, user_frames, user_traceback
 
 _HOST = "127.0.0.1"
@@ -63,17 +65,32 @@ def main() -> None:
         kind = "no debugpy" if isinstance(error, ImportError) else "no port"
         wire.send(outgoing, {"kind": kind, "error": summary(error)})
         return
+    if spec["port"] is not None:
+        _shut_in()
     sys.path.insert(0, spec["cwd"])
-    clean_room.close()
+    mark = [process.LOADING, 0]
+    line = Line(outgoing, answers)
+    around = Surroundings(mark, line, spec)
+    around.enter()
+    around.close()
     try:
-        projection = contract.load(spec["reference"], SealedGateway())
+        projection = contract.load(spec["reference"], around.gateway)
     except BaseException as error:
         wire.send(outgoing, {"kind": "unusable", **process.told(error)})
         return
     try:
-        _Step(projection, debugger, outgoing, answers).run(spec["key"], spec["preferred"])
+        step = _Step(projection, debugger, around, mark, outgoing, answers)
+        step.run(spec["key"], spec["preferred"])
     except (wire.ClosedError, BrokenPipeError):
         return
+
+
+def _shut_in() -> None:
+    """As the launcher does with every other; this process had to listen before it."""
+    with suppress(ImportError):  # some Pythons are built without ctypes
+        from refold_worker import launcher  # noqa: PLC0415 - as above
+
+        launcher.shut(all_threads=True)
 
 
 def _listening(port: int) -> Any:
@@ -94,17 +111,26 @@ class _Step:
     """The event that the parent sends, through the handler of one document."""
 
     def __init__(
-        self, projection: contract.Projection, debugger: Any, outgoing: BinaryIO, answers: BinaryIO
+        self,
+        projection: contract.Projection,
+        debugger: Any,
+        around: Surroundings,
+        mark: List[int],
+        outgoing: BinaryIO,
+        answers: BinaryIO,
     ) -> None:
         self._projection = projection
         self._debugger = debugger
+        self._around = around
+        self._mark = mark
         self._outgoing, self._answers = outgoing, answers
         self._decode = decoder(decimals=projection.decimals)
-        self._folder = fold.Folder(projection, self._decode, [0, 0], careful=True)
+        self._folder = fold.Folder(projection, self._decode, mark, around.calls, careful=True)
 
     def run(self, wanted: Optional[str], preferred: Optional[str]) -> None:
         header, parts = wire.receive(self._answers)
         batch = Batch(header, parts, self._decode)
+        self._at(batch, None)
         try:
             event = self._event(batch)
             keys = self._projection.keys(event)
@@ -121,6 +147,7 @@ class _Step:
 
     def _step(self, batch: Batch, key: str) -> None:
         document = self._recalled(key)
+        self._at(batch, key)
         event = self._event(batch)
         function, (first, named) = self._projection.own(event.type, key) or (None, ([], {}))
         raised: Optional[BaseException] = None
@@ -128,6 +155,8 @@ class _Step:
         try:
             state = self._projection.initial(key) if document.text is None else document.state
             returned = self._run(function, state, event, first, named)
+            if self._around.calls.refused:
+                self._around.calls.raise_refused()
             state = state if returned is None else returned
             after = None if returned is DELETED else _written(state)
         except (bdb.BdbQuit, pdb.Restart):
@@ -150,6 +179,7 @@ class _Step:
     ) -> Any:
         if isinstance(self._debugger, _Pdb):
             returned = self._debugger.runcall(function, state, event, *first, **named)
+            returned = contract.finished(returned)
             if self._debugger.left:
                 raise bdb.BdbQuit
             return returned
@@ -158,7 +188,13 @@ class _Step:
             place = f"{code.co_filename}:{code.co_firstlineno}"
             print(f"Before the handler ({place}): step into it.", file=sys.stderr, flush=True)
         self._debugger.breakpoint()
-        return function(state, event, *first, **named)
+        return contract.finished(function(state, event, *first, **named))
+
+    def _at(self, batch: Batch, key: Optional[str]) -> None:
+        """The event is being handled from now on, for a document."""
+        self._mark[0] = batch.offset(0)
+        self._around.calls.begin(batch)
+        self._around.calls.key = key
 
     def _event(self, batch: Batch) -> Any:
         event = Event(batch, 0, batch.data_of(0))

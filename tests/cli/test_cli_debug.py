@@ -273,7 +273,7 @@ def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path):
     assert "listens there and nowhere else" in err
     assert "p.py:3" in err
     assert out.index("a client is there") < out.index("stopped")
-    assert "OSError" in out  # what a socket makes of the refusal
+    assert "PermissionError" in out
 
 
 def test_a_large_document_is_stepped_into_as_the_dict_that_it_is(shell):

@@ -1,5 +1,6 @@
 """Programs of other languages: the examples of `docs/protocol.md`, and programs that speak wrongly."""
 
+import contextlib
 import json
 import os
 import re
@@ -234,12 +235,13 @@ def test_a_program_that_is_left_does_not_live_on(studio):
     studio.events(*[("a", "T", {})] * 3)
     _program(
         studio,
-        f"import os, time\nANSWERS = {[GOOD] * 3!r}\nopen('pid', 'w').write(str(os.getpid()))\n"
+        f"import os, time\nANSWERS = {[GOOD] * 3!r}\n"
         + _ANSWERING.replace("        answer =", "        time.sleep(60)\n        answer ="),
     )
+    mark = f"left-{studio.folder}"
     with pytest.raises(ProjectionError):
-        studio.fold(f"cmd:{sys.executable} p.py", patience=0.5)
-    assert _gone(int((studio.folder / "pid").read_text()))
+        studio.fold(f"cmd:{sys.executable} p.py {mark}", patience=0.5)
+    assert not _running(mark)
 
 
 BROKEN = {
@@ -297,26 +299,29 @@ def test_a_good_program_passes_however_it_routes(studio):
 def test_a_program_does_not_outlive_a_parent_that_was_killed(studio):
     """Also one that never looks at its input."""
     studio.events(("a", "T", {}))
-    studio.file(
-        "p.py", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
-    )
+    studio.file("p.py", "import time\ntime.sleep(600)\n")
+    mark = f"outlives-{studio.folder}"
     studio.workspace.release()
     command = [sys.executable, "-c", "from tui.cli import main; main()"]
     parent = subprocess.Popen(
-        [*command, "replay", "log.refold", "-p", f"cmd:{sys.executable} p.py"],
+        [*command, "replay", "log.refold", "-p", f"cmd:{sys.executable} p.py {mark}"],
         cwd=studio.folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    noted = studio.folder / "pid"
-    _until(lambda: noted.exists() and noted.read_text())
+    _until(lambda: _running(mark))
     parent.kill()
     parent.wait()
-    _until(lambda: _gone(int(noted.read_text())))
+    _until(lambda: not _running(mark))
 
 
-def _gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+def _running(mark: str) -> list[str]:
+    """The programs that were started with this argument. One that is dead has none any more."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if place.read_bytes().split(b"\0")[1:3] == [b"p.py", mark.encode()]:
+                found.append(place.parent.name)
+    return found
 
 
 def _until(wanted: Callable[[], Any], seconds: float = 15.0) -> None:

@@ -119,9 +119,10 @@ def in_process(worker: Any, folders: Any, events: Any, careful: bool, cut: int) 
 
     file = folders.mktemp("p") / "p.py"
     file.write_text(BODY)
-    projection = worker.contract.load(str(file), worker.gateway.SealedGateway())
+    projection = worker.contract.load(str(file), None)
     decode = worker.event.decoder(decimals=False)
-    folder = worker.fold.Folder(projection, decode, [0, 0], careful=careful)
+    calls = worker.calls.Calls([0, 0], None)
+    folder = worker.fold.Folder(projection, decode, [0, 0], calls, careful=careful)
     found = []
     for first in range(0, len(events), cut):
         part = events[first : first + cut]

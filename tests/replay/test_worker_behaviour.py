@@ -142,7 +142,7 @@ def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio, 
 @pytest.mark.parametrize(
     ("value", "path"),
     [
-        ("socket.socket()", "state.bad is a socket"),
+        ("socket.socketpair()[0]", "state.bad is a socket"),
         ("(lambda: 1)", "state.bad is a function"),
         ("state", "nested over 200 deep, or holds itself"),
         ("(i for i in ())", "state.bad is a generator"),

@@ -4,6 +4,12 @@
     code = "shop/orders.py:Orders"
     python = ".venv/bin/python"
 
+    [ports.rates]                          # what handlers ask of the outside: `gateway.ports`
+    live = "https://rates.example"
+
+    [gateway]
+    own_time = false                       # clocks and random numbers are this machine's
+
 The file lies beside the workspace, or in the folder in which refold runs; its paths are relative to
 it. It may have come with a stranger's workspace, so what it names runs only after the person agreed
 once: at the terminal, or with `refold trust`. A file that has changed asks again.
@@ -12,6 +18,7 @@ once: at the terminal, or with `refold trust`. A file that has changed asks agai
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +26,12 @@ from typing import Any
 import click
 import msgspec
 
+from gateway import overrides
+from gateway import ports as gateway_ports
+from gateway.modes import DEFAULT, Mode
+from gateway.overrides import Override
+from gateway.ports import Port, Ports
+from gateway.settings import Settings
 from replay import catalogue, reference
 from replay.reference import Reference
 from storage.errors import ProjectionError
@@ -32,8 +45,16 @@ class _Projection(msgspec.Struct, forbid_unknown_fields=True):
     python: str | None = None
 
 
+class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
+    own_time: bool = True
+    seed: int = 0
+
+
 class _File(msgspec.Struct):
     projections: dict[str, _Projection] = {}
+    ports: Any = {}
+    overrides: Any = []
+    gateway: _Gateway = msgspec.field(default_factory=_Gateway)
 
 
 @dataclass(frozen=True)
@@ -43,21 +64,31 @@ class Declarations:
     path: Path
     content: bytes
     projections: dict[str, _Projection]
+    ports: dict[str, Port]
+    overrides: Sequence[Override]
+    gateway: _Gateway
 
     def reference(self, name: str, python: str | None) -> Reference:
         """The projection of that name; raises `ProjectionError` where nobody agreed to the file."""
         found = self.projections[name]
-        self._agree(found)
+        self._agree(f"code to run: {found.code}")
         folder = self.path.parent
         chosen = python or found.python or catalogue.default_python()
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
         return reference.parse(found.code, chosen, folder)
 
-    def _agree(self, wanted: _Projection) -> None:
+    def agree_to_call(self) -> None:
+        """Let its ports be called live; raises `ProjectionError` where nobody agreed to the file."""
+        live = {name: port.live for name, port in self.ports.items() if port.live is not None}
+        if live:
+            named = ", ".join(f"{name} ({place})" for name, place in live.items())
+            self._agree(f"ports to call: {named}")
+
+    def _agree(self, what: str) -> None:
         if self.agreed:
             return
-        said = printable(f"{self.path} names code to run: {wanted.code}.")
+        said = printable(f"{self.path} names {what}.")
         if not (os.isatty(0) and os.isatty(2)):
             raise ProjectionError(
                 f"{said} Nobody has agreed to it yet; `refold trust {self.path}` does."
@@ -90,18 +121,44 @@ def read(path: Path) -> Declarations:
         file = msgspec.toml.decode(content, type=_File)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProjectionError(f"{path} can't be read: {error}.") from error
-    return Declarations(path.resolve(), content, file.projections)
+    ports, changed = (
+        gateway_ports.parse(file.ports, str(path)),
+        overrides.parse(file.overrides, str(path)),
+    )
+    return Declarations(path.resolve(), content, file.projections, ports, changed, file.gateway)
 
 
 def find(name: str, workspace: Path) -> Declarations | None:
     """The declarations that know this name: beside the workspace, or in the current folder."""
+    return next((found for found in _there(workspace) if name in found.projections), None)
+
+
+def settings(workspace: Path, config: Path | None = None, **wished: Any) -> Settings:
+    """How projections meet the outside: by a file that was named, or the first that there is.
+
+    `wished` are fields of the settings. Raises `ProjectionError` where the file lets calls of a
+    replay go out, or is to be used for that, and nobody agreed to it.
+    """
+    found = read(config) if config is not None else next(_there(workspace), None)
+    wanted: dict[str, Any] = dict(wished)
+    mode = wanted.get("mode", DEFAULT)
+    if found is None:
+        return Settings(**wanted)
+    goes_out = mode.goes_out or any("record" in port.missing for port in found.ports.values())
+    if config is None and goes_out:
+        found.agree_to_call()
+    if mode is Mode.WHAT_IF:
+        wanted.setdefault("overrides", found.overrides)
+        wanted.setdefault("seed", found.gateway.seed)
+    own_time = found.gateway.own_time and wanted.pop("own_time", True)
+    return Settings(ports=Ports(found.ports), own_time=own_time, **wanted)
+
+
+def _there(workspace: Path) -> Iterator[Declarations]:
     for folder in dict.fromkeys((workspace.resolve().parent, Path.cwd())):
         path = folder / NAME
         if path.is_file():
-            declared = read(path)
-            if name in declared.projections:
-                return declared
-    return None
+            yield read(path)
 
 
 def _kept() -> Path:

@@ -6,13 +6,15 @@ import signal
 import sys
 import threading
 from contextlib import nullcontext
+from pathlib import Path
 
 import click
 
+from gateway.modes import DEFAULT, Mode
 from replay import folding
 from replay.run import FoldProgress
 from storage.wording import counted
-from tui.cli import narration, options, output
+from tui.cli import declared, narration, options, output
 
 _LEAST = 64 << 20
 """Bytes that a worker needs for itself."""
@@ -57,6 +59,24 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
     help="What all workers may take, such as 500MB. More documents than fit into it are folded share"
     " after share; so they are beyond 1GiB where nothing is said.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode if not mode.goes_out]),
+    default=DEFAULT.value,
+    show_default=True,
+    help="How calls to the outside are answered. what-if: by the overrides too, as a history of its own.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where ports and overrides are declared; refold.toml if left out.",
+)
+@click.option(
+    "--own-time/--no-own-time",
+    default=True,
+    help="Clocks and random numbers are the event's own, not this machine's.",
+)
 @options.from_option
 @options.to_option
 @click.option("--progress-lines", is_flag=True, hidden=True, help="Progress as JSON lines.")
@@ -72,6 +92,9 @@ def replay(
     force: bool,
     patience: float,
     memory: int | None,
+    mode: str,
+    config: Path | None,
+    own_time: bool,
     start: str | None,
     end: str | None,
     progress_lines: bool,
@@ -94,7 +117,9 @@ def replay(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    wanted = options.refer(projection, python, workspace)
+    wished = {"mode": Mode(mode), "own_time": own_time}
+    settings = declared.settings(workspace.path, config, **wished)
+    wanted = options.refer(projection, python, workspace, settings)
     with nullcontext(_line) if progress_lines else narration.folding(wanted.name) as progress:
         folded = folding.fold(
             workspace,
@@ -117,6 +142,7 @@ def replay(
         "keys": folded.keys,
         "changes": folded.changes,
         "seconds": round(folded.seconds, 3),
+        "calls": folded.calls,
     }
     for type_name, count in folded.unhandled.items():
         narration.say(f"No handler for {type_name}: {count:,} events skipped.")

@@ -94,6 +94,20 @@ def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
         yield told
 
 
+@contextmanager
+def recording(name: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar for a run that goes out."""
+    with _bar(f"recording {name}") as update:
+        yield lambda done, total, calls: update(done, total, f"{calls:,} calls")
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A bar for what can't tell how far it is."""
+    with _bar(what):
+        yield
+
+
 def asked(name: str, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows of a question, with a bar until the first of them is there."""
     with _bar(f"asking {name}"):

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gateway.settings import Settings
 from replay import catalogue, reference
 from replay.catalogue import Folded
 from replay.history import History
@@ -168,14 +170,25 @@ def _tell_of_span(workspace: Workspace, folded: Folded) -> None:
 
 
 def refer(
-    projection: str, python: str | None = None, workspace: Workspace | None = None
+    projection: str,
+    python: str | None = None,
+    workspace: Workspace | None = None,
+    settings: Settings | None = None,
 ) -> reference.Reference:
-    """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`."""
+    """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`.
+
+    It meets the outside by these settings, or by those of the `refold.toml`.
+    """
+    found = None
     if workspace is not None and not _names_code(projection):
         declarations = declared.find(projection, workspace.path)
         if declarations is not None:
-            return declarations.reference(projection, python)
-    return reference.parse(projection, python or catalogue.default_python(), Path.cwd())
+            found = declarations.reference(projection, python)
+    if found is None:
+        found = reference.parse(projection, python or catalogue.default_python(), Path.cwd())
+    if settings is None and workspace is not None:
+        settings = declared.settings(workspace.path)
+    return found if settings is None else replace(found, settings=settings)
 
 
 def runnable(
@@ -264,6 +277,8 @@ def _warn_if_behind(workspace: Workspace, folded: Folded) -> None:
         )
     if not folded.code_unchanged:
         narration.say(f"The code of {folded.label} has changed since it was folded.")
+    if not folded.answers_unchanged:
+        narration.say(f"Recordings have changed since {folded.label} was folded.")
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,239 @@
+"""A call to the outside and its answer, as this program knows them; what makes two calls the same.
+
+A request is a JSON value. That of an HTTP call has `method`, `url`, `headers` and `body`, of which
+what differs from run to run (`VOLATILE` headers, the order of parameters) is no part.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+_VERSION = 1
+"""Of the fingerprint; another rule is another number."""
+_PORTS = {"http": 80, "https": 443}
+_canonical = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+VOLATILE = frozenset(
+    (
+        *("accept-encoding", "authorization", "connection", "content-length", "cookie", "date"),
+        *("host", "idempotency-key", "if-modified-since", "if-none-match", "keep-alive"),
+        *("proxy-authorization", "te", "traceparent", "tracestate", "transfer-encoding"),
+        *("user-agent", "x-amz-date", "x-amzn-trace-id", "x-b3-sampled", "x-b3-spanid"),
+        *("x-b3-traceid", "x-correlation-id", "x-request-id", "expect", "upgrade", "accept"),
+    )
+)
+"""Headers that don't make a request another one."""
+
+
+class Kind(Enum):
+    """What a call does to the outside."""
+
+    QUERY = "query"
+    COMMAND = "command"
+
+
+class Decision(Enum):
+    """What became of a call in a fold."""
+
+    RECORDED = "recorded"
+    """Answered from a recording."""
+    STUBBED = "stubbed"
+    """Answered with what was declared, or with what an override says."""
+    SUPPRESSED = "suppressed"
+    """A command that was not sent; answered as it was then, or as declared."""
+    BLOCKED = "blocked"
+    """An attempt to get out by another way, or any call where all is sealed."""
+    MISSED = "missed"
+    """Nothing answers it, so its handler failed."""
+    LIVE = "live"
+    """It went out."""
+
+
+class Outcome(Enum):
+    """How a call ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    """It was not sent."""
+    PENDING = "pending"
+    """It may have been sent: nobody has seen how it ended."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    outcome: Outcome = Outcome.OK
+    status: int | None = None
+    """Of HTTP; None for any other."""
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    """Decoded; JSON where it isn't of HTTP."""
+    media: str = "application/json"
+    error: str | None = None
+    latency: float = 0.0
+    """Seconds."""
+
+    @classmethod
+    def of(cls, value: Any, latency: float = 0.0) -> "Answer":
+        """The answer that has this JSON value."""
+        return cls(body=msgspec.json.encode(value), latency=latency)
+
+    @classmethod
+    def failed(cls, error: str, outcome: Outcome = Outcome.ERROR, latency: float = 0.0) -> "Answer":
+        """There was none."""
+        return cls(outcome=outcome, error=error, latency=latency)
+
+    @property
+    def text(self) -> str | None:
+        """The body as text; None where it is none."""
+        try:
+            text = self.body.decode()
+        except UnicodeDecodeError:
+            return None
+        return None if "\0" in text else text
+
+    @property
+    def value(self) -> Any:
+        """What it says, as a JSON value."""
+        if self.status is not None:
+            return {
+                "status": self.status,
+                "headers": {name.lower(): value for name, value in self.headers},
+                "body": readable(self.body, self.media),
+            }
+        return None if not self.body else readable(self.body, "application/json")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A handler asks something of the outside, or wants to change something there."""
+
+    kind: Kind
+    port: str
+    operation: str
+    request: Any
+    offset: int = -1
+    event_id: str | None = None
+    key: str | None = None
+    occurrence: int = 0
+    """How often the same was asked before at the same event for the same document."""
+    headers: Sequence[tuple[str, str]] = ()
+    """Of HTTP: all, as they are to be sent."""
+    body: bytes = b""
+    """Of HTTP: as it is to be sent."""
+    address: str = ""
+    """Of HTTP: as it is to be sent."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.port, self.operation, self.request)
+
+    @property
+    def is_http(self) -> bool:
+        return isinstance(self.request, dict) and {"method", "url"} <= self.request.keys()
+
+    def header(self, *names: str) -> str | None:
+        """The first of these headers that is there."""
+        return next((v for name in names for n, v in self.headers if n.lower() == name), None)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call, and what became of it."""
+
+    call: Call
+    decision: Decision
+    reason: str
+    answer: Answer | None
+    number: int | None = None
+    """Of the recording that answers it."""
+    stack: str | None = None
+    differences: Sequence[str] = field(default=())
+
+
+def fingerprint(port: str, operation: str, request: Any) -> str:
+    """A hash that two calls share if they ask the same."""
+    return hashlib.sha256(
+        b"\0".join((b"%d" % _VERSION, port.encode(), operation.encode(), canonical(request)))
+    ).hexdigest()[:32]
+
+
+def canonical(request: Any) -> bytes:
+    """The JSON of a request by which it is known."""
+    return _canonical.encode(request)
+
+
+def http_request(
+    method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes
+) -> dict[str, Any]:
+    """The request of an HTTP call: what makes it this one."""
+    media = next((v for n, v in headers if n.lower() == "content-type"), "")
+    kept = {n.lower(): v for n, v in headers if n.lower() not in VOLATILE}
+    if media.startswith("multipart/"):
+        boundary = media.partition("boundary=")[2].strip('"').encode()
+        if boundary:  # drawn anew for each request
+            body, kept["content-type"] = body.replace(boundary, b"boundary"), "multipart/form-data"
+    request: dict[str, Any] = {"method": method.upper(), "url": stable_url(url)}
+    if kept:
+        request["headers"] = dict(sorted(kept.items()))
+    if body:
+        request["body"] = readable(body, media)
+    return request
+
+
+def http_operation(method: str, url: str) -> str:
+    """`GET /v1/rates`"""
+    return f"{method.upper()} {urlsplit(url).path or '/'}"
+
+
+def stable_url(url: str) -> str:
+    """An address without what doesn't matter: order of parameters, default port, fragment."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    user = parts.netloc.rpartition("@")[0]
+    place = f"{user}@{host}" if user else host
+    if port is not None and port != _PORTS.get(parts.scheme):
+        place = f"{place}:{port}"
+    query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)), quote_via=quote)
+    return urlunsplit((parts.scheme, place, parts.path or "/", query, ""))
+
+
+def readable(body: bytes, media: str) -> Any:
+    """A body as a JSON value: what its JSON says, its text, or its bytes in base64."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+    if "json" in media:
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            return text
+    return text
+
+
+def written(value: Any, media: str) -> bytes:
+    """The body that is shown so; see `readable`."""
+    if value is None:
+        return b""
+    if isinstance(value, Mapping) and list(value) == ["base64"]:
+        return base64.b64decode(value["base64"])
+    if isinstance(value, str) and "json" not in media:
+        return value.encode()
+    return msgspec.json.encode(value)

@@ -1,0 +1,200 @@
+"""Recordings from files of others, and into them; and which event an imported call belongs to.
+
+A call is given to the event that it names, else to one of its correlation id, else to the last that
+had happened when it was made; what none of it says stays unassigned, to be given by hand. Whatever
+comes in is redacted, and what goes out is looked through once more.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+
+from gateway import cassettes, har, journal, recordings
+from gateway.ports import Ports
+from gateway.recordings import Recorded
+from gateway.redaction import Redactor
+from storage.errors import SourceError
+from storage.workspace import Workspace
+
+WINDOW = timedelta(seconds=60)
+"""How long after an event a call may have been made that is given to it by time."""
+_AT_ONCE = 5_000
+_WRITERS = {
+    ".yaml": cassettes.write,
+    ".yml": cassettes.write,
+    ".har": har.write,
+    ".jsonl": journal.write,
+    ".ndjson": journal.write,
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import."""
+
+    calls: int
+    assigned: int
+    """Of them, those whose event is known."""
+    without_answer: int
+    """Of them, those that have no body in the file, though they had an answer."""
+    secrets: bool
+    """Whether there were any, which were taken out."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export."""
+
+    calls: int
+    left_out: int
+    """Calls that the format has no place for."""
+    secrets: bool
+    """Whether some were found that were not taken out before; they were now."""
+
+
+def take_in(workspace: Workspace, path: Path, ports: Ports, window: timedelta = WINDOW) -> Imported:
+    """Import a file; all of it or, where it can't be understood, nothing. Raises `SourceError`."""
+    redactor = Redactor()
+    total = empty = 0
+    with workspace.writing() as connection:
+        ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
+        for page in _pages(_read(path, ports)):
+            kept = [
+                recordings.redacted(one, redactor, ports.get(one.call.port).redact) for one in page
+            ]
+            recordings.keep(connection, kept)
+            total += len(kept)
+            empty += sum(one.answer.status == 200 and not one.answer.body for one in kept)
+        assigned = assign(connection, first, window)
+    return Imported(total, assigned, empty, redactor.knows)
+
+
+def put_out(workspace: Workspace, path: Path) -> Exported:
+    """Export all recordings to a file, in the format of its name; raises `SourceError`."""
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise SourceError(
+            f"{path}: recordings are exported as .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."
+        )
+    scan = _Scan(Redactor())
+    http_only = writer is not journal.write
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as stream:
+            stream.writelines(writer(scan.through(recordings.all_of(workspace), http_only)))
+        unfinished.replace(path)
+    except OSError as error:
+        raise SourceError(f"{path} can't be written: {error.strerror}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Exported(scan.passed, scan.left_out, scan.changed)
+
+
+class _Scan:
+    """Looks once more through what goes out."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self.passed = self.left_out = 0
+        self.changed = False
+
+    def through(self, found: Iterable[Recorded], http_only: bool) -> Iterator[Recorded]:
+        for one in found:
+            if http_only and not one.call.is_http:
+                self.left_out += 1
+                continue
+            clean = recordings.redacted(one, self._redactor)
+            same = clean.call.request == one.call.request and clean.answer.body == one.answer.body
+            self.changed = self.changed or not same
+            self.passed += 1
+            yield clean
+
+
+def assign(connection: duckdb.DuckDBPyConnection, first: int, window: timedelta) -> int:
+    """Say of imported calls from a number on which event caused them, where something tells it."""
+    named = (
+        'e."offset" = c.said AND c.event_id IS NULL',
+        "e.id = c.event_id",
+        "e.correlation_id = c.correlation_id",
+        "e.id = c.correlation_id",
+    )
+    # Of several events, the last that had happened when it was called.
+    chosen = (
+        "QUALIFY row_number() OVER (PARTITION BY c.call ORDER BY c.time IS NOT NULL AND e.time > c.time,"
+        ' CASE WHEN c.time IS NULL THEN e."offset" ELSE -e."offset" END) = 1'
+    )
+    queries = [
+        f'SELECT c.call, e."offset", e.id FROM wanted AS c JOIN events AS e ON {condition} {chosen}'
+        for condition in named
+    ]
+    queries.append(
+        'SELECT c.call, e."offset", e.id FROM (SELECT * FROM wanted WHERE said IS NULL AND event_id'
+        ' IS NULL AND time IS NOT NULL) AS c ASOF JOIN (SELECT time, max("offset") AS "offset",'
+        ' arg_max(id, "offset") AS id FROM events WHERE time IS NOT NULL GROUP BY time) AS e'
+        f" ON c.time >= e.time WHERE c.time - e.time <= INTERVAL {int(window.total_seconds())} SECOND"
+    )
+    connection.execute(
+        'CREATE TEMP TABLE wanted AS SELECT call, "offset" AS said, event_id, correlation_id, time'
+        " FROM calls WHERE call >= ?",
+        [first],
+    )
+    connection.execute('UPDATE calls SET "offset" = NULL WHERE call >= ?', [first])
+    for query in queries:
+        connection.execute(f"CREATE TEMP TABLE assigned AS {query}")
+        recordings.assign_all(connection)
+        connection.execute("DELETE FROM wanted WHERE call IN (SELECT call FROM assigned)")
+        connection.execute("DROP TABLE assigned")
+    connection.execute("DROP TABLE wanted")
+    recordings.renumber(connection)
+    ((found,),) = connection.execute(
+        'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first]
+    ).fetchall()
+    return int(found)
+
+
+def _read(path: Path, ports: Ports) -> Iterator[Recorded]:
+    """The calls of a file, whatever it is."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(1 << 16)
+            if path.suffix.lower() in (".jsonl", ".ndjson") or not _is_whole(path, start):
+                stream.seek(0)
+                yield from journal.read(stream, ports, str(path))
+                return
+        text = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+    reader: Callable[[bytes, Ports, str], Iterator[Recorded]] = (
+        har.read if _is_har(path, start) else cassettes.read
+    )
+    yield from reader(text, ports, str(path))
+
+
+def _is_har(path: Path, start: bytes) -> bool:
+    return path.suffix.lower() == ".har" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
+
+
+def _is_whole(path: Path, start: bytes) -> bool:
+    """Whether it is one document, not a line a call."""
+    if path.suffix.lower() in (".har", ".yaml", ".yml"):
+        return True
+    first = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    line = first.partition(b"\n")[0].strip()
+    if first[:1] == b"{":
+        return b'"log"' in first[:2000] or not line.endswith(b"}")
+    return True
+
+
+def _pages(found: Iterator[Recorded]) -> Iterator[list[Recorded]]:
+    page: list[Recorded] = []
+    for one in found:
+        page.append(one)
+        if len(page) >= _AT_ONCE:
+            yield page
+            page = []
+    if page:
+        yield page

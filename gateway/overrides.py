@@ -1,0 +1,178 @@
+"""Other answers and faults, for what-if runs: which calls, from where to where, how often, and what.
+
+    [[overrides]]
+    port = "rates"
+    operation = "rate"                # all if left out
+    request = {pair = "EURUSD"}       # what the request must have; all if left out
+    from = 1200                       # offsets
+    to = 1300
+    times = 3                         # the first so many; all if left out
+    chance = 0.1                      # of each, drawn by the seed and the call
+    respond = {rate = "2.00"}         # or one of the others below
+
+They are drawn by the seed, the event and the call alone, so the same run gives the same faults in
+whatever order calls come. Delays are virtual: nobody waits, and a timeout fires at once.
+"""
+
+import copy
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from gateway.calls import Answer, Call, Outcome
+from storage.errors import ProjectionError
+
+
+class Patch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One operation of a JSON patch (RFC 6902): `add`, `replace` or `remove`."""
+
+    op: str
+    path: str
+    value: Any = None
+
+
+class Override(
+    msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"first": "from", "last": "to"}
+):
+    """What is to be answered otherwise, and how."""
+
+    port: str
+    operation: str | None = None
+    request: Any = UNSET
+    first: int = 0
+    last: int | None = None
+    times: int | None = None
+    chance: float = 1.0
+    respond: Any = UNSET
+    status: int | None = None
+    """Of an HTTP answer that is made of `respond`; 200 if left out."""
+    patch: list[Patch] = []
+    fail: str | None = None
+    delay: float = 0.0
+    """Virtual seconds; more than `timeout` is a timeout."""
+    timeout: float | None = None
+    truncate: int | None = None
+    """Keep so many bytes of the answer."""
+
+
+class Overrides:
+    """All of a run, with how often each was used."""
+
+    def __init__(self, declared: Sequence[Override] = (), seed: int = 0) -> None:
+        self._declared = declared
+        self._seed = seed
+        self._used: Counter[int] = Counter()
+
+    def of(self, call: Call) -> Override | None:
+        """The first that is for this call."""
+        for place, override in enumerate(self._declared):
+            if self._matches(override, call) and self._drawn(place, override, call):
+                if override.times is not None and self._used[place] >= override.times:
+                    continue
+                self._used[place] += 1
+                return override
+        return None
+
+    def _matches(self, override: Override, call: Call) -> bool:
+        return (
+            override.port == call.port
+            and override.operation in (None, call.operation)
+            and override.first <= call.offset
+            and (override.last is None or call.offset <= override.last)
+            and (override.request is UNSET or _within(override.request, call.request))
+        )
+
+    def _drawn(self, place: int, override: Override, call: Call) -> bool:
+        if override.chance >= 1:
+            return True
+        drawn = f"{self._seed}\0{place}\0{call.offset}\0{call.key}\0{call.fingerprint}\0{call.occurrence}"
+        number = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:8], "big")
+        return number / 2**64 < override.chance
+
+
+def parse(tables: Any, origin: str) -> list[Override]:
+    """The overrides of a file's `[[overrides]]`; raises `ProjectionError`."""
+    try:
+        return msgspec.convert(tables, list[Override])
+    except msgspec.ValidationError as error:
+        raise ProjectionError(f"{origin}: an override can't be understood: {error}.") from error
+
+
+def apply(override: Override, answer: Answer | None, *, http: bool) -> tuple[Answer | None, str]:
+    """What is answered instead, and what was done; None where nothing was there to be changed."""
+    if override.fail is not None:
+        return Answer.failed(override.fail), "fails by an override"
+    if override.timeout is not None and override.delay >= override.timeout:
+        said = f"timed out after {override.timeout:g} s"
+        return Answer.failed(said, Outcome.TIMEOUT, override.timeout), "times out by an override"
+    if override.respond is not UNSET:
+        made = Answer.of(override.respond)
+        if http:
+            made = replace(
+                made,
+                status=override.status or 200,
+                headers=[("content-type", "application/json")],
+            )
+        answer, said = made, "answered by an override"
+    elif answer is not None and override.patch:
+        patched = answer.value["body"] if http else answer.value
+        for one in override.patch:
+            patched = _patched(patched, one)
+        answer, said = replace(answer, body=msgspec.json.encode(patched)), "patched by an override"
+    else:
+        said = "changed by an override"
+    if answer is None:
+        return None, said
+    if override.status is not None and http:
+        answer = replace(answer, status=override.status)
+    if override.truncate is not None:
+        answer, said = replace(answer, body=answer.body[: override.truncate]), "cut by an override"
+    return replace(answer, latency=answer.latency + override.delay), said
+
+
+def _within(wanted: Any, value: Any) -> bool:
+    """Whether a value has all that is wanted of it."""
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and all(
+            name in value and _within(member, value[name]) for name, member in wanted.items()
+        )
+    return bool(wanted == value)
+
+
+def _patched(document: Any, patch: Patch) -> Any:
+    """A document after one operation of a JSON patch; raises `ProjectionError`."""
+    steps = [s.replace("~1", "/").replace("~0", "~") for s in patch.path.split("/")[1:]]
+    if patch.op not in ("add", "replace", "remove") or (patch.path and patch.path[0] != "/"):
+        raise ProjectionError(f"An override's patch can't do {patch.op!r} at {patch.path!r}.")
+    if not steps:
+        return None if patch.op == "remove" else patch.value
+    root = within = copy.deepcopy(document)
+    try:
+        for step in steps[:-1]:
+            within = within[int(step)] if isinstance(within, list) else within[step]
+        _change(within, steps[-1], patch)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise ProjectionError(f"An override's patch finds nothing at {patch.path!r}.") from error
+    return root
+
+
+def _change(within: Any, step: str, patch: Patch) -> None:
+    if isinstance(within, list):
+        place = len(within) if step == "-" else int(step)
+        if patch.op == "add":
+            within.insert(place, patch.value)
+        elif patch.op == "replace":
+            within[place] = patch.value
+        else:
+            del within[place]
+    elif patch.op == "remove":
+        del within[step]
+    else:
+        if patch.op == "replace":
+            within[step]
+        within[step] = patch.value

@@ -1,0 +1,119 @@
+"""Ports: the names of what is outside, and what is declared of each in `refold.toml`.
+
+    [ports.rates]
+    live = "https://rates.example"      # how to ask it while recording
+    missing = ["latest", "stub"]        # what answers a query that was not recorded
+    stub = {rate = "1.00"}
+    redact = ["customer.iban"]
+
+A port that nobody declared is answered from recordings all the same; it can't be recorded.
+"""
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gateway.calls import Kind
+from storage.errors import ProjectionError
+
+Step = Literal["latest", "nearest", "stub", "ask", "record"]
+STEPS: tuple[Step, ...] = ("latest", "nearest", "stub", "ask", "record")
+"""What may answer a query that was not recorded, in the order in which it is tried."""
+_QUERIES = ("GET", "HEAD", "OPTIONS")
+
+
+class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What is declared of one port."""
+
+    kind: Literal["query", "command"] | None = None
+    """What its calls do; that of the call if left out. HTTP: GET, HEAD and OPTIONS ask."""
+    queries: list[str] = []
+    commands: list[str] = []
+    """Operations that ask, or change something, whatever the kind says."""
+    live: str | None = None
+    """Where it is: `https://…`, `postgresql://…`, `smtp://…`, or `cmd:` and a program."""
+    operations: dict[str, str] = {}
+    """How to call each live: `GET /v1/rate` with HTTP, a statement with PostgreSQL."""
+    headers: dict[str, str] = {}
+    """Of HTTP, sent while recording; `$NAME` stands for a variable of the environment."""
+    hosts: list[str] = []
+    """Hosts whose HTTP calls are this port's, where handlers call them by themselves."""
+    redact: list[str] = []
+    """Paths in requests and answers that are secrets too, such as `customer.iban`."""
+    missing: list[Step] = []
+    stub: Any = UNSET
+    """The answer of calls that were not recorded, for `stub`, and of commands."""
+    timeout: float = 30.0
+    """Seconds."""
+    most: int = 64 << 20
+    """Bytes of an answer, beyond which it is an error."""
+
+
+class Ports:
+    """All that are declared."""
+
+    def __init__(self, declared: dict[str, Port] | None = None) -> None:
+        self._declared = declared or {}
+        self._by_host: dict[str, str] = {}
+        for name, port in self._declared.items():
+            hosts = list(port.hosts)
+            if port.live and "://" in port.live:
+                parts = urlsplit(port.live)
+                if parts.scheme in ("http", "https"):
+                    hosts.append(parts.netloc.rpartition("@")[2])
+            self._by_host |= dict.fromkeys((host.lower() for host in hosts), name)
+
+    @property
+    def declared(self) -> dict[str, Port]:
+        return self._declared
+
+    def get(self, name: str) -> Port:
+        """What is declared of a port; nothing, where it isn't."""
+        return self._declared.get(name, _NOTHING)
+
+    def of_url(self, url: str) -> str:
+        """The port that HTTP calls to an address belong to: a declared one, or its host."""
+        try:
+            parts = urlsplit(url)
+            host, place = parts.hostname or "", parts.netloc.rpartition("@")[2]
+        except ValueError:
+            return url
+        return self._by_host.get(place.lower()) or self._by_host.get(host.lower()) or place.lower()
+
+    def kind(self, name: str, operation: str, said: Kind) -> Kind:
+        """Whether a call asks or changes something, where `said` is what it says of itself."""
+        port = self.get(name)
+        if operation in port.commands:
+            return Kind.COMMAND
+        if operation in port.queries:
+            return Kind.QUERY
+        return said if port.kind is None else Kind(port.kind)
+
+    def declares(self, name: str, step: Step) -> bool:
+        """Whether a step was opted for."""
+        return step in self.get(name).missing
+
+    def stub(self, name: str) -> Any:
+        """The declared answer, or `UNSET`."""
+        return self.get(name).stub
+
+
+def kind_of_method(method: str) -> Kind:
+    """What an HTTP request does; one that nobody knows changes something."""
+    return Kind.QUERY if method.upper() in _QUERIES else Kind.COMMAND
+
+
+_NOTHING = Port()
+
+
+def parse(tables: Any, origin: str) -> dict[str, Port]:
+    """The ports of a file's `[ports.…]`; raises `ProjectionError`."""
+    try:
+        return msgspec.convert(tables, dict[str, Port])
+    except msgspec.ValidationError as error:
+        raise ProjectionError(f"{origin}: a port can't be understood: {error}.") from error
+
+
+__all__ = ["STEPS", "UNSET", "Port", "Ports", "UnsetType", "parse"]

@@ -1,0 +1,227 @@
+"""Keeping secrets out of what is remembered. This module alone decides what is one.
+
+A secret is known by the name that it has (a header, a parameter, a member), by its shape, or because
+it was met before under such a name; then it is found wherever it stands: in an address, a body, an
+error. In its place stands a keyed hash, so that equal secrets stay equal; the key lies in the user's
+configuration and never in a workspace, or short secrets could be guessed.
+"""
+
+import base64
+import functools
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+_PLACEHOLDER = re.compile(r"redacted-[0-9a-f]{16}")
+_ENDS = (
+    *("authorization", "cookie", "password", "passwd", "passphrase", "secret", "token"),
+    *("apikey", "appkey", "applicationkey", "accesskey", "accesskeyid", "secretkey", "privatekey"),
+    *("credential", "credentials", "sessionid", "signature", "clientsecret", "connectionstring"),
+)
+_EXACT = frozenset(("auth", "pwd", "pin", "otp", "cvv", "cvc", "sid", "session", "sig", "jwt"))
+_SHORTEST = 6
+"""Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
+_MOST = 10_000
+"""Secrets that are looked for elsewhere."""
+_NAMED = "|".join((*_ENDS, "api[-_ ]?key", "access[-_ ]?key", "private[-_ ]?key", *_EXACT))
+_SHAPES = re.compile(
+    r"(?P<scheme>\b(?:Bearer|Basic|Digest|Negotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
+    r"|(?P<userinfo>://)(?P<user>[^\s/@:\"']*:[^\s/@\"']+)(?=@)"
+    rf"|(?P<name>[\"']?\b[\w-]*?(?:{_NAMED})\b[\"']?\s*[:=]\s*[\"']?)(?P<value>(?:(?:Bearer|Basic|Digest|Negotiate)\s+)?[^\s\"'&,;<>}})\]]+)"
+    r"|(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----)"
+    r"|(?P<shape>\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|xox[abprs]-[\w-]{10,}"
+    r"|sk_(?:live|test)_\w{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def key_file() -> Path:
+    """Where the key of the hashes lies."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return home / "refold" / "redaction.key"
+
+
+def user_key() -> bytes:
+    """The user's key; made where there is none yet."""
+    path = key_file()
+    try:
+        return bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError):
+        pass
+    made = secrets.token_bytes(32)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return bytes.fromhex(path.read_text().strip())
+    except OSError:
+        return made  # nothing can be compared with what another process redacts
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(made.hex())
+    return made
+
+
+def is_secret(name: str) -> bool:
+    """Whether what has this name is a secret."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain in _EXACT or plain.endswith(_ENDS)
+
+
+class Redactor:
+    """Takes secrets out of values and texts; remembers those that it has met."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = user_key() if key is None else key
+        self._known: dict[str, str] = {}
+        """Secrets, and other ways to write them, and what stands in their place."""
+        self._pattern: re.Pattern[str] | None = None
+
+    @property
+    def knows(self) -> bool:
+        """Whether it has met a secret."""
+        return bool(self._known)
+
+    def placeholder(self, secret: str) -> str:
+        """What stands for a secret; it is known from now on."""
+        if _PLACEHOLDER.fullmatch(secret) or not secret:
+            return secret
+        if secret in self._known:
+            return self._known[secret]
+        digest = hmac.new(self._key, secret.encode("utf-8", "replace"), hashlib.sha256)
+        made = f"redacted-{digest.hexdigest()[:16]}"
+        if len(secret) >= _SHORTEST and len(self._known) < _MOST:
+            for written in _ways(secret):
+                self._known.setdefault(written, made)
+            self._pattern = None
+        return made
+
+    def learn(self, value: Any, paths: Sequence[str] = ()) -> None:
+        """Meet the secrets in a value, so that they are found before it in what is redacted next."""
+        self.value(value, paths)
+
+    def value(self, value: Any, paths: Sequence[str] = ()) -> Any:
+        """A JSON value without its secrets; `paths` such as `card.number` are secrets too."""
+        wanted = [tuple(path.split(".")) for path in paths]
+        try:
+            return self._value(value, wanted)
+        except RecursionError:
+            return self.placeholder(repr(type(value)))
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Headers without theirs."""
+        headers = list(headers)
+        for name, value in headers:
+            if name.lower() in ("cookie", "set-cookie"):
+                pairs = value.split(";")[: 1 if name.lower() == "set-cookie" else None]
+                for pair in pairs:
+                    self.placeholder(pair.partition("=")[2].strip().strip('"'))
+        return [
+            (name, self.placeholder(value) if is_secret(name) else self.text(value))
+            for name, value in headers
+        ]
+
+    def url(self, url: str) -> str:
+        """An address without its own."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return self.text(url)
+        user, at, place = parts.netloc.rpartition("@")
+        if at:
+            place = f"{self.placeholder(unquote(user))}@{place}"
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        if any(is_secret(name) for name, _ in pairs):
+            kept = [(n, self.placeholder(v) if is_secret(n) else v) for n, v in pairs]
+            query = urlencode(kept, quote_via=quote)
+        else:
+            query = parts.query
+        return self.text(urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)))
+
+    def text(self, text: str) -> str:
+        """A text without those in it that are known by name, by shape, or from before."""
+        found = _SHAPES.sub(self._shape, text) if _has_shape(text) else text
+        return self._elsewhere(found)
+
+    def bytes(self, body: bytes) -> bytes:
+        """The same for bytes, which may be text in part."""
+        text = body.decode("latin-1")
+        found = self.text(text)
+        return body if found == text else found.encode("latin-1", "replace")
+
+    def _value(self, value: Any, paths: list[tuple[str, ...]]) -> Any:
+        if isinstance(value, dict):
+            return {
+                self.text(name): self._member(name, member, _under(paths, name))
+                for name, member in value.items()
+            }
+        if isinstance(value, list):
+            return [
+                self._value(item, [*paths, *_under(paths, str(i))]) for i, item in enumerate(value)
+            ]
+        if isinstance(value, str):
+            return (
+                self.url(value) if "://" in value[:12] and "\n" not in value else self.text(value)
+            )
+        return value
+
+    def _member(self, name: str, value: Any, paths: list[tuple[str, ...]]) -> Any:
+        if () in paths or (is_secret(name) and not isinstance(value, (dict, list, bool))):
+            return None if value is None else self._all_of(value)
+        return self._value(value, paths)
+
+    def _all_of(self, value: Any) -> Any:
+        """What a path names, whatever it is."""
+        if isinstance(value, dict):
+            return {name: self._all_of(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [self._all_of(item) for item in value]
+        return self.placeholder(value if isinstance(value, str) else str(value))
+
+    def _shape(self, found: re.Match[str]) -> str:
+        before = found["scheme"] or found["userinfo"] or found["name"] or ""
+        secret = (
+            found["credential"] or found["user"] or found["value"] or found["pem"] or found["shape"]
+        )
+        if found["name"] and re.fullmatch(
+            r"(?i)bearer|basic|digest|negotiate|null|none|true|false", secret
+        ):
+            return found[0]
+        return before + self.placeholder(secret)
+
+    def _elsewhere(self, text: str) -> str:
+        if not self._known:
+            return text
+        if self._pattern is None:
+            longest = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest)))
+        return self._pattern.sub(lambda found: self._known[found[0]], text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_shape(text: str) -> bool:
+    """Whether there is a secret in it by its name or shape; the same texts come again and again."""
+    return _SHAPES.search(text) is not None
+
+
+def _ways(secret: str) -> Iterable[str]:
+    """How a secret may be written."""
+    yield secret
+    yield quote(secret, safe="")
+    yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    if secret.lower().startswith(("bearer ", "basic ", "token ")):
+        yield from _ways(secret.partition(" ")[2])
+    elif ":" in secret:  # name and password
+        password = secret.partition(":")[2]
+        if len(password) >= _SHORTEST:
+            yield password
+
+
+def _under(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, ...]]:
+    """What of the paths is left below a member."""
+    return [path[1:] for path in paths if path and path[0] in (name, "*")]

@@ -1,0 +1,63 @@
+"""How a projection meets the outside in its folds; what of it changes results is part of who it is."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.modes import DEFAULT, Mode
+from gateway.overrides import Override
+from gateway.ports import UNSET, Ports
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person declared, or asked for."""
+
+    mode: Mode = DEFAULT
+    ports: Ports = field(default_factory=Ports)
+    overrides: Sequence[Override] = ()
+    """Answers and faults of a what-if run."""
+    seed: int = 0
+    """Of chances in the overrides."""
+    own_time: bool = True
+    """Whether clocks and random numbers are the event's own, and not this machine's."""
+    send: frozenset[str] = frozenset()
+    """Ports that commands may go out to, while recording."""
+
+    @property
+    def digest(self) -> str:
+        """What of it changes results, as a short hash; empty where it is as it is by default."""
+        said: dict[str, Any] = {}
+        if self.mode is not DEFAULT:
+            said["mode"] = self.mode.value
+        if not self.own_time:
+            said["own_time"] = False
+        if self.overrides:
+            said |= {"overrides": msgspec.to_builtins(list(self.overrides)), "seed": self.seed}
+        ports = {
+            name: told
+            for name, port in sorted(self.ports.declared.items())
+            if (
+                told := {
+                    "kind": port.kind,
+                    "queries": port.queries,
+                    "commands": port.commands,
+                    "hosts": port.hosts,
+                    "redact": port.redact,
+                    "missing": port.missing,
+                    "stub": None if port.stub is UNSET else [port.stub],
+                }
+            )
+            and any(told.values())
+        }
+        if ports:
+            said["ports"] = ports
+        text = json.dumps(said, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16] if said else ""
+
+
+DEFAULTS = Settings()

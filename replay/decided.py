@@ -1,0 +1,181 @@
+"""What became of the calls of a fold: each with its decision, from what was kept of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway import calls, recordings
+from gateway.broker import different, nearest
+from gateway.calls import Call, Kind
+from gateway.recordings import Recorded
+from replay.calling import said
+from replay.reported import MINE, Reported
+from storage.connections import rows as rows_of
+from storage.offsets import Offsets
+from storage.workspace import Workspace
+
+_PAGE = 2_000
+_SENT = {"live": "live", "stub": "suppressed", "imported": "recorded"}
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A call, or an attempt to get out otherwise, and what became of it."""
+
+    offset: int | None
+    """None: before the first event, or of no known event."""
+    key: str | None
+    port: str
+    operation: str
+    kind: str
+    decision: str
+    reason: str
+    request: str | None
+    """JSON."""
+    response: str | None
+    """JSON; None where there was none."""
+    stack: str | None
+    call: int | None
+    """The number of the recording that answers it, or is the nearest to it."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """A recording that is like a call that was missed."""
+
+    recorded: Recorded
+    differences: list[str]
+    """As `request.pair: "EURUSD" → "EURGBP"`."""
+
+
+def of_fold(history: Reported, *, limit: int | None = None) -> Iterator[Decided]:
+    """All calls of a fold in the order of the log."""
+    return _found(history, "true", (), limit)
+
+
+def at(history: Reported, offset: int) -> list[Decided]:
+    """Those of one event."""
+    return list(_found(history, '"offset" = ?', (offset,), None))
+
+
+def offsets(history: Reported) -> "Offsets[int]":
+    """Every event that made a call, or tried to get out."""
+    return history.offsets_in("decisions")
+
+
+def reads(history: Reported, limit: int | None = None) -> list[tuple[int, str]]:
+    """What handlers read of clocks and random numbers, by offset."""
+    bound = "" if limit is None else f" LIMIT {int(limit)}"
+    with history.workspace.reading() as connection:
+        return connection.execute(
+            f'SELECT "offset", read FROM reads WHERE {MINE} ORDER BY "offset"{bound}',
+            [history.folded.number, history.folded.timeline],
+        ).fetchall()
+
+
+def reads_at(history: Reported, offset: int) -> list[str]:
+    """What they read at one event."""
+    with history.workspace.reading() as connection:
+        found = connection.execute(
+            f'SELECT DISTINCT read FROM reads WHERE {MINE} AND "offset" = ? ORDER BY read',
+            [history.folded.number, history.folded.timeline, offset],
+        ).fetchall()
+    return [name for (name,) in found]
+
+
+def recorded(workspace: Workspace, limit: int | None = None) -> Iterator[Decided]:
+    """All recordings, as what became of them when they were made."""
+    for count, one in enumerate(recordings.all_of(workspace)):
+        if limit is not None and count >= limit:
+            return
+        yield _of_recording(one)
+
+
+def near(workspace: Workspace, missed: Decided) -> list[Near]:
+    """The recordings of a call's event that are most like it, and how they differ."""
+    if missed.offset is None or missed.request is None:
+        return []
+    request = calls.readable(missed.request.encode(), "application/json")
+    place = (missed.port, missed.operation, request, missed.offset, None, missed.key)
+    call = Call(Kind(missed.kind), *place)
+    found = nearest(call, recordings.at(workspace, missed.offset))
+    return [Near(one, different(call, one)) for one in found]
+
+
+def _found(
+    history: Reported, condition: str, parameters: tuple[Any, ...], limit: int | None
+) -> Iterator[Decided]:
+    bound = "" if limit is None else f" LIMIT {int(limit)}"
+    first = 0
+    while True:
+        with history.workspace.reading() as connection:
+            page = rows_of(
+                connection,
+                f"SELECT * FROM (SELECT * FROM decisions WHERE {MINE} AND {condition}"
+                f' ORDER BY "offset", key, ordinal{bound}) LIMIT {_PAGE} OFFSET {first}',
+                [history.folded.number, history.folded.timeline, *parameters],
+            )
+        known = _recordings(history.workspace, page)
+        for row in page:
+            yield _decided(row, known)
+        if len(page) < _PAGE:
+            return
+        first += _PAGE
+
+
+def _recordings(workspace: Workspace, page: list[dict[str, Any]]) -> Mapping[int, Recorded]:
+    wanted = {row["call"] for row in page if row["port"] is None}
+    if not wanted:
+        return {}
+    return {
+        one.number: one
+        for one in recordings.by_numbers(workspace, wanted)
+        if one.number is not None
+    }
+
+
+def _decided(row: Mapping[str, Any], known: Mapping[int, Recorded]) -> Decided:
+    offset = row["offset"] if row["offset"] >= 0 else None
+    if row["port"] is not None:
+        names = (
+            "port",
+            "operation",
+            "kind",
+            "decision",
+            "reason",
+            "request",
+            "response",
+            "stack",
+            "call",
+        )
+        return Decided(offset, row["key"], **{name: row[name] for name in names})
+    one = known.get(row["call"])
+    if one is None:  # it was recorded anew, and the fold is yet to be made anew
+        gone = "its recording is gone; fold anew"
+        answered = Decided(offset, row["key"], "?", "?", "query", "", gone, None, None, None, None)
+    else:
+        answered = _of_recording(one)
+    suppressed = row["decision"] == "suppressed"
+    reason = "not sent; answered as then" if suppressed else "answered as then"
+    return replace(
+        answered,
+        offset=offset,
+        key=row["key"],
+        decision=row["decision"],
+        reason=answered.reason if one is None else reason,
+    )
+
+
+def _of_recording(one: Recorded) -> Decided:
+    call, origin = one.call, one.origin
+    decision = _SENT.get(origin, origin)
+    outcome = one.answer.outcome.value
+    reason = {"live": "went out", "stub": "was not sent", "imported": "imported"}.get(
+        origin, origin
+    )
+    if outcome != "ok":
+        reason = f"{reason}: {outcome}"
+    return Decided(
+        *(one.offset, call.key, call.port, call.operation, call.kind.value, decision, reason),
+        *(calls.canonical(call.request).decode(), said(one.answer), None, one.number),
+    )

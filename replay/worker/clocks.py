@@ -1,0 +1,122 @@
+"""Replacing what tells the time of day: `time.time` and its like, `datetime.now` and its like.
+
+`datetime` and `date` are changed in place where this Python allows it, so that they stay the types
+that libraries know (pydantic and msgspec look at them by identity). Elsewhere classes take their
+place whose instances are the real ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+import time
+from typing import Any, Callable, Optional
+
+Now = Callable[[str], Optional[int]]
+"""Microseconds since 1970 for the clock of a name; None: this machine's."""
+
+_MILLION = 1_000_000
+
+
+def replace(now: Now) -> None:
+    """Ask `now` from now on. To be called before the user's code is imported."""
+    real_time, real_ns, localtime, gmtime, ctime, strftime = (
+        *(time.time, time.time_ns, time.localtime, time.gmtime, time.ctime),
+        time.strftime,
+    )
+
+    def own_time() -> float:
+        micros = now("time.time")
+        return real_time() if micros is None else micros / _MILLION
+
+    def own_ns() -> int:
+        micros = now("time.time_ns")
+        return real_ns() if micros is None else micros * 1000
+
+    def by_default(real: Any, name: str) -> Any:
+        def at(seconds: Any = None) -> Any:
+            if seconds is None:
+                micros = now(name)
+                seconds = None if micros is None else micros / _MILLION
+            return real(seconds)
+
+        return at
+
+    def own_strftime(form: str, moment: Any = None) -> str:
+        return strftime(form, own_localtime() if moment is None else moment)
+
+    own_localtime = by_default(localtime, "time.localtime")
+    time.time, time.time_ns, time.localtime = own_time, own_ns, own_localtime
+    time.gmtime, time.ctime = by_default(gmtime, "time.gmtime"), by_default(ctime, "time.ctime")
+    time.strftime = own_strftime
+    _dates(now)
+
+
+def _dates(now: Now) -> None:
+    datetime_members, date_members = _members(now)
+    if not _changed_in_place(dt.datetime, datetime_members) or not _changed_in_place(
+        dt.date, date_members
+    ):
+        dt.datetime = _standing_for(dt.datetime, datetime_members)  # type: ignore[misc]
+        dt.date = _standing_for(dt.date, date_members)  # type: ignore[misc]
+
+
+def _members(now: Now) -> Any:
+    """The class methods of `datetime` and of `date`."""
+
+    def micros_of(name: str) -> int:
+        micros = now(name)
+        return time.time_ns() // 1000 if micros is None else micros
+
+    def at(cls: Any, micros: int, tz: Any = None) -> Any:
+        return cls.fromtimestamp(micros // _MILLION, tz).replace(microsecond=micros % _MILLION)
+
+    def own_now(cls: Any, tz: Any = None) -> Any:
+        return at(cls, micros_of("datetime.now"), tz)
+
+    def own_utcnow(cls: Any) -> Any:
+        return at(cls, micros_of("datetime.utcnow"), dt.timezone.utc).replace(tzinfo=None)
+
+    def own_today(cls: Any) -> Any:
+        return at(cls, micros_of("datetime.today"))
+
+    def own_date(cls: Any) -> Any:
+        return cls.fromtimestamp(micros_of("date.today") / _MILLION)
+
+    return {"now": own_now, "utcnow": own_utcnow, "today": own_today}, {"today": own_date}
+
+
+def _changed_in_place(kind: type, members: Any) -> bool:
+    """Put class methods into a type that is written in C; false where this Python doesn't let us."""
+    try:
+        import ctypes  # noqa: PLC0415 - some Pythons are built without it
+
+        modified = ctypes.pythonapi.PyType_Modified
+    except (ImportError, AttributeError):
+        return False
+    [namespace] = [found for found in gc.get_referents(kind.__dict__) if isinstance(found, dict)]
+    for name, function in members.items():
+        function.__name__ = name
+        namespace[name] = classmethod(function)
+    modified(ctypes.py_object(kind))
+    return True
+
+
+def _standing_for(real: Any, members: Any) -> Any:
+    class Kind(type):
+        """Values of the real class belong to the one that stands for it."""
+
+        def __instancecheck__(cls, value: Any) -> bool:
+            return isinstance(value, real)
+
+        def __subclasscheck__(cls, kind: Any) -> bool:
+            return issubclass(kind, real)
+
+    def new(_cls: Any, *args: Any, **named: Any) -> Any:
+        return real(*args, **named)
+
+    return Kind(
+        real.__name__,
+        (real,),
+        {"__new__": new, **{name: classmethod(function) for name, function in members.items()}},
+    )

@@ -1,0 +1,511 @@
+"""Recording against a real service, and replays that reach nobody."""
+
+import json
+
+import pytest
+
+from gateway import recordings
+from gateway.modes import Mode
+from replay.catalogue import find
+from replay.history import History
+from storage.errors import ProjectionError
+
+ASKS = """
+def apply(state, event, gateway):
+    state["n"] = gateway.query("fx", "rate", {"pair": event.data["pair"]})["n"]
+"""
+CLIENTS = {
+    "requests": """
+import requests
+def ask(url, method="GET", **more):
+    r = requests.request(method, url, **more)
+    return r.status_code, r.json()
+""",
+    "a requests session with retries": """
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+session = requests.Session()
+session.mount("http://", HTTPAdapter(max_retries=Retry(3, status_forcelist=[503], backoff_factor=5)))
+def ask(url, method="GET", **more):
+    r = session.request(method, url, **more)
+    return r.status_code, r.json()
+""",
+    "urllib3": """
+import json, urllib3
+pool = urllib3.PoolManager()
+def ask(url, method="GET", json=None, **more):
+    r = pool.request(method, url, json=json, **more) if json else pool.request(method, url, **more)
+    return r.status, r.json()
+""",
+    "httpx": """
+import httpx
+def ask(url, method="GET", **more):
+    with httpx.Client() as client:
+        r = client.request(method, url, **more)
+    return r.status_code, r.json()
+""",
+    "async httpx": """
+import asyncio, httpx
+async def _ask(url, method, more):
+    async with httpx.AsyncClient() as client:
+        r = await client.request(method, url, **more)
+    return r.status_code, r.json()
+def ask(url, method="GET", **more):
+    return asyncio.run(_ask(url, method, more))
+""",
+    "aiohttp": """
+import asyncio, aiohttp
+async def _ask(url, method, more):
+    async with aiohttp.ClientSession() as session:
+        async with session.request(method, url, **more) as r:
+            return r.status, await r.json()
+def ask(url, method="GET", **more):
+    return asyncio.run(_ask(url, method, more))
+""",
+    "urllib.request": """
+import json as j, urllib.request
+def ask(url, method="GET", json=None):
+    data = None if json is None else j.dumps(json).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, method=method)) as r:
+        return r.status, j.load(r)
+""",
+}
+
+
+def test_a_query_is_asked_once_and_then_answered_from_what_was_said(caller, outside):
+    caller.events(
+        ("a", "T", {"pair": "EURUSD"}),
+        ("b", "T", {"pair": "EURGBP"}),
+        ("a", "T", {"pair": "EURUSD"}),
+    )
+    caller.file("p.py", ASKS)
+    made = caller.record()
+    assert (made.calls, made.errors, made.suppressed, outside.count) == (3, 0, 0, 3)
+    folded = caller.replay()
+    assert caller.changes(folded) == [(0, "a", {"n": 1}), (1, "b", {"n": 2}), (2, "a", {"n": 3})]
+    assert [d.decision for d in caller.decided(folded)] == ["recorded"] * 3
+    assert outside.count == 3
+
+
+def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller, outside):
+    caller.events(*[(f"s{n % 5}", "T", {"pair": str(n)}) for n in range(60)])
+    caller.file("p.py", ASKS)
+    caller.record()
+    first = caller.changes(caller.replay())
+    for wishes in ({"force": True}, {"force": True, "workers": 3}):
+        assert caller.changes(caller.replay(**wishes)) == first
+    assert len(caller.decided(caller.replay())) == 60
+    caller.events(*[(f"s{n % 5}", "T", {"pair": str(n)}) for n in range(60, 70)])
+    caller.record(before=caller.replay(), span=_span(60, 69))
+    again = caller.changes(caller.replay())
+    assert again[:60] == first
+    assert [state["n"] for *_, state in again[60:]] == list(range(61, 71))
+
+
+def _span(first, last):
+    from replay.relational.spans import Span
+
+    return Span(first, last)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_that_never_heard_of_refold_is_answered(caller, outside, client):
+    caller.events(*[("a", "T", {"n": n}) for n in range(4)])
+    caller.file(
+        "p.py",
+        CLIENTS[client]
+        + f"""
+def apply(state, event):
+    n = event.data["n"]
+    state["got"] = ask("{outside.url}/r?b=" + str(n) + "&a=1")
+    state["posted"] = ask("{outside.url}/post", "POST", json={{"n": n}})[0] if n == 2 else None
+""",
+    )
+    made = caller.record(send=("fx",))
+    assert (made.calls, made.errors) == (5, 0), made
+    assert outside.count == 5
+    folded = caller.replay()
+    assert caller.failures(folded) == []
+    states = caller.states(folded)
+    assert [s["got"][1]["path"] for s in states] == [f"/r?b={n}&a=1" for n in range(4)]
+    assert [s["posted"] for s in states] == [None, None, 200, None]
+    decisions = [d.decision for d in caller.decided(folded)]
+    assert decisions == ["recorded"] * 3 + ["suppressed", "recorded"]
+    assert outside.count == 5
+
+
+def test_retries_redirects_and_failures_are_as_they_were(caller, outside):
+    def answer(handler):
+        tried = sum(path == handler.path for _, path, *_ in outside.reached)
+        if handler.path == "/busy" and tried < 3:
+            handler.say(503, {"busy": tried})
+        elif handler.path == "/moved":
+            handler.say(302, b"", [("Location", "/here")])
+        elif handler.path == "/gone":
+            handler.say(404, {"gone": True})
+        else:
+            return False
+        return True
+
+    outside.answer = answer
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        CLIENTS["a requests session with retries"]
+        + f"""
+def apply(state, event):
+    state["busy"] = ask("{outside.url}/busy")[0]
+    state["moved"] = ask("{outside.url}/moved")[1]["path"]
+    state["gone"] = ask("{outside.url}/gone")[0]
+""",
+    )
+    caller.record()
+    assert outside.count == 6
+    [state] = caller.states(caller.replay())
+    assert state == {"busy": 200, "moved": "/here", "gone": 404}
+    assert outside.count == 6
+
+
+def test_what_goes_wrong_goes_wrong_again(caller, outside):
+    def answer(handler):
+        if handler.path.startswith("/reset"):
+            handler.connection.close()
+            handler.close_connection = True
+        elif handler.path.startswith("/hang"):
+            import time
+
+            time.sleep(1.5)
+        return handler.path.startswith(("/reset", "/hang"))
+
+    outside.answer = answer
+    caller.ports = {
+        "fx": {"live": outside.url, "timeout": 0.5},
+        "nobody": {"live": "http://127.0.0.1:1"},
+        "large": {"live": outside.url, "most": 10},
+    }
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        import requests
+        def apply(state, event, gateway):
+            for port, operation in (("fx", "reset"), ("fx", "hang"), ("nobody", "x"), ("large", "x")):
+                try:
+                    gateway.query(port, operation)
+                except gateway.Timeout as error:
+                    state[port + operation] = "timeout"
+                except gateway.Failed as error:
+                    state[port + operation] = str(error)[:11]
+            try:
+                requests.get("%s/reset2")
+            except requests.ConnectionError:
+                state["requests"] = "connection"
+        """
+        % outside.url,
+    )
+    made = caller.record()
+    assert made.errors == 5
+    [state] = caller.states(caller.replay())
+    assert state.pop("fxhang") == "timeout"
+    assert state.pop("requests") == "connection"
+    assert state["largex"] == "TooLargeErr"
+    assert set(state) == {"fxreset", "nobodyx", "largex"}
+
+
+def test_the_same_asked_again_inside_an_event_gets_the_next_answer(caller, outside):
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["n"] = [gateway.query("fx", "rate", {})["n"] for _ in range(3)]
+        """,
+    )
+    caller.record()
+    assert caller.states(caller.replay()) == [{"n": [1, 2, 3]}]
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["n"] = [gateway.query("fx", "rate", {})["n"] for _ in range(4)]
+        """,
+    )
+    folded = caller.replay()
+    assert caller.states(folded) == []
+    [failure] = caller.failures(folded)
+    assert "fx.rate was not recorded so often (it was 3 times)" in failure.error
+
+
+def test_a_miss_fails_even_where_the_handler_swallows_it(caller):
+    caller.events(("a", "T", {}), ("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["n"] = event.offset
+            if event.offset:
+                try:
+                    gateway.query("fx", "rate", {"pair": "X"})
+                except Exception:
+                    pass
+        """,
+    )
+    folded = caller.replay()
+    assert caller.changes(folded) == [(0, "a", {"n": 0})]
+    [failure] = caller.failures(folded)
+    assert failure.offset == 1
+    [missed] = caller.decided(folded)
+    assert (missed.decision, missed.offset, missed.key) == ("missed", 1, "a")
+
+
+def test_commands_are_not_sent_unless_their_port_is_named(caller, outside):
+    caller.ports = {
+        "shop": {"live": outside.url},
+        "mail": {"live": outside.url, "stub": {"sent": 0}},
+    }
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["shop"] = gateway.command("shop", "buy", {"n": 1})
+            state["mail"] = gateway.command("mail", "send", {"to": "x"})
+        """,
+    )
+    made = caller.record()
+    assert (made.suppressed, outside.count) == (2, 0)
+    assert caller.states(caller.replay()) == [{"shop": None, "mail": {"sent": 0}}]
+    made = caller.record(send=("shop",))
+    assert (made.suppressed, outside.count) == (1, 1)
+    assert [(m, p, b) for m, p, _, b in outside.reached] == [("POST", "/buy", b'{"n":1}')]
+    wanted = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
+    assert caller.states(caller.replay()) == wanted
+    # Recording once more doesn't send it again, and keeps what it was answered.
+    made = caller.record()
+    assert (made.suppressed, outside.count) == (2, 1)
+    assert caller.states(caller.replay()) == wanted
+
+
+def test_sealed_lets_nothing_be_asked(caller, outside):
+    caller.events(("a", "T", {"pair": "X"}))
+    caller.file("p.py", ASKS)
+    caller.record()
+    before = outside.count
+    folded = caller.replay(mode=Mode.SEALED)
+    assert caller.states(folded) == []
+    assert [d.decision for d in caller.decided(folded)] == ["blocked"]
+    assert len(caller.states(caller.replay())) == 1
+    assert outside.count == before
+
+
+def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(caller, outside):
+    caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
+    caller.file("p.py", ASKS)
+    caller.record(mode=Mode.LIVE)
+    assert (outside.count, recordings.count(caller.workspace)) == (2, 0)
+    caller.record()
+    caller.record(mode=Mode.AUDIT)
+    assert [(c.recorded.offset, c.differences) for c in caller.changed] == [
+        (0, [".n: 3 → 5"]),
+        (1, [".n: 4 → 6"]),
+    ]
+    assert caller.states(caller.replay()) == [{"n": 3}, {"n": 4}]
+
+
+def test_recordings_made_anew_fold_anew(caller):
+    caller.events(("a", "T", {"pair": "X"}))
+    caller.file("p.py", ASKS)
+    caller.record()
+    assert caller.states(caller.replay()) == [{"n": 1}]
+    caller.record()
+    assert caller.states(caller.replay()) == [{"n": 2}]
+    kept = find(caller.workspace, caller.refer())
+    assert kept is None or kept.answers_unchanged
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("latest", {"n": 1}),
+        ("nearest", {"n": 2}),
+        ("stub", {"n": "stub"}),
+    ],
+)
+def test_what_answers_a_miss_where_the_port_says_so(caller, step, said):
+    caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
+    caller.file("p.py", ASKS)
+    caller.record()
+    caller.ports["fx"] |= {"missing": [step], "stub": {"n": "stub"}}
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            asked = "X" if event.offset else event.data["pair"]
+            state["n"] = gateway.query("fx", "rate", {"pair": asked})["n"]
+        """,
+    )
+    folded = caller.replay()
+    assert caller.states(folded)[-1:] == ([said] if said != {"n": 1} else [{"n": 1}])
+    last = caller.decided(folded)[-1]
+    assert last.decision == ("stubbed" if step == "stub" else "recorded")
+    assert last.reason != "answered as then"
+
+
+def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller, outside):
+    caller.ports["fx"]["missing"] = ["record"]
+    caller.events(("a", "T", {"pair": "X"}))
+    caller.file("p.py", ASKS)
+    folded = caller.replay()
+    assert caller.states(folded) == [{"n": 1}]
+    assert outside.count == 1
+    [went] = caller.decided(folded)
+    assert (went.decision, went.reason) == ("live", "went out today: an anachronism")
+
+
+def test_a_person_may_be_asked(caller):
+    from gateway.calls import Answer
+
+    caller.ports["fx"]["missing"] = ["ask"]
+    caller.events(("a", "T", {"pair": "X"}))
+    caller.file("p.py", ASKS)
+    folded = caller.replay(ask=lambda call, near: Answer.of({"n": [call.request, len(near)]}))
+    assert caller.states(folded) == [{"n": [{"pair": "X"}, 0]}]
+
+
+def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller, outside):
+    caller.ports = {}
+    caller.events(("a", "T", {"pair": "X"}))
+    caller.file("p.py", ASKS)
+    made = caller.record()
+    assert (made.calls, made.errors, outside.count) == (0, 1, 0)
+    assert "the port fx isn't declared" in made.missed
+
+
+def test_a_program_makes_no_calls_that_could_be_recorded(caller):
+    caller.events(("a", "T", {}))
+    with pytest.raises(ProjectionError, match="makes no calls"):
+        caller.record("cmd:cat")
+
+
+def test_several_documents_of_one_event_have_calls_of_their_own(caller, outside):
+    caller.events(("a", "T", {"to": ["x", "y", "z"]}))
+    caller.file(
+        "p.py",
+        """
+        def key(event):
+            return event.data["to"]
+        def apply(state, event, gateway):
+            state["n"] = gateway.query("fx", "rate", {"same": True})["n"]
+        """,
+    )
+    caller.record()
+    wanted = [(0, "x", {"n": 1}), (0, "y", {"n": 2}), (0, "z", {"n": 3})]
+    assert caller.changes(caller.replay()) == wanted
+    assert caller.changes(caller.replay(force=True, workers=2)) == wanted
+
+
+def test_async_handlers_and_threads_are_answered(caller, outside):
+    caller.events(*[("a", "T", {"n": n}) for n in range(5)])
+    caller.file(
+        "p.py",
+        f"""
+        import requests
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(16)
+        def get(n):
+            return requests.get("{outside.url}/t", params={{"n": n}}).json()["path"]
+        async def apply(state, event, gateway):
+            first = event.data["n"] * 40
+            state["got"] = list(pool.map(get, range(first, first + 40)))
+            state["rate"] = (await gateway.aquery("fx", "rate", event.data["n"]))["n"]
+        """,
+    )
+    made = caller.record()
+    assert (made.calls, made.errors, outside.count) == (205, 0, 205)
+    folded = caller.replay()
+    assert caller.failures(folded) == []
+    assert [s["got"] for s in caller.states(folded)] == [
+        [f"/t?n={n}" for n in range(first, first + 40)] for first in range(0, 200, 40)
+    ]
+    calls = caller.decided(folded)
+    assert len(calls) == 205
+    assert {d.decision for d in calls} == {"recorded"}
+    for one in calls:
+        if one.operation == "GET /t":
+            number = int(json.loads(one.request)["url"].partition("n=")[2])
+            assert number // 40 == one.offset
+    assert outside.count == 205
+
+
+def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(caller, outside):
+    caller.events(*[("a", "T", {"n": n}) for n in range(3)])
+    caller.file(
+        "p.py",
+        """
+        import threading, time
+        errors = []
+        def late(gateway):
+            time.sleep(0.3)
+            try:
+                gateway.query("fx", "rate", {})
+            except Exception as error:
+                errors.append(str(error))
+        def apply(state, event, gateway):
+            if event.offset == 0:
+                threading.Thread(target=late, args=(gateway,)).start()
+            elif event.offset == 2:
+                time.sleep(0.6)
+                state["errors"] = list(errors)
+            state["n"] = event.offset
+        """,
+    )
+    folded = caller.replay()
+    last = caller.states(folded)[-1]
+    assert last["errors"] == ["fx rate was called after its event, at offset 0"]
+
+
+def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(caller, outside):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    def answer(handler):
+        if handler.command == "POST":
+            time.sleep(30)
+        return False
+
+    outside.answer = answer
+    caller.events(*[("a", "T", {"pair": str(n)}) for n in range(20)])
+    caller.file(
+        "p.py",
+        ASKS + "    if event.offset == 15: gateway.command('fx', 'buy', {})\n",
+    )
+    (caller.folder / "refold.toml").write_text(f'[ports.fx]\nlive = "{outside.url}"\n')
+    command = [sys.executable, "-m", "tui.cli", "record", str(caller.path), "-p", "p.py"]
+    caller.workspace.release()
+    process = subprocess.Popen(
+        [*command, "--config", "refold.toml", "--send", "fx"],
+        cwd=caller.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not any(method == "POST" for method, *_ in outside.reached):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    found = list(recordings.all_of(caller.workspace))
+    assert [one.answer.outcome.value for one in found if one.call.kind.value == "command"] == [
+        "pending"
+    ]
+    assert len([one for one in found if one.answer.outcome.value == "ok"]) >= 15
+    folded = caller.replay()
+    [pending] = [d for d in caller.decided(folded) if d.kind == "command"]
+    assert "nobody saw how it ended" in pending.reason
+    assert History(caller.workspace, folded).failures_at(15)
