@@ -6,12 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import ask, edit, fold, large, load, logs, many, relational, screen, seek
+from bench import ask, calls, edit, fold, large, load, logs, many, relational, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "many", "large", "relational", "seek", "ask", "edit", "screen")
+_PARTS = ("load", "fold", "many", "large", "relational", "seek", "ask", "edit", "calls", "screen")
 
 
 def main() -> None:
@@ -43,6 +43,8 @@ def main() -> None:
         _say(ask.figures(wanted.events))
     if "edit" in parts:
         _say(edit.figures(wanted.small, wanted.runs))
+    if "calls" in parts:
+        _say(calls.figures(wanted.events // 5, wanted.runs))
     if "screen" in parts:
         _say(screen.figures(wanted.small, wanted.events))
 

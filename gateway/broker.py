@@ -136,11 +136,10 @@ class Broker:
         """What answers a call that was not recorded, as far as its port was declared with it."""
         ports, port = self.settings.ports, call.port
         if call.kind is Kind.COMMAND:
-            stub = ports.stub(port)
-            if stub is not UNSET:
-                return Made(
-                    clean, Decision.SUPPRESSED, "not sent; answered as declared", _stub(call, stub)
-                )
+            declared = ports.stub(port)
+            if declared is not UNSET:
+                reason = "not sent; answered as declared"
+                return Made(clean, Decision.SUPPRESSED, reason, stub(call, declared))
         elif ports.declares(port, "latest"):
             found = recordings.latest(self._workspace, clean)
             if found is not None:
@@ -153,9 +152,9 @@ class Broker:
                 how = ", ".join(different(clean, near[0])[:3])
                 said = f"the nearest request of this event: {how}"
                 return Made(clean, Decision.RECORDED, said, near[0].answer, near[0].number)
-            stub = ports.stub(port)
-            if ports.declares(port, "stub") and stub is not UNSET:
-                return Made(clean, Decision.STUBBED, "answered as declared", _stub(call, stub))
+            declared = ports.stub(port)
+            if ports.declares(port, "stub") and declared is not UNSET:
+                return Made(clean, Decision.STUBBED, "answered as declared", stub(call, declared))
             if ports.declares(port, "ask") and self._ask is not None:
                 answer = self._ask(clean, near)
                 if answer is not None:
@@ -191,8 +190,8 @@ class Broker:
             then = self._matching(clean, [one for one in recorded() if one.origin != "stub"])
             if then is not None:
                 return _as_recorded(clean, then)
-            stub = self.settings.ports.stub(call.port)
-            answer = replace(_stub(call, None if stub is UNSET else stub), outcome=Outcome.OK)
+            declared = self.settings.ports.stub(call.port)
+            answer = stub(call, None if declared is UNSET else declared)
             reason = f"not sent; --send {call.port} would"
             return self._keep(Made(call, Decision.SUPPRESSED, reason, answer), "stub", keeps=keeps)
         number = self._intent(call) if call.kind is Kind.COMMAND and keeps else None
@@ -326,8 +325,8 @@ def _as_recorded(call: Call, found: Recorded) -> Made:
     return Made(call, Decision.RECORDED, "answered as then", answer, found.number)
 
 
-def _stub(call: Call, value: Any) -> Answer:
-    """What is declared, as an answer to such a call."""
+def stub(call: Call, value: Any) -> Answer:
+    """What is declared or said by hand, as an answer to such a call."""
     if not call.is_http:
         return Answer.of(value)
     if isinstance(value, dict) and "status" in value:

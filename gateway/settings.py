@@ -30,7 +30,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """What of it changes results, as a short hash; empty where it is as it is by default."""
+        """What of it changes results, as the mode and a short hash; empty where all is by default."""
         said: dict[str, Any] = {}
         if self.mode is not DEFAULT:
             said["mode"] = self.mode.value
@@ -57,7 +57,8 @@ class Settings:
         if ports:
             said["ports"] = ports
         text = json.dumps(said, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16] if said else ""
+        hashed = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return f"{self.mode.value}:{hashed}" if said else ""
 
 
 DEFAULTS = Settings()

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from gateway.modes import DEFAULT
 from replay import reference
 from replay.reference import Reference
 from replay.relational.spans import Span
@@ -57,6 +58,8 @@ class Folded:
     seconds: float
     calls: int
     """Calls to the outside, and attempts to get there."""
+    settings: str
+    """How it met the outside, where that isn't as by default: the mode, and a hash of the rest."""
     answers_unchanged: bool
     """Whether recordings are as they were when its calls were answered from them."""
 
@@ -64,6 +67,11 @@ class Folded:
     def label(self) -> str:
         """`orders@3f2a`"""
         return f"{self.name}@{self.hash[:4]}"
+
+    @property
+    def hypothetical(self) -> bool:
+        """Whether its calls were answered otherwise than they were."""
+        return self.settings.partition(":")[0] not in ("", DEFAULT.value)
 
     @property
     def partial(self) -> bool:
@@ -198,7 +206,7 @@ def _rows(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled,"
-        " failures, keys, changes, parts, plain, seconds, calls, calls = 0 OR answers = coalesce(("
+        " failures, keys, changes, parts, plain, seconds, settings, calls, calls = 0 OR answers = coalesce(("
         "SELECT CAST(value AS BIGINT) FROM workspace WHERE name = 'recordings'), 0) AS answers_unchanged"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
@@ -224,6 +232,7 @@ def _rows(
             plain=row["plain"],
             seconds=row["seconds"],
             calls=row["calls"],
+            settings=row["settings"],
             answers_unchanged=row["answers_unchanged"],
         )
         for row in rows

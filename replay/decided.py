@@ -4,17 +4,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from gateway import calls, recordings
-from gateway.broker import different, nearest
+from gateway.broker import different, nearest, stub
 from gateway.calls import Call, Kind
 from gateway.recordings import Recorded
 from replay.calling import said
 from replay.reported import MINE, Reported
 from storage.connections import rows as rows_of
+from storage.errors import QueryError
 from storage.offsets import Offsets
 from storage.workspace import Workspace
 
 _PAGE = 2_000
+_LAST = 1_000_000
+"""The place of what is answered by hand, behind all that was recorded of its event."""
 _SENT = {"live": "live", "stub": "suppressed", "imported": "recorded"}
 
 
@@ -38,6 +43,23 @@ class Decided:
     call: int | None
     """The number of the recording that answers it, or is the nearest to it."""
 
+    @property
+    def asked(self) -> str:
+        """The request in short: of HTTP the address and the body."""
+        value = None if self.request is None else calls.readable(self.request.encode(), "json")
+        if isinstance(value, dict) and {"method", "url"} <= value.keys():
+            body = value.get("body")
+            return str(value["url"]) + ("" if body is None else f" {_json(body)}")
+        return "" if value is None else str(self.request)
+
+    @property
+    def answered(self) -> str | None:
+        """The response in short: of HTTP the status and the body; None where there was none."""
+        value = None if self.response is None else calls.readable(self.response.encode(), "json")
+        if isinstance(value, dict) and {"status", "body"} <= value.keys():
+            return f"{value['status']} {_json(value['body'])}"
+        return self.response
+
 
 @dataclass(frozen=True)
 class Near:
@@ -53,9 +75,21 @@ def of_fold(history: Reported, *, limit: int | None = None) -> Iterator[Decided]
     return _found(history, "true", (), limit)
 
 
-def at(history: Reported, offset: int) -> list[Decided]:
-    """Those of one event."""
-    return list(_found(history, '"offset" = ?', (offset,), None))
+def page(history: Reported, first: int, count: int) -> list[Decided]:
+    """So many of them from the one of a number on."""
+    found = _rows(history, "true", (), count, first)
+    return [
+        _decided(row, known) for known in [_recordings(history.workspace, found)] for row in found
+    ]
+
+
+def between(history: Reported, first: int, last: int) -> dict[int, list[Decided]]:
+    """Those of a stretch of the log, by offset."""
+    found: dict[int, list[Decided]] = {}
+    for one in _found(history, '"offset" BETWEEN ? AND ?', (first, last), None):
+        if one.offset is not None:
+            found.setdefault(one.offset, []).append(one)
+    return found
 
 
 def offsets(history: Reported) -> "Offsets[int]":
@@ -73,14 +107,15 @@ def reads(history: Reported, limit: int | None = None) -> list[tuple[int, str]]:
         ).fetchall()
 
 
-def reads_at(history: Reported, offset: int) -> list[str]:
-    """What they read at one event."""
+def reads_between(history: Reported, first: int, last: int) -> dict[int, list[str]]:
+    """What they read in a stretch of the log, by offset."""
     with history.workspace.reading() as connection:
         found = connection.execute(
-            f'SELECT DISTINCT read FROM reads WHERE {MINE} AND "offset" = ? ORDER BY read',
-            [history.folded.number, history.folded.timeline, offset],
+            f'SELECT "offset", list(DISTINCT read ORDER BY read) FROM reads WHERE {MINE}'
+            ' AND "offset" BETWEEN ? AND ? GROUP BY "offset"',
+            [history.folded.number, history.folded.timeline, first, last],
         ).fetchall()
-    return [name for (name,) in found]
+    return dict(found)
 
 
 def recorded(workspace: Workspace, limit: int | None = None) -> Iterator[Decided]:
@@ -102,25 +137,54 @@ def near(workspace: Workspace, missed: Decided) -> list[Near]:
     return [Near(one, different(call, one)) for one in found]
 
 
+def answer(history: Reported, missed: Decided, text: str) -> None:
+    """Answer a call that was missed by hand, for this event and from now on; a JSON text.
+
+    Raises `QueryError` where it is none.
+    """
+    try:
+        value = msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise QueryError(f"{text!r} is no JSON: {error}.") from error
+    with history.workspace.writing() as connection:
+        rows = rows_of(connection, 'SELECT id FROM events WHERE "offset" = ?', [missed.offset])
+        request = calls.readable((missed.request or "null").encode(), "application/json")
+        place = (missed.offset or 0, rows[0]["id"] if rows else None, missed.key)
+        call = Call(Kind(missed.kind), missed.port, missed.operation, request, *place)
+        made = stub(call, value)
+        told = Recorded(call, made, projection=history.folded.name, ordinal=_LAST, origin="stub")
+        recordings.keep(connection, [told])
+
+
 def _found(
     history: Reported, condition: str, parameters: tuple[Any, ...], limit: int | None
 ) -> Iterator[Decided]:
-    bound = "" if limit is None else f" LIMIT {int(limit)}"
     first = 0
-    while True:
-        with history.workspace.reading() as connection:
-            page = rows_of(
-                connection,
-                f"SELECT * FROM (SELECT * FROM decisions WHERE {MINE} AND {condition}"
-                f' ORDER BY "offset", key, ordinal{bound}) LIMIT {_PAGE} OFFSET {first}',
-                [history.folded.number, history.folded.timeline, *parameters],
-            )
-        known = _recordings(history.workspace, page)
-        for row in page:
+    while limit is None or first < limit:
+        count = _PAGE if limit is None else min(_PAGE, limit - first)
+        found = _rows(history, condition, parameters, count, first)
+        known = _recordings(history.workspace, found)
+        for row in found:
             yield _decided(row, known)
-        if len(page) < _PAGE:
+        if len(found) < count:
             return
-        first += _PAGE
+        first += count
+
+
+def _rows(
+    history: Reported, condition: str, parameters: tuple[Any, ...], count: int, first: int
+) -> list[dict[str, Any]]:
+    with history.workspace.reading() as connection:
+        return rows_of(
+            connection,
+            f'SELECT * FROM decisions WHERE {MINE} AND {condition} ORDER BY "offset", key, ordinal'
+            f" LIMIT {int(count)} OFFSET {int(first)}",
+            [history.folded.number, history.folded.timeline, *parameters],
+        )
+
+
+def _json(value: Any) -> str:
+    return calls.canonical(value).decode()
 
 
 def _recordings(workspace: Workspace, page: list[dict[str, Any]]) -> Mapping[int, Recorded]:

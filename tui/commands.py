@@ -113,6 +113,8 @@ COMMANDS: Sequence[Command] = (
         "unhandled",
         needs="history",
     ),
+    Command("ask.calls", "C,shift+c", "C", "calls to the outside", "ask", "calls", needs="calls"),
+    Command(*("calls.answer", "a", "a", "answer what was missed", "ask", "answer"), needs="missed"),
     Command("ask.causes", "t", "t", "causes, as a tree", "ask", "causes"),
     Command("ask.log", "L,shift+l", "L", "logpoint", "ask", "logpoint", needs="history"),
     Command("ask.values", "v", "v", "values over time", "ask", "values", needs="history"),

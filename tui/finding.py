@@ -28,6 +28,7 @@ PROMPTS = {
         "RefundIssued: data.amount, state.paid - with if behind it: … if state.paid < 10",
     ),
     "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
+    "answer": ("answer", "JSON that answers the call that was missed, from now on"),
     "note": ("note", "what is worth remembering here"),
 }
 """By purpose: what stands before the prompt, and what may be typed."""

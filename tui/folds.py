@@ -170,7 +170,7 @@ class Folds:
             if wanted is not None:
                 self._surroundings.look_at(wanted)
                 folded = self._model.find(wanted)
-                if folded is not None and folded.code_unchanged:
+                if folded is not None and folded.code_unchanged and folded.answers_unchanged:
                     sight = self._model.sight(folded)
             elif self._known:
                 sight = self._model.sight(self._known[index])

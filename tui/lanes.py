@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from replay import filters, invariants, moments
+from replay import decided, filters, invariants, moments
 from replay.history import History
 from storage import bookmarks, watches
 from storage.errors import RefoldError
@@ -23,7 +23,7 @@ class Lane:
 
     name: str
     style: str
-    """Of its marks: `failed`, `broken`, `watch` or `bookmark`."""
+    """Of its marks: `failed`, `broken`, `watch`, `call` or `bookmark`."""
     offsets: "Offsets[int]"
 
 
@@ -45,6 +45,8 @@ class Lanes:
             for watch in watches.kept(self._workspace)
             if watch.over == "events" or (history is not None and complete)
         ]
+        if history is not None and history.folded.calls:
+            found.append(Lane("calls", "call", self._calls(history)))
         marked = bookmarks.kept(self._workspace, self._timeline)
         found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
         return [lane for lane in found if len(lane.offsets)]
@@ -54,6 +56,12 @@ class Lanes:
         if key not in self._known:
             found = invariants.broken(history, on_trouble=lambda _: None)  # `i` tells of it
             self._known[key] = _distinct(one.offset for one in found)
+        return self._known[key]
+
+    def _calls(self, history: History) -> "Offsets[int]":
+        key = ("calls", history.folded.number, history.folded.folded, history.folded.calls)
+        if key not in self._known:
+            self._known[key] = decided.offsets(history)
         return self._known[key]
 
     def _hits(self, history: History | None, watch: Watch) -> "Offsets[int]":

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replay import catalogue, changes
+from replay import catalogue, changes, decided
 from replay.catalogue import MAIN, Folded
 from replay.changes import Change, Moment
+from replay.decided import Decided, Near
 from replay.diff import Difference
 from replay.history import DocumentRow, History
 from replay.large import InParts
@@ -26,6 +27,8 @@ from tui.lanes import Lane, Lanes, columns
 
 MOST_LANES = 4
 """Lines that the strip has for lanes."""
+MOST_NEAR = 3
+"""Recordings that are shown beside a call that was missed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Sight:
     """Where handlers printed something."""
     upcast: "Offsets[int]"
     """Where an event was handled as another."""
-    """Offsets at which a handler raised."""
+    read: bool
+    """Whether clocks or random numbers were read."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class Snapshot:
     """What was raised at this event."""
     printed: str
     """What its handlers printed."""
+    calls: tuple[Decided, ...]
+    """What its handlers asked of the outside, and tried to."""
+    reads: tuple[str, ...]
+    """What they read of clocks and random numbers."""
+    near: tuple[Near, ...]
+    """Recordings that are like a call that was missed."""
     upcast: Upcast | None
     """What the event was handled as, where that isn't what is stored."""
     history: History | None
@@ -117,6 +127,8 @@ class Model:
         self._failed: frozenset[int] = frozenset()
         self._printed = offsets()
         self._upcast = offsets()
+        self._read = False
+        self._called = Windows(self._draw_calls)
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
 
@@ -130,7 +142,8 @@ class Model:
         """What `choose` wants to know of a projection."""
         history = History(self.workspace, folded)
         failed = frozenset(history.failure_offsets())
-        return Sight(history, failed, history.printed_offsets(), history.upcast_offsets())
+        printed, upcast = history.printed_offsets(), history.upcast_offsets()
+        return Sight(history, failed, printed, upcast, bool(decided.reads(history, 1)))
 
     def choose(self, sight: Sight | None) -> None:
         """Look at this from now on; asks nothing, so that the screen may call it."""
@@ -138,6 +151,8 @@ class Model:
         self._failed = frozenset() if sight is None else sight.failed
         self._printed = offsets() if sight is None else sight.printed
         self._upcast = offsets() if sight is None else sight.upcast
+        self._read = sight is not None and sight.read
+        self._called.forget()
         self._changes.forget()
 
     def look(
@@ -166,6 +181,9 @@ class Model:
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         printed = history.printed_at(position) if holds(self._printed, position) else ""
         upcast = history.upcast_at(position) if holds(self._upcast, position) else None
+        calls, reads = (self._called.at(position) or ((), ())) if self._calls else ((), ())
+        missed = next((call for call in calls if call.decision == "missed"), None)
+        near = () if missed is None else tuple(decided.near(self.workspace, missed)[:MOST_NEAR])
         if follow and key not in changed:
             failed = next((f.key for f in failures if f.key is not None), None)
             key = next(iter(changed), failed or key)
@@ -187,7 +205,7 @@ class Model:
             differences = against
         # A large document is drawn here, where the file may be asked.
         value = since.value if since and moment is since.moment else value_of(moment)
-        told = (value, differences, failures, printed, upcast)
+        told = (value, differences, failures, printed, calls, reads, near, upcast)
         return Snapshot(position, event, tuple(changed), key, moment, *told, history, self.base)
 
     def _at_hand(self, position: int) -> bool:
@@ -196,7 +214,13 @@ class Model:
             return known
         told = (self._printed, self._upcast)
         more = position in self._failed or any(holds(found, position) for found in told)
-        return known and self._changes.holds(position) and not more
+        called = not self._calls or self._called.holds(position)
+        return known and self._changes.holds(position) and called and not more
+
+    @property
+    def _calls(self) -> bool:
+        """Whether handlers asked or read anything."""
+        return self._read or (self.history is not None and self.history.folded.calls > 0)
 
     def _against_base(
         self, history: History, key: str, moment: Moment | None, base: int, *, ask: bool
@@ -262,6 +286,18 @@ class Model:
     def _draw_events(self, first: int, last: int) -> dict[int, EventDetail]:
         return {event.offset: event for event in self.log.details(first, last - first + 1)}
 
+    def _draw_calls(
+        self, first: int, last: int
+    ) -> dict[int, tuple[tuple[Decided, ...], tuple[str, ...]]]:
+        if self.history is None:
+            return {}
+        calls = decided.between(self.history, first, last)
+        reads = decided.reads_between(self.history, first, last) if self._read else {}
+        return {
+            offset: (tuple(calls.get(offset, ())), tuple(reads.get(offset, ())))
+            for offset in {*calls, *reads}
+        }
+
     def _draw_changes(self, first: int, last: int) -> dict[int, dict[str, Moment]]:
         return {} if self.history is None else self.history.window(first, last)
 
@@ -274,7 +310,9 @@ def _nothing(
     base: int | None,
 ) -> Snapshot:
     """A position of which no states are known."""
-    return Snapshot(position, event, (), key, None, ABSENT, (), (), "", None, history, base)
+    return Snapshot(
+        position, event, (), key, None, ABSENT, (), (), "", (), (), (), None, history, base
+    )
 
 
 def _at_hand(moment: Moment | None) -> bool:

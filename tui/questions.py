@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from replay import blame, invariants, moments, paths
+from replay import blame, decided, invariants, moments, paths
 from replay.blame import Touch
+from replay.decided import Decided
 from replay.diff import differences
 from replay.firsts import Edit
 from replay.history import History
 from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
+from replay.reported import MINE
 from storage import bookmarks, causes
 from storage.errors import QueryError
 from storage.log import EventRow
@@ -151,6 +153,42 @@ def failures(model: Model) -> Iterator[Findings]:
         for f in found[:MOST]
     ]
     yield listed("handlers that raised", rows, note=_more(len(found), MOST))
+
+
+def calls(model: Model) -> Iterator[Findings]:
+    """What handlers asked of the outside, and what became of it."""
+    history = _history(model)
+    with model.workspace.reading() as connection:
+        found = connection.execute(
+            f'SELECT "offset" FROM decisions WHERE {MINE} ORDER BY "offset", key, ordinal'
+            f" LIMIT {MOST + 1}",
+            [history.folded.number, history.folded.timeline],
+        ).fetchall()
+    if not found:
+        raise QueryError(f"No handler of {history.folded.name} called the outside.")
+    at = offsets(max(offset, 0) for (offset,) in found[:MOST])
+
+    def fetch(first: int, count: int) -> Sequence[Finding]:
+        return [_called(model, one) for one in decided.page(history, first, count)]
+
+    note = _more(len(found), MOST)
+    yield Findings("calls", at, fetch, None, note, False, offsets(sorted(set(at))))
+
+
+def _called(model: Model, one: Decided) -> Finding:
+    style = "failed" if one.decision in ("missed", "blocked") else "muted"
+    return Finding(
+        one.offset or 0,
+        (
+            _at(model, one.offset or 0),
+            _document(one.key or "–"),
+            (f"{one.decision:<11}", style),
+            (f"{shortened(f'{one.port} {one.operation}', 40)}  ", ""),
+            (f"{shortened(one.asked, _VALUE)}  " if one.asked else "", "muted"),
+            (f"→ {shortened(one.answered, _VALUE)}" if one.answered else one.reason, "text"),
+        ),
+        one.key,
+    )
 
 
 def unhandled(model: Model) -> Iterator[Findings]:

@@ -17,7 +17,12 @@ def user_traceback(error: BaseException) -> str:
     trace = user_frames(error)
     if trace is None:
         return summary(error)
-    return "".join(traceback.format_exception(type(error), error, trace))
+    told = traceback.TracebackException(type(error), error, trace)
+    # What is ours in the middle of it, such as the gateway, is no place to look for a mistake.
+    here = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    theirs = [frame for frame in told.stack if not frame.filename.startswith(here)]
+    told.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(told.format())
 
 
 def user_frames(error: BaseException) -> Optional[TracebackType]:

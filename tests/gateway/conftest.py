@@ -52,7 +52,7 @@ class Outside:
                 if self.command != "HEAD":
                     self.wfile.write(text)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 """Nobody reads it."""
@@ -74,7 +74,10 @@ class Outside:
 class Caller(Studio):
     """A studio whose projections call the outside."""
 
-    ports: dict[str, Any] = {}
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.ports: dict[str, Any] = {}
+        self.changed: list[recorder.Changed] = []
 
     def settings(self, mode: Mode = Mode.REPLAY, **wished: Any) -> Settings:
         return Settings(mode, Ports(parse(self.ports, "refold.toml")), **wished)

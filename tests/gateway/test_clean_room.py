@@ -10,7 +10,7 @@ from replay.cell import Cell
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 WAYS = {
-    "socket": "s = socket.socket(); s.settimeout(2); s.connect(('127.0.0.1', PORT)); s.send(b'GET /out HTTP/1.0\\r\\n\\r\\n')",
+    "socket": "s = socket.socket(); s.connect(('127.0.0.1', PORT)); s.send(b'GET / HTTP/1.0\\r\\n\\r\\n')",
     "create_connection": "socket.create_connection(('localhost', PORT), 2)",
     "udp": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT))",
     "unix": "socket.socket(socket.AF_UNIX).connect('/tmp/none.sock')",

@@ -99,7 +99,7 @@ def test_reads_are_listed_and_it_can_be_turned_off(caller):
     folded = caller.replay()
     history = History(caller.workspace, folded)
     assert decided.reads(history) == [(0, "time.time")]
-    assert decided.reads_at(history, 0) == ["time.time"]
+    assert decided.reads_between(history, 0, 5) == {0: ["time.time"]}
     assert caller.states(folded) == [{"t": 1740823200.25}]
     own = caller.replay(own_time=False)
     assert own.number != folded.number
@@ -177,7 +177,8 @@ def test_libraries_know_datetime_as_it_is(caller, library):
                     on: date
                 def apply(state, event):
                     made = State(datetime.now(), date.today())
-                    return msgspec.json.decode(msgspec.json.encode(msgspec.convert(msgspec.to_builtins(made), State)))
+                    again = msgspec.convert(msgspec.to_builtins(made), State)
+                    return msgspec.json.decode(msgspec.json.encode(again))
                 """,
             "attrs": """
                 import attrs

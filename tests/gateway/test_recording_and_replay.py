@@ -187,7 +187,7 @@ def test_what_goes_wrong_goes_wrong_again(caller, outside):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
-        """
+        f"""
         import requests
         def apply(state, event, gateway):
             for port, operation in (("fx", "reset"), ("fx", "hang"), ("nobody", "x"), ("large", "x")):
@@ -198,11 +198,10 @@ def test_what_goes_wrong_goes_wrong_again(caller, outside):
                 except gateway.Failed as error:
                     state[port + operation] = str(error)[:11]
             try:
-                requests.get("%s/reset2")
+                requests.get("{outside.url}/reset2")
             except requests.ConnectionError:
                 state["requests"] = "connection"
-        """
-        % outside.url,
+        """,
     )
     made = caller.record()
     assert made.errors == 5

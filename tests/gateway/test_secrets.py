@@ -93,7 +93,8 @@ def test_planted_secrets_are_found_nowhere(caller, outside):
         import requests
         def apply(state, event, gateway):
             if event.offset:
-                raise ValueError("password=" + {PLANTED["path"]!r} + " Authorization: Bearer " + {PLANTED["bearer"]!r})
+                said = "password=" + {PLANTED["path"]!r}
+                raise ValueError(said + " Authorization: Bearer " + {PLANTED["bearer"]!r})
             gateway.query("fx", "other", {{"api_key": {PLANTED["query"]!r}}})
         """,
     )

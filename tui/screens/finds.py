@@ -67,6 +67,10 @@ class FindsScreen(Screen[None]):
         """Say what is wrong."""
         raise NotImplementedError
 
+    def answer(self, text: str) -> None:
+        """Answer the call that was missed where time stands."""
+        raise NotImplementedError
+
     def say(self, message: str) -> None:
         """Say what was done."""
         self.query_one(MessageLine).say(message)
@@ -91,6 +95,8 @@ class FindsScreen(Screen[None]):
             self.ask(partial(questions.logged, self._model, text), typed=("log", text))
         elif event.purpose == "values" and text:
             self._plot(text)
+        elif event.purpose == "answer" and text:
+            self.answer(text)
         elif text and event.purpose in FINDS:
             self._answer(event.purpose, text)
 
@@ -251,6 +257,9 @@ class FindsScreen(Screen[None]):
 
     def action_unhandled(self) -> None:
         self.ask(partial(questions.unhandled, self._model))
+
+    def action_calls(self) -> None:
+        self.ask(partial(questions.calls, self._model))
 
     def action_causes(self) -> None:
         self.ask(partial(questions.caused, self._model, self.position))

@@ -16,7 +16,10 @@ from textual.events import Key, Resize
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
-from replay import paths
+from replay import decided, paths
+from replay.calling import said
+from replay.decided import Decided
+from replay.history import History
 from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
@@ -218,7 +221,8 @@ class TravelScreen(CodeScreen):
     def _tell_header(self) -> None:
         place = [self._model.workspace.path.stem, self._model.timeline]
         if self._model.history is not None:
-            place.append(self._model.history.folded.label)
+            folded = self._model.history.folded
+            place.append(f"{folded.label} WHAT-IF" if folded.hypothetical else folded.label)
         elif self._folds.current is not None:
             place.append(self._folds.current.name)
         self.query_one(Header).say(place, self._folds.state(), trouble=self._folds.trouble)
@@ -237,11 +241,39 @@ class TravelScreen(CodeScreen):
             "history": history is not None,
             "document": self.looking.key is not None,
             "failures": history is not None and history.folded.failures > 0,
+            "calls": history is not None and history.folded.calls > 0,
+            "missed": self._missed() is not None,
             "search": self._matches is not None,
             "fold": self._folds.running,
             "projections": self._folds.count > 1,
             "reference": self._folds.current is not None,
         }[what]
+
+    def _missed(self) -> Decided | None:
+        """The first call of this event that nothing answered."""
+        snapshot = self.looking.snapshot
+        calls = snapshot.calls if snapshot is not None else ()
+        return next((call for call in calls if call.decision == "missed"), None)
+
+    def action_answer(self) -> None:
+        missed = self._missed()
+        if missed is not None:
+            near = self.looking.snapshot.near if self.looking.snapshot else ()
+            self.prompt("answer", said(near[0].recorded.answer) if near else "")
+
+    def answer(self, text: str) -> None:
+        missed, history = self._missed(), self._model.history
+        if missed is not None and history is not None:
+            self._answer_missed(missed, history, text)
+
+    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
+    def _answer_missed(self, missed: Decided, history: History, text: str) -> None:
+        try:
+            decided.answer(history, missed, text)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+            return
+        self.app.call_from_thread(self._folds.anew)
 
     def possible(self) -> list[Command]:
         """What can be pressed now."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from replay.decided import Decided, Near
 from replay.diff import readable
 from replay.paths import ABSENT
 from replay.reported import Upcast
@@ -14,6 +15,10 @@ from tui.widgets.value_view import ValueView
 
 _LONGEST = 2_000
 """Characters of one line of a traceback."""
+_SHOWN = 160
+"""Characters of a request or an answer."""
+_STACK = 6
+"""Lines of the way to an attempt to get out."""
 
 
 class EventPane(ValueView):
@@ -36,6 +41,11 @@ class EventPane(ValueView):
             self.show_lines([ValueLine((("before the first event", "muted"),))])
             return
         lines: list[ValueLine] = []
+        for call in snapshot.calls:
+            if call.decision in _STOPPED:
+                lines += _stopped(call)
+        for one in snapshot.near:
+            lines += _near(one)
         for failure in snapshot.failures:
             lines.append(ValueLine(((f"✗ {shortened(failure.error, _LONGEST)}", "failed"),)))
             lines += [
@@ -48,6 +58,11 @@ class EventPane(ValueView):
                 for text in snapshot.printed.rstrip("\n").split("\n")
             ]
         lines += value_lines(readable(event.data), (), self.opening())
+        if snapshot.calls or snapshot.reads:
+            lines.append(_heading("calls"))
+            lines += [_call(call) for call in snapshot.calls]
+            if snapshot.reads:
+                lines.append(ValueLine(((f"read {', '.join(snapshot.reads)}", "muted"),)))
         if snapshot.upcast is not None:
             lines += [_heading(f"handled as {_named(snapshot.upcast)}")]
             lines += value_lines(readable(snapshot.upcast.data))
@@ -62,6 +77,37 @@ class EventPane(ValueView):
         """The event's data as JSON, for copying."""
         event = self._snapshot.event if self._snapshot else None
         return (event.data or "") if event else ""
+
+
+_STOPPED = ("missed", "blocked")
+
+
+def _stopped(call: Decided) -> list[ValueLine]:
+    """A call that got no answer, and an attempt to get out: why, and how it came to it."""
+    said = f"✗ {call.decision} {call.port} {call.operation}: {call.reason}"
+    lines = [ValueLine(((shortened(said, _LONGEST), "failed"),))]
+    stack = (call.stack or "").splitlines()[-_STACK:]
+    return lines + [ValueLine(((f"  {shortened(text, _LONGEST)}", "muted"),)) for text in stack]
+
+
+def _near(near: Near) -> list[ValueLine]:
+    """A recording that is like what was missed."""
+    how = "; ".join(near.differences)
+    said = f"  nearest: {near.recorded.call.operation}, {how}"
+    return [ValueLine(((shortened(said, _LONGEST), "muted"),))]
+
+
+def _call(call: Decided) -> ValueLine:
+    style = "failed" if call.decision in _STOPPED else "muted"
+    return ValueLine(
+        (
+            (f"{call.decision}  ", style),
+            (f"{call.port} {shortened(call.operation, 60)} ", "key"),
+            (f"{shortened(call.asked, _SHOWN)} ", "muted"),
+            (f"→ {shortened(call.answered, _SHOWN)} " if call.answered is not None else "", ""),
+            (f" {call.reason}", "muted"),
+        )
+    )
 
 
 def _named(upcast: Upcast) -> str:

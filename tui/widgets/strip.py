@@ -19,7 +19,7 @@ from tui.printable import printable, shortened
 from tui.times import short
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_MARKS = {"broken": "╵", "watch": "•", "bookmark": "▾"}
+_MARKS = {"broken": "╵", "watch": "•", "call": "·", "bookmark": "▾"}
 _SHORTEST = 4
 """Columns below which a lane's name says nothing."""
 
@@ -35,6 +35,7 @@ class DensityStrip(Widget):
         "strip--failed",
         "strip--broken",
         "strip--watch",
+        "strip--call",
         "strip--bookmark",
     }
 

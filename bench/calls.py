@@ -1,0 +1,100 @@
+"""What calls to the outside cost a fold: one recorded query an event, and none at all.
+
+Against the same fold without the call, and against one by a worker without any interception (a copy
+of ours in which it is left out).
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import folding, process, reference
+from storage import loading
+from storage.workspace import Workspace
+
+_QUERYING = """
+import importlib.util
+_spec = importlib.util.spec_from_file_location("plain", {plain!r})
+_plain = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_plain)
+initial = _plain.initial
+def _querying(handler):
+    def handle(state, event, gateway):
+        gateway.query("rates", "rate", {{"pair": "EURUSD", "amount": 12}})
+        return handler(state, event)
+    return handle
+for _name in dir(_plain):
+    if _name.startswith("on_"):
+        globals()[_name] = _querying(getattr(_plain, _name))
+"""
+_RECORDINGS = """
+INSERT INTO calls BY NAME SELECT "offset" AS call, 'querying' AS projection, 'main' AS timeline,
+    "offset", id AS event_id, stream AS key, 0 AS ordinal, 0 AS occurrence, 'query' AS kind,
+    'rates' AS port, 'rate' AS operation, md5(CAST("offset" AS VARCHAR)) AS fingerprint,
+    '{"amount":12,"pair":"EURUSD"}' AS request, 'ok' AS outcome,
+    '{"rate":"1.' || ("offset" % 10000) || '","at":"2026-01-01"}' AS response, 'live' AS origin
+FROM events
+"""
+_LEFT_OUT = '''    def enter(self) -> None:
+        """Put up all that the user's code is to find when it is imported."""
+'''
+
+
+def ours(workspace: Path, projection: Path, worker: Path) -> None:
+    """A fold, anew, by the worker of a folder."""
+    process.WORKER = worker
+    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    opened = Workspace(workspace)
+    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True)))
+
+
+def figures(events: int, runs: int = 3) -> list[str]:
+    """Triples of runs in turn."""
+    workspace = logs.DATA / f"calls-{events}.refold"
+    if not workspace.exists():
+        loading.load([str(logs.orders(events))], workspace)
+        with Workspace(workspace).writing() as connection:
+            connection.execute(_RECORDINGS)
+    plain = logs.plain_projection()
+    querying = logs.DATA / "querying.py"
+    querying.write_text(_QUERYING.format(plain=str(plain)))
+    bare = _without_interception()
+    found = [
+        [
+            apart("bench.calls", workspace, projection, worker)
+            for projection, worker in (
+                (plain, process.WORKER),
+                (querying, process.WORKER),
+                (plain, bare),
+            )
+        ]
+        for _ in range(runs)
+    ]
+    none, called, without = (
+        sorted(run[place]["seconds"] for run in found)[runs // 2] for place in range(3)
+    )
+    return [
+        f"calls, one recorded query an event  {events / called / 1e6:5.3f} M events/s  without it"
+        f" {events / none / 1e6:5.3f} M events/s  ratio {none / called:4.2f} (at least 0.33)"
+        f"  parent's memory {max(run[1]['memory'] for run in found)} MB",
+        f"calls, none made  {events / none / 1e6:5.3f} M events/s  without interception"
+        f" {events / without / 1e6:5.3f} M events/s  ratio {without / none:4.2f} (1 is nothing)",
+    ]
+
+
+def _without_interception() -> Path:
+    """A copy of the worker that puts up no clocks and no clients."""
+    folder = logs.DATA / "worker"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(process.WORKER.parent, folder)
+    surroundings = folder / "outside.py"
+    text = surroundings.read_text()
+    assert _LEFT_OUT in text
+    surroundings.write_text(text.replace(_LEFT_OUT, f"{_LEFT_OUT}        return\n"))
+    return folder / "__main__.py"
+
+
+if __name__ == "__main__":
+    ours(*map(Path, sys.argv[1:]))
