@@ -58,6 +58,8 @@ class Folded:
     seconds: float
     calls: int
     """Calls to the outside, and attempts to get there."""
+    room: str | None
+    """How its worker was shut in; None where it had none."""
     settings: str
     """How it met the outside, where that isn't as by default: the mode, and a hash of the rest."""
     answers_unchanged: bool
@@ -205,9 +207,9 @@ def _rows(
     rows = rows_of(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
-        " unhandled,"
-        " failures, keys, changes, parts, plain, seconds, settings, calls, calls = 0 OR answers = coalesce(("
-        "SELECT CAST(value AS BIGINT) FROM workspace WHERE name = 'recordings'), 0) AS answers_unchanged"
+        " unhandled, failures, keys, changes, parts, plain, seconds, settings, room, calls,"
+        " calls = 0 OR answers = coalesce((SELECT CAST(value AS BIGINT) FROM workspace"
+        " WHERE name = 'recordings'), 0) AS answers_unchanged"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
         parameters,
@@ -233,6 +235,7 @@ def _rows(
             seconds=row["seconds"],
             calls=row["calls"],
             settings=row["settings"],
+            room=row["room"],
             answers_unchanged=row["answers_unchanged"],
         )
         for row in rows

@@ -75,6 +75,11 @@ def of_fold(history: Reported, *, limit: int | None = None) -> Iterator[Decided]
     return _found(history, "true", (), limit)
 
 
+def of_key(history: Reported, key: str, until: int) -> Iterator[Decided]:
+    """Those for a document, up to an offset."""
+    return _found(history, 'key = ? AND "offset" <= ?', (key, until), None)
+
+
 def page(history: Reported, first: int, count: int) -> list[Decided]:
     """So many of them from the one of a number on."""
     found = _rows(history, "true", (), count, first)

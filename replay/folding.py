@@ -140,6 +140,7 @@ class _Folding:
             self._careful = bool(ready["careful"])
             recording = self._run.register(ready, force=force)
             recording.plain = False if self._careful else None
+            recording.room = str(crew.room)
             if recording.folded and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
                 return self._with_worker(until, force=False)

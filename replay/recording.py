@@ -48,6 +48,8 @@ class Recording:
         """`answers` is the version of the recordings that calls are answered from, and `clean` takes
         secrets out of what handlers raised and printed."""
         self._answers = answers
+        self.room: str | None = None
+        """How the worker was shut in."""
         self._clean = clean
         self._workspace = workspace
         self._number = number
@@ -222,7 +224,7 @@ class Recording:
                 )
             connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
             connection.execute(
-                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     *names,
                     self.first,
@@ -232,7 +234,7 @@ class Recording:
                     self.failures,
                 ]
                 + [self.keys, self.changes, self.parts, self.plain, self.calls, self._answers]
-                + [self._seconds],
+                + [self.room, self._seconds],
             )
         self._history, self._parts, self._born, self._routes = [], [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay import catalogue, paths, slices
+from replay import catalogue, decided, paths, slices
 from replay.diff import decode, encode, readable
 from replay.history import History
 from replay.paths import ABSENT
@@ -23,6 +23,7 @@ from storage.log import EventLog
 from storage.positions import START
 
 EVENTS = "events.jsonl"
+CALLS = "calls.jsonl"
 _TEMPLATE = Path(__file__).with_name("reproduction_template.py")
 _RAISED, _EXPECTED, _INVARIANTS = (
     "the_handler_does_not_raise",
@@ -157,6 +158,7 @@ def export(
             )
         target.mkdir(parents=True, exist_ok=True)
         count = slices.write(history, finding.key, offset, target / EVENTS)
+        _write_calls(history, finding, target / CALLS)
         tested = bool(finding.tests) and has_handlers(history.folded.reference)
         if tested:
             (target / name).write_text(_test(history, finding, cwd), encoding="utf-8")
@@ -233,6 +235,7 @@ def _test(history: History, finding: _Finding, cwd: str) -> str:
     expected = "".join(f"    {e.path!r}: {e.text!r},\n" for e in finding.expected)
     constants = (
         f"PROJECTION = {history.folded.reference!r}\nFOLDER = {cwd!r}\nEVENTS = {EVENTS!r}\n"
+        f"CALLS = {CALLS!r}\n"
         f"KEY: str | None = {finding.key!r}\nOFFSET = {finding.offset}\n"
         f"EXPECTED: dict[tuple[str | int, ...], str] = {{\n{expected}}}\n"
         f"INVARIANTS: list[str] = {list(finding.broken)!r}\n"
@@ -242,6 +245,26 @@ def _test(history: History, finding: _Finding, cwd: str) -> str:
     last, rest = functions[-1].split("\n\n\n", 1)
     kept = [text for text in [*functions[:-1], last] if text.partition("(")[0] in finding.tests]
     return "\n\n\ndef test_".join([head, *kept]) + "\n\n\n" + rest
+
+
+def _write_calls(history: History, finding: _Finding, file: Path) -> None:
+    """What the outside answered these events, for the test; HTTP clients ask it of nobody there."""
+    file.unlink(missing_ok=True)
+    if not history.folded.calls or finding.key is None:
+        return
+    found = [
+        {
+            "offset": one.offset,
+            "port": one.port,
+            "operation": one.operation,
+            "request": readable(one.request),
+            "response": readable(one.response),
+        }
+        for one in decided.of_key(history, finding.key, finding.offset)
+        if one.response is not None
+    ]
+    if found:
+        file.write_text("".join(f"{encode(line)}\n" for line in found), encoding="utf-8")
 
 
 def _page(history: History, finding: _Finding, cwd: str, test: str | None, count: int) -> str:

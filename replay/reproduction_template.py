@@ -6,6 +6,7 @@ REFOLD_PROJECTION=path/to/fixed.py pytest
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import dataclasses
@@ -30,6 +31,7 @@ from uuid import UUID
 PROJECTION = ""
 FOLDER = ""
 EVENTS = "events.jsonl"
+CALLS = "calls.jsonl"
 KEY: str | None = None
 OFFSET = 0
 EXPECTED: dict[tuple[str | int, ...], str] = {}
@@ -99,13 +101,36 @@ class Event:
 
 
 class Gateway:
-    """The outside world, which isn't there."""
+    """The outside world, as it was recorded of an event."""
+
+    Failed = Timeout = RuntimeError
+
+    def __init__(self, event: Any) -> None:
+        file = Path(__file__).with_name(CALLS)
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        calls = map(json.loads, lines)
+        self._event = event
+        self._left = [call for call in calls if call["offset"] == event.offset]
 
     def query(self, port: str, operation: str, request: Any = None) -> Any:
-        raise RuntimeError(f"no answer for the query {port}.{operation}({request!r})")
+        asked = [port, operation, request]
+        for call in self._left:
+            if [call["port"], call["operation"], call["request"]] == asked:
+                self._left.remove(call)
+                if isinstance(call["response"], dict) and list(call["response"]) == ["error"]:
+                    raise RuntimeError(call["response"]["error"])
+                return call["response"]
+        raise RuntimeError(f"nothing was recorded for {port}.{operation}({request!r})")
 
-    def command(self, port: str, operation: str, request: Any = None) -> Any:
-        raise RuntimeError(f"the command {port}.{operation}({request!r}) is not let out")
+    command = query
+
+    async def aquery(self, port: str, operation: str, request: Any = None) -> Any:
+        return self.query(port, operation, request)
+
+    acommand = aquery
+
+    def now(self) -> Any:
+        return self._event.time
 
 
 def replayed(projection: Any) -> Any:
@@ -182,14 +207,16 @@ def _handled(projection: Any, state: Any, event: Any, key: str) -> Any:
     if state is ABSENT:
         initial = getattr(projection, "initial", None)
         state = {} if initial is None else initial(key)
-    first, named = _filled(handler, key)
+    first, named = _filled(handler, event, key)
     returned = handler(state, event, *first, **named)
+    if inspect.iscoroutine(returned):
+        returned = asyncio.run(returned)
     if returned is DELETED:
         return ABSENT
     return state if returned is None else returned
 
 
-def _filled(handler: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
+def _filled(handler: Any, event: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
     """What a handler takes beyond the state and the event: the key, the gateway."""
     first: list[Any] = []
     named: dict[str, Any] = {}
@@ -197,7 +224,7 @@ def _filled(handler: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
         if place < 2 or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if name in ("key", "gateway") or (place == 2 and parameter.default is parameter.empty):
-            value = key if name == "key" else Gateway()
+            value = key if name == "key" else Gateway(event)
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 first.append(value)
             else:

@@ -124,6 +124,7 @@ FOLDS = Table(
         ("plain", "BOOLEAN"),
         ("calls", "BIGINT"),
         ("answers", "BIGINT"),
+        ("room", "VARCHAR"),
         ("seconds", "DOUBLE"),
     ),
 )

@@ -171,7 +171,8 @@ def calls(model: Model) -> Iterator[Findings]:
     def fetch(first: int, count: int) -> Sequence[Finding]:
         return [_called(model, one) for one in decided.page(history, first, count)]
 
-    note = _more(len(found), MOST)
+    room = history.folded.room
+    note = " · ".join(filter(None, [_more(len(found), MOST), room and f"shut in at {room}"]))
     yield Findings("calls", at, fetch, None, note, False, offsets(sorted(set(at))))
 
 

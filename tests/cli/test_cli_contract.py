@@ -87,6 +87,7 @@ def test_replay_folds_a_source_and_reports_it(shell):
     assert code == 0
     assert told.pop("seconds") >= 0
     assert told.pop("calls") == 0
+    assert told.pop("clean_room").startswith("level ")
     assert told.pop("projection").startswith("p@")
     assert told == {
         "timeline": "main",

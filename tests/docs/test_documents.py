@@ -135,3 +135,35 @@ def test_another_client_can_do_what_is_said_of_it(folded, monkeypatch, capsys):
         exec(script, {})
         said = capsys.readouterr().out
         assert "OrderPlaced" in said or "shipped" in said
+
+
+def test_the_gateways_examples_give_what_is_written_of_them(tmp_path, monkeypatch, capsys):
+    """The journal answers the handler; the tables of the configuration are understood."""
+    text = (ROOT / "docs/gateway.md").read_text()
+    [handler] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [journal] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    Path("refold.toml").write_text("\n".join(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)))
+    Path("p.py").write_text(handler)
+    Path("calls.jsonl").write_text(journal)
+    events = [
+        {"id": "ev-1", "time": "2026-01-01T10:00:00Z", "data": ["EURUSD", 100, "ann@example.org"]},
+        {"id": "ev-2", "time": "2026-01-01T10:05:00Z", "data": ["EURGBP", 200, "bob@example.org"]},
+    ]
+    for event in events:
+        event["data"] = dict(zip(("pair", "amount", "to"), event["data"], strict=True))
+        event |= {"stream": "till-1", "type": "PaymentCaptured"}
+    Path("log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert run(["load", "log.jsonl"]) == 0
+    assert run(["calls-import", "log.refold", "calls.jsonl", "--json"]) == 0
+    assert '"assigned": 5' in capsys.readouterr().out
+    assert run(["state", "log.refold", "-p", "p.py", "--json"]) == 0
+    [row] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (row["offset"], row["state"]["total"]) == (0, 108.0)
+    assert run(["failures", "log.refold", "-p", "p.py", "--json"]) == 0
+    assert "mailbox full" in capsys.readouterr().out
+    assert run(["calls", "log.refold", "-p", "p.py", "--json"]) == 0
+    decisions = [json.loads(line)["decision"] for line in capsys.readouterr().out.splitlines()]
+    assert decisions == ["recorded", "suppressed"] * 2
+    assert run(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0

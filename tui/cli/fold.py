@@ -14,7 +14,7 @@ from gateway.modes import DEFAULT, Mode
 from replay import folding
 from replay.run import FoldProgress
 from storage.wording import counted
-from tui.cli import declared, narration, options, output
+from tui.cli import asking, declared, narration, options, output
 
 _LEAST = 64 << 20
 """Bytes that a worker needs for itself."""
@@ -130,6 +130,7 @@ def replay(
             patience=patience,
             memory=memory,
             span=options.span(workspace, start, end),
+            ask=asking.answer if options.is_terminal() and not progress_lines else None,
             on_progress=progress,
             cancelled=stop.is_set,
         )
@@ -143,7 +144,10 @@ def replay(
         "changes": folded.changes,
         "seconds": round(folded.seconds, 3),
         "calls": folded.calls,
+        "clean_room": folded.room,
     }
+    if folded.room is not None and not as_json and not progress_lines:
+        narration.say(f"Its worker was shut in at {folded.room}.")
     for type_name, count in folded.unhandled.items():
         narration.say(f"No handler for {type_name}: {count:,} events skipped.")
     if as_json or progress_lines:

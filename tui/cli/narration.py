@@ -15,6 +15,8 @@ from rich.console import Console
 from tui.printable import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from replay.run import FoldProgress
     from storage import loading as storage_loading
 
@@ -48,6 +50,29 @@ def waiting(holder: str) -> None:
         say(f"Waiting for {holder} …")
 
 
+_bars: list["Progress"] = []
+"""The bar that is shown, if one is."""
+
+
+@contextmanager
+def _shown(bars: "Progress") -> Iterator[None]:
+    _bars.append(bars)
+    try:
+        yield
+    finally:
+        _bars.remove(bars)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Put the bar away while a person is asked something."""
+    for bars in _bars:
+        bars.stop()
+    yield
+    for bars in _bars:
+        bars.start()
+
+
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import (  # noqa: PLC0415 - most commands show no bar
@@ -66,7 +91,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn(),
     )
     quiet = not sys.stderr.isatty() or bool(os.environ.get("REFOLD_QUIET"))
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bars, _shown(bars):
         task = bars.add_task(printable(what), total=None, note="")
 
         def update(done: int, total: int, note: str) -> None:
