@@ -15,6 +15,7 @@ from replay.reported import MINE, Reported
 from storage.connections import rows as rows_of
 from storage.errors import QueryError
 from storage.offsets import Offsets
+from storage.positions import START
 from storage.workspace import Workspace
 
 _PAGE = 2_000
@@ -129,6 +130,20 @@ def recorded(workspace: Workspace, limit: int | None = None) -> Iterator[Decided
         if limit is not None and count >= limit:
             return
         yield _of_recording(one)
+
+
+def unassigned(workspace: Workspace) -> list[Decided]:
+    """Recordings of which nobody knows the event."""
+    return [_of_recording(one) for one in recordings.all_of(workspace, '"offset" IS NULL')]
+
+
+def assign(workspace: Workspace, number: str, position: int) -> None:
+    """Say by hand which event made an imported call; raises `QueryError` where there is no such."""
+    if position == START:
+        raise QueryError("At the start there is no event that could have made a call.")
+    if not number.isdecimal() or not recordings.by_numbers(workspace, [int(number)]):
+        raise QueryError(f"There is no call {number!r}; `refold calls WS` lists all of them.")
+    recordings.assign(workspace, int(number), position)
 
 
 def near(workspace: Workspace, missed: Decided) -> list[Near]:

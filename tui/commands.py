@@ -115,6 +115,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command("ask.calls", "C,shift+c", "C", "calls to the outside", "ask", "calls", needs="calls"),
     Command(*("calls.answer", "a", "a", "answer what was missed", "ask", "answer"), needs="missed"),
+    Command("calls.assign", "A,shift+a", "A", "this event made a call", "ask", "assign"),
     Command("ask.causes", "t", "t", "causes, as a tree", "ask", "causes"),
     Command("ask.log", "L,shift+l", "L", "logpoint", "ask", "logpoint", needs="history"),
     Command("ask.values", "v", "v", "values over time", "ask", "values", needs="history"),

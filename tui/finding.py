@@ -29,6 +29,7 @@ PROMPTS = {
     ),
     "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
     "answer": ("answer", "JSON that answers the call that was missed, from now on"),
+    "assign": ("assign", "the number of an imported call, which the event here is to have made"),
     "note": ("note", "what is worth remembering here"),
 }
 """By purpose: what stands before the prompt, and what may be typed."""

@@ -7,14 +7,13 @@ that redirects, retries, cookies and streams are the client's own, as ever.
 
 from __future__ import annotations
 
-import importlib.abc
 import io
 import socket
-import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from refold_worker import http_text
+from refold_worker.seams import when_imported
 
 if TYPE_CHECKING:
     from refold_worker.calls import Calls
@@ -22,46 +21,15 @@ if TYPE_CHECKING:
 
 def intercept(calls: "Calls") -> None:
     """Put the seams into what is imported, and into what will be."""
-    seams: Dict[str, Callable[[Any], None]] = {
-        "http.client": lambda module: _http_client(module, calls),
-        "urllib3.connection": lambda module: _urllib3(module, calls),
-        "urllib3.util.retry": _retry,
-        "httpx": lambda module: _httpx(module, calls),
-        "aiohttp.connector": lambda module: _aiohttp(module, calls),
-    }
-    sys.meta_path.insert(0, _Finder(seams))
-    for name in list(seams):
-        module = sys.modules.get(name)
-        if module is not None:
-            seams.pop(name)(module)
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Lets the others find, and has a seam put in after the module is loaded."""
-
-    def __init__(self, seams: Dict[str, Callable[[Any], None]]) -> None:
-        self._seams = seams
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in self._seams:
-            return None
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None and spec.loader is not None:
-                self._wrap(spec.loader, self._seams.pop(name))
-                return spec
-        return None
-
-    def _wrap(self, loader: Any, seam: Callable[[Any], None]) -> None:
-        load = loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            load(module)
-            seam(module)
-
-        loader.exec_module = exec_module
+    when_imported(
+        {
+            "http.client": partial(_http_client, calls),
+            "urllib3.connection": partial(_urllib3, calls),
+            "urllib3.util.retry": _retry,
+            "httpx": partial(_httpx, calls),
+            "aiohttp.connector": partial(_aiohttp, calls),
+        }
+    )
 
 
 class _Wire(io.RawIOBase):
@@ -106,7 +74,7 @@ class _Wire(io.RawIOBase):
         return "TLSv1.3"
 
 
-def _http_client(module: Any, calls: "Calls") -> None:
+def _http_client(calls: "Calls", module: Any) -> None:
     def connect(connection: Any) -> None:
         connection.sock = _wire(connection, calls)
 
@@ -115,7 +83,7 @@ def _http_client(module: Any, calls: "Calls") -> None:
         module.HTTPSConnection.connect = connect
 
 
-def _urllib3(module: Any, calls: "Calls") -> None:
+def _urllib3(calls: "Calls", module: Any) -> None:
     def connect(connection: Any) -> None:
         connection.sock = _wire(connection, calls)
         connection.is_verified = True
@@ -140,7 +108,7 @@ def _retry(module: Any) -> None:
     module.Retry.sleep = lambda *_a, **_n: None  # what is asked again was answered then
 
 
-def _httpx(module: Any, calls: "Calls") -> None:
+def _httpx(calls: "Calls", module: Any) -> None:
     def replied(request: Any, body: bytes) -> Any:
         headers = list(request.headers.multi_items())
         reply = calls.http(request.method, str(request.url), headers, body)
@@ -166,7 +134,7 @@ def _httpx(module: Any, calls: "Calls") -> None:
     module.AsyncHTTPTransport.handle_async_request = handle_async_request
 
 
-def _aiohttp(module: Any, calls: "Calls") -> None:
+def _aiohttp(calls: "Calls", module: Any) -> None:
     from refold_worker.loop_transport import Transport  # noqa: PLC0415 - asyncio is there by now
 
     async def create(connector: Any, request: Any, *_: Any) -> Any:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from refold_worker import clocks
 from refold_worker.event import _EPOCH, _NO_NUMBER
+from refold_worker.seams import when_imported
 
 if TYPE_CHECKING:
     from refold_worker.calls import Calls
@@ -86,6 +87,7 @@ class OwnTime:
             if hasattr(random, name):
                 self._replace(random, name, self._of_event)
         self._seed_by_event()
+        when_imported({"numpy.random": self._numpy})
 
     def _seconds_read(self, name: str) -> Optional[int]:
         """The event's time in microseconds, for a clock that is read."""
@@ -140,15 +142,43 @@ class OwnTime:
         def drawn(*args: Any, **named: Any) -> Any:
             place = self.calls.place()
             if self._seeded != place:
-                self._seeded = place
                 random.seed(self._digest(_UNSEEDED))
             return real(*args, **named)
 
         return drawn
 
+    def _numpy(self, module: Any) -> None:
+        """The same for the hidden generator of numpy."""
+        hidden = getattr(getattr(module, "mtrand", None), "_rand", None)
+        seed = getattr(module, "seed", None)
+        seeded: List[Tuple[int, Optional[str]]] = [(-1, None)]
+
+        def of_event(real: Any) -> Callable[..., Any]:
+            def drawn(*args: Any, **named: Any) -> Any:
+                place = self.calls.place()
+                if seeded[0] != place and real is not seed:
+                    seed(int.from_bytes(self._digest("numpy")[:4], "big"))  # type: ignore[misc]
+                seeded[0] = place
+                return real(*args, **named)
+
+            return drawn
+
+        for name in dir(module):
+            if hidden is not None and getattr(getattr(module, name), "__self__", None) is hidden:
+                self._replace(module, name, of_event)
+
     def _seed_by_event(self) -> None:
         """Let generators that are given no seed take one from the event."""
         seed, own = Random.seed, self
+        seed_hidden = random.seed
+
+        def seeded_hidden(a: Any = None, version: int = 2) -> None:
+            own._seeded = own.calls.place()
+            if a is None and own._seeded[0] >= 0:
+                a = own._digest(_UNSEEDED)
+            seed_hidden(a, version)
+
+        random.seed = seeded_hidden  # type: ignore[assignment]
 
         def seeded(generator: Random, a: Any = None, version: int = 2) -> None:
             if a is None and own.calls.place()[0] >= 0:

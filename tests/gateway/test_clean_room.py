@@ -7,6 +7,7 @@ import pytest
 
 from gateway.modes import Mode
 from replay.cell import Cell
+from sample_logs import SAMPLES
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 WAYS = {
@@ -204,3 +205,63 @@ def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path):
     assert out == b"-1\n"
     assert b"PermissionError" in err
     assert cell.room.level == 2
+
+
+CALLING = """
+import importlib.util, requests
+_spec = importlib.util.spec_from_file_location("real", {path!r})
+real = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(real)
+key = getattr(real, "key", None) or (lambda event: event.stream)
+initial = getattr(real, "initial", lambda key: {{}})
+def apply(state, event, gateway):
+    for call in (
+        lambda: requests.get({url!r} + "/q"),
+        lambda: requests.post({url!r} + "/c", json={{}}),
+        lambda: gateway.query("fx", "rate"),
+        lambda: gateway.command("fx", "buy"),
+    ):
+        try:
+            call()
+        except Exception:
+            pass
+    return state
+"""
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
+def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(caller, outside, sample, mode):
+    lines = SAMPLES[sample].log.read_text().splitlines()[:60]
+    caller.log.write_text("\n".join(lines) + "\n")
+    caller.events()
+    path = str(SAMPLES[sample].projection)
+    caller.file("p.py", CALLING.format(path=path, url=outside.url))
+    folded = caller.replay(mode=mode)
+    assert outside.count == 0
+    assert caller.states(folded) == []
+    stopped = {d.decision for d in caller.decided(folded)}
+    assert stopped == {"blocked" if mode is Mode.SEALED else "missed"}
+
+
+def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller, outside):
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        f"""
+        import requests
+        from concurrent.futures import ThreadPoolExecutor
+        def get(n):
+            try:
+                requests.get("{outside.url}/" + str(n))
+            except Exception as error:
+                return type(error).__name__
+        def apply(state, event):
+            with ThreadPoolExecutor(16) as pool:
+                state["got"] = sorted(set(pool.map(get, range(200))))
+        """,
+    )
+    folded = caller.replay()
+    assert outside.count == 0
+    found = caller.decided(folded)
+    assert len({d.request for d in found if d.decision == "missed"}) == 200

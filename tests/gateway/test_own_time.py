@@ -82,6 +82,43 @@ def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller, new_cal
     assert other.states(other.replay()) == resumed
 
 
+def test_who_seeds_a_generator_gets_what_it_gives(caller):
+    import random
+
+    _events(caller, 2)
+    caller.file(
+        "p.py",
+        """
+        import random
+        def apply(state, event):
+            random.seed(5)
+            state["n"] = event.offset
+            state["drawn"] = [random.random(), random.Random(7).random()]
+        """,
+    )
+    wanted = [random.Random(5).random(), random.Random(7).random()]
+    assert [s["drawn"] for s in caller.states(caller.replay())] == [wanted, wanted]
+
+
+def test_numpys_numbers_are_the_events_own(caller):
+    pytest.importorskip("numpy")
+    _events(caller, 3)
+    caller.file(
+        "p.py",
+        """
+        import numpy as np
+        def apply(state, event):
+            state["old"] = [float(np.random.rand()), int(np.random.randint(10**6))]
+            state["new"] = float(np.random.default_rng().random())
+        """,
+    )
+    states = caller.states(caller.replay())
+    assert len({str(s) for s in states}) == 3
+    assert caller.states(caller.replay(force=True)) == states
+    other = caller.states(caller.replay(force=True, workers=2))
+    assert other == states
+
+
 def test_one_more_draw_of_a_purpose_shifts_no_other(caller):
     _events(caller, 1)
     caller.file("p.py", "def apply(s, event, gateway):\n    s['b'] = gateway.random('b')\n")

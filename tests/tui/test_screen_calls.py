@@ -116,3 +116,19 @@ async def test_they_are_a_table_whose_rows_move_time(till, sit):
 async def test_without_calls_there_is_nothing_to_be_listed(shop, sit):
     async with sit(shop.workspace, at=5) as seat:
         assert "ask.calls" not in {command.id for command in seat.travel.possible()}
+
+
+async def test_an_imported_call_of_no_event_is_given_to_the_one_here(till, sit, tmp_path):
+    journal = tmp_path / "more.jsonl"
+    asked = {"port": "rates", "operation": "rate", "request": {"pair": "EURUSD"}}
+    journal.write_text(json.dumps({**asked, "response": 5}) + "\n")
+    exchange.take_in(till, journal, Ports())
+    wanted = refer(Path(tmp_path / "till.py"))
+    async with sit(till, wanted, at=30, size=(200, 60)) as seat:
+        await seat.until(lambda: "missed  rates rate" in _event(seat), 30)
+        await seat.still()
+        await seat.hit("A")
+        await seat.until(lambda: any("1 call without an event" in said for said in seat.said))
+        await seat.hit("enter")
+        await seat.until(lambda: '{"pair":"EURUSD"} → 5' in _event(seat), 30)
+        await seat.still()

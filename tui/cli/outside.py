@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from gateway import exchange, recordings
+from gateway import exchange
 from gateway.modes import Mode
 from replay import catalogue, decided
 from replay.decided import Decided
 from replay.process import PATIENCE
-from storage.errors import CancelledError, PositionError, QueryError
+from storage.errors import CancelledError
 from storage.positions import START
 from storage.wording import counted
 from tui.cli import declared, narration, options, output
@@ -247,11 +247,7 @@ def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
     """Say by hand which event caused an imported call: its number (column `call`), and the event."""
     workspace = options.open_workspace(ws, wait)
     offset = options.position(workspace, position)
-    if offset == START:
-        raise PositionError("At the start there is no event; give the position of one.")
-    if not recordings.by_numbers(workspace, [call]):
-        raise QueryError(f"{workspace.path} has no call {call}; `refold calls WS` lists them.")
-    recordings.assign(workspace, call, offset)
+    decided.assign(workspace, str(call), offset)
 
 
 def _line(one: Decided) -> dict[str, Any]:

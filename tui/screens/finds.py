@@ -67,6 +67,10 @@ class FindsScreen(Screen[None]):
         """Say what is wrong."""
         raise NotImplementedError
 
+    def assign(self, text: str) -> None:
+        """Give an imported call to the event where time stands."""
+        raise NotImplementedError
+
     def answer(self, text: str) -> None:
         """Answer the call that was missed where time stands."""
         raise NotImplementedError
@@ -97,6 +101,8 @@ class FindsScreen(Screen[None]):
             self._plot(text)
         elif event.purpose == "answer" and text:
             self.answer(text)
+        elif event.purpose == "assign" and text:
+            self.assign(text)
         elif text and event.purpose in FINDS:
             self._answer(event.purpose, text)
 

@@ -23,6 +23,7 @@ from replay.history import History
 from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
+from storage.wording import counted
 from tui import seeking
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
@@ -268,12 +269,36 @@ class TravelScreen(CodeScreen):
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def _answer_missed(self, missed: Decided, history: History, text: str) -> None:
+        self._change_recordings(lambda: decided.answer(history, missed, text))
+
+    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
+    def action_assign(self) -> None:
+        """Ask which of the imported calls of no known event this event made."""
+        left = decided.unassigned(self._model.workspace)
+        if not left:
+            self.app.call_from_thread(self.complain, "Every call that was recorded has its event.")
+            return
+        first = left[0]
+        told = f"{counted(len(left), 'call')} without an event; {first.call}: {first.asked}"
+        self.app.call_from_thread(self.say, told)
+        self.app.call_from_thread(self.prompt, "assign", str(first.call))
+
+    def assign(self, text: str) -> None:
+        self._assign(text)
+
+    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
+    def _assign(self, text: str) -> None:
+        workspace, position = self._model.workspace, self.position
+        self._change_recordings(lambda: decided.assign(workspace, text, position))
+
+    def _change_recordings(self, change: Callable[[], None]) -> None:
+        """In a thread: change them, and fold anew."""
         try:
-            decided.answer(history, missed, text)
+            change()
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
-            return
-        self.app.call_from_thread(self._folds.anew)
+        else:
+            self.app.call_from_thread(self._folds.anew)
 
     def possible(self) -> list[Command]:
         """What can be pressed now."""
