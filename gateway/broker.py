@@ -14,20 +14,23 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from gateway import calls, overrides, recordings
 from gateway.calls import Answer, Call, Decision, Kind, Made, Outcome
 from gateway.modes import Mode
-from gateway.outside import Outside, UndeclaredError
 from gateway.overrides import Overrides
-from gateway.ports import UNSET
+from gateway.ports import UndeclaredError
 from gateway.recordings import Recorded
 from gateway.redaction import Redactor
 from gateway.settings import Settings
 from storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gateway.outside import Outside
 
 _ACKNOWLEDGED = 202
 """What a command over HTTP is answered with that was not sent: accepted, and nothing said."""
@@ -63,13 +66,15 @@ class Broker:
         self._ask = ask
         self._ordinals: Counter[int] = Counter()
         self._overrides = Overrides(settings.overrides, settings.seed)
-        self._outside = Outside(settings.ports, folder or Path.cwd())
+        self._folder = folder or Path.cwd()
+        self._outside: Outside | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="outside")
 
     def close(self) -> None:
         """End everything that is open to the outside."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._outside.close()
+        if self._outside is not None:
+            self._outside.close()
 
     def decide(
         self,
@@ -206,12 +211,19 @@ class Broker:
         return self._keep(made, "live", keeps=keeps, time=started)
 
     def _waited_for(self, call: Call, check: Callable[[], None]) -> Answer:
-        waiting = self._threads.submit(self._outside.call, call)
+        waiting = self._threads.submit(self._ways_out().call, call)
         while True:
             with suppress(StillOutError):
                 return waiting.result(_POLL)
             if not waiting.done():
                 check()
+
+    def _ways_out(self) -> "Outside":
+        if self._outside is None:
+            from gateway.outside import Outside  # noqa: PLC0415 - most folds never go out
+
+            self._outside = Outside(self.settings.ports, self._folder)
+        return self._outside
 
     def _intent(self, call: Call) -> int:
         """Keep that a command is about to be sent, so that it is known if nobody sees it end."""

@@ -103,6 +103,12 @@ class Answer:
         return None if "\0" in text else text
 
     @property
+    def shown(self) -> str:
+        """What it says as JSON, to be looked at."""
+        said = self.value if self.error is None else {"error": self.error}
+        return canonical(said).decode()
+
+    @property
     def value(self) -> Any:
         """What it says, as a JSON value."""
         if self.status is not None:

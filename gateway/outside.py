@@ -25,7 +25,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from gateway.calls import Answer, Call, Kind, Outcome
-from gateway.ports import Port, Ports
+from gateway.ports import Port, Ports, UndeclaredError
 
 _CONDITIONAL = ("if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range")
 _OF_CONNECTION = ("host", "connection", "content-length", "transfer-encoding", "keep-alive", "te")
@@ -43,10 +43,6 @@ class _Client(Protocol):
     def call(self, call: Call) -> Answer: ...
 
     def close(self) -> None: ...
-
-
-class UndeclaredError(Exception):
-    """Nobody said how the port is called live; the message says what to do."""
 
 
 class Outside:

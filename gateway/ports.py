@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from gateway.calls import Kind
 from storage.errors import ProjectionError
@@ -49,6 +49,10 @@ class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Seconds."""
     most: int = 64 << 20
     """Bytes of an answer, beyond which it is an error."""
+
+
+class UndeclaredError(Exception):
+    """Nobody said how a port is called live; the message says what to do."""
 
 
 class Ports:
@@ -114,6 +118,3 @@ def parse(tables: Any, origin: str) -> dict[str, Port]:
         return msgspec.convert(tables, dict[str, Port])
     except msgspec.ValidationError as error:
         raise ProjectionError(f"{origin}: a port can't be understood: {error}.") from error
-
-
-__all__ = ["STEPS", "UNSET", "Port", "Ports", "UnsetType", "parse"]

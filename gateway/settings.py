@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.modes import DEFAULT, Mode
 from gateway.overrides import Override
-from gateway.ports import UNSET, Ports
+from gateway.ports import Ports
 
 
 @dataclass(frozen=True)

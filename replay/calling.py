@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from gateway import calls, ports, recordings
 from gateway.broker import Ask, Broker
-from gateway.calls import Answer, Call, Kind, Made
+from gateway.calls import Call, Kind, Made
 from gateway.modes import Mode
 from gateway.recordings import Recorded
 from replay.reference import Reference
@@ -151,13 +151,6 @@ def _told(made: Made) -> dict[str, Any]:
         "decision": made.decision.value,
         "reason": made.reason,
         "call": made.number,
-        "response": None if answer is None else said(answer),
+        "response": None if answer is None else answer.shown,
         "stack": None,
     }
-
-
-def said(answer: Answer) -> str:
-    """An answer as JSON, to be looked at."""
-    if answer.error is not None:
-        return calls.canonical({"error": answer.error}).decode()
-    return calls.canonical(answer.value).decode()

@@ -10,7 +10,6 @@ from gateway import calls, recordings
 from gateway.broker import different, nearest, stub
 from gateway.calls import Call, Kind
 from gateway.recordings import Recorded
-from replay.calling import said
 from replay.reported import MINE, Reported
 from storage.connections import rows as rows_of
 from storage.errors import QueryError
@@ -261,5 +260,5 @@ def _of_recording(one: Recorded) -> Decided:
         reason = f"{reason}: {outcome}"
     return Decided(
         *(one.offset, call.key, call.port, call.operation, call.kind.value, decision, reason),
-        *(calls.canonical(call.request).decode(), said(one.answer), None, one.number),
+        *(calls.canonical(call.request).decode(), one.answer.shown, None, one.number),
     )

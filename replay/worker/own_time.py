@@ -156,8 +156,8 @@ class OwnTime:
         def of_event(real: Any) -> Callable[..., Any]:
             def drawn(*args: Any, **named: Any) -> Any:
                 place = self.calls.place()
-                if seeded[0] != place and real is not seed:
-                    seed(int.from_bytes(self._digest("numpy")[:4], "big"))  # type: ignore[misc]
+                if seeded[0] != place and real is not seed and seed is not None:
+                    seed(int.from_bytes(self._digest("numpy")[:4], "big"))
                 seeded[0] = place
                 return real(*args, **named)
 
@@ -178,7 +178,7 @@ class OwnTime:
                 a = own._digest(_UNSEEDED)
             seed_hidden(a, version)
 
-        random.seed = seeded_hidden  # type: ignore[assignment]
+        random.seed = seeded_hidden
 
         def seeded(generator: Random, a: Any = None, version: int = 2) -> None:
             if a is None and own.calls.place()[0] >= 0:

@@ -264,9 +264,6 @@ class FindsScreen(Screen[None]):
     def action_unhandled(self) -> None:
         self.ask(partial(questions.unhandled, self._model))
 
-    def action_calls(self) -> None:
-        self.ask(partial(questions.calls, self._model))
-
     def action_causes(self) -> None:
         self.ask(partial(questions.caused, self._model, self.position))
 

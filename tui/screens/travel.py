@@ -16,14 +16,10 @@ from textual.events import Key, Resize
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
-from replay import decided, paths
-from replay.calling import said
-from replay.decided import Decided
-from replay.history import History
+from replay import paths
 from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
-from storage.wording import counted
 from tui import seeking
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
@@ -31,7 +27,7 @@ from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model, Overview, Settled, Snapshot
 from tui.playing import Play
-from tui.screens.code import CodeScreen
+from tui.screens.calls import CallsScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt
@@ -50,7 +46,7 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(CodeScreen):
+class TravelScreen(CallsScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
@@ -243,62 +239,12 @@ class TravelScreen(CodeScreen):
             "document": self.looking.key is not None,
             "failures": history is not None and history.folded.failures > 0,
             "calls": history is not None and history.folded.calls > 0,
-            "missed": self._missed() is not None,
+            "missed": self.missed is not None,
             "search": self._matches is not None,
             "fold": self._folds.running,
             "projections": self._folds.count > 1,
             "reference": self._folds.current is not None,
         }[what]
-
-    def _missed(self) -> Decided | None:
-        """The first call of this event that nothing answered."""
-        snapshot = self.looking.snapshot
-        calls = snapshot.calls if snapshot is not None else ()
-        return next((call for call in calls if call.decision == "missed"), None)
-
-    def action_answer(self) -> None:
-        missed = self._missed()
-        if missed is not None:
-            near = self.looking.snapshot.near if self.looking.snapshot else ()
-            self.prompt("answer", said(near[0].recorded.answer) if near else "")
-
-    def answer(self, text: str) -> None:
-        missed, history = self._missed(), self._model.history
-        if missed is not None and history is not None:
-            self._answer_missed(missed, history, text)
-
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def _answer_missed(self, missed: Decided, history: History, text: str) -> None:
-        self._change_recordings(lambda: decided.answer(history, missed, text))
-
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def action_assign(self) -> None:
-        """Ask which of the imported calls of no known event this event made."""
-        left = decided.unassigned(self._model.workspace)
-        if not left:
-            self.app.call_from_thread(self.complain, "Every call that was recorded has its event.")
-            return
-        first = left[0]
-        told = f"{counted(len(left), 'call')} without an event; {first.call}: {first.asked}"
-        self.app.call_from_thread(self.say, told)
-        self.app.call_from_thread(self.prompt, "assign", str(first.call))
-
-    def assign(self, text: str) -> None:
-        self._assign(text)
-
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def _assign(self, text: str) -> None:
-        workspace, position = self._model.workspace, self.position
-        self._change_recordings(lambda: decided.assign(workspace, text, position))
-
-    def _change_recordings(self, change: Callable[[], None]) -> None:
-        """In a thread: change them, and fold anew."""
-        try:
-            change()
-        except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
-        else:
-            self.app.call_from_thread(self._folds.anew)
 
     def possible(self) -> list[Command]:
         """What can be pressed now."""
