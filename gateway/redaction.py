@@ -29,16 +29,25 @@ _SHORTEST = 6
 """Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
 _MOST = 10_000
 """Secrets that are looked for elsewhere."""
-_NAMED = "|".join((*_ENDS, "api[-_ ]?key", "access[-_ ]?key", "private[-_ ]?key", *_EXACT))
+_NAMED = re.compile(r"(?<![\w-])([\w-]+)[\"']?\s*[:=]\s*[\"']?")
+"""A name, and what stands between it and its value, in any text."""
+_VALUE = re.compile(
+    r"(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s\"'&,;<>})\]]+", re.IGNORECASE
+)
 _SHAPES = re.compile(
-    r"(?P<scheme>\b(?:Bearer|Basic|Digest|Negotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
+    r"(?P<scheme>\b(?:[Bb]earer|[Bb]asic|[Dd]igest|[Nn]egotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
     r"|(?P<userinfo>://)(?P<user>[^\s/@:\"']*:[^\s/@\"']+)(?=@)"
-    rf"|(?P<name>[\"']?\b[\w-]*?(?:{_NAMED})\b[\"']?\s*[:=]\s*[\"']?)(?P<value>(?:(?:Bearer|Basic|Digest|Negotiate)\s+)?[^\s\"'&,;<>}})\]]+)"
     r"|(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----)"
     r"|(?P<shape>\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|xox[abprs]-[\w-]{10,}"
-    r"|sk_(?:live|test)_\w{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)\b)",
-    re.IGNORECASE | re.DOTALL,
+    r"|sk_(?:live|test)_\w{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*))",
+    re.DOTALL,
 )
+_PARTS = (
+    *("earer ", "asic ", "igest ", "egotiate ", "://", "PRIVATE KEY", "AKIA", "xox", "sk_", "eyJ"),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+)
+"""What is looked for first, as that is quicker: one of them is in whatever has such a shape."""
+_WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "true", "false"))
 
 
 def key_file() -> Path:
@@ -67,6 +76,7 @@ def user_key() -> bytes:
     return made
 
 
+@functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether what has this name is a secret."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
@@ -145,8 +155,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """A text without those in it that are known by name, by shape, or from before."""
-        found = _SHAPES.sub(self._shape, text) if _has_shape(text) else text
-        return self._elsewhere(found)
+        if _has_shape(text):
+            text = _SHAPES.sub(self._shape, self._pairs(text))
+        return self._elsewhere(text)
 
     def bytes(self, body: bytes) -> bytes:
         """The same for bytes, which may be text in part."""
@@ -183,15 +194,19 @@ class Redactor:
             return [self._all_of(item) for item in value]
         return self.placeholder(value if isinstance(value, str) else str(value))
 
+    def _pairs(self, text: str) -> str:
+        """The text without the values of names that are those of secrets."""
+        kept, done = [], 0
+        for named in _NAMED.finditer(text):
+            value = _VALUE.match(text, named.end()) if is_secret(named[1]) else None
+            if value is not None and named.start() >= done and value[0].lower() not in _WORDS:
+                kept += [text[done : named.end()], self.placeholder(value[0])]
+                done = value.end()
+        return "".join([*kept, text[done:]])
+
     def _shape(self, found: re.Match[str]) -> str:
-        before = found["scheme"] or found["userinfo"] or found["name"] or ""
-        secret = (
-            found["credential"] or found["user"] or found["value"] or found["pem"] or found["shape"]
-        )
-        if found["name"] and re.fullmatch(
-            r"(?i)bearer|basic|digest|negotiate|null|none|true|false", secret
-        ):
-            return found[0]
+        before = found["scheme"] or found["userinfo"] or ""
+        secret = found["credential"] or found["user"] or found["pem"] or found["shape"]
         return before + self.placeholder(secret)
 
     def _elsewhere(self, text: str) -> str:
@@ -206,7 +221,9 @@ class Redactor:
 @functools.lru_cache(maxsize=4096)
 def _has_shape(text: str) -> bool:
     """Whether there is a secret in it by its name or shape; the same texts come again and again."""
-    return _SHAPES.search(text) is not None
+    if any(map(is_secret, _NAMED.findall(text))):
+        return True
+    return any(part in text for part in _PARTS) and _SHAPES.search(text) is not None
 
 
 def _ways(secret: str) -> Iterable[str]:

@@ -180,8 +180,9 @@ class Calls:
         if not self._answers:
             return None
         with self._lock:
-            offset, key = self.place()
-            again = self._again((port, operation, "null")) if offset >= 0 else 0
+            offset, key = own = self.place()
+            self._stand_at(own)
+            again = self._again((port, operation, "null"))
             return self._at_hand(offset, key, port, operation, "null", again)
 
     def blocked(self, what: str, request: Any, stack: str) -> None:
@@ -189,7 +190,8 @@ class Calls:
         with self._lock:
             if len(self._told.decided) >= _MOST_TOLD:
                 return
-            offset, key = self.place()
+            offset, key = own = self.place()
+            self._stand_at(own)
             port, _, operation = what.partition(".")
             self._told.decided.append(
                 {
@@ -216,9 +218,13 @@ class Calls:
             raise self._refuse(f"{port} {operation} was called while no event is handled")
         if own != self._current():
             raise GatewayError(f"{port} {operation} was called after its event, at offset {offset}")
+        self._stand_at(own)
+        return own
+
+    def _stand_at(self, own: Place) -> None:
+        """Count anew for another event, or for another document of it."""
         if own != self._at:
             self._at, self._asked, self._ordinal = own, {}, 0
-        return own
 
     def _refuse(self, message: str) -> GatewayError:
         error = GatewayError(message)

@@ -129,6 +129,7 @@ async def test_an_imported_call_of_no_event_is_given_to_the_one_here(till, sit, 
         await seat.still()
         await seat.hit("A")
         await seat.until(lambda: any("1 call without an event" in said for said in seat.said))
+        await seat.still()
         await seat.hit("enter")
         await seat.until(lambda: '{"pair":"EURUSD"} → 5' in _event(seat), 30)
         await seat.still()
