@@ -59,6 +59,8 @@ class Broker:
         """Calls that were made and are to be kept, redacted."""
         self.audited: list[tuple[Recorded, Answer, list[str]]] = []
         """Recordings that the outside answers otherwise now: the answer, and how it differs."""
+        self.commanded: set[str] = set()
+        """Ports on which commands were called in a run that goes out."""
         self.anachronistic = False
         """Whether a call went out in a replay, so that an answer is of today."""
         self._workspace = workspace
@@ -126,7 +128,11 @@ class Broker:
         override = self._overrides.of(call)
         if override is None:
             return None
-        answer, said = overrides.apply(override, found.answer if found else None, http=call.is_http)
+        try:
+            then = found.answer if found else None
+            answer, said = overrides.apply(override, then, http=call.is_http)
+        except overrides.PatchError as error:
+            return self._unanswered(call, Decision.MISSED, str(error), ())
         if answer is None:
             return None
         return Made(call, Decision.STUBBED, said, answer)
@@ -190,11 +196,13 @@ class Broker:
         """Make a call, or suppress it where it changes something and nobody named its port."""
         # One that a replay lets out is kept too: it was asked for.
         keeps = self.settings.mode is not Mode.LIVE
-        if call.kind is Kind.COMMAND and call.port not in self.settings.send:
+        if call.kind is Kind.COMMAND:
+            self.commanded.add(call.port)
             clean = self._clean(call)
             then = self._matching(clean, [one for one in recorded() if one.origin != "stub"])
-            if then is not None:
-                return _as_recorded(clean, then)
+            if then is not None and then.answer.outcome is Outcome.OK:
+                return _as_recorded(clean, then)  # what was sent once is not sent again
+        if call.kind is Kind.COMMAND and call.port not in self.settings.send:
             declared = self.settings.ports.stub(call.port)
             answer = stub(call, None if declared is UNSET else declared)
             reason = f"not sent; --send {call.port} would"
@@ -271,7 +279,7 @@ class Broker:
         except UndeclaredError as error:
             now = Answer.failed(str(error))
         clean = self._recorded(call, now, "live", None).answer
-        differs = differences(found.answer.value, clean.value)
+        differs = differences(_said(found.answer), _said(clean))
         if found.answer.outcome is not clean.outcome:
             differs.insert(0, f"{found.answer.outcome.value} then, {clean.outcome.value} now")
         if differs:
@@ -315,6 +323,14 @@ def differences(before: Any, after: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(before, after, strict=True))
         return [found for i, (a, b) in pairs for found in differences(a, b, f"{path}[{i}]")]
     return [] if before == after else [f"{path}: {_shown(before)} → {_shown(after)}"]
+
+
+def _said(answer: Answer) -> Any:
+    """What an answer says; the headers of HTTP are others each time."""
+    value = answer.value
+    if answer.status is not None:
+        return {name: said for name, said in value.items() if name != "headers"}
+    return value
 
 
 _ABSENT = object()

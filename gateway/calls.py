@@ -139,6 +139,8 @@ class Call:
     """Of HTTP: as it is to be sent."""
     address: str = ""
     """Of HTTP: as it is to be sent."""
+    timeout: float | None = None
+    """Of HTTP: seconds that the caller would wait."""
 
     @cached_property
     def fingerprint(self) -> str:

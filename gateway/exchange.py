@@ -5,6 +5,7 @@ had happened when it was made; what none of it says stays unassigned, to be give
 comes in is redacted, and what goes out is looked through once more.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from gateway.ports import Ports
 from gateway.recordings import Recorded
 from gateway.redaction import Redactor
 from storage.errors import SourceError
-from storage.workspace import Workspace
+from storage.workspace import Workspace, read_fact, write_fact
 
 WINDOW = timedelta(seconds=60)
 """How long after an event a call may have been made that is given to it by time."""
 _AT_ONCE = 5_000
+_IMPORTED = "imported"
+"""The fact that has the hashes of the files whose calls are there."""
 _WRITERS = {
     ".yaml": cassettes.write,
     ".yml": cassettes.write,
@@ -43,6 +46,8 @@ class Imported:
     """Of them, those that have no body in the file, though they had an answer."""
     secrets: bool
     """Whether there were any, which were taken out."""
+    again: bool = False
+    """Whether the same file was imported before, so that nothing is new."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,11 @@ def take_in(workspace: Workspace, path: Path, ports: Ports, window: timedelta = 
     """Import a file; all of it or, where it can't be understood, nothing. Raises `SourceError`."""
     redactor = Redactor()
     total = empty = 0
+    digest = _digest(path)
     with workspace.writing() as connection:
+        before = read_fact(connection, _IMPORTED) or []
+        if digest in before:
+            return Imported(0, 0, 0, secrets=False, again=True)
         ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
         for page in _pages(_read(path, ports)):
             kept = [
@@ -70,6 +79,8 @@ def take_in(workspace: Workspace, path: Path, ports: Ports, window: timedelta = 
             total += len(kept)
             empty += sum(one.answer.status == 200 and not one.answer.body for one in kept)
         assigned = assign(connection, first, window)
+        write_fact(connection, _IMPORTED, [*before, digest])
+    recordings.look_again(workspace, redactor, "call >= ?", [first])
     return Imported(total, assigned, empty, redactor.knows)
 
 
@@ -154,6 +165,14 @@ def assign(connection: duckdb.DuckDBPyConnection, first: int, window: timedelta)
         'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first]
     ).fetchall()
     return int(found)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def _read(path: Path, ports: Ports) -> Iterator[Recorded]:

@@ -92,6 +92,10 @@ def _recorded(said: _Line, ports: Ports) -> Recorded:
 
 
 def _call(said: _Line, ports: Ports) -> Call:
+    if said.offset is not None and said.offset < 0:
+        raise ValueError(f"there is no offset {said.offset}")
+    if said.kind not in (None, "query", "command"):
+        raise ValueError(f"its kind is {said.kind!r}, which is neither query nor command")
     place = (-1 if said.offset is None else said.offset, said.event_id, said.key)
     if said.url is not None:
         method = said.method or "GET"
@@ -116,6 +120,8 @@ def _answer(said: _Line) -> Answer:
         outcome = Outcome(said.outcome or "error")
         return Answer.failed(said.error or outcome.value, outcome, latency)
     raw = bytes(said.response)
+    if not raw:
+        raise ValueError("it has neither `response` nor `error`")
     if said.url is None:
         return Answer(body=raw or b"null", latency=latency)
     response = msgspec.json.decode(raw, type=_Response) if raw else _Response()

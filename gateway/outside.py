@@ -114,6 +114,9 @@ class _Http:
 
     def call(self, call: Call) -> Answer:
         request = self._as_sent(call) if self._base is None else self._as_declared(call)
+        if call.timeout is not None:
+            limit = min(call.timeout, self._port.timeout)
+            request.extensions["timeout"] = httpx.Timeout(limit).as_dict()
         try:
             response = self._client.send(request, stream=True)
             try:
@@ -125,7 +128,8 @@ class _Http:
             return Answer.failed(said, Outcome.TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL, _TooLargeError) as error:
             return Answer.failed(f"{type(error).__name__.strip('_')}: {error}")
-        headers = [(n, v) for n, v in response.headers.multi_items() if n not in _OF_TRANSFER]
+        dropped = () if request.method == "HEAD" else _OF_TRANSFER
+        headers = [(n, v) for n, v in response.headers.multi_items() if n not in dropped]
         if self._base is None:
             media = response.headers.get("content-type", "application/octet-stream")
             return Answer(Outcome.OK, response.status_code, headers, body, media)
@@ -151,7 +155,7 @@ class _Http:
         for name in _ARGUMENT.findall(path):
             value = arguments.pop(name)
             path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
-        headers = {n: os.path.expandvars(v) for n, v in self._port.headers.items()}
+        headers = {n: _expanded(v) for n, v in self._port.headers.items()}
         url = f"{str(self._base).rstrip('/')}/{path.lstrip('/')}"
         if method in ("GET", "HEAD", "DELETE"):
             flat = {
@@ -327,6 +331,14 @@ class _Program:
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
             )
         return self._process
+
+
+def _expanded(text: str) -> str:
+    """The text with variables of the environment; raises `UndeclaredError` where one isn't set."""
+    for name in re.findall(r"\$\{?(\w+)", text):
+        if name not in os.environ:
+            raise UndeclaredError(f"needs the variable {name} of the environment, which isn't set")
+    return os.path.expandvars(text)
 
 
 def _of_text(body: bytes) -> Answer:

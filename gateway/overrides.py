@@ -28,6 +28,10 @@ from gateway.calls import Answer, Call, Outcome
 from storage.errors import ProjectionError
 
 
+class PatchError(Exception):
+    """A patch that can't be made; the message goes on after the name of a call."""
+
+
 class Patch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One operation of a JSON patch (RFC 6902): `add`, `replace` or `remove`."""
 
@@ -104,7 +108,10 @@ def parse(tables: Any, origin: str) -> list[Override]:
 
 
 def apply(override: Override, answer: Answer | None, *, http: bool) -> tuple[Answer | None, str]:
-    """What is answered instead, and what was done; None where nothing was there to be changed."""
+    """What is answered instead, and what was done; None where nothing was there to be changed.
+
+    Raises `PatchError`.
+    """
     if override.fail is not None:
         return Answer.failed(override.fail), "fails by an override"
     if override.timeout is not None and override.delay >= override.timeout:
@@ -145,10 +152,10 @@ def _within(wanted: Any, value: Any) -> bool:
 
 
 def _patched(document: Any, patch: Patch) -> Any:
-    """A document after one operation of a JSON patch; raises `ProjectionError`."""
+    """A document after one operation of a JSON patch; raises `PatchError`."""
     steps = [s.replace("~1", "/").replace("~0", "~") for s in patch.path.split("/")[1:]]
     if patch.op not in ("add", "replace", "remove") or (patch.path and patch.path[0] != "/"):
-        raise ProjectionError(f"An override's patch can't do {patch.op!r} at {patch.path!r}.")
+        raise PatchError(f"has an override whose patch can't do {patch.op!r} at {patch.path!r}")
     if not steps:
         return None if patch.op == "remove" else patch.value
     root = within = copy.deepcopy(document)
@@ -157,7 +164,7 @@ def _patched(document: Any, patch: Patch) -> Any:
             within = within[int(step)] if isinstance(within, list) else within[step]
         _change(within, steps[-1], patch)
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise ProjectionError(f"An override's patch finds nothing at {patch.path!r}.") from error
+        raise PatchError(f"has an override whose patch finds nothing at {patch.path!r}") from error
     return root
 
 

@@ -62,12 +62,11 @@ class Ports:
         self._declared = declared or {}
         self._by_host: dict[str, str] = {}
         for name, port in self._declared.items():
-            hosts = list(port.hosts)
-            if port.live and "://" in port.live:
-                parts = urlsplit(port.live)
-                if parts.scheme in ("http", "https"):
-                    hosts.append(parts.netloc.rpartition("@")[2])
-            self._by_host |= dict.fromkeys((host.lower() for host in hosts), name)
+            if port.live and port.live.startswith(("http://", "https://")):
+                place = urlsplit(port.live).netloc.rpartition("@")[2].lower()
+                self._by_host.setdefault(place, name)
+        for name, port in self._declared.items():  # what is said of hosts counts more
+            self._by_host |= dict.fromkeys((host.lower() for host in port.hosts), name)
 
     @property
     def declared(self) -> dict[str, Port]:
@@ -114,7 +113,15 @@ _NOTHING = Port()
 
 def parse(tables: Any, origin: str) -> dict[str, Port]:
     """The ports of a file's `[ports.…]`; raises `ProjectionError`."""
-    try:
-        return msgspec.convert(tables, dict[str, Port])
-    except msgspec.ValidationError as error:
-        raise ProjectionError(f"{origin}: a port can't be understood: {error}.") from error
+    if not isinstance(tables, dict):
+        raise ProjectionError(f"{origin}: [ports] can't be understood: it has no port in it.")
+    found = {}
+    for name, table in tables.items():
+        try:
+            found[name] = msgspec.convert(table, Port)
+        except msgspec.ValidationError as error:
+            said = str(error).partition(" - at ")
+            where = said[2].strip("`").removeprefix("$").lstrip(".")
+            place = f"ports.{name}" + (f", {where}" if where else "")
+            raise ProjectionError(f"{origin}: [{place}] can't be understood: {said[0]}.") from error
+    return found

@@ -161,6 +161,22 @@ def forget(connection: duckdb.DuckDBPyConnection, projection: str, first: int, l
     _changed(connection)
 
 
+def look_again(
+    workspace: Workspace, redactor: Redactor, condition: str, parameters: Sequence[Any]
+) -> None:
+    """Take out secrets that were met only after calls had been kept, of those that a condition
+    keeps; and drop bodies that no call has any more."""
+    for one in list(all_of(workspace, condition, parameters)) if redactor.knows else []:
+        clean = redacted(one, redactor)
+        if (clean.call, clean.answer) != (one.call, one.answer) and one.number is not None:
+            with workspace.writing() as connection:
+                settle(connection, one.number, clean)
+    with workspace.writing() as connection:
+        connection.execute(
+            "DELETE FROM bodies WHERE body NOT IN (SELECT body FROM calls WHERE body IS NOT NULL)"
+        )
+
+
 def forget_same(connection: duckdb.DuckDBPyConnection, one: Recorded) -> None:
     """Drop what was recorded of the same call."""
     call = one.call

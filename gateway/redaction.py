@@ -34,6 +34,10 @@ _NAMED = re.compile(r"(?<![\w-])([\w-]+)[\"']?\s*[:=]\s*[\"']?")
 _VALUE = re.compile(
     r"(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s\"'&,;<>})\]]+", re.IGNORECASE
 )
+_POSTED = re.compile(
+    r"""name="([^"\r\n]+)"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n(.*?)(?=\r?\n--)""", re.DOTALL
+)
+"""A part of a form that was posted as multipart/form-data."""
 _SHAPES = re.compile(
     r"(?P<scheme>\b(?:[Bb]earer|[Bb]asic|[Dd]igest|[Nn]egotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
     r"|(?P<userinfo>://)(?P<user>[^\s/@:\"']*:[^\s/@\"']+)(?=@)"
@@ -125,16 +129,19 @@ class Redactor:
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Headers without theirs."""
-        headers = list(headers)
-        for name, value in headers:
-            if name.lower() in ("cookie", "set-cookie"):
-                pairs = value.split(";")[: 1 if name.lower() == "set-cookie" else None]
-                for pair in pairs:
-                    self.placeholder(pair.partition("=")[2].strip().strip('"'))
-        return [
-            (name, self.placeholder(value) if is_secret(name) else self.text(value))
-            for name, value in headers
-        ]
+        return [(name, self._header(name.lower(), value)) for name, value in headers]
+
+    def _header(self, name: str, value: str) -> str:
+        if name not in ("cookie", "set-cookie"):
+            return self.placeholder(value) if is_secret(name) else self.text(value)
+        # Which cookies there are, and for how long, is no secret.
+        pairs = value.split(";")
+        secret = pairs[: 1 if name == "set-cookie" else None]
+        return ";".join([*map(self._cookie, secret), *pairs[len(secret) :]])
+
+    def _cookie(self, pair: str) -> str:
+        name, equals, value = pair.partition("=")
+        return f"{name}{equals}{self.placeholder(value)}" if value else pair
 
     def url(self, url: str) -> str:
         """An address without its own."""
@@ -155,6 +162,10 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """A text without those in it that are known by name, by shape, or from before."""
+        if "form-data" in text:
+            for name, value in _POSTED.findall(text):
+                if value and is_secret(name):
+                    text = text.replace(value, self.placeholder(value))
         if _has_shape(text):
             text = _SHAPES.sub(self._shape, self._pairs(text))
         return self._elsewhere(text)

@@ -90,6 +90,7 @@ class Calling:
                 headers,
                 parts[0],
                 url,
+                header["timeout"],
             )
         request = calls.readable(parts[0], "application/json")
         return Call(Kind(header["call"]), header["port"], header["operation"], request, *place)

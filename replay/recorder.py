@@ -8,7 +8,7 @@ kill; a command that was on its way then is known as pending.
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway import recordings
@@ -52,6 +52,8 @@ class Run:
     """Why the first could not be made that wasn't."""
     failures: int = 0
     """Handlers that raised."""
+    uncalled: list[str] = field(default_factory=list)
+    """Ports that commands might have gone out to, and on which none was called."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ def record(
     with Calling(workspace, replace(wanted, settings=settings)) as calling:
         run = _Recorder(workspace, calling, wanted, span, before, on_progress, cancelled)
         run.through(patience)
+        redactor = calling.broker.redactor
+        recordings.look_again(workspace, redactor, "projection = ?", [wanted.name])
+        unknown = sorted(settings.send - calling.broker.commanded)
+        run.made.uncalled = unknown
         changed = [Changed(*found) for found in calling.broker.audited]
     return run.made, changed
 

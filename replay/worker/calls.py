@@ -152,6 +152,8 @@ class Calls:
         """A call of the gateway's: its answer, a JSON value."""
         try:
             text = self._encode(request)
+            if "null" in text:
+                json.dumps(request, allow_nan=False, default=str)  # NaN is no null
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(
                 f"the request of {port}.{operation} can't be written as JSON: {error}"
@@ -167,12 +169,21 @@ class Calls:
         self._raise(reply)
         return json.loads(reply.body) if reply.body else None
 
-    def http(self, method: str, url: str, headers: List[Tuple[str, str]], body: bytes) -> Reply:
-        """A call of an HTTP client's. A failure is in the reply; raises `GatewayError`."""
+    def http(
+        self,
+        method: str,
+        url: str,
+        headers: List[Tuple[str, str]],
+        body: bytes,
+        timeout: Optional[float] = None,
+    ) -> Reply:
+        """A call of an HTTP client's, which would wait for `timeout` seconds. A failure is in the
+        reply; raises `GatewayError`."""
         with self._lock:
             offset, key = self._enter(method, url)
             again = self._again((method, url, body))
-            asked = {"call": None, "method": method, "url": url, "headers": headers}
+            asked: Dict[str, Any] = {"call": None, "method": method, "url": url}
+            asked.update(headers=headers, timeout=timeout)
             return self._ask({**asked, "occurrence": again}, offset, key, body)
 
     def recorded(self, port: str, operation: str) -> Optional[List[Any]]:

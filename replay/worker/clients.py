@@ -40,6 +40,7 @@ class _Wire(io.RawIOBase):
         self._calls = calls
         self._base = f"{scheme}://{_place(scheme, host, port)}"
         self._sent = bytearray()
+        self._timeout: Optional[float] = None
 
     def sendall(self, data: Any) -> None:
         self._sent += bytes(data)
@@ -53,13 +54,13 @@ class _Wire(io.RawIOBase):
         self._sent.clear()
         if asked is None:
             raise ConnectionError("the request is not whole")
-        return io.BytesIO(_answered(self._calls, self._base, asked))
+        return io.BytesIO(_answered(self._calls, self._base, self._timeout, asked))
 
-    def settimeout(self, _: Any) -> None:
-        """Nobody waits."""
+    def settimeout(self, timeout: Any) -> None:
+        self._timeout = timeout if isinstance(timeout, (int, float)) else None
 
-    def gettimeout(self) -> None:
-        """None: as long as it takes."""
+    def gettimeout(self) -> Optional[float]:
+        return self._timeout
 
     def setsockopt(self, *_: Any) -> None:
         """There is nothing to be set."""
@@ -101,7 +102,9 @@ def _wire(connection: Any, calls: "Calls") -> _Wire:
     secure = tunnel or connection.default_port == 443
     host = tunnel or connection.host
     port = (tunnel and connection._tunnel_port) or connection.port
-    return _Wire(calls, "https" if secure else "http", host, port)
+    wire = _Wire(calls, "https" if secure else "http", host, port)
+    wire.settimeout(connection.timeout)
+    return wire
 
 
 def _retry(module: Any) -> None:
@@ -111,18 +114,22 @@ def _retry(module: Any) -> None:
 def _httpx(calls: "Calls", module: Any) -> None:
     def replied(request: Any, body: bytes) -> Any:
         headers = list(request.headers.multi_items())
-        reply = calls.http(request.method, str(request.url), headers, body)
+        limits = [s for s in request.extensions.get("timeout", {}).values() if s is not None]
+        timeout = min(limits) if limits else None
+        reply = calls.http(request.method, str(request.url), headers, body, timeout)
         if reply.outcome == "timeout":
             raise module.ReadTimeout(reply.error, request=request)
         if reply.outcome != "ok":
-            raise module.ConnectError(reply.error or "failed", request=request)
-        kept = [
-            (n, v)
-            for n, v in reply.headers
-            if n.lower() not in ("content-encoding", "transfer-encoding", "content-length")
-        ]
-        content = b"" if request.method == "HEAD" else reply.body
-        return module.Response(reply.status, headers=kept, content=content, request=request)
+            named: Any = getattr(module, (reply.error or "").partition(":")[0], None)
+            if not (isinstance(named, type) and issubclass(named, module.TransportError)):
+                named = module.ConnectError
+            raise named(reply.error, request=request)
+        head = request.method == "HEAD"
+        kept = reply.headers
+        if not head:
+            kept = [(n, v) for n, v in kept if n.lower() not in http_text.OF_TRANSFER]
+        stream = module.ByteStream(b"" if head else reply.body)
+        return module.Response(reply.status, headers=kept, stream=stream, request=request)
 
     def handle_request(_: Any, request: Any) -> Any:
         return replied(request, request.read())
@@ -137,11 +144,13 @@ def _httpx(calls: "Calls", module: Any) -> None:
 def _aiohttp(calls: "Calls", module: Any) -> None:
     from refold_worker.loop_transport import Transport  # noqa: PLC0415 - asyncio is there by now
 
-    async def create(connector: Any, request: Any, *_: Any) -> Any:
+    async def create(connector: Any, request: Any, _: Any, limits: Any = None) -> Any:
         url = request.url
+        waits = [getattr(limits, name, None) for name in ("total", "sock_read", "sock_connect")]
+        timeout = min((s for s in waits if s), default=None)
         base = f"{url.scheme}://{_place(url.scheme, url.host, url.port)}"
         protocol = connector._factory()
-        protocol.connection_made(Transport(partial(_answered, calls, base), protocol))
+        protocol.connection_made(Transport(partial(_answered, calls, base, timeout), protocol))
         return protocol
 
     for name in ("BaseConnector", "TCPConnector", "UnixConnector", "NamedPipeConnector"):
@@ -150,17 +159,26 @@ def _aiohttp(calls: "Calls", module: Any) -> None:
             kind._create_connection = create
 
 
-def _answered(calls: "Calls", base: str, asked: http_text.Request) -> bytes:
+def _answered(
+    calls: "Calls", base: str, timeout: Optional[float], asked: http_text.Request
+) -> bytes:
     """The bytes of the answer to a request; raises what a connection would."""
     absolute = asked.target.startswith(("http://", "https://"))  # as a proxy is asked
     url = asked.target if absolute else base + asked.target
-    reply = calls.http(asked.method, url, asked.headers, asked.body)
+    reply = calls.http(asked.method, url, asked.headers, asked.body, timeout)
     if reply.outcome == "timeout":
         raise socket.timeout(reply.error)
     if reply.outcome != "ok":
-        raise ConnectionError(reply.error)
+        raise _broken(reply.error or "")(reply.error)
     text: bytes = http_text.answer(reply.status or 200, reply.headers, reply.body, asked.method)
     return text
+
+
+def _broken(error: str) -> type:
+    """What a connection raises that ended so, by what the client that recorded it said."""
+    if error.startswith("ConnectError"):
+        return ConnectionRefusedError
+    return ConnectionResetError if error.startswith(("Read", "Remote")) else ConnectionError
 
 
 def _place(scheme: str, host: Optional[str], port: Optional[int]) -> str:

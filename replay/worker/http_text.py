@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import List, NamedTuple, Optional, Tuple
 
 Headers = List[Tuple[str, str]]
-_OF_TRANSFER = (
+OF_TRANSFER = (
     "content-length",
     "transfer-encoding",
     "connection",
@@ -51,11 +51,13 @@ def answer(status: int, headers: Headers, body: bytes, method: str) -> bytes:
     except ValueError:
         phrase = ""
     lines = [f"HTTP/1.1 {status} {phrase}"]
-    lines += [f"{n}: {_one_line(v)}" for n, v in headers if n.lower() not in _OF_TRANSFER]
-    if method != "HEAD" and status not in (204, 304):
-        lines.append(f"content-length: {len(body)}")
-    else:
+    empty = method == "HEAD" or status in (204, 304)
+    dropped = ("transfer-encoding", "connection") if method == "HEAD" else OF_TRANSFER
+    lines += [f"{n}: {_one_line(v)}" for n, v in headers if n.lower() not in dropped]
+    if empty:
         body = b""
+    else:
+        lines.append(f"content-length: {len(body)}")
     text = "\r\n".join([*lines, "connection: close", "", ""])
     return text.encode("latin-1", "replace") + body
 

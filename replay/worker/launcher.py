@@ -22,9 +22,18 @@ _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
 _REFUSED = {
-    # io_uring_setup, ptrace, process_vm_writev, pidfd_getfd, open_by_handle_at, userfaultfd, bpf
-    "x86_64": (425, 101, 311, 438, 304, 323, 321),
-    "aarch64": (425, 117, 271, 438, 265, 282, 280),
+    # io_uring_setup, ptrace, process_vm_writev, pidfd_getfd, open_by_handle_at, userfaultfd, bpf;
+    # changing modes, owners, times and attributes of files; shared memory and queues that outlive it
+    "x86_64": (
+        *(425, 101, 311, 438, 304, 323, 321),
+        *(90, 91, 92, 93, 94, 260, 268, 452, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199),
+        *(29, 64, 68, 240),
+    ),
+    "aarch64": (
+        *(425, 117, 271, 438, 265, 282, 280),
+        *(52, 53, 54, 55, 452, 88, 5, 6, 7, 14, 15, 16),
+        *(194, 190, 186, 180),
+    ),
 }
 _ALLOW, _REFUSE, _TELL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x7FC00000
 _LOAD, _EQUALS, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06

@@ -43,6 +43,8 @@ NATIVE = {
     "native file": "fd = libc.open(b'OUT', 0o101, 0o644); assert fd >= 0",
     "native truncate": "assert libc.truncate(b'log.jsonl', 0) == 0",
     "native unlink": "assert libc.unlink(b'log.jsonl') == 0",
+    "native chmod": "assert libc.chmod(b'log.jsonl', 0o600) == 0",
+    "native shared memory": "assert libc.shmget(0x7ef01d, 64, 0o1600) >= 0",
     "native mkdir": "assert libc.mkdir(b'OUT', 0o755) == 0",
     "native system": "assert libc.system(b'echo x > OUT') == 0",
     "native syscall": "assert libc.syscall(425, 8, 0) >= 0",

@@ -226,6 +226,8 @@ def test_bodies_that_are_bytes_stay_bytes(caller, outside, new_caller):
         ("c.har", '{"log"'),
         ("c.jsonl", '{"port": "x"}\n'),
         ("c.jsonl", "{}\n"),
+        ("c.jsonl", '{"port": "fx", "operation": "x"}\n'),
+        ("c.jsonl", '{"port": "fx", "operation": "x", "offset": -5, "response": 1}\n'),
         ("c.jsonl", "nothing\n"),
         ("c.jsonl", '{"port": "fx", "operation": "x", "kind": "wish", "response": 1}\n'),
         ("c.jsonl", '{"port": "fx", "operation": "x", "time": "yesterday", "response": 1}\n'),
@@ -239,6 +241,14 @@ def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(c
     assert "\n" not in refused.value.message
     assert recordings.count(caller.workspace) == 0
     assert not (caller.folder / "out").exists()
+
+
+def test_the_same_file_twice_is_nothing_new(caller):
+    caller.events(*EVENTS)
+    line = journal({"port": "fx", "operation": "rate", "event_id": "e0", "response": 1})
+    assert take(caller, "c.jsonl", line).calls == 1
+    assert take(caller, "d.jsonl", line).again
+    assert recordings.count(caller.workspace) == 1
 
 
 def test_half_a_journal_is_not_kept(caller):

@@ -106,6 +106,15 @@ def test_what_if_is_a_history_of_its_own(asked):
     assert decisions == {"stubbed"}
 
 
+def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
+    patch = [{"op": "replace", "path": "/none", "value": 1}]
+    found = overrides.parse([{"port": "fx", "to": 0, "patch": patch}], "refold.toml")
+    folded = asked.replay(mode=Mode.WHAT_IF, overrides=found)
+    [failure] = asked.failures(folded)
+    assert (failure.offset, "whose patch finds nothing at '/none'" in failure.error) == (0, True)
+    assert len(asked.states(folded)) == 5
+
+
 @pytest.mark.parametrize(
     "declared",
     [{}, {"port": "fx", "nonsense": 1}, {"port": 5}, {"port": "fx", "from": "x"}],

@@ -281,9 +281,11 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller, outside):
     wanted = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
     assert caller.states(caller.replay()) == wanted
     # Recording once more doesn't send it again, and keeps what it was answered.
-    made = caller.record()
-    assert (made.suppressed, outside.count) == (2, 1)
-    assert caller.states(caller.replay()) == wanted
+    for send in ((), ("shop",)):
+        made = caller.record(send=send)
+        assert (made.suppressed, outside.count) == (2, 1)
+        assert caller.states(caller.replay()) == wanted
+    assert caller.record(send=("nobody",)).uncalled == ["nobody"]
 
 
 def test_sealed_lets_nothing_be_asked(caller, outside):
@@ -435,6 +437,68 @@ def test_async_handlers_and_threads_are_answered(caller, outside):
             number = int(json.loads(one.request)["url"].partition("n=")[2])
             assert number // 40 == one.offset
     assert outside.count == 205
+
+
+def test_answers_are_what_a_client_knows_of_them(caller, outside):
+    """Cookies, lengths, times, streams; and its own patience."""
+
+    def answer(handler):
+        import time
+
+        if handler.path == "/slow":
+            time.sleep(3)
+        if handler.path == "/cookies":
+            handler.say(200, {}, [("Set-Cookie", "csrf=abcdefgh; Path=/"), ("Set-Cookie", "b=1")])
+            return True
+        return False
+
+    outside.answer = answer
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        f"""
+        import requests, httpx
+        def apply(state, event):
+            url = "{outside.url}"
+            state["cookies"] = sorted(requests.get(url + "/cookies").cookies.keys())
+            head = requests.head(url + "/head")
+            state["head"] = int(head.headers["content-length"]) > 10
+            state["elapsed"] = httpx.get(url + "/x").elapsed.total_seconds() >= 0
+            with httpx.stream("GET", url + "/stream") as response:
+                state["stream"] = len(b"".join(response.iter_bytes())) > 10
+            for client in (requests, httpx):
+                try:
+                    client.get(url + "/slow", timeout=0.5)
+                except (requests.Timeout, httpx.TimeoutException) as error:
+                    state[client.__name__] = type(error).__name__
+        """,
+    )
+    caller.record()
+    folded = caller.replay()
+    assert caller.failures(folded) == []
+    assert caller.states(folded) == [
+        {
+            "cookies": ["b", "csrf"],
+            "head": True,
+            "elapsed": True,
+            "stream": True,
+            "requests": "ReadTimeout",
+            "httpx": "ReadTimeout",
+        }
+    ]
+
+
+def test_what_is_no_json_is_not_asked(caller):
+    caller.events(("a", "T", {}), ("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            gateway.query("fx", "rate", {"x": float("nan") if event.offset else object()})
+        """,
+    )
+    for failure in caller.failures(caller.replay()):
+        assert "the request of fx.rate can't be written as JSON" in failure.error
 
 
 def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(caller, outside):

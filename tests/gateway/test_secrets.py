@@ -109,6 +109,35 @@ def test_planted_secrets_are_found_nowhere(caller, outside):
         assert secret not in everything, name
 
 
+def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(caller, outside):
+    secret = "LATER-met-secret-90"
+
+    def answer(handler):
+        name = "access_token" if handler.path == "/login" else "note"
+        handler.say(200, {name: secret, "path": handler.path})
+        return True
+
+    outside.answer = answer
+    caller.events(*[("a", "T", {"n": n}) for n in range(3)])
+    caller.file(
+        "p.py",
+        f"""
+        import requests
+        def apply(state, event):
+            url = "{outside.url}/" + ("login" if event.offset == 2 else "use")
+            state["path"] = requests.get(url).json()["path"]
+            state["n"] = event.offset
+            parts = {{"password": (None, "FORM-part-secret"), "f": ("a.txt", b"FORM-part-secret")}}
+            requests.post(url, files=parts)
+        """,
+    )
+    caller.record()
+    everything = caller.everything()
+    assert secret not in everything
+    assert "FORM-part-secret" not in everything
+    assert len(caller.states(caller.replay())) == 3
+
+
 def test_equal_secrets_stay_equal_and_the_key_lies_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
     one, other = Redactor(), Redactor()

@@ -99,6 +99,8 @@ def record(
         )
     if made.missed is not None:
         narration.say(f"Not every call could be made; the first that couldn't: {made.missed}.")
+    for port in made.uncalled:
+        narration.say(f"No command was called on the port {port}.")
     if made.suppressed:
         narration.say(
             f"{counted(made.suppressed, 'command')} not sent; --send PORT lets commands out to a port."
@@ -202,6 +204,8 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
     ports = declared.settings(workspace.path).ports
     with narration.busy(f"importing {file}"):
         found = exchange.take_in(workspace, file, ports, timedelta(seconds=window))
+    if found.again:
+        narration.say(f"{file} was imported before; nothing is new.")
     unassigned = found.calls - found.assigned
     if unassigned:
         narration.say(
