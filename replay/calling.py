@@ -69,6 +69,17 @@ class Calling:
         whole = offsets[-1].as_py() - offsets[0].as_py() + 1 == events.num_rows
         return found if whole else found.filter(pc.is_in(found["offset"], offsets.combine_chunks()))
 
+    def keep(self, number: int) -> None:
+        """Keep the answers that went into a fold, and were asked for only now, with the fold of a
+        projection of that number."""
+        kept, self.broker.kept = self.broker.kept, []
+        if kept:
+            with self._workspace.writing() as connection:
+                recordings.keep(connection, kept)
+                version = recordings.version(connection)
+                query = "UPDATE folds SET answers = ? WHERE projection = ?"
+                connection.execute(query, [version, number])
+
     def reply(self, header: Any, parts: list[bytes], check: Check = lambda: None) -> Parts:
         """The answer to a worker's call, as a frame."""
         call = self._call(header, parts)

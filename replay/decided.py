@@ -10,6 +10,7 @@ from gateway import calls, recordings
 from gateway.broker import different, nearest, stub
 from gateway.calls import Call, Kind
 from gateway.recordings import Recorded
+from gateway.redaction import Redactor
 from replay.reported import MINE, Reported
 from storage.connections import rows as rows_of
 from storage.errors import QueryError
@@ -172,7 +173,7 @@ def answer(history: Reported, missed: Decided, text: str) -> None:
         call = Call(Kind(missed.kind), missed.port, missed.operation, request, *place)
         made = stub(call, value)
         told = Recorded(call, made, projection=history.folded.name, ordinal=_LAST, origin="stub")
-        recordings.keep(connection, [told])
+        recordings.keep(connection, [recordings.redacted(told, Redactor())])
 
 
 def _found(

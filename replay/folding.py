@@ -76,7 +76,10 @@ def fold(
         if over_all_events:
             number = relational.fold(run, span, force=force)
         else:
-            number = _Folding(run).to_the_end(force=force)
+            try:
+                number = _Folding(run).to_the_end(force=force)
+            finally:
+                calling.keep(run.number)
     return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
 
 

@@ -362,6 +362,25 @@ def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller, outside):
     assert outside.count == 1
     [went] = caller.decided(folded)
     assert (went.decision, went.reason) == ("live", "went out today: an anachronism")
+    # It was kept, so that it is not asked again.
+    assert caller.states(caller.replay()) == caller.states(caller.replay(force=True)) == [{"n": 1}]
+    assert outside.count == 1
+
+
+def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller, outside):
+    outside.answer = lambda handler: handler.say(200, {"access_token": "SECRET-of-today-1"}) or True
+    caller.ports["fx"]["missing"] = ["record"]
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["token"] = gateway.query("fx", "login")["access_token"]
+        """,
+    )
+    [state] = caller.states(caller.replay())
+    assert state["token"].startswith("redacted-")
+    assert "SECRET-of-today-1" not in caller.everything()
 
 
 def test_a_person_may_be_asked(caller):
