@@ -26,16 +26,10 @@ from psycopg.rows import dict_row
 
 from gateway.calls import Answer, Call, Kind, Outcome
 from gateway.ports import Port, Ports, UndeclaredError
+from gateway.transfer import OF_TRANSFER
 
 _CONDITIONAL = ("if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range")
 _OF_CONNECTION = ("host", "connection", "content-length", "transfer-encoding", "keep-alive", "te")
-_OF_TRANSFER = (
-    "connection",
-    "content-encoding",
-    "content-length",
-    "transfer-encoding",
-    "keep-alive",
-)
 _ARGUMENT = re.compile(r"\{(\w+)\}")
 
 
@@ -128,7 +122,7 @@ class _Http:
             return Answer.failed(said, Outcome.TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL, _TooLargeError) as error:
             return Answer.failed(f"{type(error).__name__.strip('_')}: {error}")
-        dropped = () if request.method == "HEAD" else _OF_TRANSFER
+        dropped = () if request.method == "HEAD" else OF_TRANSFER
         headers = [(n, v) for n, v in response.headers.multi_items() if n not in dropped]
         if self._base is None:
             media = response.headers.get("content-type", "application/octet-stream")

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 
 CORRELATION = ("x-correlation-id", "x-request-id", "correlation-id", "traceparent")
 """Headers that say to what a call belongs."""
+OF_TRANSFER = frozenset(
+    ("connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding")
+)
+"""Headers that say how an answer came, not what it is."""
 _MOST = 256 << 20
 
 
@@ -17,11 +21,7 @@ def decoded(
     """Headers without those of the transfer, the body unpacked where it can be, its media type."""
     named = {name.lower(): value for name, value in headers}
     coding = named.get("content-encoding", "").strip().lower()
-    kept = [
-        (name, value)
-        for name, value in headers
-        if name.lower() not in ("content-encoding", "transfer-encoding", "content-length")
-    ]
+    kept = [(name, value) for name, value in headers if name.lower() not in OF_TRANSFER]
     return kept, _unpacked(coding, body), named.get("content-type", "application/octet-stream")
 
 

@@ -66,12 +66,7 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
     show_default=True,
     help="How calls to the outside are answered. what-if: by the overrides too, as a history of its own.",
 )
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Where ports and overrides are declared; refold.toml if left out.",
-)
+@options.config_option
 @click.option(
     "--own-time/--no-own-time",
     default=True,

@@ -54,6 +54,12 @@ wait_option = click.option(
     show_default=True,
     help="How long to wait for another process that writes.",
 )
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where ports and overrides are declared; refold.toml if left out.",
+)
 python_option = click.option(
     "--python", "python", metavar="EXE", default=None, help="The interpreter that runs the fold."
 )

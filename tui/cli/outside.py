@@ -27,12 +27,7 @@ _GOING_OUT = [mode.value for mode in Mode if mode.goes_out]
 @click.command()
 @options.workspace_argument
 @options.projection_option
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Where ports are declared; refold.toml if left out.",
-)
+@options.config_option
 @click.option(
     "--send", multiple=True, metavar="PORT", help="A port that commands may go out to, this once."
 )
