@@ -17,6 +17,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from refold_worker.gateway import CallFailedError, CallTimeoutError, GatewayError
+from refold_worker.seams import when_imported
 from refold_worker.texts import carried
 
 try:
@@ -121,19 +122,23 @@ class Calls:
 
     def follow_threads(self) -> None:
         """Let threads belong to the event in which they were started, and work to that which gave it."""
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most folds have none
-
-        start, submit, calls = threading.Thread.start, ThreadPoolExecutor.submit, self
+        start, calls = threading.Thread.start, self
 
         def started(thread: Any) -> None:
             thread.run = calls.of_event(thread.run)
             start(thread)
 
+        threading.Thread.start = started  # type: ignore[method-assign, assignment]
+        when_imported({"concurrent.futures.thread": self._follow_pools})
+
+    def _follow_pools(self, module: Any) -> None:
+        pools, calls = module.ThreadPoolExecutor, self
+        submit = pools.submit
+
         def submitted(pool: Any, function: Any, /, *args: Any, **named: Any) -> Any:
             return submit(pool, calls.of_event(function), *args, **named)
 
-        threading.Thread.start = started  # type: ignore[method-assign, assignment]
-        ThreadPoolExecutor.submit = submitted  # type: ignore[method-assign]
+        pools.submit = submitted
 
     def of_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, to be run for the event that is being handled now."""

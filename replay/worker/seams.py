@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.abc
 import sys
 from typing import Any, Callable, Dict, Mapping
 
@@ -20,7 +19,7 @@ def when_imported(seams: Mapping[str, Seam]) -> None:
             waiting.pop(name)(module)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Lets the others find, and has a module changed after it is loaded."""
 
     def __init__(self, seams: Dict[str, Seam]) -> None:
