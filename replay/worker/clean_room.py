@@ -8,46 +8,50 @@ user's code is loaded and can't be taken away again. Every attempt is noted, wit
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import traceback
 from typing import Any, Callable, Optional
 
+from refold_worker.seams import when_imported
+
 Noted = Callable[[str, Any, str], None]
 """Takes what was attempted, as `socket.connect`, with what, and the stack."""
 
-_BLOCKED = (
-    "socket.connect",
-    "socket.getaddrinfo",
-    "socket.gethostbyname",
-    "socket.sendto",
-    "socket.sendmsg",
-    "socket.bind",
-    "subprocess.Popen",
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.forkpty",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.remove",
-    "os.rename",
-    "os.mkdir",
-    "os.rmdir",
-    "os.truncate",
-    "os.link",
-    "os.symlink",
-    "os.chmod",
-    "os.chown",
-    "os.utime",
-    "os.setxattr",
-    "shutil.rmtree",
+_BLOCKED = frozenset(
+    (
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "socket.sendto",
+        "socket.sendmsg",
+        "socket.bind",
+        "subprocess.Popen",
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.remove",
+        "os.rename",
+        "os.mkdir",
+        "os.rmdir",
+        "os.truncate",
+        "os.link",
+        "os.symlink",
+        "os.chmod",
+        "os.chown",
+        "os.utime",
+        "os.setxattr",
+        "shutil.rmtree",
+    )
+)
+_LOOKED_AT = frozenset(
+    ("open", "sqlite3.connect", "os.kill", "os.killpg", "socket.__new__", "ctypes.dlopen")
 )
 _WRITING = "wax+"
 _SHARED_MEMORY = ("/dev/null",)
-
-
 _MOST_FRAMES = 30
 
 
@@ -62,11 +66,18 @@ class Room:
 
     def close(self) -> None:
         """Forbid from now on, for the whole process."""
-        # Who asks whether there is IPv6 tries it with a socket.
-        socket.has_ipv6 = False
+        when_imported({"socket": _without_ipv6})
         sys.addaudithook(self._refuse)
 
     def _refuse(self, event: str, args: Any) -> None:
+        if event in _BLOCKED:
+            given = args[1:] if event.startswith("socket.") and len(args) > 1 else args
+            self._stop(event, _shown(given), f"a replay lets nothing out: {event} is not allowed")
+        elif event in _LOOKED_AT:
+            self._look(event, args)
+
+    def _look(self, event: str, args: Any) -> None:
+        """Refuse what may be refused, depending on what it is for."""
         if event == "open":
             path, mode, flags = args
             if path in _SHARED_MEMORY or isinstance(path, int):
@@ -75,17 +86,15 @@ class Room:
             if writing:
                 said = f"a replay writes no files; {path!r} stays as it is"
                 self._stop("file.write", _shown(path), said)
-        elif event == "sqlite3.connect":
-            if not _only_in_memory(str(args[0])):
-                said = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
-                self._stop("file.sqlite3", _shown(args[0]), said)
-        elif event in ("os.kill", "os.killpg"):
+        elif event == "sqlite3.connect" and not _only_in_memory(str(args[0])):
+            said = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
+            self._stop("file.sqlite3", _shown(args[0]), said)
+        elif event in ("os.kill", "os.killpg") and args[0] != os.getpid():
             # Its group is its own too, and holds what the worker has started before.
-            if args[0] != os.getpid():
-                self._stop(event, list(args), f"a replay lets nothing out: {event} is not allowed")
+            self._stop(event, list(args), f"a replay lets nothing out: {event} is not allowed")
         elif event == "socket.__new__":
             # One that is made around a descriptor, as of a pair, leads nowhere.
-            made = sys._getframe(1)
+            made = sys._getframe(2)
             if made.f_code.co_name == "__init__" and made.f_locals.get("fileno", 0) is None:
                 self._stop("socket.new", _shown(args[1:]), "a replay lets nothing out: no sockets")
         elif event == "ctypes.dlopen":
@@ -93,9 +102,6 @@ class Room:
             if args[0] is not None and self._handling() and not _importing():
                 said = f"a replay lets nothing out: {args[0]!r} is not opened"
                 self._stop("ctypes.dlopen", _shown(args[0]), said)
-        elif event in _BLOCKED:
-            given = args[1:] if event.startswith("socket.") and len(args) > 1 else args
-            self._stop(event, _shown(given), f"a replay lets nothing out: {event} is not allowed")
 
     def _stop(self, what: str, request: Any, said: str) -> None:
         if self._noted is not None and not getattr(self._own, "noting", False):
@@ -105,6 +111,11 @@ class Room:
             finally:
                 self._own.noting = False
         raise PermissionError(said)
+
+
+def _without_ipv6(module: Any) -> None:
+    """Who asks whether there is IPv6 tries it with a socket."""
+    module.has_ipv6 = False
 
 
 def _stack() -> str:

@@ -8,7 +8,6 @@ that redirects, retries, cookies and streams are the client's own, as ever.
 from __future__ import annotations
 
 import io
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -167,6 +166,8 @@ def _answered(
     url = asked.target if absolute else base + asked.target
     reply = calls.http(asked.method, url, asked.headers, asked.body, timeout)
     if reply.outcome == "timeout":
+        import socket  # noqa: PLC0415 - its own error before Python 3.10; a client has it by now
+
         raise socket.timeout(reply.error)
     if reply.outcome != "ok":
         raise _broken(reply.error or "")(reply.error)

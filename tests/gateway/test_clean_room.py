@@ -267,3 +267,26 @@ def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller, outside):
     assert outside.count == 0
     found = caller.decided(folded)
     assert len({d.request for d in found if d.decision == "missed"}) == 200
+
+
+def test_a_socket_of_pythons_is_told_with_the_way_to_it(caller):
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        import socket
+        def reach():
+            return socket.socket()
+        def apply(state, event):
+            one, other = socket.socketpair()
+            one.close(), other.close()
+            try:
+                reach()
+            except PermissionError:
+                state["n"] = 1
+        """,
+    )
+    folded = caller.replay()
+    [found] = caller.decided(folded)
+    assert (found.decision, found.operation) == ("blocked", "new")
+    assert "in reach" in found.stack
