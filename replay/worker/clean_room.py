@@ -86,22 +86,25 @@ class Room:
             if writing:
                 said = f"a replay writes no files; {path!r} stays as it is"
                 self._stop("file.write", _shown(path), said)
-        elif event == "sqlite3.connect" and not _only_in_memory(str(args[0])):
+        elif event == "sqlite3.connect":
+            if _only_in_memory(str(args[0])):
+                return
             said = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
             self._stop("file.sqlite3", _shown(args[0]), said)
-        elif event in ("os.kill", "os.killpg") and args[0] != os.getpid():
+        elif event in ("os.kill", "os.killpg"):
             # Its group is its own too, and holds what the worker has started before.
+            if args[0] == os.getpid():
+                return
             self._stop(event, list(args), f"a replay lets nothing out: {event} is not allowed")
         elif event == "socket.__new__":
             # One that is made around a descriptor, as of a pair, leads nowhere.
             made = sys._getframe(2)
             if made.f_code.co_name == "__init__" and made.f_locals.get("fileno", 0) is None:
                 self._stop("socket.new", _shown(args[1:]), "a replay lets nothing out: no sockets")
-        elif event == "ctypes.dlopen":
+        elif args[0] is not None and self._handling() and not _importing():
             # What is imported may be linked with anything; a handler that names a library isn't.
-            if args[0] is not None and self._handling() and not _importing():
-                said = f"a replay lets nothing out: {args[0]!r} is not opened"
-                self._stop("ctypes.dlopen", _shown(args[0]), said)
+            said = f"a replay lets nothing out: {args[0]!r} is not opened"
+            self._stop("ctypes.dlopen", _shown(args[0]), said)
 
     def _stop(self, what: str, request: Any, said: str) -> None:
         if self._noted is not None and not getattr(self._own, "noting", False):
