@@ -191,8 +191,9 @@ class Batch:
             return None
 
     def stream_of(self, offset: int) -> Optional[str]:
-        """The stream of the event at an offset."""
-        return self.streams[self.stream_codes[bisect_left(self.offsets, offset)]]
+        """The stream of the event at an offset; None where it is in another batch."""
+        index = bisect_left(self.offsets, offset)
+        return self.streams[self.stream_codes[index]] if index < self.count else None
 
     def id_of(self, offset: int) -> Optional[str]:
         """The id of the event at an offset."""

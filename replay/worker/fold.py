@@ -398,7 +398,10 @@ class Folder:
         for index in range(batch.count):
             self._mark[0] = batch.offset(index)
             try:
-                routes.append(self._projection.keys(self._event(batch, index)))
+                keys = self._projection.keys(self._event(batch, index))
+                if self._calls.refused:
+                    self._calls.raise_refused()
+                routes.append(keys)
             except Exception as error:
                 routes.append(None)
                 if result is not None and self._share.first:

@@ -591,3 +591,25 @@ def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(ca
     [pending] = [d for d in caller.decided(folded) if d.kind == "command"]
     assert "nobody saw how it ended" in pending.reason
     assert History(caller.workspace, folded).failures_at(15)
+
+
+def test_a_miss_that_is_swallowed_while_keys_are_asked_for_fails_that_event(caller):
+    caller.events(("a", "T", {}), ("b", "T", {}))
+    caller.file(
+        "p.py",
+        """
+        import requests
+        def key(event):
+            if event.offset == 0:
+                try:
+                    requests.get("http://127.0.0.1:1/key")
+                except Exception:
+                    pass
+            return event.stream
+        def apply(state, event):
+            state["n"] = event.offset
+        """,
+    )
+    folded = caller.replay()
+    assert [f.offset for f in caller.failures(folded)] == [0]
+    assert caller.changes(folded) == [(1, "b", {"n": 1})]
