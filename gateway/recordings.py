@@ -166,11 +166,21 @@ def look_again(
 ) -> None:
     """Take out secrets that were met only after calls had been kept, of those that a condition
     keeps; and drop bodies that no call has any more."""
-    for one in list(all_of(workspace, condition, parameters)) if redactor.knows else []:
-        clean = redacted(one, redactor)
-        if (clean.call, clean.answer) != (one.call, one.answer) and one.number is not None:
+    texts = ("c.request", "c.response", "c.headers", "c.error", "c.operation", "b.text")
+    for pattern in redactor.patterns():
+        holds = " OR ".join(f"regexp_matches({text}, ?)" for text in texts)
+        with workspace.reading() as connection:
+            found = connection.execute(
+                f"SELECT c.call {_FROM} WHERE ({condition}) AND ({holds})",
+                [*parameters, *[pattern] * len(texts)],
+            ).fetchall()
+        numbers = [number for (number,) in found]
+        for first in range(0, len(numbers), _PAGE):
+            page = by_numbers(workspace, numbers[first : first + _PAGE])
             with workspace.writing() as connection:
-                settle(connection, one.number, clean)
+                for one in page:
+                    if one.number is not None:
+                        settle(connection, one.number, redacted(one, redactor))
     with workspace.writing() as connection:
         connection.execute(
             "DELETE FROM bodies WHERE body NOT IN (SELECT body FROM calls WHERE body IS NOT NULL)"

@@ -13,7 +13,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -27,6 +27,8 @@ _ENDS = (
 _EXACT = frozenset(("auth", "pwd", "pin", "otp", "cvv", "cvc", "sid", "session", "sig", "jwt"))
 _SHORTEST = 6
 """Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
+_AT_ONCE = 500
+"""Secrets that one expression looks for."""
 _MOST = 10_000
 """Secrets that are looked for elsewhere."""
 _NAMED = re.compile(r"(?<![\w-])([\w-]+)[\"']?\s*[:=]\s*[\"']?")
@@ -100,6 +102,12 @@ class Redactor:
     def knows(self) -> bool:
         """Whether it has met a secret."""
         return bool(self._known)
+
+    def patterns(self) -> Iterator[str]:
+        """Regular expressions (of RE2) that find the secrets that it has met."""
+        known = list(self._known)
+        for first in range(0, len(known), _AT_ONCE):
+            yield "|".join(map(re.escape, known[first : first + _AT_ONCE]))
 
     def placeholder(self, secret: str) -> str:
         """What stands for a secret; it is known from now on."""

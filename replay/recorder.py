@@ -89,9 +89,11 @@ def record(
         )
     with Calling(workspace, replace(wanted, settings=settings)) as calling:
         run = _Recorder(workspace, calling, wanted, span, before, on_progress, cancelled)
-        run.through(patience)
-        redactor = calling.broker.redactor
-        recordings.look_again(workspace, redactor, "projection = ?", [wanted.name])
+        try:
+            run.through(patience)
+        finally:
+            redactor = calling.broker.redactor
+            recordings.look_again(workspace, redactor, "projection = ?", [wanted.name])
         unknown = sorted(settings.send - calling.broker.commanded)
         run.made.uncalled = unknown
         changed = [Changed(*found) for found in calling.broker.audited]
