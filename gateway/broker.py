@@ -186,7 +186,7 @@ class Broker:
         number = near[0].number if near else None
         if near:
             reason += f"; the nearest of this event differs in {', '.join(differences[:3])}"
-        return Made(call, decision, reason, None, number, differences=differences)
+        return Made(call, decision, reason, None, number)
 
     def _live(
         self,

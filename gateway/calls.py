@@ -7,7 +7,7 @@ what differs from run to run (`VOLATILE` headers, the order of parameters) is no
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -165,8 +165,6 @@ class Made:
     answer: Answer | None
     number: int | None = None
     """Of the recording that answers it."""
-    stack: str | None = None
-    differences: Sequence[str] = field(default=())
 
 
 def fingerprint(port: str, operation: str, request: Any) -> str:

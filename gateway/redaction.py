@@ -123,10 +123,6 @@ class Redactor:
             self._pattern = None
         return made
 
-    def learn(self, value: Any, paths: Sequence[str] = ()) -> None:
-        """Meet the secrets in a value, so that they are found before it in what is redacted next."""
-        self.value(value, paths)
-
     def value(self, value: Any, paths: Sequence[str] = ()) -> Any:
         """A JSON value without its secrets; `paths` such as `card.number` are secrets too."""
         wanted = [tuple(path.split(".")) for path in paths]

@@ -189,7 +189,7 @@ def test_a_secret_that_was_met_is_found_wherever_it_stands(secret, where):
         "list": [{"api_key": secret}, [secret, {"x": [secret]}]],
         "key": {"password": secret, secret: 1},
     }
-    redactor.learn(values[where])
+    redactor.value(values[where])  # where it is met
     clean = redactor.value(values[where])
     assert secret not in json.dumps(clean)
     assert redactor.value(clean) == clean
