@@ -54,6 +54,8 @@ class Broker:
     ) -> None:
         """For the projection of a name; live programs run in the `folder`."""
         self.settings = settings
+        self.code: str | None = None
+        """The hash of the code that makes the calls, where they are recorded."""
         self.redactor = Redactor()
         self.kept: list[Recorded] = []
         """Calls that were made and are to be kept, redacted."""
@@ -266,6 +268,7 @@ class Broker:
             call,
             answer,
             projection=self._projection,
+            code=self.code,
             ordinal=ordinal,
             time=time or datetime.now(UTC),
             correlation_id=call.header("x-correlation-id", "x-request-id", "traceparent"),

@@ -15,7 +15,7 @@ from gateway import recordings
 from gateway.calls import Answer, Decision
 from gateway.recordings import Recorded
 from gateway.settings import Settings
-from replay import recalling
+from replay import recalling, reference
 from replay.calling import Calling
 from replay.catalogue import Folded
 from replay.crew import Crew
@@ -137,7 +137,8 @@ class _Recorder:
             plain=self._before is not None and self._before.plain is True,
             patience=patience,
         ) as crew:
-            crew.ready()
+            ready = crew.ready()
+            self._calling.broker.code = reference.identity(ready["files"], ready["python"])
             try:
                 self._feed(crew)
             except WorkerDiedError as error:
