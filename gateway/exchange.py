@@ -1,8 +1,6 @@
-"""Recordings from files of others, and into them; and which event an imported call belongs to.
+"""Recordings from files of others, and into them.
 
-A call is given to the event that it names, else to one of its correlation id, else to the last that
-had happened when it was made; what none of it says stays unassigned, to be given by hand. Whatever
-comes in is redacted, and what goes out is looked through once more.
+Whatever comes in is redacted, and what goes out is looked through once more.
 """
 
 import hashlib
@@ -12,9 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
-
-from gateway import cassettes, har, journal, recordings
+from gateway import assigning, cassettes, har, journal, recordings
 from gateway.ports import Ports
 from gateway.recordings import Recorded
 from gateway.redaction import Redactor
@@ -78,7 +74,7 @@ def take_in(workspace: Workspace, path: Path, ports: Ports, window: timedelta = 
             recordings.keep(connection, kept)
             total += len(kept)
             empty += sum(one.answer.status == 200 and not one.answer.body for one in kept)
-        assigned = assign(connection, first, window)
+        assigned = assigning.by_what_they_say(connection, first, window)
         write_fact(connection, _IMPORTED, [*before, digest])
     recordings.look_again(workspace, redactor, "call >= ?", [first])
     return Imported(total, assigned, empty, redactor.knows)
@@ -123,48 +119,6 @@ class _Scan:
             self.changed = self.changed or not same
             self.passed += 1
             yield clean
-
-
-def assign(connection: duckdb.DuckDBPyConnection, first: int, window: timedelta) -> int:
-    """Say of imported calls from a number on which event caused them, where something tells it."""
-    named = (
-        'e."offset" = c.said AND c.event_id IS NULL',
-        "e.id = c.event_id",
-        "e.correlation_id = c.correlation_id",
-        "e.id = c.correlation_id",
-    )
-    # Of several events, the last that had happened when it was called.
-    chosen = (
-        "QUALIFY row_number() OVER (PARTITION BY c.call ORDER BY c.time IS NOT NULL AND e.time > c.time,"
-        ' CASE WHEN c.time IS NULL THEN e."offset" ELSE -e."offset" END) = 1'
-    )
-    queries = [
-        f'SELECT c.call, e."offset", e.id FROM wanted AS c JOIN events AS e ON {condition} {chosen}'
-        for condition in named
-    ]
-    queries.append(
-        'SELECT c.call, e."offset", e.id FROM (SELECT * FROM wanted WHERE said IS NULL AND event_id'
-        ' IS NULL AND time IS NOT NULL) AS c ASOF JOIN (SELECT time, max("offset") AS "offset",'
-        ' arg_max(id, "offset") AS id FROM events WHERE time IS NOT NULL GROUP BY time) AS e'
-        f" ON c.time >= e.time WHERE c.time - e.time <= INTERVAL {int(window.total_seconds())} SECOND"
-    )
-    connection.execute(
-        'CREATE TEMP TABLE wanted AS SELECT call, "offset" AS said, event_id, correlation_id, time'
-        " FROM calls WHERE call >= ?",
-        [first],
-    )
-    connection.execute('UPDATE calls SET "offset" = NULL WHERE call >= ?', [first])
-    for query in queries:
-        connection.execute(f"CREATE TEMP TABLE assigned AS {query}")
-        recordings.assign_all(connection)
-        connection.execute("DELETE FROM wanted WHERE call IN (SELECT call FROM assigned)")
-        connection.execute("DROP TABLE assigned")
-    connection.execute("DROP TABLE wanted")
-    recordings.renumber(connection)
-    ((found,),) = connection.execute(
-        'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first]
-    ).fetchall()
-    return int(found)
 
 
 def _digest(path: Path) -> str:

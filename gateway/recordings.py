@@ -123,32 +123,14 @@ def keep(connection: duckdb.DuckDBPyConnection, found: Sequence[Recorded]) -> li
         return []
     ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
     numbers = list(range(first, first + len(found)))
-    bodies: dict[str, tuple[Any, ...]] = {}
-    values = []
-    for number, one in zip(numbers, found, strict=True):
-        values.append(_row(number, one, bodies))
-    _insert(connection, "calls", values)
-    if bodies:
-        wanted = list(bodies)
-        there = connection.execute(
-            "SELECT body FROM bodies WHERE list_contains(?, body)", [wanted]
-        ).fetchall()
-        for (body,) in there:
-            del bodies[body]
-        _insert(connection, "bodies", list(bodies.values()))
-    _changed(connection)
+    _write(connection, numbers, found)
     return numbers
 
 
 def settle(connection: duckdb.DuckDBPyConnection, number: int, one: Recorded) -> None:
-    """Write how a call ended whose intent was kept before."""
+    """Write a call anew: how it ended whose intent was kept, or what is left without secrets."""
     connection.execute("DELETE FROM calls WHERE call = ?", [number])
-    bodies: dict[str, tuple[Any, ...]] = {}
-    _insert(connection, "calls", [_row(number, one, bodies)])
-    for body in bodies.values():
-        if not connection.execute("SELECT 1 FROM bodies WHERE body = ?", [body[0]]).fetchall():
-            _insert(connection, "bodies", [body])
-    _changed(connection)
+    _write(connection, [number], [one])
 
 
 def forget(connection: duckdb.DuckDBPyConnection, projection: str, first: int, last: int) -> None:
@@ -158,7 +140,7 @@ def forget(connection: duckdb.DuckDBPyConnection, projection: str, first: int, l
         ' AND "offset" BETWEEN ? AND ?',
         [projection, first, last],
     )
-    _changed(connection)
+    changed(connection)
 
 
 def look_again(
@@ -194,38 +176,6 @@ def forget_same(connection: duckdb.DuckDBPyConnection, one: Recorded) -> None:
         'DELETE FROM calls WHERE projection = ? AND "offset" = ? AND key IS NOT DISTINCT FROM ?'
         " AND fingerprint = ? AND occurrence = ?",
         [one.projection, call.offset, call.key, call.fingerprint, call.occurrence],
-    )
-
-
-def assign(workspace: Workspace, number: int, offset: int) -> None:
-    """Say by hand which event caused a call."""
-    with workspace.writing() as connection:
-        connection.execute(
-            'CREATE TEMP TABLE assigned AS SELECT CAST(? AS BIGINT) AS call, "offset", id FROM events'
-            ' WHERE "offset" = ?',
-            [number, offset],
-        )
-        assign_all(connection)
-        connection.execute("DROP TABLE assigned")
-        renumber(connection)
-
-
-def assign_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say which events caused calls, by a table `assigned` of `call`, `offset` and the event's `id`."""
-    connection.execute(
-        'UPDATE calls SET "offset" = a."offset", event_id = coalesce(a.id, event_id)'
-        " FROM assigned AS a WHERE calls.call = a.call"
-    )
-    _changed(connection)
-
-
-def renumber(connection: duckdb.DuckDBPyConnection) -> None:
-    """Count imported calls among those of their event, in the order in which they were made."""
-    connection.execute(
-        "UPDATE calls SET ordinal = n.place, occurrence = n.again FROM (SELECT call,"
-        ' row_number() OVER (PARTITION BY "offset" ORDER BY time, call) - 1 AS place,'
-        ' row_number() OVER (PARTITION BY "offset", key, fingerprint ORDER BY time, call) - 1 AS again'
-        ' FROM calls WHERE projection IS NULL AND "offset" IS NOT NULL) AS n WHERE calls.call = n.call'
     )
 
 
@@ -316,8 +266,23 @@ def by_numbers(workspace: Workspace, numbers: Iterable[int]) -> list[Recorded]:
     return [_recorded(row) for row in found]
 
 
-def _changed(connection: duckdb.DuckDBPyConnection) -> None:
+def changed(connection: duckdb.DuckDBPyConnection) -> None:
+    """Say that recordings are others than they were."""
     write_fact(connection, _VERSION, version(connection) + 1)
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, numbers: Sequence[int], found: Sequence[Recorded]
+) -> None:
+    bodies: dict[str, tuple[Any, ...]] = {}
+    values = [_row(number, one, bodies) for number, one in zip(numbers, found, strict=True)]
+    _insert(connection, "calls", values)
+    there = connection.execute(
+        "SELECT body FROM bodies WHERE list_contains(?, body)", [list(bodies)]
+    ).fetchall()
+    known = {body for (body,) in there}
+    _insert(connection, "bodies", [row for body, row in bodies.items() if body not in known])
+    changed(connection)
 
 
 def _insert(

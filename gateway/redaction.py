@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from storage import user_folder
+
 _PLACEHOLDER = re.compile(r"redacted-[0-9a-f]{16}")
 _ENDS = (
     *("authorization", "cookie", "password", "passwd", "passphrase", "secret", "token"),
@@ -58,8 +60,7 @@ _WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "t
 
 def key_file() -> Path:
     """Where the key of the hashes lies."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return home / "refold" / "redaction.key"
+    return user_folder.path() / "redaction.key"
 
 
 def user_key() -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from gateway import recordings
 from gateway.modes import DEFAULT
 from replay import reference
 from replay.reference import Reference
@@ -204,12 +205,12 @@ def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
 def _rows(
     connection: duckdb.DuckDBPyConnection, condition: str, parameters: Mapping[str, Any]
 ) -> list[Folded]:
+    version = recordings.version(connection)
     rows = rows_of(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled, failures, keys, changes, parts, plain, seconds, settings, room, calls,"
-        " calls = 0 OR answers = coalesce((SELECT CAST(value AS BIGINT) FROM workspace"
-        " WHERE name = 'recordings'), 0) AS answers_unchanged"
+        " answers"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
         parameters,
@@ -236,7 +237,7 @@ def _rows(
             calls=row["calls"],
             settings=row["settings"],
             room=row["room"],
-            answers_unchanged=row["answers_unchanged"],
+            answers_unchanged=row["calls"] == 0 or row["answers"] == version,
         )
         for row in rows
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import calls, recordings
+from gateway import assigning, calls, recordings
 from gateway.broker import different, nearest, stub
 from gateway.calls import Call, Kind
 from gateway.recordings import Recorded
@@ -19,6 +19,7 @@ from storage.positions import START
 from storage.workspace import Workspace
 
 _PAGE = 2_000
+_ORDER = '"offset", key, ordinal'
 _LAST = 1_000_000
 """The place of what is answered by hand, behind all that was recorded of its event."""
 _SENT = {"live": "live", "stub": "suppressed", "imported": "recorded"}
@@ -98,6 +99,16 @@ def between(history: Reported, first: int, last: int) -> dict[int, list[Decided]
     return found
 
 
+def places(history: Reported, limit: int) -> list[int]:
+    """The offset of each of the first so many, in the order of `page`; -1: before the first event."""
+    with history.workspace.reading() as connection:
+        found = connection.execute(
+            f'SELECT "offset" FROM decisions WHERE {MINE} ORDER BY {_ORDER} LIMIT {int(limit)}',
+            [history.folded.number, history.folded.timeline],
+        ).fetchall()
+    return [offset for (offset,) in found]
+
+
 def offsets(history: Reported) -> "Offsets[int]":
     """Every event that made a call, or tried to get out."""
     return history.offsets_in("decisions")
@@ -143,7 +154,7 @@ def assign(workspace: Workspace, number: str, position: int) -> None:
         raise QueryError("At the start there is no event that could have made a call.")
     if not number.isdecimal() or not recordings.by_numbers(workspace, [int(number)]):
         raise QueryError(f"There is no call {number!r}; `refold calls WS` lists all of them.")
-    recordings.assign(workspace, int(number), position)
+    assigning.by_hand(workspace, int(number), position)
 
 
 def near(workspace: Workspace, missed: Decided) -> list[Near]:
@@ -197,7 +208,7 @@ def _rows(
     with history.workspace.reading() as connection:
         return rows_of(
             connection,
-            f'SELECT * FROM decisions WHERE {MINE} AND {condition} ORDER BY "offset", key, ordinal'
+            f"SELECT * FROM decisions WHERE {MINE} AND {condition} ORDER BY {_ORDER}"
             f" LIMIT {int(count)} OFFSET {int(first)}",
             [history.folded.number, history.folded.timeline, *parameters],
         )

@@ -16,7 +16,6 @@ from replay.firsts import Edit
 from replay.history import History
 from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
-from replay.reported import MINE
 from storage import bookmarks, causes
 from storage.errors import QueryError
 from storage.log import EventRow
@@ -158,15 +157,10 @@ def failures(model: Model) -> Iterator[Findings]:
 def calls(model: Model) -> Iterator[Findings]:
     """What handlers asked of the outside, and what became of it."""
     history = _history(model)
-    with model.workspace.reading() as connection:
-        found = connection.execute(
-            f'SELECT "offset" FROM decisions WHERE {MINE} ORDER BY "offset", key, ordinal'
-            f" LIMIT {MOST + 1}",
-            [history.folded.number, history.folded.timeline],
-        ).fetchall()
+    found = decided.places(history, MOST + 1)
     if not found:
         raise QueryError(f"No handler of {history.folded.name} called the outside.")
-    at = offsets(max(offset, 0) for (offset,) in found[:MOST])
+    at = offsets(max(offset, 0) for offset in found[:MOST])
 
     def fetch(first: int, count: int) -> Sequence[Finding]:
         return [_called(model, one) for one in decided.page(history, first, count)]

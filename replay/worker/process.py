@@ -243,7 +243,6 @@ class _Session:
             paths = "\0".join(told.paths).encode()  # NUL is in no path
             parts += [told.rows, paths, told.placed, told.depths, told.numbers]
             parts += [_lengths(told.states), _joined(told.states)]
-        header["in_parts"] = bool(told.paths)
         calls, header["reads"] = self._around.taken()
         header["decided"] = calls.decided
         header["called"] = len(calls.numbers)

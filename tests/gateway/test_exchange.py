@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from gateway import exchange, recordings
+from gateway import assigning, exchange, recordings
 from storage.errors import SourceError
 
 EVENTS = [
@@ -115,7 +115,7 @@ def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(caller, out
     assert [f.offset for f in caller.failures(folded)] == [2]
     # By hand, what nothing tells.
     [left] = [one for one in recordings.all_of(caller.workspace) if one.offset is None]
-    recordings.assign(caller.workspace, left.number, 2)
+    assigning.by_hand(caller.workspace, left.number, 2)
     assert caller.states(caller.replay())[-1] == {"status": 200, "said": {"n": 9}}
     assert outside.count == 0
 
@@ -176,7 +176,7 @@ def test_what_is_exported_can_be_imported_and_gives_the_same(caller, new_caller,
     exchange.take_in(other.workspace, out, other.settings().ports)
     if ending == "yaml":  # which knows no times
         for one in list(recordings.all_of(other.workspace)):
-            recordings.assign(other.workspace, one.number, one.number)
+            assigning.by_hand(other.workspace, one.number, one.number)
     assert other.states(other.replay()) == wanted
 
 

@@ -34,6 +34,7 @@ from gateway.ports import Port, Ports
 from gateway.settings import Settings
 from replay import catalogue, reference
 from replay.reference import Reference
+from storage import user_folder
 from storage.errors import ProjectionError
 from tui.printable import printable
 
@@ -121,10 +122,8 @@ def read(path: Path) -> Declarations:
         file = msgspec.toml.decode(content, type=_File)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProjectionError(f"{path} can't be read: {error}.") from error
-    ports, changed = (
-        gateway_ports.parse(file.ports, str(path)),
-        overrides.parse(file.overrides, str(path)),
-    )
+    ports = gateway_ports.parse(file.ports, str(path))
+    changed = overrides.parse(file.overrides, str(path))
     return Declarations(path.resolve(), content, file.projections, ports, changed, file.gateway)
 
 
@@ -162,8 +161,7 @@ def _there(workspace: Path) -> Iterator[Declarations]:
 
 
 def _kept() -> Path:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return home / "refold" / "agreed.json"
+    return user_folder.path() / "agreed.json"
 
 
 def _agreements() -> dict[str, Any]:

@@ -1,0 +1,10 @@
+"""Where refold keeps what is the user's own, and in no workspace."""
+
+import os
+from pathlib import Path
+
+
+def path() -> Path:
+    """The folder; it may not be there yet."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return home / "refold"
