@@ -24,7 +24,7 @@ from typing import Any
 from replay.calling import Calling
 from replay.cell import Cell, Room
 from replay.reference import Reference
-from replay.worker import wire
+from replay.worker import attempts, wire
 from storage.errors import ProjectionError
 
 PATIENCE = 30.0
@@ -132,22 +132,8 @@ class _Attempts:
         offset = self._mark[0]
         if offset <= _NOT_BEGUN or len(self._found) >= _MOST_ATTEMPTS:
             return
-        self._found.append(
-            {
-                "offset": offset,
-                "key": None,
-                "ordinal": 0,
-                "kind": "command",
-                "port": "socket",
-                "operation": "new",
-                "request": json.dumps(family),
-                "decision": "blocked",
-                "reason": "a replay lets nothing out: native code wanted a socket",
-                "call": None,
-                "response": None,
-                "stack": None,
-            }
-        )
+        how = "native code wanted a socket"
+        self._found.append(attempts.told(offset, None, 0, "socket.new", family, None, how))
 
     def taken(self) -> list[dict[str, Any]]:
         """Those since the last time."""

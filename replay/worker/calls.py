@@ -16,6 +16,7 @@ from bisect import bisect_left
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
+from refold_worker import attempts
 from refold_worker.gateway import CallFailedError, CallTimeoutError, GatewayError
 from refold_worker.seams import when_imported
 from refold_worker.texts import carried
@@ -208,23 +209,9 @@ class Calls:
                 return
             offset, key = own = self.place()
             self._stand_at(own)
-            port, _, operation = what.partition(".")
-            self._told.decided.append(
-                {
-                    "offset": offset,
-                    "key": None if key is None else carried(key),
-                    "ordinal": self._next(),
-                    "kind": "command",
-                    "port": port,
-                    "operation": operation or port,
-                    "request": json.dumps(request),
-                    "decision": "blocked",
-                    "reason": f"a replay lets nothing out: {what}",
-                    "call": None,
-                    "response": None,
-                    "stack": carried(stack),
-                }
-            )
+            name = None if key is None else carried(key)
+            told = attempts.told(offset, name, self._next(), what, request, carried(stack))
+            self._told.decided.append(told)
 
     def _enter(self, port: str, operation: str) -> Place:
         """The event of a call; raises `GatewayError` where it has none any more."""

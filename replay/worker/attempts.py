@@ -1,0 +1,34 @@
+"""How an attempt to get out by another way than the gateway is told, whoever has stopped it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Optional
+
+
+def told(
+    offset: int,
+    key: Optional[str],
+    ordinal: int,
+    what: str,
+    request: Any,
+    stack: Optional[str],
+    how: Optional[str] = None,
+) -> Dict[str, Any]:
+    """As a decision of the gateway is: `what` is as `socket.connect`, `request` with what, and
+    `how` says more than that."""
+    port, _, operation = what.partition(".")
+    return {
+        "offset": offset,
+        "key": key,
+        "ordinal": ordinal,
+        "kind": "command",
+        "port": port,
+        "operation": operation or port,
+        "request": json.dumps(request),
+        "decision": "blocked",
+        "reason": f"a replay lets nothing out: {how or what}",
+        "call": None,
+        "response": None,
+        "stack": stack,
+    }
