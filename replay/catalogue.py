@@ -16,14 +16,12 @@ import duckdb
 from gateway import recordings
 from gateway.modes import DEFAULT
 from replay import reference
-from replay.reference import Reference
+from replay.reference import Reference, answered_on
 from replay.relational.spans import Span
+from storage import schema
 from storage.connections import rows as rows_of
 from storage.errors import ProjectionError
-from storage.workspace import Workspace
-
-MAIN = "main"
-"""The timeline that is the log itself."""
+from storage.workspace import MAIN, Workspace
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class Folded:
     """How it met the outside, where that isn't as by default: the mode, and a hash of the rest."""
     answers_unchanged: bool
     """Whether recordings are as they were when its calls were answered from them."""
+    digest: str
+    """What the timeline was; see `Workspace.digest`."""
 
     @property
     def label(self) -> str:
@@ -99,21 +99,23 @@ def default_python() -> str:
     return sys.executable
 
 
-def known(workspace: Workspace, timeline: str = MAIN) -> list[Folded]:
-    """Projections that have a history in the workspace and aren't superseded, the newest last."""
-    with workspace.reading() as connection:
-        return _rows(connection, "NOT superseded AND timeline = $timeline", {"timeline": timeline})
+def known(workspace: Workspace) -> list[Folded]:
+    """Projections that have a history on the timeline and aren't superseded, the newest last."""
+    with workspace.file.reading() as connection:
+        timeline = {"timeline": workspace.timeline}
+        return _rows(connection, "NOT superseded AND timeline = $timeline", timeline)
 
 
-def find(workspace: Workspace, wanted: Reference, timeline: str = MAIN) -> Folded | None:
+def find(workspace: Workspace, wanted: Reference) -> Folded | None:
     """The history that was folded with this reference and interpreter, whatever its code now is."""
-    with workspace.reading() as connection:
+    wanted = answered_on(workspace, wanted)
+    with workspace.file.reading() as connection:
         found = _rows(
             connection,
             "NOT superseded AND timeline = $timeline AND reference = $reference"
             " AND python = $python AND settings = $settings",
             {
-                "timeline": timeline,
+                "timeline": workspace.timeline,
                 "reference": wanted.text,
                 "python": wanted.python,
                 "settings": wanted.settings.digest,
@@ -122,13 +124,14 @@ def find(workspace: Workspace, wanted: Reference, timeline: str = MAIN) -> Folde
     return found[-1] if found else None
 
 
-def by_name(workspace: Workspace, name: str, timeline: str = MAIN) -> Folded:
+def by_name(workspace: Workspace, name: str) -> Folded:
     """The history of that name (`orders` or `orders@3f2a`); raises `ProjectionError`."""
-    candidates = [f for f in known(workspace, timeline) if name in (f.name, f.label)]
+    candidates = [f for f in known(workspace) if name in (f.name, f.label)]
     if not candidates:
-        there = ", ".join(f.label for f in known(workspace, timeline)) or "none yet"
+        there = ", ".join(f.label for f in known(workspace)) or "none yet"
+        where = "" if workspace.timeline == MAIN else f" on the timeline {workspace.timeline}"
         raise ProjectionError(
-            f"{workspace.path} has no projection called {name!r}; it has: {there}."
+            f"{workspace.path} has no projection called {name!r}{where}; it has: {there}."
         )
     return candidates[-1]
 
@@ -184,22 +187,25 @@ def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
     return [number for (number,) in rows]
 
 
-def forget(connection: duckdb.DuckDBPyConnection, number: int) -> None:
-    """Drop everything that was folded by a projection, but not that it was known."""
-    for table in (
-        "folds",
-        "documents",
-        "history",
-        "parts",
-        "routes",
-        "failures",
-        "turns",
-        "printed",
-        "upcasts",
-        "decisions",
-        "reads",
-    ):
-        connection.execute(f"DELETE FROM {table} WHERE projection = ?", [number])
+def forget(
+    connection: duckdb.DuckDBPyConnection, number: int, timeline: str | None = None
+) -> None:
+    """Drop what was folded by a projection on a timeline, or on all, but not that it was known.
+
+    What stands on a fold goes with it.
+    """
+    gone = [(number, timeline)]
+    for base, below in gone:
+        gone += connection.execute(
+            "SELECT f.projection, f.timeline FROM forked AS f JOIN timelines AS t USING (timeline)"
+            " WHERE f.base = ? AND (t.parent = ? OR ? IS NULL)",
+            [base, below, below],
+        ).fetchall()
+    for base, below in gone:
+        for table in schema.OF_FOLDS:
+            condition = "" if below is None else " AND timeline = ?"
+            named = [base] if below is None else [base, below]
+            connection.execute(f"DELETE FROM {table} WHERE projection = ?{condition}", named)
 
 
 def _rows(
@@ -210,7 +216,7 @@ def _rows(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled, failures, keys, changes, parts, plain, seconds, settings, room, calls,"
-        " answers"
+        " answers, digest"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
         parameters,
@@ -238,6 +244,7 @@ def _rows(
             settings=row["settings"],
             room=row["room"],
             answers_unchanged=row["calls"] == 0 or row["answers"] == version,
+            digest=row["digest"],
         )
         for row in rows
     ]

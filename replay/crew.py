@@ -5,7 +5,7 @@ DuckDB's hash of the stream. Where a projection routes, all get all events, and 
 documents of its share. With one worker everything is its share.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -71,7 +71,7 @@ class Crew:
                 worker = Worker(reference, calling, part=part, parts=count, **wishes)
                 self._workers.append(started.enter_context(worker))
             self._stack = started.pop_all()
-        self._routed = False
+        self._routed = self._renews = False
         self._together: Together | None = None
         self._plain: dict[int, bool | None] = {}
         """What those that have ended said of their states; see `Folded.plain`."""
@@ -93,6 +93,7 @@ class Crew:
                 raise unloadable(self._reference, frame.header)
         header = {**said[0].header, "careful": any(f.header["careful"] for f in said)}
         self._routed = bool(header["routed"])
+        self._renews = bool(header["renews"])
         if len(self._workers) > 1 and self._routed and not header["shared"]:
             raise ProjectionError(
                 f"{self._reference.name} is a program that routes by itself, so only one worker can fold it;"
@@ -111,15 +112,36 @@ class Crew:
         return self._workers[0].room
 
     @property
+    def renews(self) -> bool:
+        """Whether they can forget their documents and begin anew."""
+        return self._renews
+
+    def anew(self) -> None:
+        """Let them forget all documents, before anything else is sent."""
+        for worker in self._workers:
+            worker.send({"kind": "anew"}, ())
+        self._fed = False
+
+    def routes(self, events: pa.Table, check: Callable[[], None] = lambda: None) -> list[list[str]]:
+        """The keys that each event reaches; none where asking for them raises."""
+        header, columns = batches.frame(events)
+        self._workers[0].send({**header, "kind": "route"}, columns)
+        while (frame := self._workers[0].receive(check)).kind != "routes":
+            refuse(frame)
+        return [list(keys) for keys in frame.header["routes"]]
+
+    @property
     def splits(self) -> int:
         """Into how many shares the events are to be told apart."""
         return 1 if self._routed else len(self._workers)
 
-    def send(self, events: pa.Table, first_change: int) -> list[pa.Table]:
+    def send(
+        self, events: pa.Table, first_change: int, only: Collection[str] | None = None
+    ) -> list[pa.Table]:
         """Give the next batch to the workers; each one's share of it, as `receive` wants it.
 
-        `first_change` is the number of the next change, which the first batch tells. Events have a
-        column `share` where they are to be told apart.
+        `first_change` is the number of the next change, which the first batch tells, and with it
+        the keys that `only` may change. Events have a column `share` where they are to be told apart.
         """
         shares = [events] * len(self._workers)
         if self.splits > 1:
@@ -130,6 +152,8 @@ class Crew:
             header, columns = batches.frame(share, answers)
             if not self._fed:
                 header["first_change"] = first_change
+                if only is not None:
+                    header["only"] = list(only)
             worker.send(header, columns)
         if not self._fed and len(self._workers) > 1:
             self._together = Together(len(self._workers), first_change)

@@ -56,5 +56,4 @@ class EventReader:
 def count(workspace: Workspace) -> int:
     """How many events there are."""
     with workspace.reading() as connection:
-        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
-    return int(row[0]) if row else 0
+        return workspace.events(connection)

@@ -9,25 +9,28 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
 from gateway.broker import Ask
-from replay import batches, catalogue, events, recalling, shares
+from replay import batches, catalogue, events, forking, recalling, shares
 from replay.calling import Calling
-from replay.catalogue import MAIN, Folded
+from replay.catalogue import Folded
 from replay.crew import Crew, FullError, NotPlainError
 from replay.events import EventReader
+from replay.forking import Standing
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, WorkerDiedError
 from replay.recording import OvertakenError, Recording
-from replay.reference import Reference
+from replay.reference import Reference, answered_on
 from replay.relational import declaration
 from replay.relational import folding as relational
 from replay.relational.spans import Span
 from replay.run import Means, OnProgress, Run
 from storage.connections import rows as rows_of
 from storage.errors import CancelledError, ProjectionError
+from storage.timelines.seen import Seen
 from storage.workspace import Workspace
 
 _FLUSH_ROWS = 400_000
@@ -42,7 +45,6 @@ def fold(
     workspace: Workspace,
     wanted: Reference,
     *,
-    timeline: str = MAIN,
     force: bool = False,
     workers: int = 1,
     patience: float = PATIENCE,
@@ -51,8 +53,12 @@ def fold(
     ask: Ask | None = None,
     on_progress: OnProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    standing: Standing | None = None,
 ) -> Folded:
     """Fold what is missing of a projection's history, and return what it is now.
+
+    On a fork that is what differs from its parent, which is folded before; `standing` is a worker
+    that is kept ready for that.
 
     Several `workers` share the documents among them, and `memory` in bytes; the history is the
     same. A projection over all events that says nothing of its documents is folded over the `span`,
@@ -61,18 +67,26 @@ def fold(
     `ProjectionError` where the projection can't be run or its worker died (what was folded before
     is kept), and `CancelledError` where `cancelled` said so.
     """
-    before = catalogue.find(workspace, wanted, timeline)
+    if isinstance(workspace, Seen) and not declaration.over_all_events(wanted.text):
+        whole = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
+        whole = partial(whole, on_progress=on_progress, cancelled=cancelled)
+        means = Means(1, patience, memory)
+        return _fold_fork(
+            workspace, wanted, means, whole, ask, on_progress, cancelled, standing, force=force
+        )
+    before = catalogue.find(workspace, wanted)
     total = events.count(workspace)
     over_all_events = declaration.over_all_events(wanted.text)
     whole = Span(0, total - 1)
     there = before is not None and before.covers(span or whole if over_all_events else whole)
-    # What handlers were answered may be another thing by now.
-    force = force or (before is not None and not before.answers_unchanged)
+    # What handlers were answered, and what a fork is, may be another thing by now.
+    fresh = before is None or (before.answers_unchanged and before.digest == workspace.digest)
+    force = force or not fresh
     if before and not force and there and before.code_unchanged:
         return before
     means = Means(workers, patience, memory)
     with Calling(workspace, wanted, ask=ask) as calling:
-        run = Run(workspace, wanted, timeline, total, means, on_progress, cancelled, calling)
+        run = Run(workspace, wanted, total, means, on_progress, cancelled, calling)
         if over_all_events:
             number = relational.fold(run, span, force=force)
         else:
@@ -80,7 +94,45 @@ def fold(
                 number = _Folding(run).to_the_end(force=force)
             finally:
                 calling.keep(run.number)
-    return next(f for f in catalogue.known(workspace, timeline) if f.number == number)
+    return next(f for f in catalogue.known(workspace) if f.number == number)
+
+
+def _fold_fork(
+    workspace: Seen,
+    wanted: Reference,
+    means: Means,
+    whole: Callable[..., Folded],
+    ask: Ask | None,
+    on_progress: OnProgress | None,
+    cancelled: Callable[[], bool],
+    standing: Standing | None,
+    *,
+    force: bool,
+) -> Folded:
+    """What differs on a fork; `whole` folds its parent."""
+    label = forking.base_label(workspace)
+    if label is None:
+        base = whole(workspace.parent, wanted)
+    else:
+        base = catalogue.by_name(workspace.parent, label)
+    before = catalogue.find(workspace, wanted)
+    total = events.count(workspace)
+    if (
+        before is not None
+        and not force
+        and before.code_unchanged
+        and before.answers_unchanged
+        and before.digest == workspace.digest
+        and before.folded == total
+        and forking.stands_on(workspace, before, base)
+    ):
+        return before
+    effective = answered_on(workspace, wanted)
+    with Calling(workspace, effective, ask=ask) as calling:
+        run = Run(workspace, effective, total, means, on_progress, cancelled, calling)
+        number = forking.fold(run, workspace, base, standing)
+        calling.keep(number)
+    return next(f for f in catalogue.known(workspace) if f.number == number)
 
 
 class _Folding:
@@ -158,14 +210,14 @@ class _Folding:
         return None
 
     def _resumable(self) -> bool:
-        before = catalogue.find(self._run.workspace, self._run.wanted, self._run.timeline)
+        before = catalogue.find(self._run.workspace, self._run.wanted)
         if before is None or not before.code_unchanged:
             return False
         self._plain = before.plain
         return before.folded > 0
 
     def _kept(self) -> int:
-        found = catalogue.find(self._run.workspace, self._run.wanted, self._run.timeline)
+        found = catalogue.find(self._run.workspace, self._run.wanted)
         return 0 if found is None else found.folded
 
     def _obituary(self, death: WorkerDiedError) -> str:
@@ -275,7 +327,7 @@ class _Session:
     def _recalled(self, frame: Frame) -> recalling.Parts:
         """The documents that a resuming worker asks for: their states, or all of their events."""
         keys, before = frame.header["keys"], self._recording.folded
-        place = (self._run.workspace, self._run.number, self._run.timeline, keys)
+        place = (self._run.workspace, self._run.number, keys)
         if frame.header["events"]:
             return recalling.events(*place, before=before, routed=self._crew.routed)
         return recalling.states(*place, before=before)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from replay.catalogue import MAIN
 from storage.errors import PositionError
+from storage.workspace import MAIN
 
 SCHEME = "refold:"
 

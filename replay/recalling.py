@@ -22,9 +22,10 @@ Parts = tuple[dict[str, Any], tuple[Any, ...]]
 
 
 def states(
-    workspace: Workspace, number: int, timeline: str, keys: Sequence[str], *, before: int
+    workspace: Workspace, number: int, keys: Sequence[str], *, before: int
 ) -> Parts:
     """What these documents of a projection were before an offset, as a frame of `documents`."""
+    timeline = workspace.timeline
     with workspace.reading() as connection:
         want(connection, keys)
         latest = arrow(
@@ -76,13 +77,13 @@ def _joined(column: pa.ChunkedArray) -> tuple[bytes, bytes]:
 def events(
     workspace: Workspace,
     number: int,
-    timeline: str,
     keys: Sequence[str],
     *,
     before: int,
     routed: bool,
 ) -> Parts:
     """All events before an offset that reached these documents, as a frame of `events`."""
+    timeline = workspace.timeline
     with workspace.reading() as connection:
         want(connection, keys)
         own = arrow(

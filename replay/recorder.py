@@ -211,7 +211,7 @@ class _Recorder:
         if self._before is None:
             raise ProjectionError("Nothing was folded before these events.")
         keys = frame.header["keys"]
-        place = (self._workspace, self._before.number, self._before.timeline, keys)
+        place = (self._workspace, self._before.number, keys)
         if frame.header["events"]:
             return recalling.events(*place, before=self._first, routed=False)
         return recalling.states(*place, before=self._first)

@@ -41,7 +41,6 @@ class Recording:
         self,
         workspace: Workspace,
         number: int,
-        timeline: str,
         answers: int = 0,
         clean: Callable[[str], str] = str,
     ) -> None:
@@ -53,7 +52,7 @@ class Recording:
         self._clean = clean
         self._workspace = workspace
         self._number = number
-        self._timeline = timeline
+        self._timeline = workspace.timeline
         self._history: list[pa.Table] = []
         self._parts: list[pa.Table] = []
         self._born: list[pa.Table] = []
@@ -65,7 +64,7 @@ class Recording:
         self._calls: list[pa.Table] = []
         self._decided: list[Mapping[str, Any]] = []
         self._reads: list[Mapping[str, Any]] = []
-        self._unhandled: Counter[str] = Counter()
+        self.unhandled: Counter[str] = Counter()
         self.plain: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
         self.kept = 0
@@ -80,7 +79,7 @@ class Recording:
         self.calls = 0
         """Calls to the outside, and attempts to get there."""
         self.failures = 0
-        self._skipped = 0
+        self.skipped = 0
         self._seconds = 0.0
         self.waiting = 0
         """Changes, and parts, that are not flushed yet."""
@@ -95,7 +94,7 @@ class Recording:
         ).fetchall()
         for row in rows:
             self.first, self.folded, self.keys, self.changes, self.parts, self.failures = row[:6]
-            self._skipped, self._unhandled = row[6], Counter(json.loads(row[7]))
+            self.skipped, self.unhandled = row[6], Counter(json.loads(row[7]))
             self._seconds, self.calls = row[8:]
             self.kept = self.folded
 
@@ -150,8 +149,8 @@ class Recording:
         self._reads += [
             {"offset": o, "read": name} for o, names in told.reads.items() for name in names
         ]
-        self._unhandled.update(told.skipped)
-        self._skipped += sum(told.skipped.values())
+        self.unhandled.update(told.skipped)
+        self.skipped += sum(told.skipped.values())
         self.failures += len(told.failures)
         self.keys += len(born)
         self.changes += count
@@ -173,74 +172,85 @@ class Recording:
         self._seconds += seconds
         # With one thread DuckDB compresses what a transaction inserted once more when it commits.
         with self._workspace.writing() as connection:
-            names = [self._number, self._timeline]
-            there = connection.execute(
-                "SELECT folded FROM folds WHERE projection = ? AND timeline = ?", names
-            ).fetchall()
-            if (there[0][0] if there else 0) != self.kept:
-                raise OvertakenError
-            if self.waiting:
-                _insert(
-                    connection,
-                    f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
-                    " previous, in_parts, state FROM rows ORDER BY bucket, change",
-                    names,
-                    pa.concat_tables(self._history),
-                )
-                _insert(
-                    connection,
-                    "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows",
-                    names,
-                    pa.concat_tables(self._born),
-                )
-            if self._parts:
-                _insert(
-                    connection,
-                    f'INSERT INTO parts SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
-                    " part, place, state FROM rows",
-                    names,
-                    pa.concat_tables(self._parts),
-                )
-            if self._routes:
-                _insert(
-                    connection,
-                    'INSERT INTO routes SELECT ?, ?, "offset", key FROM rows',
-                    names,
-                    pa.concat_tables(self._routes),
-                )
-            _insert_told(connection, schema.FAILURES, names, self._failures)
-            _insert_told(connection, schema.TURNS, names, self._turns)
-            _insert_told(connection, schema.PRINTED, names, self._printed)
-            _insert_told(connection, schema.UPCASTS, names, self._upcasts)
-            _insert_told(connection, schema.DECISIONS, names, self._decided)
-            _insert_told(connection, schema.READS, names, self._reads)
-            if self._calls:
-                _insert(
-                    connection,
-                    'INSERT INTO decisions BY NAME SELECT ? AS projection, ? AS timeline, "offset", key,'
-                    " ordinal, call, decision FROM rows",
-                    names,
-                    pa.concat_tables(self._calls),
-                )
-            connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", names)
-            connection.execute(
-                "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    *names,
-                    self.first,
-                    self.folded,
-                    self._skipped,
-                    json.dumps(self._unhandled),
-                    self.failures,
-                ]
-                + [self.keys, self.changes, self.parts, self.plain, self.calls, self._answers]
-                + [self.room, self._seconds],
-            )
-        self._history, self._parts, self._born, self._routes = [], [], [], []
+            self._begin(connection)
+            self._write_rows(connection)
+            self._write_born(connection)
+            self._write_extent(connection)
+        self._history, self._parts, self._routes = [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
         self._calls, self._decided, self._reads = [], [], []
         self.waiting = 0
         self.kept = self.folded
+
+    @property
+    def _names(self) -> list[Any]:
+        return [self._number, self._timeline]
+
+    def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
+        there = connection.execute(
+            "SELECT folded FROM folds WHERE projection = ? AND timeline = ?", self._names
+        ).fetchall()
+        if (there[0][0] if there else 0) != self.kept:
+            raise OvertakenError
+
+    def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
+        names = self._names
+        if self._history:
+            _insert(
+                connection,
+                f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
+                " previous, in_parts, state FROM rows ORDER BY bucket, change",
+                names,
+                pa.concat_tables(self._history),
+            )
+        if self._parts:
+            _insert(
+                connection,
+                f'INSERT INTO parts SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
+                " part, place, state FROM rows",
+                names,
+                pa.concat_tables(self._parts),
+            )
+        if self._routes:
+            _insert(
+                connection,
+                'INSERT INTO routes SELECT ?, ?, "offset", key FROM rows',
+                names,
+                pa.concat_tables(self._routes),
+            )
+        _insert_told(connection, schema.FAILURES, names, self._failures)
+        _insert_told(connection, schema.TURNS, names, self._turns)
+        _insert_told(connection, schema.PRINTED, names, self._printed)
+        _insert_told(connection, schema.UPCASTS, names, self._upcasts)
+        _insert_told(connection, schema.DECISIONS, names, self._decided)
+        _insert_told(connection, schema.READS, names, self._reads)
+        if self._calls:
+            _insert(
+                connection,
+                'INSERT INTO decisions BY NAME SELECT ? AS projection, ? AS timeline, "offset", key,'
+                " ordinal, call, decision FROM rows",
+                names,
+                pa.concat_tables(self._calls),
+            )
+
+    def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._born:
+            self._insert_documents(connection, pa.concat_tables(self._born))
+        self._born = []
+
+    def _insert_documents(self, connection: duckdb.DuckDBPyConnection, born: pa.Table) -> None:
+        """`born` has the columns `ordinal`, `key` and `born`."""
+        query = "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows"
+        _insert(connection, query, self._names, born)
+
+    def _write_extent(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", self._names)
+        connection.execute(
+            "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [*self._names, self.first, self.folded, self.skipped, json.dumps(self.unhandled)]
+            + [self.failures, self.keys, self.changes, self.parts, self.plain, self.calls]
+            + [self._answers, self.room, self._seconds, self._workspace.digest],
+        )
 
 
 def _insert(

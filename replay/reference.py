@@ -11,11 +11,19 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
+from gateway import overrides
+from gateway.modes import Mode
+from gateway.overrides import Override
 from gateway.settings import DEFAULTS, Settings
 from storage.errors import ProjectionError
+from storage.timelines.edits import Kind
+from storage.timelines.seen import Seen
+from storage.workspace import Workspace
 
 _PROGRAM = "cmd:"
 _SQL = ".sql"
@@ -111,6 +119,22 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a program that is written in its command is too long for a name
         return False
+
+
+def answered_on(workspace: Workspace, wanted: Reference) -> Reference:
+    """The projection as it meets the outside on the workspace's timeline, whose forks may have
+    other answers."""
+    said: list[Override] = []
+    seen = workspace
+    while isinstance(seen, Seen):
+        found = [msgspec.json.decode(e.said) for e in seen.fork.active if e.kind is Kind.ANSWERS]
+        said = [*overrides.parse(found, f"the fork {seen.timeline}"), *said]
+        seen = seen.parent
+    if not said:
+        return wanted
+    own = wanted.settings
+    settings = replace(own, mode=Mode.WHAT_IF, overrides=[*own.overrides, *said])
+    return replace(wanted, settings=settings)
 
 
 def identity(files: Mapping[str, str], interpreter: str, settings: Settings = DEFAULTS) -> str:

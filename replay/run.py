@@ -57,7 +57,6 @@ class Run:
         self,
         workspace: Workspace,
         wanted: Reference,
-        timeline: str,
         total: int,
         means: Means,
         on_progress: OnProgress | None,
@@ -66,7 +65,6 @@ class Run:
     ) -> None:
         self.workspace = workspace
         self.wanted = wanted
-        self.timeline = timeline
         self.total = total
         """Events of the log."""
         self.means = means
@@ -85,11 +83,10 @@ class Run:
                 connection, self.wanted, self.wanted.name, digest, files, invariants
             )
             if force:
-                catalogue.forget(connection, self.number)
+                catalogue.forget(connection, self.number, self.workspace.timeline)
             recording = Recording(
                 self.workspace,
                 self.number,
-                self.timeline,
                 self.calling.version,
                 self.calling.broker.redactor.text,
             )
@@ -110,6 +107,11 @@ class Run:
                 )
             )
         self.obey(recording)
+
+    def stop_if_cancelled(self) -> None:
+        """Stop if the person wants it, where nothing was kept yet."""
+        if self.cancelled():
+            raise CancelledError("Stopped; nothing of it was kept.")
 
     def obey(self, recording: Recording) -> None:
         """Stop if the person wants it."""

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 from replay import batches, catalogue, process, recalling
 from replay.calling import Calling
-from replay.catalogue import MAIN, Folded
+from replay.catalogue import Folded
 from replay.cell import Cell
 from replay.interrupts import undisturbed
 from replay.process import Frame
@@ -64,7 +64,6 @@ def history_before(
     wanted: Reference,
     offset: int,
     fold: Callable[[], Folded],
-    timeline: str = MAIN,
 ) -> Folded:
     """A history of this code that reaches up to the event; `fold` is called where there is none.
 
@@ -79,13 +78,13 @@ def history_before(
         raise ProjectionError(
             f"{wanted.name} is a query over all events: there is no handler to step into."
         )
-    found = catalogue.find(workspace, wanted, timeline)
+    found = catalogue.find(workspace, wanted)
     if _reaches(found, offset):
         return found
     try:
         return fold()
     except ProjectionError:
-        found = catalogue.find(workspace, wanted, timeline)
+        found = catalogue.find(workspace, wanted)
         if _reaches(found, offset):
             return found
         raise
@@ -200,7 +199,7 @@ class _Session:
 
     def _recalled(self, header: Any) -> recalling.Parts:
         folded = self._folded
-        place = (self._workspace, folded.number, folded.timeline, [header["key"]])
+        place = (self._workspace, folded.number, [header["key"]])
         before = self._wish.offset
         if header["events"] or folded.plain is not True:
             return recalling.events(*place, before=before, routed=header["routed"])

@@ -1,7 +1,11 @@
 """Bookmarks: places that a person marked with a note. They are the workspace's, and outlive folds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from storage.errors import PositionError
+from storage.timelines.labels import Label
 from storage.workspace import Workspace
 
 
@@ -12,6 +16,7 @@ class Bookmark:
     number: int
     timeline: str
     offset: int
+    """Its place on the timeline."""
     projection: str | None
     """Its name, as its code may change."""
     key: str | None
@@ -20,27 +25,27 @@ class Bookmark:
     note: str
 
 
-_COLUMNS = 'bookmark, timeline, "offset", projection, key, path, note'
+_COLUMNS = 'bookmark, timeline, "offset", inserted, projection, key, path, note'
 
 
 def add(
     workspace: Workspace,
     *,
-    timeline: str,
     offset: int,
     note: str,
     projection: str | None = None,
     key: str | None = None,
     path: str | None = None,
 ) -> Bookmark:
-    """Keep a place."""
+    """Keep a place on the workspace's timeline."""
+    label = workspace.label(offset)
     with workspace.writing() as connection:
         rows = connection.execute(
-            "INSERT INTO bookmarks SELECT coalesce(max(bookmark), 0) + 1, ?, ?, ?, ?, ?, ?, now()"
+            "INSERT INTO bookmarks SELECT coalesce(max(bookmark), 0) + 1, ?, ?, ?, ?, ?, ?, ?, now()"
             f" FROM bookmarks RETURNING {_COLUMNS}",
-            [timeline, offset, projection, key, path, note],
+            [workspace.timeline, label.offset, label.inserted, projection, key, path, note],
         ).fetchall()
-    return Bookmark(*rows[0])
+    return _bookmark(workspace, rows[0])
 
 
 def remove(workspace: Workspace, number: int) -> None:
@@ -49,11 +54,20 @@ def remove(workspace: Workspace, number: int) -> None:
         connection.execute("DELETE FROM bookmarks WHERE bookmark = ?", [number])
 
 
-def kept(workspace: Workspace, timeline: str) -> list[Bookmark]:
-    """All bookmarks of a timeline, in the order of the log."""
+def kept(workspace: Workspace) -> list[Bookmark]:
+    """All bookmarks on the workspace's timeline, in its order."""
     with workspace.reading() as connection:
         rows = connection.execute(
-            f'SELECT {_COLUMNS} FROM bookmarks WHERE timeline = ? ORDER BY "offset", bookmark',
-            [timeline],
+            f'SELECT {_COLUMNS} FROM bookmarks WHERE timeline = ? ORDER BY "offset", inserted, bookmark',
+            [workspace.timeline],
         ).fetchall()
-    return [Bookmark(*row) for row in rows]
+    return [_bookmark(workspace, row) for row in rows]
+
+
+def _bookmark(workspace: Workspace, row: Sequence[Any]) -> Bookmark:
+    number, timeline, offset, inserted, *rest = row
+    try:
+        place = workspace.place(Label(offset, inserted))
+    except PositionError:  # what was inserted there was undone
+        place = workspace.place(Label(offset))
+    return Bookmark(number, timeline, place, *rest)

@@ -80,10 +80,10 @@ class EventLog:
         with self._workspace.reading() as connection:
             row = rows(
                 connection,
-                'SELECT coalesce(max("offset") + 1, 0) AS events,'
-                " epoch_us(min(time)) AS first, epoch_us(max(time)) AS last FROM events",
+                "SELECT epoch_us(min(time)) AS first, epoch_us(max(time)) AS last FROM events",
             )[0]
-        return Extent(row["events"], utc(row["first"]), utc(row["last"]))
+            events = self._workspace.events(connection)
+        return Extent(events, utc(row["first"]), utc(row["last"]))
 
     def rows(self, first: int, count: int) -> list[EventRow]:
         """`count` consecutive events from an offset on."""

@@ -10,13 +10,13 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
 3: changes are numbered, and states packed with zstd.
 4: tables `printed` and `upcasts`. 5: a fold says where it begins.
-6: large documents are kept in parts. 7: calls to the outside, and how folds were answered."""
+6: large documents are kept in parts. 7: calls to the outside, and how folds were answered. 8: timelines."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ FOLDS = Table(
         ("answers", "BIGINT"),
         ("room", "VARCHAR"),
         ("seconds", "DOUBLE"),
+        ("digest", "VARCHAR"),
     ),
 )
 """How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
@@ -321,12 +322,78 @@ READS = Table(
 )
 """Clocks and random numbers that handlers read, such as `datetime.now`."""
 
+TIMELINES = Table(
+    "timelines",
+    (
+        ("timeline", "VARCHAR"),
+        ("parent", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
+        ("note", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Forks. `offset` and `inserted` are the position at which one branches: `900+1` is 900 and 1."""
+
+EDITS = Table(
+    "edits",
+    (
+        ("timeline", "VARCHAR"),
+        ("step", "BIGINT"),
+        ("edit", "BIGINT"),
+        ("undone", "BOOLEAN"),
+        ("kind", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
+        ("after_offset", "BIGINT"),
+        ("after_inserted", "BIGINT"),
+        ("moved_offset", "BIGINT"),
+        ("moved_inserted", "BIGINT"),
+        ("said", "VARCHAR"),
+        ("time", "TIMESTAMP WITH TIME ZONE"),
+        ("stream", "VARCHAR"),
+        ("revision", "BIGINT"),
+        ("type", "VARCHAR"),
+        ("version", "VARCHAR"),
+        ("id", "VARCHAR"),
+        ("correlation_id", "VARCHAR"),
+        ("causation_id", "VARCHAR"),
+        ("data", "VARCHAR"),
+        ("meta", "VARCHAR"),
+    ),
+)
+"""What is otherwise on a fork; see `storage.timelines.edits`."""
+
+FORKED = Table(
+    "forked",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("base", "INTEGER"),
+        ("since", "BIGINT"),
+        ("everything", "BOOLEAN"),
+        ("keys", "BIGINT"),
+        ("next_change", "BIGINT"),
+        ("births", "VARCHAR"),
+    ),
+)
+"""Of a fold on a fork, what it has in common with the fold on its parent, which is that of the
+projection `base`: all before the place `since`, and what concerns no document that is `touched`,
+unless `everything` may be otherwise. So `history` and the like hold what differs only."""
+
+TOUCHED = Table(
+    "touched",
+    (("projection", "INTEGER"), ("timeline", "VARCHAR"), ("key", "VARCHAR")),
+)
+"""Documents that were folded again on a fork."""
+
 BOOKMARKS = Table(
     "bookmarks",
     (
         ("bookmark", "INTEGER"),
         ("timeline", "VARCHAR"),
         ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
         ("projection", "VARCHAR"),
         ("key", "VARCHAR"),
         ("path", "VARCHAR"),
@@ -366,9 +433,19 @@ TABLES = (
     BODIES,
     DECISIONS,
     READS,
+    TIMELINES,
+    EDITS,
+    FORKED,
+    TOUCHED,
     BOOKMARKS,
     WATCHES,
 )
+BY_NAME = {table.name: table for table in TABLES}
+OF_FOLDS = (
+    *("folds", "forked", "touched", "documents", "history", "parts", "routes", "failures"),
+    *("turns", "printed", "upcasts", "decisions", "reads"),
+)
+"""Those of what was folded, by projection and timeline."""
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:

@@ -20,11 +20,17 @@ import duckdb
 from storage import schema
 from storage.errors import (
     CancelledError,
+    PositionError,
     RefoldError,
     WorkspaceBusyError,
     WorkspaceError,
     one_line,
 )
+from storage.timelines.labels import Label
+from storage.timelines.places import Mark, Overlay
+
+MAIN = "main"
+"""The timeline that is the log itself."""
 
 LEASE = 2.0
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
@@ -54,8 +60,11 @@ class Workspace:
     """A `.refold` file that exists and is known to hold refold's tables and nothing else.
 
     Raises `WorkspaceError` where the file is missing, damaged, too new, or holds foreign objects,
-    and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds.
+    and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds. It shows the
+    log itself; what it looks like from a fork, `storage.timelines.seen` tells.
     """
+
+    timeline = MAIN
 
     def __init__(
         self,
@@ -71,6 +80,8 @@ class Workspace:
         self._on_wait = on_wait
         self._lock = threading.RLock()
         self._shared: duckdb.DuckDBPyConnection | None = None
+        self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
+        """Cursors that were prepared, by name, and nobody uses just now."""
         self._opened = 0.0
         self._readers = 0
         self._writing = False
@@ -84,6 +95,40 @@ class Workspace:
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor for questions, valid inside the `with` and on the calling thread only."""
+        with self._held() as shared:
+            cursor = shared.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def reading_as(
+        self, name: object, prepare: Callable[[duckdb.DuckDBPyConnection], None]
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same, prepared: what was made ready under a name is lent again while the file is open.
+
+        Whoever borrows it leaves it as it was, but for what has a name of its own.
+        """
+        with self._held() as shared:
+            with self._lock:
+                spare = self._spares.get(name)
+                cursor = spare.pop() if spare else None
+            if cursor is None:
+                cursor = shared.cursor()
+                prepare(cursor)
+            try:
+                yield cursor
+            except BaseException:
+                cursor.close()
+                raise
+            cursor.abort()  # an answer that nobody read to its end
+            with self._lock:
+                self._spares.setdefault(name, []).append(cursor)
+
+    @contextmanager
+    def _held(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection of all readers, open until none of them needs it."""
         with self._idle:
             while self._writing:
                 self._idle.wait()
@@ -91,15 +136,14 @@ class Workspace:
                 self._shared = self._open(read_only=True, memory=self._memory)
                 self._opened = time.monotonic()
             self._readers += 1
-            cursor = self._shared.cursor()
+            shared = self._shared
         try:
-            yield cursor
+            yield shared
         except duckdb.Error as error:
             if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
                 raise trouble(error, self.path) from error
             raise
         finally:
-            cursor.close()
             with self._idle:
                 self._readers -= 1
                 over = self._closed or time.monotonic() - self._opened > LEASE
@@ -147,12 +191,57 @@ class Workspace:
         self._closed = True
         self.release()
 
+    @property
+    def file(self) -> "Workspace":
+        """The workspace without anything laid over it."""
+        return self
+
+    @property
+    def overlay(self) -> Overlay:
+        """Where events are on its timeline."""
+        with self.reading() as connection:
+            return Overlay(self.events(connection))
+
+    def events(self, connection: duckdb.DuckDBPyConnection) -> int:
+        """How many places for events there are, which is one more than the last."""
+        row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def digest(self) -> str:
+        """What the timeline is beside the log; empty for the log itself."""
+        return ""
+
+    def label(self, place: int) -> Label:
+        """What the event at a place is called; the places of the log are its offsets."""
+        return Label(place)
+
+    def place(self, label: Label) -> int:
+        """Where an event is; raises `PositionError` where there is none of that name."""
+        if label.inserted:
+            raise PositionError(f"{label} names an inserted event, and only a fork has those.")
+        return label.offset
+
+    def marks(self, first: int, last: int) -> list[Mark]:  # noqa: ARG002 - a fork has some
+        """What was edited between two places, in order."""
+        return []
+
+    def table(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
+        """SQL for a table as it is on its timeline, whatever its name stands for on a connection."""
+        ((database,),) = connection.execute("SELECT current_database()").fetchall()
+        escaped = str(database).replace('"', '""')
+        return f'"{escaped}".main.{name}'
+
     def fact(self, name: str) -> Any:
         """A value of the `workspace` table, or None."""
         with self.reading() as connection:
             return read_fact(connection, name)
 
     def _release(self) -> None:
+        for spare in self._spares.values():
+            for cursor in spare:
+                cursor.close()
+        self._spares.clear()
         if self._shared is not None:
             self._shared.close()
             self._shared = None

@@ -10,7 +10,6 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from replay.catalogue import MAIN
 from replay.places import Address
 from replay.reference import Reference
 from storage.workspace import Workspace
@@ -50,12 +49,11 @@ class RefoldApp(App[None]):
         workspace: Workspace,
         wanted: Sequence[Reference] = (),
         *,
-        timeline: str = MAIN,
         at: int | None = None,
         place: Address | None = None,
     ) -> None:
         super().__init__()
-        self.model = Model(workspace, timeline)
+        self.model = Model(workspace)
         self.folds = Folds(self, self.model, wanted, place.projection if place else None)
         self.travel = TravelScreen(self.model, self.folds, at, place)
 
@@ -84,9 +82,8 @@ def run(
     workspace: Workspace,
     wanted: Sequence[Reference] = (),
     *,
-    timeline: str = MAIN,
     at: int | None = None,
     place: Address | None = None,
 ) -> None:
     """Open the screen and stay until the person leaves; an address says what to look at."""
-    RefoldApp(workspace, wanted, timeline=timeline, at=at, place=place).run()
+    RefoldApp(workspace, wanted, at=at, place=place).run()

@@ -30,9 +30,8 @@ class Lane:
 class Lanes:
     """All lanes of a workspace; asked in a thread."""
 
-    def __init__(self, workspace: Workspace, timeline: str) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._timeline = timeline
         self._known: dict[tuple[object, ...], Offsets[int]] = {}
 
     def all(self, history: History | None, *, complete: bool) -> list[Lane]:
@@ -47,7 +46,7 @@ class Lanes:
         ]
         if history is not None and history.folded.calls:
             found.append(Lane("calls", "call", self._calls(history)))
-        marked = bookmarks.kept(self._workspace, self._timeline)
+        marked = bookmarks.kept(self._workspace)
         found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
         return [lane for lane in found if len(lane.offsets)]
 

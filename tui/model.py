@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay import catalogue, changes, decided
-from replay.catalogue import MAIN, Folded
+from replay.catalogue import Folded
 from replay.changes import Change, Moment
 from replay.decided import Decided, Near
 from replay.diff import Difference
@@ -112,15 +112,14 @@ class Overview:
 class Model:
     """The workspace and the projection that is looked at. Methods may be called from any thread."""
 
-    def __init__(self, workspace: Workspace, timeline: str = MAIN) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.timeline = timeline
         self.log = EventLog(workspace)
         self.extent = self.log.extent()
         self.history: History | None = None
         self.base: int | None = None
         """The position that documents are compared with; None: the event before."""
-        self._lanes = Lanes(workspace, timeline)
+        self._lanes = Lanes(workspace)
         self._shown_lanes: Sequence[Lane] = ()
         self._at_base: tuple[tuple[History, str, int] | None, Change | None] = (None, None)
         """A document's place at the base, and what it was there."""
@@ -133,10 +132,10 @@ class Model:
         self._changes = Windows(self._draw_changes)
 
     def projections(self) -> list[Folded]:
-        return catalogue.known(self.workspace, self.timeline)
+        return catalogue.known(self.workspace)
 
     def find(self, wanted: Reference) -> Folded | None:
-        return catalogue.find(self.workspace, wanted, self.timeline)
+        return catalogue.find(self.workspace, wanted)
 
     def sight(self, folded: Folded) -> Sight:
         """What `choose` wants to know of a projection."""

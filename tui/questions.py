@@ -260,7 +260,7 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
 
 def bookmarked(model: Model) -> Iterator[Findings]:
     """The places that a person marked."""
-    found = bookmarks.kept(model.workspace, model.timeline)
+    found = bookmarks.kept(model.workspace)
     if not found:
         raise QueryError("There are no bookmarks yet; B marks the place where you are.")
     rows = [

@@ -30,10 +30,13 @@ class Asking:
     """A relation and the connection on which it is asked."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, relation: Relation, name: str
+        self,
+        workspace: Workspace,
+        connection: duckdb.DuckDBPyConnection,
+        relation: Relation,
+        name: str,
     ) -> None:
-        ((database,),) = connection.execute("SELECT current_database()").fetchall()
-        self._database = str(database).replace('"', '""')
+        self._workspace = workspace
         self.connection = connection
         self.relation = relation
         self.name = name
@@ -41,7 +44,7 @@ class Asking:
 
     def table(self, name: str) -> str:
         """SQL for a table of the workspace, whatever its name stands for on this connection."""
-        return f'"{self._database}".main.{name}'
+        return self._workspace.table(self.connection, name)
 
     def at(self, offset: int) -> None:
         """Leave the documents of a position in `NOW`; raises `ProjectionError`."""
@@ -80,8 +83,9 @@ def asking(
 ) -> Iterator[Asking]:
     """Ask on a connection of its own; a question is interrupted where `cancelled` says so."""
     try:
-        with workspace.reading() as connection, _interrupted(connection, cancelled):
-            yield Asking(connection, relation, name)
+        # Views of its own take the names of tables there.
+        with workspace.file.reading() as connection, _interrupted(connection, cancelled):
+            yield Asking(workspace, connection, relation, name)
     except duckdb.InterruptException as error:
         raise CancelledError("Stopped; what was folded before is kept.") from error
 

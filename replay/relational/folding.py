@@ -101,7 +101,7 @@ class _Folding:
 
     def _before(self) -> Folded | None:
         """What is folded of this code."""
-        before = catalogue.find(self._run.workspace, self._run.wanted, self._run.timeline)
+        before = catalogue.find(self._run.workspace, self._run.wanted)
         return before if before is not None and before.code_unchanged else None
 
     def _base(self, recording: Recording, span: Span) -> None:
@@ -136,7 +136,7 @@ class _Folding:
             found,
             routes,
             projection=self._run.number,
-            timeline=self._run.timeline,
+            timeline=self._run.workspace.timeline,
             next_change=recording.changes,
         )
         recording.take(told, until)

@@ -160,6 +160,10 @@ class Batch:
         self._texts: dict[str, List[Optional[str]]] = {}
         self._numbers: dict[str, Any] = {}
 
+    def streams_of_events(self) -> List[Optional[str]]:
+        """The stream of each."""
+        return [self.streams[code] for code in self.stream_codes]
+
     def offset(self, index: int) -> int:
         return self.offsets[index]  # type: ignore[no-any-return]
 

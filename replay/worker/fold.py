@@ -63,11 +63,13 @@ class Folder:
         self._looks_at = 0
         self._invariants = Invariants(projection.invariants)
         self._hold = self._invariants.hold if projection.invariants else None
-        self._only: Optional[Set[str]] = None
-        """While documents are taken up again: the keys that may change."""
+        self.only: Optional[Set[str]] = None
+        """The keys that may change, where not all may."""
 
     shared = True
     """Whether several can share the documents of a projection that routes."""
+    renews = True
+    """Whether it can forget its documents and begin anew."""
     restores = False
     """Whether any document comes back from its JSON, whatever it is."""
 
@@ -91,9 +93,26 @@ class Folder:
             keys = [s for s in batch.streams if s is not None]
         else:
             routes = self._routes(batch)
-            keys = [key for found in routes for key in found or () if self._share.has(key)]
+            keys = [key for found in routes for key in found or () if self._mine(key)]
         missing: List[str] = self._documents.missing(keys)
         return missing
+
+    def _mine(self, key: str) -> bool:
+        """Whether a document is to be folded here."""
+        return self._share.has(key) and (self.only is None or key in self.only)
+
+    def routes(self, batch: Batch) -> List[List[str]]:
+        """The keys that each event reaches; none where asking for them raises."""
+        if not self.routed:
+            return [[] if s is None else [s] for s in batch.streams_of_events()]
+        return [found or [] for found in self._routes(batch)]
+
+    def anew(self) -> None:
+        """Forget every document."""
+        self._documents = Documents(self.decode, careful=self.careful)
+        self._invariants = Invariants(self._projection.invariants)
+        self._hold = self._invariants.hold if self._projection.invariants else None
+        self.only = None
 
     def count_from(self, change: int) -> None:
         """Number the next change so, and those after it in turn."""
@@ -120,10 +139,10 @@ class Folder:
 
         `changes` has the numbers under which their last changes are known.
         """
-        goes_on = self._next_change
-        self._only = set(keys)
+        goes_on, only = self._next_change, self.only
+        self.only = set(keys)
         self.fold(batch)
-        self._only = None
+        self.only = only
         self._next_change = goes_on
         for key, change in changes.items():
             self._documents.at(key).change = change
@@ -245,7 +264,7 @@ class Folder:
                     skipped[name] = skipped.get(name, 0) + 1
                 continue
             for place, key in enumerate(found):
-                if not share.has(key) or (self._only is not None and key not in self._only):
+                if not self._mine(key):
                     continue
                 if place:
                     event = self._event(batch, index)

@@ -155,7 +155,17 @@ class _Session:
                 header, parts = wire.receive(self._incoming)
             except wire.ClosedError:
                 break
+            if header["kind"] == "anew":
+                self._folder.anew()
+                continue
             batch = Batch(header, parts, self._folder.decode)
+            if header["kind"] == "route":
+                self._line.tell({"kind": "routes", "routes": self._folder.routes(batch)})
+                self._printed.taken()
+                self._around.taken()
+                continue
+            if "only" in header:
+                self._folder.only = set(header["only"])
             if "first_change" in header:
                 self._folder.count_from(header["first_change"])
             try:
@@ -209,6 +219,7 @@ class _Session:
             careful=folder.careful,
             routed=folder.routed,
             shared=folder.shared,
+            renews=folder.renews,
         )
         self._line.tell({"kind": "ready", **told})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 from refold_worker import encoding, speaker
 from refold_worker.event import Batch, Event, decoder
@@ -21,6 +21,7 @@ class ProgramFolder:
     """Folds batch after batch through a program; see `refold_worker.fold.Folder`."""
 
     restores = True
+    renews = False
     careful = False
     shared = False
     held = 0
@@ -41,6 +42,8 @@ class ProgramFolder:
         self._changes: Dict[str, int] = {}
         self._next_change = 0
         self._restored: List[bytes] = []
+        self.only: Optional[Set[str]] = None
+        """The keys that may change, where not all may."""
 
     def cool(self) -> None:
         """They take room in the program only."""
@@ -56,6 +59,15 @@ class ProgramFolder:
         else:
             keys = [key for answer in self._asked(batch, "route") for key in _keys(answer)]
         return [key for key in dict.fromkeys(keys) if key not in self._changes]
+
+    def routes(self, batch: Batch) -> List[List[str]]:
+        """The keys that each event reaches."""
+        if not self.routed:
+            return [[] if s is None else [s] for s in batch.streams_of_events()]
+        return [_keys(answer) for answer in self._asked(batch, "route")]
+
+    def anew(self) -> None:
+        """A program holds its documents itself, and nobody can tell it to forget them."""
 
     def count_from(self, change: int) -> None:
         """Number the next change so, and those after it in turn."""
@@ -121,6 +133,8 @@ class ProgramFolder:
     def _take(self, result: Result, index: int, answer: Dict[str, Any]) -> None:
         changes = {carried(key): state for key, state in answer["changes"].items()}
         for place, (key, state) in enumerate(changes.items()):
+            if self.only is not None and key not in self.only:
+                continue
             result.route_rows.append(index)
             result.route_keys.append(key)
             result.route_places.append(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, List, Optional, Protocol, Set, TYPE_CHECKING, Tuple
 
 from refold_worker import encoding, raised
 from refold_worker.texts import carried
@@ -116,6 +116,10 @@ class Folding(Protocol):
     """Whether any document comes back from its JSON, whatever it is."""
     declared: Dict[str, Optional[str]]
     """Its invariants: name to the condition, or to None where it is a function."""
+    renews: bool
+    """Whether it can forget its documents and begin anew."""
+    only: Optional[Set[str]]
+    """The keys that may change, where not all may."""
     decode: Callable[[Any], Any]
 
     @property
@@ -130,6 +134,12 @@ class Folding(Protocol):
 
     def missing(self, batch: "Batch") -> List[str]:
         """Keys that the batch will reach and that aren't known here."""
+
+    def routes(self, batch: "Batch") -> List[List[str]]:
+        """The keys that each event reaches; none where asking for them raises."""
+
+    def anew(self) -> None:
+        """Forget every document, where it `renews`."""
 
     def count_from(self, change: int) -> None:
         """Number the next change so, and those after it in turn."""

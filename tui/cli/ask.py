@@ -57,9 +57,9 @@ def blame(
     if at is not None and end is not None:
         raise click.UsageError("--at and --to both say where to end; give one of them")
     wanted = paths.read(path)
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     span = options.span(workspace, start, end or (at if start is not None else None))
-    history = options.folded_history(workspace, projection, timeline, python, span)
+    history = options.folded_history(workspace, projection, python, span)
     until = options.position(workspace, end or at)
     after = span.base if span else START
     found = blaming.touches(history, key, wanted, after=after, until=until, backwards=True)
@@ -114,9 +114,9 @@ def find(
     greatest, length, lower, upper, contains, starts_with, regexp_matches. Before its first state a
     document counts as false.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     span = options.span(workspace, start, end)
-    history = options.folded_history(workspace, projection, timeline, python, span)
+    history = options.folded_history(workspace, projection, python, span)
     after = span.base if span else START
     others = 0
 
@@ -194,8 +194,8 @@ def values(
     """
     from replay.series import series  # noqa: PLC0415 - it imports numpy, which others needn't
 
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     ends = EventLog(workspace).density(stretches).last_offsets
     rows = (
         {"expression": text, "offset": end, "low": low, "high": high, "last": last}
@@ -256,8 +256,8 @@ def logpoint(
     """
     from replay.logpoints import at_type, logged  # noqa: PLC0415 - it imports Arrow
 
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     conditions = [*([at_type(kind)] if kind is not None else []), *([where] if where else [])]
     found = logged(history, expressions, conditions, limit, when=when)
     columns = ("offset", "key", *expressions)

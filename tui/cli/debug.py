@@ -41,16 +41,15 @@ def debug(
     Stops at the handler's first line. Nothing is written: neither the workspace nor its histories
     change, and the handler can't reach the outside. When it has returned, shows what it changed.
     """
-    workspace = options.open_workspace(ws, wait)
-    wanted = options.runnable(projection, python, workspace, timeline)
+    workspace = options.open_workspace(ws, wait, timeline)
+    wanted = options.runnable(projection, python, workspace)
     offset = options.position(workspace, at)
     wish = Wish(offset, key, preferred, _IDE_PORT if ide and port is None else port)
     folded = stepping.history_before(
         workspace,
         wanted,
         offset,
-        lambda: options.fold(workspace, wanted, timeline=timeline),
-        timeline,
+        lambda: options.fold(workspace, wanted),
     )
     workspace.release()
     stepping.step(workspace, wanted, folded, wish, _tell)

@@ -108,7 +108,7 @@ def replay(
         raise click.BadParameter(
             f"a worker needs {_LEAST >> 20}MiB at least", param_hint="--memory"
         )
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -119,7 +119,6 @@ def replay(
         folded = folding.fold(
             workspace,
             wanted,
-            timeline=timeline,
             force=force,
             workers=workers,
             patience=patience,

@@ -71,7 +71,7 @@ def check(
 
     One of the projection's that can't be asked is told after the others; then exit code 2.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     chosen = {
         "determinism": determinism,
         "isolation": isolation,
@@ -84,10 +84,10 @@ def check(
             raise click.UsageError(
                 "--invariant asks the history; ask for the properties by themselves"
             )
-        reference = options.runnable(projection, python, workspace, timeline)
+        reference = options.runnable(projection, python, workspace)
         return _properties(workspace, reference, properties, as_json=as_json)
     span = options.span(workspace, start, end)
-    history = options.folded_history(workspace, projection, timeline, python, span)
+    history = options.folded_history(workspace, projection, python, span)
     wanted = {text: text for text in asked} or None
     names = wanted or history.folded.invariants
     if not names:

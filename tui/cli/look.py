@@ -37,13 +37,13 @@ def events(
     ws: str,
     at: str | None,
     where: str | None,
-    timeline: str,  # noqa: ARG001 - there is only main, which the option has checked
+    timeline: str,
     limit: int | None,
     wait: float,
     as_json: bool,
 ) -> None:
     """The events, in order; with --at those that had happened by then, the last N of them."""
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     rows = _events(workspace, at, where, limit)
     if as_json:
         output.lines(
@@ -97,9 +97,9 @@ def state(
     as_json: bool,
 ) -> int:
     """The documents at a position."""
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     offset = options.position(workspace, at)
-    states = options.states(workspace, projection, timeline, python, offset, offset)
+    states = options.states(workspace, projection, python, offset, offset)
     if isinstance(states, History):
         rows = _all_states(states, offset) if key is None else _one_state(states, key, offset)
     else:
@@ -168,9 +168,9 @@ def diff(
     as_json: bool,
 ) -> None:
     """What changed between two positions: paths, with the value before and after."""
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     first, last = options.position(workspace, start), options.position(workspace, end)
-    states = options.states(workspace, projection, timeline, python, *sorted((first, last)))
+    states = options.states(workspace, projection, python, *sorted((first, last)))
     rows = output.Counted(islice(_differences(states, first, last, key), limit))
     if as_json:
         output.lines(rows)
@@ -231,8 +231,8 @@ def failures(
     as_json: bool,
 ) -> None:
     """The handlers that raised, each with its offset; with --json its traceback too."""
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     found = history.failures(limit=limit)
     columns = ("offset", "key", "type", "error", "traceback")
     if as_json:
@@ -261,8 +261,8 @@ def printed(
     as_json: bool,
 ) -> None:
     """What handlers wrote to standard output and standard error, by event."""
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     found = history.printed(limit)
     output.told(("offset", "text"), found, as_json=as_json, right=("offset",))
 
@@ -278,8 +278,8 @@ def unhandled(
     ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
 ) -> None:
     """Types and versions of events that PROJ has no handler for, with how many and the first."""
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     columns = ("type", "version", "events", "offset")
     rows = [[getattr(u, name) for name in columns] for u in history.unhandled()]
     output.told(columns, rows, as_json=as_json, right=("events", "offset"))
@@ -288,11 +288,12 @@ def unhandled(
 @click.command()
 @options.workspace_argument
 @click.argument("query", metavar="QUERY")
+@options.timeline_option
 @options.wait_option
 @options.json_option
-def sql(ws: str, query: str, wait: float, as_json: bool) -> None:
+def sql(ws: str, query: str, timeline: str, wait: float, as_json: bool) -> None:
     """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     stop = questions.Stop()
     with _stopped_by_ctrl_c(stop), questions.asked(workspace, query, stop) as question:
         names = [column.name for column in question.columns]

@@ -17,7 +17,8 @@ from replay.relational.spans import Span
 from storage import origins, positions
 from storage.errors import ProjectionError, QueryError
 from storage.fingerprints import Change
-from storage.workspace import Workspace
+from storage.timelines import seen
+from storage.workspace import MAIN, Workspace
 from tui.cli import declared, narration
 
 if TYPE_CHECKING:
@@ -70,21 +71,21 @@ def timeline_option(command: Command) -> Command:
         "--timeline",
         "timeline",
         metavar="T",
-        default=catalogue.MAIN,
+        default=MAIN,
         show_default=True,
-        callback=_timeline,
-        help="The timeline.",
+        help="The timeline: the log itself, or a fork.",
     )(command)
 
 
-def _timeline(_: click.Context, __: click.Parameter, value: str) -> str:
-    if value != catalogue.MAIN:
-        raise click.BadParameter(f"there is no timeline {value!r}; the log itself is main")
-    return value
+def open_workspace(
+    ws: str, wait: float, timeline: str = MAIN, memory: str | None = None
+) -> Workspace:
+    """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
+    in it."""
+    return seen.on(_opened(ws, wait, memory), timeline)
 
 
-def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace:
-    """The workspace that WS stands for; a source is loaded into one, or what is new in it."""
+def _opened(ws: str, wait: float, memory: str | None) -> Workspace:
     path = Path(ws)
     wanted: dict[str, Any] = {"wait": wait, "on_wait": narration.waiting}
     if memory is not None:
@@ -106,7 +107,6 @@ def open_workspace(ws: str, wait: float, memory: str | None = None) -> Workspace
 def states(
     workspace: Workspace,
     projection: str,
-    timeline: str,
     python: str | None,
     first: int,
     last: int,
@@ -118,14 +118,14 @@ def states(
     if _names_code(projection) or declared.find(projection, workspace.path) is not None:
         wanted = refer(projection, python, workspace)
         if over_all_events(wanted.text):
-            kept = catalogue.find(workspace, wanted, timeline)
+            kept = catalogue.find(workspace, wanted)
             known = kept is not None and kept.knows(first) and kept.knows(last)
             if kept is not None and known and kept.code_unchanged:
                 return History(workspace, kept)
             from replay.relational.looking import Looked  # noqa: PLC0415 - others need no Arrow
 
             return Looked(workspace, wanted)
-    history = folded_history(workspace, projection, timeline, python)
+    history = folded_history(workspace, projection, python)
     for position in (first, last):
         if history.folded.partial and not history.folded.knows(position):
             raise QueryError(
@@ -138,7 +138,6 @@ def states(
 def folded_history(
     workspace: Workspace,
     projection: str,
-    timeline: str,
     python: str | None = None,
     span: Span | None = None,
 ) -> History:
@@ -148,11 +147,11 @@ def folded_history(
     the workspace may come from a stranger.
     """
     if not _names_code(projection) and declared.find(projection, workspace.path) is None:
-        folded = catalogue.by_name(workspace, projection, timeline)
+        folded = catalogue.by_name(workspace, projection)
         _warn_if_behind(workspace, folded)
         return History(workspace, folded)
     wanted = refer(projection, python, workspace)
-    folded = fold(workspace, wanted, timeline=timeline, span=span)
+    folded = fold(workspace, wanted, span=span)
     if span is None and over_all_events(wanted.text):
         _tell_of_span(workspace, folded)
     return History(workspace, folded)
@@ -198,11 +197,11 @@ def refer(
 
 
 def runnable(
-    projection: str, python: str | None, workspace: Workspace, timeline: str
+    projection: str, python: str | None, workspace: Workspace
 ) -> reference.Reference:
     """The same, where code is about to run: a name that only the workspace knows is refused."""
     if not _names_code(projection) and declared.find(projection, workspace.path) is None:
-        names = {n for f in catalogue.known(workspace, timeline) for n in (f.name, f.label)}
+        names = {n for f in catalogue.known(workspace) for n in (f.name, f.label)}
         if projection in names:
             raise ProjectionError(
                 f"{projection} names a history of {workspace.path}, and only code that you name"

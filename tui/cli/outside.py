@@ -69,7 +69,7 @@ def record(
     workspace = options.open_workspace(ws, wait)
     wished = {"mode": Mode(mode), "send": frozenset(send)}
     settings = declared.settings(workspace.path, config, **wished)
-    wanted = options.runnable(projection, python, workspace, catalogue.MAIN)
+    wanted = options.runnable(projection, python, workspace)
     span = options.span(workspace, start, end)
     before = None
     if span is not None and span.first > 0:
@@ -150,13 +150,13 @@ def calls(
 
     Of a projection's fold; without -p, all recordings.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = options.open_workspace(ws, wait, timeline)
     if projection is None:
         if reads:
             raise click.UsageError("--reads needs a projection: -p PROJ")
         found = decided.recorded(workspace)
     else:
-        history = options.folded_history(workspace, projection, timeline, python)
+        history = options.folded_history(workspace, projection, python)
         if reads:
             rows = decided.reads(history, limit)
             output.told(("offset", "read"), rows, as_json=as_json, right=("offset",))

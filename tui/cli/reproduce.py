@@ -52,8 +52,8 @@ def reproduce(
     holds, if that is what is wrong at the position; else what --expect says.
     """
     wanted = [reproduction.expectation(text) for text in expected]
-    workspace = options.open_workspace(ws, wait)
-    history = options.folded_history(workspace, projection, timeline, python)
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
     exported = reproduction.export(
         history,
         options.position(workspace, at),

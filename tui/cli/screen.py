@@ -40,10 +40,10 @@ def open_(
     if ws.startswith(places.SCHEME):
         place = places.read(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
-    workspace = options.open_workspace(ws, wait, memory="96MB")
+    workspace = options.open_workspace(ws, wait, timeline, memory="96MB")
     wanted = [options.refer(projection, python, workspace) for projection in projections]
     offset = options.position(workspace, at) if at is not None else None
-    run(workspace, wanted, timeline=timeline, at=offset, place=place)
+    run(workspace, wanted, at=offset, place=place)
 
 
 @click.command()

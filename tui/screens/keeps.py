@@ -76,7 +76,6 @@ class KeepsScreen(FindsScreen):
         add = partial(
             bookmarks.add,
             self._model.workspace,
-            timeline=self._model.timeline,
             offset=self.position,
             note=note,
             projection=history.folded.name if history else None,
@@ -114,8 +113,8 @@ class KeepsScreen(FindsScreen):
         path = self.query_one(DocumentPane).path
         address = Address(
             self._model.workspace.path.resolve(),
-            self._model.timeline,
-            str(self.position) if self.position >= 0 else "start",
+            self._model.workspace.timeline,
+            str(self._model.workspace.label(self.position)),
             history.folded.label if history else None,
             self.looking.key,
             paths.write(path) if path else None,

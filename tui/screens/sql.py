@@ -77,7 +77,7 @@ class SqlScreen(Screen[RowPlace | None]):
             self._say(_HINT)
 
     def on_resize(self) -> None:
-        place = [self._model.workspace.path.stem, self._model.timeline, "SQL"]
+        place = [self._model.workspace.path.stem, self._model.workspace.timeline, "SQL"]
         self.query_one(Header).say(place, "read-only: it changes nothing")
 
     def on_unmount(self) -> None:

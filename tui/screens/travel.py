@@ -216,7 +216,7 @@ class TravelScreen(CallsScreen):
         self.looking.look()
 
     def _tell_header(self) -> None:
-        place = [self._model.workspace.path.stem, self._model.timeline]
+        place = [self._model.workspace.path.stem, self._model.workspace.timeline]
         if self._model.history is not None:
             folded = self._model.history.folded
             place.append(f"{folded.label} WHAT-IF" if folded.hypothetical else folded.label)

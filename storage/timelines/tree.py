@@ -1,0 +1,199 @@
+"""The tree of timelines: which forks there are, what they were forked from, and their edits.
+
+Whoever changes a fork changes all of its edits at once, in one transaction. A fork from which others
+were forked is left as it is, because they stand on it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from storage import schema
+from storage.connections import rows as rows_of
+from storage.connections import utc
+from storage.errors import WorkspaceError
+from storage.timelines import edits
+from storage.timelines.edits import Edit
+from storage.timelines.labels import Label
+from storage.workspace import MAIN, Workspace
+
+_NAME = re.compile(r"[\w][\w.-]{0,63}")
+_OF_FORKS = ("timelines", "edits", "bookmarks")
+"""Tables of what a person made."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A fork: its parent, where it branches, and what is otherwise on it."""
+
+    name: str
+    parent: str
+    at: Label
+    """The position at which it branches: every event up to there is its parent's."""
+    note: str
+    edits: Sequence[Edit]
+    """In order, with those that were undone."""
+    created: datetime | None = None
+
+    @property
+    def active(self) -> list[Edit]:
+        """The edits that count."""
+        return [edit for edit in self.edits if not edit.undone]
+
+    @property
+    def digest(self) -> str:
+        """A hash of what makes it what it is, whatever it is called."""
+        said = [
+            [e.kind.value, str(e.label), str(e.after), str(e.moved), e.said, _told(e.event)]
+            for e in self.active
+        ]
+        text = json.dumps([str(self.at), said])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _told(event: edits.Event | None) -> list[Any] | None:
+    if event is None:
+        return None
+    return [None if v is None else str(v) for v in vars(event).values()]
+
+
+def checked_name(name: str) -> str:
+    """The name, where a fork can have it; raises `WorkspaceError`."""
+    if name == MAIN:
+        raise WorkspaceError("The log itself is called main; give the fork another name.")
+    if not _NAME.fullmatch(name):
+        raise WorkspaceError(
+            f"{name!r} can't be a timeline's name; use up to 64 letters, digits, dots, dashes and _."
+        )
+    return name
+
+
+def known(workspace: Workspace) -> list[Timeline]:
+    """All forks, parents before their forks, the oldest first."""
+    with workspace.reading() as connection:
+        found = {one.name: one for one in _read(connection)}
+    ordered: list[Timeline] = []
+
+    def place(parent: str) -> None:
+        for one in found.values():
+            if one.parent == parent:
+                ordered.append(one)
+                place(one.name)
+
+    place(MAIN)
+    return ordered
+
+
+def find(workspace: Workspace, name: str) -> Timeline:
+    """The fork of that name; raises `WorkspaceError`."""
+    with workspace.reading() as connection:
+        found = _read(connection, name)
+        if not found:
+            names = [one.name for one in _read(connection)]
+    if not found:
+        there = ", ".join([MAIN, *names])
+        raise WorkspaceError(f"{workspace.path} has no timeline called {name!r}; it has: {there}.")
+    return found[0]
+
+
+def lineage(workspace: Workspace, name: str) -> list[Timeline]:
+    """The forks from `main` to the one of that name; none for `main`. Raises `WorkspaceError`."""
+    line: list[Timeline] = []
+    while name != MAIN:
+        line.insert(0, find(workspace, name))
+        name = line[0].parent
+        if name in [one.name for one in line]:
+            raise WorkspaceError(f"{workspace.path} is damaged: {name} is forked from itself.")
+    return line
+
+
+def keep(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> None:
+    """Keep a new fork; raises `WorkspaceError` where its name is taken."""
+    if connection.execute("FROM timelines WHERE timeline = ?", [timeline.name]).fetchall():
+        raise WorkspaceError(
+            f"There is a timeline called {timeline.name} already; give the fork another name."
+        )
+    connection.execute(
+        'INSERT INTO timelines (timeline, parent, "offset", inserted, note, created)'
+        " VALUES (?, ?, ?, ?, ?, now())",
+        [timeline.name, timeline.parent, timeline.at.offset, timeline.at.inserted, timeline.note],
+    )
+    edits.write(connection, timeline.name, timeline.edits)
+
+
+def change(workspace: Workspace, timeline: Timeline) -> None:
+    """Keep what a fork has become; raises `WorkspaceError` where others stand on it."""
+    with workspace.writing() as connection:
+        forks = _forks(connection, timeline.name)
+        if forks:
+            raise WorkspaceError(
+                f"{forks[0]} is forked from {timeline.name}, which so stays as it is;"
+                f" fork {timeline.name} again to edit further."
+            )
+        connection.execute(
+            'UPDATE timelines SET "offset" = ?, inserted = ? WHERE timeline = ?',
+            [timeline.at.offset, timeline.at.inserted, timeline.name],
+        )
+        edits.write(connection, timeline.name, timeline.edits)
+
+
+def annotate(workspace: Workspace, name: str, note: str) -> None:
+    """Give a fork another note."""
+    find(workspace, name)
+    with workspace.writing() as connection:
+        connection.execute("UPDATE timelines SET note = ? WHERE timeline = ?", [note, name])
+
+
+def rename(workspace: Workspace, name: str, new: str) -> None:
+    """Give a fork another name; raises `WorkspaceError` where it can't have it."""
+    find(workspace, name)
+    checked_name(new)
+    with workspace.writing() as connection:
+        if connection.execute("FROM timelines WHERE timeline = ?", [new]).fetchall():
+            raise WorkspaceError(f"There is a timeline called {new} already.")
+        for table in (*_OF_FORKS, *schema.OF_FOLDS):
+            connection.execute(f"UPDATE {table} SET timeline = ? WHERE timeline = ?", [new, name])
+        connection.execute("UPDATE timelines SET parent = ? WHERE parent = ?", [new, name])
+
+
+def remove(workspace: Workspace, name: str) -> None:
+    """Forget a fork and all that was folded on it; raises `WorkspaceError` where others stand on it."""
+    find(workspace, name)
+    with workspace.writing() as connection:
+        forks = _forks(connection, name)
+        if forks:
+            raise WorkspaceError(f"{forks[0]} is forked from {name}; remove it first.")
+        for table in (*_OF_FORKS, *schema.OF_FOLDS):
+            connection.execute(f"DELETE FROM {table} WHERE timeline = ?", [name])
+
+
+def _forks(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    found = connection.execute("SELECT timeline FROM timelines WHERE parent = ?", [name]).fetchall()
+    return [fork for (fork,) in found]
+
+
+def _read(connection: duckdb.DuckDBPyConnection, name: str | None = None) -> list[Timeline]:
+    condition = "" if name is None else "WHERE timeline = $name"
+    rows = rows_of(
+        connection,
+        'SELECT timeline, parent, "offset", inserted, note, epoch_us(created) AS created'
+        f" FROM timelines {condition} ORDER BY created, timeline",
+        {} if name is None else {"name": name},
+    )
+    return [
+        Timeline(
+            row["timeline"],
+            row["parent"],
+            Label(row["offset"], row["inserted"]),
+            row["note"],
+            edits.read(connection, row["timeline"]),
+            utc(row["created"]),
+        )
+        for row in rows
+    ]
