@@ -136,6 +136,22 @@ def by_name(workspace: Workspace, name: str) -> Folded:
     return candidates[-1]
 
 
+def by_number(workspace: Workspace, number: int) -> Folded:
+    """The history of a projection on the timeline; raises `ProjectionError` where there is none."""
+    with workspace.file.reading() as connection:
+        found = _rows(
+            connection,
+            "p.projection = $number AND timeline = $timeline",
+            {"number": number, "timeline": workspace.timeline},
+        )
+    if not found:
+        raise ProjectionError(
+            f"{workspace.path} has no history {number} on the timeline {workspace.timeline};"
+            " fold it again with refold replay."
+        )
+    return found[0]
+
+
 def register(
     connection: duckdb.DuckDBPyConnection,
     wanted: Reference,

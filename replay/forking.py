@@ -8,7 +8,7 @@ the fork's stands on (`storage.timelines.seen`). What is written appears at once
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from replay.crew import Crew, NotPlainError
 from replay.process import Frame, WorkerDiedError
 from replay.recording import Recording
 from replay.run import Run
+from replay.told import Told
 from storage.connections import arrow
 from storage.connections import rows as rows_of
 from storage.errors import ProjectionError
@@ -249,7 +250,8 @@ class _Forking:
                     yield table
                 first = until
             return
-        if not found.keys:
+        # Also what reaches no document may raise while it is asked for its keys.
+        if not found.keys and not (routed and self._seen.overlay.own):
             return
         places = self._reached(found) if routed else self._of_streams(found)
         for first in range(0, len(places), _BATCH):
@@ -335,12 +337,21 @@ class _ForkRecording(Recording):
         self._base = base
         self._ready = ready
         self._difference = difference
+        self.nowhere: set[int] = set()
+        """Events that failed before they reached anything."""
+        self.types: dict[int, str | None] = {}
+        """Of events that were upcast."""
         self._begun = False
         self._finished = False
         with seen.file.reading() as connection:
             self._first_change = _next_change(connection, base)
         self.changes = self._first_change
         self.folded = difference.since
+
+    def take(self, told: Told, until: int) -> None:
+        super().take(told, until)
+        self.nowhere |= {one["offset"] for one in told.failures if one["key"] is None}
+        self.types |= {one["offset"]: one["type"] for one in told.upcasts}
 
     @property
     def number(self) -> int:
@@ -443,7 +454,23 @@ class _Totals:
         ).fetchall()
         return int(rows[0][0])
 
-    def _unhandled(self, own: Recording) -> Counter[str]:
+    def _as_handled(self) -> tuple[set[int], dict[int, str | None]]:
+        """Of the parent's events that are no more: those that failed before they reached anything,
+        and the types of those that were upcast."""
+        mine = [self._base.number, self._base.timeline]
+        nowhere = self._connection.execute(
+            'SELECT "offset" FROM failures SEMI JOIN edited_places USING ("offset")'
+            " WHERE projection = ? AND timeline = ? AND key IS NULL",
+            mine,
+        ).fetchall()
+        types = self._connection.execute(
+            'SELECT "offset", type FROM upcasts SEMI JOIN edited_places USING ("offset")'
+            " WHERE projection = ? AND timeline = ?",
+            mine,
+        ).fetchall()
+        return {offset for (offset,) in nowhere}, dict(types)
+
+    def _unhandled(self, own: "_ForkRecording") -> Counter[str]:
         names = set(self._base.unhandled) | set(own.unhandled)
         if not names:
             return Counter()
@@ -458,8 +485,17 @@ class _Totals:
             found.update(own.unhandled)
             return found
         found.update(self._base.unhandled)
-        found.subtract(_types(row["type"] for row in self._difference.hidden))
-        found.update(_types(one.event.type for one in self._seen.overlay.own))
+        nowhere, types = self._as_handled()
+        found.subtract(
+            str(types.get(row["offset"], row["type"]))
+            for row in self._difference.hidden
+            if row["offset"] not in nowhere
+        )
+        found.update(
+            str(own.types.get(one.place, one.event.type))
+            for one in self._seen.overlay.own
+            if one.place not in own.nowhere
+        )
         return Counter({name: n for name, n in found.items() if name in names and n > 0})
 
     def _born(self, births: list[tuple[str, int]]) -> None:
@@ -508,10 +544,6 @@ class _Totals:
         ).fetchall()
         ordered = sorted([*others, *births], key=lambda row: row[1])
         return _documents([(first + n, key, place) for n, (key, place) in enumerate(ordered)])
-
-
-def _types(found: Iterable[str | None]) -> Counter[str]:
-    return Counter(str(kind) for kind in found)
 
 
 def _documents(rows: Sequence[tuple[int, str, int]]) -> pa.Table:

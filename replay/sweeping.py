@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay import excerpts
+from replay.forks import forked
 from replay.history import History
 from replay.rewriting import Expression
 from storage.errors import WorkspaceError
@@ -38,8 +39,8 @@ class Stretch:
 
     until: int
     """Its last offset; it begins where the one before ended."""
-    first: int
-    """The number of its first change."""
+    changes: Numbers
+    """Their numbers."""
     offsets: Numbers
     now: Numbers
     """The values of each state: a row a value, a column a change."""
@@ -61,6 +62,12 @@ def sweep(
     connection may be asked other things in between. Raises `WorkspaceError` where the changes
     aren't numbered as they should be, and DuckDB's errors.
     """
+    stands = forked(history)
+    if stands is not None:
+        from replay.sweeping_forks import over_fork  # noqa: PLC0415 - it goes through the parent here
+
+        yield from over_fork(connection, stands, expression, values, kind)
+        return
     states = excerpts.states(connection, history, [expression])
     columns = "".join(
         f", CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}"
@@ -162,7 +169,8 @@ class _Sweeping:
         ended = end == self._changes
         until = self._history.folded.folded - 1 if ended else int(offsets[-1])
         before = self._values.take(previous, axis=1)
-        return Stretch(until, first, offsets, self._values[:, first:end], before)
+        changes = np.arange(first, end)
+        return Stretch(until, changes, offsets, self._values[:, first:end], before)
 
     def _damage(self) -> WorkspaceError:
         """A stranger's numbers may be any; ours count up from 0, and lead back."""

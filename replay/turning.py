@@ -60,7 +60,7 @@ def _named(
     holds: "Numbers",
 ) -> pa.Table:
     """Changes at these places of a stretch, with their documents' keys, which few of them need."""
-    turned = pa.table({"change": stretch.first + places, "holds": holds[places]})
+    turned = pa.table({"change": stretch.changes[places], "holds": holds[places]})
     offsets = stretch.offsets[places]
     first, last = (offsets.min(), offsets.max()) if len(offsets) else (0, -1)
     connection.register("turned", turned)

@@ -98,16 +98,6 @@ class Forked(Overlay):
             first = anchor + 1
         return [one for one in found if one[0] <= one[1]]
 
-    def next_label(self, offset: int) -> Label:
-        """What an event is to be called that is inserted after an event of the log."""
-        line: list["Timeline"] = [self.timeline]
-        above = self.parent
-        while isinstance(above, Forked):
-            line.append(above.timeline)
-            above = above.parent
-        taken = [e.label.inserted for t in line for e in t.edits if e.label.offset == offset]
-        return Label(offset, max(taken, default=0) + 1)
-
     def _marked(self, laid: "_Laid", inserted: Sequence[tuple[int, Edit]]) -> list[Mark]:
         marks = [
             Mark(place, Kind.DROP if edit.label in laid.vanished else edit.kind, edit.moved)

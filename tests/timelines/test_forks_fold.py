@@ -1,0 +1,197 @@
+"""Whatever is edited on a fork, its history is the one that the edited log gives, folded whole."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replay import editing, folding, forking, moments, reference, running, series
+from replay.editing import Editing
+from replay.forking import Standing
+from replay.history import History
+from storage import workspace as workspaces
+from storage.log import EventLog
+from storage.timelines.seen import Seen
+from storage.workspace import Workspace
+
+STREAMS = "abcd"
+BY_STREAM = """
+def initial(key): return {"total": 0, "seen": []}
+def on_Added(state, event):
+    state["total"] += event.data["by"]
+    state["seen"] = (state["seen"] + [event.id])[-2:]
+def on_Dropped(state, event): return event.DELETED
+def on_Failed(state, event):
+    state["total"] = -1
+    raise ValueError("no such thing")
+def on_Printed(state, event): print("hello", event.id)
+INVARIANTS = {"small": lambda state: state["total"] < 7}
+"""
+ROUTED = BY_STREAM + """
+def key(event):
+    if event.data.get("wrong"): raise KeyError("nowhere")
+    return event.data.get("to", event.stream)
+"""
+CAREFUL = "from decimal import Decimal\n" + BY_STREAM.replace('"total": 0', '"total": Decimal(0)')
+
+KINDS = {"streams": BY_STREAM, "routed": ROUTED, "careful": CAREFUL}
+
+events = st.lists(
+    st.fixed_dictionaries(
+        {
+            "stream": st.sampled_from(STREAMS),
+            "type": st.sampled_from(["Added", "Added", "Added", "Dropped", "Failed", "Printed", "Odd"]),
+            "data": st.fixed_dictionaries(
+                {"by": st.integers(-2, 5)},
+                optional={
+                    "to": st.lists(st.sampled_from("abxy"), max_size=2, unique=True),
+                    "wrong": st.just(True),
+                },
+            ),
+        }
+    ),
+    min_size=3,
+    max_size=25,
+)
+wishes = st.lists(
+    st.tuples(
+        st.sampled_from(["drop", "replace", "insert", "move", "append"]),
+        st.integers(0, 30),
+        st.integers(-1, 30),
+        st.integers(0, 30),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
+    """A workspace with events as they are, at the offsets that they name."""
+    connection = workspaces.create(path)
+    for row in rows:
+        connection.execute(
+            'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
+            [row["offset"], row["stream"], row["type"], row["id"], row["data"]],
+        )
+    connection.close()
+    return Workspace(path)
+
+
+def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> Seen:
+    """A fork with as many of these edits as can be made."""
+    editing_ = Editing(workspace, name)
+    places = EventLog(workspace).extent().events
+    touched: set[int] = set()
+    for what, one, other, number in asked:
+        place, after = one % places, min(other, places - 1)
+        text = json.dumps(spare[number % len(spare)])
+        log = EventLog(workspace)
+        if what == "append":
+            editing_.append(text) if log.event(places - 1) else None
+            continue
+        there = log.event(after) is not None or after < 0
+        if what == "insert":
+            editing_.insert(after, text) if there else None
+        elif log.event(place) is None or place in touched:
+            continue
+        elif what == "drop":
+            editing_.drop(place)
+            touched.add(place)
+        elif what == "replace":
+            editing_.replace(place, text)
+            touched.add(place)
+        elif there and after not in (place, place - 1):
+            editing_.move(place, after)
+            touched.add(place)
+    return editing.keep(workspace, editing.fork(workspace, name, editing_.edits))
+
+
+def changes_of(history: History) -> list[Any]:
+    with history.workspace.reading() as connection:
+        return connection.execute(
+            'SELECT "offset", key, state FROM history WHERE projection = ? AND timeline = ?'
+            ' ORDER BY "offset", key',
+            [history.folded.number, history.folded.timeline],
+        ).fetchall()
+
+
+def told(history: History, end: int) -> dict[str, Any]:
+    """Everything that a history says up to an event, which is the last but for dropped ones."""
+    keys = sorted({d.key for d in history.documents(0, 1000)} | set("abcdxy"))
+    found: dict[str, Any] = {
+        "changes": changes_of(history),
+        "states": {
+            key: None if (change := history.state(key, end // 2)) is None
+            else (change.offset, change.state)
+            for key in keys
+        },
+        "documents": [(d.ordinal, d.key, d.born) for d in history.documents(0, 1000)],
+        "born": [history.born_by(at) for at in range(-1, end + 1)],
+        "failures": [(f.offset, f.key, f.error) for f in history.failures()],
+        "printed": list(history.printed()),
+        "breaks": [(b.invariant, b.offset, b.key, b.until) for b in history.breaks()],
+        "unhandled": dict(history.folded.unhandled),
+        "counts": (
+            *(history.folded.keys, history.folded.changes, history.folded.failures),
+        ),
+        "window": {
+            offset: {key: (m.now and m.now.state, m.before and m.before.state) for key, m in at.items()}
+            for offset, at in history.window(0, end).items()
+        },
+        "hits": [
+            (hit.offset, hit.key)
+            for stretch in moments.began(history, "state.total > 3")
+            for hit in stretch.hits
+        ],
+        "sums": [
+            row for stretch in running.turns(history, "sum(state.total) > 5") for row in stretch.rows
+        ],
+        "all": [
+            sorted((r["key"], r["state"]) for b in history.all_at(at) for r in b.to_pylist())
+            for at in range(-1, end + 1, 5)
+        ],
+        "changed": sorted(history.changed_between(-1, end)),
+    }
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(log=events, first=wishes, second=wishes, spare=events)
+def test_a_fork_is_what_folding_its_log_whole_gives(tmp_path_factory, kind, log, first, second, spare):
+    folder = tmp_path_factory.mktemp("fork")
+    (folder / "p.py").write_text(KINDS[kind])
+    wanted = reference.parse("p.py", sys.executable, folder)
+    rows = [
+        {**event, "offset": n, "id": f"e{n}", "data": json.dumps(event["data"])}
+        for n, event in enumerate(log)
+    ]
+    workspace = made(folder / "log.refold", rows)
+    with Standing() as standing:
+        seen: Workspace = workspace
+        for name, asked in (("one", first), ("two", second)):
+            seen = edited(seen, name, asked, spare)
+            compare_with_whole(folder, seen, wanted, name, standing)
+
+
+def compare_with_whole(
+    folder: Path, seen: Workspace, wanted: reference.Reference, name: str, standing: Standing
+) -> None:
+    with seen.reading() as connection:
+        found = connection.execute(
+            'SELECT "offset", stream, type, id, data FROM events ORDER BY "offset"'
+        ).fetchall()
+    columns = ("offset", "stream", "type", "id", "data")
+    whole = made(folder / f"{name}.refold", [dict(zip(columns, row, strict=True)) for row in found])
+    expected = told(
+        History(whole, folding.fold(whole, wanted)), EventLog(whole).extent().events - 1
+    )
+    # Events that were dropped at the end leave places behind which nothing is.
+    history = History(seen, folding.fold(seen, wanted, standing=standing))
+    got = told(history, EventLog(whole).extent().events - 1)
+    for what in expected:
+        assert got[what] == expected[what], what
