@@ -116,10 +116,12 @@ class Crew:
         """Whether they can forget their documents and begin anew."""
         return self._renews
 
-    def anew(self) -> None:
-        """Let them forget all documents, before anything else is sent."""
+    def anew(self, calling: Calling | None) -> None:
+        """Let them forget all documents, before anything else is sent; what they call goes through
+        `calling` then."""
+        self._calling = calling
         for worker in self._workers:
-            worker.send({"kind": "anew"}, ())
+            worker.anew(calling)
         self._fed = False
 
     def routes(self, events: pa.Table, check: Callable[[], None] = lambda: None) -> list[list[str]]:

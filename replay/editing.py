@@ -181,13 +181,13 @@ def fork(
     *,
     at: int | None = None,
     note: str = "",
-) -> Timeline:
+) -> Seen:
     """A fork of a timeline with these edits, which is not kept yet.
 
     It branches `at` a place of the parent's, or before its first edit. Raises `WorkspaceError`,
     `PositionError` and `QueryError`.
     """
-    tree.checked_name(name)
+    tree.refuse_name(parent, name)
     overlay = parent.overlay
     first = _first(overlay, new)
     if at is None:
@@ -197,30 +197,30 @@ def fork(
             f"The first edit, at {parent.label(first)}, lies before the fork at {parent.label(at)};"
             " let the fork branch earlier."
         )
-    return Timeline(name, parent.timeline, parent.label(at), note, edits.appended([], new))
+    made = Timeline(name, parent.timeline, parent.label(at), note, edits.appended([], new))
+    return Seen(parent, made)
 
 
-def keep(workspace: Workspace, timeline: Timeline) -> Seen:
-    """Keep a new fork; the workspace on it."""
-    seen = Seen(workspace, timeline)
-    with workspace.writing() as connection:
-        tree.keep(connection, timeline)
+def keep(seen: Seen) -> Seen:
+    """Keep a fork as it is; folding it keeps it too. Raises `WorkspaceError`."""
+    with seen.file.writing() as connection:
+        tree.keep(connection, seen.fork)
     return seen
 
 
-def edit(seen: Seen, new: Sequence[Edit]) -> Seen:
-    """Edit a fork further, in one step; the workspace on it then. Raises `WorkspaceError`."""
+def edited(seen: Seen, new: Sequence[Edit]) -> Seen:
+    """A fork with further edits, made in one step, which isn't kept yet. Raises `WorkspaceError`."""
     return _changed(seen, edits.appended(seen.fork.edits, new))
 
 
-def undo(seen: Seen) -> Seen | None:
-    """Take the last step back; None where there is none."""
+def undone(seen: Seen) -> Seen | None:
+    """A fork without its last step, not kept yet; None where there is none."""
     found = edits.undone(seen.fork.edits)
     return None if found is None else _changed(seen, found)
 
 
-def redo(seen: Seen) -> Seen | None:
-    """Do again what was last undone; None where nothing was."""
+def redone(seen: Seen) -> Seen | None:
+    """A fork with what was last undone, not kept yet; None where nothing was."""
     found = edits.redone(seen.fork.edits)
     return None if found is None else _changed(seen, found)
 
@@ -233,9 +233,8 @@ def _changed(seen: Seen, found: Sequence[Edit]) -> Seen:
     if first is not None and first - 1 < overlay.place(at):
         at = overlay.label(first - 1)
     changed = replace(fork, edits=found, at=at)
-    seen_then = Seen(seen.parent, changed)
-    tree.change(seen.file, changed)
-    return seen_then
+    tree.refuse_change(seen.file, fork.name)
+    return Seen(seen.parent, changed)
 
 
 def _first(overlay: Overlay, found: Iterable[Edit]) -> int | None:

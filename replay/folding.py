@@ -14,12 +14,13 @@ from functools import partial
 import pyarrow as pa
 
 from gateway.broker import Ask
-from replay import batches, catalogue, events, forking, recalling, shares
+from replay import batches, catalogue, events, recalling, shares
 from replay.calling import Calling
 from replay.catalogue import Folded
 from replay.crew import Crew, FullError, NotPlainError
 from replay.events import EventReader
-from replay.forking import Standing
+from replay.forks import folding as forks
+from replay.forks.standing import Standing
 from replay.pace import Pace
 from replay.process import PATIENCE, Frame, WorkerDiedError
 from replay.recording import OvertakenError, Recording
@@ -110,7 +111,7 @@ def _fold_fork(
     force: bool,
 ) -> Folded:
     """What differs on a fork; `whole` folds its parent."""
-    label = forking.base_label(workspace)
+    label = forks.base_label(workspace)
     if label is None:
         base = whole(workspace.parent, wanted)
     else:
@@ -124,13 +125,13 @@ def _fold_fork(
         and before.answers_unchanged
         and before.digest == workspace.digest
         and before.folded == total
-        and forking.stands_on(workspace, before, base)
+        and forks.stands_on(workspace, before, base)
     ):
         return before
     effective = answered_on(workspace, wanted)
     with Calling(workspace, effective, ask=ask) as calling:
         run = Run(workspace, effective, total, means, on_progress, cancelled, calling)
-        number = forking.fold(run, workspace, base, standing)
+        number = forks.fold(run, workspace, base, standing)
         calling.keep(number)
     return next(f for f in catalogue.known(workspace) if f.number == number)
 

@@ -231,6 +231,11 @@ class Worker:
         """Queue a frame; returns at once."""
         self._outbox.put((header, parts))
 
+    def anew(self, calling: Calling | None) -> None:
+        """Let it forget its documents; what it calls goes through `calling` from now on."""
+        self._calling = calling
+        self.send({"kind": "anew"}, ())
+
     def answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         """Answer what the worker asked for."""
         with contextlib.suppress(BrokenPipeError):

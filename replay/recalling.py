@@ -17,6 +17,8 @@ from storage import parts
 from storage.connections import arrow
 from storage.workspace import Workspace
 
+_FEW = 1_000
+"""Keys whose buckets are written into a query, which so finds them by zone maps."""
 Parts = tuple[dict[str, Any], tuple[Any, ...]]
 """The header and the parts of a frame."""
 
@@ -92,10 +94,21 @@ def events(
             ' AND "offset" < $before ORDER BY "offset"',
             {"projection": number, "timeline": timeline, "before": before},
         )
+    return given_events(workspace, number, keys, own, before=before)
+
+
+def given_events(
+    workspace: Workspace, number: int, keys: Sequence[str], own: pa.Table, *, before: int
+) -> Parts:
+    """The same where the events are known already."""
+    with workspace.reading() as connection:
+        want(connection, keys)
+        buckets = ", ".join(str(bucket(key)) for key in keys[:_FEW])
+        near = f" AND bucket IN ({buckets})" if len(keys) <= _FEW else ""
         last = connection.execute(
             "SELECT key, max(change) FROM history SEMI JOIN wanted USING (key)"
-            ' WHERE projection = ? AND timeline = ? AND "offset" < ? GROUP BY key',
-            [number, timeline, before],
+            f' WHERE projection = ? AND timeline = ? AND "offset" < ?{near} GROUP BY key',
+            [number, workspace.timeline, before],
         ).fetchall()
     header, parts = batches.frame(own)
     return {**header, "kind": "events", "changes": dict(last)}, parts

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay import excerpts
-from replay.forks import forked
+from replay.forks.stands import forked
 from replay.history import History
 from replay.rewriting import Expression
 from storage.errors import WorkspaceError
@@ -64,7 +64,7 @@ def sweep(
     """
     stands = forked(history)
     if stands is not None:
-        from replay.sweeping_forks import over_fork  # noqa: PLC0415 - it goes through the parent here
+        from replay.forks.sweeping import over_fork  # noqa: PLC0415 - it goes through the parent here
 
         yield from over_fork(connection, stands, expression, values, kind)
         return

@@ -255,7 +255,7 @@ class _Views:
         steps = [(ordinal, -1) for ordinal in basis.removed]
         # A document that comes before an ordinal moves that one, and those after it.
         steps += [(ordinal - 1, 1) for ordinal in basis.before]
-        written = {**said, "born": born, "ordinal": f"ordinal + {_stairs('ordinal', steps)}"}
+        written = {**said, "born": born, "ordinal": f"ordinal + {stairs('ordinal', steps)}"}
         columns = ", ".join(f'{written.get(n, _quoted(n))} AS "{n}"' for n in names)
         return f"SELECT {columns} FROM {self._above('documents')} WHERE {mine} AND {kept}"
 
@@ -288,7 +288,7 @@ class _Views:
     def _shifted(self, column: str) -> str:
         """SQL for the place here of one of the parent's."""
         anchors = self._seen.overlay.anchors
-        return f"{column} + {_stairs(column, [(anchor, 1) for anchor in anchors])}"
+        return f"{column} + {stairs(column, [(anchor, 1) for anchor in anchors])}"
 
     def _not_in(self, column: str, places: Sequence[int], name: str) -> str:
         if not places:
@@ -322,7 +322,7 @@ def _bases(connection: duckdb.DuckDBPyConnection, seen: Seen) -> list[Basis]:
     return found
 
 
-def _stairs(column: str, steps: Iterable[tuple[int, int]]) -> str:
+def stairs(column: str, steps: Iterable[tuple[int, int]]) -> str:
     """SQL for the sum of all steps that a number has passed: 1 of `(900, 1)` from 901 on."""
     by_threshold: dict[int, int] = {}
     for threshold, step in steps:

@@ -113,34 +113,55 @@ def lineage(workspace: Workspace, name: str) -> list[Timeline]:
     return line
 
 
-def keep(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> None:
-    """Keep a new fork; raises `WorkspaceError` where its name is taken."""
-    if connection.execute("FROM timelines WHERE timeline = ?", [timeline.name]).fetchall():
-        raise WorkspaceError(
-            f"There is a timeline called {timeline.name} already; give the fork another name."
-        )
+def refuse_name(workspace: Workspace, name: str) -> None:
+    """Raise `WorkspaceError` where no new fork can be called so."""
+    checked_name(name)
+    with workspace.file.reading() as connection:
+        if connection.execute("FROM timelines WHERE timeline = ?", [name]).fetchall():
+            raise WorkspaceError(
+                f"There is a timeline called {name} already; give the fork another name."
+            )
+
+
+def keep(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> bool:
+    """Keep a fork as it is now, and say whether it is new; raises `WorkspaceError` where others
+    stand on what it was."""
+    there = _read(connection, timeline.name)
+    if there:
+        if (there[0].edits, there[0].at) != (timeline.edits, timeline.at):
+            _change(connection, timeline)
+        return False
     connection.execute(
         'INSERT INTO timelines (timeline, parent, "offset", inserted, note, created)'
         " VALUES (?, ?, ?, ?, ?, now())",
         [timeline.name, timeline.parent, timeline.at.offset, timeline.at.inserted, timeline.note],
     )
     edits.write(connection, timeline.name, timeline.edits)
+    return True
 
 
-def change(workspace: Workspace, timeline: Timeline) -> None:
-    """Keep what a fork has become; raises `WorkspaceError` where others stand on it."""
-    with workspace.writing() as connection:
-        forks = _forks(connection, timeline.name)
-        if forks:
-            raise WorkspaceError(
-                f"{forks[0]} is forked from {timeline.name}, which so stays as it is;"
-                f" fork {timeline.name} again to edit further."
-            )
-        connection.execute(
-            'UPDATE timelines SET "offset" = ?, inserted = ? WHERE timeline = ?',
-            [timeline.at.offset, timeline.at.inserted, timeline.name],
+def refuse_change(workspace: Workspace, name: str) -> None:
+    """Raise `WorkspaceError` where a fork has to stay as it is."""
+    with workspace.file.reading() as connection:
+        _refuse_change(connection, name)
+
+
+def _refuse_change(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    forks = _forks(connection, name)
+    if forks:
+        raise WorkspaceError(
+            f"{forks[0]} is forked from {name}, which so stays as it is;"
+            f" fork {name} again to edit further."
         )
-        edits.write(connection, timeline.name, timeline.edits)
+
+
+def _change(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> None:
+    _refuse_change(connection, timeline.name)
+    connection.execute(
+        'UPDATE timelines SET "offset" = ?, inserted = ? WHERE timeline = ?',
+        [timeline.at.offset, timeline.at.inserted, timeline.name],
+    )
+    edits.write(connection, timeline.name, timeline.edits)
 
 
 def annotate(workspace: Workspace, name: str, note: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay import editing, folding, forking, moments, reference, running, series
+from replay import editing, folding, moments, reference, running, series
 from replay.editing import Editing
-from replay.forking import Standing
+from replay.forks.standing import Standing
 from replay.history import History
 from storage import workspace as workspaces
 from storage.log import EventLog

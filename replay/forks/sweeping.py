@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from replay import excerpts
-from replay.forks import Forked
+from replay.forks.stands import Forked
 from replay.rewriting import Expression
 from replay.sweeping import Numbers, Stretch, sweep
 from storage.connections import arrow

@@ -1,0 +1,165 @@
+"""Comparing two histories of one log: of two timelines, of two projections, or of two versions of one.
+
+A document differs where its states do, whatever rows they are kept in: one that was deleted, and one
+that was never born, are both not there. Large documents are compared part by part. States are told
+apart by hashes of 64 bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from replay.aligning import Aligned
+from replay.changes import value_of
+from replay.diff import Difference, differences
+from replay.forks.stands import Forked, forked
+from replay.history import History
+from storage.quoting import quoted
+from storage.timelines.labels import Label
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A document that differs, and the first event after which it does."""
+
+    key: str
+    coordinate: int
+    """Of that event; see `replay.aligning`."""
+    diverged: Label
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two histories at a position of each."""
+
+    a: History
+    b: History
+    aligned: Aligned
+    at: tuple[int, int]
+    """The positions: of the first on its timeline, and of the second on its own."""
+    differing: Sequence[Differing]
+    """In the order in which they diverged."""
+
+    def states(self, key: str) -> tuple[str | None, str | None]:
+        """What a document is in both, as JSON; None where it isn't there."""
+        a, b = (
+            history.state(key, at) for history, at in zip((self.a, self.b), self.at, strict=True)
+        )
+        return a and a.state, b and b.state
+
+    def differences(self, key: str) -> list[Difference]:
+        """How a document differs: before in the first, after in the second."""
+        found = (
+            history.state(key, at) for history, at in zip((self.a, self.b), self.at, strict=True)
+        )
+        return differences(*map(value_of, found))
+
+
+# Rows that both have cancel each other out, so most documents are known to be the same by one pass
+# that keeps a number a document. Only the others' states are put in order. (A hash of two values is
+# all but their sum, so it is hashed once more: else two differences would cancel out too.)
+_DIFFERING = """
+WITH rows AS ({rows}
+), odd AS (
+    SELECT bucket, key, part FROM rows GROUP BY ALL HAVING bit_xor(hash(hash(spot, is_now))) <> 0
+), steps AS (
+    SELECT bucket, key, part, spot, last(is_now ORDER BY change) FILTER (NOT late) AS a,
+        last(is_now ORDER BY change) FILTER (late) AS b
+    FROM {again} AS r SEMI JOIN odd USING (bucket, key, part) GROUP BY ALL
+), states AS (
+    SELECT bucket, key, part, spot, coalesce(last_value(a IGNORE NULLS) OVER so_far, 0::UBIGINT) AS a,
+        coalesce(last_value(b IGNORE NULLS) OVER so_far, 0::UBIGINT) AS b
+    FROM steps WINDOW so_far AS (PARTITION BY bucket, key, part ORDER BY spot)
+), ended AS (
+    SELECT key, min(spot) FILTER (a <> b) AS spot, arg_max(a <> b, spot) AS differs
+    FROM states GROUP BY bucket, key, part
+)
+SELECT key, min(spot) AS spot FROM ended GROUP BY key HAVING bool_or(differs) ORDER BY 2, 1
+"""
+
+
+def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Comparison:
+    """The documents that differ at a position of each, or at the end of both; scans what may differ.
+
+    Where nothing else is said, two histories of different lengths are compared as far as both go.
+    """
+    aligned = Aligned(a.workspace, b.workspace)
+    if at is None:
+        at = _ends(a, b, aligned)
+    with a.workspace.file.reading() as connection:
+        rows = _rows(connection, a, b, aligned, at)
+        query = _DIFFERING.format(rows=rows, again="rows")
+        found = connection.execute(query).fetchall()
+    differing = [Differing(key, place, aligned.label(place)) for key, place in found]
+    return Comparison(a, b, aligned, at, differing)
+
+
+def _ends(a: History, b: History, aligned: Aligned) -> tuple[int, int]:
+    if a.workspace.timeline == b.workspace.timeline:
+        end = min(a.folded.folded, b.folded.folded) - 1
+        return end, end
+    return a.folded.folded - 1, b.folded.folded - 1
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection,
+    a: History,
+    b: History,
+    aligned: Aligned,
+    at: tuple[int, int],
+) -> str:
+    only = _candidates(a, b)
+    texts = []
+    for history, side, until, late in (
+        (a, aligned.a, at[0], False),
+        (b, aligned.b, at[1], True),
+    ):
+        workspace, folded = history.workspace, history.folded
+        mine = (
+            f"projection = {int(folded.number)} AND timeline = {quoted(folded.timeline)}"
+            f' AND "offset" <= {int(until)}{only}'
+        )
+        state = "CASE WHEN state IS NULL THEN 0::UBIGINT ELSE hash(state) END AS is_now"
+        for table, part in (("history", "''"), ("parts", "part")):
+            if table == "parts" and not folded.parts:
+                continue
+            rest = " AND part <> ''" if table == "parts" else ""
+            texts.append(
+                f"SELECT {late} AS late, bucket, key, {part} AS part, {side.sql} AS spot, change,"
+                f" {state} FROM {workspace.table(connection, table)} WHERE {mine}{rest}"
+            )
+    return " UNION ALL ".join(texts)
+
+
+def _candidates(a: History, b: History) -> str:
+    """A condition for the documents that may differ at all; empty where all may."""
+    keys: list[str] = []
+    lines = [_line(a), _line(b)]
+    shared = {(h.folded.number, h.folded.timeline) for h, _ in lines[0]} & {
+        (h.folded.number, h.folded.timeline) for h, _ in lines[1]
+    }
+    if not shared:
+        return ""
+    for line in lines:
+        for history, stands in line:
+            if (history.folded.number, history.folded.timeline) in shared:
+                break
+            if stands is None or stands.everything:
+                return ""
+            keys.append(stands.touched)
+    if not keys:
+        return " AND false"
+    return f" AND key IN ({' UNION ALL '.join(keys)})"
+
+
+def _line(history: History) -> list[tuple[History, Forked | None]]:
+    """A history, and those that it stands on in turn."""
+    found: list[tuple[History, Forked | None]] = []
+    stands: Forked | None = forked(history)
+    while True:
+        found.append((history, stands))
+        if stands is None:
+            return found
+        history = stands.parent
+        stands = forked(history)
