@@ -15,18 +15,10 @@ import pyarrow as pa
 from replay import aggregates
 from replay.aggregates import Aggregated
 from replay.history import History
-from replay.rewriting import EXACT
+from replay.notations import InFull, InMillionths, NoRoomError, Notation
 from replay.sweeping import Numbers, sweep
 from storage.conditions import unanswerable
 from storage.connections import arrow
-
-_MILLION = 1_000_000
-_ROOM = 10**18
-"""Sums of millionths stay below it; a step is far smaller than what is left to 64 bits above it."""
-_LIMB = 10**10
-_LIMBS = range(4)
-"""38 digits, ten at a time: what 900 million documents add to each has room in 64 bits."""
-
 
 @dataclass(frozen=True)
 class Running:
@@ -75,15 +67,15 @@ def values(
     done = -1
     if not history.long_numbers:
         try:
-            for stretch in _through(connection, history, wanted, _InMillionths()):
+            for stretch in _through(connection, history, wanted, InMillionths()):
                 yield stretch
                 done = stretch.until
-        except (duckdb.DataError, duckdb.ProgrammingError, _NoRoomError):
+        except (duckdb.DataError, duckdb.ProgrammingError, NoRoomError):
             pass  # a number doesn't fit after all: from there on all are added in full
         else:
             return
     try:
-        for stretch in _through(connection, history, wanted, _InFull()):
+        for stretch in _through(connection, history, wanted, InFull()):
             if stretch.until > done:
                 new = stretch.offsets > done
                 yield Running(stretch.until, stretch.offsets[new], stretch.values[new])
@@ -91,61 +83,11 @@ def values(
         raise unanswerable(wanted.text, "all documents", error) from error
 
 
-class _NoRoomError(Exception):
-    """A sum needs more digits than the notation has."""
-
-
-class _InMillionths:
-    """Numbers as whole millionths, in 64 bits: several times as fast as in full."""
-
-    def apart(self, _number: str, double: str) -> list[str]:
-        """SQL for the whole numbers that stand for one; fails where it doesn't fit."""
-        whole = f"round({double} * {_MILLION})"
-        exact = f"{whole} / {_MILLION} = {double} AND abs({double}) < {2**53 // _MILLION}"
-        return [
-            f"CASE WHEN {double} IS NULL THEN 0 WHEN {exact} THEN CAST({whole} AS BIGINT)"
-            " ELSE error('more digits than whole millionths have') END"
-        ]
-
-    def together(self, sums: Sequence[str]) -> str:
-        """SQL for the number that sums of those stand for."""
-        return f"CAST({sums[0]} AS DECIMAL(18, 0)) * CAST({1 / _MILLION:f} AS DECIMAL(7, 6))"
-
-    def refuse(self, sums: Numbers) -> None:
-        """Raise `_NoRoomError` where a sum may not be right."""
-        if sums.size and max(sums.max(), -sums.min()) >= _ROOM:
-            raise _NoRoomError
-
-
-class _InFull:
-    """Numbers in 38 digits, twelve of them behind the point; see `replay.rewriting.EXACT`."""
-
-    def apart(self, number: str, double: str) -> list[str]:
-        fit = f"TRY_CAST({number} AS {EXACT})"
-        lost = (
-            f"CASE WHEN {double} IS NULL THEN 0 ELSE error('a number has more than 26 digits') END"
-        )
-        exact = f"CAST(coalesce({fit}, {lost}) AS VARCHAR)"
-        whole = f"CAST(replace({exact}, '.', '') AS HUGEINT)"
-        return [f"CAST({whole} // {_LIMB**n} % {_LIMB} AS BIGINT)" for n in _LIMBS]
-
-    def together(self, sums: Sequence[str]) -> str:
-        whole = " + ".join(f"CAST({s} AS HUGEINT) * {_LIMB**n}" for n, s in enumerate(sums))
-        fraction = f"CAST(({whole}) % {10**12} AS DECIMAL(12, 0))"
-        return (
-            f"CAST(({whole}) // {10**12} AS {EXACT})"
-            f" + {fraction} * CAST(0.{1:012} AS DECIMAL(13, 12))"
-        )
-
-    def refuse(self, sums: Numbers) -> None:
-        """There is room."""
-
-
 def _through(
     connection: duckdb.DuckDBPyConnection,
     history: History,
     wanted: Aggregated,
-    notation: _InMillionths | _InFull,
+    notation: Notation,
 ) -> Iterator[Running]:
     columns: list[str] = []
     made = []

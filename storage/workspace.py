@@ -82,6 +82,8 @@ class Workspace:
         self._shared: duckdb.DuckDBPyConnection | None = None
         self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Cursors that were prepared, by name, and nobody uses just now."""
+        self._overlay: Overlay | None = None
+        """While the file is open, as nobody writes then."""
         self._opened = 0.0
         self._readers = 0
         self._writing = False
@@ -200,7 +202,9 @@ class Workspace:
     def overlay(self) -> Overlay:
         """Where events are on its timeline."""
         with self.reading() as connection:
-            return Overlay(self.events(connection))
+            if self._overlay is None:
+                self._overlay = Overlay(self.events(connection))
+            return self._overlay
 
     def events(self, connection: duckdb.DuckDBPyConnection) -> int:
         """How many places for events there are, which is one more than the last."""
@@ -242,6 +246,7 @@ class Workspace:
             for cursor in spare:
                 cursor.close()
         self._spares.clear()
+        self._overlay = None
         if self._shared is not None:
             self._shared.close()
             self._shared = None
