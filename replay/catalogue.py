@@ -203,9 +203,7 @@ def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:
     return [number for (number,) in rows]
 
 
-def forget(
-    connection: duckdb.DuckDBPyConnection, number: int, timeline: str | None = None
-) -> None:
+def forget(connection: duckdb.DuckDBPyConnection, number: int, timeline: str | None = None) -> None:
     """Drop what was folded by a projection on a timeline, or on all, but not that it was known.
 
     What stands on a fold goes with it.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from replay.aligning import Aligned
-from replay.changes import value_of
+from replay.changes import Change, value_of
 from replay.diff import Difference, differences
 from replay.forks.stands import Forked, forked
 from replay.history import History
@@ -43,17 +43,15 @@ class Comparison:
 
     def states(self, key: str) -> tuple[str | None, str | None]:
         """What a document is in both, as JSON; None where it isn't there."""
-        a, b = (
-            history.state(key, at) for history, at in zip((self.a, self.b), self.at, strict=True)
-        )
-        return a and a.state, b and b.state
+        a, b = self._changes(key)
+        return None if a is None else a.state, None if b is None else b.state
 
     def differences(self, key: str) -> list[Difference]:
         """How a document differs: before in the first, after in the second."""
-        found = (
-            history.state(key, at) for history, at in zip((self.a, self.b), self.at, strict=True)
-        )
-        return differences(*map(value_of, found))
+        return differences(*map(value_of, self._changes(key)))
+
+    def _changes(self, key: str) -> tuple[Change | None, Change | None]:
+        return self.a.state(key, self.at[0]), self.b.state(key, self.at[1])
 
 
 # Rows that both have cancel each other out, so most documents are known to be the same by one pass
@@ -86,7 +84,7 @@ def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Compar
     """
     aligned = Aligned(a.workspace, b.workspace)
     if at is None:
-        at = _ends(a, b, aligned)
+        at = _ends(a, b)
     with a.workspace.file.reading() as connection:
         rows = _rows(connection, a, b, aligned, at)
         query = _DIFFERING.format(rows=rows, again="rows")
@@ -95,7 +93,7 @@ def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Compar
     return Comparison(a, b, aligned, at, differing)
 
 
-def _ends(a: History, b: History, aligned: Aligned) -> tuple[int, int]:
+def _ends(a: History, b: History) -> tuple[int, int]:
     if a.workspace.timeline == b.workspace.timeline:
         end = min(a.folded.folded, b.folded.folded) - 1
         return end, end

@@ -124,6 +124,14 @@ class Crew:
             worker.anew(calling)
         self._fed = False
 
+    def merged(self, versions: list[list[Any]]) -> list[dict[str, Any]]:
+        """What the projection's `merge` makes of base, left and right, values as JSON has them:
+        for each a `state` as JSON text, or an `error`."""
+        self._workers[0].send({"kind": "merge", "versions": versions}, ())
+        while (frame := self._workers[0].receive()).kind != "merged":
+            refuse(frame)
+        return [dict(one) for one in frame.header["merged"]]
+
     def routes(self, events: pa.Table, check: Callable[[], None] = lambda: None) -> list[list[str]]:
         """The keys that each event reaches; none where asking for them raises."""
         header, columns = batches.frame(events)

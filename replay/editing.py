@@ -7,6 +7,7 @@ is made. Nothing is kept before all of it is known to be possible.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,6 @@ from replay import diff, paths
 from replay.paths import Path
 from storage.errors import PositionError, QueryError
 from storage.log import EventLog
-from storage.positions import START
 from storage.timelines import edits, event_text, tree
 from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
 from storage.timelines.labels import Label
@@ -23,6 +23,7 @@ from storage.timelines.seen import Seen
 from storage.timelines.tree import Timeline
 from storage.workspace import Workspace
 
+_PAGE = 100
 _NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
 MOST = 1_000_000
 """Events that are edited at once."""
@@ -35,7 +36,7 @@ class Editing:
         """`name` is what the fork is called, on which these edits will be."""
         self._workspace = workspace
         self._log = EventLog(workspace)
-        self._name = name
+        self.name = name
         self._taken: dict[int, int] = {}
         """How many inserted events there are by now after an event of the log."""
         self.edits: list[Edit] = []
@@ -63,12 +64,13 @@ class Editing:
 
     def insert(self, after: int, text: str) -> Label:
         """Put what a person wrote after a position; what it is called there."""
-        before = self._event(after) if after != START else _NOTHING
         label = self._new_label(after)
-        there = replace(_NOTHING, time=before.time, id=self._id(label))
+        there = replace(_NOTHING, time=self._time(after), id=self._id(label))
         event = event_text.read(text, there)
         if event.stream is None:
-            raise QueryError('The new event has no stream; give it one, as in {"stream": "order-17"}.')
+            raise QueryError(
+                'The new event has no stream; give it one, as in {"stream": "order-17"}.'
+            )
         self.edits.append(Edit(Kind.INSERT, label, self._label(after), event=event))
         return label
 
@@ -79,8 +81,6 @@ class Editing:
     def move(self, place: int, after: int) -> Label:
         """Let an event happen after another position."""
         event = self._event(place)
-        if after != START:
-            self._event(after)
         if after in (place, place - 1):
             raise QueryError(f"The event at {self._label(place)} is there already.")
         label = self._new_label(after)
@@ -105,12 +105,11 @@ class Editing:
         else:
             data = _negated(data)
         label = self._new_label(self._last())
-        last = self._event(self._last())
         made = replace(
             event,
             data=diff.encode(data),
             id=self._id(label),
-            time=last.time,
+            time=self._time(self._last()),
             revision=None,
             causation_id=event.id,
         )
@@ -134,7 +133,9 @@ class Editing:
             raise QueryError("The first event of the range is behind its last.")
         found = list(self._log.matching(f"offset >= {max(first, 0)} AND offset <= {last}"))
         if len(found) > MOST:
-            raise QueryError(f"{len(found):,} events are in the range; {MOST:,} are edited at most.")
+            raise QueryError(
+                f"{len(found):,} events are in the range; {MOST:,} are edited at most."
+            )
         return found
 
     def _last(self) -> int:
@@ -149,6 +150,15 @@ class Editing:
             )
         return Event(**{name: getattr(found, name) for name in EVENT_FIELDS})
 
+    def _time(self, place: int) -> datetime | None:
+        """When the last event happened that there is up to a place."""
+        while place >= 0:
+            found = self._log.rows(max(place - _PAGE, 0), min(_PAGE, place) + 1)
+            if found:
+                return found[-1].time
+            place -= _PAGE + 1
+        return None
+
     def _label(self, place: int) -> Label:
         return self._workspace.label(place)
 
@@ -160,7 +170,7 @@ class Editing:
         return Label(offset, self._taken[offset])
 
     def _id(self, label: Label) -> str:
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"refold:{self._name}:{label}"))
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"refold:{self.name}:{label}"))
 
 
 def _highest_label(workspace: Workspace, offset: int) -> int:

@@ -69,11 +69,11 @@ def fold(
     is kept), and `CancelledError` where `cancelled` said so.
     """
     if isinstance(workspace, Seen) and not declaration.over_all_events(wanted.text):
-        whole = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
-        whole = partial(whole, on_progress=on_progress, cancelled=cancelled)
+        parent = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
+        parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
         means = Means(1, patience, memory)
         return _fold_fork(
-            workspace, wanted, means, whole, ask, on_progress, cancelled, standing, force=force
+            workspace, wanted, means, parent, ask, on_progress, cancelled, standing, force=force
         )
     before = catalogue.find(workspace, wanted)
     total = events.count(workspace)
@@ -112,10 +112,8 @@ def _fold_fork(
 ) -> Folded:
     """What differs on a fork; `whole` folds its parent."""
     label = forks.base_label(workspace)
-    if label is None:
-        base = whole(workspace.parent, wanted)
-    else:
-        base = catalogue.by_name(workspace.parent, label)
+    parent = workspace.parent
+    base = whole(parent, wanted) if label is None else catalogue.by_name(parent, label)
     before = catalogue.find(workspace, wanted)
     total = events.count(workspace)
     if (

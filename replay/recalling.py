@@ -23,9 +23,7 @@ Parts = tuple[dict[str, Any], tuple[Any, ...]]
 """The header and the parts of a frame."""
 
 
-def states(
-    workspace: Workspace, number: int, keys: Sequence[str], *, before: int
-) -> Parts:
+def states(workspace: Workspace, number: int, keys: Sequence[str], *, before: int) -> Parts:
     """What these documents of a projection were before an offset, as a frame of `documents`."""
     timeline = workspace.timeline
     with workspace.reading() as connection:

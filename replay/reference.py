@@ -127,7 +127,9 @@ def answered_on(workspace: Workspace, wanted: Reference) -> Reference:
     said: list[Override] = []
     seen = workspace
     while isinstance(seen, Seen):
-        found = [msgspec.json.decode(e.said) for e in seen.fork.active if e.kind is Kind.ANSWERS]
+        found = [
+            msgspec.json.decode(e.said or "") for e in seen.fork.active if e.kind is Kind.ANSWERS
+        ]
         said = [*overrides.parse(found, f"the fork {seen.timeline}"), *said]
         seen = seen.parent
     if not said:

@@ -20,6 +20,7 @@ from replay.sweeping import Numbers, sweep
 from storage.conditions import unanswerable
 from storage.connections import arrow
 
+
 @dataclass(frozen=True)
 class Running:
     """What an expression was after each event of a stretch of the log that changed any sum in it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from replay import recalling
 from replay.history import History
 
-_LINE = """
+LINE = """
 '{"offset": ' || "offset"
 || ', "time": ' || coalesce(to_json(strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ')), 'null')
 || ', "stream": ' || coalesce(to_json(stream), 'null')
@@ -35,7 +35,7 @@ def write(history: History, key: str | None, offset: int, file: Path) -> int:
     routed = history.routed
     here = f'"offset" = {int(offset)}' if routed or key is None else "false"
     query = (
-        f'SELECT {_LINE} AS line FROM events WHERE ("offset" IN ({recalling.reached(routed=routed)})'
+        f'SELECT {LINE} AS line FROM events WHERE ("offset" IN ({recalling.reached(routed=routed)})'
         f' OR {here}) AND "offset" <= {int(offset)} ORDER BY "offset"'
     )
     folded, count = history.folded, 0

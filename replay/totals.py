@@ -12,7 +12,6 @@ import duckdb
 import pyarrow as pa
 
 from replay import aggregates, excerpts
-from replay.aggregates import Aggregated
 from replay.history import History
 from replay.notations import InFull, InMillionths, Notation
 from storage.conditions import unanswerable
@@ -107,7 +106,7 @@ class _Total:
         mine = [self._history.folded.number, self._history.folded.timeline, self._at]
         where = 'projection = ? AND timeline = ? AND "offset" <= ?'
         last = (
-            f"SELECT 0 AS trial, 1 AS sign, key, \"offset\", state FROM {self._states} SEMI JOIN"
+            f'SELECT 0 AS trial, 1 AS sign, key, "offset", state FROM {self._states} SEMI JOIN'
             f" (SELECT max(change) AS change FROM history WHERE {where} GROUP BY bucket, key)"
             f" USING (change) WHERE {where}"
         )
@@ -119,7 +118,9 @@ class _Total:
                     raise unanswerable(self._wanted.text, "all documents", error) from error
                 self._notation = InFull()
                 return self._there()
-        return rows.get(0, (0,) * sum(len(self._apart(*part)) for part in self._wanted.parts.items()))
+        return rows.get(
+            0, (0,) * sum(len(self._apart(*part)) for part in self._wanted.parts.items())
+        )
 
     def _asked(
         self, connection: duckdb.DuckDBPyConnection, rows: str, parameters: list[Any]

@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 from storage.errors import PositionError
 from storage.log import EventLog
-from storage.workspace import Workspace
+from storage.timelines import labels
+from storage.timelines.labels import Label
+from storage.workspace import MAIN, Workspace
 
 START = -1
 """Before the first event."""
 
-FORMS = "1200, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
+FORMS = "1200, 900+1, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
 
 _OFFSET = re.compile(r"\d[\d,_]{0,39}")
 _PERCENT = re.compile(r"(\d{1,40}(?:\.\d+)?)\s*%")
-_INSERTED = re.compile(r"\d+\+\d+")
 _REVISION = re.compile(r"(.+)@(\d{1,18})")
 _CLOCK = re.compile(r"\d{4}-\d{2}(-\d{2})?.*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,7 @@ def resolve(workspace: Workspace, text: str) -> int:
     if text == "end":
         return last
     if _OFFSET.fullmatch(text):
-        return _existing(int(re.sub(r"[,_]", "", text)), last)
+        return _of_log(workspace, int(re.sub(r"[,_]", "", text)), last)
     if re.fullmatch(r"-\d{1,40}", text):
         return _existing(last + 1 + int(text), last, text)
     if percent := _PERCENT.fullmatch(text):
@@ -45,8 +46,9 @@ def resolve(workspace: Workspace, text: str) -> int:
         if share > 100:
             raise PositionError(f"{text} is beyond the end of the log; 100% is the end.")
         return round(extent.events * share / 100) - 1
-    if _INSERTED.fullmatch(text):
-        raise PositionError(f"{text} names an inserted event, and only a fork has those.")
+    inserted = labels.read_inserted(text)
+    if inserted is not None:
+        return workspace.place(inserted)
     if text.startswith("id:"):
         return _by_id(workspace, text[3:])
     if revision := _REVISION.fullmatch(text):
@@ -54,6 +56,13 @@ def resolve(workspace: Workspace, text: str) -> int:
     if _CLOCK.fullmatch(text):
         return _by_time(workspace, text, last)
     raise PositionError(f"{text!r} is no position; write one as {FORMS}.")
+
+
+def _of_log(workspace: Workspace, offset: int, last: int) -> int:
+    """Where an event of the log is on the workspace's timeline."""
+    if workspace.timeline == MAIN:
+        return _existing(offset, last)
+    return workspace.place(Label(offset))
 
 
 def _existing(offset: int, last: int, written: str | None = None) -> int:

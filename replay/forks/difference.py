@@ -67,9 +67,7 @@ def begun(seen: Seen, base: Folded, hidden: list[dict[str, Any]]) -> Difference:
     return found
 
 
-def events_at(
-    connection: duckdb.DuckDBPyConnection, places: Sequence[int]
-) -> list[dict[str, Any]]:
+def events_at(connection: duckdb.DuckDBPyConnection, places: Sequence[int]) -> list[dict[str, Any]]:
     """`offset`, `type` and `stream` of events."""
     query = 'SELECT "offset", type, stream FROM events'
     if len(places) <= 1_000:
@@ -95,7 +93,9 @@ def _keys_of_hidden(
 ) -> set[str]:
     if not routed:
         return {row["stream"] for row in hidden if row["stream"] is not None}
-    connection.register("hidden_places", pa.table({"offset": pa.array(seen.overlay.hidden, pa.int64())}))
+    connection.register(
+        "hidden_places", pa.table({"offset": pa.array(seen.overlay.hidden, pa.int64())})
+    )
     rows = connection.execute(
         'SELECT DISTINCT key FROM routes SEMI JOIN hidden_places USING ("offset")'
         " WHERE projection = ? AND timeline = ?",
@@ -104,9 +104,7 @@ def _keys_of_hidden(
     return {key for (key,) in rows}
 
 
-def _keys_with_calls(
-    connection: duckdb.DuckDBPyConnection, base: Folded, since: int
-) -> set[str]:
+def _keys_with_calls(connection: duckdb.DuckDBPyConnection, base: Folded, since: int) -> set[str]:
     rows = connection.execute(
         "SELECT DISTINCT key FROM decisions WHERE projection = ? AND timeline = ?"
         ' AND "offset" >= ? AND key IS NOT NULL',

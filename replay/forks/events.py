@@ -67,8 +67,7 @@ def reaching(
         return _typed(
             arrow(
                 connection,
-                f"SELECT {batches.SELECT} FROM events WHERE stream IN ({listed})"
-                ' ORDER BY "offset"',
+                f'SELECT {batches.SELECT} FROM events WHERE stream IN ({listed}) ORDER BY "offset"',
             )
         )
 

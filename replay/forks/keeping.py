@@ -246,11 +246,15 @@ class _Totals:
         """All documents born since anything differs, in order."""
         overlay = self._seen.overlay
         mine = [self._base.number, self._base.timeline]
-        rest = [] if self._difference.everything else self._connection.execute(
-            "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
-            " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
-            [*mine, self._since],
-        ).fetchall()
+        rest = (
+            []
+            if self._difference.everything
+            else self._connection.execute(
+                "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
+                " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
+                [*mine, self._since],
+            ).fetchall()
+        )
         others = [(key, overlay.from_parent(born)) for key, born in rest]
         ((first,),) = self._connection.execute(
             "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born < ?",

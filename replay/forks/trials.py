@@ -21,7 +21,6 @@ from replay.forks.standing import Standing
 from replay.process import WorkerDiedError
 from replay.run import Run
 from storage.connections import arrow
-from storage.errors import ProjectionError
 from storage.timelines.seen import Seen
 from storage.workspace import Workspace
 
@@ -142,9 +141,7 @@ def _first(before: Final | None, there: Sequence[Final], here: Sequence[Final]) 
     return places[-1]
 
 
-def _differences(
-    forks: Sequence[Seen], base: Folded, crew: Crew, run: Run
-) -> list[Difference]:
+def _differences(forks: Sequence[Seen], base: Folded, crew: Crew, run: Run) -> list[Difference]:
     """What may differ on each; the log and the worker are asked once for all."""
     parent = run.workspace
     places = sorted({place for seen in forks for place in seen.overlay.hidden})

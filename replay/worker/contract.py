@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from refold_worker import aggregates
 from refold_worker.texts import carried
 from refold_worker.upcasting import Upcasting
+from refold_worker.words import MERGED
 
 Handler = Callable[[Any, Any, str], Any]
 """(state, event, key) to the new state, None for the same, or `event.DELETED`."""
@@ -62,12 +63,20 @@ class Projection:
             )
 
     @property
+    def merge(self) -> Optional[Callable[[Any, Any, Any], Any]]:
+        """`merge(base, left, right)` of documents as JSON has them, where the user has one."""
+        function = getattr(self._target, "merge", None)
+        return function if callable(function) else None
+
+    @property
     def routed(self) -> bool:
         """Whether an event's stream needn't be its key: then each event must be asked for its own."""
         return self.key is not None or self.upcast is not None
 
     def handler(self, type_name: Optional[str]) -> Optional[Handler]:
         """The function for events of a type, or None where there is none."""
+        if type_name == MERGED:
+            return self._resolved
         if type_name not in self._handlers:
             name = "on_" + re.sub(r"\W", "_", type_name or "")
             self._handlers[type_name] = self._adapted(name) or self._apply
@@ -84,7 +93,21 @@ class Projection:
         function = self._function(type_name)
         return None if function is None else (function, _filling(function, self._gateway)(key))
 
+    def _resolved(self, state: Any, event: Any, _key: str) -> Any:
+        document = event.data["state"]
+        load = getattr(self._target, "load", None)
+        if document is None:
+            return event.DELETED
+        if not callable(load) and not isinstance(state, (dict, list, str, int, float, type(None))):
+            raise TypeError(
+                "a %s can't be made of a document; %s needs load(document) for that"
+                % (type(state).__name__, self.name)
+            )
+        return load(document) if callable(load) else document
+
     def _function(self, type_name: Optional[str]) -> Any:
+        if type_name == MERGED:
+            return None
         for name in ("on_" + re.sub(r"\W", "_", type_name or ""), self._all):
             function = getattr(self._target, name, None)
             if callable(function):
@@ -97,7 +120,8 @@ class Projection:
 
     def keys(self, event: Any) -> List[str]:
         """The documents that an event is for."""
-        keys = event.stream if self.key is None else self.key(event)
+        merged = event.type == MERGED
+        keys = event.stream if self.key is None or merged else self.key(event)
         if keys is None:
             return []
         if isinstance(keys, str):

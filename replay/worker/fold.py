@@ -11,7 +11,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from refold_worker import encoding, user_code
+from refold_worker import encoding, raised, user_code
 from refold_worker.calls import Calls
 from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
@@ -22,6 +22,8 @@ from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
 from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
 from refold_worker.split import WholeError
+from refold_worker.texts import carried
+from refold_worker.words import MERGED
 
 
 class Folder:
@@ -106,6 +108,23 @@ class Folder:
         if not self.routed:
             return [[] if s is None else [s] for s in batch.streams_of_events()]
         return [found or [] for found in self._routes(batch)]
+
+    @property
+    def merges(self) -> bool:
+        """Whether the projection says what two versions of a document come to."""
+        return self._projection.merge is not None
+
+    def merged(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:
+        """What the projection makes of base, left and right: `state` as JSON text, or an `error`."""
+        found: List[Dict[str, Any]] = []
+        merge: Any = self._projection.merge
+        for base, left, right in versions:
+            try:
+                state = merge(base, left, right)
+                found.append({"state": encoding.encode(state).decode()})
+            except Exception as error:
+                found.append({"error": carried(raised.summary(error))})
+        return found
 
     def anew(self) -> None:
         """Forget every document."""
@@ -404,7 +423,8 @@ class Folder:
 
     def _event(self, batch: Batch, index: int) -> Any:
         event = Late(batch, index)
-        return event if self._projection.upcast is None else self._projection.upcast(event)
+        upcast = self._projection.upcast
+        return event if upcast is None or event.type == MERGED else upcast(event)
 
     def _routes(self, batch: Batch, result: Optional[Result] = None) -> List[Optional[List[str]]]:
         """The keys of each event; None where asking for them raised, which is a failure.

@@ -158,6 +158,10 @@ class _Session:
             if header["kind"] == "anew":
                 self._folder.anew()
                 continue
+            if header["kind"] == "merge":
+                merged = self._folder.merged(header["versions"])
+                self._line.tell({"kind": "merged", "merged": merged})
+                continue
             batch = Batch(header, parts, self._folder.decode)
             if header["kind"] == "route":
                 self._line.tell({"kind": "routes", "routes": self._folder.routes(batch)})
@@ -220,6 +224,7 @@ class _Session:
             routed=folder.routed,
             shared=folder.shared,
             renews=folder.renews,
+            merges=folder.merges,
         )
         self._line.tell({"kind": "ready", **told})
 

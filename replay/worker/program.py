@@ -22,6 +22,7 @@ class ProgramFolder:
 
     restores = True
     renews = False
+    merges = False
     careful = False
     shared = False
     held = 0
@@ -65,6 +66,10 @@ class ProgramFolder:
         if not self.routed:
             return [[] if s is None else [s] for s in batch.streams_of_events()]
         return [_keys(answer) for answer in self._asked(batch, "route")]
+
+    def merged(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:  # noqa: ARG002 - as it can't
+        """The protocol has no question for it."""
+        return []
 
     def anew(self) -> None:
         """A program holds its documents itself, and nobody can tell it to forget them."""

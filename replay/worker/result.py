@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any, Callable, Dict, List, Optional, Protocol, Set, TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 from refold_worker import encoding, raised
 from refold_worker.texts import carried
@@ -118,6 +118,8 @@ class Folding(Protocol):
     """Its invariants: name to the condition, or to None where it is a function."""
     renews: bool
     """Whether it can forget its documents and begin anew."""
+    merges: bool
+    """Whether the projection says what two versions of a document come to."""
     only: Optional[Set[str]]
     """The keys that may change, where not all may."""
     decode: Callable[[Any], Any]
@@ -137,6 +139,9 @@ class Folding(Protocol):
 
     def routes(self, batch: "Batch") -> List[List[str]]:
         """The keys that each event reaches; none where asking for them raises."""
+
+    def merged(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:
+        """What the projection makes of base, left and right, where it `merges`."""
 
     def anew(self) -> None:
         """Forget every document, where it `renews`."""

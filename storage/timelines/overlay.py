@@ -100,12 +100,15 @@ class Forked(Overlay):
 
     def _marked(self, laid: "_Laid", inserted: Sequence[tuple[int, Edit]]) -> list[Mark]:
         marks = [
-            Mark(place, Kind.DROP if edit.label in laid.vanished else edit.kind, edit.moved)
+            Mark(place, Kind.DROP, None, leaves_a_gap=True)
+            if edit.label in laid.vanished
+            else Mark(place, edit.kind, edit.moved)
             for place, (_, edit) in zip(self._inserts, inserted, strict=True)
         ]
         for place in self.hidden:
             gone = laid.hidden[place]
-            marks.append(Mark(self.from_parent(place), gone.kind, _gone_to(gone)))
+            gap = gone.kind is not Kind.REPLACE
+            marks.append(Mark(self.from_parent(place), gone.kind, _gone_to(gone), leaves_a_gap=gap))
         return sorted(marks, key=lambda mark: mark.place)
 
 

@@ -19,7 +19,9 @@ class Mark:
     place: int
     kind: Kind
     other: Label | None
-    """Of a moved event where it was, and where it was taken from where it has gone to."""
+    """Of a moved event where it was; and where it has gone to, at the place that it left."""
+    leaves_a_gap: bool = False
+    """Nothing is there any more."""
 
 
 class Overlay:

@@ -7,7 +7,7 @@ So nothing above asks otherwise on a fork than on the log.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -80,7 +80,7 @@ class Seen(Workspace):
         self.wait = parent.wait
         self.fork = fork
         self.timeline = fork.name
-        self._overlay = Forked(fork, parent.overlay)
+        self._laid = Forked(fork, parent.overlay)
 
     @property
     def file(self) -> Workspace:
@@ -88,25 +88,18 @@ class Seen(Workspace):
 
     @property
     def overlay(self) -> Forked:
-        return self._overlay
+        return self._laid
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self.file.reading_as(self, lambda c: _Views(c, self).install()) as connection:
             yield connection
 
-    def reading_as(
-        self, name: object, prepare: Callable[[duckdb.DuckDBPyConnection], None]
-    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        def both(connection: duckdb.DuckDBPyConnection) -> None:
-            _Views(connection, self).install()
-            prepare(connection)
-
-        return self.file.reading_as((self, name), both)
-
-    def writing(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    @contextmanager
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The tables as they are in the file, inside one transaction."""
-        return self.file.writing()
+        with self.file.writing() as connection:
+            yield connection
 
     def release(self) -> None:
         self.file.release()
@@ -147,7 +140,9 @@ class _Views:
     def install(self) -> None:
         """Let views stand in the tables' places on this connection."""
         for name in ("events", "calls", "documents", *_OF_DOCUMENTS, *_OF_CALLS, *_OF_EVENTS):
-            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {self.relation(name)}")
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {self.relation(name)}"
+            )
 
     def relation(self, name: str) -> str:
         """SQL for a table."""
@@ -185,9 +180,7 @@ class _Views:
 
     def _derived(self, name: str, basis: Basis) -> list[str]:
         """What a fold has in common with the one that it stands on."""
-        mine = (
-            f"projection = {int(basis.base)} AND timeline = {quoted(self._seen.parent.timeline)}"
-        )
+        mine = f"projection = {int(basis.base)} AND timeline = {quoted(self._seen.parent.timeline)}"
         names = [column for column, _ in schema.BY_NAME[name].columns]
         if name == "parts":
             names.append("rowid")
@@ -314,12 +307,30 @@ def _bases(connection: duckdb.DuckDBPyConnection, seen: Seen) -> list[Basis]:
         f" {seen.file.table(connection, 'forked')} WHERE timeline = ?",
         [seen.timeline],
     ).fetchall()
-    found = []
-    for *facts, births in rows:
-        listed = None if births is None else json.loads(births)
-        removed, before = ([], []) if listed is None else (listed["removed"], listed["before"])
-        found.append(Basis(*facts, removed, before, births is not None))
-    return found
+    return [_basis(*row) for row in rows]
+
+
+def _basis(
+    projection: int,
+    timeline: str,
+    base: int,
+    since: int,
+    everything: bool,
+    keys: int,
+    births: str | None,
+) -> Basis:
+    listed = {"removed": [], "before": []} if births is None else json.loads(births)
+    return Basis(
+        projection,
+        timeline,
+        base,
+        since,
+        everything,
+        keys,
+        listed["removed"],
+        listed["before"],
+        births is not None,
+    )
 
 
 def stairs(column: str, steps: Iterable[tuple[int, int]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay import editing, folding, moments, reference, running, series
+from replay import editing, folding, moments, reference, running
 from replay.editing import Editing
 from replay.forks.standing import Standing
 from replay.history import History
@@ -31,11 +31,14 @@ def on_Failed(state, event):
 def on_Printed(state, event): print("hello", event.id)
 INVARIANTS = {"small": lambda state: state["total"] < 7}
 """
-ROUTED = BY_STREAM + """
+ROUTED = (
+    BY_STREAM
+    + """
 def key(event):
     if event.data.get("wrong"): raise KeyError("nowhere")
     return event.data.get("to", event.stream)
 """
+)
 CAREFUL = "from decimal import Decimal\n" + BY_STREAM.replace('"total": 0', '"total": Decimal(0)')
 
 KINDS = {"streams": BY_STREAM, "routed": ROUTED, "careful": CAREFUL}
@@ -44,7 +47,9 @@ events = st.lists(
     st.fixed_dictionaries(
         {
             "stream": st.sampled_from(STREAMS),
-            "type": st.sampled_from(["Added", "Added", "Added", "Dropped", "Failed", "Printed", "Odd"]),
+            "type": st.sampled_from(
+                ["Added", "Added", "Added", "Dropped", "Failed", "Printed", "Odd"]
+            ),
             "data": st.fixed_dictionaries(
                 {"by": st.integers(-2, 5)},
                 optional={
@@ -125,7 +130,8 @@ def told(history: History, end: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "changes": changes_of(history),
         "states": {
-            key: None if (change := history.state(key, end // 2)) is None
+            key: None
+            if (change := history.state(key, end // 2)) is None
             else (change.offset, change.state)
             for key in keys
         },
@@ -135,11 +141,11 @@ def told(history: History, end: int) -> dict[str, Any]:
         "printed": list(history.printed()),
         "breaks": [(b.invariant, b.offset, b.key, b.until) for b in history.breaks()],
         "unhandled": dict(history.folded.unhandled),
-        "counts": (
-            *(history.folded.keys, history.folded.changes, history.folded.failures),
-        ),
+        "counts": (*(history.folded.keys, history.folded.changes, history.folded.failures),),
         "window": {
-            offset: {key: (m.now and m.now.state, m.before and m.before.state) for key, m in at.items()}
+            offset: {
+                key: (m.now and m.now.state, m.before and m.before.state) for key, m in at.items()
+            }
             for offset, at in history.window(0, end).items()
         },
         "hits": [
@@ -148,7 +154,9 @@ def told(history: History, end: int) -> dict[str, Any]:
             for hit in stretch.hits
         ],
         "sums": [
-            row for stretch in running.turns(history, "sum(state.total) > 5") for row in stretch.rows
+            row
+            for stretch in running.turns(history, "sum(state.total) > 5")
+            for row in stretch.rows
         ],
         "all": [
             sorted((r["key"], r["state"]) for b in history.all_at(at) for r in b.to_pylist())
@@ -162,7 +170,9 @@ def told(history: History, end: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(log=events, first=wishes, second=wishes, spare=events)
-def test_a_fork_is_what_folding_its_log_whole_gives(tmp_path_factory, kind, log, first, second, spare):
+def test_a_fork_is_what_folding_its_log_whole_gives(
+    tmp_path_factory, kind, log, first, second, spare
+):
     folder = tmp_path_factory.mktemp("fork")
     (folder / "p.py").write_text(KINDS[kind])
     wanted = reference.parse("p.py", sys.executable, folder)

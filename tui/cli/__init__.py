@@ -35,6 +35,15 @@ _COMMANDS = {
     "calls-import": "tui.cli.outside:calls_import",
     "calls-export": "tui.cli.outside:calls_export",
     "calls-assign": "tui.cli.outside:calls_assign",
+    "fork": "tui.cli.forks:fork",
+    "edit": "tui.cli.forks:edit",
+    "timelines": "tui.cli.timelines:timelines",
+    "compare": "tui.cli.timelines:compare",
+    "join": "tui.cli.timelines:join",
+    "sweep": "tui.cli.sweep:sweep",
+    "fork-export": "tui.cli.share:fork_export",
+    "fork-apply": "tui.cli.share:fork_apply",
+    "export": "tui.cli.share:export",
     "sql": "tui.cli.look:sql",
     "protocol-test": "tui.cli.protocol:protocol_test",
     "trust": "tui.cli.declared:trust",
@@ -62,7 +71,7 @@ def cli() -> None:
 
     WS is a workspace (.refold) or any source; a source is loaded first. PROJ is a file
     (orders.py), a class or object in one (orders.py:Orders), module:Name, the command of
-    a program (cmd:node orders.js), or a name from refold.toml. POSITION is 1200, -1,
+    a program (cmd:node orders.js), or a name from refold.toml. POSITION is 1200, 900+1, -1,
     50%, start, end, 2026-01-03T12:00, order-17@6 or id:….
     """
 

@@ -153,6 +153,18 @@ def settings(workspace: Path, config: Path | None = None, **wished: Any) -> Sett
     return Settings(ports=Ports(found.ports), own_time=own_time, **wanted)
 
 
+def overrides_in(file: Path) -> list[str]:
+    """The `[[overrides]]` of a file, as JSON each; raises `ProjectionError`."""
+    try:
+        content = msgspec.toml.decode(file.read_bytes(), type=_File)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProjectionError(f"{file} can't be read: {error}.") from error
+    found = overrides.parse(content.overrides, str(file))
+    if not found:
+        raise ProjectionError(f"{file} declares no [[overrides]].")
+    return [msgspec.json.encode(one).decode() for one in found]
+
+
 def _there(workspace: Path) -> Iterator[Declarations]:
     for folder in dict.fromkeys((workspace.resolve().parent, Path.cwd())):
         path = folder / NAME

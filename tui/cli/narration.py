@@ -127,6 +127,20 @@ def recording(name: str) -> Iterator[Callable[[int, int, int], None]]:
 
 
 @contextmanager
+def sweeping(forks: int) -> Iterator[Callable[[int], None]]:
+    """A bar for a sweep."""
+    with _bar("sweeping") as update:
+        yield lambda done: update(done, forks, f"{done:,} of {forks:,} forks")
+
+
+@contextmanager
+def writing(file: str) -> Iterator[Callable[[int], None]]:
+    """A bar for a file that is written."""
+    with _bar(f"writing {file}") as update:
+        yield lambda events: update(0, 0, f"{events:,} events")
+
+
+@contextmanager
 def busy(what: str) -> Iterator[None]:
     """A bar for what can't tell how far it is."""
     with _bar(what):

@@ -19,7 +19,7 @@ from storage.errors import ProjectionError, QueryError
 from storage.fingerprints import Change
 from storage.timelines import seen
 from storage.workspace import MAIN, Workspace
-from tui.cli import declared, narration
+from tui.cli import declared, narration, output
 
 if TYPE_CHECKING:
     from replay.relational.looking import Looked
@@ -82,7 +82,10 @@ def open_workspace(
 ) -> Workspace:
     """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
     in it."""
-    return seen.on(_opened(ws, wait, memory), timeline)
+    workspace = seen.on(_opened(ws, wait, memory), timeline)
+    if timeline != MAIN:
+        output.show_places_of(workspace)
+    return workspace
 
 
 def _opened(ws: str, wait: float, memory: str | None) -> Workspace:
@@ -196,9 +199,7 @@ def refer(
     return found if settings is None else replace(found, settings=settings)
 
 
-def runnable(
-    projection: str, python: str | None, workspace: Workspace
-) -> reference.Reference:
+def runnable(projection: str, python: str | None, workspace: Workspace) -> reference.Reference:
     """The same, where code is about to run: a name that only the workspace knows is refused."""
     if not _names_code(projection) and declared.find(projection, workspace.path) is None:
         names = {n for f in catalogue.known(workspace) for n in (f.name, f.label)}

@@ -5,17 +5,22 @@ JSON keeps the digits of every number, because states and events pass through as
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from replay.worker.encoding import encode
+from storage.workspace import Workspace
 from tui.printable import printable, shortened
 
+_TIMELINE = "refold.timeline"
+_PLACES = ("offset", "until")
+"""Columns that say where an event is."""
 _CELL = 80
 """Characters of a cell in a table; what is longer is cut with a mark."""
 
@@ -29,6 +34,15 @@ class Raw(str):
 def raw(text: str | None) -> Raw | None:
     """JSON text, where there is any."""
     return None if text is None else Raw(text)
+
+
+def nested(rows: Iterable[Mapping[str, Any]]) -> Raw:
+    """Rows as a JSON list inside of a row; what is raw in them stays so."""
+    written = (
+        "{" + ", ".join(f"{json.dumps(name)}: {_json(value)}" for name, value in row.items()) + "}"
+        for row in rows
+    )
+    return Raw("[" + ", ".join(written) + "]")
 
 
 class Counted:
@@ -51,8 +65,11 @@ def document(value: Mapping[str, Any]) -> None:
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> None:
     """JSON lines."""
+    label = _labels()
     for row in rows:
-        members = (f"{json.dumps(name)}: {_json(value)}" for name, value in row.items())
+        members = (
+            f"{json.dumps(name)}: {_json(label(name, value))}" for name, value in row.items()
+        )
         sys.stdout.write("{" + ", ".join(members) + "}\n")
 
 
@@ -89,11 +106,33 @@ def table(
         console.print(shown)
         block.clear()
 
+    label = _labels()
     for row in rows:
-        block.append([Text(shortened(printable(_text(value)), _CELL)) for value in row])
+        shown = (_text(label(name, value)) for name, value in zip(columns, row, strict=False))
+        block.append([Text(shortened(printable(text), _CELL)) for text in shown])
         if len(block) == 500:
             flush()
     flush()
+
+
+def show_places_of(workspace: Workspace) -> None:
+    """Write the places of a timeline as what they are called, from now on in this command."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_TIMELINE] = workspace
+
+
+def _labels() -> Callable[[str, Any], Any]:
+    """What writes a value of a column: on a fork an event keeps the name that it has on the log."""
+    context = click.get_current_context(silent=True)
+    workspace = None if context is None else context.meta.get(_TIMELINE)
+
+    def label(name: str, value: Any) -> Any:
+        if workspace is None or name not in _PLACES or type(value) is not int or value < 0:
+            return value
+        return workspace.label(value).shown
+
+    return label
 
 
 def moment(time: datetime | None) -> str | None:

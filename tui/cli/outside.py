@@ -11,12 +11,14 @@ import click
 
 from gateway import exchange
 from gateway.modes import Mode
-from replay import catalogue, decided
+from replay import calls_compared, decided
 from replay.decided import Decided
 from replay.process import PATIENCE
 from storage.errors import CancelledError
 from storage.positions import START
+from storage.timelines import seen as seeing
 from storage.wording import counted
+from storage.workspace import Workspace
 from tui.cli import declared, narration, options, output
 from tui.printable import printable
 
@@ -130,6 +132,7 @@ def record(
 @click.option("--at", "at", metavar="POSITION", help="The calls of one event, told at length.")
 @click.option("--decision", metavar="DECISION", help="Only such: recorded, missed, blocked, …")
 @click.option("--reads", is_flag=True, help="What was read of clocks and random numbers instead.")
+@click.option("--compare", "other", metavar="T2", help="Only what differs on another timeline.")
 @options.limit_option
 @options.python_option
 @options.wait_option
@@ -141,6 +144,7 @@ def calls(
     at: str | None,
     decision: str | None,
     reads: bool,
+    other: str | None,
     limit: int | None,
     python: str | None,
     wait: float,
@@ -151,6 +155,11 @@ def calls(
     Of a projection's fold; without -p, all recordings.
     """
     workspace = options.open_workspace(ws, wait, timeline)
+    if other is not None:
+        if projection is None:
+            raise click.UsageError("--compare needs a projection: -p PROJ")
+        _compare(workspace, other, projection, python, limit, as_json=as_json)
+        return
     if projection is None:
         if reads:
             raise click.UsageError("--reads needs a projection: -p PROJ")
@@ -176,6 +185,40 @@ def calls(
     else:
         shown = ([getattr(one, name) for name in (*_COLUMNS, "reason")] for one in found)
         output.table((*_COLUMNS, "reason"), shown, right=("offset",))
+
+
+def _compare(
+    workspace: Workspace,
+    other: str,
+    projection: str,
+    python: str | None,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """The calls that a second timeline makes otherwise."""
+    a, b = (
+        options.folded_history(seeing.on(workspace.file, timeline), projection, python)
+        for timeline in (workspace.timeline, other)
+    )
+    pairs = islice(calls_compared.compare(a, b), limit)
+    columns = ("offset", "key", "port", "operation", "kind", "change", "says")
+    rows = []
+    for pair in pairs:
+        one = pair.either
+        at = None if pair.at is None else pair.at.shown
+        place = (at, one.key, one.port, one.operation, one.kind)
+        told = dict(zip(columns, (*place, pair.change.value, pair.headline), strict=True))
+        for name, side in (("a", pair.a), ("b", pair.b)):
+            told[f"request_{name}"] = output.raw(None if side is None else side.request)
+            told[f"response_{name}"] = output.raw(None if side is None else side.response)
+        rows.append(told)
+    if as_json:
+        output.lines(rows)
+    else:
+        shown = (*columns, "request_a", "request_b")
+        output.table(shown, ([row[name] for name in shown] for row in rows))
+    narration.say(f"{counted(len(rows), 'call')} differ.")
 
 
 @click.command("calls-import")

@@ -1,0 +1,262 @@
+"""Joining two forks of a common past into a third: both sets of edits, and what they disagree on.
+
+What both inserted at one place is put in order by time, or one's before the other's. Where both
+edited the same event, one's edit stands; where both changed the same document, the joined fold says
+what it comes to, unless the projection's `merge(base, left, right)` or a person says otherwise: then
+an event of the type `refold.Merged` at the end makes the document that.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from replay import comparing, diff, editing
+from replay.aligning import nearest
+from replay.calling import Calling
+from replay.catalogue import Folded
+from replay.forks.standing import Standing
+from replay.history import History
+from replay.process import PATIENCE
+from replay.reference import Reference
+from replay.run import Means, Run
+from replay.worker.words import MERGED
+from storage.errors import QueryError, WorkspaceError
+from storage.timelines import edits
+from storage.timelines.edits import Edit, Event, Kind
+from storage.timelines.labels import Label
+from storage.timelines.overlay import Forked
+from storage.timelines.seen import Seen
+from storage.timelines.tree import Timeline
+from storage.workspace import Workspace
+
+ORDERS = ("time", "a", "b")
+"""What comes first of that which both inserted at one place."""
+
+
+@dataclass(frozen=True)
+class EventConflict:
+    """An event that both forks edited, and not in the same way."""
+
+    label: Label
+    a: Kind
+    b: Kind
+    taken: str
+    """Whose edit stands: `a` or `b`."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A document that both forks changed, each in its own way."""
+
+    key: str
+    base: str | None
+    """What it is without either, as JSON; None where it isn't there."""
+    a: str | None
+    b: str | None
+    joined: str | None
+    """What folding both sets of edits gives."""
+    merged: str | None = None
+    """What the projection's `merge` made of it."""
+    trouble: str | None = None
+    """What `merge` raised."""
+    resolved: str = "joined"
+    """Which of them it is on the joined fork."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A joined fork, and what its sides disagreed on."""
+
+    seen: Seen
+    events: Sequence[EventConflict]
+    documents: Sequence[Conflict]
+
+
+def laid_together(
+    a: Workspace, b: Workspace, name: str, *, order: str = "time", prefer: str = "a"
+) -> tuple[Seen, list[EventConflict]]:
+    """The edits of both over what they have in common, as a fork that isn't kept yet.
+
+    Where both edited one event, the edit of the `prefer`red one stands. Raises `WorkspaceError`.
+    """
+    ancestor = nearest(a, b)
+    if ancestor in (a.timeline, b.timeline):
+        forked, whole = (b, a) if ancestor == a.timeline else (a, b)
+        raise WorkspaceError(
+            f"{forked.timeline} stands on {whole.timeline}, so it has all of its edits already."
+        )
+    parent = _ancestor(a, ancestor)
+    one, other = _Flat(a, parent), _Flat(b, parent)
+    conflicts = _conflicts(one, other, prefer)
+    lost = {conflict.label for conflict in conflicts}
+    made = _Made(one, other, dict.fromkeys(lost, prefer))
+    wanted = made.edits(order)
+    return editing.fork(
+        parent, name, wanted, note=f"{a.timeline} and {b.timeline} joined"
+    ), conflicts
+
+
+def join(
+    seen: Seen,
+    events: Sequence[EventConflict],
+    histories: tuple[History, History, History],
+    fold: Callable[[Seen], Folded],
+    wanted: Reference,
+    resolutions: Mapping[str, str],
+    standing: Standing,
+) -> Joined:
+    """Fold the joined fork, find what both sides changed, and resolve it.
+
+    `histories` are those of the common past and of both sides; `resolutions` say of a document's key
+    `a`, `b`, `base`, `joined`, `merged`, or what it is as JSON.
+    """
+    base, a, b = histories
+    joined = History(seen, fold(seen))
+    changed_in = [{one.key for one in comparing.compare(base, side).differing} for side in (a, b)]
+    ends = [history.folded.folded - 1 for history in (base, a, b, joined)]
+    found = []
+    for key in sorted(changed_in[0] & changed_in[1]):
+        changes = [
+            history.state(key, end) for history, end in zip((base, a, b, joined), ends, strict=True)
+        ]
+        before, left, right, both = (None if c is None else c.state for c in changes)
+        if left != right:
+            found.append(Conflict(key, before, left, right, both))
+    with Calling(seen, wanted) as calling:
+        run = Run(seen, wanted, seen.overlay.events, Means(1, PATIENCE, None), None, bool, calling)
+        found = _merged(found, run, standing)
+    found = [_resolved(one, resolutions.get(one.key)) for one in found]
+    strange = set(resolutions) - {one.key for one in found}
+    if strange:
+        raise QueryError(f"{min(strange)!r} is no document that both forks changed.")
+    settled = [one for one in found if one.resolved != "joined"]
+    if settled:
+        seen = _with_resolutions(seen, settled)
+        fold(seen)
+    return Joined(seen, events, found)
+
+
+def _with_resolutions(seen: Seen, settled: Sequence[Conflict]) -> Seen:
+    last = seen.overlay.events - 1
+    made = editing.Editing(seen, seen.timeline)
+    for one in settled:
+        state = getattr(one, one.resolved) if one.resolved in _CHOICES else one.resolved
+        written = json.dumps({"stream": one.key, "type": MERGED})[:-1]
+        made.insert(last, f'{written}, "data": {{"state": {"null" if state is None else state}}}}}')
+    return editing.edited(seen, made.edits)
+
+
+_CHOICES = ("a", "b", "base", "joined", "merged")
+
+
+def _resolved(conflict: Conflict, wanted: str | None) -> Conflict:
+    if wanted is None:
+        same = conflict.merged is None or conflict.merged == conflict.joined
+        return conflict if same else replace(conflict, resolved="merged")
+    if wanted == "merged" and conflict.merged is None:
+        raise QueryError(f"Nothing was merged for {conflict.key}; the projection has no merge.")
+    if wanted not in _CHOICES:
+        try:
+            diff.decode(wanted)
+        except (ValueError, RecursionError) as error:
+            raise QueryError(
+                f"{conflict.key} is resolved as one of {', '.join(_CHOICES)}, or as JSON."
+            ) from error
+    return replace(conflict, resolved=wanted)
+
+
+def _merged(found: Sequence[Conflict], run: Run, standing: Standing) -> list[Conflict]:
+    """The conflicts with what the projection's own `merge` makes of them."""
+    crew, ready = standing.crew(run, careful=False, plain=False)
+    if not ready["merges"] or not found:
+        return list(found)
+    versions = [
+        [None if text is None else json.loads(text) for text in (one.base, one.a, one.b)]
+        for one in found
+    ]
+    said = crew.merged(versions)
+    return [
+        replace(one, merged=answer.get("state"), trouble=answer.get("error"))
+        for one, answer in zip(found, said, strict=True)
+    ]
+
+
+def _ancestor(workspace: Workspace, name: str) -> Workspace:
+    while workspace.timeline != name and isinstance(workspace, Seen):
+        workspace = workspace.parent
+    return workspace
+
+
+class _Flat:
+    """All edits of a timeline since an ancestor, laid over that as one."""
+
+    def __init__(self, workspace: Workspace, ancestor: Workspace) -> None:
+        self.name = workspace.timeline
+        found: list[Edit] = []
+        while isinstance(workspace, Seen) and workspace.timeline != ancestor.timeline:
+            found = [*workspace.fork.active, *found]
+            workspace = workspace.parent
+        self.of_all = [edit for edit in found if not edit.kind.of_events]
+        events = [edit for edit in found if edit.kind.of_events]
+        timeline = Timeline(self.name, ancestor.timeline, Label(-1), "", edits.appended([], events))
+        self.overlay = Forked(timeline, ancestor.overlay)
+        self.hidden: dict[Label, Edit] = {}
+        """What was done to events of the ancestor's, each by its name there."""
+        replaced = {one.label: one.event for one in self.overlay.own if one.kind is Kind.REPLACE}
+        for place in self.overlay.hidden:
+            label = ancestor.label(place)
+            event = replaced.get(label)
+            kind = Kind.DROP if event is None else Kind.REPLACE
+            self.hidden[label] = Edit(kind, label, event=event)
+        self.inserted: dict[int, list[tuple[Label, Event]]] = {}
+        """What was inserted behind a place of the ancestor's, in order."""
+        for one in self.overlay.own:
+            if one.kind is not Kind.REPLACE:
+                anchor = self.overlay.before(one.place)
+                self.inserted.setdefault(anchor, []).append((one.label, one.event))
+        self.anchors = {place: ancestor.label(place) for place in self.inserted}
+
+
+def _conflicts(one: _Flat, other: _Flat, prefer: str) -> list[EventConflict]:
+    return [
+        EventConflict(label, edit.kind, other.hidden[label].kind, prefer)
+        for label, edit in one.hidden.items()
+        if label in other.hidden and edit != other.hidden[label]
+    ]
+
+
+class _Made:
+    """The edits of a joined fork."""
+
+    def __init__(self, one: _Flat, other: _Flat, preferred: Mapping[Label, str]) -> None:
+        self._one = one
+        self._other = other
+        self._preferred = preferred
+
+    def edits(self, order: str) -> list[Edit]:
+        hidden = dict(self._other.hidden) | self._one.hidden
+        for label, whose in self._preferred.items():
+            hidden[label] = (self._one if whose == "a" else self._other).hidden[label]
+        anchors = self._one.anchors | self._other.anchors
+        made = [*self._one.of_all, *self._other.of_all, *hidden.values()]
+        numbers: dict[int, int] = {}
+        for place in sorted(anchors):
+            after = anchors[place]
+            for event in self._in_order(place, order):
+                numbers[after.offset] = numbers.get(after.offset, after.inserted) + 1
+                label = Label(after.offset, numbers[after.offset])
+                made.append(Edit(Kind.INSERT, label, after, event=event))
+                after = label
+        return made
+
+    def _in_order(self, place: int, order: str) -> list[Event]:
+        first, second = (
+            [event for _, event in side.inserted.get(place, ())]
+            for side in ((self._other, self._one) if order == "b" else (self._one, self._other))
+        )
+        # What both have from somewhere is there once.
+        both = [*first, *(event for event in second if event not in first)]
+        if order == "time":
+            both.sort(key=lambda event: event.time or datetime.min.replace(tzinfo=UTC))
+        return both

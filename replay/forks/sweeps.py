@@ -1,0 +1,169 @@
+"""Sweeps: one fork for each value of a parameter, or for each event that is dropped, side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from replay.calling import Calling
+from replay.catalogue import Folded
+from replay.editing import Editing, fork
+from replay.forks import trials
+from replay.forks.trials import Tried
+from replay.history import History
+from replay.reference import Reference
+from replay.run import Means, Run
+from replay.totals import Changed, Totals
+from storage.errors import CancelledError, QueryError
+from storage.timelines.seen import Seen
+from storage.workspace import Workspace
+
+MOST = 10_000
+"""Forks of one sweep."""
+_PAGE = 50
+_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fork of a sweep, which isn't kept."""
+
+    seen: Seen
+    what: str
+    """What is otherwise on it: the value, or the event that is dropped."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a variant came to."""
+
+    variant: Variant
+    values: Sequence[float | None]
+    """The aggregates that were asked for, in their order."""
+    differing: int
+    """Documents that differ at the end."""
+    failures: int
+    trouble: str | None
+    """Why it couldn't be folded."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """All outcomes, and what the timeline itself comes to."""
+
+    base: Sequence[float | None]
+    outcomes: Sequence[Outcome]
+
+    def ranked(self, *, ascending: bool = False) -> list[Outcome]:
+        """By the first aggregate, the highest first; those without one last."""
+
+        def rank(outcome: Outcome) -> tuple[bool, float]:
+            value = outcome.values[0] if outcome.values else None
+            number = 0.0 if value is None else value if ascending else -value
+            return value is None or outcome.trouble is not None, number
+
+        return sorted(self.outcomes, key=rank)
+
+
+def dropping(workspace: Workspace, name: str, places: Sequence[int]) -> list[Variant]:
+    """A fork for each of some events, without it."""
+    _refuse_many(len(places))
+    found = []
+    for place in places:
+        label = workspace.label(place)
+        made = Editing(workspace, f"{name}-{label}".replace("+", "."))
+        made.drop(place)
+        found.append(Variant(_fork(workspace, made), f"without {label}"))
+    return found
+
+
+def setting(
+    workspace: Workspace, name: str, places: Sequence[int], path: str, values: Sequence[str]
+) -> list[Variant]:
+    """A fork for each value, with it at a path of one or several events."""
+    _refuse_many(len(values))
+    found = []
+    for number, value in enumerate(values):
+        made = Editing(workspace, f"{name}-{number}")
+        for place in places:
+            made.set(place, path, value)
+        found.append(Variant(_fork(workspace, made), f"{path} = {value}"))
+    return found
+
+
+def _fork(workspace: Workspace, made: Editing) -> Seen:
+    return fork(workspace, made.name, made.edits)
+
+
+def _refuse_many(count: int) -> None:
+    if count > MOST:
+        raise QueryError(f"A sweep has {MOST:,} forks at most, and these are {count:,}.")
+    if not count:
+        raise QueryError("There is nothing to sweep over.")
+
+
+def sweep(
+    workspace: Workspace,
+    wanted: Reference,
+    base: Folded,
+    variants: Sequence[Variant],
+    aggregates: Sequence[str],
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    at_once: int = _AT_ONCE,
+) -> Swept:
+    """Fold what differs on each variant, and ask each for the aggregates at its end.
+
+    `base` is the timeline's own fold. `on_progress` is told how many are done. Raises as a fold does,
+    and `QueryError` where an aggregate can't be asked.
+    """
+    if base.parts:
+        raise QueryError(
+            f"{base.name} has documents so large that they are kept in parts, and those can't be"
+            " swept; fork single timelines, and compare them."
+        )
+    totals = Totals(History(workspace, base), aggregates, base.folded - 1)
+    done = 0
+
+    def tried(page: Sequence[Variant]) -> list[Tried]:
+        with Calling(workspace, wanted) as calling:
+            means = Means(1, 30.0, None)
+            run = Run(workspace, wanted, base.folded, means, None, cancelled, calling)
+            return list(trials.tries(run, base, [one.seen for one in page]))
+
+    outcomes: list[Outcome] = []
+    size = max(_PAGE, -(-len(variants) // (10 * at_once)))
+    pages = [variants[first : first + size] for first in range(0, len(variants), size)]
+    with ThreadPoolExecutor(at_once) as threads:
+        waiting = [threads.submit(tried, page) for page in pages]
+        try:
+            for page, found in zip(pages, waiting, strict=True):
+                outcomes += _outcomes(page, found.result(), totals)
+                done += len(page)
+                on_progress(done)
+                if cancelled():
+                    raise CancelledError(f"Stopped after {done:,} of {len(variants):,} forks.")
+        finally:
+            threads.shutdown(cancel_futures=True)
+    return Swept(totals.values, outcomes)
+
+
+def _outcomes(page: Sequence[Variant], found: Sequence[Tried], totals: Totals) -> Iterator[Outcome]:
+    changed = [
+        Changed(trial, sign, key, state.offset, state.state)
+        for trial, one in enumerate(found)
+        for key, (before, after) in one.differing.items()
+        for sign, state in ((-1, before), (1, after))
+        if state is not None and state.state is not None
+    ]
+    values = totals.changed(changed, len(found)) if totals.texts else [[] for _ in found]
+    for variant, one, row in zip(page, found, values, strict=True):
+        numbers = [None] * len(row) if one.trouble else row
+        yield Outcome(variant, numbers, len(one.differing), one.failures, one.trouble)
+
+
+def kept(variant: Variant, name: str | None = None) -> Seen:
+    """The variant as a fork that can be kept, under a name of its own."""
+    return Seen(
+        variant.seen.parent, replace(variant.seen.fork, name=name or variant.seen.fork.name)
+    )

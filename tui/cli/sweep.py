@@ -1,0 +1,155 @@
+"""`refold sweep`: many forks at once, as a table of what each comes to."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+
+import click
+
+from replay import editing
+from replay.editing import Editing
+from replay.forks import sweeps
+from replay.forks.sweeps import Swept, Variant
+from storage.errors import QueryError
+from storage.wording import counted
+from tui.cli import narration, options, output
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option("--drop-each", metavar="SQL", help="A fork without each event that matches.")
+@click.option(
+    "--set",
+    "path",
+    nargs=2,
+    metavar="POSITION PATH",
+    help="The value that is varied: --set 1204 amount.",
+)
+@click.option(
+    "--set-where", nargs=2, metavar="SQL PATH", help="The same, in all events that match."
+)
+@click.option("--to", "listed", metavar="VALUE", multiple=True, help="A value; give it repeatedly.")
+@click.option(
+    "--range",
+    "spread",
+    nargs=3,
+    type=float,
+    metavar="FIRST LAST STEP",
+    help="Numbers from one to another.",
+)
+@click.option(
+    "--value",
+    "values",
+    metavar="SQL",
+    multiple=True,
+    required=True,
+    help="What to ask of each: sum(state.total), count(*). Ranked by the first.",
+)
+@click.option("--ascending", is_flag=True, help="The lowest first.")
+@click.option("--name", default="sweep", show_default=True, help="What the forks are called.")
+@click.option("--keep", type=click.IntRange(0), default=0, metavar="N", help="Keep the first N.")
+@options.limit_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def sweep(
+    ws: str,
+    projection: str,
+    drop_each: str | None,
+    path: tuple[str, str] | None,
+    set_where: tuple[str, str] | None,
+    listed: tuple[str, ...],
+    spread: tuple[float, float, float] | None,
+    values: tuple[str, ...],
+    ascending: bool,
+    name: str,
+    keep: int,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """One fork for each value of a parameter, or for each dropped event, and what each comes to.
+
+    Nothing of it is kept, but the first forks of --keep; those can be opened and compared.
+    """
+    workspace = options.open_workspace(ws, wait, timeline)
+    wanted = options.runnable(projection, python, workspace)
+    if sum(one is not None for one in (drop_each, path, set_where)) != 1:
+        raise click.UsageError(
+            "Say what is varied: --drop-each SQL, --set POSITION PATH, or --set-where."
+        )
+    base = options.fold(workspace, wanted)
+    if drop_each is not None:
+        places = Editing(workspace, name).matching(drop_each)
+        variants = sweeps.dropping(workspace, name, places)
+    else:
+        where = path or set_where or ("", "")
+        if path is not None:
+            places = [options.position(workspace, where[0])]
+        else:
+            places = Editing(workspace, name).matching(where[0])
+        wished = [*listed, *_numbers(spread)]
+        variants = sweeps.setting(workspace, name, places, where[1], wished)
+    stop = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        with narration.sweeping(len(variants)) as progress:
+            swept = sweeps.sweep(
+                workspace,
+                wanted,
+                base,
+                variants,
+                values,
+                on_progress=progress,
+                cancelled=stop.is_set,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    _tell(swept, values, limit, ascending=ascending, as_json=as_json)
+    _keep([one.variant for one in swept.ranked(ascending=ascending)[:keep]])
+
+
+def _numbers(spread: tuple[float, float, float] | None) -> Iterator[str]:
+    if spread is None:
+        return
+    first, last, step = spread
+    if step == 0 or (last - first) / step < 0:
+        raise QueryError(f"No number is reached from {first:g} by steps of {step:g} to {last:g}.")
+    count = int((last - first) / step + 1e-9) + 1
+    if count > sweeps.MOST:
+        raise QueryError(f"A sweep has {sweeps.MOST:,} forks at most, and these are {count:,}.")
+    for n in range(count):
+        yield f"{round(first + n * step, 12):.12g}"
+
+
+def _tell(
+    swept: Swept, values: Sequence[str], limit: int | None, *, ascending: bool, as_json: bool
+) -> None:
+    ranked = swept.ranked(ascending=ascending)[:limit]
+    columns = ("timeline", "what", *values, "documents", "trouble")
+    rows = [
+        (
+            one.variant.seen.timeline,
+            one.variant.what,
+            *one.values,
+            one.differing,
+            one.trouble,
+        )
+        for one in ranked
+    ]
+    if as_json:
+        output.lines(dict(zip(columns, row, strict=True)) for row in rows)
+        return
+    output.table(columns, rows, right=("documents",))
+    base = ", ".join(f"{text} = {value}" for text, value in zip(values, swept.base, strict=True))
+    narration.say(f"{counted(len(swept.outcomes), 'fork')}; without any edit: {base}.")
+
+
+def _keep(variants: Sequence[Variant]) -> None:
+    for one in variants:
+        editing.keep(one.seen)
+        narration.say(f"Kept {one.seen.timeline}: {one.what}.")
