@@ -37,6 +37,11 @@ class Edit:
     firsts: tuple[First, ...]
     """The first `MOST` of them, in the order of the log."""
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What its two sides are called."""
+        return "old code", "new code"
+
     def differences(self, key: str, offset: int) -> list[Difference]:
         """What is otherwise in a document at a position: before by the old code, after by the new."""
         changes = (history.state(key, offset) for history in (self.old, self.new))

@@ -52,6 +52,7 @@ class BackgroundFold:
         command = [sys.executable, "-P", "-m", "tui.cli"]
         command += ["replay", str(workspace.path.resolve())]
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
+        command += ["--timeline", workspace.timeline]
         if force:
             command.append("--force")
         if span is not None:

@@ -30,6 +30,12 @@ PROMPTS = {
     "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
     "answer": ("answer", "JSON that answers the call that was missed, from now on"),
     "assign": ("assign", "the number of an imported call, which the event here is to have made"),
+    "fork": ("fork as", "a name for the what-if timeline"),
+    "move": ("move it to after", positions.FORMS),
+    "set": ("set", "amount = 0, a path into the event's data; or type = Refunded"),
+    "drop": ("drop all events where", "type = 'OrderPlaced' AND data.total > 100"),
+    "join": ("join as", "a name for the timeline that has the edits of both"),
+    "otherwise": ("answer otherwise", "JSON; this call is answered so on a fork"),
     "note": ("note", "what is worth remembering here"),
 }
 """By purpose: what stands before the prompt, and what may be typed."""

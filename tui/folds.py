@@ -18,10 +18,15 @@ from textual.app import App
 from replay import firsts
 from replay.catalogue import Folded
 from replay.firsts import Edit
+from replay.forks.standing import Standing
 from replay.history import History
 from replay.reference import Reference
+from replay.relational.declaration import over_all_events
 from storage.errors import RefoldError, one_line
+from storage.timelines.seen import Seen
+from storage.workspace import MAIN
 from tui.background_fold import BackgroundFold, Told
+from tui.forked_fold import ForkedFold
 from tui.model import Model, Sight
 from tui.printable import printable
 from tui.surroundings import Surroundings
@@ -54,7 +59,8 @@ class Folds:
         """The position because of whose surroundings the last fold was begun."""
         labels = [folded.label for folded in self._known]
         self._index = labels.index(label) if label in labels else 0
-        self._fold: BackgroundFold | None = None
+        self._fold: BackgroundFold | ForkedFold | None = None
+        self._standing = Standing()
         self._told = Told()
         self._error: str | None = None
         self._shown = 0.0
@@ -100,6 +106,19 @@ class Folds:
         self._on_screen = on_screen
         self._choose()
 
+    def see(self) -> None:
+        """Look at the same projection on the timeline that the model looks at now."""
+        self._stop()
+        if self._standby is not None:  # it would fold the timeline that was looked at before
+            self._standby[1].close()
+            self._standby = None
+        self._watch.files({})
+        self.edit = None
+        self._known = [] if self._wanted else self._model.projections()
+        self._index = min(self._index, max(self.count - 1, 0))
+        self._surroundings = Surroundings(self._model.extent.events)
+        self._choose()
+
     def next(self) -> None:
         """Look at another projection."""
         self._stop()
@@ -126,6 +145,7 @@ class Folds:
             self._standby[1].close()
             self._standby = None
         self._stop()
+        self._standing.close()
 
     def forget_edit(self) -> None:
         """Compare no more with what the code did before."""
@@ -170,7 +190,7 @@ class Folds:
             if wanted is not None:
                 self._surroundings.look_at(wanted)
                 folded = self._model.find(wanted)
-                if folded is not None and folded.code_unchanged and folded.answers_unchanged:
+                if folded is not None and self._still_so(folded):
                     sight = self._model.sight(folded)
             elif self._known:
                 sight = self._model.sight(self._known[index])
@@ -179,6 +199,11 @@ class Folds:
         except Exception as raised:  # noqa: BLE001 - a query that failed must not end the screen
             error = f"The history can't be read: {one_line(raised)}"
         self._on_screen(self._found, number, sight, error)
+
+    def _still_so(self, folded: Folded) -> bool:
+        """Whether its code, its answers and its timeline are what they were."""
+        timeline = folded.digest == self._model.workspace.digest
+        return folded.code_unchanged and folded.answers_unchanged and timeline
 
     def _found(self, number: int, sight: Sight | None, error: str | None) -> None:
         if number != self._number:
@@ -218,7 +243,15 @@ class Folds:
         workspace = self._model.workspace
         workspace.release()  # else it would have to wait for the file
         ready = self._standby
-        if ready is not None and ready[0] == wanted and ready[1].alive and not force:
+        if isinstance(workspace, Seen) and not over_all_events(wanted.text):
+            self._fold = ForkedFold(workspace, wanted, heard, self._standing)
+        elif (
+            ready is not None
+            and workspace.timeline == MAIN
+            and ready[0] == wanted
+            and ready[1].alive
+            and not force
+        ):
             self._standby = None
             self._fold = ready[1]
             self._fold.begin(heard)
@@ -306,7 +339,9 @@ class Folds:
 
     def _stand_by(self) -> None:
         wanted = self.current
-        whole = self._surroundings.span is None  # else nobody knows what will be asked
+        whole = (
+            self._surroundings.span is None and self._model.workspace.timeline == MAIN
+        )  # else nobody knows what will be asked
         if wanted is not None and whole and self._fold is None and self._standby is None:
             workspace = self._model.workspace
             fold = BackgroundFold(workspace, wanted, _nobody, force=False, standby=True)
@@ -328,7 +363,9 @@ class Folds:
         stop = partial(self._stop_for_edit, self._number, self._fold, old)
         self._app.run_worker(stop, thread=True, group="folds", exit_on_error=False)
 
-    def _stop_for_edit(self, number: int, fold: BackgroundFold, old: History | None) -> None:
+    def _stop_for_edit(
+        self, number: int, fold: BackgroundFold | ForkedFold, old: History | None
+    ) -> None:
         """In a thread, as a fold that is stopped keeps what it has first."""
         fold.close()
         self._on_screen(self._stopped_for_edit, number, old)

@@ -22,6 +22,10 @@ from replay.windows import WIDTH, Windows
 from storage.log import Density, EventDetail, EventLog, EventRow, Extent
 from storage.offsets import Offsets, holds, offsets
 from storage.positions import START
+from storage.timelines import tree
+from storage.timelines.places import Mark
+from storage.timelines.seen import Seen
+from storage.timelines.tree import Timeline
 from storage.workspace import Workspace
 from tui.lanes import Lane, Lanes, columns
 
@@ -77,6 +81,10 @@ class Snapshot:
     """Where the states are from."""
     base: int | None
     """The position that the differences are against; None: the event before."""
+    label: str
+    """What the position is called: `1,204`, `900+1`."""
+    base_label: str
+    """The same of the base; empty where there is none."""
 
     @property
     def known(self) -> bool:
@@ -109,6 +117,28 @@ class Overview:
     """The other lanes, with the stretches in which each has a place."""
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An event as the list shows it."""
+
+    place: int
+    label: str
+    """What it is called: `1,204`, `900+1`."""
+    row: EventRow | None
+    """Of one that was dropped, what it was."""
+    mark: Mark | None = None
+    """What was done to it on the fork."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A timeline to look at, with what is asked of it once."""
+
+    workspace: Workspace
+    extent: Extent
+    timelines: Sequence[Timeline]
+
+
 class Model:
     """The workspace and the projection that is looked at. Methods may be called from any thread."""
 
@@ -116,6 +146,8 @@ class Model:
         self.workspace = workspace
         self.log = EventLog(workspace)
         self.extent = self.log.extent()
+        self.timelines: Sequence[Timeline] = tree.known(workspace)
+        """The forks that there are."""
         self.history: History | None = None
         self.base: int | None = None
         """The position that documents are compared with; None: the event before."""
@@ -130,6 +162,32 @@ class Model:
         self._called = Windows(self._draw_calls)
         self._events = Windows(self._draw_events)
         self._changes = Windows(self._draw_changes)
+
+    def outlook(self, workspace: Workspace) -> Outlook:
+        """What `see` wants to know of a timeline."""
+        kept = [t for t in tree.known(workspace) if t.name != workspace.timeline]
+        mine = [workspace.fork] if isinstance(workspace, Seen) else []
+        return Outlook(workspace, EventLog(workspace).extent(), tree.in_order([*kept, *mine]))
+
+    def ask_timelines(self) -> None:
+        """Ask anew which forks there are."""
+        self.timelines = tree.known(self.workspace)
+
+    def see(self, outlook: Outlook) -> None:
+        """Look at another timeline from now on; asks nothing, so that the screen may call it."""
+        self.workspace = outlook.workspace
+        self.log = EventLog(outlook.workspace)
+        self.extent = outlook.extent
+        self.timelines = outlook.timelines
+        self.base = None
+        self._lanes = Lanes(outlook.workspace)
+        self._shown_lanes = ()
+        self._events.forget()
+        self.choose(None)
+
+    def marks(self, first: int, last: int) -> Sequence[Mark]:
+        """What was edited between two places."""
+        return self.workspace.marks(first, last)
 
     def projections(self) -> list[Folded]:
         return catalogue.known(self.workspace)
@@ -173,9 +231,9 @@ class Model:
             return None
         event = None if position == START else self._events.at(position)
         if history is None:
-            return _nothing(position, event, key, None, self.base)
+            return self._nothing(position, event, key, None)
         if not history.folded.knows(position):
-            return _nothing(position, event, key, history, self.base)
+            return self._nothing(position, event, key, history)
         changed = self._changes.at(position) or {}
         failures = tuple(history.failures_at(position)) if position in self._failed else ()
         printed = history.printed_at(position) if holds(self._printed, position) else ""
@@ -205,7 +263,19 @@ class Model:
         # A large document is drawn here, where the file may be asked.
         value = since.value if since and moment is since.moment else value_of(moment)
         told = (value, differences, failures, printed, calls, reads, near, upcast)
-        return Snapshot(position, event, tuple(changed), key, moment, *told, history, self.base)
+        seen = (history, self.base, *self._labels(position))
+        return Snapshot(position, event, tuple(changed), key, moment, *told, *seen)
+
+    def _labels(self, position: int) -> tuple[str, str]:
+        return self.shown(position), "" if self.base is None else self.shown(self.base)
+
+    def _nothing(
+        self, position: int, event: EventDetail | None, key: str | None, history: History | None
+    ) -> Snapshot:
+        """A position of which no states are known."""
+        told = (ABSENT, (), (), "", (), (), (), None)
+        seen = (history, self.base, *self._labels(position))
+        return Snapshot(position, event, (), key, None, *told, *seen)
 
     def _at_hand(self, position: int) -> bool:
         known = position == START or self._events.holds(position)
@@ -276,8 +346,39 @@ class Model:
         self._shown_lanes = self._lanes.all(history, complete=complete)[:MOST_LANES]
         return self._shown_lanes != before
 
-    def event_rows(self, first: int, count: int) -> Sequence[EventRow]:
-        return self.log.rows(first, count)
+    def event_rows(self, first: int, count: int) -> Sequence[Listed]:
+        """A row a place, also where an event was dropped."""
+        last = min(first + count, self.extent.events) - 1
+        return self._listed(range(first, last + 1), self.log.rows(first, count))
+
+    def event_rows_at(self, wanted: Sequence[int]) -> Sequence[Listed]:
+        """The rows of these places."""
+        return self._listed(wanted, self.log.rows_at(wanted))
+
+    def _listed(self, places: Sequence[int], rows: Sequence[EventRow]) -> list[Listed]:
+        there = {row.offset: row for row in rows}
+        workspace = self.workspace
+        if not isinstance(workspace, Seen) or not places:
+            return [Listed(place, self.shown(place), there.get(place)) for place in places]
+        marks = {mark.place: mark for mark in workspace.marks(places[0], places[-1])}
+        gone = [place for place in places if place not in there]
+        before = {
+            found: place
+            for place in gone
+            if (found := workspace.overlay.to_parent(place)) is not None
+        }
+        for row in EventLog(workspace.parent).rows_at(sorted(before)):
+            there[before[row.offset]] = row
+        return [
+            Listed(place, self.shown(place), there.get(place), marks.get(place)) for place in places
+        ]
+
+    def shown(self, place: int) -> str:
+        """What a person calls a position: `1,204`, `900+1`."""
+        if place == START:
+            return "start"
+        label = self.workspace.label(place)
+        return f"{label.offset:,}+{label.inserted}" if label.inserted else f"{label.offset:,}"
 
     def document_rows(self, first: int, count: int) -> Sequence[DocumentRow]:
         return self.history.documents(first, count) if self.history else []
@@ -299,19 +400,6 @@ class Model:
 
     def _draw_changes(self, first: int, last: int) -> dict[int, dict[str, Moment]]:
         return {} if self.history is None else self.history.window(first, last)
-
-
-def _nothing(
-    position: int,
-    event: EventDetail | None,
-    key: str | None,
-    history: History | None,
-    base: int | None,
-) -> Snapshot:
-    """A position of which no states are known."""
-    return Snapshot(
-        position, event, (), key, None, ABSENT, (), (), "", (), (), (), None, history, base
-    )
 
 
 def _at_hand(moment: Moment | None) -> bool:

@@ -26,6 +26,13 @@ def printable(text: str) -> str:
     return "".join("�" if "\ud800" <= c <= "\udfff" else c for c in text.translate(_SYMBOLS))
 
 
+def escaped(json_text: str) -> str:
+    """JSON text with the same meaning, in which every character is for reading."""
+    return _UNSAFE.sub(
+        lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", json_text
+    )
+
+
 def shortened(text: str, width: int) -> str:
     """At most `width` columns, with a visible mark where there is more."""
     # No character is wider than two columns, so what is further back need not be measured.

@@ -10,6 +10,7 @@ from typing import Any
 
 from replay import blame, decided, invariants, moments, paths
 from replay.blame import Touch
+from replay.comparing import Differing
 from replay.decided import Decided
 from replay.diff import differences
 from replay.firsts import Edit
@@ -18,10 +19,13 @@ from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
 from storage import bookmarks, causes
 from storage.errors import QueryError
-from storage.log import EventRow
+from storage.log import EventLog, EventRow
 from storage.offsets import offsets
 from storage.positions import START
+from storage.timelines.places import Mark
+from storage.timelines.seen import Seen
 from storage.wording import counted
+from tui.beside import Beside
 from tui.findings import LONGEST, Finding, Findings, listed, shown
 from tui.model import Model
 from tui.printable import shortened
@@ -37,6 +41,10 @@ _MOST_PATHS = 5
 """Changed paths that a row of a whole document tells."""
 _NAME = 24
 """Columns of a document's key, and of an event's type."""
+_AROUND = 3
+"""Events that are shown around an edited one."""
+_EVENT = 36
+"""Columns of an event, beside another."""
 _VALUE = 60
 """Columns of a value that a logpoint wrote."""
 
@@ -258,6 +266,114 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
     yield Findings(f"log {text}", at, fetch, None, note, False, offsets(sorted(set(at))))
 
 
+def banner(workspace: Seen, beside: Beside | None) -> str:
+    """What a fork is, in a line."""
+    fork = workspace.fork
+    said = [
+        f"{fork.name}, forked from {fork.parent} at {fork.at}",
+        counted(len(fork.active), "edit"),
+    ]
+    if beside is not None:
+        said.append(f"{counted(beside.documents, 'document')} differ")
+    return " · ".join(said) + (f" · {fork.note}" if fork.note else "")
+
+
+def differing(model: Model, beside: Beside) -> Iterator[Findings]:
+    """The documents that are otherwise than on the parent, and since which event."""
+    found = beside.compared.differing
+    if not found:
+        raise QueryError(f"No document differs between {' and '.join(beside.names)}.")
+    side = beside.compared.aligned.b
+    at = offsets(side.by(one.coordinate) for one in found[:MOST])
+
+    def fetch(first: int, count: int) -> Sequence[Finding]:
+        return [
+            _differing_row(model, beside, one, place)
+            for one, place in zip(
+                found[first : first + count], at[first : first + count], strict=False
+            )
+        ]
+
+    note = _more(len(found), MOST)
+    what = f"differs: {' │ '.join(beside.names)}"
+    yield Findings(what, at, fetch, None, note, False, offsets(sorted(set(at))))
+
+
+def _differing_row(model: Model, beside: Beside, one: Differing, place: int) -> Finding:
+    told = beside.compared.differences(one.key)
+    spans: list[Span] = [_at(model, place), _document(one.key)]
+    for found in told[:_MOST_PATHS]:
+        spans += [
+            (f"{found.written}: ", "name"),
+            (f"{shortened(shown(found.before), 30)} ", "was"),
+            (f"→ {shortened(shown(found.after), 30)}  ", ""),
+        ]
+    if len(told) > _MOST_PATHS:
+        spans.append((f"and {len(told) - _MOST_PATHS:,} more", "muted"))
+    if not told:
+        spans.append(("only in the order of its members", "muted"))
+    return Finding(place, tuple(spans), one.key)
+
+
+def both_logs(model: Model, workspace: Seen) -> Iterator[Findings]:
+    """The events of a fork and its parent side by side, around what was edited."""
+    marks = workspace.marks(0, model.extent.events)
+    if not marks:
+        raise QueryError(f"No event is otherwise on {workspace.timeline}.")
+    places = sorted(
+        {
+            place
+            for mark in marks[:_MOST_CHANGES]
+            for place in range(mark.place - _AROUND, mark.place + _AROUND + 1)
+            if 0 <= place < model.extent.events
+        }
+    )
+    at = offsets(places)
+
+    def fetch(first: int, count: int) -> Sequence[Finding]:
+        return _side_by_side(model, workspace, places[first : first + count])
+
+    what = f"events: {workspace.parent.timeline} │ {workspace.timeline}"
+    note = _more(len(marks), _MOST_CHANGES)
+    yield Findings(what, at, fetch, None, note, False, offsets(m.place for m in marks))
+
+
+def _side_by_side(model: Model, workspace: Seen, places: Sequence[int]) -> list[Finding]:
+    overlay = workspace.overlay
+    theirs = {place: overlay.to_parent(place) for place in places}
+    wanted = sorted(place for place in theirs.values() if place is not None)
+    left = {row.offset: row for row in EventLog(workspace.parent).rows_at(wanted)}
+    right = {row.offset: row for row in model.log.rows_at(places)}
+    marks = {mark.place: mark for mark in workspace.marks(places[0], places[-1])}
+    found = []
+    for place in places:
+        there = theirs[place]
+        mark = marks.get(place)
+        of_parent = None if there is None else left.get(there)
+        mine = right.get(place)
+        sign = " " if mark is None else "~" if of_parent and mine else "-" if of_parent else "+"
+        spans: tuple[Span, ...] = (
+            _at(model, place),
+            _event(of_parent, "removed" if sign == "-" else "was" if sign == "~" else ""),
+            (f" {sign} ", "mark"),
+            _event(mine, "added" if sign == "+" else "changed" if sign == "~" else ""),
+            (f"  {_moved(mark)}", "muted"),
+        )
+        found.append(Finding(place, spans))
+    return found
+
+
+def _event(row: EventRow | None, style: str) -> Span:
+    said = "" if row is None else f"{row.stream or '–'}  {row.type or '–'}"
+    return f"{shortened(said, _EVENT):<{_EVENT}}", style
+
+
+def _moved(mark: Mark | None) -> str:
+    if mark is None or mark.other is None:
+        return ""
+    return f"moved to {mark.other}" if mark.leaves_a_gap else f"moved from {mark.other}"
+
+
 def bookmarked(model: Model) -> Iterator[Findings]:
     """The places that a person marked."""
     found = bookmarks.kept(model.workspace)
@@ -331,7 +447,7 @@ def _of_places(
 
 def _at(model: Model, offset: int) -> Span:
     """The offset, as wide as the last one of the log."""
-    return f" {offset:>{len(f'{model.extent.events:,}')},}  ", "muted"
+    return f" {model.shown(offset):>{len(f'{model.extent.events:,}')}}  ", "muted"
 
 
 def _document(name: str) -> Span:

@@ -29,7 +29,8 @@ def step_into(
     # -P: nothing of the folder in which the user's code lies is imported, whatever its name.
     command = [sys.executable, "-P", "-m", "tui.cli"]
     asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
-    asked += ["--python", wanted.python, "--at", str(position)]
+    asked += ["--python", wanted.python, "--at", str(model.workspace.label(position))]
+    asked += ["--timeline", model.workspace.timeline]
     if key is not None:
         asked += ["--prefer", key]
     try:

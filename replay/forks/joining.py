@@ -73,8 +73,53 @@ class Joined:
     documents: Sequence[Conflict]
 
 
-def laid_together(
-    a: Workspace, b: Workspace, name: str, *, order: str = "time", prefer: str = "a"
+def join(
+    a: Workspace,
+    b: Workspace,
+    name: str,
+    wanted: Reference,
+    fold: Callable[[Workspace], Folded],
+    *,
+    order: str = "time",
+    prefer: str = "a",
+    resolutions: Mapping[str, str] | None = None,
+) -> Joined:
+    """Join two forks of a common past into a third, which is kept.
+
+    `fold` folds a timeline, and keeps it where it is new. `order` is one of `ORDERS`; where both
+    edited one event, the edit of the `prefer`red one stands; `resolutions` say of a document's key
+    `a`, `b`, `base`, `joined`, `merged`, or what it is as JSON. Raises `WorkspaceError`,
+    `QueryError`, and what the fold raises.
+    """
+    seen, events = _laid_together(a, b, name, order=order, prefer=prefer)
+    base, one, other = (History(side, fold(side)) for side in (seen.parent, a, b))
+    joined = History(seen, fold(seen))
+    changed_in = [
+        {found.key for found in comparing.compare(base, side).differing} for side in (one, other)
+    ]
+    found = []
+    for key in sorted(changed_in[0] & changed_in[1]):
+        changes = [
+            history.state(key, history.folded.folded - 1) for history in (base, one, other, joined)
+        ]
+        before, left, right, both = (None if c is None else c.state for c in changes)
+        if left != right:
+            found.append(Conflict(key, before, left, right, both))
+    found = _merged(seen, wanted, found)
+    wishes = resolutions or {}
+    strange = set(wishes) - {conflict.key for conflict in found}
+    if strange:
+        raise QueryError(f"{min(strange)!r} is no document that both forks changed.")
+    found = [_resolved(conflict, wishes.get(conflict.key)) for conflict in found]
+    settled = [conflict for conflict in found if conflict.resolved != "joined"]
+    if settled:
+        seen = _with_resolutions(seen, settled)
+        fold(seen)
+    return Joined(seen, events, found)
+
+
+def _laid_together(
+    a: Workspace, b: Workspace, name: str, *, order: str, prefer: str
 ) -> tuple[Seen, list[EventConflict]]:
     """The edits of both over what they have in common, as a fork that isn't kept yet.
 
@@ -95,46 +140,6 @@ def laid_together(
     return editing.fork(
         parent, name, wanted, note=f"{a.timeline} and {b.timeline} joined"
     ), conflicts
-
-
-def join(
-    seen: Seen,
-    events: Sequence[EventConflict],
-    histories: tuple[History, History, History],
-    fold: Callable[[Seen], Folded],
-    wanted: Reference,
-    resolutions: Mapping[str, str],
-    standing: Standing,
-) -> Joined:
-    """Fold the joined fork, find what both sides changed, and resolve it.
-
-    `histories` are those of the common past and of both sides; `resolutions` say of a document's key
-    `a`, `b`, `base`, `joined`, `merged`, or what it is as JSON.
-    """
-    base, a, b = histories
-    joined = History(seen, fold(seen))
-    changed_in = [{one.key for one in comparing.compare(base, side).differing} for side in (a, b)]
-    ends = [history.folded.folded - 1 for history in (base, a, b, joined)]
-    found = []
-    for key in sorted(changed_in[0] & changed_in[1]):
-        changes = [
-            history.state(key, end) for history, end in zip((base, a, b, joined), ends, strict=True)
-        ]
-        before, left, right, both = (None if c is None else c.state for c in changes)
-        if left != right:
-            found.append(Conflict(key, before, left, right, both))
-    with Calling(seen, wanted) as calling:
-        run = Run(seen, wanted, seen.overlay.events, Means(1, PATIENCE, None), None, bool, calling)
-        found = _merged(found, run, standing)
-    found = [_resolved(one, resolutions.get(one.key)) for one in found]
-    strange = set(resolutions) - {one.key for one in found}
-    if strange:
-        raise QueryError(f"{min(strange)!r} is no document that both forks changed.")
-    settled = [one for one in found if one.resolved != "joined"]
-    if settled:
-        seen = _with_resolutions(seen, settled)
-        fold(seen)
-    return Joined(seen, events, found)
 
 
 def _with_resolutions(seen: Seen, settled: Sequence[Conflict]) -> Seen:
@@ -166,16 +171,20 @@ def _resolved(conflict: Conflict, wanted: str | None) -> Conflict:
     return replace(conflict, resolved=wanted)
 
 
-def _merged(found: Sequence[Conflict], run: Run, standing: Standing) -> list[Conflict]:
+def _merged(seen: Seen, wanted: Reference, found: Sequence[Conflict]) -> list[Conflict]:
     """The conflicts with what the projection's own `merge` makes of them."""
-    crew, ready = standing.crew(run, careful=False, plain=False)
-    if not ready["merges"] or not found:
-        return list(found)
-    versions = [
-        [None if text is None else json.loads(text) for text in (one.base, one.a, one.b)]
-        for one in found
-    ]
-    said = crew.merged(versions)
+    if not found:
+        return []
+    with Calling(seen, wanted) as calling, Standing() as standing:
+        run = Run(seen, wanted, seen.overlay.events, Means(1, PATIENCE, None), None, bool, calling)
+        crew, ready = standing.crew(run, careful=False, plain=False)
+        if not ready["merges"]:
+            return list(found)
+        versions = [
+            [None if text is None else json.loads(text) for text in (one.base, one.a, one.b)]
+            for one in found
+        ]
+        said = crew.merged(versions)
     return [
         replace(one, merged=answer.get("state"), trouble=answer.get("error"))
         for one, answer in zip(found, said, strict=True)

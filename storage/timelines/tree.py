@@ -76,12 +76,16 @@ def checked_name(name: str) -> str:
 
 def known(workspace: Workspace) -> list[Timeline]:
     """All forks, parents before their forks, the oldest first."""
-    with workspace.reading() as connection:
-        found = {one.name: one for one in _read(connection)}
+    with workspace.file.reading() as connection:
+        return in_order(_read(connection))
+
+
+def in_order(forks: Sequence[Timeline]) -> list[Timeline]:
+    """Parents before their forks."""
     ordered: list[Timeline] = []
 
     def place(parent: str) -> None:
-        for one in found.values():
+        for one in forks:
             if one.parent == parent:
                 ordered.append(one)
                 place(one.name)
@@ -92,7 +96,7 @@ def known(workspace: Workspace) -> list[Timeline]:
 
 def find(workspace: Workspace, name: str) -> Timeline:
     """The fork of that name; raises `WorkspaceError`."""
-    with workspace.reading() as connection:
+    with workspace.file.reading() as connection:
         found = _read(connection, name)
         if not found:
             names = [one.name for one in _read(connection)]

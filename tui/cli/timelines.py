@@ -9,7 +9,6 @@ from replay import comparing, totals
 from replay.comparing import Comparison
 from replay.diff import encode
 from replay.forks import joining
-from replay.forks.standing import Standing
 from storage.timelines import seen as seeing
 from storage.timelines import tree
 from storage.wording import counted
@@ -241,20 +240,17 @@ def join(
     """
     workspace = options.open_workspace(ws, wait)
     one, other = (seeing.on(workspace, timeline) for timeline in (a, b))
-    made, events = joining.laid_together(one, other, name, order=order, prefer=prefer)
-    common = made.parent
-    sides = [options.folded_history(side, projection, python) for side in (common, one, other)]
     wanted = options.runnable(projection, python, workspace)
-    with Standing() as standing:
-        joined = joining.join(
-            made,
-            events,
-            (sides[0], sides[1], sides[2]),
-            partial(options.fold, wanted=wanted),
-            wanted,
-            dict(resolutions),
-            standing,
-        )
+    joined = joining.join(
+        one,
+        other,
+        name,
+        wanted,
+        partial(options.fold, wanted=wanted),
+        order=order,
+        prefer=prefer,
+        resolutions=dict(resolutions),
+    )
     told = [
         {"event": str(c.label), "a": c.a.value, "b": c.b.value, "taken": c.taken}
         for c in joined.events
@@ -270,7 +266,8 @@ def join(
     if as_json:
         output.lines([{"timeline": name, "conflicts": output.nested(told)}])
         return
-    click.echo(f"{name}: {counted(len(made.fork.active), 'edit')}, forked from {common.timeline}")
+    fork = joined.seen.fork
+    click.echo(f"{name}: {counted(len(fork.active), 'edit')}, forked from {fork.parent}")
     if joined.events:
         output.table(
             ("event", a, b, "taken"),

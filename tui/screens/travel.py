@@ -17,20 +17,22 @@ from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from replay import paths
+from replay.history import History
 from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
-from tui import seeking
+from storage.timelines.seen import Seen
+from tui import questions, seeking
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.looking import Looking
-from tui.model import Model, Overview, Settled, Snapshot
+from tui.model import Model, Outlook, Overview, Settled, Snapshot
 from tui.playing import Play
-from tui.screens.calls import CallsScreen
+from tui.screens.forks import ForksScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
-from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt
+from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
 from tui.widgets.code_pane import CodePane
 from tui.widgets.compared_pane import ComparedPane
 from tui.widgets.document_pane import DocumentPane
@@ -46,7 +48,7 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(CallsScreen):
+class TravelScreen(ForksScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
@@ -61,11 +63,14 @@ class TravelScreen(CallsScreen):
         self._jumps = Jumps()
         self._play = Play()
         self._possible: list[Command] = []
+        self._beside_of: History | None = None
+        """The history for which it was found what stands beside it."""
         entrance = sys.__stdin__
         self._terminal = entrance.fileno() if entrance and entrance.isatty() else None
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
+        yield WhatIfLine(id="what-if")
         yield DensityStrip(id="strip")
         yield PositionLine(id="position")
         with Horizontal(id="panes"):
@@ -85,6 +90,7 @@ class TravelScreen(CallsScreen):
 
     def on_mount(self) -> None:
         self.query_one(Prompt).display = False
+        self.query_one(WhatIfLine).display = False
         events = self.query_one(EventsPane)
         events.show_all(self._model.extent.events)
         events.focus()
@@ -154,7 +160,9 @@ class TravelScreen(CallsScreen):
     def settle(self, settled: Settled) -> None:
         self.query_one(DocumentPane).settle(settled)
         self.query_one(DocumentsPane).settle(settled, pinned=self.looking.pinned)
-        self.query_one(ComparedPane).look(self._folds.edit, settled.key, settled.position)
+        sides = self._folds.edit or self.beside
+        label = self._model.shown(settled.position)
+        self.query_one(ComparedPane).look(sides, settled.key, settled.position, label)
 
     def complain(self, message: str) -> None:
         self.query_one(MessageLine).say(message, trouble=True)
@@ -211,9 +219,42 @@ class TravelScreen(CallsScreen):
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
         self.draw_lanes()
         edit = self._folds.edit
-        self.set_class(edit is not None and edit.documents > 0, "-edited")
+        if edit is None and self._model.history is not self._beside_of:
+            self._beside_of = self._model.history
+            self.look_beside()
+        self._show_sides()
         self.show_edit(edit)
         self.looking.look()
+
+    def _show_sides(self) -> None:
+        sides = self._folds.edit or self.beside
+        self.set_class(sides is not None and sides.documents > 0, "-edited")
+
+    def tell_what_if(self, said: str) -> None:
+        self.query_one(WhatIfLine).say(said)
+        self._show_sides()
+        self.refresh_bindings()
+
+    def see(self, outlook: Outlook, position: int) -> None:
+        self.close_findings()
+        self.close_plot()
+        self._go_through(None)
+        self._filtered = None
+        self._jumps = Jumps()
+        self.beside, self._beside_of = None, None
+        self._model.see(outlook)
+        fork = outlook.workspace
+        self.tell_what_if(questions.banner(fork, None) if isinstance(fork, Seen) else "")
+        events = self.query_one(EventsPane)
+        events.show_all(outlook.extent.events)
+        self.query_one(DocumentsPane).forget()
+        self._folds.see()
+        events.stand_at(position)
+        self.query_one(DensityStrip).stand_at(position)
+        self.looking.stand_at(position)
+        self.looking.look()
+        self._tell_header()
+        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
 
     def _tell_header(self) -> None:
         place = [self._model.workspace.path.stem, self._model.workspace.timeline]
@@ -239,7 +280,9 @@ class TravelScreen(CallsScreen):
             "document": self.looking.key is not None,
             "failures": history is not None and history.folded.failures > 0,
             "calls": history is not None and history.folded.calls > 0,
-            "missed": self.missed is not None,
+            "called": self.looking.snapshot is not None and bool(self.looking.snapshot.calls),
+            "fork": isinstance(self._model.workspace, Seen),
+            "beside": self.beside is not None,
             "search": self._matches is not None,
             "fold": self._folds.running,
             "projections": self._folds.count > 1,

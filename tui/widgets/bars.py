@@ -37,6 +37,16 @@ class Header(Static):
         self.update(line, layout=False)
 
 
+class WhatIfLine(Static):
+    """Says, for as long as it is so, that what is shown has never happened."""
+
+    def say(self, said: str) -> None:
+        """Show it; empty: it has happened."""
+        self.display = bool(said)
+        line = shortened(printable(said), max(self.size.width - 14, 20))
+        self.update(Content.assemble((" WHAT IF ", "bold reverse"), (f"  {line}", "")))
+
+
 class PositionLine(Static):
     """The event that time stands after."""
 
@@ -46,9 +56,9 @@ class PositionLine(Static):
             line = Content.assemble((" start ", "bold"), (f"of {events:,} events", ""))
             self.update(line, layout=False)
             return
-        parts = [(f" #{snapshot.position:,}", "bold"), (f" of {events:,}", "")]
+        parts = [(f" #{snapshot.label}", "bold"), (f" of {events:,}", "")]
         if snapshot.base is not None:
-            parts.append((f"  base #{snapshot.base:,}", "bold $text-warning"))
+            parts.append((f"  base #{snapshot.base_label}", "bold $text-warning"))
         if snapshot.failures:
             parts.append(("  ✗ failed", "bold $text-error"))
         event = snapshot.event

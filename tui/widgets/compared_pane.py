@@ -1,16 +1,36 @@
-"""What an edit of the code did to the selected document: old code and new code side by side."""
+"""The selected document on two sides: by old code and new code, or on a fork and its parent."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Protocol
 
 from rich.cells import cell_len
 from textual.worker import get_current_worker
 
 from replay.diff import Difference, Kind, encode
-from replay.firsts import Edit
 from storage.errors import RefoldError, one_line
 from tui.printable import fitted, printable, shortened
 from tui.widgets.line_view import LineView, Span
+
+
+class TwoSides(Protocol):
+    """What has documents that are otherwise on a second side."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the sides are called."""
+
+    @property
+    def documents(self) -> int:
+        """How many documents differ."""
+
+    @property
+    def until(self) -> int:
+        """Events that are known on both sides."""
+
+    def differences(self, key: str, position: int) -> list[Difference]:
+        """What is otherwise in a document at a position."""
+
 
 _LONGEST = 200
 _WIDEST = 28
@@ -18,26 +38,26 @@ _WIDEST = 28
 
 
 class ComparedPane(LineView):
-    """The values of the selected document that the old code and the new one have otherwise."""
+    """The values of the selected document that are otherwise on the second side."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, title="old code │ new code")
+        super().__init__(id=id, title="side by side")
         self._differences: Sequence[Difference] = ()
         self._said = ""
 
-    def look(self, edit: Edit | None, key: str | None, position: int) -> None:
+    def look(self, edit: TwoSides | None, key: str | None, position: int, label: str) -> None:
         """Ask for the document at a position, in a thread."""
         if edit is None or key is None or not edit.documents:
             return
         if position >= edit.until:
-            self._show(key, position, (), "not folded up to here yet")
+            self._show(edit, key, position, label, (), "not folded up to here yet")
             return
-        ask = partial(self._ask, edit, key, position)
+        ask = partial(self._ask, edit, key, position, label)
         self.run_worker(ask, thread=True, exclusive=True, group="compared", exit_on_error=False)
 
-    def _ask(self, edit: Edit, key: str, position: int) -> None:
+    def _ask(self, edit: TwoSides, key: str, position: int, label: str) -> None:
         found: Sequence[Difference] = ()
-        said = "the same by both"
+        said = "the same on both sides"
         try:
             found = edit.differences(key, position)
         except RefoldError as error:
@@ -45,13 +65,21 @@ class ComparedPane(LineView):
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
             said = f"This can't be compared: {one_line(error)}"
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show, key, position, found, said)
+            self.app.call_from_thread(self._show, edit, key, position, label, found, said)
 
-    def _show(self, key: str, position: int, found: Sequence[Difference], said: str) -> None:
+    def _show(
+        self,
+        edit: TwoSides,
+        key: str,
+        position: int,
+        label: str,
+        found: Sequence[Difference],
+        said: str,
+    ) -> None:
         self._differences, self._said = found, said
         self.line_count = max(len(found), 1)
-        self.title = f"{shortened(printable(key), 40)}: old code │ new code"
-        self.subtitle = f"at #{position:,}" if position >= 0 else "at the start"
+        self.title = f"{shortened(printable(key), 40)}: {' │ '.join(edit.names)}"
+        self.subtitle = f"at #{label}" if position >= 0 else "at the start"
         self.scroll_to(0, 0, animate=False, force=True)
         self.refresh()
 

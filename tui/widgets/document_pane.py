@@ -56,7 +56,7 @@ class DocumentPane(ValueView):
         self.show_lines(lines)
         at, count = moment.changed_at, len(snapshot.differences)
         if snapshot.base is not None:
-            base = f"#{snapshot.base:,}" if snapshot.base >= 0 else "the start"
+            base = f"#{snapshot.base_label}" if snapshot.base >= 0 else "the start"
             self._said = f"{count} differ from {base}"
         else:
             self._said = _changed(snapshot, at, count)

@@ -2,18 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 
-from storage.log import EventRow
 from storage.offsets import Offsets, holds, offsets, place_after
 from storage.positions import START
-from tui.model import Model
+from storage.timelines.edits import Kind
+from tui.model import Listed, Model
 from tui.printable import fitted, shortened
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 
 _LONGEST = 200
+_SIGNS = {
+    Kind.INSERT: ("+", "added"),
+    Kind.REPLACE: ("~", "changed"),
+    Kind.MOVE: (">", "added"),
+    Kind.DROP: ("-", "removed"),
+}
+"""What stands before an event that was edited, and how it is drawn."""
 
 
-class EventsPane(PagedList[EventRow]):
+class EventsPane(PagedList[Listed]):
     """A row an event; the cursor is the position."""
 
     def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -54,17 +61,28 @@ class EventsPane(PagedList[EventRow]):
         """The offset of the event on a line."""
         return line if self._offsets is None else int(self._offsets[line])
 
-    def row_spans(self, line: int, row: EventRow) -> Iterable[Span]:  # noqa: ARG002 - by contract
-        yield ("●" if holds(self._matches, row.offset) else " ", "match")
-        yield (f"{row.offset:>{self._digits},} ", "muted")
+    def row_spans(self, line: int, row: Listed) -> Iterable[Span]:  # noqa: ARG002 - by contract
+        sign, style = ("●", "match") if holds(self._matches, row.place) else (" ", "")
+        under = ""
+        if row.mark is not None:
+            sign, under = _SIGNS[row.mark.kind]
+            style = under
+            if row.mark.leaves_a_gap:
+                sign, style, under = "-", "removed", "removed"
+        yield (sign, style)
+        yield (f"{row.label:>{self._digits}} ", "muted")
+        event = row.row
+        if event is None:
+            yield ("dropped", "muted")
+            return
         width = max(self.size.width - self._digits - 4, 10)
-        stream = row.stream or "–"
+        stream = event.stream or "–"
         room = min(max(width // 2, 9), 18)
-        yield (f"{fitted(stream, room)} ", "key")
-        yield (shortened(row.type or "–", _LONGEST), "")
+        yield (f"{fitted(stream, room)} ", under or "key")
+        yield (shortened(event.type or "–", _LONGEST), under)
 
-    def _filtered(self, first: int, count: int) -> Sequence[EventRow]:
+    def _filtered(self, first: int, count: int) -> Sequence[Listed]:
         found = self._offsets
         if found is None:
             return self._model.event_rows(first, count)
-        return self._model.log.rows_at(found[first : first + count].tolist())
+        return self._model.event_rows_at(found[first : first + count].tolist())

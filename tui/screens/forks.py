@@ -1,0 +1,331 @@
+"""What if: forking the past where one stands, editing it, and comparing what comes of it.
+
+An edit on the log itself asks for a name and forks it first. What is forked or edited is looked at
+at once, and folded while one looks.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+from textual import work
+
+from replay import editing, folding
+from replay.editing import Editing
+from replay.forks import joining
+from storage.errors import PositionError, QueryError, RefoldError
+from storage.positions import START
+from storage.timelines import event_text, seen, tree
+from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
+from storage.timelines.labels import Label
+from storage.timelines.seen import Seen
+from storage.wording import counted
+from storage.workspace import MAIN, Workspace
+from tui import questions
+from tui.beside import Beside, beside
+from tui.model import Outlook
+from tui.screens.calls import CallsScreen
+from tui.screens.editor import EditorScreen
+from tui.screens.timelines import TimelinesScreen
+from tui.widgets.bars import Prompt
+
+Wish = Callable[[Editing], object]
+"""Makes the edits that a person asked for."""
+_NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
+
+
+class ForksScreen(CallsScreen):
+    """The part of the travel screen that edits the past."""
+
+    _wished: Wish | None = None
+    """What is to be edited on a fork whose name is being asked for."""
+    _joined: str | None = None
+    """The timeline that this one is to be joined with."""
+    beside: Beside | None = None
+    """The parent, beside the fork that is looked at."""
+
+    def see(self, outlook: Outlook, position: int) -> None:
+        """Look at another timeline."""
+        raise NotImplementedError
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._model.workspace
+
+    # Prompts
+
+    def on_prompt_entered(self, event: Prompt.Entered) -> None:
+        # Beside those of the other parts: Textual calls all.
+        text = event.text
+        if event.purpose == "fork" and text:
+            wish, self._wished = self._wished, None
+            self._make(text, wish)
+        elif event.purpose == "move" and text:
+            position = self.position
+            self._ask_edit(lambda made: made.move(position, self._resolve(text)))
+        elif event.purpose == "set" and text:
+            self._set(text)
+        elif event.purpose == "drop" and text:
+            self._ask_edit(lambda made: made.drop_all(made.matching(text)))
+        elif event.purpose == "join" and text and self._joined is not None:
+            self._join(self._joined, text)
+        elif event.purpose == "otherwise" and text:
+            self._answer_otherwise(text)
+
+    def _resolve(self, text: str) -> int:
+        from storage import positions  # noqa: PLC0415 - by those who type one
+
+        return positions.resolve(self._workspace, text)
+
+    # Edits
+
+    def action_fork(self) -> None:
+        """Fork the timeline here: what comes after is the fork's own."""
+        self._wished = None
+        self.prompt("fork", self._free_name())
+
+    def action_drop_event(self) -> None:
+        position = self.position
+        if self._on_event():
+            self._ask_edit(lambda made: made.drop(position))
+
+    def action_drop_matching(self) -> None:
+        self.prompt("drop", self._filtered.text if self._filtered is not None else "")
+
+    def action_replace_event(self) -> None:
+        """Edit the event where one stands."""
+        snapshot, position = self.looking.snapshot, self.position
+        if not self._on_event() or snapshot is None or snapshot.event is None:
+            return
+        there = Event(**{name: getattr(snapshot.event, name) for name in EVENT_FIELDS})
+
+        def taken(text: str | None) -> None:
+            if text is not None and event_text.read(text, there) != there:
+                self._ask_edit(lambda made: made.replace(position, text))
+
+        title = f"the event at {self._workspace.label(position)}"
+        check = partial(event_text.read, there=there)
+        self.app.push_screen(EditorScreen(title, event_text.write(there), check), taken)
+
+    def action_insert_event(self) -> None:
+        """Write an event that happens after the one where one stands."""
+        position = self.position
+        snapshot = self.looking.snapshot
+        event = None if snapshot is None else snapshot.event
+        said: dict[str, object] = {
+            "type": event.type if event else "",
+            "stream": event.stream if event else "",
+            "data": {},
+        }
+
+        def taken(text: str | None) -> None:
+            if text is not None:
+                self._ask_edit(lambda made: made.insert(position, text))
+
+        title = f"a new event after {self._workspace.label(position)}"
+        check = partial(event_text.read, there=_NOTHING)
+        self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
+
+    def action_move_event(self) -> None:
+        if self._on_event():
+            self.prompt("move")
+
+    def action_set_value(self) -> None:
+        if self._on_event():
+            self.prompt("set")
+
+    def action_reverse_event(self) -> None:
+        position = self.position
+        if self._on_event():
+            self._ask_edit(lambda made: made.reverse(position))
+
+    def _set(self, text: str) -> None:
+        path, equals, value = text.partition("=")
+        position = self.position
+        if not equals:
+            self.complain(f"{text!r} sets nothing; write amount = 0")
+            return
+        self._ask_edit(lambda made: made.set(position, path.strip(), value.strip()))
+
+    def action_answer(self) -> None:
+        """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
+        snapshot = self.looking.snapshot
+        if self.missed is not None or snapshot is None or not snapshot.calls:
+            super().action_answer()
+            return
+        self.prompt("otherwise", snapshot.calls[0].response or "")
+
+    def _answer_otherwise(self, text: str) -> None:
+        snapshot, position = self.looking.snapshot, self.position
+        call = snapshot.calls[0] if snapshot is not None and snapshot.calls else None
+        if call is None:
+            return
+        try:
+            answer = json.loads(text)
+            request = json.loads(call.request or "null")
+        except (ValueError, RecursionError):
+            self.complain(f"{text!r} is no JSON, and an answer is.")
+            return
+        override = {"port": call.port, "operation": call.operation, "respond": answer}
+        override |= {"from": position, "to": position}
+        if isinstance(request, dict) and "url" not in request:
+            override["request"] = request
+        said = json.dumps(override)
+        self._ask_edit(lambda made: made.edits.append(Edit(Kind.ANSWERS, Label(0), said=said)))
+
+    def action_undo(self) -> None:
+        self._turn(editing.undone, "undone")
+
+    def action_redo(self) -> None:
+        self._turn(editing.redone, "done again")
+
+    def _on_event(self) -> bool:
+        if self.position == START:
+            self.complain("At the start there is no event to be edited.")
+            return False
+        return True
+
+    def _ask_edit(self, wish: Wish) -> None:
+        """Edit the fork; the log itself is forked first, under a name that is asked for."""
+        if isinstance(self._workspace, Seen):
+            self._make(None, wish)
+        else:
+            self._wished = wish
+            self.prompt("fork", self._free_name())
+
+    def _free_name(self) -> str:
+        taken = {one.name for one in self._model.timelines}
+        return next(name for n in range(1, 10_000) if (name := f"what-if-{n}") not in taken)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _make(self, name: str | None, wish: Wish | None) -> None:
+        """Fork under a name, or edit the fork that is looked at; in a thread."""
+        workspace, position = self._workspace, self.position
+        try:
+            made = Editing(workspace, name or workspace.timeline)
+            if wish is not None:
+                wish(made)
+            if name is None and isinstance(workspace, Seen):
+                changed = editing.edited(workspace, made.edits)
+            else:
+                at = position if wish is None else None
+                changed = editing.fork(workspace, made.name, made.edits, at=at)
+            self._look_at(changed, keep=self._folds.current is None)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _turn(self, turned: Callable[[Seen], Seen | None], what: str) -> None:
+        workspace = self._workspace
+        try:
+            changed = turned(workspace) if isinstance(workspace, Seen) else None
+            if changed is None:
+                self.app.call_from_thread(self.say, f"There is nothing to be {what}.")
+            else:
+                self._look_at(changed, keep=self._folds.current is None)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    def _look_at(self, workspace: Workspace, *, keep: bool = False) -> None:
+        """In a thread: look at another timeline from now on, at the same moment."""
+        if keep and isinstance(workspace, Seen):
+            editing.keep(workspace)
+        outlook = self._model.outlook(workspace)
+        label = self._workspace.label(self.position)
+        try:
+            position = workspace.place(label)
+        except PositionError:
+            position = workspace.place(Label(min(label.offset, outlook.extent.events - 1)))
+        self.app.call_from_thread(self.see, outlook, position)
+
+    # Timelines
+
+    def action_timelines(self) -> None:
+        self.app.push_screen(
+            TimelinesScreen(self._model.timelines, self._workspace.timeline), self._chosen
+        )
+
+    def _chosen(self, chosen: tuple[str, str] | None) -> None:
+        if chosen is None:
+            return
+        what, name = chosen
+        if what == "open":
+            self._open(name)
+        elif what == "remove":
+            self._remove(name)
+        else:
+            self._joined = name
+            self.prompt("join", f"{self._workspace.timeline}-{name}")
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _open(self, name: str) -> None:
+        try:
+            self._look_at(seen.on(self._workspace.file, name))
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _remove(self, name: str) -> None:
+        workspace = self._workspace
+        try:
+            if name in (MAIN, workspace.timeline):
+                said = "The log itself stays." if name == MAIN else "Open another timeline first."
+                self.app.call_from_thread(self.complain, said)
+                return
+            tree.remove(workspace.file, name)
+            self._model.ask_timelines()
+            self.app.call_from_thread(self.say, f"{name} is gone.")
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _join(self, other: str, name: str) -> None:
+        workspace, wanted = self._workspace, self._folds.current
+        try:
+            if wanted is None:
+                raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
+            fold = partial(folding.fold, wanted=wanted)
+            joined = joining.join(workspace, seen.on(workspace.file, other), name, wanted, fold)
+            self._look_at(joined.seen)
+            count = len(joined.events) + len(joined.documents)
+            said = f"{counted(count, 'conflict')}; refold join --resolve says what becomes of each."
+            self.app.call_from_thread(self.say, said if count else "Joined without a conflict.")
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    # Comparing
+
+    def action_compare(self) -> None:
+        """The documents that are otherwise than on the parent."""
+        if self.beside is not None:
+            self.ask(partial(questions.differing, self._model, self.beside))
+
+    def action_both_logs(self) -> None:
+        """The events of both timelines side by side, around what was edited."""
+        if isinstance(self._workspace, Seen):
+            self.ask(partial(questions.both_logs, self._model, self._workspace))
+
+    def look_beside(self) -> None:
+        """Find what stands beside what is looked at, after it was folded."""
+        self._look_beside()
+
+    @work(thread=True, exclusive=True, group="beside", exit_on_error=False)
+    def _look_beside(self) -> None:
+        found, said = None, ""
+        workspace = self._workspace
+        try:
+            found = beside(self._model.history)
+            if isinstance(workspace, Seen):
+                said = questions.banner(workspace, found)
+        except RefoldError as error:
+            said = error.message
+        self.app.call_from_thread(self._stand_beside, found, said)
+
+    def _stand_beside(self, found: Beside | None, said: str) -> None:
+        self.beside = found
+        self.tell_what_if(said)
+        self.looking.look()
+
+    def tell_what_if(self, said: str) -> None:
+        """Show for as long as it is so that nothing here has happened; empty: it has."""
+        raise NotImplementedError
