@@ -208,7 +208,9 @@ class Workspace:
 
     def events(self, connection: duckdb.DuckDBPyConnection) -> int:
         """How many places for events there are, which is one more than the last."""
-        row = connection.execute("SELECT count(*) FROM events").fetchone()  # offsets are dense
+        # Offsets are dense; on a fork's connection the name alone stands for what is left of them.
+        log = self.file.table(connection, "events")
+        row = connection.execute(f"SELECT count(*) FROM {log}").fetchone()
         return int(row[0]) if row else 0
 
     @property

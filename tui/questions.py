@@ -274,7 +274,8 @@ def banner(workspace: Seen, beside: Beside | None) -> str:
         counted(len(fork.active), "edit"),
     ]
     if beside is not None:
-        said.append(f"{counted(beside.documents, 'document')} differ")
+        differ = "differs" if beside.documents == 1 else "differ"
+        said.append(f"{counted(beside.documents, 'document')} {differ}")
     return " · ".join(said) + (f" · {fork.note}" if fork.note else "")
 
 

@@ -218,7 +218,7 @@ def _compare(
     else:
         shown = (*columns, "request_a", "request_b")
         output.table(shown, ([row[name] for name in shown] for row in rows))
-    narration.say(f"{counted(len(rows), 'call')} differ.")
+    narration.say(f"{counted(len(rows), 'call')} {'differs' if len(rows) == 1 else 'differ'}.")
 
 
 @click.command("calls-import")

@@ -182,7 +182,8 @@ def _as_table(
         ]
         output.table(("value", *names, "difference"), rows_of_values)
     where = "" if names[0] != names[1] else " of the two projections"
-    narration.say(f"{counted(len(found.differing), 'document')}{where} differ.")
+    differ = "differs" if len(found.differing) == 1 else "differ"
+    narration.say(f"{counted(len(found.differing), 'document')}{where} {differ}.")
 
 
 def _minus(one: float | None, other: float | None) -> float | None:

@@ -43,7 +43,7 @@ class WhatIfLine(Static):
     def say(self, said: str) -> None:
         """Show it; empty: it has happened."""
         self.display = bool(said)
-        line = shortened(printable(said), max(self.size.width - 14, 20))
+        line = shortened(printable(said), max(self.app.size.width - 14, 20))
         self.update(Content.assemble((" WHAT IF ", "bold reverse"), (f"  {line}", "")))
 
 
@@ -62,7 +62,9 @@ class PositionLine(Static):
         if snapshot.failures:
             parts.append(("  ✗ failed", "bold $text-error"))
         event = snapshot.event
-        if event is not None:
+        if event is None:
+            parts.append(("  ·  dropped", "bold $text-warning"))
+        else:
             if event.time is not None:
                 parts.append((f"  ·  {full(event.time)}", ""))
             if event.stream is not None:

@@ -7,6 +7,7 @@ from replay.diff import readable
 from replay.paths import ABSENT
 from replay.reported import Upcast
 from storage.log import EventDetail
+from storage.positions import START
 from tui.model import Snapshot
 from tui.printable import shortened
 from tui.times import full
@@ -38,7 +39,9 @@ class EventPane(ValueView):
             return
         event = snapshot.event
         if event is None:
-            self.show_lines([ValueLine((("before the first event", "muted"),))])
+            before = snapshot.position == START
+            said = "before the first event" if before else "dropped: it never happened here"
+            self.show_lines([ValueLine(((said, "muted"),))])
             return
         lines: list[ValueLine] = []
         for call in snapshot.calls:
