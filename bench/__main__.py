@@ -6,12 +6,24 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import ask, calls, edit, fold, large, load, logs, many, relational, screen, seek
+from bench import ask, calls, edit, fold, forks, large, load, logs, many, relational, screen, seek
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = ("load", "fold", "many", "large", "relational", "seek", "ask", "edit", "calls", "screen")
+_PARTS = (
+    "load",
+    "fold",
+    "many",
+    "large",
+    "relational",
+    "seek",
+    "ask",
+    "edit",
+    "calls",
+    "forks",
+    "screen",
+)
 
 
 def main() -> None:
@@ -45,6 +57,8 @@ def main() -> None:
         _say(edit.figures(wanted.small, wanted.runs))
     if "calls" in parts:
         _say(calls.figures(wanted.events // 5, wanted.runs))
+    if "forks" in parts:
+        _say(forks.figures(wanted.events))
     if "screen" in parts:
         _say(screen.figures(wanted.small, wanted.events))
 

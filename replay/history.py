@@ -251,7 +251,7 @@ class History(Reported):
         """Every document that exists at a position: batches of `key`, `offset`, `state`; scans."""
         with self._workspace.reading() as connection:
             relation = connection.sql(
-                f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({self._latest(offset)})'
+                f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({self.latest_at(offset)})'
                 " AS h ON h.key = d.key"
                 " WHERE d.projection = ? AND d.timeline = ? AND h.state IS NOT NULL"
                 " ORDER BY d.ordinal",
@@ -266,7 +266,7 @@ class History(Reported):
         """
         with self._workspace.reading() as connection:
             relation = connection.sql(
-                f"WITH after AS ({self._latest(end)}), before AS ({self._latest(start)})"
+                f"WITH after AS ({self.latest_at(end)}), before AS ({self.latest_at(start)})"
                 " SELECT after.key AS key, before.state AS old, after.state AS new"
                 " FROM after LEFT JOIN before ON before.key = after.key"
                 f' WHERE after."offset" > {int(start)} ORDER BY after."offset", after.key'
@@ -298,7 +298,7 @@ class History(Reported):
                 self._larges.pop(other, None)
         return found
 
-    def _latest(self, offset: int) -> str:
+    def latest_at(self, offset: int) -> str:
         """SQL for the last state of each document by an offset: `key`, `offset`, `state`."""
         mine = (
             f"(h.projection = {int(self.folded.number)}) AND (h.timeline = {quoted(self._mine[1])})"

@@ -42,7 +42,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 class _Log(msgspec.Struct, forbid_unknown_fields=True):
     events: int
     width: int
-    hashes: list[str]
+    hashes: str
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,7 +62,7 @@ def write(seen: Seen, path: Path, *, replace: bool = False) -> int:
         above = above.parent
     with seen.file.reading() as connection:
         mark = log_fingerprint.take(connection, seen.file.events(connection))
-    log = _Log(mark.events, mark.width, list(mark.hashes))
+    log = _Log(mark.events, mark.width, mark.hashes)
     content = msgspec.json.encode(_File(FORMAT, log, [_line(one) for one in line]))
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_bytes(msgspec.json.format(content, indent=1) + b"\n")

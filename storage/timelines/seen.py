@@ -81,6 +81,8 @@ class Seen(Workspace):
         self.fork = fork
         self.timeline = fork.name
         self._laid = Forked(fork, parent.overlay)
+        self._mine = object()
+        """The name of cursors that are prepared for it; its own would keep the file open."""
 
     @property
     def file(self) -> Workspace:
@@ -92,7 +94,7 @@ class Seen(Workspace):
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self.file.reading_as(self, lambda c: _Views(c, self).install()) as connection:
+        with self.file.reading_as(self._mine, lambda c: _Views(c, self).install()) as connection:
             yield connection
 
     @contextmanager

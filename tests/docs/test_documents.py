@@ -167,3 +167,17 @@ def test_the_gateways_examples_give_what_is_written_of_them(tmp_path, monkeypatc
     decisions = [json.loads(line)["decision"] for line in capsys.readouterr().out.splitlines()]
     assert decisions == ["recorded", "suppressed"] * 2
     assert run(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0
+
+
+def test_what_is_said_of_forks_is_so(tmp_path, monkeypatch, capsys):
+    """Every command is run, and what the document shows under it is all that it prints."""
+    shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "docs/forks.md").read_text(), re.DOTALL)
+    commands = [c for b in blocks for c in re.split(r"^\$ refold ", b, flags=re.MULTILINE)[1:]]
+    assert len(commands) > 15
+    for command in commands:
+        line, *wanted = command.rstrip().splitlines()
+        assert run(shlex.split(line)) == 0, line
+        printed = [told.rstrip() for told in capsys.readouterr().out.splitlines()]
+        assert printed == wanted or not wanted, line

@@ -1,5 +1,6 @@
 """`refold timelines`, `refold compare` and `refold join`."""
 
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -187,7 +188,10 @@ def _as_table(
 
 
 def _minus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else round(one - other, 12)
+    """The difference of two numbers, as they are written."""
+    if one is None or other is None:
+        return None
+    return float(Decimal(repr(one)) - Decimal(repr(other)))
 
 
 @click.command()

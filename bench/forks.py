@@ -1,0 +1,161 @@
+"""What if, on a long log: forking and seeing what differs, comparing whole histories, sweeping.
+
+Against folding the edited log whole, whose result is held to the fork's.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench import logs
+from bench.measured import apart, seconds, tell
+from replay import comparing, editing, folding, reference
+from replay.calling import Calling
+from replay.editing import Editing
+from replay.forks import sweeps, trials
+from replay.forks.standing import Standing
+from replay.history import History
+from replay.run import Means, Run
+from storage import workspace as workspaces
+from storage.timelines.seen import Seen
+from storage.workspace import Workspace
+
+_SHARES = (0.00001, 0.25, 0.5, 0.75, 0.999)
+_FORKS = 1_000
+_AGGREGATE = "sum(state.paid)"
+_ODD = """
+import importlib.util
+_spec = importlib.util.spec_from_file_location("plain", {plain!r})
+_plain = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_plain)
+initial = _plain.initial
+for _name in dir(_plain):
+    if _name.startswith("on_"):
+        globals()[_name] = getattr(_plain, _name)
+def on_OrderPlaced(state, event):
+    returned = _plain.on_OrderPlaced(state, event)
+    if state["order"].endswith("000"):
+        state["odd"] = True
+    return returned
+"""
+
+
+def _wanted(projection: Path) -> reference.Reference:
+    return reference.parse(str(projection), sys.executable, Path.cwd())
+
+
+def _without(workspace: Workspace, name: str, place: int) -> Seen:
+    made = Editing(workspace, name)
+    made.drop(place)
+    return editing.fork(workspace, name, made.edits)
+
+
+def forked(path: Path) -> None:
+    """One event dropped, at several offsets: until what differs is known, and until it is kept."""
+    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    base = folding.fold(workspace, wanted)
+    seen_after, kept_after, growth = [], [], []
+    with Standing() as standing, Calling(workspace, wanted) as calling:
+        run = Run(workspace, wanted, base.folded, Means(1, 30.0, None), None, bool, calling)
+
+        def try_one(place: int) -> None:
+            list(trials.tries(run, base, [_without(workspace, "tried", place)], standing))
+
+        try_one(17)  # the worker is ready when a person forks
+        for number, share in enumerate(_SHARES):
+            place = int(base.folded * share)
+            seen_after.append(seconds(lambda place=place: try_one(place)))
+            size = path.stat().st_size
+
+            def keep(place: int = place, name: str = f"kept-{number}") -> None:
+                seen = _without(workspace, name, place)
+                folded = folding.fold(seen, wanted, standing=standing)
+                comparing.compare(History(workspace, base), History(seen, folded))
+
+            kept_after.append(seconds(keep))
+            growth.append(path.stat().st_size - size)
+    tell(seen=max(seen_after), kept=max(kept_after), growth=max(growth))
+
+
+def whole(path: Path, target: Path) -> None:
+    """Folding the log whole without the event in its middle, and holding it to the fork."""
+    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    base = folding.fold(workspace, wanted)
+    seen = _without(workspace, "middle", base.folded // 2)
+    fork = History(seen, folding.fold(seen, wanted))
+    target.unlink(missing_ok=True)
+    connection = workspaces.create(target)
+    with seen.reading() as reading:
+        for batch in reading.sql("FROM events").to_arrow_reader(500_000):
+            connection.register("batch", batch)
+            connection.execute("INSERT INTO events SELECT * FROM batch")
+    connection.close()
+    edited = Workspace(target)
+    took = seconds(lambda: folding.fold(edited, wanted))
+    folded = History(edited, folding.fold(edited, wanted))
+    last = base.folded - 1
+    a, b = (_digest(history, last) for history in (fork, folded))
+    target.unlink()
+    tell(whole=took, same=a == b)
+
+
+def _digest(history: History, last: int) -> object:
+    query = f"SELECT count(*), bit_xor(hash(key, state)) FROM ({history.latest_at(last)})"
+    with history.workspace.reading() as connection:
+        return connection.execute(query).fetchall()
+
+
+def compared(path: Path) -> None:
+    """Two whole histories in which one document in a thousand differs."""
+    workspace = Workspace(path)
+    odd = logs.DATA / "odd.py"
+    odd.write_text(_ODD.format(plain=str(logs.PROJECTION)))
+    one, other = (
+        History(workspace, folding.fold(workspace, _wanted(code)))
+        for code in (logs.PROJECTION, odd)
+    )
+    found = comparing.compare(one, other)
+    took = sorted(seconds(lambda: comparing.compare(one, other)) for _ in range(3))
+    tell(compare=took[1], differing=len(found.differing), documents=one.folded.keys)
+
+
+def swept(path: Path) -> None:
+    """A thousand forks, each without one event."""
+    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    base = folding.fold(workspace, wanted)
+
+    def sweep() -> None:
+        places = list(range(7, base.folded, base.folded // _FORKS))[:_FORKS]
+        variants = sweeps.dropping(workspace, "swept", places)
+        found = sweeps.sweep(workspace, wanted, base, variants, [_AGGREGATE])
+        assert len(found.outcomes) == _FORKS
+
+    tell(sweep=seconds(sweep))
+
+
+def figures(events: int) -> list[str]:
+    """On a copy, as forks are kept in it."""
+    copy = logs.DATA / "forked.refold"
+    shutil.copy(logs.workspace(events), copy)
+    fork = apart("bench.forks", "forked", copy)
+    against = apart("bench.forks", "whole", copy, logs.DATA / "edited.refold")
+    both = apart("bench.forks", "compared", copy)
+    sweep = apart("bench.forks", "swept", copy)
+    copy.unlink()
+    return [
+        f"fork, one event edited, what differs at the end  {fork['seen'] * 1e3:4.0f} ms (at most 300)"
+        f"  kept in the workspace too  {fork['kept'] * 1e3:4.0f} ms"
+        f"  adds {fork['growth'] / 1e6:4.2f} MB (at most 1)",
+        f"fork against folding the edited log whole  {against['whole']:6.1f} s"
+        f"  ratio {against['whole'] / fork['seen']:5.0f}, kept {against['whole'] / fork['kept']:5.0f}"
+        f" (at least 50)  {'the same' if against['same'] else 'NOT THE SAME'} result",
+        f"compare two histories, {both['differing']:,} of {both['documents']:,} documents differ"
+        f"  {both['compare']:4.2f} s (at most 3)",
+        f"sweep of {_FORKS:,} forks  {sweep['sweep']:5.1f} s (at most 60)  memory {sweep['memory']} MB",
+    ]
+
+
+if __name__ == "__main__":
+    {"forked": forked, "whole": whole, "compared": compared, "swept": swept}[sys.argv[1]](
+        *map(Path, sys.argv[2:])
+    )
