@@ -165,7 +165,7 @@ class Editing:
     def _new_label(self, after: int) -> Label:
         offset = self._label(after).offset
         if offset not in self._taken:
-            self._taken[offset] = _highest_label(self._workspace, offset)
+            self._taken[offset] = highest_label(self._workspace, offset)
         self._taken[offset] += 1
         return Label(offset, self._taken[offset])
 
@@ -173,7 +173,7 @@ class Editing:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"refold:{self.name}:{label}"))
 
 
-def _highest_label(workspace: Workspace, offset: int) -> int:
+def highest_label(workspace: Workspace, offset: int) -> int:
     """The highest number that an event has which was inserted after one of the log's, on this
     timeline or those that it was forked from."""
     highest = 0

@@ -7,7 +7,7 @@ an event of the type `refold.Merged` at the end makes the document that.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -135,11 +135,13 @@ def _laid_together(
     one, other = _Flat(a, parent), _Flat(b, parent)
     conflicts = _conflicts(one, other, prefer)
     lost = {conflict.label for conflict in conflicts}
-    made = _Made(one, other, dict.fromkeys(lost, prefer))
-    wanted = made.edits(order)
-    return editing.fork(
-        parent, name, wanted, note=f"{a.timeline} and {b.timeline} joined"
-    ), conflicts
+    if prefer == "a":
+        made = _Made(one, other, parent, lost)
+    else:
+        made = _Made(other, one, parent, lost)
+        order = {"a": "b", "b": "a"}.get(order, order)
+    note = f"{a.timeline} and {b.timeline} joined"
+    return editing.fork(parent, name, made.edits(order), note=note), conflicts
 
 
 def _with_resolutions(seen: Seen, settled: Sequence[Conflict]) -> Seen:
@@ -197,34 +199,63 @@ def _ancestor(workspace: Workspace, name: str) -> Workspace:
     return workspace
 
 
+@dataclass(frozen=True)
+class _Put:
+    """An event that a fork has somewhere: a new one, or one of the ancestor's that was moved."""
+
+    event: Event
+    origin: Label | None
+    """What a moved event is called on the ancestor."""
+
+
 class _Flat:
     """All edits of a timeline since an ancestor, laid over that as one."""
 
     def __init__(self, workspace: Workspace, ancestor: Workspace) -> None:
-        self.name = workspace.timeline
         found: list[Edit] = []
         while isinstance(workspace, Seen) and workspace.timeline != ancestor.timeline:
             found = [*workspace.fork.active, *found]
             workspace = workspace.parent
         self.of_all = [edit for edit in found if not edit.kind.of_events]
         events = [edit for edit in found if edit.kind.of_events]
-        timeline = Timeline(self.name, ancestor.timeline, Label(-1), "", edits.appended([], events))
-        self.overlay = Forked(timeline, ancestor.overlay)
+        timeline = Timeline("flat", ancestor.timeline, Label(-1), "", edits.appended([], events))
+        overlay = Forked(timeline, ancestor.overlay)
+        origins = _origins(events)
+        self.put: dict[int, list[_Put]] = {}
+        """What is behind a place of the ancestor's, in order."""
+        moved: dict[Label, tuple[int, Event]] = {}
+        for one in overlay.own:
+            if one.kind is not Kind.REPLACE:
+                anchor = overlay.before(one.place)
+                origin = origins.get(one.label)
+                self.put.setdefault(anchor, []).append(_Put(one.event, origin))
+                if origin is not None:
+                    moved[origin] = (anchor, one.event)
+        self.anchors = {place: ancestor.label(place) for place in self.put}
+        replaced = {one.label: one.event for one in overlay.own if one.kind is Kind.REPLACE}
         self.hidden: dict[Label, Edit] = {}
         """What was done to events of the ancestor's, each by its name there."""
-        replaced = {one.label: one.event for one in self.overlay.own if one.kind is Kind.REPLACE}
-        for place in self.overlay.hidden:
-            label = ancestor.label(place)
-            event = replaced.get(label)
-            kind = Kind.DROP if event is None else Kind.REPLACE
-            self.hidden[label] = Edit(kind, label, event=event)
-        self.inserted: dict[int, list[tuple[Label, Event]]] = {}
-        """What was inserted behind a place of the ancestor's, in order."""
-        for one in self.overlay.own:
-            if one.kind is not Kind.REPLACE:
-                anchor = self.overlay.before(one.place)
-                self.inserted.setdefault(anchor, []).append((one.label, one.event))
-        self.anchors = {place: ancestor.label(place) for place in self.inserted}
+        for label in map(ancestor.label, overlay.hidden):
+            if label in moved:
+                anchor, event = moved[label]
+                edit = Edit(Kind.MOVE, label, ancestor.label(anchor), event=event)
+            elif label in replaced:
+                edit = Edit(Kind.REPLACE, label, event=replaced[label])
+            else:
+                edit = Edit(Kind.DROP, label)
+            self.hidden[label] = edit
+
+
+def _origins(events: Sequence[Edit]) -> dict[Label, Label]:
+    """What moved events were called in the beginning, however often they were moved."""
+    found: dict[Label, Label] = {}
+    own = {edit.label for edit in events if edit.kind is Kind.INSERT}
+    for edit in events:
+        if edit.moved is not None and edit.moved not in own:
+            found[edit.label] = found.get(edit.moved, edit.moved)
+        elif edit.moved is not None:
+            own.add(edit.label)
+    return found
 
 
 def _conflicts(one: _Flat, other: _Flat, prefer: str) -> list[EventConflict]:
@@ -238,34 +269,38 @@ def _conflicts(one: _Flat, other: _Flat, prefer: str) -> list[EventConflict]:
 class _Made:
     """The edits of a joined fork."""
 
-    def __init__(self, one: _Flat, other: _Flat, preferred: Mapping[Label, str]) -> None:
+    def __init__(self, one: _Flat, other: _Flat, parent: Workspace, lost: Set[Label]) -> None:
+        """Of the events that are `lost` to the first fork, the second one's edits don't count."""
         self._one = one
         self._other = other
-        self._preferred = preferred
+        self._parent = parent
+        self._lost = lost
 
     def edits(self, order: str) -> list[Edit]:
-        hidden = dict(self._other.hidden) | self._one.hidden
-        for label, whose in self._preferred.items():
-            hidden[label] = (self._one if whose == "a" else self._other).hidden[label]
-        anchors = self._one.anchors | self._other.anchors
-        made = [*self._one.of_all, *self._other.of_all, *hidden.values()]
+        hidden = self._other.hidden | self._one.hidden
+        made = [*self._one.of_all, *self._other.of_all]
+        # A move hides its event itself.
+        made += [edit for edit in hidden.values() if edit.kind is not Kind.MOVE]
         numbers: dict[int, int] = {}
+        anchors = self._one.anchors | self._other.anchors
         for place in sorted(anchors):
             after = anchors[place]
-            for event in self._in_order(place, order):
-                numbers[after.offset] = numbers.get(after.offset, after.inserted) + 1
+            if after.offset not in numbers:
+                numbers[after.offset] = editing.highest_label(self._parent, after.offset)
+            for put in self._in_order(place, order):
+                numbers[after.offset] += 1
                 label = Label(after.offset, numbers[after.offset])
-                made.append(Edit(Kind.INSERT, label, after, event=event))
+                kind = Kind.INSERT if put.origin is None else Kind.MOVE
+                made.append(Edit(kind, label, after, put.origin, put.event))
                 after = label
         return made
 
-    def _in_order(self, place: int, order: str) -> list[Event]:
-        first, second = (
-            [event for _, event in side.inserted.get(place, ())]
-            for side in ((self._other, self._one) if order == "b" else (self._one, self._other))
-        )
+    def _in_order(self, place: int, order: str) -> list[_Put]:
+        mine = self._one.put.get(place, [])
+        theirs = [put for put in self._other.put.get(place, ()) if put.origin not in self._lost]
+        first, second = (theirs, mine) if order == "b" else (mine, theirs)
         # What both have from somewhere is there once.
-        both = [*first, *(event for event in second if event not in first)]
+        both = [*first, *(put for put in second if put not in first)]
         if order == "time":
-            both.sort(key=lambda event: event.time or datetime.min.replace(tzinfo=UTC))
+            both.sort(key=lambda put: put.event.time or datetime.min.replace(tzinfo=UTC))
         return both

@@ -24,8 +24,11 @@ def read(text: str, there: Event) -> Event:
     try:
         if len(text) > _LARGEST:
             raise QueryError(f"The event is larger than {_LARGEST >> 20} MB.")
-        json.loads(text)  # as strict as a reader of the log is, and it counts brackets
+        checked = json.loads(text, parse_constant=_refuse)  # it counts brackets too
+        json.dumps(checked, ensure_ascii=False).encode()
         said = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except UnicodeEncodeError as error:
+        raise QueryError("The event holds half of a surrogate pair, which no text can.") from error
     except (ValueError, RecursionError) as error:
         raise QueryError(
             f'The event is no JSON object: {one_line(error)}; write one as {{"type": "Paid",'
@@ -82,11 +85,11 @@ def _value(name: str, raw: bytes) -> Any:
         return str(value)
     if not isinstance(value, str):
         raise QueryError(f"The event's {name} is no text: {raw.decode()[:60]}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise QueryError(f"The event's {name} holds half of a surrogate pair.") from error
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _time(value: Any) -> datetime:

@@ -24,6 +24,7 @@ from storage.timelines.labels import Label
 from storage.workspace import MAIN, Workspace
 
 _NAME = re.compile(r"[\w][\w.-]{0,63}")
+_NAMED = "SELECT 1 FROM timelines WHERE timeline = ?"
 _OF_FORKS = ("timelines", "edits", "bookmarks")
 """Tables of what a person made."""
 
@@ -121,7 +122,7 @@ def refuse_name(workspace: Workspace, name: str) -> None:
     """Raise `WorkspaceError` where no new fork can be called so."""
     checked_name(name)
     with workspace.file.reading() as connection:
-        if connection.execute("FROM timelines WHERE timeline = ?", [name]).fetchall():
+        if connection.execute(_NAMED, [name]).fetchall():
             raise WorkspaceError(
                 f"There is a timeline called {name} already; give the fork another name."
             )
@@ -180,7 +181,7 @@ def rename(workspace: Workspace, name: str, new: str) -> None:
     find(workspace, name)
     checked_name(new)
     with workspace.writing() as connection:
-        if connection.execute("FROM timelines WHERE timeline = ?", [new]).fetchall():
+        if connection.execute(_NAMED, [new]).fetchall():
             raise WorkspaceError(f"There is a timeline called {new} already.")
         for table in (*_OF_FORKS, *schema.OF_FOLDS):
             connection.execute(f"UPDATE {table} SET timeline = ? WHERE timeline = ?", [new, name])

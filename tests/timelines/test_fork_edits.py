@@ -199,7 +199,10 @@ def test_a_fork_with_forks_stays_as_it_is(workspace):
     with pytest.raises(WorkspaceError, match="remove it first"):
         tree.remove(workspace, "f")
     tree.rename(workspace, "f", "first")
-    assert [(t.name, t.parent) for t in tree.known(workspace)] == [("first", "main"), ("g", "first")]
+    assert [(t.name, t.parent) for t in tree.known(workspace)] == [
+        ("first", "main"),
+        ("g", "first"),
+    ]
     assert names(seeing.on(workspace, "g")) == [str(n) for n in range(12) if n not in (4, 5)]
     tree.remove(workspace, "g")
     tree.remove(workspace, "first")

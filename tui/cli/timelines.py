@@ -257,7 +257,7 @@ def join(
         resolutions=dict(resolutions),
     )
     told = [
-        {"event": str(c.label), "a": c.a.value, "b": c.b.value, "taken": c.taken}
+        {"event": c.label.shown, "a": c.a.value, "b": c.b.value, "taken": c.taken}
         for c in joined.events
     ] + [
         {
