@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.app import App
 
 from replay import firsts
 from replay.catalogue import Folded
 from replay.firsts import Edit
-from replay.forks.standing import Standing
 from replay.history import History
 from replay.reference import Reference
 from replay.relational.declaration import over_all_events
@@ -26,11 +26,14 @@ from storage.errors import RefoldError, one_line
 from storage.timelines.seen import Seen
 from storage.workspace import MAIN
 from tui.background_fold import BackgroundFold, Told
-from tui.forked_fold import ForkedFold
 from tui.model import Model, Sight
 from tui.printable import printable
 from tui.surroundings import Surroundings
 from tui.watching import Watch
+
+if TYPE_CHECKING:
+    from replay.forks.standing import Standing
+    from tui.forked_fold import ForkedFold
 
 _REFRESH_SECONDS = 0.7
 _STANDBY_SECONDS = 3.0
@@ -60,7 +63,8 @@ class Folds:
         labels = [folded.label for folded in self._known]
         self._index = labels.index(label) if label in labels else 0
         self._fold: BackgroundFold | ForkedFold | None = None
-        self._standing = Standing()
+        self._standing: Standing | None = None
+        """A worker that is kept ready for forks."""
         self._told = Told()
         self._error: str | None = None
         self._shown = 0.0
@@ -145,7 +149,8 @@ class Folds:
             self._standby[1].close()
             self._standby = None
         self._stop()
-        self._standing.close()
+        if self._standing is not None:
+            self._standing.close()
 
     def forget_edit(self) -> None:
         """Compare no more with what the code did before."""
@@ -244,7 +249,7 @@ class Folds:
         workspace.release()  # else it would have to wait for the file
         ready = self._standby
         if isinstance(workspace, Seen) and not over_all_events(wanted.text):
-            self._fold = ForkedFold(workspace, wanted, heard, self._standing)
+            self._fold = self._forked(workspace, wanted, heard)
         elif (
             ready is not None
             and workspace.timeline == MAIN
@@ -259,6 +264,13 @@ class Folds:
             span = self._surroundings.span
             self._fold = BackgroundFold(workspace, wanted, heard, force=force, span=span)
         self._changed()
+
+    def _forked(self, seen: Seen, wanted: Reference, heard: Callable[[Told], None]) -> "ForkedFold":
+        from replay.forks.standing import Standing  # noqa: PLC0415 - they import Arrow
+        from tui.forked_fold import ForkedFold  # noqa: PLC0415 - as above
+
+        self._standing = self._standing or Standing()
+        return ForkedFold(seen, wanted, heard, self._standing)
 
     def _heard(self, number: int, wanted: Reference, old: History | None, told: Told) -> None:
         """Called in the fold's thread, which never waits for the screen: it may be closing."""
@@ -364,7 +376,7 @@ class Folds:
         self._app.run_worker(stop, thread=True, group="folds", exit_on_error=False)
 
     def _stop_for_edit(
-        self, number: int, fold: BackgroundFold | ForkedFold, old: History | None
+        self, number: int, fold: "BackgroundFold | ForkedFold", old: History | None
     ) -> None:
         """In a thread, as a fold that is stopped keeps what it has first."""
         fold.close()

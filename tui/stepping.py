@@ -10,6 +10,7 @@ from replay.interrupts import undisturbed
 from replay.reference import Reference
 from storage.errors import QueryError
 from storage.positions import START
+from storage.workspace import MAIN
 from tui.model import Model
 
 _BACK = "Enter goes back to the screen. "
@@ -30,7 +31,8 @@ def step_into(
     command = [sys.executable, "-P", "-m", "tui.cli"]
     asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
     asked += ["--python", wanted.python, "--at", str(model.workspace.label(position))]
-    asked += ["--timeline", model.workspace.timeline]
+    if model.workspace.timeline != MAIN:
+        asked += ["--timeline", model.workspace.timeline]
     if key is not None:
         asked += ["--prefer", key]
     try:

@@ -8,28 +8,25 @@ from storage import bookmarks, causes, watches
 def test_bookmarks_are_kept_in_the_order_of_the_log(desk):
     desk.load(desk.write(desk.text(*map(desk.event, range(5)))))
     workspace = desk.open()
-    late = bookmarks.add(
-        workspace, timeline="main", offset=4, note="hm ✓", projection="p", key="k", path="a.b"
-    )
-    early = bookmarks.add(workspace, timeline="main", offset=1, note="")
-    assert bookmarks.kept(workspace, "main") == [early, late]
-    assert bookmarks.kept(workspace, "other") == []
+    late = bookmarks.add(workspace, offset=4, note="hm ✓", projection="p", key="k", path="a.b")
+    early = bookmarks.add(workspace, offset=1, note="")
+    assert bookmarks.kept(workspace) == [early, late]
     assert (late.note, late.projection, late.key, late.path) == ("hm ✓", "p", "k", "a.b")
     bookmarks.remove(workspace, early.number)
     bookmarks.remove(workspace, early.number)
-    assert bookmarks.kept(workspace, "main") == [late]
+    assert bookmarks.kept(workspace) == [late]
 
 
 def test_what_is_kept_outlives_an_append(desk):
     log = desk.write(desk.text(desk.event(0)))
     desk.load(log)
     workspace = desk.open()
-    marked = bookmarks.add(workspace, timeline="main", offset=0, note="n")
+    marked = bookmarks.add(workspace, offset=0, note="n")
     watched = watches.add(workspace, "states", "state.n < 0")
     workspace.release()
     desk.grow(log, desk.text(desk.event(1)))
     desk.load(log)
-    assert bookmarks.kept(desk.open(), "main") == [marked]
+    assert bookmarks.kept(desk.open()) == [marked]
     assert watches.kept(desk.open()) == [watched]
 
 

@@ -222,7 +222,7 @@ def test_the_edited_log_can_be_loaded_again(bench, suffix):
     def rows(workspace: Workspace) -> list[Any]:
         with workspace.reading() as connection:
             found = connection.execute(
-                'SELECT stream, type, id, epoch_us(time), data::JSON::VARCHAR AS data FROM events ORDER BY "offset"'
+                'SELECT stream, type, id, epoch_us(time), data FROM events ORDER BY "offset"'
             ).fetchall()
         return [(*row[:-1], json.loads(row[-1])) for row in found]
 

@@ -218,7 +218,7 @@ async def test_bookmarks_with_notes(own: Shop, sit: Any) -> None:
         await seat.until(lambda: "▾" not in seat.pane_strip())
         assert not shown(seat)
     workspace = Workspace(own.workspace.path)
-    assert bookmarks.kept(workspace, "main") == []
+    assert bookmarks.kept(workspace) == []
     workspace.close()
 
 

@@ -10,9 +10,8 @@ from functools import partial
 
 from textual import work
 
-from replay import editing, folding
+from replay import editing
 from replay.editing import Editing
-from replay.forks import joining
 from storage.errors import PositionError, QueryError, RefoldError
 from storage.positions import START
 from storage.timelines import event_text, seen, tree
@@ -280,6 +279,9 @@ class ForksScreen(CallsScreen):
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _join(self, other: str, name: str) -> None:
+        from replay import folding  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+        from replay.forks import joining  # noqa: PLC0415 - as above
+
         workspace, wanted = self._workspace, self._folds.current
         try:
             if wanted is None:
