@@ -85,8 +85,11 @@ def whole(path: Path, target: Path) -> None:
     fork = History(seen, folding.fold(seen, wanted))
     target.unlink(missing_ok=True)
     connection = workspaces.create(target)
+    dense = (
+        f'SELECT * REPLACE ("offset" - CAST("offset" > {base.folded // 2} AS BIGINT) AS "offset")'
+    )
     with seen.reading() as reading:
-        for batch in reading.sql("FROM events").to_arrow_reader(500_000):
+        for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):
             connection.register("batch", batch)
             connection.execute("INSERT INTO events SELECT * FROM batch")
     connection.close()
@@ -95,6 +98,7 @@ def whole(path: Path, target: Path) -> None:
     folded = History(edited, folding.fold(edited, wanted))
     last = base.folded - 1
     a, b = (_digest(history, last) for history in (fork, folded))
+    edited.close()
     target.unlink()
     tell(whole=took, same=a == b)
 

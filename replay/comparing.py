@@ -57,14 +57,15 @@ class Comparison:
 # Rows that both have cancel each other out, so most documents are known to be the same by one pass
 # that keeps a number a document. Only the others' states are put in order. (A hash of two values is
 # all but their sum, so it is hashed once more: else two differences would cancel out too.)
+_ODD = """
+CREATE OR REPLACE TEMP TABLE odd AS SELECT bucket, key, part FROM ({rows}) GROUP BY ALL
+HAVING bit_xor(hash(hash(spot, is_now))) <> 0
+"""
 _DIFFERING = """
-WITH rows AS ({rows}
-), odd AS (
-    SELECT bucket, key, part FROM rows GROUP BY ALL HAVING bit_xor(hash(hash(spot, is_now))) <> 0
-), steps AS (
+WITH steps AS (
     SELECT bucket, key, part, spot, last(is_now ORDER BY change) FILTER (NOT late) AS a,
         last(is_now ORDER BY change) FILTER (late) AS b
-    FROM {again} AS r SEMI JOIN odd USING (bucket, key, part) GROUP BY ALL
+    FROM ({rows}) SEMI JOIN odd USING (bucket, key, part) GROUP BY ALL
 ), states AS (
     SELECT bucket, key, part, spot, coalesce(last_value(a IGNORE NULLS) OVER so_far, 0::UBIGINT) AS a,
         coalesce(last_value(b IGNORE NULLS) OVER so_far, 0::UBIGINT) AS b
@@ -86,9 +87,9 @@ def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Compar
     if at is None:
         at = _ends(a, b)
     with a.workspace.file.reading() as connection:
-        rows = _rows(connection, a, b, aligned, at)
-        query = _DIFFERING.format(rows=rows, again="rows")
-        found = connection.execute(query).fetchall()
+        connection.execute(_ODD.format(rows=_rows(connection, a, b, aligned, at)))
+        rows = _rows(connection, a, b, aligned, at, of="SEMI JOIN odd USING (bucket)")
+        found = connection.execute(_DIFFERING.format(rows=rows)).fetchall()
     differing = [Differing(key, place, aligned.label(place)) for key, place in found]
     return Comparison(a, b, aligned, at, differing)
 
@@ -106,7 +107,9 @@ def _rows(
     b: History,
     aligned: Aligned,
     at: tuple[int, int],
+    of: str = "",
 ) -> str:
+    """SQL for the rows of both; `of` joins them to those that are wanted."""
     only = _candidates(a, b)
     texts = []
     for history, side, until, late in (
@@ -125,7 +128,7 @@ def _rows(
             rest = " AND part <> ''" if table == "parts" else ""
             texts.append(
                 f"SELECT {late} AS late, bucket, key, {part} AS part, {side.sql} AS spot, change,"
-                f" {state} FROM {workspace.table(connection, table)} WHERE {mine}{rest}"
+                f" {state} FROM (FROM {workspace.table(connection, table)} WHERE {mine}{rest}) {of}"
             )
     return " UNION ALL ".join(texts)
 

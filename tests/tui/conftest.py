@@ -122,6 +122,11 @@ class Seat:
         self.travel.query_one(Input).value = text
         await self.press("enter")
 
+    async def type_over(self, text: str) -> None:
+        """Put text into the prompt that is open."""
+        self.travel.query_one(Input).value = text
+        await self.still()
+
     async def click(self, selector: str, x: int, y: int) -> None:
         await self.pilot.click(selector, offset=(x, y))
         await self.still()

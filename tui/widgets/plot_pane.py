@@ -5,6 +5,7 @@ Imported when the first plot is asked for, as it brings numpy with it.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from textual import events, work
@@ -22,6 +23,7 @@ from replay.series import Series, series
 from storage.errors import QueryError, RefoldError, one_line
 from storage.log import Density, Extent
 from storage.positions import START
+from tui.beside import Beside, beside
 from tui.model import Model
 from tui.printable import printable, shortened
 from tui.times import short
@@ -80,6 +82,9 @@ class PlotPane(Vertical):
                 missing = nowhere(history, one.name)
                 if one.empty or missing:
                     raise QueryError(missing or f"{one.name} never was a number.")
+            sides = beside(history)
+            if sides is not None:
+                found += self._of_parent(sides, names, density.last_offsets, key)
         except RefoldError as error:
             self.post_message(self.Troubled(error.message))
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
@@ -87,6 +92,16 @@ class PlotPane(Vertical):
         else:
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._show, found, density)
+
+    def _of_parent(
+        self, sides: Beside, names: Sequence[str], ends: Sequence[int], key: str | None
+    ) -> list[Series]:
+        """The same values on the timeline that was forked, over the same stretches."""
+        theirs = [sides.seen.overlay.before(end) for end in ends]
+        return [
+            replace(series(sides.parent, name, theirs, key), name=f"{name} on {sides.names[0]}")
+            for name in names
+        ]
 
     def _show(self, found: Sequence[Series], density: Density) -> None:
         self._found, self._ends = found, density.last_offsets
