@@ -199,13 +199,15 @@ def fork(
     """
     tree.refuse_name(parent, name)
     overlay = parent.overlay
-    first = _first(overlay, new)
+    # Other answers and other code may be asked for from any position on.
+    of_events = _first(overlay, [one for one in new if one.kind.of_events])
     if at is None:
+        first = _first(overlay, new)
         at = overlay.events - 1 if first is None else first - 1
-    elif first is not None and first <= at:
+    elif of_events is not None and of_events <= at:
         raise PositionError(
-            f"The first edit, at {parent.label(first)}, lies before the fork at {parent.label(at)};"
-            " let the fork branch earlier."
+            f"The first edit, at {parent.label(of_events)}, lies before the fork at"
+            f" {parent.label(at)}; let the fork branch earlier."
         )
     made = Timeline(name, parent.timeline, parent.label(at), note, edits.appended([], new))
     return Seen(parent, made)
@@ -252,6 +254,11 @@ def _first(overlay: Overlay, found: Iterable[Edit]) -> int | None:
     own = {one.label for one in found if one.kind in (Kind.INSERT, Kind.MOVE)}
     places = []
     for one in found:
+        if one.kind is Kind.ANSWERS:
+            override = diff.decode(one.said)
+            places.append(min(max(int(override.get("from", 0)), 0), overlay.events))
+        elif one.kind is Kind.BASE:
+            places.append(0)
         for label, behind in ((one.after, 1), (one.moved, 0), (one.label, 0)):
             if label is not None and label not in own and one.kind.of_events:
                 places.append(overlay.place(label) + behind)

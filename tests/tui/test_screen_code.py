@@ -136,7 +136,7 @@ async def test_saving_shows_which_documents_changed_where(
         assert re.match(r"~ refunded +29.01 +│ 44.15", row)
         assert any(re.match(r"~ refunded +44.15 ", row) for row in seat.pane("document"))
         await seat.press("[")
-        assert "the same by both" in seat.pane("compared")[0]
+        assert "the same on both sides" in seat.pane("compared")[0]
         await seat.press("escape", "escape")
         assert not seat.travel.query_one("#findings").display
         assert not seat.travel.query_one("#compared").display

@@ -233,6 +233,8 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit, tmp_path):
         await seat.until(lambda: seat.travel.query_one("#prompt").display)
         await seat.type_over("3")
         await seat.press("enter")
+        await seat.until(lambda: seat.travel.query_one("#prompt").display)
+        await seat.press("enter")
         await folded(seat, "1 document differs")
         assert f"total {2 * (0 + 4) + 3 * 8}" in document(seat).replace("  ", " ")
         assert "WHAT-IF" in seat.header

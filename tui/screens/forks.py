@@ -190,7 +190,8 @@ class ForksScreen(CallsScreen):
             self._make(None, wish)
         else:
             self._wished = wish
-            self.prompt("fork", self._free_name())
+            # The prompt at which this edit was typed is still closing.
+            self.call_after_refresh(self.prompt, "fork", self._free_name())
 
     def _free_name(self) -> str:
         taken = {one.name for one in self._model.timelines}
