@@ -35,6 +35,7 @@ PROMPTS = {
     "set": ("set", "amount = 0, a path into the event's data; or type = Refunded"),
     "drop": ("drop all events where", "type = 'OrderPlaced' AND data.total > 100"),
     "join": ("join as", "a name for the timeline that has the edits of both"),
+    "resolve": ("this document is", "a, b, base, joined, merged, or JSON"),
     "otherwise": ("answer otherwise", "JSON; this call is answered so on a fork"),
     "note": ("note", "what is worth remembering here"),
 }

@@ -165,9 +165,10 @@ class Model:
 
     def outlook(self, workspace: Workspace) -> Outlook:
         """What `see` wants to know of a timeline."""
-        kept = [t for t in tree.known(workspace) if t.name != workspace.timeline]
-        mine = [workspace.fork] if isinstance(workspace, Seen) else []
-        return Outlook(workspace, EventLog(workspace).extent(), tree.in_order([*kept, *mine]))
+        forks = {fork.name: fork for fork in tree.known(workspace)}
+        if isinstance(workspace, Seen):  # which may not be kept yet
+            forks[workspace.timeline] = workspace.fork
+        return Outlook(workspace, EventLog(workspace).extent(), tree.in_order([*forks.values()]))
 
     def ask_timelines(self) -> None:
         """Ask anew which forks there are."""

@@ -6,7 +6,7 @@ can be left in between. Errors say in one sentence what is wrong with what was t
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replay import blame, decided, invariants, moments, paths
 from replay.blame import Touch
@@ -31,6 +31,9 @@ from tui.model import Model
 from tui.printable import shortened
 from tui.times import full
 from tui.widgets.line_view import Span
+
+if TYPE_CHECKING:
+    from replay.forks.joining import Conflict
 
 EDIT = "changed by the edit"
 """What the table of `changed_by` is called."""
@@ -314,6 +317,27 @@ def _differing_row(model: Model, beside: Beside, one: Differing, place: int) -> 
     if not told:
         spans.append(("only in the order of its members", "muted"))
     return Finding(place, tuple(spans), one.key)
+
+
+def conflicts(model: Model, found: "Sequence[Conflict]") -> Iterator[Findings]:
+    """The documents that both sides of a join changed, each in its own way."""
+    end = model.extent.events - 1
+    rows = [
+        Finding(
+            end,
+            (
+                _document(one.key),
+                (f"a {shortened(one.a or '–', _VALUE)}  ", "was"),
+                (f"b {shortened(one.b or '–', _VALUE)}  ", "was"),
+                (f"joined {shortened(one.joined or '–', _VALUE)}", ""),
+                (f"  merged {shortened(one.merged, _VALUE)}" if one.merged else "", "added"),
+                (f"  {one.trouble}" if one.trouble else "", "failed"),
+            ),
+            one.key,
+        )
+        for one in found[:MOST]
+    ]
+    yield listed("changed by both sides; O resolves", rows, note=_more(len(found), MOST))
 
 
 def both_logs(model: Model, workspace: Seen) -> Iterator[Findings]:

@@ -118,6 +118,14 @@ def join(
     return Joined(seen, events, found)
 
 
+def resolved(seen: Seen, conflict: Conflict, wish: str) -> Seen:
+    """A joined fork on which a document is what a person says, not kept yet; see `join`.
+
+    Raises `QueryError` where it can't be that, and `WorkspaceError` where others stand on the fork.
+    """
+    return _with_resolutions(seen, [_resolved(conflict, wish)])
+
+
 def _laid_together(
     a: Workspace, b: Workspace, name: str, *, order: str, prefer: str
 ) -> tuple[Seen, list[EventConflict]]:

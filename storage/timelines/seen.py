@@ -137,6 +137,8 @@ class _Views:
         self._seen = seen
         above = seen.parent
         self._parent = _Views(connection, above) if isinstance(above, Seen) else None
+        self.depth: int = 0 if self._parent is None else self._parent.depth + 1
+        """How many forks there are between this one and the log."""
         self._bases = _bases(connection, seen)
 
     def install(self) -> None:
@@ -153,8 +155,8 @@ class _Views:
         if name == "calls":
             return f"({self._calls()})"
         rows = [f"SELECT {_columns(name)} FROM {self._raw(name)}"]
-        for basis in self._bases:
-            rows += self._derived(name, basis)
+        for number, basis in enumerate(self._bases):
+            rows += self._derived(name, basis, number)
         return f"({' UNION ALL '.join(rows)})"
 
     def _raw(self, name: str) -> str:
@@ -180,16 +182,18 @@ class _Views:
         unassigned = f'SELECT {", ".join(map(_quoted, names))} FROM {above} WHERE "offset" IS NULL'
         return " UNION ALL ".join([*rows, unassigned])
 
-    def _derived(self, name: str, basis: Basis) -> list[str]:
+    def _derived(self, name: str, basis: Basis, number: int) -> list[str]:
         """What a fold has in common with the one that it stands on."""
         mine = f"projection = {int(basis.base)} AND timeline = {quoted(self._seen.parent.timeline)}"
         names = [column for column, _ in schema.BY_NAME[name].columns]
-        if name == "parts":
-            names.append("rowid")
         said = {
             "projection": str(int(basis.projection)),
             "timeline": quoted(basis.timeline),
         }
+        if name == "parts":
+            names.append("rowid")
+            # A row that several timelines have is another row on each.
+            said["rowid"] = f"rowid + {(number << 40) + (1 << 48 + self.depth)}"
         if name == "documents":
             return [self._documents(names, basis, mine, said)]
         kept = self._kept(name, basis)
@@ -295,10 +299,7 @@ class _Views:
 
     def _registered(self, name: str, make: "Callable[[], pa.Table]") -> str:
         """A table of this timeline's, under a name of its own on this connection."""
-        depth, above = 0, self._parent
-        while above is not None:
-            depth, above = depth + 1, above._parent  # noqa: SLF001 - of the same class
-        full = f"seen_{depth}_{name}"
+        full = f"seen_{self.depth}_{name}"
         self._connection.register(full, make())
         return full
 

@@ -7,7 +7,8 @@ from textual.widgets import OptionList, TextArea
 
 from gateway import exchange
 from gateway.ports import Ports
-from replay import folding
+from replay import editing, folding
+from replay.editing import Editing
 from storage import loading
 from storage.timelines import tree
 from storage.timelines.edits import Kind
@@ -205,6 +206,54 @@ async def test_two_forks_are_joined(till, sit):
         await seat.until(lambda: seat.travel.query_one("#prompt").display)
         await seat.press("enter")
         await folded(seat, "forked from main at 7 · 2 edits · 2 documents differ")
+
+
+async def test_a_conflict_is_resolved_on_the_screen(till, sit):
+    first = Editing(till, "one")
+    first.drop(8)
+    editing.keep(editing.fork(till, "one", first.edits))
+    second = Editing(till, "two")
+    second.drop(12)
+    editing.keep(editing.fork(till, "two", second.edits))
+    till.release()
+    async with sit(till, code(till), at=8) as seat:
+        await seat.hit("T")
+        await seat.until(lambda: isinstance(seat.app.screen, TimelinesScreen))
+        await seat.hit("down")
+        await seat.pilot.press("enter")
+        await folded(seat, "one, forked from main at 7 · 1 edit · 1 document differs")
+        await seat.hit("T")
+        await seat.until(lambda: isinstance(seat.app.screen, TimelinesScreen))
+        await seat.hit("down")
+        await seat.hit("J")
+        await seat.until(lambda: seat.travel.query_one("#prompt").display)
+        await seat.press("enter")
+        await folded(seat, "one-two, forked from main at 7 · 2 edits · 1 document differs")
+        await seat.until(lambda: "changed by both sides" in seat.title("findings"))
+        await seat.still()
+        (row,) = (line for line in seat.pane("findings") if line.strip())
+        assert 'joined {"total":160}' in row
+        await seat.press("G")
+        await seat.type("d", "till-0")
+        await seat.type("O", '{"total": 7}')
+        await folded(seat, "3 edits")
+        await seat.press("G")
+        await seat.until(lambda: "total 7" in document(seat).replace("  ", " "))
+
+
+async def test_values_of_both_timelines_are_in_one_plot(till, sit):
+    async with sit(till, code(till), at=8) as seat:
+        await seat.press("D", "enter")
+        await folded(seat, "1 document differs")
+        await seat.press("G")
+        await seat.type("v", "sum(state.total)")
+        await seat.until(lambda: bool(seat.travel.query("#plot-names")))
+        await seat.until(
+            lambda: "on main" in str(seat.travel.query_one("#plot-names").render()), seconds=20
+        )
+        said = str(seat.travel.query_one("#plot-names").render())
+        assert "sum(state.total) 772" in said
+        assert "sum(state.total) on main 780" in said
 
 
 async def test_without_code_a_fork_is_kept_and_not_folded(till, sit):

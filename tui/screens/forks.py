@@ -5,8 +5,10 @@ at once, and folded while one looks.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from textual import work
 
@@ -28,6 +30,9 @@ from tui.screens.editor import EditorScreen
 from tui.screens.timelines import TimelinesScreen
 from tui.widgets.bars import Prompt
 
+if TYPE_CHECKING:
+    from replay.forks.joining import Conflict
+
 Wish = Callable[[Editing], object]
 """Makes the edits that a person asked for."""
 _NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
@@ -40,6 +45,8 @@ class ForksScreen(CallsScreen):
     """What is to be edited on a fork whose name is being asked for."""
     _joined: str | None = None
     """The timeline that this one is to be joined with."""
+    _conflicts: "Mapping[str, Conflict]" = MappingProxyType({})
+    """Documents that both sides of a join changed, by key."""
     beside: Beside | None = None
     """The parent, beside the fork that is looked at."""
 
@@ -68,6 +75,8 @@ class ForksScreen(CallsScreen):
             self._ask_edit(lambda made: made.drop_all(made.matching(text)))
         elif event.purpose == "join" and text and self._joined is not None:
             self._join(self._joined, text)
+        elif event.purpose == "resolve" and text:
+            self._resolve_conflict(text)
         elif event.purpose == "otherwise" and text:
             self._answer_otherwise(text)
 
@@ -290,9 +299,35 @@ class ForksScreen(CallsScreen):
             fold = partial(folding.fold, wanted=wanted)
             joined = joining.join(workspace, seen.on(workspace.file, other), name, wanted, fold)
             self._look_at(joined.seen)
-            count = len(joined.events) + len(joined.documents)
-            said = f"{counted(count, 'conflict')}; refold join --resolve says what becomes of each."
-            self.app.call_from_thread(self.say, said if count else "Joined without a conflict.")
+            self._conflicts = {one.key: one for one in joined.documents}
+            edited = counted(len(joined.events), "event")
+            both = counted(len(joined.documents), "document")
+            said = f"Both edited {edited}, and changed {both}; O resolves the one selected."
+            there = joined.events or joined.documents
+            self.app.call_from_thread(self.say, said if there else "Joined without a conflict.")
+            if joined.documents:
+                found = partial(questions.conflicts, self._model, joined.documents)
+                self.app.call_from_thread(self.ask, found)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @property
+    def conflict(self) -> "Conflict | None":
+        """The selected document, where both sides of the join changed it."""
+        return self._conflicts.get(self.looking.key or "")
+
+    def action_resolve(self) -> None:
+        if self.conflict is not None:
+            self.prompt("resolve", "a")
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _resolve_conflict(self, text: str) -> None:
+        from replay.forks import joining  # noqa: PLC0415 - it imports Arrow
+
+        workspace, conflict = self._workspace, self.conflict
+        try:
+            if conflict is not None and isinstance(workspace, Seen):
+                self._look_at(joining.resolved(workspace, conflict, text))
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
 

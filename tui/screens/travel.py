@@ -283,6 +283,7 @@ class TravelScreen(ForksScreen):
             "called": self.looking.snapshot is not None and bool(self.looking.snapshot.calls),
             "fork": isinstance(self._model.workspace, Seen),
             "beside": self.beside is not None,
+            "conflict": self.conflict is not None,
             "search": self._matches is not None,
             "fold": self._folds.running,
             "projections": self._folds.count > 1,
