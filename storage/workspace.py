@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from storage import schema
+from storage import foreign, schema
 from storage.errors import (
     CancelledError,
     PositionError,
@@ -356,11 +356,11 @@ def _refuse_foreign(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 f"{path} was written by an older refold (format {version}, this one writes"
                 f" {schema.FORMAT_VERSION}); load its source again with --replace."
             )
-        foreign = schema.differences(connection)
+        strange = foreign.foreign(connection)
     except duckdb.Error as error:
         raise trouble(error, path) from error
-    if foreign is not None:
-        raise WorkspaceError(f"{path} is refused as a workspace: {foreign}.")
+    if strange is not None:
+        raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> object:

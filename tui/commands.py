@@ -138,6 +138,10 @@ COMMANDS: Sequence[Command] = (
     Command("fork.undo", "u", "u", "undo", "what if", "undo", needs="fork"),
     Command("fork.redo", "U,shift+u", "U", "redo", "what if", "redo", needs="fork"),
     Command("fork.compare", "V,shift+v", "V", "what differs", "what if", "compare", needs="beside"),
+    Command(
+        *("fork.calls", "ampersand", "&", "calls that differ", "what if", "compare_calls"),
+        needs="beside",
+    ),
     Command("fork.logs", "H,shift+h", "H", "both logs", "what if", "both_logs", needs="fork"),
     Command(
         *("fork.resolve", "O,shift+o", "O", "resolve the conflict", "what if", "resolve"),

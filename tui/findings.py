@@ -6,12 +6,22 @@ they are seen. Nothing here asks on the screen's thread.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from replay.diff import encode
 from replay.paths import ABSENT, Path
 from storage.offsets import Offsets, offsets, place_after
 from tui.finding import Matches
+from tui.printable import shortened
 from tui.widgets.line_view import Span
+
+if TYPE_CHECKING:
+    from tui.model import Model
+
+MOST = 200_000
+"""Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
+NAME = 24
+"""Columns of a document's key, and of an event's type."""
 
 LONGEST = 200
 """Characters of a value in a row."""
@@ -90,3 +100,18 @@ def listed(
 def shown(value: object) -> str:
     """A value in a row."""
     return "–" if value is ABSENT else encode(value)[: LONGEST + 1]
+
+
+def at_event(model: "Model", offset: int) -> Span:
+    """What an event is called, as wide as the last one of the log."""
+    return f" {model.shown(offset):>{len(f'{model.extent.events:,}')}}  ", "muted"
+
+
+def of_document(key: str) -> Span:
+    """A document's key, with the columns that all have."""
+    return f"{shortened(key, NAME):<{NAME}}  ", "key"
+
+
+def cut_note(found: int, most: int) -> str:
+    """What to say where not all are shown."""
+    return f"the first {most:,} are shown" if found > most else ""

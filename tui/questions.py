@@ -6,11 +6,10 @@ can be left in between. Errors say in one sentence what is wrong with what was t
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from replay import blame, decided, invariants, moments, paths
 from replay.blame import Touch
-from replay.comparing import Differing
 from replay.decided import Decided
 from replay.diff import differences
 from replay.firsts import Edit
@@ -19,35 +18,32 @@ from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
 from storage import bookmarks, causes
 from storage.errors import QueryError
-from storage.log import EventLog, EventRow
+from storage.log import EventRow
 from storage.offsets import offsets
 from storage.positions import START
-from storage.timelines.places import Mark
-from storage.timelines.seen import Seen
 from storage.wording import counted
-from tui.beside import Beside
-from tui.findings import LONGEST, Finding, Findings, listed, shown
+from tui.findings import (
+    LONGEST,
+    MOST,
+    NAME,
+    Finding,
+    Findings,
+    at_event,
+    cut_note,
+    listed,
+    of_document,
+    shown,
+)
 from tui.model import Model
 from tui.printable import shortened
 from tui.times import full
 from tui.widgets.line_view import Span
 
-if TYPE_CHECKING:
-    from replay.forks.joining import Conflict
-
 EDIT = "changed by the edit"
 """What the table of `changed_by` is called."""
-MOST = 200_000
-"""Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
 _MOST_CHANGES = 5_000
 _MOST_PATHS = 5
 """Changed paths that a row of a whole document tells."""
-_NAME = 24
-"""Columns of a document's key, and of an event's type."""
-_AROUND = 3
-"""Events that are shown around an edited one."""
-_EVENT = 36
-"""Columns of an event, beside another."""
 _VALUE = 60
 """Columns of a value that a logpoint wrote."""
 
@@ -63,7 +59,7 @@ def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
     if not touches:
         raise QueryError(f"Nothing ever changed {paths.write(path)} of {key}.")
     events = {e.offset: e for e in model.log.rows_at([t.offset for t in touches])}
-    width = min(max(len(e.type or "–") for e in events.values()), _NAME)
+    width = min(max(len(e.type or "–") for e in events.values()), NAME)
     rows = [
         Finding(
             touch.offset,
@@ -76,7 +72,7 @@ def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
         )
         for touch in touches[:_MOST_CHANGES]
     ]
-    yield listed(what, rows, note=_more(len(touches), _MOST_CHANGES))
+    yield listed(what, rows, note=cut_note(len(touches), _MOST_CHANGES))
 
 
 def when(model: Model, text: str) -> Iterator[Findings]:
@@ -92,7 +88,7 @@ def when(model: Model, text: str) -> Iterator[Findings]:
         at.extend(hit.offset for hit in stretch.hits[: MOST - len(at)])
         keys.extend(hit.key for hit in stretch.hits[: MOST - len(keys)])
         done = stretch.until + 1 >= history.folded.folded or len(at) >= MOST
-        note = _more(len(at) + (0 if done and len(at) < MOST else len(at) // MOST), MOST)
+        note = cut_note(len(at) + (0 if done and len(at) < MOST else len(at) // MOST), MOST)
         if others:
             note = f"{note} {others:,} states hold a value of another kind.".strip()
         if not done:
@@ -130,8 +126,8 @@ def broken(model: Model) -> Iterator[Findings]:
         Finding(
             b.offset,
             (
-                _at(model, b.offset),
-                _document(b.key or "all documents"),
+                at_event(model, b.offset),
+                of_document(b.key or "all documents"),
                 (b.invariant, "failed"),
                 (f"  until {b.until:,}" if b.until is not None else "  to the end", "muted"),
                 (f"  {shortened(b.error, LONGEST)}" if b.error else "", "was"),
@@ -140,7 +136,7 @@ def broken(model: Model) -> Iterator[Findings]:
         )
         for b in found[:MOST]
     ]
-    note = " ".join([_more(len(found), MOST), *troubles]).strip()
+    note = " ".join([cut_note(len(found), MOST), *troubles]).strip()
     yield listed("broken invariants", rows, note=note)
 
 
@@ -153,8 +149,8 @@ def failures(model: Model) -> Iterator[Findings]:
         Finding(
             f.offset,
             (
-                _at(model, f.offset),
-                _document(f.key or "–"),
+                at_event(model, f.offset),
+                of_document(f.key or "–"),
                 (f"{f.type or '–'}  ", ""),
                 (shortened(f.error, LONGEST), "failed"),
             ),
@@ -162,7 +158,7 @@ def failures(model: Model) -> Iterator[Findings]:
         )
         for f in found[:MOST]
     ]
-    yield listed("handlers that raised", rows, note=_more(len(found), MOST))
+    yield listed("handlers that raised", rows, note=cut_note(len(found), MOST))
 
 
 def calls(model: Model) -> Iterator[Findings]:
@@ -177,7 +173,7 @@ def calls(model: Model) -> Iterator[Findings]:
         return [_called(model, one) for one in decided.page(history, first, count)]
 
     room = history.folded.room
-    note = " · ".join(filter(None, [_more(len(found), MOST), room and f"shut in at {room}"]))
+    note = " · ".join(filter(None, [cut_note(len(found), MOST), room and f"shut in at {room}"]))
     yield Findings("calls", at, fetch, None, note, False, offsets(sorted(set(at))))
 
 
@@ -186,8 +182,8 @@ def _called(model: Model, one: Decided) -> Finding:
     return Finding(
         one.offset or 0,
         (
-            _at(model, one.offset or 0),
-            _document(one.key or "–"),
+            at_event(model, one.offset or 0),
+            of_document(one.key or "–"),
             (f"{one.decision:<11}", style),
             (f"{shortened(f'{one.port} {one.operation}', 40)}  ", ""),
             (f"{shortened(one.asked, _VALUE)}  " if one.asked else "", "muted"),
@@ -206,7 +202,7 @@ def unhandled(model: Model) -> Iterator[Findings]:
         Finding(
             u.offset,
             (
-                _at(model, u.offset),
+                at_event(model, u.offset),
                 (f"{shortened(u.type or '–', LONGEST)}  ", ""),
                 (f"version {u.version}  " if u.version else "", "muted"),
                 (counted(u.events, "event"), ""),
@@ -214,7 +210,7 @@ def unhandled(model: Model) -> Iterator[Findings]:
         )
         for u in found[:MOST]
     ]
-    yield listed("events without a handler", rows, note=_more(len(found), MOST))
+    yield listed("events without a handler", rows, note=cut_note(len(found), MOST))
 
 
 def caused(model: Model, position: int) -> Iterator[Findings]:
@@ -228,7 +224,7 @@ def caused(model: Model, position: int) -> Iterator[Findings]:
         Finding(
             cause.event.offset,
             (
-                _at(model, cause.event.offset),
+                at_event(model, cause.event.offset),
                 ("  " * min(cause.depth, 40) + ("└ " if cause.depth else ""), "muted"),
                 (f"{cause.event.type or '–'}", "mark" if cause.event.offset == position else ""),
                 (f"  {shortened(cause.event.stream or '–', 40)}", "key"),
@@ -265,138 +261,8 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
         return [_logged_row(model, row) for row in rows]
 
     at = offsets(table["offset"].to_pylist())
-    note = _more(table.num_rows, MOST)
+    note = cut_note(table.num_rows, MOST)
     yield Findings(f"log {text}", at, fetch, None, note, False, offsets(sorted(set(at))))
-
-
-def banner(workspace: Seen, beside: Beside | None) -> str:
-    """What a fork is, in a line."""
-    fork = workspace.fork
-    said = [
-        f"{fork.name}, forked from {fork.parent} at {fork.at}",
-        counted(len(fork.active), "edit"),
-    ]
-    if beside is not None:
-        differ = "differs" if beside.documents == 1 else "differ"
-        said.append(f"{counted(beside.documents, 'document')} {differ}")
-    return " · ".join(said) + (f" · {fork.note}" if fork.note else "")
-
-
-def differing(model: Model, beside: Beside) -> Iterator[Findings]:
-    """The documents that are otherwise than on the parent, and since which event."""
-    found = beside.compared.differing
-    if not found:
-        raise QueryError(f"No document differs between {' and '.join(beside.names)}.")
-    side = beside.compared.aligned.b
-    at = offsets(side.by(one.coordinate) for one in found[:MOST])
-
-    def fetch(first: int, count: int) -> Sequence[Finding]:
-        return [
-            _differing_row(model, beside, one, place)
-            for one, place in zip(
-                found[first : first + count], at[first : first + count], strict=False
-            )
-        ]
-
-    note = _more(len(found), MOST)
-    what = f"differs: {' │ '.join(beside.names)}"
-    yield Findings(what, at, fetch, None, note, False, offsets(sorted(set(at))))
-
-
-def _differing_row(model: Model, beside: Beside, one: Differing, place: int) -> Finding:
-    told = beside.compared.differences(one.key)
-    spans: list[Span] = [_at(model, place), _document(one.key)]
-    for found in told[:_MOST_PATHS]:
-        spans += [
-            (f"{found.written}: ", "name"),
-            (f"{shortened(shown(found.before), 30)} ", "was"),
-            (f"→ {shortened(shown(found.after), 30)}  ", ""),
-        ]
-    if len(told) > _MOST_PATHS:
-        spans.append((f"and {len(told) - _MOST_PATHS:,} more", "muted"))
-    if not told:
-        spans.append(("only in the order of its members", "muted"))
-    return Finding(place, tuple(spans), one.key)
-
-
-def conflicts(model: Model, found: "Sequence[Conflict]") -> Iterator[Findings]:
-    """The documents that both sides of a join changed, each in its own way."""
-    end = model.extent.events - 1
-    rows = [
-        Finding(
-            end,
-            (
-                _document(one.key),
-                (f"a {shortened(one.a or '–', _VALUE)}  ", "was"),
-                (f"b {shortened(one.b or '–', _VALUE)}  ", "was"),
-                (f"joined {shortened(one.joined or '–', _VALUE)}", ""),
-                (f"  merged {shortened(one.merged, _VALUE)}" if one.merged else "", "added"),
-                (f"  {one.trouble}" if one.trouble else "", "failed"),
-            ),
-            one.key,
-        )
-        for one in found[:MOST]
-    ]
-    yield listed("changed by both sides; O resolves", rows, note=_more(len(found), MOST))
-
-
-def both_logs(model: Model, workspace: Seen) -> Iterator[Findings]:
-    """The events of a fork and its parent side by side, around what was edited."""
-    marks = workspace.marks(0, model.extent.events)
-    if not marks:
-        raise QueryError(f"No event is otherwise on {workspace.timeline}.")
-    places = sorted(
-        {
-            place
-            for mark in marks[:_MOST_CHANGES]
-            for place in range(mark.place - _AROUND, mark.place + _AROUND + 1)
-            if 0 <= place < model.extent.events
-        }
-    )
-    at = offsets(places)
-
-    def fetch(first: int, count: int) -> Sequence[Finding]:
-        return _side_by_side(model, workspace, places[first : first + count])
-
-    what = f"events: {workspace.parent.timeline} │ {workspace.timeline}"
-    note = _more(len(marks), _MOST_CHANGES)
-    yield Findings(what, at, fetch, None, note, False, offsets(m.place for m in marks))
-
-
-def _side_by_side(model: Model, workspace: Seen, places: Sequence[int]) -> list[Finding]:
-    overlay = workspace.overlay
-    theirs = {place: overlay.to_parent(place) for place in places}
-    wanted = sorted(place for place in theirs.values() if place is not None)
-    left = {row.offset: row for row in EventLog(workspace.parent).rows_at(wanted)}
-    right = {row.offset: row for row in model.log.rows_at(places)}
-    marks = {mark.place: mark for mark in workspace.marks(places[0], places[-1])}
-    found = []
-    for place in places:
-        there = theirs[place]
-        mark = marks.get(place)
-        of_parent = None if there is None else left.get(there)
-        mine = right.get(place)
-        sign = " " if mark is None else "~" if of_parent and mine else "-" if of_parent else "+"
-        spans: tuple[Span, ...] = (
-            _at(model, place),
-            _event(of_parent, "removed" if sign == "-" else "was" if sign == "~" else ""),
-            (f" {sign} ", "mark"),
-            _event(mine, "added" if sign == "+" else "changed" if sign == "~" else ""),
-            (f"  {_moved(mark)}", "muted"),
-        )
-        found.append(Finding(place, spans))
-    return found
-
-
-def _event(row: EventRow | None, style: str) -> Span:
-    said = "" if row is None else f"{row.stream or '–'}  {row.type or '–'}"
-    return f"{shortened(said, _EVENT):<{_EVENT}}", style
-
-
-def _moved(mark: Mark | None) -> str:
-    if mark is None or mark.other is None:
-        return ""
-    return f"moved to {mark.other}" if mark.leaves_a_gap else f"moved from {mark.other}"
 
 
 def bookmarked(model: Model) -> Iterator[Findings]:
@@ -408,8 +274,8 @@ def bookmarked(model: Model) -> Iterator[Findings]:
         Finding(
             b.offset,
             (
-                _at(model, b.offset),
-                _document(b.key or "–"),
+                at_event(model, b.offset),
+                of_document(b.key or "–"),
                 (b.note or "–", ""),
                 (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),
             ),
@@ -427,7 +293,10 @@ def changed_by(model: Model, edit: Edit) -> Findings:
     """The documents that an edit of the code changed, each where it did so first."""
     rows = [
         Finding(
-            first.offset, (_at(model, first.offset), (first.key, "key")), first.key, pinned=True
+            first.offset,
+            (at_event(model, first.offset), (first.key, "key")),
+            first.key,
+            pinned=True,
         )
         for first in edit.firsts
     ]
@@ -470,22 +339,13 @@ def _of_places(
     return Findings(what, at, fetch, watch, note, going_on, offsets(sorted(set(at))))
 
 
-def _at(model: Model, offset: int) -> Span:
-    """The offset, as wide as the last one of the log."""
-    return f" {model.shown(offset):>{len(f'{model.extent.events:,}')}}  ", "muted"
-
-
-def _document(name: str) -> Span:
-    return f"{shortened(name, _NAME):<{_NAME}}  ", "key"
-
-
 def _place(
-    model: Model, offset: int, event: EventRow | None, width: int = _NAME
+    model: Model, offset: int, event: EventRow | None, width: int = NAME
 ) -> tuple[Span, ...]:
     time = full(event.time) if event and event.time else ""
     kind = (event.type if event else None) or "–"
     return (
-        _at(model, offset),
+        at_event(model, offset),
         (f"{time:<23}  " if time else "", "muted"),
         (f"{shortened(kind, width):<{width}}  ", ""),
     )
@@ -512,7 +372,7 @@ def _logged_row(model: Model, row: dict[str, Any]) -> Finding:
     """The values in the order of the expressions, which the table's title names."""
     values = [text for name, text in row.items() if name not in ("offset", "key")]
     cells = [("–" if text is None else shortened(text, _VALUE)) for text in values]
-    place = (_at(model, row["offset"]), _document(row["key"]))
+    place = (at_event(model, row["offset"]), of_document(row["key"]))
     spans = [(f"{cell:<16}  ", "text") for cell in cells]
     return Finding(row["offset"], (*place, *spans), row["key"])
 
@@ -531,7 +391,3 @@ def separated(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts if part.strip()]
-
-
-def _more(found: int, most: int) -> str:
-    return f"the first {most:,} are shown" if found > most else ""

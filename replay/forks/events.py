@@ -51,14 +51,8 @@ def reaching(
     """All events of a timeline that reached some documents, in order; of those that route, without
     what reached none."""
     if routed:
-        with workspace.reading() as connection:
-            recalling.want(connection, sorted(keys))
-            rows = connection.execute(
-                'SELECT DISTINCT "offset" FROM routes SEMI JOIN wanted USING (key)'
-                " WHERE projection = ? AND timeline = ?",
-                [base.number, base.timeline],
-            ).fetchall()
-        return at_places(workspace, sorted(offset for (offset,) in rows))
+        places = {place for place, _ in routes_to(workspace, base, keys)}
+        return at_places(workspace, sorted(places))
     with workspace.reading() as connection:
         listed = ", ".join(quoted(key) for key in sorted(keys)) or "NULL"
         if len(keys) > _LITERALS:
@@ -70,6 +64,19 @@ def reaching(
                 f'SELECT {batches.SELECT} FROM events WHERE stream IN ({listed}) ORDER BY "offset"',
             )
         )
+
+
+def routes_to(
+    workspace: Workspace, base: Folded, keys: Collection[str], *, since: int = 0
+) -> list[tuple[int, str]]:
+    """Which events reached some documents, from a place on: place and key, in order."""
+    with workspace.reading() as connection:
+        recalling.want(connection, sorted(keys))
+        return connection.execute(
+            'SELECT "offset", key FROM routes SEMI JOIN wanted USING (key)'
+            ' WHERE projection = ? AND timeline = ? AND "offset" >= ? ORDER BY "offset"',
+            [base.number, base.timeline, since],
+        ).fetchall()
 
 
 def at_places(workspace: Workspace, places: Sequence[int]) -> pa.Table:
@@ -127,15 +134,9 @@ def many(seen: Seen, base: Folded, difference: "Difference", *, routed: bool) ->
 
 def _reached(seen: Seen, base: Folded, difference: "Difference") -> list[int]:
     overlay = seen.overlay
-    with seen.parent.reading() as connection:
-        recalling.want(connection, sorted(difference.keys))
-        rows = connection.execute(
-            'SELECT DISTINCT "offset" FROM routes SEMI JOIN wanted USING (key)'
-            ' WHERE projection = ? AND timeline = ? AND "offset" >= ?',
-            [base.number, base.timeline, difference.parents_since],
-        ).fetchall()
+    rows = routes_to(seen.parent, base, difference.keys, since=difference.parents_since)
     hidden = set(overlay.hidden)
-    places = {overlay.from_parent(offset) for (offset,) in rows if offset not in hidden}
+    places = {overlay.from_parent(place) for place, _ in rows if place not in hidden}
     return sorted(places | {one.place for one in overlay.own})
 
 

@@ -208,13 +208,6 @@ def _by_key(
             found.setdefault(stream, []).append(row)
         return found
     rows_at: dict[Any, int] = {offset: n for n, offset in enumerate(log["offset"].to_pylist())}
-    with parent.reading() as connection:
-        recalling.want(connection, sorted(keys))
-        rows = connection.execute(
-            'SELECT key, "offset" FROM routes SEMI JOIN wanted USING (key)'
-            ' WHERE projection = ? AND timeline = ? ORDER BY "offset"',
-            [base.number, base.timeline],
-        ).fetchall()
-    for key, offset in rows:
+    for offset, key in events.routes_to(parent, base, keys):
         found.setdefault(key, []).append(rows_at[offset])
     return found

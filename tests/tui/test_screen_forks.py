@@ -287,6 +287,11 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit, tmp_path):
         await folded(seat, "1 document differs")
         assert f"total {2 * (0 + 4) + 3 * 8}" in document(seat).replace("  ", " ")
         assert "WHAT-IF" in seat.header
+        await seat.press("&")
+        await seat.until(lambda: "calls: main │ what-if-1" in seat.title("findings"))
+        await seat.still()
+        (row,) = (line for line in seat.pane("findings") if line.strip())
+        assert "is answered otherwise" in row
 
 
 async def test_a_strangers_names_and_data_do_nothing_to_the_screen(log, projection, sit):

@@ -22,7 +22,7 @@ from storage.timelines.labels import Label
 from storage.timelines.seen import Seen
 from storage.wording import counted
 from storage.workspace import MAIN, Workspace
-from tui import questions
+from tui import what_if
 from tui.beside import Beside, beside
 from tui.model import Outlook
 from tui.screens.calls import CallsScreen
@@ -306,7 +306,7 @@ class ForksScreen(CallsScreen):
             there = joined.events or joined.documents
             self.app.call_from_thread(self.say, said if there else "Joined without a conflict.")
             if joined.documents:
-                found = partial(questions.conflicts, self._model, joined.documents)
+                found = partial(what_if.conflicts, self._model, joined.documents)
                 self.app.call_from_thread(self.ask, found)
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
@@ -336,12 +336,17 @@ class ForksScreen(CallsScreen):
     def action_compare(self) -> None:
         """The documents that are otherwise than on the parent."""
         if self.beside is not None:
-            self.ask(partial(questions.differing, self._model, self.beside))
+            self.ask(partial(what_if.differing, self._model, self.beside))
+
+    def action_compare_calls(self) -> None:
+        """The calls to the outside that are otherwise than on the parent."""
+        if self.beside is not None:
+            self.ask(partial(what_if.calls, self._model, self.beside))
 
     def action_both_logs(self) -> None:
         """The events of both timelines side by side, around what was edited."""
         if isinstance(self._workspace, Seen):
-            self.ask(partial(questions.both_logs, self._model, self._workspace))
+            self.ask(partial(what_if.both_logs, self._model, self._workspace))
 
     def look_beside(self) -> None:
         """Find what stands beside what is looked at, after it was folded."""
@@ -354,7 +359,7 @@ class ForksScreen(CallsScreen):
         try:
             found = beside(self._model.history)
             if isinstance(workspace, Seen):
-                said = questions.banner(workspace, found)
+                said = what_if.banner(workspace, found)
         except RefoldError as error:
             said = error.message
         self.app.call_from_thread(self._stand_beside, found, said)

@@ -22,7 +22,7 @@ from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
 from storage.timelines.seen import Seen
-from tui import questions, seeking
+from tui import seeking, what_if
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
@@ -244,7 +244,7 @@ class TravelScreen(ForksScreen):
         self.beside, self._beside_of = None, None
         self._model.see(outlook)
         fork = outlook.workspace
-        self.tell_what_if(questions.banner(fork, None) if isinstance(fork, Seen) else "")
+        self.tell_what_if(what_if.banner(fork, None) if isinstance(fork, Seen) else "")
         events = self.query_one(EventsPane)
         events.show_all(outlook.extent.events)
         self.query_one(DocumentsPane).forget()
