@@ -212,7 +212,7 @@ class TravelScreen(ForksScreen):
 
     def _fold_changed(self) -> None:
         """More is folded, or another projection is looked at."""
-        if not (self.query(Header) and self.query(DocumentsPane)):
+        if not (self.query("Header") and self.query("DocumentsPane")):
             return  # the screen is being closed
         self.query_one(DocumentsPane).forget()
         self._tell_header()
