@@ -74,7 +74,8 @@ WITH steps AS (
     SELECT key, min(spot) FILTER (a <> b) AS spot, arg_max(a <> b, spot) AS differs
     FROM states GROUP BY bucket, key, part
 )
-SELECT key, min(spot) AS spot FROM ended GROUP BY key HAVING bool_or(differs) ORDER BY 2, 1
+SELECT key, min(spot) AS spot, count(*) OVER () FROM ended GROUP BY key
+HAVING {which} ORDER BY 2, 1 LIMIT {most}
 """
 
 
@@ -86,12 +87,31 @@ def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Compar
     aligned = Aligned(a.workspace, b.workspace)
     if at is None:
         at = _ends(a, b)
+    found, _ = parted(a, b, aligned, at)
+    differing = [Differing(key, place, aligned.label(place)) for key, place in found]
+    return Comparison(a, b, aligned, at, differing)
+
+
+def parted(
+    a: History,
+    b: History,
+    aligned: Aligned,
+    at: tuple[int, int],
+    *,
+    healed: bool = False,
+    most: int | None = None,
+) -> tuple[list[tuple[str, int]], int]:
+    """The keys of documents that differ at a position of each, with the coordinates from which on
+    they do, in their order: `most` of them, and how many there are. With those that have `healed`
+    by then, if they are wanted."""
+    which = "min(spot) IS NOT NULL" if healed else "bool_or(differs)"
     with a.workspace.file.reading() as connection:
         connection.execute(_ODD.format(rows=_rows(connection, a, b, aligned, at)))
         rows = _rows(connection, a, b, aligned, at, of="SEMI JOIN odd USING (bucket)")
-        found = connection.execute(_DIFFERING.format(rows=rows)).fetchall()
-    differing = [Differing(key, place, aligned.label(place)) for key, place in found]
-    return Comparison(a, b, aligned, at, differing)
+        limit = "ALL" if most is None else int(most)
+        query = _DIFFERING.format(rows=rows, which=which, most=limit)
+        found = connection.execute(query).fetchall()
+    return [(key, spot) for key, spot, _ in found], found[0][2] if found else 0
 
 
 def _ends(a: History, b: History) -> tuple[int, int]:

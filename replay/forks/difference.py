@@ -59,7 +59,7 @@ def begun(seen: Seen, base: Folded, hidden: list[dict[str, Any]]) -> Difference:
     if kinds & {Kind.ANSWERS, Kind.BASE}:
         places = [overlay.place(seen.fork.at) + 1, *places]
     since = min(places, default=overlay.events)
-    found = Difference(since, overlay.before(since - 1) + 1)
+    found = Difference(since, overlay.parents_from(since))
     found.everything = Kind.BASE in kinds
     found.hidden = hidden
     if base.first > found.parents_since:

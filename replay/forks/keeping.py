@@ -137,7 +137,7 @@ class _Totals:
         self._seen = seen
         self._base = base
         self._difference = difference
-        self._since = seen.overlay.before(difference.since - 1) + 1
+        self._since = difference.parents_since
         with seen.parent.reading() as connection:
             connection.register("wanted", pa.table({"key": pa.array(difference.keys, pa.string())}))
             connection.register(

@@ -23,7 +23,7 @@ class Forked:
     @property
     def parents_since(self) -> int:
         """The parent's place from which on anything may be otherwise."""
-        return self.seen.overlay.before(self.since - 1) + 1
+        return self.seen.overlay.parents_from(self.since)
 
     @property
     def touched(self) -> str:

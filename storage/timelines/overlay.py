@@ -74,6 +74,10 @@ class Forked(Overlay):
         """The parent's position that a position here stands at, or after."""
         return place - bisect_right(self._inserts, place)
 
+    def parents_from(self, place: int) -> int:
+        """The first of the parent's places that don't come before a place here."""
+        return self.before(place - 1) + 1
+
     def place(self, label: Label) -> int:
         found = self._by_label.get(label)
         return self.from_parent(self.parent.place(label)) if found is None else found

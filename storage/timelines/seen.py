@@ -203,7 +203,7 @@ class _Views:
 
     def _kept(self, name: str, basis: Basis) -> str:
         """Which rows of the parent's fold stand, as a condition."""
-        since = self._seen.overlay.before(basis.since - 1) + 1
+        since = self._seen.overlay.parents_from(basis.since)
         early = f'"offset" < {int(since)}'
         if basis.everything:
             return early
@@ -211,11 +211,15 @@ class _Views:
             return f"({early} OR {self._not_reached(basis, since)})"
         return f"({early} OR {self._untouched(name, basis)})"
 
-    def _untouched(self, name: str, basis: Basis) -> str:
-        mine = (
+    def _touched(self, basis: Basis) -> str:
+        """SQL for the keys of what was folded again."""
+        return (
             f"SELECT key FROM {self._raw('touched')} WHERE projection = {int(basis.projection)}"
             f" AND timeline = {quoted(basis.timeline)}"
         )
+
+    def _untouched(self, name: str, basis: Basis) -> str:
+        mine = self._touched(basis)
         if basis.keys <= _LITERALS:
             found = self._connection.execute(mine).fetchall()
             keys = ", ".join(quoted(key) for (key,) in found) or "NULL"
@@ -229,10 +233,7 @@ class _Views:
 
     def _not_reached(self, basis: Basis, since: int) -> str:
         """Of what is known of events only: those that no touched document had anything to do with."""
-        touched = (
-            f"SELECT key FROM {self._raw('touched')} WHERE projection = {int(basis.projection)}"
-            f" AND timeline = {quoted(basis.timeline)}"
-        )
+        touched = self._touched(basis)
         reached = (
             f'SELECT "offset" FROM {self._above("events")} WHERE "offset" >= {int(since)}'
             f' AND stream IN ({touched}) UNION ALL SELECT "offset" FROM {self._above("routes")}'
@@ -250,7 +251,7 @@ class _Views:
         born = self._shifted("born")
         kept = self._not_in("ordinal", basis.removed, f"removed_{basis.projection}")
         if not basis.births:
-            kept = f"born < {int(overlay.before(basis.since - 1) + 1)}"
+            kept = f"born < {int(overlay.parents_from(basis.since))}"
         steps = [(ordinal, -1) for ordinal in basis.removed]
         # A document that comes before an ordinal moves that one, and those after it.
         steps += [(ordinal - 1, 1) for ordinal in basis.before]
