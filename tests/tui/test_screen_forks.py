@@ -1,6 +1,7 @@
 """What if, on the screen: forking, editing, comparing, the tree of timelines, a banner that stays."""
 
 import json
+import threading
 
 import pytest
 from textual.widgets import OptionList, TextArea
@@ -14,6 +15,7 @@ from storage.timelines import tree
 from storage.timelines.edits import Kind
 from storage.workspace import Workspace
 from tests.tui.conftest import refer
+from tui.beside import beside
 from tui.screens.editor import EditorScreen
 from tui.screens.timelines import TimelinesScreen
 from tui.widgets.bars import WhatIfLine
@@ -185,6 +187,30 @@ async def test_timelines_are_a_tree_to_choose_from(till, sit):
         await seat.hit("down")
         await seat.hit("x")
         await seat.until(lambda: "deeper is forked from what-if-1" in "".join(seat.said[-1:]))
+
+
+async def test_what_is_found_late_is_not_told_of_another_timeline(till, sit, monkeypatch):
+    late = threading.Event()
+
+    def slowly(history):
+        if history is not None and history.workspace.timeline != "main":
+            late.wait(10)
+        return beside(history)
+
+    monkeypatch.setattr("tui.screens.forks.beside", slowly)
+    async with sit(till, code(till), at=8) as seat:
+        await seat.press("D", "enter")
+        line = seat.travel.query_one(WhatIfLine)
+        await seat.until(lambda: line.display and "folded" in seat.header)
+        await seat.hit("T")
+        await seat.until(lambda: isinstance(seat.app.screen, TimelinesScreen))
+        await seat.hit("up")
+        await seat.pilot.press("enter")
+        await seat.until(lambda: not line.display)
+        late.set()
+        await seat.still()
+        assert not line.display
+        assert seat.travel.beside is None
 
 
 async def test_two_forks_are_joined(till, sit):

@@ -362,9 +362,11 @@ class ForksScreen(CallsScreen):
                 said = what_if.banner(workspace, found)
         except RefoldError as error:
             said = error.message
-        self.app.call_from_thread(self._stand_beside, found, said)
+        self.app.call_from_thread(self._stand_beside, workspace, found, said)
 
-    def _stand_beside(self, found: Beside | None, said: str) -> None:
+    def _stand_beside(self, workspace: Workspace, found: Beside | None, said: str) -> None:
+        if workspace is not self._workspace:
+            return  # another timeline is looked at since
         self.beside = found
         self.tell_what_if(said)
         self.looking.look()
