@@ -208,6 +208,7 @@ async def test_what_is_found_late_is_not_told_of_another_timeline(till, sit, mon
         await seat.pilot.press("enter")
         await seat.until(lambda: not line.display)
         late.set()
+        await seat.pilot.pause(0.3)
         await seat.still()
         assert not line.display
         assert seat.travel.beside is None
