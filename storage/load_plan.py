@@ -17,7 +17,9 @@ from storage import bytestreams, fingerprints, origins, sources, workspace
 from storage.errors import SourceError, WorkspaceError
 from storage.fingerprints import Change
 from storage.formats import Reading
-from storage.mapping import FieldMapping, detect
+from storage.mapping import FieldMapping, path_of
+from storage.mapping.detecting import detect
+from storage.mapping.expressions import At
 from storage.new_file import new_file
 from storage.origins import Origin
 
@@ -67,7 +69,7 @@ def fresh(target: Path, paths: Sequence[str], wish: Wish) -> Plan:
     named = sources.log_name(target.stem if _is_stdin(paths[0]) else paths[0])
     mapping = _detected(looked, wish, named)
     parts = [Part(i, file, Reading(file.path), False) for i, file in enumerate(looked)]
-    return Plan(parts, mapping, _format_name(looked), lambda: new_file(target))
+    return Plan(parts, mapping, _format_name(looked, mapping), lambda: new_file(target))
 
 
 def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> Plan:
@@ -82,7 +84,8 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
             f"{existing.path} holds another log ({next(iter(known), 'from elsewhere')});"
             " give another file with -o, or --replace to load this one instead."
         )
-    if {f: c for f, c in wish.fields.items() if mapping.column(f) != c}:
+    given = {f: At(path_of(c, mapping.columns)) for f, c in wish.fields.items()}
+    if any(mapping.expression(f) != e for f, e in given.items()):
         raise SourceError(
             f"{existing.path} was loaded with another mapping; --replace loads it anew with this one."
         )
@@ -109,7 +112,7 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
     return Plan(
         parts,
         mapping,
-        "+".join(dict.fromkeys(formats)),
+        "+".join((*dict.fromkeys(formats), *mapping.envelopes)),
         existing.writing,
         first_offset=first,
         fresh=False,
@@ -157,8 +160,9 @@ def _detected(looked: Sequence[sources.File], wish: Wish, named: str) -> FieldMa
     return detect(records, wish.fields, named)
 
 
-def _format_name(looked: Sequence[sources.File]) -> str:
-    return "+".join(dict.fromkeys(file.format.name for file in looked))
+def _format_name(looked: Sequence[sources.File], mapping: FieldMapping) -> str:
+    """Transport and envelope, as `jsonl+debezium`."""
+    return "+".join((*dict.fromkeys(file.format.name for file in looked), *mapping.envelopes))
 
 
 def resolved(path: str) -> str:

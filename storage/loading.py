@@ -154,7 +154,7 @@ class _Run:
             first = self._plan.first_offset
             if self._wish.order_by is not None:
                 _sort(connection, self._wish.order_by, self._plan.mapping, first)
-            if self._plan.mapping.column("revision") is None:
+            if not self._plan.mapping.has("revision"):
                 _number_streams(connection, first)
         self._remember(connection)
         return self._events
@@ -213,8 +213,11 @@ class _Run:
         mapping = self._plan.mapping
         fields = part.file.format.fields(mapping)
         text = {name: fields.text.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
-        if mapping.column("stream") is None:
+        if not mapping.has("stream"):
             text["stream"] = quoted(mapping.whole_log)
+        rows = "incoming"
+        for stage in fields.stages:
+            rows = f"(SELECT *, {stage} FROM {rows})"
         moment = times.read_as_utc(text["time"], mapping.time_notation)
         return (
             f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'
@@ -222,8 +225,7 @@ class _Run:
             f" {text['version']}, {text['id']}, {text['correlation_id']},"
             f" {text['causation_id']}, CASE WHEN good THEN {text['data']} ELSE {fields.raw} END,"
             f" {text['meta']}, {part.index}, CASE WHEN good THEN line ELSE -line END,"
-            f" {text['offset']} FROM (SELECT *, {fields.good} AS good FROM"
-            f" (SELECT *, {fields.parsed} FROM incoming))"
+            f" {text['offset']} FROM (SELECT *, {fields.good} AS good FROM {rows})"
         )
 
     def _refuse_rejects(self) -> None:
@@ -287,10 +289,10 @@ def _sort(
     connection: duckdb.DuckDBPyConnection, field_name: str, mapping: FieldMapping, first: int
 ) -> None:
     """Give the loaded events the order of a field; equal ones keep the order of their lines."""
-    if field_name not in FIELDS or mapping.column(field_name) is None:
+    if field_name not in FIELDS or not mapping.has(field_name):
         raise SourceError(
             f"The log can't be ordered by {field_name}: no column is mapped to it;"
-            f" there are {', '.join(f for f in FIELDS if mapping.column(f))}."
+            f" there are {', '.join(f for f in FIELDS if mapping.has(f))}."
         )
     column = "source_position" if field_name == "offset" else f'"{field_name}"'
     key = column if field_name == "time" else f"try_cast({column} AS DECIMAL(38, 9)), {column}"

@@ -77,7 +77,7 @@ def _repair(
     connection.register("repaired", table)
     moment = times.read_as_utc('r."time"', mapping.time_notation)
     same = ("type", "version", "id", "correlation_id", "causation_id", "data", "meta")
-    stream = "r.stream" if mapping.column("stream") else "events.stream"
+    stream = "r.stream" if mapping.has("stream") else "events.stream"
     connection.execute(
         f"UPDATE events SET time = CAST({moment} AS TIMESTAMPTZ), stream = {stream},"
         " revision = try_cast(r.revision AS BIGINT), line = -line,"

@@ -31,10 +31,17 @@ class LogStatistics:
     """Events whose id an earlier event has."""
     backwards: int
     """Events whose time is earlier than that of the event before."""
+    envelope: str = ""
+    """The innermost format that was recognised; every record in it has a type."""
 
     def oddities(self) -> list[str]:
         """A sentence for each thing that a person should know before trusting the order."""
         found = []
+        if self.envelope and (other := self.types.get("–", 0)):
+            are = "record is" if other == 1 else "records are"
+            found.append(
+                f"{other:,} {are} in another format than {self.envelope}, and kept whole as data."
+            )
         if self.rejected:
             found.append(f"{counted(self.rejected, 'line')} rejected; see the table rejects.")
         if self.without_time and (self.without_time < self.events or self.time_expected):
@@ -60,7 +67,8 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
     ).fetchall()
-    mapping = read_fact(connection, "mapping")
+    said = read_fact(connection, "mapping")
+    mapping = None if said is None else FieldMapping.from_json(said)
     (rejected,) = connection.execute("SELECT count(*) FROM rejects").fetchall()[0]
     return LogStatistics(
         events=events,
@@ -70,10 +78,10 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         first_time=utc(first),
         last_time=utc(last),
         without_time=without_time,
-        time_expected=mapping is not None
-        and FieldMapping.from_json(mapping).column("time") is not None,
+        time_expected=mapping is not None and mapping.has("time"),
         repeated_ids=with_id - ids,
         backwards=_backwards(connection),
+        envelope=mapping.envelopes[-1] if mapping is not None and mapping.envelopes else "",
     )
 
 

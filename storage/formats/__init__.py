@@ -77,8 +77,8 @@ class Fields:
     """Whether the row could be read."""
     raw: str = "NULL"
     """The row as it stood in the file, for a second look."""
-    parsed: str = "NULL AS j"
-    """A column computed once for each row, which the other expressions may use."""
+    stages: Sequence[str] = ()
+    """Columns computed once for each row, one after the other, which the other expressions may use."""
 
 
 class Format(Protocol):

@@ -13,22 +13,27 @@ import numpy as np
 import pyarrow as pa
 
 from storage.formats import SAMPLE, Fields, Reading, UnfitError
+from storage.formats.compiled import Compiled
 from storage.mapping import FIELDS, FieldMapping, Record
+from storage.mapping.expressions import Path
 from storage.quoting import quoted
 
 BATCH = 65_536
 
-_SCHEMA = pa.schema([*((name, pa.string()) for name in FIELDS), ("line", pa.int64())])
+_SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in FIELDS), ("skipped", pa.bool_()), ("line", pa.int64())]
+)
 
 
 class Columns:
     """What the formats with typed columns share: their batches already hold an event's fields."""
 
     def fields(self, mapping: FieldMapping) -> Fields:  # noqa: ARG002 - it was used for the batches
-        return Fields({field: f'"{field}"' for field in FIELDS})
+        texts = {field: f'"{field}"' for field in FIELDS}
+        return Fields(texts, good="NOT skipped", raw="coalesce(data, '')")
 
-    def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:  # noqa: ARG002
-        raise UnfitError(f"not a record: {raw[:40]}")
+    def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:  # noqa: ARG002 - only what the source passes over isn't good
+        raise UnfitError(f"{mapping.envelopes[0]} passes over it")
 
 
 _DIGITS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", "UTINYINT")
@@ -72,53 +77,67 @@ def batches(
     first_line: int = 1,
 ) -> Iterator[pa.RecordBatch]:
     """The relation's rows as batches of event fields; counts `reading.lines`."""
-    query = f"SELECT {_select(types, mapping)} FROM {relation}"
+    compiled = Compiled(mapping, _Row(types))
+    for stage in compiled.stages():
+        relation = f"(SELECT *, {stage} FROM {relation})"
+    texts = compiled.fields()
+    chosen = ", ".join(
+        f"{texts.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
+    )
+    query = f"SELECT {chosen}, {compiled.skipped} AS skipped FROM {relation}"
     reading.lines = reading.start_line
     for batch in connection.sql(query).to_arrow_reader(BATCH):
         count = batch.num_rows
         line = pa.array(np.arange(count) + reading.lines + first_line)
         reading.lines += count
         arrays = [batch[field].cast(pa.string()) for field in FIELDS]
-        yield pa.RecordBatch.from_arrays([*arrays, line], schema=_SCHEMA)
+        yield pa.RecordBatch.from_arrays([*arrays, batch["skipped"], line], schema=_SCHEMA)
 
 
 def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _select(types: Mapping[str, str], mapping: FieldMapping) -> str:
-    parts = []
-    for field in FIELDS:
-        column = mapping.column(field)
-        if column is None:
-            value = _rest(types, mapping) if field == "data" else "CAST(NULL AS VARCHAR)"
-        elif column in types and field in ("data", "meta"):
-            value = _payload(column, types[column])
-        elif column in types:
-            value = f"CAST({name(column)} AS VARCHAR)"
-        elif column.split(".")[0] not in types or column in mapping.columns:
-            # Another file of the log has it.
-            value = "CAST(NULL AS VARCHAR)"
-        else:
-            outer, *path = column.split(".")
-            arrow = quoted("$." + ".".join(f'"{part}"' for part in path))
-            value = f"to_json({name(outer)}) ->> {arrow}"
-        parts.append(f"{value} AS {name(field)}")
-    return ", ".join(parts)
+class _Row:
+    """A row of typed columns as a root."""
 
+    deep = False
 
-def _rest(types: Mapping[str, str], mapping: FieldMapping) -> str:
-    taken = set(mapping.taken)
-    members = [
-        f"{quoted(_key(column))} || {_as_json(column, kind)}"
-        for column, kind in types.items()
-        if column not in taken
-    ]
-    return (
-        " || ',' || ".join(["'{' || " + members[0], *members[1:]]) + " || '}'"
-        if members
-        else "'{}'"
-    )
+    def __init__(self, types: Mapping[str, str]) -> None:
+        self._types = types
+
+    def want(self, path: Path, kind: str) -> None:
+        """All columns are there."""
+
+    def want_some(self, path: Path) -> None:
+        """As above."""
+
+    def has(self, path: Path) -> str:
+        there = str(path[0])
+        return f"({name(there)} IS NOT NULL)" if there in self._types else "false"
+
+    def text(self, path: Path) -> str:
+        kind = self._types.get(str(path[0]))
+        column = name(str(path[0]))
+        if kind is None:  # another file of the log has it
+            return "CAST(NULL AS VARCHAR)"
+        if kind == "BLOB":
+            return f"coalesce(try(decode({column})), hex({column}))"
+        return f"CAST({column} AS VARCHAR)"
+
+    def json(self, path: Path) -> str:
+        kind = self._types.get(str(path[0]))
+        return "CAST(NULL AS VARCHAR)" if kind is None else _payload(str(path[0]), kind)
+
+    def rest(self, without: Sequence[str]) -> str:
+        members = [
+            f"{quoted(_key(column))} || {_as_json(column, kind)}"
+            for column, kind in self._types.items()
+            if column not in without
+        ]
+        if not members:
+            return "'{}'"
+        return " || ',' || ".join(["'{' || " + members[0], *members[1:]]) + " || '}'"
 
 
 def _key(column: str) -> str:
@@ -151,6 +170,9 @@ def _as_json(column: str, kind: str) -> str:
 
 def _payload(column: str, kind: str) -> str:
     quoted = name(column)
+    if kind == "BLOB":
+        text = f"try(decode({quoted}))"
+        return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json(base64({quoted})) AS VARCHAR) END"
     if kind in ("VARCHAR", "JSON", NUMBER, TRUTH):
         text = f"CAST({quoted} AS VARCHAR)"
         return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json({text}) AS VARCHAR) END"

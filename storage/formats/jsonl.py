@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from storage.errors import SourceError
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
+from storage.formats.compiled import PAYLOADS, Compiled, Wanted, freed_json, freed_text, member
 from storage.mapping import FIELDS, FieldMapping, Record
+from storage.mapping.expressions import Path, Rest, value
 from storage.quoting import quoted
 
 _BATCH = 65_536
-_PAYLOADS = ("data", "meta")
 _SCHEMA = pa.schema(
     [
         ("raw", pa.string()),
@@ -33,6 +34,11 @@ _SCHEMA = pa.schema(
 _AN_OBJECT = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
 
 _Object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_List = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+Members = dict[str, msgspec.Raw]
+_TRUE = ("true", "t", "1")
 
 
 class JsonLines:
@@ -73,37 +79,26 @@ class JsonLines:
                 yield whole.slice(start, _BATCH)
 
     def fields(self, mapping: FieldMapping) -> Fields:
-        if _beyond_sql(mapping):
+        line = _Line()
+        compiled = Compiled(mapping, line)
+        if not (line.in_sql and compiled.in_sql):
             return Fields({}, good="false", raw="raw")
-        structure: dict[str, Any] = {}
-        text = {}
-        for field in FIELDS:
-            column = mapping.column(field)
-            if column is None:
-                continue
-            path = [column] if column in mapping.columns else column.split(".")
-            _nest(structure, path, "JSON" if field in _PAYLOADS else "VARCHAR")
-            value = "j" + "".join(f"[{quoted(part)}]" for part in path)
-            if field in _PAYLOADS:
-                value = f"CAST({value} AS VARCHAR)"
-                text[field] = _if_marked(numbers.freed(value), value)
-            else:
-                text[field] = _if_marked(numbers.freed_scalar(value), value)
-        if mapping.column("data") is None:
-            gone = quoted(msgspec.json.encode(dict.fromkeys(mapping.taken)).decode())
-            rest = f"CAST(json_merge_patch(l, {gone}) AS VARCHAR)"
-            text["data"] = f"CASE WHEN good THEN {_if_marked(numbers.freed(rest), rest)} END"
-        kinds = quoted(msgspec.json.encode(structure or {"offset": "VARCHAR"}).decode())
+        texts = compiled.fields()
+        texts["data"] = f"CASE WHEN good THEN {texts['data']} END"
         return Fields(
-            text,
-            good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}",
+            texts,
+            good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}"
+            f" AND {compiled.parsed} AND NOT {compiled.skipped}",
             raw="raw",
-            parsed=f"CASE WHEN NOT suspect THEN try(from_json(l, {kinds})) END AS j",
+            stages=(
+                f"CASE WHEN NOT suspect THEN try(from_json(l, {line.structure})) END AS j",
+                *compiled.stages(),
+            ),
         )
 
     def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
-        if not raw.strip():
-            return None
+        if not raw.strip() or (mapping.envelopes and raw.strip() == "null"):
+            return None  # a tombstone
         try:
             members = _Object.decode(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -113,24 +108,26 @@ class JsonLines:
         return _row(members, mapping)
 
 
-def _beyond_sql(mapping: FieldMapping) -> bool:
-    """Whether every line needs its second look, as DuckDB's structures can't hold such columns.
+class _Line(Wanted):
+    """A line as a root: what is wanted of it is parsed at once."""
 
-    They have no nameless member, none that differ in case only, and none that is text and
-    structure at once.
-    """
-    columns = {source.column for source in mapping.fields.values()}
-    paths = [(c,) if c in mapping.columns else tuple(c.split(".")) for c in columns]
-    folded = [tuple(part.casefold() for part in path) for path in paths]
-    nameless = any(not part for path in paths for part in path)
-    prefixes = {path[:n] for path in folded for n in range(1, len(path))}
-    outer = {path[:n] for path in paths for n in range(1, len(path))}
-    clashing = len(set(folded)) < len(folded) or len(prefixes) < len(outer)
-    return nameless or clashing or any(path in prefixes for path in folded)
+    deep = True
 
+    def text(self, path: Path) -> str:
+        return freed_text("j", path, "marked")
 
-def _if_marked(marked: str, plain: str) -> str:
-    return f"CASE WHEN marked THEN {marked} ELSE {plain} END"
+    def json(self, path: Path) -> str:
+        return freed_json("j", path, "marked")
+
+    def has(self, path: Path) -> str:
+        return f"({member('j', path)} IS NOT NULL)"
+
+    def rest(self, without: Sequence[str]) -> str:
+        if not without:
+            return "raw"
+        gone = quoted(msgspec.json.encode(dict.fromkeys(without)).decode())
+        rest = f"CAST(json_merge_patch(l, {gone}) AS VARCHAR)"
+        return f"CASE WHEN marked THEN {numbers.freed(rest)} ELSE {rest} END"
 
 
 def _suspect(texts: pl.Series) -> pl.Series:
@@ -142,54 +139,90 @@ def _suspect(texts: pl.Series) -> pl.Series:
     return brackets > MAX_DEPTH
 
 
-def _nest(structure: dict[str, Any], path: Sequence[str], kind: str) -> None:
-    for part in path[:-1]:
-        inner = structure.setdefault(part, {})
-        structure = inner if isinstance(inner, dict) else structure
-    structure.setdefault(path[-1], kind)
-
-
-def _row(members: dict[str, msgspec.Raw], mapping: FieldMapping) -> dict[str, str | None]:
-    """What the SQL does, for one line whose strings hold what looks like a number's place."""
+def _row(members: Members, mapping: FieldMapping) -> dict[str, str | None]:
+    """What the SQL does, for one line that it can't read."""
+    reader = _Members(members)
+    if mapping.skips is not None and reader.text(value(mapping.skips, reader)) in _TRUE:
+        raise UnfitError(f"{mapping.envelopes[0]} passes over it")
     row: dict[str, str | None] = {}
     for field in FIELDS:
-        column = mapping.column(field)
-        raw = None if column is None else _raw_at(members, column, mapping)
-        row[field] = None if raw is None else _text(raw, json=field in _PAYLOADS)
-    if mapping.column("data") is None:
-        taken = set(mapping.taken)
-        rest = [
-            msgspec.json.encode(name).decode() + ":" + bytes(raw).decode()
-            for name, raw in members.items()
-            if name not in taken
-        ]
-        row["data"] = "{" + ",".join(rest) + "}"
+        expression = mapping.expression(field)
+        found = None if expression is None else value(expression, reader)
+        row[field] = _json(found) if field in PAYLOADS else reader.text(found)
+    if any(reader.at(path) is None for path in mapping.fits):
+        row["data"], row["type"] = _json(members), None
+    if row["meta"] == "{}" and isinstance(mapping.expression("meta"), Rest):
+        row["meta"] = None
     return row
 
 
-def _raw_at(
-    members: dict[str, msgspec.Raw], column: str, mapping: FieldMapping
-) -> msgspec.Raw | None:
-    if column in mapping.columns:
-        return members.get(column)
-    *outer, last = column.split(".")
-    for part in outer:
-        if part not in members:
-            return None
-        try:
-            members = _Object.decode(members[part])
-        except msgspec.DecodeError:
-            return None
-    return members.get(last)
+class _Members:
+    """A line's members as raw JSON, so that numbers keep their digits."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+
+    def at(self, path: Path) -> Any:
+        there: Any = self._members
+        for step in path:
+            there = _opened(there)
+            if isinstance(there, dict):
+                there = there.get(str(step))
+            elif isinstance(there, list) and isinstance(step, int) and step < len(there):
+                there = there[step]
+            else:
+                return None
+        return None if isinstance(there, msgspec.Raw) and bytes(there) == b"null" else there
+
+    def opened(self, there: Any) -> Any:
+        return _opened(there)
+
+    def text(self, there: Any) -> str | None:
+        if there is None or isinstance(there, str):
+            return there
+        if not isinstance(there, msgspec.Raw):
+            return _json(there)
+        text = bytes(there).decode()
+        return str(msgspec.json.decode(text)) if text.startswith('"') else text
 
 
-def _text(raw: msgspec.Raw, *, json: bool) -> str | None:
-    text = bytes(raw).decode()
-    if json:
-        return text
-    if text == "null":
+def _opened(there: Any) -> Any:
+    """The members of an object, the items of a list, also of those that a string holds."""
+    if not isinstance(there, msgspec.Raw):
+        return there
+    raw = bytes(there)
+    try:
+        if raw[:1] == b'"':
+            raw = msgspec.json.decode(raw).encode()
+        if raw[:1] == b"{":
+            return _Object.decode(raw)
+        if raw[:1] == b"[":
+            return _List.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        pass
+    return there
+
+
+def _json(there: Any) -> str | None:
+    """The JSON text of what was reached, with its numbers as they stand."""
+    if there is None:
         return None
-    return str(msgspec.json.decode(text)) if text.startswith('"') else text
+    if isinstance(there, msgspec.Raw):
+        # Text that holds an object or a list is taken for what it holds.
+        raw = bytes(there)
+        if raw[:1] == b'"' and not isinstance(_opened(there), msgspec.Raw):
+            return str(msgspec.json.decode(raw))
+        return raw.decode()
+    if isinstance(there, dict):
+        members = (f"{_name(n)}:{bytes(v).decode()}" for n, v in there.items())
+        return "{" + ",".join(members) + "}"
+    if isinstance(there, list):
+        return "[" + ",".join(bytes(item).decode() for item in there) + "]"
+    return msgspec.json.encode(there).decode()
+
+
+def _name(name: str) -> str:
+    return msgspec.json.encode(name).decode()
 
 
 def _why(text: str, error: Exception) -> str:

@@ -11,7 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_BEFORE = r'(?:"\s*:|[\[,])\s*'
+from storage.quoting import quoted
+
+# Not behind an escaped quote: that is JSON inside of a string, whose numbers nobody parses yet.
+_BEFORE = r'(?:[^\\](?:\\\\)*"\s*:|[\[,])\s*'
 
 # What a fragile number has somewhere: a fraction that is long, tiny or ends in 0, many digits before
 # it, a negative zero, an exponent. Each has a literal to look for, which an alternation of them
@@ -86,3 +89,14 @@ def freed(json_text: str) -> str:
 def freed_scalar(text: str) -> str:
     """The same for a scalar that was taken out of its JSON."""
     return f"replace(replace({text}, '{_OPEN}', ''), '{_CLOSE}', '')"
+
+
+def is_fragile(text: str) -> str:
+    """SQL: whether the JSON text `text` may have a number that a double would change."""
+    return f"regexp_matches({text}, {quoted(_FRAGILE.removeprefix('(?-u)'))})"
+
+
+def protected_in_sql(text: str) -> str:
+    """SQL of the JSON text with its fragile numbers as marked strings."""
+    marked = quoted(f'\\1"{_OPEN}\\2{_CLOSE}"')
+    return f"regexp_replace({text}, {quoted(_NUMBER)}, {marked}, 'g')"

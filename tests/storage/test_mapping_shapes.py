@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError
-from storage.mapping import FieldMapping, detect
+from storage.mapping import FieldMapping
+from storage.mapping.detecting import detect
 
 MOMENT = datetime(2026, 1, 3, 12, 0, 0, tzinfo=UTC)
 
@@ -42,6 +43,7 @@ def test_marten() -> None:
         "data": "data",
         "type": "type",
         "time": "timestamp",
+        "meta": "all fields that are not mapped",
     }
 
 
@@ -85,7 +87,8 @@ def test_cloudevents() -> None:
     row = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "order-1"}
     row |= {"time": "2026-01-03T12:00:00Z", "data": {"n": 1}}
     mapped = found(row)
-    assert (mapped["stream"], mapped["type"], mapped["time"]) == ("subject", "type", "time")
+    assert mapped["stream"] == "subject, else source"
+    assert (mapped["type"], mapped["time"]) == ("type", "time")
 
 
 def test_version_that_repeats_is_a_version_and_no_revision() -> None:

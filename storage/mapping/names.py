@@ -1,34 +1,17 @@
-"""Which field of a source's records is which field of an event, and how that was found out.
+"""What the names of columns tell of a log in no format that is known by itself.
 
 Names are compared in lower case without punctuation, and a name counts only where the values agree
-with it. The person sees the result and overrides it field by field (`--map stream=case_id`).
+with it.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from storage import times
-from storage.errors import SourceError
-
-FIELDS = (
-    "offset",
-    "time",
-    "stream",
-    "revision",
-    "type",
-    "version",
-    "id",
-    "correlation_id",
-    "causation_id",
-    "data",
-    "meta",
-)
-
-Record = Mapping[str, Any]
-"""A record of the source: column name to value, as far as a sample needs it."""
+from storage.mapping import Record, Source
+from storage.mapping.expressions import At, of_record
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "offset": (
@@ -62,101 +45,21 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where an event's field comes from."""
-
-    column: str
-    """A column's name, or a path into one (`meta.dt`) where no column has the whole name."""
-    why: str
-    """`name`, `values` or `given`."""
+Found = dict[str, Source]
 
 
-@dataclass(frozen=True)
-class FieldMapping:
-    """From event fields to columns of the source. A field that is left out isn't in the source."""
-
-    fields: Mapping[str, Source]
-    columns: tuple[str, ...]
-    """All columns that were seen, in their order."""
-    time_notation: str = "iso"
-    """How the time column writes a time, in the words of `storage.times`."""
-    whole_log: str = ""
-    """The stream that every event belongs to where the source names none: the log's own name."""
-
-    def column(self, field: str) -> str | None:
-        source = self.fields.get(field)
-        return None if source is None else source.column
-
-    @property
-    def taken(self) -> tuple[str, ...]:
-        """Columns that became a field of their own, and so aren't repeated in `data`."""
-        return tuple(s.column for s in self.fields.values() if s.column in self.columns)
-
-    def describe(self) -> list[tuple[str, str, str]]:
-        """(field, column, why) in the order of an event's fields, for showing it to a person."""
-        rows = []
-        for field in FIELDS:
-            source = self.fields.get(field)
-            if source is not None:
-                note = source.why
-                if field == "time" and self.time_notation != "iso":
-                    note += f", read as {self.time_notation}"
-                rows.append((field, source.column, note))
-            elif field == "offset":
-                rows.append((field, "–", "the order of the lines"))
-            elif field == "stream":
-                rows.append((field, "–", f"the whole log is one stream, {self.whole_log}"))
-            elif field == "data":
-                rows.append((field, "–", "all fields that are not mapped"))
-        return rows
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "fields": {f: {"column": s.column, "why": s.why} for f, s in self.fields.items()},
-            "columns": list(self.columns),
-            "time_notation": self.time_notation,
-            "whole_log": self.whole_log,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> "FieldMapping":
-        if value["time_notation"] not in times.NOTATIONS:
-            raise ValueError(value["time_notation"])
-        return cls(
-            fields={f: Source(s["column"], s["why"]) for f, s in value["fields"].items()},
-            columns=tuple(value["columns"]),
-            time_notation=value["time_notation"],
-            whole_log=value["whole_log"],
-        )
-
-
-def detect(records: Sequence[Record], given: Mapping[str, str], whole_log: str) -> FieldMapping:
-    """The mapping for records like these; `given` is what the person said, and always holds.
-
-    Raises `SourceError` where `given` names a field that events don't have or a column that no
-    record of the sample has.
-    """
+def guess(records: Sequence[Record], given: Mapping[str, Source]) -> Found:
+    """The fields that the names of columns tell, beside those that are `given`."""
     columns = tuple(dict.fromkeys(name for record in records for name in record))
-    fields: dict[str, Source] = {}
-    for field, column in given.items():
-        if field not in FIELDS:
-            raise SourceError(
-                f"An event has no field {field!r}; --map takes one of {', '.join(FIELDS)}."
-            )
-        if not any(value_at(record, column) is not None for record in records):
-            raise SourceError(
-                f"No record has a column {column!r} for --map {field}={column};"
-                f" there are: {', '.join(columns) or 'none'}."
-            )
-        fields[field] = Source(column, "given")
-    taken = {source.column for source in fields.values()}
+    fields = dict(given)
+    paths = [s.expression.path for s in given.values() if isinstance(s.expression, At)]
+    taken = {path[0] for path in paths if len(path) == 1}
     for field in _ORDER_OF_CHOICE:
         if field in fields:
             continue
         for column in _by_name(columns, field):
             if column not in taken and _CHECKS[field](records, column, fields):
-                fields[field] = Source(column, "name")
+                fields[field] = Source(At((column,)), "name")
                 taken.add(column)
                 break
     if "time" not in fields:
@@ -164,28 +67,9 @@ def detect(records: Sequence[Record], given: Mapping[str, str], whole_log: str) 
             values = [record.get(column) for record in records]
             texts = [value for value in values if isinstance(value, str)]
             if column not in taken and texts and times.notation(texts):
-                fields["time"] = Source(column, "values")
+                fields["time"] = Source(At((column,)), "values")
                 break
-    mapping = FieldMapping(fields, columns, whole_log=whole_log)
-    if "time" in fields:
-        column = fields["time"].column
-        how = times.notation([value_at(record, column) for record in records])
-        mapping = replace(mapping, time_notation=how or "epoch_s")
-        if how is None and any(isinstance(value_at(r, column), str) for r in records):
-            mapping = replace(mapping, time_notation="iso")
-    return mapping
-
-
-def value_at(record: Record, column: str) -> Any:
-    """The value of a column, or at a path into one (`meta.dt`)."""
-    if column in record:
-        return record[column]
-    value: Any = record
-    for part in column.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
+    return fields
 
 
 # What takes `version` or `sequencenumber` away from whom: a revision is tried before both.
@@ -195,13 +79,14 @@ _ORDER_OF_CHOICE = (
 )
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as names are compared: `globalIndex` is `global_index`."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _by_name(columns: Iterable[str], field: str) -> list[str]:
-    plain = {column: _plain(column) for column in columns}
-    return [c for name in _NAMES[field] for c in plain if plain[c] == name]
+    folded = {column: plain(column) for column in columns}
+    return [c for name in _NAMES[field] for c in folded if folded[c] == name]
 
 
 Check = Callable[[Sequence[Record], str, Mapping[str, Source]], bool]
@@ -254,14 +139,14 @@ def _is_revision(records: Sequence[Record], column: str, fields: Mapping[str, So
     if stream is None or not _is_integer(records, column, fields):
         return False
     pairs = Counter(
-        (str(value_at(record, stream.column)), str(record[column]))
+        (str(of_record(stream.expression, record)), str(record[column]))
         for record in records
         if record.get(column) is not None
     )
     streams = {pair[0] for pair in pairs}
     repeated = sum(pairs.values()) > len(streams)
     distinct = len(pairs) >= 0.9 * sum(pairs.values())
-    return distinct and (repeated or _plain(column) != "version")
+    return distinct and (repeated or plain(column) != "version")
 
 
 _CHECKS: dict[str, Check] = {

@@ -1,0 +1,88 @@
+"""What an envelope is: the shape in which a system writes its events, known by the names in it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.mapping.expressions import (
+    At,
+    Expression,
+    First,
+    Fixed,
+    Header,
+    Joined,
+    Match,
+    Record,
+    Rest,
+)
+from storage.mapping.names import plain
+
+TOTAL = "total: the store numbers all events"
+BY_PARTITION = "per partition; between partitions it is that of the source"
+BY_STREAM = "per stream; between streams it is that of the source"
+BY_TIME = "by timestamps only"
+AS_WRITTEN = "the order of the records"
+
+Fields = Mapping[str, Expression]
+Folded = Mapping[str, Any]
+"""A record by the folded names of its members."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A format of events, wherever its records come from.
+
+    Names are those of its documentation; they are compared without case and punctuation.
+    """
+
+    name: str
+    requires: tuple[str, ...]
+    """Members that every record has."""
+    fields: "Fields | Callable[[Sequence[Record]], Fields]"
+    """By event field; a `Rest` without exceptions is what no other field takes."""
+    order: str
+    looks: Callable[[Folded], bool] = field(default=lambda _: True)
+    """What must hold of the values, beside the names."""
+    exact: tuple[str, ...] = ()
+    """Members whose names must be written just so."""
+    inner: str = ""
+    """A member in which another envelope may lie."""
+    keeps: tuple[str, ...] = ()
+    """Fields that count more than those of what lies inside."""
+    skips: Expression | None = None
+    """True where the system itself passes over the event."""
+    newest_first: bool = False
+    """It is handed out backwards, and then sorted by offset."""
+
+    def recognises(self, record: Record) -> bool:
+        folded = {plain(name): value for name, value in record.items()}
+        named = all(plain(name) in folded for name in self.requires)
+        return named and all(name in record for name in self.exact) and self.looks(folded)
+
+
+def at(*path: str | int) -> At:
+    return At(path)
+
+
+def first(*of: Expression) -> First:
+    return First(of)
+
+
+def joined(*of: Expression, between: str = "") -> Joined:
+    return Joined(of, between)
+
+
+def matched(of: Expression, pattern: str) -> Match:
+    return Match(of, pattern)
+
+
+def header(column: str, name: str) -> Header:
+    return Header((column,), name)
+
+
+def fixed(text: str) -> Fixed:
+    return Fixed(text)
+
+
+REST = Rest((), ())
+"""What no other field takes."""

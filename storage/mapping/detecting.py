@@ -1,0 +1,292 @@
+"""Finding the mapping for the records of a source: envelopes are unwrapped in turn, then names tell.
+
+What a person gives always holds. At least half of the records looked at must be in an envelope for it
+to be taken for one; those that aren't keep all of themselves as `data`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from storage import times
+from storage.envelopes import ENVELOPES
+from storage.envelopes.envelope import Envelope
+from storage.errors import SourceError
+from storage.mapping import FIELDS, FieldMapping, Record, Source, path_of
+from storage.mapping.expressions import (
+    At,
+    Expression,
+    First,
+    Header,
+    Joined,
+    Match,
+    Path,
+    Rest,
+    leaves,
+    of_record,
+    opened,
+    under,
+    value_at,
+)
+from storage.mapping.names import guess, plain
+
+_ENOUGH = 0.5
+"""Share of the records that must be in an envelope."""
+_MOST_LAYERS = 4
+
+
+def detect(records: Sequence[Record], given: Mapping[str, str], whole_log: str) -> FieldMapping:
+    """The mapping for records like these; `given` is what the person said, by field.
+
+    Raises `SourceError` where `given` names a field that events don't have or a column that no
+    record of the sample has.
+    """
+    columns = tuple(dict.fromkeys(name for record in records for name in record))
+    said = _given(records, given, columns)
+    mapping = _unwrapped(records, said, columns)
+    if mapping is None:
+        mapping = FieldMapping(guess(records, said), columns)
+    mapping = replace(
+        mapping, whole_log=whole_log, texts=_texts(records, mapping), fields=_in_order(mapping)
+    )
+    if mapping.has("time"):
+        mapping = replace(mapping, time_notation=_notation(records, mapping))
+    return mapping
+
+
+def _given(
+    records: Sequence[Record], given: Mapping[str, str], columns: Sequence[str]
+) -> dict[str, Source]:
+    fields = {}
+    for field, column in given.items():
+        if field not in FIELDS:
+            raise SourceError(
+                f"An event has no field {field!r}; --map takes one of {', '.join(FIELDS)}."
+            )
+        path = path_of(column, columns)
+        if not any(value_at(record, path) is not None for record in records):
+            raise SourceError(
+                f"No record has a column {column!r} for --map {field}={column};"
+                f" there are: {', '.join(columns) or 'none'}."
+            )
+        fields[field] = Source(At(path), "given")
+    return fields
+
+
+def _unwrapped(
+    records: Sequence[Record], given: Mapping[str, Source], columns: tuple[str, ...]
+) -> FieldMapping | None:
+    """What the envelopes tell, from outside in; None where there is none."""
+    found: list[Envelope] = []
+    fields: dict[str, Source] = {}
+    kept: set[str] = set()
+    path: Path = ()
+    inside: Sequence[Record] = records
+    fits: tuple[Path, ...] = ()
+    skips: Expression | None = None
+    while len(found) < _MOST_LAYERS:
+        envelope = recognise(inside)
+        if envelope is None:
+            break
+        there = _resolved(envelope, inside)
+        fields = _merged(fields, there, path, envelope.name, kept)
+        kept.update(name for name in envelope.keeps if name in there)
+        if not found:
+            fits = _signature(envelope, inside)
+        if envelope.skips is not None and not path:
+            skips = _renamed(envelope.skips, _names(inside))
+        found.append(envelope)
+        if not envelope.inner:
+            break
+        member = _named(envelope.inner, _names(inside))
+        path += (member,)
+        inside = _inside(inside, member)
+        if not inside:
+            break
+    if not found:
+        return None
+    if found[-1].inner and inside:
+        fields = _merged(fields, _plain_inside(inside), path, "name", kept)
+    fields = {**fields, **given}
+    return FieldMapping(
+        fields=fields,
+        columns=columns,
+        envelopes=tuple(envelope.name for envelope in found),
+        fits=fits if "data" not in given and "data" in fields else (),
+        skips=skips,
+        order=found[0].order,
+    )
+
+
+def recognise(records: Sequence[Record]) -> Envelope | None:
+    """The envelope in which most of these records are, if that is enough of them."""
+    best, most = None, 0
+    for envelope in ENVELOPES:
+        count = sum(envelope.recognises(record) for record in records)
+        if count > most:
+            best, most = envelope, count
+    return best if records and most >= _ENOUGH * len(records) else None
+
+
+def _signature(envelope: Envelope, records: Sequence[Record]) -> tuple[Path, ...]:
+    """The members that all records of an envelope have."""
+    fitting = [record for record in records if envelope.recognises(record)]
+    required = [_named(name, _names(records)) for name in envelope.requires]
+    return tuple(
+        (name,) for name in required if all(record.get(name) is not None for record in fitting)
+    )
+
+
+def _names(records: Sequence[Record]) -> dict[str, str]:
+    """The names that records have, by how they are compared."""
+    return {plain(name): name for record in reversed(records) for name in record}
+
+
+def _named(name: str, names: Mapping[str, str]) -> str:
+    """A documented name as these records write it."""
+    return name if name in names.values() else names.get(plain(name), name)
+
+
+def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expression]:
+    """The fields that an envelope's records have, under the names that they have here."""
+    fields = envelope.fields(records) if callable(envelope.fields) else envelope.fields
+    names = _names(records)
+    known = {f: _pruned(_renamed(e, names), set(names.values())) for f, e in fields.items()}
+    there = {
+        field: expression
+        for field, expression in known.items()
+        if expression is not None and _is_there(expression, records, must=field == "revision")
+    }
+    used = {
+        str(leaf.path[0])
+        for expression in there.values()
+        for leaf in leaves(expression)
+        if leaf.path
+    }
+    left = tuple(sorted(used & set(names.values())))
+    return {f: _but_for(e, left) for f, e in there.items()}
+
+
+def _but_for(expression: Expression, used: tuple[str, ...]) -> Expression:
+    """`Rest` of a record means what no other field takes."""
+    match expression:
+        case Rest((), ()):
+            return Rest((), used)
+        case First():
+            return First(tuple(_but_for(one, used) for one in expression.of))
+    return expression
+
+
+def _pruned(expression: Expression, names: set[str]) -> Expression | None:
+    """Without what reads members that no record of the sample has; None where nothing is left."""
+    match expression:
+        case At(path) | Header(path, _):
+            return expression if path[0] in names else None
+        case First(of):
+            left = tuple(one for e in of if (one := _pruned(e, names)) is not None)
+            return First(left) if len(left) > 1 else left[0] if left else None
+        case Joined(of, between):
+            left = tuple(one for e in of if (one := _pruned(e, names)) is not None)
+            return Joined(left, between) if left else None
+        case Match(of, _):
+            return expression if _pruned(of, names) is not None else None
+    return expression
+
+
+def _is_there(expression: Expression, records: Sequence[Record], *, must: bool) -> bool:
+    deep = any(isinstance(leaf, Header) or len(leaf.path) > 1 for leaf in leaves(expression))
+    if must or deep:
+        return any(of_record(expression, record) is not None for record in records)
+    return True
+
+
+def _renamed(expression: Expression, names: Mapping[str, str]) -> Expression:
+    match expression:
+        case At():
+            return At(_path(expression.path, names))
+        case Header():
+            return Header(_path(expression.path, names), expression.name)
+        case First():
+            return First(tuple(_renamed(one, names) for one in expression.of))
+        case Joined():
+            of = tuple(_renamed(one, names) for one in expression.of)
+            return Joined(of, expression.between)
+        case Match():
+            return Match(_renamed(expression.of, names), expression.pattern)
+    return expression
+
+
+def _path(path: Path, names: Mapping[str, str]) -> Path:
+    return (_named(str(path[0]), names), *path[1:])
+
+
+def _merged(
+    outer: Mapping[str, Source],
+    inner: Mapping[str, Expression],
+    path: Path,
+    why: str,
+    kept: set[str],
+) -> dict[str, Source]:
+    """What lies inside counts more, and what is outside stands in for it where it is missing."""
+    fields = dict(outer)
+    for field, expression in inner.items():
+        if field in kept:
+            continue
+        deeper = under(expression, path)
+        before = fields.get(field)
+        if before is not None:
+            both = before.expression.of if isinstance(before.expression, First) else ()
+            deeper = First((deeper, *(both or (before.expression,))))
+        fields[field] = Source(deeper, why)
+    return fields
+
+
+def _inside(records: Sequence[Record], member: str) -> list[Record]:
+    """What lies in a member, where enough of the records have an object there."""
+    there: list[Any] = [opened(record.get(member)) for record in records]
+    found: list[Record] = [one for one in there if isinstance(one, dict)]
+    there = [one for one in there if one is not None]
+    return found if len(found) >= _ENOUGH * len(there) else []
+
+
+_TOLD_INSIDE = ("type", "id", "revision", "version", "correlation_id", "causation_id", "time")
+
+
+def _plain_inside(records: Sequence[Record]) -> dict[str, Expression]:
+    """What the names tell of values in no envelope that is known: an event of its own, or its data."""
+    told = {field: source.expression for field, source in guess(records, {}).items()}
+    whole = {"type", "data"} <= set(told)
+    wanted = (*_TOLD_INSIDE, "stream", "data") if whole else _TOLD_INSIDE
+    return {field: told[field] for field in wanted if field in told} if "type" in told else {}
+
+
+def _texts(records: Sequence[Record], mapping: FieldMapping) -> frozenset[Path]:
+    """The prefixes of paths at which text lies that holds JSON."""
+    paths = {
+        leaf.path[:n]
+        for source in mapping.fields.values()
+        for leaf in leaves(source.expression)
+        for n in range(1, len(leaf.path) + 1)
+    }
+    return frozenset(
+        path
+        for path in paths
+        if any(
+            isinstance(there := value_at(record, path), (str, bytes))
+            and isinstance(opened(there), (dict, list))
+            for record in records
+        )
+    )
+
+
+def _in_order(mapping: FieldMapping) -> dict[str, Source]:
+    return {field: mapping.fields[field] for field in FIELDS if field in mapping.fields}
+
+
+def _notation(records: Sequence[Record], mapping: FieldMapping) -> str:
+    expression = mapping.fields["time"].expression
+    values = [of_record(expression, record) for record in records]
+    how = times.notation(values)
+    if how is None:
+        return "iso" if any(isinstance(value, str) for value in values) else "epoch_s"
+    return how
