@@ -152,8 +152,10 @@ class _Run:
         self._refuse_rejects()
         if self._plan.files:
             first = self._plan.first_offset
-            if self._wish.order_by is not None:
-                _sort(connection, self._wish.order_by, self._plan.mapping, first)
+            mapping = self._plan.mapping
+            order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
+            if order_by is not None:
+                _sort(connection, order_by, mapping, first)
             if not self._plan.mapping.has("revision"):
                 _number_streams(connection, first)
         self._remember(connection)

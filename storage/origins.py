@@ -8,7 +8,7 @@ from storage import fingerprints
 from storage.fingerprints import Change, Fingerprint
 from storage.workspace import Workspace
 
-WHOLE_FORMATS = ("parquet", "arrow")
+WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
 """Formats whose files are rewritten, never appended to."""
 
 

@@ -12,12 +12,17 @@ from pathlib import Path
 
 from storage import bytestreams
 from storage.errors import SourceError
-from storage.formats import SAMPLE_BYTES, Format, lines
+from storage.formats import SAMPLE_BYTES, Format
 from storage.formats.arrow import ArrowIpc, Parquet
+from storage.formats.console_consumer import ConsoleConsumer
 from storage.formats.csv import Csv
+from storage.formats.json_document import JsonDocument
 from storage.formats.jsonl import JsonLines
+from storage.formats.xes import Xes
 
-FORMATS: tuple[Format, ...] = (Parquet(), ArrowIpc(), JsonLines(), Csv())
+FORMATS: tuple[Format, ...] = (
+    *(Parquet(), ArrowIpc(), Xes(), JsonDocument(), JsonLines(), ConsoleConsumer(), Csv()),
+)
 """Every format, in the order in which they are asked."""
 
 STDIN = "-"
@@ -79,10 +84,6 @@ def look(path: str, wanted: str | None = None) -> File:
             return File(path, form, head, size, modified)
     if not head.strip():
         raise SourceError(f"{path} holds blank lines only; there is no event in it.")
-    if head.removeprefix(lines.BOM).lstrip()[:1] == b"[":
-        raise SourceError(
-            f"{path} is one JSON array; refold reads an object a line (`jq -c '.[]'` makes that)."
-        )
     shown = head.lstrip()[:20].decode("utf-8", "replace")
     raise SourceError(
         f"{path} is in no format that refold knows (it begins with {shown!r});"
@@ -94,7 +95,7 @@ def log_name(path: str) -> str:
     """The log's own name: the file's, without its endings."""
     name = Path(path).name
     while re.search(
-        r"\.(gz|zst|xz|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc)$", name
+        r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc)$", name
     ):
         name = name.rsplit(".", 1)[0]
     return name or "log"

@@ -4,7 +4,7 @@ A column that is mapped becomes its text. The rest become one JSON object, in wh
 decimals keep their digits, and text that holds JSON where `data` is expected is taken as it is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -77,6 +77,18 @@ def batches(
     first_line: int = 1,
 ) -> Iterator[pa.RecordBatch]:
     """The relation's rows as batches of event fields; counts `reading.lines`."""
+    reading.lines = reading.start_line
+    found = connection.sql(query(types, mapping, relation)).to_arrow_reader(BATCH)
+    for batch in as_fields(found):
+        line = pa.array(np.arange(batch.num_rows) + reading.lines + first_line)
+        reading.lines += batch.num_rows
+        yield batch.set_column(batch.num_columns - 1, _SCHEMA.field("line"), line)
+
+
+def query(
+    types: Mapping[str, str], mapping: FieldMapping, relation: str, *, line: str = "0"
+) -> str:
+    """SQL from a relation's rows to the fields of events, and the number of each."""
     compiled = Compiled(mapping, _Row(types))
     for stage in compiled.stages():
         relation = f"(SELECT *, {stage} FROM {relation})"
@@ -84,14 +96,13 @@ def batches(
     chosen = ", ".join(
         f"{texts.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
     )
-    query = f"SELECT {chosen}, {compiled.skipped} AS skipped FROM {relation}"
-    reading.lines = reading.start_line
-    for batch in connection.sql(query).to_arrow_reader(BATCH):
-        count = batch.num_rows
-        line = pa.array(np.arange(count) + reading.lines + first_line)
-        reading.lines += count
-        arrays = [batch[field].cast(pa.string()) for field in FIELDS]
-        yield pa.RecordBatch.from_arrays([*arrays, batch["skipped"], line], schema=_SCHEMA)
+    return f"SELECT {chosen}, {compiled.skipped} AS skipped, CAST({line} AS BIGINT) AS line FROM {relation}"
+
+
+def as_fields(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What `query` gave, in the schema of all such formats."""
+    for batch in found:
+        yield batch.cast(_SCHEMA)
 
 
 def name(column: str) -> str:

@@ -12,7 +12,6 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from storage.errors import SourceError
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
 from storage.formats.compiled import PAYLOADS, Compiled, Wanted, freed_json, freed_text, member
 from storage.mapping import FIELDS, FieldMapping, Record
@@ -50,7 +49,7 @@ class JsonLines:
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
         return head.removeprefix(lines.BOM).lstrip()[:1] == b"{"
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:
+    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
         records = []
         for line in head.removeprefix(lines.BOM).splitlines():
             try:
@@ -61,16 +60,14 @@ class JsonLines:
                 records.append(record)
             if len(records) == SAMPLE:
                 break
-        begun = head.removeprefix(lines.BOM).lstrip()
-        if not records and begun[:1] == b"{" and begun.count(b"\n") > 1:
-            raise SourceError(
-                f"{path} holds JSON over several lines; refold reads an object a line"
-                " (`jq -c .` or `jq -c '.[]'` makes one)."
-            )
         return records
 
+    def lines(self, reading: Reading) -> Iterator[lines.Lines]:
+        """The text of each record, and its number."""
+        return lines.read(reading)
+
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is passed on
-        for chunk in lines.read(reading):
+        for chunk in self.lines(reading):
             texts = pl.Series(pl.from_arrow(chunk.texts))
             parsed, marked = numbers.protected(chunk.texts, texts)
             columns = [chunk.texts, parsed, marked, _suspect(texts).to_arrow(), chunk.numbers]

@@ -6,6 +6,7 @@ than `MAX_LINE` is a reject. Memory holds one chunk of the file, whatever the fi
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from storage.formats import Reading
 
 CHUNK = 8 << 20
 """Bytes read at once: more of them no longer fit into a processor's cache between two passes."""
+
+_AT_ONCE = 16_384
 
 MAX_LINE = 256 << 20
 """Bytes of the longest line that is taken for a record."""
@@ -73,6 +76,15 @@ def read(reading: Reading) -> Iterator[Lines]:
     reading.partial = bool(rest) or reading.continues
     if rest:
         yield from _lines(rest, reading)
+
+
+def of_texts(texts: Iterator[str], reading: Reading) -> Iterator[Lines]:
+    """Records that are no lines of the file, as if they were; counted in `taken` and `lines`."""
+    while some := list(islice(texts, _AT_ONCE)):
+        numbers = np.arange(reading.lines + 1, reading.lines + 1 + len(some))
+        reading.lines += len(some)
+        yield Lines(pa.array(some, pa.string()), pa.array(numbers))
+    reading.taken = reading.lines
 
 
 def _bounded(line: bytes, reading: Reading) -> bytes:

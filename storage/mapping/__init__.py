@@ -64,6 +64,8 @@ class FieldMapping:
     """True where the source itself passes over a record."""
     order: str = "the order of the records"
     """How good the order is."""
+    newest_first: bool = False
+    """The records come backwards, and are put in the order of their offsets."""
 
     def expression(self, field: str) -> Expression | None:
         """What gives the field; `data` that is no column is all that isn't mapped."""
@@ -113,6 +115,7 @@ class FieldMapping:
             "fits": [list(path) for path in self.fits],
             "skips": None if self.skips is None else expressions.to_json(self.skips),
             "order": self.order,
+            "newest_first": self.newest_first,
         }
 
     @classmethod
@@ -133,6 +136,7 @@ class FieldMapping:
             fits=tuple(tuple(path) for path in value.get("fits", ())),
             skips=expressions.from_json(value["skips"]) if value.get("skips") else None,
             order=value.get("order", cls.order),
+            newest_first=bool(value.get("newest_first")),
         )
 
 

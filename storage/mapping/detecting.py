@@ -115,7 +115,16 @@ def _unwrapped(
         fits=fits if "data" not in given and "data" in fields else (),
         skips=skips,
         order=found[0].order,
+        newest_first=found[0].newest_first and _backwards(records, fields),
     )
+
+
+def _backwards(records: Sequence[Record], fields: Mapping[str, Source]) -> bool:
+    if "offset" not in fields:
+        return False
+    offsets = [of_record(fields["offset"].expression, record) for record in records]
+    numbers = [int(text) for text in map(str, offsets) if text.isdigit()]
+    return len(numbers) > 1 and numbers == sorted(numbers, reverse=True)
 
 
 def recognise(records: Sequence[Record]) -> Envelope | None:
@@ -147,6 +156,10 @@ def _named(name: str, names: Mapping[str, str]) -> str:
     return name if name in names.values() else names.get(plain(name), name)
 
 
+_NUMBERED = ("stream", "revision")
+"""Fields that refold makes up where no record has one."""
+
+
 def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expression]:
     """The fields that an envelope's records have, under the names that they have here."""
     fields = envelope.fields(records) if callable(envelope.fields) else envelope.fields
@@ -155,7 +168,7 @@ def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expres
     there = {
         field: expression
         for field, expression in known.items()
-        if expression is not None and _is_there(expression, records, must=field == "revision")
+        if expression is not None and _is_there(expression, records, must=field in _NUMBERED)
     }
     used = {
         str(leaf.path[0])
