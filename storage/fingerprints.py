@@ -5,10 +5,13 @@ appended file keeps both, a rotated or rewritten one doesn't. Positions are of d
 """
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from storage import bytestreams
 
@@ -31,12 +34,13 @@ class Fingerprint:
 
     path: str
     size: int
-    """Bytes on disk; -1 for standard input."""
+    """Bytes on disk; -1 for what is no file."""
     modified_ns: int
     taken: int
     """Decompressed bytes that were loaded; for Parquet and Arrow files, rows."""
     head: str
     tail: str
+    """Hashes of both ends; of what is no file, the position up to which it was taken, as JSON."""
     whole: bool
     """True where the file is known as a whole, as Parquet, and can't be continued."""
 
@@ -50,10 +54,21 @@ def take(path: str, taken: int, size: int, modified_ns: int, *, whole: bool) -> 
     return Fingerprint(path, size, modified_ns, taken, head, tail, whole)
 
 
+def at(path: str, taken: int, position: Mapping[str, Any]) -> Fingerprint:
+    """The fingerprint of what is no file, of which `taken` records were loaded, up to a position."""
+    return Fingerprint(path, -1, 0, taken, "", json.dumps(position), whole=False)
+
+
+def position(known: Fingerprint) -> dict[str, Any]:
+    """Up to where such a source was taken."""
+    said = json.loads(known.tail or "{}")
+    return said if isinstance(said, dict) else {}
+
+
 def change(before: Fingerprint, *, thorough: bool) -> Change:
     """What has become of the source; `thorough` reads it, else size and time must do."""
-    if before.path == bytestreams.STDIN:
-        return Change.NONE
+    if before.path == bytestreams.STDIN or before.size < 0:
+        return Change.NONE  # whether there is more is known only when it is asked for
     try:
         status = Path(before.path).stat()
     except OSError:

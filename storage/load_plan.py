@@ -22,9 +22,8 @@ from storage.mapping.detecting import detect
 from storage.mapping.expressions import At
 from storage.new_file import new_file
 from storage.origins import Origin
-
-_SPOOL = "refold-stdin-"
-"""How the folder's name begins into which standard input is written."""
+from storage.sources import files, links
+from storage.sources.piece import Piece
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Part:
-    """A file, or the rest of one, that is to be read."""
+    """A piece of the source, or the rest of one, that is to be read."""
 
     index: int
-    file: sources.File
+    piece: Piece
     reading: Reading
     continues: bool
 
@@ -54,7 +53,7 @@ class Part:
 class Plan:
     """A load that has been decided on: which bytes, into what, by which mapping."""
 
-    files: list[Part]
+    parts: list[Part]
     mapping: FieldMapping
     format: str
     connection: Callable[[], Any]
@@ -66,9 +65,9 @@ class Plan:
 
 def fresh(target: Path, paths: Sequence[str], wish: Wish) -> Plan:
     looked = [sources.look(path, wish.format) for path in paths]
-    named = sources.log_name(target.stem if _is_stdin(paths[0]) else paths[0])
+    named = sources.log_name(target.stem if files.is_spooled(paths[0]) else paths[0])
     mapping = _detected(looked, wish, named)
-    parts = [Part(i, file, Reading(file.path), False) for i, file in enumerate(looked)]
+    parts = [Part(i, piece, Reading(piece.path), False) for i, piece in enumerate(looked)]
     return Plan(parts, mapping, _format_name(looked, mapping), lambda: new_file(target))
 
 
@@ -78,7 +77,7 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
         mapping = _known_mapping(connection, existing.path)
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     first = row[0] if row else 0
-    named = {resolved(path): path for path in paths}
+    named = {sources.known_as(path): path for path in paths}
     if not set(known) & set(named):
         raise SourceError(
             f"{existing.path} holds another log ({next(iter(known), 'from elsewhere')});"
@@ -95,9 +94,16 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
     for full, path in named.items():
         before = known.get(full)
         if before is None:
-            file = sources.look(path, wish.format)
-            formats.append(file.format.name)
-            parts.append(Part(next(unused), file, Reading(path), False))
+            piece = sources.look(path, wish.format)
+            formats.append(piece.format.name)
+            parts.append(Part(next(unused), piece, Reading(piece.path), False))
+            continue
+        if links.is_link(full):
+            position = fingerprints.position(before.print)
+            reading = Reading(
+                full, before.print.taken, before.lines, taken=before.print.taken, position=position
+            )
+            parts.append(Part(before.index, sources.look(path), reading, True))
             continue
         # Standard input was written into another file than the last time.
         change = fingerprints.change(replace(before.print, path=path), thorough=True)
@@ -144,7 +150,7 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
     if sources.STDIN not in paths:
         yield list(paths)
         return
-    with tempfile.TemporaryDirectory(prefix=_SPOOL) as folder:
+    with tempfile.TemporaryDirectory(prefix=files.SPOOL) as folder:
         spooled = Path(folder) / sources.STDIN
         bytestreams.spool_stdin(spooled)
         try:
@@ -153,21 +159,13 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
             raise SourceError(error.message.replace(str(spooled), "standard input")) from error
 
 
-def _detected(looked: Sequence[sources.File], wish: Wish, named: str) -> FieldMapping:
-    records = [r for file in looked[:5] for r in file.format.sample(file.path, file.head)]
+def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
+    records = [record for piece in looked[:5] for record in piece.sample()]
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
     return detect(records, wish.fields, named)
 
 
-def _format_name(looked: Sequence[sources.File], mapping: FieldMapping) -> str:
+def _format_name(looked: Sequence[Piece], mapping: FieldMapping) -> str:
     """Transport and envelope, as `jsonl+debezium`."""
-    return "+".join((*dict.fromkeys(file.format.name for file in looked), *mapping.envelopes))
-
-
-def resolved(path: str) -> str:
-    return sources.STDIN if _is_stdin(path) else str(Path(path).resolve())
-
-
-def _is_stdin(path: str) -> bool:
-    return Path(path).name == sources.STDIN and Path(path).parent.name.startswith(_SPOOL)
+    return "+".join((*dict.fromkeys(piece.format.name for piece in looked), *mapping.envelopes))

@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 
 from storage import (
-    fingerprints,
     origins,
     schema,
     second_look,
@@ -30,11 +29,12 @@ from storage import (
 )
 from storage.errors import SourceError
 from storage.formats import Reject
-from storage.load_plan import Part, Plan, Wish, append, fresh, readable, resolved
+from storage.load_plan import Part, Plan, Wish, append, fresh, readable
 from storage.mapping import FIELDS, FieldMapping
 from storage.new_file import refuse_to_replace
 from storage.prefetch import ahead
 from storage.quoting import quoted
+from storage.sources import links
 from storage.wording import counted
 
 __all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
@@ -93,7 +93,7 @@ def load(
                 existing.release()
             else:
                 plan = fresh(target, paths, wish)
-            if on_mapping is not None and plan.files:
+            if on_mapping is not None and plan.parts:
                 on_mapping(plan.mapping, plan.format)
             run = _Run(plan, wish, on_progress)
             with suppress(_OvertakenError), plan.connection() as connection:
@@ -107,6 +107,9 @@ def default_target(name: str) -> Path:
     """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
     if name == sources.STDIN:
         return Path("stdin.refold")
+    if links.is_link(name):
+        stem = re.sub(r"[^\w.-]+", "-", sources.log_name(name))
+        return Path(f"{stem}.refold")
     path = Path(name)
     folder = path.parent
     if not os.access(folder, os.W_OK):
@@ -131,14 +134,14 @@ class _Run:
         self._events = 0
         self._counts: dict[int, int] = {}
         self._done = 0
-        self._total = sum(part.file.size for part in plan.files)
+        self._total = sum(part.piece.size for part in plan.parts)
         self._failure: BaseException | None = None
 
     def into(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Write events, rejects and fingerprints; the number of events written."""
         if not self._plan.fresh and origins.known(connection) != self._plan.based_on:
             raise _OvertakenError
-        for part in self._plan.files:
+        for part in self._plan.parts:
             if part.continues:
                 # A torn last line is read again, now that it may be whole.
                 connection.execute(
@@ -148,9 +151,9 @@ class _Run:
             before = self._events
             self._insert(connection, part)
             self._counts[part.index] = self._events - before
-            self._done += part.file.size
+            self._done += part.piece.size
         self._refuse_rejects()
-        if self._plan.files:
+        if self._plan.parts:
             first = self._plan.first_offset
             mapping = self._plan.mapping
             order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
@@ -182,21 +185,21 @@ class _Run:
             # would write all of them a second time.
             connection.execute("COMMIT")
             connection.execute("BEGIN")
-        form, mapping = part.file.format, self._plan.mapping
+        form, mapping = part.piece.format, self._plan.mapping
         self._events -= second_look.at_leftovers(
             connection, form, mapping, part.reading, first_offset=first_offset
         )
 
     def _positioned(self, part: Part) -> Iterator[pa.RecordBatch]:
         """The file's batches with offsets."""
-        for batch in part.file.format.batches(part.reading, self._plan.mapping):
+        for batch in part.piece.batches(part.reading, self._plan.mapping):
             first = self._plan.first_offset + self._events
             self._events += batch.num_rows
             offsets = pa.array(np.arange(first, first + batch.num_rows))
             with_offset = batch.schema.insert(0, pa.field("position", pa.int64()))
             yield pa.RecordBatch.from_arrays([offsets, *batch.columns], schema=with_offset)
             if self._on_progress is not None:
-                done = min(part.reading.done, part.file.size)
+                done = min(part.reading.done, part.piece.size)
                 self._on_progress(Progress(self._events, self._done + done, self._total))
 
     def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -213,7 +216,7 @@ class _Run:
         A row that isn't good is kept with the negative of its line, and its text as `data`.
         """
         mapping = self._plan.mapping
-        fields = part.file.format.fields(mapping)
+        fields = part.piece.format.fields(mapping)
         text = {name: fields.text.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
         if not mapping.has("stream"):
             text["stream"] = quoted(mapping.whole_log)
@@ -233,7 +236,7 @@ class _Run:
     def _refuse_rejects(self) -> None:
         if not self._wish.strict:
             return
-        rejects = [(p.file.path, r) for p in self._plan.files for r in _in_order(p)]
+        rejects = [(p.piece.path, r) for p in self._plan.parts for r in _in_order(p)]
         if rejects:
             path, first = rejects[0]
             raise SourceError(
@@ -243,8 +246,8 @@ class _Run:
 
     def _remember(self, connection: duckdb.DuckDBPyConnection) -> None:
         offset = self._plan.first_offset
-        for part in self._plan.files:
-            reading, path = part.reading, part.file.path
+        for part in self._plan.parts:
+            reading = part.reading
             rejects = [(part.index, r.line, r.reason, r.text) for r in reading.rejects]
             if rejects:
                 table = pa.table(
@@ -259,10 +262,7 @@ class _Run:
                 connection.register("refused", table)
                 connection.execute("INSERT INTO rejects SELECT * FROM refused ORDER BY line")
                 connection.unregister("refused")
-            file = part.file
-            known = fingerprints.take(
-                path, reading.taken, file.size, file.modified_ns, whole=file.format.whole
-            )
+            known = part.piece.taken(reading)
             count = self._counts.get(part.index, 0)
             if part.continues:
                 connection.execute(
@@ -274,7 +274,7 @@ class _Run:
             else:
                 connection.execute(
                     f"INSERT INTO sources VALUES ({', '.join('?' * 12)})",
-                    [part.index, resolved(path), part.file.format.name, known.taken, known.size]
+                    [part.index, known.path, part.piece.format.name, known.taken, known.size]
                     + [known.modified_ns, known.head, known.tail, reading.lines, offset, count]
                     + [reading.partial],
                 )

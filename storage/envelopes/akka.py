@@ -1,6 +1,6 @@
 """Akka and Pekko JDBC: rows of `event_journal`; payloads are bytes of a serialiser. Source: its schema."""
 
-from storage.envelopes.envelope import REST, TOTAL, Envelope, at, first
+from storage.envelopes.envelope import REST, TOTAL, Envelope, Stored, at, first
 
 AKKA = Envelope(
     name="akka",
@@ -16,4 +16,5 @@ AKKA = Envelope(
     },
     order=TOTAL,
     skips=at("deleted"),
+    stored=Stored("event_journal", ("ordering",)),
 )

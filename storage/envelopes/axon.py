@@ -1,6 +1,6 @@
 """Axon: `DomainEventEntry` of Axon 3 and 4, `AggregateEventEntry` of Axon 5. Source: Axon's JPA entities."""
 
-from storage.envelopes.envelope import TOTAL, Envelope, at
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at
 
 AXON = Envelope(
     name="axon",
@@ -20,6 +20,7 @@ AXON = Envelope(
         "meta": at("metaData"),
     },
     order=TOTAL,
+    stored=Stored("domain_event_entry", ("global_index",)),
 )
 
 AXON_5 = Envelope(
@@ -39,4 +40,5 @@ AXON_5 = Envelope(
         "meta": at("metadata"),
     },
     order=TOTAL,
+    stored=Stored("aggregate_event_entry", ("global_index",)),
 )

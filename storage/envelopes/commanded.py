@@ -4,7 +4,7 @@ Source: its migrations. `events` alone has no order; the join where `stream_id` 
 `stream_version` is the offset and `original_stream_version` the revision.
 """
 
-from storage.envelopes.envelope import BY_TIME, TOTAL, Envelope, at, first
+from storage.envelopes.envelope import BY_TIME, TOTAL, Envelope, Stored, at, first
 
 _FIELDS = {
     "time": at("created_at"),
@@ -32,4 +32,17 @@ COMMANDED_EVENTS = Envelope(
     fields=_FIELDS,
     order=BY_TIME,
     looks=lambda record: not {"stream", "streamid", "validat"} & set(record),
+    stored=Stored(
+        "events",
+        ("stream_version",),
+        beside=("stream_events", "streams"),
+        join="JOIN {0} a ON a.event_id = e.event_id AND a.stream_id = 0"
+        " LEFT JOIN {1} s ON s.stream_id = a.original_stream_id",
+        extra=(
+            ("a", "stream_version"),
+            ("a", "original_stream_id"),
+            ("a", "original_stream_version"),
+            ("s", "stream_uuid"),
+        ),
+    ),
 )

@@ -1,6 +1,6 @@
 """Emmett: rows of `emt_messages`. Source: its PostgreSQL and SQLite schemas."""
 
-from storage.envelopes.envelope import TOTAL, Envelope, at, first
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at, first
 
 EMMETT = Envelope(
     name="emmett",
@@ -20,5 +20,5 @@ EMMETT = Envelope(
         "meta": at("message_metadata"),
     },
     order=TOTAL,
-    skips=None,
+    stored=Stored("emt_messages", ("transaction_id", "global_position")),
 )

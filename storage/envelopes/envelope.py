@@ -29,6 +29,22 @@ Folded = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How an event store's tables are read as one log."""
+
+    table: str
+    """The name that it has unless a person chose another; its rows are `e` in the join."""
+    order: tuple[str, ...]
+    """Columns that give the order, and from which a load goes on; those that are there are used."""
+    beside: tuple[str, ...] = ()
+    """Tables that are joined to it."""
+    join: str = ""
+    """How: SQL with the other tables as {0}, {1} …"""
+    extra: tuple[tuple[str, str], ...] = ()
+    """What is taken of them, as alias and column."""
+
+
+@dataclass(frozen=True)
 class Envelope:
     """A format of events, wherever its records come from.
 
@@ -51,6 +67,8 @@ class Envelope:
     """Fields that count more than those of what lies inside."""
     skips: Expression | None = None
     """True where the system itself passes over the event."""
+    stored: Stored | None = None
+    """Where the system keeps them in a database."""
     newest_first: bool = False
     """It is handed out backwards, and then sorted by offset."""
 

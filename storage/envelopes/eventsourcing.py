@@ -4,7 +4,7 @@
 Revisions start at 1. There is no column of time; the state has one.
 """
 
-from storage.envelopes.envelope import TOTAL, Envelope, at, first, matched
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at, first, matched
 
 EVENTSOURCING = Envelope(
     name="eventsourcing",
@@ -18,4 +18,5 @@ EVENTSOURCING = Envelope(
         "data": at("state"),
     },
     order=TOTAL,
+    stored=Stored("stored_events", ("notification_id", "rowid")),
 )

@@ -3,7 +3,7 @@
 Source: KurrentDB's AtomPub writer and its documentation of SQL and of Gaffer.
 """
 
-from storage.envelopes.envelope import AS_WRITTEN, REST, TOTAL, Envelope, at, first
+from storage.envelopes.envelope import AS_WRITTEN, REST, TOTAL, Envelope, Stored, at, first
 
 ATOM = Envelope(
     name="kurrentdb-atom",
@@ -40,6 +40,7 @@ RECORDS = Envelope(
         "meta": at("metadata"),
     },
     order=TOTAL,
+    stored=Stored("records", ("log_position",)),
 )
 
 GAFFER = Envelope(

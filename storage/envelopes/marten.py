@@ -1,6 +1,6 @@
 """Marten: rows of `mt_events` in PostgreSQL. Source: Marten's own schema, `EventsTable`."""
 
-from storage.envelopes.envelope import REST, TOTAL, Envelope, at
+from storage.envelopes.envelope import REST, TOTAL, Envelope, Stored, at
 
 MARTEN = Envelope(
     name="marten",
@@ -19,4 +19,5 @@ MARTEN = Envelope(
     },
     order=TOTAL,
     skips=at("is_skipped"),
+    stored=Stored("mt_events", ("seq_id",)),
 )

@@ -1,6 +1,6 @@
 """Message DB: rows of `messages` in PostgreSQL; times are UTC without a zone. Source: its schema."""
 
-from storage.envelopes.envelope import TOTAL, Envelope, at
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at
 
 MESSAGE_DB = Envelope(
     name="message-db",
@@ -18,4 +18,5 @@ MESSAGE_DB = Envelope(
         "meta": at("metadata"),
     },
     order=TOTAL,
+    stored=Stored("messages", ("global_position",)),
 )

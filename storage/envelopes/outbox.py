@@ -1,6 +1,6 @@
 """Outbox tables, as Debezium's outbox router wants them. Source: its documentation."""
 
-from storage.envelopes.envelope import BY_STREAM, REST, Envelope, at, first
+from storage.envelopes.envelope import BY_STREAM, REST, Envelope, Stored, at, first
 
 OUTBOX = Envelope(
     name="outbox",
@@ -16,4 +16,5 @@ OUTBOX = Envelope(
         "meta": REST,
     },
     order=BY_STREAM,
+    stored=Stored("outbox", ("sequence", "seq", "position", "created_at", "timestamp", "id")),
 )

@@ -1,6 +1,6 @@
 """Prooph: rows of an event stream's table; the aggregate is in the metadata. Source: its PDO strategies."""
 
-from storage.envelopes.envelope import TOTAL, Envelope, at
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at
 
 PROOPH = Envelope(
     name="prooph",
@@ -17,4 +17,5 @@ PROOPH = Envelope(
         "meta": at("metadata"),
     },
     order=TOTAL,
+    stored=Stored("event_streams", ("no",)),
 )

@@ -3,7 +3,7 @@
 It has two times: `valid_at`, where it is set, is when the event counts, `created_at` when it was written.
 """
 
-from storage.envelopes.envelope import TOTAL, Envelope, at, first
+from storage.envelopes.envelope import TOTAL, Envelope, Stored, at, first
 
 RAILS_EVENT_STORE = Envelope(
     name="rails-event-store",
@@ -21,4 +21,12 @@ RAILS_EVENT_STORE = Envelope(
         "meta": at("metadata"),
     },
     order=TOTAL,
+    stored=Stored(
+        "event_store_events",
+        ("id",),
+        beside=("event_store_events_in_streams",),
+        # An event may be linked into several streams; the first is the one it was written to.
+        join="LEFT JOIN {0} s ON s.id = (SELECT min(x.id) FROM {0} x WHERE x.event_id = e.event_id)",
+        extra=(("s", "stream"), ("s", "position")),
+    ),
 )

@@ -7,7 +7,7 @@ is marked as not good and gets a second look, one by one, which repairs it or sa
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -55,6 +55,8 @@ class Reading:
     """That last line is no event as it stands; it was given back and is read again next time."""
     done: int = 0
     """Bytes of the file that were read so far, for a progress bar."""
+    position: dict[str, Any] = field(default_factory=dict)
+    """Of a source that is no file, up to where it was taken; advanced while batches are drawn."""
     rejects: list[Reject] = field(default_factory=list)
 
     def reject(self, line: int, reason: str, text: str, size: int) -> None:

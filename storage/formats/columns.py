@@ -59,7 +59,11 @@ def sample(
 ) -> Sequence[Record]:
     """The first records, with nested values as Python's and all others as text or number."""
     columns = ", ".join(
-        name(c) if _nested(t) or t in _DIGITS else f"CAST({name(c)} AS VARCHAR) AS {name(c)}"
+        name(c)
+        if _nested(t) or t in _DIGITS
+        else f"coalesce(try(decode({name(c)})), base64({name(c)})) AS {name(c)}"
+        if t == "BLOB"
+        else f"CAST({name(c)} AS VARCHAR) AS {name(c)}"
         for c, t in types.items()
     )
     found = connection.sql(f"SELECT {columns} FROM {relation} LIMIT {SAMPLE}")
@@ -163,7 +167,7 @@ def _as_json(column: str, kind: str) -> str:
     elif kind == TRUTH:
         truth = f"lower({quoted}) IN ('true', 'false')"
         value = f"CASE WHEN {truth} THEN lower({quoted}) ELSE to_json({quoted}) END"
-    elif kind.startswith(_DIGITS + _MORE_DIGITS) and not kind.endswith("]"):
+    elif (kind.startswith(_DIGITS + _MORE_DIGITS) and not kind.endswith("]")) or kind == "JSON":
         value = f"CAST({quoted} AS VARCHAR)"
     elif kind == "BLOB":
         value = f"to_json(base64({quoted}))"

@@ -1,61 +1,27 @@
 """Ports that aren't HTTP, recorded against real services: PostgreSQL, SMTP, a program of the user's."""
 
-import os
-import shutil
-import signal
 import socketserver
-import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
-POSTGRES = shutil.which("postgres") or next(
-    (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None
-)
-needs_postgres = pytest.mark.skipif(POSTGRES is None, reason="PostgreSQL is not installed")
+from tests import servers
+from tests.servers import needs_postgres
 
 
 @pytest.fixture
 def postgres(tmp_path):
     """A server of our own, on a socket in a folder."""
-    folder = tmp_path / "pg"
-    bin_ = Path(os.path.realpath(POSTGRES)).parent
-    run = {}
-    if os.getuid() == 0:  # it refuses to be root
-        folder.mkdir()
-        for place in (tmp_path, *tmp_path.parents[:3]):
-            place.chmod(place.stat().st_mode | 0o011)
-        run = {"user": "nobody"}
-        shutil.chown(folder, "nobody")
-    made = [bin_ / "initdb", "-D", folder / "data", "-A", "trust", "-U", "refold", "--no-sync"]
-    subprocess.run(made, check=True, capture_output=True, cwd=folder, **run)
-    server = subprocess.Popen(
-        [POSTGRES, "-D", folder / "data", "-k", str(folder), "-h", ""],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        **run,
-    )
     import psycopg
 
-    url = f"postgresql://refold@/postgres?host={folder}"
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            connection = psycopg.connect(url, autocommit=True)
-            break
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    with connection:
-        connection.execute("CREATE TABLE rates (pair text, rate numeric(10, 4), at timestamptz)")
-        connection.execute("INSERT INTO rates VALUES ('EURUSD', 1.08, '2025-01-01T00:00Z')")
-    yield url
-    server.send_signal(signal.SIGINT)
-    server.wait(timeout=20)
+    with servers.postgres(tmp_path) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "CREATE TABLE rates (pair text, rate numeric(10, 4), at timestamptz)"
+            )
+            connection.execute("INSERT INTO rates VALUES ('EURUSD', 1.08, '2025-01-01T00:00Z')")
+        yield url
 
 
 @needs_postgres

@@ -254,7 +254,7 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
 
     with workspace.reading() as connection:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
-    if ws != sources.STDIN and {str(Path(p).resolve()) for p in sources.expand([ws])} - loaded:
+    if ws != sources.STDIN and {sources.known_as(p) for p in sources.expand([ws])} - loaded:
         return True
     return bool(origins.changes(workspace, thorough=False))
 

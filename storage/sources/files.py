@@ -1,24 +1,29 @@
-"""Sources: what a person names as one log, as files in order, each with its format.
+"""Files as sources, each with its format.
 
 Several files are read in the order given; a pattern gives its matches in natural order
 (`part-2` before `part-10`). The format is told by the bytes, then by the name.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 
-from storage import bytestreams
+import pyarrow as pa
+
+from storage import bytestreams, fingerprints
 from storage.errors import SourceError
-from storage.formats import SAMPLE_BYTES, Format
+from storage.fingerprints import Fingerprint
+from storage.formats import SAMPLE_BYTES, Format, Reading
 from storage.formats.arrow import ArrowIpc, Parquet
 from storage.formats.console_consumer import ConsoleConsumer
 from storage.formats.csv import Csv
 from storage.formats.json_document import JsonDocument
 from storage.formats.jsonl import JsonLines
 from storage.formats.xes import Xes
+from storage.mapping import FieldMapping, Record
+from storage.sources import links
 
 FORMATS: tuple[Format, ...] = (
     *(Parquet(), ArrowIpc(), Xes(), JsonDocument(), JsonLines(), ConsoleConsumer(), Csv()),
@@ -27,6 +32,14 @@ FORMATS: tuple[Format, ...] = (
 
 STDIN = "-"
 """The name of standard input where a source is expected."""
+
+SPOOL = "refold-stdin-"
+"""How the folder's name begins into which standard input is written."""
+
+_ENDINGS = (
+    *("gz", "zst", "xz", "xes", "jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "pq"),
+    *("arrow", "feather", "ipc", "db", "sqlite", "sqlite3", "duckdb"),
+)
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -42,24 +55,51 @@ class File:
     size: int
     modified_ns: int
 
+    def sample(self) -> Sequence[Record]:
+        return self.format.sample(self.path, self.head)
 
-def expand(names: Sequence[str]) -> list[str]:
-    """The files that these names and patterns stand for; raises `SourceError` where there is none."""
-    paths: list[str] = []
-    for name in names:
-        if has_magic(name) and not Path(name).exists():
-            found = sorted(glob(name, recursive=True), key=_natural)  # noqa: PTH207 - a pattern may be absolute
-            if not found:
-                raise SourceError(f"No file matches {name}.")
-            paths.extend(path for path in found if Path(path).is_file())
-        elif Path(name).exists() or name == STDIN:
-            paths.append(name)
-        else:
-            raise SourceError(f"There is no file {name}.")
-    doubled = [path for path in paths if paths.count(path) > 1]
-    if doubled:
-        raise SourceError(f"{doubled[0]} is named twice.")
-    return paths
+    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        return self.format.batches(reading, mapping)
+
+    def taken(self, reading: Reading) -> Fingerprint:
+        whole = self.format.whole
+        print_ = fingerprints.take(
+            self.path, reading.taken, self.size, self.modified_ns, whole=whole
+        )
+        return replace(print_, path=resolved(self.path))
+
+
+def expand(name: str) -> list[str]:
+    """The files that a name or a pattern stands for; raises `SourceError` where there is none."""
+    if has_magic(name) and not Path(name).exists():
+        found = sorted(glob(name, recursive=True), key=_natural)  # noqa: PTH207 - a pattern may be absolute
+        if not found:
+            raise SourceError(f"No file matches {name}.")
+        return [path for path in found if Path(path).is_file()]
+    if Path(name).exists() or name == STDIN:
+        return [name]
+    raise SourceError(f"There is no file {name}.")
+
+
+def database(name: str) -> str | None:
+    """The kind of database that a file is; None where it is none."""
+    if not Path(name).is_file():
+        return None
+    with bytestreams.open_plain(name) as stream:
+        head = stream.read(16)
+    if head.startswith(b"SQLite format 3\0"):
+        return "sqlite"
+    return "duckdb" if head[8:12] == b"DUCK" else None
+
+
+def resolved(path: str) -> str:
+    """How a file is known in a workspace."""
+    return STDIN if is_spooled(path) else str(Path(path).resolve())
+
+
+def is_spooled(path: str) -> bool:
+    """Whether it is standard input, written into a file."""
+    return Path(path).name == STDIN and Path(path).parent.name.startswith(SPOOL)
 
 
 def look(path: str, wanted: str | None = None) -> File:
@@ -92,10 +132,13 @@ def look(path: str, wanted: str | None = None) -> File:
 
 
 def log_name(path: str) -> str:
-    """The log's own name: the file's, without its endings."""
+    """The log's own name: the file's, without its endings; what a link leads to."""
+    if links.is_link(path):
+        return links.log_name(path)
     name = Path(path).name
     while re.search(
-        r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc)$", name
+        r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc|db|sqlite|sqlite3|duckdb)$",
+        name,
     ):
         name = name.rsplit(".", 1)[0]
     return name or "log"

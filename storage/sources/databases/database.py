@@ -1,0 +1,46 @@
+"""What every kind of database can do for us: say which tables it has, and read a query in one snapshot."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+Columns = Mapping[str, str]
+"""Names of columns and their types, in the words of the database."""
+
+
+class Database(Protocol):
+    """A database that is only read."""
+
+    kind: str
+    """What it is called, `postgresql`."""
+
+    def tables(self) -> Mapping[str, Columns]:
+        """Every table that the reader may see, by name; with its schema where that isn't searched."""
+        ...
+
+    def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
+        """SQL of a column so that it arrives without loss, and its type for `storage.formats.columns`."""
+        ...
+
+    def numbered(self, columns: Columns, name: str) -> bool:
+        """Whether a column's numbers are given out before they are committed, so that gaps may fill."""
+        ...
+
+    def literal(self, value: Any) -> str:
+        """A value of a position, as SQL."""
+        ...
+
+    def read(self, query: str) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """The rows of a query, in order; raises `SourceError` where the database refuses."""
+        ...
+
+
+def quote(name: str) -> str:
+    """A name in SQL; a dot parts a schema from its table."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def quote_column(alias: str, name: str) -> str:
+    return f'{alias}."' + name.replace('"', '""') + '"'

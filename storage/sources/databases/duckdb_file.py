@@ -1,0 +1,77 @@
+"""DuckDB files that are no workspaces, through a connection that reaches nothing else."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from storage.errors import SourceError, one_line
+from storage.formats import columns
+from storage.quoting import quoted
+from storage.sources.databases.database import Columns, quote_column
+from storage.sources.links import Link
+
+
+class DuckDbFile:
+    """A DuckDB database; it is opened to be read only."""
+
+    kind = "duckdb"
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        if not Path(link.place).is_file():
+            raise SourceError(f"There is no file {link.place}.")
+
+    def tables(self) -> Mapping[str, Columns]:
+        found: dict[str, dict[str, str]] = {}
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns()"
+                " WHERE database_name = 'source' AND NOT internal"
+                " ORDER BY schema_name, table_name, column_index"
+            ).fetchall()
+        for schema, table, column, kind in rows:
+            name = table if schema == "main" else f"{schema}.{table}"
+            found.setdefault(name, {})[column] = kind
+        if {"workspace", "events", "sources", "history"} <= set(found):
+            raise SourceError(f"{self._link.place} is a workspace; refold open shows it.")
+        return found
+
+    def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
+        column = quote_column(alias, name)
+        if kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
+            return column, "BIGINT"
+        if kind == "UUID":
+            return f"CAST({column} AS VARCHAR)", "VARCHAR"
+        if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT", "UBIGINT", "BIGNUM")):
+            return f"CAST({column} AS VARCHAR)", columns.NUMBER
+        if kind.startswith(("ENUM", "INTERVAL", "TIME")) and not kind.startswith("TIMESTAMP"):
+            return f"CAST({column} AS VARCHAR)", "VARCHAR"
+        return column, kind
+
+    def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - one writes at a time
+        return False
+
+    def literal(self, value: Any) -> str:
+        return str(value) if isinstance(value, int) else quoted(str(value))
+
+    @contextmanager
+    def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
+        with self._open() as connection:
+            yield iter(connection.sql(query).to_arrow_reader(columns.BATCH))
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            connection = columns.connect()
+            try:
+                connection.execute(f"ATTACH {quoted(self._link.place)} AS source (READ_ONLY)")
+                connection.execute("SET enable_external_access = false; USE source")
+                yield connection
+            finally:
+                connection.close()
+        except duckdb.Error as error:
+            raise SourceError(f"{self._link.public} can't be read ({one_line(error)}).") from error
