@@ -20,7 +20,6 @@ check: $(UV)
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) pytest -n auto
 
 format: $(UV)
 	$(RUN) ruff format .

@@ -118,7 +118,7 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
     return Plan(
         parts,
         mapping,
-        "+".join((*dict.fromkeys(formats), *mapping.envelopes)),
+        "+".join(dict.fromkeys((*formats, *mapping.envelopes))),
         existing.writing,
         first_offset=first,
         fresh=False,
@@ -168,4 +168,5 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
 
 def _format_name(looked: Sequence[Piece], mapping: FieldMapping) -> str:
     """Transport and envelope, as `jsonl+debezium`."""
-    return "+".join((*dict.fromkeys(piece.format.name for piece in looked), *mapping.envelopes))
+    names = (piece.format.name for piece in looked)
+    return "+".join(dict.fromkeys((*names, *mapping.envelopes)))

@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +58,86 @@ def postgres(outer: Path) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=20)
+
+
+KAFKA = os.environ.get("REFOLD_TEST_KAFKA", "")
+"""The folder of Apache Kafka's jars."""
+needs_kafka = pytest.mark.skipif(
+    not (KAFKA and Path(KAFKA).is_dir() and shutil.which("java")),
+    reason="Apache Kafka is not installed (REFOLD_TEST_KAFKA names the folder of its jars)",
+)
+_SERVER = """
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller}
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+ user_reader="s3cretword";
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.cleaner.backoff.ms=200
+log.retention.ms=-1
+log.initial.task.delay.ms=100
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+"""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Kafka of one node."""
+
+    plain: str
+    """HOST:PORT without a login."""
+    login: str
+    """HOST:PORT for `reader` with the password `s3cretword`."""
+
+
+@contextmanager
+def kafka(folder: Path) -> Iterator[Broker]:
+    """A real Apache Kafka in KRaft mode, on loopback."""
+    from confluent_kafka.admin import AdminClient
+
+    ports = free_ports(3)
+    settings = folder / "server.properties"
+    settings.write_text(
+        _SERVER.format(folder=folder, broker=ports[0], login=ports[1], controller=ports[2])
+    )
+    java = ["java", "-Xmx512m", "-cp", f"{KAFKA}/*"]
+    formatted = [*java, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk"]
+    subprocess.run([*formatted, "-c", settings], check=True, capture_output=True, cwd=folder)
+    with (folder / "kafka.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*java, "kafka.Kafka", settings], stdout=log, stderr=log, cwd=folder
+        )
+    try:
+        client = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[0]}", "log_level": 0})
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                client.list_topics(timeout=2)
+                break
+            except Exception:  # noqa: BLE001 - it isn't up yet
+                said = (folder / "kafka.log").read_text(errors="replace")[-2000:]
+                assert server.poll() is None, said
+                assert time.monotonic() < deadline, said
+        yield Broker(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports

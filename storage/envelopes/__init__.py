@@ -19,7 +19,7 @@ from storage.envelopes.documents import (
 from storage.envelopes.emmett import EMMETT
 from storage.envelopes.envelope import Envelope
 from storage.envelopes.eventsourcing import EVENTSOURCING
-from storage.envelopes.kafka import CONSOLE_CONSUMER, KAFKA_CONNECT, KCAT, RPK
+from storage.envelopes.kafka import CONSOLE_CONSUMER, KAFKA, KAFKA_CONNECT, KCAT, RPK
 from storage.envelopes.kurrentdb import ATOM, GAFFER, RECORDS
 from storage.envelopes.marten import MARTEN
 from storage.envelopes.message_db import MESSAGE_DB
@@ -31,7 +31,18 @@ from storage.envelopes.rails_event_store import RAILS_EVENT_STORE
 __all__ = ["ENVELOPES"]
 
 ENVELOPES: tuple[Envelope, ...] = (
-    *(KCAT, RPK, CONSOLE_CONSUMER, KAFKA_CONNECT, DEBEZIUM, FLATTENED, CLOUDEVENTS, MARTEN, AXON),
+    *(
+        KAFKA,
+        KCAT,
+        RPK,
+        CONSOLE_CONSUMER,
+        KAFKA_CONNECT,
+        DEBEZIUM,
+        FLATTENED,
+        CLOUDEVENTS,
+        MARTEN,
+        AXON,
+    ),
     *(AXON_5, EVENTSOURCING, ATOM, RECORDS, MESSAGE_DB, EMMETT, COMMANDED, RAILS_EVENT_STORE),
     *(COMMANDED_EVENTS, AKKA, PROOPH, OUTBOX, OCEL, DYNAMODB, CLOUDTRAIL, EVENTBRIDGE),
     *(GITHUB_ARCHIVE, TEMPORAL, GAFFER, XES),

@@ -42,6 +42,14 @@ def _is_connect(record: Folded) -> bool:
     return set(record) == {"schema", "payload"}
 
 
+KAFKA = Envelope(
+    name="kafka",
+    requires=("topic", "partition", "offset", "tstype", "timestamp", "key", "value", "headers"),
+    fields=_fields("value", "timestamp"),
+    order=BY_PARTITION,
+    inner="value",
+    keeps=("offset",),
+)
 KCAT = Envelope(
     name="kcat",
     requires=("topic", "partition", "offset", "tstype", "payload"),

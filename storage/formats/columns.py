@@ -187,7 +187,8 @@ def _payload(column: str, kind: str) -> str:
     quoted = name(column)
     if kind == "BLOB":
         text = f"try(decode({quoted}))"
-        return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json(base64({quoted})) AS VARCHAR) END"
+        readable = f"coalesce({text}, base64({quoted}))"
+        return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json({readable}) AS VARCHAR) END"
     if kind in ("VARCHAR", "JSON", NUMBER, TRUTH):
         text = f"CAST({quoted} AS VARCHAR)"
         return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json({text}) AS VARCHAR) END"

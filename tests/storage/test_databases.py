@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -214,9 +215,9 @@ def test_rails_event_store(desk: Any, fresh: Any) -> None:
     assert desk.column("correlation_id") == ["c"] * 2
 
 
-def written_by_the_library(module: str, settings: dict[str, str]) -> None:
-    """Three events of an aggregate, written by the eventsourcing library itself."""
-    from eventsourcing.application import Application
+@cache
+def order() -> Any:
+    """An aggregate of the eventsourcing library."""
     from eventsourcing.domain import Aggregate, event
 
     class Order(Aggregate):
@@ -228,11 +229,18 @@ def written_by_the_library(module: str, settings: dict[str, str]) -> None:
         def pay(self, amount: int) -> None:
             self.total += amount
 
+    return Order
+
+
+def written_by_the_library(module: str, settings: dict[str, str]) -> None:
+    """Three events of an aggregate, written by the eventsourcing library itself."""
+    from eventsourcing.application import Application
+
     application: Any = Application(env={"PERSISTENCE_MODULE": module, **settings})
-    order = Order("first")
-    order.pay(amount=5)
-    order.pay(amount=7)
-    application.save(order)
+    first = order()("first")
+    first.pay(amount=5)
+    first.pay(amount=7)
+    application.save(first)
     application.close()
 
 

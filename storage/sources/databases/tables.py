@@ -24,29 +24,12 @@ from storage.mapping.names import plain
 from storage.sources import links
 from storage.sources.databases.database import Columns, Database, quote, quote_column
 from storage.sources.links import Link
+from storage.sources.rows import Rows, as_events
 
 OWN = ("table",)
 """Parameters of a link that are ours."""
 _GAPS = 1_000
 """Missing numbers that are asked for again, the latest ones."""
-
-
-class _Rows(columns.Columns):
-    """The rows of a table as a format."""
-
-    whole = False
-
-    def __init__(self, kind: str) -> None:
-        self.name = kind
-
-    def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - no file is one
-        return False
-
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - as above
-        return []
-
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - as above
-        return iter(())
 
 
 @dataclass
@@ -65,7 +48,7 @@ class Table:
 
     @property
     def format(self) -> Format:
-        return _Rows(self.database.kind)
+        return Rows(self.database.kind)
 
     def sample(self) -> Sequence[Record]:
         """The first rows, as they lie; raises `SourceError` where there is none."""
@@ -90,7 +73,8 @@ class Table:
         after = self._after(by, position)
         query = f"SELECT {self._select()} {self._from()}{after} ORDER BY {', '.join(by) or '1'}"
         with self.database.read(query) as rows:
-            yield from self._fields(self._noting(rows, order, reading), reading, mapping)
+            noted = self._noting(rows, order, reading)
+            yield from as_events(noted, self._types(), reading, mapping)
         reading.taken = reading.lines
 
     def taken(self, reading: Reading) -> Fingerprint:
@@ -175,25 +159,6 @@ class Table:
                 last = place if not last or not counted or place > last else last
                 reading.position = {"order": order, "after": last, "gaps": gaps[-_GAPS:]}
             yield batch
-
-    def _fields(
-        self, rows: Iterator[pa.RecordBatch], reading: Reading, mapping: FieldMapping
-    ) -> Iterator[pa.RecordBatch]:
-        types = self._types()
-        connection = columns.connect()
-        query = columns.query(types, mapping, "rows_read")
-        reading.lines = reading.start_line
-        try:
-            for batch in rows:
-                connection.register("rows_read", pa.Table.from_batches([batch]))
-                for found in columns.as_fields(
-                    connection.sql(query).to_arrow_reader(columns.BATCH)
-                ):
-                    line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
-                    reading.lines += found.num_rows
-                    yield found.set_column(found.num_columns - 1, "line", line)
-        finally:
-            connection.close()
 
     def _refuse_strangers(self, mapping: FieldMapping) -> None:
         if not any(mapping.has(name) for name in ("type", "data", "stream")):
@@ -334,6 +299,7 @@ def _decodable(types: Mapping[str, str]) -> dict[str, str]:
 def _missing(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]:
     """The latest of the numbers that are skipped, within a batch and since the one before."""
     before = int(last[0]) if last else int(numbers[0]) - 1
+    numbers = numbers[numbers > before]  # the others filled gaps
     steps = np.diff(numbers, prepend=before)
     missing: set[int] = set()
     for at in np.flatnonzero(steps > 1)[::-1]:

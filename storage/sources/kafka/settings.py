@@ -1,0 +1,97 @@
+"""How a client reaches Kafka: a link, and the configuration file that people have for any client.
+
+What a value takes from the environment (`sasl.password=${KAFKA_PASSWORD}`) is kept nowhere. Nothing that would
+leave a trace in the cluster can be switched on.
+"""
+
+import os
+import re
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from storage.errors import SourceError
+from storage.sources.links import Link
+
+_FROM_ENVIRONMENT = re.compile(r"\$\{(?:env:)?(\w+)\}")
+_OURS = ("group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof")
+_REGISTRY = "schema.registry."
+_JAVAS = {
+    "sasl.jaas.config",
+    "ssl.truststore.location",
+    "ssl.keystore.location",
+    "key.deserializer",
+}
+"""Settings of Java's client that librdkafka has otherwise."""
+
+
+def read(link: Link) -> dict[str, str]:
+    """The settings of a link, those of the registry included.
+
+    Raises `SourceError` where the file can't be read, or asks for what isn't in the environment.
+    """
+    said: dict[str, str] = {}
+    if "config" in link.wishes:
+        said = _file(Path(link.wishes["config"]).expanduser())
+    parts = urlsplit(link.place)
+    if parts.username:
+        said |= {"sasl.username": parts.username, "sasl.password": parts.password or ""}
+    servers = parts.netloc.rpartition("@")[2]
+    if servers:
+        said["bootstrap.servers"] = servers
+    if "registry" in link.wishes:
+        said[_REGISTRY + "url"] = link.wishes["registry"]
+    if not said.get("bootstrap.servers"):
+        raise SourceError(f"{link.public} names no broker; write kafka://HOST:PORT/TOPIC.")
+    return said
+
+
+def of_registry(said: dict[str, str]) -> dict[str, str]:
+    """The settings of the schema registry; empty where there is none."""
+    found = {k.removeprefix(_REGISTRY): v for k, v in said.items() if k.startswith(_REGISTRY)}
+    return found if "url" in found else {}
+
+
+def of_consumer(said: dict[str, str]) -> dict[str, str | int | bool]:
+    """The settings of a consumer that belongs to no group and commits nothing."""
+    theirs = {k: v for k, v in said.items() if not k.startswith(_REGISTRY) and k not in _OURS}
+    return {
+        "isolation.level": "read_committed",
+        "fetch.message.max.bytes": 4 << 20,
+        "queued.min.messages": 200_000,
+        "socket.connection.setup.timeout.ms": 10_000,
+        **theirs,
+        # A client needs a name of a group, also where it joins none.
+        "group.id": f"refold-{secrets.token_hex(8)}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "allow.auto.create.topics": False,
+        "log_level": 0,
+    }
+
+
+def _file(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+    said = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and not line.lstrip().startswith(("#", "!")):
+            said[name.strip()] = _FROM_ENVIRONMENT.sub(_taken, value.strip())
+    strange = sorted(_JAVAS & set(said))
+    if strange:
+        raise SourceError(
+            f"{path} has {strange[0]}, which only Java's client knows; write it as librdkafka does"
+            " (sasl.username and sasl.password, ssl.ca.location, ssl.certificate.location)."
+        )
+    return said
+
+
+def _taken(found: re.Match[str]) -> str:
+    if found[1] not in os.environ:
+        raise SourceError(f"The configuration asks for {found[1]}, which isn't in the environment.")
+    return os.environ[found[1]]
