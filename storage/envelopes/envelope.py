@@ -72,8 +72,8 @@ class Envelope:
     newest_first: bool = False
     """It is handed out backwards, and then sorted by offset."""
 
-    def recognises(self, record: Record) -> bool:
-        folded = {plain(name): value for name, value in record.items()}
+    def recognises(self, record: Record, folded: Folded) -> bool:
+        """Whether a record, which is also given by the folded names of its members, is in it."""
         named = all(plain(name) in folded for name in self.requires)
         return named and all(name in record for name in self.exact) and self.looks(folded)
 

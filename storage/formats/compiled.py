@@ -142,6 +142,8 @@ class Compiled:
         self._mapping = mapping
         self._nodes: dict[Path, Node] = {}
         self._boundaries: set[Path] = set()
+        self._raws: dict[Path, str] = {}
+        """Columns that hold the JSON at a path, which several expressions look at."""
         wanted = [(f, mapping.expression(f)) for f in FIELDS]
         self._wanted = {f: e for f, e in wanted if e is not None}
         self._note_boundaries()
@@ -192,7 +194,7 @@ class Compiled:
 
     def stages(self) -> tuple[str, ...]:
         """Columns to be computed one after the other, each over those before."""
-        stages = []
+        stages = self._raw_stages(())
         for path in sorted(self._nodes, key=lambda p: (len(p), self._nodes[p].number)):
             node = self._nodes[path]
             number = node.number
@@ -207,7 +209,15 @@ class Compiled:
             marked = numbers.protected_in_sql(node.text)
             chosen = f"CASE WHEN {node.marked} THEN {marked} ELSE {node.text} END"
             stages.append(f"try(from_json({chosen}, {node.structure})) AS {node.struct}")
+            stages += self._raw_stages(path)
         return tuple(stages)
+
+    def _raw_stages(self, home: Path) -> list[str]:
+        """The JSON that is wanted of a node, or of the row itself."""
+        said = [
+            f"{self._raw(p)} AS {name}" for p, name in self._raws.items() if self._home(p) == home
+        ]
+        return [", ".join(said)] if said else []
 
     # Planning
 
@@ -248,6 +258,8 @@ class Compiled:
         )
 
     def _leaf(self, path: Path, kind: str) -> None:
+        if kind == "JSON":
+            self._raws.setdefault(path, f"r{len(self._raws) + 1}")
         home = self._home(path)
         if home:
             self._node(home).want(path[len(home) :], kind)
@@ -309,6 +321,9 @@ class Compiled:
 
     def _json_at(self, path: Path) -> str:
         """The JSON text at a path."""
+        return self._raws[path] if path in self._raws else self._raw(path)
+
+    def _raw(self, path: Path) -> str:
         home = self._home(path)
         if not home:
             return self._root.json(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from storage import times
 from storage.envelopes import ENVELOPES
-from storage.envelopes.envelope import Envelope
+from storage.envelopes.envelope import Envelope, Folded
 from storage.errors import SourceError
 from storage.mapping import FIELDS, FieldMapping, Record, Source, path_of
 from storage.mapping.expressions import (
@@ -130,16 +130,21 @@ def _backwards(records: Sequence[Record], fields: Mapping[str, Source]) -> bool:
 def recognise(records: Sequence[Record]) -> Envelope | None:
     """The envelope in which most of these records are, if that is enough of them."""
     best, most = None, 0
+    both = [(record, _folded(record)) for record in records]
     for envelope in ENVELOPES:
-        count = sum(envelope.recognises(record) for record in records)
+        count = sum(envelope.recognises(record, folded) for record, folded in both)
         if count > most:
             best, most = envelope, count
     return best if records and most >= _ENOUGH * len(records) else None
 
 
+def _folded(record: Record) -> Folded:
+    return {plain(name): value for name, value in record.items()}
+
+
 def _signature(envelope: Envelope, records: Sequence[Record]) -> tuple[Path, ...]:
     """The members that all records of an envelope have."""
-    fitting = [record for record in records if envelope.recognises(record)]
+    fitting = [record for record in records if envelope.recognises(record, _folded(record))]
     required = [_named(name, _names(records)) for name in envelope.requires]
     return tuple(
         (name,) for name in required if all(record.get(name) is not None for record in fitting)

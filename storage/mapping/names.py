@@ -7,6 +7,7 @@ with it.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from storage import times
@@ -79,6 +80,7 @@ _ORDER_OF_CHOICE = (
 )
 
 
+@lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """A name as names are compared: `globalIndex` is `global_index`."""
     return re.sub(r"[\W_]+", "", name).lower()

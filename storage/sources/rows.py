@@ -35,14 +35,47 @@ def as_events(
 ) -> Iterator[pa.RecordBatch]:
     """Rows with these columns as the fields of events; counts `reading.lines`."""
     connection = columns.connect()
-    query = columns.query(types, mapping, "rows_read")
     reading.lines = reading.start_line
+    queries: dict[tuple[str, ...], str] = {}
     try:
-        for batch in rows:
-            connection.register("rows_read", pa.Table.from_batches([batch]))
+        for bare in _gathered(rows):
+            batch = _as_text(bare)
+            texts = tuple(f.name for f in batch.schema if pa.types.is_string(f.type))
+            if texts not in queries:
+                readable = {n: "VARCHAR" for n in texts if types.get(n) == "BLOB"}
+                queries[texts] = columns.query({**types, **readable}, mapping, "rows_read")
+            query = queries[texts]
+            connection.register("rows_read", batch)
             for found in columns.as_fields(connection.sql(query).to_arrow_reader(columns.BATCH)):
                 line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
                 reading.lines += found.num_rows
                 yield found.set_column(found.num_columns - 1, "line", line)
     finally:
         connection.close()
+
+
+def _gathered(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows, enough of them at once: planning a query takes longer than a few rows do."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in rows:
+        if waiting and batch.schema != waiting[0].schema:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+        waiting.append(batch)
+        if sum(one.num_rows for one in waiting) >= columns.BATCH:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _as_text(batch: pa.Table) -> pa.Table:
+    """Bytes that are all UTF-8 as text, which is checked once for the batch."""
+    for index, described in enumerate(batch.schema):
+        if pa.types.is_binary(described.type):
+            try:
+                text = batch.column(index).cast(pa.string())
+            except pa.ArrowInvalid:
+                continue
+            batch = batch.set_column(index, described.name, text)
+    return batch

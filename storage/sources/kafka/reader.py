@@ -16,7 +16,7 @@ from storage.sources.kafka.merging import Merge
 
 PATIENCE = 30.0
 """Seconds without a record after which a broker that complained is taken to be gone."""
-_AT_ONCE = 20_000
+_AT_ONCE = 10_000
 _MOST_WAITING = 400_000
 """Records of one partition that may wait for those of others."""
 

@@ -59,6 +59,8 @@ def of_consumer(said: dict[str, str]) -> dict[str, str | int | bool]:
         "isolation.level": "read_committed",
         "fetch.message.max.bytes": 4 << 20,
         "queued.min.messages": 200_000,
+        # A full queue is asked again soon, not only after a second.
+        "fetch.queue.backoff.ms": 5,
         "socket.connection.setup.timeout.ms": 10_000,
         **theirs,
         # A client needs a name of a group, also where it joins none.
