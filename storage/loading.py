@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage import (
+    irregularities,
     origins,
     schema,
     second_look,
@@ -162,6 +163,8 @@ class _Run:
             if not self._plan.mapping.has("revision"):
                 _number_streams(connection, first)
         self._remember(connection)
+        if self._events:
+            irregularities.note(connection, self._plan.first_offset)
         return self._events
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, part: Part) -> None:

@@ -1,16 +1,24 @@
 """What can be said of a log at a glance: its extent, its types, and what is odd about it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from storage import irregularities
 from storage.connections import rows, utc
 from storage.mapping import FieldMapping
 from storage.wording import counted
 from storage.workspace import read_fact
+
+_IN_STREAMS = {
+    "revision jumps": "whose revision jumps over others of its stream",
+    "revision repeats": "whose revision its stream had before",
+}
+_BACKWARDS = "time runs backwards"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class LogStatistics:
     """Events whose id an earlier event has."""
     backwards: int
     """Events whose time is earlier than that of the event before."""
+    irregular: Mapping[str, int] = field(default_factory=dict)
+    """How many of each kind of `storage.irregularities` there are."""
     envelope: str = ""
     """The innermost format that was recognised; every record in it has a type."""
 
@@ -48,10 +58,15 @@ class LogStatistics:
             found.append(f"{counted(self.without_time, 'event')} without a time that can be read.")
         if self.repeated_ids:
             found.append(f"{counted(self.repeated_ids, 'event')} with the id of an earlier one.")
-        if self.backwards:
+        for kind, said in _IN_STREAMS.items():
+            if count := self.irregular.get(kind):
+                found.append(f"{counted(count, 'event')} {said}; refold irregularities lists them.")
+        if self.backwards or self.irregular.get(_BACKWARDS):
+            own = self.irregular.get(_BACKWARDS, 0)
+            of_own = f" ({own:,} of them than the one before in its stream)" if own else ""
             found.append(
-                f"{counted(self.backwards, 'event')} earlier in time than the one before;"
-                " the order of the lines is kept."
+                f"{counted(max(self.backwards, own), 'event')} earlier in time than the one before"
+                f"{of_own}; the order of the lines is kept."
             )
         return found
 
@@ -81,6 +96,7 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         time_expected=mapping is not None and mapping.has("time"),
         repeated_ids=with_id - ids,
         backwards=_backwards(connection),
+        irregular=irregularities.of_connection(connection),
         envelope=mapping.envelopes[-1] if mapping is not None and mapping.envelopes else "",
     )
 

@@ -113,6 +113,7 @@ COMMANDS: Sequence[Command] = (
         "unhandled",
         needs="history",
     ),
+    Command("ask.irregular", "J,shift+j", "J", "irregular order", "ask", "irregular"),
     Command("ask.calls", "C,shift+c", "C", "calls to the outside", "ask", "calls", needs="calls"),
     Command(
         *("calls.answer", "a", "a", "answer it, or otherwise", "ask", "answer"), needs="called"

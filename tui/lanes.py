@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from replay import decided, filters, invariants, moments
 from replay.history import History
-from storage import bookmarks, watches
+from storage import bookmarks, irregularities, watches
 from storage.errors import RefoldError
 from storage.offsets import Offsets, offsets
+from storage.timelines.seen import Seen
 from storage.watches import Watch
 from storage.workspace import Workspace
 
@@ -23,7 +24,7 @@ class Lane:
 
     name: str
     style: str
-    """Of its marks: `failed`, `broken`, `watch`, `call` or `bookmark`."""
+    """Of its marks: `failed`, `broken`, `watch`, `call`, `irregular` or `bookmark`."""
     offsets: "Offsets[int]"
 
 
@@ -46,9 +47,19 @@ class Lanes:
         ]
         if history is not None and history.folded.calls:
             found.append(Lane("calls", "call", self._calls(history)))
+        found.append(Lane("irregular", "irregular", self._irregular()))
         marked = bookmarks.kept(self._workspace)
         found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
         return [lane for lane in found if len(lane.offsets)]
+
+    def _irregular(self) -> "Offsets[int]":
+        key = ("irregular",)
+        if key not in self._known:
+            known = irregularities.known(self._workspace)
+            self._known[key] = (
+                offsets() if isinstance(self._workspace, Seen) else offsets(known.places)
+            )
+        return self._known[key]
 
     def _broken(self, history: History) -> "Offsets[int]":
         key = ("broken", history.folded.number, history.folded.folded)

@@ -16,7 +16,7 @@ from replay.firsts import Edit
 from replay.history import History
 from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
-from storage import bookmarks, causes
+from storage import bookmarks, causes, irregularities
 from storage.errors import QueryError
 from storage.log import EventRow
 from storage.offsets import offsets
@@ -211,6 +211,29 @@ def unhandled(model: Model) -> Iterator[Findings]:
         for u in found[:MOST]
     ]
     yield listed("events without a handler", rows, note=cut_note(len(found), MOST))
+
+
+def irregular(model: Model) -> Iterator[Findings]:
+    """What is irregular in the order of the log."""
+    found = list(irregularities.find(model.workspace, MOST + 1))
+    if not found:
+        raise QueryError(
+            "No id comes twice, no revision jumps or repeats, and no stream's time runs backwards."
+        )
+    rows = [
+        Finding(
+            one.offset,
+            (
+                at_event(model, one.offset),
+                (f"{shortened(one.stream or '–', LONGEST)}  ", ""),
+                (f"{one.kind}  ", "failed"),
+                (f"{shortened(one.before, _VALUE)} ", "was"),
+                (f"→ {shortened(one.found, _VALUE)}", ""),
+            ),
+        )
+        for one in found[:MOST]
+    ]
+    yield listed("irregular order", rows, note=cut_note(len(found), MOST))
 
 
 def caused(model: Model, position: int) -> Iterator[Findings]:

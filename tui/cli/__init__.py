@@ -27,6 +27,7 @@ _COMMANDS = {
     "causes": "tui.cli.ask:causes",
     "failures": "tui.cli.look:failures",
     "unhandled": "tui.cli.look:unhandled",
+    "irregularities": "tui.cli.look:irregularities",
     "printed": "tui.cli.look:printed",
     "debug": "tui.cli.debug:debug",
     "reproduce": "tui.cli.reproduce:reproduce",

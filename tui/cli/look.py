@@ -1,4 +1,4 @@
-"""Commands that look: events, state, diff, failures, printed, unhandled, sql."""
+"""Commands that look: events, state, diff, failures, printed, unhandled, irregularities, sql."""
 
 import signal
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from replay.changes import Moment
 from replay.diff import Difference, decode, differences, encode
 from replay.history import History
 from storage import conditions, questions
+from storage import irregularities as log_irregularities
 from storage.errors import QueryError, one_line
 from storage.prefetch import ahead
 from storage.workspace import Workspace
@@ -283,6 +284,21 @@ def unhandled(
     columns = ("type", "version", "events", "offset")
     rows = [[getattr(u, name) for name in columns] for u in history.unhandled()]
     output.told(columns, rows, as_json=as_json, right=("events", "offset"))
+
+
+@click.command()
+@options.workspace_argument
+@options.timeline_option
+@options.limit_option
+@options.wait_option
+@options.json_option
+def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_json: bool) -> None:
+    """Ids that come again, revisions that jump or repeat, times that run backwards in a stream."""
+    workspace = options.open_workspace(ws, wait, timeline)
+    columns = ("offset", "stream", "kind", "before", "found")
+    found = log_irregularities.find(workspace, limit)
+    rows = ([getattr(one, name) for name in columns] for one in found)
+    output.told(columns, rows, as_json=as_json, right=("offset",))
 
 
 @click.command()

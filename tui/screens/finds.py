@@ -264,6 +264,10 @@ class FindsScreen(Screen[None]):
     def action_unhandled(self) -> None:
         self.ask(partial(questions.unhandled, self._model))
 
+    def action_irregular(self) -> None:
+        """Ids that come again, revisions that jump, times that run backwards."""
+        self.ask(partial(questions.irregular, self._model))
+
     def action_causes(self) -> None:
         self.ask(partial(questions.caused, self._model, self.position))
 

@@ -19,7 +19,7 @@ from tui.printable import printable, shortened
 from tui.times import short
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_MARKS = {"broken": "╵", "watch": "•", "call": "·", "bookmark": "▾"}
+_MARKS = {"broken": "╵", "watch": "•", "call": "·", "irregular": "~", "bookmark": "▾"}
 _SHORTEST = 4
 """Columns below which a lane's name says nothing."""
 
@@ -34,6 +34,7 @@ class DensityStrip(Widget):
         "strip--date",
         "strip--failed",
         "strip--broken",
+        "strip--irregular",
         "strip--watch",
         "strip--call",
         "strip--bookmark",
