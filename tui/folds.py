@@ -123,6 +123,14 @@ class Folds:
         self._surroundings = Surroundings(self._model.extent.events)
         self._choose()
 
+    def grow(self) -> None:
+        """More events are there: fold them, now or when the running fold has ended."""
+        position = self._surroundings.position
+        self._surroundings = Surroundings(self._model.extent.events)
+        self._surroundings.position = position
+        if self._fold is None and self._error is None:
+            self._choose()
+
     def next(self) -> None:
         """Look at another projection."""
         self._stop()
@@ -328,6 +336,9 @@ class Folds:
                 self._app.notify("The edit changes no state of any document.", timeout=4)
             if not unfinished or told.error is not None:  # else it would be folded again at once
                 self._watch_files()
+            # The log grew meanwhile; a fold that was cancelled had not come to its own end.
+            if told.error is None and 0 < told.events == told.folded < self._model.extent.events:
+                self._choose()
         self._changed()
 
     # Saving

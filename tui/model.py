@@ -186,6 +186,12 @@ class Model:
         self._events.forget()
         self.choose(None)
 
+    def grow(self, extent: Extent) -> None:
+        """More events are there; asks nothing either."""
+        self.extent = extent
+        self._lanes = Lanes(self.workspace)
+        self._events.forget()
+
     def marks(self, first: int, last: int) -> Sequence[Mark]:
         """What was edited between two places."""
         return self.workspace.marks(first, last)

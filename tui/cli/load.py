@@ -1,5 +1,6 @@
 """`refold load`: a source into a workspace."""
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -10,20 +11,26 @@ from storage import loading, sources
 from storage.loading import Loaded, Wish
 from storage.mapping import FieldMapping
 from storage.wording import counted
-from tui.cli import narration, options, output
+from tui.cli import following, narration, options, output
 from tui.printable import printable
 
 
 @click.command()
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE…")
 @click.option("-o", "--output", "target", metavar="FILE", help="The workspace; else beside SOURCE.")
-@click.option("--format", "form", metavar="F", help="jsonl, csv, parquet or arrow; else detected.")
+@click.option(
+    "--format", "form", metavar="F", help="jsonl, json, csv, parquet, arrow, xes; else detected."
+)
 @click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
 @click.option(
     "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
 )
 @click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
 @click.option("--replace", is_flag=True, help="Load anew what the workspace holds.")
+@click.option(
+    "--follow", is_flag=True, help="Go on loading what is new, until Ctrl+C; outlives broken lines."
+)
+@click.option("--beside", type=int, hidden=True, help="Follow for as long as this process lives.")
 @options.wait_option
 @options.json_option
 def load(
@@ -34,6 +41,8 @@ def load(
     order_by: str | None,
     strict: bool,
     replace: bool,
+    follow: bool,
+    beside: int | None,
     wait: float,
     as_json: bool,
 ) -> None:
@@ -58,6 +67,15 @@ def load(
         output.document(_result(loaded))
     else:
         _tell(loaded, source)
+    if follow:
+        if sources.STDIN in source:
+            raise click.UsageError("Standard input can't be followed; it can be read once.")
+        again = dataclasses.replace(wish, replace=False)
+        following.follow(source, path, again, _appended, beside=beside)
+
+
+def _appended(loaded: Loaded) -> None:
+    narration.say(f"{counted(loaded.appended, 'new event')}, {loaded.log.events:,} in all.")
 
 
 def _show(mapping: FieldMapping, form: str) -> None:

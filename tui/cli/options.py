@@ -93,7 +93,7 @@ def _opened(ws: str, wait: float, memory: str | None) -> Workspace:
     wanted: dict[str, Any] = {"wait": wait, "on_wait": narration.waiting}
     if memory is not None:
         wanted["memory"] = memory
-    if path.suffix == ".refold" or _is_duckdb(path):
+    if is_workspace(ws):
         workspace = Workspace(path, **wanted)
         for file, change in origins.changes(workspace).items():
             _warn_of(file, change, workspace)
@@ -246,6 +246,11 @@ def span(workspace: Workspace, start: str | None, end: str | None) -> Span | Non
 def _names_code(projection: str) -> bool:
     place = projection.partition(":")[0]
     return place.endswith((".py", ".sql")) or ":" in projection or "/" in projection
+
+
+def is_workspace(ws: str) -> bool:
+    """Whether WS is a workspace, and no source."""
+    return Path(ws).suffix == ".refold" or _is_duckdb(Path(ws))
 
 
 def _is_behind(workspace: Workspace, ws: str) -> bool:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from replay import places
 from sample_logs import SAMPLES
 from storage.workspace import Workspace
-from tui.cli import narration, options
+from tui.cli import following, narration, options
 
 
 @click.command("open")
@@ -20,6 +21,7 @@ from tui.cli import narration, options
 @options.at_option
 @options.timeline_option
 @options.python_option
+@click.option("--follow", is_flag=True, help="Go on loading what is new in the source WS.")
 @options.wait_option
 def open_(
     ws: str,
@@ -27,6 +29,7 @@ def open_(
     at: str | None,
     timeline: str,
     python: str | None,
+    follow: bool,
     wait: float,
 ) -> None:
     """The screen. WS may be an address that was copied there (key Y): refold:….refold?at=1204."""
@@ -43,7 +46,12 @@ def open_(
     workspace = options.open_workspace(ws, wait, timeline, memory="96MB")
     wanted = [options.refer(projection, python, workspace) for projection in projections]
     offset = options.position(workspace, at) if at is not None else None
-    run(workspace, wanted, at=offset, place=place)
+    if follow and options.is_workspace(ws):
+        raise click.UsageError(
+            f"{ws} is a workspace; --follow wants the source, as a file or a link."
+        )
+    with following.apart(ws, workspace.path) if follow else nullcontext():
+        run(workspace, wanted, at=offset, place=place)
 
 
 @click.command()

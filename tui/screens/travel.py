@@ -29,7 +29,7 @@ from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model, Outlook, Overview, Settled, Snapshot
 from tui.playing import Play
-from tui.screens.forks import ForksScreen
+from tui.screens.growing import GrowingScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
@@ -48,7 +48,7 @@ _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(ForksScreen):
+class TravelScreen(GrowingScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
@@ -104,6 +104,7 @@ class TravelScreen(ForksScreen):
             self.looking.select(self._place.key)
         self.set_interval(_IDLE_SECONDS, self._idle)
         self.set_interval(_PLAY_SECONDS, self._play_on)
+        self.watch_growth()
 
     @work(thread=True, group="idle", exit_on_error=False)
     def _idle(self) -> None:
@@ -255,6 +256,13 @@ class TravelScreen(ForksScreen):
         self.looking.look()
         self._tell_header()
         self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+
+    def grown(self, position: int) -> None:
+        self._stand(position)
+        self.looking.look()
+        self._tell_header()
+        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self.draw_lanes()
 
     def _tell_header(self) -> None:
         place = [self._model.workspace.path.stem, self._model.workspace.timeline]

@@ -1,0 +1,54 @@
+"""A log that grows while it is looked at: the counters run, who stands at the end goes with it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+from storage import loading
+from tests.tui.conftest import refer
+
+
+def grow(path, first, count):
+    with path.open("a") as stream:
+        for n in range(first, first + count):
+            event = {"id": f"e{n}", "stream": "till", "type": "Paid", "data": {"amount": n}}
+            stream.write(json.dumps(event) + "\n")
+
+
+async def appended(seat, path, events):
+    """Load what is new in another process, as `refold load --follow` does."""
+    command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    await seat.until(lambda: seat.app.model.extent.events == events)
+
+
+async def test_a_growing_log(tmp_path, sit):
+    from storage.workspace import Workspace
+
+    path = tmp_path / "till.jsonl"
+    grow(path, 0, 10)
+    loading.load([str(path)], tmp_path / "till.refold")
+    (tmp_path / "till.py").write_text(
+        'def apply(state, event):\n    state["total"] = state.get("total", 0) + event.data["amount"]\n'
+    )
+    code = refer(tmp_path / "till.py")
+    async with sit(Workspace(tmp_path / "till.refold"), code) as seat:
+        await seat.until(lambda: "folded 10" in seat.header)
+        assert seat.position == 9
+        grow(path, 10, 5)
+        await appended(seat, path, 15)
+        assert seat.position == 14
+        await seat.until(lambda: "folded 15" in seat.header)
+        await seat.still()
+        assert any("105" in line for line in seat.pane("document"))
+        await seat.type(":", "3")
+        grow(path, 15, 5)
+        await appended(seat, path, 20)
+        assert seat.position == 3
+        await seat.until(lambda: "folded 20" in seat.header)
+        await seat.still()
+        assert any("6" in line for line in seat.pane("document"))
+        await seat.press("G")
+        assert seat.position == 19
+        assert any("190" in line for line in seat.pane("document"))
