@@ -119,11 +119,16 @@ def written(expression: Expression) -> str:
         case Fixed():
             return f"“{expression.text}”"
         case First():
-            return ", else ".join(written(one) for one in expression.of)
+            said = ", else ".join(written(one) for one in expression.of[:2])
+            return said if len(expression.of) <= 2 else f"{said}, …"
         case Joined():
-            return f" {expression.between} ".join(written(one) for one in expression.of)
+            return f" {expression.between} ".join(_briefly(one) for one in expression.of)
         case Match():
             return f"{written(expression.of)} as {expression.pattern}"
+
+
+def _briefly(expression: Expression) -> str:
+    return written(expression.of[0]) if isinstance(expression, First) else written(expression)
 
 
 def written_path(path: Path) -> str:

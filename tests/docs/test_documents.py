@@ -181,3 +181,20 @@ def test_what_is_said_of_forks_is_so(tmp_path, monkeypatch, capsys):
         assert run(shlex.split(line)) == 0, line
         printed = [told.rstrip() for told in capsys.readouterr().out.splitlines()]
         assert printed == wanted or not wanted, line
+
+
+def test_what_is_said_of_sources_is_so(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs/sources.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    samples = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    for name, sample in zip(("changes.jsonl", "gaps.jsonl"), samples, strict=True):
+        Path(name).write_text(sample)
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    loaded = []
+    for command in [c for b in blocks for c in re.split(r"^\$ refold ", b, flags=re.MULTILINE)[1:]]:
+        line, *wanted = command.rstrip().splitlines()
+        assert run(shlex.split(line)) == 0, line
+        printed = capsys.readouterr().out.splitlines()
+        loaded += [json.loads(printed[0])["format"]] if line.startswith("load") else []
+        assert [told.rstrip() for told in printed] == wanted or not wanted, line
+    assert f"`{loaded[0]}`" in text

@@ -86,6 +86,9 @@ def _show(mapping: FieldMapping, form: str) -> None:
         )
     narration.say(f"{form}; an event's fields come from these columns (--map overrides):")
     narration.console.print(shown)
+    if mapping.envelopes:
+        turned = ", and the records come newest first" if mapping.newest_first else ""
+        narration.say(f"Their order is {mapping.order}{turned}.")
 
 
 def _result(loaded: Loaded) -> dict[str, object]:
