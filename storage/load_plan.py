@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from storage import bytestreams, fingerprints, origins, sources, workspace
+from storage import bytestreams, decoding, fingerprints, origins, sources, workspace
 from storage.errors import SourceError, WorkspaceError
 from storage.fingerprints import Change
 from storage.formats import Reading
@@ -33,6 +33,8 @@ class Wish:
     format: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     """Event field to column, as given with --map."""
+    decoders: Mapping[str, str] = field(default_factory=dict)
+    """Event field to how it is decoded, as given with --decode."""
     order_by: str | None = None
     strict: bool = False
     replace: bool = False
@@ -84,7 +86,8 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
             " give another file with -o, or --replace to load this one instead."
         )
     given = {f: At(path_of(c, mapping.columns)) for f, c in wish.fields.items()}
-    if any(mapping.expression(f) != e for f, e in given.items()):
+    others = any(mapping.expression(f) != e for f, e in given.items())
+    if others or any(mapping.decoders.get(f) != how for f, how in wish.decoders.items()):
         raise SourceError(
             f"{existing.path} was loaded with another mapping; --replace loads it anew with this one."
         )
@@ -163,7 +166,8 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
     records = [record for piece in looked[:5] for record in piece.sample()]
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
-    return detect(records, wish.fields, named)
+    decoding.read(wish.decoders)  # else it would be refused in the middle
+    return replace(detect(records, wish.fields, named), decoders=wish.decoders)
 
 
 def _format_name(looked: Sequence[Piece], mapping: FieldMapping) -> str:

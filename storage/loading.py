@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,10 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from storage import (
+    decoding,
     irregularities,
     origins,
     schema,
@@ -62,6 +64,8 @@ class Loaded:
     mapping: FieldMapping
     log: "statistics.LogStatistics"
     seconds: float
+    undecoded: int = 0
+    """Payloads that stayed as they were stored, though they should have been decoded."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -101,7 +105,8 @@ def load(
                 appended = run.into(connection)
                 log = statistics.of_log(connection)
                 break
-    return Loaded(target, appended, plan.format, plan.mapping, log, time.monotonic() - started)
+    took = time.monotonic() - started
+    return Loaded(target, appended, plan.format, plan.mapping, log, took, run.undecoded)
 
 
 def default_target(name: str) -> Path:
@@ -137,11 +142,40 @@ class _Run:
         self._done = 0
         self._total = sum(part.piece.size for part in plan.parts)
         self._failure: BaseException | None = None
+        self._decoders = decoding.read(plan.mapping.decoders)
+
+    @property
+    def undecoded(self) -> int:
+        """Payloads that no decoder could read."""
+        return sum(decoder.failed for decoder in self._decoders.values())
 
     def into(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Write events, rejects and fingerprints; the number of events written."""
         if not self._plan.fresh and origins.known(connection) != self._plan.based_on:
             raise _OvertakenError
+        with self._decoding(connection):
+            return self._all(connection)
+
+    @contextmanager
+    def _decoding(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """The decoders as functions of SQL, for as long as it is loaded."""
+        for name, decoder in self._decoders.items():
+            connection.create_function(
+                _decoding_function(name),
+                decoder.batch,
+                ["VARCHAR"],
+                "VARCHAR",
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+            )
+        try:
+            yield
+        finally:
+            for name in self._decoders:
+                with suppress(duckdb.Error):  # a load that failed has closed its transaction
+                    connection.remove_function(_decoding_function(name))
+
+    def _all(self, connection: duckdb.DuckDBPyConnection) -> int:
         for part in self._plan.parts:
             if part.continues:
                 # A torn last line is read again, now that it may be whole.
@@ -190,7 +224,7 @@ class _Run:
             connection.execute("BEGIN")
         form, mapping = part.piece.format, self._plan.mapping
         self._events -= second_look.at_leftovers(
-            connection, form, mapping, part.reading, first_offset=first_offset
+            connection, form, mapping, part.reading, self._decoders, first_offset=first_offset
         )
 
     def _positioned(self, part: Part) -> Iterator[pa.RecordBatch]:
@@ -226,6 +260,8 @@ class _Run:
         rows = "incoming"
         for stage in fields.stages:
             rows = f"(SELECT *, {stage} FROM {rows})"
+        for name in self._decoders:
+            text[name] = f"CASE WHEN good THEN {_decoding_function(name)}({text[name]}) END"
         moment = times.read_as_utc(text["time"], mapping.time_notation)
         return (
             f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'
@@ -284,6 +320,10 @@ class _Run:
             offset += count
         if self._plan.fresh:
             workspace.write_fact(connection, "mapping", self._plan.mapping.to_json())
+
+
+def _decoding_function(field_name: str) -> str:
+    return f"decoded_{field_name}"
 
 
 def _in_order(part: Part) -> list[Reject]:

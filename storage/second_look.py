@@ -4,10 +4,13 @@ Each is looked at on its own: repaired in place, or made a reject and taken out.
 up behind what was taken out, so that they stay dense.
 """
 
+from collections.abc import Mapping
+
 import duckdb
 import pyarrow as pa
 
 from storage import times
+from storage.decoding import Decoder
 from storage.formats import Format, Reading, UnfitError
 from storage.mapping import FIELDS, FieldMapping
 
@@ -21,6 +24,7 @@ def at_leftovers(
     form: Format,
     mapping: FieldMapping,
     reading: Reading,
+    decoders: Mapping[str, Decoder],
     *,
     first_offset: int,
 ) -> int:
@@ -37,6 +41,7 @@ def at_leftovers(
             if fields is None:
                 out.append(offset)
             else:
+                fields |= {name: decode(fields.get(name)) for name, decode in decoders.items()}
                 repaired.append({**fields, "position": offset})
         _repair(connection, mapping, repaired)
     if out:

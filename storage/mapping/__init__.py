@@ -64,6 +64,8 @@ class FieldMapping:
     """True where the source itself passes over a record."""
     order: str = "the order of the records"
     """How good the order is."""
+    decoders: Mapping[str, str] = field(default_factory=dict)
+    """By field, how its payloads are decoded; in the words of `storage.decoding`."""
     newest_first: bool = False
     """The records come backwards, and are put in the order of their offsets."""
 
@@ -92,6 +94,8 @@ class FieldMapping:
                 note = source.why
                 if name == "time" and self.time_notation != "iso":
                     note += f", read as {self.time_notation}"
+                if name in self.decoders:
+                    note += f", decoded as {self.decoders[name]}"
                 rows.append((name, source.column, note))
             elif name == "offset":
                 rows.append((name, "–", "the order of the lines"))
@@ -116,6 +120,7 @@ class FieldMapping:
             "skips": None if self.skips is None else expressions.to_json(self.skips),
             "order": self.order,
             "newest_first": self.newest_first,
+            "decoders": dict(self.decoders),
         }
 
     @classmethod
@@ -137,6 +142,7 @@ class FieldMapping:
             skips=expressions.from_json(value["skips"]) if value.get("skips") else None,
             order=value.get("order", cls.order),
             newest_first=bool(value.get("newest_first")),
+            decoders={str(k): str(v) for k, v in value.get("decoders", {}).items()},
         )
 
 

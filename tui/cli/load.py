@@ -23,6 +23,14 @@ from tui.printable import printable
 )
 @click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
 @click.option(
+    "--decode",
+    "decoders",
+    metavar="FIELD=HOW",
+    multiple=True,
+    help="Unpack data or meta: base64, hex, gzip, zlib, zstd, snappy, msgpack, yaml, avro:SCHEMA,"
+    " one after the other (base64+gzip).",
+)
+@click.option(
     "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
 )
 @click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
@@ -38,6 +46,7 @@ def load(
     target: str | None,
     form: str | None,
     pairs: tuple[str, ...],
+    decoders: tuple[str, ...],
     order_by: str | None,
     strict: bool,
     replace: bool,
@@ -51,7 +60,8 @@ def load(
     The same source again appends what is new in it.
     """
     path = Path(target) if target else loading.default_target(source[0])
-    wish = Wish(form, options.parse_pairs(pairs), order_by, strict, replace, wait)
+    told = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
+    wish = Wish(form, *told, order_by, strict, replace, wait)
     with narration.loading(" ".join(source)) as progress:
         loaded = loading.load(
             source,
@@ -61,6 +71,9 @@ def load(
             on_mapping=_show,
             on_wait=narration.waiting,
         )
+    if loaded.undecoded:
+        payloads = counted(loaded.undecoded, "payload")
+        narration.say(f"{payloads} can't be decoded so, and stayed as they are stored.")
     for oddity in loaded.log.oddities():
         narration.say(oddity)
     if as_json:

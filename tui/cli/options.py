@@ -292,13 +292,14 @@ def _warn_if_behind(workspace: Workspace, folded: Folded) -> None:
         narration.say(f"Recordings have changed since {folded.label} was folded.")
 
 
-def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """FIELD=COLUMN pairs."""
+def parse_pairs(pairs: Sequence[str], option: str = "--map") -> dict[str, str]:
+    """FIELD=COLUMN pairs, or such of another option."""
     found = {}
     for pair in pairs:
         name, equals, column = pair.partition("=")
         if not equals or not name or not column:
-            raise click.BadParameter(f"{pair!r} is not FIELD=COLUMN", param_hint="--map")
+            wanted = "FIELD=COLUMN" if option == "--map" else "FIELD=HOW"
+            raise click.BadParameter(f"{pair!r} is not {wanted}", param_hint=option)
         found[name] = column
     return found
 

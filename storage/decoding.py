@@ -1,0 +1,210 @@
+"""Payloads that are opaque as they are stored: packed, in another notation than JSON, or both.
+
+A chain of steps makes JSON of them, `base64+gzip+msgpack`. What a chain can't read stays as it is stored,
+is counted, and the load goes on.
+"""
+
+import base64
+import binascii
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+import pyarrow as pa
+import yaml
+import zstandard
+
+from storage.errors import SourceError, one_line
+
+MOST = 256 << 20
+"""Bytes that a payload may have when it is unpacked."""
+
+FIELDS = ("data", "meta")
+"""Fields of an event that may be opaque."""
+
+_FAILURES = (
+    *(ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RecursionError),
+    *(zlib.error, binascii.Error, zstandard.ZstdError, msgspec.MsgspecError, yaml.YAMLError),
+    *(pa.ArrowException, UnicodeError, ArithmeticError, AttributeError, MemoryError),
+)
+"""What steps raise at bytes that they can't read; hostile ones raise nearly everything."""
+
+Step = Callable[[Any], Any]
+
+
+@dataclass
+class Decoder:
+    """A chain of steps, and how often it was of no use."""
+
+    said: str
+    """The steps, as `base64+gzip+msgpack`; a schema's file stands behind a colon."""
+    failed: int = 0
+    _steps: Sequence[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._steps = [_step(name) for name in self.said.split("+")]
+
+    def __call__(self, text: str | None) -> str | None:
+        """The JSON text of a payload, of which the text of the stored JSON is given."""
+        if text is None:
+            return None
+        try:
+            value = msgspec.json.decode(text)
+            if not isinstance(value, str):
+                return text  # not packed after all
+            for step in self._steps:
+                value = step(value)
+            if isinstance(value, (bytes, bytearray)):
+                value = _as_json(bytes(value))
+            return msgspec.json.encode(value, enc_hook=_shown).decode()
+        except _FAILURES:
+            self.failed += 1
+            return text
+
+    def batch(self, texts: pa.ChunkedArray) -> pa.Array:
+        """The same for a column."""
+        return pa.array([self(text) for text in texts.to_pylist()], pa.string())
+
+
+def read(wanted: Mapping[str, str]) -> dict[str, Decoder]:
+    """The decoders of fields; raises `SourceError` where a field or a step isn't known."""
+    strange = [name for name in wanted if name not in FIELDS]
+    if strange:
+        raise SourceError(f"--decode takes {' and '.join(FIELDS)}, and not {strange[0]!r}.")
+    return {name: Decoder(said) for name, said in wanted.items()}
+
+
+def _step(said: str) -> Step:
+    name, _, schema = said.partition(":")
+    if name == "avro":
+        return _avro(schema)
+    if name not in _STEPS or schema:
+        raise SourceError(
+            f"There is no decoder {said!r}; there are {', '.join((*_STEPS, 'avro:SCHEMA.avsc'))}."
+        )
+    return _STEPS[name]
+
+
+def _bytes(value: Any) -> bytes:
+    """Bytes, which in JSON are text in base64."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    return base64.b64decode(value, validate=True)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
+
+
+def _hex(value: Any) -> bytes:
+    return bytes.fromhex(_text(value).removeprefix("\\x").removeprefix("0x"))
+
+
+def _gzip(value: Any) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(_bytes(value))) as packed:
+        return _bounded(packed.read(MOST + 1))
+
+
+def _zlib(value: Any) -> bytes:
+    unpacked = zlib.decompressobj()
+    return _bounded(unpacked.decompress(_bytes(value), MOST + 1))
+
+
+def _zstd(value: Any) -> bytes:
+    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(_bytes(value))) as packed:
+        return _bounded(packed.read(MOST + 1))
+
+
+def _snappy(value: Any) -> bytes:
+    """Snappy's block format, which says its own length first."""
+    packed, size, shift = _bytes(value), 0, 0
+    for byte in packed[:5]:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    if size > MOST:
+        raise ValueError(size)
+    return bytes(pa.decompress(packed, decompressed_size=size, codec="snappy"))
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MOST:
+        raise ValueError(len(data))
+    return data
+
+
+def _msgpack(value: Any) -> Any:
+    return msgspec.msgpack.decode(_bytes(value))
+
+
+def _yaml(value: Any) -> Any:
+    # libyaml crashes at deep nesting; this one raises.
+    return yaml.load(_text(value), Loader=_Ruby)  # noqa: S506 - a SafeLoader
+
+
+def _avro(path: str) -> Step:
+    """Avro without its container, by a schema in a file."""
+    try:
+        schema = fastavro.parse_schema(msgspec.json.decode(Path(path).expanduser().read_bytes()))
+    except (OSError, msgspec.DecodeError, fastavro.schema.SchemaParseException) as error:
+        raise SourceError(f"{path or 'avro:'} is no Avro schema ({one_line(error)}).") from error
+
+    def decode(value: Any) -> Any:
+        return fastavro.schemaless_reader(io.BytesIO(_bytes(value)), schema, None)
+
+    return decode
+
+
+_STEPS: Mapping[str, Step] = {
+    "base64": lambda value: base64.b64decode(_text(value), validate=True),
+    "hex": _hex,
+    "gzip": _gzip,
+    "zlib": _zlib,
+    "zstd": _zstd,
+    "snappy": _snappy,
+    "msgpack": _msgpack,
+    "yaml": _yaml,
+}
+
+
+class _Ruby(yaml.SafeLoader):
+    """YAML as Ruby writes it: its symbols become text, its objects the mappings that they are."""
+
+
+def _object(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)  # type: ignore[arg-type]
+
+
+_Ruby.add_multi_constructor("!", _object)
+_Ruby.add_multi_constructor("tag:", _object)
+
+
+def _as_json(data: bytes) -> Any:
+    """What unpacked bytes hold: JSON, text, or what is shown in hexadecimal."""
+    try:
+        return msgspec.Raw(data) if _is_json(data) else data.decode()
+    except UnicodeDecodeError:
+        return data.hex()
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _shown(value: Any) -> Any:
+    return value.hex() if isinstance(value, (bytes, bytearray)) else str(value)
