@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
+from storage import objects
 from storage.errors import SourceError, one_line
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def compression(head: bytes) -> str | None:
 
 def open_plain(path: str) -> io.BufferedReader:
     """The file's bytes as they are; raises `SourceError` for what isn't a readable file."""
+    if objects.is_object(path):
+        return objects.open_object(path)
     if Path(path).is_dir():
         raise SourceError(f"{path} is a directory; name the files in it, as {path}/*.jsonl.")
     try:

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from storage import bytestreams
+from storage import bytestreams, objects
 
 _SPAN = 65_536
 """Bytes hashed at each end."""
@@ -69,20 +69,26 @@ def change(before: Fingerprint, *, thorough: bool) -> Change:
     """What has become of the source; `thorough` reads it, else size and time must do."""
     if before.path == bytestreams.STDIN or before.size < 0:
         return Change.NONE  # whether there is more is known only when it is asked for
-    try:
-        status = Path(before.path).stat()
-    except OSError:
-        return Change.GONE
-    if (status.st_size, status.st_mtime_ns) == (before.size, before.modified_ns):
+    if objects.is_object(before.path):
+        if not thorough:
+            return Change.NONE  # a workspace is opened without asking anybody
+        size, modified_ns = objects.size_and_time(before.path)
+    else:
+        try:
+            status = Path(before.path).stat()
+        except OSError:
+            return Change.GONE
+        size, modified_ns = status.st_size, status.st_mtime_ns
+    if (size, modified_ns) == (before.size, before.modified_ns):
         return Change.NONE
-    if not thorough and status.st_size > before.size:
+    if not thorough and size > before.size:
         return Change.REWRITTEN if before.whole else Change.GROWN
     extent = before.size if before.whole else before.taken
-    if status.st_size < extent and before.whole:
+    if size < extent and before.whole:
         return Change.REWRITTEN
     if _ends(before.path, extent, raw=before.whole) != (before.head, before.tail):
         return Change.REWRITTEN
-    if status.st_size == before.size:
+    if size == before.size:
         return Change.NONE
     return Change.REWRITTEN if before.whole else Change.GROWN
 

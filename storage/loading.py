@@ -22,6 +22,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from storage import (
     decoding,
     irregularities,
+    objects,
     origins,
     schema,
     second_look,
@@ -113,7 +114,7 @@ def default_target(name: str) -> Path:
     """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
     if name == sources.STDIN:
         return Path("stdin.refold")
-    if links.is_link(name):
+    if links.is_link(name) or objects.is_object(name):
         stem = re.sub(r"[^\w.-]+", "-", sources.log_name(name))
         return Path(f"{stem}.refold")
     path = Path(name)

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.ipc
 
+from storage import objects
 from storage.errors import SourceError, one_line
 from storage.formats import Reading, columns
 from storage.mapping import FieldMapping, Record
@@ -28,8 +29,9 @@ class Parquet(columns.Columns):
     def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - DuckDB reads it
         connection = columns.connect()
         try:
-            relation = f"read_parquet({quoted(path)})"
-            return columns.sample(connection, relation, columns.types_of(connection, relation))
+            with objects.as_file(path) as file:
+                relation = f"read_parquet({quoted(file)})"
+                return columns.sample(connection, relation, columns.types_of(connection, relation))
         except duckdb.Error as error:
             raise _damaged(path, "Parquet", error) from error
         finally:
@@ -37,10 +39,11 @@ class Parquet(columns.Columns):
 
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         connection = columns.connect()
-        relation = f"read_parquet({quoted(reading.path)})"
         try:
-            types = columns.types_of(connection, relation)
-            yield from columns.batches(connection, relation, types, mapping, reading)
+            with objects.as_file(reading.path) as file:
+                relation = f"read_parquet({quoted(file)})"
+                types = columns.types_of(connection, relation)
+                yield from columns.batches(connection, relation, types, mapping, reading)
         except duckdb.Error as error:
             raise _damaged(reading.path, "Parquet", error) from error
         finally:
@@ -86,7 +89,7 @@ class ArrowIpc(columns.Columns):
 
     def _read(self, path: str) -> Iterator[pa.RecordBatch]:
         try:
-            with pa.memory_map(path) as mapped:
+            with objects.as_file(path) as file, pa.memory_map(file) as mapped:
                 try:
                     opened: Any = pa.ipc.open_file(mapped)
                 except pa.ArrowInvalid:

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage import bytestreams
+from storage import bytestreams, objects
 from storage.errors import SourceError, one_line
 from storage.formats import Reading, Reject, columns
 from storage.mapping import FieldMapping, Record
@@ -130,7 +130,7 @@ class _DialectContext:
         path = Path(self._path)
         with bytestreams.open_plain(self._path) as plain:
             packed = bytestreams.compression(plain.peek(6)[:6])
-        if packed:
+        if packed or objects.is_object(self._path):
             path = folder / "plain.csv"
             bytestreams.spool(self._path, 0, path)
         self._dialect = _Dialect(path, folder)

@@ -5,6 +5,7 @@ Each is a list of pieces, in order; see `storage.sources.piece`.
 
 from collections.abc import Sequence
 
+from storage import objects
 from storage.errors import SourceError
 from storage.sources import files, links
 from storage.sources.files import STDIN, log_name
@@ -47,6 +48,11 @@ def look(name: str, wanted: str | None = None) -> Piece:
     from storage.sources.databases import tables  # noqa: PLC0415 - as above
 
     return tables.look(name)
+
+
+def is_remote(name: str) -> bool:
+    """Whether it is elsewhere, so that nobody knows what became of it without asking there."""
+    return links.scheme(name) in ("postgresql", "kafka") or objects.is_object(name)
 
 
 def known_as(name: str) -> str:

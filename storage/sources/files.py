@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage import bytestreams, fingerprints
+from storage import bytestreams, fingerprints, objects
 from storage.errors import SourceError
 from storage.fingerprints import Fingerprint
 from storage.formats import SAMPLE_BYTES, Format, Reading
@@ -71,6 +71,8 @@ class File:
 
 def expand(name: str) -> list[str]:
     """The files that a name or a pattern stands for; raises `SourceError` where there is none."""
+    if objects.is_object(name):
+        return sorted(objects.expand(name), key=_natural)
     if has_magic(name) and not Path(name).exists():
         found = sorted(glob(name, recursive=True), key=_natural)  # noqa: PTH207 - a pattern may be absolute
         if not found:
@@ -83,7 +85,7 @@ def expand(name: str) -> list[str]:
 
 def database(name: str) -> str | None:
     """The kind of database that a file is; None where it is none."""
-    if not Path(name).is_file():
+    if objects.is_object(name) or not Path(name).is_file():
         return None
     with bytestreams.open_plain(name) as stream:
         head = stream.read(16)
@@ -94,6 +96,8 @@ def database(name: str) -> str | None:
 
 def resolved(path: str) -> str:
     """How a file is known in a workspace."""
+    if objects.is_object(path):
+        return objects.public(path)
     return STDIN if is_spooled(path) else str(Path(path).resolve())
 
 
@@ -108,8 +112,11 @@ def look(path: str, wanted: str | None = None) -> File:
     Raises `SourceError` for what is empty, unreadable, or in no format that refold knows.
     """
     head = _head(path)
-    status = Path(path).stat()
-    size, modified = status.st_size, status.st_mtime_ns
+    if objects.is_object(path):
+        size, modified = objects.size_and_time(path)
+    else:
+        status = Path(path).stat()
+        size, modified = status.st_size, status.st_mtime_ns
     if not head:
         raise SourceError(f"{path} is empty; there is no event in it.")
     if head.startswith(_UTF16):
@@ -135,7 +142,7 @@ def log_name(path: str) -> str:
     """The log's own name: the file's, without its endings; what a link leads to."""
     if links.is_link(path):
         return links.log_name(path)
-    name = Path(path).name
+    name = Path(objects.public(path) if objects.is_object(path) else path).name
     while re.search(
         r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc|db|sqlite|sqlite3|duckdb)$",
         name,

@@ -15,7 +15,7 @@ from replay.history import History
 from replay.relational.declaration import over_all_events
 from replay.relational.spans import Span
 from storage import origins, positions
-from storage.errors import ProjectionError, QueryError
+from storage.errors import ProjectionError, QueryError, SourceError
 from storage.fingerprints import Change
 from storage.timelines import seen
 from storage.workspace import MAIN, Workspace
@@ -98,12 +98,17 @@ def _opened(ws: str, wait: float, memory: str | None) -> Workspace:
         for file, change in origins.changes(workspace).items():
             _warn_of(file, change, workspace)
         return workspace
-    from storage import loading  # noqa: PLC0415 - a workspace needs none of the formats
+    from storage import loading, sources  # noqa: PLC0415 - a workspace needs none of the formats
 
     target = loading.default_target(ws)
     if not target.exists() or _is_behind(Workspace(target, **wanted), ws):
-        with narration.loading(ws) as progress:
-            loading.load([ws], target, loading.Wish(wait=wait), on_progress=progress)
+        try:
+            with narration.loading(sources.known_as(ws)) as progress:
+                loading.load([ws], target, loading.Wish(wait=wait), on_progress=progress)
+        except SourceError as error:
+            if not (target.exists() and sources.is_remote(ws)):
+                raise
+            narration.say(f"{error.message} The workspace is as it was loaded.")
     return Workspace(target, **wanted)
 
 
@@ -261,7 +266,8 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
     if ws != sources.STDIN and {sources.known_as(p) for p in sources.expand([ws])} - loaded:
         return True
-    return bool(origins.changes(workspace, thorough=False))
+    # Whether there is more elsewhere is known only by asking for it.
+    return sources.is_remote(ws) or bool(origins.changes(workspace, thorough=False))
 
 
 def _is_duckdb(path: Path) -> bool:
