@@ -2,25 +2,19 @@
 
 A secret is known by the name that it has (a header, a parameter, a member), by its shape, or because
 it was met before under such a name; then it is found wherever it stands: in an address, a body, an
-error. In its place stands a keyed hash, so that equal secrets stay equal; the key lies in the user's
-configuration and never in a workspace, or short secrets could be guessed.
+error. In its place stands a keyed hash (see `storage.keyed_hash`).
 """
 
 import base64
 import functools
-import hashlib
-import hmac
-import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from storage import user_folder
+from storage import keyed_hash
+from storage.keyed_hash import PLACEHOLDER, user_key
 
-_PLACEHOLDER = re.compile(r"redacted-[0-9a-f]{16}")
 _ENDS = (
     *("authorization", "cookie", "password", "passwd", "passphrase", "secret", "token"),
     *("apikey", "appkey", "applicationkey", "accesskey", "accesskeyid", "secretkey", "privatekey"),
@@ -58,31 +52,6 @@ _PARTS = (
 _WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "true", "false"))
 
 
-def key_file() -> Path:
-    """Where the key of the hashes lies."""
-    return user_folder.path() / "redaction.key"
-
-
-def user_key() -> bytes:
-    """The user's key; made where there is none yet."""
-    path = key_file()
-    try:
-        return bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError):
-        pass
-    made = secrets.token_bytes(32)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return bytes.fromhex(path.read_text().strip())
-    except OSError:
-        return made  # nothing can be compared with what another process redacts
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(made.hex())
-    return made
-
-
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether what has this name is a secret."""
@@ -112,12 +81,11 @@ class Redactor:
 
     def placeholder(self, secret: str) -> str:
         """What stands for a secret; it is known from now on."""
-        if _PLACEHOLDER.fullmatch(secret) or not secret:
+        if PLACEHOLDER.fullmatch(secret) or not secret:
             return secret
         if secret in self._known:
             return self._known[secret]
-        digest = hmac.new(self._key, secret.encode("utf-8", "replace"), hashlib.sha256)
-        made = f"redacted-{digest.hexdigest()[:16]}"
+        made = keyed_hash.placeholder(self._key, secret)
         if len(secret) >= _SHORTEST and len(self._known) < _MOST:
             for written in _ways(secret):
                 self._known.setdefault(written, made)

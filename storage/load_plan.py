@@ -22,6 +22,7 @@ from storage.mapping.detecting import detect
 from storage.mapping.expressions import At
 from storage.new_file import new_file
 from storage.origins import Origin
+from storage.redacting import Redaction
 from storage.sources import files, links
 from storage.sources.piece import Piece
 
@@ -35,6 +36,8 @@ class Wish:
     """Event field to column, as given with --map."""
     decoders: Mapping[str, str] = field(default_factory=dict)
     """Event field to how it is decoded, as given with --decode."""
+    redacted: tuple[str, ...] = ()
+    """Paths that are redacted, as given with --redact."""
     order_by: str | None = None
     strict: bool = False
     replace: bool = False
@@ -87,7 +90,11 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
         )
     given = {f: At(path_of(c, mapping.columns)) for f, c in wish.fields.items()}
     others = any(mapping.expression(f) != e for f, e in given.items())
-    if others or any(mapping.decoders.get(f) != how for f, how in wish.decoders.items()):
+    if (
+        others
+        or any(mapping.decoders.get(f) != how for f, how in wish.decoders.items())
+        or (set(wish.redacted) - set(mapping.redacted))
+    ):
         raise SourceError(
             f"{existing.path} was loaded with another mapping; --replace loads it anew with this one."
         )
@@ -167,7 +174,9 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
     decoding.read(wish.decoders)  # else it would be refused in the middle
-    return replace(detect(records, wish.fields, named), decoders=wish.decoders)
+    Redaction(wish.redacted, b"")  # as above
+    found = detect(records, wish.fields, named)
+    return replace(found, decoders=wish.decoders, redacted=wish.redacted)
 
 
 def _format_name(looked: Sequence[Piece], mapping: FieldMapping) -> str:

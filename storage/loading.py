@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from storage.mapping import FIELDS, FieldMapping
 from storage.new_file import refuse_to_replace
 from storage.prefetch import ahead
 from storage.quoting import quoted
+from storage.redacting import Redaction
 from storage.sources import links
 from storage.wording import counted
 
@@ -144,6 +146,7 @@ class _Run:
         self._total = sum(part.piece.size for part in plan.parts)
         self._failure: BaseException | None = None
         self._decoders = decoding.read(plan.mapping.decoders)
+        self._redaction = Redaction(plan.mapping.redacted)
 
     @property
     def undecoded(self) -> int:
@@ -154,16 +157,24 @@ class _Run:
         """Write events, rejects and fingerprints; the number of events written."""
         if not self._plan.fresh and origins.known(connection) != self._plan.based_on:
             raise _OvertakenError
-        with self._decoding(connection):
+        if not (self._decoders or self._redaction):
+            return self._all(connection)
+        with self._functions(connection):
             return self._all(connection)
 
     @contextmanager
-    def _decoding(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """The decoders as functions of SQL, for as long as it is loaded."""
-        for name, decoder in self._decoders.items():
+    def _functions(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """What decodes and redacts as functions of SQL, for as long as it is loaded."""
+        functions: dict[str, Callable[[pa.ChunkedArray], pa.Array]] = {
+            f"decoded_{name}": decoder.batch for name, decoder in self._decoders.items()
+        }
+        for name in self._redaction.fields:
+            functions[f"redacted_{name}"] = partial(self._redaction.column, name)
+        functions["covered"] = self._redaction.covered
+        for name, function in functions.items():
             connection.create_function(
-                _decoding_function(name),
-                decoder.batch,
+                name,
+                function,
                 ["VARCHAR"],
                 "VARCHAR",
                 type=PythonUDFType.ARROW,
@@ -172,9 +183,9 @@ class _Run:
         try:
             yield
         finally:
-            for name in self._decoders:
+            for name in functions:
                 with suppress(duckdb.Error):  # a load that failed has closed its transaction
-                    connection.remove_function(_decoding_function(name))
+                    connection.remove_function(name)
 
     def _all(self, connection: duckdb.DuckDBPyConnection) -> int:
         for part in self._plan.parts:
@@ -225,7 +236,13 @@ class _Run:
             connection.execute("BEGIN")
         form, mapping = part.piece.format, self._plan.mapping
         self._events -= second_look.at_leftovers(
-            connection, form, mapping, part.reading, self._decoders, first_offset=first_offset
+            connection,
+            form,
+            mapping,
+            part.reading,
+            first_offset=first_offset,
+            decoders=self._decoders,
+            redaction=self._redaction,
         )
 
     def _positioned(self, part: Part) -> Iterator[pa.RecordBatch]:
@@ -262,13 +279,16 @@ class _Run:
         for stage in fields.stages:
             rows = f"(SELECT *, {stage} FROM {rows})"
         for name in self._decoders:
-            text[name] = f"CASE WHEN good THEN {_decoding_function(name)}({text[name]}) END"
+            text[name] = f"CASE WHEN good THEN decoded_{name}({text[name]}) END"
+        for name in self._redaction.fields:
+            text[name] = f"CASE WHEN good THEN redacted_{name}({text[name]}) END"
+        raw = f"covered({fields.raw})" if self._redaction else fields.raw
         moment = times.read_as_utc(text["time"], mapping.time_notation)
         return (
             f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'
             f" {text['stream']}, try_cast({text['revision']} AS BIGINT), {text['type']},"
             f" {text['version']}, {text['id']}, {text['correlation_id']},"
-            f" {text['causation_id']}, CASE WHEN good THEN {text['data']} ELSE {fields.raw} END,"
+            f" {text['causation_id']}, CASE WHEN good THEN {text['data']} ELSE {raw} END,"
             f" {text['meta']}, {part.index}, CASE WHEN good THEN line ELSE -line END,"
             f" {text['offset']} FROM (SELECT *, {fields.good} AS good FROM {rows})"
         )
@@ -284,11 +304,17 @@ class _Run:
                 f" ({counted(len(rejects), 'line')} can't be read)."
             )
 
+    def _said(self, reject: Reject) -> tuple[str, str]:
+        """What is kept of a reject; where something is redacted, nothing that it says itself."""
+        if self._redaction:
+            return "it can't be read, and --redact keeps nothing of it", ""
+        return reject.reason, reject.text
+
     def _remember(self, connection: duckdb.DuckDBPyConnection) -> None:
         offset = self._plan.first_offset
         for part in self._plan.parts:
             reading = part.reading
-            rejects = [(part.index, r.line, r.reason, r.text) for r in reading.rejects]
+            rejects = [(part.index, r.line, *self._said(r)) for r in reading.rejects]
             if rejects:
                 table = pa.table(
                     dict(
@@ -321,10 +347,6 @@ class _Run:
             offset += count
         if self._plan.fresh:
             workspace.write_fact(connection, "mapping", self._plan.mapping.to_json())
-
-
-def _decoding_function(field_name: str) -> str:
-    return f"decoded_{field_name}"
 
 
 def _in_order(part: Part) -> list[Reject]:

@@ -13,6 +13,7 @@ from storage import times
 from storage.decoding import Decoder
 from storage.formats import Format, Reading, UnfitError
 from storage.mapping import FIELDS, FieldMapping
+from storage.redacting import Redaction
 
 _AT_ONCE = 10_000
 _KEPT_TEXT = 1000
@@ -24,9 +25,10 @@ def at_leftovers(
     form: Format,
     mapping: FieldMapping,
     reading: Reading,
-    decoders: Mapping[str, Decoder],
     *,
     first_offset: int,
+    decoders: Mapping[str, Decoder],
+    redaction: Redaction,
 ) -> int:
     """Look at every row with a negative line from `first_offset` on; the number taken out."""
     out: list[int] = []
@@ -37,12 +39,13 @@ def at_leftovers(
     ).fetchall():
         repaired = []
         for offset, line, raw in rows:
-            fields = _looked_at(form, mapping, reading, line, raw)
+            text = redaction.uncovered(raw) if redaction else raw
+            fields = _looked_at(form, mapping, reading, line, text)
             if fields is None:
                 out.append(offset)
             else:
                 fields |= {name: decode(fields.get(name)) for name, decode in decoders.items()}
-                repaired.append({**fields, "position": offset})
+                repaired.append({**redaction.row(fields), "position": offset})
         _repair(connection, mapping, repaired)
     if out:
         gone = pa.table({"position": pa.array(out, pa.int64())})

@@ -168,10 +168,13 @@ class Compiled:
             texts[name] = self._sql(expression, json)
         if self._mapping.fits and "data" in texts:
             lacks = " OR ".join(f"NOT {self._root.has(path)}" for path in self._mapping.fits)
-            whole = self._root.rest(())
+            # Nobody knows where in it a value stands that must not be kept.
+            whole = "CAST(NULL AS VARCHAR)" if self._mapping.redacted else self._root.rest(())
             texts["data"] = f"CASE WHEN {lacks} THEN {whole} ELSE {texts['data']} END"
-            if "type" in texts:
-                texts["type"] = f"CASE WHEN NOT ({lacks}) THEN {texts['type']} END"
+            emptied = ("type", "meta") if self._mapping.redacted else ("type",)
+            for name in emptied:
+                if name in texts:
+                    texts[name] = f"CASE WHEN NOT ({lacks}) THEN {texts[name]} END"
         if "meta" in texts and isinstance(self._wanted["meta"], Rest):
             texts["meta"] = f"nullif({texts['meta']}, '{{}}')"
         return texts

@@ -147,7 +147,8 @@ def _row(members: Members, mapping: FieldMapping) -> dict[str, str | None]:
         found = None if expression is None else value(expression, reader)
         row[field] = _json(found) if field in PAYLOADS else reader.text(found)
     if any(reader.at(path) is None for path in mapping.fits):
-        row["data"], row["type"] = _json(members), None
+        row["data"], row["type"] = None if mapping.redacted else _json(members), None
+        row["meta"] = None if mapping.redacted else row["meta"]
     if row["meta"] == "{}" and isinstance(mapping.expression("meta"), Rest):
         row["meta"] = None
     return row

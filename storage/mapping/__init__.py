@@ -66,6 +66,8 @@ class FieldMapping:
     """How good the order is."""
     decoders: Mapping[str, str] = field(default_factory=dict)
     """By field, how its payloads are decoded; in the words of `storage.decoding`."""
+    redacted: tuple[str, ...] = ()
+    """Paths whose values never reach the workspace; in the words of `storage.redacting`."""
     newest_first: bool = False
     """The records come backwards, and are put in the order of their offsets."""
 
@@ -94,6 +96,9 @@ class FieldMapping:
                 note = source.why
                 if name == "time" and self.time_notation != "iso":
                     note += f", read as {self.time_notation}"
+                hidden = [p for p in self.redacted if p.partition(".")[0] == name]
+                if hidden:
+                    note += f", without {', '.join(hidden)}"
                 if name in self.decoders:
                     note += f", decoded as {self.decoders[name]}"
                 rows.append((name, source.column, note))
@@ -121,6 +126,7 @@ class FieldMapping:
             "order": self.order,
             "newest_first": self.newest_first,
             "decoders": dict(self.decoders),
+            "redacted": list(self.redacted),
         }
 
     @classmethod
@@ -142,6 +148,7 @@ class FieldMapping:
             skips=expressions.from_json(value["skips"]) if value.get("skips") else None,
             order=value.get("order", cls.order),
             newest_first=bool(value.get("newest_first")),
+            redacted=tuple(map(str, value.get("redacted", ()))),
             decoders={str(k): str(v) for k, v in value.get("decoders", {}).items()},
         )
 

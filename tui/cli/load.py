@@ -31,6 +31,13 @@ from tui.printable import printable
     " one after the other (base64+gzip).",
 )
 @click.option(
+    "--redact",
+    "redacted",
+    metavar="PATH",
+    multiple=True,
+    help="Keep a keyed hash in the place of a value: data.email, meta.user, stream.",
+)
+@click.option(
     "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
 )
 @click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
@@ -47,6 +54,7 @@ def load(
     form: str | None,
     pairs: tuple[str, ...],
     decoders: tuple[str, ...],
+    redacted: tuple[str, ...],
     order_by: str | None,
     strict: bool,
     replace: bool,
@@ -61,7 +69,7 @@ def load(
     """
     path = Path(target) if target else loading.default_target(source[0])
     told = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
-    wish = Wish(form, *told, order_by, strict, replace, wait)
+    wish = Wish(form, *told, redacted, order_by, strict, replace, wait)
     with narration.loading(" ".join(source)) as progress:
         loaded = loading.load(
             source,

@@ -1,0 +1,117 @@
+"""Values that never reach the workspace: in their place stand keyed hashes, from the load on.
+
+A path begins with an event's field: `data.email`, `data.lines.*.card`, `meta.user`, `stream`. Lists are looked
+through. What can't be told apart is left out rather than kept: the text of rejects, and records in another
+format than the rest. Lines that SQL can't read wait for their second look encrypted, as a file keeps what was
+overwritten in it.
+"""
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import pyarrow as pa
+
+from storage import keyed_hash
+from storage.errors import SourceError
+
+SCALARS = ("stream", "type", "id", "correlation_id", "causation_id")
+PAYLOADS = ("data", "meta")
+_NONCE = 16
+
+_Members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_List = msgspec.json.Decoder(list[msgspec.Raw])
+
+Steps = tuple[str, ...]
+
+
+class Redaction:
+    """What is redacted of each field."""
+
+    def __init__(self, paths: Sequence[str], key: bytes | None = None) -> None:
+        """Raises `SourceError` for a path that begins with no field that can be redacted."""
+        self.fields: dict[str, list[Steps]] = {}
+        for path in paths:
+            field, *steps = path.split(".")
+            if field not in (*SCALARS, *PAYLOADS) or (steps and field in SCALARS) or "" in steps:
+                raise SourceError(
+                    f"--redact {path}: a path begins with {', '.join((*PAYLOADS, *SCALARS))},"
+                    " as data.email."
+                )
+            self.fields.setdefault(field, []).append(tuple(steps))
+        self._key = (keyed_hash.user_key() if key is None else key) if paths else b""
+        self._cover = os.urandom(32)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields)
+
+    def row(self, row: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The fields of an event, redacted."""
+        return {name: self.value(name, text) for name, text in row.items()}
+
+    def value(self, field: str, text: str | None) -> str | None:
+        """The text of a field, redacted; of a payload, its JSON."""
+        paths = self.fields.get(field)
+        if paths is None or text is None:
+            return text
+        if field in SCALARS:
+            return keyed_hash.placeholder(self._key, text)
+        try:
+            return self._redacted(text.encode(), paths).decode()
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return msgspec.json.encode(keyed_hash.placeholder(self._key, text)).decode()
+
+    def column(self, field: str, texts: pa.ChunkedArray) -> pa.Array:
+        """The same for a column."""
+        return pa.array([self.value(field, text) for text in texts.to_pylist()], pa.string())
+
+    def _redacted(self, raw: bytes, paths: Sequence[Steps]) -> bytes:
+        if () in paths:
+            return self._replaced(raw)
+        first = raw.lstrip()[:1]
+        if first == b"{":
+            members = []
+            for name, value in _Members.decode(raw).items():
+                inner = [path[1:] for path in paths if path[0] in (name, "*")]
+                kept = self._redacted(bytes(value), inner) if inner else bytes(value)
+                members.append(msgspec.json.encode(name) + b":" + kept)
+            return b"{" + b",".join(members) + b"}"
+        if first == b"[":
+            inside = [*paths, *(path[1:] for path in paths if path[0] == "*")]
+            items = [self._redacted(bytes(item), inside) for item in _List.decode(raw)]
+            return b"[" + b",".join(items) + b"]"
+        return raw
+
+    def _replaced(self, raw: bytes) -> bytes:
+        if raw.strip() == b"null":
+            return raw
+        text = raw.decode()
+        said = str(msgspec.json.decode(text)) if text.startswith('"') else text
+        return msgspec.json.encode(keyed_hash.placeholder(self._key, said))
+
+    # Lines that wait
+
+    def covered(self, texts: pa.ChunkedArray) -> pa.Array:
+        """Lines as nobody but this process can read them."""
+        return pa.array(
+            [None if text is None else self._cover_text(text) for text in texts.to_pylist()],
+            pa.string(),
+        )
+
+    def uncovered(self, text: str) -> str:
+        """The line again."""
+        packed = base64.b85decode(text)
+        return _mixed(self._cover, packed[:_NONCE], packed[_NONCE:]).decode()
+
+    def _cover_text(self, text: str) -> str:
+        nonce = os.urandom(_NONCE)
+        return base64.b85encode(nonce + _mixed(self._cover, nonce, text.encode())).decode()
+
+
+def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """Data under a stream of bytes that only the key gives; twice, it is the data again."""
+    stream = hashlib.shake_256(key + nonce).digest(len(data))
+    mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
+    return mixed.to_bytes(len(data), "big")
