@@ -497,3 +497,27 @@ def test_offset_needs_no_quotes_in_a_condition(shell):
     )
     assert code == 0
     assert [line["offset"] for line in lines(out)] == [4, 5]
+
+
+def test_a_source_that_is_kept_in_refold_toml(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "refold.toml").write_text(
+        '[sources.mine]\nfrom = "log.jsonl"\nmap = { type = "stream" }\nredact = ["data.n"]\n'
+        '[sources.far]\nfrom = "kafka://user:s3cretword@127.0.0.1:1/orders"\n'
+        '[sources.odd]\nfrom = "log.jsonl"\nflavour = "sweet"\n'
+    )
+    code, _, said = shell("load", "mine")
+    assert (code, "flavour" in said) == (2, True)
+    text = (tmp_path / "refold.toml").read_text().partition("[sources.odd]")[0]
+    (tmp_path / "refold.toml").write_text(text)
+    code, out, _ = shell("load", "mine", "--json")
+    told = json.loads(out)
+    assert (code, told["workspace"]) == (0, "mine.refold")
+    assert told["types"] == {"s-0": 3, "s-1": 3}
+    data = [row["data"]["n"] for row in lines(shell("events", "mine.refold", "--json")[1])]
+    assert all(str(value).startswith("redacted-") for value in data)
+    assert json.loads(shell("load", "mine", "--json")[1])["appended"] == 0
+    code, _, said = shell("load", "far")
+    assert code == 2
+    assert "Nobody has agreed" in said
+    assert "s3cretword" not in said

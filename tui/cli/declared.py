@@ -1,4 +1,4 @@
-"""Projections that a `refold.toml` declares by name, and whether a person agreed that they run.
+"""Projections and sources that a `refold.toml` declares by name, and whether a person agreed to them.
 
     [projections.orders]
     code = "shop/orders.py:Orders"
@@ -9,6 +9,11 @@
 
     [gateway]
     own_time = false                       # clocks and random numbers are this machine's
+
+    [sources.shop]                         # `refold load shop`
+    from = "postgresql://reader@db/shop?table=mt_events"
+    map = { stream = "tenant_id" }
+    redact = ["data.email"]
 
 The file lies beside the workspace, or in the folder in which refold runs; its paths are relative to
 it. It may have come with a stranger's workspace, so what it names runs only after the person agreed
@@ -34,8 +39,8 @@ from gateway.ports import Port, Ports
 from gateway.settings import Settings
 from replay import catalogue, reference
 from replay.reference import Reference
-from storage import user_folder
-from storage.errors import ProjectionError
+from storage import sources, user_folder
+from storage.errors import ProjectionError, SourceError
 from tui.printable import printable
 
 NAME = "refold.toml"
@@ -51,7 +56,23 @@ class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
     seed: int = 0
 
 
+class Source(msgspec.Struct, forbid_unknown_fields=True, rename={"origin": "from"}):
+    """A source with a name, and how it is loaded; the options of `refold load` by their names."""
+
+    origin: str | list[str]
+    map: dict[str, str] = {}
+    decode: dict[str, str] = {}
+    redact: list[str] = []
+    format: str | None = None
+    order_by: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [self.origin] if isinstance(self.origin, str) else self.origin
+
+
 class _File(msgspec.Struct):
+    sources: dict[str, Source] = {}
     projections: dict[str, _Projection] = {}
     ports: Any = {}
     overrides: Any = []
@@ -65,6 +86,7 @@ class Declarations:
     path: Path
     content: bytes
     projections: dict[str, _Projection]
+    sources: dict[str, Source]
     ports: dict[str, Port]
     overrides: Sequence[Override]
     gateway: _Gateway
@@ -78,6 +100,20 @@ class Declarations:
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
         return reference.parse(found.code, chosen, folder)
+
+    def source(self, name: str) -> Source:
+        """The source of that name, its files where the file lies.
+
+        Raises `ProjectionError` where it is elsewhere, and nobody agreed to the file: what the
+        environment knows of credentials would be sent there.
+        """
+        found = self.sources[name]
+        remote = [sources.known_as(one) for one in found.names if sources.is_remote(one)]
+        if remote:
+            self._agree(f"a source to read: {', '.join(remote)}")
+        folder = self.path.parent
+        near = [one if sources.is_remote(one) else _beside(folder, one) for one in found.names]
+        return msgspec.structs.replace(found, origin=near)
 
     def agree_to_call(self) -> None:
         """Let its ports be called live; raises `ProjectionError` where nobody agreed to the file."""
@@ -124,12 +160,35 @@ def read(path: Path) -> Declarations:
         raise ProjectionError(f"{path} can't be read: {error}.") from error
     ports = gateway_ports.parse(file.ports, str(path))
     changed = overrides.parse(file.overrides, str(path))
-    return Declarations(path.resolve(), content, file.projections, ports, changed, file.gateway)
+    named = file.projections, file.sources
+    return Declarations(path.resolve(), content, *named, ports, changed, file.gateway)
 
 
 def find(name: str, workspace: Path) -> Declarations | None:
     """The declarations that know this name: beside the workspace, or in the current folder."""
     return next((found for found in _there(workspace) if name in found.projections), None)
+
+
+def find_source(name: str) -> Source | None:
+    """The source that is declared under a name in the current folder; None where there is none.
+
+    Raises `SourceError` where the file can't be understood, or nobody agreed to it.
+    """
+    there = Path.cwd() / NAME
+    if Path(name).exists() or sources.is_remote(name) or not there.is_file():
+        return None
+    try:
+        declared = read(there)
+        return declared.source(name) if name in declared.sources else None
+    except ProjectionError as error:
+        raise SourceError(error.message) from error
+
+
+def _beside(folder: Path, name: str) -> str:
+    kind, colon, rest = name.partition(":")
+    if colon and kind in ("sqlite", "duckdb"):
+        return f"{kind}:{folder / rest}"
+    return str(folder / name)
 
 
 def settings(workspace: Path, config: Path | None = None, **wished: Any) -> Settings:
@@ -193,3 +252,5 @@ def trust(file: Path) -> None:
     declared.agree()
     for name, projection in declared.projections.items():
         click.echo(printable(f"{name}: {projection.code}"))
+    for name, source in declared.sources.items():
+        click.echo(printable(f"{name}: {', '.join(map(sources.known_as, source.names))}"))

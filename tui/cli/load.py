@@ -11,7 +11,7 @@ from storage import loading, sources
 from storage.loading import Loaded, Wish
 from storage.mapping import FieldMapping
 from storage.wording import counted
-from tui.cli import following, narration, options, output
+from tui.cli import declared, following, narration, options, output
 from tui.printable import printable
 
 
@@ -67,10 +67,16 @@ def load(
 
     The same source again appends what is new in it.
     """
-    path = Path(target) if target else loading.default_target(source[0])
-    told = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
-    wish = Wish(form, *told, redacted, order_by, strict, replace, wait)
-    with narration.loading(" ".join(source)) as progress:
+    fields, decoded = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
+    kept = declared.find_source(source[0]) if len(source) == 1 else None
+    path = Path(target) if target else _target(source[0], kept)
+    if kept is not None:
+        # What is said here counts more than what is kept in the file.
+        fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
+        source, redacted = tuple(kept.names), (*kept.redact, *redacted)
+        form, order_by = form or kept.format, order_by or kept.order_by
+    wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait)
+    with narration.loading(" ".join(map(sources.known_as, source))) as progress:
         loaded = loading.load(
             source,
             path,
@@ -97,6 +103,10 @@ def load(
 
 def _appended(loaded: Loaded) -> None:
     narration.say(f"{counted(loaded.appended, 'new event')}, {loaded.log.events:,} in all.")
+
+
+def _target(name: str, kept: declared.Source | None) -> Path:
+    return loading.default_target(name) if kept is None else Path(f"{name}.refold")
 
 
 def _show(mapping: FieldMapping, form: str) -> None:
