@@ -364,6 +364,9 @@ def _sort(
         )
     column = "source_position" if field_name == "offset" else f'"{field_name}"'
     key = column if field_name == "time" else f"try_cast({column} AS DECIMAL(38, 9)), {column}"
+    if field_name == "offset":  # also a partition and an offset, as 2:17
+        parts = f"string_split({column}, ':')"
+        key = f"list_transform({parts}, lambda part: try_cast(part AS DECIMAL(38, 9))), {column}"
     columns = ", ".join(f'"{name}"' for name, _ in schema.EVENTS.columns[1:])
     connection.execute(
         f'CREATE TEMP TABLE ordered AS SELECT row_number() OVER (ORDER BY {key}, "offset")'

@@ -77,7 +77,12 @@ def read_as_utc(text: str, how: str) -> str:
             return f"try(make_timestamp(CASE WHEN {broken} THEN {fraction} ELSE {micros} END))"
     if how == "iso":
         # Not AS TIMESTAMP, which passes over an offset from UTC; the connection's zone is UTC.
-        return f"try_cast({text} AS TIMESTAMPTZ)"
+        # What stands in for a time that is missing may be Kafka's own, in milliseconds.
+        stamp = (
+            f"CASE WHEN regexp_full_match({text}, '[0-9]{{13}}') THEN CAST({text} AS BIGINT) END"
+        )
+        millis = f"CAST(make_timestamp({stamp} * 1000) AS TIMESTAMPTZ)"
+        return f"coalesce(try_cast({text} AS TIMESTAMPTZ), {millis})"
     return f"try_strptime({text}, '{how}')"
 
 

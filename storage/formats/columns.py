@@ -4,7 +4,7 @@ A column that is mapped becomes its text. The rest become one JSON object, in wh
 decimals keep their digits, and text that holds JSON where `data` is expected is taken as it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -15,7 +15,7 @@ import pyarrow as pa
 from storage.formats import SAMPLE, Fields, Reading, UnfitError
 from storage.formats.compiled import Compiled
 from storage.mapping import FIELDS, FieldMapping, Record
-from storage.mapping.expressions import Path
+from storage.mapping.expressions import Path, leaves
 from storage.quoting import quoted
 
 BATCH = 65_536
@@ -93,7 +93,7 @@ def query(
     types: Mapping[str, str], mapping: FieldMapping, relation: str, *, line: str = "0"
 ) -> str:
     """SQL from a relation's rows to the fields of events, and the number of each."""
-    compiled = Compiled(mapping, _Row(types))
+    compiled = Compiled(mapping, _Row(types, opaque(mapping)))
     for stage in compiled.stages():
         relation = f"(SELECT *, {stage} FROM {relation})"
     texts = compiled.fields()
@@ -101,6 +101,12 @@ def query(
         f"{texts.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
     )
     return f"SELECT {chosen}, {compiled.skipped} AS skipped, CAST({line} AS BIGINT) AS line FROM {relation}"
+
+
+def opaque(mapping: FieldMapping) -> set[str]:
+    """The columns of the fields that are decoded."""
+    wanted = [mapping.expression(field) for field in mapping.decoders]
+    return {str(leaf.path[0]) for e in wanted if e is not None for leaf in leaves(e) if leaf.path}
 
 
 def as_fields(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -118,8 +124,10 @@ class _Row:
 
     deep = False
 
-    def __init__(self, types: Mapping[str, str]) -> None:
+    def __init__(self, types: Mapping[str, str], opaque: Collection[str] = ()) -> None:
+        """Bytes in `opaque` columns are to be decoded, and never taken for text."""
         self._types = types
+        self._opaque = opaque
 
     def want(self, path: Path, kind: str) -> None:
         """All columns are there."""
@@ -141,14 +149,17 @@ class _Row:
         return f"CAST({column} AS VARCHAR)"
 
     def json(self, path: Path) -> str:
-        kind = self._types.get(str(path[0]))
-        return "CAST(NULL AS VARCHAR)" if kind is None else _payload(str(path[0]), kind)
+        column = str(path[0])
+        kind = self._types.get(column)
+        if kind == "BLOB" and column in self._opaque:
+            return f"CAST(to_json(base64({name(column)})) AS VARCHAR)"
+        return "CAST(NULL AS VARCHAR)" if kind is None else _payload(column, kind)
 
     def rest(self, without: Sequence[str]) -> str:
         members = [
             f"{quoted(_key(column))} || {_as_json(column, kind)}"
             for column, kind in self._types.items()
-            if column not in without
+            if column not in without and kind != PLACE
         ]
         if not members:
             return "'{}'"
@@ -201,4 +212,5 @@ def _nested(kind: str) -> bool:
 
 NUMBER = "text of a number"
 TRUTH = "text of a truth value"
+PLACE = "a row's place in its file, which is no value of it"
 """Kinds of a column of text whose values look like numbers or truth values (CSV)."""

@@ -123,15 +123,15 @@ class Node(Wanted):
 
     @property
     def text(self) -> str:
-        return f"t{self.number}"
+        return f"t{self.number}{numbers.OWN}"
 
     @property
     def marked(self) -> str:
-        return f"m{self.number}"
+        return f"m{self.number}{numbers.OWN}"
 
     @property
     def struct(self) -> str:
-        return f"j{self.number}"
+        return f"j{self.number}{numbers.OWN}"
 
 
 class Compiled:
@@ -200,14 +200,15 @@ class Compiled:
         stages = self._raw_stages(())
         for path in sorted(self._nodes, key=lambda p: (len(p), self._nodes[p].number)):
             node = self._nodes[path]
-            number = node.number
-            there = self._json_at(path)
-            opened = f"CASE WHEN starts_with({there}, '\"') THEN CAST({there} AS JSON) ->> '$' ELSE {there} END"
-            stages.append(f"{opened} AS o{number}")
+            there, opened = self._json_at(path), f"o{node.number}{numbers.OWN}"
             stages.append(
-                f"CASE WHEN NOT starts_with(ltrim(o{number}), '{{') OR {_too_deep(f'o{number}')} THEN NULL"
-                f" ELSE o{number} END AS {node.text},"
-                f" coalesce({numbers.is_fragile(f'o{number}')}, false) AS m{number}"
+                f"CASE WHEN starts_with({there}, '\"') THEN CAST({there} AS JSON) ->> '$'"
+                f" ELSE {there} END AS {opened}"
+            )
+            stages.append(
+                f"CASE WHEN NOT starts_with(ltrim({opened}), '{{') OR {_too_deep(opened)} THEN NULL"
+                f" ELSE {opened} END AS {node.text},"
+                f" coalesce({numbers.is_fragile(opened)}, false) AS {node.marked}"
             )
             marked = numbers.protected_in_sql(node.text)
             chosen = f"CASE WHEN {node.marked} THEN {marked} ELSE {node.text} END"
@@ -262,7 +263,7 @@ class Compiled:
 
     def _leaf(self, path: Path, kind: str) -> None:
         if kind == "JSON":
-            self._raws.setdefault(path, f"r{len(self._raws) + 1}")
+            self._raws.setdefault(path, f"r{len(self._raws) + 1}{numbers.OWN}")
         home = self._home(path)
         if home:
             self._node(home).want(path[len(home) :], kind)
@@ -302,9 +303,11 @@ class Compiled:
     def _at(self, path: Path, json: bool) -> str:
         cut = _before_a_place(path)
         if cut != path:
-            steps = "".join(f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in path[len(cut) :])
-            there = self._json_at(cut)
-            return f"try(CAST({there} AS JSON) ->> {quoted('$' + steps)})"
+            there, inside = self._json_at(cut), path[len(cut) :]
+            steps = "".join(f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in inside)
+            names = "".join(f'."{s}"' for s in inside)
+            asked = (f"CAST({there} AS JSON) ->> {quoted('$' + said)}" for said in (steps, names))
+            return f"try(coalesce({', '.join(asked)}))"
         if json:
             there = self._json_at(path)
             # Text that holds an object or a list is taken for what it holds.
@@ -355,12 +358,10 @@ class Compiled:
 
 def without(text: str, marked: str, names: Sequence[str]) -> str:
     """SQL of a JSON object without some members; its numbers keep their digits."""
-    if not names:
-        return text
     gone = quoted(msgspec.json.encode(dict.fromkeys(names)).decode())
-    plain = f"CAST(json_merge_patch({text}, {gone}) AS VARCHAR)"
+    plain = f"CAST(try(json_merge_patch({text}, {gone})) AS VARCHAR)"
     protected = numbers.protected_in_sql(text)
-    safe = numbers.freed(f"CAST(json_merge_patch({protected}, {gone}) AS VARCHAR)")
+    safe = numbers.freed(f"CAST(try(json_merge_patch({protected}, {gone})) AS VARCHAR)")
     return f"CASE WHEN {marked} THEN {safe} ELSE {plain} END"
 
 

@@ -15,12 +15,16 @@ from storage.errors import SourceError
 from storage.formats import SAMPLE, Reading, lines
 from storage.formats.jsonl import JsonLines
 from storage.mapping import Record
+from storage.mapping.names import plain
 
 MOST = 2 << 30
 """Bytes of the largest document that is read."""
 
 LISTS = ("events", "entries", "records", "items", "messages", "history")
 """Members that hold a document's events: of Temporal and OCEL, of Atom feeds, of AWS."""
+
+_OF_EVENTS = {"type", "eventtype", "eventname", "activity", "specversion"}
+"""What an event has, and no document of them."""
 
 _Members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _List = msgspec.json.Decoder(list[msgspec.Raw])
@@ -80,22 +84,24 @@ def _events(path: str) -> Iterator[str]:
         yield from _one_after_another(path, data)
         return
     held = _held(members)
-    if held is None:
-        yield data.decode()
-    else:
-        yield from (bytes(raw).decode() for raw in held)
+    try:
+        yield from [data.decode()] if held is None else (bytes(raw).decode() for raw in held)
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from error
 
 
 def _held(members: dict[str, msgspec.Raw]) -> list[msgspec.Raw] | None:
     """The events that an object holds in a list; None where it is an event itself."""
     by_name = {name.lower(): raw for name, raw in members.items()}
+    if _OF_EVENTS & {plain(name) for name in members}:
+        return None
     for name in LISTS:
         if name in by_name:
             raw = bytes(by_name[name]).lstrip()
             try:
                 if raw[:1] == b"[":
                     found = _List.decode(raw)
-                    if found and all(bytes(one)[:1] == b"{" for one in found[:10]):
+                    if not found or any(bytes(one)[:1] == b"{" for one in found[:10]):
                         return found
                 elif raw[:1] == b"{":
                     return _held(_Members.decode(raw))

@@ -120,10 +120,8 @@ class _Line(Wanted):
         return f"({member('j', path)} IS NOT NULL)"
 
     def rest(self, without: Sequence[str]) -> str:
-        if not without:
-            return "raw"
         gone = quoted(msgspec.json.encode(dict.fromkeys(without)).decode())
-        rest = f"CAST(json_merge_patch(l, {gone}) AS VARCHAR)"
+        rest = f"CAST(try(json_merge_patch(l, {gone})) AS VARCHAR)"
         return f"CASE WHEN marked THEN {numbers.freed(rest)} ELSE {rest} END"
 
 
@@ -207,16 +205,22 @@ def _json(there: Any) -> str | None:
         return None
     if isinstance(there, msgspec.Raw):
         # Text that holds an object or a list is taken for what it holds.
-        raw = bytes(there)
+        raw = _flat(there).encode()
         if raw[:1] == b'"' and not isinstance(_opened(there), msgspec.Raw):
             return str(msgspec.json.decode(raw))
         return raw.decode()
     if isinstance(there, dict):
-        members = (f"{_name(n)}:{bytes(v).decode()}" for n, v in there.items())
+        members = (f"{_name(n)}:{_flat(v)}" for n, v in there.items())
         return "{" + ",".join(members) + "}"
     if isinstance(there, list):
-        return "[" + ",".join(bytes(item).decode() for item in there) + "]"
+        return "[" + ",".join(map(_flat, there)) + "]"
     return msgspec.json.encode(there).decode()
+
+
+def _flat(raw: msgspec.Raw) -> str:
+    """A value in one line; its digits stay."""
+    text = bytes(raw)
+    return (msgspec.json.format(text, indent=-1) if b"\n" in text else text).decode()
 
 
 def _name(name: str) -> str:

@@ -29,7 +29,7 @@ _SUSPECT = (
 _LONG_RUN = r"(?-u)[0-9]{19}"
 # The same at a number's place; an identifier such as 5e3f is none.
 _FRAGILE = (
-    r"(?-u)[:\[,][ \t]*-?(?:[0-9]{20}|[0-9]{8,}\.|[0-9]+\.(?:[0-9]{9}|[0-9]+0[,\]} \r\n\t])"
+    r"(?-u)[:\[,]\s*-?(?:[0-9]{20}|[0-9]{8,}\.|[0-9]+\.(?:[0-9]{9}|[0-9]+0[,\]} \r\n\t])"
     r"|[0-9]+\.0000|[0-9.]+[eE])|-0[,\]} \r\n\t]|-[0-9]{19}"
 )
 
@@ -42,6 +42,18 @@ _NUMBER = (
 _ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _TOKEN = secrets.token_hex(6)
 _OPEN, _CLOSE = f"~{_TOKEN}<", f">{_TOKEN}~"
+
+OWN = f"_{_TOKEN}"
+"""How names end that no source has."""
+
+# Strings are passed over whole. RE2 has no anchor at the end of the match before, so that the rest of the text
+# must be a match too, or the search would go on inside of a string.
+_OUTSIDE = r'(?:"(?:[^"\\]|\\.)*"|[^"])*'
+_NUMBER_OUTSIDE = (
+    rf"(?s)({_OUTSIDE}?[:\[,]\s*)"
+    r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
+    rf"|({_OUTSIDE})\z"
+)
 
 
 def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
@@ -98,5 +110,7 @@ def is_fragile(text: str) -> str:
 
 def protected_in_sql(text: str) -> str:
     """SQL of the JSON text with its fragile numbers as marked strings."""
-    marked = quoted(f'\\1"{_OPEN}\\2{_CLOSE}"')
-    return f"regexp_replace({text}, {quoted(_NUMBER)}, {marked}, 'g')"
+    marked = quoted(f'\\1"{_OPEN}\\2{_CLOSE}"\\3')
+    nothing = quoted(f'"{_OPEN}{_CLOSE}"')
+    replaced = f"regexp_replace({text}, {quoted(_NUMBER_OUTSIDE)}, {marked}, 'g')"
+    return f"replace({replaced}, {nothing}, '')"

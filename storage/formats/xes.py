@@ -67,6 +67,8 @@ class _Log:
         tag = tag.rpartition(":")[2]
         if tag in _ATTRIBUTES:
             self._depth -= 1
+        elif tag == "trace":
+            self._trace = {}
         elif tag == "event" and self._event is not None:
             members = {**self._trace, **self._event}
             said = (f"{msgspec.json.encode(n).decode()}:{v}" for n, v in members.items())

@@ -4,6 +4,7 @@ What a link says to the server and what it says to refold are told apart here, a
 ever written or shown.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -16,6 +17,7 @@ SCHEMES = {
     "kafka": "kafka",
 }
 """By what a link begins with, the kind of source."""
+_WITH_LOGIN = re.compile(r"://[^/@&]*@")
 _SECRET = ("password", "sslpassword", "passfile", "sslkey", "config")
 
 
@@ -62,9 +64,10 @@ def read(name: str, own: tuple[str, ...]) -> Link:
     said = urlencode(others, quote_via=quote)
     place = f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{said}" if said else "")
     shown = sorted((k, v) for k, v in pairs if k.lower() not in _SECRET)
-    host = parts.netloc.rpartition("@")[2]
-    # An empty host keeps its slashes, which urlunsplit would drop.
-    public = f"{kind}://{host}{parts.path}" + (f"?{urlencode(shown, safe='/,:')}" if shown else "")
+    # Whatever stands before the last @ may be of a password.
+    place_shown = name.partition("://")[2].partition("?")[0].rpartition("@")[2]
+    said_shown = _WITH_LOGIN.sub("://", urlencode(shown, safe="/,:@"))
+    public = f"{kind}://{place_shown}" + (f"?{said_shown}" if shown else "")
     return Link(kind or "", place, wishes, public)
 
 

@@ -1,6 +1,6 @@
 """Rows that arrive as Arrow batches from what is no file: as a format, and as events."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -39,12 +39,12 @@ def as_events(
     queries: dict[tuple[str, ...], str] = {}
     try:
         for bare in _gathered(rows):
-            batch = _as_text(bare)
-            texts = tuple(f.name for f in batch.schema if pa.types.is_string(f.type))
-            if texts not in queries:
-                readable = {n: "VARCHAR" for n in texts if types.get(n) == "BLOB"}
-                queries[texts] = columns.query({**types, **readable}, mapping, "rows_read")
-            query = queries[texts]
+            batch = _as_text(bare, columns.opaque(mapping))
+            there = {field.name: _type(types[field.name], field.type) for field in batch.schema}
+            kinds = tuple(there.values())
+            if kinds not in queries:
+                queries[kinds] = columns.query(there, mapping, "rows_read")
+            query = queries[kinds]
             connection.register("rows_read", batch)
             for found in columns.as_fields(connection.sql(query).to_arrow_reader(columns.BATCH)):
                 line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
@@ -69,10 +69,23 @@ def _gathered(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _as_text(batch: pa.Table) -> pa.Table:
+def _type(wanted: str, found: pa.DataType) -> str:
+    """What a column is, where its values may be others than its type says."""
+    if pa.types.is_string(found):
+        return {"BLOB": "VARCHAR", "BIGINT": columns.NUMBER, "DOUBLE": columns.NUMBER}.get(
+            wanted, wanted
+        )
+    if pa.types.is_binary(found):
+        return "BLOB"
+    if wanted in ("BIGINT", "DOUBLE", columns.NUMBER):
+        return "DOUBLE" if pa.types.is_floating(found) else "BIGINT"
+    return wanted
+
+
+def _as_text(batch: pa.Table, opaque: Collection[str]) -> pa.Table:
     """Bytes that are all UTF-8 as text, which is checked once for the batch."""
     for index, described in enumerate(batch.schema):
-        if pa.types.is_binary(described.type):
+        if pa.types.is_binary(described.type) and described.name not in opaque:
             try:
                 text = batch.column(index).cast(pa.string())
             except pa.ArrowInvalid:

@@ -33,15 +33,20 @@ class DuckDbFile:
                 " WHERE database_name = 'source' AND NOT internal"
                 " ORDER BY schema_name, table_name, column_index"
             ).fetchall()
-        for schema, table, column, kind in rows:
+            placed = connection.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'source'"
+            ).fetchall()
+        for schema, table, column, kind in [*rows, *((*t, "rowid", columns.PLACE) for t in placed)]:
             name = table if schema == "main" else f"{schema}.{table}"
-            found.setdefault(name, {})[column] = kind
+            found.setdefault(name, {}).setdefault(column, kind)
         if {"workspace", "events", "sources", "history"} <= set(found):
             raise SourceError(f"{self._link.place} is a workspace; refold open shows it.")
         return found
 
     def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
         column = quote_column(alias, name)
+        if kind == columns.PLACE:
+            return f"{alias}.rowid", kind
         if kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
             return column, "BIGINT"
         if kind == "UUID":

@@ -1,5 +1,7 @@
 """SQLite files, through Python's own module, as DuckDB's extension can't be fetched everywhere."""
 
+import base64
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from storage.sources.databases.database import Columns, quote_column
 from storage.sources.links import Link
 
 _AT_ONCE = 32_768
-_ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BLOB": pa.binary()}
+_ARROW = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
 
 
 class Sqlite:
@@ -36,29 +38,30 @@ class Sqlite:
                 " AND name NOT LIKE 'sqlite_%' ORDER BY name"
             ).fetchall()
             for name, ddl in names:
-                described = connection.execute("SELECT * FROM pragma_table_info(?)", [name])
-                known = {row[1]: (row[2] or "").upper() for row in described}
-                if not (ddl or "").upper().rstrip().endswith("WITHOUT ROWID") and (
-                    (ddl or "").upper().lstrip().startswith("CREATE TABLE")
-                ):
-                    known.setdefault("rowid", "INTEGER")
+                # Generated columns too, which `table_info` passes over.
+                described = connection.execute(
+                    "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1", [name]
+                )
+                known = {column: (kind or "").upper() for column, kind in described}
+                if _has_places(ddl or ""):
+                    known.setdefault("rowid", columns.PLACE)
                 found[name] = known
         return found
 
     def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
         column = quote_column(alias, name)
-        if name == "rowid":
-            return f"{alias}.rowid", "BIGINT"
+        if name == "rowid" and kind == columns.PLACE:
+            return f"{alias}.rowid", columns.PLACE
         if "INT" in kind:
-            return f"CAST({column} AS INTEGER)", "BIGINT"
+            return column, "BIGINT"
         if "JSON" in kind:
             return f"CAST({column} AS TEXT)", "JSON"
         if "BLOB" in kind or not kind:
             return f"CAST({column} AS BLOB)", "BLOB"
         if any(part in kind for part in ("REAL", "FLOA", "DOUB")):
-            return f"CAST({column} AS REAL)", "DOUBLE"
+            return column, "DOUBLE"
         if "NUM" in kind or "DEC" in kind:
-            return f"CAST({column} AS TEXT)", columns.NUMBER
+            return column, columns.NUMBER
         return f"CAST({column} AS TEXT)", "VARCHAR"
 
     def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - writers take turns
@@ -77,12 +80,8 @@ class Sqlite:
     def _batches(self, connection: sqlite3.Connection, query: str) -> Iterator[pa.RecordBatch]:
         cursor = connection.execute(query)
         names = [described[0] for described in cursor.description]
-        kinds: list[pa.DataType] | None = None
         while rows := cursor.fetchmany(_AT_ONCE):
-            values = list(zip(*rows, strict=True))
-            kinds = kinds or [_kind(column) for column in values]
-            arrays = [_array(column, kind) for column, kind in zip(values, kinds, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, names)
+            yield pa.RecordBatch.from_arrays([_array(v) for v in zip(*rows, strict=True)], names)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -100,16 +99,26 @@ class Sqlite:
             raise SourceError(f"{self._link.public} can't be read ({one_line(error)}).") from error
 
 
-def _kind(values: tuple[Any, ...]) -> pa.DataType:
-    """What a column's values are; the query has cast them all to the same."""
-    first = next((value for value in values if value is not None), None)
-    kinds = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
-    return kinds.get(type(first), pa.string())
+def _has_places(ddl: str) -> bool:
+    """Whether the rows of a table have a place of their own; those of a view have none."""
+    said = " ".join(ddl.upper().split())
+    options = said.rpartition(")")[2]
+    return said.startswith("CREATE TABLE") and "WITHOUT ROWID" not in options
 
 
-def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # The first rows had none of it.
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+def _array(values: tuple[Any, ...]) -> pa.Array:
+    """A column; SQLite lets every value be of another type than its column says."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) == 1:
+        with contextlib.suppress(OverflowError, pa.ArrowInvalid):
+            return pa.array(values, _ARROW.get(kinds.pop(), pa.string()))
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode()
+    return None if value is None else str(value)

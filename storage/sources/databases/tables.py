@@ -64,11 +64,7 @@ class Table:
         self._refuse_strangers(mapping)
         order = self._order(mapping)
         position = reading.position
-        if position and position.get("order") != order:
-            raise SourceError(
-                f"{self.path} was loaded in the order of {', '.join(position.get('order', ()))},"
-                f" and that is now {', '.join(order)}; --replace loads it anew."
-            )
+        self._refuse_to_go_on(order, position)
         by = [self._expression(name) for name in order]
         after = self._after(by, position)
         query = f"SELECT {self._select()} {self._from()}{after} ORDER BY {', '.join(by) or '1'}"
@@ -107,24 +103,44 @@ class Table:
         return f"FROM {quote(self.name)} AS e{join}"
 
     def _order(self, mapping: FieldMapping) -> list[str]:
-        there = {name for _, name, _ in self._all()}
+        """The columns that give the order: the store's own, whole numbers, places in the file, times."""
+        types = self._types()
         if self.stored is not None:
-            folded = {plain(name): name for name in there}
+            folded = {plain(name): name for name in types}
             known = [folded[plain(name)] for name in self.stored.order if plain(name) in folded]
-            # Alternatives, but for what orders together.
-            return known if len(known) < 2 or known[0] == "transaction_id" else known[:1]
-        for wanted in ("offset", "time"):
-            expression = mapping.expression(wanted)
-            if expression is not None:
-                named = [str(leaf.path[0]) for leaf in leaves(expression)]
-                return [name for name in named if name in there][:1]
-        return ["rowid"] if "rowid" in there else []
+            if known:
+                # Alternatives, but for what orders together.
+                return known if known[0] == "transaction_id" else known[:1]
+        numbers = [name for name in _named_by(mapping, "offset") if types.get(name) == "BIGINT"]
+        places = [name for name in types if types[name] == columns.PLACE]
+        return (numbers or places or [n for n in _named_by(mapping, "time") if n in types])[:1]
+
+    def _refuse_to_go_on(self, order: list[str], position: Mapping[str, Any]) -> None:
+        """Raises `SourceError` where nobody can tell what is new."""
+        if not position:
+            return
+        if position.get("order") != order:
+            raise SourceError(
+                f"{self.path} was loaded in the order of {', '.join(position.get('order', ()))},"
+                f" and that is now {', '.join(order)}; --replace loads it anew."
+            )
+        types = self._types()
+        if not order or any(types[name] not in ("BIGINT", columns.PLACE) for name in order):
+            by = (
+                f"is ordered by {', '.join(order)} only"
+                if order
+                else "has no column that orders it"
+            )
+            raise SourceError(
+                f"The table {self.name} {by}, so that nobody can tell what is new in it;"
+                " --replace loads it anew."
+            )
 
     def _expression(self, name: str) -> str:
         alias = next(alias for alias, column, _ in self._all() if column == name)
         kind = next(kind for _, column, kind in self._all() if column == name)
         sql, type_ = self.database.column(alias, name, kind)
-        return sql if type_ == "BIGINT" else quote_column(alias, name)
+        return sql if type_ in ("BIGINT", columns.PLACE) else quote_column(alias, name)
 
     def _after(self, by: Sequence[str], position: Mapping[str, Any]) -> str:
         if not position.get("after"):
@@ -153,10 +169,11 @@ class Table:
                 continue
             if order:
                 if counted:
-                    numbers = batch[order[0]].cast(pa.int64()).to_numpy()
+                    numbers = batch[order[0]].cast(pa.int64()).drop_null().to_numpy()
                     gaps = sorted((set(gaps) | _missing(numbers, last)) - set(numbers.tolist()))
                 place = [_plain(batch[name][batch.num_rows - 1].as_py()) for name in order]
-                last = place if not last or not counted or place > last else last
+                if None not in place:
+                    last = place if not last or not counted or place > last else last
                 reading.position = {"order": order, "after": last, "gaps": gaps[-_GAPS:]}
             yield batch
 
@@ -282,7 +299,8 @@ def _records(batches: Iterator[pa.RecordBatch], types: Mapping[str, str]) -> Seq
         for batch in batches:
             connection.register("rows_read", pa.Table.from_batches([batch]))
             known = columns.types_of(connection, "rows_read")
-            found += columns.sample(connection, "rows_read", {**known, **_decodable(types)})
+            blobs = {n: "BLOB" for n, kind in types.items() if kind == known.get(n) == "BLOB"}
+            found += columns.sample(connection, "rows_read", {**known, **blobs})
             if len(found) >= SAMPLE:
                 break
     except duckdb.Error as error:
@@ -292,12 +310,10 @@ def _records(batches: Iterator[pa.RecordBatch], types: Mapping[str, str]) -> Seq
     return found[:SAMPLE]
 
 
-def _decodable(types: Mapping[str, str]) -> dict[str, str]:
-    return {name: kind for name, kind in types.items() if kind == "BLOB"}
-
-
 def _missing(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]:
     """The latest of the numbers that are skipped, within a batch and since the one before."""
+    if not len(numbers):
+        return set()
     before = int(last[0]) if last else int(numbers[0]) - 1
     numbers = numbers[numbers > before]  # the others filled gaps
     steps = np.diff(numbers, prepend=before)
@@ -312,4 +328,10 @@ def _missing(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, (int, str)) else str(value)
+    return value if value is None or isinstance(value, (int, str)) else str(value)
+
+
+def _named_by(mapping: FieldMapping, field_name: str) -> list[str]:
+    """The columns that a field is read from."""
+    expression = mapping.expression(field_name)
+    return [] if expression is None else [str(leaf.path[0]) for leaf in leaves(expression)]
