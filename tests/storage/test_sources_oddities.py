@@ -45,9 +45,8 @@ def test_a_torn_line_of_an_envelope_is_a_reject(desk: Any) -> None:
 
 @pytest.mark.parametrize("transport", ["jsonl", "parquet", "sqlite"])
 def test_numbers_inside_of_text_are_text(desk: Any, transport: str) -> None:
-    state = '{"timestamp":{"_data_":"2026-01-03T12:00:00Z"},"note":%s,"price":1.50}' % json.dumps(
-        NOTE
-    )
+    said = json.dumps(NOTE)
+    state = f'{{"timestamp":{{"_data_":"2026-01-03T12:00:00Z"}},"note":{said},"price":1.50}}'
     row = ("7e3f", 1, "shop:Paid", state)
     names = ("originator_id", "originator_version", "topic", "state")
     if transport == "jsonl":
