@@ -4,63 +4,71 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from bench import ask, calls, edit, fold, forks, large, load, logs, many, relational, screen, seek
+from bench import (
+    ask,
+    calls,
+    edit,
+    fold,
+    forks,
+    large,
+    load,
+    logs,
+    many,
+    relational,
+    screen,
+    seek,
+    sources,
+)
 from replay import folding, reference
 from storage import loading
 from storage.workspace import Workspace
 
-_PARTS = (
-    "load",
-    "fold",
-    "many",
-    "large",
-    "relational",
-    "seek",
-    "ask",
-    "edit",
-    "calls",
-    "forks",
-    "screen",
-)
+_UNFOLDED = ("load", "sources")
+"""Parts that need nothing folded."""
 
 
 def main() -> None:
     """Measure the parts that are asked for, in the order in which they need each other."""
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_parts(None)))
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--small", type=int, default=100_000)
     parser.add_argument("--keys", type=int, default=20_000_000)
     parser.add_argument("--runs", type=int, default=3)
     wanted = parser.parse_args()
-    parts = wanted.parts or list(_PARTS)
+    parts = _parts(wanted)
+    asked = [part for part in parts if part in (wanted.parts or parts)]
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {wanted.events:,} events")
-    if "load" in parts:
-        _say(load.figures(wanted.events, wanted.runs))
+    for part in asked:
+        if part in _UNFOLDED:
+            _say(parts[part]())
     for events in (wanted.small, wanted.events):
         _folded(events)
-    if "fold" in parts:
-        _say(fold.figures(wanted.events, wanted.runs))
-    if "many" in parts:
-        _say(many.figures(wanted.keys))
-    if "large" in parts:
-        _say(large.figures(runs=wanted.runs))
-    if "relational" in parts:
-        _say(relational.figures(wanted.events, wanted.runs))
-    if "seek" in parts:
-        _say(seek.figures(wanted.small, wanted.events))
-    if "ask" in parts:
-        _say(ask.figures(wanted.events))
-    if "edit" in parts:
-        _say(edit.figures(wanted.small, wanted.runs))
-    if "calls" in parts:
-        _say(calls.figures(wanted.events // 5, wanted.runs))
-    if "forks" in parts:
-        _say(forks.figures(wanted.events))
-    if "screen" in parts:
-        _say(screen.figures(wanted.small, wanted.events))
+    for part in asked:
+        if part not in _UNFOLDED:
+            _say(parts[part]())
+
+
+def _parts(w: Any) -> dict[str, Callable[[], Iterable[str]]]:
+    """What can be measured, by name."""
+    return {
+        "load": lambda: load.figures(w.events, w.runs),
+        "sources": lambda: sources.figures(w.events // 5),
+        "fold": lambda: fold.figures(w.events, w.runs),
+        "many": lambda: many.figures(w.keys),
+        "large": lambda: large.figures(runs=w.runs),
+        "relational": lambda: relational.figures(w.events, w.runs),
+        "seek": lambda: seek.figures(w.small, w.events),
+        "ask": lambda: ask.figures(w.events),
+        "edit": lambda: edit.figures(w.small, w.runs),
+        "calls": lambda: calls.figures(w.events // 5, w.runs),
+        "forks": lambda: forks.figures(w.events),
+        "screen": lambda: screen.figures(w.small, w.events),
+    }
 
 
 def _folded(events: int) -> None:
@@ -72,7 +80,7 @@ def _folded(events: int) -> None:
     folding.fold(Workspace(target), projection)
 
 
-def _say(lines: list[str]) -> None:
+def _say(lines: Iterable[str]) -> None:
     for line in lines:
         print(line, flush=True)
 
