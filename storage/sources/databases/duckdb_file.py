@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,8 +21,6 @@ class DuckDbFile:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        if not Path(link.place).is_file():
-            raise SourceError(f"There is no file {link.place}.")
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}

@@ -27,8 +27,6 @@ class Sqlite:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        if not Path(link.place).is_file():
-            raise SourceError(f"There is no file {link.place}.")
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}

@@ -6,6 +6,7 @@ so those that were missing when the table was read are asked for again the next 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -218,6 +219,8 @@ def _database(link: Link) -> Database:
         from storage.sources.databases.postgresql import PostgreSql  # noqa: PLC0415 - only what is asked for
 
         return PostgreSql(link)
+    if not Path(link.place).is_file():
+        raise SourceError(f"There is no file {link.place}.")
     if link.kind == "sqlite":
         from storage.sources.databases.sqlite import Sqlite  # noqa: PLC0415 - as above
 
