@@ -15,7 +15,7 @@ import pyarrow as pa
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
 from storage.formats.compiled import PAYLOADS, Compiled, Wanted, freed_json, freed_text, member
 from storage.mapping import FIELDS, FieldMapping, Record
-from storage.mapping.expressions import Path, Rest, value
+from storage.mapping.expressions import Path, Rest, value, walk
 from storage.quoting import quoted
 
 _BATCH = 65_536
@@ -159,15 +159,7 @@ class _Members:
         self._members = members
 
     def at(self, path: Path) -> Any:
-        there: Any = self._members
-        for step in path:
-            there = _opened(there)
-            if isinstance(there, dict):
-                there = there.get(str(step))
-            elif isinstance(there, list) and isinstance(step, int) and step < len(there):
-                there = there[step]
-            else:
-                return None
+        there = walk(self._members, path, _opened)
         return None if isinstance(there, msgspec.Raw) and bytes(there) == b"null" else there
 
     def opened(self, there: Any) -> Any:

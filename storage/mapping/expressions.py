@@ -6,7 +6,7 @@ writes it as SQL. A path looks into text that holds JSON as if it were that JSON
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -215,7 +215,11 @@ def of_record(expression: Expression, record: Record) -> Any:
 
 def value_at(record: Any, path: Path) -> Any:
     """The value at a path of Python's own values, also inside of text that holds JSON."""
-    there = record
+    return walk(record, path, opened)
+
+
+def walk(there: Any, path: Path, opened: Callable[[Any], Any]) -> Any:
+    """The value at a path; `opened` makes a mapping or a list of what holds one."""
     for step in path:
         there = opened(there)
         if isinstance(there, Mapping):

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from storage.quoting import quoted
+from storage.sources.links import Link
+
 Columns = Mapping[str, str]
 """Names of columns and their types, in the words of the database."""
 
@@ -35,6 +38,19 @@ class Database(Protocol):
     def read(self, query: str) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
         """The rows of a query, in order; raises `SourceError` where the database refuses."""
         ...
+
+
+class OfLink:
+    """What databases have in common, unless one says otherwise."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - writers take turns
+        return False
+
+    def literal(self, value: Any) -> str:
+        return str(value) if isinstance(value, int) else quoted(str(value))
 
 
 def quote(name: str) -> str:

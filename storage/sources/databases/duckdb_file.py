@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -10,17 +9,13 @@ import pyarrow as pa
 from storage.errors import SourceError, one_line
 from storage.formats import columns
 from storage.quoting import quoted
-from storage.sources.databases.database import Columns, quote_column
-from storage.sources.links import Link
+from storage.sources.databases.database import Columns, OfLink, quote_column
 
 
-class DuckDbFile:
+class DuckDbFile(OfLink):
     """A DuckDB database; it is opened to be read only."""
 
     kind = "duckdb"
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}
@@ -53,12 +48,6 @@ class DuckDbFile:
         if kind.startswith(("ENUM", "INTERVAL", "TIME")) and not kind.startswith("TIMESTAMP"):
             return f"CAST({column} AS VARCHAR)", "VARCHAR"
         return column, kind
-
-    def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - one writes at a time
-        return False
-
-    def literal(self, value: Any) -> str:
-        return str(value) if isinstance(value, int) else quoted(str(value))
 
     @contextmanager
     def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
@@ -10,9 +9,7 @@ from adbc_driver_manager import Error
 
 from storage.errors import SourceError, one_line
 from storage.formats import columns
-from storage.quoting import quoted
-from storage.sources.databases.database import Columns, quote_column
-from storage.sources.links import Link
+from storage.sources.databases.database import Columns, OfLink, quote_column
 
 _COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name, c.udt_name
@@ -34,13 +31,10 @@ _AS_THEY_ARE = {
 }
 
 
-class PostgreSql:
+class PostgreSql(OfLink):
     """A PostgreSQL database."""
 
     kind = "postgresql"
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}
@@ -71,9 +65,6 @@ class PostgreSql:
 
     def numbered(self, columns: Columns, name: str) -> bool:
         return columns.get(name) in ("int4", "int8")
-
-    def literal(self, value: Any) -> str:
-        return str(value) if isinstance(value, int) else quoted(str(value))
 
     @contextmanager
     def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -12,21 +12,16 @@ import pyarrow as pa
 
 from storage.errors import SourceError, one_line
 from storage.formats import columns
-from storage.quoting import quoted
-from storage.sources.databases.database import Columns, quote_column
-from storage.sources.links import Link
+from storage.sources.databases.database import Columns, OfLink, quote_column
 
 _AT_ONCE = 32_768
 _ARROW = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
 
 
-class Sqlite:
+class Sqlite(OfLink):
     """A SQLite file; it is never written, nor is a journal made beside it."""
 
     kind = "sqlite"
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}
@@ -61,12 +56,6 @@ class Sqlite:
         if "NUM" in kind or "DEC" in kind:
             return column, columns.NUMBER
         return f"CAST({column} AS TEXT)", "VARCHAR"
-
-    def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - writers take turns
-        return False
-
-    def literal(self, value: Any) -> str:
-        return str(value) if isinstance(value, int) else quoted(str(value))
 
     @contextmanager
     def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
