@@ -44,7 +44,10 @@ _JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 def connect() -> duckdb.DuckDBPyConnection:
     """A connection of its own for reading files; it never sees a workspace."""
     connection = duckdb.connect(config={"memory_limit": "512MB", "threads": 2})
-    connection.execute("SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false")
+    connection.execute(
+        "SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false;"
+        " SET enable_progress_bar = false"
+    )
     return connection
 
 
