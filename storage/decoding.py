@@ -21,12 +21,10 @@ import yaml
 import zstandard
 
 from storage.errors import SourceError, one_line
+from storage.mapping import PAYLOADS
 
 MOST = 256 << 20
 """Bytes that a payload may have when it is unpacked."""
-
-FIELDS = ("data", "meta")
-"""Fields of an event that may be opaque."""
 
 _FAILURES = (
     *(ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RecursionError),
@@ -74,9 +72,9 @@ class Decoder:
 
 def read(wanted: Mapping[str, str]) -> dict[str, Decoder]:
     """The decoders of fields; raises `SourceError` where a field or a step isn't known."""
-    strange = [name for name in wanted if name not in FIELDS]
+    strange = [name for name in wanted if name not in PAYLOADS]
     if strange:
-        raise SourceError(f"--decode takes {' and '.join(FIELDS)}, and not {strange[0]!r}.")
+        raise SourceError(f"--decode takes {' and '.join(PAYLOADS)}, and not {strange[0]!r}.")
     return {name: Decoder(said) for name, said in wanted.items()}
 
 

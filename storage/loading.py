@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -59,16 +59,27 @@ class Progress:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did, and what the workspace holds now."""
+    """What a load did."""
 
     workspace: Path
     appended: int
+    events: int
+    """How many the workspace holds now."""
     format: str
     mapping: FieldMapping
-    log: "statistics.LogStatistics"
     seconds: float
     undecoded: int = 0
     """Payloads that stayed as they were stored, though they should have been decoded."""
+
+    @cached_property
+    def log(self) -> "statistics.LogStatistics":
+        """What can be said of the whole log; scans it, for whoever asks."""
+        existing = workspace.Workspace(self.workspace)
+        try:
+            with existing.reading() as connection:
+                return statistics.of_log(connection)
+        finally:
+            existing.close()
 
 
 OnProgress = Callable[[Progress], None]
@@ -104,12 +115,14 @@ def load(
             if on_mapping is not None and plan.parts:
                 on_mapping(plan.mapping, plan.format)
             run = _Run(plan, wish, on_progress)
+            if not plan.parts:  # nothing is new, so nobody has to wait
+                break
             with suppress(_OvertakenError), plan.connection() as connection:
-                appended = run.into(connection)
-                log = statistics.of_log(connection)
+                run.into(connection)
                 break
     took = time.monotonic() - started
-    return Loaded(target, appended, plan.format, plan.mapping, log, took, run.undecoded)
+    told = plan.first_offset + run.events, plan.format, plan.mapping, took, run.undecoded
+    return Loaded(target, run.events, *told)
 
 
 def default_target(name: str) -> Path:
@@ -149,18 +162,21 @@ class _Run:
         self._redaction = Redaction(plan.mapping.redacted)
 
     @property
+    def events(self) -> int:
+        """How many were written."""
+        return self._events
+
+    @property
     def undecoded(self) -> int:
         """Payloads that no decoder could read."""
         return sum(decoder.failed for decoder in self._decoders.values())
 
-    def into(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """Write events, rejects and fingerprints; the number of events written."""
+    def into(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write events, rejects and fingerprints."""
         if not self._plan.fresh and origins.known(connection) != self._plan.based_on:
             raise _OvertakenError
-        if not (self._decoders or self._redaction):
-            return self._all(connection)
         with self._functions(connection):
-            return self._all(connection)
+            self._all(connection)
 
     @contextmanager
     def _functions(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -170,7 +186,8 @@ class _Run:
         }
         for name in self._redaction.fields:
             functions[f"redacted_{name}"] = partial(self._redaction.column, name)
-        functions["covered"] = self._redaction.covered
+        if self._redaction:
+            functions["covered"] = self._redaction.covered
         for name, function in functions.items():
             connection.create_function(
                 name,
@@ -187,7 +204,7 @@ class _Run:
                 with suppress(duckdb.Error):  # a load that failed has closed its transaction
                     connection.remove_function(name)
 
-    def _all(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def _all(self, connection: duckdb.DuckDBPyConnection) -> None:
         for part in self._plan.parts:
             if part.continues:
                 # A torn last line is read again, now that it may be whole.
@@ -200,18 +217,15 @@ class _Run:
             self._counts[part.index] = self._events - before
             self._done += part.piece.size
         self._refuse_rejects()
-        if self._plan.parts:
-            first = self._plan.first_offset
-            mapping = self._plan.mapping
-            order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
-            if order_by is not None:
-                _sort(connection, order_by, mapping, first)
-            if not self._plan.mapping.has("revision"):
-                _number_streams(connection, first)
+        first, mapping = self._plan.first_offset, self._plan.mapping
+        order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
+        if order_by is not None:
+            _sort(connection, order_by, mapping, first)
+        if not mapping.has("revision"):
+            _number_streams(connection, first)
         self._remember(connection)
         if self._events:
-            irregularities.note(connection, self._plan.first_offset)
-        return self._events
+            irregularities.note(connection, first)
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, part: Part) -> None:
         first_offset = self._plan.first_offset + self._events

@@ -14,15 +14,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
-from storage import keyed_hash
+from storage import keyed_hash, raw_json
 from storage.errors import SourceError
+from storage.mapping import PAYLOADS
 
 SCALARS = ("stream", "type", "id", "correlation_id", "causation_id")
-PAYLOADS = ("data", "meta")
 _NONCE = 16
-
-_Members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_List = msgspec.json.Decoder(list[msgspec.Raw])
 
 Steps = tuple[str, ...]
 
@@ -73,14 +70,14 @@ class Redaction:
         first = raw.lstrip()[:1]
         if first == b"{":
             members = []
-            for name, value in _Members.decode(raw).items():
+            for name, value in raw_json.members(raw).items():
                 inner = [path[1:] for path in paths if path[0] in (name, "*")]
                 kept = self._redacted(bytes(value), inner) if inner else bytes(value)
                 members.append(msgspec.json.encode(name) + b":" + kept)
             return b"{" + b",".join(members) + b"}"
         if first == b"[":
             inside = [*paths, *(path[1:] for path in paths if path[0] == "*")]
-            items = [self._redacted(bytes(item), inside) for item in _List.decode(raw)]
+            items = [self._redacted(bytes(item), inside) for item in raw_json.items(raw)]
             return b"[" + b",".join(items) + b"]"
         return raw
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from storage.formats import MAX_DEPTH, numbers
-from storage.mapping import FIELDS, FieldMapping
+from storage.mapping import FIELDS, PAYLOADS, FieldMapping
 from storage.mapping.expressions import (
     At,
     Expression,
@@ -27,8 +27,8 @@ from storage.mapping.expressions import (
 )
 from storage.quoting import quoted
 
-PAYLOADS = ("data", "meta")
-"""Fields that are JSON; all others are text."""
+TRUE = ("true", "t", "1")
+"""How a source writes that it passes over a record."""
 
 _HEADERS_OF_PAIRS = '[{"key":"VARCHAR","value":"VARCHAR"}]'
 
@@ -191,9 +191,7 @@ class Compiled:
         """SQL of a condition: the source itself passes over this record."""
         if self._mapping.skips is None:
             return "false"
-        return (
-            f"coalesce(lower({self._sql(self._mapping.skips, False)}) IN ('true', 't', '1'), false)"
-        )
+        return f"coalesce(lower({self._sql(self._mapping.skips, False)}) IN {TRUE}, false)"
 
     def stages(self) -> tuple[str, ...]:
         """Columns to be computed one after the other, each over those before."""

@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from storage import bytestreams
+from storage import bytestreams, raw_json
 from storage.errors import SourceError
 from storage.formats import SAMPLE, Reading, lines
 from storage.formats.jsonl import JsonLines
@@ -25,9 +25,6 @@ LISTS = ("events", "entries", "records", "items", "messages", "history")
 
 _OF_EVENTS = {"type", "eventtype", "eventname", "activity", "specversion"}
 """What an event has, and no document of them."""
-
-_Members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_List = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class JsonDocument(JsonLines):
@@ -44,7 +41,7 @@ class JsonDocument(JsonLines):
             return False
         first, broken, rest = begun.partition(b"\n")
         try:
-            members = _Members.decode(first)
+            members = raw_json.members(first)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             # An object that goes on in the next line, or is the whole file; else a damaged line.
             indented = first.strip() in (b"{", b"{}") or not first.rstrip().endswith(b"}")
@@ -75,9 +72,9 @@ def _events(path: str) -> Iterator[str]:
     data = data.removeprefix(lines.BOM)
     try:
         if data.lstrip()[:1] == b"[":
-            yield from (bytes(raw).decode() for raw in _List.decode(data))
+            yield from (bytes(raw).decode() for raw in raw_json.items(data))
             return
-        members = _Members.decode(data)
+        members = raw_json.members(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if "trailing" not in str(error):
             raise _damaged(path, error) from error
@@ -90,7 +87,7 @@ def _events(path: str) -> Iterator[str]:
         raise _damaged(path, error) from error
 
 
-def _held(members: dict[str, msgspec.Raw]) -> list[msgspec.Raw] | None:
+def _held(members: raw_json.Members) -> list[msgspec.Raw] | None:
     """The events that an object holds in a list; None where it is an event itself."""
     by_name = {name.lower(): raw for name, raw in members.items()}
     if _OF_EVENTS & {plain(name) for name in members}:
@@ -100,11 +97,11 @@ def _held(members: dict[str, msgspec.Raw]) -> list[msgspec.Raw] | None:
             raw = bytes(by_name[name]).lstrip()
             try:
                 if raw[:1] == b"[":
-                    found = _List.decode(raw)
+                    found = raw_json.items(raw)
                     if not found or any(bytes(one)[:1] == b"{" for one in found[:10]):
                         return found
                 elif raw[:1] == b"{":
-                    return _held(_Members.decode(raw))
+                    return _held(raw_json.members(raw))
             except (msgspec.DecodeError, RecursionError):
                 return None
     return None

@@ -12,11 +12,13 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from storage import raw_json
 from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
-from storage.formats.compiled import PAYLOADS, Compiled, Wanted, freed_json, freed_text, member
-from storage.mapping import FIELDS, FieldMapping, Record
+from storage.formats.compiled import TRUE, Compiled, Wanted, freed_json, freed_text, member
+from storage.mapping import FIELDS, PAYLOADS, FieldMapping, Record
 from storage.mapping.expressions import Path, Rest, value, walk
 from storage.quoting import quoted
+from storage.raw_json import Members
 
 _BATCH = 65_536
 _SCHEMA = pa.schema(
@@ -31,13 +33,6 @@ _SCHEMA = pa.schema(
 
 # Few lines have blanks before them, and trimming all is dear.
 _AN_OBJECT = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
-
-_Object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_List = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-Members = dict[str, msgspec.Raw]
-_TRUE = ("true", "t", "1")
 
 
 class JsonLines:
@@ -97,7 +92,7 @@ class JsonLines:
         if not raw.strip() or (mapping.envelopes and raw.strip() == "null"):
             return None  # a tombstone
         try:
-            members = _Object.decode(raw)
+            members = raw_json.members(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise UnfitError(_why(raw, error)) from error
         if (deep := depth(raw)) > MAX_DEPTH:
@@ -137,7 +132,7 @@ def _suspect(texts: pl.Series) -> pl.Series:
 def _row(members: Members, mapping: FieldMapping) -> dict[str, str | None]:
     """What the SQL does, for one line that it can't read."""
     reader = _Members(members)
-    if mapping.skips is not None and reader.text(value(mapping.skips, reader)) in _TRUE:
+    if mapping.skips is not None and reader.text(value(mapping.skips, reader)) in TRUE:
         raise UnfitError(f"{mapping.envelopes[0]} passes over it")
     row: dict[str, str | None] = {}
     for field in FIELDS:
@@ -183,9 +178,9 @@ def _opened(there: Any) -> Any:
         if raw[:1] == b'"':
             raw = msgspec.json.decode(raw).encode()
         if raw[:1] == b"{":
-            return _Object.decode(raw)
+            return raw_json.members(raw)
         if raw[:1] == b"[":
-            return _List.decode(raw)
+            return raw_json.items(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         pass
     return there

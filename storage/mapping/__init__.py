@@ -12,7 +12,7 @@ from storage import times
 from storage.mapping import expressions
 from storage.mapping.expressions import At, Expression, Path, Record, Rest
 
-__all__ = ["FIELDS", "FieldMapping", "Record", "Source", "path_of"]
+__all__ = ["FIELDS", "PAYLOADS", "FieldMapping", "Record", "Source", "path_of"]
 
 FIELDS = (
     "offset",
@@ -27,6 +27,9 @@ FIELDS = (
     "data",
     "meta",
 )
+
+PAYLOADS = ("data", "meta")
+"""Those that are JSON; all others are text."""
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ def as_events(
     connection = columns.connect()
     reading.lines = reading.start_line
     queries: dict[tuple[str, ...], str] = {}
+    opaque = columns.opaque(mapping)
     try:
         for bare in _gathered(rows):
-            batch = _as_text(bare, columns.opaque(mapping))
+            batch = _as_text(bare, opaque)
             there = {field.name: _type(types[field.name], field.type) for field in batch.schema}
             kinds = tuple(there.values())
             if kinds not in queries:

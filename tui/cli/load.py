@@ -102,7 +102,7 @@ def load(
 
 
 def _appended(loaded: Loaded) -> None:
-    narration.say(f"{counted(loaded.appended, 'new event')}, {loaded.log.events:,} in all.")
+    narration.say(f"{counted(loaded.appended, 'new event')}, {loaded.events:,} in all.")
 
 
 def _target(name: str, kept: declared.Source | None) -> Path:

@@ -54,12 +54,12 @@ class Reader:
         consumer: Consumer,
         wanted: dict[Place, Range],
         path: str,
-        troubles: list[KafkaError],
+        heard: list[KafkaError],
     ) -> None:
         self._consumer = consumer
         self._wanted = wanted
         self._path = path
-        self._troubles = troubles
+        self._heard = heard
         self._numbers = {place: number for number, place in enumerate(wanted)}
         self._open = set(wanted)
         self._paused: set[Place] = set()
@@ -80,7 +80,7 @@ class Reader:
         yield from self._merge.ready()
 
     def _complain(self, silent: float) -> None:
-        for error in self._troubles:
+        for error in self._heard:
             if error.fatal() or error.code() in troubles.REFUSED or silent > PATIENCE:
                 raise troubles.said(self._path, error)
         if silent > 2 * PATIENCE:
