@@ -6,6 +6,7 @@ to be taken for one; those that aren't keep all of themselves as `data`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from storage import times
@@ -18,14 +19,14 @@ from storage.mapping.expressions import (
     Expression,
     First,
     Header,
-    Joined,
-    Match,
+    Leaf,
     Path,
     Rest,
+    at_path,
+    changed,
     leaves,
     of_record,
     opened,
-    under,
     value_at,
 )
 from storage.mapping.names import guess, plain
@@ -94,7 +95,7 @@ def _unwrapped(
         if not found:
             fits = _signature(envelope, inside)
         if envelope.skips is not None and not path:
-            skips = _renamed(envelope.skips, _names(inside))
+            skips = changed(envelope.skips, partial(_here, _names(inside)))
         found.append(envelope)
         if not envelope.inner:
             break
@@ -169,7 +170,7 @@ def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expres
     """The fields that an envelope's records have, under the names that they have here."""
     fields = envelope.fields(records) if callable(envelope.fields) else envelope.fields
     names = _names(records)
-    known = {f: _pruned(_renamed(e, names), set(names.values())) for f, e in fields.items()}
+    known = {field: changed(e, partial(_known_here, names)) for field, e in fields.items()}
     there = {
         field: expression
         for field, expression in known.items()
@@ -182,33 +183,25 @@ def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expres
         if leaf.path
     }
     left = tuple(sorted(used & set(names.values())))
-    return {f: _but_for(e, left) for f, e in there.items()}
+    return {f: changed(e, partial(_but_for, left)) or e for f, e in there.items()}
 
 
-def _but_for(expression: Expression, used: tuple[str, ...]) -> Expression:
+def _but_for(used: tuple[str, ...], leaf: Leaf) -> Leaf:
     """`Rest` of a record means what no other field takes."""
-    match expression:
-        case Rest((), ()):
-            return Rest((), used)
-        case First():
-            return First(tuple(_but_for(one, used) for one in expression.of))
-    return expression
+    return Rest((), used) if leaf == Rest((), ()) else leaf
 
 
-def _pruned(expression: Expression, names: set[str]) -> Expression | None:
-    """Without what reads members that no record of the sample has; None where nothing is left."""
-    match expression:
-        case At(path) | Header(path, _):
-            return expression if path[0] in names else None
-        case First(of):
-            left = tuple(one for e in of if (one := _pruned(e, names)) is not None)
-            return First(left) if len(left) > 1 else left[0] if left else None
-        case Joined(of, between):
-            left = tuple(one for e in of if (one := _pruned(e, names)) is not None)
-            return Joined(left, between) if left else None
-        case Match(of, _):
-            return expression if _pruned(of, names) is not None else None
-    return expression
+def _here(names: Mapping[str, str], leaf: Leaf) -> Leaf:
+    """A leaf under the name that its member has in these records."""
+    if not leaf.path:
+        return leaf
+    return at_path(leaf, (_named(str(leaf.path[0]), names), *leaf.path[1:]))
+
+
+def _known_here(names: Mapping[str, str], leaf: Leaf) -> Leaf | None:
+    """The same; None where no record of the sample has the member."""
+    found = _here(names, leaf)
+    return found if not found.path or found.path[0] in names.values() else None
 
 
 def _is_there(expression: Expression, records: Sequence[Record], *, must: bool) -> bool:
@@ -216,26 +209,6 @@ def _is_there(expression: Expression, records: Sequence[Record], *, must: bool) 
     if must or deep:
         return any(of_record(expression, record) is not None for record in records)
     return True
-
-
-def _renamed(expression: Expression, names: Mapping[str, str]) -> Expression:
-    match expression:
-        case At():
-            return At(_path(expression.path, names))
-        case Header():
-            return Header(_path(expression.path, names), expression.name)
-        case First():
-            return First(tuple(_renamed(one, names) for one in expression.of))
-        case Joined():
-            of = tuple(_renamed(one, names) for one in expression.of)
-            return Joined(of, expression.between)
-        case Match():
-            return Match(_renamed(expression.of, names), expression.pattern)
-    return expression
-
-
-def _path(path: Path, names: Mapping[str, str]) -> Path:
-    return (_named(str(path[0]), names), *path[1:])
 
 
 def _merged(
@@ -250,13 +223,18 @@ def _merged(
     for field, expression in inner.items():
         if field in kept:
             continue
-        deeper = under(expression, path)
+        deeper = _under(path, expression)
         before = fields.get(field)
         if before is not None:
             both = before.expression.of if isinstance(before.expression, First) else ()
             deeper = First((deeper, *(both or (before.expression,))))
         fields[field] = Source(deeper, why)
     return fields
+
+
+def _under(path: Path, expression: Expression) -> Expression:
+    """The same over records that lie at a path of other records."""
+    return changed(expression, lambda leaf: at_path(leaf, path + leaf.path)) or expression
 
 
 def _inside(records: Sequence[Record], member: str) -> list[Record]:

@@ -7,7 +7,7 @@ writes it as SQL. A path looks into text that holds JSON as if it were that JSON
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 Path = tuple[str | int, ...]
@@ -73,26 +73,41 @@ class Match:
 Expression = At | Header | Rest | Fixed | First | Joined | Match
 
 
-def under(expression: Expression, path: Path) -> Expression:
-    """The same over records that lie at a path of other records."""
+Leaf = At | Header | Rest
+
+
+def changed(
+    expression: Expression, change: "Callable[[Leaf], Expression | None]"
+) -> Expression | None:
+    """The same with other leaves; what has none left is gone, and of one alternative only that is left."""
     match expression:
-        case At():
-            return At(path + expression.path)
-        case Header():
-            return Header(path + expression.path, expression.name)
-        case Rest():
-            return Rest(path + expression.path, expression.without)
+        case At() | Header() | Rest():
+            return change(expression)
         case Fixed():
             return expression
         case First():
-            return First(tuple(under(one, path) for one in expression.of))
+            options = _all_changed(expression.of, change)
+            return First(options) if len(options) > 1 else options[0] if options else None
         case Joined():
-            return Joined(tuple(under(one, path) for one in expression.of), expression.between)
+            parts = _all_changed(expression.of, change)
+            return Joined(parts, expression.between) if parts else None
         case Match():
-            return Match(under(expression.of, path), expression.pattern)
+            there = changed(expression.of, change)
+            return None if there is None else Match(there, expression.pattern)
 
 
-def leaves(expression: Expression) -> Iterator[At | Header | Rest]:
+def _all_changed(
+    of: tuple[Expression, ...], change: "Callable[[Leaf], Expression | None]"
+) -> tuple[Expression, ...]:
+    return tuple(one for e in of if (one := changed(e, change)) is not None)
+
+
+def at_path(leaf: Leaf, path: Path) -> Leaf:
+    """A leaf at another path."""
+    return replace(leaf, path=path)
+
+
+def leaves(expression: Expression) -> Iterator[Leaf]:
     """What it reads of a record."""
     match expression:
         case At() | Header() | Rest():
