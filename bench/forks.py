@@ -12,7 +12,7 @@ from bench.measured import apart, seconds, tell
 from replay import comparing, editing, folding, reference
 from replay.calling import Calling
 from replay.editing import Editing
-from replay.forks import sweeps, trials
+from replay.forks import sweeps, trials, variants
 from replay.forks.standing import Standing
 from replay.history import History
 from replay.run import Means, Run
@@ -130,8 +130,8 @@ def swept(path: Path) -> None:
 
     def sweep() -> None:
         places = list(range(7, base.folded, base.folded // _FORKS))[:_FORKS]
-        variants = sweeps.dropping(workspace, "swept", places)
-        found = sweeps.sweep(workspace, wanted, base, variants, [_AGGREGATE])
+        varied = variants.dropping(workspace, "swept", places)
+        found = sweeps.sweep(workspace, wanted, base, varied, [_AGGREGATE])
         assert len(found.outcomes) == _FORKS
 
     tell(sweep=seconds(sweep))

@@ -119,7 +119,7 @@ def reads(history: Reported, limit: int | None = None) -> list[tuple[int, str]]:
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         return connection.execute(
-            f'SELECT "offset", read FROM reads WHERE {MINE} ORDER BY "offset"{bound}',
+            f'SELECT DISTINCT "offset", read FROM reads WHERE {MINE} ORDER BY ALL{bound}',
             [history.folded.number, history.folded.timeline],
         ).fetchall()
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from replay import diff, paths
+from replay import diff, filters, paths
 from replay.paths import Path
 from storage.errors import PositionError, QueryError
 from storage.log import EventLog
@@ -118,7 +118,7 @@ class Editing:
 
     def matching(self, condition: str) -> list[int]:
         """The places of all events for which a condition holds; raises `QueryError`."""
-        found = list(self._log.matching(condition))
+        found = list(filters.matching(self._workspace, condition))
         if not found:
             raise QueryError(f"No event matches {condition!r}, so there is nothing to edit.")
         if len(found) > MOST:

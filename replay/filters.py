@@ -40,14 +40,18 @@ def kept_by(workspace: Workspace, text: str) -> "Offsets[int]":
 
     Raises `QueryError` for a condition that can't be asked.
     """
-    log = EventLog(workspace)
     if not _CONDITION.search(text):
-        return log.containing(text)
+        return EventLog(workspace).containing(text)
+    return matching(workspace, text)
+
+
+def matching(workspace: Workspace, condition: str) -> "Offsets[int]":
+    """All offsets at which a condition on events holds, ascending; scans. Raises `QueryError`."""
     with workspace.reading() as connection:
         try:
-            wanted = expressions.condition(connection, text, OF_EVENTS)
+            wanted = expressions.condition(connection, condition, OF_EVENTS)
         except QueryError:
-            return log.matching(text)
+            return EventLog(workspace).matching(condition)
         query = (
             f'SELECT "offset" FROM (SELECT *{wanted.values} FROM events)'
             f' WHERE {wanted.sql} ORDER BY "offset"'
@@ -55,4 +59,4 @@ def kept_by(workspace: Workspace, text: str) -> "Offsets[int]":
         try:
             return offsets(arrow(connection, query)["offset"].to_numpy().tobytes())
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            raise conditions.unanswerable(text, "events", error) from error
+            raise conditions.unanswerable(condition, "events", error) from error

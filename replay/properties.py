@@ -201,7 +201,7 @@ def _disagreement(one: Told, other: Told) -> Disagreement | None:
         place for place in {**found[0], **found[1]} if found[0].get(place) != found[1].get(place)
     ]
     offset, key = min(places, key=lambda place: (place[0], place[1] or ""))
-    read = dict.fromkeys([*one.reads.get(offset, ()), *other.reads.get(offset, ())])
+    read = dict.fromkeys([*one.read_at(offset), *other.read_at(offset)])
     first, second = (which.get((offset, key)) for which in found)
     return Disagreement(offset, key, first, second, tuple(read))
 

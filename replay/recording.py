@@ -139,7 +139,7 @@ class Recording:
             self._routes.append(told.routes.select(["offset", "key"]))
         self._failures.extend(self._cleaned(told.failures, "error", "traceback"))
         self._turns.extend(told.turns)
-        self._printed.extend(self._cleaned(told.printed_by_event(), "text"))
+        self._printed.extend(self._cleaned(told.printed, "text"))
         self._upcasts.extend(told.upcasts)
         if told.calls is not None:
             self._calls.append(told.calls)
@@ -147,7 +147,9 @@ class Recording:
         self._decided.extend(self._cleaned(told.decided, "request", "stack"))
         self.calls += len(told.decided)
         self._reads += [
-            {"offset": o, "read": name} for o, names in told.reads.items() for name in names
+            {"offset": one["offset"], "key": one["key"], "read": name}
+            for one in told.reads
+            for name in one["read"]
         ]
         self.unhandled.update(told.skipped)
         self.skipped += sum(told.skipped.values())

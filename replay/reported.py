@@ -130,7 +130,8 @@ class Reported:
         """What handlers wrote to standard output and standard error at one event; may be empty."""
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT text FROM printed WHERE {MINE} AND "offset" = ?', [*self._mine, offset]
+                f'SELECT text FROM printed WHERE {MINE} AND "offset" = ? ORDER BY place',
+                [*self._mine, offset],
             ).fetchall()
         return "".join(text for (text,) in found)
 
@@ -139,7 +140,8 @@ class Reported:
         bound = "" if limit is None else f" LIMIT {int(limit)}"
         with self._workspace.reading() as connection:
             answer = connection.execute(
-                f'SELECT "offset", text FROM printed WHERE {MINE} ORDER BY "offset"{bound}',
+                f"SELECT \"offset\", string_agg(text, '' ORDER BY place) FROM printed WHERE {MINE}"
+                f' GROUP BY "offset" ORDER BY "offset"{bound}',
                 self._mine,
             )
             for page in iter(lambda: answer.fetchmany(10_000), []):

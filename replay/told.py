@@ -37,11 +37,12 @@ class Told:
     turns: Sequence[Mapping[str, Any]]
     upcasts: Sequence[Mapping[str, Any]]
     """What events became: `offset`, `stream`, `type`, `version` and `data`, as texts."""
-    reads: Mapping[int, Sequence[str]]
-    """What was read of the world at an offset, where that is looked at."""
+    reads: Sequence[Mapping[str, Any]]
+    """What was read of the world: `offset`, `key` (None while it was asked for), and `read`, several
+    names; where that is looked at."""
     printed: Sequence[Mapping[str, Any]]
-    """What was written to standard output and standard error: `offset`, the `place` of the key
-    among those of its event (-1 while the keys were asked for), and `text`."""
+    """What was written to standard output and standard error: `offset`, `key`, its `place` among
+    those of its event (None and -1 while the keys were asked for), and `text`."""
     skipped: Mapping[str, int]
     """Events that no handler was there for, by type."""
     calls: pa.Table | None
@@ -50,12 +51,9 @@ class Told:
     decided: Sequence[Mapping[str, Any]]
     """What became of all others."""
 
-    def printed_by_event(self) -> list[dict[str, Any]]:
-        """One `text` an event, of all its documents in the order of its keys."""
-        texts: dict[int, str] = {}
-        for one in sorted(self.printed, key=lambda text: (text["offset"], text["place"])):
-            texts[one["offset"]] = texts.get(one["offset"], "") + one["text"]
-        return [{"offset": offset, "text": text} for offset, text in texts.items()]
+    def read_at(self, offset: int) -> Sequence[str]:
+        """What was read of the world at an event."""
+        return [name for one in self.reads if one["offset"] == offset for name in one["read"]]
 
 
 def told(frame: Frame, events: pa.Table) -> Told:
@@ -78,9 +76,6 @@ def told(frame: Frame, events: pa.Table) -> Told:
         places = _ints(frame.parts[10], np.int32)
         routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
     header = frame.header
-    reads: dict[int, list[str]] = {}
-    for one in header["reads"]:
-        reads.setdefault(one["offset"], []).extend(one["read"])
     return Told(
         pa.table(columns),
         _parts(_of_parts(frame, routed=routed)),
@@ -88,12 +83,25 @@ def told(frame: Frame, events: pa.Table) -> Told:
         header["failures"],
         header["turns"],
         header["upcasts"],
-        reads,
-        header["printed"],
+        header["reads"],
+        _printed(header["printed"], events, routes),
         header["skipped"],
         _calls(frame, offsets),
         header["decided"],
     )
+
+
+def _printed(
+    said: Sequence[Mapping[str, Any]], events: pa.Table, routes: pa.Table | None
+) -> Sequence[Mapping[str, Any]]:
+    """What was printed, with the documents for which it was."""
+    if not said:
+        return ()
+    here = pa.array({one["offset"] for one in said}, pa.int64())
+    rows = (routes or events).filter(pc.is_in((routes or events)["offset"], here)).to_pylist()
+    names = "key" if routes is not None else "stream"
+    keys = {(row["offset"], row.get("place", 0)): row[names] for row in rows}
+    return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in said]
 
 
 _UNROUTED = 4
@@ -181,7 +189,7 @@ class Together:
             _by_offset([failure for part in parts for failure in part.failures]),
             _by_offset([turn for part in parts for turn in part.turns]),
             _by_offset([upcast for part in parts for upcast in part.upcasts]),
-            {offset: read for part in parts for offset, read in part.reads.items()},
+            _by_offset([read for part in parts for read in part.reads]),
             [
                 text
                 for number, part in enumerate(parts)

@@ -10,13 +10,14 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
 3: changes are numbered, and states packed with zstd.
 4: tables `printed` and `upcasts`. 5: a fold says where it begins.
-6: large documents are kept in parts. 7: calls to the outside, and how folds were answered. 8: timelines."""
+6: large documents are kept in parts. 7: calls to the outside, and how folds were answered. 8: timelines.
+9: what was printed and read is told by document."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +219,12 @@ PRINTED = Table(
         ("projection", "INTEGER"),
         ("timeline", "VARCHAR"),
         ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("place", "INTEGER"),
         ("text", "VARCHAR"),
     ),
 )
-"""What handlers wrote to standard output and standard error, one text an event."""
+"""What handlers wrote to standard output and standard error, one text a document of an event."""
 
 UPCASTS = Table(
     "upcasts",
@@ -322,6 +325,7 @@ READS = Table(
         ("projection", "INTEGER"),
         ("timeline", "VARCHAR"),
         ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
         ("read", "VARCHAR"),
     ),
 )

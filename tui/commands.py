@@ -148,6 +148,10 @@ COMMANDS: Sequence[Command] = (
         *("fork.resolve", "O,shift+o", "O", "resolve the conflict", "what if", "resolve"),
         needs="conflict",
     ),
+    Command(
+        *("sweep", "asterisk", "*", "sweep: many forks at once", "what if", "sweep"),
+        needs="reference",
+    ),
     Command("timelines", "T,shift+t", "T", "timelines", "what if", "timelines"),
     Command("copy.address", "Y,shift+y", "Y", "copy the address", "keep", "copy_address"),
     Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),

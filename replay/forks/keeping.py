@@ -5,7 +5,8 @@ Nothing of it is seen before all of it is there: what says on which fold it stan
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -56,9 +57,20 @@ class ForkRecording(Recording):
         self.folded = difference.since
 
     def take(self, told: Told, until: int) -> None:
+        if not self._difference.everything:
+            told = self._own(told)
         super().take(told, until)
         self.nowhere |= {one["offset"] for one in told.failures if one["key"] is None}
         self.types |= {one["offset"]: one["type"] for one in told.upcasts}
+
+    def _own(self, told: Told) -> Told:
+        """Without what the parent has too: keys are asked for of events that are as they were."""
+        own = {one.place for one in self._seen.overlay.own}
+
+        def new(said: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+            return [one for one in said if one["key"] is not None or one["offset"] in own]
+
+        return replace(told, printed=new(told.printed), reads=new(told.reads))
 
     @property
     def number(self) -> int:

@@ -2,34 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from replay.calling import Calling
 from replay.catalogue import Folded
-from replay.editing import Editing, fork
 from replay.forks import trials
 from replay.forks.trials import Tried
+from replay.forks.variants import Variant
 from replay.history import History
 from replay.reference import Reference
 from replay.run import Means, Run
 from replay.totals import Changed, Totals
 from storage.errors import CancelledError, QueryError
-from storage.timelines.seen import Seen
 from storage.workspace import Workspace
 
-MOST = 10_000
-"""Forks of one sweep."""
 _PAGE = 50
 _AT_ONCE = 2
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One fork of a sweep, which isn't kept."""
-
-    seen: Seen
-    what: str
-    """What is otherwise on it: the value, or the event that is dropped."""
 
 
 @dataclass(frozen=True)
@@ -53,52 +41,15 @@ class Swept:
     base: Sequence[float | None]
     outcomes: Sequence[Outcome]
 
-    def ranked(self, *, ascending: bool = False) -> list[Outcome]:
-        """By the first aggregate, the highest first; those without one last."""
+    def ranked(self, *, by: int = 0, ascending: bool = False) -> list[Outcome]:
+        """By one of the aggregates, the highest first; those without one last."""
 
         def rank(outcome: Outcome) -> tuple[bool, float]:
-            value = outcome.values[0] if outcome.values else None
+            value = outcome.values[by] if outcome.values else None
             number = 0.0 if value is None else value if ascending else -value
             return value is None or outcome.trouble is not None, number
 
         return sorted(self.outcomes, key=rank)
-
-
-def dropping(workspace: Workspace, name: str, places: Sequence[int]) -> list[Variant]:
-    """A fork for each of some events, without it."""
-    _refuse_many(len(places))
-    found = []
-    for place in places:
-        label = workspace.label(place)
-        made = Editing(workspace, f"{name}-{label}".replace("+", "."))
-        made.drop(place)
-        found.append(Variant(_fork(workspace, made), f"without {label}"))
-    return found
-
-
-def setting(
-    workspace: Workspace, name: str, places: Sequence[int], path: str, values: Sequence[str]
-) -> list[Variant]:
-    """A fork for each value, with it at a path of one or several events."""
-    _refuse_many(len(values))
-    found = []
-    for number, value in enumerate(values):
-        made = Editing(workspace, f"{name}-{number}")
-        for place in places:
-            made.set(place, path, value)
-        found.append(Variant(_fork(workspace, made), f"{path} = {value}"))
-    return found
-
-
-def _fork(workspace: Workspace, made: Editing) -> Seen:
-    return fork(workspace, made.name, made.edits)
-
-
-def _refuse_many(count: int) -> None:
-    if count > MOST:
-        raise QueryError(f"A sweep has {MOST:,} forks at most, and these are {count:,}.")
-    if not count:
-        raise QueryError("There is nothing to sweep over.")
 
 
 def sweep(
@@ -160,10 +111,3 @@ def _outcomes(page: Sequence[Variant], found: Sequence[Tried], totals: Totals) -
     for variant, one, row in zip(page, found, values, strict=True):
         numbers = [None] * len(row) if one.trouble else row
         yield Outcome(variant, numbers, len(one.differing), one.failures, one.trouble)
-
-
-def kept(variant: Variant, name: str | None = None) -> Seen:
-    """The variant as a fork that can be kept, under a name of its own."""
-    return Seen(
-        variant.seen.parent, replace(variant.seen.fork, name=name or variant.seen.fork.name)
-    )

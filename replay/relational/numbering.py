@@ -61,4 +61,4 @@ def told(
         ask.connection.unregister("found_states")
     whole = pa.array(np.zeros(changes.num_rows, bool))
     changes = changes.append_column("in_parts", whole)
-    return Told(changes.combine_chunks(), None, routes, (), (), (), {}, (), {}, None, ())
+    return Told(changes.combine_chunks(), None, routes, (), (), (), (), (), {}, None, ())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from refold_worker import attempts
 from refold_worker.gateway import CallFailedError, CallTimeoutError, GatewayError
+from refold_worker.printed import ROUTING
 from refold_worker.seams import when_imported
 from refold_worker.texts import carried
 
@@ -109,6 +110,11 @@ class Calls:
         error = self.refused[0]
         self.refused.clear()
         raise error
+
+    @property
+    def routing(self) -> bool:
+        """Whether an event's keys are being asked for."""
+        return bool(self._mark[1] == ROUTING)
 
     def place(self) -> Place:
         """The event that this thread works for, and its document."""

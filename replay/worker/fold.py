@@ -272,7 +272,7 @@ class Folder:
         for index, found in enumerate(self._routes(batch, result)):
             if found is None:
                 continue
-            self._mark[0] = batch.offset(index)
+            self._mark[0], self._mark[1] = batch.offset(index), ROUTING
             event = self._event(batch, index)
             if isinstance(event, Upcast) and share.first:
                 result.upcast(event)
@@ -285,9 +285,9 @@ class Folder:
             for place, key in enumerate(found):
                 if not self._mine(key):
                     continue
+                self._mark[1] = place
                 if place:
                     event = self._event(batch, index)
-                self._mark[1] = place
                 self._calls.key = key
                 result.route_rows.append(index)
                 result.route_keys.append(key)

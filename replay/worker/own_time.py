@@ -24,7 +24,7 @@ from refold_worker.event import _EPOCH, _NO_NUMBER
 from refold_worker.seams import when_imported
 
 if TYPE_CHECKING:
-    from refold_worker.calls import Calls
+    from refold_worker.calls import Calls, Place
 
 _UNSEEDED = "random"
 
@@ -45,13 +45,13 @@ class OwnTime:
         self._streams: Dict[str, Random] = {}
         self._told: Optional[int] = None
         """The time at this event, as it was recorded last."""
-        self._reads: Dict[int, Dict[str, None]] = {}
+        self._reads: Dict[Place, Dict[str, None]] = {}
         self._seeded: Tuple[int, Optional[str]] = (-1, None)
 
     def taken(self) -> List[Dict[str, Any]]:
-        """What was read at which event since the last time."""
+        """What was read at which event, for which document, since the last time."""
         found, self._reads = self._reads, {}
-        return [{"offset": offset, "read": list(names)} for offset, names in found.items()]
+        return [{"offset": o, "key": key, "read": list(names)} for (o, key), names in found.items()]
 
     def now(self) -> datetime:
         """The gateway's own: as recorded, or the event's."""
@@ -118,9 +118,10 @@ class OwnTime:
 
     def read(self, name: str) -> None:
         """Note that a clock or random numbers were read."""
-        offset, _ = self.calls.place()
+        offset, key = self.calls.place()
         if offset >= 0:
-            self._reads.setdefault(offset, {})[name] = None
+            place = offset, None if self.calls.routing else key
+            self._reads.setdefault(place, {})[name] = None
 
     def _replace(self, module: Any, name: str, made: Callable[[Any], Any]) -> Any:
         real = getattr(module, name)

@@ -28,7 +28,9 @@ class World:
     def taken(self) -> List[Dict[str, Any]]:
         """What was read at which event since the last time, in order of the first reading."""
         found, self._read = self._read, {}
-        return [{"offset": o, "read": list(names)} for o, names in found.items() if o >= 0]
+        return [
+            {"offset": o, "key": None, "read": list(names)} for o, names in found.items() if o >= 0
+        ]
 
     def enter(self, *, seconds: int, seed: int) -> None:
         """Move every clock ahead, and seed the random numbers."""

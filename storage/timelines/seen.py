@@ -34,9 +34,9 @@ _STRETCHES = 12
 """Stretches of a moved table that are read one by one, so that each is found by its zone maps."""
 
 _OF_DOCUMENTS = ("history", "parts", "routes", "turns")
-_OF_CALLS = ("failures", "decisions")
-"""Those whose key is missing where an event failed before it had one."""
-_OF_EVENTS = ("printed", "upcasts", "reads")
+_OF_HANDLING = ("failures", "decisions", "printed", "reads")
+"""Those whose key is missing where it was being asked for."""
+_OF_EVENTS = ("upcasts",)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Views:
 
     def install(self) -> None:
         """Let views stand in the tables' places on this connection."""
-        for name in ("events", "calls", "documents", *_OF_DOCUMENTS, *_OF_CALLS, *_OF_EVENTS):
+        for name in ("events", "calls", "documents", *_OF_DOCUMENTS, *_OF_HANDLING, *_OF_EVENTS):
             self._connection.execute(
                 f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {self.relation(name)}"
             )
@@ -226,7 +226,7 @@ class _Views:
             touched = f"coalesce(key IN ({keys}), false)"
         else:
             touched = f"coalesce(key IN ({mine}), false)"
-        if name not in _OF_CALLS:
+        if name not in _OF_HANDLING:
             return f"(NOT {touched})"
         edited = self._not_in('"offset"', self._seen.overlay.hidden, "hidden")
         return f"((NOT {touched}) AND (key IS NOT NULL OR {edited}))"

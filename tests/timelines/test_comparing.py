@@ -11,7 +11,7 @@ from replay import comparing, editing, folding, totals
 from replay.aligning import Aligned
 from replay.calling import Calling
 from replay.editing import Editing
-from replay.forks import sweeps, trials
+from replay.forks import sweeps, trials, variants
 from replay.process import PATIENCE
 from replay.run import Means, Run
 from storage.errors import QueryError
@@ -173,10 +173,8 @@ def test_totals_keep_digits_that_a_double_has_not(bench):
 
 def test_a_sweep_ranks_what_each_fork_comes_to(bench):
     base = bench.history()
-    variants = sweeps.setting(bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"])
-    swept = sweeps.sweep(
-        bench.workspace, bench.refer(), base.folded, variants, ["sum(state.total)"]
-    )
+    varied = variants.setting(bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"])
+    swept = sweeps.sweep(bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"])
     assert swept.base == [435]
     ranked = [(one.variant.what, one.values[0], one.differing) for one in swept.ranked()]
     assert ranked == [
@@ -193,21 +191,19 @@ def test_a_sweep_ranks_what_each_fork_comes_to(bench):
 def test_a_sweep_drops_each_event_by_itself(bench):
     base = bench.history()
     places = Editing(bench.workspace, "s").matching("stream = 'e'")
-    variants = sweeps.dropping(bench.workspace, "s", places)
-    swept = sweeps.sweep(
-        bench.workspace, bench.refer(), base.folded, variants, ["sum(state.total)"]
-    )
+    varied = variants.dropping(bench.workspace, "s", places)
+    swept = sweeps.sweep(bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"])
     assert [one.values[0] for one in swept.ranked()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
     with pytest.raises(QueryError, match="nothing to sweep"):
-        sweeps.dropping(bench.workspace, "s", [])
+        variants.dropping(bench.workspace, "s", [])
 
 
 def test_a_sweep_over_a_fork_starts_from_the_fork(bench):
     fork = bench.fork("f", lambda made: [made.insert(3, event("a", 1000)), made.drop(10)])
     base = bench.history(fork)
     places = Editing(fork, "s").matching("stream = 'a'")
-    variants = sweeps.dropping(fork, "s", places)
-    swept = sweeps.sweep(fork, bench.refer(), base.folded, variants, ["sum(state.total)"])
+    varied = variants.dropping(fork, "s", places)
+    swept = sweeps.sweep(fork, bench.refer(), base.folded, varied, ["sum(state.total)"])
     whole = 435 + 1000 - 10
     assert swept.base == [whole]
     assert {one.variant.what: one.values[0] for one in swept.outcomes} == {

@@ -2,15 +2,15 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import click
 
 from replay import editing
 from replay.editing import Editing
-from replay.forks import sweeps
-from replay.forks.sweeps import Swept, Variant
-from storage.errors import QueryError
+from replay.forks import sweeps, variants
+from replay.forks.sweeps import Swept
+from replay.forks.variants import Variant
 from storage.wording import counted
 from tui.cli import narration, options, output
 
@@ -85,24 +85,24 @@ def sweep(
     base = options.fold(workspace, wanted)
     if drop_each is not None:
         places = Editing(workspace, name).matching(drop_each)
-        variants = sweeps.dropping(workspace, name, places)
+        varied = variants.dropping(workspace, name, places)
     else:
         where = path or set_where or ("", "")
         if path is not None:
             places = [options.position(workspace, where[0])]
         else:
             places = Editing(workspace, name).matching(where[0])
-        wished = [*listed, *_numbers(spread)]
-        variants = sweeps.setting(workspace, name, places, where[1], wished)
+        wished = [*listed, *(variants.numbers(*spread) if spread is not None else ())]
+        varied = variants.setting(workspace, name, places, where[1], wished)
     stop = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        with narration.sweeping(len(variants)) as progress:
+        with narration.sweeping(len(varied)) as progress:
             swept = sweeps.sweep(
                 workspace,
                 wanted,
                 base,
-                variants,
+                varied,
                 values,
                 on_progress=progress,
                 cancelled=stop.is_set,
@@ -111,19 +111,6 @@ def sweep(
         signal.signal(signal.SIGINT, before)
     _tell(swept, values, limit, ascending=ascending, as_json=as_json)
     _keep([one.variant for one in swept.ranked(ascending=ascending)[:keep]])
-
-
-def _numbers(spread: tuple[float, float, float] | None) -> Iterator[str]:
-    if spread is None:
-        return
-    first, last, step = spread
-    if step == 0 or (last - first) / step < 0:
-        raise QueryError(f"No number is reached from {first:g} by steps of {step:g} to {last:g}.")
-    count = int((last - first) / step + 1e-9) + 1
-    if count > sweeps.MOST:
-        raise QueryError(f"A sweep has {sweeps.MOST:,} forks at most, and these are {count:,}.")
-    for n in range(count):
-        yield f"{round(first + n * step, 12):.12g}"
 
 
 def _tell(
@@ -149,7 +136,7 @@ def _tell(
     narration.say(f"{counted(len(swept.outcomes), 'fork')}; without any edit: {base}.")
 
 
-def _keep(variants: Sequence[Variant]) -> None:
-    for one in variants:
+def _keep(chosen: Sequence[Variant]) -> None:
+    for one in chosen:
         editing.keep(one.seen)
         narration.say(f"Kept {one.seen.timeline}: {one.what}.")

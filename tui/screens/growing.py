@@ -11,11 +11,11 @@ from textual import work
 from storage.errors import RefoldError
 from storage.log import Extent
 from storage.workspace import MAIN
-from tui.screens.forks import ForksScreen
+from tui.screens.sweeps import SweepsScreen
 from tui.widgets.events_pane import EventsPane
 
 
-class GrowingScreen(ForksScreen):
+class GrowingScreen(SweepsScreen):
     """The part of the travel screen that notices what was appended."""
 
     LOOK_SECONDS: ClassVar[float] = 1.0
