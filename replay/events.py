@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from replay import batches
 from storage.connections import arrow
+from storage.removed import HANDLED
 from storage.workspace import Workspace
 
 
@@ -43,7 +44,8 @@ class EventReader:
         with self._workspace.reading() as connection:
             table = arrow(
                 connection,
-                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?{self._kept}',
+                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?'
+                f" AND {HANDLED}{self._kept}",
                 [self._next, end],
             )
         self._next = end

@@ -98,7 +98,8 @@ def _printed(
     if not said:
         return ()
     here = pa.array({one["offset"] for one in said}, pa.int64())
-    rows = (routes or events).filter(pc.is_in((routes or events)["offset"], here)).to_pylist()
+    told_of = events if routes is None else routes
+    rows = told_of.filter(pc.is_in(told_of["offset"], here)).to_pylist()
     names = "key" if routes is not None else "stream"
     keys = {(row["offset"], row.get("place", 0)): row[names] for row in rows}
     return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in said]

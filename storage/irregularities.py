@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from storage.removed import HANDLED
 from storage.workspace import Workspace, read_fact, write_fact
 
 FACT = "irregularities"
@@ -31,7 +32,7 @@ FROM neighbours WHERE time < earlier
 _NEIGHBOURS = """
 SELECT "offset", stream, revision, time,
   lag(revision) OVER of_stream AS was, lag(time) OVER of_stream AS earlier
-FROM events {among} WINDOW of_stream AS (PARTITION BY stream ORDER BY "offset")
+FROM events WHERE {handled} {among} WINDOW of_stream AS (PARTITION BY stream ORDER BY "offset")
 """
 _REPEATED = """
 SELECT "offset", stream, 'repeated id', CAST(first AS VARCHAR), e.id
@@ -67,9 +68,7 @@ def note(connection: duckdb.DuckDBPyConnection, first: int) -> None:
     """Look through the events from `first` on, and keep what is found with what was known."""
     before = _known(connection) if first else Known({}, ())
     among = (
-        f'WHERE stream IN (SELECT stream FROM events WHERE "offset" >= {int(first)})'
-        if first
-        else ""
+        f'AND stream IN (SELECT stream FROM events WHERE "offset" >= {int(first)})' if first else ""
     )
     counts, places = dict(before.counts), list(before.places)
     rows = connection.execute(
@@ -108,7 +107,7 @@ def find(workspace: Workspace, limit: int | None = None) -> Iterator[Irregularit
 
 
 def _all(among: str) -> str:
-    neighbours = _NEIGHBOURS.format(among=among)
+    neighbours = _NEIGHBOURS.format(handled=HANDLED, among=among)
     return f"WITH neighbours AS ({neighbours}) {_IN_STREAMS} UNION ALL {_REPEATED}"
 
 

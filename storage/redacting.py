@@ -1,4 +1,5 @@
-"""Values that never reach the workspace: in their place stand keyed hashes, from the load on.
+"""Values that never reach the workspace: in their place stand keyed hashes, from the load on; and values
+that are taken out of it later.
 
 A path begins with an event's field: `data.email`, `data.lines.*.card`, `meta.user`, `stream`. Lists are looked
 through. What can't be told apart is left out rather than kept: the text of rejects, and records in another
@@ -9,7 +10,8 @@ overwritten in it.
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -27,14 +29,23 @@ Steps = tuple[str, ...]
 class Redaction:
     """What is redacted of each field."""
 
-    def __init__(self, paths: Sequence[str], key: bytes | None = None) -> None:
-        """Raises `SourceError` for a path that begins with no field that can be redacted."""
+    _OPTION: ClassVar[str] = "--redact"
+    _FIELDS: ClassVar[Sequence[str]] = (*PAYLOADS, *SCALARS)
+
+    def __init__(
+        self, paths: Sequence[str], key: bytes | None = None, met: set[str] | None = None
+    ) -> None:
+        """Raises `SourceError` for a path that begins with no field that can be redacted.
+
+        Every value that is met is added to `met`, those inside of objects and lists one by one.
+        """
         self.fields: dict[str, list[Steps]] = {}
+        self._met = met
         for path in paths:
             field, *steps = path.split(".")
-            if field not in (*SCALARS, *PAYLOADS) or (steps and field in SCALARS) or "" in steps:
+            if field not in self._FIELDS or (steps and field in SCALARS) or "" in steps:
                 raise SourceError(
-                    f"--redact {path}: a path begins with {', '.join((*PAYLOADS, *SCALARS))},"
+                    f"{self._OPTION} {path}: a path begins with {', '.join(self._FIELDS)},"
                     " as data.email."
                 )
             self.fields.setdefault(field, []).append(tuple(steps))
@@ -54,11 +65,13 @@ class Redaction:
         if paths is None or text is None:
             return text
         if field in SCALARS:
+            self._meet(text)
             return keyed_hash.placeholder(self._key, text)
         try:
             return self._redacted(text.encode(), paths).decode()
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return msgspec.json.encode(keyed_hash.placeholder(self._key, text)).decode()
+            self._meet(text)
+            return self._stand_in(text).decode()
 
     def column(self, field: str, texts: pa.ChunkedArray) -> pa.Array:
         """The same for a column."""
@@ -86,7 +99,18 @@ class Redaction:
             return raw
         text = raw.decode()
         said = str(msgspec.json.decode(text)) if text.startswith('"') else text
+        if self._met is not None:
+            for value in _leaves(msgspec.json.decode(text)):
+                self._meet(value)
+        return self._stand_in(said)
+
+    def _stand_in(self, said: str) -> bytes:
+        """What stands in a value's place, as JSON."""
         return msgspec.json.encode(keyed_hash.placeholder(self._key, said))
+
+    def _meet(self, said: str) -> None:
+        if self._met is not None:
+            self._met.add(said)
 
     # Lines that wait
 
@@ -105,6 +129,25 @@ class Redaction:
     def _cover_text(self, text: str) -> str:
         nonce = os.urandom(_NONCE)
         return base64.b85encode(nonce + _mixed(self._cover, nonce, text.encode())).decode()
+
+
+class Removal(Redaction):
+    """Values that are taken away: null stands in their place."""
+
+    _OPTION = "--value"
+    _FIELDS = PAYLOADS
+
+    def _stand_in(self, said: str) -> bytes:  # noqa: ARG002 - whatever it was
+        return b"null"
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The texts and numbers in a value."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inside:
+        yield from _leaves(one)
+    if not isinstance(value, (dict, list, bool, type(None))):
+        yield str(value)
 
 
 def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:

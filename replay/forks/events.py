@@ -11,6 +11,7 @@ from replay import batches, recalling
 from replay.catalogue import Folded
 from storage.connections import arrow
 from storage.quoting import quoted
+from storage.removed import HANDLED
 from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.overlay import Forked
 from storage.timelines.seen import Seen
@@ -83,7 +84,7 @@ def at_places(workspace: Workspace, places: Sequence[int]) -> pa.Table:
     """The events at these places, in order."""
     if not places:
         return _SCHEMA.empty_table()
-    query = f"SELECT {batches.SELECT} FROM events WHERE"
+    query = f"SELECT {batches.SELECT} FROM events WHERE {HANDLED} AND"
     with workspace.reading() as connection:
         if len(places) <= 1_000:
             listed = ", ".join(map(str, places))
@@ -146,7 +147,7 @@ def _between(seen: Seen, first: int, end: int) -> pa.Table:
             arrow(
                 connection,
                 f'SELECT {batches.SELECT} FROM events WHERE "offset" >= {first}'
-                f' AND "offset" < {end} ORDER BY "offset"',
+                f' AND "offset" < {end} AND {HANDLED} ORDER BY "offset"',
             )
         )
 

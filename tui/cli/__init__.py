@@ -45,6 +45,7 @@ _COMMANDS = {
     "fork-export": "tui.cli.share:fork_export",
     "fork-apply": "tui.cli.share:fork_apply",
     "export": "tui.cli.share:export",
+    "remove": "tui.cli.remove:remove",
     "sql": "tui.cli.look:sql",
     "protocol-test": "tui.cli.protocol:protocol_test",
     "trust": "tui.cli.declared:trust",

@@ -134,6 +134,13 @@ def sweeping(forks: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def rewriting(events: int) -> Iterator[Callable[[int], None]]:
+    """A bar for a workspace that is written anew."""
+    with _bar("writing anew") as update:
+        yield lambda rows: update(min(rows, events), events, f"{rows:,} rows")
+
+
+@contextmanager
 def writing(file: str) -> Iterator[Callable[[int], None]]:
     """A bar for a file that is written."""
     with _bar(f"writing {file}") as update:
