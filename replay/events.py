@@ -31,6 +31,11 @@ class EventReader:
         self.until = until
         """Where the last batch ends."""
 
+    @property
+    def reached(self) -> int:
+        """Up to where it was read; what was removed from the log isn't in any batch."""
+        return self._next
+
     @classmethod
     def whole(cls, workspace: Workspace, shares: int) -> "EventReader":
         """The whole log as it is now."""

@@ -14,7 +14,7 @@ from functools import partial
 import pyarrow as pa
 
 from gateway.broker import Ask
-from replay import batches, catalogue, events, recalling, shares
+from replay import catalogue, events, recalling, shares
 from replay.calling import Calling
 from replay.catalogue import Folded
 from replay.crew import Crew, FullError, NotPlainError
@@ -300,8 +300,7 @@ class _Session:
             if table is None:
                 return
             shares = self._crew.send(table, self._recording.changes)
-            until = batches.column(table.combine_chunks(), "offset")[-1].as_py() + 1
-            self._on_the_way.append(_Batch(shares, table.num_rows, until))
+            self._on_the_way.append(_Batch(shares, table.num_rows, self._events.reached))
 
     def _hear(self, check: Callable[[], None]) -> bool:
         """Keep what was done with the next batch; false where the workers have ended before it."""

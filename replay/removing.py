@@ -9,7 +9,7 @@ changed.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,11 +22,11 @@ import pyarrow.compute as pc
 from replay import filters
 from storage import irregularities, rewriting, schema
 from storage.errors import QueryError
-from storage.mapping import PAYLOADS
+from storage.mapping import PAYLOADS, FieldMapping
 from storage.redacting import SCALARS, Redaction, Removal
 from storage.removed import EMPTIED, REMOVED
 from storage.rewriting import Change
-from storage.workspace import Workspace
+from storage.workspace import Workspace, read_fact, write_fact
 
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -162,6 +162,8 @@ class _Removing:
         if not (self.removed.events or self.removed.edits):
             paths = " or ".join((*self._wish.values, *self._wish.redacted))
             raise QueryError(f"None of these events has anything at {paths}.")
+        if self._offsets is None:
+            self._redact_what_comes(new)
         irregularities.note(new, 0)
         answerless = "body IS NOT NULL AND body NOT IN (SELECT body FROM bodies)"
         ((count,),) = new.execute(f"DELETE FROM calls WHERE {answerless}").fetchall()
@@ -178,6 +180,15 @@ class _Removing:
             )
             if count:
                 self.removed.remains[table] = count
+
+    def _redact_what_comes(self, new: duckdb.DuckDBPyConnection) -> None:
+        """What is loaded later has keyed hashes where nothing may stand any more."""
+        said = read_fact(new, "mapping")
+        if said is not None:
+            mapping = FieldMapping.from_json(said)
+            paths = (*mapping.redacted, *self._wish.values, *self._wish.redacted)
+            kept = replace(mapping, redacted=tuple(dict.fromkeys(paths)))
+            write_fact(new, "mapping", kept.to_json())
 
     # Tables
 

@@ -41,6 +41,8 @@ class Redaction:
         """
         self.fields: dict[str, list[Steps]] = {}
         self._met = met
+        self._count = 0
+        """How many values were redacted; what has none stays as it is written."""
         for path in paths:
             field, *steps = path.split(".")
             if field not in self._FIELDS or (steps and field in SCALARS) or "" in steps:
@@ -67,8 +69,10 @@ class Redaction:
         if field in SCALARS:
             self._meet(text)
             return keyed_hash.placeholder(self._key, text)
+        before = self._count
         try:
-            return self._redacted(text.encode(), paths).decode()
+            redacted = self._redacted(text.encode(), paths).decode()
+            return redacted if self._count > before else text
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             self._meet(text)
             return self._stand_in(text).decode()
@@ -97,6 +101,7 @@ class Redaction:
     def _replaced(self, raw: bytes) -> bytes:
         if raw.strip() == b"null":
             return raw
+        self._count += 1
         text = raw.decode()
         said = str(msgspec.json.decode(text)) if text.startswith('"') else text
         if self._met is not None:
