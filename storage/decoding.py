@@ -82,9 +82,11 @@ def _step(said: str) -> Step:
     name, _, schema = said.partition(":")
     if name == "avro":
         return _avro(schema)
+    if name == "protobuf":
+        return _protobuf(schema)
     if name not in _STEPS or schema:
         raise SourceError(
-            f"There is no decoder {said!r}; there are {', '.join((*_STEPS, 'avro:SCHEMA.avsc'))}."
+            f"There is no decoder {said!r}; there are {', '.join((*_STEPS, *_BY_SCHEMA))}."
         )
     return _STEPS[name]
 
@@ -159,6 +161,22 @@ def _avro(path: str) -> Step:
 
     return decode
 
+
+def _protobuf(said: str) -> Step:
+    """A message of Protocol Buffers, by a compiled descriptor and its name."""
+    from storage import protobuf  # noqa: PLC0415 - it takes its time to import
+
+    path, _, name = said.rpartition(":")
+    try:
+        decode = protobuf.of_set(Path(path).expanduser().read_bytes()).named(name)
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{said or 'protobuf:'} is no message of a descriptor set ({one_line(error)})."
+        ) from error
+    return lambda value: decode(_bytes(value))
+
+
+_BY_SCHEMA = ("avro:SCHEMA.avsc", "protobuf:SET.desc:package.Message")
 
 _STEPS: Mapping[str, Step] = {
     "base64": lambda value: base64.b64decode(_text(value), validate=True),

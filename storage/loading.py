@@ -169,7 +169,8 @@ class _Run:
     @property
     def undecoded(self) -> int:
         """Payloads that no decoder could read."""
-        return sum(decoder.failed for decoder in self._decoders.values())
+        packed = sum(decoder.failed for decoder in self._decoders.values())
+        return packed + sum(part.reading.undecoded for part in self._plan.parts)
 
     def into(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write events, rejects and fingerprints."""

@@ -57,6 +57,8 @@ class Reading:
     """Bytes of the file that were read so far, for a progress bar."""
     position: dict[str, Any] = field(default_factory=dict)
     """Of a source that is no file, up to where it was taken; advanced while batches are drawn."""
+    undecoded: int = 0
+    """Payloads that a registry's schemas couldn't decode, and that stayed as they were."""
     rejects: list[Reject] = field(default_factory=list)
 
     def reject(self, line: int, reason: str, text: str, size: int) -> None:

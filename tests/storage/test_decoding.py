@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from storage.decoding import Decoder
 from storage.errors import SourceError
+from tests.storage import proto
 
 VALUE = {"n": 1, "text": "é", "items": [1, {"a": None}]}
 PLAIN = b'{"n":1,"price":0.10,"big":12345678901234567890}'
@@ -75,6 +76,35 @@ def test_avro_by_a_schema(desk: Any) -> None:
     assert desk.column("data") == ['{"n":7,"raw":"AQ=="}']
 
 
+def test_messages_of_a_descriptor(desk: Any) -> None:
+    compiled = desk.write(proto.compiled(), "shop.desc")
+    rows = [
+        desk.event(1, data=b64(proto.placed(7, 10))),
+        desk.event(2, data=b64(gzip.compress(proto.placed(8, 20)))),
+        desk.event(3, data=b64(b"\xff\xff")),
+    ]
+    said = f"protobuf:{compiled}:shop.Placed"
+    loaded = desk.load(
+        desk.write(desk.text(*rows)), decoders={"data": said}, fields={"data": "data"}
+    )
+    assert json.loads(desk.column("data")[0]) == {
+        "order_id": "7",
+        "total": {"cents": 10},
+        "time": "2026-01-02T03:04:05Z",
+    }
+    assert loaded.undecoded == 2
+    found = Decoder(f"gzip+{said}")(json.dumps(rows[1]["data"]))
+    assert json.loads(found)["order_id"] == "8"
+
+
+def test_a_descriptor_without_what_it_imports_is_refused(desk: Any) -> None:
+    alone = desk.write(proto.compiled(with_imports=False), "alone.desc")
+    with pytest.raises(SourceError, match="is no message of a descriptor set"):
+        Decoder(f"protobuf:{alone}:shop.Placed")
+    with pytest.raises(SourceError, match=r"there is no message shop\.Nothing in it"):
+        Decoder(f"protobuf:{desk.write(proto.compiled(), 'shop.desc')}:shop.Nothing")
+
+
 def test_what_cannot_be_decoded_stays_and_is_counted(desk: Any) -> None:
     payloads = ["!!!", b64(b"no gzip"), b64(gzip.compress(PLAIN)), b64(gzip.compress(PLAIN)[:-9])]
     rows = [desk.event(n, data=payload) for n, payload in enumerate(payloads)]
@@ -114,6 +144,8 @@ def test_blobs_of_a_database(desk: Any) -> None:
         ({"data": "rot13"}, "no decoder 'rot13'; there are base64"),
         ({"data": "avro:/nowhere.avsc"}, "is no Avro schema"),
         ({"data": "avro"}, "is no Avro schema"),
+        ({"data": "protobuf"}, "is no message of a descriptor set"),
+        ({"data": "protobuf:/nowhere.desc:a.B"}, "is no message of a descriptor set"),
         ({"data": "gzip:x"}, "no decoder 'gzip:x'"),
         ({"type": "gzip"}, "takes data and meta, and not 'type'"),
     ],

@@ -1,5 +1,6 @@
 """Topics of Kafka: a mock cluster for what every machine can test, a real broker for the rest."""
 
+import base64
 import json
 import threading
 import time
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from storage.errors import SourceError
 from storage.sources.kafka.merging import Merge
 from tests import servers
+from tests.storage import proto
 
 T = 1767441600000
 
@@ -183,7 +185,7 @@ def test_a_broker_that_goes_away(desk: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Registry:
-    """A schema registry of two schemas."""
+    """A schema registry."""
 
     def __init__(self) -> None:
         self.avro = {
@@ -201,6 +203,15 @@ class Registry:
             "/schemas/ids/1": {"schema": json.dumps(self.avro)},
             "/schemas/ids/2": {"schemaType": "JSON", "schema": "{}"},
             "/schemas/ids/3": {"schemaType": "PROTOBUF", "schema": "syntax = 'proto3';"},
+            "/schemas/ids/3?format=serialized": {
+                "schema": base64.b64encode(proto.PLACED.SerializeToString()).decode(),
+                "references": [{"name": "shop/money.proto", "subject": "money", "version": 2}],
+            },
+            "/subjects/money/versions/2?format=serialized": {
+                "schema": base64.b64encode(proto.MONEY.SerializeToString()).decode()
+            },
+            "/schemas/ids/4": {"schemaType": "PROTOBUF", "schema": "syntax = 'proto3';"},
+            "/schemas/ids/4?format=serialized": {"schema": "syntax = 'proto3';"},
         }
 
         class Handler(BaseHTTPRequestHandler):
@@ -236,15 +247,26 @@ def test_schemas_of_a_registry(desk: Any, mock: Cluster) -> None:
         {"value": framed(1, out.getvalue())},
         {"value": framed(2, b'{"n":8}')},
         {"value": framed(1, b"\x02")},
-        {"value": framed(3, b"\x08\x01")},
+        {"value": framed(4, b"\x00\x08\x01")},
         {"value": b'{"n":9}'},
+        {"value": framed(3, b"\x00" + proto.placed(7, 10))},
+        {"value": framed(3, b"\x02\x02" + proto.placed(8, 20))},
+        {"value": framed(3, b"\x04\x02\x00" + proto.line("honey"))},
+        {"value": framed(3, b"\x00" + b"\xff\xff")},
+        {"value": framed(3, b"\x08")},
     )
-    desk.load(mock.link("schemas", registry=registry.url))
+    loaded = desk.load(mock.link("schemas", registry=registry.url))
     found = desk.column("data")
     assert found[:2] == ['{"n":7,"price":"0.10"}', '{"n":8}']
     assert found[4] == '{"n":9}'
-    # What can't be decoded stays what it is.
-    assert all(text.startswith('"') for text in found[2:4])
+    assert [json.loads(text) for text in found[5:8]] == [
+        {"order_id": "7", "total": {"cents": 10}, "time": "2026-01-02T03:04:05Z"},
+        {"order_id": "8", "total": {"cents": 20}, "time": "2026-01-02T03:04:05Z"},
+        {"name": "honey"},
+    ]
+    # What can't be decoded stays what it is, and is counted.
+    assert all(text.startswith('"') for text in (*found[2:4], *found[8:]))
+    assert loaded.undecoded == 4
     mock.write("unknown", {"value": framed(99, b"x")})
     with pytest.raises(SourceError, match=r"schema registry has no answer to /schemas/ids/99"):
         desk.load(mock.link("unknown", registry=registry.url), replace=True)

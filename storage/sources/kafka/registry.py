@@ -1,9 +1,10 @@
-"""Payloads that name a schema of a registry: Avro and JSON Schema become JSON.
+"""Payloads that name a schema of a registry: Avro, JSON Schema and Protobuf become JSON.
 
 The wire format is Confluent's: a zero byte, four bytes of the schema's number, the payload. What can't be
 decoded stays the bytes that it is.
 """
 
+import base64
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,6 +67,8 @@ class Registry:
         kind = said.get("schemaType", "AVRO")
         if kind == "JSON":
             return bytes
+        if kind == "PROTOBUF":
+            return self._protobuf(number)
         if kind != "AVRO":
             return None
         named: dict[str, Any] = {}
@@ -79,6 +82,42 @@ class Registry:
             return msgspec.json.encode(value, enc_hook=_shown)
 
         return decode
+
+    def _protobuf(self, number: int) -> Callable[[bytes], bytes] | None:
+        """By the compiled descriptor, for which a registry is asked in place of the text."""
+        from storage import protobuf  # noqa: PLC0415 - it takes its time to import
+
+        said = self._ask(f"/schemas/ids/{number}?format=serialized")
+        files: dict[str, Any] = {}
+        try:
+            own = protobuf.file_of(base64.b64decode(said["schema"], validate=True))
+            self._referred(said, files)
+            messages = protobuf.Messages([*files.values(), own])
+        except (ValueError, KeyError, TypeError):
+            return None  # a registry that has the text only
+        known: dict[tuple[int, ...], protobuf.Decode] = {}
+
+        def decode(payload: bytes) -> bytes:
+            place, message = protobuf.place(payload)
+            if place not in known:
+                known[place] = messages.at(own.name, place)
+            return msgspec.json.encode(known[place](message), enc_hook=_shown)
+
+        return decode
+
+    def _referred(self, said: dict[str, Any], files: dict[str, Any]) -> None:
+        """The files that a schema imports, under the names by which it does."""
+        from storage import protobuf  # noqa: PLC0415 - as above
+
+        for reference in said.get("references", ()):
+            if reference["name"] in files:
+                continue
+            path = f"/subjects/{reference['subject']}/versions/{reference['version']}"
+            found = self._ask(f"{path}?format=serialized")
+            file = protobuf.file_of(base64.b64decode(found["schema"], validate=True))
+            file.name = reference["name"]
+            files[file.name] = file
+            self._referred(found, files)
 
     def _schema(self, number: int) -> dict[str, Any]:
         return self._ask(f"/schemas/ids/{number}")

@@ -78,7 +78,7 @@ class Topics:
             ranges[place] = Range(max(start, there.start), there.end)
         ends = {_written(place): r.end for place, r in ranges.items()}
         reading.position = {"next": {**known, **ends}}
-        yield from as_events(self._read(ranges), _TYPES, reading, mapping)
+        yield from as_events(self._read(ranges, reading), _TYPES, reading, mapping)
         reading.taken = reading.lines
 
     def taken(self, reading: Reading) -> Fingerprint:
@@ -86,7 +86,9 @@ class Topics:
 
     # Reading
 
-    def _read(self, ranges: dict[Place, Range]) -> Iterator[pa.RecordBatch]:
+    def _read(
+        self, ranges: dict[Place, Range], reading: Reading | None = None
+    ) -> Iterator[pa.RecordBatch]:
         wanted = {place: r for place, r in ranges.items() if r.start < r.end}
         if not wanted:
             return
@@ -105,6 +107,8 @@ class Topics:
             consumer.close()
             if registry is not None:
                 registry.close()
+                if reading is not None:
+                    reading.undecoded += registry.undecoded
 
     def _registry(self) -> Any:
         said = settings.of_registry(self.said)
