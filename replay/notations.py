@@ -5,13 +5,12 @@ together again.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from replay.rewriting import EXACT
-
-Numbers = np.ndarray[Any, np.dtype[Any]]
+from replay.sweeping import Drawn, Numbers
 
 _MILLION = 1_000_000
 _ROOM = 10**18
@@ -26,6 +25,9 @@ class Notation(Protocol):
 
     def apart(self, number: str, double: str) -> list[str]:
         """SQL for the whole numbers that stand for one; fails where it doesn't fit."""
+
+    def drawn(self, number: str, double: str) -> list[Drawn]:
+        """The same for a sweep; raises `NoRoomError` where one doesn't fit."""
 
     def together(self, sums: Sequence[str]) -> str:
         """SQL for the number that sums of those stand for."""
@@ -50,6 +52,10 @@ class InMillionths:
             " ELSE error('more digits than whole millionths have') END"
         ]
 
+    def drawn(self, _number: str, double: str) -> list[Drawn]:
+        """The same for a sweep; raises `NoRoomError` where one doesn't fit."""
+        return [Drawn(f"coalesce({double}, 0)", _millionths)]
+
     def together(self, sums: Sequence[str]) -> str:
         """SQL for the number that sums of those stand for."""
         return f"CAST({sums[0]} AS DECIMAL(18, 0)) * CAST({1 / _MILLION:f} AS DECIMAL(7, 6))"
@@ -72,6 +78,9 @@ class InFull:
         whole = f"CAST(replace({exact}, '.', '') AS HUGEINT)"
         return [f"CAST({whole} // {_LIMB**n} % {_LIMB} AS BIGINT)" for n in _LIMBS]
 
+    def drawn(self, number: str, double: str) -> list[Drawn]:
+        return [Drawn(one) for one in self.apart(number, double)]
+
     def together(self, sums: Sequence[str]) -> str:
         whole = " + ".join(f"CAST({s} AS HUGEINT) * {_LIMB**n}" for n, s in enumerate(sums))
         fraction = f"CAST(({whole}) % {10**12} AS DECIMAL(12, 0))"
@@ -82,3 +91,12 @@ class InFull:
 
     def refuse(self, sums: Numbers) -> None:
         """There is room."""
+
+
+def _millionths(numbers: Numbers) -> Numbers:
+    millionths = np.rint(numbers * _MILLION)
+    exact = millionths / _MILLION == numbers
+    if not exact.all() or np.abs(numbers).max(initial=0) >= 2**53 // _MILLION:
+        raise NoRoomError
+    whole: Numbers = millionths.astype(np.int64)
+    return whole

@@ -16,7 +16,7 @@ from replay import aggregates
 from replay.aggregates import Aggregated
 from replay.history import History
 from replay.notations import InFull, InMillionths, NoRoomError, Notation
-from replay.sweeping import Numbers, sweep
+from replay.sweeping import Drawn, Numbers, sweep
 from storage.conditions import unanswerable
 from storage.connections import arrow
 
@@ -59,16 +59,22 @@ def turns(history: History, text: str) -> Iterator[Turns]:
 
 
 def values(
-    connection: duckdb.DuckDBPyConnection, history: History, wanted: Aggregated
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    wanted: Aggregated,
+    *,
+    soon: bool = True,
 ) -> Iterator[Running]:
     """What an expression was after every event, a stretch of the log at a time; scans.
+
+    The first comes `soon`, for somebody who waits for it.
 
     Raises `QueryError` where it can't be answered, and where no state ever held what it names.
     """
     done = -1
     if not history.long_numbers:
         try:
-            for stretch in _through(connection, history, wanted, InMillionths()):
+            for stretch in _through(connection, history, wanted, InMillionths(), soon=soon):
                 yield stretch
                 done = stretch.until
         except (duckdb.DataError, duckdb.ProgrammingError, NoRoomError):
@@ -76,7 +82,7 @@ def values(
         else:
             return
     try:
-        for stretch in _through(connection, history, wanted, InFull()):
+        for stretch in _through(connection, history, wanted, InFull(), soon=soon):
             if stretch.until > done:
                 new = stretch.offsets > done
                 yield Running(stretch.until, stretch.offsets[new], stretch.values[new])
@@ -89,18 +95,20 @@ def _through(
     history: History,
     wanted: Aggregated,
     notation: Notation,
+    *,
+    soon: bool,
 ) -> Iterator[Running]:
-    columns: list[str] = []
+    columns: list[Drawn] = []
     made = []
     for n, (part, double) in enumerate(wanted.parts.items()):
-        there = notation.apart(part, double) if double else [part]
+        there = notation.drawn(part, double) if double else [Drawn(part)]
         names = [f"s{len(columns) + i}" for i in range(len(there))]
         made.append(f"{notation.together(names) if double else names[0]} AS r{n}")
         columns += there
     query = f'SELECT {wanted.sql} AS v FROM (SELECT "offset", {", ".join(made)} FROM running)'
     carried = np.zeros((len(columns), 1), np.int64)
     begun = False
-    for stretch in sweep(connection, history, wanted.row, columns, np.int64):
+    for stretch in sweep(connection, history, wanted.row, columns, np.int64, soon=soon):
         offsets, steps = stretch.offsets, stretch.now - stretch.before
         if history.routed:
             # An event may change several documents; what counts is what was after all of them.
@@ -108,7 +116,9 @@ def _through(
             notation.refuse(carried + np.cumsum(steps, axis=1))
             offsets, steps = offsets[events], np.add.reduceat(steps, events, axis=1)
         # Most events leave most sums as they are; only the first counts without having changed any.
-        counts: Numbers = np.any(steps, axis=0, keepdims=True)[0]
+        counts: Numbers = steps[0] != 0
+        for further in steps[1:]:
+            counts |= further != 0
         counts[:1] |= not begun
         begun = begun or len(counts) > 0
         offsets, sums = offsets[counts], carried + np.cumsum(steps[:, counts], axis=1)

@@ -59,7 +59,7 @@ def _of_all(
     wanted = aggregates.value(connection, text, long_numbers=history.long_numbers)
 
     cut = _Cut(ends)
-    for stretch in running.values(connection, history, wanted):
+    for stretch in running.values(connection, history, wanted, soon=False):
         cut.take(stretch.offsets, stretch.values)
     return cut
 

@@ -8,7 +8,7 @@ the state before is looked up by the number of that change; for this each value 
 kept in memory: eight bytes of a sum, one of a condition.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,21 @@ _BATCHES = 4
 """Batches of DuckDB's, a row group each, that are drawn in advance."""
 
 
+def as_drawn(numbers: Numbers) -> Numbers:
+    """Whole numbers that SQL has made."""
+    return numbers
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A number that is taken out of each state."""
+
+    value: str
+    """SQL over the columns of `history` and those of an expression."""
+    whole: Callable[[Numbers], Numbers] = as_drawn
+    """Makes whole numbers of a column, where SQL would take longer to."""
+
+
 @dataclass(frozen=True)
 class Stretch:
     """The changes of one stretch of the log, in the order of their numbers."""
@@ -52,13 +67,14 @@ def sweep(
     connection: duckdb.DuckDBPyConnection,
     history: History,
     expression: Expression,
-    values: Sequence[str],
+    drawn: Sequence[Drawn],
     kind: type[np.generic],
+    *,
+    soon: bool = True,
 ) -> Generator[Stretch, None, None]:
     """Every change of a history, with whole numbers made of its state by SQL.
 
-    `values` are SQL over the columns of `history` and those of the expression, of the given kind. A
-    state that isn't there has zeros. The
+    A state that isn't there has zeros. The first stretch comes `soon`, for somebody who waits for it. The
     connection may be asked other things in between. Raises `WorkspaceError` where the changes
     aren't numbered as they should be, and DuckDB's errors.
     """
@@ -66,12 +82,12 @@ def sweep(
     if stands is not None:
         from replay.forks.sweeping import over_fork  # noqa: PLC0415 - it goes through the parent here
 
-        yield from over_fork(connection, stands, expression, values, kind)
+        yield from over_fork(connection, stands, expression, drawn, kind)
         return
     states = excerpts.states(connection, history, [expression])
     columns = "".join(
-        f", CASE WHEN state IS NULL THEN 0 ELSE {value} END AS a{n}"
-        for n, value in enumerate(values)
+        f", CASE WHEN state IS NULL THEN 0 ELSE {one.value} END AS a{n}"
+        for n, one in enumerate(drawn)
     )
     query = (
         f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns}'
@@ -82,21 +98,23 @@ def sweep(
     def batches() -> Iterator[pa.RecordBatch]:
         mine = [history.folded.number, history.folded.timeline]
         # A row group takes longer to come than somebody wants to wait for a first answer.
-        for part in ((0, _FIRST), (_FIRST, history.folded.folded)):
+        first = _FIRST if soon else 0
+        for part in ((0, first), (first, history.folded.folded)):
             yield from reading.sql(query, params=[*mine, *part]).to_arrow_reader(_LONGEST)
 
-    with closing(connection.cursor()) as reading, closing(ahead(batches(), _BATCHES)) as drawn:
-        yield from _Sweeping(history, len(values), kind).through(drawn)
+    with closing(connection.cursor()) as reading, closing(ahead(batches(), _BATCHES)) as rows:
+        yield from _Sweeping(history, drawn, kind).through(rows)
 
 
 class _Sweeping:
     """What has come so far, each change at the place that its number says."""
 
-    def __init__(self, history: History, values: int, kind: type[np.generic]) -> None:
+    def __init__(self, history: History, drawn: Sequence[Drawn], kind: type[np.generic]) -> None:
         self._history = history
         self._changes = history.folded.changes
         # The last column stays 0: it is what -1 leads to.
-        self._values = np.zeros((values, self._changes + 1), kind)
+        self._values = np.zeros((len(drawn), self._changes + 1), kind)
+        self._wholes = [one.whole for one in drawn]
         self._waiting = np.zeros((2, 2 * _LONGEST), np.int64)
         """Offsets and numbers of the states before, of the changes from `_done` on."""
         self._done = 0
@@ -124,8 +142,9 @@ class _Sweeping:
         fit = change.min() >= self._done and change.max() < self._changes
         if not (fit and previous.min() >= -1 and (previous < change).all()):
             raise self._damage()
-        for row, value in zip(self._values, now, strict=True):  # by rows is thrice as fast
-            row[change] = value
+        # By rows is thrice as fast.
+        for row, value, whole in zip(self._values, now, self._wholes, strict=True):
+            row[change] = whole(value)
         end = self._complete(change)
         self._make_room()
         places = change - self._done

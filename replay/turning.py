@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from replay.history import History
 from replay.rewriting import Expression
-from replay.sweeping import Stretch, sweep
+from replay.sweeping import Drawn, Stretch, sweep
 from storage.conditions import unanswerable
 from storage.connections import arrow
 
@@ -41,7 +41,7 @@ def turns(history: History, expression: Expression, *, to: bool | None) -> Itera
     )
     with history.workspace.reading() as connection:
         try:
-            for stretch in sweep(connection, history, expression, [told], np.uint8):
+            for stretch in sweep(connection, history, expression, [Drawn(told)], np.uint8):
                 holds, held = stretch.now[0] & 1 == 1, stretch.before[0] & 1 == 1
                 turned = holds != held if to is None else (holds != held) & (holds == to)
                 others = int(np.count_nonzero(stretch.now[0] & 2))

@@ -14,7 +14,7 @@ import numpy as np
 from replay import excerpts
 from replay.forks.stands import Forked
 from replay.rewriting import Expression
-from replay.sweeping import Numbers, Stretch, sweep
+from replay.sweeping import Drawn, Numbers, Stretch, sweep
 from storage.connections import arrow
 
 
@@ -22,11 +22,11 @@ def over_fork(
     connection: duckdb.DuckDBPyConnection,
     forked: Forked,
     expression: Expression,
-    values: Sequence[str],
+    drawn: Sequence[Drawn],
     kind: type[np.generic],
 ) -> Generator[Stretch, None, None]:
     """Every change of a fork's history; see `sweep`."""
-    own = _own(connection, forked, expression, values, kind)
+    own = _own(connection, forked, expression, drawn, kind)
     gone = _gone(forked)
     overlay = forked.seen.overlay
     anchors = np.array(overlay.anchors, np.int64)
@@ -35,7 +35,7 @@ def over_fork(
     parents = forked.parents_since
     with (
         forked.parent.workspace.reading() as above,
-        closing(sweep(above, forked.parent, expression, values, kind)) as stretches,
+        closing(sweep(above, forked.parent, expression, drawn, kind)) as stretches,
     ):
         for stretch in stretches:
             kept = ~np.isin(stretch.changes, gone)
@@ -75,15 +75,15 @@ def _own(
     connection: duckdb.DuckDBPyConnection,
     forked: Forked,
     expression: Expression,
-    values: Sequence[str],
+    drawn: Sequence[Drawn],
     kind: type[np.generic],
 ) -> _Own:
     history = forked.history
     states = excerpts.states(connection, history, [expression])
-    names = [f"a{n}" for n in range(len(values))]
+    names = [f"a{n}" for n in range(len(drawn))]
     made = "".join(
-        f", CASE WHEN state IS NULL THEN 0 ELSE {value} END AS {name}"
-        for name, value in zip(names, values, strict=True)
+        f", CASE WHEN state IS NULL THEN 0 ELSE {one.value} END AS {name}"
+        for name, one in zip(names, drawn, strict=True)
     )
     earlier = "".join(
         f", lag({name}, 1, 0) OVER (PARTITION BY bucket, key ORDER BY change) AS b{name}"
@@ -100,7 +100,8 @@ def _own(
     table = arrow(connection, query, [history.folded.number, history.folded.timeline])
     columns: list[Any] = [table[name].to_numpy() for name in table.column_names]
     count = len(names)
-    rows = [column.astype(kind) for column in columns[2:]]
+    wholes = [one.whole for one in drawn] * 2
+    rows = [whole(column).astype(kind) for whole, column in zip(wholes, columns[2:], strict=True)]
     shape = (count, table.num_rows)
     now = np.array(rows[:count], kind).reshape(shape)
     before = np.array(rows[count:], kind).reshape(shape)

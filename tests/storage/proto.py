@@ -8,7 +8,9 @@ _TYPE = descriptor_pb2.FieldDescriptorProto
 
 
 def _field(name: str, number: int, kind: int, of: str = "") -> Any:
-    return _TYPE(name=name, number=number, type=kind, label=_TYPE.LABEL_OPTIONAL, type_name=of or None)
+    return _TYPE(
+        name=name, number=number, type=kind, label=_TYPE.LABEL_OPTIONAL, type_name=of or None
+    )
 
 
 MONEY = descriptor_pb2.FileDescriptorProto(
