@@ -156,6 +156,7 @@ class Worker:
         parts: int = 1,
         probe: str = "",
         projects: bool = False,
+        unpacks: bool = False,
         world: World | None = None,
         memory: int | None = None,
         room: int = 0,
@@ -166,7 +167,8 @@ class Worker:
         `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
         that were folded before: from their JSON if they are known to be `plain`, else by folding
         their own events again. It is number `part` of `parts` that share the documents. One that
-        `projects` is asked for documents of all events, not for a fold. `probe` is one of those of
+        `projects` is asked for documents of all events, not for a fold, and one that `unpacks` for what
+        payloads hold. `probe` is one of those of
         `replay.worker.probing`, and `world` what clocks and random numbers say to it. It may take
         `memory` bytes, most of this machine's if left out, and says that it is full when it has taken
         `room` bytes for very many documents; 0: never.
@@ -192,6 +194,7 @@ class Worker:
                 room=room,
                 probe=probe,
                 projects=projects,
+                unpacks=unpacks,
                 own_time=reference.settings.own_time,
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )

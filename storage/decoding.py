@@ -34,6 +34,11 @@ _FAILURES = (
 """What steps raise at bytes that they can't read; hostile ones raise nearly everything."""
 
 Step = Callable[[Any], Any]
+Unpack = Callable[[Sequence[str | bytes]], Sequence[str | None]]
+"""A function of the user's: payloads into JSON texts; None where it raises."""
+Unpackers = Callable[[str], Unpack]
+"""Finds such a function by its name, `decoders.py:unpack`."""
+_OWN = "python:"
 
 
 @dataclass
@@ -42,40 +47,72 @@ class Decoder:
 
     said: str
     """The steps, as `base64+gzip+msgpack`; a schema's file stands behind a colon."""
+    unpackers: Unpackers | None = None
+    """Finds functions of the user's, where they may run."""
     failed: int = 0
     _steps: Sequence[Step] = field(default_factory=list)
+    _own: Unpack | None = None
+    """The last step, where it is the user's."""
 
     def __post_init__(self) -> None:
-        self._steps = [_step(name) for name in self.said.split("+")]
+        *first, last = self.said.split("+")
+        if last.startswith(_OWN):
+            if self.unpackers is None:
+                raise SourceError(
+                    f"Payloads are decoded by {last.removeprefix(_OWN)}, and no code runs that isn't"
+                    f" named: give --decode FIELD={self.said}."
+                )
+            self._own = self.unpackers(last.removeprefix(_OWN))
+        else:
+            first.append(last)
+        self._steps = [_step(name) for name in first]
 
     def __call__(self, text: str | None) -> str | None:
         """The JSON text of a payload, of which the text of the stored JSON is given."""
-        if text is None:
-            return None
-        try:
-            value = msgspec.json.decode(text)
-            if not isinstance(value, str):
-                return text  # not packed after all
-            for step in self._steps:
-                value = step(value)
-            if isinstance(value, (bytes, bytearray)):
-                value = _as_json(bytes(value))
-            return msgspec.json.encode(value, enc_hook=_shown).decode()
-        except _FAILURES:
-            self.failed += 1
-            return text
+        return self._all([text])[0]
 
     def batch(self, texts: pa.ChunkedArray) -> pa.Array:
         """The same for a column."""
-        return pa.array([self(text) for text in texts.to_pylist()], pa.string())
+        return pa.array(self._all(texts.to_pylist()), pa.string())
+
+    def _all(self, texts: Sequence[str | None]) -> list[str | None]:
+        found = list(texts)
+        waiting: dict[int, str | bytes] = {}
+        """What the user's function is to unpack."""
+        for number, text in enumerate(texts):
+            try:
+                value = None if text is None else msgspec.json.decode(text)
+                if not isinstance(value, str):
+                    continue  # not packed after all
+                for step in self._steps:
+                    value = step(value)
+                if self._own is None:
+                    found[number] = _written(value)
+                else:
+                    plain = isinstance(value, (str, bytes))
+                    waiting[number] = value if plain else _written(value)
+            except _FAILURES:
+                self.failed += 1
+        if self._own is not None and waiting:
+            unpacked = self._own(list(waiting.values()))
+            for number, text in zip(waiting, unpacked, strict=True):
+                found[number] = texts[number] if text is None else text
+                self.failed += text is None
+        return found
 
 
-def read(wanted: Mapping[str, str]) -> dict[str, Decoder]:
+def _written(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        value = _as_json(bytes(value))
+    return msgspec.json.encode(value, enc_hook=_shown).decode()
+
+
+def read(wanted: Mapping[str, str], unpackers: Unpackers | None = None) -> dict[str, Decoder]:
     """The decoders of fields; raises `SourceError` where a field or a step isn't known."""
     strange = [name for name in wanted if name not in PAYLOADS]
     if strange:
         raise SourceError(f"--decode takes {' and '.join(PAYLOADS)}, and not {strange[0]!r}.")
-    return {name: Decoder(said) for name, said in wanted.items()}
+    return {name: Decoder(said, unpackers) for name, said in wanted.items()}
 
 
 def _step(said: str) -> Step:
@@ -176,7 +213,10 @@ def _protobuf(said: str) -> Step:
     return lambda value: decode(_bytes(value))
 
 
-_BY_SCHEMA = ("avro:SCHEMA.avsc", "protobuf:SET.desc:package.Message")
+_BY_SCHEMA = (
+    *("avro:SCHEMA.avsc", "protobuf:SET.desc:package.Message"),
+    "python:FILE.py:function as the last",
+)
 
 _STEPS: Mapping[str, Step] = {
     "base64": lambda value: base64.b64decode(_text(value), validate=True),

@@ -42,6 +42,13 @@ class Wish:
     strict: bool = False
     replace: bool = False
     wait: float = 30.0
+    unpackers: decoding.Unpackers | None = None
+    """Finds functions of the user's that decode, in a worker."""
+
+    @property
+    def own(self) -> decoding.Unpackers | None:
+        """The same, where such a function was named: no code runs that wasn't."""
+        return self.unpackers if any("python:" in how for how in self.decoders.values()) else None
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
     records = [record for piece in looked[:5] for record in piece.sample()]
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
-    decoding.read(wish.decoders)  # else it would be refused in the middle
+    decoding.read(wish.decoders, wish.own)  # else it would be refused in the middle
     Redaction(wish.redacted, b"")  # as above
     found = detect(records, wish.fields, named)
     return replace(found, decoders=wish.decoders, redacted=wish.redacted)

@@ -158,7 +158,7 @@ class _Run:
         self._done = 0
         self._total = sum(part.piece.size for part in plan.parts)
         self._failure: BaseException | None = None
-        self._decoders = decoding.read(plan.mapping.decoders)
+        self._decoders = decoding.read(plan.mapping.decoders, wish.own)
         self._redaction = Redaction(plan.mapping.redacted)
 
     @property
@@ -192,7 +192,7 @@ class _Run:
         for name, function in functions.items():
             connection.create_function(
                 name,
-                function,
+                partial(self._asked, function),
                 ["VARCHAR"],
                 "VARCHAR",
                 type=PythonUDFType.ARROW,
@@ -204,6 +204,16 @@ class _Run:
             for name in functions:
                 with suppress(duckdb.Error):  # a load that failed has closed its transaction
                     connection.remove_function(name)
+
+    def _asked(
+        self, function: Callable[[pa.ChunkedArray], pa.Array], texts: pa.ChunkedArray
+    ) -> pa.Array:
+        """What failed is kept, as DuckDB has only the words of it."""
+        try:
+            return function(texts)
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _all(self, connection: duckdb.DuckDBPyConnection) -> None:
         for part in self._plan.parts:

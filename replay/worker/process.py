@@ -25,6 +25,7 @@ from refold_worker import (
     program,
     projecting,
     raised,
+    unpacking,
     user_code,
     wire,
 )
@@ -97,6 +98,9 @@ def _session(
     """What is done for the parent: a fold, or documents of all events."""
     line = Line(outgoing, answers)
     around = Surroundings(mark, line, spec)
+    if spec["unpacks"]:
+        around.close()
+        return unpacking.Session(unpacking.load(spec["reference"]), mark, incoming, outgoing)
     if spec["projects"]:
         around.close()
         asked = projecting.load(spec["reference"])

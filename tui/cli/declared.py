@@ -104,16 +104,20 @@ class Declarations:
     def source(self, name: str) -> Source:
         """The source of that name, its files where the file lies.
 
-        Raises `ProjectionError` where it is elsewhere, and nobody agreed to the file: what the
-        environment knows of credentials would be sent there.
+        Raises `ProjectionError` where it is elsewhere, or decoded by code that is named here, and
+        nobody agreed to the file: what the environment knows of credentials would be sent there.
         """
         found = self.sources[name]
         remote = [sources.known_as(one) for one in found.names if sources.is_remote(one)]
         if remote:
             self._agree(f"a source to read: {', '.join(remote)}")
         folder = self.path.parent
+        own = [how for how in found.decode.values() if "python:" in how]
+        if own:
+            self._agree(f"code that decodes: {', '.join(own)}")
+        decode = {f: how.replace("python:", f"python:{folder}/") for f, how in found.decode.items()}
         near = [one if sources.is_remote(one) else _beside(folder, one) for one in found.names]
-        return msgspec.structs.replace(found, origin=near)
+        return msgspec.structs.replace(found, origin=near, decode=decode)
 
     def agree_to_call(self) -> None:
         """Let its ports be called live; raises `ProjectionError` where nobody agreed to the file."""

@@ -7,6 +7,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from replay import catalogue
+from replay.unpacking import Unpackers
 from storage import loading, sources
 from storage.loading import Loaded, Wish
 from storage.mapping import FieldMapping
@@ -28,7 +30,7 @@ from tui.printable import printable
     metavar="FIELD=HOW",
     multiple=True,
     help="Unpack data or meta: base64, hex, gzip, zlib, zstd, snappy, msgpack, yaml, avro:SCHEMA,"
-    " one after the other (base64+gzip).",
+    " protobuf:SET:MESSAGE, python:FILE.py:function, one after the other (base64+gzip).",
 )
 @click.option(
     "--redact",
@@ -46,6 +48,7 @@ from tui.printable import printable
     "--follow", is_flag=True, help="Go on loading what is new, until Ctrl+C; outlives broken lines."
 )
 @click.option("--beside", type=int, hidden=True, help="Follow for as long as this process lives.")
+@options.python_option
 @options.wait_option
 @options.json_option
 def load(
@@ -60,6 +63,7 @@ def load(
     replace: bool,
     follow: bool,
     beside: int | None,
+    python: str | None,
     wait: float,
     as_json: bool,
 ) -> None:
@@ -75,7 +79,9 @@ def load(
         fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
         source, redacted = tuple(kept.names), (*kept.redact, *redacted)
         form, order_by = form or kept.format, order_by or kept.order_by
-    wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait)
+    unpackers = Unpackers(python or catalogue.default_python(), Path.cwd())
+    click.get_current_context().call_on_close(unpackers.close)
+    wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
     with narration.loading(" ".join(map(sources.known_as, source))) as progress:
         loaded = loading.load(
             source,

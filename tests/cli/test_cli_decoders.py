@@ -1,0 +1,130 @@
+"""Payloads that a function of one's own decodes: in a worker, and only where it is named."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from tui import cli
+
+UNPACK = """
+import os
+print("loaded by", os.getpid())
+Path = "no function"
+class NotUnpackable: pass
+def unpack(payload):
+    assert isinstance(payload, str)
+    kind, _, rest = payload.partition(":")
+    if kind == "bad": raise ValueError(payload)
+    if kind == "die": os._exit(5)
+    if kind == "out":
+        import socket
+        socket.create_connection(("127.0.0.1", 9))
+    return {"kind": kind, "rest": rest, "by": os.getpid()}
+def of_bytes(payload):
+    assert isinstance(payload, bytes)
+    return payload.decode("utf-16")
+"""
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    Path("decoders.py").write_text(UNPACK)
+
+    def write(*payloads):
+        with Path("log.jsonl").open("a") as out:
+            for n, payload in enumerate(payloads):
+                row = {"id": str(n), "stream": "a", "type": "T", "data": payload}
+                out.write(json.dumps(row) + "\n")
+
+    def run(*arguments):
+        code = cli.run(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    def data():
+        out = run("events", "log.refold", "--json")[1]
+        return [json.loads(line)["data"] for line in out.splitlines()]
+
+    run.write, run.data = write, data
+    return run
+
+
+OWN = ("--map", "data=data", "--decode", "data=python:decoders.py:unpack")
+
+
+def test_a_function_decodes_in_another_process(shell):
+    shell.write("a:1", "bad:2", "é:3", "out:4")
+    code, _, err = shell("load", "log.jsonl", *OWN)
+    assert code == 0, err
+    found = shell.data()
+    assert (found[0]["kind"], found[0]["rest"], found[2]["kind"]) == ("a", "1", "é")
+    import os
+
+    assert found[0]["by"] == found[2]["by"] != os.getpid()
+    assert found[1] == "bad:2"
+    assert found[3] == "out:4"  # nothing gets out of a worker
+    assert "2 payloads can't be decoded so, and stayed as they are stored." in err
+
+
+def test_it_is_the_last_of_several_steps(shell):
+    shell.write(base64.b64encode("grüße".encode("utf-16")).decode())
+    decode = "data=base64+python:decoders.py:of_bytes"
+    assert shell("load", "log.jsonl", "--map", "data=data", "--decode", decode)[0] == 0
+    assert shell.data() == ["grüße"]
+
+
+def test_appends_run_no_code_that_is_not_named(shell):
+    shell.write("a:1")
+    assert shell("load", "log.jsonl", *OWN)[0] == 0
+    shell.write("a:2")
+    code, _, err = shell("load", "log.jsonl")
+    assert code == 2
+    assert "no code runs that isn't named: give --decode FIELD=python:decoders.py:unpack" in err
+    code, _, err = shell("open", "log.jsonl", "--at", "0")
+    assert code == 2
+    assert shell("load", "log.jsonl", *OWN)[0] == 0
+    assert [one["rest"] for one in shell.data()] == ["1", "2"]
+
+
+def test_a_file_that_names_code_is_asked_about(shell):
+    shell.write("a:1")
+    Path("refold.toml").write_text(
+        '[sources.shop]\nfrom = "log.jsonl"\nmap = { data = "data" }\n'
+        'decode = { data = "python:decoders.py:unpack" }\n'
+    )
+    code, _, err = shell("load", "shop", "-o", "log.refold")
+    assert code == 2
+    assert "names code that decodes: python:decoders.py:unpack" in err
+    assert shell("trust", "refold.toml")[0] == 0
+    assert shell("load", "shop", "-o", "log.refold")[0] == 0
+    assert shell.data()[0]["rest"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("python:nowhere.py:unpack", 2, "names no function that decodes"),
+        ("python:decoders.py", 2, "names no function that decodes"),
+        ("python:decoders.py:nothing", 3, "has nothing called nothing"),
+        ("python:decoders.py:Path", 3, "Path is no function"),
+        ("python:decoders.py:unpack+gzip", 2, "There is no decoder 'python:decoders.py:unpack'"),
+    ],
+)
+def test_what_is_no_function_is_said(shell, how, code, said):
+    shell.write("a:1")
+    found = shell("load", "log.jsonl", "--map", "data=data", "--decode", f"data={how}")
+    assert (found[0], said in found[2]) == (code, True), found
+    assert not Path("log.refold").exists()
+
+
+def test_a_function_that_ends_its_process_ends_the_load(shell):
+    shell.write("a:1", "die:2")
+    code, _, err = shell("load", "log.jsonl", *OWN)
+    assert code == 2
+    assert "exited with code 5" in err
+    assert "at payload 2" in err
+    assert not Path("log.refold").exists()
