@@ -52,3 +52,33 @@ async def test_a_growing_log(tmp_path, sit):
         await seat.press("G")
         assert seat.position == 19
         assert any("190" in line for line in seat.pane("document"))
+
+
+async def test_a_fork_of_a_growing_log(tmp_path, sit):
+    from storage.workspace import Workspace
+
+    path = tmp_path / "till.jsonl"
+    grow(path, 0, 10)
+    loading.load([str(path)], tmp_path / "till.refold")
+    (tmp_path / "till.py").write_text(
+        'def apply(state, event):\n    state["total"] = state.get("total", 0) + event.data["amount"]\n'
+    )
+    code = refer(tmp_path / "till.py")
+    async with sit(Workspace(tmp_path / "till.refold"), code) as seat:
+        await seat.until(lambda: "folded 10" in seat.header)
+        await seat.type(":", "4")
+        await seat.press("D", "enter")
+        await seat.until(lambda: "1 document differs" in seat.screen_text())
+        await seat.press("V")
+        await seat.until(lambda: seat.travel.query_one("#findings").display)
+        grow(path, 10, 5)
+        command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+        await asyncio.sleep(1.5)
+        assert seat.app.model.extent.events == 10  # who reads a table isn't disturbed
+        await seat.press("escape", "escape", "G")
+        await seat.until(lambda: seat.app.model.extent.events == 15)
+        assert seat.position == 14
+        await seat.until(lambda: any("101" in line for line in seat.pane("document")))
+        assert "what-if-1" in seat.header
+        assert "1 document differs" in seat.screen_text()

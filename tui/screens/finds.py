@@ -303,9 +303,14 @@ class FindsScreen(Screen[None]):
         if self._plot_pane is not None:
             self._plot_pane.stand_at(self.position)
 
+    @property
+    def plotted(self) -> bool:
+        """Whether a plot is to be seen."""
+        return self._plot_pane is not None and self._plot_pane.display
+
     def close_plot(self) -> bool:
         """Put the plot away, if there is one."""
-        if self._plot_pane is None or not self._plot_pane.display:
+        if self._plot_pane is None or not self.plotted:
             return False
         self._plot_pane.display = False
         return True

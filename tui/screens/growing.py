@@ -1,6 +1,7 @@
 """A log that grows while it is looked at: another process loads what is new, as `refold load --follow` does.
 
 Who stands at the end goes with it; who stands elsewhere stays, and the counters run. What is new is folded.
+A fork is looked at anew, so that waits until no table, plot or filter is open.
 """
 
 from pathlib import Path
@@ -10,9 +11,13 @@ from textual import work
 
 from storage.errors import RefoldError
 from storage.log import Extent
-from storage.workspace import MAIN
+from storage.timelines import seen
+from storage.timelines.seen import Seen
+from storage.workspace import Workspace
+from tui.model import Outlook
 from tui.screens.sweeps import SweepsScreen
 from tui.widgets.events_pane import EventsPane
+from tui.widgets.findings_pane import FindingsPane
 
 
 class GrowingScreen(SweepsScreen):
@@ -35,18 +40,34 @@ class GrowingScreen(SweepsScreen):
     @work(thread=True, exclusive=True, group="growth", exit_on_error=False)
     def _look(self) -> None:
         workspace = self._model.workspace
-        if workspace.timeline != MAIN:
-            return
         now = _files(workspace.path)
         if now == self._file_was:
             return
         try:
-            extent = self._model.log.extent()
+            if isinstance(workspace, Seen):
+                outlook = self._model.outlook(seen.on(workspace.file, workspace.timeline))
+                extent = outlook.extent
+            else:
+                outlook, extent = None, self._model.log.extent()
         except RefoldError:
-            return  # someone writes just now; it is looked at again
-        self._file_was = now
-        if extent.events > self._model.extent.events:
+            return  # someone writes just now, or the fork isn't kept yet; it is looked at again
+        if extent.events <= self._model.extent.events:
+            self._file_was = now
+        elif outlook is None:
+            self._file_was = now
             self.app.call_from_thread(self._take_growth, workspace, extent)
+        else:
+            self.app.call_from_thread(self._see_growth, workspace, outlook, now)
+
+    def _see_growth(self, before: Workspace, outlook: Outlook, now: tuple[int, ...]) -> None:
+        """The fork's parent has grown."""
+        busy = self._folds.running or self._filtered is not None or self._matches is not None
+        open_ = self.query_one(FindingsPane).display or self.plotted
+        if before is not self._model.workspace or busy or open_:
+            return
+        self._file_was = now
+        at_end = self.position == self._model.extent.events - 1
+        self.see(outlook, outlook.extent.events - 1 if at_end else self.position)
 
     def _take_growth(self, workspace: object, extent: Extent) -> None:
         before = self._model.extent
