@@ -4,7 +4,8 @@ Source: the OCEL 2.0 specification, Temporal's `HistoryEvent`, the documentation
 streams and of CloudTrail.
 """
 
-from storage.envelopes.envelope import AS_WRITTEN, BY_TIME, REST, Envelope, at, first
+from storage.envelopes.envelope import AS_WRITTEN, BY_TIME, REST, Envelope, Stored, at, first
+from storage.mapping.expressions import Rest
 
 OCEL = Envelope(
     name="ocel",
@@ -15,9 +16,10 @@ OCEL = Envelope(
         "stream": at("relationships", 0, "objectId"),
         "type": at("type"),
         "id": at("id"),
-        "data": REST,
+        "data": Rest((), ("id", "type", "time")),
     },
     order=BY_TIME,
+    stored=Stored(table="ocel_events", order=("time",)),
 )
 TEMPORAL = Envelope(
     name="temporal",

@@ -1,5 +1,6 @@
 """Event stores' own tables, in PostgreSQL, SQLite and DuckDB: found, joined, ordered, read on from."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -395,3 +396,34 @@ def test_odd_values_in_sqlite(desk: Any) -> None:
     connection.close()
     desk.load(f"sqlite:{path}?table=e", fields={"data": "data"})
     assert desk.column("data") == ['{"a":1}', '"//4="', None, '{"b":2}']
+
+
+def test_ocel_in_sqlite(desk: Any) -> None:
+    path = desk.folder / "log.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE event (ocel_id TEXT PRIMARY KEY, ocel_type TEXT);
+            CREATE TABLE event_map_type (ocel_type TEXT, ocel_type_map TEXT);
+            CREATE TABLE event_Pack (ocel_id TEXT, ocel_time TIMESTAMP, weight REAL);
+            CREATE TABLE "event_Send'It" (ocel_id TEXT, ocel_time TIMESTAMP);
+            CREATE TABLE event_object (ocel_event_id TEXT, ocel_object_id TEXT, ocel_qualifier TEXT);
+            CREATE TABLE object (ocel_id TEXT, ocel_type TEXT);
+            CREATE TABLE object_map_type (ocel_type TEXT, ocel_type_map TEXT);
+            INSERT INTO event_map_type VALUES ('pack goods', 'Pack'), ('send', 'Send''It'), ('x', 'Gone');
+            INSERT INTO event VALUES ('e2', 'send'), ('e1', 'pack goods');
+            INSERT INTO event_Pack VALUES ('e1', '2026-01-01T10:00:00Z', 1.5);
+            INSERT INTO "event_Send'It" VALUES ('e2', '2026-01-01T11:00:00Z');
+            INSERT INTO event_object VALUES ('e1', 'o-1', 'order'), ('e1', 'i-2', 'item');
+            """
+        )
+        before = path.read_bytes()
+    loaded = desk.load(f"sqlite:{path}")
+    assert loaded.format == "sqlite+ocel"
+    assert path.read_bytes() == before
+    assert desk.column("id") == ["e1", "e2"]
+    assert desk.column("type") == ["pack goods", "send"]
+    assert desk.column("stream") == ["o-1", None]
+    data = json.loads(desk.column("data")[0])
+    assert data["attributes"] == [{"name": "weight", "value": 1.5}]
+    assert [one["objectId"] for one in data["relationships"]] == ["o-1", "i-2"]

@@ -521,7 +521,21 @@ SHAPES = {
                 ],
             }
         ),
-        two(lambda n: {"type": "Pack", "stream": "o-1", "id": f"e{n}", "time": n}),
+        two(
+            lambda n: {
+                "type": "Pack",
+                "stream": "o-1",
+                "id": f"e{n}",
+                "time": n,
+                "data": {
+                    "attributes": [{"name": "weight", "value": n}],
+                    "relationships": [
+                        {"objectId": "o-1", "qualifier": "order"},
+                        {"objectId": "i-2", "qualifier": "item"},
+                    ],
+                },
+            }
+        ),
         order="by timestamps",
         flat=False,
     ),

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from storage.errors import SourceError, one_line
 from storage.formats import columns
+from storage.sources.databases import ocel
 from storage.sources.databases.database import Columns, OfLink, quote_column
 
 _AT_ONCE = 32_768
@@ -26,6 +27,8 @@ class Sqlite(OfLink):
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}
         with self._open() as connection:
+            if ocel.install(connection):
+                found[ocel.VIEW] = dict(ocel.COLUMNS)
             names = connection.execute(
                 "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"
                 " AND name NOT LIKE 'sqlite_%' ORDER BY name"
@@ -61,6 +64,7 @@ class Sqlite(OfLink):
     def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
         with self._open() as connection:
             # Text that isn't UTF-8 is shown as far as it goes.
+            ocel.install(connection)
             connection.text_factory = lambda raw: raw.decode(errors="replace")
             yield self._batches(connection, query)
 
