@@ -1,4 +1,4 @@
-"""Questions with many answers, as tables: who changed this, when did it become so, what is broken.
+"""Questions about a projection, as tables: who changed this, when did it become so, what is broken.
 
 Each is asked in a thread. One that takes long gives the table as far as it is, several times, and
 can be left in between. Errors say in one sentence what is wrong with what was typed.
@@ -16,7 +16,6 @@ from replay.firsts import Edit
 from replay.history import History
 from replay.nowhere import nowhere
 from replay.paths import ABSENT, Path
-from storage import bookmarks, causes, irregularities
 from storage.errors import QueryError
 from storage.log import EventRow
 from storage.offsets import offsets
@@ -213,53 +212,6 @@ def unhandled(model: Model) -> Iterator[Findings]:
     yield listed("events without a handler", rows, note=cut_note(len(found), MOST))
 
 
-def irregular(model: Model) -> Iterator[Findings]:
-    """What is irregular in the order of the log."""
-    found = list(irregularities.find(model.workspace, MOST + 1))
-    if not found:
-        raise QueryError(
-            "No id comes twice, no revision jumps or repeats, and no stream's time runs backwards."
-        )
-    rows = [
-        Finding(
-            one.offset,
-            (
-                at_event(model, one.offset),
-                (f"{shortened(one.stream or '–', LONGEST)}  ", ""),
-                (f"{one.kind}  ", "failed"),
-                (f"{shortened(one.before, _VALUE)} ", "was"),
-                (f"→ {shortened(one.found, _VALUE)}", ""),
-            ),
-        )
-        for one in found[:MOST]
-    ]
-    yield listed("irregular order", rows, note=cut_note(len(found), MOST))
-
-
-def caused(model: Model, position: int) -> Iterator[Findings]:
-    """What led to the event at a position, and what it led to."""
-    if position == START:
-        raise QueryError("Before the first event there is nothing that led to anything.")
-    found = causes.around(model.workspace, position)
-    if len(found.tree) < 2:
-        raise QueryError("No other event has its correlation id, led to it or came of it.")
-    rows = [
-        Finding(
-            cause.event.offset,
-            (
-                at_event(model, cause.event.offset),
-                ("  " * min(cause.depth, 40) + ("└ " if cause.depth else ""), "muted"),
-                (f"{cause.event.type or '–'}", "mark" if cause.event.offset == position else ""),
-                (f"  {shortened(cause.event.stream or '–', 40)}", "key"),
-                (f"  {full(cause.event.time)}" if cause.event.time else "", "muted"),
-            ),
-        )
-        for cause in found.tree
-    ]
-    note = "only the nearest are shown" if found.more else ""
-    yield listed("causes", rows, note=note)
-
-
 def logged(model: Model, text: str) -> Iterator[Findings]:
     """A logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
     from replay import logpoints  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
@@ -286,30 +238,6 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
     at = offsets(table["offset"].to_pylist())
     note = cut_note(table.num_rows, MOST)
     yield Findings(f"log {text}", at, fetch, None, note, False, offsets(sorted(set(at))))
-
-
-def bookmarked(model: Model) -> Iterator[Findings]:
-    """The places that a person marked."""
-    found = bookmarks.kept(model.workspace)
-    if not found:
-        raise QueryError("There are no bookmarks yet; B marks the place where you are.")
-    rows = [
-        Finding(
-            b.offset,
-            (
-                at_event(model, b.offset),
-                of_document(b.key or "–"),
-                (b.note or "–", ""),
-                (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),
-            ),
-            b.key,
-            paths.read(b.path) if b.path else None,
-            pinned=b.key is not None,
-            kept=b.number,
-        )
-        for b in found
-    ]
-    yield listed("bookmarks", rows)
 
 
 def changed_by(model: Model, edit: Edit) -> Findings:

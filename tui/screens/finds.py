@@ -16,7 +16,7 @@ from replay import paths
 from replay.firsts import Edit
 from storage.errors import RefoldError, one_line
 from storage.offsets import offsets
-from tui import questions
+from tui import log_questions, questions
 from tui.counts import Count
 from tui.finding import FINDS, PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.findings import Findings
@@ -266,10 +266,10 @@ class FindsScreen(Screen[None]):
 
     def action_irregular(self) -> None:
         """Ids that come again, revisions that jump, times that run backwards."""
-        self.ask(partial(questions.irregular, self._model))
+        self.ask(partial(log_questions.irregular, self._model))
 
     def action_causes(self) -> None:
-        self.ask(partial(questions.caused, self._model, self.position))
+        self.ask(partial(log_questions.caused, self._model, self.position))
 
     def action_logpoint(self) -> None:
         snapshot = self.looking.snapshot

@@ -9,7 +9,7 @@ from replay import paths
 from replay.places import Address
 from storage import bookmarks, watches
 from storage.errors import RefoldError
-from tui import questions
+from tui import log_questions
 from tui.screens.finds import FindsScreen
 from tui.widgets.bars import Prompt
 from tui.widgets.document_pane import DocumentPane
@@ -50,7 +50,7 @@ class KeepsScreen(FindsScreen):
         self.prompt("note")
 
     def action_bookmarks(self) -> None:
-        self.ask(partial(questions.bookmarked, self._model))
+        self.ask(partial(log_questions.bookmarked, self._model))
 
     def _keep(self, over: str, condition: str) -> None:
         add = partial(watches.add, self._model.workspace, over, condition)
