@@ -44,7 +44,7 @@ class Wish:
 
     streams: Sequence[str] = ()
     where: str | None = None
-    """A condition on events. With it or with `streams`, only these events are concerned."""
+    """A condition on events. Only events of these streams for which it holds are concerned."""
     values: Sequence[str] = ()
     """Paths such as `data.email`: null stands there afterwards."""
     redacted: Sequence[str] = ()
@@ -82,6 +82,13 @@ def chosen(workspace: Workspace, wish: Wish) -> Numbers | None:
     if not wish.streams and wish.where is None:
         return None
     found: list[int] = []
+    matching = None
+    if wish.where is not None:
+        matching = np.asarray(filters.matching(workspace, wish.where), np.int64)
+        if not len(matching):
+            raise QueryError(f"No event matches {wish.where!r}.")
+        if not wish.streams:
+            return matching
     with workspace.reading() as connection:
         for stream in wish.streams:
             rows = connection.execute(
@@ -90,12 +97,13 @@ def chosen(workspace: Workspace, wish: Wish) -> Numbers | None:
             if not len(rows["offset"]):
                 raise QueryError(f"No event is of the stream {stream!r}.")
             found.extend(rows["offset"].tolist())
-    if wish.where is not None:
-        matching = filters.matching(workspace, wish.where)
-        if not matching:
-            raise QueryError(f"No event matches {wish.where!r}.")
-        found.extend(matching)
-    return np.unique(np.asarray(found, np.int64))
+    offsets = np.unique(np.asarray(found, np.int64))
+    if matching is None:
+        return offsets
+    both: Numbers = np.intersect1d(offsets, matching)
+    if not len(both):
+        raise QueryError(f"No event of these streams matches {wish.where!r}.")
+    return both
 
 
 def remove(
@@ -137,10 +145,14 @@ class _Removing:
         """Of the calls that stay."""
         self._workspace = workspace
         self.removed = Removed()
-        with workspace.reading() as connection:
+        with workspace.file.reading() as connection:
             ((self.removed.folds,),) = connection.execute(
                 "SELECT count(*) FROM folds WHERE folded > first"
             ).fetchall()
+            # What only a fork says is looked for in tables that come before its edits.
+            for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
+                rows = pa.Table.from_batches([batch])
+                self._without(rows, self._concerned(rows))
 
     def changes(self) -> Mapping[str, Change | None]:
         """What becomes of each table."""
@@ -171,6 +183,7 @@ class _Removing:
         looking = self._looking
         for table, columns in (
             ("events", _EVENT_TEXTS),
+            ("edits", _EVENT_TEXTS),
             ("sources", ("path",)),
             ("timelines", ("timeline",)),
         ):
@@ -203,17 +216,24 @@ class _Removing:
         return changed
 
     def _edits(self, rows: pa.Table) -> pa.Table:
-        about = np.zeros(rows.num_rows, bool)
-        for name in ("offset", "moved_offset"):
-            about |= self._of_rewritten(rows[name])
-        own = pc.is_in(rows["kind"], pa.array(["replace", "insert", "move"])).to_numpy()
-        streams = pc.is_in(rows["stream"], pa.array(self._wish.streams, pa.string())).to_numpy()
-        told = self._looking.rows(rows, _EVENT_TEXTS)
-        everything = self._offsets is None
-        changed, touched = self._without(rows, own & (about | streams | told | everything))
+        changed, touched = self._without(rows, self._concerned(rows))
         gone = self._looking.rows(rows, ("said",))
         self.removed.edits += int((touched | gone).sum())
         return changed.filter(pa.array(~gone))
+
+    def _concerned(self, rows: pa.Table) -> Truths:
+        """Edits that say what an event is of which something is removed."""
+        own: Truths = pc.is_in(rows["kind"], pa.array(["replace", "insert", "move"])).to_numpy()
+        if self._offsets is None:
+            return own
+        about = pc.is_in(rows["stream"], pa.array(self._wish.streams, pa.string())).to_numpy()
+        chosen_ = pa.array(self._offsets)
+        replaced = pc.equal(rows["kind"], "replace").to_numpy() & (
+            pc.equal(rows["inserted"], 0).to_numpy()
+        )
+        at = replaced & pc.is_in(rows["offset"], chosen_).to_numpy()
+        found: Truths = own & (about | at | pc.is_in(rows["moved_offset"], chosen_).to_numpy())
+        return found
 
     def _without(self, rows: pa.Table, mask: Truths) -> tuple[pa.Table, Truths]:
         """Events without what is removed from those of the mask, and which of them are otherwise."""
@@ -290,7 +310,11 @@ class _Removing:
 
 
 class _Looking:
-    """Looks for texts in texts, all at once (Aho and Corasick 1975, by Polars)."""
+    """Looks for texts in texts, all at once (Aho and Corasick 1975, by Polars).
+
+    A text is found where it isn't part of a longer word, nor the name of a member: `order-3` isn't in
+    `order-30`.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._forms = sorted({f for t in texts if len(t) >= _SHORTEST for f in _forms(t)})
@@ -301,13 +325,31 @@ class _Looking:
         if not self._forms:
             return found
         for name in columns:
-            found |= (
-                pl.Series(rows[name])
-                .str.contains_any(self._forms)
-                .fill_null(value=False)
-                .to_numpy()
-            )
+            texts = pl.Series(rows[name])
+            for row in np.flatnonzero(texts.str.contains_any(self._forms).fill_null(value=False)):
+                found[row] = found[row] or self._told(texts[int(row)])
         return found
+
+    def _told(self, text: str) -> bool:
+        met = pl.Series([text]).str.extract_many(self._forms, overlapping=True)[0]
+        return any(_is_whole(text, form) for form in set(met))
+
+
+def _is_whole(text: str, form: str) -> bool:
+    at = text.find(form)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(form) : at + len(form) + 2]
+        part = (_is_word(before) and _is_word(form[0])) or (
+            _is_word(after[:1]) and _is_word(form[-1])
+        )
+        if not (part or after == '":'):
+            return True
+        at = text.find(form, at + 1)
+    return False
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _forms(text: str) -> set[str]:

@@ -26,6 +26,7 @@ from replay.worker import wire
 from storage.connections import arrow
 from storage.errors import CancelledError, PositionError, ProjectionError, QueryError
 from storage.positions import START
+from storage.removed import HANDLED
 from storage.workspace import Workspace
 
 
@@ -191,11 +192,14 @@ class _Session:
     def _event(self) -> Any:
         """The event, whose calls are all answered when they are made."""
         with self._workspace.reading() as connection:
-            return arrow(
+            event = arrow(
                 connection,
-                f'SELECT {batches.SELECT} FROM events WHERE "offset" = ?',
+                f'SELECT {batches.SELECT} FROM events WHERE "offset" = ? AND {HANDLED}',
                 [self._wish.offset],
             )
+        if not event.num_rows:
+            raise QueryError(f"The event at {self._wish.offset} was removed from the log.")
+        return event
 
     def _recalled(self, header: Any) -> recalling.Parts:
         folded = self._folded

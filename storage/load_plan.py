@@ -183,6 +183,15 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
     decoding.read(wish.decoders, wish.own)  # else it would be refused in the middle
     Redaction(wish.redacted, b"")  # as above
     found = detect(records, wish.fields, named)
+    packed = [name for name in wish.decoders if not found.has(name)]
+    if packed:
+        # Opaque text is no data to whoever looks for JSON; here a person says that it is.
+        lost = [name for name in packed if not any(name in record for record in records)]
+        if lost:
+            raise SourceError(
+                f"There is no column {lost[0]} to decode; say which it is with --map {lost[0]}=COLUMN."
+            )
+        found = detect(records, {**wish.fields, **{name: name for name in packed}}, named)
     return replace(found, decoders=wish.decoders, redacted=wish.redacted)
 
 

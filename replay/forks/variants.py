@@ -1,8 +1,9 @@
 """What is varied in a sweep: a fork for each value of a parameter, or for each event that is dropped."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from replay.editing import Editing, fork
 from storage.errors import QueryError
@@ -20,6 +21,13 @@ class Variant:
     seen: Seen
     what: str
     """What is otherwise on it: the value, or the event that is dropped."""
+
+
+def free_name(taken: Iterable[str]) -> str:
+    """What the forks of a sweep are called, before their own part: no other timeline is called so."""
+    there = list(taken)
+    names = ("sweep" if n == 1 else f"sweep{n}" for n in count(1))
+    return next(name for name in names if not any(t.startswith(f"{name}-") for t in there))
 
 
 def dropping(workspace: Workspace, name: str, places: Sequence[int]) -> list[Variant]:

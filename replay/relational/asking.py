@@ -16,6 +16,7 @@ from replay.relational.relations import Relation
 from storage import questions
 from storage.errors import CancelledError, ProjectionError
 from storage.positions import START
+from storage.removed import HANDLED
 from storage.schema import EVENTS
 from storage.workspace import Workspace
 
@@ -61,7 +62,9 @@ class Asking:
 
     def try_over(self, events: str) -> None:
         """The same; raises `StrangeAnswerError`, `duckdb.Error` and `ProjectionError`."""
-        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS {events}")
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW events AS FROM ({events}) WHERE {HANDLED}"
+        )
         self.relation.answer(self.connection)
 
     def refusal(self, error: Exception, offset: int) -> ProjectionError:

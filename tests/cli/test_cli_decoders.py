@@ -70,6 +70,16 @@ def test_a_function_decodes_in_another_process(shell):
     assert "2 payloads can't be decoded so, and stayed as they are stored." in err
 
 
+def test_a_column_called_data_is_taken(shell):
+    shell.write("a:1")
+    assert shell("load", "log.jsonl", "--decode", OWN[3])[0] == 0
+    assert shell.data()[0]["rest"] == "1"
+    Path("other.jsonl").write_text('{"id": "1", "type": "T", "payload": "a:1"}\n')
+    code, _, err = shell("load", "other.jsonl", "--decode", OWN[3])
+    assert code == 2
+    assert "There is no column data to decode; say which it is with --map data=COLUMN." in err
+
+
 def test_it_is_the_last_of_several_steps(shell):
     shell.write(base64.b64encode("grüße".encode("utf-16")).decode())
     decode = "data=base64+python:decoders.py:of_bytes"

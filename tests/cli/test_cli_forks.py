@@ -111,6 +111,11 @@ def test_a_sweep_is_a_table_with_the_best_first(shell):
     assert [row["what"] for row in rows] == [f"without {n}" for n in (2, 5, 8, 11)]
     kept = lines(shell("timelines", "log.refold", "--json")[1])
     assert [row["timeline"] for row in kept] == ["main", "sweep-2"]
+    # The next one's forks are called otherwise.
+    again = ("--drop-each", "stream = 'c'", "--value", "count(*)", "--json")
+    code, out, _ = shell("sweep", "log.refold", "-p", "p.py", *again)
+    assert code == 0
+    assert lines(out)[0]["timeline"].startswith("sweep2-")
 
 
 def test_calls_of_two_timelines_are_compared(shell):

@@ -68,7 +68,7 @@ def talkative(bench):
         )
         connection.execute(
             "INSERT INTO rejects VALUES (0, 7, 'no JSON', ?), (0, 8, 'no JSON', 'else')",
-            [f"x{NAME}"],
+            [f"x {NAME}"],
         )
     for at, note in ((2, "here"), (5, f"ask {NAME}"), (9, "stays")):
         bookmarks.add(workspace, offset=at, note=note, projection=None, key=None, path=None)
@@ -93,12 +93,12 @@ def test_a_stream_is_nowhere_afterwards(talkative):
     workspace = talkative.workspace
     before = {n: talkative.total(talkative.history(), n) for n in "abde"}
     with workspace.writing() as connection:  # what is in other events is only counted
+        connection.execute('UPDATE edits SET data = \'{"by": 1}\', meta = NULL WHERE "offset" = 3')
         connection.execute(
             'UPDATE events SET data = \'{"by": 1}\', meta = NULL WHERE "offset" IN (3, 8)'
         )
     removed = remove(workspace, Wish(streams=[NAME]))
-    # The edit of event 3 keeps what the event was when it was edited.
-    assert removed == Removed(6, 4, 3, 2, 1, 1, 1, 2, {}), removed
+    assert removed == Removed(6, 4, 2, 2, 1, 1, 1, 2, {}), removed
     assert NAME not in everything(workspace.path)
     log = EventLog(workspace)
     assert log.extent().events == 30
@@ -121,7 +121,7 @@ def test_a_stream_is_nowhere_afterwards(talkative):
 
 def test_what_other_events_say_is_counted(talkative):
     removed = remove(talkative.workspace, Wish(streams=[NAME]))
-    assert removed.remains == {"events": 2}
+    assert removed.remains == {"events": 2, "edits": 1}
     found = remove(talkative.workspace, Wish(values=["data.who.email", "meta.user"]))
     assert found.remains == {}
     assert found.events == 2
@@ -130,6 +130,43 @@ def test_what_other_events_say_is_counted(talkative):
         "by": 1,
         "who": {"email": None},
     }
+
+
+def test_what_only_a_fork_says_is_looked_for_too(bench):
+    made = json.dumps({"by": 1, "who": {"email": "only@fork.org"}})
+    bench.fork("f", lambda m: m.insert(3, event("x", 1).replace('{"by": 1}', made)))
+    bench.fork("g", lambda m: m.insert(3, event("only@fork.org", 1)))
+    tree.annotate(bench.workspace, "f", "what only@fork.org would do")
+    bookmarks.add(
+        bench.workspace, offset=4, note="only@fork.org", projection=None, key=None, path=None
+    )
+    found = remove(bench.workspace, Wish(values=["data.who.email"]))
+    assert (found.edits, found.notes, found.bookmarks) == (1, 1, 1)
+    assert found.remains == {"edits": 1}
+    assert "what only" not in everything(bench.workspace.path)
+
+
+def test_a_longer_name_is_another_one(bench):
+    with bench.workspace.writing() as connection:
+        connection.execute(
+            "UPDATE events SET stream = 'order-3' || CASE stream WHEN 'a' THEN '' ELSE stream END"
+        )
+    bench.fork("f", lambda made: made.insert(3, event("order-30", 1)))
+    for key in ("order-3", "order-30"):
+        bookmarks.add(bench.workspace, offset=1, note="", projection="p", key=key, path="order-3x")
+    bookmarks.add(bench.workspace, offset=1, note="(order-3)", projection="p", key="k", path=None)
+    removed = remove(bench.workspace, Wish(streams=["order-3"]))
+    assert (removed.events, removed.edits, removed.bookmarks, removed.remains) == (6, 0, 2, {})
+    assert [mark.key for mark in bookmarks.kept(bench.workspace)] == ["order-30"]
+
+
+def test_queries_over_all_events_do_not_see_it(bench):
+    bench.code("SELECT type AS key, count(*) AS n FROM events GROUP BY ALL", "p.sql")
+    remove(bench.workspace, Wish(streams=["a"], where="offset < 7"))
+    asked = bench.history(name="p.sql")
+    assert [d.key for d in asked.documents(0, 10)] == ["Added"]
+    state = asked.state("Added", 29)
+    assert json.loads(state.state) == {"n": 28}
 
 
 def test_hashes_keep_what_was_equal(talkative):
@@ -170,6 +207,7 @@ def test_what_is_appended_later_is_redacted_too(tmp_path):
         (Wish(streams=["nobody"]), "No event is of the stream 'nobody'"),
         (Wish(where="type = 'Other'"), "No event matches"),
         (Wish(where="type ="), "doesn't parse"),
+        (Wish(streams=["a"], where="stream = 'b'"), "No event of these streams matches"),
         (Wish(values=["data.nothing"]), "None of these events has anything at data.nothing"),
         (Wish(values=["stream"]), "--value stream: a path begins with data, meta"),
         (Wish(redacted=["time"]), "--redact time: a path begins with"),

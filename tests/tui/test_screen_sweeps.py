@@ -47,13 +47,13 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit):  # noqa: F
         await seat.hit("r")
         await seat.until(lambda: "lowest sum(state.total) first" in seat.screen_text())
         await seat.hit("enter")
-        await folded(seat, "sweep1-0, forked from main at 7 · 1 edit · 1 document differs")
-        assert [fork.name for fork in tree.known(Workspace(till.path))] == ["sweep1-0"]
+        await folded(seat, "sweep-0, forked from main at 7 · 1 edit · 1 document differs")
+        assert [fork.name for fork in tree.known(Workspace(till.path))] == ["sweep-0"]
 
         await seat.hit("*")
         await listed(seat)
         await seat.hit("enter")  # the best now, as it is the same list from its top
-        await folded(seat, "sweep1-0")
+        await folded(seat, "sweep-0")
 
 
 async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till, sit):  # noqa: F811
@@ -63,7 +63,7 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
         assert shown.index("without 38") < shown.index("without 39")
         await seat.hit("down")
         await seat.hit("enter")
-        await folded(seat, "sweep1-39, forked from main at 38 · 1 edit · 1 document differs")
+        await folded(seat, "sweep-39, forked from main at 38 · 1 edit · 1 document differs")
         await seat.press("G")
         await seat.type("d", "till-3")
         assert "total 171" in document(seat).replace("  ", " ")

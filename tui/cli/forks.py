@@ -247,13 +247,13 @@ def described(edits: Sequence[Edit]) -> list[str]:
     """Edits in a few words each."""
     found = []
     for one in edits:
-        kind = None if one.event is None else one.event.type
+        event = "" if one.event is None else f"{one.event.type} of {one.event.stream or '–'}"
         if one.kind is Kind.DROP:
             found.append(f"without {one.label}")
         elif one.kind is Kind.REPLACE:
-            found.append(f"{one.label} is {kind} of {one.event and one.event.stream}")
+            found.append(f"{one.label} is {event}")
         elif one.kind is Kind.INSERT:
-            found.append(f"{one.label} {kind} of {one.event and one.event.stream} inserted")
+            found.append(f"{one.label} {event} inserted")
         elif one.kind is Kind.MOVE:
             found.append(f"{one.moved} moved to {one.label}")
         elif one.kind is Kind.ANSWERS:

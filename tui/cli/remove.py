@@ -17,7 +17,9 @@ from tui.cli import narration, options, output
 @click.option(
     "--stream", "streams", metavar="STREAM", multiple=True, help="The events of a stream."
 )
-@click.option("--where", metavar="SQL", help="The events that match.")
+@click.option(
+    "--where", metavar="SQL", help="The events that match; of the streams, if some are given."
+)
 @click.option(
     "--value",
     "values",
@@ -88,6 +90,11 @@ def _told(removed: Removed, before: int, after: int) -> str:
     size = f"The file was written anew: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
     if not removed.remains:
         return size
-    named = {"events": "other event", "sources": "source path", "timelines": "fork name"}
+    named = {
+        "events": "other event",
+        "edits": "other edit",
+        "sources": "source path",
+        "timelines": "fork name",
+    }
     left = ", ".join(counted(n, named[where]) for where, n in removed.remains.items())
     return f"{size} What was removed is still mentioned: {left}."

@@ -11,6 +11,7 @@ from replay.editing import Editing
 from replay.forks import sweeps, variants
 from replay.forks.sweeps import Swept
 from replay.forks.variants import Variant
+from storage.timelines import tree
 from storage.wording import counted
 from tui.cli import narration, options, output
 
@@ -47,7 +48,7 @@ from tui.cli import narration, options, output
     help="What to ask of each: sum(state.total), count(*). Ranked by the first.",
 )
 @click.option("--ascending", is_flag=True, help="The lowest first.")
-@click.option("--name", default="sweep", show_default=True, help="What the forks are called.")
+@click.option("--name", help="What the forks are called; else sweep, or sweep2 …")
 @click.option("--keep", type=click.IntRange(0), default=0, metavar="N", help="Keep the first N.")
 @options.limit_option
 @options.timeline_option
@@ -64,7 +65,7 @@ def sweep(
     spread: tuple[float, float, float] | None,
     values: tuple[str, ...],
     ascending: bool,
-    name: str,
+    name: str | None,
     keep: int,
     limit: int | None,
     timeline: str,
@@ -83,6 +84,7 @@ def sweep(
             "Say what is varied: --drop-each SQL, --set POSITION PATH, or --set-where."
         )
     base = options.fold(workspace, wanted)
+    name = name or variants.free_name(fork.name for fork in tree.known(workspace))
     if drop_each is not None:
         places = Editing(workspace, name).matching(drop_each)
         varied = variants.dropping(workspace, name, places)

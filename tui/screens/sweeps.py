@@ -7,6 +7,7 @@ the other can be looked at.
 from textual import work
 from textual.worker import get_current_worker
 
+from replay.forks import variants
 from replay.forks.variants import Variant
 from replay.history import History
 from replay.reference import Reference
@@ -56,7 +57,8 @@ class SweepsScreen(ForksScreen):
         try:
             if base.folded < self._model.extent.events:
                 raise QueryError("A sweep begins when the projection is folded to the end.")
-            varied = wish.variants(self._workspace, self._free_prefix(), self.position)
+            name = variants.free_name(one.name for one in self._model.timelines)
+            varied = wish.variants(self._workspace, name, self.position)
             many = f"{len(varied):,}"
 
             def progress(done: int) -> None:
@@ -79,12 +81,6 @@ class SweepsScreen(ForksScreen):
         else:
             if not worker.is_cancelled:
                 call(self._swept, Table(wish, swept))
-
-    def _free_prefix(self) -> str:
-        """What the forks' names begin with, and no other timeline's."""
-        taken = {one.name for one in self._model.timelines}
-        names = (f"sweep{n}" for n in range(1, 10_000))
-        return next(n for n in names if not any(t.startswith(f"{n}-") for t in taken))
 
     def _swept(self, table: Table) -> None:
         self._table = table
