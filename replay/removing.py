@@ -34,6 +34,8 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 _SHORTEST = 4
 """Characters of the shortest text that is looked for elsewhere; shorter ones are in everything."""
 _AT_ONCE = 50_000
+_MOST_FORMS = 20_000
+"""Texts that are looked for in all other events."""
 _EVENT_TEXTS = (*SCALARS, *PAYLOADS)
 _CALL_TEXTS = ("request", "headers", "response", "error", "operation", "idempotency_key", "key")
 
@@ -73,6 +75,8 @@ class Removed:
     """Histories that are folded anew when they are asked for."""
     remains: dict[str, int] = field(default_factory=dict)
     """Other texts that contain what was removed: how many, by where they are."""
+    unsearched: int = 0
+    """How many values were removed, where these are too many to be looked for in other events."""
 
 
 def chosen(workspace: Workspace, wish: Wish) -> Numbers | None:
@@ -181,6 +185,9 @@ class _Removing:
         ((count,),) = new.execute(f"DELETE FROM calls WHERE {answerless}").fetchall()
         self.removed.calls += count
         looking = self._looking
+        if not looking.few:
+            self.removed.unsearched = len(self._met)
+            return
         for table, columns in (
             ("events", _EVENT_TEXTS),
             ("edits", _EVENT_TEXTS),
@@ -319,6 +326,11 @@ class _Looking:
     def __init__(self, texts: Iterable[str]) -> None:
         self._forms = sorted({f for t in texts if len(t) >= _SHORTEST for f in _forms(t)})
 
+    @property
+    def few(self) -> bool:
+        """Whether they can be looked for in the whole log."""
+        return len(self._forms) <= _MOST_FORMS
+
     def rows(self, rows: pa.Table, columns: Sequence[str]) -> Truths:
         """Whether any of these columns contains any of the texts."""
         found = np.zeros(rows.num_rows, bool)
@@ -326,13 +338,15 @@ class _Looking:
             return found
         for name in columns:
             texts = pl.Series(rows[name])
-            for row in np.flatnonzero(texts.str.contains_any(self._forms).fill_null(value=False)):
-                found[row] = found[row] or self._told(texts[int(row)])
+            at = np.flatnonzero(texts.str.contains_any(self._forms).fill_null(value=False))
+            near = texts[at]
+            forms = near.str.extract_many(self._forms, overlapping=True).to_list()
+            told = (
+                any(_is_whole(text, form) for form in set(met))
+                for text, met in zip(near.to_list(), forms, strict=True)
+            )
+            found[at] |= np.fromiter(told, bool, len(at))
         return found
-
-    def _told(self, text: str) -> bool:
-        met = pl.Series([text]).str.extract_many(self._forms, overlapping=True)[0]
-        return any(_is_whole(text, form) for form in set(met))
 
 
 def _is_whole(text: str, form: str) -> bool:

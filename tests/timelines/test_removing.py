@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay import catalogue
+from replay import catalogue, removing
 from replay.removing import Removed, Wish, remove
 from storage import bookmarks, loading, schema, watches
 from storage import workspace as workspaces
@@ -297,3 +297,10 @@ def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path):
     assert 0 in ends
     remove(Workspace(path), Wish(streams=["b"]))
     assert [p.name for p in tmp_path.glob("log.refold*")] == ["log.refold"]
+
+
+def test_too_many_values_are_not_looked_for_in_the_whole_log(talkative, monkeypatch):
+    monkeypatch.setattr(removing, "_MOST_FORMS", 0)
+    removed = remove(talkative.workspace, Wish(values=["data.who.email"]))
+    assert (removed.unsearched, removed.remains) == (1, {})
+    assert removed.calls == 4

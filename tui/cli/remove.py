@@ -88,6 +88,9 @@ def _rows(removed: Removed, wish: Wish) -> "list[tuple[str, int]]":
 
 def _told(removed: Removed, before: int, after: int) -> str:
     size = f"The file was written anew: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
+    if removed.unsearched:
+        values = counted(removed.unsearched, "value")
+        return f"{size} Other events weren't looked through for them, as these are {values}."
     if not removed.remains:
         return size
     named = {
