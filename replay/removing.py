@@ -147,16 +147,16 @@ class _Removing:
         """Offsets of events that are otherwise now."""
         self._bodies: set[str] = set()
         """Of the calls that stay."""
-        self._workspace = workspace
         self.removed = Removed()
         with workspace.file.reading() as connection:
             ((self.removed.folds,),) = connection.execute(
                 "SELECT count(*) FROM folds WHERE folded > first"
             ).fetchall()
-            # What only a fork says is looked for in tables that come before its edits.
-            for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
-                rows = pa.Table.from_batches([batch])
-                self._without(rows, self._concerned(rows))
+            if wish.of_values:
+                # What only a fork says is looked for in tables that come before its edits.
+                for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
+                    rows = pa.Table.from_batches([batch])
+                    self._without(rows, self._concerned(rows))
 
     def changes(self) -> Mapping[str, Change | None]:
         """What becomes of each table."""

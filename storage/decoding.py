@@ -55,17 +55,16 @@ class Decoder:
     """The last step, where it is the user's."""
 
     def __post_init__(self) -> None:
-        *first, last = self.said.split("+")
-        if last.startswith(_OWN):
+        steps, own = self.said.split("+"), _own(self.said)
+        if own:
             if self.unpackers is None:
                 raise SourceError(
-                    f"Payloads are decoded by {last.removeprefix(_OWN)}, and no code runs that isn't"
+                    f"Payloads are decoded by {own}, and no code runs that isn't"
                     f" named: give --decode FIELD={self.said}."
                 )
-            self._own = self.unpackers(last.removeprefix(_OWN))
-        else:
-            first.append(last)
-        self._steps = [_step(name) for name in first]
+            self._own = self.unpackers(own)
+            steps.pop()
+        self._steps = [_step(name) for name in steps]
 
     def __call__(self, text: str | None) -> str | None:
         """The JSON text of a payload, of which the text of the stored JSON is given."""
@@ -99,6 +98,23 @@ class Decoder:
                 found[number] = texts[number] if text is None else text
                 self.failed += text is None
         return found
+
+
+def code_in(decoders: Mapping[str, str]) -> list[str]:
+    """Those of the ways to decode that run a function of the user's."""
+    return [said for said in decoders.values() if _own(said)]
+
+
+def beside(folder: Path, said: str) -> str:
+    """A way to decode as it is said elsewhere: its function's file lies in a folder."""
+    own = _own(said)
+    return f"{said.removesuffix(own)}{folder / own}" if own else said
+
+
+def _own(said: str) -> str:
+    """The user's function, where the last step is one: `decoders.py:unpack`."""
+    last = said.rpartition("+")[2]
+    return last.removeprefix(_OWN) if last.startswith(_OWN) else ""
 
 
 def _written(value: Any) -> str:

@@ -43,12 +43,7 @@ class Wish:
     replace: bool = False
     wait: float = 30.0
     unpackers: decoding.Unpackers | None = None
-    """Finds functions of the user's that decode, in a worker."""
-
-    @property
-    def own(self) -> decoding.Unpackers | None:
-        """The same, where such a function was named: no code runs that wasn't."""
-        return self.unpackers if any("python:" in how for how in self.decoders.values()) else None
+    """Finds functions of the user's that decode, where one was named: no code runs that wasn't."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
     records = [record for piece in looked[:5] for record in piece.sample()]
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
-    decoding.read(wish.decoders, wish.own)  # else it would be refused in the middle
+    decoding.read(wish.decoders, wish.unpackers)  # else it would be refused in the middle
     Redaction(wish.redacted, b"")  # as above
     found = detect(records, wish.fields, named)
     packed = [name for name in wish.decoders if not found.has(name)]

@@ -158,7 +158,7 @@ class _Run:
         self._done = 0
         self._total = sum(part.piece.size for part in plan.parts)
         self._failure: BaseException | None = None
-        self._decoders = decoding.read(plan.mapping.decoders, wish.own)
+        self._decoders = decoding.read(plan.mapping.decoders, wish.unpackers)
         self._redaction = Redaction(plan.mapping.redacted)
 
     @property

@@ -57,7 +57,7 @@ class ForkRecording(Recording):
         self.folded = difference.since
 
     def take(self, told: Told, until: int) -> None:
-        if not self._difference.everything:
+        if not self._difference.everything and (told.printed or told.reads):
             told = self._own(told)
         super().take(told, until)
         self.nowhere |= {one["offset"] for one in told.failures if one["key"] is None}

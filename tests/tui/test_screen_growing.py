@@ -5,7 +5,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from storage import loading
+from storage.workspace import Workspace
 from tests.tui.conftest import refer
 
 
@@ -23,17 +26,21 @@ async def appended(seat, path, events):
     await seat.until(lambda: seat.app.model.extent.events == events)
 
 
-async def test_a_growing_log(tmp_path, sit):
-    from storage.workspace import Workspace
-
+@pytest.fixture
+def till(tmp_path):
+    """A log of ten events that is loaded, and a projection of it."""
     path = tmp_path / "till.jsonl"
     grow(path, 0, 10)
     loading.load([str(path)], tmp_path / "till.refold")
     (tmp_path / "till.py").write_text(
         'def apply(state, event):\n    state["total"] = state.get("total", 0) + event.data["amount"]\n'
     )
-    code = refer(tmp_path / "till.py")
-    async with sit(Workspace(tmp_path / "till.refold"), code) as seat:
+    return path, refer(tmp_path / "till.py")
+
+
+async def test_a_growing_log(till, sit):
+    path, code = till
+    async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)
         assert seat.position == 9
         grow(path, 10, 5)
@@ -54,17 +61,9 @@ async def test_a_growing_log(tmp_path, sit):
         assert any("190" in line for line in seat.pane("document"))
 
 
-async def test_a_fork_of_a_growing_log(tmp_path, sit):
-    from storage.workspace import Workspace
-
-    path = tmp_path / "till.jsonl"
-    grow(path, 0, 10)
-    loading.load([str(path)], tmp_path / "till.refold")
-    (tmp_path / "till.py").write_text(
-        'def apply(state, event):\n    state["total"] = state.get("total", 0) + event.data["amount"]\n'
-    )
-    code = refer(tmp_path / "till.py")
-    async with sit(Workspace(tmp_path / "till.refold"), code) as seat:
+async def test_a_fork_of_a_growing_log(till, sit):
+    path, code = till
+    async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)
         await seat.type(":", "4")
         await seat.press("D", "enter")

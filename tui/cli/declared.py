@@ -39,7 +39,7 @@ from gateway.ports import Port, Ports
 from gateway.settings import Settings
 from replay import catalogue, reference
 from replay.reference import Reference
-from storage import sources, user_folder
+from storage import decoding, sources, user_folder
 from storage.errors import ProjectionError, SourceError
 from tui.printable import printable
 
@@ -112,10 +112,10 @@ class Declarations:
         if remote:
             self._agree(f"a source to read: {', '.join(remote)}")
         folder = self.path.parent
-        own = [how for how in found.decode.values() if "python:" in how]
+        own = decoding.code_in(found.decode)
         if own:
             self._agree(f"code that decodes: {', '.join(own)}")
-        decode = {f: how.replace("python:", f"python:{folder}/") for f, how in found.decode.items()}
+        decode = {field: decoding.beside(folder, how) for field, how in found.decode.items()}
         near = [one if sources.is_remote(one) else _beside(folder, one) for one in found.names]
         return msgspec.structs.replace(found, origin=near, decode=decode)
 

@@ -7,9 +7,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from replay import catalogue
-from replay.unpacking import Unpackers
-from storage import loading, sources
+from storage import decoding, loading, sources
 from storage.loading import Loaded, Wish
 from storage.mapping import FieldMapping
 from storage.wording import counted
@@ -79,8 +77,7 @@ def load(
         fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
         source, redacted = tuple(kept.names), (*kept.redact, *redacted)
         form, order_by = form or kept.format, order_by or kept.order_by
-    unpackers = Unpackers(python or catalogue.default_python(), Path.cwd())
-    click.get_current_context().call_on_close(unpackers.close)
+    unpackers = _unpackers(python) if decoding.code_in(decoded) else None
     wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
     with narration.loading(" ".join(map(sources.known_as, source))) as progress:
         loaded = loading.load(
@@ -105,6 +102,16 @@ def load(
             raise click.UsageError("Standard input can't be followed; it can be read once.")
         again = dataclasses.replace(wish, replace=False)
         following.follow(source, path, again, _appended, beside=beside)
+
+
+def _unpackers(python: str | None) -> decoding.Unpackers:
+    """What finds functions that decode, and ends their workers with the command."""
+    from replay import catalogue  # noqa: PLC0415 - only what is named needs a worker
+    from replay.unpacking import Unpackers  # noqa: PLC0415 - as above
+
+    unpackers = Unpackers(python or catalogue.default_python(), Path.cwd())
+    click.get_current_context().call_on_close(unpackers.close)
+    return unpackers
 
 
 def _appended(loaded: Loaded) -> None:

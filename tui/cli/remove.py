@@ -1,7 +1,5 @@
 """`refold remove`: for people who are obliged to delete."""
 
-import signal
-import threading
 from dataclasses import asdict
 
 import click
@@ -10,6 +8,7 @@ from replay import removing
 from replay.removing import Removed, Wish
 from storage.wording import counted
 from tui.cli import narration, options, output
+from tui.cli.stopping import stoppable
 
 
 @click.command()
@@ -63,13 +62,8 @@ def remove(
     before = workspace.path.stat().st_size
     if not yes:
         click.confirm(f"Remove {said} from {workspace.path} for good?", abort=True, err=True)
-    stop = threading.Event()
-    handler = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        with narration.rewriting(total) as progress:
-            removed = removing.remove(workspace, wish, on_progress=progress, cancelled=stop.is_set)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with narration.rewriting(total) as progress, stoppable() as cancelled:
+        removed = removing.remove(workspace, wish, on_progress=progress, cancelled=cancelled)
     if as_json:
         output.lines([asdict(removed)])
     else:

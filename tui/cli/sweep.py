@@ -1,7 +1,5 @@
 """`refold sweep`: many forks at once, as a table of what each comes to."""
 
-import signal
-import threading
 from collections.abc import Sequence
 
 import click
@@ -14,6 +12,7 @@ from replay.forks.variants import Variant
 from storage.timelines import tree
 from storage.wording import counted
 from tui.cli import narration, options, output
+from tui.cli.stopping import stoppable
 
 
 @click.command()
@@ -96,21 +95,10 @@ def sweep(
             places = Editing(workspace, name).matching(where[0])
         wished = [*listed, *(variants.numbers(*spread) if spread is not None else ())]
         varied = variants.setting(workspace, name, places, where[1], wished)
-    stop = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        with narration.sweeping(len(varied)) as progress:
-            swept = sweeps.sweep(
-                workspace,
-                wanted,
-                base,
-                varied,
-                values,
-                on_progress=progress,
-                cancelled=stop.is_set,
-            )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with narration.sweeping(len(varied)) as progress, stoppable() as cancelled:
+        swept = sweeps.sweep(
+            workspace, wanted, base, varied, values, on_progress=progress, cancelled=cancelled
+        )
     _tell(swept, values, limit, ascending=ascending, as_json=as_json)
     _keep([one.variant for one in swept.ranked(ascending=ascending)[:keep]])
 
