@@ -54,6 +54,8 @@ class Folded:
     plain: bool | None
     """True: every state comes back from its JSON as it was, so a fold can be resumed from it.
     False: some don't, and all were written with care. None: not all were looked at."""
+    numbers: str | None
+    """Which numbers stand beside its states; see `replay.numbers`."""
     seconds: float
     calls: int
     """Calls to the outside, and attempts to get there."""
@@ -229,7 +231,7 @@ def _rows(
     rows = rows_of(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
-        " unhandled, failures, keys, changes, parts, plain, seconds, settings, room, calls,"
+        " unhandled, failures, keys, changes, parts, plain, numbers, seconds, settings, room, calls,"
         " answers, digest"
         " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
         f" WHERE {condition} ORDER BY created, p.projection",
@@ -253,6 +255,7 @@ def _rows(
             changes=row["changes"],
             parts=row["parts"],
             plain=row["plain"],
+            numbers=row["numbers"],
             seconds=row["seconds"],
             calls=row["calls"],
             settings=row["settings"],

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from replay.numbers import KeptNumbers
 from replay.told import Told
 from storage import schema
 from storage.workspace import Workspace
@@ -76,6 +77,7 @@ class Recording:
         self.changes = 0
         self.parts = 0
         """Rows of documents that are kept in parts."""
+        self._numbers = KeptNumbers()
         self.calls = 0
         """Calls to the outside, and attempts to get there."""
         self.failures = 0
@@ -87,15 +89,16 @@ class Recording:
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
         rows = connection.execute(
-            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls"
-            " FROM folds"
+            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls,"
+            " numbers FROM folds"
             " WHERE projection = ? AND timeline = ?",
             [self._number, self._timeline],
         ).fetchall()
         for row in rows:
             self.first, self.folded, self.keys, self.changes, self.parts, self.failures = row[:6]
             self.skipped, self.unhandled = row[6], Counter(json.loads(row[7]))
-            self._seconds, self.calls = row[8:]
+            self._seconds, self.calls = row[8:10]
+            self._numbers = KeptNumbers(row[10])
             self.kept = self.folded
 
     def take(self, told: Told, until: int) -> None:
@@ -200,10 +203,10 @@ class Recording:
         if self._history:
             _insert(
                 connection,
-                f'INSERT INTO history SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
-                " previous, in_parts, state FROM rows ORDER BY bucket, change",
+                "INSERT INTO history BY NAME SELECT ? AS projection, ? AS timeline,"
+                f" {BUCKET} AS bucket, * FROM rows ORDER BY bucket, change",
                 names,
-                pa.concat_tables(self._history),
+                self._with_numbers(connection, pa.concat_tables(self._history)),
             )
         if self._parts:
             _insert(
@@ -235,6 +238,9 @@ class Recording:
                 pa.concat_tables(self._calls),
             )
 
+    def _with_numbers(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
+        return self._numbers.beside(connection, rows)
+
     def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._born:
             self._insert_documents(connection, pa.concat_tables(self._born))
@@ -248,10 +254,10 @@ class Recording:
     def _write_extent(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", self._names)
         connection.execute(
-            "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [*self._names, self.first, self.folded, self.skipped, json.dumps(self.unhandled)]
             + [self.failures, self.keys, self.changes, self.parts, self.plain, self.calls]
-            + [self._answers, self.room, self._seconds, self._workspace.digest],
+            + [self._answers, self.room, self._numbers.text, self._seconds, self._workspace.digest],
         )
 
 

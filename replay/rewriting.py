@@ -6,7 +6,7 @@ with all its digits, as text, as true or false. A value of another kind, and one
 makes the comparison false, and what it is part of goes on with that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,16 +23,52 @@ class Expression:
 
     text: str
     """As it was typed."""
-    values: str
-    """SQL for columns with the values that it names, each taken out of its JSON once."""
     sql: str
-    """Over the row and those columns; a condition is true or false, never NULL."""
+    """Over the row and the columns of `values`; a condition is true or false, never NULL."""
     others: str
     """Whether a value is there, but of another kind than it is compared as."""
-    places: tuple[Place, ...]
-    """What it names."""
+    places: Mapping[Place, str]
+    """What it names, and the columns with its JSON text; NULL where there is nothing."""
+    further: Mapping[str, str]
+    """Further columns, as SQL over those."""
     lengths: tuple[Place, ...]
-    """What of that it asks the length of."""
+    """What of its places it asks the length of."""
+
+    @property
+    def values(self) -> str:
+        """SQL for its columns, each value taken out of its JSON once."""
+        return _columns({**self._taken_out(), **self.further})
+
+    def values_of_numbers(self, numbers: Mapping[Path, str]) -> str | None:
+        """The same out of columns with numbers of the state; None where it names anything else."""
+        if any(column != "state" or path not in numbers for column, path in self.places):
+            return None
+        own = {name: numbers[path] for (_, path), name in self.places.items()}
+        texts = {name: f"CAST({number} AS VARCHAR)" for name, number in own.items()}
+        doubles = {_DOUBLE.format(name): number for name, number in own.items()}
+        return _columns(
+            {**texts, **{name: doubles.get(sql, sql) for name, sql in self.further.items()}}
+        )
+
+    def _taken_out(self) -> Mapping[str, str]:
+        """The columns with what is at the paths; all paths into one text are read at once."""
+        columns: dict[str, list[Path]] = {}
+        for column, path in self.places:
+            columns.setdefault(column, []).append(path)
+        found = {}
+        for (column, path), name in self.places.items():
+            wanted = columns[column]
+            pointers = ", ".join(map(_pointer, wanted))
+            if len(wanted) == 1:
+                found[name] = f"CAST(json_extract({column}, {pointers}) AS VARCHAR)"
+            else:
+                place = wanted.index(path) + 1
+                found[name] = f"CAST(json_extract({column}, [{pointers}])[{place}] AS VARCHAR)"
+        return found
+
+
+def _columns(taken: Mapping[str, str]) -> str:
+    return "".join(f", {sql} AS {name}" for name, sql in taken.items())
 
 
 _COMPARISONS = {
@@ -49,6 +85,7 @@ _OF_NUMBERS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
 _OF_TEXTS = ("lower", "upper", "trim", "left", "right", "substring", "replace", "concat", "||")
 AGGREGATES = ("sum", "avg", "count", "count_star")
 _EXTREMES = ("min", "max", "median", "any_value", "first", "last")
+_DOUBLE = "TRY_CAST({} AS DOUBLE)"
 _LENGTHS = ("len", "length", "array_length", "json_array_length")
 
 # A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
@@ -82,28 +119,9 @@ class Rewriting:
     def finished(self, sql: str) -> Expression:
         """What the rewriting came to."""
         others = " OR ".join(dict.fromkeys(self.others)) or "false"
-        taken = {**self._taken_out(), **{name: sql for sql, name in self.values.items()}}
-        values = "".join(f", {value} AS {name}" for name, value in taken.items())
+        further = {name: sql for sql, name in self.values.items()}
         of_others = f"coalesce({others}, false)"
-        return Expression(
-            self.text, values, sql, of_others, tuple(self.places), tuple(self.lengths)
-        )
-
-    def _taken_out(self) -> dict[str, str]:
-        """The columns with what is at the paths; all paths into one text are read at once."""
-        columns: dict[str, list[Path]] = {}
-        for column, path in self.places:
-            columns.setdefault(column, []).append(path)
-        found = {}
-        for (column, path), name in self.places.items():
-            wanted = columns[column]
-            pointers = ", ".join(map(_pointer, wanted))
-            if len(wanted) == 1:
-                found[name] = f"CAST(json_extract({column}, {pointers}) AS VARCHAR)"
-            else:
-                place = wanted.index(path) + 1
-                found[name] = f"CAST(json_extract({column}, [{pointers}])[{place}] AS VARCHAR)"
-        return found
+        return Expression(self.text, sql, of_others, self.places, further, tuple(self.lengths))
 
     def json(self, node: dict[str, Any]) -> str:
         """The node as SQL that is JSON text."""
@@ -280,7 +298,7 @@ class Rewriting:
 
     def double(self, number: str) -> str:
         """The column with a number as a double; NULL where it is none."""
-        return self._once(f"TRY_CAST({number} AS DOUBLE)")
+        return self._once(_DOUBLE.format(number))
 
     def _once(self, sql: str) -> str:
         """A column of its own: DuckDB evaluates again what several branches of a CASE share."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 from replay import excerpts
 from replay.forks.stands import forked
 from replay.history import History
+from replay.numbers import KeptNumbers
 from replay.rewriting import Expression
 from storage.errors import WorkspaceError
 from storage.prefetch import ahead
@@ -84,14 +85,12 @@ def sweep(
 
         yield from over_fork(connection, stands, expression, drawn, kind)
         return
-    states = excerpts.states(connection, history, [expression])
+    states = _states(connection, history, expression)
     columns = "".join(
-        f", CASE WHEN state IS NULL THEN 0 ELSE {one.value} END AS a{n}"
-        for n, one in enumerate(drawn)
+        f", CASE WHEN gone THEN 0 ELSE {one.value} END AS a{n}" for n, one in enumerate(drawn)
     )
     query = (
-        f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns}'
-        f' FROM (SELECT "offset", key, change, previous, state{expression.values} FROM {states}'
+        f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns} FROM ({states}'
         ' WHERE projection = ? AND timeline = ? AND "offset" >= ? AND "offset" < ?)'
     )
 
@@ -104,6 +103,22 @@ def sweep(
 
     with closing(connection.cursor()) as reading, closing(ahead(batches(), _BATCHES)) as rows:
         yield from _Sweeping(history, drawn, kind).through(rows)
+
+
+def _states(connection: duckdb.DuckDBPyConnection, history: History, expression: Expression) -> str:
+    """SQL for every change with the columns of an expression, and whether the document is `gone`."""
+    folded = history.folded
+    if not history.long_numbers and not folded.parts:
+        kept = KeptNumbers(folded.numbers).columns
+        values = expression.values_of_numbers(kept)
+        if kept and values is not None:
+            gone = f"coalesce(isnan({next(iter(kept.values()))}), false)"
+            return f'SELECT "offset", key, change, previous, {gone} AS gone{values} FROM history'
+    states = excerpts.states(connection, history, [expression])
+    return (
+        'SELECT "offset", key, change, previous, state IS NULL AS gone'
+        f"{expression.values} FROM {states}"
+    )
 
 
 class _Sweeping:

@@ -10,14 +10,14 @@ import duckdb
 
 from storage import macros
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 """Written into every workspace. A reader refuses what is newer than itself.
 
 2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
 3: changes are numbered, and states packed with zstd.
 4: tables `printed` and `upcasts`. 5: a fold says where it begins.
 6: large documents are kept in parts. 7: calls to the outside, and how folds were answered. 8: timelines.
-9: what was printed and read is told by document."""
+9: what was printed and read is told by document. 10: numbers are kept beside states."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Table:
     def _compression(self, name: str) -> str:
         if name in self.ids:
             return " USING COMPRESSION uncompressed"
+        if name in NUMBERS:
+            return " USING COMPRESSION alp"
         return " USING COMPRESSION zstd" if name in self.alike else ""
 
 
@@ -131,6 +133,7 @@ FOLDS = Table(
         ("calls", "BIGINT"),
         ("answers", "BIGINT"),
         ("room", "VARCHAR"),
+        ("numbers", "VARCHAR"),
         ("seconds", "DOUBLE"),
         ("digest", "VARCHAR"),
     ),
@@ -150,6 +153,9 @@ DOCUMENTS = Table(
 )
 """Every key that ever had a document, in the order in which they were born."""
 
+NUMBERS = tuple(f"number{n}" for n in range(1, 9))
+"""Columns of a history for numbers of its states; see `replay.numbers`."""
+
 HISTORY = Table(
     "history",
     (
@@ -162,6 +168,7 @@ HISTORY = Table(
         ("previous", "BIGINT"),
         ("in_parts", "BOOLEAN"),
         ("state", "VARCHAR"),
+        *((name, "DOUBLE") for name in NUMBERS),
     ),
     alike=frozenset(("state",)),
 )
@@ -171,7 +178,8 @@ HISTORY = Table(
 `bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
 that DuckDB's zone maps lead to a key's changes without an index over the keys. `change` numbers the
 changes in the order of the log from 0, and `previous` is the number of the same document's change
-before, so that every state is compared with the one before it without being put in order by key."""
+before, so that every state is compared with the one before it without being put in order by key.
+Which numbers stand beside the states is said in `folds`."""
 
 PARTS = Table(
     "parts",

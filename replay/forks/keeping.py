@@ -105,6 +105,10 @@ class ForkRecording(Recording):
         if not new:  # also what was left by a fold that was killed
             catalogue.forget(connection, self._number, self._seen.timeline)
 
+    def _with_numbers(self, _connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
+        """None: a fork's own states are few."""
+        return rows
+
     def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
         """They are written at the end, with their places among all."""
 
