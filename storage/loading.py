@@ -248,7 +248,7 @@ class _Run:
         reader = pa.RecordBatchReader.from_batches(first.schema, incoming)
         connection.register("incoming", reader)
         try:
-            connection.execute(self._insertion(part))
+            connection.execute(self._insertion(part, first.schema))
         except duckdb.Error as error:
             raise self._failure or error from error
         finally:
@@ -290,8 +290,8 @@ class _Run:
             self._failure = error
             raise
 
-    def _insertion(self, part: Part) -> str:
-        """One statement from a batch's row to the row of an event.
+    def _insertion(self, part: Part, batch: pa.Schema) -> str:
+        """One statement from the row of such a batch to the row of an event.
 
         A row that isn't good is kept with the negative of its line, and its text as `data`.
         """
@@ -308,7 +308,9 @@ class _Run:
         for name in self._redaction.fields:
             text[name] = f"CASE WHEN good THEN redacted_{name}({text[name]}) END"
         raw = f"covered({fields.raw})" if self._redaction else fields.raw
-        moment = times.read_as_utc(text["time"], mapping.time_notation)
+        moment = text["time"]
+        if "time" not in batch.names or not pa.types.is_timestamp(batch.field("time").type):
+            moment = times.read_as_utc(moment, mapping.time_notation)
         return (
             f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'
             f" {text['stream']}, try_cast({text['revision']} AS BIGINT), {text['type']},"

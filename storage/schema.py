@@ -92,7 +92,7 @@ EVENTS = Table(
         ("line", "BIGINT"),
         ("source_position", "VARCHAR"),
     ),
-    ids=frozenset(("id", "correlation_id", "causation_id")),
+    ids=frozenset(("id", "correlation_id", "causation_id", "source_position")),
 )
 
 REJECTS = Table(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from storage.formats import SAMPLE, Fields, Reading, UnfitError
 from storage.formats.compiled import Compiled
 from storage.mapping import FIELDS, FieldMapping, Record
-from storage.mapping.expressions import Path, leaves
+from storage.mapping.expressions import At, Path, leaves
 from storage.quoting import quoted
 
 BATCH = 65_536
@@ -23,6 +23,9 @@ BATCH = 65_536
 _SCHEMA = pa.schema(
     [*((name, pa.string()) for name in FIELDS), ("skipped", pa.bool_()), ("line", pa.int64())]
 )
+_TIME = _SCHEMA.get_field_index("time")
+TIME = pa.timestamp("us", "UTC")
+"""What `time` may be instead of text, where a column holds it as such."""
 
 
 class Columns:
@@ -99,11 +102,23 @@ def query(
     compiled = Compiled(mapping, _Row(types, opaque(mapping)))
     for stage in compiled.stages():
         relation = f"(SELECT *, {stage} FROM {relation})"
-    texts = compiled.fields()
+    found = {**compiled.fields(), **_time(types, mapping)}
     chosen = ", ".join(
-        f"{texts.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
+        f"{found.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
     )
     return f"SELECT {chosen}, {compiled.skipped} AS skipped, CAST({line} AS BIGINT) AS line FROM {relation}"
+
+
+def _time(types: Mapping[str, str], mapping: FieldMapping) -> dict[str, str]:
+    """The field `time`, where it is a column of times: writing and reading them as text takes long."""
+    said = mapping.expression("time")
+    if not isinstance(said, At) or {"time"} & {*mapping.decoders, *mapping.redacted}:
+        return {}
+    column, *inside = said.path
+    if inside or types.get(str(column)) != "TIMESTAMP WITH TIME ZONE":
+        return {}
+    there = name(str(column))
+    return {"time": f"CASE WHEN isfinite({there}) THEN {there} END"}
 
 
 def opaque(mapping: FieldMapping) -> set[str]:
@@ -115,7 +130,10 @@ def opaque(mapping: FieldMapping) -> set[str]:
 def as_fields(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """What `query` gave, in the schema of all such formats."""
     for batch in found:
-        yield batch.cast(_SCHEMA)
+        own = _SCHEMA
+        if pa.types.is_timestamp(batch.schema.field(_TIME).type):
+            own = own.set(_TIME, pa.field("time", TIME))
+        yield batch.cast(own)
 
 
 def name(column: str) -> str:
@@ -181,7 +199,10 @@ def _as_json(column: str, kind: str) -> str:
     elif kind == TRUTH:
         truth = f"lower({quoted}) IN ('true', 'false')"
         value = f"CASE WHEN {truth} THEN lower({quoted}) ELSE to_json({quoted}) END"
-    elif (kind.startswith(_DIGITS + _MORE_DIGITS) and not kind.endswith("]")) or kind == "JSON":
+    elif (kind.startswith(_DIGITS + _MORE_DIGITS) and not kind.endswith("]")) or kind in (
+        "JSON",
+        CHECKED,
+    ):
         value = f"CAST({quoted} AS VARCHAR)"
     elif kind == "BLOB":
         value = f"to_json(base64({quoted}))"
@@ -199,6 +220,8 @@ def _as_json(column: str, kind: str) -> str:
 
 def _payload(column: str, kind: str) -> str:
     quoted = name(column)
+    if kind == CHECKED:
+        return quoted
     if kind == "BLOB":
         text = f"try(decode({quoted}))"
         readable = f"coalesce({text}, base64({quoted}))"
@@ -215,5 +238,6 @@ def _nested(kind: str) -> bool:
 
 NUMBER = "text of a number"
 TRUTH = "text of a truth value"
+CHECKED = "JSON that was checked where it lay"
 PLACE = "a row's place in its file, which is no value of it"
-"""Kinds of a column of text whose values look like numbers or truth values (CSV)."""
+"""Kinds of a column of text, such as one whose values look like numbers or truth values (CSV)."""

@@ -297,6 +297,20 @@ def test_a_table_of_ones_own(desk: Any, fresh: Any) -> None:
     ]
 
 
+def test_times_are_the_tables_and_an_infinite_one_is_none(desk: Any, fresh: Any) -> None:
+    fresh.run("CREATE TABLE till (id int, stream text, type text, at timestamptz, data jsonb)")
+    times = ("2026-01-03 12:00:00.123456+02", "infinity", "-infinity", None)
+    fresh.run(
+        """INSERT INTO till VALUES (%s, 't', 'Paid', %s, '{"a": "\\u00e9", "c": [1.50]}')""",
+        *enumerate(times),
+    )
+    desk.load(fresh.table("till"), fields={"time": "at"})
+    # They are in the order of their times in the table.
+    assert desk.column("source_position") == [None] * 4
+    assert desk.column("epoch_us(time)") == [None, 1767434400123456, None, None]
+    assert desk.column("data") == ['{"a": "é", "c": [1.50]}'] * 4
+
+
 def test_what_is_wrong_is_said(desk: Any, fresh: Any, tmp_path: Path) -> None:
     fresh.run("CREATE TABLE users (id int, name text, stream_id uuid, type text)")
     with pytest.raises(SourceError, match=r"users\. Nearest: users as .* lacks .*table=NAME"):

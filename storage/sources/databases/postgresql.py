@@ -1,7 +1,7 @@
 """PostgreSQL, through ADBC: Arrow all the way, in a read-only transaction that sees one moment."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
@@ -9,6 +9,7 @@ from adbc_driver_manager import Error
 
 from storage.errors import SourceError, one_line
 from storage.formats import columns
+from storage.prefetch import ahead
 from storage.sources.databases.database import Columns, OfLink, quote_column
 
 _COLUMNS = """
@@ -25,6 +26,8 @@ _AS_THEY_ARE = {
     "float8": "DOUBLE",
     "bool": "BOOLEAN",
     "bytea": "BLOB",
+}
+_TIMES = {
     "timestamptz": "TIMESTAMP WITH TIME ZONE",
     "timestamp": "TIMESTAMP",
     "date": "DATE",
@@ -50,8 +53,11 @@ class PostgreSql(OfLink):
         column = quote_column(alias, name)
         if kind in _AS_THEY_ARE:
             return column, _AS_THEY_ARE[kind]
+        if kind in _TIMES:
+            # An infinite one would arrive as a time that is far away.
+            return f"CASE WHEN isfinite({column}) THEN {column} END", _TIMES[kind]
         if kind in ("json", "jsonb"):
-            return f"{column}::text", "JSON"
+            return column, columns.CHECKED
         if kind == "numeric":
             return f"{column}::text", columns.NUMBER
         if kind == "xid8":
@@ -60,7 +66,7 @@ class PostgreSql(OfLink):
             # A large object, in which some of Axon's mappings keep payloads.
             return f"CASE WHEN {column} IS NOT NULL THEN lo_get({column}) END", "BLOB"
         if kind.startswith("_"):
-            return f"to_json({column})::text", "JSON"
+            return f"to_json({column})::text", columns.CHECKED
         return f"{column}::text", "VARCHAR"
 
     def numbered(self, columns: Columns, name: str) -> bool:
@@ -72,7 +78,9 @@ class PostgreSql(OfLink):
             with adbc.connect(self._link.place) as connection, connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 cursor.execute(query)
-                yield iter(cursor.fetch_record_batch())
+                # The next rows are on their way while those before are taken apart.
+                with closing(ahead(map(_plain, cursor.fetch_record_batch()), 2)) as batches:
+                    yield batches
         except (Error, pa.ArrowException, OSError) as error:
             raise SourceError(self._said(error)) from error
 
@@ -81,3 +89,12 @@ class PostgreSql(OfLink):
         for begun in ("[libpq] Failed to connect: ", "INVALID_ARGUMENT: ", "IO: ", "UNKNOWN: "):
             reason = reason.replace(begun, "")
         return f"{self._link.public} can't be read ({reason})."
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """JSON as the text that it is."""
+    for index, described in enumerate(batch.schema):
+        if isinstance(described.type, pa.BaseExtensionType):
+            text = batch.column(index).storage
+            batch = batch.set_column(index, described.name, text)
+    return batch
