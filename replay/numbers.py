@@ -23,7 +23,7 @@ from storage.connections import arrow
 from storage.quoting import quoted
 from storage.schema import NUMBERS
 
-_LOOKED_AT = 500
+_LOOKED_AT = 100
 """States that tell which paths there are."""
 _LARGE = 1 << 16
 """Characters of a state that isn't looked at for that."""
