@@ -24,8 +24,8 @@ from storage import (
     decoding,
     irregularities,
     objects,
+    ordering,
     origins,
-    schema,
     second_look,
     sources,
     statistics,
@@ -231,9 +231,9 @@ class _Run:
         first, mapping = self._plan.first_offset, self._plan.mapping
         order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
         if order_by is not None:
-            _sort(connection, order_by, mapping, first)
+            ordering.sort(connection, order_by, mapping, first)
         if not mapping.has("revision"):
-            _number_streams(connection, first)
+            ordering.number_streams(connection, first)
         self._remember(connection)
         if self._events:
             irregularities.note(connection, first)
@@ -378,37 +378,3 @@ class _Run:
 
 def _in_order(part: Part) -> list[Reject]:
     return sorted(part.reading.rejects, key=lambda reject: reject.line)
-
-
-def _sort(
-    connection: duckdb.DuckDBPyConnection, field_name: str, mapping: FieldMapping, first: int
-) -> None:
-    """Give the loaded events the order of a field; equal ones keep the order of their lines."""
-    if field_name not in FIELDS or not mapping.has(field_name):
-        raise SourceError(
-            f"The log can't be ordered by {field_name}: no column is mapped to it;"
-            f" there are {', '.join(f for f in FIELDS if mapping.has(f))}."
-        )
-    column = "source_position" if field_name == "offset" else f'"{field_name}"'
-    key = column if field_name == "time" else f"try_cast({column} AS DECIMAL(38, 9)), {column}"
-    if field_name == "offset":  # also a partition and an offset, as 2:17
-        parts = f"string_split({column}, ':')"
-        key = f"list_transform({parts}, lambda part: try_cast(part AS DECIMAL(38, 9))), {column}"
-    columns = ", ".join(f'"{name}"' for name, _ in schema.EVENTS.columns[1:])
-    connection.execute(
-        f'CREATE TEMP TABLE ordered AS SELECT row_number() OVER (ORDER BY {key}, "offset")'
-        f' - 1 + {first}, {columns} FROM events WHERE "offset" >= {first} ORDER BY {key}, "offset"'
-    )
-    connection.execute('DELETE FROM events WHERE "offset" >= ?', [first])
-    connection.execute("INSERT INTO events SELECT * FROM ordered")
-    connection.execute("DROP TABLE ordered")
-
-
-def _number_streams(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
-    """Revisions for a log without any: an event's place in its stream, from 0."""
-    connection.execute(
-        'UPDATE events SET revision = numbered.place FROM (SELECT "offset" AS at,'
-        ' row_number() OVER (PARTITION BY stream ORDER BY "offset") - 1 AS place FROM events)'
-        ' AS numbered WHERE events."offset" = numbered.at AND events."offset" >= ?',
-        [first_offset],
-    )

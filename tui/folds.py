@@ -26,8 +26,10 @@ from storage.errors import RefoldError, one_line
 from storage.timelines.seen import Seen
 from storage.workspace import MAIN
 from tui.background_fold import BackgroundFold, Told
-from tui.model import Model, Sight
+from tui.model import Model
 from tui.printable import printable
+from tui.snapshot import Sight
+from tui.standby import Standby
 from tui.surroundings import Surroundings
 from tui.watching import Watch
 
@@ -69,7 +71,7 @@ class Folds:
         self._error: str | None = None
         self._shown = 0.0
         self._watch = Watch(self._saved)
-        self._standby: tuple[Reference, BackgroundFold] | None = None
+        self._standby = Standby()
         self._old: History | None = None
         """What the running fold is to be compared with, if it is because of an edit."""
         self._compared = Told()
@@ -113,9 +115,7 @@ class Folds:
     def see(self) -> None:
         """Look at the same projection on the timeline that the model looks at now."""
         self._stop()
-        if self._standby is not None:  # it would fold the timeline that was looked at before
-            self._standby[1].close()
-            self._standby = None
+        self._standby.close()  # it would fold the timeline that was looked at before
         self._watch.files({})
         self.edit = None
         self._known = [] if self._wanted else self._model.projections()
@@ -153,9 +153,7 @@ class Folds:
     def close(self) -> None:
         """Stop and wait; for leaving."""
         self._watch.close()
-        if self._standby is not None:
-            self._standby[1].close()
-            self._standby = None
+        self._standby.close()
         self._stop()
         if self._standing is not None:
             self._standing.close()
@@ -255,19 +253,11 @@ class Folds:
         heard = partial(self._heard, self._number, wanted, old)
         workspace = self._model.workspace
         workspace.release()  # else it would have to wait for the file
-        ready = self._standby
         if isinstance(workspace, Seen) and not over_all_events(wanted.text):
             self._fold = self._forked(workspace, wanted, heard)
-        elif (
-            ready is not None
-            and workspace.timeline == MAIN
-            and ready[0] == wanted
-            and ready[1].alive
-            and not force
-        ):
-            self._standby = None
-            self._fold = ready[1]
-            self._fold.begin(heard)
+        elif workspace.timeline == MAIN and not force and (ready := self._standby.take(wanted)):
+            self._fold = ready
+            ready.begin(heard)
         else:
             span = self._surroundings.span
             self._fold = BackgroundFold(workspace, wanted, heard, force=force, span=span)
@@ -357,18 +347,15 @@ class Folds:
             self._watch.files(
                 {**dict.fromkeys(history.folded.files if history else (), ""), **files}
             )
-        if self._standby is None:
-            self._app.set_timer(_STANDBY_SECONDS, self._stand_by)
+        self._app.set_timer(_STANDBY_SECONDS, self._stand_by)
 
     def _stand_by(self) -> None:
         wanted = self.current
         whole = (
             self._surroundings.span is None and self._model.workspace.timeline == MAIN
         )  # else nobody knows what will be asked
-        if wanted is not None and whole and self._fold is None and self._standby is None:
-            workspace = self._model.workspace
-            fold = BackgroundFold(workspace, wanted, _nobody, force=False, standby=True)
-            self._standby = wanted, fold
+        if wanted is not None and whole and self._fold is None:
+            self._standby.start(self._model.workspace, wanted)
 
     def _saved(self) -> None:
         """Called in the watch's thread."""
@@ -396,7 +383,3 @@ class Folds:
     def _stopped_for_edit(self, number: int, old: History | None) -> None:
         if number == self._number:
             self._start(force=False, old=old)
-
-
-def _nobody(told: Told) -> None:
-    """Who is told by a process that stands by."""

@@ -14,7 +14,8 @@ from textual.worker import get_current_worker
 
 from storage.errors import RefoldError, one_line
 from storage.positions import START
-from tui.model import Model, Settled, Snapshot
+from tui.model import Model
+from tui.snapshot import Settled, Snapshot
 
 _SETTLE_SECONDS = 0.1
 

@@ -23,6 +23,7 @@ from refold_worker.probing import Probe
 from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
 from refold_worker.split import WholeError
 from refold_worker.texts import carried
+from refold_worker.visit import Visit
 from refold_worker.words import MERGED
 
 
@@ -216,9 +217,8 @@ class Folder:
                 document = documents[key] = Document()
             if document.parts is not None:
                 self._next_change = change
-                function = directs[code]
-                handle = function or partial(_given, handler, key)
-                self._in_parts(result, batch, index, key, document, event, handle)
+                handle = directs[code] or partial(_given, handler, key)
+                self._in_parts(Visit(result, batch, index, key, document), event, handle)
                 change = self._next_change
                 continue
             before, encoded = document.state, document.text
@@ -241,7 +241,8 @@ class Folder:
                     state = returned
                     text = encode(state)
             except Exception as error:
-                self._fail(result, batch, index, key, error, before, encoded, state)
+                visit = Visit(result, batch, index, key, document)
+                self._fail(visit, error, before, encoded, state)
                 continue
             document.state = state
             if text == encoded:
@@ -250,7 +251,7 @@ class Folder:
             if looks and not encoding.is_plain(state):
                 raise NotPlainError  # at the end of the batch it may be another state
             if text is not None and len(text) > LARGE and parted:
-                text = self._take_apart(result, key, document)
+                text = self._take_apart(Visit(result, batch, index, key, document))
             previous.append(document.change)
             document.change = change
             change += 1
@@ -258,7 +259,7 @@ class Folder:
             states.append(text)
             keys.append(key)
             if hold is not None and not (hold(state) and key not in broken):
-                self._turn(result, offset, key, document)
+                Visit(result, batch, index, key, document).turned(self._invariants)
         self._next_change = change
         result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
         return result
@@ -289,13 +290,11 @@ class Folder:
                 if place:
                     event = self._event(batch, index)
                 self._calls.key = key
-                result.route_rows.append(index)
-                result.route_keys.append(key)
-                result.route_places.append(place)
                 document = self._documents.at(key)
+                visit = Visit(result, batch, index, key, document, place)
+                visit.routed()
                 if document.parts is not None:
-                    given = partial(_given, handler, key)
-                    self._in_parts(result, batch, index, key, document, event, given, place)
+                    self._in_parts(visit, event, partial(_given, handler, key))
                     continue
                 before, encoded = document.state, document.text
                 if before is None and encoded is not None:
@@ -314,7 +313,7 @@ class Folder:
                         state = state if returned is None else returned
                         text = self._encode(state)
                 except Exception as error:
-                    self._fail(result, batch, index, key, error, before, encoded, state)
+                    self._fail(visit, error, before, encoded, state)
                     continue
                 document.state = state
                 if self._probe is not None:
@@ -326,57 +325,35 @@ class Folder:
                 if looks and not encoding.is_plain(state):
                     raise NotPlainError  # as above
                 if text is not None and len(text) > LARGE and self._parted:
-                    text = self._take_apart(result, key, document)
-                self._change(result, batch, index, key, document, text, place)
+                    text = self._take_apart(visit)
+                self._change(visit, text)
         result.skipped = skipped
         return result
 
-    def _change(
-        self,
-        result: Result,
-        batch: Batch,
-        index: int,
-        key: str,
-        document: Document,
-        text: Optional[bytes],
-        place: int,
-    ) -> None:
-        """Tell a change of a document."""
-        result.previous.append(document.change)
-        document.change = self._next_change
+    def _change(self, visit: Visit, text: Optional[bytes]) -> None:
+        """Number and tell a change of a document."""
+        visit.changed(text, self._next_change)
         self._next_change += 1
-        result.rows.append(index)
-        result.places.append(place)
-        result.states.append(text)
-        result.keys.append(key)
         if self._hold is not None:
-            self._turn(result, batch.offset(index), key, document)
+            visit.turned(self._invariants)
 
-    def _take_apart(self, result: Result, key: str, document: Document) -> Optional[bytes]:
+    def _take_apart(self, visit: Visit) -> Optional[bytes]:
         """Keep a document in parts from now on, where it can be; what is told as its JSON."""
-        if key not in self._documents.whole:
+        document: Any = visit.document
+        if visit.key not in self._documents.whole:
             parts = Parts(self._encode, self.decode, careful=self.careful)
             try:
-                parts.take_apart(document.state, result.parts, len(result.rows))
+                parts.take_apart(document.state, visit.result.parts, len(visit.result.rows))
                 document.parts, document.state, document.text = parts, parts.root, IN_PARTS
             except (WholeError, RecursionError):
-                self._documents.whole.add(key)
+                self._documents.whole.add(visit.key)
         text: Optional[bytes] = document.text
         return text
 
-    def _in_parts(
-        self,
-        result: Result,
-        batch: Batch,
-        index: int,
-        key: str,
-        document: Document,
-        event: Any,
-        handle: Any,
-        place: int = 0,
-    ) -> None:
+    def _in_parts(self, visit: Visit, event: Any, handle: Any) -> None:
         """Apply an event to a document that is kept in parts."""
-        parts: Any = document.parts
+        document: Any = visit.document
+        parts, told = document.parts, visit.result.parts
         try:
             returned = handle(parts.root, event)
             if self._calls.refused:
@@ -384,13 +361,13 @@ class Folder:
             looks = self._looks_at and self._next_change % self._looks_at == 0
             if looks and not parts.changes_are_plain(returned):
                 raise NotPlainError
-            change = len(result.rows)
+            change = len(visit.result.rows)
             state: Any = None
             text: Optional[bytes] = None
             if returned is not DELETED:
                 try:
                     state, text = parts.root, IN_PARTS
-                    if not parts.settle(returned, result.parts, change):
+                    if not parts.settle(returned, told, change):
                         return
                 except WholeError:
                     state = parts.whole(returned)
@@ -398,16 +375,16 @@ class Folder:
         except NotPlainError:
             raise
         except Exception as error:
-            self._fail(result, batch, index, key, error, list(parts.changed), None, None)
+            self._fail(visit, error, list(parts.changed), None, None)
             parts.take_back()
             return
         if text is not IN_PARTS:
-            parts.vanish(result.parts, change)
+            parts.vanish(told, change)
             document.parts = None
             document.state, document.text = state, text
             if text is not None:
-                self._documents.whole.add(key)
-        self._change(result, batch, index, key, document, text, place)
+                self._documents.whole.add(visit.key)
+        self._change(visit, text)
 
     def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
         """What a handler makes of a state; None stands for no document."""
@@ -444,20 +421,21 @@ class Folder:
             except Exception as error:
                 routes.append(None)
                 if result is not None and self._share.first:
-                    self._fail(result, batch, index, None, error, None, None, None)
+                    self._go_on_after(error, None, None)
+                    result.failed(batch.offset(index), None, Late(batch, index).type, error)
         return routes
 
     def _fail(
-        self,
-        result: Result,
-        batch: Batch,
-        index: int,
-        key: Optional[str],
-        error: BaseException,
-        before: Any,
-        encoded: Optional[bytes],
-        state: Any,
+        self, visit: Visit, error: Exception, before: Any, encoded: Optional[bytes], state: Any
     ) -> None:
+        """Tell what was raised, and leave the document as it was `before`."""
+        self._go_on_after(error, before, state)
+        visit.failed(error)
+        if encoded is not None:
+            visit.document.state = before if self.careful else self.decode(encoded)
+
+    def _go_on_after(self, error: Exception, before: Any, state: Any) -> None:
+        """Raise what can't be gone on after; `state` is what a handler left behind."""
         self._calls.refused.clear()
         if isinstance(error, MemoryError):
             raise OutOfMemoryError from error
@@ -467,17 +445,6 @@ class Folder:
             and not isinstance(error, UnicodeEncodeError)
         ):
             raise NotPlainError
-        result.failed(batch.offset(index), key, Late(batch, index).type, error)
-        if key is None or encoded is None:
-            return
-        self._documents.at(key).state = before if self.careful else self.decode(encoded)
-
-    def _turn(self, result: Result, offset: int, key: str, document: Document) -> None:
-        """Tell which invariants have turned with a document's new state."""
-        turned = partial(self._invariants.turned, key, there=document.text is not None)
-        parts = document.parts
-        for turn in turned(document.state) if parts is None else parts.aside(turned):
-            result.turns.append({"offset": offset, **turn})
 
     def surely_plain(self) -> Optional[bool]:
         """Whether every document comes back from its JSON as it is; None where nobody looked."""

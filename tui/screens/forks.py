@@ -24,10 +24,10 @@ from storage.wording import counted
 from storage.workspace import MAIN, Workspace
 from tui import what_if
 from tui.beside import Beside, beside
-from tui.model import Outlook
 from tui.screens.calls import CallsScreen
 from tui.screens.editor import EditorScreen
 from tui.screens.timelines import TimelinesScreen
+from tui.snapshot import Outlook
 from tui.widgets.bars import Prompt
 
 if TYPE_CHECKING:

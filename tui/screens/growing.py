@@ -14,8 +14,8 @@ from storage.log import Extent
 from storage.timelines import seen
 from storage.timelines.seen import Seen
 from storage.workspace import Workspace
-from tui.model import Outlook
 from tui.screens.sweeps import SweepsScreen
+from tui.snapshot import Outlook
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.findings_pane import FindingsPane
 

@@ -27,11 +27,12 @@ from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.looking import Looking
-from tui.model import Model, Outlook, Overview, Settled, Snapshot
+from tui.model import Model
 from tui.playing import Play
 from tui.screens.growing import GrowingScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
+from tui.snapshot import Outlook, Overview, Settled, Snapshot
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
 from tui.widgets.code_pane import CodePane
 from tui.widgets.compared_pane import ComparedPane

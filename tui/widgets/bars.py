@@ -11,8 +11,8 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from storage.positions import START
-from tui.model import Snapshot
 from tui.printable import fitted, printable, shortened
+from tui.snapshot import Snapshot
 from tui.times import full
 
 _GLANCE_SECONDS = 2.0

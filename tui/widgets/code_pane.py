@@ -18,7 +18,7 @@ from replay import paths
 from replay.paths import Path
 from replay.source import Code, Handler
 from storage.errors import QueryError, one_line
-from tui.model import Snapshot
+from tui.snapshot import Snapshot
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.line_view import LineView, Span
 

@@ -2,7 +2,7 @@
 
 from replay.diff import encode
 from replay.paths import ABSENT, Path
-from tui.model import Settled, Snapshot
+from tui.snapshot import Settled, Snapshot
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 

@@ -6,8 +6,9 @@ So the list grows at its end as time goes on, and no row ever jumps.
 from collections.abc import Iterable
 
 from replay.history import DocumentRow
-from tui.model import Model, Settled
+from tui.model import Model
 from tui.printable import shortened
+from tui.snapshot import Settled
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 

@@ -8,8 +8,8 @@ from replay.paths import ABSENT
 from replay.reported import Upcast
 from storage.log import EventDetail
 from storage.positions import START
-from tui.model import Snapshot
 from tui.printable import shortened
+from tui.snapshot import Snapshot
 from tui.times import full
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from storage.offsets import Offsets, holds, offsets, place_after
 from storage.positions import START
 from storage.timelines.edits import Kind
-from tui.model import Listed, Model
+from tui.model import Model
 from tui.printable import fitted, shortened
+from tui.snapshot import Listed
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 

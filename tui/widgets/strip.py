@@ -14,8 +14,9 @@ from textual.widget import Widget
 
 from storage.positions import START
 from tui.lanes import Lane
-from tui.model import MOST_LANES, Overview
+from tui.model import MOST_LANES
 from tui.printable import printable, shortened
+from tui.snapshot import Overview
 from tui.times import short
 
 _BARS = " ▁▂▃▄▅▆▇█"
