@@ -225,10 +225,10 @@ async def test_a_process_that_stands_by_folds_what_is_saved(
     monkeypatch.setattr("tui.folds._STANDBY_SECONDS", 0.01)
     workspace, path = own
     async with sit(workspace, refer(path), at=2376) as seat:
-        await seat.until(lambda: seat.travel._folds._standby is not None)
-        _, ready = seat.travel._folds._standby
+        await seat.until(lambda: seat.travel._folds._standby.fold is not None)
+        ready = seat.travel._folds._standby.fold
         edit(path)
         await seat.until(lambda: seat.travel._folds.edit is not None)
-        await seat.until(lambda: seat.travel._folds._standby is not None)
+        await seat.until(lambda: seat.travel._folds._standby.fold is not None)
         assert not ready.alive
-    assert seat.travel._folds._standby is None
+    assert seat.travel._folds._standby.fold is None
