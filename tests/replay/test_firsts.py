@@ -51,8 +51,9 @@ def _write(studio: Studio, folded: Folded, rows: list[Row]) -> None:
         connection.execute("DELETE FROM history WHERE projection = ?", [folded.number])
         connection.register("rows", table)
         connection.execute(
-            "INSERT INTO history SELECT ?, 'main', CAST(md5_number(key) & 4294967295 AS UINTEGER),"
-            ' key, "offset", row_number() OVER (), NULL, false, state FROM rows',
+            "INSERT INTO history BY NAME SELECT ? AS projection, 'main' AS timeline,"
+            " CAST(md5_number(key) & 4294967295 AS UINTEGER) AS bucket, row_number() OVER () AS change,"
+            ' key, "offset", false AS in_parts, state FROM rows',
             [folded.number],
         )
 

@@ -55,7 +55,10 @@ def _history(studio: Any, folded: Any) -> Any:
     failures = [(f.offset, f.key, f.error) for f in history.failures()]
     with studio.workspace.reading() as connection:
         tables = [
-            connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            # As text, as a NaN is no other NaN.
+            connection.execute(
+                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {table} ORDER BY ALL"
+            ).fetchall()
             for table in ("history", "documents", "routes", "turns")
         ]
         rest = connection.execute("SELECT skipped, unhandled, failures FROM folds").fetchall()
