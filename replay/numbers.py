@@ -58,7 +58,7 @@ class KeptNumbers:
         return dict(self._named())
 
     def beside(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
-        """Rows of a history (`change` and `state`) with the columns of their numbers; the first
+        """Rows of a history, which have a `state`, with the columns of their numbers; the first
         rows of a history choose which there are."""
         if not self._chosen and rows.num_rows:
             self._paths = list(_found(rows["state"]))
@@ -138,12 +138,12 @@ def _query(named: Sequence[tuple[tuple[str, ...], str]]) -> str:
         for step in path[:-1]:
             inside = inside.setdefault(step, {})
         inside[path[-1]] = "JSON"
-    numbers = "".join(
-        f", CASE WHEN state IS NULL THEN CAST('NaN' AS DOUBLE) WHEN {text} IS NOT NULL"
+    numbers = ", ".join(
+        f"CASE WHEN state IS NULL THEN CAST('NaN' AS DOUBLE) WHEN {text} IS NOT NULL"
         f" THEN coalesce(TRY_CAST({text} AS DOUBLE), 'Infinity') END AS {name}"
         for path, name in named
         for member in ['"."'.join(path)]
         for text in [f'CAST(there."{member}" AS VARCHAR)']
     )
     there = f"from_json(state, {quoted(json.dumps(shape))})"
-    return f"SELECT change{numbers} FROM (SELECT change, state, {there} AS there FROM rows)"
+    return f"SELECT {numbers} FROM (SELECT state, {there} AS there FROM rows)"
