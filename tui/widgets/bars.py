@@ -122,6 +122,8 @@ class Prompt(Static):
         """The prompt is gone."""
 
     purpose = ""
+    _opening = False
+    """It is there, and what was typed into before may still lose the focus."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="prompt-label")
@@ -134,12 +136,16 @@ class Prompt(Static):
         field = self.query_one(Input)
         field.placeholder = hint
         field.value = value
+        self._opening = not self.display
         self.display = True
         field.focus()
 
+    def on_descendant_focus(self) -> None:
+        self._opening = False
+
     def on_descendant_blur(self) -> None:
         # A person went elsewhere, with Tab or the mouse.
-        if self.app.app_focus:
+        if self.app.app_focus and not self._opening:
             self.display = False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
