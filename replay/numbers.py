@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from replay import paths
 from replay.paths import Path
+from replay.rewriting import WHOLE
 from storage.connections import arrow
 from storage.quoting import quoted
 from storage.schema import NUMBERS
@@ -31,8 +32,6 @@ _DEEP = 3
 _RARE = 0.5
 """Of the states that are looked at: a path that fewer have isn't kept."""
 _NAME = re.compile(r"[A-Za-z_][\w\-]{0,62}", re.ASCII)
-_LARGEST = 9e15
-"""Below it every whole number is a double; see `replay.rewriting`."""
 
 
 class KeptNumbers:
@@ -89,7 +88,7 @@ class KeptNumbers:
                 return {}
         kept = {}
         for path, name in named:
-            if (np.abs(found[name].to_numpy()) >= _LARGEST).any():
+            if (np.abs(found[name].to_numpy()) >= float(WHOLE)).any():
                 self._paths[self._paths.index(path)] = None
             else:
                 kept[name] = found[name]
@@ -138,12 +137,14 @@ def _query(named: Sequence[tuple[tuple[str, ...], str]]) -> str:
         for step in path[:-1]:
             inside = inside.setdefault(step, {})
         inside[path[-1]] = "JSON"
-    numbers = ", ".join(
-        f"CASE WHEN state IS NULL THEN CAST('NaN' AS DOUBLE) WHEN {text} IS NOT NULL"
-        f" THEN coalesce(TRY_CAST({text} AS DOUBLE), 'Infinity') END AS {name}"
-        for path, name in named
-        for member in ['"."'.join(path)]
-        for text in [f'CAST(there."{member}" AS VARCHAR)']
-    )
+    numbers = ", ".join(f"{_number(path)} AS {name}" for path, name in named)
     there = f"from_json(state, {quoted(json.dumps(shape))})"
     return f"SELECT {numbers} FROM (SELECT state, {there} AS there FROM rows)"
+
+
+def _number(path: tuple[str, ...]) -> str:
+    text = "CAST(" + ".".join(["there", *(f'"{step}"' for step in path)]) + " AS VARCHAR)"
+    return (
+        f"CASE WHEN state IS NULL THEN CAST('NaN' AS DOUBLE) WHEN {text} IS NOT NULL"
+        f" THEN coalesce(TRY_CAST({text} AS DOUBLE), 'Infinity') END"
+    )

@@ -206,7 +206,7 @@ class Recording:
                 "INSERT INTO history BY NAME SELECT ? AS projection, ? AS timeline,"
                 f" {BUCKET} AS bucket, * FROM rows ORDER BY bucket, change",
                 names,
-                self._with_numbers(connection, pa.concat_tables(self._history)),
+                self._numbers.beside(connection, pa.concat_tables(self._history)),
             )
         if self._parts:
             _insert(
@@ -237,9 +237,6 @@ class Recording:
                 names,
                 pa.concat_tables(self._calls),
             )
-
-    def _with_numbers(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
-        return self._numbers.beside(connection, rows)
 
     def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._born:

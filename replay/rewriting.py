@@ -95,7 +95,7 @@ EXACT = "DECIMAL(38, 12)"
 """What numbers are added and compared as, where a double isn't exact."""
 _WHOLE_NUMBER = "regexp_full_match(CAST({} AS VARCHAR), '-?[0-9]{{1,38}}')"
 """Whether it is a whole number that has more digits than those before the point there."""
-_WHOLE = "9e15"
+WHOLE = "9e15"
 """Below it every whole number is a double."""
 
 
@@ -285,7 +285,7 @@ class Rewriting:
         careful += f" WHEN {whole} THEN {long[0]} {sign} {long[1]} ELSE {double} END"
         if self.long_numbers:
             return _sure(careful)
-        small = " AND ".join(f"abs({r}) < {_WHOLE}" for r in rough)
+        small = " AND ".join(f"abs({r}) < {WHOLE}" for r in rough)
         return _sure(f"CASE WHEN {small} THEN {double} ELSE {careful} END")
 
     def digits(self, node: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from replay import catalogue, reference
 from replay.catalogue import Folded
 from replay.forks.difference import Difference
 from replay.history import bucket
+from replay.numbers import KeptNumbers
 from replay.recording import Recording
 from replay.run import Run
 from replay.told import Told
@@ -45,6 +46,7 @@ class ForkRecording(Recording):
         self._base = base
         self._ready = ready
         self._difference = difference
+        self._numbers = KeptNumbers("[]")  # a fork's own states are few
         self.nowhere: set[int] = set()
         """Events that failed before they reached anything."""
         self.types: dict[int, str | None] = {}
@@ -104,10 +106,6 @@ class ForkRecording(Recording):
         )
         if not new:  # also what was left by a fold that was killed
             catalogue.forget(connection, self._number, self._seen.timeline)
-
-    def _with_numbers(self, _connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
-        """None: a fork's own states are few."""
-        return rows
 
     def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
         """They are written at the end, with their places among all."""
