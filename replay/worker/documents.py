@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from refold_worker import encoding
 from refold_worker.parts import Parts
@@ -51,8 +51,6 @@ class Documents:
 
     def __init__(self, decode: Callable[[Any], Any], *, careful: bool) -> None:
         self.by_key: Dict[str, Document] = {}
-        self.whole: Set[str] = set()
-        """Keys of large documents that can't be kept in parts."""
         self._decode = decode
         self._careful = careful
         self._changes = 0

@@ -37,6 +37,11 @@ def plain_encoder() -> Callable[[Any], bytes]:
     return msgspec.json.Encoder().encode if msgspec is not None else _standard
 
 
+def plain_encoder_into() -> Callable[[Any, bytearray], None]:
+    """The same, which puts what it gives in the place of all that a buffer holds."""
+    return msgspec.json.Encoder().encode_into if msgspec is not None else _standard_into
+
+
 def encode(value: Any) -> bytes:
     """JSON by the rules, for any value; raises `UnwritableError`."""
     out: List[str] = []
@@ -67,6 +72,10 @@ def _standard(value: Any) -> bytes:
     if _EXPONENT.search(text):
         return encode(value)
     return text.encode()
+
+
+def _standard_into(value: Any, buffer: bytearray) -> None:
+    buffer[:] = _standard(value)
 
 
 def _plain(value: Any, seen: Set[int], depth: int) -> bool:

@@ -7,7 +7,8 @@ from array import array
 from bisect import bisect_left
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from itertools import chain
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 try:
     import msgspec
@@ -15,6 +16,8 @@ except ImportError:  # the user's interpreter need not have it
     msgspec = None  # type: ignore[assignment]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_AT_ONCE = 256
+"""Events whose data is decoded together."""
 _NO_NUMBER = -(2**63)
 """What stands for NULL in a column of integers."""
 
@@ -62,15 +65,16 @@ class Upcast:
 
 
 class Event:
-    """One event. `data` and `meta` are fresh plain values; what a handler does to them is lost."""
+    """One event. `data` and `meta` are fresh plain values; what a handler does to them is lost.
+
+    It is made without arguments and filled by who makes it, as there is one for each event.
+    """
 
     __slots__ = ("_batch", "_index", "data")
     DELETED = DELETED
-
-    def __init__(self, batch: Batch, index: int, data: Any) -> None:
-        self._batch = batch
-        self._index = index
-        self.data = data
+    _batch: Batch
+    _index: int
+    data: Any
 
     @property
     def offset(self) -> int:
@@ -128,6 +132,13 @@ class Event:
         return f"<event {self.offset} {self.type} of {self.stream}>"
 
 
+def event_of(batch: Batch, index: int, data: Any) -> Event:
+    """An event of a batch, with its data."""
+    event = Event()
+    event._batch, event._index, event.data = batch, index, data
+    return event
+
+
 class Late(Event):
     """One event whose data is decoded when somebody asks for it."""
 
@@ -167,15 +178,29 @@ class Batch:
     def offset(self, index: int) -> int:
         return self.offsets[index]  # type: ignore[no-any-return]
 
-    def data(self) -> List[Any]:
-        """The decoded data of every event, at once where that works."""
-        try:
-            values = self.decode(self._parts["data"])
-        except Exception:
-            values = None
-        if isinstance(values, list) and len(values) == self.count:
-            return values
-        return [self.data_of(index) for index in range(self.count)]
+    def data(self) -> Iterator[Any]:
+        """The decoded data of every event; of some at once where that works.
+
+        Not of all: what is decoded is looked at while it is near.
+        """
+        return chain.from_iterable(self._pieces())
+
+    def _pieces(self) -> Iterator[List[Any]]:
+        whole, lengths = self._parts["data"], _ints("i", self._parts["data_lengths"])
+        end = 1
+        for first in range(0, self.count, _AT_ONCE):
+            here = lengths[first : first + _AT_ONCE]
+            start = end
+            # NULL has the length -1, and is written as null; each has a comma or the bracket behind it.
+            end += sum(here) + 5 * here.count(-1) + len(here)
+            try:
+                values = self.decode(b"[%b]" % whole[start : end - 1])
+            except Exception:
+                values = None
+            if isinstance(values, list) and len(values) == len(here):
+                yield values
+            else:
+                yield [self.data_of(first + index) for index in range(len(here))]
 
     def data_of(self, index: int) -> Any:
         """A fresh copy of one event's data; None where Python's decoder refuses it."""

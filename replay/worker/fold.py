@@ -15,13 +15,13 @@ from refold_worker import encoding, raised, user_code
 from refold_worker.calls import Calls
 from refold_worker.contract import Handler, Projection
 from refold_worker.documents import Document, Documents, NotPlainError, Share
-from refold_worker.event import DELETED, Batch, Event, Late, Upcast
+from refold_worker.event import DELETED, Batch, Late, Upcast
 from refold_worker.invariants import Invariants
-from refold_worker.parts import LARGE, Kept, Parts
+from refold_worker.large import LARGE, SAME, Large
+from refold_worker.parts import Kept
 from refold_worker.printed import ROUTING
 from refold_worker.probing import Probe
-from refold_worker.result import IN_PARTS, OutOfMemoryError, Result
-from refold_worker.split import WholeError
+from refold_worker.result import OutOfMemoryError, Result
 from refold_worker.texts import carried
 from refold_worker.visit import Visit
 from refold_worker.words import MERGED
@@ -33,6 +33,7 @@ class Folder:
     Plain states are encoded by the quick encoder and restored from their JSON after a failure. As
     soon as a state isn't plain, `NotPlainError` asks for a careful fold from the start, in which
     states are copied before each event and written by the rules. Large documents are kept in parts.
+    It folds whatever there is; `refold_worker.quick` has the common case.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Folder:
         self.careful = careful
         self.decode = decode
         self._projection = projection
-        self._share = share or Share()
+        # What isn't routed was told apart before it came here.
+        self._share = share if share and projection.routed else Share()
         self._probe = probe
         self._calls = calls
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents = Documents(decode, careful=careful)
+        self._large = Large(self._encode, decode, careful=careful)
         self._parted = probe is None
         """Whether large documents are kept in parts; who tries events on states wants them whole."""
         self._next_change = 0
@@ -130,6 +133,7 @@ class Folder:
     def anew(self) -> None:
         """Forget every document."""
         self._documents = Documents(self.decode, careful=self.careful)
+        self._large = Large(self._encode, self.decode, careful=self.careful)
         self._invariants = Invariants(self._projection.invariants)
         self._hold = self._invariants.hold if self._projection.invariants else None
         self.only = None
@@ -146,9 +150,7 @@ class Folder:
         document = self._documents.at(key)
         document.change = change
         if parts is not None:
-            document.parts = Parts(self._encode, self.decode, careful=self.careful)
-            document.parts.take_up(*parts)
-            document.state, document.text = document.parts.root, IN_PARTS
+            self._large.take_up(document, parts)
             document.parts.aside(lambda root: self._invariants.turned(key, root))
         elif state is not None:
             document.state, document.text = self.decode(state), state
@@ -178,94 +180,16 @@ class Folder:
 
     def fold(self, batch: Batch) -> Result:
         """Apply a batch's events in order."""
-        fold = self._fold_routed if self.routed or self._probe else self._fold_streams
         self._calls.begin(batch)
         self._calls.key = None
         self._looks_at = self._documents.looks_at
-        result = fold(batch)
+        result = self._apply(batch)
         if not self.careful:
             self._documents.sample(result.keys)
         return result
 
-    def _fold_streams(self, batch: Batch) -> Result:
-        """The common case, in which an event's stream is its key: no call that isn't needed."""
-        result = Result()
-        documents, mark = self._documents.by_key, self._mark
-        encode, decode = self._encode, self.decode
-        careful, previous, change = self.careful, result.previous, self._next_change
-        handlers = [self._projection.handler(name) for name in batch.types]
-        directs = [self._projection.direct(name) for name in batch.types]
-        streams, rows, states, keys = batch.streams, result.rows, result.states, result.keys
-        skipped = [0] * len(batch.types)
-        looks, parted, refused = self._documents.looks, self._parted, self._calls.refused
-        initial, index = self._projection.initial, -1
-        hold, broken = self._hold, self._invariants.broken
-        columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
-        for offset, code, stream, data in columns:
-            index += 1
-            handler = handlers[code]
-            if handler is None:
-                skipped[code] += 1
-                continue
-            key = streams[stream]
-            if key is None:
-                continue
-            mark[0] = offset
-            event = Event(batch, index, data)
-            document = documents.get(key)
-            if document is None:
-                document = documents[key] = Document()
-            if document.parts is not None:
-                self._next_change = change
-                handle = directs[code] or partial(_given, handler, key)
-                self._in_parts(Visit(result, batch, index, key, document), event, handle)
-                change = self._next_change
-                continue
-            before, encoded = document.state, document.text
-            if before is None and encoded is not None:
-                before = decode(encoded)
-            state: Any = None
-            try:
-                state = initial(key) if encoded is None else before
-                if careful and encoded is not None:
-                    before = deepcopy(state)
-                function = directs[code]
-                returned = function(state, event) if function else handler(state, event, key)
-                if refused:
-                    self._calls.raise_refused()
-                if returned is None:
-                    text: Optional[bytes] = encode(state)
-                elif returned is DELETED:
-                    state = text = None
-                else:
-                    state = returned
-                    text = encode(state)
-            except Exception as error:
-                visit = Visit(result, batch, index, key, document)
-                self._fail(visit, error, before, encoded, state)
-                continue
-            document.state = state
-            if text == encoded:
-                continue
-            document.text = text
-            if looks and not encoding.is_plain(state):
-                raise NotPlainError  # at the end of the batch it may be another state
-            if text is not None and len(text) > LARGE and parted:
-                text = self._take_apart(Visit(result, batch, index, key, document))
-            previous.append(document.change)
-            document.change = change
-            change += 1
-            rows.append(index)
-            states.append(text)
-            keys.append(key)
-            if hold is not None and not (hold(state) and key not in broken):
-                Visit(result, batch, index, key, document).turned(self._invariants)
-        self._next_change = change
-        result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
-        return result
-
-    def _fold_routed(self, batch: Batch) -> Result:
-        """Any routing, and upcast events."""
+    def _apply(self, batch: Batch) -> Result:
+        """Any routing, any states, and upcast events."""
         result = Result()
         projection, share = self._projection, self._share
         skipped: Dict[str, int] = {}
@@ -294,7 +218,7 @@ class Folder:
                 visit = Visit(result, batch, index, key, document, place)
                 visit.routed()
                 if document.parts is not None:
-                    self._in_parts(visit, event, partial(_given, handler, key))
+                    self._in_parts(visit, event, partial(given, handler, key))
                     continue
                 before, encoded = document.state, document.text
                 if before is None and encoded is not None:
@@ -339,52 +263,25 @@ class Folder:
 
     def _take_apart(self, visit: Visit) -> Optional[bytes]:
         """Keep a document in parts from now on, where it can be; what is told as its JSON."""
-        document: Any = visit.document
-        if visit.key not in self._documents.whole:
-            parts = Parts(self._encode, self.decode, careful=self.careful)
-            try:
-                parts.take_apart(document.state, visit.result.parts, len(visit.result.rows))
-                document.parts, document.state, document.text = parts, parts.root, IN_PARTS
-            except (WholeError, RecursionError):
-                self._documents.whole.add(visit.key)
-        text: Optional[bytes] = document.text
+        text: Optional[bytes] = (
+            self._large.take_apart(visit) if self._parted else visit.document.text
+        )
         return text
 
     def _in_parts(self, visit: Visit, event: Any, handle: Any) -> None:
         """Apply an event to a document that is kept in parts."""
-        document: Any = visit.document
-        parts, told = document.parts, visit.result.parts
+        looks = self._looks_at and self._next_change % self._looks_at == 0
         try:
-            returned = handle(parts.root, event)
-            if self._calls.refused:
-                self._calls.raise_refused()
-            looks = self._looks_at and self._next_change % self._looks_at == 0
-            if looks and not parts.changes_are_plain(returned):
-                raise NotPlainError
-            change = len(visit.result.rows)
-            state: Any = None
-            text: Optional[bytes] = None
-            if returned is not DELETED:
-                try:
-                    state, text = parts.root, IN_PARTS
-                    if not parts.settle(returned, told, change):
-                        return
-                except WholeError:
-                    state = parts.whole(returned)
-                    text = self._encode(state)
+            text = self._large.apply(visit, event, handle, look=bool(looks))
         except NotPlainError:
             raise
         except Exception as error:
+            parts = visit.document.parts
             self._fail(visit, error, list(parts.changed), None, None)
             parts.take_back()
-            return
-        if text is not IN_PARTS:
-            parts.vanish(told, change)
-            document.parts = None
-            document.state, document.text = state, text
-            if text is not None:
-                self._documents.whole.add(visit.key)
-        self._change(visit, text)
+        else:
+            if text is not SAME:
+                self._change(visit, text)
 
     def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
         """What a handler makes of a state; None stands for no document."""
@@ -461,5 +358,6 @@ def runtime() -> str:
     return f"{sys.implementation.name} {sys.version.split()[0]}"
 
 
-def _given(handler: Handler, key: str, state: Any, event: Any) -> Any:
+def given(handler: Handler, key: str, state: Any, event: Any) -> Any:
+    """What a handler that is called with the key makes of a state."""
     return handler(state, event, key)

@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import signal
+import struct
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from refold_worker import (
     limits,
     program,
     projecting,
+    quick,
     raised,
     unpacking,
     user_code,
@@ -123,7 +125,7 @@ def _folder(spec: Dict[str, Any], mark: Any, around: Surroundings) -> Folding:
     decode = decoder(decimals=projection.decimals)
     share = Share(spec["part"], spec["parts"])
     probe = Probe(spec["probe"]) if spec["probe"] else None
-    return fold.Folder(
+    return quick.folder(
         projection, decode, mark, around.calls, careful=careful, share=share, probe=probe
     )
 
@@ -254,7 +256,8 @@ class _Session:
             "printed": self._printed.taken(),
             "routed": self._folder.routed,
         }
-        parts: List[Any] = [result.rows, lengths, _joined(states), result.previous]
+        rows, previous = _packed("i", result.rows), _packed("q", result.previous)
+        parts: List[Any] = [rows, lengths, _joined(states), previous]
         if self._folder.routed:
             parts += [*_coded(result.keys), result.route_rows, *_coded(result.route_keys)]
             parts += [result.places, result.route_places]
@@ -283,6 +286,11 @@ def take_up(folder: Any, header: Any, parts: List[bytes], keys: List[str]) -> No
             rows = zip(said["paths"], map(tuple, said["places"]), _texts(lengths, blob))
             folder.resume(said["key"], said["change"], None, (rows, said["following"]))
     folder.unborn(keys)
+
+
+def _packed(kind: str, numbers: List[int]) -> bytes:
+    """Numbers as an array of that kind holds them, made in half the time that an array takes."""
+    return struct.pack("%d%s" % (len(numbers), kind), *numbers)
 
 
 def _lengths(texts: List[Optional[bytes]]) -> Any:

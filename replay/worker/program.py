@@ -11,7 +11,7 @@ import os
 from typing import Any, Dict, Iterator, List, Optional, Set
 
 from refold_worker import encoding, speaker
-from refold_worker.event import Batch, Event, decoder
+from refold_worker.event import Batch, Event, decoder, event_of
 from refold_worker.result import UNCHANGED, Result
 from refold_worker.speaker import ProtocolError, Speaker
 from refold_worker.texts import carried
@@ -109,7 +109,7 @@ class ProgramFolder:
         """Give the program a batch's events and take its answers; raises `ProtocolError`."""
         result = Result()
         for index, answer in enumerate(self._asked(batch, "event")):
-            event = Event(batch, index, None)
+            event = event_of(batch, index, None)
             speaker.checked(answer, event.stream, routes=self.routed)
             if "error" in answer:
                 result.failures.append(_failure(event, answer))
@@ -160,7 +160,7 @@ def _lines(batch: Batch, what: str) -> List[bytes]:
     """A line for each event; the data is what the log holds, byte for byte."""
     datas, metas = batch.texts("data"), batch.texts("meta")
     return [
-        speaker.line(what, Event(batch, index, None), datas[index], metas[index])
+        speaker.line(what, event_of(batch, index, None), datas[index], metas[index])
         for index in range(batch.count)
     ]
 

@@ -56,11 +56,11 @@ class Result:
     """What a batch did, in columns."""
 
     def __init__(self) -> None:
-        self.rows = array("i")
+        self.rows: List[int] = []
         """For each change, the index of its event in the batch."""
         self.states: List[Optional[bytes]] = []
         self.keys: List[str] = []
-        self.previous = array("q")
+        self.previous: List[int] = []
         """For each change, the number of its document's change before."""
         self.places = array("i")
         """For each change, where its key is among those of its event."""

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Dict, List, Optional
 
 from refold_worker import contract, encoding, fold, imports, process, wire
 from refold_worker.documents import Document
-from refold_worker.event import DELETED, Batch, Event, decoder
+from refold_worker.event import DELETED, Batch, decoder, event_of
 from refold_worker.line import Line
 from refold_worker.outside import Surroundings
 from refold_worker.raised import summary, user_frames, user_traceback
@@ -197,7 +197,7 @@ class _Step:
         self._around.calls.key = key
 
     def _event(self, batch: Batch) -> Any:
-        event = Event(batch, 0, batch.data_of(0))
+        event = event_of(batch, 0, batch.data_of(0))
         upcast = self._projection.upcast
         return event if upcast is None else upcast(event)
 

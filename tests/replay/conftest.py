@@ -144,7 +144,7 @@ def worker() -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules["refold_worker"] = module
         spec.loader.exec_module(module)
-    for part in ("contract", "encoding", "event", "documents", "fold", "calls", "parts"):
+    for part in ("contract", "encoding", "event", "documents", "fold", "quick", "calls", "parts"):
         importlib.import_module(f"refold_worker.{part}")
     return sys.modules["refold_worker"]
 

@@ -32,6 +32,9 @@ def on_Closed(state, event):
 """
 
 
+UNROUTED = BODY.replace("def key(event)", "def _key(event)")
+
+
 def _method(body: str) -> str:
     lines = body.replace("(", "(self, ").replace("(self, key), ", "(key, ").splitlines()
     return "\n".join(
@@ -100,29 +103,46 @@ def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events
     assert folded.folded == len(events)
 
 
-@settings(max_examples=60, deadline=None)
-@given(events=EVENTS, careful=st.booleans(), cut=st.integers(1, 30), cool=st.booleans())
+@settings(max_examples=100, deadline=None)
+@given(
+    events=EVENTS,
+    careful=st.booleans(),
+    cut=st.integers(1, 30),
+    cool=st.booleans(),
+    routed=st.booleans(),
+)
 def test_the_same_in_one_process_in_batches_of_any_size(
-    worker: Any, tmp_path_factory: Any, events: Any, careful: bool, cut: int, cool: bool
+    worker: Any,
+    tmp_path_factory: Any,
+    events: Any,
+    careful: bool,
+    cut: int,
+    cool: bool,
+    routed: bool,
 ) -> None:
-    """Also where documents are held as their JSON only between batches."""
+    """Also where documents are held as their JSON only between batches, and where an event's stream
+    is its key."""
+    if not routed:
+        events = [(stream, kind, {"n": data["n"]}) for stream, kind, data in events]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker.documents, "_LATELY", -1 if cool else 1_000)
-        found = in_process(worker, tmp_path_factory, events, careful, cut)
+        found = in_process(worker, tmp_path_factory, events, careful, cut, routed)
     assert found == reference_fold(events)
 
 
-def in_process(worker: Any, folders: Any, events: Any, careful: bool, cut: int) -> Any:
+def in_process(
+    worker: Any, folders: Any, events: Any, careful: bool, cut: int, routed: bool
+) -> Any:
     import pyarrow as pa
 
     from replay import batches
 
     file = folders.mktemp("p") / "p.py"
-    file.write_text(BODY)
+    file.write_text(BODY if routed else UNROUTED)
     projection = worker.contract.load(str(file), None)
     decode = worker.event.decoder(decimals=False)
     calls = worker.calls.Calls([0, 0], None)
-    folder = worker.fold.Folder(projection, decode, [0, 0], calls, careful=careful)
+    folder = worker.quick.folder(projection, decode, [0, 0], calls, careful=careful)
     found = []
     for first in range(0, len(events), cut):
         part = events[first : first + cut]
