@@ -313,13 +313,13 @@ class _Session:
         self._recording.take(told, batch.until)
         since = time.monotonic() - max(self._flushed, self._began)
         if self._recording.waiting >= _FLUSH_ROWS or since > self._unflushed_seconds:
-            self._flush()
+            self._flush(alone=False)
             self._unflushed_seconds = min(2 * self._unflushed_seconds, _FLUSH_SECONDS)
         return True
 
-    def _flush(self) -> None:
+    def _flush(self, *, alone: bool = True) -> None:
         now = time.monotonic()
-        self._recording.flush(now - self._flushed)
+        self._recording.flush(now - self._flushed, alone=alone)
         self._flushed = now
 
     def _recalled(self, frame: Frame) -> recalling.Parts:

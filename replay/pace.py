@@ -1,4 +1,4 @@
-"""How much to send a worker at once: batches of a fraction of a second, a second or two ahead.
+"""How much to send a worker at once: batches of a fraction of a second, a few seconds ahead.
 
 The first batches are small, so that there is something to look at at once. After them the worker's
 own speed decides: a slow handler gets small ones, so that a cancel and the screen needn't wait.
@@ -9,8 +9,9 @@ import time
 _FIRST = 1_024
 _MOST = 32_768
 _BATCH_SECONDS = 0.2
-_AHEAD_SECONDS = 2.0
-_AHEAD_BATCHES = 12
+_AHEAD_SECONDS = 4.0
+"""More than a flush takes, in which nothing is read."""
+_AHEAD_BATCHES = 24
 
 
 class Pace:

@@ -169,14 +169,15 @@ class Recording:
             for one in found
         ]
 
-    def flush(self, seconds: float) -> None:
+    def flush(self, seconds: float, *, alone: bool = True) -> None:
         """Write everything that waits; `seconds` is the time spent since the last flush.
+
+        It is `alone` where no worker goes on meanwhile, from which a core would be taken.
 
         Raises `OvertakenError`, and writes nothing, where another process has folded on meanwhile.
         """
         self._seconds += seconds
-        # With one thread DuckDB compresses what a transaction inserted once more when it commits.
-        with self._workspace.writing() as connection:
+        with self._workspace.writing(alone=alone) as connection:
             self._begin(connection)
             self._write_rows(connection)
             self._write_born(connection)

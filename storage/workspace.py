@@ -154,15 +154,18 @@ class Workspace:
                 self._idle.notify_all()
 
     @contextmanager
-    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection inside one transaction: committed at the end, rolled back by an exception."""
+    def writing(self, *, alone: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside one transaction: committed at the end, rolled back by an exception.
+
+        It takes all cores if it is `alone`, and else one, as somebody works beside it.
+        """
         with self._idle:
             while self._writing or self._readers:
                 self._idle.wait()
             self._release()
             self._writing = True
         try:
-            connection = self._open(read_only=False, memory=WRITE_MEMORY)
+            connection = self._open(read_only=False, memory=WRITE_MEMORY, alone=alone)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -253,12 +256,14 @@ class Workspace:
             self._shared.close()
             self._shared = None
 
-    def _open(self, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
+    def _open(
+        self, *, read_only: bool, memory: str, alone: bool = True
+    ) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait
         said = False
         while True:
             try:
-                return connect(self.path, read_only=read_only, memory=memory)
+                return connect(self.path, read_only=read_only, memory=memory, alone=alone)
             except duckdb.IOException as error:
                 if _LOCKED not in str(error):
                     raise trouble(error, self.path) from error
@@ -281,8 +286,13 @@ class Workspace:
             time.sleep(_POLL)
 
 
-def connect(path: Path, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConnection:
-    """Open the file with no way out of it: no other files, no extensions, no changed settings."""
+def connect(
+    path: Path, *, read_only: bool, memory: str, alone: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """Open the file with no way out of it: no other files, no extensions, no changed settings.
+
+    DuckDB takes all cores where it is `alone`, and else one.
+    """
     # One at a time: what is set for the first connection of a process is locked for the next.
     with _CONNECTING:
         connection = duckdb.connect(
@@ -295,6 +305,7 @@ def connect(path: Path, *, read_only: bool, memory: str) -> duckdb.DuckDBPyConne
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
                 "lock_configuration": False,
+                **({} if alone else {"threads": 1}),
             },
         )
         locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()

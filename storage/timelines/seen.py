@@ -98,9 +98,9 @@ class Seen(Workspace):
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(self, *, alone: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
         """The tables as they are in the file, inside one transaction."""
-        with self.file.writing() as connection:
+        with self.file.writing(alone=alone) as connection:
             yield connection
 
     def release(self) -> None:
