@@ -348,6 +348,10 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return WorkspaceError(f"DuckDB ran out of the memory it may take for {path}: {text}")
+    if isinstance(error, duckdb.DataError):
+        return WorkspaceError(
+            f"{path} can't hold a value that was to be written ({text}); what was kept before is kept."
+        )
     return WorkspaceError(
         f"{path} is damaged or not a workspace ({text});"
         " load its source again into a new one, or restore a copy."

@@ -72,7 +72,8 @@ _PARTS = (
     " nullif(p.partition, '') AS partition, nullif(p.\"offset\", '') AS \"offset\","
     f" {_headers('p.headers')} AS headers,"
     " nullif(CASE WHEN p.headers <> '' THEN rtrim(p.behind, chr(9))"
-    " WHEN p.key <> '' THEN p.key END, 'null') AS key,"
+    # Headers that were printed without a key can be told from one only where there are none.
+    " WHEN p.key NOT IN ('', 'NO_HEADERS') THEN p.key END, 'null') AS key,"
     " nullif(CASE WHEN p.tstype = '' AND p.value = '' THEN rtrim(l, chr(10) || chr(13))"
     " ELSE p.value END, 'null')"
     f" AS value, line FROM (SELECT *, {_PART} AS p FROM console))"

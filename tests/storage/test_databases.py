@@ -441,3 +441,34 @@ def test_ocel_in_sqlite(desk: Any) -> None:
     data = json.loads(desk.column("data")[0])
     assert data["attributes"] == [{"name": "weight", "value": 1.5}]
     assert [one["objectId"] for one in data["relationships"]] == ["o-1", "i-2"]
+
+
+def test_names_that_differ_in_case_only_are_two_columns(desk: Any, fresh: Any) -> None:
+    fresh.run('CREATE TABLE log (n bigint, "Type" text, type text, "TYPE" text, stream text)')
+    fresh.run("""INSERT INTO log VALUES (1, 'First', 'second', 'THIRD', 's')""")
+    desk.load(fresh.table("log"), fields={"type": "type_1", "offset": "n"})
+    assert desk.column("type") == ["second"]
+    [data] = desk.column("data")
+    assert json.loads(data)["Type"] == "First"
+    assert json.loads(data)["TYPE_2"] == "THIRD"
+
+
+@pytest.mark.parametrize("named", ["shop.events", '"shop.events"'])
+def test_a_table_may_have_a_dot_in_its_name(desk: Any, fresh: Any, named: str) -> None:
+    fresh.run('CREATE TABLE "shop.events" (n bigint, type text, stream text)')
+    fresh.run("""INSERT INTO "shop.events" VALUES (1, 'Opened', 's')""")
+    desk.load(fresh.table(named), fields={"offset": "n"})
+    assert desk.column("type") == ["Opened"]
+    fresh.run("CREATE SCHEMA shop; CREATE TABLE shop.events (n bigint, type text, stream text)")
+    fresh.run("INSERT INTO shop.events VALUES (1, 'Closed', 's')")
+    desk.target.unlink()
+    desk.load(fresh.table(named), fields={"offset": "n"})
+    assert desk.column("type") == ["Opened" if '"' in named else "Closed"]
+
+
+def test_a_log_in_the_order_of_times_may_be_older_than_python_knows(desk: Any, fresh: Any) -> None:
+    fresh.run("CREATE TABLE log (at timestamptz, type text, stream text)")
+    fresh.run("""INSERT INTO log VALUES ('0044-03-15 12:00:00+00 BC', 'Stabbed', 'caesar')""")
+    desk.load(fresh.table("log"), fields={"time": "at"})
+    assert desk.column("type") == ["Stabbed"]
+    assert desk.column("CAST(time AS VARCHAR)") == ["0044-03-15 (BC) 12:00:00+00"]

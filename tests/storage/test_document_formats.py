@@ -132,6 +132,7 @@ def console(*parts: str) -> str:
     ("line", "wanted"),
     [
         (console("CreateTime:1767441600000", '{"n":0.10}'), (None, None, None)),
+        (console("CreateTime:1767441600000", "NO_HEADERS", '{"n":0.10}'), (None, None, None)),
         (console("CreateTime:1767441600000", "o-1", '{"n":0.10}'), (None, "o-1", None)),
         (
             console("CreateTime:1767441600000", "Partition:3", "Offset:9", "o-1", '{"n":0.10}'),

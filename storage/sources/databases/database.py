@@ -1,5 +1,6 @@
 """What every kind of database can do for us: say which tables it has, and read a query in one snapshot."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -8,6 +9,8 @@ import pyarrow as pa
 
 from storage.quoting import quoted
 from storage.sources.links import Link
+
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 Columns = Mapping[str, str]
 """Names of columns and their types, in the words of the database."""
@@ -53,10 +56,27 @@ class OfLink:
         return str(value) if isinstance(value, int) else quoted(str(value))
 
 
+def table_name(schema: str | None, table: str) -> str:
+    """How a table is called: behind its schema and a dot, in quotes where there is a dot in it."""
+    parts = [part for part in (schema, table) if part is not None]
+    return ".".join(quote_part(part) if "." in part or '"' in part else part for part in parts)
+
+
+def parts_of(name: str) -> list[str]:
+    """The table of that name, and before it its schema, if it is said."""
+    found = _PART.findall(name)
+    return [quoted.replace('""', '"') or bare for quoted, bare in found]
+
+
 def quote(name: str) -> str:
-    """A name in SQL; a dot parts a schema from its table."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+    """A table's name in SQL."""
+    return ".".join(map(quote_part, parts_of(name)))
+
+
+def quote_part(part: str) -> str:
+    """One name in SQL."""
+    return '"' + part.replace('"', '""') + '"'
 
 
 def quote_column(alias: str, name: str) -> str:
-    return f'{alias}."' + name.replace('"', '""') + '"'
+    return f"{alias}.{quote_part(name)}"

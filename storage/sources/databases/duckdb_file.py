@@ -9,7 +9,7 @@ import pyarrow as pa
 from storage.errors import SourceError, one_line
 from storage.formats import columns
 from storage.quoting import quoted
-from storage.sources.databases.database import Columns, OfLink, quote_column
+from storage.sources.databases.database import Columns, OfLink, quote_column, table_name
 
 
 class DuckDbFile(OfLink):
@@ -29,7 +29,7 @@ class DuckDbFile(OfLink):
                 "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'source'"
             ).fetchall()
         for schema, table, column, kind in [*rows, *((*t, "rowid", columns.PLACE) for t in placed)]:
-            name = table if schema == "main" else f"{schema}.{table}"
+            name = table_name(None if schema == "main" else schema, table)
             found.setdefault(name, {}).setdefault(column, kind)
         if {"workspace", "events", "sources", "history"} <= set(found):
             raise SourceError(f"{self._link.place} is a workspace; refold open shows it.")

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from storage.quoting import quoted
-from storage.sources.databases.database import Columns, quote_column
+from storage.sources.databases.database import Columns, quote_column, quote_part
 
 VIEW = "ocel_events"
 COLUMNS: Columns = {
@@ -53,5 +53,5 @@ def _of_types(connection: sqlite3.Connection, there: set[str]) -> Iterator[str]:
         )
         yield (
             f"SELECT a.ocel_id AS ocel_id, a.ocel_time AS time, json_array({pairs}) AS attributes"
-            f" FROM {quote_column('', table)[1:]} AS a"
+            f" FROM {quote_part(table)} AS a"
         )

@@ -10,7 +10,7 @@ from adbc_driver_manager import Error
 from storage.errors import SourceError, one_line
 from storage.formats import columns
 from storage.prefetch import ahead
-from storage.sources.databases.database import Columns, OfLink, quote_column
+from storage.sources.databases.database import Columns, OfLink, quote_column, table_name
 
 _COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name, c.udt_name
@@ -45,7 +45,7 @@ class PostgreSql(OfLink):
             for batch in batches:
                 for row in batch.to_pylist():
                     schema, table, column, kind = row.values()
-                    name = table if schema == "public" else f"{schema}.{table}"
+                    name = table_name(None if schema == "public" else schema, table)
                     found.setdefault(name, {})[column] = kind
         return found
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from storage.errors import SourceError, one_line
 from storage.formats import columns
 from storage.sources.databases import ocel
-from storage.sources.databases.database import Columns, OfLink, quote_column
+from storage.sources.databases.database import Columns, OfLink, quote_column, table_name
 
 _AT_ONCE = 32_768
 _ARROW = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
@@ -41,7 +41,7 @@ class Sqlite(OfLink):
                 known = {column: (kind or "").upper() for column, kind in described}
                 if _has_places(ddl or ""):
                     known.setdefault("rowid", columns.PLACE)
-                found[name] = known
+                found[table_name(None, name)] = known
         return found
 
     def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ so those that were missing when the table was read are asked for again the next 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from storage.mapping import FieldMapping, Record
 from storage.mapping.expressions import leaves
 from storage.mapping.names import plain
 from storage.sources import links
-from storage.sources.databases.database import Columns, Database, quote, quote_column
+from storage.sources.databases.database import (
+    Columns,
+    Database,
+    parts_of,
+    quote,
+    quote_column,
+    quote_part,
+)
 from storage.sources.links import Link
 from storage.sources.rows import Rows, as_events
 
@@ -79,23 +87,27 @@ class Table:
 
     # The query
 
-    def _all(self) -> list[tuple[str, str, str]]:
-        """Alias, name and type of every column that is read."""
+    def _all(self) -> dict[str, tuple[str, str, str]]:
+        """Alias, name and type of every column that is read, by what it is called here: as it is,
+        but for what differs from another one in upper and lower case only."""
         found = [("e", name, kind) for name, kind in self.columns.items()]
         aliases = dict(zip(_aliases(self.stored), self.others, strict=False))
         for alias, name in self.stored.extra if self.stored is not None and self.others else ():
             found.append((alias, name, aliases[alias][1][name]))
-        return found
+        called: dict[str, tuple[str, str, str]] = {}
+        taken: set[str] = set()
+        for column in found:
+            name = next(one for one in _alternatives(column[1]) if one.lower() not in taken)
+            taken.add(name.lower())
+            called[name] = column
+        return called
 
     def _select(self) -> str:
-        said = []
-        for alias, name, kind in self._all():
-            sql, _ = self.database.column(alias, name, kind)
-            said.append(f"{sql} AS {quote_column('', name)[1:]}")
-        return ", ".join(said)
+        said = ((self.database.column(*column)[0], name) for name, column in self._all().items())
+        return ", ".join(f"{sql} AS {quote_part(name)}" for sql, name in said)
 
     def _types(self) -> dict[str, str]:
-        return {name: self.database.column(a, name, kind)[1] for a, name, kind in self._all()}
+        return {name: self.database.column(*column)[1] for name, column in self._all().items()}
 
     def _from(self) -> str:
         join = ""
@@ -138,10 +150,9 @@ class Table:
             )
 
     def _expression(self, name: str) -> str:
-        alias = next(alias for alias, column, _ in self._all() if column == name)
-        kind = next(kind for _, column, kind in self._all() if column == name)
-        sql, type_ = self.database.column(alias, name, kind)
-        return sql if type_ in ("BIGINT", columns.PLACE) else quote_column(alias, name)
+        alias, column, kind = self._all()[name]
+        sql, type_ = self.database.column(alias, column, kind)
+        return sql if type_ in ("BIGINT", columns.PLACE) else quote_column(alias, column)
 
     def _after(self, by: Sequence[str], position: Mapping[str, Any]) -> str:
         if not position.get("after"):
@@ -172,7 +183,7 @@ class Table:
                 if counted:
                     numbers = batch[order[0]].cast(pa.int64()).drop_null().to_numpy()
                     gaps = sorted((set(gaps) | _missing(numbers, last)) - set(numbers.tolist()))
-                place = [_plain(batch[name][batch.num_rows - 1].as_py()) for name in order]
+                place = [_plain(batch[name][batch.num_rows - 1]) for name in order]
                 if None not in place:
                     last = place if not last or not counted or place > last else last
                 reading.position = {"order": order, "after": last, "gaps": gaps[-_GAPS:]}
@@ -198,7 +209,7 @@ def look(name: str) -> Table:
     if wanted is not None:
         return _named(link, database, tables, wanted)
     logs = [(table, envelope) for table in tables for envelope in _envelopes(tables[table])]
-    known = [(t, e) for t, e in logs if e.stored and t.rpartition(".")[2] == e.stored.table]
+    known = [(t, e) for t, e in logs if e.stored and parts_of(t)[-1] == e.stored.table]
     chosen = list(dict(reversed(known or logs)).items())
     if len(chosen) > 1:
         raise SourceError(
@@ -232,7 +243,8 @@ def _database(link: Link) -> Database:
 
 def _named(link: Link, database: Database, tables: Mapping[str, Columns], wanted: str) -> Table:
     if wanted not in tables:
-        there = [name for name in tables if name.rpartition(".")[2] == wanted]
+        said = ((name, parts_of(name)) for name in tables)
+        there = [name for name, parts in said if wanted in (parts[-1], ".".join(parts))]
         if len(there) != 1:
             found = ", ".join(sorted(tables)[:20]) or "none"
             raise SourceError(f"{link.public}: there is no table {wanted}; its tables: {found}.")
@@ -330,8 +342,19 @@ def _missing(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]:
     return missing
 
 
-def _plain(value: Any) -> Any:
+def _plain(found: pa.Scalar) -> Any:
+    """A value as it is kept of a position; None where Python has none for it, as before the year 1."""
+    try:
+        value = found.as_py()
+    except (ValueError, OverflowError):
+        return None
     return value if value is None or isinstance(value, (int, str)) else str(value)
+
+
+def _alternatives(name: str) -> Iterator[str]:
+    """A name, and others for what can't have it."""
+    yield name
+    yield from (f"{name}_{number}" for number in count(1))
 
 
 def _named_by(mapping: FieldMapping, field_name: str) -> list[str]:
