@@ -28,11 +28,12 @@ from tui.folds import Folds
 from tui.jumps import Jumps
 from tui.looking import Looking
 from tui.model import Model
+from tui.overlooking import Overlooking
 from tui.playing import Play
 from tui.screens.growing import GrowingScreen
 from tui.screens.help import HelpScreen
 from tui.seeking import Seeker
-from tui.snapshot import Outlook, Overview, Settled, Snapshot
+from tui.snapshot import Outlook, Settled, Snapshot
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
 from tui.widgets.code_pane import CodePane
 from tui.widgets.compared_pane import ComparedPane
@@ -61,6 +62,7 @@ class TravelScreen(GrowingScreen):
         self._place = place
         self._start_at = at
         self.looking = Looking(self, model, self)
+        self._overlooking = Overlooking(self, model, self.complain)
         self._jumps = Jumps()
         self._play = Play()
         self._possible: list[Command] = []
@@ -134,7 +136,7 @@ class TravelScreen(GrowingScreen):
 
     def _stand(self, position: int) -> None:
         self.query_one(EventsPane).stand_at(position)
-        self.query_one(DensityStrip).stand_at(position)
+        self._overlooking.stand_at(position)
         findings = self.query_one(FindingsPane)
         if findings.display:
             findings.stand_at(position)
@@ -182,33 +184,13 @@ class TravelScreen(GrowingScreen):
                 self.looking.select(row.key)
 
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
-        self._ask_overview(event.columns)
+        self._overlooking.look(event.columns)
 
     def on_density_strip_sought(self, event: DensityStrip.Sought) -> None:
         self.go(event.position, jump=not event.dragging)
 
-    @work(thread=True, exclusive=True, group="overview", exit_on_error=False)
-    def _ask_overview(self, columns: int) -> None:
-        overview = self._model.overview(columns)
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show_overview, overview)
-
-    def _show_overview(self, overview: Overview) -> None:
-        self.query_one(DensityStrip).show(overview)
-
     def draw_lanes(self) -> None:
-        self._draw_lanes()
-
-    @work(thread=True, exclusive=True, group="lanes", exit_on_error=False)
-    def _draw_lanes(self) -> None:
-        others = False
-        try:
-            others = self._model.draw_lanes()
-        except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
-        if others and not get_current_worker().is_cancelled:
-            columns = max(self.query_one(DensityStrip).size.width, 1)
-            self.app.call_from_thread(self._ask_overview, columns)
+        self._overlooking.draw_lanes()
 
     # Folding
 
@@ -218,7 +200,7 @@ class TravelScreen(GrowingScreen):
             return  # the screen is being closed
         self.query_one(DocumentsPane).forget()
         self._tell_header()
-        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self._overlooking.look()
         self.draw_lanes()
         edit = self._folds.edit
         if edit is None and self._model.history is not self._beside_of:
@@ -252,17 +234,17 @@ class TravelScreen(GrowingScreen):
         self.query_one(DocumentsPane).forget()
         self._folds.see()
         events.stand_at(position)
-        self.query_one(DensityStrip).stand_at(position)
+        self._overlooking.stand_at(position)
         self.looking.stand_at(position)
         self.looking.look()
         self._tell_header()
-        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self._overlooking.look()
 
     def grown(self, position: int) -> None:
         self._stand(position)
         self.looking.look()
         self._tell_header()
-        self._ask_overview(max(self.query_one(DensityStrip).size.width, 1))
+        self._overlooking.look()
         self.draw_lanes()
 
     def _tell_header(self) -> None:
