@@ -62,7 +62,7 @@ class Folder:
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
         self._documents = Documents(decode, careful=careful)
-        self._large = Large(self._encode, decode, careful=careful)
+        self._large = Large(self._encode, decode, calls, careful=careful)
         self._parted = probe is None
         """Whether large documents are kept in parts; who tries events on states wants them whole."""
         self._next_change = 0
@@ -133,7 +133,7 @@ class Folder:
     def anew(self) -> None:
         """Forget every document."""
         self._documents = Documents(self.decode, careful=self.careful)
-        self._large = Large(self._encode, self.decode, careful=self.careful)
+        self._large = Large(self._encode, self.decode, self._calls, careful=self.careful)
         self._invariants = Invariants(self._projection.invariants)
         self._hold = self._invariants.hold if self._projection.invariants else None
         self.only = None
@@ -270,18 +270,23 @@ class Folder:
 
     def _in_parts(self, visit: Visit, event: Any, handle: Any) -> None:
         """Apply an event to a document that is kept in parts."""
-        looks = self._looks_at and self._next_change % self._looks_at == 0
+        look = bool(self._looks_at and self._next_change % self._looks_at == 0)
+        place = (visit.document, visit.key, visit.result)
         try:
-            text = self._large.apply(visit, event, handle, look=bool(looks))
+            text = self._large.apply(*place, event, handle, look=look)
         except NotPlainError:
             raise
         except Exception as error:
-            parts = visit.document.parts
-            self._fail(visit, error, list(parts.changed), None, None)
-            parts.take_back()
+            self._fail_in_parts(visit, error)
         else:
             if text is not SAME:
                 self._change(visit, text)
+
+    def _fail_in_parts(self, visit: Visit, error: Exception) -> None:
+        """Tell what was raised, and take back what was done to the document's parts."""
+        parts: Any = visit.document.parts
+        self._fail(visit, error, list(parts.changed), None, None)
+        parts.take_back()
 
     def _handling(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
         """What a handler makes of a state; None stands for no document."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional, Set
 
+from refold_worker.calls import Calls
 from refold_worker.documents import Document, NotPlainError
 from refold_worker.event import DELETED
 from refold_worker.parts import Kept, Parts
-from refold_worker.result import IN_PARTS
+from refold_worker.result import IN_PARTS, Result
 from refold_worker.split import WholeError
 from refold_worker.visit import Visit
 
@@ -21,8 +22,14 @@ class Large:
     """Takes documents apart, and applies events to those that are."""
 
     def __init__(
-        self, encode: Callable[[Any], bytes], decode: Callable[[Any], Any], *, careful: bool
+        self,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[Any], Any],
+        calls: Calls,
+        *,
+        careful: bool,
     ) -> None:
+        self._calls = calls
         self._encode = encode
         self._decode = decode
         self._careful = careful
@@ -48,30 +55,33 @@ class Large:
         document.parts.take_up(*kept)
         document.state, document.text = document.parts.root, IN_PARTS
 
-    def apply(self, visit: Visit, event: Any, handle: Any, *, look: bool) -> Optional[bytes]:
+    def apply(
+        self, document: Any, key: str, result: Result, event: Any, handle: Any, *, look: bool
+    ) -> Optional[bytes]:
         """What the document is told as after an event: `SAME`, in parts, whole or gone.
 
         Raises what `handle(state, event)` does, after which the parts are to be taken back, and
         `NotPlainError` where one is to `look` for what JSON can't bring back.
         """
-        document: Any = visit.document
-        parts, told, change = document.parts, visit.result.parts, len(visit.result.rows)
+        parts, change = document.parts, len(result.rows)
         returned = handle(parts.root, event)
+        if self._calls.refused:
+            self._calls.raise_refused()
         if look and not parts.changes_are_plain(returned):
             raise NotPlainError
         state: Any = None
         text: Optional[bytes] = None
         if returned is not DELETED:
             try:
-                return IN_PARTS if parts.settle(returned, told, change) else SAME
+                return IN_PARTS if parts.settle(returned, result.parts, change) else SAME
             except WholeError:
                 state = parts.whole(returned)
                 text = self._encode(state)
-        parts.vanish(told, change)
+        parts.vanish(result.parts, change)
         document.parts = None
         document.state, document.text = state, text
         if text is not None:
-            self._whole.add(visit.key)
+            self._whole.add(key)
         return text
 
     def _parts(self) -> Parts:

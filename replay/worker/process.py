@@ -264,7 +264,7 @@ class _Session:
         told = result.parts
         if told.paths:
             paths = "\0".join(told.paths).encode()  # NUL is in no path
-            parts += [told.rows, paths, told.placed, told.depths, told.numbers]
+            parts += [_packed("i", told.rows), paths, told.placed, told.depths, told.numbers]
             parts += [_lengths(told.states), _joined(told.states)]
         calls, header["reads"] = self._around.taken()
         header["decided"] = calls.decided

@@ -14,7 +14,7 @@ from refold_worker.contract import Projection
 from refold_worker.documents import Document, NotPlainError
 from refold_worker.event import DELETED, Batch, Event
 from refold_worker.fold import Folder, given
-from refold_worker.large import LARGE
+from refold_worker.large import LARGE, SAME
 from refold_worker.result import Result
 from refold_worker.visit import Visit
 
@@ -36,6 +36,7 @@ class QuickFolder(Folder):  # type: ignore[misc]
         skipped = [0] * len(batch.types)
         looks, refused = self._documents.looks, self._calls.refused
         initial, index = projection.initial, -1
+        large, looks_at = self._large, self._looks_at
         hold, broken = self._hold, self._invariants.broken
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
         for mark[0], code, stream, data in columns:
@@ -53,47 +54,57 @@ class QuickFolder(Folder):  # type: ignore[misc]
             event = Event()
             event.data, event._batch, event._index = data, batch, index
             if document.parts is not None:
-                handle = handle or partial(given, handlers[code], key)
-                self._next_change = change
-                self._in_parts(Visit(result, batch, index, key, document), event, handle)
-                change = self._next_change
-                continue
-            before = document.text
-            state = document.state
-            try:
-                if before is None:
-                    state = initial(key)
-                elif state is None:
-                    state = decode(before)
-                returned = handle(state, event) if handle else handlers[code](state, event, key)
-                if refused:
-                    self._calls.raise_refused()
-                if returned is DELETED:
-                    state = text = None
-                else:
-                    if returned is not None:
-                        state = returned
-                    encode_into(state, written)
-                    text = bytes(written)
-            except Exception as error:
-                visit = Visit(result, batch, index, key, document)
-                self._fail(visit, error, document.state, before, state)
-                continue
-            document.state = state
-            if text == before:
-                continue
-            document.text = text
-            if looks and not encoding.is_plain(state):
-                raise NotPlainError  # at the end of the batch it may be another state
-            if text is not None and len(text) > LARGE:
-                text = self._take_apart(Visit(result, batch, index, key, document))
+                look = bool(looks_at and change % looks_at == 0)
+                given_key = handle or partial(given, handlers[code], key)
+                try:
+                    text = large.apply(document, key, result, event, given_key, look=look)
+                except NotPlainError:
+                    raise
+                except Exception as error:
+                    self._fail_in_parts(Visit(result, batch, index, key, document), error)
+                    continue
+                if text is SAME:
+                    continue
+                state = document.state
+            else:
+                before = document.text
+                state = document.state
+                try:
+                    if before is None:
+                        state = initial(key)
+                    elif state is None:
+                        state = decode(before)
+                    returned = handle(state, event) if handle else handlers[code](state, event, key)
+                    if refused:
+                        self._calls.raise_refused()
+                    if returned is DELETED:
+                        state = text = None
+                    else:
+                        if returned is not None:
+                            state = returned
+                        encode_into(state, written)
+                        text = bytes(written)
+                except Exception as error:
+                    visit = Visit(result, batch, index, key, document)
+                    self._fail(visit, error, document.state, before, state)
+                    continue
+                document.state = state
+                if text == before:
+                    continue
+                document.text = text
+                if looks and not encoding.is_plain(state):
+                    raise NotPlainError  # at the end of the batch it may be another state
+                if text is not None and len(text) > LARGE:
+                    text = self._take_apart(Visit(result, batch, index, key, document))
             previous.append(document.change)
             document.change = change
             change += 1
             rows.append(index)
             states.append(text)
             keys.append(key)
-            if hold is not None and not (hold(state) and key not in broken):
+            if hold is not None and (
+                document.parts is not None or not hold(state) or key in broken
+            ):
                 Visit(result, batch, index, key, document).turned(self._invariants)
         self._next_change = change
         result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}

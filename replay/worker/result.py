@@ -29,7 +29,7 @@ class ToldParts:
     """What became of the parts of large documents, in columns."""
 
     def __init__(self) -> None:
-        self.rows = array("i")
+        self.rows: List[int] = []
         """For each part that changed, the index of the change."""
         self.paths: List[str] = []
         self.states: List[Optional[bytes]] = []

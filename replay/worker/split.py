@@ -84,12 +84,14 @@ class Split(dict):  # type: ignore[type-arg]
         return self[name]
 
     def __setitem__(self, name: Any, value: Any) -> None:
-        self._note(name)
+        if name not in self.touched:
+            self._note(name)
         put(self, name, value)
 
     def __delitem__(self, name: Any) -> None:
         if name in self and self.notes.open:
-            self._note(name)
+            if name not in self.touched:
+                self._note(name)
             self.removed.add(name)
         dict.__delitem__(self, name)
 
@@ -156,8 +158,9 @@ class Split(dict):  # type: ignore[type-arg]
         return self.parent is None or look(self.parent, self.name) is self
 
     def _note(self, name: Any) -> None:
+        """A member that wasn't noted yet may be changed from now on."""
         touched, notes = self.touched, self.notes
-        if name in touched or not notes.open:
+        if not notes.open:
             return
         if not touched:
             notes.taken.append(self)

@@ -258,6 +258,28 @@ def test_a_miss_fails_even_where_the_handler_swallows_it(caller):
     assert (missed.decision, missed.offset, missed.key) == ("missed", 1, "a")
 
 
+def test_a_swallowed_miss_fails_in_a_large_document_too(caller):
+    caller.events(*[("a", "T", {})] * 3)
+    caller.file(
+        "p.py",
+        """
+        def initial(key):
+            return {"items": {str(n): "x" * 100 for n in range(2_000)}}
+        def apply(state, event, gateway):
+            state["items"]["7"] = event.offset
+            if event.offset == 1:
+                try:
+                    gateway.query("fx", "rate", {"pair": "X"})
+                except Exception:
+                    pass
+        """,
+    )
+    folded = caller.replay()
+    assert [f.offset for f in caller.failures(folded)] == [1]
+    assert History(caller.workspace, folded).state("a", 1).offset == 0
+    assert [offset for offset, _, _ in caller.changes(folded)] == [0, 2]
+
+
 def test_commands_are_not_sent_unless_their_port_is_named(caller, outside):
     caller.ports = {
         "shop": {"live": outside.url},
