@@ -156,6 +156,10 @@ class Late(Event):
         return self.data
 
 
+# Handlers that look are to see one kind of event.
+Late.__name__ = Late.__qualname__ = Event.__name__
+
+
 class Batch:
     """Consecutive events in columns, as they came from the parent."""
 
