@@ -249,7 +249,7 @@ class Folder:
                 if looks and not encoding.is_plain(state):
                     raise NotPlainError  # as above
                 if text is not None and len(text) > LARGE and self._parted:
-                    text = self._take_apart(visit)
+                    text = self._large.take_apart(visit)
                 self._change(visit, text)
         result.skipped = skipped
         return result
@@ -260,13 +260,6 @@ class Folder:
         self._next_change += 1
         if self._hold is not None:
             visit.turned(self._invariants)
-
-    def _take_apart(self, visit: Visit) -> Optional[bytes]:
-        """Keep a document in parts from now on, where it can be; what is told as its JSON."""
-        text: Optional[bytes] = (
-            self._large.take_apart(visit) if self._parted else visit.document.text
-        )
-        return text
 
     def _in_parts(self, visit: Visit, event: Any, handle: Any) -> None:
         """Apply an event to a document that is kept in parts."""

@@ -38,8 +38,6 @@ from refold_worker.split import (
     unsplit,
 )
 
-LARGE = 64 << 10
-"""Bytes of JSON from which on a document is kept in parts."""
 SMALL = 1 << 10
 """Bytes of JSON up to which an object is one part."""
 
