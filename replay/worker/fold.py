@@ -61,16 +61,13 @@ class Folder:
         self._calls = calls
         self._mark = mark
         self._encode = encoding.encode if careful else encoding.plain_encoder()
-        self._documents = Documents(decode, careful=careful)
-        self._large = Large(self._encode, decode, calls, careful=careful)
         self._parted = probe is None
         """Whether large documents are kept in parts; who tries events on states wants them whole."""
         self._next_change = 0
         self._looks_at = 0
-        self._invariants = Invariants(projection.invariants)
-        self._hold = self._invariants.hold if projection.invariants else None
         self.only: Optional[Set[str]] = None
         """The keys that may change, where not all may."""
+        self.anew()
 
     shared = True
     """Whether several can share the documents of a projection that routes."""

@@ -117,17 +117,13 @@ class Parts:
 
         Nothing is settled where it raises: what encoding raises, or `WholeError`.
         """
-        same = state is None or state is self.root
-        if same and not self._careful:
-            settled = self._changed_only(told, change)
-            if settled is not None:
-                return settled
-        elif self._careful and shares(list(self.changed)):
+        if self._careful and shares(list(self.changed)):
             raise WholeError
+        same = state is None or state is self.root
         count = len(told.paths)
         if not (same and self._quickly_settled(told, change)):
             settling = _Settling(self)
-            if state is not None and state is not self.root:
+            if not same:
                 if type(state) is not dict:
                     raise WholeError
                 settling.replace(self.root, state)
@@ -138,44 +134,8 @@ class Parts:
         self._settled = self._next
         return len(told.paths) > count
 
-    def _changed_only(self, told: ToldParts, change: int) -> Optional[bool]:
-        """The most common case, in which parts have changed and none has come or gone: whether any
-        has; None: it is another case."""
-        encode, taken = self.encode, self._notes.taken
-        members: List[Member] = []
-        texts: List[bytes] = []
-        for split in taken:
-            if split.removed:
-                return None
-            known = split.known
-            for name in split.touched:
-                member = known.get(name)
-                value = look(split, name, _ABSENT)
-                if member is None or value is _ABSENT:
-                    return None
-                kept, kind = member.kept, value.__class__
-                if kind is Split or kept.__class__ is Split:
-                    return None
-                if len(kept) > _MUCH:
-                    limits.spare(4 * len(kept))
-                text = encode(value)
-                if kind is dict and (len(text) > SMALL or text == OPEN):
-                    return None
-                if text != kept:
-                    members.append(member)
-                    texts.append(text)
-        for member, text in zip(members, texts):
-            member.kept = text
-            told.rows.append(change)
-            told.paths.append(member.path)
-        told.states += texts
-        for split in taken:
-            split.touched.clear()
-        taken.clear()
-        return bool(members)
-
     def _quickly_settled(self, told: ToldParts, change: int) -> bool:
-        """The case in which only parts have come, changed or gone; False: it is another."""
+        """The common case, in which only parts have come, changed or gone; False: it is another."""
         encode = self.encode
         changed: List[Tuple[Member, bytes]] = []
         others: List[Tuple[Split, List[Any], Dict[Any, bytes]]] = []
