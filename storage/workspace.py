@@ -26,6 +26,7 @@ from storage.errors import (
     WorkspaceError,
     one_line,
 )
+from storage.quoting import identifier
 from storage.timelines.labels import Label
 from storage.timelines.places import Mark, Overlay
 
@@ -238,8 +239,7 @@ class Workspace:
     def table(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
         """SQL for a table as it is on its timeline, whatever its name stands for on a connection."""
         ((database,),) = connection.execute("SELECT current_database()").fetchall()
-        escaped = str(database).replace('"', '""')
-        return f'"{escaped}".main.{name}'
+        return f"{identifier(database)}.main.{name}"
 
     def fact(self, name: str) -> Any:
         """A value of the `workspace` table, or None."""

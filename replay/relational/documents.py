@@ -13,7 +13,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from storage.errors import ProjectionError
-from storage.quoting import quoted
+from storage.quoting import identifier, quoted
 
 NOW = "documents_now"
 """The table of documents that an answer leaves: `key` and `state`."""
@@ -82,7 +82,7 @@ def _refuse(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _state(columns: Sequence[tuple[str, DuckDBPyType]]) -> str:
-    return _object([(name, _member(_quoted(name), kind)) for name, kind in columns])
+    return _object([(name, _member(identifier(name), kind)) for name, kind in columns])
 
 
 def _object(members: Sequence[tuple[str, str]]) -> str:
@@ -136,7 +136,3 @@ def _nested(value: str, kind: DuckDBPyType, depth: int) -> str:
 
 def _json(value: str) -> str:
     return f"CASE WHEN {value} IS NOT NULL THEN CAST(to_json({value}) AS VARCHAR) END"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -16,7 +16,7 @@ from storage.formats import SAMPLE, Fields, Reading, UnfitError
 from storage.formats.compiled import Compiled
 from storage.mapping import FIELDS, FieldMapping, Record
 from storage.mapping.expressions import At, Path, leaves
-from storage.quoting import quoted
+from storage.quoting import identifier, quoted
 
 BATCH = 65_536
 
@@ -65,11 +65,11 @@ def sample(
 ) -> Sequence[Record]:
     """The first records, with nested values as Python's and all others as text or number."""
     columns = ", ".join(
-        name(c)
+        identifier(c)
         if _nested(t) or t in _DIGITS
-        else f"coalesce(try(decode({name(c)})), base64({name(c)})) AS {name(c)}"
+        else f"coalesce(try(decode({identifier(c)})), base64({identifier(c)})) AS {identifier(c)}"
         if t == "BLOB"
-        else f"CAST({name(c)} AS VARCHAR) AS {name(c)}"
+        else f"CAST({identifier(c)} AS VARCHAR) AS {identifier(c)}"
         for c, t in types.items()
     )
     found = connection.sql(f"SELECT {columns} FROM {relation} LIMIT {SAMPLE}")
@@ -104,7 +104,7 @@ def query(
         relation = f"(SELECT *, {stage} FROM {relation})"
     found = {**compiled.fields(), **_time(types, mapping)}
     chosen = ", ".join(
-        f"{found.get(field, 'CAST(NULL AS VARCHAR)')} AS {name(field)}" for field in FIELDS
+        f"{found.get(field, 'CAST(NULL AS VARCHAR)')} AS {identifier(field)}" for field in FIELDS
     )
     return f"SELECT {chosen}, {compiled.skipped} AS skipped, CAST({line} AS BIGINT) AS line FROM {relation}"
 
@@ -117,7 +117,7 @@ def _time(types: Mapping[str, str], mapping: FieldMapping) -> dict[str, str]:
     column, *inside = said.path
     if inside or types.get(str(column)) != "TIMESTAMP WITH TIME ZONE":
         return {}
-    there = name(str(column))
+    there = identifier(str(column))
     return {"time": f"CASE WHEN isfinite({there}) THEN {there} END"}
 
 
@@ -134,10 +134,6 @@ def as_fields(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if pa.types.is_timestamp(batch.schema.field(_TIME).type):
             own = own.set(_TIME, pa.field("time", TIME))
         yield batch.cast(own)
-
-
-def name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
 
 
 class _Row:
@@ -158,11 +154,11 @@ class _Row:
 
     def has(self, path: Path) -> str:
         there = str(path[0])
-        return f"({name(there)} IS NOT NULL)" if there in self._types else "false"
+        return f"({identifier(there)} IS NOT NULL)" if there in self._types else "false"
 
     def text(self, path: Path) -> str:
         kind = self._types.get(str(path[0]))
-        column = name(str(path[0]))
+        column = identifier(str(path[0]))
         if kind is None:  # another file of the log has it
             return "CAST(NULL AS VARCHAR)"
         if kind == "BLOB":
@@ -173,7 +169,7 @@ class _Row:
         column = str(path[0])
         kind = self._types.get(column)
         if kind == "BLOB" and column in self._opaque:
-            return f"CAST(to_json(base64({name(column)})) AS VARCHAR)"
+            return f"CAST(to_json(base64({identifier(column)})) AS VARCHAR)"
         return "CAST(NULL AS VARCHAR)" if kind is None else _payload(column, kind)
 
     def rest(self, without: Sequence[str]) -> str:
@@ -192,7 +188,7 @@ def _key(column: str) -> str:
 
 
 def _as_json(column: str, kind: str) -> str:
-    quoted = name(column)
+    quoted = identifier(column)
     if kind == NUMBER:
         number = f"regexp_full_match({quoted}, '{_JSON_NUMBER}')"
         value = f"CASE WHEN {number} THEN {quoted} ELSE to_json({quoted}) END"
@@ -219,7 +215,7 @@ def _as_json(column: str, kind: str) -> str:
 
 
 def _payload(column: str, kind: str) -> str:
-    quoted = name(column)
+    quoted = identifier(column)
     if kind == CHECKED:
         return quoted
     if kind == "BLOB":

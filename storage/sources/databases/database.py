@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from storage.quoting import quoted
+from storage.quoting import identifier, quoted
 from storage.sources.links import Link
 
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
@@ -59,7 +59,7 @@ class OfLink:
 def table_name(schema: str | None, table: str) -> str:
     """How a table is called: behind its schema and a dot, in quotes where there is a dot in it."""
     parts = [part for part in (schema, table) if part is not None]
-    return ".".join(quote_part(part) if "." in part or '"' in part else part for part in parts)
+    return ".".join(identifier(part) if "." in part or '"' in part else part for part in parts)
 
 
 def parts_of(name: str) -> list[str]:
@@ -70,13 +70,8 @@ def parts_of(name: str) -> list[str]:
 
 def quote(name: str) -> str:
     """A table's name in SQL."""
-    return ".".join(map(quote_part, parts_of(name)))
-
-
-def quote_part(part: str) -> str:
-    """One name in SQL."""
-    return '"' + part.replace('"', '""') + '"'
+    return ".".join(map(identifier, parts_of(name)))
 
 
 def quote_column(alias: str, name: str) -> str:
-    return f"{alias}.{quote_part(name)}"
+    return f"{alias}.{identifier(name)}"

@@ -6,8 +6,8 @@ Source: the OCEL 2.0 specification, its relational schema.
 import sqlite3
 from collections.abc import Iterator
 
-from storage.quoting import quoted
-from storage.sources.databases.database import Columns, quote_column, quote_part
+from storage.quoting import identifier, quoted
+from storage.sources.databases.database import Columns, quote_column
 
 VIEW = "ocel_events"
 COLUMNS: Columns = {
@@ -53,5 +53,5 @@ def _of_types(connection: sqlite3.Connection, there: set[str]) -> Iterator[str]:
         )
         yield (
             f"SELECT a.ocel_id AS ocel_id, a.ocel_time AS time, json_array({pairs}) AS attributes"
-            f" FROM {quote_part(table)} AS a"
+            f" FROM {identifier(table)} AS a"
         )

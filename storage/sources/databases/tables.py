@@ -23,6 +23,7 @@ from storage.formats import SAMPLE, Format, Reading, columns
 from storage.mapping import FieldMapping, Record
 from storage.mapping.expressions import leaves
 from storage.mapping.names import plain
+from storage.quoting import identifier
 from storage.sources import links
 from storage.sources.databases.database import (
     Columns,
@@ -30,7 +31,6 @@ from storage.sources.databases.database import (
     parts_of,
     quote,
     quote_column,
-    quote_part,
 )
 from storage.sources.links import Link
 from storage.sources.rows import Rows, as_events
@@ -104,7 +104,7 @@ class Table:
 
     def _select(self) -> str:
         said = ((self.database.column(*column)[0], name) for name, column in self._all().items())
-        return ", ".join(f"{sql} AS {quote_part(name)}" for sql, name in said)
+        return ", ".join(f"{sql} AS {identifier(name)}" for sql, name in said)
 
     def _types(self) -> dict[str, str]:
         return {name: self.database.column(*column)[1] for name, column in self._all().items()}
