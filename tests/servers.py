@@ -69,15 +69,25 @@ needs_kafka = pytest.mark.skipif(
 _SERVER = """
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login},TLS://127.0.0.1:{tls},\
+ OWN://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SASL://127.0.0.1:{login},TLS://127.0.0.1:{tls},\
+ OWN://127.0.0.1:{own}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SASL_SSL,OWN:SSL,\
+ CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller}
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
  user_reader="s3cretword";
+listener.name.tls.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+ user_reader="s3cretword";
+listener.name.own.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -98,6 +108,11 @@ class Broker:
     """HOST:PORT without a login."""
     login: str
     """HOST:PORT for `reader` with the password `s3cretword`."""
+    tls: str
+    """The same by TLS, with a certificate of `certificates/ca.pem`."""
+    own: str
+    """HOST:PORT for who shows a certificate, as `certificates/client.pem` with its key."""
+    certificates: Path
 
 
 @contextmanager
@@ -105,11 +120,11 @@ def kafka(folder: Path) -> Iterator[Broker]:
     """A real Apache Kafka in KRaft mode, on loopback."""
     from confluent_kafka.admin import AdminClient
 
-    ports = free_ports(3)
+    names = ("broker", "login", "tls", "own", "controller")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     settings = folder / "server.properties"
-    settings.write_text(
-        _SERVER.format(folder=folder, broker=ports[0], login=ports[1], controller=ports[2])
-    )
+    settings.write_text(_SERVER.format(folder=folder, **ports))
+    certificates(folder)
     java = ["java", "-Xmx512m", "-cp", f"{KAFKA}/*"]
     formatted = [*java, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk"]
     subprocess.run([*formatted, "-c", settings], check=True, capture_output=True, cwd=folder)
@@ -118,7 +133,7 @@ def kafka(folder: Path) -> Iterator[Broker]:
             [*java, "kafka.Kafka", settings], stdout=log, stderr=log, cwd=folder
         )
     try:
-        client = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[0]}", "log_level": 0})
+        client = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports['broker']}", "log_level": 0})
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -128,10 +143,33 @@ def kafka(folder: Path) -> Iterator[Broker]:
                 said = (folder / "kafka.log").read_text(errors="replace")[-2000:]
                 assert server.poll() is None, said
                 assert time.monotonic() < deadline, said
-        yield Broker(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
+        places = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        yield Broker(places["broker"], places["login"], places["tls"], places["own"], folder)
     finally:
         server.kill()
         server.wait(timeout=20)
+
+
+def certificates(folder: Path) -> None:
+    """Who vouches for a server at 127.0.0.1 and for a client, and their certificates with their keys:
+    `ca.pem`, `server.pem` and `client.pem`."""
+    import trustme
+    from cryptography.hazmat.primitives import serialization
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    for name, issued in (
+        ("server", authority.issue_cert("127.0.0.1")),
+        ("client", authority.issue_cert("reader@shop.example")),
+    ):
+        key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+        plain = key.private_bytes(  # the form of it that Java reads
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        (folder / f"{name}.pem").write_bytes(plain + chain)
 
 
 def free_ports(count: int) -> list[int]:

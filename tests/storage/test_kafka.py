@@ -2,10 +2,12 @@
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -18,7 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import SourceError
+from storage.sources import links
+from storage.sources.kafka.java_client import in_words_of_librdkafka
 from storage.sources.kafka.merging import Merge
+from storage.sources.kafka.settings import read as settings_of
+from storage.sources.kafka.topics import OWN
 from tests import servers
 from tests.storage import proto
 
@@ -152,9 +158,6 @@ def test_what_is_wrong_is_said(desk: Any, mock: Cluster, tmp_path: Any) -> None:
     config.write_text("sasl.password=${REFOLD_NO_SUCH_VARIABLE}\n")
     with pytest.raises(SourceError, match="REFOLD_NO_SUCH_VARIABLE, which isn't in the environ"):
         desk.load(mock.link("orders", config=config))
-    config.write_text("sasl.jaas.config=x\n")
-    with pytest.raises(SourceError, match="only Java's client knows"):
-        desk.load(mock.link("orders", config=config))
     config.write_text("no.such.setting=1\n")
     with pytest.raises(SourceError, match="refuses the configuration"):
         desk.load(mock.link("orders", config=config))
@@ -187,7 +190,7 @@ def test_a_broker_that_goes_away(desk: Any, monkeypatch: pytest.MonkeyPatch) -> 
 class Registry:
     """A schema registry."""
 
-    def __init__(self) -> None:
+    def __init__(self, secured: ssl.SSLContext | None = None) -> None:
         self.avro = {
             "type": "record",
             "name": "Placed",
@@ -227,8 +230,11 @@ class Registry:
                 """Nobody reads it."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if secured is not None:
+            self.server.socket = secured.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        scheme = "http" if secured is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
 
 
 def framed(number: int, payload: bytes) -> bytes:
@@ -274,6 +280,29 @@ def test_schemas_of_a_registry(desk: Any, mock: Cluster) -> None:
 
 
 partitions = st.lists(st.lists(st.integers(-5, 20), max_size=12), min_size=1, max_size=4)
+
+
+def test_a_registry_that_is_asked_in_secret(desk: Any, mock: Cluster, tmp_path: Path) -> None:
+    servers.certificates(tmp_path)
+    secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
+    secured.load_cert_chain(tmp_path / "server.pem")
+    secured.verify_mode = ssl.CERT_REQUIRED
+    registry = Registry(secured)
+    mock.write("asked", {"value": framed(2, b'{"n":8}')})
+    said = (
+        f"schema.registry.url={registry.url}\nschema.registry.ssl.ca.location={tmp_path}/ca.pem\n"
+        f"schema.registry.ssl.certificate.location={tmp_path}/client.pem\n"
+    )
+    config = desk.write(said, "client.properties")
+    desk.load(mock.link("asked", config=config))
+    assert desk.column("data") == ['{"n":8}']
+    config.write_text(said.replace("client.pem", "nobody.pem"))
+    with pytest.raises(SourceError, match="The registry's certificates can't be read"):
+        desk.load(mock.link("asked", config=config), replace=True)
+    config.write_text(f"schema.registry.url={registry.url}\n")
+    with pytest.raises(SourceError, match="schema registry has no answer"):
+        desk.load(mock.link("asked", config=config), replace=True)
+    registry.server.shutdown()
 
 
 @settings(max_examples=200, deadline=None)
@@ -446,3 +475,99 @@ def test_a_login(
     monkeypatch.setenv("REFOLD_TEST_PASSWORD", "wrong")
     with pytest.raises(SourceError, match="refuses the login"):
         desk.load(link, replace=True)
+
+
+@servers.needs_kafka
+@pytest.mark.parametrize(
+    ("place", "config"),
+    [
+        (
+            "tls",
+            "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nssl.ca.location={certificates}/ca.pem\n"
+            "sasl.username=reader\nsasl.password=s3cretword\n",
+        ),
+        (
+            "tls",
+            "# for Java's client\nsecurity.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n"
+            "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\\n"
+            '  username="reader" password="s3cretword";\n'
+            "ssl.truststore.type=PEM\nssl.truststore.location={certificates}/ca.pem\n"
+            "key.deserializer=org.apache.kafka.common.serialization.StringDeserializer\n",
+        ),
+        (
+            "own",
+            "security.protocol=SSL\nssl.ca.location={certificates}/ca.pem\n"
+            "ssl.certificate.location={certificates}/client.pem\n"
+            "ssl.key.location={certificates}/client.pem\n",
+        ),
+        (
+            "own",
+            "security.protocol=SSL\nssl.truststore.location={certificates}/ca.pem\n"
+            "ssl.keystore.type=PEM\nssl.keystore.location={certificates}/client.pem\n",
+        ),
+    ],
+)
+def test_a_secure_connection(
+    desk: Any, cluster: Cluster, broker: servers.Broker, place: str, config: str
+) -> None:
+    name = f"secure-{place}-{len(config)}"
+    topic(cluster, name)
+    cluster.write(name, created("s", 1))
+    written = desk.write(config.format(certificates=broker.certificates), "client.properties")
+    desk.load(f"kafka://{getattr(broker, place)}/{name}?config={written}")
+    assert desk.column("stream") == ["s-1"]
+
+
+@servers.needs_kafka
+def test_a_broker_that_nobody_vouches_for(desk: Any, broker: servers.Broker) -> None:
+    config = desk.write(
+        "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n"
+        "sasl.username=reader\nsasl.password=s3cretword\n",
+        "client.properties",
+    )
+    with pytest.raises(SourceError, match="no secure connection with the broker"):
+        desk.load(f"kafka://{broker.tls}/anything?config={config}")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (
+            {"sasl.jaas.config": 'a.b.ScramLoginModule required username=\'u\' password="p\\"q;";'},
+            {"sasl.username": "u", "sasl.password": 'p"q;'},
+        ),
+        ({"sasl.jaas.config": "Krb5LoginModule required;"}, "names Krb5LoginModule; only a login"),
+        ({"sasl.jaas.config": "PlainLoginModule required username=u;"}, "has no password"),
+        ({"sasl.jaas.config": ""}, "names nothing"),
+        ({"ssl.truststore.location": "t.jks"}, "are read as PEM, which t.jks isn't"),
+        ({"ssl.keystore.location": "k.jks"}, "as PEM or PKCS12, which k.jks isn't"),
+        (
+            {"ssl.keystore.location": "k.p12", "ssl.keystore.password": "x"},
+            {"ssl.keystore.location": "k.p12", "ssl.keystore.password": "x"},
+        ),
+        (
+            {"ssl.endpoint.identification.algorithm": "", "ssl.protocol": "TLSv1.3"},
+            {"ssl.endpoint.identification.algorithm": "none"},
+        ),
+        (
+            {"basic.auth.credentials.source": "USER_INFO", "basic.auth.user.info": "a:b"},
+            {"schema.registry.basic.auth.user.info": "a:b"},
+        ),
+    ],
+)
+def test_settings_of_javas_client(said: dict[str, str], found: Any) -> None:
+    if isinstance(found, dict):
+        assert in_words_of_librdkafka(said, Path("c")) == found
+    else:
+        with pytest.raises(SourceError, match=found):
+            in_words_of_librdkafka(said, Path("c"))
+
+
+def test_lines_that_go_on(desk: Any, mock: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    mock.write("lines", created("l", 1))
+    config = desk.write(
+        "# no setting \\\nclient.id=refold's \\\n  own\nsasl.password=ends with\\\n", "c.properties"
+    )
+    said = settings_of(links.read(mock.link("lines", config=config), OWN))
+    assert said["client.id"] == "refold's own"
+    assert said["sasl.password"] == "ends with\\"

@@ -6,6 +6,7 @@ decoded stays the bytes that it is.
 
 import base64
 import io
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ class Registry:
             base_url=settings["url"],
             auth=(auth[0], auth[2]) if auth[0] else None,
             timeout=10,
-            verify=settings.get("ssl.ca.location", True),
+            verify=_trusted(settings),
         )
         self._decoders: dict[int, Callable[[bytes], bytes] | None] = {}
         self.undecoded = 0
@@ -138,3 +139,21 @@ class Registry:
 
 def _shown(value: Any) -> Any:
     return str(value)
+
+
+def _trusted(settings: dict[str, str]) -> ssl.SSLContext:
+    """Whom the registry's client believes, and what it shows of itself; raises `SourceError`."""
+    try:
+        context = ssl.create_default_context(cafile=settings.get("ssl.ca.location"))
+        if "ssl.certificate.location" in settings:
+            context.load_cert_chain(
+                settings["ssl.certificate.location"],
+                settings.get("ssl.key.location"),
+                settings.get("ssl.key.password", ""),
+            )
+    except OSError as error:
+        raise SourceError(
+            f"The registry's certificates can't be read ({one_line(error)}); see schema.registry.ssl.…"
+            " in the configuration."
+        ) from error
+    return context

@@ -7,22 +7,18 @@ leave a trace in the cluster can be switched on.
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from storage.errors import SourceError
+from storage.sources.kafka.java_client import in_words_of_librdkafka
 from storage.sources.links import Link
 
 _FROM_ENVIRONMENT = re.compile(r"\$\{(?:env:)?(\w+)\}")
 _OURS = ("group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof")
 _REGISTRY = "schema.registry."
-_JAVAS = {
-    "sasl.jaas.config",
-    "ssl.truststore.location",
-    "ssl.keystore.location",
-    "key.deserializer",
-}
-"""Settings of Java's client that librdkafka has otherwise."""
+_COMMENT = ("#", "!")
 
 
 def read(link: Link) -> dict[str, str]:
@@ -79,18 +75,28 @@ def _file(path: Path) -> dict[str, str]:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
-    said = {}
-    for line in lines:
+    said: dict[str, str] = {}
+    for line in _whole(lines):
         name, equals, value = line.partition("=")
-        if equals and not line.lstrip().startswith(("#", "!")):
+        if equals and not line.lstrip().startswith(_COMMENT):
             said[name.strip()] = _FROM_ENVIRONMENT.sub(_taken, value.strip())
-    strange = sorted(_JAVAS & set(said))
-    if strange:
-        raise SourceError(
-            f"{path} has {strange[0]}, which only Java's client knows; write it as librdkafka does"
-            " (sasl.username and sasl.password, ssl.ca.location, ssl.certificate.location)."
-        )
-    return said
+    return in_words_of_librdkafka(said, path)
+
+
+def _whole(lines: list[str]) -> Iterator[str]:
+    """Lines with those that continue them, as a backslash behind a blank says.
+
+    One that follows anything else may be the end of a password.
+    """
+    begun = ""
+    for line in lines:
+        if line.endswith((" \\", "\t\\")) and not line.lstrip().startswith(_COMMENT):
+            begun += line[:-1]
+        else:
+            yield begun + (line.lstrip() if begun else line)
+            begun = ""
+    if begun:
+        yield begun
 
 
 def _taken(found: re.Match[str]) -> str:

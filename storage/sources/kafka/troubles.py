@@ -8,6 +8,7 @@ END = KafkaError._PARTITION_EOF
 """Of what is no trouble: a partition has been read to its end."""
 REFUSED = (
     KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 )
@@ -19,6 +20,7 @@ def said(path: str, error: KafkaError) -> SourceError:
         KafkaError._AUTHENTICATION: "the broker refuses the login",
         KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses the login",
         KafkaError.TOPIC_AUTHORIZATION_FAILED: "the topic may not be read with this login",
+        KafkaError._SSL: "no secure connection with the broker",
         KafkaError._ALL_BROKERS_DOWN: "no broker answers",
         KafkaError._TRANSPORT: "the broker can't be reached",
         KafkaError._TIMED_OUT: "the broker doesn't answer",
