@@ -1,7 +1,8 @@
 """Objects in a store: `s3://BUCKET/KEY` and `gs://BUCKET/KEY` as files that are only read.
 
 Credentials come from where the store's own tools find them (the environment, a profile, the machine's
-role). A link may say `?endpoint_override=HOST:PORT&scheme=http&region=R` for stores that only speak S3.
+role); `gs://anonymous@BUCKET/KEY` needs none. A link may say `?endpoint_override=HOST:PORT&scheme=http`
+for what only speaks as such a store does, and `region=R`.
 """
 
 import io
@@ -17,6 +18,9 @@ from storage.errors import SourceError, one_line
 
 SCHEMES = ("s3://", "gs://", "gcs://")
 _PATTERN = "*?["
+_NOBODY = "anonymous@"
+"""What stands before a bucket that everybody may read."""
+_PATIENCE = "retry_limit_seconds"
 
 
 def is_object(name: str) -> bool:
@@ -33,7 +37,7 @@ def expand(name: str) -> list[str]:
     """The objects that a name or a pattern stands for, unordered."""
     scheme, _, rest = name.partition("://")
     place, parameters = _parted(rest)
-    if "@" in place.partition("/")[0]:
+    if "@" in place.partition("/")[0].removeprefix(_NOBODY):
         raise SourceError(
             "Credentials don't belong into the name of an object; put them where the store's tools find"
             " them, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment."
@@ -46,23 +50,20 @@ def expand(name: str) -> list[str]:
 
     system, within = _open(f"{scheme}://{folder}{parameters}", name)
     wanted = within + place[len(folder) :]
-    try:
+    with _told(name):
         infos = system.get_file_info(fs.FileSelector(within, recursive=True, allow_not_found=True))
-    except (OSError, ValueError) as error:
-        raise _trouble(name, error) from error
     found = [info.path for info in infos if info.is_file and _matches(info.path, wanted)]
     if not found:
         raise SourceError(f"No object matches {public(name)}.")
-    return [f"{scheme}://{path}{parameters}" for path in found]
+    nobody = _NOBODY if place.startswith(_NOBODY) else ""
+    return [f"{scheme}://{nobody}{path}{parameters}" for path in found]
 
 
 def size_and_time(name: str) -> tuple[int, int]:
     """Bytes, and when it was written, in nanoseconds; raises `SourceError` where it isn't there."""
     system, path = _open(name, name)
-    try:
+    with _told(name):
         info = system.get_file_info(path)
-    except (OSError, ValueError) as error:
-        raise _trouble(name, error) from error
     if not info.is_file:
         raise SourceError(f"There is no object {public(name)}.")
     return info.size, info.mtime_ns or 0
@@ -71,10 +72,8 @@ def size_and_time(name: str) -> tuple[int, int]:
 def open_object(name: str) -> io.BufferedReader:
     """Its bytes."""
     system, path = _open(name, name)
-    try:
+    with _told(name):
         return io.BufferedReader(system.open_input_file(path), 1 << 20)
-    except (OSError, ValueError) as error:
-        raise _trouble(name, error) from error
 
 
 @contextmanager
@@ -97,10 +96,11 @@ def as_file(name: str) -> Iterator[str]:
 def _open(link: str, name: str) -> tuple[Any, str]:
     from pyarrow import fs  # noqa: PLC0415 - as above
 
-    try:
+    if not link.startswith("s3://") and _PATIENCE not in link:
+        # Google's client would go on asking for a quarter of an hour.
+        link += f"{'&' if _parted(link)[1] else '?'}{_PATIENCE}=20"
+    with _told(name):
         return fs.FileSystem.from_uri(link)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
-        raise _trouble(name, error) from error
 
 
 def _parted(rest: str) -> tuple[str, str]:
@@ -123,7 +123,23 @@ def _matches(path: str, pattern: str) -> bool:
     return len(steps) == len(wanted) and all(map(fnmatchcase, steps, wanted))
 
 
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What a store complains of, as a `SourceError`."""
+    from pyarrow import ArrowException  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except (OSError, ValueError, ArrowException) as error:
+        raise _trouble(name, error) from error
+
+
 def _trouble(name: str, error: Exception) -> SourceError:
     if isinstance(error, FileNotFoundError):
         return SourceError(f"There is no object {public(name)}.")
+    if "create a OAuth2 access token" in str(error):
+        return SourceError(
+            f"{public(name)} can't be read, as no credentials were found: log in with gcloud auth"
+            f" application-default login, or write gs://{_NOBODY}… if everybody may read it."
+        )
     return SourceError(f"{public(name)} can't be read ({one_line(error)}).")

@@ -1,10 +1,17 @@
-"""Objects in a store that speaks S3, on loopback: single ones, patterns, folders that are columns."""
+"""Objects in stores that speak as Amazon's and Google's do, on loopback, one or many."""
 
 import gzip
 import io
 import json
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -18,39 +25,64 @@ from tests.servers import free_ports
 class Bucket:
     """A bucket to be filled."""
 
-    def __init__(self, port: int) -> None:
-        self._system = fs.S3FileSystem(
-            access_key="a",
-            secret_key="s3cretword",
-            endpoint_override=f"127.0.0.1:{port}",
-            scheme="http",
-            region="us-east-1",
-            allow_bucket_creation=True,
-        )
-        self._system.create_dir("logs")
-        self._parameters = f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    def __init__(self, system: fs.FileSystem, before: str, parameters: str) -> None:
+        self._system = system
+        self._before = before
+        self._parameters = parameters
+        system.create_dir("logs")
 
     def put(self, key: str, content: bytes) -> None:
         with self._system.open_output_stream(f"logs/{key}", compression=None) as stream:
             stream.write(content)
 
     def link(self, key: str) -> str:
-        return f"s3://logs/{key}{self._parameters}"
+        return f"{self._before}logs/{key}?{self._parameters}"
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Bucket]:
+@contextmanager
+def of_s3(port: int) -> Iterator[Bucket]:
     from moto.server import ThreadedMotoServer
 
-    (port,) = free_ports(1)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
+    place = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http", "region": "us-east-1"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "a")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "s3cretword")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        yield Bucket(port)
+        system = fs.S3FileSystem(allow_bucket_creation=True, **place)
+        yield Bucket(system, "s3://", urlencode(place, safe=":"))
     server.stop()
+
+
+@contextmanager
+def of_google(port: int) -> Iterator[Bucket]:
+    program = Path(sys.executable).with_name("gcp-storage-emulator")
+    server = subprocess.Popen(
+        [program, "start", "--host=127.0.0.1", f"--port={port}", "--in-memory"],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while not listens(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    place = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http"}
+    system = fs.GcsFileSystem(anonymous=True, project_id="shop", **place)
+    yield Bucket(system, "gs://anonymous@", urlencode(place, safe=":"))
+    server.kill()
+    server.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module", params=[of_s3, of_google], ids=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    (port,) = free_ports(1)
+    with request.param(port) as found:
+        yield found
 
 
 def rows(first: int, count: int) -> list[dict[str, Any]]:
@@ -134,14 +166,29 @@ def test_folders_that_are_columns_on_disk(desk: Any) -> None:
 
 def test_what_is_not_there(desk: Any, bucket: Bucket) -> None:
     for key, said in (
-        ("none.jsonl", r"There is no object s3://logs/none\.jsonl"),
-        ("none/*.jsonl", r"No object matches s3://logs/none/\*\.jsonl"),
+        ("none.jsonl", r"There is no object \w+://(anonymous@)?logs/none\.jsonl"),
+        ("none/*.jsonl", r"No object matches \w+://(anonymous@)?logs/none/\*\.jsonl"),
     ):
         with pytest.raises(SourceError, match=said):
             desk.load(bucket.link(key))
-    bad = bucket.link("x.jsonl").replace("region=us-east-1", "flavour=sweet")
-    with pytest.raises(SourceError, match=r"s3://logs/x\.jsonl can't be read"):
+    bad = f"{bucket.link('x.jsonl')}&flavour=sweet"
+    with pytest.raises(SourceError, match=r"logs/x\.jsonl can't be read"):
         desk.load(bad)
-    with pytest.raises(SourceError, match="Credentials don't belong") as raised:
-        desk.load("s3://a:s3cretword@logs/x.jsonl")
-    assert "s3cretword" not in raised.value.message
+
+
+def test_nobody_is_logged_in(desk: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    for name in ("HOME", "CLOUDSDK_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with pytest.raises(SourceError, match=r"gs://logs/x\.jsonl can.t be read, as no credentials"):
+        desk.load("gs://logs/x.jsonl?retry_limit_seconds=1")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(SourceError, match=r"gs://logs/x\.jsonl can't be read, as no credentials"):
+        desk.load("gs://logs/x.jsonl?retry_limit_seconds=1")
+
+
+def test_credentials_in_a_name(desk: Any) -> None:
+    for scheme in ("s3", "gs"):
+        with pytest.raises(SourceError, match="Credentials don't belong") as raised:
+            desk.load(f"{scheme}://a:s3cretword@logs/x.jsonl")
+        assert "s3cretword" not in raised.value.message
