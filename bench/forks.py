@@ -84,15 +84,12 @@ def whole(path: Path, target: Path) -> None:
     seen = _without(workspace, "middle", base.folded // 2)
     fork = History(seen, folding.fold(seen, wanted))
     target.unlink(missing_ok=True)
-    connection = workspaces.create(target)
-    dense = (
-        f'SELECT * REPLACE ("offset" - CAST("offset" > {base.folded // 2} AS BIGINT) AS "offset")'
-    )
-    with seen.reading() as reading:
-        for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):
-            connection.register("batch", batch)
-            connection.execute("INSERT INTO events SELECT * FROM batch")
-    connection.close()
+    with workspaces.created(target) as connection:
+        dense = f'SELECT * REPLACE ("offset" - CAST("offset" > {base.folded // 2} AS BIGINT) AS "offset")'
+        with seen.reading() as reading:
+            for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):
+                connection.register("batch", batch)
+                connection.execute("INSERT INTO events SELECT * FROM batch")
     edited = Workspace(target)
     took = seconds(lambda: folding.fold(edited, wanted))
     folded = History(edited, folding.fold(edited, wanted))

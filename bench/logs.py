@@ -48,11 +48,10 @@ def generated(name: str, query: str, **parameters: int) -> Path:
     DATA.mkdir(exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.unlink(missing_ok=True)
-    connection = workspaces.create(unfinished)
-    connection.execute(
-        f'INSERT INTO events ("offset", stream, type, data, source, line) {query}', parameters
-    )
-    connection.close()
+    with workspaces.created(unfinished) as connection:
+        connection.execute(
+            f'INSERT INTO events ("offset", stream, type, data, source, line) {query}', parameters
+        )
     unfinished.rename(path)
     return path
 

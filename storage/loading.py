@@ -30,6 +30,7 @@ from storage import (
     sources,
     statistics,
     times,
+    user_folder,
     workspace,
 )
 from storage.errors import SourceError
@@ -135,8 +136,7 @@ def default_target(name: str) -> Path:
     path = Path(name)
     folder = path.parent
     if not os.access(folder, os.W_OK):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = cache / "refold" / re.sub(r"\W+", "-", str(folder.resolve())).strip("-")
+        folder = user_folder.cache() / re.sub(r"\W+", "-", str(folder.resolve())).strip("-")
         folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[*?\[\]]+", "", sources.log_name(name)) or "log"
     return folder / f"{stem}.refold"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import duckdb
 
-from storage import workspace
+from storage import looked_through, workspace
 from storage.errors import WorkspaceError
+from storage.sealed import connect
+from storage.troubles import trouble
 
 
 @contextmanager
@@ -21,22 +23,18 @@ def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     if not os.access(target.parent, os.W_OK):
         raise WorkspaceError(f"{target.parent} can't be written; name another place with -o.")
     try:
-        connection = workspace.create(unfinished)
         try:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
-            # Closing would do it too, but silently leave it undone where there is no room.
-            connection.execute("CHECKPOINT")
+            with workspace.created(unfinished) as connection:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+                # Closing would do it too, but silently leave it undone where there is no room.
+                connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            raise workspace.trouble(error, target) from error
-        finally:
-            try:
-                connection.close()
-            except duckdb.Error as error:
-                raise workspace.trouble(error, target) from error
+            raise trouble(error, target) from error
         _without_log(target)
         unfinished.replace(target)
+        looked_through.remember(target)
     finally:
         _remove(unfinished)
 
@@ -49,7 +47,7 @@ def _without_log(target: Path) -> None:
     log = Path(f"{target}.wal")
     if log.exists():
         with contextlib.suppress(duckdb.Error):
-            workspace.connect(target, read_only=False, memory=workspace.WRITE_MEMORY).close()
+            connect(target, read_only=False, memory=workspace.WRITE_MEMORY).close()
         log.unlink(missing_ok=True)
 
 

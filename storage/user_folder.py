@@ -5,6 +5,12 @@ from pathlib import Path
 
 
 def path() -> Path:
-    """The folder; it may not be there yet."""
+    """The folder of what can't be had again; it may not be there yet."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return home / "refold"
+
+
+def cache() -> Path:
+    """The folder of what can; it may not be there yet."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "refold"

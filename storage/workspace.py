@@ -1,13 +1,11 @@
 """The workspace file: who may open it, for how long, and when it is refused.
 
-DuckDB lets one process write, and then nobody else read. So nobody here keeps a connection longer
-than an answer takes: a reader's connection is shared inside its process and given back after
-`LEASE` seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
+DuckDB lets one process write, and then nobody else read. So nobody here keeps the file longer than
+an answer takes: a reader's connection is shared inside its process and given back after `LEASE`
+seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
 """
 
 import json
-import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +15,13 @@ from typing import Any
 
 import duckdb
 
-from storage import foreign, schema
-from storage.errors import (
-    CancelledError,
-    PositionError,
-    RefoldError,
-    WorkspaceBusyError,
-    WorkspaceError,
-    one_line,
-)
+from storage import looked_through, schema, troubles
+from storage.errors import PositionError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import identifier
+from storage.sealed import connect
 from storage.timelines.labels import Label
 from storage.timelines.places import Mark, Overlay
+from storage.troubles import trouble
 
 MAIN = "main"
 """The timeline that is the log itself."""
@@ -40,18 +33,7 @@ READ_MEMORY = "1GB"
 WRITE_MEMORY = "512MB"
 """DuckDB takes memory generously; what it may take is said here. A screen asks for less."""
 
-_CONNECTING = threading.Lock()
 _POLL = 0.004
-_LOCKED = "Could not set lock on file"
-_HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
-
-_DAMAGE = (
-    duckdb.IOException,
-    duckdb.SerializationException,
-    duckdb.InternalException,
-    duckdb.FatalException,
-)
-"""What DuckDB raises while it reads a damaged file, beside its bare `Error`."""
 
 Waiting = Callable[[str], None]
 """Called once, with the name of who holds the file, when an opening has to wait."""
@@ -77,9 +59,9 @@ class Workspace:
     ) -> None:
         self.path = path
         self.wait = wait
-        self._memory = memory
         self._on_wait = on_wait
         self._lock = threading.RLock()
+        self._memory = memory
         self._shared: duckdb.DuckDBPyConnection | None = None
         self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Cursors that were prepared, by name, and nobody uses just now."""
@@ -93,7 +75,7 @@ class Workspace:
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
-            _refuse_foreign(connection, path)
+            looked_through.look_through(connection, path)
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -143,7 +125,7 @@ class Workspace:
         try:
             yield shared
         except duckdb.Error as error:
-            if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
+            if troubles.is_of_the_file(error):
                 raise trouble(error, self.path) from error
             raise
         finally:
@@ -167,12 +149,15 @@ class Workspace:
             self._writing = True
         try:
             connection = self._open(read_only=False, memory=WRITE_MEMORY, alone=alone)
+            known = looked_through.known(self.path)
             try:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
             finally:
                 connection.close()
+                if known:
+                    looked_through.remember(self.path)
         except duckdb.Error as error:
             raise trouble(error, self.path) from error
         finally:
@@ -264,17 +249,10 @@ class Workspace:
         while True:
             try:
                 return connect(self.path, read_only=read_only, memory=memory, alone=alone)
-            except duckdb.IOException as error:
-                if _LOCKED not in str(error):
-                    raise trouble(error, self.path) from error
-                holder = _holder(str(error))
-            except duckdb.ConnectionException as error:
-                # The same file is open here already, for the other purpose.
-                if "different configuration" not in str(error):
-                    raise trouble(error, self.path) from error
-                holder = "this process"
             except duckdb.Error as error:
-                raise trouble(error, self.path) from error
+                holder = troubles.holder(error)
+                if holder is None:
+                    raise trouble(error, self.path) from error
             if time.monotonic() > deadline:
                 raise WorkspaceBusyError(
                     f"{self.path} is still being used by {holder}"
@@ -286,44 +264,16 @@ class Workspace:
             time.sleep(_POLL)
 
 
-def connect(
-    path: Path, *, read_only: bool, memory: str, alone: bool = True
-) -> duckdb.DuckDBPyConnection:
-    """Open the file with no way out of it: no other files, no extensions, no changed settings.
-
-    DuckDB takes all cores where it is `alone`, and else one.
-    """
-    # One at a time: what is set for the first connection of a process is locked for the next.
-    with _CONNECTING:
-        connection = duckdb.connect(
-            str(path),
-            read_only=read_only,
-            config={
-                "memory_limit": memory,
-                "enable_external_access": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,
-                "lock_configuration": False,
-                **({} if alone else {"threads": 1}),
-            },
-        )
-        locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
-        if locked != (True,):  # else this process has the file open already, set in the same way
-            # Global, as a cursor has settings of its own.
-            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
-    return connection
-
-
-def create(path: Path) -> duckdb.DuckDBPyConnection:
-    """A new, empty workspace, open for writing; raises `WorkspaceError` where there is no room."""
+@contextmanager
+def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A new, empty workspace, for writing; raises what DuckDB does where there is no room."""
+    connection = connect(path, read_only=False, memory=WRITE_MEMORY)
     try:
-        connection = connect(path, read_only=False, memory=WRITE_MEMORY)
         schema.create(connection)
         write_fact(connection, "format_version", schema.FORMAT_VERSION)
-    except duckdb.Error as error:
-        raise trouble(error, path) from error
-    return connection
+        yield connection
+    finally:
+        connection.close()
 
 
 def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
@@ -334,76 +284,3 @@ def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
 def write_fact(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
     connection.execute("DELETE FROM workspace WHERE name = ?", [name])
     connection.execute("INSERT INTO workspace VALUES (?, ?)", [name, json.dumps(value)])
-
-
-def trouble(error: duckdb.Error, path: Path) -> RefoldError:
-    """DuckDB's error about the file, as a sentence for a person."""
-    if isinstance(error, duckdb.InterruptException):
-        return CancelledError("Interrupted; what was kept before is kept.")
-    text = one_line(error)
-    if "No space left" in str(error) or "not enough space" in str(error).lower():
-        return WorkspaceError(
-            f"The disk is full while writing {path}; nothing that was kept before is lost:"
-            " make room and run the command again."
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return WorkspaceError(f"DuckDB ran out of the memory it may take for {path}: {text}")
-    if isinstance(error, duckdb.DataError):
-        return WorkspaceError(
-            f"{path} can't hold a value that was to be written ({text}); what was kept before is kept."
-        )
-    return WorkspaceError(
-        f"{path} is damaged or not a workspace ({text});"
-        " load its source again into a new one, or restore a copy."
-    )
-
-
-def _refuse_foreign(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    try:
-        version = _version(connection)
-        if isinstance(version, int) and version > schema.FORMAT_VERSION:
-            raise WorkspaceError(
-                f"{path} was written by a newer refold (format {version}, this one knows"
-                f" {schema.FORMAT_VERSION}); update refold to open it."
-            )
-        if isinstance(version, int) and version < schema.FORMAT_VERSION:
-            raise WorkspaceError(
-                f"{path} was written by an older refold (format {version}, this one writes"
-                f" {schema.FORMAT_VERSION}); load its source again with --replace."
-            )
-        strange = foreign.foreign(connection)
-    except duckdb.Error as error:
-        raise trouble(error, path) from error
-    if strange is not None:
-        raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
-
-
-def _version(connection: duckdb.DuckDBPyConnection) -> object:
-    """The file's format, asked without an operator or a function that a stranger could define."""
-    tables = connection.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
-    if ("workspace",) not in tables:
-        return None
-    for row in connection.execute("SELECT * FROM main.workspace").fetchall():
-        if row[:1] == ("format_version",):
-            try:
-                return json.loads(row[1])
-            except (TypeError, ValueError):
-                return None
-    return None
-
-
-def _holder(refusal: str) -> str:
-    held = _HOLDER.search(refusal)
-    if held is None:  # it was gone before DuckDB could look who it was
-        return "another process"
-    pid = int(held["pid"])
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        words = []
-    # An interpreter's own path says nothing; the command behind it does.
-    command = " ".join(
-        os.fsdecode(word).rsplit("/", 1)[-1] for word in words[1:3] if not word.startswith(b"-")
-    )
-    shown = " ".join(command.split())[:60] or Path(held["program"]).name
-    return f"{shown} (process {pid})"

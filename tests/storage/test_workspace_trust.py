@@ -1,8 +1,8 @@
 """A workspace from elsewhere: refused where it holds anything but refold's tables, and runs nothing."""
 
+import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from storage import macros, schema
+from storage import foreign, looked_through, macros, schema
 from storage.errors import RefoldError, WorkspaceError
 from storage.log import EventLog
 from storage.macros import LATEST
-from storage.workspace import Workspace, connect
+from storage.sealed import connect
+from storage.workspace import Workspace
 
 
 def other_latest(before: str, after: str) -> str:
@@ -278,6 +279,73 @@ def test_failed_writing_is_rolled_back(desk: Any, kept: Path) -> None:
 
 
 def test_connection_is_read_only_where_it_is_asked_to_be(kept: Path) -> None:
-    check: Callable[..., Any] = connect(kept, read_only=True, memory="100MB").execute
-    with pytest.raises(duckdb.Error, match="read-only"):
-        check("DELETE FROM events")
+    with (
+        connect(kept, read_only=True, memory="100MB") as connection,
+        pytest.raises(duckdb.Error, match="read-only"),
+    ):
+        connection.execute("DELETE FROM events")
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """The files that were looked through."""
+    seen: list[Path] = []
+
+    def look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        seen.append(path)
+        assert foreign.foreign(connection) is None
+
+    monkeypatch.setattr(looked_through, "_look", look)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(looked_through, "_by_path", {})
+    return seen
+
+
+def test_a_file_is_looked_through_once(
+    desk: Any, kept: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (kept, kept, kept.parent / "." / kept.name):
+        Workspace(path).close()
+    assert looks == [kept]
+    monkeypatch.setattr(looked_through, "_by_path", {})  # as another process
+    workspace = Workspace(kept)
+    with workspace.writing() as connection:
+        connection.execute("DELETE FROM events")
+    with pytest.raises(ZeroDivisionError), workspace.writing():
+        raise ZeroDivisionError
+    workspace.close()
+    Workspace(kept).close()
+    assert looks == [kept]
+    changed(kept, "DELETE FROM sources")  # by a stranger
+    Workspace(kept).close()
+    copy = kept.with_name("copy.refold")
+    shutil.copy2(kept, copy)
+    Workspace(copy).close()
+    copy.replace(kept)
+    Workspace(kept).close()
+    assert looks == [kept, kept, copy, kept]
+
+
+def test_what_refold_has_made_is_known(desk: Any, looks: list[Path]) -> None:
+    desk.load(desk.write(desk.text(desk.event(1))))
+    desk.load(desk.write(desk.text(desk.event(1), desk.event(2))))
+    assert looks == []
+    assert len(desk.column("id")) == 2
+
+
+def test_what_is_remembered_may_be_damaged_or_nowhere(
+    kept: Path, looks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "refold").write_text("no folder")
+    for _ in range(2):
+        Workspace(kept).close()
+    assert looks == [kept]
+    for text in ("{", "[]", '{"x": 1}', json.dumps({str(kept): None}), "\xff"):
+        monkeypatch.setattr(looked_through, "_by_path", {})
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        place = tmp_path / "other" / "refold" / "looked-through.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="latin-1")
+        Workspace(kept).close()
+    assert looks == [kept] * 6

@@ -30,14 +30,13 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        connection = workspaces.create(folder / "log.refold")
-        for n in range(30):
-            connection.execute(
-                'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'
-                " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, 'Added', ?, ?)",
-                [n, n, "abcde"[n % 5], f"e{n}", json.dumps({"by": n})],
-            )
-        connection.close()
+        with workspaces.created(folder / "log.refold") as connection:
+            for n in range(30):
+                connection.execute(
+                    'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'
+                    " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, 'Added', ?, ?)",
+                    [n, n, "abcde"[n % 5], f"e{n}", json.dumps({"by": n})],
+                )
         self.workspace = Workspace(folder / "log.refold")
         self.code(PROJECTION)
 

@@ -30,14 +30,13 @@ def on_Added(state, event): state["total"] = state.get("total", 0) + event.data[
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    connection = workspaces.create(tmp_path / "log.refold")
-    for n in range(12):
-        connection.execute(
-            'INSERT INTO events ("offset", time, stream, revision, type, id, data) VALUES'
-            " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, ?, 'Added', ?, ?)",
-            [n, n, "abc"[n % 3], n // 3, f"e{n}", json.dumps({"by": n, "price": "0.10"})],
-        )
-    connection.close()
+    with workspaces.created(tmp_path / "log.refold") as connection:
+        for n in range(12):
+            connection.execute(
+                'INSERT INTO events ("offset", time, stream, revision, type, id, data) VALUES'
+                " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, ?, 'Added', ?, ?)",
+                [n, n, "abc"[n % 3], n // 3, f"e{n}", json.dumps({"by": n, "price": "0.10"})],
+            )
     return Workspace(tmp_path / "log.refold")
 
 

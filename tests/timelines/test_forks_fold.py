@@ -78,15 +78,14 @@ wishes = st.lists(
 
 def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
     """A workspace with events as they are, at the offsets that they name."""
-    connection = workspaces.create(path)
-    connection.execute("BEGIN")
-    for row in rows:
-        connection.execute(
-            'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
-            [row["offset"], row["stream"], row["type"], row["id"], row["data"]],
-        )
-    connection.execute("COMMIT")
-    connection.close()
+    with workspaces.created(path) as connection:
+        connection.execute("BEGIN")
+        for row in rows:
+            connection.execute(
+                'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
+                [row["offset"], row["stream"], row["type"], row["id"], row["data"]],
+            )
+        connection.execute("COMMIT")
     return Workspace(path)
 
 

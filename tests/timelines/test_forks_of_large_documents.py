@@ -25,15 +25,14 @@ def on_Failed(state, event):
 
 
 def log(path: Any, rows: list[tuple[int, str, str, int]]) -> Workspace:
-    connection = workspaces.create(path)
-    connection.execute("BEGIN")
-    for offset, stream, kind, by in rows:
-        connection.execute(
-            'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
-            [offset, stream, kind, f"e{offset}", json.dumps({"by": by})],
-        )
-    connection.execute("COMMIT")
-    connection.close()
+    with workspaces.created(path) as connection:
+        connection.execute("BEGIN")
+        for offset, stream, kind, by in rows:
+            connection.execute(
+                'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
+                [offset, stream, kind, f"e{offset}", json.dumps({"by": by})],
+            )
+        connection.execute("COMMIT")
     return Workspace(path)
 
 

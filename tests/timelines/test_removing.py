@@ -270,12 +270,11 @@ remove(workspace, Wish(streams=["a"]))
 
 def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path):
     path = tmp_path / "log.refold"
-    connection = workspaces.create(path)
-    connection.execute(
-        'INSERT INTO events ("offset", stream, type, data) SELECT n, chr(CAST(97 + n % 3 AS INTEGER)),'
-        " 'T', '{\"n\":' || n || '}' FROM (SELECT unnest(range(120_000)) AS n)"
-    )
-    connection.close()
+    with workspaces.created(path) as connection:
+        connection.execute(
+            'INSERT INTO events ("offset", stream, type, data) SELECT n, chr(CAST(97 + n % 3 AS INTEGER)),'
+            " 'T', '{\"n\":' || n || '}' FROM (SELECT unnest(range(120_000)) AS n)"
+        )
     whole = path.read_bytes()
     ends = set()
     for delay in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 5.0):
