@@ -4,7 +4,7 @@ Keys can be remapped by id (`[keys]` in the configuration of Textual's keymap); 
 the same key are a mistake that a test finds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -25,7 +25,7 @@ class Command:
     footer: str = ""
     """What the footer says of it, if it is one of the few that matter."""
     needs: str = ""
-    """`history`: a projection; `filter`, `search`, `fold`: that there is one."""
+    """What must be there, as the screen's parts say in `there`."""
 
     def binding(self) -> Binding:
         return Binding(
@@ -174,3 +174,21 @@ COMMANDS: Sequence[Command] = (
 def bindings() -> list[BindingType]:
     """All of them, for a screen."""
     return [command.binding() for command in COMMANDS]
+
+
+def holding(**said: bool) -> set[str]:
+    """The names of what is so."""
+    return {name for name, so in said.items() if so}
+
+
+def possible(there: Container[str]) -> list[Command]:
+    """Those that can be given, where so much is there of what commands need."""
+    return [command for command in COMMANDS if not command.needs or command.needs in there]
+
+
+def may(action: str, parameters: tuple[object, ...], there: Container[str]) -> bool:
+    """Whether an action can be run, as `possible`; one that belongs to no command always can."""
+    asked = f"{action}({', '.join(map(repr, parameters))})"
+    named = [c for c in COMMANDS if c.action.partition("(")[0] == action]
+    needs = next((c.needs for c in named if c.action == asked), named[0].needs if named else "")
+    return not needs or needs in there

@@ -11,11 +11,20 @@ from replay.history import History
 from storage.errors import RefoldError
 from storage.wording import counted
 from tui import questions
+from tui.commands import holding
 from tui.screens.code import CodeScreen
 
 
 class CallsScreen(CodeScreen):
     """The part of the travel screen that is about the gateway."""
+
+    @property
+    def there(self) -> set[str]:
+        history, snapshot = self._model.history, self.looking.snapshot
+        return super().there | holding(
+            calls=history is not None and history.folded.calls > 0,
+            called=snapshot is not None and bool(snapshot.calls),
+        )
 
     def action_calls(self) -> None:
         self.ask(partial(questions.calls, self._model))

@@ -5,6 +5,7 @@ from textual import work
 from replay.reference import Reference
 from storage.errors import RefoldError
 from tui import reproducing, stepping
+from tui.commands import holding
 from tui.folds import Folds
 from tui.model import Model
 from tui.screens.keeps import KeepsScreen
@@ -17,6 +18,14 @@ class CodeScreen(KeepsScreen):
     def __init__(self, model: Model, folds: Folds) -> None:
         super().__init__(model)
         self._folds = folds
+
+    @property
+    def there(self) -> set[str]:
+        return super().there | holding(
+            fold=self._folds.running,
+            projections=self._folds.count > 1,
+            reference=self._folds.current is not None,
+        )
 
     def action_other(self) -> None:
         self._folds.next()

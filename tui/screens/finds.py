@@ -17,6 +17,7 @@ from replay.firsts import Edit
 from storage.errors import RefoldError, one_line
 from storage.offsets import offsets
 from tui import log_questions, questions
+from tui.commands import holding
 from tui.counts import Count
 from tui.finding import FINDS, PROMPTS, Document, Filter, Found, Matches, Place, find
 from tui.findings import Findings
@@ -51,6 +52,17 @@ class FindsScreen(Screen[None]):
         self._plot_pane: PlotPane | None = None
         self._edit: Edit | None = None
         self._sql = SqlSession()
+
+    @property
+    def there(self) -> set[str]:
+        """What there is now of that which commands need."""
+        history = self._model.history
+        return holding(
+            history=history is not None,
+            failures=history is not None and history.folded.failures > 0,
+            document=self.looking.key is not None,
+            search=self._matches is not None,
+        )
 
     # What the screen around it does
 

@@ -24,6 +24,7 @@ from storage.wording import counted
 from storage.workspace import MAIN, Workspace
 from tui import what_if
 from tui.beside import Beside, beside
+from tui.commands import holding
 from tui.screens.calls import CallsScreen
 from tui.screens.editor import EditorScreen
 from tui.screens.timelines import TimelinesScreen
@@ -57,6 +58,14 @@ class ForksScreen(CallsScreen):
     @property
     def _workspace(self) -> Workspace:
         return self._model.workspace
+
+    @property
+    def there(self) -> set[str]:
+        return super().there | holding(
+            fork=isinstance(self._workspace, Seen),
+            beside=self.beside is not None,
+            conflict=self.conflict is not None,
+        )
 
     # Prompts
 

@@ -22,7 +22,7 @@ from replay.places import Address
 from storage.errors import RefoldError
 from storage.positions import START
 from storage.timelines.seen import Seen
-from tui import seeking, what_if
+from tui import commands, seeking, what_if
 from tui.commands import COMMANDS, Command, bindings
 from tui.folds import Folds
 from tui.jumps import Jumps
@@ -259,31 +259,11 @@ class TravelScreen(GrowingScreen):
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        asked = f"{action}({', '.join(map(repr, parameters))})"
-        named = [c for c in COMMANDS if c.action.partition("(")[0] == action]
-        needs = next((c.needs for c in named if c.action == asked), named[0].needs if named else "")
-        return not needs or self._has(needs)
-
-    def _has(self, what: str) -> bool:
-        history = self._model.history
-        return {
-            "history": history is not None,
-            "document": self.looking.key is not None,
-            "failures": history is not None and history.folded.failures > 0,
-            "calls": history is not None and history.folded.calls > 0,
-            "called": self.looking.snapshot is not None and bool(self.looking.snapshot.calls),
-            "fork": isinstance(self._model.workspace, Seen),
-            "beside": self.beside is not None,
-            "conflict": self.conflict is not None,
-            "search": self._matches is not None,
-            "fold": self._folds.running,
-            "projections": self._folds.count > 1,
-            "reference": self._folds.current is not None,
-        }[what]
+        return commands.may(action, parameters, self.there)
 
     def possible(self) -> list[Command]:
         """What can be pressed now."""
-        return [c for c in COMMANDS if not c.needs or self._has(c.needs)]
+        return commands.possible(self.there)
 
     def on_key(self, event: Key) -> None:
         """Digits before a command: so many times; with % a share of the log."""
