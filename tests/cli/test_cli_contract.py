@@ -70,6 +70,24 @@ def test_load_says_what_it_did_and_appends_the_same_source(shell, tmp_path):
     assert json.loads(shell("load", "log.jsonl", "--json")[1])["events"] == 7
 
 
+def test_nothing_is_said_at_the_end_whatever_a_thread_still_holds(tmp_path):
+    held = (
+        "import duckdb, sys, threading; kept = duckdb.connect()\n"
+        "threading.Thread(target=lambda held: threading.Event().wait(), args=(kept,), daemon=True).start()"
+    )
+    write_log(tmp_path / "log.jsonl", 6)
+    command = [sys.executable, "-c", f"{held}\n{MAIN}", "load", "log.jsonl", "--json"]
+    ran = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(ran.stdout)["events"] == 6
+    assert "nanobind" not in ran.stderr
+
+
 def test_events_are_json_lines_and_at_with_limit_gives_the_last_ones(shell):
     code, out, _ = shell("events", "log.jsonl", "--json")
     assert code == 0

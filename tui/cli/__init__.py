@@ -4,6 +4,7 @@ The names, flags and JSON fields are a contract that scripts rely on. Exit codes
 answer is no, 2 the input or the command is wrong, 3 the projection can't be run, 4 interrupted.
 """
 
+import atexit
 import importlib
 import os
 import sys
@@ -80,7 +81,15 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit; an error of ours is one sentence, never a traceback."""
+    atexit.register(_nothing_more)
     sys.exit(run(arguments))
+
+
+def _nothing_more() -> None:
+    """All is said. What outlives the interpreter, as what a thread holds does, is counted by DuckDB's
+    bindings on standard error."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def run(arguments: list[str] | None = None) -> int:
