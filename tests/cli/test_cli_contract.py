@@ -79,6 +79,7 @@ def test_nothing_is_said_at_the_end_whatever_a_thread_still_holds(tmp_path):
     command = [sys.executable, "-c", f"{held}\n{MAIN}", "load", "log.jsonl", "--json"]
     ran = subprocess.run(
         command,
+        check=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
