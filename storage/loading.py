@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -34,15 +34,17 @@ from storage import (
     workspace,
 )
 from storage.errors import SourceError
-from storage.formats import Reject
+from storage.formats import LINE, Reject
 from storage.load_plan import Part, Plan, Wish, append, fresh, readable
 from storage.mapping import FIELDS, FieldMapping
 from storage.new_file import refuse_to_replace
 from storage.prefetch import ahead
-from storage.quoting import quoted
+from storage.quoting import own, quoted
 from storage.redacting import Redaction
 from storage.sources import links
 from storage.wording import counted
+
+_POSITION, _GOOD = own("position"), own("good")
 
 __all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
 
@@ -239,21 +241,20 @@ class _Run:
             irregularities.note(connection, first)
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, part: Part) -> None:
-        first_offset = self._plan.first_offset + self._events
+        before = self._events
         batches = ahead(self._positioned(part), 2)
-        first = next(batches, None)
-        if first is None:
-            return
-        incoming = chain([first], self._watched(batches))
-        reader = pa.RecordBatchReader.from_batches(first.schema, incoming)
-        connection.register("incoming", reader)
         try:
-            connection.execute(self._insertion(part, first.schema))
+            for schema, alike in groupby(self._watched(batches), lambda batch: batch.schema):
+                reader = pa.RecordBatchReader.from_batches(schema, alike)
+                connection.register("incoming", reader)
+                connection.execute(self._insertion(part, schema))
+                connection.unregister("incoming")
         except duckdb.Error as error:
             raise self._failure or error from error
         finally:
             batches.close()
-        connection.unregister("incoming")
+        if self._events == before:
+            return
         if self._plan.fresh:
             # Nobody sees the new file yet. Changing rows within the transaction that inserts them
             # would write all of them a second time.
@@ -265,7 +266,7 @@ class _Run:
             form,
             mapping,
             part.reading,
-            first_offset=first_offset,
+            first_offset=self._plan.first_offset + before,
             decoders=self._decoders,
             redaction=self._redaction,
         )
@@ -276,7 +277,7 @@ class _Run:
             first = self._plan.first_offset + self._events
             self._events += batch.num_rows
             offsets = pa.array(np.arange(first, first + batch.num_rows))
-            with_offset = batch.schema.insert(0, pa.field("position", pa.int64()))
+            with_offset = batch.schema.insert(0, pa.field(_POSITION, pa.int64()))
             yield pa.RecordBatch.from_arrays([offsets, *batch.columns], schema=with_offset)
             if self._on_progress is not None:
                 done = min(part.reading.done, part.piece.size)
@@ -290,13 +291,13 @@ class _Run:
             self._failure = error
             raise
 
-    def _insertion(self, part: Part, batch: pa.Schema) -> str:
+    def _insertion(self, part: Part, schema: pa.Schema) -> str:
         """One statement from the row of such a batch to the row of an event.
 
         A row that isn't good is kept with the negative of its line, and its text as `data`.
         """
         mapping = self._plan.mapping
-        fields = part.piece.format.fields(mapping)
+        fields = part.piece.format.fields(mapping, schema)
         text = {name: fields.text.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
         if not mapping.has("stream"):
             text["stream"] = quoted(mapping.whole_log)
@@ -304,20 +305,18 @@ class _Run:
         for stage in fields.stages:
             rows = f"(SELECT *, {stage} FROM {rows})"
         for name in self._decoders:
-            text[name] = f"CASE WHEN good THEN decoded_{name}({text[name]}) END"
+            text[name] = f"CASE WHEN {_GOOD} THEN decoded_{name}({text[name]}) END"
         for name in self._redaction.fields:
-            text[name] = f"CASE WHEN good THEN redacted_{name}({text[name]}) END"
+            text[name] = f"CASE WHEN {_GOOD} THEN redacted_{name}({text[name]}) END"
         raw = f"covered({fields.raw})" if self._redaction else fields.raw
-        moment = text["time"]
-        if "time" not in batch.names or not pa.types.is_timestamp(batch.field("time").type):
-            moment = times.read_as_utc(moment, mapping.time_notation)
+        moment = fields.moment or times.read_as_utc(text["time"], mapping.time_notation)
         return (
-            f'INSERT INTO events SELECT "position", CAST({moment} AS TIMESTAMPTZ),'
+            f"INSERT INTO events SELECT {_POSITION}, CAST({moment} AS TIMESTAMPTZ),"
             f" {text['stream']}, try_cast({text['revision']} AS BIGINT), {text['type']},"
             f" {text['version']}, {text['id']}, {text['correlation_id']},"
-            f" {text['causation_id']}, CASE WHEN good THEN {text['data']} ELSE {raw} END,"
-            f" {text['meta']}, {part.index}, CASE WHEN good THEN line ELSE -line END,"
-            f" {text['offset']} FROM (SELECT *, {fields.good} AS good FROM {rows})"
+            f" {text['causation_id']}, CASE WHEN {_GOOD} THEN {text['data']} ELSE {raw} END,"
+            f" {text['meta']}, {part.index}, CASE WHEN {_GOOD} THEN {LINE} ELSE -{LINE} END,"
+            f" {text['offset']} FROM (SELECT *, {fields.good} AS {_GOOD} FROM {rows})"
         )
 
     def _refuse_rejects(self) -> None:

@@ -1,5 +1,14 @@
 """Texts and names as SQL has them, where a parameter can't stand."""
 
+import secrets
+
+_TOKEN = secrets.token_hex(6)
+
+
+def own(name: str) -> str:
+    """A name for a column of ours that no source has."""
+    return f"{name}_{_TOKEN}"
+
 
 def quoted(text: str) -> str:
     """The text between quotes, with those in it doubled."""

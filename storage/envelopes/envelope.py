@@ -1,7 +1,8 @@
 """What an envelope is: the shape in which a system writes its events, known by the names in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from storage.mapping.expressions import (
@@ -72,10 +73,14 @@ class Envelope:
     newest_first: bool = False
     """It is handed out backwards, and then sorted by offset."""
 
-    def recognises(self, record: Record, folded: Folded) -> bool:
-        """Whether a record, which is also given by the folded names of its members, is in it."""
-        named = all(plain(name) in folded for name in self.requires)
-        return named and all(name in record for name in self.exact) and self.looks(folded)
+    def may_hold(self, names: Collection[str]) -> bool:
+        """Whether a record whose members have these names may be in it."""
+        folded = {plain(name) for name in names}
+        return folded.issuperset(self._required) and all(name in names for name in self.exact)
+
+    @cached_property
+    def _required(self) -> Sequence[str]:
+        return [plain(name) for name in self.requires]
 
 
 def at(*path: str | int) -> At:

@@ -12,12 +12,16 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from storage.mapping import FieldMapping, Record
+from storage.quoting import own
 
 SAMPLE = 1000
 """Records that are looked at to find the mapping."""
 
 SAMPLE_BYTES = 8 << 20
 """Decompressed bytes of a file's head in which they are looked for."""
+
+LINE = own("line")
+"""The column of a batch that says which line or row of its source each is, from 1 on."""
 
 MAX_DEPTH = 500
 """Nested arrays and objects in one event; Python's own decoder stops at about twice that."""
@@ -77,6 +81,8 @@ class Fields:
 
     text: Mapping[str, str]
     """An expression of type VARCHAR for each field that the source has."""
+    moment: str | None = None
+    """What `time` is as a TIMESTAMPTZ, where the source has it as such."""
     good: str = "true"
     """Whether the row could be read."""
     raw: str = "NULL"
@@ -101,11 +107,11 @@ class Format(Protocol):
         ...
 
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        """Batches in the order of the file, all of one schema, with a column `line` (int64)."""
+        """Batches in the order of the file, with a column `LINE` (int64)."""
         ...
 
-    def fields(self, mapping: FieldMapping) -> Fields:
-        """How a batch's row becomes the fields of an event."""
+    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:
+        """How the row of a batch with this schema becomes the fields of an event."""
         ...
 
     def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:

@@ -5,6 +5,7 @@ decimals keep their digits, and text that holds JSON where `data` is expected is
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from storage.formats import SAMPLE, Fields, Reading, UnfitError
+from storage.formats import LINE, SAMPLE, Fields, Reading, UnfitError
 from storage.formats.compiled import Compiled
 from storage.mapping import FIELDS, FieldMapping, Record
 from storage.mapping.expressions import At, Path, leaves
@@ -21,7 +22,7 @@ from storage.quoting import identifier, quoted
 BATCH = 65_536
 
 _SCHEMA = pa.schema(
-    [*((name, pa.string()) for name in FIELDS), ("skipped", pa.bool_()), ("line", pa.int64())]
+    [*((name, pa.string()) for name in FIELDS), ("skipped", pa.bool_()), (LINE, pa.int64())]
 )
 _TIME = _SCHEMA.get_field_index("time")
 TIME = pa.timestamp("us", "UTC")
@@ -29,11 +30,12 @@ TIME = pa.timestamp("us", "UTC")
 
 
 class Columns:
-    """What the formats with typed columns share: their batches already hold an event's fields."""
+    """Files that DuckDB reads: their batches already hold an event's fields."""
 
-    def fields(self, mapping: FieldMapping) -> Fields:  # noqa: ARG002 - it was used for the batches
+    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:  # noqa: ARG002 - it was used for the batches
         texts = {field: f'"{field}"' for field in FIELDS}
-        return Fields(texts, good="NOT skipped", raw="coalesce(data, '')")
+        moment = '"time"' if pa.types.is_timestamp(schema.field("time").type) else None
+        return Fields(texts, moment, good="NOT skipped", raw="coalesce(data, '')")
 
     def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:  # noqa: ARG002 - only what the source passes over isn't good
         raise UnfitError(f"{mapping.envelopes[0]} passes over it")
@@ -92,33 +94,58 @@ def batches(
     for batch in as_fields(found):
         line = pa.array(np.arange(batch.num_rows) + reading.lines + first_line)
         reading.lines += batch.num_rows
-        yield batch.set_column(batch.num_columns - 1, _SCHEMA.field("line"), line)
+        yield batch.set_column(batch.num_columns - 1, _SCHEMA.field(LINE), line)
 
 
 def query(
     types: Mapping[str, str], mapping: FieldMapping, relation: str, *, line: str = "0"
 ) -> str:
     """SQL from a relation's rows to the fields of events, and the number of each."""
-    compiled = Compiled(mapping, _Row(types, opaque(mapping)))
-    for stage in compiled.stages():
+    fields = of_row(types, mapping)
+    for stage in fields.stages:
         relation = f"(SELECT *, {stage} FROM {relation})"
-    found = {**compiled.fields(), **_time(types, mapping)}
+    found = {**fields.text, **({"time": fields.moment} if fields.moment else {})}
     chosen = ", ".join(
         f"{found.get(field, 'CAST(NULL AS VARCHAR)')} AS {identifier(field)}" for field in FIELDS
     )
-    return f"SELECT {chosen}, {compiled.skipped} AS skipped, CAST({line} AS BIGINT) AS line FROM {relation}"
+    return (
+        f"SELECT {chosen}, NOT ({fields.good}) AS skipped, CAST({line} AS BIGINT) AS {LINE}"
+        f" FROM {relation}"
+    )
 
 
-def _time(types: Mapping[str, str], mapping: FieldMapping) -> dict[str, str]:
+def of_row(
+    types: Mapping[str, str],
+    mapping: FieldMapping,
+    fragile: Mapping[str, str] = MappingProxyType({}),
+) -> Fields:
+    """From a row with these columns to the fields of an event.
+
+    `fragile` says of columns in which other column it stands whether their text has a number that
+    `storage.formats.numbers` protects; of the others it is found out.
+    """
+    compiled = Compiled(mapping, _Row(types, opaque(mapping), fragile))
+    texts = compiled.fields()
+    raw = f"coalesce({texts['data']}, '')" if "data" in texts else "''"
+    good, stages = f"NOT {compiled.skipped}", compiled.stages()
+    return Fields(texts, _moment(types, mapping), good, raw, stages)
+
+
+def opened(types: Mapping[str, str], mapping: FieldMapping) -> list[str]:
+    """The columns whose JSON is taken apart."""
+    return [str(path[0]) for path in Compiled(mapping, _Row(types)).opened if len(path) == 1]
+
+
+def _moment(types: Mapping[str, str], mapping: FieldMapping) -> str | None:
     """The field `time`, where it is a column of times: writing and reading them as text takes long."""
     said = mapping.expression("time")
     if not isinstance(said, At) or {"time"} & {*mapping.decoders, *mapping.redacted}:
-        return {}
+        return None
     column, *inside = said.path
     if inside or types.get(str(column)) != "TIMESTAMP WITH TIME ZONE":
-        return {}
+        return None
     there = identifier(str(column))
-    return {"time": f"CASE WHEN isfinite({there}) THEN {there} END"}
+    return f"CASE WHEN isfinite({there}) THEN {there} END"
 
 
 def opaque(mapping: FieldMapping) -> set[str]:
@@ -141,10 +168,16 @@ class _Row:
 
     deep = False
 
-    def __init__(self, types: Mapping[str, str], opaque: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        types: Mapping[str, str],
+        opaque: Collection[str] = (),
+        fragile: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Bytes in `opaque` columns are to be decoded, and never taken for text."""
         self._types = types
         self._opaque = opaque
+        self._fragile = fragile
 
     def want(self, path: Path, kind: str) -> None:
         """All columns are there."""
@@ -155,6 +188,9 @@ class _Row:
     def has(self, path: Path) -> str:
         there = str(path[0])
         return f"({identifier(there)} IS NOT NULL)" if there in self._types else "false"
+
+    def fragile(self, path: Path) -> str | None:
+        return self._fragile.get(str(path[0]))
 
     def text(self, path: Path) -> str:
         kind = self._types.get(str(path[0]))

@@ -5,7 +5,7 @@ Each such text is a node, parsed by one `from_json` into what is wanted of it. N
 in each (see `storage.formats.numbers`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from storage.mapping.expressions import (
     Rest,
     leaves,
 )
-from storage.quoting import quoted
+from storage.quoting import own, quoted
 
 TRUE = ("true", "t", "1")
 """How a source writes that it passes over a record."""
@@ -49,6 +49,10 @@ class Root(Protocol):
 
     def has(self, path: Path) -> str:
         """SQL (BOOLEAN): whether there is a value at a path."""
+        ...
+
+    def fragile(self, path: Path) -> str | None:
+        """SQL (BOOLEAN): whether the text at a path has a number to be protected, where that is known."""
         ...
 
     def text(self, path: Path) -> str:
@@ -123,15 +127,15 @@ class Node(Wanted):
 
     @property
     def text(self) -> str:
-        return f"t{self.number}{numbers.OWN}"
+        return own(f"t{self.number}")
 
     @property
     def marked(self) -> str:
-        return f"m{self.number}{numbers.OWN}"
+        return own(f"m{self.number}")
 
     @property
     def struct(self) -> str:
-        return f"j{self.number}{numbers.OWN}"
+        return own(f"j{self.number}")
 
 
 class Compiled:
@@ -159,6 +163,11 @@ class Compiled:
     @property
     def in_sql(self) -> bool:
         return all(node.in_sql for node in self._nodes.values())
+
+    @property
+    def opened(self) -> Collection[Path]:
+        """Where JSON stands that is taken apart, beside the row itself."""
+        return self._nodes
 
     def fields(self) -> dict[str, str]:
         """The SQL of each field."""
@@ -198,15 +207,17 @@ class Compiled:
         stages = self._raw_stages(())
         for path in sorted(self._nodes, key=lambda p: (len(p), self._nodes[p].number)):
             node = self._nodes[path]
-            there, opened = self._json_at(path), f"o{node.number}{numbers.OWN}"
+            there, opened = self._json_at(path), own(f"o{node.number}")
             stages.append(
                 f"CASE WHEN starts_with({there}, '\"') THEN CAST({there} AS JSON) ->> '$'"
                 f" ELSE {there} END AS {opened}"
             )
+            fragile, known = numbers.is_fragile(opened), self._root.fragile(path)
+            if known is not None and len(path) == 1:
+                fragile = f"CASE WHEN starts_with({there}, '\"') THEN {fragile} ELSE {known} END"
             stages.append(
                 f"CASE WHEN NOT starts_with(ltrim({opened}), '{{') OR {_too_deep(opened)} THEN NULL"
-                f" ELSE {opened} END AS {node.text},"
-                f" coalesce({numbers.is_fragile(opened)}, false) AS {node.marked}"
+                f" ELSE {opened} END AS {node.text}, coalesce({fragile}, false) AS {node.marked}"
             )
             marked = numbers.protected_in_sql(node.text)
             chosen = f"CASE WHEN {node.marked} THEN {marked} ELSE {node.text} END"
@@ -261,7 +272,7 @@ class Compiled:
 
     def _leaf(self, path: Path, kind: str) -> None:
         if kind == "JSON":
-            self._raws.setdefault(path, f"r{len(self._raws) + 1}{numbers.OWN}")
+            self._raws.setdefault(path, own(f"r{len(self._raws) + 1}"))
         home = self._home(path)
         if home:
             self._node(home).want(path[len(home) :], kind)
@@ -370,4 +381,7 @@ def _before_a_place(path: Path) -> Path:
 
 def _too_deep(text: str) -> str:
     brackets = f"length({text}) - length(replace(replace({text}, '{{', ''), '[', ''))"
-    return f"(length({text}) > {2 * MAX_DEPTH} AND {brackets} > {MAX_DEPTH})"
+    # Nothing but CASE keeps short texts from being counted.
+    return (
+        f"CASE WHEN strlen({text}) > {2 * MAX_DEPTH} THEN {brackets} > {MAX_DEPTH} ELSE false END"
+    )

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from storage import raw_json
-from storage.formats import MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
+from storage.formats import LINE, MAX_DEPTH, SAMPLE, Fields, Reading, UnfitError, lines, numbers
 from storage.formats.compiled import TRUE, Compiled, Wanted, freed_json, freed_text, member
 from storage.mapping import FIELDS, PAYLOADS, FieldMapping, Record
 from storage.mapping.expressions import Path, Rest, value, walk
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
         ("l", pa.string()),
         ("marked", pa.bool_()),
         ("suspect", pa.bool_()),
-        ("line", pa.int64()),
+        (LINE, pa.int64()),
     ]
 )
 
@@ -70,15 +70,13 @@ class JsonLines:
             for start in range(0, whole.num_rows, _BATCH):
                 yield whole.slice(start, _BATCH)
 
-    def fields(self, mapping: FieldMapping) -> Fields:
+    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:  # noqa: ARG002 - there is one
         line = _Line()
         compiled = Compiled(mapping, line)
         if not (line.in_sql and compiled.in_sql):
             return Fields({}, good="false", raw="raw")
-        texts = compiled.fields()
-        texts["data"] = f"CASE WHEN good THEN {texts['data']} END"
         return Fields(
-            texts,
+            compiled.fields(),
             good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}"
             f" AND {compiled.parsed} AND NOT {compiled.skipped}",
             raw="raw",
@@ -104,6 +102,9 @@ class _Line(Wanted):
     """A line as a root: what is wanted of it is parsed at once."""
 
     deep = True
+
+    def fragile(self, path: Path) -> str | None:  # noqa: ARG002 - it is known of the whole line
+        return None
 
     def text(self, path: Path) -> str:
         return freed_text("j", path, "marked")

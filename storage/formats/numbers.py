@@ -43,9 +43,6 @@ _ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _TOKEN = secrets.token_hex(6)
 _OPEN, _CLOSE = f"~{_TOKEN}<", f">{_TOKEN}~"
 
-OWN = f"_{_TOKEN}"
-"""How names end that no source has."""
-
 # Strings are passed over whole. RE2 has no anchor at the end of the match before, so that the rest of the text
 # must be a match too, or the search would go on inside of a string.
 _OUTSIDE = r'(?:"(?:[^"\\]|\\.)*"|[^"])*'
@@ -62,6 +59,17 @@ def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
     A line in which a number's place stands inside a string is no JSON any more, and says so when it
     is parsed: the mark closes the string too early.
     """
+    places = fragile(lines, texts)
+    if not places.any():
+        return lines, pa.array(places)
+    found = pl.Series(np.flatnonzero(places))
+    marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
+    replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
+    return replaced, pa.array(places)
+
+
+def fragile(lines: pa.Array, texts: pl.Series) -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
+    """Which of the texts (`lines` are the same) may have a number that a double would change."""
     places = np.zeros(len(lines), dtype=bool)
     suspect = texts.str.contains(_SUSPECT[0])
     for pattern in _SUSPECT[1:]:
@@ -72,16 +80,14 @@ def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
         found = suspect.arg_true()
         found = found.filter(texts.gather(found).str.contains(_FRAGILE))
         places[found.to_numpy()] = True
-    if not places.any():
-        return lines, pa.array(places)
-    marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
-    replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
-    return replaced, pa.array(places)
+    return places
 
 
 def _has_long_run(lines: pa.Array) -> bool:
     """Whether there may be 19 digits in a row: four of them then are at places that 4 divides."""
     _, offsets, data = lines.buffers()
+    if data is None:
+        return False
     ends = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]]
     text = np.frombuffer(data, np.uint8)[ends[0] : ends[1]]
     digit = (text[::4] - _ZERO) < _TEN

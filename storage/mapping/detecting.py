@@ -11,7 +11,7 @@ from typing import Any
 
 from storage import times
 from storage.envelopes import ENVELOPES
-from storage.envelopes.envelope import Envelope, Folded
+from storage.envelopes.envelope import Envelope
 from storage.errors import SourceError
 from storage.mapping import FIELDS, FieldMapping, Record, Source, path_of
 from storage.mapping.expressions import (
@@ -131,21 +131,36 @@ def _backwards(records: Sequence[Record], fields: Mapping[str, Source]) -> bool:
 def recognise(records: Sequence[Record]) -> Envelope | None:
     """The envelope in which most of these records are, if that is enough of them."""
     best, most = None, 0
-    both = [(record, _folded(record)) for record in records]
+    shapes = _shapes(records)
     for envelope in ENVELOPES:
-        count = sum(envelope.recognises(record, folded) for record, folded in both)
+        count = sum(len(_held(envelope, alike)) for alike in shapes if envelope.may_hold(alike[0]))
         if count > most:
             best, most = envelope, count
     return best if records and most >= _ENOUGH * len(records) else None
 
 
-def _folded(record: Record) -> Folded:
-    return {plain(name): value for name, value in record.items()}
+def _shapes(records: Sequence[Record]) -> list[list[Record]]:
+    """The records whose members have the same names together: most logs have few such shapes."""
+    shapes: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        shapes.setdefault(tuple(record), []).append(record)
+    return list(shapes.values())
+
+
+def _held(envelope: Envelope, alike: Sequence[Record]) -> list[Record]:
+    """Those of one shape that look as the envelope's records do."""
+    names = {name: plain(name) for name in alike[0]}
+    return [one for one in alike if envelope.looks({names[n]: v for n, v in one.items()})]
 
 
 def _signature(envelope: Envelope, records: Sequence[Record]) -> tuple[Path, ...]:
     """The members that all records of an envelope have."""
-    fitting = [record for record in records if envelope.recognises(record, _folded(record))]
+    fitting = [
+        record
+        for alike in _shapes(records)
+        if envelope.may_hold(alike[0])
+        for record in _held(envelope, alike)
+    ]
     required = [_named(name, _names(records)) for name in envelope.requires]
     return tuple(
         (name,) for name in required if all(record.get(name) is not None for record in fitting)
@@ -264,15 +279,15 @@ def _texts(records: Sequence[Record], mapping: FieldMapping) -> frozenset[Path]:
         for leaf in leaves(source.expression)
         for n in range(1, len(leaf.path) + 1)
     }
-    return frozenset(
-        path
-        for path in paths
-        if any(
-            isinstance(there := value_at(record, path), (str, bytes))
-            and isinstance(opened(there), (dict, list))
-            for record in records
-        )
-    )
+    inside: dict[Path, list[Any]] = {(): list(records)}
+    found = set()
+    for path in sorted(paths, key=len):
+        there = [value_at(one, path[-1:]) for one in inside[path[:-1]]]
+        inside[path] = [opened(one) for one in there]
+        both = zip(there, inside[path], strict=True)
+        if any(isinstance(t, (str, bytes)) and isinstance(o, (dict, list)) for t, o in both):
+            found.add(path)
+    return frozenset(found)
 
 
 def _in_order(mapping: FieldMapping) -> dict[str, Source]:

@@ -1,12 +1,22 @@
-"""Rows that arrive as Arrow batches from what is no file: as a format, and as events."""
+"""Rows that arrive as Arrow batches from what is no file, as a format of their own.
+
+The columns pass as they are; what they are is kept with each in the schema of its batch.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
-from storage.formats import Reading, columns
+from storage.formats import LINE, Fields, Reading, columns, numbers
 from storage.mapping import FieldMapping, Record
+from storage.quoting import own
+
+_KIND = b"kind"
+_MOST_BYTES = 64 << 20
+"""Of rows that are passed on at once."""
 
 
 class Rows(columns.Columns):
@@ -26,48 +36,55 @@ class Rows(columns.Columns):
     def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - as above
         return iter(())
 
+    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:
+        types = {f.name: f.metadata[_KIND].decode() for f in schema if f.metadata is not None}
+        known = {name: own(name) for name in types if own(name) in schema.names}
+        return columns.of_row(types, mapping, known)
 
-def as_events(
+
+def numbered(
     rows: Iterator[pa.RecordBatch],
     types: Mapping[str, str],
     reading: Reading,
     mapping: FieldMapping,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows with these columns as the fields of events; counts `reading.lines`."""
-    connection = columns.connect()
+    """Rows with these columns as batches of `Rows`; counts `reading.lines`."""
     reading.lines = reading.start_line
-    queries: dict[tuple[str, ...], str] = {}
-    opaque = columns.opaque(mapping)
-    try:
-        for bare in _gathered(rows):
-            batch = _as_text(bare, opaque)
-            there = {field.name: _type(types[field.name], field.type) for field in batch.schema}
-            kinds = tuple(there.values())
-            if kinds not in queries:
-                queries[kinds] = columns.query(there, mapping, "rows_read")
-            query = queries[kinds]
-            connection.register("rows_read", batch)
-            for found in columns.as_fields(connection.sql(query).to_arrow_reader(columns.BATCH)):
-                line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
-                reading.lines += found.num_rows
-                yield found.set_column(found.num_columns - 1, "line", line)
-    finally:
-        connection.close()
+    opaque, opened = columns.opaque(mapping), columns.opened(types, mapping)
+    for bare in _gathered(rows):
+        batch = _as_text(bare, opaque)
+        for index, there in enumerate(batch.schema):
+            kind = _type(types[there.name], there.type)
+            batch = batch.set_column(index, there.with_metadata({_KIND: kind}), batch.column(index))
+        for found in batch.combine_chunks().to_batches():
+            line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
+            reading.lines += found.num_rows
+            yield _looked_at(found, opened).append_column(LINE, line)
+
+
+def _looked_at(batch: pa.RecordBatch, opened: Collection[str]) -> pa.RecordBatch:
+    """With what is known of the numbers in its JSON."""
+    for name in opened:
+        if name in batch.schema.names and pa.types.is_string(batch.schema.field(name).type):
+            texts = batch.column(name)
+            fragile = numbers.fragile(texts, pl.Series(pl.from_arrow(texts)))
+            batch = batch.append_column(own(name), pa.array(fragile))
+    return batch
 
 
 def _gathered(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows, enough of them at once: planning a query takes longer than a few rows do."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in rows:
-        if waiting and batch.schema != waiting[0].schema:
+    """The same rows, enough of them at once: whatever is done with them is done for all."""
+    for _, alike in groupby(rows, lambda batch: batch.schema):
+        waiting: list[pa.RecordBatch] = []
+        count = size = 0
+        for batch in alike:
+            waiting.append(batch)
+            count, size = count + batch.num_rows, size + batch.nbytes
+            if count >= columns.BATCH or size >= _MOST_BYTES:
+                yield pa.Table.from_batches(waiting)
+                waiting, count, size = [], 0, 0
+        if waiting:
             yield pa.Table.from_batches(waiting)
-            waiting = []
-        waiting.append(batch)
-        if sum(one.num_rows for one in waiting) >= columns.BATCH:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
 
 
 def _type(wanted: str, found: pa.DataType) -> str:

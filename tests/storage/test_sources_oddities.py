@@ -222,3 +222,20 @@ def test_a_path_may_lead_through_names_of_digits(desk: Any) -> None:
     assert desk.column("stream") == ["s0", "s1"]
     desk.load(desk.folder / "log.jsonl", fields={"stream": "data.lines.0.to"}, replace=True)
     assert desk.column("stream") == ["t0", "t1"]
+
+
+def test_values_may_turn_into_others_in_the_middle_of_a_table(desk: Any) -> None:
+    ddl = (
+        "CREATE TABLE log (position INTEGER, id TEXT, stream TEXT, type TEXT, data BLOB, line, good);"
+        "INSERT INTO log WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT 70000)"
+        " SELECT CASE WHEN i < 30000 THEN i ELSE 'p' || i END, 'e' || i, 's', 'T',"
+        """ CASE WHEN i < 50000 THEN '{"n":' || i || '.50}' ELSE x'ff00' END, i, 'false' FROM n;"""
+    )
+    path = table(desk.folder / "s.db", ddl)
+    fields = {"data": "data", "offset": "rowid", "version": "data.n"}
+    assert desk.load(f"sqlite:{path}?table=log", fields=fields).appended == 70_000
+    assert desk.column("line") == list(range(1, 70_001))
+    assert desk.column('"offset"') == list(range(70_000))
+    texts = [f"{n}.50" for n in range(50_000)]
+    assert desk.column("data") == [f'{{"n":{t}}}' for t in texts] + ['"/wA="'] * 20_000
+    assert desk.column("version") == texts + [None] * 20_000

@@ -42,6 +42,10 @@ class Database(Protocol):
         """The rows of a query, in order; raises `SourceError` where the database refuses."""
         ...
 
+    def close(self) -> None:
+        """Nothing more will be read for now."""
+        ...
+
 
 class OfLink:
     """What databases have in common, unless one says otherwise."""
@@ -51,6 +55,9 @@ class OfLink:
 
     def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - writers take turns
         return False
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
     def literal(self, value: Any) -> str:
         return str(value) if isinstance(value, int) else quoted(str(value))

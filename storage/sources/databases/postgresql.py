@@ -1,7 +1,8 @@
 """PostgreSQL, through ADBC: Arrow all the way, in a read-only transaction that sees one moment."""
 
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
@@ -11,6 +12,7 @@ from storage.errors import SourceError, one_line
 from storage.formats import columns
 from storage.prefetch import ahead
 from storage.sources.databases.database import Columns, OfLink, quote_column, table_name
+from storage.sources.links import Link
 
 _COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name, c.udt_name
@@ -38,6 +40,12 @@ class PostgreSql(OfLink):
     """A PostgreSQL database."""
 
     kind = "postgresql"
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._idle: list[adbc.Connection] = []
+        """The connection of the last query: connecting takes longer than most of them."""
+        weakref.finalize(self, _close, self._idle)
 
     def tables(self) -> Mapping[str, Columns]:
         found: dict[str, dict[str, str]] = {}
@@ -75,20 +83,34 @@ class PostgreSql(OfLink):
     @contextmanager
     def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
         try:
-            with adbc.connect(self._link.place) as connection, connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                cursor.execute(query)
-                # The next rows are on their way while those before are taken apart.
-                with closing(ahead(map(_plain, cursor.fetch_record_batch()), 2)) as batches:
-                    yield batches
+            with ExitStack() as at_the_end:
+                connection = self._idle.pop() if self._idle else adbc.connect(self._link.place)
+                at_the_end.callback(connection.close)
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    cursor.execute(query)
+                    # The next rows are on their way while those before are taken apart.
+                    with closing(ahead(map(_plain, cursor.fetch_record_batch()), 2)) as batches:
+                        yield batches
+                connection.rollback()
+                at_the_end.pop_all()
+                self._idle.append(connection)
         except (Error, pa.ArrowException, OSError) as error:
             raise SourceError(self._said(error)) from error
+
+    def close(self) -> None:
+        _close(self._idle)
 
     def _said(self, error: BaseException) -> str:
         reason = one_line(error)
         for begun in ("[libpq] Failed to connect: ", "INVALID_ARGUMENT: ", "IO: ", "UNKNOWN: "):
             reason = reason.replace(begun, "")
         return f"{self._link.public} can't be read ({reason})."
+
+
+def _close(connections: list[adbc.Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:

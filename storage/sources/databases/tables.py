@@ -33,7 +33,7 @@ from storage.sources.databases.database import (
     quote_column,
 )
 from storage.sources.links import Link
-from storage.sources.rows import Rows, as_events
+from storage.sources.rows import Rows, numbered
 
 OWN = ("table",)
 """Parameters of a link that are ours."""
@@ -79,7 +79,8 @@ class Table:
         query = f"SELECT {self._select()} {self._from()}{after} ORDER BY {', '.join(by) or '1'}"
         with self.database.read(query) as rows:
             noted = self._noting(rows, order, reading)
-            yield from as_events(noted, self._types(), reading, mapping)
+            yield from numbered(noted, self._types(), reading, mapping)
+        self.database.close()
         reading.taken = reading.lines
 
     def taken(self, reading: Reading) -> Fingerprint:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -16,7 +17,9 @@ from storage.sources.kafka.merging import Merge
 
 PATIENCE = 30.0
 """Seconds without a record after which a broker that complained is taken to be gone."""
-_AT_ONCE = 10_000
+_AT_ONCE = 500
+"""Messages at a time: with some more Python would begin to look for garbage among them, again and again."""
+_MERGED_AT_ONCE = 10_000
 _MOST_WAITING = 400_000
 """Records of one partition that may wait for those of others."""
 
@@ -32,7 +35,9 @@ SCHEMA = pa.schema(
         ("headers", pa.string()),
     ]
 )
-_TIMES = np.array(["none", "create", "append"], dtype=object)
+_TIMES = pa.array(["none", "create", "append"])
+
+_Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 Place = tuple[str, int]
 """A topic and a partition of it."""
@@ -67,16 +72,23 @@ class Reader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         heard = time.monotonic()
+        added = 0
         while self._open:
             messages = self._consumer.consume(_AT_ONCE, timeout=0.5)
             if messages:
                 heard = time.monotonic()
             self._complain(time.monotonic() - heard)
-            good = self._take(messages)
-            if good:
-                yield from self._merged(good)
-            else:
+            if good := self._take(messages):
+                batch, places = self._wanted_of(_batch(good))
+                if len(self._wanted) == 1:
+                    yield batch
+                    continue
+                self._merge.add(batch, places)
+                added += batch.num_rows
+            if not good or added >= _MERGED_AT_ONCE:
                 yield from self._merge.ready()
+                self._hold_back()
+                added = 0
         yield from self._merge.ready()
 
     def _complain(self, silent: float) -> None:
@@ -105,10 +117,10 @@ class Reader:
             self._merge.end(self._numbers[place])
             self._consumer.pause([TopicPartition(*place)])
 
-    def _merged(self, messages: list[Message]) -> Iterator[pa.RecordBatch]:
-        batch = _batch(messages)
-        places = self._places(batch)
+    def _wanted_of(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _Places]:
+        """The records that are asked for, and the number of the partition of each."""
         offsets = batch["offset"].to_numpy()
+        places = self._places(batch)
         keep = np.ones(len(offsets), dtype=bool)
         for number, (place, there) in enumerate(self._wanted.items()):
             own = places == number
@@ -118,15 +130,11 @@ class Reader:
                     self._end(place)
         if not keep.all():
             batch, places = batch.filter(pa.array(keep)), places[keep]
-        if len(self._wanted) == 1:
-            yield batch
-            return
-        if batch.num_rows:
-            self._merge.add(batch, places)
-        yield from self._merge.ready()
-        self._hold_back()
+        return batch, places
 
-    def _places(self, batch: pa.RecordBatch) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    def _places(self, batch: pa.RecordBatch) -> _Places:
+        if len(self._numbers) == 1:
+            return np.zeros(batch.num_rows, dtype=np.int64)
         partitions = batch["partition"].to_numpy()
         topics = np.array(batch["topic"].to_pylist(), dtype=object)
         places = np.zeros(len(partitions), dtype=np.int64)
@@ -148,13 +156,15 @@ class Reader:
 
 def _batch(messages: list[Message]) -> pa.RecordBatch:
     # The methods are called without a Python frame a record.
-    times = np.array(list(map(Message.timestamp, messages)), dtype=np.int64)
+    count = len(messages)
+    both = chain.from_iterable(map(Message.timestamp, messages))
+    times = np.fromiter(both, np.int64, 2 * count).reshape(count, 2)
     headers = [None if h is None else _headers(h) for h in map(Message.headers, messages)]
     arrays = [
         pa.array(list(map(Message.topic, messages)), pa.string()),
-        pa.array(list(map(Message.partition, messages)), pa.int64()),
-        pa.array(list(map(Message.offset, messages)), pa.int64()),
-        pa.array(_TIMES[times[:, 0]], pa.string()),
+        pa.array(np.fromiter(map(Message.partition, messages), np.int64, count)),
+        pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
+        _TIMES.take(pa.array(times[:, 0])),
         pa.array(times[:, 1]),
         pa.array(list(map(_key, messages)), pa.binary()),
         pa.array(list(map(_value, messages)), pa.binary()),

@@ -22,7 +22,7 @@ from storage.sources import links
 from storage.sources.kafka import settings, troubles
 from storage.sources.kafka.reader import SCHEMA, Place, Range, Reader, text
 from storage.sources.links import Link
-from storage.sources.rows import Rows, as_events
+from storage.sources.rows import Rows, numbered
 
 OWN = ("config", "registry", "partitions", "from", "to")
 """Parameters of a link that are ours."""
@@ -78,7 +78,7 @@ class Topics:
             ranges[place] = Range(max(start, there.start), there.end)
         ends = {_written(place): r.end for place, r in ranges.items()}
         reading.position = {"next": {**known, **ends}}
-        yield from as_events(self._read(ranges, reading), _TYPES, reading, mapping)
+        yield from numbered(self._read(ranges, reading), _TYPES, reading, mapping)
         reading.taken = reading.lines
 
     def taken(self, reading: Reading) -> Fingerprint:
