@@ -37,7 +37,8 @@ class Rows(columns.Columns):
         return iter(())
 
     def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:
-        types = {f.name: f.metadata[_KIND].decode() for f in schema if f.metadata is not None}
+        said = {field.name: field.metadata or {} for field in schema}
+        types = {name: kept[_KIND].decode() for name, kept in said.items() if _KIND in kept}
         known = {name: own(name) for name in types if own(name) in schema.names}
         return columns.of_row(types, mapping, known)
 
@@ -54,8 +55,8 @@ def numbered(
     for bare in _gathered(rows):
         batch = _as_text(bare, opaque)
         for index, there in enumerate(batch.schema):
-            kind = _type(types[there.name], there.type)
-            batch = batch.set_column(index, there.with_metadata({_KIND: kind}), batch.column(index))
+            kept = {**(there.metadata or {}), _KIND: _type(types[there.name], there.type)}
+            batch = batch.set_column(index, there.with_metadata(kept), batch.column(index))
         for found in batch.combine_chunks().to_batches():
             line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
             reading.lines += found.num_rows

@@ -81,11 +81,11 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit; an error of ours is one sentence, never a traceback."""
-    atexit.register(_nothing_more)
+    atexit.register(nothing_more)
     sys.exit(run(arguments))
 
 
-def _nothing_more() -> None:
+def nothing_more() -> None:
     """All is said. What outlives the interpreter, as what a thread holds does, is counted by DuckDB's
     bindings on standard error."""
     sys.stderr.flush()

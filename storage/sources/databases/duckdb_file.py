@@ -39,6 +39,8 @@ class DuckDbFile(OfLink):
         column = quote_column(alias, name)
         if kind == columns.PLACE:
             return f"{alias}.rowid", kind
+        if kind.endswith("]"):
+            return column, kind
         if kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
             return column, "BIGINT"
         if kind == "UUID":
