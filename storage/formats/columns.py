@@ -190,7 +190,7 @@ class _Row:
         return f"({identifier(there)} IS NOT NULL)" if there in self._types else "false"
 
     def fragile(self, path: Path) -> str | None:
-        return self._fragile.get(str(path[0]))
+        return self._fragile.get(str(path[0])) if len(path) == 1 else None
 
     def text(self, path: Path) -> str:
         kind = self._types.get(str(path[0]))

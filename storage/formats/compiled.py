@@ -213,7 +213,7 @@ class Compiled:
                 f" ELSE {there} END AS {opened}"
             )
             fragile, known = numbers.is_fragile(opened), self._root.fragile(path)
-            if known is not None and len(path) == 1:
+            if known is not None:
                 fragile = f"CASE WHEN starts_with({there}, '\"') THEN {fragile} ELSE {known} END"
             stages.append(
                 f"CASE WHEN NOT starts_with(ltrim({opened}), '{{') OR {_too_deep(opened)} THEN NULL"
