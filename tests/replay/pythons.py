@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-
 
 @cache
 def find(version: str) -> str | None:
@@ -27,6 +25,10 @@ def find(version: str) -> str | None:
         if said.stdout.strip() == version:
             return candidate
     return None
+
+
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", *(["3.14"] if find("3.14") else []))
+"""Those that tests need, and the newest where it is there, as few machines have it yet."""
 
 
 def bare(version: str, folder: Path) -> str:
