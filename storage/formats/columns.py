@@ -239,11 +239,13 @@ def _as_json(column: str, kind: str) -> str:
     elif kind == "BLOB":
         value = f"to_json(base64({quoted}))"
     elif kind in ("DOUBLE", "FLOAT"):
-        # JSON has no NaN and no infinity; Python's json module reads and writes them so.
+        # JSON has no NaN and no infinity; Python's json module reads and writes them so. And to_json
+        # makes a double of a float, with digits that nobody wrote.
+        finite = quoted if kind == "FLOAT" else f"to_json({quoted})"
         value = (
             f"CASE WHEN isnan({quoted}) THEN 'NaN' WHEN isinf({quoted}) THEN"
             f" CASE WHEN {quoted} > 0 THEN 'Infinity' ELSE '-Infinity' END"
-            f" ELSE CAST(to_json({quoted}) AS VARCHAR) END"
+            f" ELSE CAST({finite} AS VARCHAR) END"
         )
     else:
         value = f"to_json({quoted})"

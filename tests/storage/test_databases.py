@@ -387,17 +387,18 @@ def test_databases_in_a_file(desk: Any, kind: str, named: str) -> None:
     assert Workspace(desk.target)
 
 
-def test_lists_in_a_duckdb_file_are_lists(desk: Any) -> None:
+def test_lists_and_floats_of_a_duckdb_file_are_what_they_were(desk: Any) -> None:
     path = desk.folder / "lists.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute(
             "CREATE TABLE log AS SELECT 1 AS id, 's' AS stream, 'T' AS type, [1.50, NULL] AS d,"
             " [170141183460469231731687303715884105727::HUGEINT] AS h, [TIME '12:00:01'] AS t,"
-            " ['a'::ENUM ('a', 'b')] AS e, [[1], []] AS n"
+            " ['a'::ENUM ('a', 'b')] AS e, [[1], []] AS n, 1.1::FLOAT AS f, 'inf'::FLOAT AS i"
         )
     desk.load(f"duckdb:{path}?table=log")
     numbers = '"d":[1.5,null],"h":[170141183460469231731687303715884105727]'
-    assert desk.column("data") == [f'{{{numbers},"t":["12:00:01"],"e":["a"],"n":[[1],[]]}}']
+    others = '"t":["12:00:01"],"e":["a"],"n":[[1],[]],"f":1.1,"i":Infinity'
+    assert desk.column("data") == [f"{{{numbers},{others}}}"]
 
 
 def test_a_workspace_is_no_source(desk: Any) -> None:
