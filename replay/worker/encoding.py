@@ -12,11 +12,15 @@ import dataclasses
 import json
 import math
 import re
+from array import array
+from collections import UserString, deque
+from collections.abc import Mapping
+from collections.abc import Set as AnySet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring
-from typing import Any, Callable, Iterator, List, Set, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Set, Tuple
 from uuid import UUID
 
 try:
@@ -62,6 +66,8 @@ def is_plain(value: Any) -> bool:
 
 identity = object.__hash__
 """What tells objects apart, as `id` does; but that is an event for whoever audits."""
+_SAID_AS_TEXT = frozenset(("fractions", "ipaddress", "pathlib", "zoneinfo"))
+"""Modules of the standard library whose values are what `str` says of them; few programs load them."""
 _ALWAYS_PLAIN = frozenset((str, int, bool, type(None)))
 _HALF = re.compile("[\ud800-\udfff]")
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
@@ -126,7 +132,7 @@ def _write(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
         out.append(_decimal(value))
     elif isinstance(value, dict):
         _write_members(((name_of(k, path), v) for k, v in value.items()), out, path)
-    elif isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
+    elif isinstance(value, (list, tuple, deque)) and not hasattr(value, "_asdict"):
         _write_items(value, out, path)
     elif isinstance(value, (set, frozenset)):
         out.append("[" + ",".join(sorted(_text(item, path) for item in value)) + "]")
@@ -134,8 +140,12 @@ def _write(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
         simple = _simple(value)
         if simple is not None:
             out.append(encode_basestring(simple))
+            return
+        members = _members(value)
+        if members is not None:
+            _write_members(members, out, path)
         else:
-            _write_members(_members(value, path), out, path)
+            _write(_held(value, path), out, path)
 
 
 def _write_members(members: Any, out: List[str], path: Tuple[str, ...]) -> None:
@@ -208,7 +218,9 @@ def _simple(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return str(value)
-    if isinstance(value, UUID):
+    if isinstance(value, (UUID, UserString)):
+        return str(value)
+    if type(value).__module__.partition(".")[0] in _SAID_AS_TEXT:
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(bytes(value)).decode()
@@ -217,8 +229,8 @@ def _simple(value: Any) -> Any:
     return None
 
 
-def _members(value: Any, path: Tuple[str, ...]) -> List[Tuple[str, Any]]:
-    """What an object is made of: its fields, attributes or slots, in their order."""
+def _members(value: Any) -> Optional[List[Tuple[str, Any]]]:
+    """What an object is made of: its fields, attributes or slots, in their order; None where it has none."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
     if hasattr(value, "_asdict"):
@@ -233,6 +245,19 @@ def _members(value: Any, path: Tuple[str, ...]) -> List[Tuple[str, Any]]:
             return members + [(str(name), item) for name, item in vars(value).items()]
         if members:
             return members
+    return None
+
+
+def _held(value: Any, path: Tuple[str, ...]) -> Any:
+    """What a container without attributes holds, and a number of numpy's, as Python's own value."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (array, range)):
+        return list(value)
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, AnySet):
+        return frozenset(value)
     raise UnwritableError(f"{_at(path)} is a {type(value).__name__}, which can't be shown as JSON")
 
 

@@ -10,13 +10,18 @@ from tests.replay.test_workers import everything
 
 PROJECTION = """
 import attrs
+import numpy
 import pydantic
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserString, defaultdict, deque, namedtuple
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
+from ipaddress import ip_address
+from pathlib import PurePosixPath
 from uuid import UUID
 
 class Colour(Enum):
@@ -43,6 +48,18 @@ class Model(pydantic.BaseModel):
     amount: Decimal
     tags: set
 
+class Fixed(Mapping):
+    __slots__ = ()
+    def __getitem__(self, name): return {1: "x"}[name]
+    def __iter__(self): return iter([1])
+    def __len__(self): return 1
+
+class One(Set):
+    __slots__ = ()
+    def __contains__(self, item): return item == 1
+    def __iter__(self): return iter([1])
+    def __len__(self): return 1
+
 class Plain:
     __slots__ = ("n", "seen")
     def __init__(self, n): self.n, self.seen = n, {n}
@@ -65,6 +82,12 @@ MADE = {
     "plain": Plain, "open": Open, "keys": lambda n: {n: "int", (1, n): "tuple", Colour.RED: "enum"},
     "ordered": lambda n: OrderedDict(b=n, a=1), "default": lambda n: defaultdict(list, a=[n]),
     "counter": lambda n: Counter(a=n), "list": lambda n: [n, [n, {"n": n}]],
+    "deque": lambda n: deque([n, {n}], maxlen=3), "range": lambda n: range(n),
+    "array": lambda n: array("d", [n]),
+    "number": lambda n: numpy.int64(n), "matrix": lambda n: numpy.full((1, 2), n, numpy.float32),
+    "fixed": lambda n: Fixed(), "one": lambda n: One(), "string": lambda n: UserString("ü" * n),
+    "fraction": lambda n: Fraction(n, 4), "path": lambda n: PurePosixPath("/tmp") / str(n),
+    "address": lambda n: ip_address(n), "chain": lambda n: ChainMap({n: 1}, {"a": 2}),
 }
 
 def on_Put(state, event):
@@ -184,5 +207,17 @@ def test_every_type_is_shown_by_the_rules(studio: Any) -> None:
         "default": {"a": [3]},
         "counter": {"a": 3},
         "list": [3, [3, {"n": 3}]],
+        "deque": [3, [3]],
+        "range": [0, 1, 2],
+        "array": [3.0],
+        "number": 3,
+        "matrix": [[3.0, 3.0]],
+        "fixed": {"1": "x"},
+        "one": [1],
+        "string": "üüü",
+        "fraction": "3/4",
+        "path": "/tmp/3",
+        "address": "0.0.0.3",
+        "chain": {"maps": [{"3": 1}, {"a": 2}]},
     }
     assert folded.plain is False
