@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import queue
+import select
 import signal
 import subprocess
 import tempfile
@@ -35,6 +36,7 @@ WORKER = Path(__file__).parent / "worker" / "__main__.py"
 _NOT_BEGUN = -2
 """What the mark says until our code runs in the process: it may be no Python at all."""
 _OUTPUT_KEPT = 64 << 10
+_LAST_WORDS_SECONDS = 1.0
 _MOST_ATTEMPTS = 10_000
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
@@ -283,6 +285,9 @@ class Worker:
                 raise WorkerDiedError(self._mark[0], how)
             if frame.kind == "broken":
                 raise WorkerDiedError(self._mark[0], str(frame.header["what"]) + self._last_words())
+            if frame.kind == "unusable" and self._reference.command:
+                error = frame.header["error"] + self._last_words()
+                return Frame({**frame.header, "error": error}, frame.parts)
             if frame.kind != "call":
                 return self._with_attempts(frame)
             if self._calling is None:
@@ -300,6 +305,12 @@ class Worker:
 
     def _last_words(self) -> str:
         """What was written on standard error before the end, where there is anything."""
+        deadline = time.monotonic() + _LAST_WORDS_SECONDS
+        *_, draining = self._threads
+        while draining.is_alive() and time.monotonic() < deadline:
+            if not select.select([self._process.stdout], [], [], 0)[0]:
+                break
+            time.sleep(0.001)
         said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
         return f" ({said[-1][:200]})" if said else ""
 

@@ -175,13 +175,13 @@ def _keys(answer: Dict[str, Any]) -> List[str]:
 
 
 def _failure(event: Event, answer: Dict[str, Any]) -> Dict[str, Any]:
-    error, key = str(answer["error"]), answer.get("key")
+    error, key = answer["error"], answer.get("key")
     return {
         "offset": event.offset,
-        "key": key if isinstance(key, str) else event.stream,
+        "key": carried(key) if isinstance(key, str) else event.stream,
         "type": event.type,
-        "error": error,
-        "traceback": str(answer.get("traceback") or error),
+        "error": carried(error),
+        "traceback": carried(str(answer.get("traceback") or error)),
     }
 
 

@@ -6,6 +6,7 @@ The protocol is described in `docs/protocol.md`. Standard library only, as it is
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -60,7 +61,7 @@ class Speaker:
         if not line.endswith(b"\n"):
             raise ProtocolError(f"{self._end(line)} before it answered {to}")
         try:
-            answer = json.loads(line, parse_constant=_no_number)
+            answer = json.loads(line, parse_constant=_no_number, parse_float=_finite)
         except RecursionError:
             raise ProtocolError(f"answered {to} with what is nested too deep") from None
         except ValueError:
@@ -126,6 +127,15 @@ def checked(answer: Dict[str, Any], stream: Optional[str], *, routes: bool) -> N
 
 def _no_number(text: str) -> Any:
     raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ProtocolError(
+            f"answered with the number {short(text.encode())}, which no double holds"
+        )
+    return number
 
 
 def line(what: str, event: Any, data: Optional[str], meta: Optional[str]) -> bytes:

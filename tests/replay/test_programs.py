@@ -130,6 +130,10 @@ WRONG = {
     ),
     "a failure of another document": ({"offset": 1, "error": "x", "key": "z"}, 'the document "z"'),
     "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with what is no JSON"),
+    "a number beyond numbers": (
+        '{"offset": 1, "changes": {"a": [1e999]}}',
+        "answered with the number 1e999, which no double holds",
+    ),
     "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with what is nested too deep"),
 }
 
@@ -155,6 +159,14 @@ def test_half_a_character_is_shown_as_python_code_does(studio):
     studio.events(("a", "T", {}))
     folded = studio.fold(f"cmd:{sys.executable} p.py")
     assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
+
+
+def test_half_a_character_may_be_in_a_failure(studio):
+    failed = {"offset": 0, "error": "no " + chr(0xDC80), "traceback": "at " + chr(0xD800)}
+    _program(studio, f"ANSWERS = {[failed]!r}\n" + _ANSWERING)
+    studio.events(("a", "T", {}))
+    [failure] = studio.failures(studio.fold(f"cmd:{sys.executable} p.py"))
+    assert (failure.error, failure.traceback) == ("no \\udc80", "at \\ud800")
 
 
 def test_another_command_is_another_projection(studio):
@@ -213,6 +225,7 @@ def test_a_program_that_ends_half_way_keeps_what_was_folded(studio, end):
     [
         ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
         ("cmd:true", "exited with code 0 before it answered the greeting"),
+        ("cmd:sh -c 'echo no sources >&2; exit 3'", "answered the greeting (no sources)."),
         ("cmd:echo hello", "answered the greeting with what is no JSON: hello"),
         ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
         ("cmd:", "names no program"),
