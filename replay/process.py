@@ -306,9 +306,9 @@ class Worker:
     def _last_words(self) -> str:
         """What was written on standard error before the end, where there is anything."""
         deadline = time.monotonic() + _LAST_WORDS_SECONDS
-        *_, draining = self._threads
-        while draining.is_alive() and time.monotonic() < deadline:
-            if not select.select([self._process.stdout], [], [], 0)[0]:
+        stream, draining = self._process.stdout, self._threads[-1]
+        while stream is not None and draining.is_alive() and time.monotonic() < deadline:
+            if not select.select([stream], [], [], 0)[0]:
                 break
             time.sleep(0.001)
         said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()

@@ -5,11 +5,12 @@ will do: what the program makes of its events is its own affair, how it answers 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from signal import SIGKILL
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
 
 from replay.worker.speaker import ProtocolError, Speaker, checked, line, short
@@ -18,6 +19,7 @@ from storage.log import EventDetail
 PATIENCE = 10.0
 """Seconds that the program may take for all of one check's answers."""
 _LARGE = 1 << 20
+_SAID_LATE = 1.0
 _UNKNOWN = "refold.unknown"
 _TEXTS = ("ends\nin\r\nlines", "\u2028 \u2029", 'quotes " and \\', "🧾 ü 中", "\x00\x1b[31m")
 
@@ -44,6 +46,8 @@ class ProtocolTest:
     command: Sequence[str]
     events: Sequence[EventDetail]
     patience: float = PATIENCE
+    on_error: Callable[[str], None] = lambda _: None
+    """Is told each line that the program writes on standard error."""
 
     def findings(self) -> Iterator[Finding]:
         """Every check, as soon as it is done; the first that fails ends it where nothing else can work."""
@@ -68,7 +72,13 @@ class ProtocolTest:
 
     @contextmanager
     def _program(self) -> Iterator[Speaker]:
-        speaker = Speaker(self.command)
+        reading, writing = os.pipe()
+        hearing = Thread(target=self._hear, args=(reading,), daemon=True)
+        hearing.start()
+        try:
+            speaker = Speaker(self.command, errors=writing)
+        finally:
+            os.close(writing)
         ended: list[bool] = []
 
         def end() -> None:
@@ -88,6 +98,12 @@ class ProtocolTest:
             watch.cancel()
             speaker.kill()
             speaker.close()
+            hearing.join(_SAID_LATE)  # what it has started may go on
+
+    def _hear(self, reading: int) -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+            for said in lines:
+                self.on_error(said.rstrip("\n"))
 
     def _told(
         self,

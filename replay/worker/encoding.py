@@ -125,13 +125,19 @@ def _write(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
     elif isinstance(value, str):
         out.append(encode_basestring(value))
     elif isinstance(value, int):
-        out.append(int.__repr__(value))
+        try:
+            out.append(int.__repr__(value))
+        except ValueError:
+            raise UnwritableError(f"{_at(path)} has more digits than Python writes") from None
     elif isinstance(value, float):
         out.append(_float(value))
     elif isinstance(value, Decimal):
         out.append(_decimal(value))
     elif isinstance(value, dict):
-        _write_members(((name_of(k, path), v) for k, v in value.items()), out, path)
+        named = {name_of(key, path): item for key, item in value.items()}
+        if len(named) < len(value):
+            raise UnwritableError(f"{_at(path)} has two keys that are one name in JSON")
+        _write_members(named.items(), out, path)
     elif isinstance(value, (list, tuple, deque)) and not hasattr(value, "_asdict"):
         _write_items(value, out, path)
     elif isinstance(value, (set, frozenset)):

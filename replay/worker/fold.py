@@ -123,7 +123,7 @@ class Folder:
             try:
                 state = merge(base, left, right)
                 found.append({"state": encoding.encode(state).decode()})
-            except Exception as error:
+            except raised.failing() as error:
                 found.append({"error": carried(raised.summary(error))})
         return found
 
@@ -233,7 +233,7 @@ class Folder:
                     else:
                         state = state if returned is None else returned
                         text = self._encode(state)
-                except Exception as error:
+                except raised.failing() as error:
                     self._fail(visit, error, before, encoded, state)
                     continue
                 document.state = state
@@ -266,13 +266,13 @@ class Folder:
             text = self._large.apply(*place, event, handle, look=look)
         except NotPlainError:
             raise
-        except Exception as error:
+        except raised.failing() as error:
             self._fail_in_parts(visit, error)
         else:
             if text is not SAME:
                 self._change(visit, text)
 
-    def _fail_in_parts(self, visit: Visit, error: Exception) -> None:
+    def _fail_in_parts(self, visit: Visit, error: BaseException) -> None:
         """Tell what was raised, and take back what was done to the document's parts."""
         parts: Any = visit.document.parts
         self._fail(visit, error, list(parts.changed), None, None)
@@ -310,7 +310,7 @@ class Folder:
                 if self._calls.refused:
                     self._calls.raise_refused()
                 routes.append(keys)
-            except Exception as error:
+            except raised.failing() as error:
                 routes.append(None)
                 if result is not None and self._share.first:
                     self._go_on_after(error, None, None)
@@ -318,7 +318,7 @@ class Folder:
         return routes
 
     def _fail(
-        self, visit: Visit, error: Exception, before: Any, encoded: Optional[bytes], state: Any
+        self, visit: Visit, error: BaseException, before: Any, encoded: Optional[bytes], state: Any
     ) -> None:
         """Tell what was raised, and leave the document as it was `before`."""
         self._go_on_after(error, before, state)
@@ -326,7 +326,7 @@ class Folder:
         if encoded is not None:
             visit.document.state = before if self.careful else self.decode(encoded)
 
-    def _go_on_after(self, error: Exception, before: Any, state: Any) -> None:
+    def _go_on_after(self, error: BaseException, before: Any, state: Any) -> None:
         """Raise what can't be gone on after; `state` is what a handler left behind."""
         self._calls.refused.clear()
         if isinstance(error, MemoryError):

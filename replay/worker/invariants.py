@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from refold_worker.raised import failing
 from refold_worker.texts import carried
 
 Rule = Callable[[Any], Any]
@@ -32,7 +33,7 @@ class Invariants:
             for function in self._functions:
                 if not function(state):
                     return False
-        except Exception:
+        except failing():
             return False
         return True
 
@@ -60,6 +61,6 @@ class Invariants:
     def _asked(function: Rule, state: Any) -> Optional[str]:
         try:
             return None if function(state) else ""
-        except Exception as error:
+        except failing() as error:
             text: str = carried(f"{type(error).__name__}: {error}")
             return text

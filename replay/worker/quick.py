@@ -15,6 +15,7 @@ from refold_worker.documents import Document, NotPlainError
 from refold_worker.event import DELETED, Batch, Event
 from refold_worker.fold import Folder, given
 from refold_worker.large import LARGE, SAME
+from refold_worker.raised import failing
 from refold_worker.result import Result
 from refold_worker.visit import Visit
 
@@ -60,7 +61,7 @@ class QuickFolder(Folder):  # type: ignore[misc]
                     text = large.apply(document, key, result, event, handle, look=look)
                 except NotPlainError:
                     raise
-                except Exception as error:
+                except failing() as error:
                     self._fail_in_parts(Visit(result, batch, index, key, document), error)
                     continue
                 if text is SAME:
@@ -84,7 +85,7 @@ class QuickFolder(Folder):  # type: ignore[misc]
                             state = returned
                         encode_into(state, written)
                         text = bytes(written)
-                except Exception as error:
+                except failing() as error:
                     visit = Visit(result, batch, index, key, document)
                     self._fail(visit, error, document.state, before, state)
                     continue

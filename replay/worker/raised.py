@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from types import TracebackType
-from typing import Container, Optional
+from typing import Container, Optional, Tuple, Type
+
+
+def failing() -> Tuple[Type[BaseException], ...]:
+    """What a handler may raise that fails for one event; what else there is ends its process.
+
+    A cancelled coroutine raises what is no `Exception`; asyncio isn't imported to know of it.
+    """
+    coroutines = sys.modules.get("asyncio.exceptions")
+    cancelled = () if coroutines is None else (coroutines.CancelledError,)
+    return (Exception, GeneratorExit, *cancelled)
 
 
 def summary(error: BaseException) -> str:

@@ -27,12 +27,21 @@ class ProtocolError(Exception):
 class Speaker:
     """A running program, and the lines that go in and out of it."""
 
-    def __init__(self, command: Sequence[str], cwd: Optional[str] = None) -> None:
-        """Start it; raises `ProtocolError` where it can't be."""
+    def __init__(
+        self, command: Sequence[str], cwd: Optional[str] = None, errors: Optional[int] = None
+    ) -> None:
+        """Start it; raises `ProtocolError` where it can't be.
+
+        What it writes on standard error goes to the descriptor `errors`, or to our own.
+        """
         self.command = list(command)
         try:
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=cwd
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=cwd,
             )
         except OSError as error:
             raise ProtocolError(f"can't be started: {error.strerror} ({command[0]})") from error

@@ -10,6 +10,7 @@ from storage.mapping.expressions import Rest
 OCEL = Envelope(
     name="ocel",
     requires=("id", "type", "time", "relationships"),
+    optional=("relationships",),
     fields={
         "time": at("time"),
         # One event belongs to many objects; a projection's `key` may return all of them.

@@ -60,6 +60,8 @@ class Envelope:
     order: str
     looks: Callable[[Folded], bool] = field(default=lambda _: True)
     """What must hold of the values, beside the names."""
+    optional: tuple[str, ...] = ()
+    """Those of the required members that tell the envelope, but that a record of it may lack."""
     exact: tuple[str, ...] = ()
     """Members whose names must be written just so."""
     inner: str = ""

@@ -6,6 +6,7 @@ as written; 007 is no number.
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from storage.formats import Reading, Reject, columns
 from storage.mapping import FieldMapping, Record
 from storage.quoting import quoted
 
+_BEGINNING = 1 << 20
+_LINES_OF_A_ROW = 4
+"""That a cell's text may have, so that a row is looked for that ends before the file's end."""
 _NUMBERS = ("BIGINT", "DOUBLE", "INTEGER", "HUGEINT", "DECIMAL")
 
 
@@ -53,7 +57,7 @@ class Csv(columns.Columns):
                 reading.partial = reading.continues
                 return
             relation = dialect.relation(source, header=header)
-            first = 2 if dialect.header else 1
+            first = 2 if header and dialect.header else 1
             try:
                 for batch in columns.batches(
                     dialect.connection, relation, dialect.types, mapping, reading, first_line=first
@@ -64,12 +68,14 @@ class Csv(columns.Columns):
                 raise SourceError(
                     f"{reading.path} can't be read as CSV ({one_line(error)})."
                 ) from error
-            before = reading.start_line + first - 1 if reading.start else 0
-            reading.rejects.extend(dialect.rejects(before))
-            reading.taken = reading.start + source.stat().st_size
-            with source.open("rb") as stream:
-                stream.seek(-1, 2)
-                reading.partial = stream.read(1) not in (b"\n", b"\r")
+            size = source.stat().st_size
+            rejects, torn = dialect.rejects(reading.start_line, size)
+            reading.rejects.extend(rejects)
+            # A row that the file ends in is read again when its writer is done.
+            size = size if torn is None else torn
+            reading.taken = reading.start + size
+            breaks, reading.partial = _line_breaks(source, size)
+            reading.lines = reading.start_line + breaks + reading.partial
 
 
 class _Dialect:
@@ -91,12 +97,32 @@ class _Dialect:
 
     def _sniff(self) -> dict[str, Any]:
         try:
-            found = self.connection.sql(
-                "FROM sniff_csv(?, store_rejects = true)", params=[str(self.path)]
-            )
-            return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
+            found = self._sniffed(self.path)
         except duckdb.Error as error:
             raise SourceError(f"{self.path} can't be read as CSV ({one_line(error)}).") from error
+        if _none(found["Quote"]):
+            return found
+        # A file that ends inside of quotes is taken for one that has none: its beginning tells more.
+        for beginning in self._beginnings():
+            with suppress(duckdb.Error):
+                again = self._sniffed(beginning)
+                if _none(again["Quote"]) and again["Delimiter"] == found["Delimiter"]:
+                    return again
+        return found
+
+    def _sniffed(self, path: Path) -> dict[str, Any]:
+        found = self.connection.sql("FROM sniff_csv(?, store_rejects = true)", params=[str(path)])
+        return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
+
+    def _beginnings(self) -> Iterator[Path]:
+        """The first lines of the file, without the last one, then without the one before it, and so on."""
+        with self.path.open("rb") as stream:
+            text = stream.read(_BEGINNING)
+        lines = text.splitlines(keepends=True) if b'"' in text else []
+        path = self.folder / "beginning.csv"
+        for end in range(len(lines) - 1, max(len(lines) - 1 - _LINES_OF_A_ROW, 1), -1):
+            path.write_bytes(b"".join(lines[:end]))
+            yield path
 
     def relation(self, path: Path, *, header: bool | None = None) -> str:
         """SQL for the records of a file in this dialect, all cells as text."""
@@ -109,15 +135,22 @@ class _Dialect:
             f" columns = {{{wanted}}}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
         )
 
-    def rejects(self, lines_before: int) -> list[Reject]:
+    def rejects(self, lines_before: int, size: int) -> tuple[list[Reject], int | None]:
+        """The rows that can't be read of so many bytes, and where one begins that the bytes end in."""
         rows = self.connection.execute(
-            "SELECT line, first(error_message ORDER BY error_message), first(csv_line)"
-            " FROM reject_errors GROUP BY line ORDER BY line"
+            "SELECT line, first(error_message ORDER BY error_message), first(csv_line),"
+            " first(line_byte_position) - 1 FROM reject_errors GROUP BY line ORDER BY line"
         ).fetchall()
-        return [
+        rejects = [
             Reject(lines_before + line, one_line(Exception(message)), (text or "")[:1000])
-            for line, message, text in rows
+            for line, message, text, _ in rows
         ]
+        for line, message, text, start in rows[-1:]:
+            if start + len((text or "").encode()) == size:
+                said = f"the file ends inside this row ({one_line(Exception(message))})"
+                rejects[-1] = Reject(lines_before + line, said, (text or "")[:1000])
+                return rejects, start
+        return rejects, None
 
 
 class _DialectContext:
@@ -139,6 +172,15 @@ class _DialectContext:
     def __exit__(self, *_: object) -> None:
         self._dialect.connection.close()
         self._folder.cleanup()
+
+
+def _line_breaks(path: Path, size: int) -> tuple[int, bool]:
+    """How many there are in the first bytes of a file, and whether these end without one."""
+    count, last, left = 0, b"\n", size
+    with path.open("rb") as stream:
+        while chunk := stream.read(min(left, _BEGINNING)):
+            count, last, left = count + chunk.count(b"\n"), chunk[-1:], left - len(chunk)
+    return count, last not in (b"\n", b"\r")
 
 
 def _kind(sniffed: str) -> str:

@@ -161,7 +161,8 @@ def _signature(envelope: Envelope, records: Sequence[Record]) -> tuple[Path, ...
         if envelope.may_hold(alike[0])
         for record in _held(envelope, alike)
     ]
-    required = [_named(name, _names(records)) for name in envelope.requires]
+    always = (name for name in envelope.requires if name not in envelope.optional)
+    required = [_named(name, _names(records)) for name in always]
     return tuple(
         (name,) for name in required if all(record.get(name) is not None for record in fitting)
     )

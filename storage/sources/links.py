@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from storage.errors import SourceError
+
 SCHEMES = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
@@ -48,32 +50,62 @@ def scheme(name: str) -> str | None:
 
 
 def read(name: str, own: tuple[str, ...]) -> Link:
-    """Take a link apart; `own` are the parameters that are refold's."""
+    """Take a link apart; `own` are the parameters that are refold's.
+
+    Raises `SourceError` where it could be taken apart in more than one way.
+    """
     kind = scheme(name)
     if kind in ("sqlite", "duckdb"):
         path, _, query = name.partition(":")[2].partition("?")
-        place = str(Path("/" + path.lstrip("/") if path.startswith("//") else path).resolve())
-        wishes = dict(parse_qsl(query, keep_blank_values=True))
-        said = f"?{urlencode(sorted(wishes.items()))}" if wishes else ""
-        return Link(kind, place, wishes, f"{kind}:{place}{said}")
-    parts = urlsplit(name)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    wishes = {k: v for k, v in pairs if k in own}
-    others = [(k, v) for k, v in pairs if k not in own]
+        return Link(kind, _resolved(path), dict(_pairs(query)), public(name))
+    _refuse_a_bare_login(name, kind)
+    try:
+        parts = urlsplit(name)
+    except ValueError as error:
+        raise SourceError(f"{public(name)} is no link: {error}.") from error
+    wishes = {k: v for k, v in _pairs(parts.query) if k in own}
+    others = [(k, v) for k, v in _pairs(parts.query) if k not in own]
     # libpq reads %20, and no plus.
     said = urlencode(others, quote_via=quote)
     place = f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{said}" if said else "")
-    shown = sorted((k, v) for k, v in pairs if k.lower() not in _SECRET)
-    # Whatever stands before the last @ may be of a password.
-    place_shown = name.partition("://")[2].partition("?")[0].rpartition("@")[2]
-    said_shown = _WITH_LOGIN.sub("://", urlencode(shown, safe="/,:@"))
-    public = f"{kind}://{place_shown}" + (f"?{said_shown}" if shown else "")
-    return Link(kind or "", place, wishes, public)
+    return Link(kind or "", place, wishes, public(name))
 
 
 def public(name: str) -> str:
     """A link without its secrets; any other name as it is."""
-    return read(name, ()).public if is_link(name) else name
+    kind = scheme(name)
+    if kind is None:
+        return name
+    place, _, query = name.partition(":")[2].partition("?")
+    if kind in ("sqlite", "duckdb"):
+        said = urlencode(sorted(_pairs(query)))
+        return f"{kind}:{_resolved(place)}" + (f"?{said}" if said else "")
+    pairs = _pairs(query)
+    if any("@" in name for name, _ in pairs):
+        return f"{kind}://…"
+    said = urlencode(sorted((k, v) for k, v in pairs if k.lower() not in _SECRET), safe="/,:@")
+    # Whatever stands before the last @ may be of a password.
+    shown = f"{kind}://{place.removeprefix('//').rpartition('@')[2]}"
+    return shown + (f"?{_WITH_LOGIN.sub('://', said)}" if said else "")
+
+
+def _resolved(path: str) -> str:
+    return str(Path("/" + path.lstrip("/") if path.startswith("//") else path).resolve())
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True)
+
+
+def _refuse_a_bare_login(name: str, kind: str | None) -> None:
+    """A password that isn't quoted could end up in a host's name, and be shown by whoever looks for it."""
+    place, _, query = name.partition("://")[2].partition("?")
+    login = place.rpartition("@")[0]
+    if set(login) & set("/#@") or any("@" in name for name, _ in _pairs(query)):
+        raise SourceError(
+            f"In the name or password of a {kind}:// link, @ is written as %40, / as %2F, ? as %3F"
+            " and # as %23."
+        )
 
 
 def log_name(name: str) -> str:

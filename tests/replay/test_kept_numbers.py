@@ -89,7 +89,7 @@ def answers(history: History) -> list[Any]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.one_of(logs(PLAIN), logs(st.one_of(PLAIN, ODD))))
 def test_answers_are_the_same_without_them(new_studio: Any, events: list[Any]) -> None:

@@ -221,3 +221,42 @@ def test_every_type_is_shown_by_the_rules(studio: Any) -> None:
         "chain": {"maps": [{"3": 1}, {"a": 2}]},
     }
     assert folded.plain is False
+
+
+def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio: Any) -> None:
+    source = """
+        def on_Keys(state, event): state["m"] = {1: 2, "1": 3}
+        def on_Digits(state, event): state["n"] = [10 ** 6000]
+        def on_Good(state, event): state["n"] = 1
+    """
+    studio.file("p.py", source)
+    studio.events(("a", "Good", {}), ("a", "Keys", {}), ("a", "Digits", {}), ("b", "Good", {}))
+    folded = studio.fold()
+    said = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
+    assert said == [
+        "state.m has two keys that are one name in JSON",
+        "state.n[0] has more digits than Python writes",
+    ]
+    assert [(key, state) for _, key, state in studio.changes(folded)] == [
+        ("a", {"n": 1}),
+        ("b", {"n": 1}),
+    ]
+
+
+def test_what_ends_no_process_is_a_failure_too(studio: Any) -> None:
+    source = """
+        import asyncio
+        def on_Cancelled(state, event): raise asyncio.CancelledError("of a task")
+        def on_Left(state, event): raise GeneratorExit
+        async def on_Awaited(state, event): raise asyncio.CancelledError
+        def on_Good(state, event): state["n"] = event.offset
+    """
+    studio.file("p.py", source)
+    studio.events(*[("a", kind, {}) for kind in ("Cancelled", "Left", "Awaited", "Good")])
+    folded = studio.fold()
+    assert [failure.error.split(".")[-1] for failure in studio.failures(folded)] == [
+        "CancelledError: of a task",
+        "GeneratorExit",
+        "CancelledError",
+    ]
+    assert studio.changes(folded) == [(3, "a", {"n": 3})]

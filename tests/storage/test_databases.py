@@ -311,6 +311,22 @@ def test_times_are_the_tables_and_an_infinite_one_is_none(desk: Any, fresh: Any)
     assert desk.column("data") == ['{"a": "é", "c": [1.50]}'] * 4
 
 
+def test_what_arrow_has_no_place_for_is_no_other_value(desk: Any, fresh: Any) -> None:
+    fresh.run(
+        "CREATE TABLE odd (id int PRIMARY KEY, stream text, type text, d date, t timestamptz,"
+        " ts timestamp, f real, o oid)"
+    )
+    fresh.run(
+        """INSERT INTO odd VALUES (1, 's', 'T', 'infinity', 'infinity', '-infinity', 0.1, 1234),
+        (2, 's', 'T', '0001-01-01 BC', '294276-12-31', '2026-01-03 12:00', 1e20, lo_from_bytea(0, 'packed'))"""
+    )
+    desk.load(fresh.table("odd"))
+    assert [json.loads(data) for data in desk.column("data")] == [
+        {"d": "infinity", "t": "infinity", "f": 0.1, "o": "1234"},
+        {"d": "0001-01-01 BC", "t": None, "f": 1e20, "o": "packed"},
+    ]
+
+
 def test_what_is_wrong_is_said(desk: Any, fresh: Any, tmp_path: Path) -> None:
     fresh.run("CREATE TABLE users (id int, name text, stream_id uuid, type text)")
     with pytest.raises(SourceError, match=r"users\. Nearest: users as .* lacks .*table=NAME"):

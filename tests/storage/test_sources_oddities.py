@@ -195,11 +195,28 @@ def test_packed_bytes_may_look_like_text(desk: Any) -> None:
         "postgresql://u:p/s3cret@127.0.0.1:1/db?table=x",
         "postgresql://u:p@s3cret@h/db",
         "postgresql://h/db?password=s3cret&user=u",
+        "postgresql://u:s3cret?x@h/db",
+        "postgresql://u:s3c#s3cret@h/db",
+        "postgresql://u:s3cret@[::1/db",
     ],
 )
 def test_no_secret_of_a_link_is_shown(link: str) -> None:
     assert "s3cret" not in links.public(link)
     assert links.is_link(links.public(link))
+
+
+@pytest.mark.parametrize("password", ["s3cret/1", "1/s3cret", "s3cret@1", "1?s3cret", "1#s3cret"])
+def test_a_password_that_is_not_quoted_is_refused(desk: Any, password: str) -> None:
+    with pytest.raises(SourceError, match="@ is written as %40") as caught:
+        desk.load(f"postgresql://reader:{password}@127.0.0.1:1/db?table=x")
+    assert "s3cret" not in caught.value.message
+    assert "reader" not in caught.value.message
+
+
+def test_a_link_that_is_none_is_one_sentence(desk: Any) -> None:
+    said = r"^postgresql://\[::1/db\?table=x is no link: Invalid IPv6 URL\.$"
+    with pytest.raises(SourceError, match=said):
+        desk.load("postgresql://reader:s3cret@[::1/db?table=x")
 
 
 def test_places_of_a_topic_are_ordered_as_numbers(desk: Any) -> None:
@@ -239,3 +256,31 @@ def test_values_may_turn_into_others_in_the_middle_of_a_table(desk: Any) -> None
     texts = [f"{n}.50" for n in range(50_000)]
     assert desk.column("data") == [f'{{"n":{t}}}' for t in texts] + ['"/wA="'] * 20_000
     assert desk.column("version") == texts + [None] * 20_000
+
+
+CSV = 'id,stream,type,data\n1,s,T,"{""a"":0.10}"\n2,s,U,"{""a"":2,""b"":3}"\n3,s\n'
+
+
+@pytest.mark.parametrize(
+    ("torn", "rest", "data"),
+    [
+        ('4,s,T,"{""a"":', '4}"\n', '{"a":4}'),
+        ('4,s,T,"{""a"":4,\n', '""b"":5}"\n', '{"a":4,\n"b":5}'),
+        ("4,s,Sh", "ut,9\n", "9"),
+        ("4,s,Sh", "ut,9", "9"),
+    ],
+)
+def test_a_row_that_a_file_ends_in_is_read_when_it_is_whole(
+    desk: Any, torn: str, rest: str, data: str
+) -> None:
+    path = desk.write(CSV + torn, "log.csv")
+    assert desk.load(path).appended == 2
+    before = ['{"a":0.10}', '{"a":2,"b":3}']
+    assert desk.column("data") == before
+    assert [line for line, *_ in desk.rejects()] == [4, 5]
+    assert "the file ends inside this row" in desk.rejects()[1][1]
+    assert desk.load(path).appended == 0
+    desk.grow(path, rest)
+    assert desk.load(path).appended == 1
+    assert desk.column("data") == [*before, data]
+    assert [line for line, *_ in desk.rejects()] == [4]

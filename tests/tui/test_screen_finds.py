@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,9 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
     assert (place.position, place.key) == (str(BROKEN), "order-245")
     app = RefoldApp(Workspace(place.workspace), (), at=int(place.position), place=place)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause(0.5)
+        deadline = time.monotonic() + 10
+        while app.travel.query_one("#document").path != line and time.monotonic() < deadline:
+            await pilot.pause(0.02)
         assert app.travel.position == BROKEN
         assert app.travel.looking.key == "order-245"
         assert app.travel.query_one("#document").path == line

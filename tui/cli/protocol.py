@@ -13,6 +13,7 @@ from storage.errors import QueryError
 from storage.log import EventDetail, EventLog
 from storage.workspace import Workspace
 from tui.cli import options, output
+from tui.printable import printable
 
 
 @click.command("protocol-test", context_settings={"ignore_unknown_options": True})
@@ -46,7 +47,8 @@ def protocol_test(
     words = shlex.split(command[0].removeprefix("cmd:")) if len(command) == 1 else list(command)
     events = _sample(limit) if ws is None else _first(options.open_workspace(ws, wait), limit)
     failed = 0
-    for finding in ProtocolTest(words, events, patience).findings():
+    test = ProtocolTest(words, events, patience, _said)
+    for finding in test.findings():
         failed += not finding.passed
         if as_json:
             told = {"check": finding.check, "passed": finding.passed, "said": finding.said}
@@ -54,8 +56,12 @@ def protocol_test(
         else:
             click.echo(f"{'✓' if finding.passed else '✗'} {finding.check}")
             if finding.said:
-                click.echo(f"  {finding.said}")
+                click.echo(f"  {printable(finding.said)}")
     return int(failed > 0)
+
+
+def _said(line: str) -> None:
+    click.echo(printable(line), err=True)
 
 
 def _sample(limit: int) -> list[EventDetail]:

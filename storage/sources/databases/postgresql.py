@@ -29,11 +29,13 @@ _AS_THEY_ARE = {
     "bool": "BOOLEAN",
     "bytea": "BLOB",
 }
-_TIMES = {
-    "timestamptz": "TIMESTAMP WITH TIME ZONE",
-    "timestamp": "TIMESTAMP",
-    "date": "DATE",
-}
+_TIMES = {"timestamptz": "TIMESTAMP WITH TIME ZONE", "timestamp": "TIMESTAMP"}
+_LAST = "294247-01-10 04:00:54.775807+00"
+"""The last microsecond that 64 bits count from 1970 on: what is infinite to Arrow's readers."""
+_LARGE_OBJECT = (
+    "CASE WHEN EXISTS (SELECT FROM pg_largeobject_metadata AS m WHERE m.oid = {0}) THEN lo_get({0})"
+    " ELSE convert_to({0}::text, 'UTF8') END"
+)
 
 
 class PostgreSql(OfLink):
@@ -62,8 +64,11 @@ class PostgreSql(OfLink):
         if kind in _AS_THEY_ARE:
             return column, _AS_THEY_ARE[kind]
         if kind in _TIMES:
-            # An infinite one would arrive as a time that is far away.
-            return f"CASE WHEN isfinite({column}) THEN {column} END", _TIMES[kind]
+            last = f"'{_LAST}'::{kind}"
+            bounded = f"CASE WHEN {column} < {last} THEN {column} WHEN NOT isfinite({column}) THEN {last} END"
+            return f"CASE WHEN {column} <> '-infinity' THEN {bounded} END", _TIMES[kind]
+        if kind == "date":
+            return f"{column}::text", "VARCHAR"
         if kind in ("json", "jsonb"):
             return column, columns.CHECKED
         if kind == "numeric":
@@ -71,8 +76,8 @@ class PostgreSql(OfLink):
         if kind == "xid8":
             return f"{column}::text::bigint", "BIGINT"
         if kind == "oid":
-            # A large object, in which some of Axon's mappings keep payloads.
-            return f"CASE WHEN {column} IS NOT NULL THEN lo_get({column}) END", "BLOB"
+            # A large object, in which some of Axon's mappings keep payloads, or any other number.
+            return _LARGE_OBJECT.format(column), "BLOB"
         if kind.startswith("_"):
             return f"to_json({column})::text", columns.CHECKED
         return f"{column}::text", "VARCHAR"
@@ -88,6 +93,7 @@ class PostgreSql(OfLink):
                 at_the_end.callback(connection.close)
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    cursor.execute("SET LOCAL DateStyle = 'ISO'")
                     cursor.execute(query)
                     # The next rows are on their way while those before are taken apart.
                     with closing(ahead(map(_plain, cursor.fetch_record_batch()), 2)) as batches:

@@ -1,5 +1,6 @@
 """Records of several partitions, drawn from a consumer in batches and put into one order."""
 
+import base64
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -177,8 +178,16 @@ _key, _value = Message.key, Message.value
 
 
 def _headers(headers: Any) -> str:
-    pairs = [{"key": key, "value": None if v is None else text(v)} for key, v in headers]
+    pairs = [{"key": key, "value": None if v is None else _header(v)} for key, v in headers]
     return msgspec.json.encode(pairs).decode()
+
+
+def _header(value: bytes) -> str:
+    """Its text, or base64 of what is none."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
 
 
 def text(raw: bytes | str) -> str:
