@@ -46,13 +46,22 @@ def detect(records: Sequence[Record], given: Mapping[str, str], whole_log: str) 
     said = _given(records, given, columns)
     mapping = _unwrapped(records, said, columns)
     if mapping is None:
-        mapping = FieldMapping(guess(records, said), columns)
+        mapping = FieldMapping(_with_the_rest(guess(records, said), columns), columns)
     mapping = replace(
         mapping, whole_log=whole_log, texts=_texts(records, mapping), fields=_in_order(mapping)
     )
     if mapping.has("time"):
         mapping = replace(mapping, time_notation=_notation(records, mapping))
     return mapping
+
+
+def _with_the_rest(fields: dict[str, Source], columns: Sequence[str]) -> dict[str, Source]:
+    """What stands beside the data in no field is meta, where there is none: nothing of an event is lost."""
+    all_leaves = (leaf for source in fields.values() for leaf in leaves(source.expression))
+    used = {str(leaf.path[0]) for leaf in all_leaves if leaf.path}
+    if "data" not in fields or "meta" in fields or used.issuperset(columns):
+        return fields
+    return {**fields, "meta": Source(Rest((), tuple(sorted(used))), "rest")}
 
 
 def _given(

@@ -173,3 +173,12 @@ def test_description_names_every_field_that_a_person_would_miss() -> None:
     assert described["stream"][1] == "the whole log is one stream, log"
     assert described["offset"][1] == "the order of the lines"
     assert described["data"][1] == "all fields that are not mapped"
+
+
+def test_what_stands_beside_the_data_is_meta(desk: Any) -> None:
+    rows = [{"id": f"e{n}", "type": "T", "data": {"n": n}, "extra": n} for n in range(3)]
+    desk.load(desk.write(desk.text(*rows) + '{"id":"e3","type":"T","data":{},"new":1.50}\n'))
+    assert desk.column("meta") == ['{"extra":0}', '{"extra":1}', '{"extra":2}', '{"new":1.50}']
+    rows = [{**row, "meta": {"by": "ann"}} for row in rows]
+    desk.load(desk.write(desk.text(*rows)), replace=True)
+    assert desk.column("meta") == ['{"by":"ann"}'] * 3
