@@ -245,6 +245,16 @@ def test_escape_sequences_in_data_do_not_reach_the_terminal(shell, tmp_path):
         assert not {"\x1b", "\x07", "\u202e"} & set(out + err), command
 
 
+def test_what_a_tested_program_writes_does_not_reach_the_terminal_as_it_is(shell, tmp_path):
+    source = "import sys; sys.stderr.write('no \\x1b[31msources\\n'); sys.exit(3)"
+    (tmp_path / "bad.py").write_text(source)
+    code, out, err = shell("protocol-test", sys.executable, str(tmp_path / "bad.py"))
+    assert code == 1
+    assert "exited with code 3 before it answered the greeting" in out
+    assert "no ␛[31msources" in err
+    assert "\x1b" not in out + err
+
+
 def test_json_goes_out_as_it_was_kept_with_all_its_digits(shell, tmp_path):
     event = '{"id":"a","stream":"s","type":"T","data":{"n":0.10000000000000000001}}\n'
     (tmp_path / "log.jsonl").write_text(event)
