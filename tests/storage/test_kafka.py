@@ -71,7 +71,7 @@ def test_a_topic(desk: Any, mock: Cluster) -> None:
     mock.write(
         "orders",
         {"value": b'{"n":0.10}', "key": "o-1", "headers": [("type", b"Placed"), ("id", b"e0")]},
-        {"value": b'{"n":1}', "key": "o-2", "headers": [("type", b"Paid")]},
+        {"value": b'{"n":1}', "key": "o-2", "headers": [("type", b"Paid"), ("trace", b"\xff\x00")]},
         {"value": None, "key": "o-2"},
         {"value": b"plain text", "key": None},
         {"value": b"\xff\x00\xfe", "key": b"\xff"},
@@ -86,6 +86,7 @@ def test_a_topic(desk: Any, mock: Cluster) -> None:
     assert desk.column("epoch(time)::BIGINT") == [T // 1000 + n for n in range(5)]
     assert desk.column("id")[0] == "e0"
     assert json.loads(desk.column("meta")[0])[0] == {"key": "type", "value": "Placed"}
+    assert json.loads(desk.column("meta")[1])[1] == {"key": "trace", "value": "/wA="}
 
 
 def test_it_is_read_on_from_where_it_ended(desk: Any, mock: Cluster) -> None:

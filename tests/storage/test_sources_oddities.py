@@ -284,3 +284,16 @@ def test_a_row_that_a_file_ends_in_is_read_when_it_is_whole(
     assert desk.load(path).appended == 1
     assert desk.column("data") == [*before, data]
     assert [line for line, *_ in desk.rejects()] == [4]
+
+
+def test_an_event_of_ocel_may_have_no_object(desk: Any) -> None:
+    related = {"relationships": [{"objectId": "o1", "qualifier": "q"}]}
+    events = [
+        {"id": f"e{n}", "type": "P", "time": "2026-01-03T12:00:00Z", "attributes": [], **more}
+        for n, more in enumerate((related, {}))
+    ]
+    document = {"eventTypes": [], "objectTypes": [], "objects": [], "events": events}
+    assert desk.load(desk.write(json.dumps(document), "log.json")).format == "json+ocel"
+    assert desk.column("id") == ["e0", "e1"]
+    assert desk.column("type") == ["P", "P"]
+    assert desk.column("stream") == ["o1", None]
