@@ -37,6 +37,35 @@ def foreign(connection: duckdb.DuckDBPyConnection) -> str | None:
     return macros.difference(connection, schema.create)
 
 
+def beside_tables(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What is in a database beside tables and macros, or makes values up in a table."""
+    for kind, catalog, column, condition in _FOREIGN:
+        rows = connection.execute(f"SELECT {column} FROM system.main.{catalog}() {condition}")
+        foreign = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
+        if foreign:
+            return f"it holds the {kind} {foreign[0]}, which is none of refold's"
+    rows = connection.execute(
+        "SELECT table_name, column_name, column_default"
+        " FROM system.main.duckdb_columns() WHERE NOT internal"
+    )
+    for table, column, default in rows.fetchall():
+        if default is not None:
+            return f"the column {table}.{column} has a default, which is none of refold's"
+    return None
+
+
+def columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
+    """The columns of every table in their order, as (name, DuckDB type)."""
+    rows = connection.execute(
+        "SELECT table_name, column_index, column_name, data_type"
+        " FROM system.main.duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, _, column, kind in sorted(rows):
+        found.setdefault(table, []).append((column, kind))
+    return found
+
+
 _FOREIGN = (
     ("view", "duckdb_views", "view_name", "WHERE NOT internal"),
     ("type", "duckdb_types", "type_name", "WHERE NOT internal"),

@@ -84,7 +84,7 @@ def _state(path: Path) -> list[Any] | None:
 
 def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        version = _version(connection)
+        version = format_of(connection)
         if isinstance(version, int) and version > schema.FORMAT_VERSION:
             raise WorkspaceError(
                 f"{path} was written by a newer refold (format {version}, this one knows"
@@ -93,7 +93,7 @@ def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         if isinstance(version, int) and version < schema.FORMAT_VERSION:
             raise WorkspaceError(
                 f"{path} was written by an older refold (format {version}, this one writes"
-                f" {schema.FORMAT_VERSION}); load its source again with --replace."
+                f" {schema.FORMAT_VERSION}); `refold migrate {path}` brings it to this one."
             )
         strange = foreign.foreign(connection)
     except duckdb.Error as error:
@@ -102,7 +102,7 @@ def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
 
 
-def _version(connection: duckdb.DuckDBPyConnection) -> object:
+def format_of(connection: duckdb.DuckDBPyConnection) -> object:
     """The file's format, asked without an operator or a function that a stranger could define."""
     tables = connection.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
     if ("workspace",) not in tables:

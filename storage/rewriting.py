@@ -4,13 +4,14 @@ Deleted rows would stay in a file until something else takes their place. Other 
 meanwhile; whoever is killed leaves the workspace as it was.
 """
 
+import os
 from collections.abc import Callable, Mapping
 
 import duckdb
 import pyarrow as pa
 
 from storage import schema
-from storage.errors import CancelledError
+from storage.errors import CancelledError, WorkspaceError
 from storage.new_file import new_file
 from storage.workspace import Workspace
 
@@ -34,6 +35,11 @@ def rewrite(
     the old one's place; `on_progress` is told the rows that were written. Raises `CancelledError`,
     and `WorkspaceError` where there is no room.
     """
+    if not os.access(workspace.path.parent, os.W_OK):
+        raise WorkspaceError(
+            f"{workspace.path} is written anew beside the old one, and {workspace.path.parent} can't be"
+            " written; copy it to a folder that can."
+        )
     done = 0
     with workspace.writing() as old:
         old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
@@ -46,7 +52,7 @@ def rewrite(
                 rows = old.cursor().sql(f"FROM {table.name}").to_arrow_reader(_AT_ONCE)
                 for batch in rows:
                     if cancelled():
-                        raise CancelledError("Interrupted; nothing was removed.")
+                        raise CancelledError("Interrupted; the workspace is as it was.")
                     kept = change(pa.Table.from_batches([batch]))
                     if kept.num_rows:
                         new.register("kept_rows", kept)

@@ -56,7 +56,9 @@ class Workspace:
         wait: float = 30.0,
         on_wait: Waiting | None = None,
         memory: str = READ_MEMORY,
+        look: Callable[[duckdb.DuckDBPyConnection, Path], None] = looked_through.look_through,
     ) -> None:
+        """`look` raises where the file is none that is wanted."""
         self.path = path
         self.wait = wait
         self._on_wait = on_wait
@@ -75,7 +77,7 @@ class Workspace:
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
-            looked_through.look_through(connection, path)
+            look(connection, path)
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:

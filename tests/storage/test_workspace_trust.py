@@ -158,7 +158,7 @@ def test_foreign_object_is_refused_by_a_load(desk: Any, own: Path, what: str) ->
 
 def test_older_format_is_refused_with_what_to_do(kept: Path) -> None:
     changed(kept, "UPDATE workspace SET value = '1' WHERE name = 'format_version'")
-    with pytest.raises(WorkspaceError, match=r"older refold .*load its source again"):
+    with pytest.raises(WorkspaceError, match=r"older refold .*`refold migrate"):
         Workspace(kept)
 
 

@@ -47,6 +47,7 @@ _COMMANDS = {
     "fork-apply": "tui.cli.share:fork_apply",
     "export": "tui.cli.share:export",
     "remove": "tui.cli.remove:remove",
+    "migrate": "tui.cli.migrate:migrate",
     "sql": "tui.cli.look:sql",
     "protocol-test": "tui.cli.protocol:protocol_test",
     "trust": "tui.cli.declared:trust",
