@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import logs
 from bench.measured import apart, tell
 from replay import folding, reference
-from storage.workspace import Workspace
+from storage.workspace import SCREEN_MEMORY, Workspace
 from tui.folds import Folds
 from tui.model import Model
 
@@ -39,7 +39,7 @@ class _App:
 
 async def _saved(workspace: Path, code: Path) -> dict[str, float]:
     wanted = reference.parse(str(code), sys.executable, code.parent)
-    model = Model(Workspace(workspace, memory="96MB"))
+    model = Model(Workspace(workspace, memory=SCREEN_MEMORY))
     folds = Folds(_App(), model, [wanted])  # type: ignore[arg-type]
     first, ended = asyncio.Event(), asyncio.Event()
 

@@ -48,15 +48,22 @@ def kept_by(workspace: Workspace, text: str) -> "Offsets[int]":
 def matching(workspace: Workspace, condition: str) -> "Offsets[int]":
     """All offsets at which a condition on events holds, ascending; scans. Raises `QueryError`."""
     with workspace.reading() as connection:
-        try:
-            wanted = expressions.condition(connection, condition, OF_EVENTS)
-        except QueryError:
-            return EventLog(workspace).matching(condition)
         query = (
-            f'SELECT "offset" FROM (SELECT *{wanted.values} FROM events)'
-            f' WHERE {wanted.sql} ORDER BY "offset"'
+            f'SELECT "offset" FROM events WHERE {where(connection, condition)} ORDER BY "offset"'
         )
         try:
             return offsets(arrow(connection, query)["offset"].to_numpy().tobytes())
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
             raise conditions.unanswerable(condition, "events", error) from error
+
+
+def where(connection: duckdb.DuckDBPyConnection, condition: str) -> str:
+    """SQL that may stand behind WHERE in a query of `events`. Raises `QueryError`."""
+    try:
+        wanted = expressions.condition(connection, condition, OF_EVENTS)
+    except QueryError:
+        return conditions.checked(connection, condition, "events")
+    if not wanted.values:
+        return f"({wanted.sql})"
+    kept = f'SELECT "offset" FROM (SELECT *{wanted.values} FROM events) WHERE {wanted.sql}'
+    return f'"offset" IN ({kept})'

@@ -34,7 +34,6 @@ from storage.errors import CancelledError, ProjectionError
 from storage.timelines.seen import Seen
 from storage.workspace import Workspace
 
-_FLUSH_ROWS = 400_000
 _FLUSH_SECONDS = 5.0
 _FIRST_FLUSH_SECONDS = 0.15
 """After which the first states are kept, to be looked at; twice as long after each flush."""
@@ -309,10 +308,10 @@ class _Session:
         if told is None:
             return False
         self._on_the_way.popleft()
-        self._pace.came_back(batch.events)
+        self._pace.came_back(batch.events, told.size)
         self._recording.take(told, batch.until)
         since = time.monotonic() - max(self._flushed, self._began)
-        if self._recording.waiting >= _FLUSH_ROWS or since > self._unflushed_seconds:
+        if self._recording.full or since > self._unflushed_seconds:
             self._flush(alone=False)
             self._unflushed_seconds = min(2 * self._unflushed_seconds, _FLUSH_SECONDS)
         return True

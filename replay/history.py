@@ -17,6 +17,7 @@ from replay.catalogue import Folded
 from replay.changes import Change, Moment, Whole, value_of
 from replay.diff import encode
 from replay.large import InParts, Large, sparse
+from replay.pages import pages
 from replay.paths import Path
 from replay.reported import MINE, Reported
 from storage import parts
@@ -38,6 +39,8 @@ class DocumentRow:
     born: int
 
 
+_PAGE = 2_048
+"""Documents that are read at once; they may be long."""
 _LARGE_AT_HAND = 4
 """Large documents whose values are kept."""
 _DIGITS = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
@@ -130,8 +133,8 @@ class History(Reported):
             " coalesce(lag(in_parts) OVER so_far, false) AS was_in_parts, previous AS before"
             " FROM history WHERE projection = $projection"
             f" AND timeline = $timeline AND bucket = {bucket(key)} AND key = $key"
-            f' AND "offset" <= {int(until)} WINDOW so_far AS (ORDER BY "offset"))'
-            f' WHERE "offset" > {int(after)} AND {self._real} AND ({maybe})'
+            ' AND "offset" BETWEEN $before AND $last WINDOW so_far AS (ORDER BY "offset"))'
+            f' WHERE "offset" >= $first AND {self._real} AND ({maybe})'
             f' ORDER BY "offset" {"DESC" if backwards else "ASC"}'
         )
         if path:
@@ -139,8 +142,18 @@ class History(Reported):
 
         def whole() -> Iterator[tuple[int, Any, Any]]:
             with self._workspace.reading() as connection:
-                found = connection.execute(query, parameters)
-                while rows := found.fetchmany(256):
+                its = f"FROM history WHERE {MINE} AND bucket = {bucket(key)} AND key = ?"
+
+                def asked(what: str) -> list[Any]:
+                    found = connection.execute(f"SELECT {what}", [*self._mine, key])
+                    return [value for (value,) in found.fetchall()]
+
+                def length(first: int) -> float:
+                    return asked(f'avg(strlen(state)) {its} AND "offset" >= {first}')[0] or 0.0
+
+                offsets = asked(f'"offset" {its} AND "offset" <= {int(until)} ORDER BY "offset"')
+                for page in pages(offsets, after, length, backwards=backwards):
+                    rows = connection.execute(query, {**parameters, **page}).fetchall()
                     for offset, number, in_parts, state, before, was_in_parts, earlier in rows:
                         old = self._change(key, -1, before, was_in_parts, earlier)
                         new = self._change(key, offset, number, in_parts, state)
@@ -257,7 +270,7 @@ class History(Reported):
                 " ORDER BY d.ordinal",
                 params=self._mine,
             )
-            yield from relation.to_arrow_reader(10_000)
+            yield from relation.to_arrow_reader(_PAGE)
 
     def changed_between(self, start: int, end: int) -> Iterator[tuple[str, str | None, str | None]]:
         """Documents that changed from one position to another: key, state there, state here.
@@ -271,7 +284,7 @@ class History(Reported):
                 " FROM after LEFT JOIN before ON before.key = after.key"
                 f' WHERE after."offset" > {int(start)} ORDER BY after."offset", after.key'
             )
-            for batch in relation.to_arrow_reader(10_000):
+            for batch in relation.to_arrow_reader(_PAGE):
                 for row in batch.to_pylist():
                     yield row["key"], row["old"], row["new"]
 

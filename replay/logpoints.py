@@ -4,18 +4,17 @@ At each event they see the document as the event left it (`state`), as it was (`
 event itself: `data`, `meta`, and its columns. Nothing is run again; the history is asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
-from replay import excerpts, expressions
+from replay import excerpts, expressions, filters
 from replay.filters import OF_EVENTS
 from replay.history import History
 from replay.names import Kind, Names
 from replay.rewriting import Expression
-from storage import conditions
 from storage.conditions import unanswerable
 from storage.connections import arrow
 from storage.quoting import quoted
@@ -54,10 +53,9 @@ def logged(
 
     Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
     """
-    bound = "" if limit is None else f" LIMIT {int(limit)}"
     folded = history.folded
     with history.workspace.reading() as connection:
-        kept = " AND ".join(conditions.checked(connection, w, "events") for w in where) or "true"
+        kept = " AND ".join(filters.where(connection, w) for w in where) or "true"
         wanted = [expressions.value(connection, text, NAMES) for text in texts]
         only = None if when is None else expressions.condition(connection, when, NAMES)
         asked = wanted if only is None else [*wanted, only]
@@ -68,26 +66,57 @@ def logged(
             if history.routed
             else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
         )
-        states = (
-            f'SELECT key, "offset", state FROM {kept_states} WHERE projection = $projection'
+        changes = (
+            'SELECT key, "offset", change FROM history WHERE projection = $projection'
             " AND timeline = $timeline AND key IN (SELECT key FROM reached)"
+        )
+        states = (
+            f"SELECT change, state FROM {kept_states} WHERE projection = $projection"
+            " AND timeline = $timeline"
         )
         query = (
             f"WITH kept AS MATERIALIZED (SELECT * FROM events WHERE {kept}"
-            f' AND "offset" < {int(folded.folded)} ORDER BY "offset"{bound}),'
+            ' AND "offset" >= $first AND "offset" < $end),'
             f' reached AS MATERIALIZED (FROM ({targets}) SEMI JOIN kept USING ("offset")),'
-            f" states AS MATERIALIZED ({states}),"
+            f" changes AS MATERIALIZED ({changes}),"
             f" rows AS (SELECT e.* REPLACE ({_TIME} AS time), r.key, s.state, b.state AS before FROM kept AS e"
             ' JOIN reached AS r ON r."offset" = e."offset"'
-            ' ASOF LEFT JOIN states AS s ON s.key = r.key AND r."offset" >= s."offset"'
-            ' ASOF LEFT JOIN states AS b ON b.key = r.key AND r."offset" > b."offset")'
+            ' ASOF LEFT JOIN changes AS n ON n.key = r.key AND r."offset" >= n."offset"'
+            ' ASOF LEFT JOIN changes AS p ON p.key = r.key AND r."offset" > p."offset"'
+            f" LEFT JOIN ({states}) AS s ON s.change = n.change"
+            f" LEFT JOIN ({states}) AS b ON b.change = p.change)"
             f' SELECT "offset", key{_values(wanted, only)} ORDER BY "offset", key'
         )
-        parameters = {"projection": folded.number, "timeline": folded.timeline}
+        mine = {"projection": folded.number, "timeline": folded.timeline}
+
+        def ask(first: int, end: int) -> pa.Table:
+            return arrow(connection, query, {**mine, "first": first, "end": end})
+
         try:
-            return Logged(tuple(texts), arrow(connection, query, parameters).combine_chunks())
+            end = folded.folded if limit is None else _end(connection, kept, folded.folded, limit)
+            return Logged(tuple(texts), pa.concat_tables(_asked(ask, 0, end)).combine_chunks())
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
             raise unanswerable(", ".join(texts), "events", error) from error
+
+
+def _end(connection: duckdb.DuckDBPyConnection, kept: str, folded: int, limit: int) -> int:
+    """Where the first so many of the events that are kept end."""
+    first = f'SELECT "offset" FROM events WHERE {kept} AND "offset" < {int(folded)}'
+    ((last,),) = connection.execute(
+        f'SELECT max("offset") FROM ({first} ORDER BY "offset" LIMIT {int(limit)})'
+    ).fetchall()
+    return 0 if last is None else int(last) + 1
+
+
+def _asked(ask: Callable[[int, int], pa.Table], first: int, end: int) -> list[pa.Table]:
+    """The answers for a stretch of the log, which is halved while it takes too much memory."""
+    try:
+        return [ask(first, end)]
+    except duckdb.OutOfMemoryException:
+        middle = (first + end) // 2
+        if middle == first:
+            raise
+        return [*_asked(ask, first, middle), *_asked(ask, middle, end)]
 
 
 def at_type(kind: str) -> str:

@@ -1,4 +1,5 @@
-"""How much to send a worker at once: batches of a fraction of a second, a few seconds ahead.
+"""How much to send a worker at once: batches of a fraction of a second, a few seconds ahead, and no more
+than what comes back of it can be held.
 
 The first batches are small, so that there is something to look at at once. After them the worker's
 own speed decides: a slow handler gets small ones, so that a cancel and the screen needn't wait.
@@ -12,6 +13,8 @@ _BATCH_SECONDS = 0.2
 _AHEAD_SECONDS = 4.0
 """More than a flush takes, in which nothing is read."""
 _AHEAD_BATCHES = 24
+_MOST_BYTES = 16_000_000
+"""Of what a batch comes back as."""
 
 
 class Pace:
@@ -32,11 +35,12 @@ class Pace:
             return batches < 2
         return batches < 2 or (batches < _AHEAD_BATCHES and events < self._rate * _AHEAD_SECONDS)
 
-    def came_back(self, events: int) -> None:
-        """So many events were folded since the last batch came back."""
+    def came_back(self, events: int, size: int) -> None:
+        """So many events were folded since the last batch came back, into so many bytes."""
         now = time.monotonic()
         rate = events / max(now - self._since, 1e-6)
         self._since = now
         self._rate = rate if self._rate is None else 0.7 * self._rate + 0.3 * rate
         wanted = int(self._rate * _BATCH_SECONDS)
-        self._size = max(1, min(wanted, self._size * 4, _MOST))
+        held = events * _MOST_BYTES // max(size, 1)
+        self._size = max(1, min(wanted, self._size * 4, held, _MOST))

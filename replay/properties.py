@@ -166,8 +166,9 @@ class _Through:
             if not on_the_way:
                 break
             shares, count = on_the_way.popleft()
-            yield [self._told(*pair) for pair in zip(self._crews, shares, strict=True)]
-            self._pace.came_back(count)
+            told = [self._told(*pair) for pair in zip(self._crews, shares, strict=True)]
+            yield told
+            self._pace.came_back(count, sum(one.size for one in told))
             done += count
             self._on_progress(done, self._events.until)
         for crew in self._crews:

@@ -20,6 +20,11 @@ from replay.told import Told
 from storage import schema
 from storage.workspace import Workspace
 
+_MOST_WAITING = 400_000
+"""Changes, and parts, that wait for a flush."""
+_MOST_WAITING_BYTES = 128_000_000
+"""Of their states: sorting and packing more takes more memory than a writer may take."""
+
 BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.schema.HISTORY`."""
 
@@ -85,6 +90,7 @@ class Recording:
         self._seconds = 0.0
         self.waiting = 0
         """Changes, and parts, that are not flushed yet."""
+        self._waiting_bytes = 0
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
@@ -160,7 +166,13 @@ class Recording:
         self.keys += len(born)
         self.changes += count
         self.waiting += count
+        self._waiting_bytes += told.size
         self.folded = until
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that it is to be flushed."""
+        return self.waiting >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES
 
     def _cleaned(self, found: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
         """What was told without its secrets, in the texts of these names."""
@@ -185,7 +197,7 @@ class Recording:
         self._history, self._parts, self._routes = [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
         self._calls, self._decided, self._reads = [], [], []
-        self.waiting = 0
+        self.waiting = self._waiting_bytes = 0
         self.kept = self.folded
 
     @property

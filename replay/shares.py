@@ -36,7 +36,6 @@ _AHEAD = 2
 _AT_ONCE = min(2, os.cpu_count() or 1)
 _MOST = 400
 """Shares, as each has a file that is open; those of so many take the room that they need."""
-_FLUSH_ROWS = 400_000
 _FILLED = 0.6
 """How much of its room a share takes, as keys are no more even than chance is."""
 _PACKED = "lz4"
@@ -206,7 +205,7 @@ class _Together:
                 )
                 if first >= kept:
                     self._recording.take(both, last)
-                    if self._recording.waiting >= _FLUSH_ROWS:
+                    if self._recording.full:
                         self._recording.flush(0.0)
                 self._run.progress(self._recording)
 

@@ -51,6 +51,12 @@ class Told:
     decided: Sequence[Mapping[str, Any]]
     """What became of all others."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the states, and of the parts, that it has."""
+        tables = [self.changes] if self.parts is None else [self.changes, self.parts]
+        return sum(int(table["state"].nbytes) for table in tables)
+
     def read_at(self, offset: int) -> Sequence[str]:
         """What was read of the world at an event."""
         return [name for one in self.reads if one["offset"] == offset for name in one["read"]]

@@ -47,7 +47,7 @@ def _without_log(target: Path) -> None:
     log = Path(f"{target}.wal")
     if log.exists():
         with contextlib.suppress(duckdb.Error):
-            connect(target, read_only=False, memory=workspace.WRITE_MEMORY).close()
+            connect(target, read_only=False, allowance=workspace.WRITE).close()
         log.unlink(missing_ok=True)
 
 

@@ -5,29 +5,26 @@ from pathlib import Path
 
 import duckdb
 
+from storage.allowance import Allowance
+
 _CONNECTING = threading.Lock()
 
 
-def connect(
-    path: Path, *, read_only: bool, memory: str, alone: bool = True
-) -> duckdb.DuckDBPyConnection:
-    """Open the file; raises what DuckDB does where it can't be had.
-
-    DuckDB takes all cores where it is `alone`, and else one.
-    """
+def connect(path: Path, *, read_only: bool, allowance: Allowance) -> duckdb.DuckDBPyConnection:
+    """Open the file; raises what DuckDB does where it can't be had."""
     # One at a time: what is set for the first connection of a process is locked for the next.
     with _CONNECTING:
         connection = duckdb.connect(
             str(path),
             read_only=read_only,
             config={
-                "memory_limit": memory,
+                "memory_limit": f"{allowance.memory}B",
                 "enable_external_access": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
                 "lock_configuration": False,
-                **({} if alone else {"threads": 1}),
+                **({} if allowance.cores is None else {"threads": allowance.cores}),
             },
         )
         locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()

@@ -12,13 +12,14 @@ _LOCKED = "Could not set lock on file"
 _OPEN_HERE = "different configuration"
 """What DuckDB says where this process has the file open already, for the other purpose."""
 _HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
-_DAMAGE = (
+_OF_THE_FILE = (
     duckdb.IOException,
     duckdb.SerializationException,
     duckdb.InternalException,
     duckdb.FatalException,
+    duckdb.OutOfMemoryException,
 )
-"""What DuckDB raises while it reads a damaged file, beside its bare `Error`."""
+"""What DuckDB raises while it reads a damaged file, or one too large, beside its bare `Error`."""
 
 
 def trouble(error: duckdb.Error, path: Path) -> RefoldError:
@@ -32,7 +33,10 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
             " make room and run the command again."
         )
     if isinstance(error, duckdb.OutOfMemoryException):
-        return WorkspaceError(f"DuckDB ran out of the memory it may take for {path}: {text}")
+        return WorkspaceError(
+            f"This takes more memory than DuckDB may take for {path} here; ask about a shorter stretch,"
+            f" or fewer events ({text})."
+        )
     if isinstance(error, duckdb.DataError):
         return WorkspaceError(
             f"{path} can't hold a value that was to be written ({text}); what was kept before is kept."
@@ -44,8 +48,8 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
 
 
 def is_of_the_file(error: duckdb.Error) -> bool:
-    """Whether the file is the trouble, and not what was asked."""
-    return type(error) is duckdb.Error or isinstance(error, _DAMAGE)
+    """Whether the file is the trouble, or how long what is in it is, and not what was asked."""
+    return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
 
 
 def holder(error: duckdb.Error) -> str | None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import duckdb
 
+from storage import allowance as allowances
 from storage import looked_through, schema, troubles
+from storage.allowance import Allowance
 from storage.errors import PositionError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import identifier
 from storage.sealed import connect
@@ -29,9 +31,12 @@ MAIN = "main"
 LEASE = 2.0
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
 
-READ_MEMORY = "1GB"
-WRITE_MEMORY = "512MB"
-"""DuckDB takes memory generously; what it may take is said here. A screen asks for less."""
+READ_MEMORY = 1_000_000_000
+SCREEN_MEMORY = 96_000_000
+WRITE = Allowance(512_000_000)
+BESIDE = Allowance(512_000_000, cores=1)
+"""DuckDB takes memory generously; what it may take is said here, in bytes. To read long texts it may
+take more."""
 
 _POLL = 0.004
 
@@ -55,15 +60,17 @@ class Workspace:
         *,
         wait: float = 30.0,
         on_wait: Waiting | None = None,
-        memory: str = READ_MEMORY,
+        memory: int = READ_MEMORY,
         look: Callable[[duckdb.DuckDBPyConnection, Path], None] = looked_through.look_through,
     ) -> None:
-        """`look` raises where the file is none that is wanted."""
+        """`memory` is for short texts, in bytes; `look` raises where the file is none that is wanted."""
         self.path = path
         self.wait = wait
         self._on_wait = on_wait
         self._lock = threading.RLock()
-        self._memory = memory
+        self._asked = self._allowed = Allowance(memory)
+        self._allowed_for: object = None
+        """What the file was like when it was found out what reading takes."""
         self._shared: duckdb.DuckDBPyConnection | None = None
         self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Cursors that were prepared, by name, and nobody uses just now."""
@@ -78,6 +85,9 @@ class Workspace:
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             look(connection, path)
+            self._find_out(connection)
+        if self._allowed != self._asked:
+            self.release()
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -120,7 +130,7 @@ class Workspace:
             while self._writing:
                 self._idle.wait()
             if self._shared is None:
-                self._shared = self._open(read_only=True, memory=self._memory)
+                self._shared = self._open_to_read()
                 self._opened = time.monotonic()
             self._readers += 1
             shared = self._shared
@@ -150,7 +160,7 @@ class Workspace:
             self._release()
             self._writing = True
         try:
-            connection = self._open(read_only=False, memory=WRITE_MEMORY, alone=alone)
+            connection = self._open(read_only=False, allowance=WRITE if alone else BESIDE)
             known = looked_through.known(self.path)
             try:
                 connection.execute("BEGIN")
@@ -233,6 +243,26 @@ class Workspace:
         with self.reading() as connection:
             return read_fact(connection, name)
 
+    def _open_to_read(self) -> duckdb.DuckDBPyConnection:
+        connection = self._open(read_only=True, allowance=self._allowed)
+        # A stranger's functions could be asked before it was looked through.
+        if self._allowed_for is not None and self._allowed_for != self._now():
+            allowed = self._allowed
+            self._find_out(connection)
+            if self._allowed != allowed:
+                connection.close()
+                return self._open(read_only=True, allowance=self._allowed)
+        return connection
+
+    def _find_out(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """What reading the file takes as it is now."""
+        self._allowed_for = self._now()
+        self._allowed = allowances.needed(connection, self._asked)
+
+    def _now(self) -> object:
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def _release(self) -> None:
         for spare in self._spares.values():
             for cursor in spare:
@@ -243,14 +273,12 @@ class Workspace:
             self._shared.close()
             self._shared = None
 
-    def _open(
-        self, *, read_only: bool, memory: str, alone: bool = True
-    ) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool, allowance: Allowance) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait
         said = False
         while True:
             try:
-                return connect(self.path, read_only=read_only, memory=memory, alone=alone)
+                return connect(self.path, read_only=read_only, allowance=allowance)
             except duckdb.Error as error:
                 holder = troubles.holder(error)
                 if holder is None:
@@ -269,7 +297,7 @@ class Workspace:
 @contextmanager
 def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A new, empty workspace, for writing; raises what DuckDB does where there is no room."""
-    connection = connect(path, read_only=False, memory=WRITE_MEMORY)
+    connection = connect(path, read_only=False, allowance=WRITE)
     try:
         schema.create(connection)
         write_fact(connection, "format_version", schema.FORMAT_VERSION)

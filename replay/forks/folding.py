@@ -18,6 +18,7 @@ from replay.forks import difference, events
 from replay.forks.difference import Difference
 from replay.forks.keeping import ForkRecording
 from replay.forks.standing import Standing
+from replay.pace import Pace
 from replay.process import Frame, WorkerDiedError
 from replay.run import Run
 from replay.told import Told
@@ -25,8 +26,6 @@ from storage.errors import ProjectionError
 from storage.timelines.edits import Kind
 from storage.timelines.seen import Seen
 
-_AHEAD = 2
-_FLUSH_ROWS = 400_000
 LOOKED_AT = 20_000
 """Changes up to which a worker looks at every state for what JSON can't bring back."""
 
@@ -71,7 +70,7 @@ def _fold(run: Run, seen: Seen, base: Folded, standing: Standing, *, careful: bo
     for told, until in passing.through(recording.changes):
         recording.take(told, until)
         run.progress(recording)
-        if recording.waiting >= _FLUSH_ROWS:
+        if recording.full:
             recording.flush(0.0)
     looked = recording.own_changes < LOOKED_AT
     recording.plain = False if said["careful"] else base.plain if looked else None
@@ -119,22 +118,24 @@ class Passing:
         """What the worker says of each batch, and where that ends; changes are numbered from
         `first_change` on."""
         only = None if self._found.everything else self._found.keys
-        waiting: deque[tuple[list[pa.Table], int]] = deque()
+        pace = Pace()
+        waiting: deque[tuple[list[pa.Table], pa.Table]] = deque()
         for table in self._batches():
-            if not table.num_rows:
-                continue
-            shares = self._crew.send(table, first_change, only)
-            waiting.append((shares, table["offset"][-1].as_py() + 1))
-            if len(waiting) > _AHEAD:
-                yield self._heard(*waiting.popleft())
+            left = table
+            while left.num_rows:
+                while not pace.room(len(waiting), sum(sent.num_rows for _, sent in waiting)):
+                    yield self._heard(*waiting.popleft(), pace)
+                sent, left = left.slice(0, pace.batch()), left.slice(pace.batch())
+                waiting.append((self._crew.send(sent, first_change, only), sent))
         while waiting:
-            yield self._heard(*waiting.popleft())
+            yield self._heard(*waiting.popleft(), pace)
 
-    def _heard(self, shares: list[pa.Table], until: int) -> tuple[Told, int]:
+    def _heard(self, shares: list[pa.Table], sent: pa.Table, pace: Pace) -> tuple[Told, int]:
         told = self._crew.receive(shares, self._recalled, self._run.stop_if_cancelled)
         if told is None:
             raise ProjectionError(f"{self._run.wanted.name} ended before its last event.")
-        return told, until
+        pace.came_back(sent.num_rows, told.size)
+        return told, sent["offset"][-1].as_py() + 1
 
     def _batches(self) -> Iterator[pa.Table]:
         if self._parents is None:

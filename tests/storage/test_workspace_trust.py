@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from storage import foreign, looked_through, macros, schema
+from storage.allowance import Allowance
 from storage.errors import RefoldError, WorkspaceError
 from storage.log import EventLog
 from storage.macros import LATEST
@@ -280,7 +281,7 @@ def test_failed_writing_is_rolled_back(desk: Any, kept: Path) -> None:
 
 def test_connection_is_read_only_where_it_is_asked_to_be(kept: Path) -> None:
     with (
-        connect(kept, read_only=True, memory="100MB") as connection,
+        connect(kept, read_only=True, allowance=Allowance(100_000_000)) as connection,
         pytest.raises(duckdb.Error, match="read-only"),
     ):
         connection.execute("DELETE FROM events")

@@ -227,7 +227,7 @@ def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, An
 @options.projection_option
 @click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
 @click.option("--type", "kind", metavar="T", help="At events of this type.")
-@click.option("--where", metavar="SQL", help="At events that this condition keeps.")
+@click.option("--where", metavar="SQL", help="At events that a condition keeps: data.amount > 100.")
 @click.option(
     "--when", "when", metavar="CONDITION", help="Only where this holds: state.total < before.total."
 )

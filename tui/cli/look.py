@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
+from replay import filters
 from replay.changes import Moment
 from replay.diff import Difference, decode, differences, encode
 from replay.history import History
-from storage import conditions, questions
 from storage import irregularities as log_irregularities
+from storage import questions
 from storage.errors import QueryError, one_line
 from storage.prefetch import ahead
 from storage.workspace import Workspace
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 @click.command()
 @options.workspace_argument
 @options.at_option
-@click.option("--where", metavar="SQL", help="A condition over the columns of events.")
+@click.option(
+    "--where", metavar="SQL", help="Those that a condition keeps: type = 'Paid', data.amount > 100."
+)
 @options.timeline_option
 @options.limit_option
 @options.wait_option
@@ -62,7 +65,7 @@ def _events(
     until = options.position(workspace, at)
     columns = '"offset", time, stream, revision, type, id, data, meta'
     with workspace.reading() as connection:
-        condition = "true" if where is None else conditions.checked(connection, where, "events")
+        condition = "true" if where is None else filters.where(connection, where)
         query = (
             f'SELECT {columns} FROM events WHERE "offset" <= ? AND {condition} ORDER BY "offset"'
         )

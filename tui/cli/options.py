@@ -78,7 +78,7 @@ def timeline_option(command: Command) -> Command:
 
 
 def open_workspace(
-    ws: str, wait: float, timeline: str = MAIN, memory: str | None = None
+    ws: str, wait: float, timeline: str = MAIN, memory: int | None = None
 ) -> Workspace:
     """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
     in it."""
@@ -88,7 +88,7 @@ def open_workspace(
     return workspace
 
 
-def _opened(ws: str, wait: float, memory: str | None) -> Workspace:
+def _opened(ws: str, wait: float, memory: int | None) -> Workspace:
     path = Path(ws)
     wanted: dict[str, Any] = {"wait": wait, "on_wait": narration.waiting}
     if memory is not None:

@@ -9,7 +9,7 @@ import click
 
 from replay import places
 from sample_logs import SAMPLES
-from storage.workspace import Workspace
+from storage.workspace import SCREEN_MEMORY, Workspace
 from tui.cli import following, narration, options
 
 
@@ -43,7 +43,7 @@ def open_(
     if ws.startswith(places.SCHEME):
         place = places.read(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
-    workspace = options.open_workspace(ws, wait, timeline, memory="96MB")
+    workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY)
     wanted = [options.refer(projection, python, workspace) for projection in projections]
     offset = options.position(workspace, at) if at is not None else None
     if follow and options.is_workspace(ws):
@@ -71,7 +71,7 @@ def demo(name: str) -> None:
         if options.is_terminal():
             from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
 
-            workspace = Workspace(target, memory="96MB")
+            workspace = Workspace(target, memory=SCREEN_MEMORY)
             run(workspace, [options.refer(str(sample.wrong_projection))], at=None)
         else:
             from tui.cli.tour import tour  # noqa: PLC0415 - only where there is no terminal
