@@ -7,7 +7,7 @@ own speed decides: a slow handler gets small ones, so that a cancel and the scre
 
 import time
 
-_FIRST = 1_024
+_FIRST = 16
 _MOST = 32_768
 _BATCH_SECONDS = 0.2
 _AHEAD_SECONDS = 4.0

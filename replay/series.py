@@ -6,7 +6,7 @@ few columns there are to draw in.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -28,6 +28,8 @@ class Series:
     high: "np.ndarray[Any, np.dtype[np.float64]]"
     last: "np.ndarray[Any, np.dtype[np.float64]]"
     """The value at the stretch's end."""
+    key: str | None = None
+    """The document that it is of; None: all of them."""
 
     @property
     def empty(self) -> bool:
@@ -43,14 +45,14 @@ def series(history: History, text: str, ends: Sequence[int], key: str | None = N
     """
     with history.workspace.reading() as connection:
         if aggregates.is_aggregated(connection, text):
-            cut = _of_all(connection, history, text, ends)
+            key, cut = None, _of_all(connection, history, text, ends)
         elif key is None:
             raise QueryError(
                 f"{text!r} is a value of one document: select one, or ask for sum, avg or count."
             )
         else:
             cut = _of_document(connection, history, text, key, ends)
-    return cut.filled(text)
+    return replace(cut.filled(text), key=key)
 
 
 def _of_all(

@@ -157,14 +157,18 @@ class EventLog:
         with self._workspace.reading() as connection:
             found = connection.execute(
                 "SELECT least(CAST(floor((epoch_us(time) - epoch_us($first)) / $width) AS BIGINT),"
-                ' $last), count(*), max("offset") FROM events'
-                " WHERE time IS NOT NULL GROUP BY ALL",
+                " $last), count(*) FROM events WHERE time IS NOT NULL GROUP BY ALL",
                 {"first": first, "width": width, "last": stretches - 1},
             ).fetchall()
-        counts, ends = [0] * stretches, [-1] * stretches
-        for stretch, count, end in found:
-            counts[stretch], ends[stretch] = count, end
-        return Density(counts, list(accumulate(ends, max)), by_time=True)
+            counts = [0] * stretches
+            for stretch, count in found:
+                counts[stretch] = count
+            # One event whose time is out of order must not move the end of any other stretch.
+            ends = [count - 1 for count in accumulate(counts)]
+            if ends[-1] != events - 1:
+                timed = self._offsets(connection, "time IS NOT NULL", [])
+                ends = [timed[end] if end >= 0 else -1 for end in ends]
+        return Density(counts, ends, by_time=True)
 
     def _rows(self, condition: str, parameters: Sequence[Any]) -> list[EventRow]:
         with self._workspace.reading() as connection:

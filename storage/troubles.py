@@ -32,7 +32,8 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
             f"The disk is full while writing {path}; nothing that was kept before is lost:"
             " make room and run the command again."
         )
-    if isinstance(error, duckdb.OutOfMemoryException):
+    # What fails in a commit is another kind of error, and says so in words only.
+    if isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in text:
         return WorkspaceError(
             f"This takes more memory than DuckDB may take for {path} here; ask about a shorter stretch,"
             f" or fewer events ({text})."

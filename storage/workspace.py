@@ -68,9 +68,10 @@ class Workspace:
         self.wait = wait
         self._on_wait = on_wait
         self._lock = threading.RLock()
-        self._asked = self._allowed = Allowance(memory)
-        self._allowed_for: object = None
-        """What the file was like when it was found out what reading takes."""
+        self._reader = Allowance(memory)
+        self._needed: dict[Allowance, tuple[object, Allowance]] = {}
+        """For what is asked for: what the file was like, and what was needed then."""
+        self._looked_through = False
         self._shared: duckdb.DuckDBPyConnection | None = None
         self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Cursors that were prepared, by name, and nobody uses just now."""
@@ -85,9 +86,10 @@ class Workspace:
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             look(connection, path)
-            self._find_out(connection)
-        if self._allowed != self._asked:
-            self.release()
+            self._looked_through = True
+            if self._need(connection, self._reader) == self._reader:
+                return
+        self.release()
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -130,7 +132,7 @@ class Workspace:
             while self._writing:
                 self._idle.wait()
             if self._shared is None:
-                self._shared = self._open_to_read()
+                self._shared = self._open_for(self._reader, read_only=True)
                 self._opened = time.monotonic()
             self._readers += 1
             shared = self._shared
@@ -160,7 +162,7 @@ class Workspace:
             self._release()
             self._writing = True
         try:
-            connection = self._open(read_only=False, allowance=WRITE if alone else BESIDE)
+            connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
             known = looked_through.known(self.path)
             try:
                 connection.execute("BEGIN")
@@ -243,21 +245,23 @@ class Workspace:
         with self.reading() as connection:
             return read_fact(connection, name)
 
-    def _open_to_read(self) -> duckdb.DuckDBPyConnection:
-        connection = self._open(read_only=True, allowance=self._allowed)
+    def _open_for(self, asked: Allowance, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open it with so much, or with what is needed as it is now."""
+        state, allowed = self._needed.get(asked, (None, asked))
+        connection = self._open(read_only=read_only, allowance=allowed)
         # A stranger's functions could be asked before it was looked through.
-        if self._allowed_for is not None and self._allowed_for != self._now():
-            allowed = self._allowed
-            self._find_out(connection)
-            if self._allowed != allowed:
-                connection.close()
-                return self._open(read_only=True, allowance=self._allowed)
-        return connection
+        if not self._looked_through or state == self._now():
+            return connection
+        needed = self._need(connection, asked)
+        if needed == allowed:
+            return connection
+        connection.close()
+        return self._open(read_only=read_only, allowance=needed)
 
-    def _find_out(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """What reading the file takes as it is now."""
-        self._allowed_for = self._now()
-        self._allowed = allowances.needed(connection, self._asked)
+    def _need(self, connection: duckdb.DuckDBPyConnection, asked: Allowance) -> Allowance:
+        needed = allowances.needed(connection, asked)
+        self._needed[asked] = self._now(), needed
+        return needed
 
     def _now(self) -> object:
         found = self.path.stat()

@@ -1,6 +1,9 @@
 """The application: one screen over one workspace. Nothing of an event reaches the terminal raw."""
 
+import asyncio
+import signal
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -58,6 +61,10 @@ class RefoldApp(App[None]):
         self.travel = TravelScreen(self.model, self.folds, at, place)
 
     def on_mount(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Whoever ends it so leaves the terminal to somebody else, as it was.
+            with suppress(ValueError, RuntimeError):  # it isn't the main thread's loop
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.push_screen(self.travel)
 
     def on_unmount(self) -> None:

@@ -92,6 +92,10 @@ COMMANDS: Sequence[Command] = (
     Command(
         "search.previous", "N,shift+n", "N", "match before", "find", "match(-1)", needs="search"
     ),
+    Command(
+        *("finding.go", "enter", "enter", "go to the row of the table", "find", "pick_finding"),
+        needs="findings",
+    ),
     Command("filter", "f", "f", "filter", "find", "prompt('filter')", "filter"),
     Command(
         *("document.find", "d", "d", "find a document", "find", "prompt('document')"),
@@ -128,6 +132,7 @@ COMMANDS: Sequence[Command] = (
     Command("keep.bookmarks", "apostrophe", "'", "bookmarks", "keep", "bookmarks"),
     Command("keep.watch", "plus", "+", "watch the condition", "keep", "watch"),
     Command("keep.forget", "minus", "-", "forget bookmark or watch", "keep", "forget"),
+    Command("copy.address", "Y,shift+y", "Y", "copy the address", "keep", "copy_address"),
     Command("fork", "K,shift+k", "K", "what if: fork here", "what if", "fork", "fork"),
     Command("fork.drop", "D,shift+d", "D", "drop this event", "what if", "drop_event"),
     Command("fork.drop_all", "Q,shift+q", "Q", "drop all that match", "what if", "drop_matching"),
@@ -153,7 +158,6 @@ COMMANDS: Sequence[Command] = (
         needs="reference",
     ),
     Command("timelines", "T,shift+t", "T", "timelines", "what if", "timelines"),
-    Command("copy.address", "Y,shift+y", "Y", "copy the address", "keep", "copy_address"),
     Command("projection.next", "o", "o", "other projection", "fold", "other", needs="projections"),
     Command("fold.anew", "r", "r", "fold anew", "fold", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "fold", "cancel_fold", needs="fold"),

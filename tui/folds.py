@@ -148,6 +148,7 @@ class Folds:
     def cancel(self) -> None:
         """Stop the running fold; what it has is kept."""
         if self._fold is not None:
+            self._asked_at = self._surroundings.position
             self._fold.cancel()
 
     def close(self) -> None:
@@ -236,6 +237,8 @@ class Folds:
         history = self._model.history
         if self._fold is not None or self._error is not None or history is None:
             return
+        if self._surroundings.span is None:
+            return  # all of it is folded, or was until somebody stopped it
         # Who has stopped it there doesn't want it begun again.
         if position != self._asked_at and not self._surroundings.done(history.folded):
             self._asked_at = position

@@ -91,6 +91,9 @@ def _by_name(columns: Iterable[str], field: str) -> list[str]:
     return [c for name in _NAMES[field] for c in folded if folded[c] == name]
 
 
+_SURELY_TYPES = ("type", "eventtype", "eventname", "messagetype")
+"""Names that nothing else has, however many types a log begins with."""
+
 Check = Callable[[Sequence[Record], str, Mapping[str, Source]], bool]
 
 
@@ -115,7 +118,8 @@ def _is_type(records: Sequence[Record], column: str, fields: Mapping[str, Source
     values = _values(records, column)
     if not values or not _is_scalar(records, column, fields):
         return False
-    return len(set(map(str, values))) <= max(50, len(values) // 5)
+    few = len(set(map(str, values))) <= max(50, len(values) // 5)
+    return few or plain(column) in _SURELY_TYPES
 
 
 def _is_unique(records: Sequence[Record], column: str, fields: Mapping[str, Source]) -> bool:

@@ -100,7 +100,7 @@ def state(
     wait: float,
     as_json: bool,
 ) -> int:
-    """The documents at a position."""
+    """The documents at a position; with --key one of them, whole."""
     workspace = options.open_workspace(ws, wait, timeline)
     offset = options.position(workspace, at)
     states = options.states(workspace, projection, python, offset, offset)
@@ -111,6 +111,10 @@ def state(
     found = output.Counted(islice(rows, limit))
     if as_json:
         output.lines(found)
+    elif key is not None:
+        for row in found:
+            output.table(("key", "offset"), [(row["key"], row["offset"])], right=("offset",))
+            output.whole(row["state"])
     else:
         output.table(
             ("key", "offset", "state"),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -56,6 +57,15 @@ class Counted:
         for row in self._rows:
             self.count += 1
             yield row
+
+
+def whole(state: str) -> None:
+    """A state for a person: all of it, a member a line."""
+    try:
+        shown = msgspec.json.format(state.encode(), indent=2).decode()
+    except (msgspec.MsgspecError, RecursionError):  # nested too deeply to be laid out
+        shown = state
+    sys.stdout.writelines(f"{printable(line)}\n" for line in shown.splitlines())
 
 
 def document(value: Mapping[str, Any]) -> None:

@@ -62,6 +62,7 @@ class FindsScreen(Screen[None]):
             failures=history is not None and history.folded.failures > 0,
             document=self.looking.key is not None,
             search=self._matches is not None,
+            findings=any(pane.display for pane in self.query(FindingsPane)),
         )
 
     # What the screen around it does
@@ -98,6 +99,7 @@ class FindsScreen(Screen[None]):
         self.query_one(Prompt).ask(purpose, *PROMPTS[purpose], value)
 
     def on_prompt_closed(self) -> None:
+        self.query_one(MessageLine).over()
         self.query_one(EventsPane).focus()
 
     def on_prompt_entered(self, event: Prompt.Entered) -> None:
@@ -139,6 +141,7 @@ class FindsScreen(Screen[None]):
             self.prompt(*typed)
 
     def _take(self, found: Found) -> None:
+        self.query_one(MessageLine).over()
         if isinstance(found, Place):
             self.go(found.position)
         elif isinstance(found, Document):
@@ -216,6 +219,7 @@ class FindsScreen(Screen[None]):
         pane = self.query_one(FindingsPane)
         pane.show(findings)
         pane.display = True
+        self.query_one(MessageLine).over()
         self.close_plot()
         self._go_through(findings.matches())
         if first:
@@ -258,6 +262,11 @@ class FindsScreen(Screen[None]):
         if row.path is not None:
             self.query_one(DocumentPane).point_at(row.path)
         self.go(row.offset, jump=False)
+
+    def action_pick_finding(self) -> None:
+        """Go to the row on which the table's cursor stands."""
+        pane = self.query_one(FindingsPane)
+        pane.move_cursor(max(pane.cursor, 0))
 
     def action_when(self) -> None:
         self.prompt("when")

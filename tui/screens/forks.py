@@ -27,6 +27,7 @@ from tui.beside import Beside, beside
 from tui.commands import holding
 from tui.screens.calls import CallsScreen
 from tui.screens.editor import EditorScreen
+from tui.screens.finds import Typed
 from tui.screens.timelines import TimelinesScreen
 from tui.snapshot import Outlook
 from tui.widgets.bars import Prompt
@@ -77,11 +78,11 @@ class ForksScreen(CallsScreen):
             self._make(text, wish)
         elif event.purpose == "move" and text:
             position = self.position
-            self._ask_edit(lambda made: made.move(position, self._resolve(text)))
+            self._ask_edit(lambda made: made.move(position, self._resolve(text)), ("move", text))
         elif event.purpose == "set" and text:
             self._set(text)
         elif event.purpose == "drop" and text:
-            self._ask_edit(lambda made: made.drop_all(made.matching(text)))
+            self._ask_edit(lambda made: made.drop_all(made.matching(text)), ("drop", text))
         elif event.purpose == "join" and text and self._joined is not None:
             self._join(self._joined, text)
         elif event.purpose == "resolve" and text:
@@ -160,9 +161,9 @@ class ForksScreen(CallsScreen):
         path, equals, value = text.partition("=")
         position = self.position
         if not equals:
-            self.complain(f"{text!r} sets nothing; write amount = 0")
+            self._complain_of(f"{text!r} sets nothing; write amount = 0", ("set", text))
             return
-        self._ask_edit(lambda made: made.set(position, path.strip(), value.strip()))
+        self._ask_edit(lambda made: made.set(position, path.strip(), value.strip()), ("set", text))
 
     def action_answer(self) -> None:
         """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
@@ -202,10 +203,11 @@ class ForksScreen(CallsScreen):
             return False
         return True
 
-    def _ask_edit(self, wish: Wish) -> None:
-        """Edit the fork; the log itself is forked first, under a name that is asked for."""
+    def _ask_edit(self, wish: Wish, typed: Typed | None = None) -> None:
+        """Edit the fork, as it was `typed`; the log itself is forked first, under a name that is
+        asked for."""
         if isinstance(self._workspace, Seen):
-            self._make(None, wish)
+            self._make(None, wish, typed)
         else:
             self._wished = wish
             # The prompt at which this edit was typed is still closing.
@@ -216,7 +218,7 @@ class ForksScreen(CallsScreen):
         return next(name for n in range(1, 10_000) if (name := f"what-if-{n}") not in taken)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _make(self, name: str | None, wish: Wish | None) -> None:
+    def _make(self, name: str | None, wish: Wish | None, typed: Typed | None = None) -> None:
         """Fork under a name, or edit the fork that is looked at; in a thread."""
         workspace, position = self._workspace, self.position
         try:
@@ -230,7 +232,7 @@ class ForksScreen(CallsScreen):
                 changed = editing.fork(workspace, made.name, made.edits, at=at)
             self._look_at(changed, keep=self._folds.current is None)
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self._complain_of, error.message, typed)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _turn(self, turned: Callable[[Seen], Seen | None], what: str) -> None:

@@ -28,6 +28,8 @@ class HelpScreen(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark", "dismiss(None)", "close", show=False),
         Binding("down", "to_list", show=False),
+        Binding("pagedown", "page('down')", show=False),
+        Binding("pageup", "page('up')", show=False),
     ]
 
     def __init__(self, possible: list[Command]) -> None:
@@ -76,6 +78,10 @@ class HelpScreen(ModalScreen[str | None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
+
+    async def action_page(self, way: str) -> None:
+        """A page of the list, whoever has the focus."""
+        await self.query_one(OptionList).run_action(f"page_{way}")
 
     def action_to_list(self) -> None:
         self.query_one(OptionList).focus()

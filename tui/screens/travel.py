@@ -135,6 +135,7 @@ class TravelScreen(GrowingScreen):
         self._stand(position)
 
     def _stand(self, position: int) -> None:
+        self.query_one(MessageLine).over()
         self.query_one(EventsPane).stand_at(position)
         self._overlooking.stand_at(position)
         findings = self.query_one(FindingsPane)

@@ -104,6 +104,11 @@ class MessageLine(Static):
         """It has been read."""
         self.display = False
 
+    def over(self) -> None:
+        """What was wrong is so no longer: something else was asked, or found."""
+        if self.has_class("-trouble"):
+            self.display = False
+
 
 class Prompt(Static):
     """One line for typing; Esc closes it."""

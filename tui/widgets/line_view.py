@@ -7,6 +7,7 @@ Styles are named by component classes, so that a theme decides about colours. Te
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -142,7 +143,7 @@ class LineView(FramedView, can_focus=True):
         ]
         if self.scroll_offset.x:
             cells = list(Strip(cells).crop(self.scroll_offset.x, None))
-        return Segment.adjust_line_length(cells, width, ground)
+        return _fitted(cells, width, ground)
 
     def _ground(self, under: str = "") -> Style:
         """What a line stands on."""
@@ -200,3 +201,13 @@ class LineView(FramedView, can_focus=True):
     def move_cursor(self, line: int) -> None:
         """A person moves the cursor."""
         self.cursor = max(0, min(line, self.line_count - 1))
+
+
+def _fitted(cells: list[Segment], width: int, ground: Style) -> list[Segment]:
+    """A line of that width; what doesn't fit is cut with a mark, as a number would read as another."""
+    if Segment.get_line_length(cells) > width > 0:
+        text = "".join(cell.text for cell in cells).rstrip()
+        if cell_len(text) > width:
+            kept = Segment.adjust_line_length(cells, width - 1, ground)
+            return [*kept, Segment("…", kept[-1].style if kept else ground)]
+    return Segment.adjust_line_length(cells, width, ground)

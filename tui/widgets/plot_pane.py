@@ -128,10 +128,9 @@ class PlotPane(Vertical):
         names = []
         for one, color in zip(self._found, _COLORS, strict=False):
             plot.plot(*_path(one), line_style=color, hires_mode=HiResMode.BRAILLE)
-            value = one.last[here] if here >= 0 else float("nan")
-            said = "–" if np.isnan(value) else f"{value:,.12g}"
-            name = shortened(printable(one.name), _LONGEST)
-            names += [(f" ━ {name} ", color), (f"{said}  ", "bold")]
+            name = one.name if one.key is None else f"{one.name} of {one.key}"
+            name = shortened(printable(name), _LONGEST)
+            names += [(f" ━ {name} ", color), (f"{self._value(one, here)}  ", "bold")]
         low = min(float(np.nanmin(one.low)) for one in self._found)
         high = max(float(np.nanmax(one.high)) for one in self._found)
         room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
@@ -141,6 +140,17 @@ class PlotPane(Vertical):
             plot.add_v_line(here, line_style="bold")
         names.append(("click seeks · esc closes", "$text-muted"))
         self.query_one("#plot-names", Static).update(Content.assemble(*names))
+
+    def _value(self, one: Series, here: int) -> str:
+        """The value at the position; inside of a stretch in which it varies, from where to where."""
+        if here < 0 or np.isnan(one.high[here]):
+            return "–"
+        low, high = one.low[here], one.high[here]
+        if self._position == self._ends[here]:
+            low = high = one.last[here]
+        if np.isnan(high):
+            return "–"
+        return f"{high:,.12g}" if low == high else f"{low:,.12g} … {high:,.12g}"
 
     def _stretch(self) -> int:
         if self._position == START:
