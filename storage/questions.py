@@ -171,6 +171,10 @@ def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     raise QueryError(f"{shown} asks nothing of the workspace's tables; {_START}.")
 
 
+_BARE_OFFSET = re.compile(r"\nLINE \d+:.*(?<![\w.\"])offset\s*(?:,|\bFROM\b|[=<>])", re.IGNORECASE)
+"""The column in a query that doesn't parse, without its quotes."""
+
+
 def said(error: Exception) -> RefoldError:
     """What DuckDB said of a question, as one sentence."""
     whole = str(error)
@@ -183,7 +187,8 @@ def said(error: Exception) -> RefoldError:
     if isinstance(error, duckdb.ParserException):
         line = re.search(r"\nLINE (\d+):", whole)
         where = f" in line {line[1]}" if line and line[1] != "1" else ""
-        hint = '; SQL has a word offset, so the column is "offset"' * ('"offset"' in said.lower())
+        bare = '"offset"' in said.lower() or _BARE_OFFSET.search(whole)
+        hint = '; SQL has a word offset, so the column is "offset"' if bare else ""
         return QueryError(f"The query doesn't parse: {said}{where}{hint}.")
     if isinstance(error, duckdb.OutOfMemoryException):
         return QueryError("The query needs more memory than it may take; narrow it.")

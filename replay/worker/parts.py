@@ -98,6 +98,8 @@ class Parts:
     def changed(self) -> Iterator[Any]:
         """The values that the last event may have changed, before it is settled or taken back."""
         for split in self._notes.taken:
+            if not split.in_document:
+                continue  # what it had may stand elsewhere now, once
             for name in split.touched:
                 value = look(split, name)
                 if value.__class__ is not Split:

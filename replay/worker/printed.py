@@ -9,12 +9,10 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, List, Tuple
 
-from refold_worker.texts import carried
+from refold_worker.texts import MOST, carried
 
 ROUTING = -1
 """The place of what was printed while the events' keys were asked for."""
-MOST = 10_000
-"""Characters that are kept of one event's output."""
 
 
 class Printed:

@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 from refold_worker import encoding, raised
-from refold_worker.texts import carried
+from refold_worker.texts import bounded, carried
 
 if TYPE_CHECKING:
     from refold_worker.event import Batch, Upcast
@@ -84,8 +84,8 @@ class Result:
                 "offset": offset,
                 "key": key,
                 "type": kind,
-                "error": carried(raised.summary(error)),
-                "traceback": carried(raised.user_traceback(error)),
+                "error": carried(bounded(raised.summary(error))),
+                "traceback": carried(bounded(raised.user_traceback(error))),
             }
         )
 

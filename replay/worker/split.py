@@ -157,6 +157,14 @@ class Split(dict):  # type: ignore[type-arg]
         """Whether it stands where it was put."""
         return self.parent is None or look(self.parent, self.name) is self
 
+    @property
+    def in_document(self) -> bool:
+        """Whether it, and all that is around it, stands where it was put."""
+        split: Optional[Split] = self
+        while split is not None and split.at_home:
+            split = split.parent
+        return split is None
+
     def _note(self, name: Any) -> None:
         """A member that wasn't noted yet may be changed from now on."""
         touched, notes = self.touched, self.notes

@@ -550,3 +550,26 @@ def test_a_source_that_is_kept_in_refold_toml(shell, tmp_path, monkeypatch):
     assert code == 2
     assert "Nobody has agreed" in said
     assert "s3cretword" not in said
+
+
+def test_a_single_document_is_shown_whole(shell, tmp_path):
+    long = (
+        "def initial(key): return {'text': 'x' * 300, 'n': 0.10}\ndef apply(state, event): pass\n"
+    )
+    (tmp_path / "long.py").write_text(long)
+    code, out, _ = shell("state", "log.jsonl", "-p", "long.py", "--key", "s-0")
+    assert code == 0
+    assert json.loads(out[out.index("{") :]) == {"text": "x" * 300, "n": 0.1}
+
+
+def test_conditions_on_events_name_paths_in_their_data(shell):
+    code, out, _ = shell("events", "log.jsonl", "--where", "data.n >= 3 AND offset < 5", "--json")
+    assert code == 0
+    assert [row["offset"] for row in lines(out)] == [3, 4]
+
+
+def test_the_word_offset_wants_quotes(shell):
+    for query in ("SELECT offset, type FROM events", "SELECT type FROM events WHERE offset > 2"):
+        code, _, err = shell("sql", "log.jsonl", query)
+        assert code == 2
+        assert 'so the column is "offset"' in err

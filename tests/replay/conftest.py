@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replay import catalogue, folding, pace, reference, sweeping
+from replay import catalogue, folding, pace, recording, reference, sweeping
 from replay.catalogue import Folded
 from replay.history import History
 from storage import loading
@@ -102,7 +102,7 @@ class Studio:
 def small_flushes(rows: int = 25) -> Iterator[None]:
     """Histories are kept in many flushes, as those of long logs are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folding, "_FLUSH_ROWS", rows)
+        patch.setattr(recording, "_MOST_WAITING", rows)
         patch.setattr(pace, "_FIRST", rows)
         patch.setattr(pace, "_MOST", rows)
         yield

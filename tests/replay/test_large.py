@@ -356,3 +356,36 @@ def test_what_handlers_depend_on_is_seen_in_large_documents(new_studio: Any) -> 
     found = properties.isolation(studio.workspace, studio.refer())
     assert found is not None
     assert found.key == "all"
+
+
+COPIED = """
+def initial(key): return {f"m{m}": {f"n{n}": {"p": "x" * 200, "q": [n]} for n in range(40)} for m in range(9)}
+def apply(state, event):
+    inner = state["m1"]
+    if event.type == "Spread": state["m1"] = {**inner, "x": event.offset}
+    if event.type == "Copied": state["m1"] = dict(inner, y=event.offset)
+    if event.type == "Sorted": state["m1"] = {name: inner[name] for name in sorted(inner)}
+    if event.type == "Moved": state["m2"], state["m1"] = {**inner, "z": event.offset}, {}
+    if event.type == "Put": state["m1"]["n1"] = {"p": "new"}
+"""
+
+
+def test_an_object_that_is_replaced_by_a_copy_of_itself_stays_in_parts(new_studio: Any) -> None:
+    studio = new_studio()
+    studio.file("p.py", COPIED)
+    draw = random.Random(5)
+    kinds = ["Spread", "Copied", "Sorted", "Put"] * 9 + ["Moved", "Spread", "Put"]
+    studio.events(*(("all", kind, {}) for kind in [*kinds, *draw.sample(kinds, 20)]))
+    folded = studio.fold()
+    with studio.workspace.reading() as connection:
+        assert connection.execute("SELECT DISTINCT in_parts FROM history").fetchall() == [(True,)]
+    space: dict[str, Any] = {}
+    exec(COPIED, space)
+    state = space["initial"]("all")
+    history = History(studio.workspace, folded)
+    for offset, event in enumerate([*kinds, *random.Random(5).sample(kinds, 20)]):
+        space["apply"](state, type("Event", (), {"type": event, "offset": offset}))
+        found = history.state("all", offset)
+        assert found is not None
+        assert decode(found.state) == state, offset
+    assert folded.plain

@@ -380,3 +380,22 @@ def test_waiting_for_input_is_a_failure_not_a_hang(studio):
     studio.file("p.py", "def apply(state, event): state['said'] = input('who? ')\n")
     [failure] = studio.failures(studio.fold())
     assert failure.error.startswith("EOFError")
+
+
+def test_what_is_raised_is_kept_up_to_a_length(studio):
+    studio.events(("s", "T", {}))
+    studio.file("p.py", "def apply(state, event): raise ValueError('y' * 1_000_000)")
+    (failure,) = studio.history().failures()
+    assert failure.error.startswith("ValueError: yyy")
+    assert failure.error.endswith("more characters")
+    assert len(failure.error) < 11_000
+    assert len(failure.traceback) < 11_000
+
+
+def test_a_slow_handler_is_heard_of_soon_and_can_be_stopped(studio):
+    studio.events(*(("s", "T", {}) for _ in range(2_000)))
+    studio.file("p.py", "import time\ndef apply(state, event): time.sleep(0.02)")
+    told = []
+    with pytest.raises(CancelledError):
+        studio.fold(on_progress=told.append, cancelled=lambda: any(p.folded for p in told))
+    assert 0 < studio.found().folded < 200

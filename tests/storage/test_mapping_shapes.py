@@ -102,6 +102,13 @@ def test_name_counts_only_where_the_values_agree() -> None:
     assert mapped == {}
 
 
+def test_a_log_may_begin_with_events_of_as_many_types() -> None:
+    rows = [{"type": f"T{n}", "stream": f"s{n}", "data": {"n": n}} for n in range(300)]
+    assert found(*rows)["type"] == "type"
+    rows = [{"name": f"T{n}", "stream": f"s{n}", "data": {"n": n}} for n in range(300)]
+    assert "type" not in found(*rows)
+
+
 def test_time_is_found_by_its_values() -> None:
     assert found({"geschehen": "2026-01-03T12:00:00Z", "n": "1"}) == {"time": "geschehen"}
 

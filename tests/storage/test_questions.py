@@ -7,6 +7,7 @@ import pytest
 
 from storage import questions
 from storage.errors import CancelledError, QueryError
+from storage.log import EventLog
 from storage.questions import Stop, answer, asked
 from storage.workspace import Workspace
 
@@ -163,3 +164,32 @@ def test_nothing_is_held_while_an_answer_is_looked_at(kept: Workspace) -> None:
     with kept.writing() as connection:
         connection.execute("DELETE FROM events")
     assert len(found.rows(0, 10)) == 3
+
+
+def at_minutes(desk: Any, minutes: list[int | None]) -> EventLog:
+    times = [None if m is None else f"2026-01-01T{m // 60:02}:{m % 60:02}:00Z" for m in minutes]
+    events = [{"stream": "s", "type": "T", "data": {}, "time": time} for time in times]
+    desk.load(desk.write(desk.text(*events)))
+    return EventLog(desk.open())
+
+
+def test_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
+    density = at_minutes(desk, [*range(600), 0]).density(10)
+    assert density.by_time
+    assert [abs(end - 60 * (n + 1)) < 3 for n, end in enumerate(density.last_offsets)] == [
+        True
+    ] * 10
+
+
+def test_a_time_far_in_the_future_moves_none_behind_it(desk: Any) -> None:
+    density = at_minutes(desk, [0, 1, 599, *range(3, 600)]).density(10)
+    assert [abs(end - 60 * (n + 1)) < 4 for n, end in enumerate(density.last_offsets)] == [
+        True
+    ] * 10
+
+
+def test_events_without_a_time_lie_between_those_that_have_one(desk: Any) -> None:
+    minutes = [m for minute in range(100) for m in (minute, None)]
+    density = at_minutes(desk, minutes).density(10)
+    assert list(density.last_offsets) == [2 * (10 * (n + 1) - 1) for n in range(9)] + [198]
+    assert sum(density.counts) == 100

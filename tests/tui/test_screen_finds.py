@@ -15,6 +15,7 @@ from storage.workspace import Workspace
 from tests.tui.conftest import Shop, refer
 from tui import questions
 from tui.app import RefoldApp
+from tui.widgets.bars import MessageLine
 from tui.widgets.findings_pane import FindingsPane
 from tui.widgets.plot_pane import PlotPane
 
@@ -299,3 +300,42 @@ async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) 
 def test_expressions_are_separated_by_the_commas_between_them() -> None:
     found = questions.separated("a, f(b, c), 'x,y', d['e,f'],")
     assert found == ["a", "f(b, c)", "'x,y'", "d['e,f']"]
+
+
+async def test_enter_goes_to_the_row_of_the_table(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=10) as seat:
+        await seat.press("i", "enter")
+        assert seat.position == BROKEN
+        await seat.press("tab", "[", "enter")
+        assert seat.position == BROKEN, "wherever the focus is"
+
+
+async def test_what_was_wrong_is_said_no_longer_than_it_is(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=10) as seat:
+        for better in (("escape",), ("escape", "]"), ("escape", "i")):
+            await seat.type("f", "data.amount >")
+            line = seat.travel.query_one(MessageLine)
+            assert line.display
+            await seat.press(*better)
+            assert not line.display
+
+
+async def test_the_plot_tells_the_value_at_the_position_or_between_what_it_is(
+    log: Any, projection: Any, sit: Any
+) -> None:
+    counter = "def initial(key): return {'n': 0}\ndef apply(state, event): state['n'] += 1\n"
+    events = ({"stream": "a", "type": "T", "data": {}} for _ in range(1_000))
+    async with sit(log(*events), projection(counter), at=500) as seat:
+        await seat.until(lambda: "folded 1,000" in seat.header)
+        await seat.still()
+        await seat.type("v", "state.n")
+        await seat.until(lambda: bool(seat.travel.query(PlotPane)))
+        pane = seat.travel.query_one(PlotPane)
+        await seat.until(lambda: bool(pane.display))
+        for _ in range(4):
+            await seat.still()
+            said = str(seat.travel.query_one("#plot-names").render())
+            assert "state.n of a" in said
+            numbers = [int(word) for word in said.split() if word.isdecimal()]
+            assert min(numbers) <= seat.position + 1 <= max(numbers)
+            await seat.press("]")

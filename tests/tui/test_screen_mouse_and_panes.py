@@ -144,6 +144,9 @@ async def test_travelling_while_it_is_folded_and_cancelling(
         await seat.hit("c")
         await seat.until(lambda: "folded up to" in seat.header)
         assert not seat.travel._folds.trouble
+        await seat.hit("]")
+        await seat.pilot.pause(0.5)
+        assert "folded up to" in seat.header, "it isn't begun again by itself"
         await seat.hit("r")
         await seat.until(lambda: "folding" in seat.header)
         await seat.hit("r")

@@ -20,6 +20,8 @@ from storage.errors import RefoldError, one_line
 from storage.macros import MACROS
 from storage.positions import START
 from storage.questions import Answer, Stop, answer
+from storage.quoting import quoted
+from storage.workspace import MAIN
 from tui.model import Model
 from tui.printable import printable
 from tui.screens.row import RowScreen, whole
@@ -52,11 +54,20 @@ class SqlScreen(Screen[RowPlace | None]):
     def compose(self) -> ComposeResult:
         offers = Offers(id="offers", compact=True)
         yield Header(id="header")
-        yield QueryEditor(self._asking.text, offers, id="query")
+        yield QueryEditor(self._asking.text, offers, hint=self._example(), id="query")
         yield Static(id="said")
         yield ResultList(id="rows")
         yield offers
         yield Footer(show_command_palette=False, compact=True)
+
+    def _example(self) -> str:
+        """A query that can be asked here as it is."""
+        history = self._model.history
+        if history is None:
+            return "SELECT type, count(*) FROM events GROUP BY ALL"
+        timeline = self._model.workspace.timeline
+        on = "" if timeline == MAIN else f", timeline := {quoted(timeline)}"
+        return f"FROM latest({quoted(history.folded.label)}{on})"
 
     def on_mount(self) -> None:
         self.query_one(Offers).display = False

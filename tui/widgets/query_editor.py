@@ -81,13 +81,13 @@ class QueryEditor(TextArea):
     projections: Sequence[str] = ()
     """Names that are offered for a projection."""
 
-    def __init__(self, text: str, offers: Offers, *, id: str) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, text: str, offers: Offers, *, hint: str, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(
             text,
             id=id,
             compact=False,
             highlight_cursor_line=False,
-            placeholder="FROM changes('orders', 'order-17')",
+            placeholder=hint,
         )
         self._offers = offers
         self._completion: Completion | None = None
