@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import ClassVar
@@ -54,8 +55,11 @@ class RefoldApp(App[None]):
         *,
         at: int | None = None,
         place: Address | None = None,
+        told: Iterable[str] = (),
     ) -> None:
+        """`told` are sentences for the person, as they come from elsewhere."""
         super().__init__()
+        self._told = told
         self.model = Model(workspace)
         self.folds = Folds(self, self.model, wanted, place.projection if place else None)
         self.travel = TravelScreen(self.model, self.folds, at, place)
@@ -66,6 +70,13 @@ class RefoldApp(App[None]):
             with suppress(ValueError, RuntimeError):  # it isn't the main thread's loop
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.push_screen(self.travel)
+        # No worker of Textual's, which would be waited for at the end.
+        threading.Thread(target=self._hear, daemon=True, name="told").start()
+
+    def _hear(self) -> None:
+        for sentence in self._told:
+            with suppress(RuntimeError):  # the screen is gone
+                self.call_from_thread(self.travel.say, sentence)
 
     def on_unmount(self) -> None:
         self.folds.close()
@@ -91,6 +102,7 @@ def run(
     *,
     at: int | None = None,
     place: Address | None = None,
+    told: Iterable[str] = (),
 ) -> None:
     """Open the screen and stay until the person leaves; an address says what to look at."""
-    RefoldApp(workspace, wanted, at=at, place=place).run()
+    RefoldApp(workspace, wanted, at=at, place=place, told=told).run()

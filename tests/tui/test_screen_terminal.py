@@ -6,8 +6,70 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+
+class Terminal:
+    """A screen in a terminal of its own."""
+
+    def __init__(self, child: int, terminal: int) -> None:
+        self.child = child
+        self._terminal = terminal
+        self.seen = b""
+
+    def until(self, wanted: bytes, seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while wanted not in self.seen:
+            assert time.monotonic() < deadline, self.seen[-2_000:]
+            if select.select([self._terminal], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self._terminal, 65_536)
+                except OSError:
+                    break  # its last process has ended
+        assert wanted in self.seen
+
+
+@contextmanager
+def opened(*arguments: str) -> Iterator[Terminal]:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["TERM"] = "xterm-256color"
+        command = f"from tui.cli import main; main(['open', *{arguments!r}])"
+        os.execv(sys.executable, [sys.executable, "-c", command])
+    try:
+        yield Terminal(child, terminal)
+    finally:
+        os.close(terminal)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_it_gets_the_terminal_back_as_it_was(log: Any, number: int) -> None:
+    path: Path = log({"stream": "s", "type": "T", "data": {}}).path
+    with opened(str(path)) as terminal:
+        terminal.until(b"refold")
+        terminal.until(b"1049h")
+        os.kill(terminal.child, number)
+        terminal.until(b"1049l")  # the other screen is left
+        terminal.until(b"?25h")  # and the cursor is seen
+
+
+def test_what_is_wrong_with_a_followed_source_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Path("log.jsonl")
+    source.write_text('{"stream": "s", "type": "T", "data": {}}\n')
+    with opened(str(source), "--follow") as terminal:
+        terminal.until(b"what is appended is shown")
+        source.write_text("")
+        terminal.until(b"no longer begins")
 
 
 def test_without_its_terminal_the_screen_ends(log: Any) -> None:

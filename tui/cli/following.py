@@ -19,6 +19,8 @@ from tui.cli import narration
 
 SECONDS = 1.0
 """Between two looks at the source."""
+_BEGUN = "Following"
+"""What is said when everything is loaded that was there."""
 MOST_SECONDS = 30.0
 """Between two looks at a source that can't be read."""
 
@@ -35,7 +37,7 @@ def follow(
 
     One that follows `beside` a screen, a process, ends when that has gone.
     """
-    narration.say("Following; Ctrl+C ends it.")
+    narration.say(f"{_BEGUN}; Ctrl+C ends it.")
     rest, trouble = SECONDS, ""
     with suppress(KeyboardInterrupt):
         while beside is None or os.getppid() == beside:
@@ -55,20 +57,37 @@ def follow(
 
 
 @contextmanager
-def apart(source: str, target: Path) -> Iterator[None]:
-    """Follow a source in a process of its own, so that a screen only has to look at the workspace."""
+def apart(source: str, target: Path) -> Iterator[Iterator[str]]:
+    """Follow a source in a process of its own, so that a screen only has to look at the workspace;
+    what is to be told a person, as it comes."""
     command = [sys.executable, "-c", "from tui.cli import main; main()", "load", source]
     command += ["-o", str(target), "--follow", "--beside", str(os.getpid())]
     nowhere = subprocess.DEVNULL
     # In a session of its own, as Ctrl+C in the screen is none of its business.
     child = subprocess.Popen(
-        command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
+        command,
+        stdin=nowhere,
+        stdout=nowhere,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        encoding="utf-8",
+        errors="replace",
     )
     try:
-        yield
+        yield _told(child, source)
     finally:
         child.terminate()
         try:
             child.wait(timeout=10)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def _told(child: "subprocess.Popen[str]", source: str) -> Iterator[str]:
+    lines = (line.strip() for line in child.stderr or ())
+    for line in lines:
+        if line.startswith(_BEGUN):
+            yield f"Following {source}: what is appended is shown."
+            break
+    # How many came is seen.
+    yield from (line for line in lines if line and "new event" not in line)

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
@@ -50,8 +51,9 @@ def open_(
         raise click.UsageError(
             f"{ws} is a workspace; --follow wants the source, as a file or a link."
         )
-    with following.apart(ws, workspace.path) if follow else nullcontext():
-        run(workspace, wanted, at=offset, place=place)
+    nobody: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
+    with following.apart(ws, workspace.path) if follow else nobody as told:
+        run(workspace, wanted, at=offset, place=place, told=told)
 
 
 @click.command()
