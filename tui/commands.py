@@ -185,6 +185,32 @@ def holding(**said: bool) -> set[str]:
     return {name for name, so in said.items() if so}
 
 
+_MISSING = {
+    "beside": "A fork is compared with its parent, and this isn't one; K forks the log here.",
+    "called": "This event called nothing of the outside.",
+    "calls": "Nothing was called of the outside.",
+    "conflict": "There is no conflict of a join to be resolved.",
+    "document": "Select a document first, with d or in the list.",
+    "failures": "No handler has failed.",
+    "findings": "",  # Enter means something elsewhere
+    "fold": "Nothing is being folded.",
+    "fork": "This is the log itself, which is never changed; K forks it here.",
+    "history": "Nothing is folded; name a projection with -p.",
+    "projections": "There is no other projection; name several with -p.",
+    "reference": "The code of this history isn't known here; name its projection with -p.",
+    "search": "Nothing was searched; / searches, and n and N go through what is found.",
+}
+"""What to say where that isn't there which a command needs."""
+
+
+def missing(key: str, there: Container[str]) -> str:
+    """Why nothing happens at a key; empty where there is no more to say."""
+    for command in COMMANDS:
+        if key in command.keys.split(",") and command.needs and command.needs not in there:
+            return _MISSING[command.needs]
+    return ""
+
+
 def possible(there: Container[str]) -> list[Command]:
     """Those that can be given, where so much is there of what commands need."""
     return [command for command in COMMANDS if not command.needs or command.needs in there]

@@ -100,7 +100,8 @@ def when(model: Model, text: str) -> Iterator[Findings]:
             return
     missing = nowhere(history, condition)
     if not at:
-        raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {missing}".strip())
+        kinds = f"{others:,} states hold a value of another kind. " if others else ""
+        raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {kinds}{missing}".strip())
     if missing:
         yield _of_places(model, what, (at, keys), watch=watch, note=missing, going_on=False)
 

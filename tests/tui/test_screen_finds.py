@@ -75,6 +75,13 @@ async def test_when_did_it_become_so(shop: Any, sit: Any) -> None:
         assert "all documents" in found(seat)[0]
 
 
+async def test_values_of_another_kind_are_told_where_nothing_became_so(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=0) as seat:
+        await seat.type("F", "state.status > 5")
+        assert "never became true" in seat.said[-1]
+        assert "states hold a value of another kind" in seat.said[-1]
+
+
 async def test_next_and_previous_hit_by_key(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.type("F", "state.paid > 300")

@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from storage.positions import START
+from tui import commands
 from tui.screens.help import HelpScreen
 from tui.widgets.bars import Prompt
 from tui.widgets.document_pane import DocumentPane
@@ -327,6 +328,19 @@ async def test_zoom(shop: Any, sit: Any) -> None:
         assert seat.travel.maximized is None
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_pane_alone_fills_the_screen(
+    shop: Any, sit: Any, size: tuple[int, int], steps: int
+) -> None:
+    async with sit(shop.workspace, shop.right, at=10, size=size) as seat:
+        await seat.press(*["tab"] * steps, "z")
+        alone = seat.travel.maximized
+        assert alone is not None
+        assert alone.outer_size == (size[0], size[1] - 1)
+
+
+
 async def test_copy(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=1200) as seat:
         await seat.press("y")
@@ -411,3 +425,22 @@ async def test_the_palette_has_the_commands(shop: Any, sit: Any) -> None:
         await seat.pilot.pause(0.6)
         await seat.pilot.press("enter", "enter")
         await seat.until(lambda: seat.position == START)
+
+
+async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
+    async with sit(shop.workspace, shop.right, at=10) as seat:
+        for key, said in (
+            ("C", "Nothing was called of the outside."),
+            ("u", "K forks it here."),
+            ("n", "/ searches"),
+            ("c", "Nothing is being folded."),
+        ):
+            assert not any(said in message for message in seat.said)
+            await seat.press(key)
+            assert said in seat.said[-1]
+
+
+def test_every_command_that_cannot_be_given_says_why() -> None:
+    for command in commands.COMMANDS:
+        if command.needs not in ("", "findings"):
+            assert commands.missing(command.keys.split(",")[0], set()).endswith(".")

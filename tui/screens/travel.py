@@ -272,6 +272,8 @@ class TravelScreen(GrowingScreen):
             event.stop()
         elif event.character == "%" and (share := self._count.typed()) is not None:
             self.go(round(self._model.extent.events * min(share, 100) / 100) - 1)
+        elif why := commands.missing(event.key, self.there):
+            self.say(why)
 
     def action_step(self, way: int) -> None:
         times = self._count.times()
