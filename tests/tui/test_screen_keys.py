@@ -340,7 +340,6 @@ async def test_a_pane_alone_fills_the_screen(
         assert alone.outer_size == (size[0], size[1] - 1)
 
 
-
 async def test_copy(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=1200) as seat:
         await seat.press("y")

@@ -55,7 +55,7 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
         mark = "▸ " if name == self._here else "  "
         branch = "  " * (depth - 1) + "└ " if depth else ""
         return Content.assemble(
-            (mark, "bold $accent"),
+            (mark, "bold $text-accent"),
             (branch, "$text-muted"),
             (f"{printable(name)}  ", "bold" if name == self._here else ""),
             (said, "$text-muted"),

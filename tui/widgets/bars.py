@@ -30,7 +30,7 @@ class Header(Static):
         state = shortened(printable(state), max(width - 20, 10))
         room = width - len(" refold  ") - len(state) - 2
         line = Content.assemble(
-            (" refold ", "bold $accent"),
+            (" refold ", "bold $text-accent"),
             (f" {fitted(path, max(room, 8))}", ""),
             (f"{state} ", "$error" if trouble else "$text-muted"),
         )
