@@ -142,7 +142,10 @@ class History(Reported):
 
         def whole() -> Iterator[tuple[int, Any, Any]]:
             with self._workspace.reading() as connection:
-                its = f"FROM history WHERE {MINE} AND bucket = {bucket(key)} AND key = ?"
+                its = (
+                    f"FROM history WHERE {MINE} AND bucket = {bucket(key)} AND key = ?"
+                    f' AND "offset" <= {int(until)}'
+                )
 
                 def asked(what: str) -> list[Any]:
                     found = connection.execute(f"SELECT {what}", [*self._mine, key])
@@ -151,7 +154,7 @@ class History(Reported):
                 def length(first: int) -> float:
                     return asked(f'avg(strlen(state)) {its} AND "offset" >= {first}')[0] or 0.0
 
-                offsets = asked(f'"offset" {its} AND "offset" <= {int(until)} ORDER BY "offset"')
+                offsets = asked(f'"offset" {its} ORDER BY "offset"')
                 for page in pages(offsets, after, length, backwards=backwards):
                     rows = connection.execute(query, {**parameters, **page}).fetchall()
                     for offset, number, in_parts, state, before, was_in_parts, earlier in rows:

@@ -34,7 +34,7 @@ def needed(connection: duckdb.DuckDBPyConnection, asked: Allowance) -> Allowance
     room = max(1, *(_HELD * _VECTOR * longest for longest in _longest(connection, asked.memory)))
     memory = max(asked.memory, min(room, _machine() // 2))
     cores = max(1, memory // room)
-    return Allowance(memory, cores if cores < (os.cpu_count() or 1) else asked.cores)
+    return Allowance(memory, cores if cores < (asked.cores or os.cpu_count() or 1) else asked.cores)
 
 
 def _longest(connection: duckdb.DuckDBPyConnection, asked: int) -> Iterable[int]:
@@ -45,11 +45,9 @@ def _longest(connection: duckdb.DuckDBPyConnection, asked: int) -> Iterable[int]
             longest = max((_length(stats) for (stats,) in found.fetchall()), default=0)
         except duckdb.OutOfMemoryException:
             longest = asked
-        yield (
-            longest
-            if _HELD * _VECTOR * longest <= asked
-            else _by_stretch(connection, table, column)
-        )
+        if _HELD * _VECTOR * longest > asked:
+            longest = _by_stretch(connection, table, column)
+        yield longest
 
 
 def _by_stretch(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> int:

@@ -247,7 +247,7 @@ class Workspace:
 
     def _open_for(self, asked: Allowance, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Open it with so much, or with what is needed as it is now."""
-        state, allowed = self._needed.get(asked, (None, asked))
+        state, allowed = self._needed.get(asked, ("", asked))
         connection = self._open(read_only=read_only, allowance=allowed)
         # A stranger's functions could be asked before it was looked through.
         if not self._looked_through or state == self._now():
@@ -264,7 +264,10 @@ class Workspace:
         return needed
 
     def _now(self) -> object:
-        found = self.path.stat()
+        try:
+            found = self.path.stat()
+        except OSError:  # it was moved away, and is open nevertheless
+            return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _release(self) -> None:

@@ -55,11 +55,15 @@ class HelpScreen(ModalScreen[str | None]):
                 continue
             if command.group != group:
                 group = command.group
-                shown.add_option(Option(Content.assemble((group, "bold $text-accent")), disabled=True))
+                shown.add_option(
+                    Option(Content.assemble((group, "bold $text-accent")), disabled=True)
+                )
             line = Content.assemble((f"  {command.shown:<14}", "bold"), (command.title, ""))
             shown.add_option(Option(line, id=command.id))
         if not wanted:
-            shown.add_option(Option(Content.assemble(("moving", "bold $text-accent")), disabled=True))
+            shown.add_option(
+                Option(Content.assemble(("moving", "bold $text-accent")), disabled=True)
+            )
             for keys, what in _MOVING:
                 line = Content.assemble((f"  {keys:<14}", "bold"), (what, "$text-muted"))
                 shown.add_option(Option(line, disabled=True))
