@@ -86,8 +86,9 @@ class Workspace:
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             look(connection, path)
-            self._looked_through = True
-            if self._need(connection, self._reader) == self._reader:
+            # Of another one it isn't known that its functions are DuckDB's.
+            self._looked_through = look is looked_through.look_through
+            if not self._looked_through or self._need(connection, self._reader) == self._reader:
                 return
         self.release()
 

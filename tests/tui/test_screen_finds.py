@@ -299,7 +299,9 @@ async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) 
     async with sit(workspace) as seat:
         for key in "FivLbmx":
             await seat.press(key)
-        assert seat.said == []
+            assert not shown(seat)
+            assert seat.said[-1].endswith(".")
+        assert "name a projection with -p" in seat.said[0]
         await seat.press("t")
         assert "No other event" in seat.said[-1]
 
