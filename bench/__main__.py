@@ -23,9 +23,10 @@ from bench import (
     seek,
     sources,
 )
-from replay import folding, reference
-from storage import loading
-from storage.workspace import Workspace
+from replay import fold as fold_module
+from replay.projection import reference
+from storage.ingest import loader
+from storage.workspace.workspace import Workspace
 
 _UNFOLDED = ("load", "sources")
 """Parts that need nothing folded."""
@@ -75,9 +76,9 @@ def _folded(events: int) -> None:
     """A workspace with a history, where there is none yet."""
     target = logs.workspace(events)
     if not target.exists():
-        loading.load([str(logs.orders(events))], target)
+        loader.load([str(logs.orders(events))], target)
     projection = reference.parse(str(logs.PROJECTION), sys.executable, Path.cwd())
-    folding.fold(Workspace(target), projection)
+    fold_module.fold(Workspace(target), projection)
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import blame, catalogue, invariants, moments
-from replay.history import History
-from replay.series import series
-from storage.log import EventLog
-from storage.positions import START
-from storage.workspace import Workspace
+from replay.history import catalogue
+from replay.history.history import History
+from replay.query import blame, condition_search, invariants
+from replay.query.series import series
+from storage.log.event_log import EventLog
+from storage.log.positions import START
+from storage.workspace.workspace import Workspace
 
 _ASKED = 200
 _STRETCHES = 400
@@ -43,7 +44,7 @@ def changes(path: Path) -> None:
 def condition(path: Path, text: str) -> None:
     """All moments of a condition on documents, and how long the first stretch took."""
     history, _ = _opened(path)
-    found = moments.began(history, text)
+    found = condition_search.began(history, text)
     first = seconds(lambda: next(found))
     tell(first=first, all=first + seconds(lambda: list(found)))
 

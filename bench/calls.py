@@ -10,9 +10,11 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import folding, process, reference
-from storage import loading
-from storage.workspace import Workspace
+from replay import fold
+from replay.projection import reference
+from replay.worker_host import worker_process
+from storage.ingest import loader
+from storage.workspace.workspace import Workspace
 
 _QUERYING = """
 import importlib.util
@@ -44,17 +46,17 @@ _LEFT_OUT = '''    def enter(self) -> None:
 
 def ours(workspace: Path, projection: Path, worker: Path) -> None:
     """A fold, anew, by the worker of a folder."""
-    process.WORKER = worker
+    worker_process.WORKER = worker
     wanted = reference.parse(str(projection), sys.executable, Path.cwd())
     opened = Workspace(workspace)
-    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True)))
+    tell(seconds=seconds(lambda: fold.fold(opened, wanted, force=True)))
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
     """Triples of runs in turn."""
     workspace = logs.DATA / f"calls-{events}.refold"
     if not workspace.exists():
-        loading.load([str(logs.orders(events))], workspace)
+        loader.load([str(logs.orders(events))], workspace)
         with Workspace(workspace).writing() as connection:
             connection.execute(_RECORDINGS)
     plain = logs.plain_projection()
@@ -65,8 +67,8 @@ def figures(events: int, runs: int = 3) -> list[str]:
         [
             apart("bench.calls", workspace, projection, worker)
             for projection, worker in (
-                (plain, process.WORKER),
-                (querying, process.WORKER),
+                (plain, worker_process.WORKER),
+                (querying, worker_process.WORKER),
                 (plain, bare),
             )
         ]
@@ -88,7 +90,7 @@ def _without_interception() -> Path:
     """A copy of the worker that puts up no clocks and no clients."""
     folder = logs.DATA / "worker"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(process.WORKER.parent, folder)
+    shutil.copytree(worker_process.WORKER.parent, folder)
     surroundings = folder / "outside.py"
     text = surroundings.read_text()
     assert _LEFT_OUT in text

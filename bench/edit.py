@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, tell
-from replay import folding, reference
-from storage.workspace import SCREEN_MEMORY, Workspace
-from tui.folds import Folds
-from tui.model import Model
+from replay import fold
+from replay.projection import reference
+from storage.workspace.workspace import SCREEN_MEMORY, Workspace
+from tui.folding.controller import Folds
+from tui.state.session import Model
 
 _REFUND = 'state["refunded"] + event.data["amount"]'
 
@@ -77,7 +78,7 @@ def ours(path: Path) -> None:
     folder.mkdir()
     shutil.copy(path, folder / path.name)
     code = Path(shutil.copy(logs.PROJECTION, folder))
-    folding.fold(Workspace(folder / path.name), reference.parse(str(code), sys.executable, folder))
+    fold.fold(Workspace(folder / path.name), reference.parse(str(code), sys.executable, folder))
     tell(**asyncio.run(_saved(folder / path.name, code)))
     shutil.rmtree(folder)
 

@@ -16,8 +16,9 @@ import msgspec
 
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
-from replay import folding, reference
-from storage.workspace import Workspace
+from replay import fold
+from replay.projection import reference
+from storage.workspace.workspace import Workspace
 
 
 class _Event:
@@ -57,7 +58,7 @@ def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
     """What `refold replay --force` does."""
     wanted = reference.parse(str(projection), python, Path.cwd())
     opened = Workspace(workspace)
-    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True, workers=int(workers))))
+    tell(seconds=seconds(lambda: fold.fold(opened, wanted, force=True, workers=int(workers))))
 
 
 def figures(events: int, runs: int = 3) -> list[str]:

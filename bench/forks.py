@@ -9,16 +9,19 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import comparing, editing, folding, reference
-from replay.calling import Calling
-from replay.editing import Editing
-from replay.forks import sweeps, trials, variants
-from replay.forks.standing import Standing
-from replay.history import History
-from replay.run import Means, Run
-from storage import workspace as workspaces
-from storage.timelines.seen import Seen
-from storage.workspace import Workspace
+from replay import fold
+from replay.compare import history_comparison
+from replay.event_fold.run_context import Means, Run
+from replay.forks import edit_builder
+from replay.forks.edit_builder import Editing
+from replay.forks.sweep import fork_sweep, trial_fold, variants
+from replay.forks.warm_worker import Standing
+from replay.history.history import History
+from replay.projection import reference
+from replay.worker_host.gateway_bridge import Calling
+from storage.timelines.workspace_view import Seen
+from storage.workspace import workspace as workspaces
+from storage.workspace.workspace import Workspace
 
 _SHARES = (0.00001, 0.25, 0.5, 0.75, 0.999)
 _FORKS = 1_000
@@ -47,19 +50,19 @@ def _wanted(projection: Path) -> reference.Reference:
 def _without(workspace: Workspace, name: str, place: int) -> Seen:
     made = Editing(workspace, name)
     made.drop(place)
-    return editing.fork(workspace, name, made.edits)
+    return edit_builder.fork(workspace, name, made.edits)
 
 
 def forked(path: Path) -> None:
     """One event dropped, at several offsets: until what differs is known, and until it is kept."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = folding.fold(workspace, wanted)
+    base = fold.fold(workspace, wanted)
     seen_after, kept_after, growth = [], [], []
     with Standing() as standing, Calling(workspace, wanted) as calling:
         run = Run(workspace, wanted, base.folded, Means(1, 30.0, None), None, bool, calling)
 
         def try_one(place: int) -> None:
-            list(trials.tries(run, base, [_without(workspace, "tried", place)], standing))
+            list(trial_fold.tries(run, base, [_without(workspace, "tried", place)], standing))
 
         try_one(17)  # the worker is ready when a person forks
         for number, share in enumerate(_SHARES):
@@ -69,8 +72,8 @@ def forked(path: Path) -> None:
 
             def keep(place: int = place, name: str = f"kept-{number}") -> None:
                 seen = _without(workspace, name, place)
-                folded = folding.fold(seen, wanted, standing=standing)
-                comparing.compare(History(workspace, base), History(seen, folded))
+                folded = fold.fold(seen, wanted, standing=standing)
+                history_comparison.compare(History(workspace, base), History(seen, folded))
 
             kept_after.append(seconds(keep))
             growth.append(path.stat().st_size - size)
@@ -80,9 +83,9 @@ def forked(path: Path) -> None:
 def whole(path: Path, target: Path) -> None:
     """Folding the log whole without the event in its middle, and holding it to the fork."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = folding.fold(workspace, wanted)
+    base = fold.fold(workspace, wanted)
     seen = _without(workspace, "middle", base.folded // 2)
-    fork = History(seen, folding.fold(seen, wanted))
+    fork = History(seen, fold.fold(seen, wanted))
     target.unlink(missing_ok=True)
     with workspaces.created(target) as connection:
         dense = f'SELECT * REPLACE ("offset" - CAST("offset" > {base.folded // 2} AS BIGINT) AS "offset")'
@@ -91,8 +94,8 @@ def whole(path: Path, target: Path) -> None:
                 connection.register("batch", batch)
                 connection.execute("INSERT INTO events SELECT * FROM batch")
     edited = Workspace(target)
-    took = seconds(lambda: folding.fold(edited, wanted))
-    folded = History(edited, folding.fold(edited, wanted))
+    took = seconds(lambda: fold.fold(edited, wanted))
+    folded = History(edited, fold.fold(edited, wanted))
     last = base.folded - 1
     a, b = (_digest(history, last) for history in (fork, folded))
     edited.close()
@@ -112,23 +115,22 @@ def compared(path: Path) -> None:
     odd = logs.DATA / "odd.py"
     odd.write_text(_ODD.format(plain=str(logs.PROJECTION)))
     one, other = (
-        History(workspace, folding.fold(workspace, _wanted(code)))
-        for code in (logs.PROJECTION, odd)
+        History(workspace, fold.fold(workspace, _wanted(code))) for code in (logs.PROJECTION, odd)
     )
-    found = comparing.compare(one, other)
-    took = sorted(seconds(lambda: comparing.compare(one, other)) for _ in range(3))
+    found = history_comparison.compare(one, other)
+    took = sorted(seconds(lambda: history_comparison.compare(one, other)) for _ in range(3))
     tell(compare=took[1], differing=len(found.differing), documents=one.folded.keys)
 
 
 def swept(path: Path) -> None:
     """A thousand forks, each without one event."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = folding.fold(workspace, wanted)
+    base = fold.fold(workspace, wanted)
 
     def sweep() -> None:
         places = list(range(7, base.folded, base.folded // _FORKS))[:_FORKS]
         varied = variants.dropping(workspace, "swept", places)
-        found = sweeps.sweep(workspace, wanted, base, varied, [_AGGREGATE])
+        found = fork_sweep.sweep(workspace, wanted, base, varied, [_AGGREGATE])
         assert len(found.outcomes) == _FORKS
 
     tell(sweep=seconds(sweep))

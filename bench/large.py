@@ -12,10 +12,12 @@ import msgspec
 
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
-from replay import catalogue, folding, reference
-from replay.history import History
-from storage.workspace import Workspace
-from tui.model import Model
+from replay import fold as fold_module
+from replay.history import catalogue
+from replay.history.history import History
+from replay.projection import reference
+from storage.workspace.workspace import Workspace
+from tui.state.session import Model
 
 PROJECTION = """
 def initial(key): return {"items": {}, "counts": {"added": 0, "moved": 0}}
@@ -76,7 +78,7 @@ def fold(path: Path, projection: Path) -> None:
     """What `refold replay --force` does."""
     wanted = reference.parse(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
-    tell(seconds=seconds(lambda: folding.fold(opened, wanted, force=True)))
+    tell(seconds=seconds(lambda: fold_module.fold(opened, wanted, force=True)))
 
 
 def look(path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import folding, reference
-from storage.workspace import Workspace
+from replay import fold as fold_module
+from replay.projection import reference
+from storage.workspace.workspace import Workspace
 
 PROJECTION = """
 def initial(key): return {"name": key, "total": 0, "seen": []}
@@ -35,7 +36,7 @@ def fold(path: Path, projection: Path, memory: str) -> None:
     wanted = reference.parse(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
     limit = int(memory) << 20 or None
-    took = seconds(lambda: folding.fold(opened, wanted, force=True, memory=limit))
+    took = seconds(lambda: fold_module.fold(opened, wanted, force=True, memory=limit))
     with opened.reading() as connection:
         rows = connection.execute(
             'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'

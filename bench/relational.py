@@ -7,9 +7,10 @@ import msgspec
 
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
-from replay import events, reference
-from replay.relational.looking import Looked
-from storage.workspace import Workspace
+from replay.event_fold import event_reader
+from replay.projection import reference
+from replay.query_projections.state_query import Looked
+from storage.workspace.workspace import Workspace
 
 SQL = """
 SELECT stream AS key, count(*) AS items,
@@ -50,7 +51,7 @@ def ours(workspace: Path, projection: Path) -> None:
     """All documents of the last position, as JSON."""
     opened = Workspace(workspace)
     looked = Looked(opened, reference.parse(str(projection), sys.executable, Path.cwd()))
-    end = events.count(opened) - 1
+    end = event_reader.count(opened) - 1
     found = 0
 
     def look() -> None:

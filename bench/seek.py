@@ -6,10 +6,10 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import catalogue
-from replay.history import History
-from storage.log import EventLog
-from storage.workspace import Workspace
+from replay.history import catalogue
+from replay.history.history import History
+from storage.log.event_log import EventLog
+from storage.workspace.workspace import Workspace
 
 _SEEKS = 400
 

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from bench.logs import orders
-from storage import sources
-from storage.loading import load
-from storage.mapping.detecting import detect
-from tests import servers
+from storage.ingest import sources
+from storage.ingest.format_detection import detect
+from storage.ingest.loader import load
+from tests.support import servers
 
 _BY_NAME = ("id", "stream", "revision", "type", "time", "data")
 

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from gateway import calls, overrides, recordings
+from gateway import calls, overrides, recording_store
 from gateway.calls import Answer, Call, Decision, Kind, Made, Outcome
 from gateway.modes import Mode
 from gateway.overrides import Overrides
 from gateway.ports import UndeclaredError
-from gateway.recordings import Recorded
+from gateway.recording_store import Recorded
 from gateway.redaction import Redactor
 from gateway.settings import Settings
-from storage.workspace import Workspace
+from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from gateway.outside import Outside
+    from gateway.live_clients import Outside
 
 _ACKNOWLEDGED = 202
 """What a command over HTTP is answered with that was not sent: accepted, and nothing said."""
@@ -112,7 +112,7 @@ class Broker:
     def _clean(self, call: Call) -> Call:
         """The call without its secrets, as recordings know it."""
         paths = self.settings.ports.get(call.port).redact
-        return recordings.redacted(Recorded(call, Answer()), self.redactor, paths).call
+        return recording_store.redacted(Recorded(call, Answer()), self.redactor, paths).call
 
     def _matching(self, call: Call, recorded: Sequence[Recorded]) -> Recorded | None:
         same = [
@@ -152,7 +152,7 @@ class Broker:
                 reason = "not sent; answered as declared"
                 return Made(clean, Decision.SUPPRESSED, reason, stub(call, declared))
         elif ports.declares(port, "latest"):
-            found = recordings.latest(self._workspace, clean)
+            found = recording_store.latest(self._workspace, clean)
             if found is not None:
                 where = "unassigned" if found.offset is None else f"of offset {found.offset:,}"
                 reason = f"the latest same request, {where}"
@@ -232,7 +232,7 @@ class Broker:
 
     def _ways_out(self) -> "Outside":
         if self._outside is None:
-            from gateway.outside import Outside  # noqa: PLC0415 - most folds never go out
+            from gateway.live_clients import Outside  # noqa: PLC0415 - most folds never go out
 
             self._outside = Outside(self.settings.ports, self._folder)
         return self._outside
@@ -241,8 +241,8 @@ class Broker:
         """Keep that a command is about to be sent, so that it is known if nobody sees it end."""
         intent = self._recorded(call, Answer(Outcome.PENDING), "live", None)
         with self._workspace.writing() as connection:
-            recordings.forget_same(connection, intent)
-            (number,) = recordings.keep(connection, [intent])
+            recording_store.forget_same(connection, intent)
+            (number,) = recording_store.keep(connection, [intent])
         return number
 
     def _forget(self, number: int) -> None:
@@ -256,7 +256,7 @@ class Broker:
         kept = self._recorded(made.call, made.answer, origin, time)
         if made.number is not None:
             with self._workspace.writing() as connection:
-                recordings.settle(connection, made.number, kept)
+                recording_store.settle(connection, made.number, kept)
         elif keeps:
             self.kept.append(kept)
         return replace(made, call=kept.call)
@@ -276,7 +276,7 @@ class Broker:
             origin=origin,
         )
         paths = self.settings.ports.get(call.port).redact
-        return recordings.redacted(found, self.redactor, paths)
+        return recording_store.redacted(found, self.redactor, paths)
 
     def _audit(self, call: Call, found: Recorded, check: Callable[[], None]) -> None:
         try:

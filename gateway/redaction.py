@@ -2,7 +2,7 @@
 
 A secret is known by the name that it has (a header, a parameter, a member), by its shape, or because
 it was met before under such a name; then it is found wherever it stands: in an address, a body, an
-error. In its place stands a keyed hash (see `storage.keyed_hash`).
+error. In its place stands a keyed hash (see `storage.ingest.io.keyed_hash`).
 """
 
 import base64
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from storage import keyed_hash
-from storage.keyed_hash import PLACEHOLDER, user_key
+from storage.ingest.io import keyed_hash
+from storage.ingest.io.keyed_hash import PLACEHOLDER, user_key
 
 _ENDS = (
     *("authorization", "cookie", "password", "passwd", "passphrase", "secret", "token"),

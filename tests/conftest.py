@@ -11,9 +11,18 @@ from tui.cli import nothing_more
 # Hundreds of commands are started; compiling them each time would be most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# What refold remembers of files is nobody's who runs the tests.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="refold-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+pytest_plugins = [
+    "tests.support.projection_studio",
+    "tests.support.gateway_caller",
+    "tests.support.fork_bench",
+    "tests.support.source_desk",
+]
+
+# Keep the tests apart from the cache and the configuration of the person who runs them.
+_HOME = tempfile.mkdtemp(prefix="refold-tests-")
+os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
+os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 # What pytest says last is to be the last.
 atexit.register(nothing_more)

@@ -14,13 +14,13 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from replay.places import Address
-from replay.reference import Reference
-from storage.workspace import Workspace
-from tui.folds import Folds
-from tui.model import Model
-from tui.printable import printable
-from tui.screens.travel import TravelScreen
+from replay.projection.reference import Reference
+from storage.workspace.workspace import Workspace
+from tui.folding.controller import Folds
+from tui.screens.main.main_screen import TravelScreen
+from tui.state.address import Address
+from tui.state.session import Model
+from tui.text.sanitize import printable
 
 
 class _OnlyPrintable(LineFilter):

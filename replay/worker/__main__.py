@@ -38,10 +38,10 @@ if __name__ == "__main__":
         sys.exit(1)
     _load()
     if sys.argv[2:] == ["step"]:
-        from refold_worker import stepping
+        from refold_worker import debugger
 
-        stepping.main()
+        debugger.main()
     else:
-        from refold_worker import process
+        from refold_worker import main
 
-        process.main()
+        main.main()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from storage.connections import rows as rows_of
-from storage.connections import utc
-from storage.timelines.labels import Label
+from storage.coordinates.event_labels import Label
+from storage.db.query import rows as rows_of
+from storage.db.query import utc
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.coordinates.event_labels import Label
 from storage.timelines.edits import Edit, Event, Kind
-from storage.timelines.labels import Label
-from storage.timelines.places import Mark, Overlay
+from storage.timelines.position_map import Mark, Overlay
 
 if TYPE_CHECKING:
-    from storage.timelines.tree import Timeline
+    from storage.timelines.store import Timeline
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from replay import folding, reference
-from storage import loading, macros, schema
-from storage.workspace import Workspace
+from replay import fold
+from replay.projection import reference
+from storage.ingest import loader
+from storage.workspace import macros, schema
+from storage.workspace.workspace import Workspace
 from tui.cli import run
 
 ROOT = Path(__file__).parents[2]
@@ -107,12 +109,12 @@ def test_the_macros_are_documented():
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory):
     path = tmp_path_factory.mktemp("docs") / "orders.refold"
-    loading.load([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
+    loader.load([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
     workspace = Workspace(path)
     import sys
 
     wanted = reference.parse("sample_logs/orders/orders.py", sys.executable, ROOT)
-    folding.fold(workspace, wanted)
+    fold.fold(workspace, wanted)
     return workspace
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from gateway import recordings
+from gateway import recording_store
 from gateway.modes import Mode
-from replay.catalogue import find
-from replay.history import History
+from replay.history.catalogue import find
+from replay.history.history import History
 from storage.errors import ProjectionError
 
 ASKS = """
@@ -104,7 +104,7 @@ def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller, outside):
 
 
 def _span(first, last):
-    from replay.relational.spans import Span
+    from replay.projection.span import Span
 
     return Span(first, last)
 
@@ -326,7 +326,7 @@ def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(caller, o
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record(mode=Mode.LIVE)
-    assert (outside.count, recordings.count(caller.workspace)) == (2, 0)
+    assert (outside.count, recording_store.count(caller.workspace)) == (2, 0)
     caller.record()
     caller.record(mode=Mode.AUDIT)
     assert [(c.recorded.offset, c.differences) for c in caller.changed] == [
@@ -604,7 +604,7 @@ def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(ca
     time.sleep(2.5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    found = list(recordings.all_of(caller.workspace))
+    found = list(recording_store.all_of(caller.workspace))
     assert [one.answer.outcome.value for one in found if one.call.kind.value == "command"] == [
         "pending"
     ]

@@ -20,16 +20,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from textual.worker import Worker
 
-from replay import catalogue, folding, reference
+from replay import fold
+from replay.history import catalogue
+from replay.projection import reference
 from sample_logs import SAMPLES
-from storage import loading
-from storage.workspace import Workspace
+from storage.ingest import loader
+from storage.workspace.workspace import Workspace
 from tui.app import RefoldApp
-from tui.screens.travel import TravelScreen
+from tui.screens.main.main_screen import TravelScreen
 from tui.widgets.bars import Header, MessageLine, PositionLine
+from tui.widgets.density_strip import DensityStrip
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
-from tui.widgets.strip import DensityStrip
 
 
 @pytest.fixture(autouse=True)
@@ -240,11 +242,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for path in (sample.log, sample.projection, sample.wrong_projection):
         shutil.copy(path, folder / path.name)
     target = folder / "orders.refold"
-    loading.load([str(folder / sample.log.name)], target)
+    loader.load([str(folder / sample.log.name)], target)
     workspace = Workspace(target)
     right, wrong = (refer(folder / p.name) for p in (sample.projection, sample.wrong_projection))
-    folding.fold(workspace, right)
-    folding.fold(workspace, wrong)
+    fold.fold(workspace, right)
+    fold.fold(workspace, wrong)
     with workspace.writing() as connection:
         # Neither this machine nor this interpreter is to be seen.
         connection.execute("UPDATE projections SET hash = 'f00d' || substr(hash, 5)")
@@ -263,7 +265,7 @@ def log(tmp_path: Path) -> Callable[..., Workspace]:
         with source.open("a") as stream:
             for record in records:
                 stream.write((record if isinstance(record, str) else json.dumps(record)) + "\n")
-        loading.load([str(source)], tmp_path / "log.refold")
+        loader.load([str(source)], tmp_path / "log.refold")
         return Workspace(tmp_path / "log.refold")
 
     return load

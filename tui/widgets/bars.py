@@ -10,10 +10,10 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from storage.positions import START
-from tui.printable import fitted, printable, shortened
-from tui.snapshot import Snapshot
-from tui.times import full
+from storage.log.positions import START
+from tui.state.snapshot import Snapshot
+from tui.text.sanitize import fitted, printable, shortened
+from tui.text.timestamps import full
 
 _GLANCE_SECONDS = 2.0
 _READ_A_SECOND = 25

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from textual.worker import get_current_worker
 
-from replay import paths
-from replay.paths import Path
-from replay.source import Code, Handler
+from replay.document import paths
+from replay.document.paths import Path
+from replay.handlers.handler_source import Code, Handler
 from storage.errors import QueryError, one_line
-from tui.snapshot import Snapshot
+from tui.state.snapshot import Snapshot
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.line_view import LineView, Span
 
 if TYPE_CHECKING:
-    from replay.history import History
+    from replay.history.history import History
 
 _TAB = 4
 

@@ -7,9 +7,9 @@ from typing import Protocol
 from rich.cells import cell_len
 from textual.worker import get_current_worker
 
-from replay.diff import Difference, Kind, encode
+from replay.document.diff import Difference, Kind, encode
 from storage.errors import RefoldError, one_line
-from tui.printable import fitted, printable, shortened
+from tui.text.sanitize import fitted, printable, shortened
 from tui.widgets.line_view import LineView, Span
 
 

@@ -1,8 +1,8 @@
 """The selected document at the position, with what the event did to it."""
 
-from replay.diff import encode
-from replay.paths import ABSENT, Path
-from tui.snapshot import Settled, Snapshot
+from replay.document.diff import encode
+from replay.document.paths import ABSENT, Path
+from tui.state.snapshot import Settled, Snapshot
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 

@@ -5,10 +5,10 @@ So the list grows at its end as time goes on, and no row ever jumps.
 
 from collections.abc import Iterable
 
-from replay.history import DocumentRow
-from tui.model import Model
-from tui.printable import shortened
-from tui.snapshot import Settled
+from replay.history.history import DocumentRow
+from tui.state.session import Model
+from tui.state.snapshot import Settled
+from tui.text.sanitize import shortened
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 

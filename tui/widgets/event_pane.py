@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from replay.decided import Decided, Near
-from replay.diff import readable
-from replay.paths import ABSENT
-from replay.reported import Upcast
-from storage.log import EventDetail
-from storage.positions import START
-from tui.printable import shortened
-from tui.snapshot import Snapshot
-from tui.times import full
+from replay.document.diff import readable
+from replay.document.paths import ABSENT
+from replay.history.call_decisions import Decided, Near
+from replay.history.fold_reports import Upcast
+from storage.log.event_log import EventDetail
+from storage.log.positions import START
+from tui.state.snapshot import Snapshot
+from tui.text.sanitize import shortened
+from tui.text.timestamps import full
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 

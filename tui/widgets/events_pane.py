@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from storage.offsets import Offsets, holds, offsets, place_after
-from storage.positions import START
+from storage.coordinates.offset_set import Offsets, holds, offsets, place_after
+from storage.log.positions import START
 from storage.timelines.edits import Kind
-from tui.model import Model
-from tui.printable import fitted, shortened
-from tui.snapshot import Listed
+from tui.state.session import Model
+from tui.state.snapshot import Listed
+from tui.text.sanitize import fitted, shortened
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 

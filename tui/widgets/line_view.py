@@ -16,8 +16,8 @@ from textual.geometry import Size
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from tui.printable import printable
-from tui.widgets.framed import FramedView
+from tui.text.sanitize import printable
+from tui.widgets.pane import FramedView
 
 Span = tuple[str, str]
 """Text, and the name of its style (`muted`, `added` …); an empty name is the plain style."""

@@ -18,15 +18,15 @@ from textual.worker import get_current_worker
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
-from replay.nowhere import nowhere
-from replay.series import Series, series
+from replay.query.series import Series, series
+from replay.query.unknown_paths import nowhere
 from storage.errors import QueryError, RefoldError, one_line
-from storage.log import Density, Extent
-from storage.positions import START
-from tui.beside import Beside, beside
-from tui.model import Model
-from tui.printable import printable, shortened
-from tui.times import short
+from storage.log.event_log import Density, Extent
+from storage.log.positions import START
+from tui.state.parent_comparison import Beside, beside
+from tui.state.session import Model
+from tui.text.sanitize import printable, shortened
+from tui.text.timestamps import short
 
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _STRETCHES = 400

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.widgets import OptionList, TextArea
 from textual.widgets.option_list import Option
 
-from storage.completion import Completion, Word, complete
-from tui.printable import printable, shortened
+from storage.query.completion import Completion, Word, complete
+from tui.text.sanitize import printable, shortened
 
 _SHOWN = 8
 _WIDEST = 28

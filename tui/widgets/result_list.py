@@ -9,8 +9,8 @@ from textual.events import MouseEvent
 from textual.message import Message
 from textual.strip import Strip
 
-from storage.questions import Answer
-from tui.printable import fitted, printable, shortened
+from storage.query.sql_query import Answer
+from tui.text.sanitize import fitted, printable, shortened
 from tui.widgets.line_view import Span
 from tui.widgets.paged_list import PagedList
 

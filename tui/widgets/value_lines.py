@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from replay.diff import Difference, Kind, encode
-from replay.paths import ABSENT, Path, Step
-from tui.printable import printable, shortened
+from replay.document.diff import Difference, Kind, encode
+from replay.document.paths import ABSENT, Path, Step
+from tui.text.sanitize import printable, shortened
 from tui.widgets.line_view import Span
 
 MOST_LINES = 5_000

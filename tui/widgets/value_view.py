@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
-from replay.paths import Path
-from tui.printable import printable
+from replay.document.paths import Path
+from tui.text.sanitize import printable
 from tui.widgets.line_view import LineView, Span
 from tui.widgets.value_lines import MORE, Opening, ValueLine
 

@@ -1,0 +1,86 @@
+"""Which event an imported call belongs to.
+
+A call is given to the event that it names, else to one of its correlation id, else to the last that
+had happened when it was made; what none of it says stays unassigned, to be given by hand.
+"""
+
+from datetime import timedelta
+
+import duckdb
+
+from gateway import recording_store
+from storage.workspace.workspace import Workspace
+
+
+def by_what_they_say(connection: duckdb.DuckDBPyConnection, first: int, window: timedelta) -> int:
+    """Say of imported calls from a number on which event caused them, where something tells it."""
+    named = (
+        'e."offset" = c.said AND c.event_id IS NULL',
+        "e.id = c.event_id",
+        "e.correlation_id = c.correlation_id",
+        "e.id = c.correlation_id",
+    )
+    # Of several events, the last that had happened when it was called.
+    chosen = (
+        "QUALIFY row_number() OVER (PARTITION BY c.call ORDER BY c.time IS NOT NULL AND e.time > c.time,"
+        ' CASE WHEN c.time IS NULL THEN e."offset" ELSE -e."offset" END) = 1'
+    )
+    queries = [
+        f'SELECT c.call, e."offset", e.id FROM wanted AS c JOIN events AS e ON {condition} {chosen}'
+        for condition in named
+    ]
+    queries.append(
+        'SELECT c.call, e."offset", e.id FROM (SELECT * FROM wanted WHERE said IS NULL AND event_id'
+        ' IS NULL AND time IS NOT NULL) AS c ASOF JOIN (SELECT time, max("offset") AS "offset",'
+        ' arg_max(id, "offset") AS id FROM events WHERE time IS NOT NULL GROUP BY time) AS e'
+        f" ON c.time >= e.time WHERE c.time - e.time <= INTERVAL {int(window.total_seconds())} SECOND"
+    )
+    connection.execute(
+        'CREATE TEMP TABLE wanted AS SELECT call, "offset" AS said, event_id, correlation_id, time'
+        " FROM calls WHERE call >= ?",
+        [first],
+    )
+    connection.execute('UPDATE calls SET "offset" = NULL WHERE call >= ?', [first])
+    for query in queries:
+        connection.execute(f"CREATE TEMP TABLE assigned AS {query}")
+        _assign(connection)
+        connection.execute("DELETE FROM wanted WHERE call IN (SELECT call FROM assigned)")
+        connection.execute("DROP TABLE assigned")
+    connection.execute("DROP TABLE wanted")
+    _renumber(connection)
+    ((found,),) = connection.execute(
+        'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first]
+    ).fetchall()
+    return int(found)
+
+
+def by_hand(workspace: Workspace, number: int, offset: int) -> None:
+    """Say by hand which event caused a call."""
+    with workspace.writing() as connection:
+        connection.execute(
+            'CREATE TEMP TABLE assigned AS SELECT CAST(? AS BIGINT) AS call, "offset", id FROM events'
+            ' WHERE "offset" = ?',
+            [number, offset],
+        )
+        _assign(connection)
+        connection.execute("DROP TABLE assigned")
+        _renumber(connection)
+
+
+def _assign(connection: duckdb.DuckDBPyConnection) -> None:
+    """Say which events caused calls, by a table `assigned` of `call`, `offset` and the event's `id`."""
+    connection.execute(
+        'UPDATE calls SET "offset" = a."offset", event_id = coalesce(a.id, event_id)'
+        " FROM assigned AS a WHERE calls.call = a.call"
+    )
+    recording_store.changed(connection)
+
+
+def _renumber(connection: duckdb.DuckDBPyConnection) -> None:
+    """Count imported calls among those of their event, in the order in which they were made."""
+    connection.execute(
+        "UPDATE calls SET ordinal = n.place, occurrence = n.again FROM (SELECT call,"
+        ' row_number() OVER (PARTITION BY "offset" ORDER BY time, call) - 1 AS place,'
+        ' row_number() OVER (PARTITION BY "offset", key, fingerprint ORDER BY time, call) - 1 AS again'
+        ' FROM calls WHERE projection IS NULL AND "offset" IS NOT NULL) AS n WHERE calls.call = n.call'
+    )

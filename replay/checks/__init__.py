@@ -1,0 +1,1 @@
+"""Checks of a projection: determinism and the worker protocol."""

@@ -1,0 +1,1 @@
+"""One JSON state: its paths, its differences and pages of it."""

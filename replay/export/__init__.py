@@ -1,0 +1,1 @@
+"""Files to hand on: reproductions, slices and edited logs."""

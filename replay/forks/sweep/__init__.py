@@ -1,0 +1,1 @@
+"""One fork per value of a parameter."""

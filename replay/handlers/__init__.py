@@ -1,0 +1,1 @@
+"""The user's handler code: its lines, its effects, its debugger."""

@@ -1,0 +1,1 @@
+"""Reading what a fold left in the workspace."""

@@ -1,0 +1,172 @@
+"""What a fold told beside states: what handlers raised and printed, what events became, what broke."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from replay.history.catalogue import Folded
+from storage.coordinates.offset_set import Offsets, offsets
+from storage.db.query import rows as rows_of
+from storage.workspace.workspace import Workspace
+
+MINE = "projection = ? AND timeline = ?"
+"""SQL that keeps the rows of one projection on one timeline."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A moment at which an invariant became broken."""
+
+    invariant: str
+    offset: int
+    key: str | None
+    """None where it is one of all documents."""
+    error: str | None
+    """What it raised, which counts as broken."""
+    until: int | None
+    """The event with which it held again; None where it never did."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A handler that raised. Its document stayed as it was."""
+
+    offset: int
+    key: str | None
+    type: str | None
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Upcast:
+    """An event as the projection handled it, where that isn't as it is stored."""
+
+    stream: str | None
+    type: str | None
+    version: str | None
+    data: str | None
+    """JSON; None where it can't be written as that."""
+
+
+@dataclass(frozen=True)
+class Unhandled:
+    """Events of a type and version that the projection has no handler for."""
+
+    type: str | None
+    version: str | None
+    events: int
+    offset: int
+    """The first of them."""
+
+
+class Reported:
+    """Questions about all that but states, of one projection on one timeline."""
+
+    def __init__(self, workspace: Workspace, folded: Folded) -> None:
+        self._workspace = workspace
+        self.folded = folded
+        self._mine: list[Any] = [folded.number, folded.timeline]
+
+    @property
+    def workspace(self) -> Workspace:
+        return self._workspace
+
+    def breaks(self) -> list[Break]:
+        """Where invariants that are functions of the projection's became broken, in order."""
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
+                ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
+                f' FROM turns WHERE {MINE}) WHERE broken ORDER BY "offset", invariant, key',
+                self._mine,
+            )
+        return [Break(**row) for row in rows]
+
+    def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
+        """Failures from an offset on, in order."""
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first)
+
+    def failures_at(self, offset: int) -> list[Failure]:
+        """What was raised at one event."""
+        return self._failures('"offset" = ? ORDER BY key', offset)
+
+    def failure_offsets(self) -> "Offsets[int]":
+        """All offsets at which a handler raised, for a lane."""
+        return self.offsets_in("failures")
+
+    def upcast_at(self, offset: int) -> Upcast | None:
+        """What the projection made of an event before it handled it; None where nothing."""
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                f'SELECT stream, type, version, data FROM upcasts WHERE {MINE} AND "offset" = ?',
+                [*self._mine, offset],
+            )
+        return Upcast(**rows[0]) if rows else None
+
+    def upcast_offsets(self) -> "Offsets[int]":
+        """All offsets of events that were upcast."""
+        return self.offsets_in("upcasts")
+
+    def unhandled(self) -> list[Unhandled]:
+        """Types and versions of events that no handler was there for, the first met first; scans."""
+        names = list(self.folded.unhandled)
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                'SELECT type, version, count(*) AS events, min("offset") AS "offset" FROM'
+                " (SELECT coalesce(u.type, e.type) AS type, coalesce(u.version, e.version) AS version,"
+                ' e."offset" FROM events AS e LEFT JOIN (SELECT "offset", type, version FROM upcasts'
+                f' WHERE {MINE}) AS u ON u."offset" = e."offset" WHERE e."offset" < ?)'
+                " WHERE list_contains(?, coalesce(type, 'None')) GROUP BY ALL ORDER BY 4",
+                [*self._mine, self.folded.folded, names],
+            )
+        return [Unhandled(**row) for row in rows]
+
+    def printed_at(self, offset: int) -> str:
+        """What handlers wrote to standard output and standard error at one event; may be empty."""
+        with self._workspace.reading() as connection:
+            found = connection.execute(
+                f'SELECT text FROM printed WHERE {MINE} AND "offset" = ? ORDER BY place',
+                [*self._mine, offset],
+            ).fetchall()
+        return "".join(text for (text,) in found)
+
+    def printed(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
+        """What handlers printed: offsets and texts, in the order of the log."""
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        with self._workspace.reading() as connection:
+            answer = connection.execute(
+                f"SELECT \"offset\", string_agg(text, '' ORDER BY place) FROM printed WHERE {MINE}"
+                f' GROUP BY "offset" ORDER BY "offset"{bound}',
+                self._mine,
+            )
+            for page in iter(lambda: answer.fetchmany(10_000), []):
+                yield from page
+
+    def printed_offsets(self) -> "Offsets[int]":
+        """All offsets at which a handler printed something."""
+        return self.offsets_in("printed")
+
+    def offsets_in(self, table: str) -> "Offsets[int]":
+        """All offsets that a table of ours has of this fold."""
+        with self._workspace.reading() as connection:
+            answer = connection.execute(
+                f'SELECT DISTINCT "offset" FROM {table} WHERE {MINE} ORDER BY "offset"',
+                self._mine,
+            )
+            pages = iter(lambda: answer.fetchmany(10_000), [])
+            return offsets(offset for page in pages for (offset,) in page)
+
+    def _failures(self, condition: str, offset: int) -> list[Failure]:
+        with self._workspace.reading() as connection:
+            rows = rows_of(
+                connection,
+                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {MINE}'
+                f" AND {condition}",
+                [*self._mine, offset],
+            )
+        return [Failure(**row) for row in rows]

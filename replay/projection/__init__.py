@@ -1,0 +1,1 @@
+"""The user's projection: which file it is, and what it declares."""

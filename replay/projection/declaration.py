@@ -1,0 +1,111 @@
+"""What a projection over all events says of itself, as far as its text alone tells.
+
+A SQL file says it in comments of its own lines; a Polars module in names of its own:
+
+    -- refold: own events of stream                     OWN_EVENTS_OF = "stream"
+    -- refold: invariant never negative: state.n >= 0   INVARIANTS = {"never negative": "state.n >= 0"}
+
+What the events are told apart by is a column of `events`, or a SQL expression over them.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from replay.projection.reference import Reference, is_program, is_sql
+from storage.errors import ProjectionError
+
+_LINE = re.compile(r"--\s*refold:\s*(.*?)\s*")
+_OWN = re.compile(r"own events of\s+(\S.*)")
+_INVARIANT = re.compile(r"invariant\s+(\S[^:]*?)\s*:\s*(\S.*)")
+_POLARS = "project"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of a projection over all events before it is asked."""
+
+    own: str | None
+    """What tells whose event it is, where every document depends on its own events only."""
+    invariants: Mapping[str, str]
+    """Conditions by name."""
+    files: Mapping[str, str]
+    """Its files, with a hash of each."""
+
+
+def has_handlers(text: str) -> bool:
+    """Whether a reference names Python code that handles events one by one, as far as can be seen."""
+    return not is_program(text) and not over_all_events(text)
+
+
+def over_all_events(text: str) -> bool:
+    """Whether a reference names a query over all events; reads its file and runs no code."""
+    if is_program(text):
+        return False
+    if is_sql(text):
+        return True
+    path, _, name = text.rpartition(".py")
+    body = _body(Path(f"{path}.py"), name.removeprefix(":")) if path else []
+    there = {name for node in body for name in _names(node)}
+    return _POLARS in there and not any(
+        name in ("apply", "when", "evolve", "mutate") or name.startswith("on_") for name in there
+    )
+
+
+def of_sql(wanted: Reference, text: str) -> Declaration:
+    """The declaration in a SQL file's comments; raises `ProjectionError` for one that isn't known."""
+    own = None
+    invariants = {}
+    for said in _said(text):
+        found = _OWN.fullmatch(said)
+        if found and own is not None:
+            raise ProjectionError(f"{wanted.name} says twice what its documents depend on.")
+        if found:
+            own = found[1].rstrip(";")
+        elif found := _INVARIANT.fullmatch(said):
+            invariants[found[1]] = found[2]
+        else:
+            raise ProjectionError(
+                f"{wanted.name} says {said!r} in a comment for refold, which knows"
+                " 'own events of COLUMN' and 'invariant NAME: CONDITION'."
+            )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Declaration(own, invariants, {wanted.text: digest})
+
+
+def _names(node: ast.stmt) -> Iterator[str]:
+    """What a statement gives a name to."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            yield name
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        case ast.ImportFrom(names=names):
+            yield from (alias.asname or alias.name for alias in names)
+
+
+def _said(text: str) -> Iterator[str]:
+    """What is said in comments; a text may hold what looks like one."""
+    written = text.encode()
+    for place, kind in duckdb.tokenize(text):
+        if kind == duckdb.token_type.comment:
+            line = written[place:].decode().partition("\n")[0]
+            if found := _LINE.fullmatch(line.rstrip()):
+                yield found[1]
+
+
+def _body(path: Path, name: str) -> list[ast.stmt]:
+    """The statements of a module, or of the class in it that is named."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []  # whoever loads it will say what is wrong
+    for part in name.split(".") if name else ():
+        classes = (node for node in body if isinstance(node, ast.ClassDef) and node.name == part)
+        body = next((node.body for node in classes), [])
+    return body

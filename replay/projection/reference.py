@@ -1,0 +1,160 @@
+"""What a person writes for a projection, and where its code is found.
+
+A projection is named by a file (`orders.py`), by a class or object in one (`orders.py:Orders`), by
+a module that the worker can import (`shop.orders:Orders`), by a file of SQL (`orders.sql`), or by
+the command of a program that speaks the worker protocol (`cmd:node orders.js`).
+"""
+
+import hashlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from gateway import overrides
+from gateway.modes import Mode
+from gateway.overrides import Override
+from gateway.settings import DEFAULTS, Settings
+from storage.errors import ProjectionError
+from storage.timelines.edits import Kind
+from storage.timelines.workspace_view import Seen
+from storage.workspace.workspace import Workspace
+
+_PROGRAM = "cmd:"
+_SQL = ".sql"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A projection that a person named, and that so may be run."""
+
+    text: str
+    """Absolute where it is a file."""
+    name: str
+    """`orders` for `orders.py`, the class's name for `orders.py:Orders`."""
+    python: str
+    """The interpreter that runs it."""
+    cwd: str
+    """The folder in which it runs, and that it can import from."""
+    settings: Settings = DEFAULTS
+    """How it meets the outside."""
+
+    @property
+    def command(self) -> list[str]:
+        """The words of a program's command; none for Python code."""
+        return shlex.split(self.text[len(_PROGRAM) :]) if is_program(self.text) else []
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether it is a query in SQL, and no Python code."""
+        return is_sql(self.text)
+
+
+def is_program(text: str) -> bool:
+    """Whether a reference names a program's command, and no Python code."""
+    return text.startswith(_PROGRAM)
+
+
+def is_sql(text: str) -> bool:
+    """Whether a reference names a file of SQL."""
+    return text.endswith(_SQL) and not is_program(text)
+
+
+def parse(text: str, python: str, cwd: Path) -> Reference:
+    """The reference for what a person typed; raises `ProjectionError` where there is no such file."""
+    if is_program(text):
+        return _program(text, cwd)
+    # A folder may have a colon in its name.
+    named = re.fullmatch(r"(.+?\.py)(?::([\w.]+))?", text)
+    place, attribute = named.groups("") if named else text.partition(":")[::2]
+    if place.endswith((".js", ".mjs", ".ts", ".jar", ".java")):
+        raise ProjectionError(
+            f"{text} is no Python projection; one in another language is named by its command,"
+            f" such as cmd:node {text} (docs/protocol.md)."
+        )
+    if f"{_SQL}:" in text:
+        raise ProjectionError(
+            f"A SQL file is one projection; write {text.partition(_SQL)[0]}{_SQL}."
+        )
+    if is_sql(text):
+        if not (cwd / text).is_file():
+            raise ProjectionError(f"There is no projection file {text}.")
+        # This process's DuckDB runs it, so it matters which that is.
+        return Reference(str((cwd / text).resolve()), Path(text).stem, sys.executable, str(cwd))
+    if place.endswith(".py"):
+        path = (cwd / place).resolve()
+        if not path.is_file():
+            raise ProjectionError(f"There is no projection file {place}.")
+        whole = f"{path}:{attribute}" if attribute else str(path)
+        return Reference(whole, attribute or path.stem, python, str(cwd))
+    if not re.fullmatch(r"[\w.]+(:[\w.]+)?", text):
+        raise ProjectionError(
+            f"{text!r} names no projection; give a file such as orders.py, or module:Name."
+        )
+    name = attribute or place.rsplit(".", 1)[-1]
+    return Reference(text, name, python, str(cwd))
+
+
+def _program(text: str, cwd: Path) -> Reference:
+    try:
+        words = shlex.split(text[len(_PROGRAM) :])
+    except ValueError as error:
+        raise ProjectionError(f"{text!r} is no command: {error}.") from error
+    if not words:
+        raise ProjectionError(
+            "cmd: names no program; give its command, such as cmd:node orders.js."
+        )
+    files = [word for word in words[1:] if _is_file(cwd / word)]
+    # Only this process's interpreter is needed, to speak to the program.
+    return Reference(text, Path((files or words)[0]).stem, sys.executable, str(cwd))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a program that is written in its command is too long for a name
+        return False
+
+
+def answered_on(workspace: Workspace, wanted: Reference) -> Reference:
+    """The projection as it meets the outside on the workspace's timeline, whose forks may have
+    other answers."""
+    said: list[Override] = []
+    seen = workspace
+    while isinstance(seen, Seen):
+        found = [
+            msgspec.json.decode(e.said or "") for e in seen.fork.active if e.kind is Kind.ANSWERS
+        ]
+        said = [*overrides.parse(found, f"the fork {seen.timeline}"), *said]
+        seen = seen.parent
+    if not said:
+        return wanted
+    own = wanted.settings
+    settings = replace(own, mode=Mode.WHAT_IF, overrides=[*own.overrides, *said])
+    return replace(wanted, settings=settings)
+
+
+def identity(files: Mapping[str, str], interpreter: str, settings: Settings = DEFAULTS) -> str:
+    """A hash of what a projection is made of: its files' hashes, its interpreter, and its settings.
+
+    Where the files lie doesn't matter, so that the same code is the same projection anywhere.
+    """
+    content = sorted((Path(path).name, digest) for path, digest in files.items())
+    text = json.dumps([content, interpreter, *filter(None, [settings.digest])])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def unchanged(files: Mapping[str, str]) -> bool:
+    """Whether every file still has the content that it had; runs no code."""
+    for path, digest in files.items():
+        try:
+            if hashlib.sha256(Path(path).read_bytes()).hexdigest() != digest:
+                return False
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""Conditions, aggregates and series over histories."""

@@ -1,0 +1,1 @@
+"""What surrounds the user's code: sandbox, clocks, intercepted calls."""

@@ -1,0 +1,1 @@
+"""Folding in the worker: the projection's contract in, documents out."""

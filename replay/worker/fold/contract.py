@@ -1,0 +1,284 @@
+"""The projection contract: a module, class or object of the user's, seen as a fold.
+
+`key`, `initial`, `upcast`, `DECIMALS` and `INVARIANTS` are optional; either `apply(state, event)` or one
+`on_<type>(state, event)` for each event type must be there. Parameters called `key` and `gateway`
+are filled when asked for, and so is a third parameter of another name: with the gateway.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from ..protocol.constants import MERGED
+from ..protocol.text_limits import carried
+from . import aggregates
+from .upcasting import Upcasting
+
+Handler = Callable[[Any, Any, str], Any]
+"""(state, event, key) to the new state, None for the same, or `event.DELETED`."""
+
+Filled = Tuple[List[Any], Dict[str, Any]]
+"""Arguments by place and by name."""
+
+
+class ContractError(Exception):
+    """What was named is no projection; the message is a sentence for a person."""
+
+
+class Projection:
+    """What the fold asks of a projection, however it was written."""
+
+    def __init__(self, target: Any, name: str, gateway: Any) -> None:
+        self.name = name
+        self._target = target
+        self._gateway = gateway
+        self._handlers: Dict[Optional[str], Optional[Handler]] = {}
+        self.decimals = bool(getattr(target, "DECIMALS", False))
+        self.key: Optional[Callable[[Any], Any]] = getattr(target, "key", None)
+        declared_upcast = getattr(target, "upcast", None)
+        self.upcast = None if declared_upcast is None else Upcasting(declared_upcast)
+        self._initial = getattr(target, "initial", None)
+        names = (name for name in aggregates.METHODS if callable(getattr(target, name, None)))
+        self._all = next(names, "apply")
+        """What the function for events of any type is called."""
+        self._apply = self._adapted(self._all)
+        declared = declared_invariants(getattr(target, "INVARIANTS", None), name)
+        self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
+        self.conditions = {n: rule for n, rule in declared.items() if not callable(rule)}
+        """Invariants that are conditions in SQL, such as `sum(state.balance) = 0`."""
+        self.handled = sorted(n for n in dir(target) if n.startswith("on_"))
+        for handled in self.handled:
+            self._adapted(handled)
+        if self._apply is None and not self.handled:
+            raise ContractError(
+                f"{name} is no projection: it has neither apply(state, event)"
+                " nor on_<type>(state, event), nor project(events) at the place that is named"
+            )
+
+    @property
+    def merge(self) -> Optional[Callable[[Any, Any, Any], Any]]:
+        """`merge(base, left, right)` of documents as JSON has them, where the user has one."""
+        function = getattr(self._target, "merge", None)
+        return function if callable(function) else None
+
+    @property
+    def routed(self) -> bool:
+        """Whether an event's stream needn't be its key: then each event must be asked for its own."""
+        return self.key is not None or self.upcast is not None
+
+    def handler(self, type_name: Optional[str]) -> Optional[Handler]:
+        """The function for events of a type, or None where there is none."""
+        if type_name == MERGED:
+            return self._resolved
+        if type_name not in self._handlers:
+            name = "on_" + re.sub(r"\W", "_", type_name or "")
+            self._handlers[type_name] = self._adapted(name) or self._apply
+        return self._handlers[type_name]
+
+    def direct(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
+        """The user's own two-parameter function for a type, where it needs no adapter."""
+        function = self._function(type_name)
+        adapted = function is None or _is_async(function) or _wanted(function)
+        return None if adapted else function
+
+    def own(self, type_name: Optional[str], key: str) -> Optional[Tuple[Any, Filled]]:
+        """The user's own function for a type, and what it takes beyond the state and the event."""
+        function = self._function(type_name)
+        return None if function is None else (function, _filling(function, self._gateway)(key))
+
+    def _resolved(self, state: Any, event: Any, _key: str) -> Any:
+        document = event.data["state"]
+        load = getattr(self._target, "load", None)
+        if document is None:
+            return event.DELETED
+        if not callable(load) and not isinstance(state, (dict, list, str, int, float, type(None))):
+            raise TypeError(
+                "a %s can't be made of a document; %s needs load(document) for that"
+                % (type(state).__name__, self.name)
+            )
+        return load(document) if callable(load) else document
+
+    def _function(self, type_name: Optional[str]) -> Any:
+        if type_name == MERGED:
+            return None
+        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), self._all):
+            function = getattr(self._target, name, None)
+            if callable(function):
+                return function
+        return None
+
+    def initial(self, key: str) -> Any:
+        """The state of a document before its first event."""
+        return {} if self._initial is None else self._initial(key)
+
+    def keys(self, event: Any) -> List[str]:
+        """The documents that an event is for."""
+        merged = event.type == MERGED
+        keys = event.stream if self.key is None or merged else self.key(event)
+        if keys is None:
+            return []
+        if isinstance(keys, str):
+            return [carried(keys)]
+        if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
+            return list(dict.fromkeys(carried(str(key)) for key in keys if key is not None))
+        if isinstance(keys, (dict, bytes)):
+            raise TypeError(
+                "key(event) returned a %s; it gives a key, a list of keys, or None"
+                % type(keys).__name__
+            )
+        return [carried(str(keys))]
+
+    def _adapted(self, name: str) -> Optional[Handler]:
+        function = getattr(self._target, name, None)
+        if not callable(function):
+            return None
+        if not _takes_two(function):
+            raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
+        if not _wanted(function):
+            if _is_async(function):
+                return lambda state, event, _key: finished(function(state, event))
+            return lambda state, event, _key: function(state, event)
+        fill = _filling(function, self._gateway)
+
+        def call(state: Any, event: Any, key: str) -> Any:
+            first, named = fill(key)
+            return function(state, event, *first, **named)
+
+        if _is_async(function):
+            return lambda state, event, key: finished(call(state, event, key))
+        return call
+
+
+def load(reference: str, gateway: Any) -> Projection:
+    """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
+    target, name = imported(reference)
+    if inspect.isclass(target):
+        target = aggregates.adapted(target) or target()
+    return Projection(target, name, gateway)
+
+
+def imported(reference: str) -> Tuple[Any, str]:
+    """The module, or what in it is named, and a name for it; raises `ContractError`."""
+    place, colon, attribute = reference.rpartition(":")
+    if not colon or reference.endswith(".py"):
+        place, attribute = reference, ""
+    module = _load_file(place) if place.endswith(".py") else importlib.import_module(place)
+    target: Any = module
+    name = attribute or os.path.splitext(os.path.basename(place))[0].rsplit(".", 1)[-1]
+    for part in attribute.split(".") if attribute else ():
+        if not hasattr(target, part):
+            raise ContractError(f"{place} has nothing called {attribute}")
+        target = getattr(target, part)
+    return target, name
+
+
+def _load_file(path: str) -> Any:
+    folder, file = os.path.split(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = os.path.splitext(file)[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ContractError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def declared_invariants(declared: Any, name: str) -> Dict[str, Any]:
+    """By name, each a function of the state or a condition as text; raises `ContractError`."""
+    if declared is None:
+        return {}
+    if isinstance(declared, (list, tuple)):
+        declared = {getattr(rule, "__name__", str(rule)): rule for rule in declared}
+    if not isinstance(declared, dict):
+        raise ContractError(f"{name}.INVARIANTS is no dict of names to functions or conditions")
+    for invariant, rule in declared.items():
+        if not isinstance(rule, str) and not callable(rule):
+            raise ContractError(
+                f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
+            )
+    return {carried(str(invariant)): rule for invariant, rule in declared.items()}
+
+
+def finished(returned: Any) -> Any:
+    """What a handler returned, once an async one has come to its end."""
+    return _loop().run_until_complete(returned) if inspect.iscoroutine(returned) else returned
+
+
+@functools.lru_cache(maxsize=None)
+def _loop() -> Any:
+    """The event loop of all async handlers, one after the other."""
+    import asyncio  # noqa: PLC0415 - most projections have no use for it
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - it is asked what kind it is
+    )
+
+
+def _takes_two(function: Any) -> bool:
+    """Whether it can be given a state and an event."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    extra = {n: None for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    try:
+        signature.bind(None, None, *([None] * _more(signature)), **extra)
+    except TypeError:
+        return False
+    return True
+
+
+def _more(signature: inspect.Signature) -> int:
+    """How many parameters after state and event have to be given by place."""
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [
+        p for p in signature.parameters.values() if p.kind in places and p.default is p.empty
+    ]
+    return max(len(required) - 2, 0)
+
+
+def _filling(function: Any, gateway: Any) -> Callable[[str], Filled]:
+    """What gives, for a key, the arguments that a function takes beyond the state and the event."""
+    wanted = _wanted(function)
+    parameters = inspect.signature(function).parameters if wanted else {}
+    named = {n for n in wanted if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
+
+    def fill(key: str) -> Filled:
+        filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
+        first = [value for name, value in filled.items() if name not in named]
+        return first, {name: filled[name] for name in named}
+
+    return fill
+
+
+def _wanted(function: Any) -> Dict[str, str]:
+    """Which parameters beyond state and event are to be filled, with what."""
+    try:
+        parameters: List[Tuple[str, Any]] = list(inspect.signature(function).parameters.items())
+    except (TypeError, ValueError):
+        return {}
+    wanted = {}
+    for position, (name, parameter) in enumerate(parameters):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if position >= 2 and name in ("key", "gateway"):
+            wanted[name] = name
+        elif position == 2 and parameter.default is parameter.empty:
+            wanted[name] = "gateway"
+    return wanted

@@ -1,0 +1,1 @@
+"""What passes between worker and parent: frames, lines and encodings."""

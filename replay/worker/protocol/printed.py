@@ -1,0 +1,68 @@
+"""What the user's code prints, by the event at which it did; nothing of it is lost to the pipe.
+
+The parent keeps it with the history. It also goes where it would have gone, so that the last words
+of a process that dies are known.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, List, Tuple
+
+from .text_limits import MOST, carried
+
+ROUTING = -1
+"""The place of what was printed while the events' keys were asked for."""
+
+
+class Printed:
+    """What was printed since it was last asked for."""
+
+    def __init__(self, mark: Any) -> None:
+        """`mark` holds the offset of the event that is being handled, and the place of its key."""
+        self._mark = mark
+        self._texts: Dict[Tuple[int, int], List[str]] = {}
+        self._lengths: Dict[Tuple[int, int], int] = {}
+
+    def listen(self) -> None:
+        """From now on, to both standard streams."""
+        sys.stdout = _Stream(sys.stdout, self._take)
+        sys.stderr = _Stream(sys.stderr, self._take)
+
+    def taken(self) -> List[Dict[str, Any]]:
+        """What was printed since the last time, a text for each event and place of a key."""
+        found = []
+        for (offset, place), texts in sorted(self._texts.items()):
+            text, length = "".join(texts), self._lengths[offset, place]
+            more = f"… and {length - MOST:,} more characters" if length > MOST else ""
+            found.append({"offset": offset, "place": place, "text": carried(text[:MOST] + more)})
+        self._texts, self._lengths = {}, {}
+        return found
+
+    def _take(self, text: str) -> None:
+        at = self._mark[0], self._mark[1]
+        if at[0] < 0:
+            return  # while it is being loaded
+        length = self._lengths.get(at, 0)
+        if length < MOST:
+            self._texts.setdefault(at, []).append(text[: MOST - length])
+        self._lengths[at] = length + len(text)
+
+
+class _Stream:
+    """A standard stream that somebody listens to."""
+
+    def __init__(self, stream: Any, take: Any) -> None:
+        self._stream = stream
+        self._take = take
+
+    def write(self, text: str) -> int:
+        self._take(text)
+        return int(self._stream.write(text))
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,59 @@
+"""What the user's code raised, in their frames and not in ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import Container, Optional, Tuple, Type
+
+from .user_code import WORKER_FOLDER, is_worker_code
+
+
+def failing() -> Tuple[Type[BaseException], ...]:
+    """What a handler may raise that fails for one event; what else there is ends its process.
+
+    A cancelled coroutine raises what is no `Exception`; asyncio isn't imported to know of it.
+    """
+    coroutines = sys.modules.get("asyncio.exceptions")
+    cancelled = () if coroutines is None else (coroutines.CancelledError,)
+    return (Exception, GeneratorExit, *cancelled)
+
+
+def summary(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: the user's code and what it called."""
+    trace = user_frames(error)
+    if trace is None:
+        return summary(error)
+    told = traceback.TracebackException(type(error), error, trace)
+    # What is ours in the middle of it, such as the gateway, is no place to look for a mistake.
+    here = WORKER_FOLDER + os.sep
+    theirs = [frame for frame in told.stack if not frame.filename.startswith(here)]
+    told.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(told.format())
+
+
+def user_frames(error: BaseException) -> Optional[TracebackType]:
+    """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
+    trace = error.__traceback__
+    while trace is not None and (
+        is_worker_code(trace.tb_frame.f_globals)
+        or trace.tb_frame.f_globals.get("__name__") in ("bdb", "pdb")
+    ):
+        trace = trace.tb_next
+    return trace
+
+
+def place(error: BaseException, files: Container[str]) -> str:
+    """The last line of these files that led to the error, as `orders.py, line 7`; or nothing."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        if os.path.realpath(name) in files or name in files:
+            found = f"{os.path.basename(name)}, line {line}"
+    return found

@@ -1,0 +1,1 @@
+"""The parent's side of the worker: its process, frames and sandbox."""

@@ -1,0 +1,286 @@
+"""What workers told of one batch of events, as Arrow columns.
+
+A worker alone tells its changes in the order of the log, and numbers them as they are kept. Several
+have taken the documents among them: each tells of its own, and numbers by itself. They are put
+together here, in the order and with the numbers that one alone would have given.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from replay.worker_host import event_frame
+from replay.worker_host.worker_process import Frame
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a batch did."""
+
+    changes: pa.Table
+    """`offset`, `key`, `state`, `previous`: the number of the document's change before, or -1; and
+    `in_parts`: whether the document is kept in parts, which then are the state."""
+    parts: pa.Table | None
+    """What changed of documents in parts: `row` of the change, `part`, `place` (NULL: where it was)
+    and `state` (NULL: it is gone); None where there is no such document."""
+    routes: pa.Table | None
+    """`offset` and `key`; None where an event's stream is its document."""
+    failures: Sequence[Mapping[str, Any]]
+    turns: Sequence[Mapping[str, Any]]
+    upcasts: Sequence[Mapping[str, Any]]
+    """What events became: `offset`, `stream`, `type`, `version` and `data`, as texts."""
+    reads: Sequence[Mapping[str, Any]]
+    """What was read of the world: `offset`, `key` (None while it was asked for), and `read`, several
+    names; where that is looked at."""
+    printed: Sequence[Mapping[str, Any]]
+    """What was written to standard output and standard error: `offset`, `key`, its `place` among
+    those of its event (None and -1 while the keys were asked for), and `text`."""
+    skipped: Mapping[str, int]
+    """Events that no handler was there for, by type."""
+    calls: pa.Table | None
+    """Calls that were answered from recordings: `offset`, `key`, `ordinal`, `call` (the recording's
+    number) and `decision`; None where there are none."""
+    decided: Sequence[Mapping[str, Any]]
+    """What became of all others."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the states, and of the parts, that it has."""
+        tables = [self.changes] if self.parts is None else [self.changes, self.parts]
+        return sum(int(table["state"].nbytes) for table in tables)
+
+    def read_at(self, offset: int) -> Sequence[str]:
+        """What was read of the world at an event."""
+        return [name for one in self.reads if one["offset"] == offset for name in one["read"]]
+
+
+def told(frame: Frame, events: pa.Table) -> Told:
+    """What one worker said of these events (`offset` and `stream`)."""
+    offsets, streams = (event_frame.column(events, name) for name in ("offset", "stream"))
+    routed = frame.header["routed"]
+    rows = _ints(frame.parts[0], np.int32)
+    lengths = np.frombuffer(frame.parts[1], np.int32)
+    columns = {
+        "offset": offsets.take(rows),
+        "key": _coded(*frame.parts[4:6]) if routed else streams.take(rows),
+        "state": _texts(lengths, frame.parts[2]),
+        "previous": _ints(frame.parts[3], np.int64),
+        "in_parts": pa.array(lengths == 0),  # which no JSON has
+    }
+    routes = None
+    if routed:
+        columns["place"] = _ints(frame.parts[9], np.int32)
+        reached = offsets.take(_ints(frame.parts[6], np.int32))
+        places = _ints(frame.parts[10], np.int32)
+        routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
+    header = frame.header
+    return Told(
+        pa.table(columns),
+        _parts(_of_parts(frame, routed=routed)),
+        routes,
+        header["failures"],
+        header["turns"],
+        header["upcasts"],
+        header["reads"],
+        _printed(header["printed"], events, routes),
+        header["skipped"],
+        _calls(frame, offsets),
+        header["decided"],
+    )
+
+
+def _printed(
+    said: Sequence[Mapping[str, Any]], events: pa.Table, routes: pa.Table | None
+) -> Sequence[Mapping[str, Any]]:
+    """What was printed, with the documents for which it was."""
+    if not said:
+        return ()
+    here = pa.array({one["offset"] for one in said}, pa.int64())
+    told_of = events if routes is None else routes
+    rows = told_of.filter(pc.is_in(told_of["offset"], here)).to_pylist()
+    names = "key" if routes is not None else "stream"
+    keys = {(row["offset"], row.get("place", 0)): row[names] for row in rows}
+    return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in said]
+
+
+_UNROUTED = 4
+"""Parts of a frame that tells no keys of its own."""
+_ROUTED = 11
+_CALLED = 6
+"""Parts at the end of a frame that tells of calls."""
+
+
+def _of_parts(frame: Frame, *, routed: bool) -> Sequence[bytes]:
+    """The parts of a frame that tell what changed in documents in parts."""
+    end = len(frame.parts) - (_CALLED if frame.header["called"] else 0)
+    return frame.parts[_ROUTED if routed else _UNROUTED : end]
+
+
+def _calls(frame: Frame, offsets: pa.Array) -> pa.Table | None:
+    if not frame.header["called"]:
+        return None
+    rows, ordinals, numbers, commands, names, codes = frame.parts[-_CALLED:]
+    command = pa.array(np.frombuffer(commands, np.int8) == 1)
+    return pa.table(
+        {
+            "offset": offsets.take(_ints(rows, np.int32)),
+            "key": _coded(names, codes),
+            "ordinal": _ints(ordinals, np.int32),
+            "call": _ints(numbers, np.int64),
+            "decision": pc.if_else(command, "suppressed", "recorded"),
+        }
+    )
+
+
+def _parts(said: Sequence[bytes]) -> pa.Table | None:
+    if not said:
+        return None
+    rows, paths, placed, depths, numbers, lengths, texts = said
+    depth = np.full(len(rows) // 4, -1, np.int32)
+    depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
+    ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
+    places = pa.ListArray.from_arrays(
+        pa.array(ends), _ints(numbers, np.int64), mask=pa.array(depth < 0)
+    )
+    return pa.table(
+        {
+            "row": pa.array(np.frombuffer(rows, np.int32).astype(np.int64)),
+            "part": pa.array(paths.decode().split("\0"), pa.large_string()),
+            "place": places,
+            "state": _texts(np.frombuffer(lengths, np.int32), texts),
+        }
+    )
+
+
+class Together:
+    """Puts together what several workers tell of the same batches."""
+
+    def __init__(self, workers: int, first_change: int) -> None:
+        """`first_change` is the number of the next change, from which each worker counts on."""
+        self._first = first_change
+        self._next = first_change
+        self._numbers = [_Growing() for _ in range(workers)]
+        """For each worker, the numbers that its own changes were given."""
+
+    def put(self, parts: Sequence[Told]) -> Told:
+        """All of a batch, as one worker would have told it."""
+        changes = pa.concat_tables([part.changes for part in parts])
+        order = _in_order(changes)
+        numbers = np.empty(len(order), np.int64)
+        numbers[order] = np.arange(self._next, self._next + len(order))
+        self._next += len(order)
+        previous, at = [], 0
+        for part, known in zip(parts, self._numbers, strict=True):
+            known.extend(numbers[at : at + part.changes.num_rows])
+            at += part.changes.num_rows
+            before = part.changes["previous"].to_numpy().copy()
+            own = before >= self._first
+            before[own] = known.at(before[own] - self._first)
+            previous.append(before)
+        place = changes.schema.get_field_index("previous")
+        changes = changes.set_column(place, "previous", pa.array(np.concatenate(previous)))
+        routes = [part.routes for part in parts if part.routes is not None]
+        together = pa.concat_tables(routes) if routes else None
+        return Told(
+            changes.take(pa.array(order)).combine_chunks(),
+            _renumbered(parts, order),
+            together and together.take(pa.array(_in_order(together))).combine_chunks(),
+            _by_offset([failure for part in parts for failure in part.failures]),
+            _by_offset([turn for part in parts for turn in part.turns]),
+            _by_offset([upcast for part in parts for upcast in part.upcasts]),
+            _by_offset([read for part in parts for read in part.reads]),
+            [
+                text
+                for number, part in enumerate(parts)
+                for text in part.printed
+                if number == 0 or text["place"] >= 0  # all ask for keys, and so print the same
+            ],
+            _added([part.skipped for part in parts]),
+            _in_log_order([part.calls for part in parts if part.calls is not None]),
+            _by_offset([one for part in parts for one in part.decided]),
+        )
+
+
+def _in_log_order(found: Sequence[pa.Table]) -> pa.Table | None:
+    if not found:
+        return None
+    return pa.concat_tables(found).sort_by([("offset", "ascending"), ("ordinal", "ascending")])
+
+
+def _renumbered(told: Sequence[Told], order: Numbers) -> pa.Table | None:
+    """Parts of documents, beside the changes of all workers in this order."""
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    found, first = [], 0
+    for one in told:
+        if one.parts is not None:
+            rows = places[first + one.parts["row"].to_numpy()]
+            found.append(one.parts.set_column(0, "row", pa.array(rows)))
+        first += one.changes.num_rows
+    return pa.concat_tables(found).sort_by("row") if found else None
+
+
+class _Growing:
+    """An array of numbers that grows at its end."""
+
+    def __init__(self) -> None:
+        self._room = np.empty(1024, np.int64)
+        self._count = 0
+
+    def extend(self, numbers: Numbers) -> None:
+        needed = self._count + len(numbers)
+        if needed > len(self._room):
+            wider = np.empty(2 * needed, np.int64)
+            wider[: self._count] = self._room[: self._count]
+            self._room = wider
+        self._room[self._count : needed] = numbers
+        self._count = needed
+
+    def at(self, places: Numbers) -> Numbers:
+        return self._room[: self._count][places]
+
+
+def _in_order(rows: pa.Table) -> Numbers:
+    """The order of the log; what one event did, in the order of its keys."""
+    offsets = rows["offset"].to_numpy()
+    if "place" not in rows.column_names:
+        return np.argsort(offsets, kind="stable")
+    return np.lexsort((rows["place"].to_numpy(), offsets))
+
+
+def _by_offset(found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(found, key=lambda one: int(one["offset"]))
+
+
+def _added(counts: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return total
+
+
+def _ints(data: bytes, kind: Any) -> pa.Array:
+    return pa.array(np.frombuffer(data, dtype=kind))
+
+
+def _coded(names: bytes, codes: bytes) -> pa.Array:
+    return pa.array(json.loads(names), pa.string()).take(_ints(codes, np.int32))
+
+
+def _texts(lengths: Any, data: bytes) -> pa.Array:
+    """Texts of these lengths out of a blob; a length of -1 is NULL."""
+    ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    texts = pa.LargeStringArray.from_buffers(
+        len(lengths), pa.py_buffer(offsets), pa.py_buffer(data)
+    )
+    missing = lengths < 0
+    return pc.if_else(pa.array(~missing), texts, None) if missing.any() else texts

@@ -1,0 +1,378 @@
+"""The parent's end of a worker: starting it, feeding it, hearing from it, and its death.
+
+Frames go in through one pipe and come out through another, each with a thread of its own, so that
+neither side waits for the other; what a worker asks for is answered through a third. A page of
+shared memory tells which event it is at, so that a hang or a crash can be named.
+"""
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import queue
+import select
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replay.projection.reference import Reference
+from replay.worker.environment import blocked_attempts
+from replay.worker.protocol import wire
+from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.sandbox import Cell, Room
+from storage.errors import ProjectionError
+
+PATIENCE = 30.0
+"""Seconds that a handler may take for one event before its worker is stopped."""
+
+WORKER = Path(__file__).parents[1] / "worker" / "__main__.py"
+"""What the user's interpreter is started with."""
+_NOT_BEGUN = -2
+"""What the mark says until our code runs in the process: it may be no Python at all."""
+_OUTPUT_KEPT = 64 << 10
+_LAST_WORDS_SECONDS = 1.0
+_MOST_ATTEMPTS = 10_000
+_PIPE_BYTES = 1 << 20
+"""What a user may ask for by default."""
+
+
+def environment() -> dict[str, str]:
+    """The environment of a worker: the user's, and what makes its results the same every time."""
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def unstartable(reference: Reference, error: OSError) -> ProjectionError:
+    """What to say where the user's interpreter isn't one."""
+    return ProjectionError(
+        f"The interpreter {reference.python} can't be started: {error.strerror}."
+    )
+
+
+def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
+    """How a process ended that has closed its pipe: `exited with code 5`."""
+    try:
+        code = process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "closed its pipe"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name}"
+    said = output.decode("utf-8", "replace").strip().splitlines()
+    return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
+
+
+def most_memory() -> int:
+    """What workers may take where nothing else is said: four fifths of the machine's."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 5 * 4
+
+
+def _widen(pipe: int) -> None:
+    """A gigabyte goes through: the fewer times either side is woken, the better. Linux only."""
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if size is not None:
+        with contextlib.suppress(OSError):  # others of this user may have taken what there is
+            fcntl.fcntl(pipe, size, _PIPE_BYTES)
+
+
+def unloadable(reference: Reference, header: Mapping[str, Any]) -> ProjectionError:
+    """What to say where a worker says that it can't use what it was to load."""
+    return ProjectionError(f"{reference.name} can't be loaded: {header['error']}.")
+
+
+class WorkerDiedError(Exception):
+    """The worker is gone in the middle of its work; `offset` is the event it was at."""
+
+    def __init__(self, offset: int, what: str) -> None:
+        super().__init__(what)
+        self.offset = offset
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a worker said."""
+
+    header: Mapping[str, Any]
+    parts: list[bytes]
+
+    @property
+    def kind(self) -> str:
+        return str(self.header["kind"])
+
+
+@dataclass(frozen=True)
+class World:
+    """What a worker's clocks and random numbers say, where they are not to be this machine's."""
+
+    seconds: int
+    """By how much its clocks are ahead."""
+    seed: int
+    environment: Mapping[str, str]
+    """Variables beside those of every worker, such as another hash seed and time zone."""
+
+
+class _Attempts:
+    """Sockets that native code wanted, and the kernel refused."""
+
+    def __init__(self, mark: "memoryview[int]") -> None:
+        self._mark = mark
+        self._found: list[dict[str, Any]] = []
+
+    def note(self, family: str) -> None:
+        """Note one, from whatever thread, with the event that is being handled."""
+        offset = self._mark[0]
+        if offset <= _NOT_BEGUN or len(self._found) >= _MOST_ATTEMPTS:
+            return
+        how = "native code wanted a socket"
+        self._found.append(blocked_attempts.told(offset, None, 0, "socket.new", family, None, how))
+
+    def taken(self) -> list[dict[str, Any]]:
+        """Those since the last time."""
+        found, self._found = self._found, []
+        return found
+
+
+class Worker:
+    """A running worker process. Use as a context manager: leaving it kills the process."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        calling: Calling | None = None,
+        *,
+        careful: bool = False,
+        resuming: bool = False,
+        plain: bool = False,
+        part: int = 0,
+        parts: int = 1,
+        probe: str = "",
+        projects: bool = False,
+        unpacks: bool = False,
+        world: World | None = None,
+        memory: int | None = None,
+        room: int = 0,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Start one, whose calls to the outside go through `calling`.
+
+        `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
+        that were folded before: from their JSON if they are known to be `plain`, else by folding
+        their own events again. It is number `part` of `parts` that share the documents. One that
+        `projects` is asked for documents of all events, not for a fold, and one that `unpacks` for what
+        payloads hold. `probe` is one of those of
+        `replay.worker.fold.probes`, and `world` what clocks and random numbers say to it. It may take
+        `memory` bytes, most of this machine's if left out, and says that it is full when it has taken
+        `room` bytes for very many documents; 0: never.
+        """
+        self._patience = patience
+        self._reference = reference
+        self._calling = calling
+        self._environment = {**environment(), **(world.environment if world else {})}
+        with tempfile.TemporaryFile() as shared:
+            shared.truncate(mmap.PAGESIZE)
+            self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
+            self._mark = memoryview(self._mark_page).cast("q")
+            self._mark[0] = _NOT_BEGUN
+            self._attempts = _Attempts(self._mark)
+            self._start(
+                shared.fileno(),
+                careful=careful,
+                resuming=resuming,
+                plain=plain,
+                part=part,
+                parts=parts,
+                memory=memory or most_memory(),
+                room=room,
+                probe=probe,
+                projects=projects,
+                unpacks=unpacks,
+                own_time=reference.settings.own_time,
+                world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
+            )
+        self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
+        self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
+        self._output = bytearray()
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._feed, self._hear, self._drain)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._outbox.put(None)
+        for thread in self._threads:
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):
+                    self._inbox.get_nowait()
+                thread.join(timeout=0.02)
+        for stream in (self._to_worker, self._from_worker, self._answers):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    @property
+    def room(self) -> Room:
+        """How far it is shut in."""
+        return self._cell.room
+
+    def send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
+        """Queue a frame; returns at once."""
+        self._outbox.put((header, parts))
+
+    def anew(self, calling: Calling | None) -> None:
+        """Let it forget its documents; what it calls goes through `calling` from now on."""
+        self._calling = calling
+        self.send({"kind": "anew"}, ())
+
+    def answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
+        """Answer what the worker asked for."""
+        with contextlib.suppress(BrokenPipeError):
+            wire.send(self._answers, header, parts)
+
+    def finish(self) -> None:
+        """Tell the worker that nothing more comes."""
+        self._outbox.put(None)
+
+    def drop_queued(self) -> None:
+        """Take back the frames that the worker hasn't begun to read."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._outbox.get_nowait()
+
+    def receive(self, check: Callable[[], None] = lambda: None) -> Frame:
+        """The next frame; raises `WorkerDiedError` where there can be none any more.
+
+        While it waits it calls `check` now and then, which may raise to end the waiting. A worker
+        that stays at one event for longer than its patience is killed.
+        """
+        seen, since = self._mark[0], time.monotonic()
+        while True:
+            try:
+                frame = self._inbox.get(timeout=0.1)
+            except queue.Empty:
+                check()
+                if self._mark[0] != seen:
+                    seen, since = self._mark[0], time.monotonic()
+                elif time.monotonic() - since > self._patience:
+                    self._process.kill()
+                    raise WorkerDiedError(
+                        seen, f"did not return within {self._patience:g} s"
+                    ) from None
+                continue
+            if frame is None:
+                how = death(self._process, bytes(self._output))
+                if self._mark[0] == _NOT_BEGUN:
+                    raise ProjectionError(
+                        f"{self._reference.python} doesn't start as Python does: it {how}."
+                    )
+                raise WorkerDiedError(self._mark[0], how)
+            if frame.kind == "broken":
+                raise WorkerDiedError(self._mark[0], str(frame.header["what"]) + self._last_words())
+            if frame.kind == "unusable" and self._reference.command:
+                error = frame.header["error"] + self._last_words()
+                return Frame({**frame.header, "error": error}, frame.parts)
+            if frame.kind != "call":
+                return self._with_attempts(frame)
+            if self._calling is None:
+                raise WorkerDiedError(self._mark[0], "called the outside, which nobody answers")
+            self.answer(*self._calling.reply(frame.header, frame.parts, check))
+            since = time.monotonic()
+
+    def _with_attempts(self, frame: Frame) -> Frame:
+        """What was done with a batch, and what was refused meanwhile."""
+        found = self._attempts.taken() if frame.kind == "folded" else []
+        if not found:
+            return frame
+        header = {**frame.header, "decided": [*frame.header["decided"], *found]}
+        return Frame(header, frame.parts)
+
+    def _last_words(self) -> str:
+        """What was written on standard error before the end, where there is anything."""
+        deadline = time.monotonic() + _LAST_WORDS_SECONDS
+        stream, draining = self._process.stdout, self._threads[-1]
+        while stream is not None and draining.is_alive() and time.monotonic() < deadline:
+            if not select.select([stream], [], [], 0)[0]:
+                break
+            time.sleep(0.001)
+        said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
+        return f" ({said[-1][:200]})" if said else ""
+
+    def _start(self, mark: int, **wishes: Any) -> None:
+        incoming, to_worker = os.pipe()
+        from_worker, outgoing = os.pipe()
+        answers, to_answers = os.pipe()
+        for descriptor in (to_worker, from_worker):
+            _widen(descriptor)
+        spec = {
+            "reference": self._reference.text,
+            "name": self._reference.name,
+            "command": self._reference.command,
+            "cwd": self._reference.cwd,
+            "incoming": incoming,
+            "outgoing": outgoing,
+            "answers": answers,
+            "mark": mark,
+            **wishes,
+        }
+        try:
+            self._cell = Cell(
+                [self._reference.python, str(WORKER), json.dumps(spec)],
+                self._attempts.note,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(incoming, outgoing, answers, mark),
+                cwd=self._reference.cwd,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            for descriptor in (to_worker, from_worker, to_answers):
+                os.close(descriptor)
+            raise unstartable(self._reference, error) from error
+        finally:
+            for descriptor in (incoming, outgoing, answers):
+                os.close(descriptor)
+        self._process = self._cell.process
+        self._to_worker = os.fdopen(to_worker, "wb", buffering=1 << 20)
+        self._from_worker = os.fdopen(from_worker, "rb", buffering=1 << 20)
+        self._answers = os.fdopen(to_answers, "wb", buffering=1 << 16)
+
+    def _feed(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            while (item := self._outbox.get()) is not None:
+                wire.send(self._to_worker, *item)
+        with contextlib.suppress(BrokenPipeError):
+            self._to_worker.close()
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                self._inbox.put(Frame(*wire.receive(self._from_worker)))
+        except (wire.ClosedError, ValueError, OSError):
+            self._inbox.put(None)
+
+    def _drain(self) -> None:
+        """What handlers print must go somewhere, or they would block; the end of it is kept."""
+        stream = self._process.stdout
+        while stream is not None and (data := os.read(stream.fileno(), 1 << 16)):
+            self._output += data
+            del self._output[:-_OUTPUT_KEPT]

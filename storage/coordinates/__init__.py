@@ -1,0 +1,1 @@
+"""Offsets and labels of events: pure values without a workspace."""

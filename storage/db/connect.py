@@ -1,0 +1,34 @@
+"""A file opened with no way out of it: no other files, no extensions, no changed settings."""
+
+import threading
+from pathlib import Path
+
+import duckdb
+
+from storage.db.memory_budget import Allowance
+
+_CONNECTING = threading.Lock()
+
+
+def connect(path: Path, *, read_only: bool, allowance: Allowance) -> duckdb.DuckDBPyConnection:
+    """Open the file; raises what DuckDB does where it can't be had."""
+    # One at a time: what is set for the first connection of a process is locked for the next.
+    with _CONNECTING:
+        connection = duckdb.connect(
+            str(path),
+            read_only=read_only,
+            config={
+                "memory_limit": f"{allowance.memory}B",
+                "enable_external_access": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+                "lock_configuration": False,
+                **({} if allowance.cores is None else {"threads": allowance.cores}),
+            },
+        )
+        locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+        if locked != (True,):  # else this process has the file open already, set in the same way
+            # Global, as a cursor has settings of its own.
+            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
+    return connection

@@ -1,0 +1,1 @@
+"""From a source to the log: plan, detect, map, order and redact, then load."""

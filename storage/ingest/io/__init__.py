@@ -1,0 +1,1 @@
+"""Bytes, streams, hashes and timestamps that sources and formats share."""

@@ -1,0 +1,122 @@
+"""Bytes of a source, decompressed: compression is told by the first bytes, never by the name."""
+
+import gzip
+import io
+import lzma
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import zstandard
+
+from storage.errors import SourceError, one_line
+from storage.ingest.io import object_store
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+STDIN = "-"
+"""The name of standard input where a source is expected."""
+
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
+
+Broken = (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError)
+"""What reading a damaged or truncated compressed file raises."""
+
+
+def compression(head: bytes) -> str | None:
+    """`gzip`, `zstd`, `xz`, or None for plain bytes."""
+    return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def open_plain(path: str) -> io.BufferedReader:
+    """The file's bytes as they are; raises `SourceError` for what isn't a readable file."""
+    if object_store.is_object(path):
+        return object_store.open_object(path)
+    if Path(path).is_dir():
+        raise SourceError(f"{path} is a directory; name the files in it, as {path}/*.jsonl.")
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
+    """The decompressed bytes from `start` on, and the compression they came in."""
+    plain = open_plain(path)
+    kind = compression(plain.peek(6)[:6])
+    stream: BinaryIO
+    if kind == "gzip":
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
+    elif kind == "zstd":
+        stream = io.BufferedReader(_Zstd(plain), 1 << 20)
+    elif kind == "xz":
+        stream = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
+    else:
+        if start:
+            plain.seek(start)
+        return plain, None
+    skipped = 0
+    try:
+        while skipped < start:
+            skipped += len(stream.read(min(1 << 20, start - skipped))) or start
+    except Broken as error:
+        raise broken(path, error) from error
+    return stream, kind
+
+
+class _Zstd(io.RawIOBase):
+    """zstandard's own reader takes the end of a file that was cut off for the end of its data."""
+
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._packed = packed
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._behind = b""
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        while not self._ready:
+            packed = self._behind or self._packed.read(1 << 16)
+            self._behind = b""
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            if self._frame.eof:
+                self._behind, self._frame = self._frame.unused_data, None
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._ready))
+        target[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def broken(path: str, error: BaseException) -> SourceError:
+    return SourceError(f"{path} is damaged or was cut off ({one_line(error)}).")
+
+
+def spool(path: str, start: int, into: Path) -> None:
+    """Write the decompressed bytes from `start` on into a file, for readers that need one."""
+    stream, _ = open_bytes(path, start)
+    with stream, into.open("wb") as target:
+        try:
+            shutil.copyfileobj(stream, target, 1 << 20)
+        except Broken as error:
+            raise broken(path, error) from error
+
+
+def spool_stdin(into: Path) -> None:
+    """Write standard input into a file, as it can be read once only."""
+    with into.open("wb") as target:
+        shutil.copyfileobj(sys.stdin.buffer, target, 1 << 20)

@@ -1,0 +1,169 @@
+"""Which part of a source's records is which field of an event.
+
+The person sees it and overrides it field by field (`--map stream=case_id`). It is kept in the
+workspace, so that what is appended is read as what was loaded.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.ingest.io import timestamps
+from storage.ingest.mapping import expressions
+from storage.ingest.mapping.expressions import At, Expression, Path, Record, Rest
+
+__all__ = ["FIELDS", "PAYLOADS", "FieldMapping", "Record", "Source", "path_of"]
+
+FIELDS = (
+    "offset",
+    "time",
+    "stream",
+    "revision",
+    "type",
+    "version",
+    "id",
+    "correlation_id",
+    "causation_id",
+    "data",
+    "meta",
+)
+
+PAYLOADS = ("data", "meta")
+"""Those that are JSON; all others are text."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an event's field comes from."""
+
+    expression: Expression
+    why: str
+    """`name`, `values`, `given`, or the name of the envelope that has it."""
+
+    @property
+    def column(self) -> str:
+        """The expression as people read it; that of a path is what they type."""
+        return expressions.written(self.expression)
+
+
+@dataclass(frozen=True)
+class FieldMapping:
+    """From event fields to what a record holds. A field that is left out isn't in the source."""
+
+    fields: Mapping[str, Source]
+    columns: tuple[str, ...]
+    """All columns that were seen, in their order."""
+    time_notation: str = "iso"
+    """How the time is written, in the words of `storage.ingest.io.timestamps`."""
+    whole_log: str = ""
+    """The stream that every event belongs to where the source names none: the log's own name."""
+    envelopes: tuple[str, ...] = ()
+    """The formats that were recognised, from outside in."""
+    texts: frozenset[Path] = field(default_factory=frozenset)
+    """Paths to text that holds JSON."""
+    fits: tuple[Path, ...] = ()
+    """Where every record of the envelope has a value; one that lacks any keeps all of it as `data`."""
+    skips: Expression | None = None
+    """True where the source itself passes over a record."""
+    order: str = "the order of the records"
+    """How good the order is."""
+    decoders: Mapping[str, str] = field(default_factory=dict)
+    """By field, how its payloads are decoded; in the words of `storage.ingest.payload_decoders`."""
+    redacted: tuple[str, ...] = ()
+    """Paths whose values never reach the workspace; in the words of `storage.ingest.redaction`."""
+    newest_first: bool = False
+    """The records come backwards, and are put in the order of their offsets."""
+
+    def expression(self, field: str) -> Expression | None:
+        """What gives the field; `data` that is no column is all that isn't mapped."""
+        source = self.fields.get(field)
+        if source is None:
+            return Rest((), self.taken) if field == "data" else None
+        return source.expression
+
+    def has(self, field: str) -> bool:
+        return field in self.fields
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Columns that became a field of their own, and so aren't repeated in `data`."""
+        whole = [s.expression for s in self.fields.values()]
+        return tuple(str(e.path[0]) for e in whole if isinstance(e, At) and len(e.path) == 1)
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """(field, column, why) in the order of an event's fields, for showing it to a person."""
+        rows = []
+        for name in FIELDS:
+            source = self.fields.get(name)
+            if source is not None:
+                note = source.why
+                if name == "time" and self.time_notation != "iso":
+                    note += f", read as {self.time_notation}"
+                hidden = [p for p in self.redacted if p.partition(".")[0] == name]
+                if hidden:
+                    note += f", without {', '.join(hidden)}"
+                if name in self.decoders:
+                    note += f", decoded as {self.decoders[name]}"
+                rows.append((name, source.column, note))
+            elif name == "offset":
+                rows.append((name, "–", "the order of the lines"))
+            elif name == "stream":
+                rows.append((name, "–", f"the whole log is one stream, {self.whole_log}"))
+            elif name == "data":
+                rows.append((name, "–", "all fields that are not mapped"))
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "fields": {
+                name: {"is": expressions.to_json(s.expression), "why": s.why}
+                for name, s in self.fields.items()
+            },
+            "columns": list(self.columns),
+            "time_notation": self.time_notation,
+            "whole_log": self.whole_log,
+            "envelopes": list(self.envelopes),
+            "texts": [list(path) for path in sorted(self.texts, key=str)],
+            "fits": [list(path) for path in self.fits],
+            "skips": None if self.skips is None else expressions.to_json(self.skips),
+            "order": self.order,
+            "newest_first": self.newest_first,
+            "decoders": dict(self.decoders),
+            "redacted": list(self.redacted),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "FieldMapping":
+        """What `to_json` wrote; raises what a value of another shape raises."""
+        if value["time_notation"] not in timestamps.NOTATIONS:
+            raise ValueError(value["time_notation"])
+        return cls(
+            fields={
+                name: Source(_expression(s, value["columns"]), s["why"])
+                for name, s in value["fields"].items()
+            },
+            columns=tuple(value["columns"]),
+            time_notation=value["time_notation"],
+            whole_log=value["whole_log"],
+            envelopes=tuple(value.get("envelopes", ())),
+            texts=frozenset(tuple(path) for path in value.get("texts", ())),
+            fits=tuple(tuple(path) for path in value.get("fits", ())),
+            skips=expressions.from_json(value["skips"]) if value.get("skips") else None,
+            order=value.get("order", cls.order),
+            newest_first=bool(value.get("newest_first")),
+            redacted=tuple(map(str, value.get("redacted", ()))),
+            decoders={str(k): str(v) for k, v in value.get("decoders", {}).items()},
+        )
+
+
+def path_of(column: str, columns: Collection[str]) -> Path:
+    """A column, or a path into one (`meta.dt`) where no column has the whole name."""
+    if column in columns:
+        return (column,)
+    return tuple(int(step) if step.isdigit() else step for step in column.split("."))
+
+
+def _expression(said: Mapping[str, Any], columns: Collection[str]) -> Expression:
+    if "column" in said:  # as it was written before there were envelopes
+        return At(path_of(said["column"], columns))
+    return expressions.from_json(said["is"])

@@ -1,0 +1,41 @@
+"""Order that is made where a source has none: of events by a field, of a stream by their order."""
+
+import duckdb
+
+from storage.errors import SourceError
+from storage.ingest.mapping import FIELDS, FieldMapping
+from storage.workspace import schema
+
+
+def sort(
+    connection: duckdb.DuckDBPyConnection, field_name: str, mapping: FieldMapping, first: int
+) -> None:
+    """Give the loaded events the order of a field; equal ones keep the order of their lines."""
+    if field_name not in FIELDS or not mapping.has(field_name):
+        raise SourceError(
+            f"The log can't be ordered by {field_name}: no column is mapped to it;"
+            f" there are {', '.join(f for f in FIELDS if mapping.has(f))}."
+        )
+    column = "source_position" if field_name == "offset" else f'"{field_name}"'
+    key = column if field_name == "time" else f"try_cast({column} AS DECIMAL(38, 9)), {column}"
+    if field_name == "offset":  # also a partition and an offset, as 2:17
+        parts = f"string_split({column}, ':')"
+        key = f"list_transform({parts}, lambda part: try_cast(part AS DECIMAL(38, 9))), {column}"
+    columns = ", ".join(f'"{name}"' for name, _ in schema.EVENTS.columns[1:])
+    connection.execute(
+        f'CREATE TEMP TABLE ordered AS SELECT row_number() OVER (ORDER BY {key}, "offset")'
+        f' - 1 + {first}, {columns} FROM events WHERE "offset" >= {first} ORDER BY {key}, "offset"'
+    )
+    connection.execute('DELETE FROM events WHERE "offset" >= ?', [first])
+    connection.execute("INSERT INTO events SELECT * FROM ordered")
+    connection.execute("DROP TABLE ordered")
+
+
+def number_streams(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
+    """Revisions for a log without any: an event's place in its stream, from 0."""
+    connection.execute(
+        'UPDATE events SET revision = numbered.place FROM (SELECT "offset" AS at,'
+        ' row_number() OVER (PARTITION BY stream ORDER BY "offset") - 1 AS place FROM events)'
+        ' AS numbered WHERE events."offset" = numbered.at AND events."offset" >= ?',
+        [first_offset],
+    )

@@ -1,0 +1,50 @@
+"""Where a workspace's log came from, and what has become of those files since."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from storage.ingest.io import fingerprints
+from storage.ingest.io.fingerprints import Change, Fingerprint
+from storage.workspace.workspace import Workspace
+
+WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
+"""Formats whose files are rewritten, never appended to."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file that events were loaded from: a row of the `sources` table."""
+
+    index: int
+    print: Fingerprint
+    format: str
+    lines: int
+    partial: bool
+    """It ended without a line break when it was taken."""
+
+
+def known(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
+    """All origins of a workspace, in the order in which they were loaded."""
+    rows = connection.execute(
+        "SELECT source, path, size, modified_ns, taken, head, tail, format, lines, partial"
+        " FROM sources ORDER BY source"
+    ).fetchall()
+    return [
+        Origin(
+            index,
+            Fingerprint(path, size, modified, taken, head, tail, form in WHOLE_FORMATS),
+            form,
+            lines,
+            partial,
+        )
+        for index, path, size, modified, taken, head, tail, form, lines, partial in rows
+    ]
+
+
+def changes(workspace: Workspace, *, thorough: bool = False) -> dict[str, Change]:
+    """What has become of each file, where anything has; `thorough` reads the files."""
+    with workspace.reading() as connection:
+        origins = known(connection)
+    found = {o.print.path: fingerprints.change(o.print, thorough=thorough) for o in origins}
+    return {path: what for path, what in found.items() if what is not Change.NONE}

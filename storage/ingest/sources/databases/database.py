@@ -1,0 +1,84 @@
+"""What every kind of database can do for us: say which tables it has, and read a query in one snapshot."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from storage.ingest.sources.uris import Link
+from storage.quoting import identifier, quoted
+
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+
+Columns = Mapping[str, str]
+"""Names of columns and their types, in the words of the database."""
+
+
+class Database(Protocol):
+    """A database that is only read."""
+
+    kind: str
+    """What it is called, `postgresql`."""
+
+    def tables(self) -> Mapping[str, Columns]:
+        """Every table that the reader may see, by name; with its schema where that isn't searched."""
+        ...
+
+    def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
+        """SQL of a column so that it arrives without loss, and its type for `storage.ingest.formats.columns`."""
+        ...
+
+    def numbered(self, columns: Columns, name: str) -> bool:
+        """Whether a column's numbers are given out before they are committed, so that gaps may fill."""
+        ...
+
+    def literal(self, value: Any) -> str:
+        """A value of a position, as SQL."""
+        ...
+
+    def read(self, query: str) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """The rows of a query, in order; raises `SourceError` where the database refuses."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be read for now."""
+        ...
+
+
+class OfLink:
+    """What databases have in common, unless one says otherwise."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def numbered(self, columns: Columns, name: str) -> bool:  # noqa: ARG002 - writers take turns
+        return False
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def literal(self, value: Any) -> str:
+        return str(value) if isinstance(value, int) else quoted(str(value))
+
+
+def table_name(schema: str | None, table: str) -> str:
+    """How a table is called: behind its schema and a dot, in quotes where there is a dot in it."""
+    parts = [part for part in (schema, table) if part is not None]
+    return ".".join(identifier(part) if "." in part or '"' in part else part for part in parts)
+
+
+def parts_of(name: str) -> list[str]:
+    """The table of that name, and before it its schema, if it is said."""
+    found = _PART.findall(name)
+    return [quoted.replace('""', '"') or bare for quoted, bare in found]
+
+
+def quote(name: str) -> str:
+    """A table's name in SQL."""
+    return ".".join(map(identifier, parts_of(name)))
+
+
+def quote_column(alias: str, name: str) -> str:
+    return f"{alias}.{identifier(name)}"

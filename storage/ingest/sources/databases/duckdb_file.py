@@ -1,0 +1,70 @@
+"""DuckDB files that are no workspaces, through a connection that reaches nothing else."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from storage.errors import SourceError, one_line
+from storage.ingest.formats import columns
+from storage.ingest.sources.databases.database import Columns, OfLink, quote_column, table_name
+from storage.quoting import quoted
+
+
+class DuckDbFile(OfLink):
+    """A DuckDB database; it is opened to be read only."""
+
+    kind = "duckdb"
+
+    def tables(self) -> Mapping[str, Columns]:
+        found: dict[str, dict[str, str]] = {}
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns()"
+                " WHERE database_name = 'source' AND NOT internal"
+                " ORDER BY schema_name, table_name, column_index"
+            ).fetchall()
+            placed = connection.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'source'"
+            ).fetchall()
+        for schema, table, column, kind in [*rows, *((*t, "rowid", columns.PLACE) for t in placed)]:
+            name = table_name(None if schema == "main" else schema, table)
+            found.setdefault(name, {}).setdefault(column, kind)
+        if {"workspace", "events", "sources", "history"} <= set(found):
+            raise SourceError(f"{self._link.place} is a workspace; refold open shows it.")
+        return found
+
+    def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
+        column = quote_column(alias, name)
+        if kind == columns.PLACE:
+            return f"{alias}.rowid", kind
+        if kind.endswith("]"):
+            return column, kind
+        if kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"):
+            return column, "BIGINT"
+        if kind == "UUID":
+            return f"CAST({column} AS VARCHAR)", "VARCHAR"
+        if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT", "UBIGINT", "BIGNUM")):
+            return f"CAST({column} AS VARCHAR)", columns.NUMBER
+        if kind.startswith(("ENUM", "INTERVAL", "TIME")) and not kind.startswith("TIMESTAMP"):
+            return f"CAST({column} AS VARCHAR)", "VARCHAR"
+        return column, kind
+
+    @contextmanager
+    def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
+        with self._open() as connection:
+            yield iter(connection.sql(query).to_arrow_reader(columns.BATCH))
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            connection = columns.connect()
+            try:
+                connection.execute(f"ATTACH {quoted(self._link.place)} AS source (READ_ONLY)")
+                connection.execute("SET enable_external_access = false; USE source")
+                yield connection
+            finally:
+                connection.close()
+        except duckdb.Error as error:
+            raise SourceError(f"{self._link.public} can't be read ({one_line(error)}).") from error

@@ -1,0 +1,164 @@
+"""Files as sources, each with its format.
+
+Several files are read in the order given; a pattern gives its matches in natural order
+(`part-2` before `part-10`). The format is told by the bytes, then by the name.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage.errors import SourceError
+from storage.ingest.formats import SAMPLE_BYTES, Format, Reading
+from storage.ingest.formats.arrow import ArrowIpc, Parquet
+from storage.ingest.formats.console_consumer import ConsoleConsumer
+from storage.ingest.formats.csv import Csv
+from storage.ingest.formats.json_document import JsonDocument
+from storage.ingest.formats.jsonl import JsonLines
+from storage.ingest.formats.xes import Xes
+from storage.ingest.io import byte_streams, fingerprints, object_store
+from storage.ingest.io.fingerprints import Fingerprint
+from storage.ingest.mapping import FieldMapping, Record
+from storage.ingest.sources import uris
+
+FORMATS: tuple[Format, ...] = (
+    *(Parquet(), ArrowIpc(), Xes(), JsonDocument(), JsonLines(), ConsoleConsumer(), Csv()),
+)
+"""Every format, in the order in which they are asked."""
+
+STDIN = "-"
+"""The name of standard input where a source is expected."""
+
+SPOOL = "refold-stdin-"
+"""How the folder's name begins into which standard input is written."""
+
+_ENDINGS = (
+    *("gz", "zst", "xz", "xes", "jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "pq"),
+    *("arrow", "feather", "ipc", "db", "sqlite", "sqlite3", "duckdb"),
+)
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a source, looked at."""
+
+    path: str
+    format: Format
+    head: bytes
+    """The first decompressed bytes."""
+    size: int
+    modified_ns: int
+
+    def sample(self) -> Sequence[Record]:
+        return self.format.sample(self.path, self.head)
+
+    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        return self.format.batches(reading, mapping)
+
+    def taken(self, reading: Reading) -> Fingerprint:
+        whole = self.format.whole
+        print_ = fingerprints.take(
+            self.path, reading.taken, self.size, self.modified_ns, whole=whole
+        )
+        return replace(print_, path=resolved(self.path))
+
+
+def expand(name: str) -> list[str]:
+    """The files that a name or a pattern stands for; raises `SourceError` where there is none."""
+    if object_store.is_object(name):
+        return sorted(object_store.expand(name), key=_natural)
+    if has_magic(name) and not Path(name).exists():
+        found = sorted(glob(name, recursive=True), key=_natural)  # noqa: PTH207 - a pattern may be absolute
+        if not found:
+            raise SourceError(f"No file matches {name}.")
+        return [path for path in found if Path(path).is_file()]
+    if Path(name).exists() or name == STDIN:
+        return [name]
+    raise SourceError(f"There is no file {name}.")
+
+
+def database(name: str) -> str | None:
+    """The kind of database that a file is; None where it is none."""
+    if object_store.is_object(name) or not Path(name).is_file():
+        return None
+    with byte_streams.open_plain(name) as stream:
+        head = stream.read(16)
+    if head.startswith(b"SQLite format 3\0"):
+        return "sqlite"
+    return "duckdb" if head[8:12] == b"DUCK" else None
+
+
+def resolved(path: str) -> str:
+    """How a file is known in a workspace."""
+    if object_store.is_object(path):
+        return object_store.public(path)
+    return STDIN if is_spooled(path) else str(Path(path).resolve())
+
+
+def is_spooled(path: str) -> bool:
+    """Whether it is standard input, written into a file."""
+    return Path(path).name == STDIN and Path(path).parent.name.startswith(SPOOL)
+
+
+def look(path: str, wanted: str | None = None) -> File:
+    """Open a file for its first bytes and tell its format; `wanted` names one instead.
+
+    Raises `SourceError` for what is empty, unreadable, or in no format that refold knows.
+    """
+    head = _head(path)
+    if object_store.is_object(path):
+        size, modified = object_store.size_and_time(path)
+    else:
+        status = Path(path).stat()
+        size, modified = status.st_size, status.st_mtime_ns
+    if not head:
+        raise SourceError(f"{path} is empty; there is no event in it.")
+    if head.startswith(_UTF16):
+        raise SourceError(f"{path} is written in UTF-16; convert it to UTF-8 first.")
+    if wanted is not None:
+        by_name = {form.name: form for form in FORMATS}
+        if wanted not in by_name:
+            raise SourceError(f"There is no format {wanted!r}; refold reads {', '.join(by_name)}.")
+        return File(path, by_name[wanted], head, size, modified)
+    for form in FORMATS:
+        if form.recognises(path, head):
+            return File(path, form, head, size, modified)
+    if not head.strip():
+        raise SourceError(f"{path} holds blank lines only; there is no event in it.")
+    shown = head.lstrip()[:20].decode("utf-8", "replace")
+    raise SourceError(
+        f"{path} is in no format that refold knows (it begins with {shown!r});"
+        f" name one of {', '.join(form.name for form in FORMATS)} with --format."
+    )
+
+
+def log_name(path: str) -> str:
+    """The log's own name: the file's, without its endings; what a link leads to."""
+    if uris.is_link(path):
+        return uris.log_name(path)
+    name = Path(object_store.public(path) if object_store.is_object(path) else path).name
+    while re.search(
+        r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc|db|sqlite|sqlite3|duckdb)$",
+        name,
+    ):
+        name = name.rsplit(".", 1)[0]
+    return name or "log"
+
+
+def _head(path: str) -> bytes:
+    stream, _ = byte_streams.open_bytes(path)
+    with stream:
+        try:
+            return stream.read(SAMPLE_BYTES)
+        except byte_streams.Broken as error:
+            raise byte_streams.broken(path, error) from error
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]

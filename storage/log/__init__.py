@@ -1,0 +1,1 @@
+"""The loaded events: read, count and order them."""

@@ -1,0 +1,196 @@
+"""The event log of a workspace, as everything above reads it.
+
+Offsets order it, and nothing else does. Every answer takes time by the size of the answer, not of
+the log, except where a docstring says that it scans.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any
+
+import duckdb
+
+from storage.coordinates.offset_set import Offsets, offsets
+from storage.db.query import arrow, rows, utc
+from storage.query import condition_parser
+from storage.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a log reaches."""
+
+    events: int
+    first_time: datetime | None
+    last_time: datetime | None
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """An event as a list shows it."""
+
+    offset: int
+    time: datetime | None
+    stream: str | None
+    revision: int | None
+    type: str | None
+    id: str | None
+
+
+@dataclass(frozen=True)
+class EventDetail(EventRow):
+    """An event with everything that is kept of it. `data` and `meta` are JSON text."""
+
+    version: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    data: str | None
+    meta: str | None
+    file: str | None
+    """The file that it came from."""
+    line: int | None
+    source_position: str | None
+    """The source's own offset, where it has one."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """How many events there are in each of a number of equal stretches."""
+
+    counts: Sequence[int]
+    last_offsets: Sequence[int]
+    """For each stretch, the last offset in it or before it: where a click seeks to."""
+    by_time: bool
+    """The stretches are of time; else of offsets."""
+
+
+_ROW = '"offset", epoch_us(time) AS time, stream, revision, type, id'
+
+
+class EventLog:
+    """Questions about the events of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def extent(self) -> Extent:
+        """Scans two columns' statistics."""
+        with self._workspace.reading() as connection:
+            row = rows(
+                connection,
+                "SELECT epoch_us(min(time)) AS first, epoch_us(max(time)) AS last FROM events",
+            )[0]
+            events = self._workspace.events(connection)
+        return Extent(events, utc(row["first"]), utc(row["last"]))
+
+    def rows(self, first: int, count: int) -> list[EventRow]:
+        """`count` consecutive events from an offset on."""
+        return self._rows('"offset" >= ? AND "offset" < ?', [first, first + count])
+
+    def rows_at(self, wanted: Sequence[int]) -> list[EventRow]:
+        """The events at these offsets, in the order of the log."""
+        if not wanted:
+            return []
+        return self._rows(f'"offset" IN ({", ".join(str(int(offset)) for offset in wanted)})', [])
+
+    def event(self, offset: int) -> EventDetail | None:
+        """Everything about one event."""
+        return next(iter(self.details(offset, 1)), None)
+
+    def details(self, first: int, count: int) -> list[EventDetail]:
+        """Everything about consecutive events."""
+        with self._workspace.reading() as connection:
+            found = rows(
+                connection,
+                f"SELECT {_ROW}, version, correlation_id, causation_id, data, meta,"
+                " (SELECT path FROM sources AS s WHERE s.source = e.source) AS file,"
+                ' line, source_position FROM events AS e WHERE "offset" >= ? AND "offset" < ?'
+                ' ORDER BY "offset"',
+                [first, first + count],
+            )
+        return [EventDetail(**{**row, "time": utc(row["time"])}) for row in found]
+
+    def next_in_stream(self, stream: str, offset: int) -> int | None:
+        """The offset of the stream's next event; scans the streams behind it."""
+        return self._one(
+            'SELECT min("offset") FROM events WHERE stream = ? AND "offset" > ?', [stream, offset]
+        )
+
+    def previous_in_stream(self, stream: str, offset: int) -> int | None:
+        """The offset of the stream's event before; scans the streams before it."""
+        return self._one(
+            'SELECT max("offset") FROM events WHERE stream = ? AND "offset" < ?', [stream, offset]
+        )
+
+    def matching(self, condition: str) -> "Offsets[int]":
+        """All offsets at which a condition that a person typed holds, ascending; scans.
+
+        Raises `QueryError` where the condition doesn't parse or can't be answered.
+        """
+        with self._workspace.reading() as connection:
+            where = condition_parser.checked(connection, condition, "events")
+            try:
+                return self._offsets(connection, where, [])
+            except (duckdb.DataError, duckdb.InvalidInputException) as error:
+                raise condition_parser.unanswerable(condition, "events", error) from error
+
+    def containing(self, text: str) -> "Offsets[int]":
+        """All offsets whose type, stream, id or data contains the text, in any case; scans."""
+        found = " OR ".join(
+            f"contains(lower({column}), lower($text))"
+            for column in ("type", "stream", "id", "data")
+        )
+        with self._workspace.reading() as connection:
+            return self._offsets(connection, found, {"text": text})
+
+    def density(self, stretches: int) -> Density:
+        """The log cut into that many stretches: of time if it has times, else of offsets; scans."""
+        extent = self.extent()
+        first, last, events = extent.first_time, extent.last_time, extent.events
+        if first is None or last is None or first == last:
+            ends = [-(-events * (i + 1) // stretches) - 1 for i in range(stretches)]
+            counts = [end - before for before, end in zip([-1, *ends], ends, strict=False)]
+            return Density(counts, ends, by_time=False)
+        width = (last - first).total_seconds() * 1e6 / stretches
+        with self._workspace.reading() as connection:
+            found = connection.execute(
+                "SELECT least(CAST(floor((epoch_us(time) - epoch_us($first)) / $width) AS BIGINT),"
+                " $last), count(*) FROM events WHERE time IS NOT NULL GROUP BY ALL",
+                {"first": first, "width": width, "last": stretches - 1},
+            ).fetchall()
+            counts = [0] * stretches
+            for stretch, count in found:
+                counts[stretch] = count
+            # One event whose time is out of order must not move the end of any other stretch.
+            ends = [count - 1 for count in accumulate(counts)]
+            if ends[-1] != events - 1:
+                timed = self._offsets(connection, "time IS NOT NULL", [])
+                ends = [timed[end] if end >= 0 else -1 for end in ends]
+        return Density(counts, ends, by_time=True)
+
+    def _rows(self, condition: str, parameters: Sequence[Any]) -> list[EventRow]:
+        with self._workspace.reading() as connection:
+            found = rows(
+                connection,
+                f'SELECT {_ROW} FROM events WHERE {condition} ORDER BY "offset"',
+                parameters,
+            )
+        return [EventRow(**{**row, "time": utc(row["time"])}) for row in found]
+
+    def _one(self, query: str, parameters: Sequence[Any]) -> int | None:
+        with self._workspace.reading() as connection:
+            row = connection.execute(query, list(parameters)).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    @staticmethod
+    def _offsets(
+        connection: duckdb.DuckDBPyConnection, condition: str, parameters: Any
+    ) -> "Offsets[int]":
+        table = arrow(
+            connection,
+            f'SELECT "offset" FROM events WHERE {condition} ORDER BY "offset"',
+            parameters,
+        )
+        return offsets(table["offset"].to_numpy().tobytes())

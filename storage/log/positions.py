@@ -1,0 +1,122 @@
+"""Positions: where time stands, and every way to write it.
+
+A position stands after the event that it names; `START` is before the first one. A time without a
+zone is local time; a time stands after the last event up to which all events are that old.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from storage.coordinates import event_labels
+from storage.coordinates.event_labels import Label
+from storage.errors import PositionError
+from storage.log.event_log import EventLog
+from storage.workspace.workspace import MAIN, Workspace
+
+START = -1
+"""Before the first event."""
+
+FORMS = "1200, 900+1, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
+
+_OFFSET = re.compile(r"\d[\d,_]{0,39}")
+_PERCENT = re.compile(r"(\d{1,40}(?:\.\d+)?)\s*%")
+_REVISION = re.compile(r"(.+)@(\d{1,18})")
+_CLOCK = re.compile(r"\d{4}-\d{2}(-\d{2})?.*")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def resolve(workspace: Workspace, text: str) -> int:
+    """The offset after which this position stands, or `START`.
+
+    Raises `PositionError` where the text is no position, or none that this log has.
+    """
+    text = text.strip()
+    extent = EventLog(workspace).extent()
+    last = extent.events - 1
+    if text == "start":
+        return START
+    if text == "end":
+        return last
+    if _OFFSET.fullmatch(text):
+        return _of_log(workspace, int(re.sub(r"[,_]", "", text)), last)
+    if re.fullmatch(r"-\d{1,40}", text):
+        return _existing(last + 1 + int(text), last, text)
+    if percent := _PERCENT.fullmatch(text):
+        share = float(percent[1])
+        if share > 100:
+            raise PositionError(f"{text} is beyond the end of the log; 100% is the end.")
+        return round(extent.events * share / 100) - 1
+    inserted = event_labels.read_inserted(text)
+    if inserted is not None:
+        return workspace.place(inserted)
+    if text.startswith("id:"):
+        return _by_id(workspace, text[3:])
+    if revision := _REVISION.fullmatch(text):
+        return _by_revision(workspace, revision[1], int(revision[2]))
+    if _CLOCK.fullmatch(text):
+        return _by_time(workspace, text, last)
+    raise PositionError(f"{text!r} is no position; write one as {FORMS}.")
+
+
+def _of_log(workspace: Workspace, offset: int, last: int) -> int:
+    """Where an event of the log is on the workspace's timeline."""
+    if workspace.timeline == MAIN:
+        return _existing(offset, last)
+    return workspace.place(Label(offset))
+
+
+def _existing(offset: int, last: int, written: str | None = None) -> int:
+    if last < 0:
+        raise PositionError("The log is empty; the only position in it is start.")
+    if not 0 <= offset <= last:
+        raise PositionError(
+            f"There is no event at {written or f'{offset:,}'}; the offsets go from 0 to {last:,}."
+        )
+    return offset
+
+
+def _by_time(workspace: Workspace, text: str, last: int) -> int:
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise PositionError(
+            f"{text!r} is no time; write one as 2026-01-03, 2026-01-03T12:00"
+            " or 2026-01-03T12:00:00Z."
+        ) from error
+    with workspace.reading() as connection:
+        row = connection.execute(
+            'SELECT min("offset"), (SELECT count(time) FROM events) FROM events'
+            " WHERE time > make_timestamptz(?)",
+            [(moment - _EPOCH) // timedelta(microseconds=1)],
+        ).fetchone()
+    later, with_time = row or (None, 0)
+    if not with_time:
+        raise PositionError("This log has no times; give an offset instead.")
+    return last if later is None else int(later) - 1
+
+
+def _by_revision(workspace: Workspace, stream: str, revision: int) -> int:
+    with workspace.reading() as connection:
+        row = connection.execute(
+            'SELECT min("offset") FILTER (WHERE revision = $2), min(revision), max(revision)'
+            " FROM events WHERE stream = $1",
+            [stream, revision],
+        ).fetchone()
+    found, first, last = row or (None, None, None)
+    if found is not None:
+        return int(found)
+    if first is None:
+        raise PositionError(f"There is no stream {stream!r}.")
+    raise PositionError(
+        f"The stream {stream} has no event with revision {revision}; they go from {first} to {last}."
+    )
+
+
+def _by_id(workspace: Workspace, wanted: str) -> int:
+    with workspace.reading() as connection:
+        row = connection.execute(
+            'SELECT min("offset") FROM events WHERE id = ?', [wanted]
+        ).fetchone()
+    if row is None or row[0] is None:
+        raise PositionError(f"There is no event with the id {wanted!r}.")
+    return int(row[0])

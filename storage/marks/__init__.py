@@ -1,0 +1,1 @@
+"""What a person keeps in the workspace: bookmarks and watches."""

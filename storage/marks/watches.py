@@ -1,0 +1,44 @@
+"""Watches: conditions that a person keeps in sight. Their hits are lanes over the log."""
+
+from dataclasses import dataclass
+
+from storage.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A condition, and what it is asked of."""
+
+    number: int
+    over: str
+    """`states`: each document; `all`: all of them together; `events`."""
+    condition: str
+
+
+def add(workspace: Workspace, over: str, condition: str) -> Watch:
+    """Keep a condition; one that is kept already stays as it is."""
+    for watch in kept(workspace):
+        if (watch.over, watch.condition) == (over, condition):
+            return watch
+    with workspace.writing() as connection:
+        rows = connection.execute(
+            "INSERT INTO watches SELECT coalesce(max(watch), 0) + 1, ?, ?, now() FROM watches"
+            " RETURNING watch, over, condition",
+            [over, condition],
+        ).fetchall()
+    return Watch(*rows[0])
+
+
+def remove(workspace: Workspace, number: int) -> None:
+    """Watch it no longer."""
+    with workspace.writing() as connection:
+        connection.execute("DELETE FROM watches WHERE watch = ?", [number])
+
+
+def kept(workspace: Workspace) -> list[Watch]:
+    """All watches, the oldest first."""
+    with workspace.reading() as connection:
+        rows = connection.execute(
+            "SELECT watch, over, condition FROM watches ORDER BY watch"
+        ).fetchall()
+    return [Watch(*row) for row in rows]

@@ -1,0 +1,1 @@
+"""SQL and conditions that a person writes, checked before DuckDB sees them."""

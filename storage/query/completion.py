@@ -1,0 +1,138 @@
+"""What may come next in a query that is being typed: tables, columns, macros, names, keywords.
+
+Pure: the text and the place of the cursor in, words out, the likeliest first. It guesses from the
+words before the cursor and doesn't parse; what it doesn't know can be typed all the same.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from storage.workspace.macros import MACROS
+from storage.workspace.schema import TABLES
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that may be meant."""
+
+    text: str
+    """What is to stand in the query."""
+    kind: str
+    """`table`, `column`, `macro`, `projection`, `function` or `keyword`."""
+    detail: str = ""
+    """Its type, or its parameters."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Words that may stand from `start` to the cursor."""
+
+    start: int
+    words: tuple[Word, ...]
+
+
+_MOST = 50
+_RESERVED = {"offset"}
+_KEYWORDS = (
+    *("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN"),
+    *("ON", "USING", "AS", "AND", "OR", "NOT", "IN", "IS NULL", "IS NOT NULL", "BETWEEN"),
+    *("LIKE", "ILIKE", "DISTINCT", "HAVING", "WITH", "UNION ALL", "CASE", "WHEN", "THEN"),
+    *("ELSE", "END", "DESC", "ASC", "NULLS LAST", "OVER", "PARTITION BY", "FILTER"),
+    *("EXISTS", "CAST", "INTERVAL", "EXPLAIN", "DESCRIBE", "SUMMARIZE", "SHOW TABLES"),
+    *("VALUES", "TRUE", "FALSE", "NULL", "SEMI JOIN", "ANTI JOIN", "ASOF JOIN", "QUALIFY"),
+    *("EXCEPT", "INTERSECT", "TIMESTAMP", "DATE", "VARCHAR", "BIGINT", "DOUBLE", "DECIMAL"),
+)
+_FUNCTIONS = (
+    *("abs", "any_value", "arg_max", "arg_min", "avg", "coalesce", "concat", "contains", "count"),
+    *("date_diff", "date_trunc", "dense_rank", "epoch_ms", "first_value", "greatest", "histogram"),
+    *("json_extract", "json_extract_string", "json_group_array", "json_keys", "json_structure"),
+    *("json_type", "lag", "last_value", "lead", "least", "length", "list", "lower", "max"),
+    *("median", "min", "mode", "quantile_cont", "rank", "regexp_extract", "regexp_matches"),
+    *("replace", "round", "row_number", "split_part", "starts_with", "strftime", "string_agg"),
+    *("substr", "sum", "time_bucket", "trim", "try_cast", "unnest", "upper"),
+)
+
+_FIRST = ("events", "history", "documents", "failures")
+_TABLES = tuple(
+    Word(name, "table") for name in dict.fromkeys((*_FIRST, *(table.name for table in TABLES)))
+)
+_MACROS = tuple(
+    Word(f"{m.name}('", "macro", f"{', '.join(m.parameters)}") for m in MACROS if m.is_table
+)
+_VALUES = tuple(
+    Word(f"{m.name}('", "macro", f"{', '.join(m.parameters)}") for m in MACROS if not m.is_table
+)
+_OTHERS = (
+    *(Word(f"{name}(", "function") for name in _FUNCTIONS),
+    *_VALUES,
+    *(Word(name, "keyword") for name in _KEYWORDS),
+)
+
+
+def _written(name: str) -> str:
+    return f'"{name}"' if name in _RESERVED else name
+
+
+_COLUMNS = {
+    **{
+        table.name: tuple(
+            Word(_written(name), "column", kind.removesuffix(" WITH TIME ZONE").lower())
+            for name, kind in table.columns
+        )
+        for table in TABLES
+    },
+    **{m.name: tuple(Word(_written(n), "column") for n in m.columns) for m in MACROS},
+}
+"""By the name of a table or a macro."""
+
+_IN_TEXT = re.compile(r"""(?:[^'"]|'[^']*'|"[^"]*")*'([^']*)""")
+_NAMES_ITS_PROJECTION = re.compile(rf"\b({'|'.join(macro.name for macro in MACROS)})\(\s*'$")
+_TYPED = re.compile(r'(?:(\w+)\.)?("?\w*)$')
+_WANTS_ROWS = re.compile(r"\b(from|join|describe|summarize)\s+$", re.IGNORECASE)
+
+
+def complete(text: str, place: int, projections: Sequence[str]) -> Completion | None:
+    """What may stand at a place of a query, or None where nothing is to be offered."""
+    before = text[:place]
+    if inside := _IN_TEXT.fullmatch(before):
+        start = inside.start(1)
+        if not _NAMES_ITS_PROJECTION.search(before[:start]):
+            return None
+        return _offer(start, inside[1], (Word(f"{name}'", "projection") for name in projections))
+    typed = _TYPED.search(before)
+    if typed is None:
+        return None
+    table, word = typed.groups()
+    start, ahead = typed.start(2), before[: typed.start()]
+    if table is not None:
+        return _offer(start, word, _columns_of(table, text))
+    if _WANTS_ROWS.search(ahead):
+        return _offer(start, word, (*_TABLES, *_MACROS))
+    if not word:
+        return None
+    return _offer(start, word, (*_columns_named(text), *_OTHERS, *_TABLES, *_MACROS))
+
+
+def _offer(start: int, typed: str, words: Iterable[Word]) -> Completion | None:
+    wanted = typed.lstrip('"').lower()
+    found = {word.text: word for word in words if word.text.lstrip('"').lower().startswith(wanted)}
+    if not found or list(found) == [typed]:
+        return None
+    return Completion(start, tuple(found.values())[:_MOST])
+
+
+def _columns_of(name: str, text: str) -> Iterator[Word]:
+    """The columns of a table, by its name or by the one that it has in this query."""
+    if name.lower() in _COLUMNS:
+        yield from _COLUMNS[name.lower()]
+        return
+    named = rf"\b(\w+)(?:\([^()]*\))?\s+(?:as\s+)?{re.escape(name)}\b"
+    for known in re.findall(named, text, re.IGNORECASE):
+        yield from _COLUMNS.get(known.lower(), ())
+
+
+def _columns_named(text: str) -> Iterator[Word]:
+    """The columns of all tables that a query names."""
+    for name in re.findall(r"\w+", text):
+        yield from _COLUMNS.get(name.lower(), ())

@@ -1,0 +1,100 @@
+"""Conditions that a person typed: parsed by DuckDB's own parser before anything is run.
+
+What is accepted is one expression over the columns of one table; no subqueries, no table functions,
+nothing that closes the parenthesis it is put into.
+"""
+
+import json
+import re
+from typing import Any
+
+import duckdb
+
+from storage.errors import QueryError
+from storage.workspace.schema import EVENTS
+
+_WORDS = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
+)
+_ONE = "it is more than one expression"
+_FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
+
+
+def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
+    """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
+    typed, text = text, _quoted_offset(text)
+    where = parsed(connection, typed, table)
+    found = _forbidden(where)
+    if found is not None:
+        raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
+    try:
+        connection.execute(f"EXPLAIN SELECT 1 FROM {table} WHERE (\n{text}\n)")
+    except duckdb.Error as error:
+        raise unanswerable(typed, table, error) from error
+    return f"(\n{text}\n)"
+
+
+def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dict[str, Any]:
+    """The condition as DuckDB's tree of one expression; raises `QueryError` where it is none."""
+    text = _quoted_offset(typed)
+    if not text.strip():
+        raise QueryError("The condition is empty; write one such as state.total < 0.")
+    # What closes a parenthesis that it didn't open parses in one of the two only.
+    for condition in (f"\n{text}\n", f" (\n{text}\n)"):
+        tree = _serialized(connection, f"SELECT 1 FROM {table} WHERE{condition}")
+        if tree["error"]:
+            message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
+            message = _ONE if "Only SELECT" in message else message
+            raise QueryError(f"The condition {typed!r} doesn't parse: {message}{_advice(typed)}.")
+    node = tree["statements"][0]["node"] if len(tree["statements"]) == 1 else {}
+    plain = (
+        node.get("type") == "SELECT_NODE"
+        and node.get("where_clause")
+        and not node.get("modifiers")
+        and not node.get("group_expressions")
+        and node.get("having") is None
+        and node.get("from_table", {}).get("table_name") == table
+    )
+    if not plain:
+        raise QueryError(f"The condition {typed!r} is more than one expression.")
+    return dict(node["where_clause"])
+
+
+def _advice(typed: str) -> str:
+    """What was meant, where it is known."""
+    quoted = re.search(r"\.\s*('(?:[^']|'')*')", typed)
+    if quoted:
+        return f"; in a path write [{quoted[1]}] instead of {quoted[0]}"
+    digits = re.search(r"[\w\]]\.(\d+)", typed)
+    return f"; in a path write ['{digits[1]}'] instead of .{digits[1]}" if digits else ""
+
+
+def _quoted_offset(text: str) -> str:
+    """The condition with the word offset as a column: it is one of SQL's own, and so wants quotes."""
+    return _WORDS.sub(lambda found: f'"{found[0]}"' if found["offset"] else found[0], text)
+
+
+def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
+    """What DuckDB said of a condition, while planning or while running it, as ours."""
+    first = str(error).splitlines()[0].split(": ", 1)[-1]
+    unknown = re.match(r'Referenced column "(.+?)" not found', first)
+    if unknown is not None and table == EVENTS.name:
+        names = ", ".join(name for name, _ in EVENTS.columns)
+        return QueryError(f"The condition {text!r} names {unknown[1]}; there are {names}.")
+    return QueryError(f"The condition {text!r} can't be asked of {table}: {first.rstrip('.')}.")
+
+
+def _serialized(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
+    return dict(json.loads(str(text)))
+
+
+def _forbidden(node: Any) -> str | None:
+    if isinstance(node, dict):
+        kind = node.get("class") or node.get("type")
+        if kind in _FORBIDDEN:
+            return _FORBIDDEN[kind]
+        return next((found for v in node.values() if (found := _forbidden(v))), None)
+    if isinstance(node, list):
+        return next((found for v in node if (found := _forbidden(v))), None)
+    return None

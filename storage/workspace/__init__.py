@@ -1,0 +1,1 @@
+"""The workspace file: open, lock, schema, validation, migration and rewriting."""

@@ -1,0 +1,67 @@
+"""A workspace written anew, so that nothing of what is left out remains in its file.
+
+Deleted rows would stay in a file until something else takes their place. Other processes wait
+meanwhile; whoever is killed leaves the workspace as it was.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+
+import duckdb
+import pyarrow as pa
+
+from storage.errors import CancelledError, WorkspaceError
+from storage.workspace import schema
+from storage.workspace.atomic_file import new_file
+from storage.workspace.workspace import Workspace
+
+Change = Callable[[pa.Table], pa.Table]
+"""Rows of a table into those that stay, as they stay."""
+
+_AT_ONCE = 50_000
+
+
+def rewrite(
+    workspace: Workspace,
+    changes: Mapping[str, Change | None],
+    finish: Callable[[duckdb.DuckDBPyConnection], None],
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write every table anew, in the order of `storage.workspace.schema`; what isn't named stays as it is.
+
+    A table for which there is None is left empty. `finish` gets the new workspace before it takes
+    the old one's place; `on_progress` is told the rows that were written. Raises `CancelledError`,
+    and `WorkspaceError` where there is no room.
+    """
+    if not os.access(workspace.path.parent, os.W_OK):
+        raise WorkspaceError(
+            f"{workspace.path} is written anew beside the old one, and {workspace.path.parent} can't be"
+            " written; copy it to a folder that can."
+        )
+    done = 0
+    with workspace.writing() as old:
+        old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
+        with new_file(workspace.path) as new:
+            for table in schema.TABLES:
+                change = changes.get(table.name, _same)
+                if change is None:
+                    continue
+                new.execute(f"DELETE FROM {table.name}")  # a new workspace knows its format
+                rows = old.cursor().sql(f"FROM {table.name}").to_arrow_reader(_AT_ONCE)
+                for batch in rows:
+                    if cancelled():
+                        raise CancelledError("Interrupted; the workspace is as it was.")
+                    kept = change(pa.Table.from_batches([batch]))
+                    if kept.num_rows:
+                        new.register("kept_rows", kept)
+                        new.execute(f"INSERT INTO {table.name} BY NAME FROM kept_rows")
+                        new.unregister("kept_rows")
+                    done += batch.num_rows
+                    on_progress(done)
+            finish(new)
+
+
+def _same(rows: pa.Table) -> pa.Table:
+    return rows

@@ -1,0 +1,187 @@
+"""The macros of a workspace: questions with a name, for whoever opens the file with a DuckDB client.
+
+They are stored in the file, so a stranger's could be another's under the same name. This module
+alone says what each is, in the words in which DuckDB prints it, so that a reader compares texts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from storage.workspace import document_parts
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A macro of the workspace: what is asked for, and the query that answers."""
+
+    name: str
+    parameters: tuple[str, ...]
+    body: str
+    """As DuckDB prints it. A column stands behind its table's name, a parameter alone."""
+    columns: tuple[str, ...]
+    """What it answers with; nothing for a macro that stands for one value."""
+
+    @property
+    def is_table(self) -> bool:
+        return bool(self.columns)
+
+    @property
+    def signature(self) -> str:
+        """`latest(projection, timeline := 'main')`"""
+        return f"{self.name}({', '.join(self.parameters)}, {_TIMELINE} := 'main')"
+
+    @property
+    def ddl(self) -> str:
+        table = "TABLE " if self.is_table else ""
+        return f"CREATE MACRO {self.signature} AS {table}{self.body}"
+
+    @property
+    def reported(self) -> tuple[Any, ...]:
+        """What `duckdb_functions()` says of it."""
+        kind = "table_macro" if self.is_table else "macro"
+        names = [*self.parameters, _TIMELINE]
+        return (self.name, "main", kind, names, [None] * len(names), None, self.body)
+
+
+_TIMELINE = "timeline"
+_MINE = "(h.projection = projection_number(projection, timeline)) AND (h.timeline = timeline)"
+_OF_KEY = (
+    '(h.bucket = (md5_number(CAST("key" AS VARCHAR)) & 4294967295))'
+    ' AND (h."key" = CAST("key" AS VARCHAR))'
+)
+
+
+def _documents(rows: str) -> str:
+    """The documents that there are after the last of these rows; those in parts put together."""
+    # A deleted document's state is NULL, which arg_max would pass over.
+    last = 'arg_max(struct_pack(s := h.state, p := h.in_parts), h."offset")'
+    return (
+        'SELECT d."key", d."offset", CASE  WHEN (d.final.p) THEN (w.state) ELSE d.final.s END'
+        f' AS state FROM ((SELECT h."key", max(h."offset") AS "offset", {last} AS final'
+        f' FROM history AS h WHERE {rows} GROUP BY h."key") AS d LEFT JOIN'
+        f' ({document_parts.assembled(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.final.s IS NOT NULL)'
+    )
+
+
+PROJECTION_NUMBER = Macro(
+    "projection_number",
+    ("projection",),
+    # The parameters have the names of columns, so they are asked for where there are none.
+    '(WITH asked AS (SELECT projection AS "name", timeline AS timeline)'
+    " SELECT COALESCE(max(found.number), \"error\"(concat('There is no projection ',"
+    " any_value(asked.\"name\"), ' with a history on the timeline ', any_value(asked.timeline))))"
+    " FROM (asked LEFT JOIN (SELECT p.projection AS number FROM projections AS p , asked AS a"
+    ' WHERE ((((p."name" = a."name") AND (NOT p.superseded))'
+    ' OR (concat(p."name", \'@\', substr(p.hash, 1, 4)) = a."name"))'
+    " AND (p.projection = ANY(SELECT f.projection FROM folds AS f , asked AS a"
+    " WHERE (f.timeline = a.timeline))))"
+    " ORDER BY p.superseded, p.created DESC, p.projection DESC LIMIT 1) AS found ON (true)))",
+    (),
+)
+"""The number of a projection by its name: the current one of `orders`, or `orders@3f2a`."""
+
+STATE_AT = Macro(
+    "state_at",
+    ("projection", "position"),
+    _documents(f'({_MINE} AND (h."offset" <= "position"))'),
+    ("key", "offset", "state"),
+)
+"""The documents that exist at a position."""
+
+LATEST = Macro(
+    "latest",
+    ("projection",),
+    _documents(f"({_MINE})"),
+    ("key", "offset", "state"),
+)
+"""The documents that exist at the end."""
+
+DOCUMENT_AT = Macro(
+    "document_at",
+    ("projection", "key", "position"),
+    _documents(f'({_MINE} AND {_OF_KEY} AND (h."offset" <= "position"))'),
+    ("key", "offset", "state"),
+)
+"""A document at a position."""
+
+CHANGES = Macro(
+    "changes",
+    ("projection", "key"),
+    'SELECT c."offset", e."time", e."type", CASE  WHEN (c.in_parts) THEN (p."before") ELSE'
+    ' c."before" END AS "before", CASE  WHEN (c.in_parts) THEN (p."after") ELSE c."after" END'
+    ' AS "after" FROM (((SELECT h."offset", h.change, h.in_parts,'
+    ' lag(h.state) OVER (ORDER BY h."offset") AS "before", h.state AS "after"'
+    f" FROM history AS h WHERE ({_MINE} AND {_OF_KEY})) AS c"
+    f" LEFT JOIN ({document_parts.changes(f'({_MINE} AND {_OF_KEY})')}) AS p ON ((p.change = c.change)))"
+    ' LEFT JOIN events AS e ON ((e."offset" = c."offset"))) ORDER BY c."offset"',
+    ("offset", "time", "type", "before", "after"),
+)
+"""Every change of a document; of one in parts, the parts that it changed, by their paths."""
+
+MACROS = (PROJECTION_NUMBER, STATE_AT, LATEST, DOCUMENT_AT, CHANGES)
+
+
+def create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create every macro; the tables must be there."""
+    for macro in MACROS:
+        connection.execute(macro.ddl)
+
+
+def difference(
+    connection: duckdb.DuckDBPyConnection, create: Callable[[duckdb.DuckDBPyConnection], None]
+) -> str | None:
+    """What keeps the macros of a database from being ours, or None where nothing does.
+
+    `create` makes an empty database one of ours. Asks without an operator and without a function
+    that a macro could stand in for; it names a macro only when its words are known to be ours.
+    """
+    found = _reported(connection)
+    if found == sorted((macro.reported for macro in MACROS), key=repr) and all(
+        macro.signature in _candidates(connection, macro) for macro in MACROS
+    ):
+        return None
+    # Another DuckDB may print the same macros in other words.
+    with duckdb.connect() as ours:
+        create(ours)
+        expected = _reported(ours)
+        if found != expected:
+            return _told_apart(found, expected)
+        for macro in MACROS:
+            if _candidates(connection, macro) != _candidates(ours, macro):
+                return f"the macro {macro.name} has other defaults than refold's"
+    return None
+
+
+def _reported(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """Every macro that somebody made, as the catalog has it."""
+    rows = connection.execute(
+        "SELECT function_name, schema_name, function_type, parameters, parameter_types,"
+        " return_type, macro_definition FROM system.main.duckdb_functions() WHERE NOT internal"
+    )
+    return sorted(rows.fetchall(), key=repr)
+
+
+def _candidates(connection: duckdb.DuckDBPyConnection, macro: Macro) -> str:
+    """What DuckDB says of a call with too many arguments: the signature, with the defaults that
+    the catalog doesn't tell. Nothing is run by it."""
+    nulls = ", ".join(["NULL"] * (len(macro.parameters) + 2))
+    call = f"{'FROM' if macro.is_table else 'SELECT'} main.{macro.name}({nulls})"
+    try:
+        connection.execute(call)
+    except duckdb.BinderException as error:
+        return str(error)
+    return ""
+
+
+def _told_apart(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> str:
+    names = {macro.name for macro in MACROS}
+    for row in found:
+        if row[0] not in names:
+            return f"it holds the macro {row[0]}, which is none of refold's"
+        if row not in expected:
+            return f"the macro {row[0]} is another than refold's"
+    missing = next((row[0] for row in expected if row not in found), "of one name")
+    return f"the macro {missing} is missing"

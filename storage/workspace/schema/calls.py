@@ -1,0 +1,46 @@
+"""Recordings of calls to the outside."""
+
+from storage.workspace.schema.table import Table
+
+CALLS = Table(
+    "calls",
+    (
+        ("call", "BIGINT"),
+        ("projection", "VARCHAR"),
+        ("timeline", "VARCHAR"),
+        ("code", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("event_id", "VARCHAR"),
+        ("key", "VARCHAR"),
+        ("ordinal", "INTEGER"),
+        ("occurrence", "INTEGER"),
+        ("kind", "VARCHAR"),
+        ("port", "VARCHAR"),
+        ("operation", "VARCHAR"),
+        ("fingerprint", "VARCHAR"),
+        ("request", "VARCHAR"),
+        ("outcome", "VARCHAR"),
+        ("status", "INTEGER"),
+        ("headers", "VARCHAR"),
+        ("response", "VARCHAR"),
+        ("body", "VARCHAR"),
+        ("error", "VARCHAR"),
+        ("attempts", "INTEGER"),
+        ("time", "TIMESTAMP WITH TIME ZONE"),
+        ("latency", "DOUBLE"),
+        ("correlation_id", "VARCHAR"),
+        ("idempotency_key", "VARCHAR"),
+        ("origin", "VARCHAR"),
+    ),
+)
+"""Recordings: calls to the outside with their answers, redacted; see `gateway.recording_store`.
+
+`projection` is the name of the one that made the call, as its code may change; NULL where it was
+imported. `offset` is NULL where nobody knows yet which event caused it. A small JSON answer is the
+`response`; any other lies in `bodies`."""
+
+BODIES = Table(
+    "bodies",
+    (("body", "VARCHAR"), ("media", "VARCHAR"), ("text", "VARCHAR"), ("bytes", "BLOB")),
+)
+"""Answers by the hash of their content, decoded; as text, or as bytes where they are none."""

@@ -1,0 +1,200 @@
+"""What was folded: projections, how far they are, every state, and what else workers told."""
+
+from storage.workspace.schema.table import Table
+
+PROJECTIONS = Table(
+    "projections",
+    (
+        ("projection", "INTEGER"),
+        ("name", "VARCHAR"),
+        ("hash", "VARCHAR"),
+        ("reference", "VARCHAR"),
+        ("python", "VARCHAR"),
+        ("files", "VARCHAR"),
+        ("invariants", "VARCHAR"),
+        ("settings", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+        ("superseded", "BOOLEAN"),
+    ),
+)
+
+FOLDS = Table(
+    "folds",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("first", "BIGINT"),
+        ("folded", "BIGINT"),
+        ("skipped", "BIGINT"),
+        ("unhandled", "VARCHAR"),
+        ("failures", "BIGINT"),
+        ("keys", "BIGINT"),
+        ("changes", "BIGINT"),
+        ("parts", "BIGINT"),
+        ("plain", "BOOLEAN"),
+        ("calls", "BIGINT"),
+        ("answers", "BIGINT"),
+        ("room", "VARCHAR"),
+        ("numbers", "VARCHAR"),
+        ("seconds", "DOUBLE"),
+        ("digest", "VARCHAR"),
+    ),
+)
+"""How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
+where a projection over all events was asked over a stretch of the log."""
+
+DOCUMENTS = Table(
+    "documents",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("ordinal", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("born", "BIGINT"),
+    ),
+)
+"""Every key that ever had a document, in the order in which they were born."""
+
+NUMBERS = tuple(f"number{n}" for n in range(1, 9))
+"""Columns of a history for numbers of its states; see `replay.query.number_columns`."""
+
+HISTORY = Table(
+    "history",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("bucket", "UINTEGER"),
+        ("key", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("change", "BIGINT"),
+        ("previous", "BIGINT"),
+        ("in_parts", "BOOLEAN"),
+        ("state", "VARCHAR"),
+        *((name, "DOUBLE") for name in NUMBERS),
+    ),
+    alike=frozenset(("state",)),
+    numbers=frozenset(NUMBERS),
+)
+"""Every state that ever existed: a row a change; a NULL state is a deletion, and that of a document
+`in_parts` is made of its parts as of the change.
+
+`bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
+that DuckDB's zone maps lead to a key's changes without an index over the keys. `change` numbers the
+changes in the order of the log from 0, and `previous` is the number of the same document's change
+before, so that every state is compared with the one before it without being put in order by key.
+Which numbers stand beside the states is said in `folds`."""
+
+PARTS = Table(
+    "parts",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("bucket", "UINTEGER"),
+        ("key", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("change", "BIGINT"),
+        ("part", "VARCHAR"),
+        ("place", "BIGINT[]"),
+        ("state", "VARCHAR"),
+    ),
+    alike=frozenset(("state",)),
+)
+"""What changed of large documents: a row a part and change; see `storage.workspace.document_parts`."""
+
+ROUTES = Table(
+    "routes",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+    ),
+)
+
+FAILURES = Table(
+    "failures",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("type", "VARCHAR"),
+        ("error", "VARCHAR"),
+        ("traceback", "VARCHAR"),
+    ),
+)
+
+PRINTED = Table(
+    "printed",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("place", "INTEGER"),
+        ("text", "VARCHAR"),
+    ),
+)
+"""What handlers wrote to standard output and standard error, one text a document of an event."""
+
+UPCASTS = Table(
+    "upcasts",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("stream", "VARCHAR"),
+        ("type", "VARCHAR"),
+        ("version", "VARCHAR"),
+        ("data", "VARCHAR"),
+    ),
+)
+"""Events that a projection handled as others than they are stored."""
+
+TURNS = Table(
+    "turns",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("invariant", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("broken", "BOOLEAN"),
+        ("error", "VARCHAR"),
+    ),
+)
+"""Where an invariant that is a function of the projection's became broken, and whole again."""
+
+DECISIONS = Table(
+    "decisions",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("ordinal", "INTEGER"),
+        ("call", "BIGINT"),
+        ("kind", "VARCHAR"),
+        ("port", "VARCHAR"),
+        ("operation", "VARCHAR"),
+        ("request", "VARCHAR"),
+        ("response", "VARCHAR"),
+        ("decision", "VARCHAR"),
+        ("reason", "VARCHAR"),
+        ("stack", "VARCHAR"),
+    ),
+)
+"""What became of every call of a fold. One that was answered from a recording, which is `call`, says
+no more; any other has its own request and response."""
+
+READS = Table(
+    "reads",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("key", "VARCHAR"),
+        ("read", "VARCHAR"),
+    ),
+)
+"""Clocks and random numbers that handlers read, such as `datetime.now`."""

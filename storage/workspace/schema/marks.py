@@ -1,0 +1,30 @@
+"""What a person keeps in sight: bookmarks and watches."""
+
+from storage.workspace.schema.table import Table
+
+BOOKMARKS = Table(
+    "bookmarks",
+    (
+        ("bookmark", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
+        ("projection", "VARCHAR"),
+        ("key", "VARCHAR"),
+        ("path", "VARCHAR"),
+        ("note", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Places that a person marked. The projection is a name, as its code may change."""
+
+WATCHES = Table(
+    "watches",
+    (
+        ("watch", "INTEGER"),
+        ("over", "VARCHAR"),
+        ("condition", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Conditions that a person keeps in sight: over `states`, `events`, or `all` documents."""

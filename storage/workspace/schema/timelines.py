@@ -1,0 +1,60 @@
+"""Forks: where they branch, what is edited on them, and what their folds stand on."""
+
+from storage.workspace.schema.log import OF_EVENTS
+from storage.workspace.schema.table import Table
+
+TIMELINES = Table(
+    "timelines",
+    (
+        ("timeline", "VARCHAR"),
+        ("parent", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
+        ("note", "VARCHAR"),
+        ("created", "TIMESTAMP WITH TIME ZONE"),
+    ),
+)
+"""Forks. `offset` and `inserted` are the position at which one branches: `900+1` is 900 and 1."""
+
+EDITS = Table(
+    "edits",
+    (
+        ("timeline", "VARCHAR"),
+        ("step", "BIGINT"),
+        ("edit", "BIGINT"),
+        ("undone", "BOOLEAN"),
+        ("kind", "VARCHAR"),
+        ("offset", "BIGINT"),
+        ("inserted", "BIGINT"),
+        ("after_offset", "BIGINT"),
+        ("after_inserted", "BIGINT"),
+        ("moved_offset", "BIGINT"),
+        ("moved_inserted", "BIGINT"),
+        ("said", "VARCHAR"),
+        *OF_EVENTS,
+    ),
+)
+"""What is otherwise on a fork; see `storage.timelines.edits`."""
+
+FORKED = Table(
+    "forked",
+    (
+        ("projection", "INTEGER"),
+        ("timeline", "VARCHAR"),
+        ("base", "INTEGER"),
+        ("since", "BIGINT"),
+        ("everything", "BOOLEAN"),
+        ("keys", "BIGINT"),
+        ("next_change", "BIGINT"),
+        ("births", "VARCHAR"),
+    ),
+)
+"""Of a fold on a fork, what it has in common with the fold on its parent, which is that of the
+projection `base`: all before the place `since`, and what concerns no document that is `touched`,
+unless `everything` may be otherwise. So `history` and the like hold what differs only."""
+
+TOUCHED = Table(
+    "touched",
+    (("projection", "INTEGER"), ("timeline", "VARCHAR"), ("key", "VARCHAR")),
+)
+"""Documents that were folded again on a fork."""

@@ -1,0 +1,325 @@
+"""The workspace file: who may open it, for how long, and when it is refused.
+
+DuckDB lets one process write, and then nobody else read. So nobody here keeps the file longer than
+an answer takes: a reader's connection is shared inside its process and given back after `LEASE`
+seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from storage.coordinates.event_labels import Label
+from storage.db import duckdb_errors
+from storage.db import memory_budget as allowances
+from storage.db.connect import connect
+from storage.db.duckdb_errors import trouble
+from storage.db.memory_budget import Allowance
+from storage.errors import PositionError, WorkspaceBusyError, WorkspaceError
+from storage.quoting import identifier
+from storage.timelines.position_map import Mark, Overlay
+from storage.workspace import schema, validation_cache
+
+MAIN = "main"
+"""The timeline that is the log itself."""
+
+LEASE = 2.0
+"""Seconds after which a reader's connection is given back, so that writers get their turn."""
+
+READ_MEMORY = 1_000_000_000
+SCREEN_MEMORY = 96_000_000
+WRITE = Allowance(512_000_000)
+BESIDE = Allowance(512_000_000, cores=1)
+"""DuckDB takes memory generously; what it may take is said here, in bytes. To read long texts it may
+take more."""
+
+_POLL = 0.004
+
+Waiting = Callable[[str], None]
+"""Called once, with the name of who holds the file, when an opening has to wait."""
+
+
+class Workspace:
+    """A `.refold` file that exists and is known to hold refold's tables and nothing else.
+
+    Raises `WorkspaceError` where the file is missing, damaged, too new, or holds foreign objects,
+    and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds. It shows the
+    log itself; what it looks like from a fork, `storage.timelines.workspace_view` tells.
+    """
+
+    timeline = MAIN
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait: float = 30.0,
+        on_wait: Waiting | None = None,
+        memory: int = READ_MEMORY,
+        look: Callable[[duckdb.DuckDBPyConnection, Path], None] = validation_cache.look_through,
+    ) -> None:
+        """`memory` is for short texts, in bytes; `look` raises where the file is none that is wanted."""
+        self.path = path
+        self.wait = wait
+        self._on_wait = on_wait
+        self._lock = threading.RLock()
+        self._reader = Allowance(memory)
+        self._needed: dict[Allowance, tuple[object, Allowance]] = {}
+        """For what is asked for: what the file was like, and what was needed then."""
+        self._looked_through = False
+        self._shared: duckdb.DuckDBPyConnection | None = None
+        self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
+        """Cursors that were prepared, by name, and nobody uses just now."""
+        self._overlay: Overlay | None = None
+        """While the file is open, as nobody writes then."""
+        self._opened = 0.0
+        self._readers = 0
+        self._writing = False
+        self._closed = False
+        self._idle = threading.Condition(self._lock)
+        if not path.is_file():
+            raise WorkspaceError(f"There is no workspace at {path}.")
+        with self.reading() as connection:
+            look(connection, path)
+            # Of another one it isn't known that its functions are DuckDB's.
+            self._looked_through = look is validation_cache.look_through
+            if not self._looked_through or self._need(connection, self._reader) == self._reader:
+                return
+        self.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for questions, valid inside the `with` and on the calling thread only."""
+        with self._held() as shared:
+            cursor = shared.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def reading_as(
+        self, name: object, prepare: Callable[[duckdb.DuckDBPyConnection], None]
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same, prepared: what was made ready under a name is lent again while the file is open.
+
+        Whoever borrows it leaves it as it was, but for what has a name of its own.
+        """
+        with self._held() as shared:
+            with self._lock:
+                spare = self._spares.get(name)
+                cursor = spare.pop() if spare else None
+            if cursor is None:
+                cursor = shared.cursor()
+                prepare(cursor)
+            try:
+                yield cursor
+            except BaseException:
+                cursor.close()
+                raise
+            cursor.abort()  # an answer that nobody read to its end
+            with self._lock:
+                self._spares.setdefault(name, []).append(cursor)
+
+    @contextmanager
+    def _held(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection of all readers, open until none of them needs it."""
+        with self._idle:
+            while self._writing:
+                self._idle.wait()
+            if self._shared is None:
+                self._shared = self._open_for(self._reader, read_only=True)
+                self._opened = time.monotonic()
+            self._readers += 1
+            shared = self._shared
+        try:
+            yield shared
+        except duckdb.Error as error:
+            if duckdb_errors.is_of_the_file(error):
+                raise trouble(error, self.path) from error
+            raise
+        finally:
+            with self._idle:
+                self._readers -= 1
+                over = self._closed or time.monotonic() - self._opened > LEASE
+                if self._readers == 0 and over:
+                    self._release()
+                self._idle.notify_all()
+
+    @contextmanager
+    def writing(self, *, alone: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside one transaction: committed at the end, rolled back by an exception.
+
+        It takes all cores if it is `alone`, and else one, as somebody works beside it.
+        """
+        with self._idle:
+            while self._writing or self._readers:
+                self._idle.wait()
+            self._release()
+            self._writing = True
+        try:
+            connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
+            known = validation_cache.known(self.path)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+                if known:
+                    validation_cache.remember(self.path)
+        except duckdb.Error as error:
+            raise trouble(error, self.path) from error
+        finally:
+            with self._idle:
+                self._writing = False
+                self._idle.notify_all()
+
+    def release(self) -> None:
+        """Give the file back if nobody in this process is reading; a screen calls it when idle.
+
+        Never waits: who is about to read or write gives it back afterwards.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._readers == 0:
+                    self._release()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Keep no connection any longer than an answer that is on its way takes."""
+        self._closed = True
+        self.release()
+
+    @property
+    def file(self) -> "Workspace":
+        """The workspace without anything laid over it."""
+        return self
+
+    @property
+    def overlay(self) -> Overlay:
+        """Where events are on its timeline."""
+        with self.reading() as connection:
+            if self._overlay is None:
+                self._overlay = Overlay(self.events(connection))
+            return self._overlay
+
+    def events(self, connection: duckdb.DuckDBPyConnection) -> int:
+        """How many places for events there are, which is one more than the last."""
+        # Offsets are dense; on a fork's connection the name alone stands for what is left of them.
+        log = self.file.table(connection, "events")
+        row = connection.execute(f"SELECT count(*) FROM {log}").fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def digest(self) -> str:
+        """What the timeline is beside the log; empty for the log itself."""
+        return ""
+
+    def label(self, place: int) -> Label:
+        """What the event at a place is called; the places of the log are its offsets."""
+        return Label(place)
+
+    def place(self, label: Label) -> int:
+        """Where an event is; raises `PositionError` where there is none of that name."""
+        if label.inserted:
+            raise PositionError(f"{label} names an inserted event, and only a fork has those.")
+        return label.offset
+
+    def marks(self, first: int, last: int) -> list[Mark]:  # noqa: ARG002 - a fork has some
+        """What was edited between two places, in order."""
+        return []
+
+    def table(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
+        """SQL for a table as it is on its timeline, whatever its name stands for on a connection."""
+        ((database,),) = connection.execute("SELECT current_database()").fetchall()
+        return f"{identifier(database)}.main.{name}"
+
+    def fact(self, name: str) -> Any:
+        """A value of the `workspace` table, or None."""
+        with self.reading() as connection:
+            return read_fact(connection, name)
+
+    def _open_for(self, asked: Allowance, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open it with so much, or with what is needed as it is now."""
+        state, allowed = self._needed.get(asked, ("", asked))
+        connection = self._open(read_only=read_only, allowance=allowed)
+        # A stranger's functions could be asked before it was looked through.
+        if not self._looked_through or state == self._now():
+            return connection
+        needed = self._need(connection, asked)
+        if needed == allowed:
+            return connection
+        connection.close()
+        return self._open(read_only=read_only, allowance=needed)
+
+    def _need(self, connection: duckdb.DuckDBPyConnection, asked: Allowance) -> Allowance:
+        needed = allowances.needed(connection, asked)
+        self._needed[asked] = self._now(), needed
+        return needed
+
+    def _now(self) -> object:
+        try:
+            found = self.path.stat()
+        except OSError:  # it was moved away, and is open nevertheless
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _release(self) -> None:
+        for spare in self._spares.values():
+            for cursor in spare:
+                cursor.close()
+        self._spares.clear()
+        self._overlay = None
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    def _open(self, *, read_only: bool, allowance: Allowance) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait
+        said = False
+        while True:
+            try:
+                return connect(self.path, read_only=read_only, allowance=allowance)
+            except duckdb.Error as error:
+                holder = duckdb_errors.holder(error)
+                if holder is None:
+                    raise trouble(error, self.path) from error
+            if time.monotonic() > deadline:
+                raise WorkspaceBusyError(
+                    f"{self.path} is still being used by {holder}"
+                    f" after {self.wait:g} s; try again later or give --wait more seconds."
+                )
+            if not said and self._on_wait is not None:
+                self._on_wait(holder)
+                said = True
+            time.sleep(_POLL)
+
+
+@contextmanager
+def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A new, empty workspace, for writing; raises what DuckDB does where there is no room."""
+    connection = connect(path, read_only=False, allowance=WRITE)
+    try:
+        schema.create(connection)
+        write_fact(connection, "format_version", schema.FORMAT_VERSION)
+        yield connection
+    finally:
+        connection.close()
+
+
+def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+    row = connection.execute("SELECT value FROM workspace WHERE name = ?", [name]).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def write_fact(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+    connection.execute("DELETE FROM workspace WHERE name = ?", [name])
+    connection.execute("INSERT INTO workspace VALUES (?, ?)", [name, json.dumps(value)])

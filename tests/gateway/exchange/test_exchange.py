@@ -1,0 +1,276 @@
+"""Cassettes, HARs and journals, in and out; and which events their calls are given to."""
+
+import gzip
+import json
+
+import pytest
+import yaml
+
+from gateway import assignment, recording_store
+from gateway.exchange import import_export
+from storage.errors import SourceError
+
+EVENTS = [
+    {
+        "id": "e0",
+        "stream": "a",
+        "type": "T",
+        "time": "2025-01-01T00:00:00Z",
+        "correlation_id": "c0",
+        "data": {},
+    },
+    {
+        "id": "e1",
+        "stream": "a",
+        "type": "T",
+        "time": "2025-01-01T00:01:00Z",
+        "correlation_id": "c1",
+        "data": {},
+    },
+    {"id": "e2", "stream": "a", "type": "T", "time": "2025-01-01T00:02:00Z", "data": {}},
+]
+ASKS = """
+import requests
+def apply(state, event):
+    r = requests.get("https://api.example/v1/rate", params={"b": 2, "a": 1})
+    state["status"], state["said"] = r.status_code, r.json()
+"""
+
+
+def cassette(*answers):
+    return yaml.safe_dump(
+        {
+            "version": 1,
+            "interactions": [
+                {
+                    "request": {
+                        "method": "GET",
+                        "uri": "https://api.example/v1/rate?a=1&b=2",
+                        "body": None,
+                        "headers": {"Accept": ["*/*"], "X-Correlation-ID": [correlation]},
+                    },
+                    "response": {
+                        "status": {"code": 200, "message": "OK"},
+                        "headers": {
+                            "Content-Type": ["application/json"],
+                            "Content-Encoding": ["gzip"],
+                        },
+                        "body": {"string": gzip.compress(json.dumps(answer).encode())},
+                    },
+                }
+                for correlation, answer in answers
+            ],
+        }
+    )
+
+
+def har(*entries):
+    return json.dumps(
+        {
+            "log": {
+                "version": "1.2",
+                "entries": [
+                    {
+                        "startedDateTime": started,
+                        "time": 12.5,
+                        "request": {
+                            "method": "GET",
+                            "url": "https://api.example/v1/rate?b=2&a=1",
+                            "headers": [],
+                        },
+                        "response": {
+                            "status": 200,
+                            "headers": [{"name": "Content-Type", "value": "application/json"}],
+                            "content": {"mimeType": "application/json", "text": json.dumps(answer)},
+                        },
+                    }
+                    for started, answer in entries
+                ],
+            }
+        }
+    )
+
+
+def journal(*lines):
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def take(caller, name, text):
+    path = caller.folder / name
+    path.write_text(text)
+    return import_export.take_in(caller.workspace, path, caller.settings().ports)
+
+
+def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(caller, outside):
+    caller.events(*EVENTS)
+    caller.file("p.py", ASKS)
+    found = take(
+        caller, "c.yaml", cassette(("c1", {"n": 1}), ("c0", {"n": 0}), ("nobody", {"n": 9}))
+    )
+    assert (found.calls, found.assigned) == (3, 2)
+    folded = caller.replay()
+    assert caller.states(folded) == [
+        {"status": 200, "said": {"n": 0}},
+        {"status": 200, "said": {"n": 1}},
+    ]
+    assert [f.offset for f in caller.failures(folded)] == [2]
+    # By hand, what nothing tells.
+    [left] = [one for one in recording_store.all_of(caller.workspace) if one.offset is None]
+    assignment.by_hand(caller.workspace, left.number, 2)
+    assert caller.states(caller.replay())[-1] == {"status": 200, "said": {"n": 9}}
+    assert outside.count == 0
+
+
+def test_a_hars_calls_belong_to_the_last_event_before_them(caller):
+    caller.events(*EVENTS)
+    caller.file("p.py", ASKS)
+    found = take(
+        caller,
+        "c.har",
+        har(
+            ("2025-01-01T00:01:30Z", {"n": 1}),
+            ("2025-01-01T00:00:01+00:00", {"n": 0}),
+            ("2025-01-01T09:00:00Z", {"n": 9}),
+            ("2024-01-01T09:00:00Z", {"n": 8}),
+        ),
+    )
+    assert (found.calls, found.assigned) == (4, 2)
+    assert [s["said"] for s in caller.states(caller.replay())] == [{"n": 0}, {"n": 1}]
+    caller.ports["api.example"] = {"missing": ["latest"]}
+    assert [s["said"] for s in caller.states(caller.replay())] == [{"n": 0}, {"n": 1}]
+
+
+def test_a_journal_names_its_events(caller):
+    caller.events(*EVENTS)
+    caller.file(
+        "p.py",
+        """
+        def apply(state, event, gateway):
+            state["n"] = gateway.query("fx", "rate", {"b": 2, "a": 1})
+        """,
+    )
+    rate = {"port": "fx", "operation": "rate", "request": {"a": 1, "b": 2}}
+    lines = (
+        {**rate, "event_id": "e1", "response": 1},
+        {**rate, "offset": 0, "response": 0.10},
+        {**rate, "correlation_id": "e2", "error": "no rate", "outcome": "error"},
+    )
+    assert take(caller, "calls.jsonl", journal(*lines)).assigned == 3
+    folded = caller.replay()
+    assert [s["n"] for s in caller.states(folded)] == [0.1, 1]
+    assert "no rate" in caller.failures(folded)[0].error
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "yaml", "har"])
+def test_what_is_exported_can_be_imported_and_gives_the_same(caller, new_caller, ending):
+    caller.events(*EVENTS)
+    caller.file("p.py", ASKS)
+    take(caller, "c.har", har(*[(f"2025-01-01T00:0{n}:01Z", {"n": n}) for n in range(3)]))
+    folded = caller.replay()
+    assert caller.failures(folded) == []
+    wanted = caller.states(folded)
+    out = caller.folder / f"out.{ending}"
+    assert import_export.put_out(caller.workspace, out).calls == 3
+    other = new_caller()
+    other.events(*EVENTS)
+    other.file("p.py", ASKS)
+    import_export.take_in(other.workspace, out, other.settings().ports)
+    if ending == "yaml":  # which knows no times
+        for one in list(recording_store.all_of(other.workspace)):
+            assignment.by_hand(other.workspace, one.number, one.number)
+    assert other.states(other.replay()) == wanted
+
+
+def test_bodies_that_are_bytes_stay_bytes(caller, outside, new_caller):
+    blob = bytes(range(256))
+    outside.answer = lambda handler: handler.say(200, blob) or True
+    caller.events(("a", "T", {}))
+    caller.file(
+        "p.py",
+        f"""
+        import requests
+        def apply(state, event):
+            state["hex"] = requests.get("{outside.url}/b").content.hex()
+        """,
+    )
+    caller.record()
+    assert caller.states(caller.replay()) == [{"hex": blob.hex()}]
+    for ending in ("jsonl", "yaml", "har"):
+        out = caller.folder / f"out.{ending}"
+        import_export.put_out(caller.workspace, out)
+        other = new_caller()
+        other.events(("a", "T", {}))
+        import_export.take_in(other.workspace, out, other.settings().ports)
+        [one] = recording_store.all_of(other.workspace)
+        assert one.answer.body == blob, ending
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "interactions: !!python/object/apply:os.system ['echo > out']\n"),
+        (
+            "c.yaml",
+            "a: &a [x, x]\nb: &b [*a, *a]\n"
+            + "".join(
+                f"l{n}: &l{n} [*{'b' if n == 0 else f'l{n - 1}'}, *{'b' if n == 0 else f'l{n - 1}'}]\n"
+                for n in range(40)
+            )
+            + "interactions: [*l39]\n",
+        ),
+        ("c.yaml", "[" * 100_000),
+        ("c.yaml", "interactions:\n- {request: 1}\n"),
+        ("c.yaml", "version: 1\n"),
+        ("c.yaml", "\x00\x01"),
+        ("c.har", '{"log": {"entries": 5}}'),
+        ("c.har", "[" * 100_000),
+        ("c.har", '{"log"'),
+        ("c.jsonl", '{"port": "x"}\n'),
+        ("c.jsonl", "{}\n"),
+        ("c.jsonl", '{"port": "fx", "operation": "x"}\n'),
+        ("c.jsonl", '{"port": "fx", "operation": "x", "offset": -5, "response": 1}\n'),
+        ("c.jsonl", "nothing\n"),
+        ("c.jsonl", '{"port": "fx", "operation": "x", "kind": "wish", "response": 1}\n'),
+        ("c.jsonl", '{"port": "fx", "operation": "x", "time": "yesterday", "response": 1}\n'),
+    ],
+)
+def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(caller, name, text):
+    caller.events(*EVENTS)
+    with pytest.raises(SourceError) as refused:
+        take(caller, name, text)
+    assert refused.value.message.endswith(".")
+    assert "\n" not in refused.value.message
+    assert recording_store.count(caller.workspace) == 0
+    assert not (caller.folder / "out").exists()
+
+
+def test_the_same_file_twice_is_nothing_new(caller):
+    caller.events(*EVENTS)
+    line = journal({"port": "fx", "operation": "rate", "event_id": "e0", "response": 1})
+    assert take(caller, "c.jsonl", line).calls == 1
+    assert take(caller, "d.jsonl", line).again
+    assert recording_store.count(caller.workspace) == 1
+
+
+def test_half_a_journal_is_not_kept(caller):
+    caller.events(*EVENTS)
+    good = {"port": "fx", "operation": "rate", "response": 1}
+    with pytest.raises(SourceError, match="line 3"):
+        take(caller, "c.jsonl", journal(good, good) + "{broken\n")
+    assert recording_store.count(caller.workspace) == 0
+
+
+def test_a_har_without_bodies_says_so(caller):
+    caller.events(*EVENTS)
+    file = json.loads(har(("2025-01-01T00:00:01Z", 1)))
+    file["log"]["entries"][0]["response"]["content"] = {}
+    file["log"]["entries"].append(
+        {
+            "request": {"method": "GET", "url": "https://x/"},
+            "response": {"status": 0, "_error": "net::ERR"},
+        }
+    )
+    found = take(caller, "c.har", json.dumps(file))
+    assert (found.calls, found.without_answer) == (2, 1)
+    outcomes = [one.answer.outcome.value for one in recording_store.all_of(caller.workspace)]
+    assert outcomes == ["ok", "error"]

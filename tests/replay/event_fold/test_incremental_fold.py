@@ -1,0 +1,113 @@
+"""Only what is new is folded; nothing is folded again unless the code has changed."""
+
+import pytest
+
+from replay import fold
+from storage.errors import ProjectionError
+
+SEEN = """
+    SEEN = []
+    def apply(state, event):
+        SEEN.append(event.offset)
+        state["n"] = state.get("n", 0) + 1
+        state["seen by this process"] = list(SEEN)
+"""
+
+
+def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio):
+    studio.events(("a", "T", {}), ("b", "T", {}))
+    studio.file("p.py", SEEN)
+    studio.fold()
+    studio.events(("a", "T", {}), ("c", "T", {}))
+    folded = studio.fold()
+    assert studio.changes(folded)[2:] == [
+        (2, "a", {"n": 2, "seen by this process": [2]}),
+        (3, "c", {"n": 1, "seen by this process": [2, 3]}),
+    ]
+    assert (folded.folded, folded.keys, folded.changes) == (4, 3, 4)
+
+
+@pytest.mark.parametrize("state", ["[]", "set()"])
+@pytest.mark.parametrize("key", ["", "def key(event): return [event.stream, 'all']"])
+def test_in_steps_is_the_same_as_from_the_start(studio, state, key):
+    add = "append" if state == "[]" else "add"
+    studio.file(
+        "p.py",
+        f"{key}\ndef initial(key): return {state}\n"
+        f"def apply(state, event):\n    state.{add}(event.data['n'])\n"
+        "    if event.data['n'] == 5: raise ValueError\n"
+        "def on_Gone(state, event): return event.DELETED\n",
+    )
+    kinds = ["T", "T", "Gone", "T"]
+    for step in range(5):
+        studio.events(*[("abcd"[(n + step) % 4], kinds[n], {"n": n + step}) for n in range(4)])
+        studio.fold()
+    stepped = studio.found()
+    changes, counts = studio.changes(stepped), (stepped.keys, stepped.changes, stepped.failures)
+    whole = studio.fold(force=True)
+    assert studio.changes(whole) == changes
+    assert (whole.keys, whole.changes, whole.failures) == counts
+
+
+def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio):
+    studio.file("p.py", "def apply(state, event): state.setdefault('s', set()).add(event.offset)\n")
+    studio.events(("a", "T", {}), ("b", "T", {}))
+    studio.fold()
+    studio.events(("b", "T", {}))
+    offsets = []
+    fold.fold(studio.workspace, studio.refer(), on_progress=lambda p: offsets.append(p.folded))
+    with studio.workspace.writing() as connection:
+        connection.execute('DELETE FROM history WHERE "offset" = 0')
+    studio.events(("b", "T", {}))
+    changes = studio.changes(studio.fold())
+    assert [c[:2] for c in changes] == [(1, "b"), (2, "b"), (3, "b")]
+    assert changes[-1][2] == {"s": [1, 2, 3]}
+
+
+def test_what_is_folded_is_there_without_starting_a_worker(studio, monkeypatch):
+    studio.events(("a", "T", {}))
+    studio.file("p.py", SEEN)
+    first = studio.fold()
+    monkeypatch.setattr("replay.fold.Crew", None)
+    assert studio.fold() == first
+
+
+def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio):
+    studio.events(("a", "T", {}))
+    studio.file("p.py", "def apply(state, event): state['v'] = 1\n")
+    one = studio.fold()
+    studio.file("p.py", "def apply(state, event): state['v'] = 2\n")
+    two = studio.fold()
+    assert (one.name, two.name) == ("p", "p")
+    assert one.hash != two.hash
+    assert studio.changes(two) == [(0, "a", {"v": 2})]
+    studio.file("p.py", "def apply(state, event): state['v'] = 1\n")
+    again = studio.fold()
+    assert (again.number, studio.changes(again)) == (one.number, [(0, "a", {"v": 1})])
+
+
+def test_a_helper_beside_the_projection_is_part_of_its_code(studio):
+    studio.events(("a", "T", {}))
+    studio.file("helper.py", "V = 1\n")
+    studio.file("p.py", "import helper\ndef apply(state, event): state['v'] = helper.V\n")
+    studio.fold()
+    studio.file("helper.py", "V = 2\n")
+    assert studio.changes(studio.fold()) == [(0, "a", {"v": 2})]
+
+
+def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio):
+    sets = "def initial(key): return set()\ndef apply(state, event): state.add(event.offset)\n"
+    studio.events(("a", "T", {}))
+    for source in (sets, "def apply(state, event): state['v'] = 1\n", sets):
+        studio.file("p.py", source)
+        studio.fold()
+    assert studio.found().plain is False
+    studio.events(("a", "T", {}))
+    assert studio.changes(studio.fold())[-1] == (1, "a", [0, 1])
+
+
+def test_an_interpreter_that_is_not_there_is_named(studio):
+    studio.events(("a", "T", {}))
+    studio.file("p.py", SEEN)
+    with pytest.raises(ProjectionError, match="/no/python can't be started"):
+        fold.fold(studio.workspace, studio.refer("p.py", "/no/python"))

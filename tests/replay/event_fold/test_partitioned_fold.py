@@ -1,0 +1,101 @@
+"""Very many documents: folded share after share, with the history that one worker gives."""
+
+import random
+from typing import Any
+
+import pytest
+
+from replay.event_fold import partitioned_fold, run_context
+from replay.history.history import History
+from storage.errors import CancelledError
+
+MANY = 30_000
+
+COUNTER = """
+INVARIANTS = {"small": lambda state: state["n"] < 3}
+def initial(key): return {"n": 0}
+def on_Added(state, event): state["n"] += event.data["by"]
+def on_Gone(state, event): return event.DELETED
+def on_Failed(state, event):
+    state["n"] = -1
+    raise ValueError("no")
+"""
+ROUTED = COUNTER + "def key(event): return [event.stream, 'all-' + event.stream[-1]]\n"
+CAREFUL = COUNTER.replace('{"n": 0}', '{"n": 0, "seen": {1}}')
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Any]:
+    draw = random.Random(3)
+    born = [(f"k{n}", "Added", {"by": 1}) for n in range(MANY)]
+    kinds = ("Added", "Added", "Gone", "Failed", "Other")
+    later = [(f"k{draw.randrange(MANY)}", draw.choice(kinds), {"by": 1}) for _ in range(8_000)]
+    return born + later
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Workers are full as soon as they may be; the parts of each fold in shares."""
+    monkeypatch.setattr(run_context, "ROOM", 1)
+    monkeypatch.setattr(partitioned_fold, "parts_for", lambda *_: 2)
+    monkeypatch.setattr(partitioned_fold, "_BATCH", 7_000)
+    parts: list[int] = []
+    fold = partitioned_fold.fold
+
+    def watched(of: Any, recording: Any, count: int, *rest: Any, **named: Any) -> None:
+        parts.append(count)
+        fold(of, recording, count, *rest, **named)
+
+    monkeypatch.setattr(partitioned_fold, "fold", watched)
+    return parts
+
+
+def _history(studio: Any, folded: Any) -> Any:
+    history = History(studio.workspace, folded)
+    failures = [(f.offset, f.key, f.error) for f in history.failures()]
+    with studio.workspace.reading() as connection:
+        tables = [
+            # As text, as a NaN is no other NaN.
+            connection.execute(
+                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {table} ORDER BY ALL"
+            ).fetchall()
+            for table in ("history", "documents", "routes", "turns")
+        ]
+        rest = connection.execute("SELECT skipped, unhandled, failures FROM folds").fetchall()
+    return studio.changes(folded), failures, tables, rest
+
+
+@pytest.mark.parametrize("source", [COUNTER, ROUTED, CAREFUL], ids=["streams", "routed", "careful"])
+def test_the_history_is_the_one_of_a_single_worker(
+    new_studio: Any, events: list[Any], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, in_shares = new_studio(), new_studio()
+    for studio in (whole, in_shares):
+        studio.events(*events)
+        studio.file("p.py", source)
+    expected = _history(whole, whole.fold())
+    with monkeypatch.context() as patch:
+        parts = little_room.__wrapped__(patch)  # type: ignore[attr-defined]
+        found = _history(in_shares, in_shares.fold())
+    assert parts == [2]
+    for one, other in zip(found, expected, strict=True):
+        assert one == other
+
+
+def test_what_was_folded_before_is_kept_while_shares_are_and_after_a_cancel(
+    studio: Any, events: list[Any], little_room: list[int]
+) -> None:
+    studio.events(*events)
+    studio.file("p.py", COUNTER)
+    kept: list[int] = []
+
+    def stop() -> bool:
+        return bool(little_room) and len(kept) > 3
+
+    with pytest.raises(CancelledError):
+        studio.fold(on_progress=lambda progress: kept.append(progress.kept), cancelled=stop)
+    before = studio.found()
+    assert 20_000 < before.folded < len(events)
+    assert not list(studio.folder.glob(".*")), "the files of the shares are gone"
+    assert studio.fold().folded == len(events)
+    assert len(studio.changes(studio.found())) > MANY

@@ -1,0 +1,254 @@
+"""Comparing timelines, projections and calls; totals of what differs; sweeps."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replay import fold
+from replay.compare import history_comparison
+from replay.compare.alignment import Aligned
+from replay.event_fold.run_context import Means, Run
+from replay.forks import edit_builder
+from replay.forks.edit_builder import Editing
+from replay.forks.sweep import fork_sweep, trial_fold, variants
+from replay.query import aggregate_totals
+from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.worker_process import PATIENCE
+from storage.coordinates.event_labels import Label
+from storage.errors import QueryError
+from storage.timelines.edits import Edit, Kind
+from storage.timelines.workspace_view import Seen
+from storage.workspace.workspace import Workspace
+from tests.support.fork_bench import PROJECTION, event
+
+
+def differing(a: Any, b: Any, at: Any = None) -> list[tuple[str, str]]:
+    return [(one.key, str(one.diverged)) for one in history_comparison.compare(a, b, at).differing]
+
+
+def test_what_differs_and_since_when(bench):
+    fork = bench.fork("f", lambda made: [made.drop(7), made.set(13, "by", "0")])
+    a, b = bench.history(), bench.history(fork)
+    assert differing(a, b) == [("c", "7"), ("d", "13")]
+    assert differing(b, a) == [("c", "7"), ("d", "13")]
+    assert differing(a, b, (12, 12)) == [("c", "7")]
+    assert differing(a, a) == []
+    found = history_comparison.compare(a, b)
+    assert [(d.written, d.before, d.after) for d in found.differences("c")] == [("total", 87, 80)]
+    state_a, state_b = found.states("d")
+    assert json.loads(state_a or "")["total"] - json.loads(state_b or "")["total"] == 13
+
+
+def test_a_document_that_heals_differs_only_meanwhile(bench):
+    a = bench.history()
+    moved = bench.history(bench.fork("f", lambda made: made.move(0, 6)))
+    assert differing(a, moved) == []
+    assert differing(a, moved, (4, 4)) == [("a", "0")]
+    fork = bench.fork("g", lambda made: [made.set(5, "by", "6"), made.set(10, "by", "9")])
+    healed = bench.history(fork)
+    assert differing(a, healed) == []
+    assert differing(a, healed, (7, 7)) == [("a", "5")]
+
+
+def test_cousins_are_compared_by_the_events_that_they_share(bench):
+    left = bench.fork("left", lambda made: made.insert(3, event("a", 5)))
+    right = bench.fork("right", lambda made: [made.insert(8, event("b", 1)), made.drop(20)])
+    deeper = bench.fork("deeper", lambda made: made.drop(left.place(Label(4))), parent=left)
+    a, b, c = (bench.history(side) for side in (left, right, deeper))
+    assert differing(a, b) == [("a", "3+1"), ("b", "8+1")]
+    assert differing(c, b) == [("a", "3+1"), ("e", "4"), ("b", "8+1")]
+    assert differing(bench.history(), c) == [("a", "3+1"), ("e", "4")]
+
+
+def test_two_projections_of_one_log(bench):
+    bench.code(
+        PROJECTION.replace('event.data["by"]', 'event.data["by"] * (1 + (event.id == "e11"))'),
+        "q.py",
+    )
+    a, b = bench.history(), bench.history(name="q.py")
+    assert differing(a, b) == [("b", "11")]
+
+
+def test_a_document_that_only_one_has(bench):
+    fork = bench.fork("f", lambda made: made.append(event("new", 1)))
+    found = history_comparison.compare(bench.history(), bench.history(fork))
+    assert [(one.key, str(one.diverged)) for one in found.differing] == [("new", "29+1")]
+    assert found.states("new")[0] is None
+    assert found.states("new")[1] is not None
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(-1, 29), st.booleans()), max_size=8))
+def test_aligned_coordinates_lead_back_and_keep_the_order(tmp_path_factory, wished):
+    bench = _bench(tmp_path_factory)
+    sides = []
+    for name in ("one", "two"):
+        made = Editing(bench.workspace, name)
+        for place, first in wished:
+            if first or name == "two":
+                made.insert(place, event("a", 1))
+        sides.append(edit_builder.fork(bench.workspace, name, made.edits))
+    aligned = Aligned(*sides)
+    for side in (aligned.a, aligned.b):
+        places = range(side.workspace.overlay.events)
+        coordinates = [side.coordinate(place) for place in places]
+        assert coordinates == sorted(set(coordinates))
+        assert [side.at(coordinate) for coordinate in coordinates] == list(places)
+        with side.workspace.reading() as connection:
+            asked = connection.execute(
+                f'SELECT {side.sql} FROM (SELECT unnest(range(?)) AS "offset") ORDER BY "offset"',
+                [len(coordinates)],
+            ).fetchall()
+        assert [found for (found,) in asked] == coordinates
+    rows = aligned.rows(0, aligned.count)
+    assert [row.a for row in rows if row.a is not None] == list(range(sides[0].overlay.events))
+    assert [row.b for row in rows if row.b is not None] == list(range(sides[1].overlay.events))
+    assert [aligned.row_of(row.at) for row in rows] == list(range(len(rows)))
+
+
+_BENCHES: list[Any] = []
+
+
+def _bench(tmp_path_factory: Any) -> Any:
+    from tests.support.fork_bench import Bench
+
+    if not _BENCHES:
+        _BENCHES.append(Bench(tmp_path_factory.mktemp("aligned")))
+    return _BENCHES[0]
+
+
+def run_of(bench: Any, workspace: Workspace, calling: Calling) -> Run:
+    return Run(workspace, bench.refer(), 30, Means(1, PATIENCE, None), None, bool, calling)
+
+
+def test_trials_say_what_folding_each_would(bench):
+    base = bench.history()
+    wishes = [
+        lambda made: made.drop(7),
+        lambda made: [made.replace(8, '{"type": "Failed"}'), made.insert(8, event("new", 3))],
+        lambda made: made.move(2, 20),
+        lambda made: made.append(event("a", 0, id="e25")),
+    ]
+    forks = []
+    for n, wish in enumerate(wishes):
+        made = Editing(bench.workspace, f"t{n}")
+        wish(made)
+        forks.append(edit_builder.fork(bench.workspace, f"t{n}", made.edits))
+    with Calling(bench.workspace, bench.refer()) as calling:
+        found = list(trial_fold.tries(run_of(bench, bench.workspace, calling), base.folded, forks))
+    for one, fork in zip(found, forks, strict=True):
+        kept = bench.history(edit_builder.keep(fork))
+        compared = history_comparison.compare(base, kept)
+        assert sorted(one.differing) == sorted(d.key for d in compared.differing)
+        for d in compared.differing:
+            before, after = one.differing[d.key]
+            state_a, state_b = compared.states(d.key)
+            assert (before and before.state, after and after.state) == (state_a, state_b)
+            assert str(fork.label(one.diverged[d.key])) == str(d.diverged)
+    assert [one.failures for one in found] == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "text", ["sum(state.total)", "count(*)", "avg(state.total)", "sum(state.total) / count(*) + 1"]
+)
+def test_totals_are_those_of_all_documents(bench, text):
+    fork = bench.fork("f", lambda made: [made.drop(0), made.append(event("new", 100))])
+    sums = {"a": 75, "b": 81, "c": 87, "d": 93, "e": 99, "new": 100}
+    expected = {
+        "sum(state.total)": sum(sums.values()),
+        "count(*)": 6,
+        "avg(state.total)": sum(sums.values()) / 6,
+        "sum(state.total) / count(*) + 1": sum(sums.values()) / 6 + 1,
+    }
+    assert aggregate_totals.asked(bench.history(fork), [text], 30) == [
+        pytest.approx(expected[text])
+    ]
+
+
+def test_totals_keep_digits_that_a_double_has_not(bench):
+    bench.code("DECIMALS = True\n" + PROJECTION)
+    fork = bench.fork("f", lambda made: made.set(0, "by", "12345678901234567.25"))
+    history = bench.history(fork)
+    found = aggregate_totals.Totals(history, ["sum(state.total) - 12345678901234567"], 29)
+    assert found.values == [435.25]
+
+
+def test_a_sweep_ranks_what_each_fork_comes_to(bench):
+    base = bench.history()
+    varied = variants.setting(bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"])
+    swept = fork_sweep.sweep(
+        bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"]
+    )
+    assert swept.base == [435]
+    ranked = [(one.variant.what, one.values[0], one.differing) for one in swept.ranked()]
+    assert ranked == [
+        ("by = 100", 528, 1),
+        ("by = 7", 435, 0),
+        ("by = 1", 429, 1),
+        ('by = "wrong"', 428, 1),
+    ]
+    assert swept.ranked(ascending=True)[0].variant.what == 'by = "wrong"'
+    best = edit_builder.keep(swept.ranked()[0].variant.seen)
+    assert bench.total(bench.history(best), "c") == 87 + 93
+
+
+def test_a_sweep_drops_each_event_by_itself(bench):
+    base = bench.history()
+    places = Editing(bench.workspace, "s").matching("stream = 'e'")
+    varied = variants.dropping(bench.workspace, "s", places)
+    swept = fork_sweep.sweep(
+        bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"]
+    )
+    assert [one.values[0] for one in swept.ranked()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
+    with pytest.raises(QueryError, match="nothing to sweep"):
+        variants.dropping(bench.workspace, "s", [])
+
+
+def test_a_sweep_over_a_fork_starts_from_the_fork(bench):
+    fork = bench.fork("f", lambda made: [made.insert(3, event("a", 1000)), made.drop(10)])
+    base = bench.history(fork)
+    places = Editing(fork, "s").matching("stream = 'a'")
+    varied = variants.dropping(fork, "s", places)
+    swept = fork_sweep.sweep(fork, bench.refer(), base.folded, varied, ["sum(state.total)"])
+    whole = 435 + 1000 - 10
+    assert swept.base == [whole]
+    assert {one.variant.what: one.values[0] for one in swept.outcomes} == {
+        "without 0": whole,
+        "without 3+1": whole - 1000,
+        **{f"without {n}": whole - n for n in (5, 15, 20, 25)},
+    }
+
+
+ROUTED = PROJECTION + 'def key(event): return event.data.get("to", event.stream)\n'
+
+
+def test_trials_of_a_projection_that_routes(bench):
+    bench.code(ROUTED)
+    base = bench.history()
+    made = Editing(bench.workspace, "t")
+    made.set(7, "to", '["x", "a"]')
+    fork = edit_builder.fork(bench.workspace, "t", made.edits)
+    with Calling(bench.workspace, bench.refer()) as calling:
+        (one,) = trial_fold.tries(run_of(bench, bench.workspace, calling), base.folded, [fork])
+    kept = history_comparison.compare(base, bench.history(edit_builder.keep(fork)))
+    assert sorted(one.differing) == sorted(d.key for d in kept.differing) == ["a", "c", "x"]
+
+
+def test_a_fork_goes_on_from_other_states_with_other_code(bench):
+    bench.history()
+    fixed = bench.code(PROJECTION.replace('event.data["by"]', '2 * event.data["by"]'), "fixed.py")
+    made = edit_builder.fork(
+        bench.workspace, "hotfix", [Edit(Kind.BASE, Label(0), said="p")], at=14
+    )
+    history = bench.history(edit_builder.keep(made), "fixed.py")
+    for place, key in enumerate("abcde"):
+        numbers = range(place, 30, 5)
+        expected = sum(n if n < 15 else 2 * n for n in numbers)
+        assert bench.total(history, key) == expected
+    assert history.folded.changes == 30
+    assert fixed.name == history.folded.name
+    assert isinstance(history.workspace, Seen)
+    assert fold.fold(history.workspace, fixed) == history.folded

@@ -1,0 +1,216 @@
+"""Whatever is edited on a fork, its history is the one that the edited log gives, folded whole."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replay import fold
+from replay.forks import edit_builder
+from replay.forks.edit_builder import Editing
+from replay.forks.warm_worker import Standing
+from replay.history.history import History
+from replay.projection import reference
+from replay.query import condition_search, running_aggregates
+from storage.log.event_log import EventLog
+from storage.timelines.workspace_view import Seen
+from storage.workspace import workspace as workspaces
+from storage.workspace.workspace import Workspace
+
+STREAMS = "abcd"
+BY_STREAM = """
+def initial(key): return {"total": 0, "seen": []}
+def on_Added(state, event):
+    state["total"] += event.data["by"]
+    state["seen"] = (state["seen"] + [event.id])[-2:]
+def on_Dropped(state, event): return event.DELETED
+def on_Failed(state, event):
+    state["total"] = -1
+    raise ValueError("no such thing")
+def on_Printed(state, event): print("hello", event.id)
+INVARIANTS = {"small": lambda state: state["total"] < 7}
+"""
+ROUTED = (
+    BY_STREAM
+    + """
+def key(event):
+    if event.data["by"] == 5: print("asked for", event.id)
+    if event.data.get("wrong"): raise KeyError("nowhere")
+    return event.data.get("to", event.stream)
+"""
+)
+CAREFUL = "from decimal import Decimal\n" + BY_STREAM.replace('"total": 0', '"total": Decimal(0)')
+
+KINDS = {"streams": BY_STREAM, "routed": ROUTED, "careful": CAREFUL}
+
+events = st.lists(
+    st.fixed_dictionaries(
+        {
+            "stream": st.sampled_from(STREAMS),
+            "type": st.sampled_from(
+                ["Added", "Added", "Added", "Dropped", "Failed", "Printed", "Odd"]
+            ),
+            "data": st.fixed_dictionaries(
+                {"by": st.integers(-2, 5)},
+                optional={
+                    "to": st.lists(st.sampled_from("abxy"), max_size=2, unique=True),
+                    "wrong": st.just(True),
+                },
+            ),
+        }
+    ),
+    min_size=3,
+    max_size=25,
+)
+wishes = st.lists(
+    st.tuples(
+        st.sampled_from(["drop", "replace", "insert", "move", "append"]),
+        st.integers(0, 30),
+        st.integers(-1, 30),
+        st.integers(0, 30),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
+    """A workspace with events as they are, at the offsets that they name."""
+    with workspaces.created(path) as connection:
+        connection.execute("BEGIN")
+        for row in rows:
+            connection.execute(
+                'INSERT INTO events ("offset", stream, type, id, data) VALUES (?, ?, ?, ?, ?)',
+                [row["offset"], row["stream"], row["type"], row["id"], row["data"]],
+            )
+        connection.execute("COMMIT")
+    return Workspace(path)
+
+
+def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> Seen:
+    """A fork with as many of these edits as can be made."""
+    editing_ = Editing(workspace, name)
+    places = EventLog(workspace).extent().events
+    touched: set[int] = set()
+    for what, one, other, number in asked:
+        place, after = one % places, min(other, places - 1)
+        text = json.dumps(spare[number % len(spare)])
+        log = EventLog(workspace)
+        if what == "append":
+            editing_.append(text) if log.event(places - 1) else None
+            continue
+        there = log.event(after) is not None or after < 0
+        if what == "insert":
+            editing_.insert(after, text) if there else None
+        elif log.event(place) is None or place in touched:
+            continue
+        elif what == "drop":
+            editing_.drop(place)
+            touched.add(place)
+        elif what == "replace":
+            editing_.replace(place, text)
+            touched.add(place)
+        elif there and after not in (place, place - 1):
+            editing_.move(place, after)
+            touched.add(place)
+    return edit_builder.keep(edit_builder.fork(workspace, name, editing_.edits))
+
+
+def told(history: History, places: Sequence[int]) -> dict[str, Any]:
+    """Everything that a history says; its events are counted anew, as a drop leaves a gap."""
+    numbers = {place: number for number, place in enumerate(places)}
+    with history.workspace.reading() as connection:
+        changes = connection.execute(
+            'SELECT "offset", key, state FROM history WHERE projection = ? AND timeline = ?'
+            ' ORDER BY "offset", key',
+            [history.folded.number, history.folded.timeline],
+        ).fetchall()
+    middle = places[len(places) // 2] if places else -1
+    last = places[-1] if places else -1
+    states = {key: history.state(key, middle) for key in "abcdxy"}
+    return {
+        "changes": [(numbers[at], *rest) for at, *rest in changes],
+        "states": {
+            k: None if c is None else (numbers[c.offset], c.state) for k, c in states.items()
+        },
+        "documents": [(d.ordinal, d.key, numbers[d.born]) for d in history.documents(0, 1000)],
+        "born": [history.born_by(place) for place in places],
+        "failures": [(numbers[f.offset], f.key, f.error) for f in history.failures()],
+        "printed": [(numbers[at], text) for at, text in history.printed()],
+        "breaks": [
+            (
+                b.invariant,
+                numbers[b.offset],
+                b.key,
+                b.until if b.until is None else numbers[b.until],
+            )
+            for b in history.breaks()
+        ],
+        "unhandled": dict(history.folded.unhandled),
+        "counts": (history.folded.keys, history.folded.changes, history.folded.failures),
+        "window": {
+            numbers[offset]: {
+                key: (m.now and m.now.state, m.before and m.before.state) for key, m in at.items()
+            }
+            for offset, at in history.window(0, last).items()
+        },
+        "hits": [
+            (numbers[hit.offset], hit.key)
+            for stretch in condition_search.began(history, "state.total > 3")
+            for hit in stretch.hits
+        ],
+        "sums": [
+            (numbers[at], holds)
+            for stretch in running_aggregates.turns(history, "sum(state.total) > 5")
+            for at, holds in stretch.rows
+        ],
+        "all": [
+            sorted((r["key"], r["state"]) for b in history.all_at(at) for r in b.to_pylist())
+            for at in places[::5]
+        ],
+        "changed": sorted(history.changed_between(-1, last)),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(log=events, first=wishes, second=wishes, spare=events)
+def test_a_fork_is_what_folding_its_log_whole_gives(
+    tmp_path_factory, kind, log, first, second, spare
+):
+    folder = tmp_path_factory.mktemp("fork")
+    (folder / "p.py").write_text(KINDS[kind])
+    wanted = reference.parse("p.py", sys.executable, folder)
+    rows = [
+        {**event, "offset": n, "id": f"e{n}", "data": json.dumps(event["data"])}
+        for n, event in enumerate(log)
+    ]
+    workspace = made(folder / "log.refold", rows)
+    with Standing() as standing:
+        seen: Workspace = workspace
+        for name, asked in (("one", first), ("two", second)):
+            seen = edited(seen, name, asked, spare)
+            compare_with_whole(folder, seen, wanted, kind, standing)
+
+
+def compare_with_whole(
+    folder: Path, seen: Workspace, wanted: reference.Reference, kind: str, standing: Standing
+) -> None:
+    with seen.reading() as connection:
+        found = connection.execute(
+            'SELECT "offset", stream, type, id, data FROM events ORDER BY "offset"'
+        ).fetchall()
+    columns = ("offset", "stream", "type", "id", "data")
+    rows = [dict(zip(columns, row, strict=True)) for row in found]
+    dense = [{**row, "offset": number} for number, row in enumerate(rows)]
+    whole = made(folder / f"{seen.timeline}.refold", dense)
+    expected = told(History(whole, fold.fold(whole, wanted)), range(len(rows)))
+    history = History(seen, fold.fold(seen, wanted, standing=standing))
+    got = told(history, [row["offset"] for row in rows])
+    for what in expected:
+        assert got[what] == expected[what], what

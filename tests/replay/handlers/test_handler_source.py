@@ -1,0 +1,273 @@
+"""The handler of an event, and the lines that may change a value: read, never run."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import textwrap
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replay.document import paths
+from replay.document.diff import differences
+from replay.handlers.handler_source import Code
+from storage.errors import QueryError
+from tests.support.projection_studio import Studio
+
+STATE = {
+    "a": {"x": 1, "y": [1, 2]},
+    "b": [{"q": 1}, {"q": 2}],
+    "c": 1,
+    "d": {"k": {"q": 1, "r": 2}, "m": {"q": 3, "r": 4}},
+}
+KEY = "k"
+STATEMENTS = {
+    # What it does, and the places that it may change: * is any step.
+    'state["c"] = 5': ["c"],
+    'state["c"] += 1': ["c"],
+    'state["a"]["x"] = 7': ["a.x"],
+    'state["d"][KEY]["q"] += 1': ["d.*.q"],
+    'state.setdefault("e", {})["z"] = 1': ["e"],
+    'state["b"].append({"q": 3})': ["b.*"],
+    'state["b"][0]["q"] = 9': ["b.0.q"],
+    'del state["a"]["y"]': ["a.y"],
+    'state["d"].pop("m", None)': ["d.m"],
+    'state.update({"c": 8, "f": 1}, g=2)': ["c", "f", "g"],
+    'part = state["d"].get(KEY); part["r"] = 0': ["d.*.r"],
+    'part = dict(state["d"]); part["m"] = 0': [],
+    'part = state["a"]; part = {}; part["x"] = 0': [],
+    'part = state["a"] if state["c"] else state["d"]; part["x"] = 0': ["a.x", "d.x"],
+    'for part in state["b"]: part["q"] = 0': ["b.*.q"],
+    'for _, part in state["d"].items(): part["r"] += 1': ["d.*.r"],
+    'for part in sorted(state["a"]["y"]): state["c"] = part': ["c"],
+    'if (part := state["a"])["x"]: part["y"].reverse()': ["a.y.*"],
+    'total = state["a"]["x"]; total += 1': [],
+    'state["c"], state["h"] = 2, 3': ["c", "h"],
+    'state["a"] |= {"x": 0}': ["a"],
+    'helper(state["d"], 3)': ["d.k.q"],
+    'helper(amount=3, part=state["a"])': ["a.k.q"],
+    'state["c"] = measure(state)': ["c"],
+    '[part.clear() for part in state["b"]]': ["b.*.*"],
+    'state["a"]["y"][-1] = 0': ["a.y.*"],
+    'f"{state}".strip(); len(state["a"])': [],
+    'setattr(state, "c", 1) if state is None else None': ["c"],
+}
+HELPERS = """
+def helper(part, amount):
+    part.setdefault("k", {})["q"] = amount
+    return amount
+
+def measure(state):
+    return len(state)
+"""
+PATHS = [
+    *("", "a", "a.x", "a.y", "a.y[0]", "b", "b[0]", "b[0].q", "b[1].q", "c", "d", "d.k", "d.k.q"),
+    *("d.m", "d.m.r", "d.m.q", "e", "e.z", "f", "g", "h"),
+]
+
+
+def code(studio: Studio, source: str, name: str = "") -> Code:
+    studio.file("p.py", source)
+    return Code(studio.fold("p.py" + name))
+
+
+def marked(found: Any, path: str) -> list[str]:
+    lines = found.touching([paths.read(path)])
+    return [found.lines[number - found.first].strip() for number in sorted(lines)]
+
+
+def _above_or_below(place: str, path: paths.Path) -> bool:
+    steps = place.split(".")
+    return all(a in ("*", str(b)) for a, b in zip(steps, path, strict=False))
+
+
+@pytest.fixture(scope="module")
+def studio_of_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Any]:
+    studio = Studio(tmp_path_factory.mktemp("source"))
+    studio.events(("s", "T", {}))
+    studio.file("p.py", "def apply(s, e): pass\n")
+    return studio, studio.fold()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    chosen=st.lists(st.sampled_from(sorted(STATEMENTS)), min_size=1, max_size=5),
+    path=st.sampled_from(PATHS),
+)
+def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(studio_of_one, chosen, path):
+    studio, folded = studio_of_one
+    source = "def apply(state, event):\n" + "".join(f"    {s}\n" for s in chosen) + HELPERS
+    file = studio.file("p.py", source)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = Code(dataclasses.replace(folded, files={str(file): digest})).handler("T")
+    wanted = paths.read(path)
+    expected = {
+        n
+        for n, statement in enumerate(chosen, 2)
+        if any(_above_or_below(place, wanted) for place in STATEMENTS[statement])
+    }
+    assert found.touching([wanted]) == expected
+
+
+@pytest.mark.parametrize("statement", sorted(STATEMENTS))
+def test_what_a_statement_really_changes_is_what_is_said(statement):
+    state: Any = copy.deepcopy(STATE)
+    names: dict[str, Any] = {"KEY": KEY, "state": state}
+    exec(HELPERS, names)
+    exec(statement, names)
+    for difference in differences(STATE, json.loads(json.dumps(state))):
+        assert any(_above_or_below(p, difference.path) for p in STATEMENTS[statement])
+
+
+def test_a_module_with_functions_and_apply(studio):
+    studio.events(("a", "Order Placed!", {}), ("a", "Other", {}))
+    found = code(
+        studio,
+        """
+        LIMIT = 3
+
+        @staticmethod
+        def on_Order_Placed_(state, event):
+            state["n"] = (
+                1
+            )
+
+        def apply(s, event, gateway):
+            s["n"] = 2
+        """,
+    )
+    placed = found.handler("Order Placed!")
+    assert (placed.name, placed.first, len(placed.lines)) == ("on_Order_Placed_", 4, 5)
+    assert marked(placed, "n") == ['state["n"] = (', "1", ")"]
+    other = found.handler("Other")
+    assert other.name == "apply"
+    assert marked(other, "n") == ['s["n"] = 2']
+    assert found.handler(None).name == "apply"
+
+
+@pytest.mark.parametrize("name", [":Orders", ":orders"])
+def test_a_class_its_bases_and_objects_of_it(studio, name):
+    studio.events(("a", "T", {}), ("a", "U", {}))
+    found = code(
+        studio,
+        """
+        class Base:
+            def on_T(self, state, event):
+                self._note(state)
+
+            def _note(self, state):
+                state["note"] = 1
+
+        class Orders(Base):
+            @staticmethod
+            def on_U(state, event): state["u"] = 1
+
+        orders = Orders()
+        """,
+        name,
+    )
+    assert marked(found.handler("T"), "note") == ["self._note(state)"]
+    assert marked(found.handler("U"), "u") == ['def on_U(state, event): state["u"] = 1']
+    assert marked(found.handler("U"), "note") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        ('return {**state, "n": 1,\n        "m": 2}', {"n": ['return {**state, "n": 1,'], "x": []}),
+        ("return dict(state, n=1)", {"n": ["return dict(state, n=1)"], "x": []}),
+        ('return state | {"n": 1}', {"n": ['return state | {"n": 1}'], "x": []}),
+        ("return event.data", {"n": ["return event.data"], "x": ["return event.data"]}),
+        ("return state", {"n": []}),
+        ("return", {"n": []}),
+        (
+            'new = dict(state)\n    new["n"] = 1\n    return new',
+            {"n": ['new["n"] = 1'], "x": []},
+        ),
+        (
+            'if event.x:\n        state = state["n"]\n        return None\n    state["a"] = 1',
+            {"n.a": [], "a": ['state["a"] = 1']},
+        ),
+    ],
+)
+def test_a_new_state_that_is_given_back(studio, body, changed):
+    studio.events(("a", "T", {}))
+    studio.file("p.py", f"def apply(state, event):\n    {body}\n")
+    handler = Code(studio.fold()).handler("T")
+    for path, lines in changed.items():
+        assert marked(handler, path) == lines, path
+
+
+def test_a_lambda_and_another_name(studio):
+    studio.events(("a", "T", {}), ("a", "U", {}))
+    found = code(
+        studio,
+        """
+        on_T = lambda state, event: state.update(n=1)
+        def helper(state, event):
+            state["u"] = 1
+        on_U = helper
+        """,
+    )
+    assert marked(found.handler("T"), "n") == ["on_T = lambda state, event: state.update(n=1)"]
+    assert found.handler("U").name == "helper"
+
+
+def test_what_cannot_be_shown_is_said(studio, monkeypatch):
+    studio.events(("a", "T", {}))
+    file = studio.file("q.py", "def on_T(state, event): state['n'] = 1\n")
+    found = code(studio, "from q import on_T\nimport functools\non_U = functools.partial(on_T)\n")
+    with pytest.raises(QueryError, match="on_T is imported from q"):
+        found.handler("T")
+    with pytest.raises(QueryError, match=r"on_U .* line 3"):
+        found.handler("U")
+    with pytest.raises(QueryError, match=r"p\.py has no handler for V"):
+        found.handler("V")
+    assert isinstance(found.known("V"), str)
+    assert found.known("W") is None
+    file = studio.file("p.py", "def on_T(state, event): state['n'] = 2\n")
+    fresh = Code(found.folded)
+    with pytest.raises(QueryError, match=r"p\.py has changed since it was folded"):
+        fresh.handler("T")
+    file.unlink()
+    with pytest.raises(QueryError, match="No such file"):
+        Code(found.folded).handler("T")
+    nowhere = SimpleNamespace(reference="shop.orders:X", files={}, name="X")
+    with pytest.raises(QueryError, match="The file of X isn't known"):
+        Code(nowhere).handler("T")  # type: ignore[arg-type]
+
+
+def test_what_was_read_stays_right_for_its_history(studio):
+    studio.events(("a", "T", {}), ("a", "U", {}))
+    found = code(studio, "def on_T(s, e): s['n'] = 1\ndef on_U(s, e): s['n'] = 2\n")
+    assert found.handler("T").lines == ("def on_T(s, e): s['n'] = 1",)
+    studio.file("p.py", "def on_U(s, e): s['n'] = 3\n")
+    assert found.handler("U").lines == ("def on_U(s, e): s['n'] = 2",)
+
+
+def test_a_module_that_is_imported_by_name(studio):
+    (studio.folder / "shop").mkdir()
+    studio.file("shop/__init__.py", "")
+    studio.file("shop/orders.py", "class Orders:\n    def on_T(self, s, e): s['n'] = 1\n")
+    studio.events(("a", "T", {}))
+    found = Code(studio.fold("shop.orders:Orders"))
+    assert marked(found.handler("T"), "n") == ["def on_T(self, s, e): s['n'] = 1"]
+
+
+def test_reading_runs_nothing(studio):
+    studio.events(("a", "T", {}))
+    source = textwrap.dedent(
+        """
+        import pathlib
+        if pathlib.Path(__file__).with_name("armed").exists():
+            raise SystemExit("run by mistake")
+        def apply(state, event): state["n"] = 1
+        """
+    )
+    found = code(studio, source)
+    (studio.folder / "armed").touch()
+    assert found.handler("T").name == "apply"

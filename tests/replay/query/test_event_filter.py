@@ -1,0 +1,48 @@
+"""What a filter of events keeps: paths in their data, SQL over their columns, or text in them."""
+
+import pytest
+
+from replay.query.event_filter import kept_by
+from storage.errors import QueryError
+
+EVENTS = [
+    ("a", "Paid", {"amount": 100.1, "by": {"name": "ben"}}),
+    ("b", "Paid", {"amount": 99, "tags": ["x", "y"]}),
+    ("a", "Shipped", {"amount": "100"}),
+    ("b", "Closed", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "offsets"),
+    [
+        ("data.amount > 99.5", [0]),
+        ("data.amount = '100'", [2]),
+        ("type = 'Paid' AND data.amount < 100", [1]),
+        ("data.by.name LIKE 'b%' OR data.tags[1] = 'y'", [0, 1]),
+        ("data.amount IS NULL", [3]),
+        ("offset >= 2", [2, 3]),
+        ("revision = 1", [2, 3]),
+        ("data->>'$.by.name' = 'ben'", [0]),
+        ("len(data) = 0", [3]),
+        ("PAID", [0, 1]),
+        ("ben", [0]),
+    ],
+)
+def test_what_a_filter_keeps(studio, text, offsets):
+    workspace = studio.events(*EVENTS)
+    assert list(kept_by(workspace, text)) == offsets
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data.amount >", "doesn't parse"),
+        ("colour = 3", "colour"),
+        ("data.amount > (SELECT 1)", "holds a subquery"),
+    ],
+)
+def test_a_wrong_filter_is_one_sentence(studio, text, said):
+    workspace = studio.events(*EVENTS)
+    with pytest.raises(QueryError, match=said):
+        kept_by(workspace, text)

@@ -1,0 +1,242 @@
+"""A document in parts: what it tells of each event is what became of the document, and no more."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NAMES = st.sampled_from(["a", "b", "c", "d/e", "f~g", ""])
+VALUES = st.recursive(
+    st.none() | st.integers(-9, 9) | st.text("xü", max_size=30),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(NAMES, inside, max_size=4),
+    max_leaves=8,
+)
+PATHS = st.lists(NAMES, max_size=3)
+
+
+def _set(state: Any, name: str, value: Any) -> None:
+    state[name] = value
+
+
+def _set_twice(state: Any, name: str, value: Any) -> None:
+    """The value goes on changing after it was put in."""
+    inside = {"first": value}
+    state[name] = inside
+    inside["second"] = [1]
+
+
+def _drop(state: Any, name: str, _: Any) -> None:
+    del state[name]
+
+
+def _pop(state: Any, name: str, value: Any) -> None:
+    state.pop(name, None)
+    state["popped"] = value
+
+
+def _pop_last(state: Any, _: str, __: Any) -> None:
+    if state:
+        state.popitem()
+
+
+def _again(state: Any, name: str, _: Any) -> None:
+    """Out, and in again at the end."""
+    state[name] = state.pop(name)
+
+
+def _rename(state: Any, name: str, _: Any) -> None:
+    state["renamed"] = state.pop(name)
+
+
+def _swap(state: Any, name: str, _: Any) -> None:
+    other = next(iter(state))
+    state[name], state[other] = state[other], state[name]
+
+
+def _alias(state: Any, name: str, _: Any) -> None:
+    state["alias"] = state[name]
+
+
+def _clear(state: Any, _: str, __: Any) -> None:
+    state.clear()
+
+
+def _update(state: Any, name: str, value: Any) -> None:
+    state.update({name: value}, more=value)
+    state |= {"most": [value]}
+
+
+def _default(state: Any, name: str, value: Any) -> None:
+    inside = state.setdefault(name, {})
+    if isinstance(inside, dict):
+        inside["n"] = value
+    elif isinstance(inside, list):
+        inside.append(value)
+
+
+def _each(state: Any, name: str, value: Any) -> None:
+    for inside in state.values():
+        if isinstance(inside, list):
+            inside.append(value)
+        if isinstance(inside, dict):
+            inside[name] = value
+
+
+def _sorted(state: Any, _: str, __: Any) -> None:
+    members = sorted(state.items())
+    state.clear()
+    state.update(members)
+
+
+def _fail(state: Any, name: str, value: Any) -> None:
+    state[name] = value
+    for inside in list(state.values()):
+        if isinstance(inside, (list, dict)):
+            inside.clear()
+    state.pop(next(iter(state)))
+    raise ValueError("no")
+
+
+CHANGES = [
+    _alias,
+    _set,
+    _set_twice,
+    _drop,
+    _pop,
+    _pop_last,
+    _again,
+    _rename,
+    _swap,
+    _clear,
+    _update,
+]
+CHANGES += [_default, _each, _sorted, _fail]
+
+
+def _inside(state: Any, path: list[str]) -> Any:
+    """The object at a path, as far as there are objects."""
+    for name in path:
+        if isinstance(state.get(name), dict):
+            state = state[name]
+    return state
+
+
+def _copied(state: Any, path: list[str], name: str, value: Any) -> Any:
+    """A new state, as people who change nothing make it."""
+    if not path:
+        return {**state, name: value}
+    inside = state.get(path[0])
+    inner = _copied(inside if isinstance(inside, dict) else {}, path[1:], name, value)
+    return {**state, path[0]: inner}
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from([*CHANGES, _copied]), PATHS, NAMES, VALUES), min_size=1, max_size=12
+)
+
+
+def _handle(state: Any, event: Any) -> Any:
+    change, path, name, value = event
+    value = copy.deepcopy(value)
+    if change is _copied:
+        return _copied(state, path, name, value)
+    change(_inside(state, path), name, value)
+    return None
+
+
+def _read(parts: dict[str, Any]) -> str:
+    """The document that parts make, as `storage.workspace.document_parts` says it."""
+    opened: dict[str, Any] = {"": {}}
+    for path, (_, text) in sorted(parts.items(), key=lambda part: part[1][0]):
+        if path:
+            above, _, step = path.rpartition("/")
+            value = json.loads(text)
+            opened[above][step.replace("~1", "/").replace("~0", "~")] = value
+            if text == b"{}":
+                opened[path] = value
+    return json.dumps(opened[""])
+
+
+def _told(worker: Any, tell: Any, *state: Any) -> list[Any]:
+    """What is told of parts: path, place, and JSON."""
+    told = worker.result.ToldParts()
+    tell(*state, told, 7)
+    assert list(told.rows) == [7] * len(told.paths)
+    places: dict[int, Any] = {}
+    at = 0
+    for row, depth in zip(told.placed, told.depths, strict=True):
+        places[row] = tuple(told.numbers[at : at + depth])
+        at += depth
+    return [
+        (path, places.get(row), text)
+        for row, (path, text) in enumerate(zip(told.paths, told.states, strict=True))
+    ]
+
+
+def _keep(kept: dict[str, Any], rows: Any) -> None:
+    for path, place, text in rows:
+        if text is None:
+            kept.pop(path, None)
+        else:
+            kept[path] = (place if place is not None else kept[path][0], text)
+
+
+@pytest.fixture(scope="module")
+def small(worker: Any) -> Any:
+    """The module, with parts of some 20 bytes."""
+    module = worker.fold.parts
+    module.SMALL = 20
+    yield module
+    module.SMALL = 1 << 10
+
+
+def _parts(small: Any, worker: Any, *, careful: bool) -> Any:
+    encoding = worker.protocol.encoding
+    encode = encoding.encode if careful else encoding.plain_encoder()
+    return small.Parts(encode, json.loads, careful=careful)
+
+
+@pytest.mark.parametrize("careful", [False, True], ids=["plain", "careful"])
+@settings(max_examples=300, deadline=None)
+@given(state=st.dictionaries(NAMES, VALUES, max_size=5), events=EVENTS)
+def test_parts_say_what_a_whole_document_is(
+    small: Any, worker: Any, careful: bool, state: dict[str, Any], events: Any
+) -> None:
+    state = copy.deepcopy(state)
+    parts = _parts(small, worker, careful=careful)
+    kept: dict[str, Any] = {}
+    _keep(kept, _told(worker, parts.take_apart, copy.deepcopy(state)))
+    for event in events:
+        before = json.dumps(state)
+        try:
+            state = _handle(state, event) or state
+        except (ValueError, KeyError, StopIteration, TypeError, RecursionError):
+            state = json.loads(before)
+        state = json.loads(json.dumps(state))
+        try:
+            returned = _handle(parts.root, event)
+            if not careful and not parts.changes_are_plain(returned):
+                return  # the fold begins anew, carefully
+            rows = _told(worker, parts.settle, returned)
+        except small.WholeError:
+            whole = parts.whole(returned)
+            assert json.dumps(whole) == json.dumps(state)
+            _keep(kept, _told(worker, parts.vanish))
+            assert not kept
+            return
+        except (ValueError, KeyError, StopIteration, TypeError, RecursionError):
+            parts.take_back()
+            rows = []
+        assert all(kept.get(path, (None, None))[1] != text or place for path, place, text in rows)
+        _keep(kept, rows)
+        assert _read(kept) == json.dumps(state) == json.dumps(parts.root)
+        assert parts.as_told()
+    again = _parts(small, worker, careful=careful)
+    rows = sorted(((p, *of) for p, of in kept.items()), key=lambda row: row[1])
+    again.take_up(rows, 10**6)
+    assert json.dumps(again.root) == json.dumps(state)
+    assert again.as_told()
+    assert again.is_plain()

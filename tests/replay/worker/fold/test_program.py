@@ -1,0 +1,344 @@
+"""Programs of other languages: the examples of `docs/protocol.md`, and programs that speak wrongly."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay.checks.protocol_check import ProtocolTest
+from sample_logs import SAMPLES
+from storage.errors import ProjectionError
+from storage.log.event_log import EventLog
+from tests.support.projection_kinds import PROGRAM
+
+ROOT = Path(__file__).parents[4]
+EXAMPLES = ROOT / "docs" / "examples"
+COMMANDS = {"node": ("node", EXAMPLES / "orders.js"), "java": ("java", EXAMPLES / "Orders.java")}
+PLAIN = PROGRAM.replace("ROUTES", "False")
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: Any) -> list[str]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return list(map(str, COMMANDS[request.param]))
+
+
+def _numbers(value: Any) -> Any:
+    """Whole numbers and those with a fraction of nothing are the same to JavaScript."""
+    if isinstance(value, dict):
+        return {name: _numbers(member) for name, member in value.items()}
+    return float(value) if isinstance(value, int) else value
+
+
+def test_the_examples_fold_as_the_python_projection_does(studio, command):
+    sample = SAMPLES["orders"]
+    shutil.copy(sample.log, studio.log)
+    studio.events()
+    shutil.copy(sample.projection, studio.folder / "orders.py")
+    right = [(o, k, _numbers(s)) for o, k, s in studio.changes(studio.fold("orders.py"))]
+    folded = studio.fold(f"cmd:{' '.join(command)}")
+    assert [(o, k, _numbers(s)) for o, k, s in studio.changes(folded)] == right
+    assert folded.name.lower() == "orders"
+    assert len(right) > 2_900
+
+
+def test_the_examples_speak_the_protocol(studio, command):
+    if command[0] == "java":
+        # As a source file it would be compiled at each of its many starts.
+        subprocess.run(["javac", "-d", str(studio.folder), command[1]], check=True)
+        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", str(studio.folder), "Orders"]
+    shutil.copy(SAMPLES["orders"].log, studio.log)
+    events = EventLog(studio.events()).details(0, 60)
+    findings = list(ProtocolTest(command, events).findings())
+    assert [f.said for f in findings if not f.passed] == []
+    assert len(findings) == 8
+
+
+def test_the_conversation_of_the_document_is_spoken(studio, worker):
+    """What the document says is read, another program's answers are written, line for line."""
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    [conversation] = re.findall(r"## A conversation.*?```\n(.*?)```", text, re.DOTALL)
+    lines = conversation.splitlines()
+    [greeting, ready, *rest] = [json.loads(line[2:]) for line in lines]
+    assert greeting == {"refold": 1, "resuming": False}
+    assert ready["ready"] == 1
+    events, answers = rest[::2], rest[1::2]
+    data = [(e["event"]["stream"], e["event"]["type"], e["event"]["data"]) for e in events]
+    from refold_worker.protocol.line_protocol import line
+
+    for event, detail in zip(
+        events, EventLog(studio.events(*data)).details(0, len(data)), strict=True
+    ):
+        told = json.loads(line("event", detail, detail.data, detail.meta))
+        assert list(told["event"]) == list(event["event"])
+        assert told["event"]["offset"] == event["event"]["offset"]
+    _program(studio, f"ANSWERS = {answers!r}\n" + _ANSWERING)
+    folded = studio.fold(f"cmd:{sys.executable} p.py")
+    assert studio.changes(folded) == [(0, "order-1", {"items": {"tea": 2}})]
+    assert dict(folded.unhandled) == {"PageViewed": 1}
+
+
+_ANSWERING = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "refold" in message:
+        print('{"ready": 1}', flush=True)
+    elif "event" in message:
+        answer = ANSWERS[message["event"]["offset"]]
+        print(answer if isinstance(answer, str) else json.dumps(answer), flush=True)
+"""
+
+
+def _program(studio: Any, source: str) -> None:
+    studio.file("p.py", source)
+
+
+GOOD = {"offset": 0, "changes": {"a": {"n": 1}}}
+WRONG = {
+    "rubbish": ("hello", "answered the event with what is no JSON: hello"),
+    "no object": ("[1]", "answered the event with [1], which is no object"),
+    "another offset": ({"offset": 5}, 'answered {"offset": 5} where another one is next,'),
+    "no offset": ({}, "answered {} where another one is next,"),
+    "true as an offset": ({"offset": True}, 'answered {"offset": true} where another one is next,'),
+    "a fraction as an offset": ({"offset": 1.0}, "where another one is next,"),
+    "neither": (
+        {"offset": 1},
+        "which has none of changes, skipped and error; it needs one of them",
+    ),
+    "both": ({"offset": 1, "changes": {}, "error": "x"}, "which has changes and error of changes"),
+    "no documents": (
+        {"offset": 1, "changes": ["a"]},
+        'answered with changes = ["a"], where an object of documents is wanted',
+    ),
+    "skipped that is false": ({"offset": 1, "skipped": False}, "where true is wanted"),
+    "an error without a text": ({"offset": 1, "error": None}, "where a text is wanted"),
+    "another document": (
+        {"offset": 1, "changes": {"z": {}}},
+        'named the document "z" for an event of "a"; it must say "routes": true when it is greeted',
+    ),
+    "a failure of another document": ({"offset": 1, "error": "x", "key": "z"}, 'the document "z"'),
+    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with what is no JSON"),
+    "a number beyond numbers": (
+        '{"offset": 1, "changes": {"a": [1e999]}}',
+        "answered with the number 1e999, which no double holds",
+    ),
+    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with what is nested too deep"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio, wrong):
+    answer, said = WRONG[wrong]
+    studio.events(*[("a", "T", {})] * 3)
+    _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
+    with pytest.raises(ProjectionError) as caught:
+        studio.fold(f"cmd:{sys.executable} p.py")
+    assert said in caught.value.message
+    assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
+    assert caught.value.exit_code == 3
+    kept = studio.found(f"cmd:{sys.executable} p.py")
+    assert studio.changes(kept) == [(0, "a", {"n": 1})]
+
+
+def test_half_a_character_is_shown_as_python_code_does(studio):
+    _program(
+        studio, f"ANSWERS = {[{**GOOD, 'changes': {'a': {'x': chr(0xD800)}}}]!r}\n" + _ANSWERING
+    )
+    studio.events(("a", "T", {}))
+    folded = studio.fold(f"cmd:{sys.executable} p.py")
+    assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
+
+
+def test_half_a_character_may_be_in_a_failure(studio):
+    failed = {"offset": 0, "error": "no " + chr(0xDC80), "traceback": "at " + chr(0xD800)}
+    _program(studio, f"ANSWERS = {[failed]!r}\n" + _ANSWERING)
+    studio.events(("a", "T", {}))
+    [failure] = studio.failures(studio.fold(f"cmd:{sys.executable} p.py"))
+    assert (failure.error, failure.traceback) == ("no \\udc80", "at \\ud800")
+
+
+def test_another_command_is_another_projection(studio):
+    _program(
+        studio,
+        "import sys\n"
+        + PLAIN.replace('state["total"] + by', 'state["total"] + by * int(sys.argv[1])'),
+    )
+    studio.events(("a", "Added", {"by": 1}))
+    found = [studio.fold(f"cmd:{sys.executable} p.py {times}") for times in (1, 100)]
+    assert [studio.changes(folded)[0][2]["total"] for folded in found] == [1, 100]
+
+
+def test_what_a_program_says_before_it_ends_is_told(studio):
+    _program(studio, f"ANSWERS = {[GOOD, GOOD]!r}\n" + _ANSWERING + "        boom()\n")
+    studio.events(*[("a", "T", {})] * 2)
+    with pytest.raises(ProjectionError, match=r"\(NameError: name 'boom' is not defined"):
+        studio.fold(f"cmd:{sys.executable} p.py")
+
+
+def test_a_program_that_is_written_in_its_command_may_be_long(studio):
+    studio.events(("a", "Added", {"by": 1}))
+    source = PLAIN + "#" * 400
+    folded = studio.fold(f"cmd:{sys.executable} -c {shlex.quote(source)}")
+    assert studio.changes(folded)[0][2]["total"] == 1
+
+
+ENDS = {
+    "exits": ("sys.exit(4)", "exited with code 4 before it answered the event"),
+    "exits inside a line": (
+        "sys.stdout.write('{'); sys.stdout.flush(); sys.exit(0)",
+        "exited with code 0 in the middle of a line before it answered the event",
+    ),
+    "is killed": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL before it answered the event"),
+    "hangs": ("time.sleep(60)", "did not return within 1 s"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_program_that_ends_half_way_keeps_what_was_folded(studio, end):
+    statement, said = ENDS[end]
+    studio.events(*[("a", "T", {})] * 3)
+    source = _ANSWERING.replace(
+        "        answer =",
+        f"        if message['event']['offset'] == 1: {statement}\n        answer =",
+    )
+    _program(studio, f"import os, time\nANSWERS = {[GOOD] * 3!r}\n" + source)
+    with pytest.raises(ProjectionError, match=re.escape(said)) as caught:
+        studio.fold(f"cmd:{sys.executable} p.py", patience=1)
+    assert "offset 1 (T of a)" in caught.value.message
+    assert studio.changes(studio.found(f"cmd:{sys.executable} p.py")) == [(0, "a", {"n": 1})]
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
+        ("cmd:true", "exited with code 0 before it answered the greeting"),
+        ("cmd:sh -c 'echo no sources >&2; exit 3'", "answered the greeting (no sources)."),
+        ("cmd:echo hello", "answered the greeting with what is no JSON: hello"),
+        ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
+        ("cmd:", "names no program"),
+        ("cmd:node 'orders.js", "is no command: No closing quotation"),
+        (
+            "orders.js",
+            "one in another language is named by its command, such as cmd:node orders.js",
+        ),
+    ],
+)
+def test_what_is_no_program_is_one_sentence(studio, reference, said):
+    studio.events(("a", "T", {}))
+    with pytest.raises(ProjectionError) as caught:
+        studio.fold(reference)
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_program_that_is_left_does_not_live_on(studio):
+    studio.events(*[("a", "T", {})] * 3)
+    _program(
+        studio,
+        f"import os, time\nANSWERS = {[GOOD] * 3!r}\n"
+        + _ANSWERING.replace("        answer =", "        time.sleep(60)\n        answer ="),
+    )
+    mark = f"left-{studio.folder}"
+    with pytest.raises(ProjectionError):
+        studio.fold(f"cmd:{sys.executable} p.py {mark}", patience=0.5)
+    assert not _running(mark)
+
+
+BROKEN = {
+    "greets": ('{"ready": 1, "routes": ROUTES}', '{"ready": 2}', "answered the greeting"),
+    "greets with strange members": ("ROUTES", "1", "which is no bool"),
+    "answers each event, in order": (
+        '"offset": event["offset"]',
+        '"offset": 3',
+        "where offset 0 is next",
+    ),
+    "passes by what it doesn't know": ('"skipped": True', '"error": "what?"', "nobody knows"),
+    "answers alike in another process": (
+        '"name": key',
+        '"name": key, "id": id(object()), "now": __import__("time").time_ns()',
+        "Two processes answered offset 0 differently",
+    ),
+    "goes on from documents that are given back": (
+        'documents[message["document"]] = message["state"]',
+        "pass",
+        "Given back the documents as they were before offset 20",
+    ),
+    "ends with its input, and says no more": (
+        "    print(json.dumps(answer), flush=True)\n",
+        "    print(json.dumps(answer), flush=True)\nprint('bye')\n",
+        "said more than one line an event",
+    ),
+}
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_the_protocol_test_says_what_is_wrong(studio, check):
+    there, instead, said = BROKEN[check]
+    source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
+    studio.file("p.py", source)
+    events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
+    found = ProtocolTest(
+        [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=3
+    )
+    wrong = {f.check: f.said for f in found.findings() if not f.passed}
+    name = check.removesuffix(" with strange members")
+    assert name in wrong
+    assert any(said in text for text in wrong.values())
+
+
+def test_a_good_program_passes_however_it_routes(studio):
+    events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
+    for routes in ("True", "False"):
+        studio.file("p.py", PROGRAM.replace("ROUTES", routes))
+        test = ProtocolTest(
+            [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=5
+        )
+        assert [f.said for f in test.findings()] == [""] * 8
+
+
+def test_a_program_does_not_outlive_a_parent_that_was_killed(studio):
+    """Also one that never looks at its input."""
+    studio.events(("a", "T", {}))
+    studio.file("p.py", "import time\ntime.sleep(600)\n")
+    mark = f"outlives-{studio.folder}"
+    studio.workspace.release()
+    command = [sys.executable, "-c", "from tui.cli import main; main()"]
+    parent = subprocess.Popen(
+        [*command, "replay", "log.refold", "-p", f"cmd:{sys.executable} p.py {mark}"],
+        cwd=studio.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    _until(lambda: _running(mark))
+    parent.kill()
+    parent.wait()
+    _until(lambda: not _running(mark))
+
+
+def _running(mark: str) -> list[str]:
+    """The programs that were started with this argument. One that is dead has none any more."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if place.read_bytes().split(b"\0")[1:3] == [b"p.py", mark.encode()]:
+                found.append(place.parent.name)
+    return found
+
+
+def _until(wanted: Callable[[], Any], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,96 @@
+"""What people keep in a workspace: bookmarks and watches, and the tree of causes they come from."""
+
+import pytest
+
+from storage.log import causation
+from storage.marks import bookmarks, watches
+
+
+def test_bookmarks_are_kept_in_the_order_of_the_log(desk):
+    desk.load(desk.write(desk.text(*map(desk.event, range(5)))))
+    workspace = desk.open()
+    late = bookmarks.add(workspace, offset=4, note="hm ✓", projection="p", key="k", path="a.b")
+    early = bookmarks.add(workspace, offset=1, note="")
+    assert bookmarks.kept(workspace) == [early, late]
+    assert (late.note, late.projection, late.key, late.path) == ("hm ✓", "p", "k", "a.b")
+    bookmarks.remove(workspace, early.number)
+    bookmarks.remove(workspace, early.number)
+    assert bookmarks.kept(workspace) == [late]
+
+
+def test_what_is_kept_outlives_an_append(desk):
+    log = desk.write(desk.text(desk.event(0)))
+    desk.load(log)
+    workspace = desk.open()
+    marked = bookmarks.add(workspace, offset=0, note="n")
+    watched = watches.add(workspace, "states", "state.n < 0")
+    workspace.release()
+    desk.grow(log, desk.text(desk.event(1)))
+    desk.load(log)
+    assert bookmarks.kept(desk.open()) == [marked]
+    assert watches.kept(desk.open()) == [watched]
+
+
+def test_a_watch_is_kept_once(desk):
+    desk.load(desk.write(desk.text(desk.event(0))))
+    workspace = desk.open()
+    first = watches.add(workspace, "states", "state.n < 0")
+    assert watches.add(workspace, "states", "state.n < 0") == first
+    other = watches.add(workspace, "events", "state.n < 0")
+    assert watches.kept(workspace) == [first, other]
+    watches.remove(workspace, first.number)
+    assert watches.kept(workspace) == [other]
+
+
+def tree(desk, offset):
+    found = causation.around(desk.open(), offset)
+    return [(c.event.offset, c.depth) for c in found.tree], found.more
+
+
+def caused(desk, number, cause=None, correlation=None, **others):
+    return desk.event(number, causation_id=cause, correlation_id=correlation, **others)
+
+
+def test_causes_come_before_what_they_led_to(desk):
+    events = [
+        caused(desk, 0, correlation="c"),
+        caused(desk, 1, "e0", "c"),
+        caused(desk, 2),
+        caused(desk, 3, "e0", "c"),
+        caused(desk, 4, "e1"),
+        caused(desk, 5, correlation="c"),
+        caused(desk, 6, "e4"),
+    ]
+    desk.load(desk.write(desk.text(*events)))
+    whole = [(0, 0), (1, 1), (4, 2), (6, 3), (3, 1), (5, 0)]
+    for offset in (0, 1, 3, 5):
+        assert tree(desk, offset) == (whole, False)
+    assert tree(desk, 6) == ([(0, 0), (1, 1), (4, 2), (6, 3), (3, 1)], False)
+    assert tree(desk, 2) == ([(2, 0)], False)
+
+
+@pytest.mark.parametrize("cause", ["e0", "e2", "nobody"])
+def test_causes_that_go_in_a_circle_or_nowhere_end(desk, cause):
+    events = [caused(desk, 0, "e1"), caused(desk, 1, "e2"), caused(desk, 2, cause)]
+    desk.load(desk.write(desk.text(*events)))
+    found, _ = tree(desk, 1)
+    assert {offset for offset, _ in found} >= {1, 2}
+
+
+def test_an_id_that_is_repeated_stands_for_its_first_event(desk):
+    events = [
+        caused(desk, 0, id="same"),
+        caused(desk, 1, id="same"),
+        caused(desk, 2, "same"),
+        *(desk.event(n) for n in range(3, 40)),  # else it is taken for no column of ids
+    ]
+    desk.load(desk.write(desk.text(*events)))
+    assert tree(desk, 2)[0] == [(0, 0), (2, 1)]
+
+
+def test_of_too_many_the_nearest_are_shown(desk, monkeypatch):
+    monkeypatch.setattr(causation, "MOST", 5)
+    desk.load(desk.write(desk.text(*(caused(desk, n, correlation="all") for n in range(20)))))
+    found, more = tree(desk, 10)
+    assert [offset for offset, _ in found] == [8, 9, 10, 11, 12]
+    assert more

@@ -1,0 +1,195 @@
+"""A query that a person typed: answered, refused with one sentence, bounded, and stopped."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from storage.errors import CancelledError, QueryError
+from storage.log.event_log import EventLog
+from storage.query import sql_query
+from storage.query.sql_query import Stop, answer, asked
+from storage.workspace.workspace import Workspace
+
+CHANGES = "would change the workspace, and a query only asks; start it with SELECT or FROM."
+LEAVES = "leaves the workspace, and a query sees nothing else; start it with SELECT or FROM."
+NO_QUESTION = "asks nothing of the workspace's tables; start it with SELECT or FROM."
+OUTSIDE = "A query sees nothing but the workspace, and"
+
+REFUSED = {
+    "INSERT INTO rejects VALUES (1, 1, '', '')": f"INSERT {CHANGES}",
+    "-- to see\nUPDATE events SET type = 'x'": f"UPDATE {CHANGES}",
+    "DELETE FROM events": f"DELETE {CHANGES}",
+    "TRUNCATE events": f"TRUNCATE {CHANGES}",
+    "DROP TABLE events": f"DROP {CHANGES}",
+    "ALTER TABLE events DROP meta": f"ALTER {CHANGES}",
+    "CREATE TEMP TABLE t AS SELECT 1": f"CREATE {CHANGES}",
+    "CREATE OR REPLACE MACRO latest(p) AS 1": f"CREATE {CHANGES}",
+    "MERGE INTO events USING (SELECT 1) ON true WHEN MATCHED THEN DELETE": f"MERGE {CHANGES}",
+    "EXPLAIN ANALYZE DELETE FROM events": f"This {CHANGES}",
+    "COPY events TO 'out.csv'": f"COPY {LEAVES}",
+    "COPY rejects FROM 'in.csv'": f"COPY {LEAVES}",
+    "EXPORT DATABASE 'out'": f"EXPORT {LEAVES}",
+    "ATTACH 'other.db'": f"ATTACH {LEAVES}",
+    "DETACH kept": f"DETACH {LEAVES}",
+    "INSTALL httpfs": f"INSTALL {LEAVES}",
+    "LOAD httpfs": f"LOAD {LEAVES}",
+    "SET enable_external_access = true": f"SET {NO_QUESTION}",
+    "RESET lock_configuration": f"RESET {NO_QUESTION}",
+    "PRAGMA enable_profiling": f"PRAGMA {NO_QUESTION}",
+    "CALL enable_logging()": f"CALL {NO_QUESTION}",
+    "USE memory": f"USE {NO_QUESTION}",
+    "BEGIN": f"BEGIN {NO_QUESTION}",
+    "FROM read_csv('/etc/passwd')": f"{OUTSIDE} /etc/passwd isn't in it.",
+    "FROM read_text('secret.csv')": f"{OUTSIDE} secret.csv isn't in it.",
+    "FROM glob('/*')": f"{OUTSIDE} /* isn't in it.",
+    "FROM 'secret.csv'": f"{OUTSIDE} secret.csv isn't in it.",
+    "FROM 'https://example.com/x.parquet'": f"{OUTSIDE} https://example.com/x.parquet isn't in it.",
+    "": "Give one statement; there is none.",
+    "-- nothing": "Give one statement; there is none.",
+    "SELECT 1; DROP TABLE events": "Give one statement; these are 2.",
+    "SELEKT 1": 'The query doesn\'t parse: syntax error at or near "SELEKT".',
+    "SELECT\n1 +": 'The query doesn\'t parse: syntax error at or near "+" in line 2.',
+    "FROM events WHERE offset = 3": 'so the column is "offset".',
+    "FROM nowhere": "The query failed: Table with name nowhere does not exist!",
+    "SELECT nope FROM events": 'Referenced column "nope" not found',
+    "SELECT type::INTEGER FROM events": "Could not convert",
+    "SELECT error('so')": "The query failed: so.",
+    "PIVOT events ON type USING count(*)": "A PIVOT names its values here",
+    "FROM state_at('orders')": "Candidate macros: state_at(projection, position",
+}
+
+
+@pytest.fixture
+def kept(desk: Any) -> Workspace:
+    desk.load(desk.write(desk.text(*map(desk.event, range(3)))))
+    (desk.folder / "secret.csv").write_text("secret\nhunter2\n")
+    workspace: Workspace = desk.open()
+    return workspace
+
+
+@pytest.mark.parametrize("query", REFUSED)
+def test_what_is_no_question_is_refused_in_one_sentence(kept: Workspace, query: str) -> None:
+    before = kept.path.read_bytes()
+    with pytest.raises(QueryError) as refused:
+        answer(kept, query, Stop())
+    assert REFUSED[query] in refused.value.message
+    assert "\n" not in refused.value.message
+    kept.release()
+    assert kept.path.read_bytes() == before
+    assert len(list(kept.path.parent.glob("*.db"))) == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 WHERE false",
+        "FROM events;",
+        "WITH a AS (SELECT 1) FROM a",
+        "VALUES (1)",
+        "DESCRIBE events",
+        "SHOW TABLES",
+        "SUMMARIZE events",
+        "EXPLAIN FROM events",
+        "PIVOT events ON type IN ('A') USING count(*) GROUP BY stream",
+        "SELECT NULL, '101'::BIT, [1], {'a': 1}, TIMESTAMP 'infinity', '\\xff'::BLOB, 1::HUGEINT",
+    ],
+)
+def test_whatever_asks_is_answered(kept: Workspace, query: str) -> None:
+    found = answer(kept, query, Stop())
+    assert len(found.columns) == len(found.widest)
+    rows = found.rows(0, 10)
+    assert len(rows) == min(found.count, 10)
+    assert all(isinstance(value, str | None) for row in rows for value in row)
+
+
+def test_an_answer_begins_and_says_that_there_is_more(
+    kept: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_query, "MOST_ROWS", 500)
+    found = answer(kept, "SELECT i FROM range(50000000000) t(i)", Stop())
+    assert (found.count, found.more) == (500, True)
+    assert found.rows(498, 10) == [("498",), ("499",)]
+    assert not answer(kept, "SELECT i FROM range(500) t(i)", Stop()).more
+
+
+def test_large_values_end_an_answer_too(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_query, "MOST_BYTES", 1_000_000)
+    found = answer(kept, "SELECT repeat('x', 10000) FROM range(100000)", Stop())
+    assert found.more
+    assert found.count < 1000
+    assert found.widest == (10_000,)
+    assert len(str(found.rows(0, 1)[0][0])) == sql_query.CELL
+    assert len(str(found.row(0)[0])) == 10_000
+
+
+def test_an_error_after_the_first_rows_is_told_as_well(kept: Workspace) -> None:
+    late = "SELECT CASE WHEN i > 50000 THEN error('late') ELSE i END FROM range(90000) t(i)"
+    with pytest.raises(QueryError, match=r"The query failed: late\."):
+        answer(kept, late, Stop())
+    with (
+        pytest.raises(QueryError, match=r"The query failed: late\."),
+        asked(kept, late) as question,
+    ):
+        list(question.batches())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count(*) FROM range(10000000000) a, range(10000) b",
+        "SELECT i FROM range(10000000000000) t(i) WHERE i % 100000 = 0",
+    ],
+)
+def test_a_question_is_stopped_from_another_thread(
+    kept: Workspace, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_query, "MOST_ROWS", 10**12)
+    stop = Stop()
+    threading.Timer(0.2, stop.stop).start()
+    with pytest.raises(CancelledError):
+        answer(kept, query, stop)
+    assert answer(kept, "SELECT 1", Stop()).rows(0, 1) == [("1",)]
+
+
+def test_what_is_stopped_before_it_begins_is_not_asked(kept: Workspace) -> None:
+    stop = Stop()
+    stop.stop()
+    with pytest.raises(CancelledError):
+        answer(kept, "SELECT 1", stop)
+
+
+def test_nothing_is_held_while_an_answer_is_looked_at(kept: Workspace) -> None:
+    found = answer(kept, "FROM events", Stop())
+    with kept.writing() as connection:
+        connection.execute("DELETE FROM events")
+    assert len(found.rows(0, 10)) == 3
+
+
+def at_minutes(desk: Any, minutes: list[int | None]) -> EventLog:
+    times = [None if m is None else f"2026-01-01T{m // 60:02}:{m % 60:02}:00Z" for m in minutes]
+    events = [{"stream": "s", "type": "T", "data": {}, "time": time} for time in times]
+    desk.load(desk.write(desk.text(*events)))
+    return EventLog(desk.open())
+
+
+def test_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
+    density = at_minutes(desk, [*range(600), 0]).density(10)
+    assert density.by_time
+    assert [abs(end - 60 * (n + 1)) < 3 for n, end in enumerate(density.last_offsets)] == [
+        True
+    ] * 10
+
+
+def test_a_time_far_in_the_future_moves_none_behind_it(desk: Any) -> None:
+    density = at_minutes(desk, [0, 1, 599, *range(3, 600)]).density(10)
+    assert [abs(end - 60 * (n + 1)) < 4 for n, end in enumerate(density.last_offsets)] == [
+        True
+    ] * 10
+
+
+def test_events_without_a_time_lie_between_those_that_have_one(desk: Any) -> None:
+    minutes = [m for minute in range(100) for m in (minute, None)]
+    density = at_minutes(desk, minutes).density(10)
+    assert list(density.last_offsets) == [2 * (10 * (n + 1) - 1) for n in range(9)] + [198]
+    assert sum(density.counts) == 100

@@ -1,0 +1,204 @@
+"""Workspaces of every older format become workspaces of this one, with all that people made in them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from storage.db.query import arrow
+from storage.errors import CancelledError, WorkspaceError
+from storage.ingest import loader
+from storage.marks import bookmarks, watches
+from storage.timelines import workspace_view
+from storage.workspace import migration, schema
+from storage.workspace.migration import Older
+from storage.workspace.workspace import Workspace
+from tests.support.fork_bench import PROJECTION
+from tui.cli import run
+
+MADE = (
+    "sources",
+    "events",
+    "rejects",
+    "timelines",
+    "edits",
+    "calls",
+    "bodies",
+    "bookmarks",
+    "watches",
+)
+
+_UNDONE = {
+    10: [
+        *(f"ALTER TABLE history DROP COLUMN {name}" for name in schema.NUMBERS),
+        "ALTER TABLE folds DROP COLUMN numbers",
+    ],
+    9: ["ALTER TABLE printed DROP COLUMN key", "ALTER TABLE reads DROP COLUMN key"],
+    8: [
+        *(f"DROP TABLE {name}" for name in ("timelines", "edits", "forked", "touched")),
+        "ALTER TABLE bookmarks DROP COLUMN inserted",
+    ],
+    7: [f"DROP TABLE {name}" for name in ("calls", "bodies", "decisions", "reads")],
+    6: ["DROP TABLE parts"],
+    2: ["DROP TABLE bookmarks", "DROP TABLE watches", "DROP MACRO TABLE changes"],
+}
+"""How a workspace becomes one of the format before each of these."""
+
+
+def aged(path: Path, version: int) -> None:
+    """Make a workspace what a refold of that format would have written, or says that it has."""
+    with duckdb.connect(path) as connection:
+        for newer in range(schema.FORMAT_VERSION, version, -1):
+            for statement in _UNDONE.get(newer, ()):
+                connection.execute(statement)
+        connection.execute(
+            "UPDATE workspace SET value = ? WHERE name = 'format_version'", [json.dumps(version)]
+        )
+
+
+@pytest.fixture(scope="module")
+def lived_in(tmp_path_factory):
+    """A workspace in which people have made all there is to make, and its folder."""
+    folder = tmp_path_factory.mktemp("lived-in")
+    log, path = folder / "log.jsonl", folder / "log.refold"
+    lines = [{"stream": f"s{n % 3}", "type": "Counted", "data": {"by": n}} for n in range(40)]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "torn\n")
+    loader.load([str(log)], path, loader.Wish())
+    (folder / "counts.py").write_text(PROJECTION)
+    assert run(["fork", str(path), "try", "--at", "7", "--drop", "8", "--set", "9", "by", "5"]) == 0
+    workspace = Workspace(path)
+    bookmarks.add(workspace, offset=5, note="here", key="s1")
+    bookmarks.add(workspace_view.on(workspace, "try"), offset=6, note="there")
+    watches.add(workspace, "states", "count > 3")
+    with workspace.writing() as connection:
+        connection.execute(
+            'INSERT INTO calls (call, "offset", key, port, operation, body)'
+            " VALUES (1, 4, 's1', 'p', 'o', 'b')"
+        )
+        connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'said', NULL)")
+    assert run(["replay", str(path), "-p", str(folder / "counts.py")]) == 0
+    return path
+
+
+@pytest.fixture
+def kept(lived_in, tmp_path):
+    for file in (lived_in, lived_in.with_name("counts.py")):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / "log.refold"
+
+
+def made(path: Path) -> dict[str, list[dict[str, object]]]:
+    with Workspace(path).reading() as connection:
+        return {name: arrow(connection, f"FROM {name}").to_pylist() for name in MADE}
+
+
+@pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
+def test_what_people_made_is_in_the_new_one(kept, version, capfd):
+    before = made(kept)
+    aged(kept, version)
+    with pytest.raises(WorkspaceError, match=f"older refold.*format {version}.*`refold migrate"):
+        Workspace(kept)
+    assert run(["migrate", str(kept), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["format"] == version
+    assert told["events"] == 40
+    after = made(kept)
+    if version < 8:
+        for bookmark in before["bookmarks"]:
+            bookmark["inserted"] = 0
+    gone = {
+        *(("timelines", "edits") if version < 8 else ()),
+        *(("calls", "bodies") if version < 7 else ()),
+        *(("bookmarks", "watches") if version < 2 else ()),
+    }
+    assert after == {name: [] if name in gone else rows for name, rows in before.items()}
+
+
+def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
+    aged(kept, 6)
+    assert run(["migrate", str(kept)]) == 0
+    assert "was of format 6" in capfd.readouterr().err
+    projection = str(kept.with_name("counts.py"))
+    assert run(["replay", str(kept), "-p", projection]) == 0
+    assert "40 events" in capfd.readouterr().out
+    log = kept.with_name("log.jsonl")
+    shutil.copy(made(kept)["sources"][0]["path"], log)
+    with log.open("a") as stream:
+        stream.write('{"stream": "s1", "type": "Counted", "data": {"by": 1}}\n')
+    with Workspace(kept).writing() as connection:
+        connection.execute("UPDATE sources SET path = ?", [str(log)])
+    assert loader.load([str(log)], kept, loader.Wish()).events == 41
+
+
+def test_one_of_this_format_is_left_alone(kept, capfd):
+    before = kept.read_bytes()
+    assert run(["migrate", str(kept)]) == 0
+    assert "already" in capfd.readouterr().err
+    assert kept.read_bytes() == before
+
+
+def test_who_is_interrupted_leaves_it_as_it_was(kept):
+    aged(kept, 9)
+    before = kept.read_bytes()
+    with pytest.raises(CancelledError):
+        Older(kept).migrate(cancelled=lambda: True)
+    assert kept.read_bytes() == before
+    assert sorted(p.name for p in kept.parent.iterdir()) == ["counts.py", "log.refold"]
+
+
+def test_rows_are_told_as_they_are_written(kept):
+    aged(kept, 9)
+    older, told = Older(kept), []
+    older.migrate(on_progress=told.append)
+    assert told == sorted(told)
+    assert 40 < told[-1] <= older_rows(kept)
+
+
+def older_rows(path: Path) -> int:
+    """At least as many as there are in the tables that are taken over."""
+    return sum(map(len, made(path).values())) + 100
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (["CREATE VIEW v AS SELECT 1"], "holds the view v"),
+        (["ALTER TABLE events ALTER type SET DEFAULT 'x'"], "has a default"),
+        (["ALTER TABLE events ADD COLUMN more INTEGER"], "no refold wrote the column events.more"),
+        (["ALTER TABLE edits ALTER step TYPE VARCHAR"], "no refold wrote the column edits.step"),
+    ],
+)
+def test_a_strangers_is_refused(kept, statements, said):
+    aged(kept, 9)
+    with duckdb.connect(kept) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    with pytest.raises(WorkspaceError, match=said):
+        Older(kept)
+
+
+def test_a_strangers_macros_are_neither_run_nor_taken_over(kept):
+    before = made(kept)
+    aged(kept, 9)
+    with duckdb.connect(kept) as connection:
+        for name in ("count", "stats"):
+            connection.execute(f"CREATE MACRO {name}(x) AS error('run')")
+        connection.execute("CREATE MACRO events() AS TABLE SELECT error('run') AS \"offset\"")
+    assert Older(kept).migrate() == migration.Migrated(9, 40, 1, 2, 1, 2, 1)
+    assert made(kept) == before
+
+
+def test_a_newer_one_is_refused(kept):
+    aged(kept, schema.FORMAT_VERSION + 1)
+    with pytest.raises(WorkspaceError, match="newer refold"):
+        Older(kept)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(kept, monkeypatch):
+    aged(kept, 9)
+    older = Older(kept)
+    monkeypatch.setattr("storage.workspace.file_rewrite.os.access", lambda *_: False)
+    with pytest.raises(WorkspaceError, match="can't be written; copy it"):
+        older.migrate()

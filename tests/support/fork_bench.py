@@ -1,0 +1,74 @@
+"""A small log with a projection, and forks of it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay import fold
+from replay.forks import edit_builder
+from replay.forks.edit_builder import Editing
+from replay.history.history import History
+from replay.projection import reference
+from replay.projection.reference import Reference
+from storage.timelines.workspace_view import Seen
+from storage.workspace import workspace as workspaces
+from storage.workspace.workspace import Workspace
+
+PROJECTION = """
+def initial(key): return {"total": 0, "last": None}
+def on_Added(state, event):
+    state["total"] += event.data["by"]
+    state["last"] = event.id
+def on_Failed(state, event): raise ValueError("no")
+"""
+
+
+class Bench:
+    """A log of thirty events in five streams; what is forked and folded of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with workspaces.created(folder / "log.refold") as connection:
+            for n in range(30):
+                connection.execute(
+                    'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'
+                    " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, 'Added', ?, ?)",
+                    [n, n, "abcde"[n % 5], f"e{n}", json.dumps({"by": n})],
+                )
+        self.workspace = Workspace(folder / "log.refold")
+        self.code(PROJECTION)
+
+    def code(self, text: str, name: str = "p.py") -> Reference:
+        (self.folder / name).write_text(text)
+        return self.refer(name)
+
+    def refer(self, name: str = "p.py") -> Reference:
+        return reference.parse(name, sys.executable, self.folder)
+
+    def fork(
+        self, name: str, wish: Callable[[Editing], Any], parent: Workspace | None = None
+    ) -> Seen:
+        made = Editing(parent or self.workspace, name)
+        wish(made)
+        return edit_builder.keep(edit_builder.fork(parent or self.workspace, name, made.edits))
+
+    def history(self, workspace: Workspace | None = None, name: str = "p.py") -> History:
+        workspace = workspace or self.workspace
+        return History(workspace, fold.fold(workspace, self.refer(name)))
+
+    def total(self, history: History, key: str) -> int | None:
+        change = history.state(key, history.folded.folded - 1)
+        return None if change is None or change.state is None else json.loads(change.state)["total"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def event(stream: str, by: int, **fields: Any) -> str:
+    return json.dumps({"type": "Added", "stream": stream, "data": {"by": by}, **fields})

@@ -1,0 +1,135 @@
+"""A fake outside that counts what reaches it, and a studio whose projections call it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.modes import Mode
+from gateway.ports import Ports, parse
+from gateway.settings import Settings
+from replay import call_recorder, fold
+from replay.history import call_decisions
+from replay.history.call_decisions import Decided
+from replay.history.catalogue import Folded
+from replay.history.history import History
+from storage.db.query import arrow
+from tests.support.projection_studio import Studio
+
+
+class Outside:
+    """A service that answers each call with another number, and counts them."""
+
+    def __init__(self) -> None:
+        self.reached: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answer: Any = None
+        """What is said instead: a function of the handler."""
+        outside = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1
+
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                outside.reached.append((self.command, self.path, dict(self.headers), body))
+                if outside.answer is not None and outside.answer(self):
+                    return
+                self.say(200, {"n": len(outside.reached), "path": self.path})
+
+            def say(self, status: int, value: Any, headers: Any = ()) -> None:
+                text = value if isinstance(value, bytes) else json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                for name, said in headers:
+                    self.send_header(name, said)
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(text)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815
+
+            def log_message(self, *_: Any) -> None:
+                """Nobody reads it."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def count(self) -> int:
+        return len(self.reached)
+
+
+class Caller(Studio):
+    """A studio whose projections call the outside."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.ports: dict[str, Any] = {}
+        self.changed: list[call_recorder.Changed] = []
+
+    def settings(self, mode: Mode = Mode.REPLAY, **wished: Any) -> Settings:
+        return Settings(mode, Ports(parse(self.ports, "refold.toml")), **wished)
+
+    def record(
+        self, text: str = "p.py", send: tuple[str, ...] = (), **wishes: Any
+    ) -> call_recorder.Run:
+        mode = wishes.pop("mode", Mode.RECORD)
+        made, self.changed = call_recorder.record(
+            self.workspace,
+            self.refer(text),
+            self.settings(mode, send=frozenset(send)),
+            **wishes,
+        )
+        return made
+
+    def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> Folded:
+        fields = {n: wishes.pop(n) for n in ("overrides", "seed", "own_time") if n in wishes}
+        wanted = replace(self.refer(text), settings=self.settings(mode, **fields))
+        return fold.fold(self.workspace, wanted, **wishes)
+
+    def decided(self, folded: Folded) -> list[Decided]:
+        return list(call_decisions.of_fold(History(self.workspace, folded)))
+
+    def states(self, folded: Folded) -> list[Any]:
+        return [state for _, _, state in self.changes(folded)]
+
+    def everything(self) -> str:
+        """The text of every column of every table."""
+        found = []
+        with self.workspace.reading() as connection:
+            tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            for (table,) in tables:
+                found += [str(row) for row in arrow(connection, f'FROM "{table}"').to_pylist()]
+        return "\n".join(found)
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    service = Outside()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def caller(tmp_path: Path, outside: Outside) -> Caller:
+    made = Caller(tmp_path)
+    made.ports = {"fx": {"live": outside.url}}
+    return made
+
+
+@pytest.fixture
+def new_caller(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return lambda: Caller(tmp_path_factory.mktemp("caller"))

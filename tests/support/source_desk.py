@@ -1,0 +1,99 @@
+"""What the storage tests share: writing a log, loading it, and asking what is in the workspace."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.ingest.loader import Loaded, Wish, load
+from storage.workspace.workspace import Workspace
+
+Event = dict[str, Any]
+
+
+class Desk:
+    """A folder with a log in it and the workspace beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.target = folder / "kept.refold"
+
+    def event(self, number: int, **others: Any) -> Event:
+        """A plain event; `others` replaces or adds members."""
+        return {
+            "id": f"e{number}",
+            "time": f"2026-01-03T12:{number // 60 % 60:02}:{number % 60:02}Z",
+            "stream": f"order-{number % 3}",
+            "type": "Placed",
+            "data": {"n": number},
+            **others,
+        }
+
+    def text(self, *events: Event) -> str:
+        return "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+
+    def write(self, content: str | bytes, name: str = "log.jsonl") -> Path:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def grow(self, path: Path, more: str | bytes) -> None:
+        with path.open("ab") as stream:
+            stream.write(more.encode() if isinstance(more, str) else more)
+
+    def load(self, *names: Path | str, **wish: Any) -> Loaded:
+        return load([str(name) for name in names], self.target, Wish(**wish))
+
+    def ask(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.open().reading() as connection:
+            rows = (
+                connection.sql(query, params=list(parameters) or None).to_arrow_table().to_pylist()
+            )
+        return [tuple(row.values()) for row in rows]
+
+    def column(self, name: str, table: str = "events") -> list[Any]:
+        order = '"offset"' if table == "events" else "source, line"
+        return [row[0] for row in self.ask(f"SELECT {name} FROM {table} ORDER BY {order}")]
+
+    def rejects(self) -> list[tuple[int, str, str]]:
+        return [
+            (a, b, c) for a, b, c in self.ask("SELECT line, reason, text FROM rejects ORDER BY 1")
+        ]
+
+    def open(self, **wishes: Any) -> Workspace:
+        return Workspace(self.target, **wishes)
+
+    def leftovers(self) -> list[str]:
+        """What lies beside the workspace that shouldn't."""
+        return sorted(p.name for p in self.folder.iterdir() if p.name.startswith("kept.refold."))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """One for all tests of a module, which only look at what is there."""
+    return Desk(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def desk_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Desk]:
+    """A desk of its own for each thing that a module's tests only look at."""
+    return lambda name: Desk(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's clock in New York, five hours behind UTC in January."""
+    import time
+
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

@@ -1,0 +1,318 @@
+"""`record`, `calls`, `calls-import`, `calls-export`, `calls-assign`: what handlers ask of the outside."""
+
+import signal
+import threading
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.exchange import import_export
+from gateway.modes import Mode
+from replay.compare import call_comparison
+from replay.history import call_decisions
+from replay.history.call_decisions import Decided
+from replay.worker_host.worker_process import PATIENCE
+from storage.errors import CancelledError
+from storage.log.positions import START
+from storage.plural import counted
+from storage.timelines import workspace_view as seeing
+from storage.workspace.workspace import Workspace
+from tui.cli.support import config_file, options, output, progress_display
+from tui.text.sanitize import printable
+
+_COLUMNS = ("offset", "key", "port", "operation", "kind", "decision", "request", "response")
+_GOING_OUT = [mode.value for mode in Mode if mode.goes_out]
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@options.config_option
+@click.option(
+    "--send", multiple=True, metavar="PORT", help="A port that commands may go out to, this once."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(_GOING_OUT),
+    default=Mode.RECORD.value,
+    show_default=True,
+    help="live: nothing is kept. audit: queries are asked again, and what is answered otherwise is told.",
+)
+@options.from_option
+@options.to_option
+@options.python_option
+@click.option(
+    "--patience", type=float, default=PATIENCE, show_default=True, help="Seconds for an event."
+)
+@options.wait_option
+@options.json_option
+def record(
+    ws: str,
+    projection: str,
+    config: Path | None,
+    send: tuple[str, ...],
+    mode: str,
+    start: str | None,
+    end: str | None,
+    python: str | None,
+    patience: float,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Run PROJ with its queries going out, and keep the answers.
+
+    A command goes out only to a port named by --send; else it is suppressed and kept. No state is
+    kept: the history is folded from the recordings, in which there are no secrets.
+    """
+    from replay import call_recorder  # noqa: PLC0415 - looking at calls needs no worker
+
+    workspace = options.open_workspace(ws, wait)
+    wished = {"mode": Mode(mode), "send": frozenset(send)}
+    settings = config_file.settings(workspace.path, config, **wished)
+    wanted = options.runnable(projection, python, workspace)
+    span = options.span(workspace, start, end)
+    before = None
+    if span is not None and span.first > 0:
+        before = options.fold(workspace, wanted)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+
+    def cancelled() -> None:
+        if stop.is_set():
+            raise CancelledError("Stopped; the calls that were answered are kept.")
+
+    with progress_display.recording(wanted.name) as progress:
+        made, changed = call_recorder.record(
+            workspace,
+            wanted,
+            settings,
+            before=before,
+            span=span,
+            patience=patience,
+            on_progress=progress,
+            cancelled=cancelled,
+        )
+    if made.missed is not None:
+        progress_display.say(
+            f"Not every call could be made; the first that couldn't: {made.missed}."
+        )
+    for port in made.uncalled:
+        progress_display.say(f"No command was called on the port {port}.")
+    if made.suppressed:
+        progress_display.say(
+            f"{counted(made.suppressed, 'command')} not sent; --send PORT lets commands out to a port."
+        )
+    told = {"calls": made.calls, "errors": made.errors, "suppressed": made.suppressed}
+    if as_json:
+        output.document({**told, "changed": len(changed)} if settings.mode is Mode.AUDIT else told)
+    else:
+        click.echo(
+            f"{wanted.name}: {counted(made.calls, 'call')}, {counted(made.errors, 'error')},"
+            f" {made.suppressed:,} suppressed"
+        )
+    if settings.mode is Mode.AUDIT and not as_json:
+        rows = (
+            (
+                c.recorded.offset,
+                c.recorded.call.key,
+                c.recorded.call.port,
+                c.recorded.call.operation,
+                "; ".join(c.differences),
+            )
+            for c in changed
+        )
+        output.table(("offset", "key", "port", "operation", "then → now"), rows, right=("offset",))
+    return int(bool(changed))
+
+
+@click.command()
+@options.workspace_argument
+@click.option("-p", "--projection", "projection", metavar="PROJ", help="The calls of its fold.")
+@options.timeline_option
+@click.option("--at", "at", metavar="POSITION", help="The calls of one event, told at length.")
+@click.option("--decision", metavar="DECISION", help="Only such: recorded, missed, blocked, …")
+@click.option("--reads", is_flag=True, help="What was read of clocks and random numbers instead.")
+@click.option("--compare", "other", metavar="T2", help="Only what differs on another timeline.")
+@options.limit_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def calls(
+    ws: str,
+    projection: str | None,
+    timeline: str,
+    at: str | None,
+    decision: str | None,
+    reads: bool,
+    other: str | None,
+    limit: int | None,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Calls to the outside and attempts to get out, with what became of each.
+
+    Of a projection's fold; without -p, all recordings.
+    """
+    workspace = options.open_workspace(ws, wait, timeline)
+    if other is not None:
+        if projection is None:
+            raise click.UsageError("--compare needs a projection: -p PROJ")
+        _compare(workspace, other, projection, python, limit, as_json=as_json)
+        return
+    if projection is None:
+        if reads:
+            raise click.UsageError("--reads needs a projection: -p PROJ")
+        found = call_decisions.recorded(workspace)
+    else:
+        history = options.folded_history(workspace, projection, python)
+        if reads:
+            rows = call_decisions.reads(history, limit)
+            output.told(("offset", "read"), rows, as_json=as_json, right=("offset",))
+            return
+        found = call_decisions.of_fold(history)
+    if at is not None:
+        offset = options.position(workspace, at)
+        found = (one for one in found if one.offset == (None if offset == START else offset))
+    if decision is not None:
+        found = (one for one in found if one.decision == decision)
+    found = islice(found, limit)
+    if at is not None and not as_json:
+        for one in found:
+            _tell(one)
+    elif as_json:
+        output.lines(map(_line, found))
+    else:
+        shown = ([getattr(one, name) for name in (*_COLUMNS, "reason")] for one in found)
+        output.table((*_COLUMNS, "reason"), shown, right=("offset",))
+
+
+def _compare(
+    workspace: Workspace,
+    other: str,
+    projection: str,
+    python: str | None,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """The calls that a second timeline makes otherwise."""
+    a, b = (
+        options.folded_history(seeing.on(workspace.file, timeline), projection, python)
+        for timeline in (workspace.timeline, other)
+    )
+    pairs = islice(call_comparison.compare(a, b), limit)
+    columns = ("offset", "key", "port", "operation", "kind", "change", "says")
+    rows = []
+    for pair in pairs:
+        one = pair.either
+        at = None if pair.at is None else pair.at.shown
+        place = (at, one.key, one.port, one.operation, one.kind)
+        told = dict(zip(columns, (*place, pair.change.value, pair.headline), strict=True))
+        for name, side in (("a", pair.a), ("b", pair.b)):
+            told[f"request_{name}"] = output.raw(None if side is None else side.request)
+            told[f"response_{name}"] = output.raw(None if side is None else side.response)
+        rows.append(told)
+    if as_json:
+        output.lines(rows)
+    else:
+        shown = (*columns, "request_a", "request_b")
+        output.table(shown, ([row[name] for name in shown] for row in rows))
+    progress_display.say(
+        f"{counted(len(rows), 'call')} {'differs' if len(rows) == 1 else 'differ'}."
+    )
+
+
+@click.command("calls-import")
+@options.workspace_argument
+@click.argument(
+    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--window",
+    type=float,
+    default=import_export.WINDOW.total_seconds(),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long after an event a call may be that belongs to it by its time.",
+)
+@options.wait_option
+@options.json_option
+def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool) -> None:
+    """Take calls from a cassette of vcrpy, a HAR, or a journal of JSON lines."""
+    workspace = options.open_workspace(ws, wait)
+    ports = config_file.settings(workspace.path).ports
+    with progress_display.busy(f"importing {file}"):
+        found = import_export.take_in(workspace, file, ports, timedelta(seconds=window))
+    if found.again:
+        progress_display.say(f"{file} was imported before; nothing is new.")
+    unassigned = found.calls - found.assigned
+    if unassigned:
+        progress_display.say(
+            f"Nothing tells which event caused {counted(unassigned, 'call')}; `refold calls-assign`"
+            ' says it, or missing = ["latest"] of a port lets any event use them.'
+        )
+    if found.without_answer:
+        progress_display.say(f"{counted(found.without_answer, 'answer')} in {file} without a body.")
+    if found.secrets:
+        progress_display.say("Secrets were found, and taken out.")
+    if as_json:
+        output.document({"calls": found.calls, "assigned": found.assigned})
+    else:
+        click.echo(f"{counted(found.calls, 'call')}, {found.assigned:,} assigned to an event")
+
+
+@click.command("calls-export")
+@options.workspace_argument
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@options.wait_option
+@options.json_option
+def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
+    """Write all recordings to FILE: .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."""
+    workspace = options.open_workspace(ws, wait)
+    with progress_display.busy(f"exporting to {file}"):
+        found = import_export.put_out(workspace, file)
+    if found.left_out:
+        progress_display.say(
+            f"{counted(found.left_out, 'call')} left out that only a journal can hold."
+        )
+    if found.secrets:
+        progress_display.say(
+            "More secrets were found than when it was recorded; they were taken out."
+        )
+    if as_json:
+        output.document({"calls": found.calls})
+    else:
+        click.echo(f"{counted(found.calls, 'call')} written to {file}")
+
+
+@click.command("calls-assign")
+@options.workspace_argument
+@click.argument("call", metavar="CALL", type=int)
+@click.argument("position", metavar="POSITION")
+@options.wait_option
+def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
+    """Say by hand which event caused an imported call: its number (column `call`), and the event."""
+    workspace = options.open_workspace(ws, wait)
+    offset = options.position(workspace, position)
+    call_decisions.assign(workspace, str(call), offset)
+
+
+def _line(one: Decided) -> dict[str, Any]:
+    told = {name: getattr(one, name) for name in _COLUMNS}
+    told["request"], told["response"] = output.raw(one.request), output.raw(one.response)
+    return {**told, "reason": one.reason, "call": one.call, "stack": one.stack}
+
+
+def _tell(one: Decided) -> None:
+    """A call at length."""
+    click.echo(printable(f"{one.port} {one.operation}  {one.decision}: {one.reason}"))
+    for name, text in (("request", one.request), ("response", one.response)):
+        if text is not None:
+            click.echo(f"  {name}: {printable(text)}")
+    if one.stack:
+        for line in one.stack.splitlines():
+            click.echo(f"  {printable(line)}")

@@ -1,0 +1,199 @@
+"""`refold check`: invariants over the whole history, and what folding it another way would give."""
+
+from itertools import islice
+from typing import Any
+
+import click
+
+from replay.document.diff import encode
+from replay.history.fold_reports import Break
+from replay.projection.reference import Reference
+from replay.projection.span import Span
+from replay.query import invariants
+from replay.query.unknown_paths import nowhere
+from storage.workspace.workspace import Workspace
+from tui.cli.support import options, output, progress_display
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option(
+    "--invariant",
+    "asked",
+    metavar="CONDITION",
+    multiple=True,
+    help="This one instead: what must hold of every state, or of an aggregate such as"
+    " sum(state.balance) = 0 after every event.",
+)
+@click.option(
+    "--determinism",
+    is_flag=True,
+    help="Fold twice, with another hash seed, clock, time zone and random seed: the first difference.",
+)
+@click.option(
+    "--isolation", is_flag=True, help="Fold keys apart from each other: the first difference."
+)
+@click.option(
+    "--idempotence",
+    is_flag=True,
+    help="Events that would change the state again, if they came twice.",
+)
+@click.option(
+    "--reorder",
+    is_flag=True,
+    help="Neighbours of different streams that would give another state the other way round.",
+)
+@options.from_option
+@options.to_option
+@options.limit_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def check(
+    ws: str,
+    projection: str,
+    asked: tuple[str, ...],
+    determinism: bool,
+    isolation: bool,
+    idempotence: bool,
+    reorder: bool,
+    start: str | None,
+    end: str | None,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Every moment at which an invariant became broken, also those that healed; then exit code 1.
+
+    One of the projection's that can't be asked is told after the others; then exit code 2.
+    """
+    workspace = options.open_workspace(ws, wait, timeline)
+    chosen = {
+        "determinism": determinism,
+        "isolation": isolation,
+        "idempotence": idempotence,
+        "reorder": reorder,
+    }
+    properties = [name for name, wanted in chosen.items() if wanted]
+    if properties:
+        if asked:
+            raise click.UsageError(
+                "--invariant asks the history; ask for the properties by themselves"
+            )
+        reference = options.runnable(projection, python, workspace)
+        return _properties(workspace, reference, properties, as_json=as_json)
+    span = options.span(workspace, start, end)
+    history = options.folded_history(workspace, projection, python, span)
+    wanted = {text: text for text in asked} or None
+    names = wanted or history.folded.invariants
+    if not names:
+        progress_display.say(
+            f"{history.folded.name} declares no INVARIANTS; give one with --invariant CONDITION."
+        )
+        return 0
+    troubles: list[str] = []
+    found = invariants.broken(history, wanted, on_trouble=None if asked else troubles.append)
+    rows = output.Counted(
+        {
+            "invariant": b.invariant,
+            "offset": b.offset,
+            "key": b.key,
+            "until": b.until,
+            "error": b.error,
+        }
+        for b in islice((b for b in found if _within(b, span)), limit)
+    )
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("invariant", "offset", "key", "until", "error")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "until"))
+    if history.folded.partial and rows.count:
+        progress_display.say(
+            f"What is broken at offset {history.folded.first - 1:,}, where the asked events begin, was before."
+        )
+    for trouble in troubles:
+        progress_display.say(trouble)
+    for text in asked:
+        progress_display.hint(nowhere(history, text))
+    if not rows.count and not troubles:
+        held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
+        progress_display.say(f"{held} in every state up to offset {history.folded.folded - 1:,}.")
+    return 2 if troubles else int(rows.count > 0)
+
+
+def _within(found: Break, span: Span | None) -> bool:
+    """Whether an invariant was broken anywhere in a span."""
+    return span is None or (
+        found.offset <= span.last and (found.until is None or found.until > span.base)
+    )
+
+
+def _properties(workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool) -> int:
+    """Whether folding it another way gives the same; rows tell where it doesn't."""
+    rows = [row for name in names for row in _broken(workspace, wanted, name)]
+    if as_json:
+        output.lines(rows)
+    elif rows:
+        columns = ("property", "offset", "key", "type", "count", "path", "one", "other", "read")
+        shown = [c for c in columns if any(row.get(c) not in (None, []) for row in rows)]
+        cells = ([_cell(row.get(c)) for c in shown] for row in rows)
+        output.table(shown, cells, right=("offset", "count"))
+    for name in names:
+        if not any(row["property"] == name for row in rows):
+            progress_display.say(_HELD[name].format(wanted.name))
+    return int(bool(rows))
+
+
+_HELD = {
+    "determinism": "{} gives the same states with another hash seed, clock, time zone and random seed.",
+    "isolation": "{} gives the same states when its keys are folded apart.",
+    "idempotence": "{} gives the same states if any event came twice.",
+    "reorder": "{} gives a document the same state if two of its events in a row, of different streams,"
+    " came the other way round.",
+}
+
+
+def _broken(workspace: Workspace, wanted: Reference, name: str) -> list[dict[str, Any]]:
+    from replay.checks import projection_properties  # noqa: PLC0415 - most checks ask the history
+
+    with progress_display.checking(name, wanted.name) as progress:
+        if name in ("idempotence", "reorder"):
+            found = projection_properties.probed(workspace, wanted, name, on_progress=progress)
+            return [
+                {
+                    "property": name,
+                    "offset": one.offset,
+                    "key": one.key,
+                    "type": ", ".join(str(kind) for kind in one.types),
+                    "count": one.count,
+                }
+                for one in found
+            ]
+        fold = (
+            projection_properties.determinism
+            if name == "determinism"
+            else projection_properties.isolation
+        )
+        disagreement = fold(workspace, wanted, on_progress=progress)
+    if disagreement is None:
+        return []
+    place = {"property": name, "offset": disagreement.offset, "key": disagreement.key}
+    return [
+        {
+            **place,
+            "path": one.written,
+            "one": encode(one.before),
+            "other": encode(one.after),
+            "read": list(disagreement.read),
+        }
+        for one in disagreement.differences
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value

@@ -1,0 +1,97 @@
+"""`refold remove`: for people who are obliged to delete."""
+
+from dataclasses import asdict
+
+import click
+
+from replay import erasure
+from replay.erasure import Removed, Wish
+from storage.plural import counted
+from tui.cli.support import options, output, progress_display
+from tui.cli.support.sigint import stoppable
+
+
+@click.command()
+@options.workspace_argument
+@click.option(
+    "--stream", "streams", metavar="STREAM", multiple=True, help="The events of a stream."
+)
+@click.option(
+    "--where", metavar="SQL", help="The events that match; of the streams, if some are given."
+)
+@click.option(
+    "--value",
+    "values",
+    metavar="PATH",
+    multiple=True,
+    help="Not the events, but what is at a path: data.email.",
+)
+@click.option(
+    "--redact",
+    "redacted",
+    metavar="PATH",
+    multiple=True,
+    help="The same, with a keyed hash in its place, as in load.",
+)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@options.wait_option
+@options.json_option
+def remove(
+    ws: str,
+    streams: tuple[str, ...],
+    where: str | None,
+    values: tuple[str, ...],
+    redacted: tuple[str, ...],
+    yes: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Remove events, or values from them, so that nothing of them remains in the workspace's file.
+
+    Forks, recorded calls, bookmarks and watches included; everything is folded anew when it is asked
+    for. The source that was loaded stays as it is.
+    """
+    workspace = options.open_workspace(ws, wait)
+    wish = Wish(streams, where, values, redacted)
+    offsets = erasure.chosen(workspace, wish)
+    with workspace.reading() as connection:
+        total = workspace.events(connection)
+    events = total if offsets is None else len(offsets)
+    what = " and ".join((*values, *redacted))
+    said = f"{what} of {counted(events, 'event')}" if wish.of_values else counted(events, "event")
+    before = workspace.path.stat().st_size
+    if not yes:
+        click.confirm(f"Remove {said} from {workspace.path} for good?", abort=True, err=True)
+    with progress_display.rewriting(total) as progress, stoppable() as cancelled:
+        removed = erasure.remove(workspace, wish, on_progress=progress, cancelled=cancelled)
+    if as_json:
+        output.lines([asdict(removed)])
+    else:
+        output.table(("removed", "count"), list(_rows(removed, wish)), right=("count",))
+    progress_display.say(_told(removed, before, workspace.path.stat().st_size))
+
+
+def _rows(removed: Removed, wish: Wish) -> "list[tuple[str, int]]":
+    names = {"events": "events with such values" if wish.of_values else "events"}
+    names |= {"calls": "recorded calls", "edits": "edits of forks", "bookmarks": "bookmarks"}
+    names |= {"watches": "watches", "notes": "notes of forks", "rejects": "rejected lines"}
+    names |= {"folds": "histories, folded anew when they are asked for"}
+    found = [(said, getattr(removed, name)) for name, said in names.items()]
+    return [(said, count) for said, count in found if count]
+
+
+def _told(removed: Removed, before: int, after: int) -> str:
+    size = f"The file was written anew: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
+    if removed.unsearched:
+        values = counted(removed.unsearched, "value")
+        return f"{size} Other events weren't looked through for them, as these are {values}."
+    if not removed.remains:
+        return size
+    named = {
+        "events": "other event",
+        "edits": "other edit",
+        "sources": "source path",
+        "timelines": "fork name",
+    }
+    left = ", ".join(counted(n, named[where]) for where, n in removed.remains.items())
+    return f"{size} What was removed is still mentioned: {left}."

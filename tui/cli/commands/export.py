@@ -1,0 +1,75 @@
+"""`refold fork-export`, `refold fork-apply` and `refold export`: forks and logs as files."""
+
+from pathlib import Path
+
+import click
+
+from replay.export import timeline_log
+from replay.forks import fork_file
+from storage.errors import QueryError
+from storage.timelines import workspace_view as seeing
+from storage.timelines.workspace_view import Seen
+from tui.cli.commands.fork import row
+from tui.cli.support import options, output, progress_display
+
+_file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+_replace = click.option("--replace", is_flag=True, help="Write over what is there.")
+
+
+@click.command("fork-export")
+@options.workspace_argument
+@click.argument("name", metavar="NAME")
+@_file
+@_replace
+@options.wait_option
+@options.json_option
+def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_json: bool) -> None:
+    """Write a fork as a small file: its edits, where it branches, and what log it is of.
+
+    A pytest file that shows what comes out of it is `refold reproduce --timeline NAME`.
+    """
+    seen = seeing.on(options.open_workspace(ws, wait), name)
+    if not isinstance(seen, Seen):
+        raise QueryError("main is the log itself; `refold export` writes that.")
+    with progress_display.busy(f"writing {file}"):
+        size = fork_file.write(seen, file, replace=replace)
+    if as_json:
+        output.document({"timeline": name, "file": str(file), "bytes": size})
+    else:
+        click.echo(f"{file}: {size:,} bytes")
+
+
+@click.command("fork-apply")
+@options.workspace_argument
+@_file
+@click.option("--name", metavar="NAME", help="What to call the fork here.")
+@options.wait_option
+@options.json_option
+def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool) -> None:
+    """Make a fork again that was written by `refold fork-export`, on the same log."""
+    workspace = options.open_workspace(ws, wait)
+    with progress_display.busy(f"looking at {workspace.path}"):
+        seen = fork_file.apply(workspace, file, name)
+    told = row(seen.fork)
+    if as_json:
+        output.document(told)
+    else:
+        click.echo(f"{told['timeline']}: forked from {told['parent']} at {told['at']}")
+
+
+@click.command()
+@options.workspace_argument
+@_file
+@options.timeline_option
+@_replace
+@options.wait_option
+@options.json_option
+def export(ws: str, file: Path, timeline: str, replace: bool, wait: float, as_json: bool) -> None:
+    """Write the log of a timeline, with its edits, as JSON lines or Parquet that can be loaded."""
+    workspace = options.open_workspace(ws, wait, timeline)
+    with progress_display.writing(str(file)) as progress:
+        count = timeline_log.write(workspace, file, replace=replace, on_progress=progress)
+    if as_json:
+        output.document({"file": str(file), "events": count})
+    else:
+        click.echo(f"{file}: {count:,} events")

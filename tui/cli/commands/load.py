@@ -1,0 +1,163 @@
+"""`refold load`: a source into a workspace."""
+
+import dataclasses
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from storage.ingest import loader, payload_decoders, sources
+from storage.ingest.loader import Loaded, Wish
+from storage.ingest.mapping import FieldMapping
+from storage.plural import counted
+from tui.cli.support import config_file, options, output, progress_display, source_follower
+from tui.text.sanitize import printable
+
+
+@click.command()
+@click.argument("source", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("-o", "--output", "target", metavar="FILE", help="The workspace; else beside SOURCE.")
+@click.option(
+    "--format", "form", metavar="F", help="jsonl, json, csv, parquet, arrow, xes; else detected."
+)
+@click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
+@click.option(
+    "--decode",
+    "decoders",
+    metavar="FIELD=HOW",
+    multiple=True,
+    help="Unpack data or meta: base64, hex, gzip, zlib, zstd, snappy, msgpack, yaml, avro:SCHEMA,"
+    " protobuf:SET:MESSAGE, python:FILE.py:function, one after the other (base64+gzip).",
+)
+@click.option(
+    "--redact",
+    "redacted",
+    metavar="PATH",
+    multiple=True,
+    help="Keep a keyed hash in the place of a value: data.email, meta.user, stream.",
+)
+@click.option(
+    "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
+)
+@click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
+@click.option("--replace", is_flag=True, help="Load anew what the workspace holds.")
+@click.option(
+    "--follow", is_flag=True, help="Go on loading what is new, until Ctrl+C; outlives broken lines."
+)
+@click.option("--beside", type=int, hidden=True, help="Follow for as long as this process lives.")
+@options.python_option
+@options.wait_option
+@options.json_option
+def load(
+    source: tuple[str, ...],
+    target: str | None,
+    form: str | None,
+    pairs: tuple[str, ...],
+    decoders: tuple[str, ...],
+    redacted: tuple[str, ...],
+    order_by: str | None,
+    strict: bool,
+    replace: bool,
+    follow: bool,
+    beside: int | None,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Load a SOURCE into a workspace: files, patterns, or - for standard input.
+
+    The same source again appends what is new in it.
+    """
+    fields, decoded = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
+    kept = config_file.find_source(source[0]) if len(source) == 1 else None
+    path = Path(target) if target else _target(source[0], kept)
+    if kept is not None:
+        # What is said here counts more than what is kept in the file.
+        fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
+        source, redacted = tuple(kept.names), (*kept.redact, *redacted)
+        form, order_by = form or kept.format, order_by or kept.order_by
+    unpackers = _unpackers(python) if payload_decoders.code_in(decoded) else None
+    wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
+    with progress_display.loading(" ".join(map(sources.known_as, source))) as progress:
+        loaded = loader.load(
+            source,
+            path,
+            wish,
+            on_progress=progress,
+            on_mapping=_show,
+            on_wait=progress_display.waiting,
+        )
+    if loaded.undecoded:
+        payloads = counted(loaded.undecoded, "payload")
+        progress_display.say(f"{payloads} can't be decoded so, and stayed as they are stored.")
+    for oddity in loaded.log.oddities():
+        progress_display.say(oddity)
+    if as_json:
+        output.document(_result(loaded))
+    else:
+        _tell(loaded, source)
+    if follow:
+        if sources.STDIN in source:
+            raise click.UsageError("Standard input can't be followed; it can be read once.")
+        again = dataclasses.replace(wish, replace=False)
+        source_follower.follow(source, path, again, _appended, beside=beside)
+
+
+def _unpackers(python: str | None) -> payload_decoders.Unpackers:
+    """What finds functions that decode, and ends their workers with the command."""
+    from replay.history import catalogue  # noqa: PLC0415 - only what is named needs a worker
+    from replay.worker_host.decoder_worker import Unpackers  # noqa: PLC0415 - as above
+
+    unpackers = Unpackers(python or catalogue.default_python(), Path.cwd())
+    click.get_current_context().call_on_close(unpackers.close)
+    return unpackers
+
+
+def _appended(loaded: Loaded) -> None:
+    progress_display.say(f"{counted(loaded.appended, 'new event')}, {loaded.events:,} in all.")
+
+
+def _target(name: str, kept: config_file.Source | None) -> Path:
+    return loader.default_target(name) if kept is None else Path(f"{name}.refold")
+
+
+def _show(mapping: FieldMapping, form: str) -> None:
+    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for field, column, why in mapping.describe():
+        shown.add_row(
+            field, Text(printable(column), style="bold"), Text(printable(why), style="dim")
+        )
+    progress_display.say(f"{form}; an event's fields come from these columns (--map overrides):")
+    progress_display.console.print(shown)
+    if mapping.envelopes:
+        turned = ", and the records come newest first" if mapping.newest_first else ""
+        progress_display.say(f"Their order is {mapping.order}{turned}.")
+
+
+def _result(loaded: Loaded) -> dict[str, object]:
+    return {
+        "workspace": str(loaded.workspace),
+        "events": loaded.log.events,
+        "appended": loaded.appended,
+        "rejected": loaded.log.rejected,
+        "streams": loaded.log.streams,
+        "types": loaded.log.types,
+        "format": loaded.format,
+        "mapping": {f: s.column for f, s in loaded.mapping.fields.items()},
+        "first_time": output.moment(loaded.log.first_time),
+        "last_time": output.moment(loaded.log.last_time),
+        "seconds": round(loaded.seconds, 3),
+    }
+
+
+def _tell(loaded: Loaded, source: tuple[str, ...]) -> None:
+    log = loaded.log
+    new = f"{counted(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
+    click.echo(
+        f"{loaded.workspace}: {new}{counted(log.events, 'event')} in {counted(log.streams, 'stream')}"
+        f" ({loaded.seconds:.1f} s)"
+    )
+    output.table(("type", "events"), log.types.items(), right=("events",))
+    if source[0] != sources.STDIN:
+        progress_display.say(f"Next: refold open {loaded.workspace} -p PROJECTION.py")

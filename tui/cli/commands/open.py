@@ -1,0 +1,81 @@
+"""`refold open` and `refold demo`: the screen, and the same tour as text where there is none."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import click
+
+from sample_logs import SAMPLES
+from storage.workspace.workspace import SCREEN_MEMORY, Workspace
+from tui.cli.support import options, progress_display, source_follower
+from tui.state import address
+
+
+@click.command("open")
+@options.workspace_argument
+@click.option(
+    "-p", "--projection", "projections", metavar="PROJ", multiple=True, help="Projections."
+)
+@options.at_option
+@options.timeline_option
+@options.python_option
+@click.option("--follow", is_flag=True, help="Go on loading what is new in the source WS.")
+@options.wait_option
+def open_(
+    ws: str,
+    projections: tuple[str, ...],
+    at: str | None,
+    timeline: str,
+    python: str | None,
+    follow: bool,
+    wait: float,
+) -> None:
+    """The screen. WS may be an address that was copied there (key Y): refold:….refold?at=1204."""
+    if not options.is_terminal():
+        raise click.UsageError(
+            "The screen needs a terminal; `refold state`, `find`, `check` and others answer without."
+        )
+    from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+
+    place = None
+    if ws.startswith(address.SCHEME):
+        place = address.read(ws)
+        ws, at, timeline = str(place.workspace), at or place.position, place.timeline
+    workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY)
+    wanted = [options.refer(projection, python, workspace) for projection in projections]
+    offset = options.position(workspace, at) if at is not None else None
+    if follow and options.is_workspace(ws):
+        raise click.UsageError(
+            f"{ws} is a workspace; --follow wants the source, as a file or a link."
+        )
+    nobody: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
+    with source_follower.apart(ws, workspace.path) if follow else nobody as told:
+        run(workspace, wanted, at=offset, place=place, told=told)
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", default="orders", type=click.Choice(sorted(SAMPLES)))
+def demo(name: str) -> None:
+    """The main job on a sample log: the screen where there is a terminal, else as text."""
+    from storage.ingest import loader  # noqa: PLC0415 - `open` needs none of it
+
+    sample = SAMPLES[name]
+    with tempfile.TemporaryDirectory(prefix="refold-demo-") as folder:
+        # A copy, so that the workspace lies where it can be thrown away.
+        log = Path(folder) / sample.log.name
+        shutil.copy(sample.log, log)
+        target = Path(folder) / f"{name}.refold"
+        with progress_display.loading(str(sample.log.name)) as progress:
+            loader.load([str(log)], target, on_progress=progress)
+        if options.is_terminal():
+            from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+
+            workspace = Workspace(target, memory=SCREEN_MEMORY)
+            run(workspace, [options.refer(str(sample.wrong_projection))], at=None)
+        else:
+            from tui.cli.commands.demo import tour  # noqa: PLC0415 - only where there is no terminal
+
+            tour(sample, Workspace(target))

@@ -1,0 +1,341 @@
+"""Commands that ask the past: blame, find, values, logpoint, causes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replay.document import paths
+from replay.document.diff import Difference, encode
+from replay.history.history import History
+from replay.query import blame as blaming
+from replay.query import condition_search
+from replay.query.blame import Touch
+from replay.query.condition_search import Hit
+from replay.query.unknown_paths import nowhere
+from storage.log import causation as causing
+from storage.log.event_log import EventLog
+from storage.log.positions import START
+from tui.cli.support import options, output, progress_display
+from tui.cli.support.output import Raw
+
+if TYPE_CHECKING:
+    from replay.query.series import Series
+
+_AT_ONCE = 256
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.option("--key", "key", metavar="K", required=True, help="The document.")
+@click.argument("path", metavar="PATH", default="$")
+@options.at_option
+@options.from_option
+@options.to_option
+@click.option("--all", "every", is_flag=True, help="Every change up to there, the last one first.")
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def blame(
+    ws: str,
+    projection: str,
+    key: str,
+    path: str,
+    at: str | None,
+    start: str | None,
+    end: str | None,
+    every: bool,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """The event that last changed a value: items.sku-7.qty, lines[0].qty, $."a b".c."""
+    if at is not None and end is not None:
+        raise click.UsageError("--at and --to both say where to end; give one of them")
+    wanted = paths.read(path)
+    workspace = options.open_workspace(ws, wait, timeline)
+    span = options.span(workspace, start, end or (at if start is not None else None))
+    history = options.folded_history(workspace, projection, python, span)
+    until = options.position(workspace, end or at)
+    after = span.base if span else START
+    found = blaming.touches(history, key, wanted, after=after, until=until, backwards=True)
+    rows = output.Counted(_with_events(history, found if every else islice(found, 1)))
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "time", "type", "id", "before", "after")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if not rows.count:
+        if history.ordinal_of(key) is None:
+            progress_display.say(f"There never was a document {key!r}.")
+        else:
+            by = end or at or "the end"
+            progress_display.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {by}.")
+        return 1
+    return 0
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("condition", metavar="CONDITION")
+@click.option("--first", is_flag=True, help="The first moment only.")
+@click.option("--ended", is_flag=True, help="When it stopped being true.")
+@options.from_option
+@options.to_option
+@options.limit_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def find(
+    ws: str,
+    projection: str,
+    condition: str,
+    first: bool,
+    ended: bool,
+    start: str | None,
+    end: str | None,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Every moment at which a condition on a document became true: "state.total < 0".
+
+    CONDITION is SQL over state, key and offset: state.items['sku-7'] > 2 AND state.note ILIKE
+    '%late%'; or over all documents, with sum, avg and count: sum(state.balance) <> 0. It may use
+    = <> < > AND OR NOT IN BETWEEN LIKE, IS NULL for what isn't there, + - * / %, abs, round, least,
+    greatest, length, lower, upper, contains, starts_with, regexp_matches. Before its first state a
+    document counts as false.
+    """
+    workspace = options.open_workspace(ws, wait, timeline)
+    span = options.span(workspace, start, end)
+    history = options.folded_history(workspace, projection, python, span)
+    after = span.base if span else START
+    others = 0
+
+    def hits() -> Iterator[Hit]:
+        nonlocal others
+        for stretch in (condition_search.ended if ended else condition_search.began)(
+            history, condition
+        ):
+            others += stretch.others
+            yield from (hit for hit in stretch.hits if hit.offset > after)
+            if span is not None and stretch.until >= span.last:
+                return
+
+    def wanted() -> Iterator[Hit]:
+        return takewhile(lambda hit: span is None or hit.offset <= span.last, hits())
+
+    rows = output.Counted(_with_states(history, islice(wanted(), 1 if first else limit)))
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "key", "state")
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if others:
+        progress_display.say(
+            f"{others:,} states hold a value of another kind than {condition!r} compares it as;"
+            " they count as false."
+        )
+    if not rows.count:
+        turned = "stopped being true" if ended else "became true"
+        progress_display.say(f"{condition!r} never {turned}.")
+    if rows.count and history.folded.parts:
+        progress_display.say("Of a large document, state is what the event changed of it.")
+    progress_display.hint(nowhere(history, condition))
+
+
+def _with_states(history: History, hits: Iterator[Hit]) -> Iterator[dict[str, Any]]:
+    count = 1  # the first is wanted at once
+    while page := list(islice(hits, count)):
+        states = history.states_of([(hit.offset, hit.key) for hit in page if hit.key is not None])
+        for hit in page:
+            state = states.get((hit.offset, hit.key)) if hit.key is not None else None
+            yield {"offset": hit.offset, "key": hit.key, "state": output.raw(state)}
+        count = _AT_ONCE
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
+@click.option("--key", "key", metavar="K", help="The document that `state` is of.")
+@click.option(
+    "--stretches",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Into how many stretches the log is cut.",
+)
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def values(
+    ws: str,
+    projection: str,
+    expressions: tuple[str, ...],
+    key: str | None,
+    stretches: int,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Values over time: state.total of one document, or sum(state.total) of all.
+
+    The log is cut into stretches, of time where it has times; each keeps the lowest, the highest
+    and the last value.
+    """
+    from replay.query.series import series  # noqa: PLC0415 - it imports numpy, which others needn't
+
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
+    ends = EventLog(workspace).density(stretches).last_offsets
+    rows = (
+        {"expression": text, "offset": end, "low": low, "high": high, "last": last}
+        for text in expressions
+        for end, low, high, last in _points(series(history, text, ends, key), ends)
+    )
+    columns = ("expression", "offset", "low", "high", "last")
+    if as_json:
+        output.lines(rows)
+    else:
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
+    for text in expressions:
+        progress_display.hint(nowhere(history, text))
+
+
+def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
+    """The stretches that have events and a value; what isn't a number is null."""
+    before = START
+    numbers = zip(ends, found.low.tolist(), found.high.tolist(), found.last.tolist(), strict=True)
+    for end, *three in numbers:
+        if end > before and not all(map(math.isnan, three)):
+            low, high, last = (None if math.isnan(number) else number for number in three)
+            yield end, low, high, last
+        before = end
+
+
+@click.command()
+@options.workspace_argument
+@options.projection_option
+@click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
+@click.option("--type", "kind", metavar="T", help="At events of this type.")
+@click.option("--where", metavar="SQL", help="At events that a condition keeps: data.amount > 100.")
+@click.option(
+    "--when", "when", metavar="CONDITION", help="Only where this holds: state.total < before.total."
+)
+@options.limit_option
+@options.timeline_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def logpoint(
+    ws: str,
+    projection: str,
+    expressions: tuple[str, ...],
+    kind: str | None,
+    where: str | None,
+    when: str | None,
+    limit: int | None,
+    timeline: str,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Evaluate expressions at every event, as if the handler had always printed them.
+
+    They are SQL over state, before, data, meta, and the event's columns:
+    "state.total - before.total" data.amount
+    """
+    from replay.query.logpoints import at_type, logged  # noqa: PLC0415 - it imports Arrow
+
+    workspace = options.open_workspace(ws, wait, timeline)
+    history = options.folded_history(workspace, projection, python)
+    conditions = [*([at_type(kind)] if kind is not None else []), *([where] if where else [])]
+    found = logged(history, expressions, conditions, limit, when=when)
+    columns = ("offset", "key", *expressions)
+    rows = (
+        dict(
+            zip(
+                columns,
+                [row["offset"], row["key"], *map(output.raw, list(row.values())[2:])],
+                strict=True,
+            )
+        )
+        for batch in found.rows.to_batches(10_000)
+        for row in batch.to_pylist()
+    )
+    if as_json:
+        output.lines(rows)
+    else:
+        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+    if not found.rows.num_rows and limit != 0:
+        of_kind = f" of the type {kind!r}" if kind is not None else ""
+        kept = " that the conditions keep" if where or when else ""
+        progress_display.say(f"There is no event{of_kind}{kept}.")
+
+
+@click.command()
+@options.workspace_argument
+@options.at_option
+@options.wait_option
+@options.json_option
+def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
+    """What led to an event, and what it led to, by causation and correlation ids."""
+    workspace = options.open_workspace(ws, wait)
+    offset = options.position(workspace, at)
+    found = causing.around(workspace, offset)
+    rows = [
+        {
+            "offset": cause.event.offset,
+            "depth": cause.depth,
+            "time": cause.event.time,
+            "stream": cause.event.stream,
+            "type": cause.event.type,
+            "id": cause.event.id,
+        }
+        for cause in found.tree
+    ]
+    if as_json:
+        output.lines(rows)
+    else:
+        columns = ("offset", "event", "stream", "time")
+        output.table(
+            columns,
+            (
+                (c.event.offset, "  " * c.depth + (c.event.type or "–"), c.event.stream)
+                + (c.event.time,)
+                for c in found.tree
+            ),
+            right=("offset",),
+        )
+    if found.more:
+        progress_display.say(f"Only the {len(rows):,} events nearest to {offset:,} are shown.")
+    return 0
+
+
+def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:
+    log = EventLog(history.workspace)
+    while touches := list(islice(found, _AT_ONCE)):
+        events = {e.offset: e for e in log.rows_at([t.offset for t in touches])}
+        for touch in touches:
+            event = events.get(touch.offset)
+            yield {
+                "offset": touch.offset,
+                "time": event.time if event else None,
+                "type": event.type if event else None,
+                "id": event.id if event else None,
+                "before": Raw(encode(touch.before)),
+                "after": Raw(encode(touch.after)),
+                "kind": Difference((), touch.before, touch.after).kind.value,
+            }

@@ -1,0 +1,287 @@
+"""`refold timelines`, `refold compare` and `refold join`."""
+
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import click
+
+from replay.compare import history_comparison
+from replay.compare.history_comparison import Comparison
+from replay.document.diff import encode
+from replay.forks import fork_merge
+from replay.query import aggregate_totals
+from storage.plural import counted
+from storage.timelines import store
+from storage.timelines import workspace_view as seeing
+from tui.cli.commands.fork import described, row
+from tui.cli.support import options, output, progress_display
+from tui.cli.support.output import raw
+
+
+@click.command()
+@options.workspace_argument
+@click.option("--edits", "with_edits", is_flag=True, help="Each fork's edits too.")
+@click.option("--rename", nargs=2, metavar="T NAME", help="Call a fork otherwise.")
+@click.option("--annotate", nargs=2, metavar="T NOTE", help="Give a fork another note.")
+@click.option("--remove", metavar="T", help="Forget a fork, and what was folded on it.")
+@options.wait_option
+@options.json_option
+def timelines(
+    ws: str,
+    with_edits: bool,
+    rename: tuple[str, str] | None,
+    annotate: tuple[str, str] | None,
+    remove: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """All timelines, as a tree: the log itself, and its forks."""
+    workspace = options.open_workspace(ws, wait)
+    if rename:
+        store.rename(workspace, *rename)
+    if annotate:
+        store.annotate(workspace, *annotate)
+    if remove:
+        store.remove(workspace, remove)
+    forks = {one.name: one for one in store.known(workspace)}
+    if as_json:
+        output.lines(
+            [{"timeline": "main", "parent": None, "at": None, "edits": 0, "note": ""}]
+            + [
+                {**row(one), "note": one.note}
+                | ({"described": described(one.active)} if with_edits else {})
+                for one in forks.values()
+            ]
+        )
+        return
+    depths = {"main": 0}
+    rows: list[list[Any]] = [["main", "", 0, ""]]
+    for name, one in forks.items():
+        depths[name] = depths[one.parent] + 1
+        rows.append(["  " * depths[name] + name, str(one.at), len(one.active), one.note])
+        if with_edits:
+            rows += [
+                ["  " * depths[name] + "  · " + said, "", "", ""] for said in described(one.active)
+            ]
+    output.table(("timeline", "at", "edits", "note"), rows, right=("edits",))
+
+
+@click.command()
+@options.workspace_argument
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option(
+    "-p",
+    "--projection",
+    "projections",
+    metavar="PROJ",
+    multiple=True,
+    required=True,
+    help="The projection; given twice, that of A and that of B.",
+)
+@click.option("--at", metavar="POSITION", help="Where time stands on both; the end if left out.")
+@click.option(
+    "--value", "values", metavar="SQL", multiple=True, help="Also sum(state.total) of both."
+)
+@click.option("--diff", "with_diff", is_flag=True, help="Where in each document.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
+@options.limit_option
+@options.python_option
+@options.wait_option
+@options.json_option
+def compare(
+    ws: str,
+    a: str,
+    b: str,
+    projections: tuple[str, ...],
+    at: str | None,
+    values: tuple[str, ...],
+    with_diff: bool,
+    exit_code: bool,
+    limit: int | None,
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Documents that differ on two timelines, or in two projections, and since which event.
+
+    With --value aggregates of both, and by how much B has more. The calls of two timelines are
+    compared by `refold calls --compare`.
+    """
+    if len(projections) > 2:
+        raise click.UsageError("Two projections can be compared; give -p once or twice.")
+    workspace = options.open_workspace(ws, wait)
+    first, second = (
+        options.folded_history(seeing.on(workspace, timeline), projection, python)
+        for timeline, projection in zip((a, b), (projections * 2)[:2], strict=True)
+    )
+    place = None
+    if at is not None:
+        place = (options.position(first.workspace, at), options.position(second.workspace, at))
+    with progress_display.busy(f"comparing {a} and {b}"):
+        found = history_comparison.compare(first, second, place)
+        numbers = [
+            aggregate_totals.asked(side, values, end)
+            for side, end in zip((first, second), found.at, strict=True)
+        ]
+    if as_json:
+        _as_json(found, values, numbers, limit, with_diff=with_diff)
+    else:
+        _as_table(found, (a, b), values, numbers, limit, with_diff=with_diff)
+    return 1 if exit_code and found.differing else 0
+
+
+def _as_json(
+    found: Comparison,
+    values: tuple[str, ...],
+    numbers: list[list[float | None]],
+    limit: int | None,
+    *,
+    with_diff: bool,
+) -> None:
+    for one in found.differing[:limit]:
+        state_a, state_b = found.states(one.key)
+        told: dict[str, Any] = {"key": one.key, "diverged_at": one.diverged.shown}
+        told |= {"a": raw(state_a), "b": raw(state_b)}
+        if with_diff:
+            told["differences"] = [
+                {"path": d.written, "a": raw(encode(d.before)), "b": raw(encode(d.after))}
+                for d in found.differences(one.key)
+            ]
+            told["differences"] = output.nested(told["differences"])
+        output.lines([told])
+    for text, of_a, of_b in zip(values, *numbers, strict=True):
+        output.lines([{"value": text, "a": of_a, "b": of_b, "difference": _minus(of_b, of_a)}])
+
+
+def _as_table(
+    found: Comparison,
+    names: tuple[str, str],
+    values: tuple[str, ...],
+    numbers: list[list[float | None]],
+    limit: int | None,
+    *,
+    with_diff: bool,
+) -> None:
+    shown = found.differing[:limit]
+    if with_diff:
+        rows = [
+            (one.key, str(one.diverged), d.written, encode(d.before), encode(d.after))
+            for one in shown
+            for d in found.differences(one.key)
+        ]
+        output.table(("key", "diverged at", "path", *names), rows)
+    elif shown:
+        output.table(
+            ("key", "diverged at", *names),
+            ((one.key, str(one.diverged), *found.states(one.key)) for one in shown),
+        )
+    if values:
+        rows_of_values = [
+            (text, of_a, of_b, _minus(of_b, of_a))
+            for text, of_a, of_b in zip(values, *numbers, strict=True)
+        ]
+        output.table(("value", *names, "difference"), rows_of_values)
+    where = "" if names[0] != names[1] else " of the two projections"
+    differ = "differs" if len(found.differing) == 1 else "differ"
+    progress_display.say(f"{counted(len(found.differing), 'document')}{where} {differ}.")
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    """The difference of two numbers, as they are written."""
+    if one is None or other is None:
+        return None
+    return float(Decimal(repr(one)) - Decimal(repr(other)))
+
+
+@click.command()
+@options.workspace_argument
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.argument("name", metavar="NAME")
+@options.projection_option
+@click.option(
+    "--order",
+    type=click.Choice(fork_merge.ORDERS),
+    default="time",
+    show_default=True,
+    help="What comes first of what both inserted at one place.",
+)
+@click.option(
+    "--prefer",
+    type=click.Choice(("a", "b")),
+    default="a",
+    show_default=True,
+    help="Whose edit stands where both edited one event.",
+)
+@click.option(
+    "--resolve",
+    "resolutions",
+    nargs=2,
+    metavar="KEY CHOICE",
+    multiple=True,
+    help="A document that both changed is a, b, base, joined, merged, or JSON.",
+)
+@options.python_option
+@options.wait_option
+@options.json_option
+def join(
+    ws: str,
+    a: str,
+    b: str,
+    name: str,
+    projection: str,
+    order: str,
+    prefer: str,
+    resolutions: tuple[tuple[str, str], ...],
+    python: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Join two forks of a common past into a third: both sets of edits, and where they conflict.
+
+    A document that both changed is what folding all edits gives, or what the projection's
+    merge(base, left, right) makes of it, or what --resolve says.
+    """
+    workspace = options.open_workspace(ws, wait)
+    one, other = (seeing.on(workspace, timeline) for timeline in (a, b))
+    wanted = options.runnable(projection, python, workspace)
+    joined = fork_merge.join(
+        one,
+        other,
+        name,
+        wanted,
+        partial(options.fold, wanted=wanted),
+        order=order,
+        prefer=prefer,
+        resolutions=dict(resolutions),
+    )
+    told = [
+        {"event": c.label.shown, "a": c.a.value, "b": c.b.value, "taken": c.taken}
+        for c in joined.events
+    ] + [
+        {
+            "key": c.key,
+            **{n: raw(getattr(c, n)) for n in ("base", "a", "b", "joined", "merged")},
+            "trouble": c.trouble,
+            "resolved": c.resolved,
+        }
+        for c in joined.documents
+    ]
+    if as_json:
+        output.lines([{"timeline": name, "conflicts": output.nested(told)}])
+        return
+    fork = joined.seen.fork
+    click.echo(f"{name}: {counted(len(fork.active), 'edit')}, forked from {fork.parent}")
+    if joined.events:
+        output.table(
+            ("event", a, b, "taken"),
+            ((str(c.label), c.a.value, c.b.value, c.taken) for c in joined.events),
+        )
+    if joined.documents:
+        output.table(
+            ("key", a, b, "joined", "resolved"),
+            ((c.key, c.a, c.b, c.joined, c.resolved) for c in joined.documents),
+        )
+    progress_display.say(f"{counted(len(told), 'conflict')}.")

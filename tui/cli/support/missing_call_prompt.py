@@ -1,0 +1,40 @@
+"""Asking a person at the terminal what a call is to be answered that was not recorded."""
+
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from gateway.broker import different, stub
+from gateway.calls import Answer, Call, canonical
+from gateway.recording_store import Recorded
+from tui.cli.support import progress_display
+
+_SHOWN = 3
+
+
+def answer(call: Call, near: Sequence[Recorded]) -> Answer | None:
+    """What they say: JSON, or that of the nearest recording; None where the call is to fail."""
+    with progress_display.aside():
+        request = canonical(call.request).decode()
+        progress_display.say(
+            f"At {call.offset:,} {call.key} asks {call.port} {call.operation} {request},"
+            " which was not recorded."
+        )
+        for one in near[:_SHOWN]:
+            progress_display.say(
+                f"  nearest: {one.call.operation}, {'; '.join(different(call, one))}"
+            )
+        choices = "JSON, n for the nearest answer," if near else "JSON,"
+        while True:
+            said = click.prompt(
+                f"Answer ({choices} Enter lets it fail)", default="", show_default=False, err=True
+            )
+            if not said:
+                return None
+            if said == "n" and near:
+                return near[0].answer
+            try:
+                return stub(call, msgspec.json.decode(said.encode()))
+            except (msgspec.DecodeError, RecursionError) as error:
+                progress_display.say(f"That is no JSON: {error}.")

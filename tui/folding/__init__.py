@@ -1,0 +1,1 @@
+"""Folds that the screen starts and follows."""

@@ -1,0 +1,388 @@
+"""The projections of a screen: which one is looked at, and the fold that is running for it.
+
+Opening a workspace runs no code but that of the projections named on the command line. Who saves
+the code of one has it folded anew; what was folded before stays to be looked at until that is done,
+and then to be compared with.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.app import App
+
+from replay.compare import code_edit
+from replay.compare.code_edit import Edit
+from replay.history.catalogue import Folded
+from replay.history.history import History
+from replay.projection.declaration import over_all_events
+from replay.projection.reference import Reference
+from storage.errors import RefoldError, one_line
+from storage.timelines.workspace_view import Seen
+from storage.workspace.workspace import MAIN
+from tui.folding.file_watcher import Watch
+from tui.folding.fold_process import BackgroundFold, Told
+from tui.folding.warm_process import Standby
+from tui.state.fold_span import Surroundings
+from tui.state.session import Model
+from tui.state.snapshot import Sight
+from tui.text.sanitize import printable
+
+if TYPE_CHECKING:
+    from replay.forks.warm_worker import Standing
+    from tui.folding.fork_fold import ForkedFold
+
+_REFRESH_SECONDS = 0.7
+_STANDBY_SECONDS = 3.0
+"""After which a process is started that waits for the next save."""
+_COMPARING = 4
+"""Comparing while it is folded rests this many times as long as it took."""
+
+
+class Folds:
+    """Folds what was asked for, one after the other, while the screen is used."""
+
+    def __init__(
+        self,
+        app: App[None],
+        model: Model,
+        wanted: Sequence[Reference],
+        label: str | None = None,
+    ) -> None:
+        """Look at what was named, else at what the workspace has: the history called `label` first."""
+        self._app = app
+        self._model = model
+        self._wanted = list(wanted)
+        self._known: list[Folded] = [] if wanted else model.projections()
+        self._surroundings = Surroundings(model.extent.events)
+        self._asked_at: int | None = None
+        """The position because of whose surroundings the last fold was begun."""
+        labels = [folded.label for folded in self._known]
+        self._index = labels.index(label) if label in labels else 0
+        self._fold: BackgroundFold | ForkedFold | None = None
+        self._standing: Standing | None = None
+        """A worker that is kept ready for forks."""
+        self._told = Told()
+        self._error: str | None = None
+        self._shown = 0.0
+        self._watch = Watch(self._saved)
+        self._standby = Standby()
+        self._old: History | None = None
+        """What the running fold is to be compared with, if it is because of an edit."""
+        self._compared = Told()
+        self._compare_after = 0.0
+        self.edit: Edit | None = None
+        """What the last edit of the code did."""
+        self._on_screen: Callable[..., object] = lambda *_: None
+        self._number = 0
+        """Which fold is running; what an earlier one still says is not heard."""
+        self._changed: Callable[[], None] = lambda: None
+
+    @property
+    def current(self) -> Reference | None:
+        """The projection that is looked at, if its code may be run."""
+        return self._wanted[self._index] if self._wanted else None
+
+    @property
+    def count(self) -> int:
+        return len(self._wanted or self._known)
+
+    @property
+    def running(self) -> bool:
+        return self._fold is not None
+
+    @property
+    def trouble(self) -> bool:
+        return self._error is not None
+
+    def begin(self, changed: Callable[[], None]) -> None:
+        """Look at the first projection; `changed` is called whenever there is more to see."""
+        self._changed = changed
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def on_screen(take: Callable[..., None], *told: object) -> None:
+            # Textual finds its app in the context.
+            loop.call_soon_threadsafe(partial(self._app.call_later, take, *told), context=context)
+
+        self._on_screen = on_screen
+        self._choose()
+
+    def see(self) -> None:
+        """Look at the same projection on the timeline that the model looks at now."""
+        self._stop()
+        self._standby.close()  # it would fold the timeline that was looked at before
+        self._watch.files({})
+        self.edit = None
+        self._known = [] if self._wanted else self._model.projections()
+        self._index = min(self._index, max(self.count - 1, 0))
+        self._surroundings = Surroundings(self._model.extent.events)
+        self._choose()
+
+    def grow(self) -> None:
+        """More events are there: fold them, now or when the running fold has ended."""
+        position = self._surroundings.position
+        self._surroundings = Surroundings(self._model.extent.events)
+        self._surroundings.position = position
+        if self._fold is None and self._error is None:
+            self._choose()
+
+    def next(self) -> None:
+        """Look at another projection."""
+        self._stop()
+        self._watch.files({})
+        self.edit = None
+        self._index = (self._index + 1) % max(self.count, 1)
+        self._choose()
+
+    def anew(self) -> None:
+        """Fold the current projection from the start."""
+        self._stop()
+        self.edit = None
+        self._start(force=True)
+
+    def cancel(self) -> None:
+        """Stop the running fold; what it has is kept."""
+        if self._fold is not None:
+            self._asked_at = self._surroundings.position
+            self._fold.cancel()
+
+    def close(self) -> None:
+        """Stop and wait; for leaving."""
+        self._watch.close()
+        self._standby.close()
+        self._stop()
+        if self._standing is not None:
+            self._standing.close()
+
+    def forget_edit(self) -> None:
+        """Compare no more with what the code did before."""
+        self.edit = None
+        self._changed()
+
+    def _stop(self) -> None:
+        if self._fold is not None:
+            fold, self._fold = self._fold, None
+            fold.close()
+
+    def state(self) -> str:
+        """A few words about how things stand, for the header."""
+        if self._error is not None:
+            return self._error
+        if self._fold is not None:
+            done, total = self._told.folded, self._told.events
+            what = "folding the edit" if self._old is not None else "folding"
+            return f"{what} {done:,} of {total:,} · c cancels" if total else "starting to fold …"
+        history = self._model.history
+        if history is None:
+            return "no projection: name one with -p"
+        folded, events = history.folded, self._model.extent.events
+        if folded.partial:
+            return f"asked from {folded.first:,} to {folded.folded - 1:,}"
+        if folded.folded < events:
+            return f"folded up to {folded.folded:,} of {events:,}"
+        failed = f" · {folded.failures:,} failed" if folded.failures else ""
+        skipped = f" · {folded.skipped:,} skipped" if folded.skipped else ""
+        return f"folded {folded.folded:,}{failed}{skipped}"
+
+    def _choose(self) -> None:
+        self._error = None
+        self._number += 1
+        find = partial(self._find, self._number, self.current, self._index)
+        self._app.run_worker(find, thread=True, group="folds", exit_on_error=False)
+
+    def _find(self, number: int, wanted: Reference | None, index: int) -> None:
+        """What there is of the projection to look at; asked in a thread."""
+        sight = error = None
+        try:
+            if wanted is not None:
+                self._surroundings.look_at(wanted)
+                folded = self._model.find(wanted)
+                if folded is not None and self._still_so(folded):
+                    sight = self._model.sight(folded)
+            elif self._known:
+                sight = self._model.sight(self._known[index])
+        except RefoldError as raised:
+            error = raised.message
+        except Exception as raised:  # noqa: BLE001 - a query that failed must not end the screen
+            error = f"The history can't be read: {one_line(raised)}"
+        self._on_screen(self._found, number, sight, error)
+
+    def _still_so(self, folded: Folded) -> bool:
+        """Whether its code, its answers and its timeline are what they were."""
+        timeline = folded.digest == self._model.workspace.digest
+        return folded.code_unchanged and folded.answers_unchanged and timeline
+
+    def _found(self, number: int, sight: Sight | None, error: str | None) -> None:
+        if number != self._number:
+            return
+        self._model.choose(sight)
+        self._error = error
+        if self.current is None or error is not None or self._complete(sight):
+            self._watch_files()
+            self._changed()
+        else:
+            self._start(force=False)
+
+    def _complete(self, sight: Sight | None) -> bool:
+        return sight is not None and self._surroundings.done(sight.history.folded)
+
+    def stand_at(self, position: int) -> None:
+        """Time stands still there: have its surroundings asked, where not all is folded."""
+        self._surroundings.position = position
+        history = self._model.history
+        if self._fold is not None or self._error is not None or history is None:
+            return
+        if self._surroundings.span is None:
+            return  # all of it is folded, or was until somebody stopped it
+        # Who has stopped it there doesn't want it begun again.
+        if position != self._asked_at and not self._surroundings.done(history.folded):
+            self._asked_at = position
+            self._start(force=False)
+
+    def _start(self, *, force: bool, old: History | None = None) -> None:
+        wanted = self.current
+        if wanted is None:
+            return
+        self._error = None
+        self._told = self._compared = Told()
+        self._compare_after = 0.0
+        self._old = old
+        self._number += 1
+        heard = partial(self._heard, self._number, wanted, old)
+        workspace = self._model.workspace
+        workspace.release()  # else it would have to wait for the file
+        if isinstance(workspace, Seen) and not over_all_events(wanted.text):
+            self._fold = self._forked(workspace, wanted, heard)
+        elif workspace.timeline == MAIN and not force and (ready := self._standby.take(wanted)):
+            self._fold = ready
+            ready.begin(heard)
+        else:
+            span = self._surroundings.span
+            self._fold = BackgroundFold(workspace, wanted, heard, force=force, span=span)
+        self._changed()
+
+    def _forked(self, seen: Seen, wanted: Reference, heard: Callable[[Told], None]) -> "ForkedFold":
+        from replay.forks.warm_worker import Standing  # noqa: PLC0415 - they import Arrow
+        from tui.folding.fork_fold import ForkedFold  # noqa: PLC0415 - as above
+
+        self._standing = self._standing or Standing()
+        return ForkedFold(seen, wanted, heard, self._standing)
+
+    def _heard(self, number: int, wanted: Reference, old: History | None, told: Told) -> None:
+        """Called in the fold's thread, which never waits for the screen: it may be closing."""
+        now = time.monotonic()
+        more = told.kept > self._compared.kept and now > self._compare_after
+        if told.ended or now - self._shown > _REFRESH_SECONDS or (old is not None and more):
+            self._shown = now
+            sight = edit = None
+            try:
+                folded = self._model.find(wanted)
+                whole = folded is not None and self._surroundings.done(folded)
+                if folded is not None and (old is None or (told.ended and whole)):
+                    sight = self._model.sight(folded)
+                if folded is not None and old is not None and (more or told.ended):
+                    edit = self._compare(old, folded, told)
+            except RefoldError:
+                pass  # whoever is told next asks once more
+            except Exception as raised:  # noqa: BLE001 - a query that failed must not end the fold
+                trouble = f"The histories can't be read: {one_line(raised)}"
+                told = replace(told, error=told.error or trouble)
+            self._model.workspace.release()  # the fold wants to write
+            with contextlib.suppress(RuntimeError):  # there is no screen any more
+                self._on_screen(self._take, number, told, sight, edit)
+
+    def _compare(self, old: History, folded: Folded, told: Told) -> Edit | None:
+        """What is known of an edit by now; None where the code is as it was, or isn't folded yet."""
+        if folded.number == old.folded.number:
+            return None
+        started = time.monotonic()
+        edit = code_edit.compare(old, History(self._model.workspace, folded))
+        self._compared = told
+        now = time.monotonic()
+        self._compare_after = now + _COMPARING * (now - started)
+        return edit
+
+    def _take(self, number: int, told: Told, sight: Sight | None, edit: Edit | None) -> None:
+        if self._fold is None or number != self._number:
+            return
+        self._told = told
+        if sight is not None:
+            self._model.choose(sight)
+        if edit is not None or (told.ended and told.error is None):
+            self.edit = edit
+        if told.ended:
+            self._fold = None
+            self._error = told.error
+            # Until the edit is folded to its end, what was folded before it stays.
+            unfinished = self._old is not None and sight is None
+            if told.error is not None:
+                # The header may be too narrow for the sentence.
+                self._app.notify(printable(told.error), severity="error", markup=False, timeout=10)
+            elif unfinished:
+                self._app.notify("The edit isn't folded to its end; you see what was before it.")
+            elif edit is not None and not edit.documents:
+                self._app.notify("The edit changes no state of any document.", timeout=4)
+            if not unfinished or told.error is not None:  # else it would be folded again at once
+                self._watch_files()
+            # The log grew meanwhile; a fold that was cancelled had not come to its own end.
+            if told.error is None and 0 < told.events == told.folded < self._model.extent.events:
+                self._choose()
+        self._changed()
+
+    # Saving
+
+    def _watch_files(self) -> None:
+        """Watch the code that is looked at, and have a process at hand to fold it with."""
+        wanted, history = self.current, self._model.history
+        if wanted is None:
+            return
+        if self._error is None and history is not None:
+            self._watch.files(history.folded.files)
+        elif not self._watch.watching:
+            # Nobody knows what it was that couldn't be folded, but it will be saved again.
+            place = wanted.text if wanted.is_sql else wanted.text.rpartition(".py")[0]
+            files = {place if wanted.is_sql else f"{place}.py": ""} if place else {}
+            self._watch.files(
+                {**dict.fromkeys(history.folded.files if history else (), ""), **files}
+            )
+        self._app.set_timer(_STANDBY_SECONDS, self._stand_by)
+
+    def _stand_by(self) -> None:
+        wanted = self.current
+        whole = (
+            self._surroundings.span is None and self._model.workspace.timeline == MAIN
+        )  # else nobody knows what will be asked
+        if wanted is not None and whole and self._fold is None:
+            self._standby.start(self._model.workspace, wanted)
+
+    def _saved(self) -> None:
+        """Called in the watch's thread."""
+        with contextlib.suppress(RuntimeError):  # there is no screen any more
+            self._on_screen(self._fold_edit)
+
+    def _fold_edit(self) -> None:
+        """Fold what was saved, in the place of a fold that is running."""
+        old = self._old if self._fold is not None and self._old is not None else None
+        old = old or self._model.history
+        if self._fold is None:
+            self._start(force=False, old=old)
+            return
+        self._number += 1
+        stop = partial(self._stop_for_edit, self._number, self._fold, old)
+        self._app.run_worker(stop, thread=True, group="folds", exit_on_error=False)
+
+    def _stop_for_edit(
+        self, number: int, fold: "BackgroundFold | ForkedFold", old: History | None
+    ) -> None:
+        """In a thread, as a fold that is stopped keeps what it has first."""
+        fold.close()
+        self._on_screen(self._stopped_for_edit, number, old)
+
+    def _stopped_for_edit(self, number: int, old: History | None) -> None:
+        if number == self._number:
+            self._start(force=False, old=old)

@@ -1,0 +1,72 @@
+"""Folding a fork while the screen is used: in a thread, as little of it differs and a worker stands by.
+
+A fork that isn't kept yet is kept with its fold, and without it if that fails.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from replay import fold
+from replay.event_fold.run_context import FoldProgress
+from replay.forks import edit_builder
+from replay.forks.warm_worker import Standing
+from replay.projection.reference import Reference
+from storage.errors import CancelledError, RefoldError, one_line
+from storage.timelines.workspace_view import Seen
+from tui.folding.fold_process import Told
+
+
+class ForkedFold:
+    """A running fold. `tell` is called from a thread of its own."""
+
+    def __init__(
+        self, seen: Seen, wanted: Reference, tell: Callable[[Told], None], standing: Standing
+    ) -> None:
+        self._seen = seen
+        self._wanted = wanted
+        self._tell = tell
+        self._standing = standing
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fold, daemon=True, name="fork")
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask it to stop; nothing of the fold is kept, but the fork is."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Stop it, and wait until it has."""
+        self.cancel()
+        self._thread.join(timeout=10)
+
+    def _fold(self) -> None:
+        last = Told()
+
+        def progress(p: FoldProgress) -> None:
+            nonlocal last
+            last = Told(p.folded, p.events, 0)
+            self._tell(last)
+
+        error = None
+        try:
+            fold.fold(
+                self._seen,
+                self._wanted,
+                on_progress=progress,
+                cancelled=self._stopped.is_set,
+                standing=self._standing,
+            )
+        except CancelledError:
+            self._keep()
+        except RefoldError as raised:
+            error = raised.message
+            self._keep()
+        except Exception as raised:  # noqa: BLE001 - what failed must not end the screen
+            error = f"The fork can't be folded: {one_line(raised)}"
+            self._keep()
+        self._tell(Told(last.folded, last.events, last.events, ended=True, error=error))
+
+    def _keep(self) -> None:
+        with contextlib.suppress(RefoldError):
+            edit_builder.keep(self._seen)

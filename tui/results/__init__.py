@@ -1,0 +1,1 @@
+"""Tables under the prompt: what a query found."""

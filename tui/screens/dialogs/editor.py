@@ -1,0 +1,91 @@
+"""An editor for one event: JSON that is checked before it is taken, or the person's own editor."""
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static, TextArea
+
+from replay.worker_host.sigint import undisturbed
+from storage.errors import RefoldError
+from tui.text.sanitize import escaped, printable
+
+_LARGEST = 1 << 20
+"""Characters that are edited on the screen."""
+
+
+class EditorScreen(ModalScreen[str | None]):
+    """Gives back the text that was taken; None where nothing was."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "take", "take", priority=True),
+        Binding("ctrl+o", "own_editor", "$EDITOR", priority=True),
+        Binding("escape", "dismiss(None)", "leave", priority=True),
+    ]
+
+    def __init__(self, title: str, text: str, check: Callable[[str], object]) -> None:
+        """`check` raises a `RefoldError` where a text can't be taken."""
+        super().__init__()
+        self._title = title
+        self._text = text[:_LARGEST]
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="editor"):
+            yield TextArea(escaped(self._text), id="editor-text", soft_wrap=True)
+            yield Static(id="editor-said")
+
+    def on_mount(self) -> None:
+        box = self.query_one("#editor")
+        box.border_title = printable(self._title)
+        box.border_subtitle = "ctrl+s takes it · ctrl+o opens $EDITOR · esc leaves"
+        self._say("")
+
+    def on_text_area_changed(self) -> None:
+        self._say(self._wrong())
+
+    def action_take(self) -> None:
+        wrong = self._wrong()
+        self._say(wrong)
+        if not wrong:
+            self.dismiss(self.query_one(TextArea).text)
+
+    def action_own_editor(self) -> None:
+        """The person's own editor, with the terminal to itself."""
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        area = self.query_one(TextArea)
+        with tempfile.TemporaryDirectory(prefix="refold-") as folder:
+            file = Path(folder) / "event.json"
+            file.write_text(area.text, encoding="utf-8")
+            try:
+                with self.app.suspend(), undisturbed():
+                    subprocess.run([*command, str(file)], check=False)
+            except SuspendNotSupported:
+                self._say("This terminal can't be handed over to another editor.")
+                return
+            except OSError as error:
+                self._say(f"{command[0]} can't be started: {error.strerror}.")
+                return
+            area.text = escaped(file.read_text(encoding="utf-8", errors="replace"))
+
+    def _wrong(self) -> str:
+        """What keeps the text from being taken, in a sentence; empty where nothing does."""
+        try:
+            self._check(self.query_one(TextArea).text)
+        except RefoldError as error:
+            return error.message
+        return ""
+
+    def _say(self, wrong: str) -> None:
+        said = self.query_one("#editor-said", Static)
+        said.set_class(bool(wrong), "-trouble")
+        said.update(Content(printable(wrong) if wrong else "It can be taken."))

@@ -1,0 +1,65 @@
+"""A row of an answer, whole: every column on a line of its own, JSON as the value that it is."""
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+from textual.widgets import Footer
+
+from replay.document.diff import encode, readable
+from storage.query.sql_query import Column
+from tui.widgets.value_lines import value_lines
+from tui.widgets.value_view import ValueView
+
+
+class RowView(ValueView):
+    """One row."""
+
+    def __init__(self, row: dict[str, Any], title: str) -> None:
+        super().__init__(id="row", title=title)
+        self._row = row
+
+    def redraw(self) -> None:
+        self.show_lines(value_lines(self._row, (), self.opening()))
+
+
+class RowScreen(ModalScreen[None]):
+    """Over the rows that it is one of."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "back", key_display="esc"),
+        Binding("y", "copy", "copy"),
+    ]
+
+    def __init__(self, row: dict[str, Any], title: str) -> None:
+        super().__init__()
+        self._row = row
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        yield RowView(self._row, self._title)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(RowView).redraw()
+        self.query_one(RowView).move_cursor(0)
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(encode(self._row))
+
+
+def whole(columns: tuple[Column, ...], row: tuple[str | None, ...]) -> dict[str, Any]:
+    """Names to values; a name that is there twice gets a number."""
+    found: dict[str, Any] = {}
+    for number, (column, text) in enumerate(zip(columns, row, strict=True), start=1):
+        name = column.name if column.name not in found else f"{column.name} ({number})"
+        found[name] = _value(column, text)
+    return found
+
+
+def _value(column: Column, text: str | None) -> Any:
+    if text is None:
+        return None
+    plain = column.is_number or column.kind == "BOOLEAN"
+    return readable(text) if plain or text[:1] in ("{", "[") else text

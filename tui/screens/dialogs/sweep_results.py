@@ -1,0 +1,97 @@
+"""The outcomes of a sweep, best or worst first, of which one can be opened."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import MouseEvent
+from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.widgets import Footer
+
+from storage.plural import counted
+from tui.results.sweep_table import Table
+from tui.widgets.line_view import LineView, Span
+
+if TYPE_CHECKING:
+    from replay.forks.sweep.variants import Variant
+
+
+class OutcomesScreen(ModalScreen["Variant | str | None"]):
+    """Gives back the fork that is to be opened, or `another`: another sweep is wanted."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "open", key_display="enter"),
+        Binding("s", "sort(True)", "other order"),
+        Binding("r", "sort(False)", "turned round"),
+        Binding("n,asterisk", "dismiss('another')", "another sweep", key_display="n"),
+        Binding("escape,q", "dismiss(None)", "close", key_display="esc"),
+    ]
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self._table = table
+
+    def compose(self) -> ComposeResult:
+        yield Outcomes(self._table)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Outcomes).show()
+
+    def action_open(self) -> None:
+        row = self.query_one(Outcomes).cursor - 1
+        self.dismiss(self._table.rows[row].variant)
+
+    def action_sort(self, other: bool) -> None:
+        self._table.sort(other=other)
+        self.query_one(Outcomes).show()
+
+
+class Outcomes(LineView):
+    """A fork a line, under the names of the columns, so rows are counted from one."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(id="outcomes")
+        self._table = table
+
+    def show(self) -> None:
+        """Show the rows in their order, the first under the cursor."""
+        self.line_count = len(self._table.rows) + 1
+        self.title = f"{counted(len(self._table.rows), 'fork')}, {self._table.order}"
+        self.subtitle = self._table.base
+        self.scroll_to(0, 0, animate=False, force=True)
+        self.cursor = 1
+        self.refresh()
+
+    def spans(self, line: int) -> Iterable[Span]:
+        yield f" {self._table.line(line - 1)}", ""
+        yield f"  {self._table.trouble(line - 1)}", "failed"
+
+    @property
+    def content_width(self) -> int:
+        return len(self._table.heading()) + 2
+
+    def line_segments(self, line: int, width: int) -> list[Segment]:
+        if line != self.scroll_offset.y:
+            return super().line_segments(line, width)
+        style = self._ground() + self._style("heading")
+        names = Strip([Segment(f" {self._table.heading()}", style)])
+        return Segment.adjust_line_length(
+            list(names.crop(self.scroll_offset.x, None)), width, style
+        )
+
+    def line_at(self, event: MouseEvent) -> int | None:
+        line = super().line_at(event)
+        return None if line == self.scroll_offset.y else line
+
+    def move_cursor(self, line: int) -> None:
+        super().move_cursor(max(line, 1))
+
+    def on_click(self, event: events.Click) -> None:
+        line = self.line_at(event)
+        if line is not None:
+            self.move_cursor(line)

@@ -1,0 +1,1 @@
+"""The main screen, and one controller for each topic."""

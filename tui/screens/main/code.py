@@ -1,0 +1,68 @@
+"""What is done with the projection's code: which is looked at, folding it, seeing it, stepping into it."""
+
+from textual import work
+
+from replay.projection.reference import Reference
+from storage.errors import RefoldError
+from tui.commands import holding
+from tui.folding.controller import Folds
+from tui.screens.main import debugger, reproduction
+from tui.screens.main.bookmarks import KeepsScreen
+from tui.state.session import Model
+from tui.widgets.code_pane import CodePane
+
+
+class CodeScreen(KeepsScreen):
+    """The part of the travel screen that has to do with code."""
+
+    def __init__(self, model: Model, folds: Folds) -> None:
+        super().__init__(model)
+        self._folds = folds
+
+    @property
+    def there(self) -> set[str]:
+        return super().there | holding(
+            fold=self._folds.running,
+            projections=self._folds.count > 1,
+            reference=self._folds.current is not None,
+        )
+
+    def action_other(self) -> None:
+        self._folds.next()
+
+    def action_refold(self) -> None:
+        self._folds.anew()
+
+    def action_cancel_fold(self) -> None:
+        self._folds.cancel()
+
+    def action_debug(self) -> None:
+        """Step into the handler of this event; the terminal is the debugger's until it ends."""
+        place = (self._folds.current, self.position, self.looking.key)
+        try:
+            debugger.step_into(self.app, self._model, *place)
+        except RefoldError as error:
+            self.complain(error.message)
+
+    def action_reproduce(self) -> None:
+        self._reproduce(self._folds.current, self.position, self.looking.key)
+
+    @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
+    def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
+        try:
+            said = reproduction.export(self._model, wanted, position, key)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+        else:
+            self.app.call_from_thread(self.say, said)
+
+    def close_code(self) -> bool:
+        """Leave the code for the documents; false where it isn't shown."""
+        if not self.has_class("-code"):
+            return False
+        self.action_code()
+        return True
+
+    def action_code(self) -> None:
+        self.toggle_class("-code")
+        self.query_one(CodePane).show(self.looking.snapshot)

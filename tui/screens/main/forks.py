@@ -1,0 +1,389 @@
+"""What if: forking the past where one stands, editing it, and comparing what comes of it.
+
+An edit on the log itself asks for a name and forks it first. What is forked or edited is looked at
+at once, and folded while one looks.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from replay.forks import edit_builder
+from replay.forks.edit_builder import Editing
+from storage.coordinates.event_labels import Label
+from storage.errors import PositionError, QueryError, RefoldError
+from storage.log.positions import START
+from storage.plural import counted
+from storage.timelines import event_json, store, workspace_view
+from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
+from storage.timelines.workspace_view import Seen
+from storage.workspace.workspace import MAIN, Workspace
+from tui.commands import holding
+from tui.results import fork_queries
+from tui.screens.dialogs.editor import EditorScreen
+from tui.screens.dialogs.timelines import TimelinesScreen
+from tui.screens.main.calls import CallsScreen
+from tui.screens.main.search import Typed
+from tui.state.parent_comparison import Beside, beside
+from tui.state.snapshot import Outlook
+from tui.widgets.bars import Prompt
+
+if TYPE_CHECKING:
+    from replay.forks.fork_merge import Conflict
+
+Wish = Callable[[Editing], object]
+"""Makes the edits that a person asked for."""
+_NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
+
+
+class ForksScreen(CallsScreen):
+    """The part of the travel screen that edits the past."""
+
+    _wished: Wish | None = None
+    """What is to be edited on a fork whose name is being asked for."""
+    _joined: str | None = None
+    """The timeline that this one is to be joined with."""
+    _conflicts: "Mapping[str, Conflict]" = MappingProxyType({})
+    """Documents that both sides of a join changed, by key."""
+    beside: Beside | None = None
+    """The parent, beside the fork that is looked at."""
+
+    def see(self, outlook: Outlook, position: int) -> None:
+        """Look at another timeline."""
+        raise NotImplementedError
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._model.workspace
+
+    @property
+    def there(self) -> set[str]:
+        return super().there | holding(
+            fork=isinstance(self._workspace, Seen),
+            beside=self.beside is not None,
+            conflict=self.conflict is not None,
+        )
+
+    # Prompts
+
+    def on_prompt_entered(self, event: Prompt.Entered) -> None:
+        # Beside those of the other parts: Textual calls all.
+        text = event.text
+        if event.purpose == "fork" and text:
+            wish, self._wished = self._wished, None
+            self._make(text, wish)
+        elif event.purpose == "move" and text:
+            position = self.position
+            self._ask_edit(lambda made: made.move(position, self._resolve(text)), ("move", text))
+        elif event.purpose == "set" and text:
+            self._set(text)
+        elif event.purpose == "drop" and text:
+            self._ask_edit(lambda made: made.drop_all(made.matching(text)), ("drop", text))
+        elif event.purpose == "join" and text and self._joined is not None:
+            self._join(self._joined, text)
+        elif event.purpose == "resolve" and text:
+            self._resolve_conflict(text)
+        elif event.purpose == "otherwise" and text:
+            self._answer_otherwise(text)
+
+    def _resolve(self, text: str) -> int:
+        from storage.log import positions  # noqa: PLC0415 - by those who type one
+
+        return positions.resolve(self._workspace, text)
+
+    # Edits
+
+    def action_fork(self) -> None:
+        """Fork the timeline here: what comes after is the fork's own."""
+        self._wished = None
+        self.prompt("fork", self._free_name())
+
+    def action_drop_event(self) -> None:
+        position = self.position
+        if self._on_event():
+            self._ask_edit(lambda made: made.drop(position))
+
+    def action_drop_matching(self) -> None:
+        self.prompt("drop", self._filtered.text if self._filtered is not None else "")
+
+    def action_replace_event(self) -> None:
+        """Edit the event where one stands."""
+        snapshot, position = self.looking.snapshot, self.position
+        if not self._on_event() or snapshot is None or snapshot.event is None:
+            return
+        there = Event(**{name: getattr(snapshot.event, name) for name in EVENT_FIELDS})
+
+        def taken(text: str | None) -> None:
+            if text is not None and event_json.read(text, there) != there:
+                self._ask_edit(lambda made: made.replace(position, text))
+
+        title = f"the event at {self._workspace.label(position)}"
+        check = partial(event_json.read, there=there)
+        self.app.push_screen(EditorScreen(title, event_json.write(there), check), taken)
+
+    def action_insert_event(self) -> None:
+        """Write an event that happens after the one where one stands."""
+        position = self.position
+        snapshot = self.looking.snapshot
+        event = None if snapshot is None else snapshot.event
+        said: dict[str, object] = {
+            "type": event.type if event else "",
+            "stream": event.stream if event else "",
+            "data": {},
+        }
+
+        def taken(text: str | None) -> None:
+            if text is not None:
+                self._ask_edit(lambda made: made.insert(position, text))
+
+        title = f"a new event after {self._workspace.label(position)}"
+        check = partial(event_json.read, there=_NOTHING)
+        self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
+
+    def action_move_event(self) -> None:
+        if self._on_event():
+            self.prompt("move")
+
+    def action_set_value(self) -> None:
+        if self._on_event():
+            self.prompt("set")
+
+    def action_reverse_event(self) -> None:
+        position = self.position
+        if self._on_event():
+            self._ask_edit(lambda made: made.reverse(position))
+
+    def _set(self, text: str) -> None:
+        path, equals, value = text.partition("=")
+        position = self.position
+        if not equals:
+            self._complain_of(f"{text!r} sets nothing; write amount = 0", ("set", text))
+            return
+        self._ask_edit(lambda made: made.set(position, path.strip(), value.strip()), ("set", text))
+
+    def action_answer(self) -> None:
+        """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
+        snapshot = self.looking.snapshot
+        if self.missed is not None or snapshot is None or not snapshot.calls:
+            super().action_answer()
+            return
+        self.prompt("otherwise", snapshot.calls[0].response or "")
+
+    def _answer_otherwise(self, text: str) -> None:
+        snapshot, position = self.looking.snapshot, self.position
+        call = snapshot.calls[0] if snapshot is not None and snapshot.calls else None
+        if call is None:
+            return
+        try:
+            answer = json.loads(text)
+            request = json.loads(call.request or "null")
+        except (ValueError, RecursionError):
+            self.complain(f"{text!r} is no JSON, and an answer is.")
+            return
+        override = {"port": call.port, "operation": call.operation, "respond": answer}
+        override |= {"from": position, "to": position}
+        if isinstance(request, dict) and "url" not in request:
+            override["request"] = request
+        said = json.dumps(override)
+        self._ask_edit(lambda made: made.edits.append(Edit(Kind.ANSWERS, Label(0), said=said)))
+
+    def action_undo(self) -> None:
+        self._turn(edit_builder.undone, "undone")
+
+    def action_redo(self) -> None:
+        self._turn(edit_builder.redone, "done again")
+
+    def _on_event(self) -> bool:
+        if self.position == START:
+            self.complain("At the start there is no event to be edited.")
+            return False
+        return True
+
+    def _ask_edit(self, wish: Wish, typed: Typed | None = None) -> None:
+        """Edit the fork, as it was `typed`; the log itself is forked first, under a name that is
+        asked for."""
+        if isinstance(self._workspace, Seen):
+            self._make(None, wish, typed)
+        else:
+            self._wished = wish
+            # The prompt at which this edit was typed is still closing.
+            self.call_after_refresh(self.prompt, "fork", self._free_name())
+
+    def _free_name(self) -> str:
+        taken = {one.name for one in self._model.timelines}
+        return next(name for n in range(1, 10_000) if (name := f"what-if-{n}") not in taken)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _make(self, name: str | None, wish: Wish | None, typed: Typed | None = None) -> None:
+        """Fork under a name, or edit the fork that is looked at; in a thread."""
+        workspace, position = self._workspace, self.position
+        try:
+            made = Editing(workspace, name or workspace.timeline)
+            if wish is not None:
+                wish(made)
+            if name is None and isinstance(workspace, Seen):
+                changed = edit_builder.edited(workspace, made.edits)
+            else:
+                at = position if wish is None else None
+                changed = edit_builder.fork(workspace, made.name, made.edits, at=at)
+            self._look_at(changed, keep=self._folds.current is None)
+        except RefoldError as error:
+            self.app.call_from_thread(self._complain_of, error.message, typed)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _turn(self, turned: Callable[[Seen], Seen | None], what: str) -> None:
+        workspace = self._workspace
+        try:
+            changed = turned(workspace) if isinstance(workspace, Seen) else None
+            if changed is None:
+                self.app.call_from_thread(self.say, f"There is nothing to be {what}.")
+            else:
+                self._look_at(changed, keep=self._folds.current is None)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    def _look_at(self, workspace: Workspace, *, keep: bool = False) -> None:
+        """In a thread: look at another timeline from now on, at the same moment."""
+        if keep and isinstance(workspace, Seen):
+            edit_builder.keep(workspace)
+        outlook = self._model.outlook(workspace)
+        label = self._workspace.label(self.position)
+        try:
+            position = workspace.place(label)
+        except PositionError:
+            position = workspace.place(Label(min(label.offset, outlook.extent.events - 1)))
+        self.app.call_from_thread(self.see, outlook, position)
+
+    # Timelines
+
+    def action_timelines(self) -> None:
+        self.app.push_screen(
+            TimelinesScreen(self._model.timelines, self._workspace.timeline), self._chosen
+        )
+
+    def _chosen(self, chosen: tuple[str, str] | None) -> None:
+        if chosen is None:
+            return
+        what, name = chosen
+        if what == "open":
+            self._open(name)
+        elif what == "remove":
+            self._remove(name)
+        else:
+            self._joined = name
+            self.prompt("join", f"{self._workspace.timeline}-{name}")
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _open(self, name: str) -> None:
+        try:
+            self._look_at(workspace_view.on(self._workspace.file, name))
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _remove(self, name: str) -> None:
+        workspace = self._workspace
+        try:
+            if name in (MAIN, workspace.timeline):
+                said = "The log itself stays." if name == MAIN else "Open another timeline first."
+                self.app.call_from_thread(self.complain, said)
+                return
+            store.remove(workspace.file, name)
+            self._model.ask_timelines()
+            self.app.call_from_thread(self.say, f"{name} is gone.")
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _join(self, other: str, name: str) -> None:
+        from replay import fold as fold_module  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+        from replay.forks import fork_merge  # noqa: PLC0415 - as above
+
+        workspace, wanted = self._workspace, self._folds.current
+        try:
+            if wanted is None:
+                raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
+            fold = partial(fold_module.fold, wanted=wanted)
+            joined = fork_merge.join(
+                workspace, workspace_view.on(workspace.file, other), name, wanted, fold
+            )
+            self._look_at(joined.seen)
+            self._conflicts = {one.key: one for one in joined.documents}
+            edited = counted(len(joined.events), "event")
+            both = counted(len(joined.documents), "document")
+            said = f"Both edited {edited}, and changed {both}; O resolves the one selected."
+            there = joined.events or joined.documents
+            self.app.call_from_thread(self.say, said if there else "Joined without a conflict.")
+            if joined.documents:
+                found = partial(fork_queries.conflicts, self._model, joined.documents)
+                self.app.call_from_thread(self.ask, found)
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    @property
+    def conflict(self) -> "Conflict | None":
+        """The selected document, where both sides of the join changed it."""
+        return self._conflicts.get(self.looking.key or "")
+
+    def action_resolve(self) -> None:
+        if self.conflict is not None:
+            self.prompt("resolve", "a")
+
+    @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
+    def _resolve_conflict(self, text: str) -> None:
+        from replay.forks import fork_merge  # noqa: PLC0415 - it imports Arrow
+
+        workspace, conflict = self._workspace, self.conflict
+        try:
+            if conflict is not None and isinstance(workspace, Seen):
+                self._look_at(fork_merge.resolved(workspace, conflict, text))
+        except RefoldError as error:
+            self.app.call_from_thread(self.complain, error.message)
+
+    # Comparing
+
+    def action_compare(self) -> None:
+        """The documents that are otherwise than on the parent."""
+        if self.beside is not None:
+            self.ask(partial(fork_queries.differing, self._model, self.beside))
+
+    def action_compare_calls(self) -> None:
+        """The calls to the outside that are otherwise than on the parent."""
+        if self.beside is not None:
+            self.ask(partial(fork_queries.calls, self._model, self.beside))
+
+    def action_both_logs(self) -> None:
+        """The events of both timelines side by side, around what was edited."""
+        if isinstance(self._workspace, Seen):
+            self.ask(partial(fork_queries.both_logs, self._model, self._workspace))
+
+    def look_beside(self) -> None:
+        """Find what stands beside what is looked at, after it was folded."""
+        self._look_beside()
+
+    @work(thread=True, exclusive=True, group="beside", exit_on_error=False)
+    def _look_beside(self) -> None:
+        found, said = None, ""
+        workspace = self._workspace
+        try:
+            found = beside(self._model.history)
+            if isinstance(workspace, Seen):
+                said = fork_queries.banner(workspace, found)
+        except RefoldError as error:
+            said = error.message
+        self.app.call_from_thread(self._stand_beside, workspace, found, said)
+
+    def _stand_beside(self, workspace: Workspace, found: Beside | None, said: str) -> None:
+        if workspace is not self._workspace:
+            return  # another timeline is looked at since
+        self.beside = found
+        self.tell_what_if(said)
+        self.looking.look()
+
+    def tell_what_if(self, said: str) -> None:
+        """Show for as long as it is so that nothing here has happened; empty: it has."""
+        raise NotImplementedError

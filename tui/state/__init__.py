@@ -1,0 +1,1 @@
+"""The session that the screen shows, free of Textual."""

@@ -1,0 +1,61 @@
+"""Places: where one looks, as an address that can be pasted: into a report, or into `refold open`.
+
+`refold:/logs/orders.refold?at=1204&p=orders@98eb&key=order-17&path=items.sku-7`: an address names
+a history and runs nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from storage.errors import PositionError
+from storage.workspace.workspace import MAIN
+
+SCHEME = "refold:"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A workspace and a place in it."""
+
+    workspace: Path
+    timeline: str = MAIN
+    position: str = "end"
+    """As a person writes it."""
+    projection: str | None = None
+    """The label of its history: `orders@98eb`."""
+    key: str | None = None
+    path: str | None = None
+    """As a person writes it: `items.sku-7.qty`."""
+
+    def __str__(self) -> str:
+        parts = {
+            "at": self.position,
+            "timeline": None if self.timeline == MAIN else self.timeline,
+            "p": self.projection,
+            "key": self.key,
+            "path": self.path,
+        }
+        named = {name: text for name, text in parts.items() if text is not None}
+        query = urlencode(named, safe="@/:,$[]", quote_via=quote)
+        return f"{SCHEME}{quote(str(self.workspace))}?{query}"
+
+
+def read(text: str) -> Address:
+    """The address that a person pasted; raises `PositionError` where it is none."""
+    place, mark, query = text.strip().removeprefix(SCHEME).partition("?")
+    found = dict(parse_qsl(query, keep_blank_values=True))
+    foreign = set(found) - {"at", "timeline", "p", "key", "path"}
+    if not text.strip().startswith(SCHEME) or not place or not mark or foreign:
+        what = f" ({', '.join(sorted(foreign))} is no part of one)" if foreign else ""
+        raise PositionError(
+            f"{text!r} is no address{what}; one looks as refold:/logs/orders.refold?at=1204&key=…"
+        )
+    return Address(
+        Path(unquote(place)),
+        found.get("timeline", MAIN),
+        found.get("at", "end"),
+        found.get("p"),
+        found.get("key"),
+        found.get("path"),
+    )

@@ -1,0 +1,105 @@
+"""Lanes: kinds of places shown over the whole log, each on a line of its own under the strip.
+
+Failures and bookmarks are at hand; invariants and watches are conditions that scan the history, so
+they are asked once for each history and kept.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from replay.history import call_decisions
+from replay.history.history import History
+from replay.query import condition_search, event_filter, invariants
+from storage.coordinates.offset_set import Offsets, offsets
+from storage.errors import RefoldError
+from storage.log import irregularities
+from storage.marks import bookmarks, watches
+from storage.marks.watches import Watch
+from storage.timelines.workspace_view import Seen
+from storage.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Places of a kind."""
+
+    name: str
+    style: str
+    """Of its marks: `failed`, `broken`, `watch`, `call`, `irregular` or `bookmark`."""
+    offsets: "Offsets[int]"
+
+
+class Lanes:
+    """All lanes of a workspace; asked in a thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: dict[tuple[object, ...], Offsets[int]] = {}
+
+    def all(self, history: History | None, *, complete: bool) -> list[Lane]:
+        """The lanes that have a place, but for failures; conditions are asked when a fold is over."""
+        found: list[Lane] = []
+        if history is not None and complete:
+            found.append(Lane("broken", "broken", self._broken(history)))
+        found += [
+            Lane(watch.condition, "watch", self._hits(history, watch))
+            for watch in watches.kept(self._workspace)
+            if watch.over == "events" or (history is not None and complete)
+        ]
+        if history is not None and history.folded.calls:
+            found.append(Lane("calls", "call", self._calls(history)))
+        found.append(Lane("irregular", "irregular", self._irregular()))
+        marked = bookmarks.kept(self._workspace)
+        found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
+        return [lane for lane in found if len(lane.offsets)]
+
+    def _irregular(self) -> "Offsets[int]":
+        key = ("irregular",)
+        if key not in self._known:
+            known = irregularities.known(self._workspace)
+            self._known[key] = (
+                offsets() if isinstance(self._workspace, Seen) else offsets(known.places)
+            )
+        return self._known[key]
+
+    def _broken(self, history: History) -> "Offsets[int]":
+        key = ("broken", history.folded.number, history.folded.folded)
+        if key not in self._known:
+            found = invariants.broken(history, on_trouble=lambda _: None)  # `i` tells of it
+            self._known[key] = _distinct(one.offset for one in found)
+        return self._known[key]
+
+    def _calls(self, history: History) -> "Offsets[int]":
+        key = ("calls", history.folded.number, history.folded.folded, history.folded.calls)
+        if key not in self._known:
+            self._known[key] = call_decisions.offsets(history)
+        return self._known[key]
+
+    def _hits(self, history: History | None, watch: Watch) -> "Offsets[int]":
+        of = (history.folded.number, history.folded.folded) if history else ()
+        key = (watch, *(() if watch.over == "events" else of))
+        if key not in self._known:
+            # One whose paths no other projection has is no trouble of this one.
+            try:
+                self._known[key] = self._asked(history, watch)
+            except RefoldError:
+                self._known[key] = offsets()
+        return self._known[key]
+
+    def _asked(self, history: History | None, watch: Watch) -> "Offsets[int]":
+        if watch.over == "events":
+            return event_filter.kept_by(self._workspace, watch.condition)
+        if history is None:
+            return offsets()
+        stretches = condition_search.began(history, watch.condition)
+        return _distinct(hit.offset for stretch in stretches for hit in stretch.hits)
+
+
+def columns(found: Iterable[int], ends: Sequence[int]) -> list[int]:
+    """The stretches that have one of the offsets, by the last offsets of all stretches."""
+    return sorted({bisect_left(ends, offset) for offset in found})
+
+
+def _distinct(found: Iterable[int]) -> "Offsets[int]":
+    return offsets(sorted(set(found)))

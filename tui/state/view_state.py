@@ -1,0 +1,145 @@
+"""What is looked at: the position, the selected document, and the snapshot that shows them.
+
+A snapshot is handed over at once where it is at hand, and else asked for in a thread. While a key
+is held, or an answer is on its way, only the last place that was asked for counts.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.worker import get_current_worker
+
+from storage.errors import RefoldError, one_line
+from storage.log.positions import START
+from tui.state.session import Model
+from tui.state.snapshot import Settled, Snapshot
+
+_SETTLE_SECONDS = 0.1
+
+
+class Viewer(Protocol):
+    """Who shows what was found."""
+
+    def show(self, snapshot: Snapshot) -> None: ...
+
+    def still(self) -> None:
+        """Time has stood still for a moment."""
+
+    def settle(self, settled: Settled) -> None: ...
+
+    def complain(self, message: str) -> None: ...
+
+
+class Looking:
+    """The place, and its snapshot."""
+
+    def __init__(self, screen: Screen[None], model: Model, viewer: Viewer) -> None:
+        self._screen = screen
+        self._model = model
+        self._viewer = viewer
+        self.position = START
+        self.key: str | None = None
+        self.pinned = False
+        """The selected document stays, whatever events change."""
+        self.snapshot: Snapshot | None = None
+        self.settled: Settled | None = None
+        """What came a moment after the snapshot; it may belong to an earlier one."""
+        self._due = False
+        self._asking = False
+        self._again = False
+        self._settling: Timer | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Something is still to come."""
+        return self._due or self._asking or self._settling is not None
+
+    def stand_at(self, position: int) -> None:
+        """Look from another position."""
+        self.position = position
+        self.look()
+
+    def select(self, key: str) -> None:
+        """Look at this document, and stay with it."""
+        self.key = key
+        self.pinned = True
+        self.look()
+
+    def pin(self, pinned: bool) -> None:
+        """Stay with the selected document, or follow what events change."""
+        self.pinned = pinned
+        self.look()
+
+    def look(self) -> None:
+        """Look (again), after the keys that have been pressed meanwhile."""
+        if not self._due:
+            self._due = True
+            self._screen.call_later(self._look)
+
+    def _look(self) -> None:
+        self._due = False
+        if self._asking:
+            self._again = True
+            return
+        place = partial(self._model.look, self.position, self.key, follow=not self.pinned)
+        at_hand = place(since=self.snapshot, ask=False)
+        if at_hand is not None:
+            self._show(at_hand)
+            return
+        self._asking = True
+        ask = partial(self._ask, partial(place, ask=True))
+        self._screen.run_worker(ask, thread=True, group="look", exit_on_error=False)
+
+    def _ask(self, look: Callable[[], Snapshot | None]) -> None:
+        snapshot: Snapshot | None = None
+        trouble = ""
+        try:
+            snapshot = look()
+        except RefoldError as error:
+            trouble = error.message
+        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
+            trouble = f"This position can't be shown: {one_line(error)}"
+        if not get_current_worker().is_cancelled:
+            self._screen.app.call_from_thread(self._answered, snapshot, trouble)
+
+    def _answered(self, snapshot: Snapshot | None, trouble: str) -> None:
+        self._asking = False
+        again, self._again = self._again, False
+        if again:
+            self.look()
+        if snapshot is None:
+            self._viewer.complain(trouble)
+        elif not (again and self.pinned):
+            # What was pinned while the answer was on its way counts more than the answer.
+            self._show(snapshot)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.key = snapshot.key
+        self._viewer.show(snapshot)
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self._screen.set_timer(_SETTLE_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        """Time stands still: fill in what is slower to ask for."""
+        self._settling = None
+        self._viewer.still()
+        if self.snapshot is not None:
+            ask = partial(self._ask_settled, self.snapshot)
+            self._screen.run_worker(
+                ask, thread=True, exclusive=True, group="settle", exit_on_error=False
+            )
+
+    def _ask_settled(self, snapshot: Snapshot) -> None:
+        settled = self._model.settle(snapshot)
+        if not get_current_worker().is_cancelled:
+            self._screen.app.call_from_thread(self._settled, settled)
+
+    def _settled(self, settled: Settled) -> None:
+        if (settled.position, settled.key) == (self.position, self.key):
+            self.settled = settled
+            self._viewer.settle(settled)

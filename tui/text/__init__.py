@@ -1,0 +1,1 @@
+"""Text for the screen and the terminal: sanitised, formatted."""
