@@ -5,36 +5,22 @@ otherwise; and all, where the code is another.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_events import own_events
 from replay.history.catalogue import Folded
 from replay.worker_host.worker_group import Crew
+from storage.coordinates.edit_kind import EditKind
 from storage.db.query import rows as rows_of
 from storage.errors import ProjectionError
-from storage.timelines.edits import Kind
 from storage.timelines.workspace_view import Seen
 
 
-@dataclass
-class Difference:
-    """What may be otherwise."""
-
-    since: int
-    """The first place from which on anything may be."""
-    parents_since: int
-    """The same place on the parent."""
-    keys: set[str] = field(default_factory=set)
-    everything: bool = False
-    hidden: list[dict[str, Any]] = field(default_factory=list)
-    """The parent's events that are no more: `offset`, `type` and `stream`."""
-
-
-def find(seen: Seen, base: Folded, crew: Crew, check: Callable[[], None]) -> Difference:
+def find(seen: Seen, base: Folded, crew: Crew, check: Callable[[], None]) -> AffectedDocuments:
     """What may differ from the parent's fold; the worker says which documents an event reaches.
 
     Raises `ProjectionError` where the parent's states are not known there.
@@ -44,7 +30,7 @@ def find(seen: Seen, base: Folded, crew: Crew, check: Callable[[], None]) -> Dif
         found = begun(seen, base, hidden)
         if not found.everything:
             found.keys |= _keys_of_hidden(connection, seen, base, hidden, routed=crew.routed)
-            if Kind.ANSWERS in _kinds(seen):
+            if EditKind.ANSWERS in _kinds(seen):
                 found.keys |= _keys_with_calls(connection, base, found.parents_since)
     own = own_events(seen.overlay)
     if own.num_rows and not found.everything:
@@ -52,15 +38,15 @@ def find(seen: Seen, base: Folded, crew: Crew, check: Callable[[], None]) -> Dif
     return found
 
 
-def begun(seen: Seen, base: Folded, hidden: list[dict[str, Any]]) -> Difference:
+def begun(seen: Seen, base: Folded, hidden: list[dict[str, Any]]) -> AffectedDocuments:
     """From where on something may differ."""
     overlay, kinds = seen.overlay, _kinds(seen)
     places = overlay.edited
-    if kinds & {Kind.ANSWERS, Kind.BASE}:
+    if kinds & {EditKind.ANSWERS, EditKind.BASE}:
         places = [overlay.place(seen.fork.at) + 1, *places]
     since = min(places, default=overlay.events)
-    found = Difference(since, overlay.parents_from(since))
-    found.everything = Kind.BASE in kinds
+    found = AffectedDocuments(since, overlay.parents_from(since))
+    found.everything = EditKind.BASE in kinds
     found.hidden = hidden
     if base.first > found.parents_since:
         raise ProjectionError(f"{base.label} has no states kept before {seen.label(since)}.")
@@ -79,7 +65,7 @@ def events_at(connection: duckdb.DuckDBPyConnection, places: Sequence[int]) -> l
     )
 
 
-def _kinds(seen: Seen) -> set[Kind]:
+def _kinds(seen: Seen) -> set[EditKind]:
     return {edit.kind for edit in seen.fork.active}
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from replay.document import diff, paths
 from replay.document.paths import Path
 from replay.query import event_filter
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
+from storage.coordinates.position_map import Overlay
 from storage.errors import PositionError, QueryError
 from storage.log.event_log import EventLog
 from storage.timelines import edits, event_json, store
-from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
-from storage.timelines.position_map import Overlay
+from storage.timelines.edits import EVENT_FIELDS, Edit, Event
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
@@ -45,23 +46,23 @@ class Editing:
     def drop(self, place: int) -> None:
         """Let an event never have happened."""
         self._event(place)
-        self.edits.append(Edit(Kind.DROP, self._label(place)))
+        self.edits.append(Edit(EditKind.DROP, self._label(place)))
 
     def drop_all(self, places: Iterable[int]) -> int:
         """The same for many that are known to be there; how many they were."""
-        new = [Edit(Kind.DROP, self._label(place)) for place in places]
+        new = [Edit(EditKind.DROP, self._label(place)) for place in places]
         self.edits += new
         return len(new)
 
     def replace(self, place: int, text: str) -> None:
         """Put what a person wrote in an event's place; what it leaves out stays."""
         event = event_json.read(text, self._event(place))
-        self.edits.append(Edit(Kind.REPLACE, self._label(place), event=event))
+        self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
 
     def set(self, place: int, path: str, value: str) -> None:
         """Change one value: a path into the data, or a field of the event such as `type`."""
         event = changed(self._event(place), path, value)
-        self.edits.append(Edit(Kind.REPLACE, self._label(place), event=event))
+        self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
 
     def insert(self, after: int, text: str) -> Label:
         """Put what a person wrote after a position; what it is called there."""
@@ -72,7 +73,7 @@ class Editing:
             raise QueryError(
                 'The new event has no stream; give it one, as in {"stream": "order-17"}.'
             )
-        self.edits.append(Edit(Kind.INSERT, label, self._label(after), event=event))
+        self.edits.append(Edit(EditKind.INSERT, label, self._label(after), event=event))
         return label
 
     def append(self, text: str) -> Label:
@@ -86,7 +87,7 @@ class Editing:
             raise QueryError(f"The event at {self._label(place)} is there already.")
         label = self._new_label(after)
         self.edits.append(
-            Edit(Kind.MOVE, label, self._label(after), self._label(place), event=event)
+            Edit(EditKind.MOVE, label, self._label(after), self._label(place), event=event)
         )
         return label
 
@@ -114,7 +115,7 @@ class Editing:
             revision=None,
             causation_id=event.id,
         )
-        self.edits.append(Edit(Kind.INSERT, label, self._label(self._last()), event=made))
+        self.edits.append(Edit(EditKind.INSERT, label, self._label(self._last()), event=made))
         return label
 
     def matching(self, condition: str) -> list[int]:
@@ -252,13 +253,13 @@ def _changed(seen: Seen, found: Sequence[Edit]) -> Seen:
 
 def _first(overlay: Overlay, found: Iterable[Edit]) -> int | None:
     """The first place of the parent's that edits touch."""
-    own = {one.label for one in found if one.kind in (Kind.INSERT, Kind.MOVE)}
+    own = {one.label for one in found if one.kind in (EditKind.INSERT, EditKind.MOVE)}
     places = []
     for one in found:
-        if one.kind is Kind.ANSWERS:
+        if one.kind is EditKind.ANSWERS:
             override = diff.decode(one.said)
             places.append(min(max(int(override.get("from", 0)), 0), overlay.events))
-        elif one.kind is Kind.BASE:
+        elif one.kind is EditKind.BASE:
             places.append(0)
         for label, behind in ((one.after, 1), (one.moved, 0), (one.label, 0)):
             if label is not None and label not in own and one.kind.of_events:

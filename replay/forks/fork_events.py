@@ -1,13 +1,14 @@
 """The events that a fork's worker is given: those that reach what may differ, at their places."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.event_fold import state_recall
+from replay.forks.affected_documents import AffectedDocuments
 from replay.history.catalogue import Folded
 from replay.worker_host import event_frame
 from storage.db.query import arrow
@@ -17,9 +18,6 @@ from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.overlay import Forked
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    from replay.forks.affected import Difference
 
 FEW = 2_000
 """Documents whose events are held in memory at once."""
@@ -100,7 +98,7 @@ def at_places(workspace: Workspace, places: Sequence[int]) -> pa.Table:
     return _typed(found)
 
 
-def laid_over(overlay: Forked, parents: pa.Table, difference: "Difference") -> pa.Table:
+def laid_over(overlay: Forked, parents: pa.Table, difference: AffectedDocuments) -> pa.Table:
     """The parent's events (in order) as the fork has them, with its own, from where it differs."""
     there = parents.filter(pc.field("offset") >= difference.parents_since)
     offsets = there["offset"].to_numpy()
@@ -113,7 +111,9 @@ def laid_over(overlay: Forked, parents: pa.Table, difference: "Difference") -> p
     return pa.concat_tables([there, own_events(overlay)]).sort_by("offset")
 
 
-def many(seen: Seen, base: Folded, difference: "Difference", *, routed: bool) -> Iterator[pa.Table]:
+def many(
+    seen: Seen, base: Folded, difference: AffectedDocuments, *, routed: bool
+) -> Iterator[pa.Table]:
     """Batches of the fork's events that reach very many documents, or all."""
     if difference.everything:
         for first in range(difference.since, seen.overlay.events, _BATCH):
@@ -134,7 +134,7 @@ def many(seen: Seen, base: Folded, difference: "Difference", *, routed: bool) ->
         yield at_places(seen, places[first : first + _BATCH])
 
 
-def _reached(seen: Seen, base: Folded, difference: "Difference") -> list[int]:
+def _reached(seen: Seen, base: Folded, difference: AffectedDocuments) -> list[int]:
     overlay = seen.overlay
     rows = routes_to(seen.parent, base, difference.keys, since=difference.parents_since)
     hidden = set(overlay.hidden)

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from replay.forks import edit_builder
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, SourceError
 from storage.timelines import edits, event_json, log_fingerprint, store
-from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
+from storage.timelines.edits import EVENT_FIELDS, Edit, Event
 from storage.timelines.log_fingerprint import LogFingerprint
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
@@ -145,7 +146,7 @@ def _timeline(said: _Line, parent: str, name: str, path: Path) -> Timeline:
 
 def _edit(said: _Edit, path: Path) -> Edit:
     try:
-        kind = Kind(said.kind)
+        kind = EditKind(said.kind)
         event = None if said.event is None else _event(said.event)
     except (ValueError, QueryError) as error:
         raise SourceError(f"{path} holds an edit that can't be understood: {error}.") from error

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from replay.event_fold import state_recall
 from replay.event_fold.run_context import Run
 from replay.forks import affected, fork_events
-from replay.forks.affected import Difference
+from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_history_writer import ForkRecording
 from replay.forks.warm_worker import Standing
 from replay.history.catalogue import Folded
@@ -22,8 +22,8 @@ from replay.worker_host.batch_result import Told
 from replay.worker_host.flow_control import Pace
 from replay.worker_host.worker_group import Crew, NotPlainError
 from replay.worker_host.worker_process import Frame, WorkerDiedError
+from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.edits import Kind
 from storage.timelines.workspace_view import Seen
 
 LOOKED_AT = 20_000
@@ -80,7 +80,7 @@ def _fold(run: Run, seen: Seen, base: Folded, standing: Standing, *, careful: bo
 
 def base_label(seen: Seen) -> str | None:
     """The projection whose states the fork goes on from, where that is another one."""
-    found = [edit.said for edit in seen.fork.active if edit.kind is Kind.BASE]
+    found = [edit.said for edit in seen.fork.active if edit.kind is EditKind.BASE]
     return found[-1] if found else None
 
 
@@ -103,7 +103,7 @@ class Passing:
         seen: Seen,
         base: Folded,
         crew: Crew,
-        found: Difference,
+        found: AffectedDocuments,
         parents: pa.Table | None,
     ) -> None:
         """`parents` are all of the parent's events that reached what may differ, if there are few."""

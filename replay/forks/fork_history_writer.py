@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from replay.event_fold.history_writer import Recording
 from replay.event_fold.run_context import Run
-from replay.forks.affected import Difference
+from replay.forks.affected_documents import AffectedDocuments
 from replay.history import catalogue
 from replay.history.catalogue import Folded
 from replay.history.history import bucket
@@ -39,7 +39,7 @@ class ForkRecording(Recording):
         seen: Seen,
         base: Folded,
         ready: dict[str, Any],
-        difference: Difference,
+        difference: AffectedDocuments,
     ) -> None:
         super().__init__(seen, 0, run.calling.version, run.calling.broker.redactor.text)
         self._run = run
@@ -147,7 +147,7 @@ class _Totals:
     """What a fork's fold comes to, with what it has in common with its parent's."""
 
     def __init__(
-        self, seen: Seen, base: Folded, difference: Difference, own: ForkRecording
+        self, seen: Seen, base: Folded, difference: AffectedDocuments, own: ForkRecording
     ) -> None:
         self._seen = seen
         self._base = base

@@ -23,10 +23,11 @@ from replay.projection.reference import Reference
 from replay.worker.protocol.constants import MERGED
 from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.worker_process import PATIENCE
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, WorkspaceError
 from storage.timelines import edits
-from storage.timelines.edits import Edit, Event, Kind
+from storage.timelines.edits import Edit, Event
 from storage.timelines.overlay import Forked
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
@@ -41,8 +42,8 @@ class EventConflict:
     """An event that both forks edited, and not in the same way."""
 
     label: Label
-    a: Kind
-    b: Kind
+    a: EditKind
+    b: EditKind
     taken: str
     """Whose edit stands: `a` or `b`."""
 
@@ -236,31 +237,31 @@ class _Flat:
         """What is behind a place of the ancestor's, in order."""
         moved: dict[Label, tuple[int, Event]] = {}
         for one in overlay.own:
-            if one.kind is not Kind.REPLACE:
+            if one.kind is not EditKind.REPLACE:
                 anchor = overlay.before(one.place)
                 origin = origins.get(one.label)
                 self.put.setdefault(anchor, []).append(_Put(one.event, origin))
                 if origin is not None:
                     moved[origin] = (anchor, one.event)
         self.anchors = {place: ancestor.label(place) for place in self.put}
-        replaced = {one.label: one.event for one in overlay.own if one.kind is Kind.REPLACE}
+        replaced = {one.label: one.event for one in overlay.own if one.kind is EditKind.REPLACE}
         self.hidden: dict[Label, Edit] = {}
         """What was done to events of the ancestor's, each by its name there."""
         for label in map(ancestor.label, overlay.hidden):
             if label in moved:
                 anchor, event = moved[label]
-                edit = Edit(Kind.MOVE, label, ancestor.label(anchor), event=event)
+                edit = Edit(EditKind.MOVE, label, ancestor.label(anchor), event=event)
             elif label in replaced:
-                edit = Edit(Kind.REPLACE, label, event=replaced[label])
+                edit = Edit(EditKind.REPLACE, label, event=replaced[label])
             else:
-                edit = Edit(Kind.DROP, label)
+                edit = Edit(EditKind.DROP, label)
             self.hidden[label] = edit
 
 
 def _origins(events: Sequence[Edit]) -> dict[Label, Label]:
     """What moved events were called in the beginning, however often they were moved."""
     found: dict[Label, Label] = {}
-    own = {edit.label for edit in events if edit.kind is Kind.INSERT}
+    own = {edit.label for edit in events if edit.kind is EditKind.INSERT}
     for edit in events:
         if edit.moved is not None and edit.moved not in own:
             found[edit.label] = found.get(edit.moved, edit.moved)
@@ -291,7 +292,7 @@ class _Made:
         hidden = self._other.hidden | self._one.hidden
         made = [*self._one.of_all, *self._other.of_all]
         # A move hides its event itself.
-        made += [edit for edit in hidden.values() if edit.kind is not Kind.MOVE]
+        made += [edit for edit in hidden.values() if edit.kind is not EditKind.MOVE]
         numbers: dict[int, int] = {}
         anchors = self._one.anchors | self._other.anchors
         for place in sorted(anchors):
@@ -301,7 +302,7 @@ class _Made:
             for put in self._in_order(place, order):
                 numbers[after.offset] += 1
                 label = Label(after.offset, numbers[after.offset])
-                kind = Kind.INSERT if put.origin is None else Kind.MOVE
+                kind = EditKind.INSERT if put.origin is None else EditKind.MOVE
                 made.append(Edit(kind, label, after, put.origin, put.event))
                 after = label
         return made

@@ -20,8 +20,8 @@ from gateway import overrides
 from gateway.modes import Mode
 from gateway.overrides import Override
 from gateway.settings import DEFAULTS, Settings
+from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.edits import Kind
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
 
@@ -128,7 +128,9 @@ def answered_on(workspace: Workspace, wanted: Reference) -> Reference:
     seen = workspace
     while isinstance(seen, Seen):
         found = [
-            msgspec.json.decode(e.said or "") for e in seen.fork.active if e.kind is Kind.ANSWERS
+            msgspec.json.decode(e.said or "")
+            for e in seen.fork.active
+            if e.kind is EditKind.ANSWERS
         ]
         said = [*overrides.parse(found, f"the fork {seen.timeline}"), *said]
         seen = seen.parent

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from replay.history.history import History
-from replay.query.history_scan import Drawn, Stretch, sweep
+from replay.query.scan import scan_history
+from replay.query.scan_types import Drawn, Stretch
 from replay.query.sql_compiler import Expression
 from storage.db.query import arrow
 from storage.query.condition_parser import unanswerable
 
 if TYPE_CHECKING:
-    from replay.query.history_scan import Numbers
+    from replay.query.scan_types import Numbers
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def turns(history: History, expression: Expression, *, to: bool | None) -> Itera
     )
     with history.workspace.reading() as connection:
         try:
-            for stretch in sweep(connection, history, expression, [Drawn(told)], np.uint8):
+            for stretch in scan_history(connection, history, expression, [Drawn(told)], np.uint8):
                 holds, held = stretch.now[0] & 1 == 1, stretch.before[0] & 1 == 1
                 turned = holds != held if to is None else (holds != held) & (holds == to)
                 others = int(np.count_nonzero(stretch.now[0] & 2))

@@ -6,26 +6,45 @@ documents were before, are read beside them, and put in where they belong.
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import numpy as np
 
 from replay.history.fork_base import Forked
+from replay.history.history import History
 from replay.query import part_projection
-from replay.query.history_scan import Drawn, Numbers, Stretch, sweep
+from replay.query.scan_types import Drawn, Numbers, Stretch
 from replay.query.sql_compiler import Expression
 from storage.db.query import arrow
 
 
-def over_fork(
+class ScanHistory(Protocol):
+    """Scans a history of any timeline."""
+
+    def __call__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        history: History,
+        expression: Expression,
+        drawn: Sequence[Drawn],
+        kind: type[np.generic],
+    ) -> Generator[Stretch, None, None]: ...
+
+
+def scan_fork_history(
     connection: duckdb.DuckDBPyConnection,
     forked: Forked,
     expression: Expression,
     drawn: Sequence[Drawn],
     kind: type[np.generic],
+    *,
+    scan_parent: ScanHistory,
 ) -> Generator[Stretch, None, None]:
-    """Every change of a fork's history; see `sweep`."""
+    """Yield every change of a fork's history; see `replay.query.scan.scan_history`.
+
+    `scan_parent` scans the history of the timeline that was forked, which may be a fork too.
+    """
     own = _own(connection, forked, expression, drawn, kind)
     gone = _gone(forked)
     overlay = forked.seen.overlay
@@ -35,7 +54,7 @@ def over_fork(
     parents = forked.parents_since
     with (
         forked.parent.workspace.reading() as above,
-        closing(sweep(above, forked.parent, expression, drawn, kind)) as stretches,
+        closing(scan_parent(above, forked.parent, expression, drawn, kind)) as stretches,
     ):
         for stretch in stretches:
             kept = ~np.isin(stretch.changes, gone)

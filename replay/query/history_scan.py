@@ -8,24 +8,20 @@ the state before is looked up by the number of that change; for this each value 
 kept in memory: eight bytes of a sum, one of a condition.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from replay.history.fork_base import forked
 from replay.history.history import History
 from replay.query import part_projection
 from replay.query.number_columns import KeptNumbers
+from replay.query.scan_types import Drawn, Numbers, Stretch
 from replay.query.sql_compiler import Expression
 from storage.errors import WorkspaceError
 from storage.ingest.io.prefetch import ahead
-
-Numbers = np.ndarray[Any, np.dtype[Any]]
 
 _FIRST = 20_000
 """Events of the first stretch; each further one has four times as many changes at least."""
@@ -34,37 +30,7 @@ _BATCHES = 4
 """Batches of DuckDB's, a row group each, that are drawn in advance."""
 
 
-def as_drawn(numbers: Numbers) -> Numbers:
-    """Whole numbers that SQL has made."""
-    return numbers
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A number that is taken out of each state."""
-
-    value: str
-    """SQL over the columns of `history` and those of an expression."""
-    whole: Callable[[Numbers], Numbers] = as_drawn
-    """Makes whole numbers of a column, where SQL would take longer to."""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The changes of one stretch of the log, in the order of their numbers."""
-
-    until: int
-    """Its last offset; it begins where the one before ended."""
-    changes: Numbers
-    """Their numbers."""
-    offsets: Numbers
-    now: Numbers
-    """The values of each state: a row a value, a column a change."""
-    before: Numbers
-    """The same of the document's state before; 0 where it had none."""
-
-
-def sweep(
+def scan_log_history(
     connection: duckdb.DuckDBPyConnection,
     history: History,
     expression: Expression,
@@ -73,18 +39,7 @@ def sweep(
     *,
     soon: bool = True,
 ) -> Generator[Stretch, None, None]:
-    """Every change of a history, with whole numbers made of its state by SQL.
-
-    A state that isn't there has zeros. The first stretch comes `soon`, for somebody who waits for it. The
-    connection may be asked other things in between. Raises `WorkspaceError` where the changes
-    aren't numbered as they should be, and DuckDB's errors.
-    """
-    stands = forked(history)
-    if stands is not None:
-        from replay.query.fork_history_scan import over_fork  # noqa: PLC0415 - it goes through the parent here
-
-        yield from over_fork(connection, stands, expression, drawn, kind)
-        return
+    """Yield every change of a history that is kept whole; see `replay.query.scan.scan_history`."""
     states = _states(connection, history, expression)
     columns = "".join(
         f", CASE WHEN gone THEN 0 ELSE {one.value} END AS a{n}" for n, one in enumerate(drawn)

@@ -15,7 +15,8 @@ import pyarrow as pa
 from replay.history.history import History
 from replay.query import aggregates
 from replay.query.aggregates import Aggregated
-from replay.query.history_scan import Drawn, Numbers, sweep
+from replay.query.scan import scan_history
+from replay.query.scan_types import Drawn, Numbers
 from replay.query.sum_encoding import InFull, InMillionths, NoRoomError, Notation
 from storage.db.query import arrow
 from storage.query.condition_parser import unanswerable
@@ -108,7 +109,7 @@ def _through(
     query = f'SELECT {wanted.sql} AS v FROM (SELECT "offset", {", ".join(made)} FROM running)'
     carried = np.zeros((len(columns), 1), np.int64)
     begun = False
-    for stretch in sweep(connection, history, wanted.row, columns, np.int64, soon=soon):
+    for stretch in scan_history(connection, history, wanted.row, columns, np.int64, soon=soon):
         offsets, steps = stretch.offsets, stretch.now - stretch.before
         if history.routed:
             # An event may change several documents; what counts is what was after all of them.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from replay.query.history_scan import Drawn, Numbers
+from replay.query.scan_types import Drawn, Numbers
 from replay.query.sql_compiler import EXACT
 
 _MILLION = 1_000_000

@@ -22,7 +22,7 @@ from .environment import imports, memory_limit
 from .environment.environment import Surroundings
 from .fold import contract, fast_path, fold_loop, payload_decoder, program, relation_function
 from .fold.aggregates import AggregateError
-from .fold.documents import Share
+from .fold.documents import NotPlainError, Share
 from .fold.probes import Probe
 from .fold.result import Folding, OutOfMemoryError, Result
 from .protocol import tracebacks, user_code, wire
@@ -188,7 +188,7 @@ class _Session:
                 gc.freeze()
                 if self._full():
                     return
-            except fold_loop.NotPlainError:
+            except NotPlainError:
                 self._line.tell({"kind": "not plain"})
                 return
             except ProtocolError as error:
@@ -201,7 +201,7 @@ class _Session:
 
         try:
             told = {"plain": self._folder.surely_plain(), "probed": self._folder.probed()}
-        except fold_loop.NotPlainError:
+        except NotPlainError:
             self._line.tell({"kind": "not plain"})
         else:
             self._line.tell({"kind": "done", **told})
@@ -219,7 +219,11 @@ class _Session:
 
     def _ready(self) -> None:
         folder = self._folder
-        told = {"name": folder.name, "files": _hashes(folder.files()), "python": folder.runtime}
+        told: Dict[str, Any] = {
+            "name": folder.name,
+            "files": _hashes(folder.files()),
+            "python": folder.runtime,
+        }
         told.update(
             invariants=folder.declared,
             careful=folder.careful,

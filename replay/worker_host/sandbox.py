@@ -1,7 +1,8 @@
 """The process that a worker lives in: started shut in as far as this machine lets us, and watched.
 
-What it can't do is decided in `replay.worker.environment.launcher` (level 2) and `replay.worker.environment.audit_hook`
-(level 1, in Python). A native client that wants a socket is told here, and refused.
+`replay.worker.environment.launcher` (level 2, by the kernel) and
+`replay.worker.environment.audit_hook` (level 1, in Python) decide what it can't do. A native client
+that asks for a socket is reported here and refused.
 """
 
 import errno

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from storage.db.query import rows, utc
-from storage.ingest.mapping import FieldMapping
 from storage.log import irregularities
 from storage.plural import counted
 from storage.workspace.workspace import read_fact
@@ -82,8 +81,8 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
     ).fetchall()
-    said = read_fact(connection, "mapping")
-    mapping = None if said is None else FieldMapping.from_json(said)
+    mapping = read_fact(connection, "mapping") or {}
+    envelopes = mapping.get("envelopes") or [""]
     (rejected,) = connection.execute("SELECT count(*) FROM rejects").fetchall()[0]
     return LogStatistics(
         events=events,
@@ -93,11 +92,11 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         first_time=utc(first),
         last_time=utc(last),
         without_time=without_time,
-        time_expected=mapping is not None and mapping.has("time"),
+        time_expected="time" in mapping.get("fields", {}),
         repeated_ids=with_id - ids,
         backwards=_backwards(connection),
         irregular=irregularities.of_connection(connection),
-        envelope=mapping.envelopes[-1] if mapping is not None and mapping.envelopes else "",
+        envelope=envelopes[-1],
     )
 
 

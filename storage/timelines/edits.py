@@ -8,35 +8,17 @@ is undone and redone as one.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.db.query import rows as rows_of
 from storage.db.query import utc
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-class Kind(Enum):
-    """What is otherwise."""
-
-    DROP = "drop"
-    REPLACE = "replace"
-    INSERT = "insert"
-    MOVE = "move"
-    ANSWERS = "answers"
-    """Calls to the outside are answered otherwise from the fork on: an override, as JSON."""
-    BASE = "base"
-    """The states at the fork are those of another projection, or of other code: its label."""
-
-    @property
-    def of_events(self) -> bool:
-        """Whether it is about an event."""
-        return self not in (Kind.ANSWERS, Kind.BASE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +44,7 @@ EVENT_FIELDS = tuple(field.name for field in fields(Event))
 class Edit:
     """One edit. `step` and `number` are given by `appended`."""
 
-    kind: Kind
+    kind: EditKind
     label: Label
     """The event that it is about; of an insert or a move, what the event is called there."""
     after: Label | None = None
@@ -170,9 +152,9 @@ def _edit(row: dict[str, Any]) -> Edit:
         offset = row[f"{name}offset"]
         return None if offset is None else Label(offset, row[f"{name}inserted"])
 
-    kind = Kind(row["kind"])
+    kind = EditKind(row["kind"])
     event = None
-    if kind in (Kind.REPLACE, Kind.INSERT, Kind.MOVE):
+    if kind in (EditKind.REPLACE, EditKind.INSERT, EditKind.MOVE):
         values = {name: row[name] for name in EVENT_FIELDS}
         event = Event(**{**values, "time": utc(values["time"])})
     return Edit(

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.timelines.edits import Edit, Event, Kind
-from storage.timelines.position_map import Mark, Overlay
+from storage.coordinates.position_map import Mark, Overlay
+from storage.timelines.edits import Edit, Event
 
 if TYPE_CHECKING:
     from storage.timelines.store import Timeline
@@ -19,7 +20,7 @@ class Own:
 
     place: int
     label: Label
-    kind: Kind
+    kind: EditKind
     event: Event
 
 
@@ -47,7 +48,7 @@ class Forked(Overlay):
             if edit.event is not None and edit.label not in laid.vanished
         ]
         own += [
-            Own(self.from_parent(place), edit.label, Kind.REPLACE, edit.event)
+            Own(self.from_parent(place), edit.label, EditKind.REPLACE, edit.event)
             for place, edit in laid.replaced.items()
             if edit.event is not None
         ]
@@ -104,20 +105,20 @@ class Forked(Overlay):
 
     def _marked(self, laid: "_Laid", inserted: Sequence[tuple[int, Edit]]) -> list[Mark]:
         marks = [
-            Mark(place, Kind.DROP, None, leaves_a_gap=True)
+            Mark(place, EditKind.DROP, None, leaves_a_gap=True)
             if edit.label in laid.vanished
             else Mark(place, edit.kind, edit.moved)
             for place, (_, edit) in zip(self._inserts, inserted, strict=True)
         ]
         for place in self.hidden:
             gone = laid.hidden[place]
-            gap = gone.kind is not Kind.REPLACE
+            gap = gone.kind is not EditKind.REPLACE
             marks.append(Mark(self.from_parent(place), gone.kind, _gone_to(gone), leaves_a_gap=gap))
         return sorted(marks, key=lambda mark: mark.place)
 
 
 def _gone_to(edit: Edit) -> Label | None:
-    return edit.label if edit.kind is Kind.MOVE else None
+    return edit.label if edit.kind is EditKind.MOVE else None
 
 
 class _Laid:
@@ -135,13 +136,13 @@ class _Laid:
         """What is inserted after a place of the parent's, in order."""
         self._group_of: dict[Label, int] = {}
         for edit in edits:
-            if edit.kind in (Kind.INSERT, Kind.MOVE):
+            if edit.kind in (EditKind.INSERT, EditKind.MOVE):
                 self._insert(edit)
-            if edit.kind is Kind.MOVE and edit.moved is not None:
+            if edit.kind is EditKind.MOVE and edit.moved is not None:
                 self._hide(edit.moved, edit)
-            elif edit.kind is Kind.DROP:
+            elif edit.kind is EditKind.DROP:
                 self._hide(edit.label, edit)
-            elif edit.kind is Kind.REPLACE:
+            elif edit.kind is EditKind.REPLACE:
                 self._replace(edit)
 
     def in_order(self) -> list[tuple[int, Edit]]:

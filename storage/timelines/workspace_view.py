@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.coordinates.event_labels import Label
+from storage.coordinates.position_map import Mark
 from storage.quoting import quoted
 from storage.timelines import store
 from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.overlay import Forked
-from storage.timelines.position_map import Mark
 from storage.workspace import schema
 from storage.workspace.workspace import Workspace
 

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from storage.coordinates.event_labels import Label
+from storage.coordinates.position_map import Mark, Overlay
 from storage.db import duckdb_errors
 from storage.db import memory_budget as allowances
 from storage.db.connect import connect
@@ -23,7 +24,6 @@ from storage.db.duckdb_errors import trouble
 from storage.db.memory_budget import Allowance
 from storage.errors import PositionError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import identifier
-from storage.timelines.position_map import Mark, Overlay
 from storage.workspace import schema, validation_cache
 
 MAIN = "main"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from replay.compare import call_comparison
 from replay.compare.history_comparison import Differing
 from storage.coordinates.offset_set import offsets
+from storage.coordinates.position_map import Mark
 from storage.errors import QueryError
 from storage.log.event_log import EventLog, EventRow
 from storage.plural import counted
-from storage.timelines.position_map import Mark
 from storage.timelines.workspace_view import Seen
 from tui.results.table import (
     MOST,
@@ -25,7 +25,7 @@ from tui.results.table import (
 from tui.state.parent_comparison import Beside
 from tui.state.session import Model
 from tui.text.sanitize import shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 
 if TYPE_CHECKING:
     from replay.forks.fork_merge import Conflict

@@ -37,8 +37,8 @@ from tui.results.table import (
 )
 from tui.state.session import Model
 from tui.text.sanitize import shortened
+from tui.text.span import Span
 from tui.text.timestamps import full
-from tui.widgets.line_view import Span
 
 EDIT = "changed by the edit"
 """What the table of `changed_by` is called."""

@@ -13,7 +13,7 @@ from replay.document.paths import ABSENT, Path
 from storage.coordinates.offset_set import Offsets, offsets, place_after
 from tui.results.prompt_queries import Matches
 from tui.text.sanitize import shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 
 if TYPE_CHECKING:
     from tui.state.session import Model

@@ -13,10 +13,10 @@ from replay.history.history import DocumentRow, History
 from replay.history.large_document import InParts
 from replay.projection.reference import Reference
 from storage.coordinates.offset_set import holds, offsets
+from storage.coordinates.position_map import Mark
 from storage.log.event_log import EventDetail, EventLog, EventRow, Extent
 from storage.log.positions import START
 from storage.timelines import store
-from storage.timelines.position_map import Mark
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace

@@ -13,8 +13,8 @@ from replay.history.changes import Moment
 from replay.history.fold_reports import Failure, Upcast
 from replay.history.history import History
 from storage.coordinates.offset_set import Offsets
+from storage.coordinates.position_map import Mark
 from storage.log.event_log import Density, EventDetail, EventRow, Extent
-from storage.timelines.position_map import Mark
 from storage.timelines.store import Timeline
 from storage.workspace.workspace import Workspace
 from tui.state.lanes import Lane

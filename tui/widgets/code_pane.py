@@ -19,8 +19,9 @@ from replay.document.paths import Path
 from replay.handlers.handler_source import Code, Handler
 from storage.errors import QueryError, one_line
 from tui.state.snapshot import Snapshot
+from tui.text.span import Span
 from tui.widgets.document_pane import DocumentPane
-from tui.widgets.line_view import LineView, Span
+from tui.widgets.line_view import LineView
 
 if TYPE_CHECKING:
     from replay.history.history import History

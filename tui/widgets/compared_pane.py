@@ -10,7 +10,8 @@ from textual.worker import get_current_worker
 from replay.document.diff import Difference, Kind, encode
 from storage.errors import RefoldError, one_line
 from tui.text.sanitize import fitted, printable, shortened
-from tui.widgets.line_view import LineView, Span
+from tui.text.span import Span
+from tui.widgets.line_view import LineView
 
 
 class TwoSides(Protocol):

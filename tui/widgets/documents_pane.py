@@ -9,7 +9,7 @@ from replay.history.history import DocumentRow
 from tui.state.session import Model
 from tui.state.snapshot import Settled
 from tui.text.sanitize import shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 _LONGEST = 200

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.offset_set import Offsets, holds, offsets, place_after
 from storage.log.positions import START
-from storage.timelines.edits import Kind
 from tui.state.session import Model
 from tui.state.snapshot import Listed
 from tui.text.sanitize import fitted, shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 _LONGEST = 200
 _SIGNS = {
-    Kind.INSERT: ("+", "added"),
-    Kind.REPLACE: ("~", "changed"),
-    Kind.MOVE: (">", "added"),
-    Kind.DROP: ("-", "removed"),
+    EditKind.INSERT: ("+", "added"),
+    EditKind.REPLACE: ("~", "changed"),
+    EditKind.MOVE: (">", "added"),
+    EditKind.DROP: ("-", "removed"),
 }
 """What stands before an event that was edited, and how it is drawn."""
 

@@ -17,10 +17,8 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from tui.text.sanitize import printable
+from tui.text.span import Span
 from tui.widgets.pane import FramedView
-
-Span = tuple[str, str]
-"""Text, and the name of its style (`muted`, `added` …); an empty name is the plain style."""
 
 STYLES = (
     *("cursor", "cursor-blurred", "muted", "name", "text", "number", "truth", "key", "heading"),

@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.widget import Widget
 
 from storage.errors import RefoldError
-from tui.widgets.line_view import LineView, Span
+from tui.text.span import Span
+from tui.widgets.line_view import LineView
 
 PAGE = 256
 _KEPT = 16

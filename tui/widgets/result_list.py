@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from storage.query.sql_query import Answer
 from tui.text.sanitize import fitted, printable, shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 Row = tuple[str | None, ...]

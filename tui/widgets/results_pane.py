@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tui.results.table import Finding, Findings
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from replay.document.diff import Difference, Kind, encode
 from replay.document.paths import ABSENT, Path, Step
 from tui.text.sanitize import printable, shortened
-from tui.widgets.line_view import Span
+from tui.text.span import Span
 
 MOST_LINES = 5_000
 MORE = 1_000

@@ -9,7 +9,8 @@ from textual.binding import Binding, BindingType
 
 from replay.document.paths import Path
 from tui.text.sanitize import printable
-from tui.widgets.line_view import LineView, Span
+from tui.text.span import Span
+from tui.widgets.line_view import LineView
 from tui.widgets.value_lines import MORE, Opening, ValueLine
 
 

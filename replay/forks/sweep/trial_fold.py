@@ -14,7 +14,7 @@ import pyarrow as pa
 from replay.event_fold import state_recall
 from replay.event_fold.run_context import Run
 from replay.forks import affected, fork_events
-from replay.forks.affected import Difference
+from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_fold import Passing
 from replay.forks.warm_worker import Standing
 from replay.history.catalogue import Folded
@@ -104,7 +104,7 @@ class _Trying:
         return crew
 
     def _one(
-        self, crew: Crew, seen: Seen, found: Difference, log: pa.Table, changes: "_Changes"
+        self, crew: Crew, seen: Seen, found: AffectedDocuments, log: pa.Table, changes: "_Changes"
     ) -> Tried:
         passing = Passing(self._run, seen, self._base, crew, found, log)
         here: dict[str, list[Final]] = {}
@@ -141,7 +141,9 @@ def _first(before: Final | None, there: Sequence[Final], here: Sequence[Final]) 
     return places[-1]
 
 
-def _differences(forks: Sequence[Seen], base: Folded, crew: Crew, run: Run) -> list[Difference]:
+def _differences(
+    forks: Sequence[Seen], base: Folded, crew: Crew, run: Run
+) -> list[AffectedDocuments]:
     """What may differ on each; the log and the worker are asked once for all."""
     parent = run.workspace
     places = sorted({place for seen in forks for place in seen.overlay.hidden})

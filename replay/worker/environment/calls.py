@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 from ..protocol.printed import ROUTING
 from ..protocol.text_limits import carried
 from . import blocked_attempts
-from .gateway import CallFailedError, CallTimeoutError, GatewayError
+from .gateway_errors import CallFailedError, CallTimeoutError, GatewayError
 from .import_hooks import when_imported
 
 try:

@@ -6,27 +6,11 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .gateway_errors import CallFailedError, CallTimeoutError
+
 if TYPE_CHECKING:
     from .calls import Calls
     from .deterministic_time import OwnTime
-
-
-class GatewayError(RuntimeError):
-    """A call to the outside that can't be answered; its handler's event becomes a failure."""
-
-    __module__ = "refold"
-
-
-class CallFailedError(GatewayError):
-    """A call that failed then, as it fails now; a handler may go on."""
-
-    __module__ = "refold"
-
-
-class CallTimeoutError(CallFailedError, TimeoutError):
-    """A call that timed out."""
-
-    __module__ = "refold"
 
 
 class Gateway:

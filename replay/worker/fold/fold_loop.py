@@ -147,8 +147,9 @@ class Folder:
         document = self._documents.at(key)
         document.change = change
         if parts is not None:
-            self._large.take_up(document, parts)
-            document.parts.aside(lambda root: self._invariants.turned(key, root))
+            self._large.take_up(document, parts).aside(
+                lambda root: self._invariants.turned(key, root)
+            )
         elif state is not None:
             document.state, document.text = self.decode(state), state
             self._invariants.turned(key, document.state)

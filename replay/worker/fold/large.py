@@ -49,11 +49,13 @@ class Large:
         text: Optional[bytes] = document.text
         return text
 
-    def take_up(self, document: Document, kept: Kept) -> None:
-        """Begin with the parts that there were."""
-        document.parts = self._parts()
-        document.parts.take_up(*kept)
-        document.state, document.text = document.parts.root, IN_PARTS
+    def take_up(self, document: Document, kept: Kept) -> Parts:
+        """Give a document the parts that an earlier fold kept, and return them."""
+        parts = self._parts()
+        parts.take_up(*kept)
+        document.parts = parts
+        document.state, document.text = parts.root, IN_PARTS
+        return parts
 
     def apply(
         self, document: Any, key: str, result: Result, event: Any, handle: Any, *, look: bool

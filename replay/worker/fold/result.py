@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Protocol, Set, Tuple
 
 from ..protocol import encoding, tracebacks
 from ..protocol.text_limits import bounded, carried
@@ -114,19 +114,23 @@ class Folding(Protocol):
     """Whether states are written by the rules, as some don't come back from JSON."""
     restores: bool
     """Whether any document comes back from its JSON, whatever it is."""
-    declared: Dict[str, Optional[str]]
-    """Its invariants: name to the condition, or to None where it is a function."""
     renews: bool
     """Whether it can forget its documents and begin anew."""
-    merges: bool
-    """Whether the projection says what two versions of a document come to."""
     only: Optional[Set[str]]
     """The keys that may change, where not all may."""
     decode: Callable[[Any], Any]
 
     @property
+    def declared(self) -> Mapping[str, Optional[str]]:
+        """Its invariants: name to the condition, or to None where it is a function."""
+
+    @property
+    def merges(self) -> bool:
+        """Whether the projection can merge two versions of a document."""
+
+    @property
     def held(self) -> int:
-        """Documents that take room in this process."""
+        """The number of documents that take memory in this process."""
 
     def cool(self) -> None:
         """Take less room, if it can, for documents that have not changed for long."""

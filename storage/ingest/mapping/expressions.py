@@ -1,7 +1,8 @@
 """Where an event's field comes from in a record of its source: a small algebra over paths.
 
-An expression says it once; `value` computes it from a record in memory, and `storage.ingest.formats.sql_compiler`
-writes it as SQL. A path looks into text that holds JSON as if it were that JSON.
+An expression says it once; `value` computes it from a record in memory, and
+`storage.ingest.formats.sql_compiler` writes it as SQL.
+A path looks into text that holds JSON as if it were that JSON.
 """
 
 import json

@@ -17,9 +17,10 @@ from replay.forks.sweep import fork_sweep, trial_fold, variants
 from replay.query import aggregate_totals
 from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.worker_process import PATIENCE
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
-from storage.timelines.edits import Edit, Kind
+from storage.timelines.edits import Edit
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, event
@@ -241,7 +242,7 @@ def test_a_fork_goes_on_from_other_states_with_other_code(bench):
     bench.history()
     fixed = bench.code(PROJECTION.replace('event.data["by"]', '2 * event.data["by"]'), "fixed.py")
     made = edit_builder.fork(
-        bench.workspace, "hotfix", [Edit(Kind.BASE, Label(0), said="p")], at=14
+        bench.workspace, "hotfix", [Edit(EditKind.BASE, Label(0), said="p")], at=14
     )
     history = bench.history(edit_builder.keep(made), "fixed.py")
     for place, key in enumerate("abcde"):

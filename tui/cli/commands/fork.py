@@ -9,10 +9,11 @@ import click
 from replay.document.diff import decode
 from replay.forks import edit_builder
 from replay.forks.edit_builder import Editing
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
 from storage.plural import counted
-from storage.timelines.edits import Edit, Kind
+from storage.timelines.edits import Edit
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import MAIN, Workspace
@@ -127,7 +128,7 @@ def fork(
     found = _wished(workspace, name, wishes)
     place = None if at is None else options.position(workspace, at)
     if states_of is not None:
-        found.append(Edit(Kind.BASE, Label(0), said=states_of))
+        found.append(Edit(EditKind.BASE, Label(0), said=states_of))
     made = edit_builder.keep(edit_builder.fork(workspace, name, found, at=place, note=note))
     _tell(made, as_json=as_json)
 
@@ -199,7 +200,7 @@ def _wished(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edi
         made.reverse(place(position), paths.split(",") if paths else ())
     for file in wishes["answers"]:
         made.edits += [
-            Edit(Kind.ANSWERS, Label(0), said=said) for said in config_file.overrides_in(file)
+            Edit(EditKind.ANSWERS, Label(0), said=said) for said in config_file.overrides_in(file)
         ]
     return made.edits
 
@@ -250,15 +251,15 @@ def described(edits: Sequence[Edit]) -> list[str]:
     found = []
     for one in edits:
         event = "" if one.event is None else f"{one.event.type} of {one.event.stream or '–'}"
-        if one.kind is Kind.DROP:
+        if one.kind is EditKind.DROP:
             found.append(f"without {one.label}")
-        elif one.kind is Kind.REPLACE:
+        elif one.kind is EditKind.REPLACE:
             found.append(f"{one.label} is {event}")
-        elif one.kind is Kind.INSERT:
+        elif one.kind is EditKind.INSERT:
             found.append(f"{one.label} {event} inserted")
-        elif one.kind is Kind.MOVE:
+        elif one.kind is EditKind.MOVE:
             found.append(f"{one.moved} moved to {one.label}")
-        elif one.kind is Kind.ANSWERS:
+        elif one.kind is EditKind.ANSWERS:
             found.append(f"answers otherwise: {_port(one.said)}")
         else:
             found.append(f"goes on from the states of {one.said}")

@@ -14,10 +14,11 @@ from textual.widgets import Footer
 
 from storage.plural import counted
 from tui.results.sweep_table import Table
-from tui.widgets.line_view import LineView, Span
+from tui.text.span import Span
+from tui.widgets.line_view import LineView
 
 if TYPE_CHECKING:
-    from replay.forks.sweep.variants import Variant
+    from replay.forks.sweep.variants import Variant  # noqa: F401 - used in the base class's type
 
 
 class OutcomesScreen(ModalScreen["Variant | str | None"]):

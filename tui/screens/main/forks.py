@@ -14,12 +14,13 @@ from textual import work
 
 from replay.forks import edit_builder
 from replay.forks.edit_builder import Editing
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, RefoldError
 from storage.log.positions import START
 from storage.plural import counted
 from storage.timelines import event_json, store, workspace_view
-from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
+from storage.timelines.edits import EVENT_FIELDS, Edit, Event
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import MAIN, Workspace
 from tui.commands import holding
@@ -189,7 +190,7 @@ class ForksScreen(CallsScreen):
         if isinstance(request, dict) and "url" not in request:
             override["request"] = request
         said = json.dumps(override)
-        self._ask_edit(lambda made: made.edits.append(Edit(Kind.ANSWERS, Label(0), said=said)))
+        self._ask_edit(lambda made: made.edits.append(Edit(EditKind.ANSWERS, Label(0), said=said)))
 
     def action_undo(self) -> None:
         self._turn(edit_builder.undone, "undone")

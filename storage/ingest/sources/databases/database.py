@@ -27,7 +27,7 @@ class Database(Protocol):
         ...
 
     def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
-        """SQL of a column so that it arrives without loss, and its type for `storage.ingest.formats.columns`."""
+        """Return lossless SQL for a column, and its type for `storage.ingest.formats.columns`."""
         ...
 
     def numbered(self, columns: Columns, name: str) -> bool:

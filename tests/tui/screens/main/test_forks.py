@@ -11,9 +11,9 @@ from gateway.ports import Ports
 from replay import fold
 from replay.forks import edit_builder
 from replay.forks.edit_builder import Editing
+from storage.coordinates.edit_kind import EditKind
 from storage.ingest import loader
 from storage.timelines import store
-from storage.timelines.edits import Kind
 from storage.workspace.workspace import Workspace
 from tests.tui.conftest import refer
 from tui.screens.dialogs.editor import EditorScreen
@@ -73,7 +73,7 @@ async def test_an_edit_of_the_log_forks_it_first(till, sit):
         await seat.type("d", "till-0")
         assert f"total {sum(range(0, 40, 4)) - 8}" in document(seat).replace("  ", " ")
     (fork,) = store.known(Workspace(till.path))
-    assert [(e.kind, str(e.label)) for e in fork.active] == [(Kind.DROP, "8")]
+    assert [(e.kind, str(e.label)) for e in fork.active] == [(EditKind.DROP, "8")]
 
 
 async def test_what_differs_is_a_table_and_the_document_stands_beside_its_twin(till, sit):

@@ -7,9 +7,9 @@ them offsets; what a person reads and types are labels.
 
 from dataclasses import dataclass
 
+from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError
-from storage.timelines.edits import Kind
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Mark:
     """What was done to the event at a place."""
 
     place: int
-    kind: Kind
+    kind: EditKind
     other: Label | None
     """Of a moved event where it was; and where it has gone to, at the place that it left."""
     leaves_a_gap: bool = False

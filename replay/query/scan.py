@@ -1,0 +1,37 @@
+"""One ordered pass over the states of a history, whatever its timeline."""
+
+from collections.abc import Generator, Sequence
+
+import duckdb
+import numpy as np
+
+from replay.history.fork_base import forked
+from replay.history.history import History
+from replay.query.fork_history_scan import scan_fork_history
+from replay.query.history_scan import scan_log_history
+from replay.query.scan_types import Drawn, Stretch
+from replay.query.sql_compiler import Expression
+
+
+def scan_history(
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    expression: Expression,
+    drawn: Sequence[Drawn],
+    kind: type[np.generic],
+    *,
+    soon: bool = True,
+) -> Generator[Stretch, None, None]:
+    """Yield every change of a history in the order of the log, with whole numbers that SQL extracts.
+
+    A deleted document counts as zeros. With `soon`, the first stretch is short, because somebody waits for
+    it. The connection can run other queries in between. Raises `WorkspaceError` if the changes are not
+    numbered without gaps, and DuckDB's errors.
+    """
+    base = forked(history)
+    if base is None:
+        yield from scan_log_history(connection, history, expression, drawn, kind, soon=soon)
+    else:
+        yield from scan_fork_history(
+            connection, base, expression, drawn, kind, scan_parent=scan_history
+        )
