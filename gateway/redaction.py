@@ -63,7 +63,7 @@ class Redactor:
     """Takes secrets out of values and texts; remembers those that it has met."""
 
     def __init__(self, key: bytes | None = None) -> None:
-        self._key = user_key() if key is None else key
+        self._own_key = key
         self._known: dict[str, str] = {}
         """Secrets, and other ways to write them, and what stands in their place."""
         self._pattern: re.Pattern[str] | None = None
@@ -85,7 +85,10 @@ class Redactor:
             return secret
         if secret in self._known:
             return self._known[secret]
-        made = keyed_hash.placeholder(self._key, secret)
+        # The user's key is read when the first secret is met: a replay without secrets needs none.
+        if self._own_key is None:
+            self._own_key = user_key()
+        made = keyed_hash.placeholder(self._own_key, secret)
         if len(secret) >= _SHORTEST and len(self._known) < _MOST:
             for written in _ways(secret):
                 self._known.setdefault(written, made)
