@@ -160,17 +160,28 @@ def _was_torn(before: Origin, path: str) -> bool:
 
 @contextmanager
 def readable(paths: Sequence[str]) -> Iterator[list[str]]:
-    """The same paths, with standard input written into a file, as a sample is read from it first."""
-    if sources.STDIN not in paths:
+    """The same paths, with each stream written into a file: a sample is read before the whole.
+
+    Streams are standard input and pipes, such as <(…), /dev/stdin and named pipes.
+    """
+    streams = [path for path in paths if files.is_stream(path)]
+    if not streams:
         yield list(paths)
         return
     with tempfile.TemporaryDirectory(prefix=files.SPOOL) as folder:
-        spooled = Path(folder) / sources.STDIN
-        byte_streams.spool_stdin(spooled)
+        spooled = {}
+        for number, path in enumerate(streams, 1):
+            name = sources.STDIN if number == 1 else f"{sources.STDIN}{number}"
+            spooled[path] = str(Path(folder) / name)
+            byte_streams.spool_stream(path, Path(spooled[path]))
         try:
-            yield [str(spooled) if path == sources.STDIN else path for path in paths]
+            yield [spooled.get(path, path) for path in paths]
         except SourceError as error:
-            raise SourceError(error.message.replace(str(spooled), "standard input")) from error
+            message = error.message
+            for path, file in reversed(spooled.items()):
+                said = "standard input" if path == sources.STDIN else path
+                message = message.replace(file, said)
+            raise SourceError(message) from error
 
 
 def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:

@@ -122,7 +122,7 @@ def load(
 
 def default_target(name: str) -> Path:
     """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
-    if name == sources.STDIN:
+    if name == sources.STDIN or (sources.is_stream(name) and name.startswith(("/dev/", "/proc/"))):
         return Path("stdin.refold")
     if uris.is_link(name) or object_store.is_object(name):
         stem = re.sub(r"[^\w.-]+", "-", sources.log_name(name))
