@@ -16,7 +16,7 @@ from replay.document import diff, paths
 from replay.document.paths import Path
 from replay.query import event_filter
 from storage.coordinates.event_labels import Label
-from storage.errors import PositionError, QueryError
+from storage.errors import PositionError, QueryError, one_line
 from storage.log.event_log import EventLog
 from storage.timelines import edits, event_json, store
 from storage.timelines.edits import EVENT_FIELDS, Edit, Event, Kind
@@ -108,7 +108,9 @@ class Editing:
         try:
             data = diff.decode(event.data)
         except (ValueError, RecursionError) as error:
-            raise QueryError(f"The data of {self._label(place)} isn't JSON.") from error
+            raise QueryError(
+                f"The data of {self._label(place)} can't be read as JSON ({one_line(error)})."
+            ) from error
         if only:
             for path in map(paths.read, only):
                 number = paths.value_at(data, path)
@@ -300,7 +302,10 @@ def event_change(path: str, value: str) -> Callable[[Event], Event]:
         try:
             data = diff.decode(event.data)
         except (ValueError, RecursionError) as error:
-            raise QueryError("The event's data isn't JSON, so nothing can be set in it.") from error
+            raise QueryError(
+                f"The event's data can't be read as JSON ({one_line(error)}), so nothing can be set"
+                " in it."
+            ) from error
         return replace(event, data=diff.encode(_with(data, steps, new)))
 
     return change

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import SourceError, WorkspaceError
+from storage.errors import SourceError, WorkspaceError, one_line
 from storage.ingest import payload_decoders, provenance, sources
 from storage.ingest.format_detection import detect
 from storage.ingest.formats import Reading
@@ -185,7 +185,12 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
-    records = [record for piece in looked[:5] for record in piece.sample()]
+    try:
+        records = [record for piece in looked[:5] for record in piece.sample()]
+    except duckdb.ConversionException as error:
+        raise SourceError(
+            f"{looked[0].path} holds a value that no workspace can hold ({one_line(error)})."
+        ) from error
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
     payload_decoders.read(wish.decoders, wish.unpackers)  # else it would be refused in the middle

@@ -6,6 +6,7 @@ import io
 import lzma
 import shutil
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -22,7 +23,7 @@ STDIN = "-"
 
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
 
-Broken = (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError)
+Broken = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading a damaged or truncated compressed file raises."""
 
 
