@@ -127,7 +127,7 @@ def test_windows_line_breaks(desk: Any) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "nan", "-inf"])
 def test_not_a_number_is_no_json(desk: Any, value: str) -> None:
-    bad = '{"id":"x","stream":"s","type":"T","data":{"a":[1,%s]}}' % value
+    bad = '{"id":"x","stream":"s","type":"T","data":{"a":[1,' + value + "]}}"
     good = desk.event(1, data={"said": "a: NaN, -Infinity", "x": "inf"})
     desk.load(desk.write(desk.text(desk.event(0), good) + bad + "\n"))
     assert desk.column("id") == ["e0", "e1"]
@@ -148,7 +148,7 @@ def test_not_a_number_in_columns_becomes_a_text(desk: Any) -> None:
 )
 def test_a_time_out_of_range_is_null_and_its_text_is_kept(desk: Any, time: str) -> None:
     good = [desk.event(n, time=1767225600000 + n) for n in range(9)]
-    bad = '{"id":"x","time":%s,"stream":"s","type":"T","data":{}}\n' % time
+    bad = f'{{"id":"x","time":{time},"stream":"s","type":"T","data":{{}}}}\n'
     loaded = desk.load(desk.write(desk.text(*good) + bad))
     assert loaded.log.without_time == 1
     assert [t is None for t in desk.column("time")] == [False] * 9 + [True]
