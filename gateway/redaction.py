@@ -7,31 +7,23 @@ error. In its place stands a keyed hash (see `storage.ingest.io.keyed_hash`).
 
 import base64
 import functools
+import html
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from gateway.secret_places import is_pair, is_secret, is_value, named_spans
 from storage.ingest.io import keyed_hash
 from storage.ingest.io.keyed_hash import PLACEHOLDER, user_key
 
-_ENDS = (
-    *("authorization", "cookie", "password", "passwd", "passphrase", "secret", "token"),
-    *("apikey", "appkey", "applicationkey", "accesskey", "accesskeyid", "secretkey", "privatekey"),
-    *("credential", "credentials", "sessionid", "signature", "clientsecret", "connectionstring"),
-)
-_EXACT = frozenset(("auth", "pwd", "pin", "otp", "cvv", "cvc", "sid", "session", "sig", "jwt"))
 _SHORTEST = 6
 """Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
 _AT_ONCE = 500
 """Secrets that one expression looks for."""
 _MOST = 10_000
 """Secrets that are looked for elsewhere."""
-_NAMED = re.compile(r"(?<![\w-])([\w-]+)[\"']?\s*[:=]\s*[\"']?")
-"""A name, and what stands between it and its value, in any text."""
-_VALUE = re.compile(
-    r"(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s\"'&,;<>})\]]+", re.IGNORECASE
-)
 _POSTED = re.compile(
     r"""name="([^"\r\n]+)"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n(.*?)(?=\r?\n--)""", re.DOTALL
 )
@@ -49,21 +41,14 @@ _PARTS = (
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
 """What is looked for first, as that is quicker: one of them is in whatever has such a shape."""
-_WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "true", "false"))
-
-
-@functools.lru_cache(maxsize=4096)
-def is_secret(name: str) -> bool:
-    """Whether what has this name is a secret."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return plain in _EXACT or plain.endswith(_ENDS)
+__all__ = ["Redactor", "is_secret"]
 
 
 class Redactor:
     """Takes secrets out of values and texts; remembers those that it has met."""
 
     def __init__(self, key: bytes | None = None) -> None:
-        self._key = user_key() if key is None else key
+        self._own_key = key
         self._known: dict[str, str] = {}
         """Secrets, and other ways to write them, and what stands in their place."""
         self._pattern: re.Pattern[str] | None = None
@@ -85,7 +70,10 @@ class Redactor:
             return secret
         if secret in self._known:
             return self._known[secret]
-        made = keyed_hash.placeholder(self._key, secret)
+        # The user's key is read when the first secret is met: a replay without secrets needs none.
+        if self._own_key is None:
+            self._own_key = user_key()
+        made = keyed_hash.placeholder(self._own_key, secret)
         if len(secret) >= _SHORTEST and len(self._known) < _MOST:
             for written in _ways(secret):
                 self._known.setdefault(written, made)
@@ -149,13 +137,18 @@ class Redactor:
         found = self.text(text)
         return body if found == text else found.encode("latin-1", "replace")
 
-    def _value(self, value: Any, paths: list[tuple[str, ...]]) -> Any:
+    def _value(self, value: Any, paths: list[tuple[str, ...]], name: str = "") -> Any:
+        """A value without its secrets; `name` is the member that it is the value of."""
         if isinstance(value, dict):
+            pair = is_pair(value)
             return {
-                self.text(name): self._member(name, member, _under(paths, name))
-                for name, member in value.items()
+                self.text(inner): self._member(
+                    inner, member, _under(paths, inner), secret=pair and is_value(inner)
+                )
+                for inner, member in value.items()
             }
         if isinstance(value, list):
+            value = self._pair_list(value, name)
             return [
                 self._value(item, [*paths, *_under(paths, str(i))]) for i, item in enumerate(value)
             ]
@@ -165,10 +158,29 @@ class Redactor:
             )
         return value
 
-    def _member(self, name: str, value: Any, paths: list[tuple[str, ...]]) -> Any:
-        if () in paths or (is_secret(name) and not isinstance(value, (dict, list, bool))):
+    def _member(
+        self, name: str, value: Any, paths: list[tuple[str, ...]], *, secret: bool = False
+    ) -> Any:
+        if () in paths or ((secret or is_secret(name)) and _is_wholly_secret(value)):
             return None if value is None else self._all_of(value)
-        return self._value(value, paths)
+        return self._value(value, paths, name)
+
+    def _pair_list(self, items: list[Any], name: str) -> list[Any]:
+        """A list of names with their values, such as headers: [[name, value], …], or, in a member
+        that is called so, [name, value, name, value, …]."""
+        if not items:
+            return items
+        if all(isinstance(one, list) and len(one) == 2 and _is_scalar(one[1]) for one in items):
+            return [
+                [*self.headers([(first, second)])[0]]
+                if isinstance(first, str) and isinstance(second, str)
+                else [first, second]
+                for first, second in items
+            ]
+        if name.lower().endswith("headers") and all(isinstance(item, str) for item in items):
+            pairs = self.headers(zip(items[::2], items[1::2], strict=False))
+            return [text for pair in pairs for text in pair] + items[len(pairs) * 2 :]
+        return items
 
     def _all_of(self, value: Any) -> Any:
         """What a path names, whatever it is."""
@@ -181,11 +193,9 @@ class Redactor:
     def _pairs(self, text: str) -> str:
         """The text without the values of names that are those of secrets."""
         kept, done = [], 0
-        for named in _NAMED.finditer(text):
-            value = _VALUE.match(text, named.end()) if is_secret(named[1]) else None
-            if value is not None and named.start() >= done and value[0].lower() not in _WORDS:
-                kept += [text[done : named.end()], self.placeholder(value[0])]
-                done = value.end()
+        for start, end in named_spans(text):
+            kept += [text[done:start], self.placeholder(text[start:end])]
+            done = end
         return "".join([*kept, text[done:]])
 
     def _shape(self, found: re.Match[str]) -> str:
@@ -205,7 +215,7 @@ class Redactor:
 @functools.lru_cache(maxsize=4096)
 def _has_shape(text: str) -> bool:
     """Whether there is a secret in it by its name or shape; the same texts come again and again."""
-    if any(map(is_secret, _NAMED.findall(text))):
+    if named_spans(text):
         return True
     return any(part in text for part in _PARTS) and _SHAPES.search(text) is not None
 
@@ -215,6 +225,7 @@ def _ways(secret: str) -> Iterable[str]:
     yield secret
     yield quote(secret, safe="")
     yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    yield from {html.escape(secret), html.unescape(secret), json.dumps(secret)[1:-1]} - {secret}
     if secret.lower().startswith(("bearer ", "basic ", "token ")):
         yield from _ways(secret.partition(" ")[2])
     elif ":" in secret:  # name and password
@@ -226,3 +237,17 @@ def _ways(secret: str) -> Iterable[str]:
 def _under(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, ...]]:
     """What of the paths is left below a member."""
     return [path[1:] for path in paths if path and path[0] in (name, "*")]
+
+
+def _is_wholly_secret(value: Any) -> bool:
+    """Whether a secret's value is one: a text, a number, a list of those, or one of these in an
+    object that says of which type it is, as in {"S": "x"} or {"value": "x"}."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_scalar, value))
+    if isinstance(value, dict):
+        return len(value) == 1 and all(map(_is_scalar, value.values()))
+    return not isinstance(value, bool)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)

@@ -7,38 +7,31 @@ stays where it is. Texts elsewhere in the log that contain what was removed are 
 changed.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import duckdb
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.query import event_filter
+from replay.value_search import Truths, ValueSearch
 from storage.errors import QueryError
-from storage.ingest.mapping import PAYLOADS, FieldMapping
-from storage.ingest.redaction import SCALARS, Redaction, Removal
+from storage.ingest.mapping import FieldMapping
+from storage.ingest.redaction import Redaction, Removal
 from storage.log import irregularities
 from storage.log.tombstones import EMPTIED, REMOVED
 from storage.workspace import file_rewrite, schema
 from storage.workspace.file_rewrite import Change
+from storage.workspace.schema import OnRemoval, Table
 from storage.workspace.workspace import Workspace, read_fact, write_fact
 
-Truths = np.ndarray[Any, np.dtype[np.bool_]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-_SHORTEST = 4
-"""Characters of the shortest text that is looked for elsewhere; shorter ones are in everything."""
 _AT_ONCE = 50_000
-_MOST_FORMS = 20_000
-"""Texts that are looked for in all other events."""
-_EVENT_TEXTS = (*SCALARS, *PAYLOADS)
-_CALL_TEXTS = ("request", "headers", "response", "error", "operation", "idempotency_key", "key")
 
 
 @dataclass(frozen=True)
@@ -143,9 +136,13 @@ class _Removing:
         self._met: set[str] = set(() if wish.of_values else wish.streams)
         self._gone = Removal(wish.values, met=self._met)
         self._hashed = Redaction(wish.redacted, met=self._met)
-        self._looked_for: _Looking | None = None
+        self._looked_for: ValueSearch | None = None
         self._rewritten: list[Numbers] = []
         """Offsets of events that are otherwise now."""
+        self._ids: set[str] = set()
+        """The ids of those events."""
+        self._correlations: set[str] = set()
+        """Correlation ids that only removed events have."""
         self._bodies: set[str] = set()
         """Of the calls that stay."""
         self.removed = Removed()
@@ -153,19 +150,25 @@ class _Removing:
             ((self.removed.folds,),) = connection.execute(
                 "SELECT count(*) FROM folds WHERE folded > first"
             ).fetchall()
-            if wish.of_values:
-                # What only a fork says is looked for in tables that come before its edits.
-                for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
-                    rows = pa.Table.from_batches([batch])
-                    self._without(rows, self._concerned(rows))
+            # Tables before `edits` are searched for the values that only a fork's edits hold.
+            for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
+                rows = pa.Table.from_batches([batch])
+                _, touched = self._without(rows, self._concerned(rows))
+                self._remember_ids(rows, touched)
+            if not wish.of_values and self._offsets is not None:
+                connection.register("removed", pa.table({"at": self._offsets}))
+                gone = 'SELECT correlation_id FROM events WHERE "offset"'
+                found = connection.execute(
+                    f"{gone} IN (FROM removed) EXCEPT {gone} NOT IN (FROM removed)"
+                )
+                self._correlations.update(id_ for (id_,) in found.fetchall() if id_ is not None)
+                connection.unregister("removed")
 
     def changes(self) -> Mapping[str, Change | None]:
-        """What becomes of each table."""
-        return {
+        """Return what becomes of each table, as its columns declare in `storage.workspace.schema`."""
+        own = {
             "events": self._events,
             "rejects": self._rejects,
-            "projections": None,
-            **dict.fromkeys(schema.OF_FOLDS),
             "calls": self._calls,
             "bodies": self._kept_bodies,
             "timelines": self._timelines,
@@ -173,6 +176,15 @@ class _Removing:
             "bookmarks": self._bookmarks,
             "watches": self._watches,
         }
+        changes: dict[str, Change | None] = {}
+        for table in schema.TABLES:
+            if table.is_emptied:
+                changes[table.name] = None
+            elif table.name in own:
+                changes[table.name] = own[table.name]
+            elif set(table.values.values()) != {OnRemoval.COUNT}:
+                changes[table.name] = partial(self._as_declared, table)
+        return changes
 
     def finish(self, new: duckdb.DuckDBPyConnection) -> None:
         """Find what is irregular now, and what still contains something of it."""
@@ -189,18 +201,17 @@ class _Removing:
         if not looking.few:
             self.removed.unsearched = len(self._met)
             return
-        for table, columns in (
-            ("events", _EVENT_TEXTS),
-            ("edits", _EVENT_TEXTS),
-            ("sources", ("path",)),
-            ("timelines", ("timeline",)),
-        ):
-            reader = new.sql(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(_AT_ONCE)
+        for table in schema.TABLES:
+            columns = table.columns_to(OnRemoval.COUNT)
+            if not columns:
+                continue
+            selected = ", ".join(f'"{name}"' for name in columns)
+            reader = new.sql(f"SELECT {selected} FROM {table.name}").to_arrow_reader(_AT_ONCE)
             count = sum(
                 int(looking.rows(pa.Table.from_batches([batch]), columns).sum()) for batch in reader
             )
             if count:
-                self.removed.remains[table] = count
+                self.removed.remains[table.name] = count
 
     def _redact_what_comes(self, new: duckdb.DuckDBPyConnection) -> None:
         """What is loaded later has keyed hashes where nothing may stand any more."""
@@ -220,14 +231,32 @@ class _Removing:
             mask = np.isin(offsets, self._offsets)
         changed, touched = self._without(rows, mask)
         self._rewritten.append(offsets[touched])
+        self._remember_ids(rows, touched)
         self.removed.events += int(touched.sum())
         return changed
 
     def _edits(self, rows: pa.Table) -> pa.Table:
         changed, touched = self._without(rows, self._concerned(rows))
-        gone = self._looking.rows(rows, ("said",))
+        gone = self._repeating(rows, schema.EDITS, OnRemoval.DELETE_ROW)
         self.removed.edits += int((touched | gone).sum())
         return changed.filter(pa.array(~gone))
+
+    def _remember_ids(self, rows: pa.Table, touched: Truths) -> None:
+        """Remember the ids of these events: calls name the event that caused them."""
+        ids = rows["id"].filter(pa.array(touched)).to_pylist()
+        self._ids.update(id_ for id_ in ids if id_ is not None)
+
+    def _repeating(self, rows: pa.Table, table: Table, on_removal: OnRemoval) -> Truths:
+        """Whether a row repeats a removed value in a column for which removal does this."""
+        return self._looking.rows(rows, table.columns_to(on_removal))
+
+    def _as_declared(self, table: Table, rows: pa.Table) -> pa.Table:
+        """Rows of a table as its columns declare."""
+        clear = pa.array(self._repeating(rows, table, OnRemoval.CLEAR))
+        for name in table.columns_to(OnRemoval.CLEAR):
+            rows = _put(rows, name, pc.if_else(clear, None, rows[name]))
+        gone = self._repeating(rows, table, OnRemoval.DELETE_ROW)
+        return rows.filter(pa.array(~gone))
 
     def _concerned(self, rows: pa.Table) -> Truths:
         """Edits that say what an event is of which something is removed."""
@@ -247,7 +276,7 @@ class _Removing:
         """Events without what is removed from those of the mask, and which of them are otherwise."""
         if not self._wish.of_values:
             where = pa.array(mask)
-            for name in EMPTIED:
+            for name in set(EMPTIED) & set(rows.column_names):
                 rows = _put(rows, name, pc.if_else(where, None, rows[name]))
             return _put(rows, "type", pc.if_else(where, REMOVED, rows["type"])), mask
         touched = np.zeros(rows.num_rows, bool)
@@ -264,15 +293,17 @@ class _Removing:
         return rows, touched
 
     def _rejects(self, rows: pa.Table) -> pa.Table:
-        told = self._looking.rows(rows, ("text", "reason"))
+        told = self._repeating(rows, schema.REJECTS, OnRemoval.CLEAR)
         self.removed.rejects += int(told.sum())
         where = pa.array(told)
         rows = _put(rows, "text", pc.if_else(where, None, rows["text"]))
         return _put(rows, "reason", pc.if_else(where, "removed", rows["reason"]))
 
     def _calls(self, rows: pa.Table) -> pa.Table:
-        gone = self._looking.rows(rows, _CALL_TEXTS)
+        gone = self._repeating(rows, schema.CALLS, OnRemoval.DELETE_ROW)
         gone |= self._of_rewritten(rows["offset"])
+        gone |= _is_in(rows["event_id"], self._ids)
+        gone |= _is_in(rows["correlation_id"], self._ids | self._correlations)
         self.removed.calls += int(gone.sum())
         kept = rows.filter(pa.array(~gone))
         self._bodies.update(filter(None, kept["body"].to_pylist()))
@@ -280,12 +311,7 @@ class _Removing:
 
     def _kept_bodies(self, rows: pa.Table) -> pa.Table:
         rows = rows.filter(pc.is_in(rows["body"], pa.array(self._bodies, pa.string())))
-        packed = [
-            None if data is None else data.decode("utf-8", "replace")
-            for data in rows["bytes"].to_pylist()
-        ]
-        texts = rows.append_column("packed", pa.array(packed, pa.large_string()))
-        return rows.filter(pa.array(~self._looking.rows(texts, ("text", "packed"))))
+        return rows.filter(pa.array(~self._repeating(rows, schema.BODIES, OnRemoval.DELETE_ROW)))
 
     def _of_rewritten(self, offsets: pa.ChunkedArray) -> Truths:
         rewritten = pa.array(np.concatenate([np.empty(0, np.int64), *self._rewritten]))
@@ -293,83 +319,28 @@ class _Removing:
         return found
 
     def _timelines(self, rows: pa.Table) -> pa.Table:
-        told = self._looking.rows(rows, ("note",))
+        told = self._repeating(rows, schema.TIMELINES, OnRemoval.CLEAR)
         self.removed.notes += int(told.sum())
         return _put(rows, "note", pc.if_else(pa.array(told), "", rows["note"]))
 
     def _bookmarks(self, rows: pa.Table) -> pa.Table:
-        gone = self._looking.rows(rows, ("key", "path", "note"))
+        gone = self._repeating(rows, schema.BOOKMARKS, OnRemoval.DELETE_ROW)
         if not self._wish.of_values:
             gone |= self._of_rewritten(rows["offset"])
         self.removed.bookmarks += int(gone.sum())
         return rows.filter(pa.array(~gone))
 
     def _watches(self, rows: pa.Table) -> pa.Table:
-        gone = self._looking.rows(rows, ("condition",))
+        gone = self._repeating(rows, schema.WATCHES, OnRemoval.DELETE_ROW)
         self.removed.watches += int(gone.sum())
         return rows.filter(pa.array(~gone))
 
     @property
-    def _looking(self) -> "_Looking":
+    def _looking(self) -> ValueSearch:
         """What is looked for, when all events have been through."""
         if self._looked_for is None:
-            self._looked_for = _Looking(self._met)
+            self._looked_for = ValueSearch(self._met)
         return self._looked_for
-
-
-class _Looking:
-    """Looks for texts in texts, all at once (Aho and Corasick 1975, by Polars).
-
-    A text is found where it isn't part of a longer word, nor the name of a member: `order-3` isn't in
-    `order-30`.
-    """
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._forms = sorted({f for t in texts if len(t) >= _SHORTEST for f in _forms(t)})
-
-    @property
-    def few(self) -> bool:
-        """Whether they can be looked for in the whole log."""
-        return len(self._forms) <= _MOST_FORMS
-
-    def rows(self, rows: pa.Table, columns: Sequence[str]) -> Truths:
-        """Whether any of these columns contains any of the texts."""
-        found = np.zeros(rows.num_rows, bool)
-        if not self._forms:
-            return found
-        for name in columns:
-            texts = pl.Series(rows[name])
-            at = np.flatnonzero(texts.str.contains_any(self._forms).fill_null(value=False))
-            near = texts[at]
-            forms = near.str.extract_many(self._forms, overlapping=True).to_list()
-            told = (
-                any(_is_whole(text, form) for form in set(met))
-                for text, met in zip(near.to_list(), forms, strict=True)
-            )
-            found[at] |= np.fromiter(told, bool, len(at))
-        return found
-
-
-def _is_whole(text: str, form: str) -> bool:
-    at = text.find(form)
-    while at >= 0:
-        before, after = text[at - 1 : at], text[at + len(form) : at + len(form) + 2]
-        part = (_is_word(before) and _is_word(form[0])) or (
-            _is_word(after[:1]) and _is_word(form[-1])
-        )
-        if not (part or after == '":'):
-            return True
-        at = text.find(form, at + 1)
-    return False
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def _forms(text: str) -> set[str]:
-    """A text as it may be written inside of others: plain, in JSON, in an address."""
-    return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text)}
 
 
 def _put(rows: pa.Table, name: str, column: Any) -> pa.Table:
@@ -377,3 +348,9 @@ def _put(rows: pa.Table, name: str, column: Any) -> pa.Table:
     return rows.set_column(
         place, rows.schema.field(name), pc.cast(column, rows.schema.field(name).type)
     )
+
+
+def _is_in(column: pa.ChunkedArray, ids: set[str]) -> Truths:
+    """Whether a row has one of these ids."""
+    found: Truths = pc.is_in(column, pa.array(sorted(ids), pa.string())).to_numpy()
+    return found

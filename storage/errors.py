@@ -29,6 +29,10 @@ class WorkspaceBusyError(WorkspaceError):
     """Another process kept the workspace locked for longer than the caller would wait."""
 
 
+class ConfigurationError(RefoldError):
+    """A file of the user's own configuration holds something wrong, or can't be read or created."""
+
+
 class PositionError(RefoldError):
     """A position that doesn't parse, or names a moment that the log doesn't have."""
 

@@ -5,10 +5,11 @@ is made. Nothing is kept before all of it is known to be possible.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from replay.document import diff, paths
@@ -17,7 +18,7 @@ from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import Overlay
-from storage.errors import PositionError, QueryError
+from storage.errors import PositionError, QueryError, one_line
 from storage.log.event_log import EventLog
 from storage.timelines import edits, event_json, store
 from storage.timelines.edits import EVENT_FIELDS, Edit, Event
@@ -61,8 +62,19 @@ class Editing:
 
     def set(self, place: int, path: str, value: str) -> None:
         """Change one value: a path into the data, or a field of the event such as `type`."""
-        event = changed(self._event(place), path, value)
-        self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
+        self.set_all([place], path, value)
+
+    def set_all(self, places: Sequence[int], path: str, value: str) -> None:
+        """Change the same value in many events, at places that ascend; reads them in batches."""
+        change = event_change(path, value)
+        found = 0
+        for there in self._log.details_at([place for place in places if place >= 0]):
+            event = Event(**{name: getattr(there, name) for name in EVENT_FIELDS})
+            self.edits.append(Edit(EditKind.REPLACE, self._label(there.offset), event=change(event)))
+            found += 1
+        if found < len(places):
+            for place in places:
+                self._event(place)  # raises for the one that isn't there
 
     def insert(self, after: int, text: str) -> Label:
         """Put what a person wrote after a position; what it is called there."""
@@ -97,7 +109,9 @@ class Editing:
         try:
             data = diff.decode(event.data)
         except (ValueError, RecursionError) as error:
-            raise QueryError(f"The data of {self._label(place)} isn't JSON.") from error
+            raise QueryError(
+                f"The data of {self._label(place)} can't be read as JSON ({one_line(error)})."
+            ) from error
         if only:
             for path in map(paths.read, only):
                 number = paths.value_at(data, path)
@@ -269,17 +283,33 @@ def _first(overlay: Overlay, found: Iterable[Edit]) -> int | None:
 
 def changed(event: Event, path: str, value: str) -> Event:
     """An event with another value at a path into its data, or in a field; raises `QueryError`."""
+    return event_change(path, value)(event)
+
+
+def event_change(path: str, value: str) -> Callable[[Event], Event]:
+    """A function that sets a value in an event: at a path into its data, or in a field.
+
+    Both raise `QueryError`.
+    """
     written = value if _is_json(value) else diff.encode(value)
     steps = paths.read(path)
     if steps and steps[0] == "data":
         steps = steps[1:]
     elif len(steps) == 1 and steps[0] in EVENT_FIELDS:
-        return event_json.read(f'{{"{steps[0]}": {written}}}', event)
-    try:
-        data = diff.decode(event.data)
-    except (ValueError, RecursionError) as error:
-        raise QueryError("The event's data isn't JSON, so nothing can be set in it.") from error
-    return replace(event, data=diff.encode(_with(data, steps, diff.decode(written))))
+        return partial(event_json.read, f'{{"{steps[0]}": {written}}}')
+    new = diff.decode(written)
+
+    def change(event: Event) -> Event:
+        try:
+            data = diff.decode(event.data)
+        except (ValueError, RecursionError) as error:
+            raise QueryError(
+                f"The event's data can't be read as JSON ({one_line(error)}), so nothing can be set"
+                " in it."
+            ) from error
+        return replace(event, data=diff.encode(_with(data, steps, new)))
+
+    return change
 
 
 def _is_json(text: str) -> bool:

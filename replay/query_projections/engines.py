@@ -5,8 +5,9 @@ Both look at a view called `events` of the connection that they are given, and l
 the columns that it draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,16 +19,16 @@ from pyarrow import ipc
 
 from replay.projection import declaration
 from replay.projection.reference import Reference
-from replay.query_projections import rows_to_documents
+from replay.query_projections import rows_to_documents, sql_scope
 from replay.query_projections.rows_to_documents import StrangeAnswerError
 from replay.worker_host import event_frame
-from replay.worker_host.worker_process import Frame, Worker, WorkerDiedError, unloadable
+from replay.worker_host.worker_process import PATIENCE, Frame, Worker, WorkerDiedError, unloadable
 from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
 
 _BATCH = 200_000
 """Events that a worker is handed at a time."""
-_SEEN = ("events", "main.events")
+_AGAIN_SECONDS = 0.1
 _PATIENCE = 20
 """A function over all events may take so many times as long as one for a single event."""
 
@@ -65,14 +66,17 @@ def opened(
 
     `check` is called now and then while a worker computes, and may raise to end it.
     """
-    return Sql(wanted) if wanted.is_sql else Function(wanted, patience, memory, check)
+    if wanted.is_sql:
+        return Sql(wanted, _PATIENCE * patience)
+    return Function(wanted, patience, memory, check)
 
 
 class Sql:
     """A query in SQL."""
 
-    def __init__(self, wanted: Reference) -> None:
+    def __init__(self, wanted: Reference, timeout_seconds: float = _PATIENCE * PATIENCE) -> None:
         self._wanted = wanted
+        self._timeout_seconds = timeout_seconds
         try:
             text = Path(wanted.text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
@@ -96,7 +100,37 @@ class Sql:
     def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._query is None:
             self._query = self._checked(connection)
-        rows_to_documents.keep(connection, self._query, self._wanted.name)
+        with self._in_time(connection):
+            rows_to_documents.keep(connection, self._query, self._wanted.name)
+
+    @contextmanager
+    def _in_time(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Raise `ProjectionError` if DuckDB takes longer than a worker may."""
+        expired = threading.Event()
+        done = threading.Event()
+
+        def interrupt() -> None:
+            if done.wait(self._timeout_seconds):
+                return
+            expired.set()
+            # Again and again: DuckDB forgets an interrupt that comes between two statements.
+            while not done.wait(_AGAIN_SECONDS):
+                with suppress(duckdb.Error):
+                    connection.interrupt()
+
+        timer = threading.Thread(target=interrupt, daemon=True)
+        timer.start()
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            if expired.is_set():
+                raise ProjectionError(
+                    f"{self._wanted.name} did not answer within {self._timeout_seconds:g} s."
+                ) from error
+            raise
+        finally:
+            done.set()
+            timer.join()
 
     def _checked(self, connection: duckdb.DuckDBPyConnection) -> str:
         """The one statement of the file; raises `ProjectionError` where it isn't one that asks."""
@@ -108,24 +142,8 @@ class Sql:
             raise ProjectionError(
                 f"{self._wanted.name} can't be asked. {sql_query.said(error).message}"
             ) from error
-        self._refuse_others(query)
+        sql_scope.refuse_others(connection, query, self._wanted.name)
         return query
-
-    def _refuse_others(self, query: str) -> None:
-        """Another table would not be as it was at the position."""
-        # Where there are none, the names are given as they are written.
-        with duckdb.connect(":memory:") as nowhere:
-            try:
-                tables = nowhere.get_table_names(query, qualified=True)
-            except duckdb.Error:
-                return  # whoever asks it will be told
-        named = sorted(name.partition(" AS ")[0] for name in tables)
-        others = [name for name in named if name.lower() not in _SEEN]
-        if others:
-            raise ProjectionError(
-                f"{self._wanted.name} asks the table {others[0]}, and a projection sees events only,"
-                " as of the position."
-            )
 
 
 class Function:

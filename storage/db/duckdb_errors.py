@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from storage.errors import CancelledError, RefoldError, WorkspaceError, one_line
+from storage.errors import CancelledError, QueryError, RefoldError, WorkspaceError, one_line
 
 _LOCKED = "Could not set lock on file"
 _OPEN_HERE = "different configuration"
@@ -27,11 +27,10 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
     if isinstance(error, duckdb.InterruptException):
         return CancelledError("Interrupted; what was kept before is kept.")
     text = one_line(error)
-    if "No space left" in str(error) or "not enough space" in str(error).lower():
-        return WorkspaceError(
-            f"The disk is full while writing {path}; nothing that was kept before is lost:"
-            " make room and run the command again."
-        )
+    if (refused := _refused_by_system(str(error), path)) is not None:
+        return refused
+    if is_of_a_function(error):
+        return QueryError(f"DuckDB can't compute this: {text.rstrip('.')}. Ask in another way.")
     # What fails in a commit is another kind of error, and says so in words only.
     if isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in text:
         return WorkspaceError(
@@ -48,8 +47,60 @@ def trouble(error: duckdb.Error, path: Path) -> RefoldError:
     )
 
 
+_REFUSALS = (
+    (
+        ("no space left", "not enough space"),
+        "The disk is full while writing {path}; nothing that was kept before is lost:"
+        " make room and run the command again.",
+    ),
+    (
+        ("file too large",),
+        "{path} would become larger than the limit on files allows; nothing that was kept before is"
+        " lost: raise the limit (ulimit -f) and run the command again.",
+    ),
+    (
+        ("quota exceeded",),
+        "Your disk quota is used up while writing {path}; nothing that was kept before is lost:"
+        " make room and run the command again.",
+    ),
+    (
+        ("read-only file system",),
+        "{path} lies on a file system that can only be read; copy it to a folder that can be written.",
+    ),
+    (
+        ("permission denied", "operation not permitted"),
+        "You have no permission for {file}; nothing was changed: give yourself the right to read and"
+        " write {path} and its folder, or copy it to a folder of your own.",
+    ),
+    (
+        ("too many open files",),
+        "{path} can't be opened, because this process has too many files open;"
+        " raise the limit (ulimit -n) and run the command again.",
+    ),
+)
+"""What the operating system says through DuckDB while the file is sound, in words only."""
+_QUOTED = re.compile(r'"([^"]+)"')
+
+
+def _refused_by_system(said: str, path: Path) -> WorkspaceError | None:
+    """The sentence for what the operating system refused, None if it refused nothing."""
+    end = said.lower().rstrip().rsplit('"', 1)[-1]  # a path may hold such words, too
+    for words, message in _REFUSALS:
+        if any(word in end for word in words):
+            named = _QUOTED.findall(said)
+            return WorkspaceError(message.format(path=path, file=named[-1] if named else path))
+    return None
+
+
+def is_of_a_function(error: Exception) -> bool:
+    """Whether a function of SQL failed in a way that DuckDB takes for an error of its own."""
+    return isinstance(error, duckdb.InternalException) and "not marked as fallible" in str(error)
+
+
 def is_of_the_file(error: duckdb.Error) -> bool:
     """Whether the file is the trouble, or how long what is in it is, and not what was asked."""
+    if is_of_a_function(error):
+        return False
     return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
 
 

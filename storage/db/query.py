@@ -36,5 +36,11 @@ def arrow(
 
 
 def utc(micros: int | None) -> datetime | None:
-    """Microseconds since 1970 as a time."""
-    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
+    """Microseconds since 1970 as a time; None beyond the years that Python's times have.
+
+    A load keeps no such time; a workspace of an older refold, or of others, may hold one.
+    """
+    try:
+        return None if micros is None else _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return None

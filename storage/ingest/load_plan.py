@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import SourceError, WorkspaceError
+from storage.errors import SourceError, WorkspaceError, one_line
 from storage.ingest import payload_decoders, provenance, sources
 from storage.ingest.format_detection import detect
 from storage.ingest.formats import Reading
@@ -160,21 +160,37 @@ def _was_torn(before: Origin, path: str) -> bool:
 
 @contextmanager
 def readable(paths: Sequence[str]) -> Iterator[list[str]]:
-    """The same paths, with standard input written into a file, as a sample is read from it first."""
-    if sources.STDIN not in paths:
+    """The same paths, with each stream written into a file: a sample is read before the whole.
+
+    Streams are standard input and pipes, such as <(…), /dev/stdin and named pipes.
+    """
+    streams = [path for path in paths if files.is_stream(path)]
+    if not streams:
         yield list(paths)
         return
     with tempfile.TemporaryDirectory(prefix=files.SPOOL) as folder:
-        spooled = Path(folder) / sources.STDIN
-        byte_streams.spool_stdin(spooled)
+        spooled = {}
+        for number, path in enumerate(streams, 1):
+            name = sources.STDIN if number == 1 else f"{sources.STDIN}{number}"
+            spooled[path] = str(Path(folder) / name)
+            byte_streams.spool_stream(path, Path(spooled[path]))
         try:
-            yield [str(spooled) if path == sources.STDIN else path for path in paths]
+            yield [spooled.get(path, path) for path in paths]
         except SourceError as error:
-            raise SourceError(error.message.replace(str(spooled), "standard input")) from error
+            message = error.message
+            for path, file in reversed(spooled.items()):
+                said = "standard input" if path == sources.STDIN else path
+                message = message.replace(file, said)
+            raise SourceError(message) from error
 
 
 def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
-    records = [record for piece in looked[:5] for record in piece.sample()]
+    try:
+        records = [record for piece in looked[:5] for record in piece.sample()]
+    except duckdb.ConversionException as error:
+        raise SourceError(
+            f"{looked[0].path} holds a value that no workspace can hold ({one_line(error)})."
+        ) from error
     if not records:
         raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
     payload_decoders.read(wish.decoders, wish.unpackers)  # else it would be refused in the middle

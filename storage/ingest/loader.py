@@ -21,13 +21,13 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from storage import config_dir
-from storage.errors import SourceError
+from storage.errors import SourceError, one_line
 from storage.ingest import ordering, payload_decoders, provenance, reject_repair, sources
 from storage.ingest.formats import LINE, Reject
-from storage.ingest.io import object_store, timestamps
+from storage.ingest.io import object_store, raw_json, timestamps
 from storage.ingest.io.prefetch import ahead
 from storage.ingest.load_plan import Part, Plan, Wish, append, fresh, readable
-from storage.ingest.mapping import FIELDS, FieldMapping
+from storage.ingest.mapping import FIELDS, PAYLOADS, FieldMapping
 from storage.ingest.redaction import Redaction
 from storage.ingest.sources import uris
 from storage.log import irregularities, statistics
@@ -36,7 +36,7 @@ from storage.quoting import own, quoted
 from storage.workspace import workspace
 from storage.workspace.atomic_file import refuse_to_replace
 
-_POSITION, _GOOD = own("position"), own("good")
+_POSITION, _GOOD, _MOMENT = own("position"), own("good"), own("moment")
 
 __all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
 
@@ -122,7 +122,7 @@ def load(
 
 def default_target(name: str) -> Path:
     """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
-    if name == sources.STDIN:
+    if name == sources.STDIN or (sources.is_stream(name) and name.startswith(("/dev/", "/proc/"))):
         return Path("stdin.refold")
     if uris.is_link(name) or object_store.is_object(name):
         stem = re.sub(r"[^\w.-]+", "-", sources.log_name(name))
@@ -181,6 +181,7 @@ class _Run:
         }
         for name in self._redaction.fields:
             functions[f"redacted_{name}"] = partial(self._redaction.column, name)
+        functions["finite_json"] = raw_json.finite_column
         if self._redaction:
             functions["covered"] = self._redaction.covered
         for name, function in functions.items():
@@ -241,6 +242,10 @@ class _Run:
                 connection.register("incoming", reader)
                 connection.execute(self._insertion(part, schema))
                 connection.unregister("incoming")
+        except duckdb.ConversionException as error:
+            raise self._failure or SourceError(
+                f"{part.piece.path} holds a value that no workspace can hold ({one_line(error)})."
+            ) from error
         except duckdb.Error as error:
             raise self._failure or error from error
         finally:
@@ -301,14 +306,23 @@ class _Run:
         for name in self._redaction.fields:
             text[name] = f"CASE WHEN {_GOOD} THEN redacted_{name}({text[name]}) END"
         raw = f"covered({fields.raw})" if self._redaction else fields.raw
-        moment = fields.moment or timestamps.read_as_utc(text["time"], mapping.time_notation)
+        if part.piece.format.name != "jsonl":  # whose lines were checked
+            for name in PAYLOADS:
+                bare = f"regexp_matches({text[name]}, {quoted(raw_json.NOT_FINITE)})"
+                text[name] = (
+                    f"CASE WHEN {bare} THEN finite_json({text[name]}) ELSE {text[name]} END"
+                )
+        moment = timestamps.within_range(
+            fields.moment or timestamps.read_as_utc(text["time"], mapping.time_notation)
+        )
+        meta = timestamps.meta_with_unreadable(text["meta"], text["time"], _MOMENT)
         return (
-            f"INSERT INTO events SELECT {_POSITION}, CAST({moment} AS TIMESTAMPTZ),"
+            f"INSERT INTO events SELECT {_POSITION}, {_MOMENT},"
             f" {text['stream']}, try_cast({text['revision']} AS BIGINT), {text['type']},"
             f" {text['version']}, {text['id']}, {text['correlation_id']},"
             f" {text['causation_id']}, CASE WHEN {_GOOD} THEN {text['data']} ELSE {raw} END,"
-            f" {text['meta']}, {part.index}, CASE WHEN {_GOOD} THEN {LINE} ELSE -{LINE} END,"
-            f" {text['offset']} FROM (SELECT *, {fields.good} AS {_GOOD} FROM {rows})"
+            f" CASE WHEN {_GOOD} THEN {meta} END, {part.index}, CASE WHEN {_GOOD} THEN {LINE} ELSE -{LINE} END,"
+            f" {text['offset']} FROM (SELECT *, {fields.good} AS {_GOOD}, {moment} AS {_MOMENT} FROM {rows})"
         )
 
     def _refuse_rejects(self) -> None:

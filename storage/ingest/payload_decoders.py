@@ -202,12 +202,19 @@ def _yaml(value: Any) -> Any:
     return yaml.load(_text(value), Loader=_Ruby)  # noqa: S506 - a SafeLoader
 
 
+_SPOKEN = (msgspec.DecodeError, fastavro.schema.SchemaParseException)
+"""Errors that say what is wrong with a schema."""
+
+
 def _avro(path: str) -> Step:
     """Avro without its container, by a schema in a file."""
     try:
         schema = fastavro.parse_schema(msgspec.json.decode(Path(path).expanduser().read_bytes()))
-    except (OSError, msgspec.DecodeError, fastavro.schema.SchemaParseException) as error:
-        raise SourceError(f"{path or 'avro:'} is no Avro schema ({one_line(error)}).") from error
+    except OSError as error:
+        raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror}.") from error
+    except Exception as error:  # fastavro takes the schema's shape for granted
+        said = one_line(error) if isinstance(error, _SPOKEN) else "it has another shape"
+        raise SourceError(f"{path or 'avro:'} is no Avro schema ({said}).") from error
 
     def decode(value: Any) -> Any:
         return fastavro.schemaless_reader(io.BytesIO(_bytes(value)), schema, None)

@@ -2,14 +2,17 @@
 that are taken out of it later.
 
 A path begins with an event's field: `data.email`, `data.lines.*.card`, `meta.user`, `stream`. Lists are looked
-through. What can't be told apart is left out rather than kept: the text of rejects, and records in another
+through, pairs such as {"name": "email", "value": "…"} count as a member, and texts that hold JSON or XML are
+looked into. What can't be told apart is left out rather than kept: the text of rejects, and records in another
 format than the rest. Lines that SQL can't read wait for their second look encrypted, as a file keeps what was
 overwritten in it.
 """
 
 import base64
 import hashlib
+import html
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -22,6 +25,10 @@ from storage.ingest.mapping import PAYLOADS
 
 SCALARS = ("stream", "type", "id", "correlation_id", "causation_id")
 _NONCE = 16
+_PAIR_NAMES = frozenset(("name", "key", "field", "header", "parameter", "property", "@name", "id"))
+_PAIR_VALUES = frozenset(("value", "values", "val", "content", "#text", "text"))
+_MOST_OF_PAIR = 12
+"""Members of the largest object that is taken for a pair of a name and a value."""
 
 Steps = tuple[str, ...]
 
@@ -87,16 +94,58 @@ class Redaction:
         first = raw.lstrip()[:1]
         if first == b"{":
             members = []
-            for name, value in raw_json.members(raw).items():
+            by_name = raw_json.members(raw)
+            pair = _names_path(by_name, paths)
+            for name, value in by_name.items():
                 inner = [path[1:] for path in paths if path[0] in (name, "*")]
+                if pair and name.lower() in _PAIR_VALUES:
+                    inner.append(())
                 kept = self._redacted(bytes(value), inner) if inner else bytes(value)
                 members.append(msgspec.json.encode(name) + b":" + kept)
             return b"{" + b",".join(members) + b"}"
         if first == b"[":
             inside = [*paths, *(path[1:] for path in paths if path[0] == "*")]
-            items = [self._redacted(bytes(item), inside) for item in raw_json.items(raw)]
-            return b"[" + b",".join(items) + b"]"
+            parts = [bytes(item) for item in raw_json.items(raw)]
+            if len(parts) == 2 and _is_named(parts[0], paths):  # ["authorization", "Bearer …"]
+                return b"[" + parts[0] + b"," + self._replaced(parts[1]) + b"]"
+            return b"[" + b",".join(self._redacted(item, inside) for item in parts) + b"]"
+        if first == b'"':
+            return self._inside_text(raw, paths)
         return raw
+
+    def _inside_text(self, raw: bytes, paths: Sequence[Steps]) -> bytes:
+        """A text that may hold JSON or XML, redacted at what of the paths leads on into it."""
+        text = str(msgspec.json.decode(raw))
+        before = self._count
+        kept = text
+        if text.lstrip()[:1] in ("{", "["):
+            try:
+                kept = self._redacted(text.encode(), paths).decode()
+            except (msgspec.DecodeError, RecursionError, UnicodeError):
+                return raw
+        elif "<" in text:
+            for path in paths:
+                kept = self._inside_xml(kept, path[-1])
+        return msgspec.json.encode(kept) if self._count > before else raw
+
+    def _inside_xml(self, text: str, name: str) -> str:
+        """XML without the text of elements, and the attributes, of a name."""
+        named = rf"(?:[\w.-]+:)?{re.escape(name)}"
+        element = rf"(<{named}(?:\s[^<>]*)?>)([^<>]+|\s*<!\[CDATA\[.*?\]\]>\s*)(?=</)"
+        attribute = rf"(?<=\s)({named}\s*=\s*)(\"[^\"<]*\"|'[^'<]*')"
+        text = re.sub(element, self._xml_value, text, flags=re.DOTALL)
+        return re.sub(attribute, self._xml_value, text)
+
+    def _xml_value(self, found: re.Match[str]) -> str:
+        said = found[2].strip()
+        quote = said[0] if said[0] in "\"'" and found[1][-1] != ">" else ""
+        said = said[len(quote) : len(said) - len(quote)]
+        if said.startswith("<!["):
+            said = said[9:-3]
+        self._count += 1
+        value = html.unescape(said)
+        self._meet(value)
+        return f"{found[1]}{quote}{self._text_stand_in(value)}{quote}"
 
     def _replaced(self, raw: bytes) -> bytes:
         if raw.strip() == b"null":
@@ -111,7 +160,11 @@ class Redaction:
 
     def _stand_in(self, said: str) -> bytes:
         """What stands in a value's place, as JSON."""
-        return msgspec.json.encode(keyed_hash.placeholder(self._key, said))
+        return msgspec.json.encode(self._text_stand_in(said))
+
+    def _text_stand_in(self, said: str) -> str:
+        """What stands in its place inside of a text."""
+        return keyed_hash.placeholder(self._key, said)
 
     def _meet(self, said: str) -> None:
         if self._met is not None:
@@ -144,6 +197,30 @@ class Removal(Redaction):
 
     def _stand_in(self, said: str) -> bytes:  # noqa: ARG002 - whatever it was
         return b"null"
+
+    def _text_stand_in(self, said: str) -> str:  # noqa: ARG002 - as above
+        return ""
+
+
+def _names_path(members: raw_json.Members, paths: Sequence[Steps]) -> bool:
+    """Whether an object is a pair, as {"name": "email", "value": "…"}, whose name a path gives."""
+    if len(members) > _MOST_OF_PAIR or not any(name.lower() in _PAIR_VALUES for name in members):
+        return False
+    return any(
+        name.lower() in _PAIR_NAMES and _is_named(bytes(value), paths)
+        for name, value in members.items()
+    )
+
+
+def _is_named(raw: bytes, paths: Sequence[Steps]) -> bool:
+    """Whether a JSON text is the last step of a path, in whatever case: names of headers have none."""
+    if raw[:1] != b'"':
+        return False
+    try:
+        said = str(msgspec.json.decode(raw)).lower()
+    except msgspec.DecodeError:
+        return False
+    return any(len(path) == 1 and path[0].lower() == said for path in paths)
 
 
 def _leaves(value: Any) -> Iterator[str]:

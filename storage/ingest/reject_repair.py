@@ -83,11 +83,12 @@ def _repair(
     fields = [(name, pa.string()) for name in FIELDS]
     table = pa.Table.from_pylist(repaired, schema=pa.schema([*fields, ("position", pa.int64())]))
     connection.register("repaired", table)
-    moment = timestamps.read_as_utc('r."time"', mapping.time_notation)
-    same = ("type", "version", "id", "correlation_id", "causation_id", "data", "meta")
+    moment = timestamps.within_range(timestamps.read_as_utc('r."time"', mapping.time_notation))
+    meta = timestamps.meta_with_unreadable("r.meta", 'r."time"', f"({moment})")
+    same = ("type", "version", "id", "correlation_id", "causation_id", "data")
     stream = "r.stream" if mapping.has("stream") else "events.stream"
     connection.execute(
-        f"UPDATE events SET time = CAST({moment} AS TIMESTAMPTZ), stream = {stream},"
+        f"UPDATE events SET time = {moment}, meta = {meta}, stream = {stream},"
         " revision = try_cast(r.revision AS BIGINT), line = -line,"
         ' source_position = r."offset", '
         + ", ".join(f"{name} = r.{name}" for name in same)

@@ -9,5 +9,6 @@ HANDLED = f"\"type\" IS DISTINCT FROM '{REMOVED}'"
 """SQL: the event is one for handlers."""
 EMPTIED = (
     *("stream", "revision", "version", "id", "correlation_id", "causation_id", "data", "meta"),
+    "source_position",
 )
 """The fields that such an event has no longer."""

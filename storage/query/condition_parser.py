@@ -16,6 +16,8 @@ from storage.workspace.schema import EVENTS
 _WORDS = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
 )
+_MOST_DIGITS = 38
+"""Digits of DuckDB's widest decimals and whole numbers."""
 _ONE = "it is more than one expression"
 _FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
 
@@ -57,7 +59,29 @@ def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dic
     )
     if not plain:
         raise QueryError(f"The condition {typed!r} is more than one expression.")
+    _refuse_long_numbers(typed, node["where_clause"])
     return dict(node["where_clause"])
+
+
+def _refuse_long_numbers(typed: str, node: Any) -> None:
+    """Raise `QueryError` for a whole number that no type of DuckDB compares with others."""
+    if isinstance(node, dict):
+        literal = node.get("literal")
+        text = literal.get("text", "") if isinstance(literal, dict) else ""
+        if isinstance(literal, dict) and literal.get("kind") == "INTEGER":
+            digits = text.replace("_", "").lstrip("0")
+            if len(digits) > _MOST_DIGITS:
+                shown = typed if len(typed) <= 100 else f"{typed[:99]}…"
+                raise QueryError(
+                    f"The condition {shown!r} holds a whole number of {len(digits):,} digits, and"
+                    f" {_MOST_DIGITS} are compared at most. Write it with an exponent, as"
+                    f" {digits[0]}.{digits[1]}e{len(digits) - 1}."
+                )
+        for inner in node.values():
+            _refuse_long_numbers(typed, inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _refuse_long_numbers(typed, inner)
 
 
 def _advice(typed: str) -> str:

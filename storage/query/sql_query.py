@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from storage.db import duckdb_errors
 from storage.errors import CancelledError, QueryError, RefoldError, one_line
 from storage.workspace.workspace import Workspace
 
@@ -190,6 +191,8 @@ def said(error: Exception) -> RefoldError:
         bare = '"offset"' in said.lower() or _BARE_OFFSET.search(whole)
         hint = '; SQL has a word offset, so the column is "offset"' if bare else ""
         return QueryError(f"The query doesn't parse: {said}{where}{hint}.")
+    if duckdb_errors.is_of_a_function(error):
+        return QueryError(f"The query failed: {said.rpartition('Error: ')[2]}.")
     if isinstance(error, duckdb.OutOfMemoryException):
         return QueryError("The query needs more memory than it may take; narrow it.")
     return QueryError(f"The query failed: {said}{'' if said.endswith('?') else '.'}")

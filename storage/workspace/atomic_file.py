@@ -55,8 +55,18 @@ def _sweep(target: Path) -> None:
     """Remove what a load that was killed left beside the target."""
     for left in target.parent.glob(f"{target.name}.loading-*"):
         pid = left.name.rsplit("-", 1)[1].split(".", 1)[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
-            _remove(left)
+        if pid.isdigit() and int(pid) != os.getpid() and not _is_running(int(pid)):
+            _remove(target.with_name(f"{target.name}.loading-{pid}"))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:

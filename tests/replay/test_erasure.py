@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay import erasure
+from replay import value_search
 from replay.erasure import Removed, Wish, remove
 from replay.history import catalogue
 from storage.db.query import arrow
@@ -302,7 +302,7 @@ def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path):
 
 
 def test_too_many_values_are_not_looked_for_in_the_whole_log(talkative, monkeypatch):
-    monkeypatch.setattr(erasure, "_MOST_FORMS", 0)
+    monkeypatch.setattr(value_search, "_MOST_FORMS", 0)
     removed = remove(talkative.workspace, Wish(values=["data.who.email"]))
     assert (removed.unsearched, removed.remains) == (1, {})
     assert removed.calls == 4

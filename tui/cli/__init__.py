@@ -7,6 +7,7 @@ answer is no, 2 the input or the command is wrong, 3 the projection can't be run
 import atexit
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -83,7 +84,23 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit; an error of ours is one sentence, never a traceback."""
     atexit.register(nothing_more)
+    _clean_up_when_ended()
     sys.exit(run(arguments))
+
+
+def _clean_up_when_ended() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl+C does, so that no unfinished file is left.
+
+    A signal that is ignored, as by nohup, stays ignored.
+    """
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
 def nothing_more() -> None:
@@ -123,6 +140,10 @@ def run(arguments: list[str] | None = None) -> int:
             return _say("Interrupted; what was kept before is kept.", 4)
         if os.environ.get("REFOLD_TRACEBACK"):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            # A missing permission, a full disk, a limit: the system says what, and of which file.
+            file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            return _say(f"{file}{error.strerror}.", 2)
         return _say(_unexpected(error), 2)
 
 

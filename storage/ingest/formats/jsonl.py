@@ -4,6 +4,7 @@ Set-based: DuckDB parses whole batches, and only lines that it refuses are looke
 say why. Numbers keep their text (see `storage.ingest.formats.number_precision`).
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -64,7 +65,7 @@ class JsonLines:
         records = []
         for line in head.removeprefix(lines.BOM).splitlines():
             try:
-                record = msgspec.json.decode(line)
+                record = _decoded(line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 continue
             if isinstance(record, dict):
@@ -137,13 +138,28 @@ class _Line(Wanted):
         return f"CASE WHEN marked THEN {number_precision.freed(rest)} ELSE {rest} END"
 
 
+def _decoded(line: bytes) -> object:
+    """A line as a value; whole numbers that are too long for msgspec stay texts, as only names and
+    shapes of a sample matter."""
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        if "out of range" not in str(error):
+            raise
+    try:
+        return json.loads(line, parse_int=str, parse_float=str)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
 def _suspect(texts: pl.Series) -> pl.Series:
-    """Lines with so many brackets that they may be nested too deep; DuckDB never sees them."""
+    """Lines that DuckDB would take and JSON doesn't have: nested too deep, or with NaN or Infinity."""
+    suspect = texts.str.contains(raw_json.NOT_FINITE).fill_null(value=False)
     long = texts.str.len_bytes() > 2 * MAX_DEPTH
     if not long.any():
-        return long
+        return suspect
     brackets = texts.set(~long, "").str.count_matches(r"[\[{]")
-    return brackets > MAX_DEPTH
+    return suspect | (brackets > MAX_DEPTH)
 
 
 def _row(members: Members, mapping: FieldMapping) -> dict[str, str | None]:

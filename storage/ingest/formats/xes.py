@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 import msgspec
 
-from storage.errors import SourceError
+from storage.errors import SourceError, one_line
 from storage.ingest.formats import SAMPLE, Reading, lines
 from storage.ingest.formats.jsonl import JsonLines
 from storage.ingest.io import byte_streams
@@ -92,6 +92,11 @@ def _events(path: str) -> Iterator[str]:
             raise byte_streams.broken(path, error) from error
         except expat.ExpatError as error:
             raise SourceError(f"{path} can't be read as XES ({error}); is it complete?") from error
+        except (LookupError, ValueError) as error:  # raised while the parser asks for an encoding
+            raise SourceError(
+                f"{path} is in an encoding that can't be read ({one_line(error)});"
+                " convert it to UTF-8 first."
+            ) from error
     yield from log.found
 
 

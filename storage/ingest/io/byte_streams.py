@@ -1,10 +1,12 @@
 """Bytes of a source, decompressed: compression is told by the first bytes, never by the name."""
 
+import contextlib
 import gzip
 import io
 import lzma
 import shutil
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -21,7 +23,7 @@ STDIN = "-"
 
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
 
-Broken = (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError)
+Broken = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading a damaged or truncated compressed file raises."""
 
 
@@ -116,7 +118,18 @@ def spool(path: str, start: int, into: Path) -> None:
             raise broken(path, error) from error
 
 
-def spool_stdin(into: Path) -> None:
-    """Write standard input into a file, as it can be read once only."""
-    with into.open("wb") as target:
-        shutil.copyfileobj(sys.stdin.buffer, target, 1 << 20)
+def spool_stream(name: str, into: Path) -> None:
+    """Write a stream into a file, because it can be read once only: standard input, or a pipe.
+
+    Opening a named pipe waits for whoever writes into it. Raises `SourceError`.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            target = stack.enter_context(into.open("wb"))
+            stream = (
+                sys.stdin.buffer if name == STDIN else stack.enter_context(Path(name).open("rb"))
+            )
+            shutil.copyfileobj(stream, target, 1 << 20)
+    except OSError as error:
+        said = "standard input" if name == STDIN else name
+        raise SourceError(f"{said} can't be copied to {into.parent}: {error.strerror}.") from error

@@ -67,7 +67,7 @@ def position(known: Fingerprint) -> dict[str, Any]:
 
 def change(before: Fingerprint, *, thorough: bool) -> Change:
     """What has become of the source; `thorough` reads it, else size and time must do."""
-    if before.path == byte_streams.STDIN or before.size < 0:
+    if before.path.startswith(byte_streams.STDIN) or before.size < 0:
         return Change.NONE  # whether there is more is known only when it is asked for
     if object_store.is_object(before.path):
         if not thorough:

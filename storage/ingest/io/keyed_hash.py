@@ -3,16 +3,25 @@
 The key lies in the user's configuration and never in a workspace, or short secrets could be guessed.
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import hmac
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 from storage import config_dir
+from storage.errors import ConfigurationError
 
 PLACEHOLDER = re.compile(r"redacted-[0-9a-f]{16}")
+_WRITTEN = re.compile(rb"[0-9a-fA-F]{64}")
+"""A key as its file has it: 32 bytes."""
+_MOST_BYTES = 4_096
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def key_file() -> Path:
@@ -21,23 +30,102 @@ def key_file() -> Path:
 
 
 def user_key() -> bytes:
-    """The user's key; made where there is none yet."""
+    """Return the user's key; the first call on a machine creates it.
+
+    Raises `ConfigurationError` if the file holds anything but a key, or can't be read or created:
+    a hash under an empty or a passing key could be guessed, or would equal no other.
+    """
     path = key_file()
+    return _create_key(path) if (found := _read_key(path)) is None else found
+
+
+def _read_key(path: Path) -> bytes | None:
+    """Return the key in the file, None if there is no file."""
     try:
-        return bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError):
-        pass
+        # Opening a named pipe without O_NONBLOCK would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(
+            f"The redaction key {path} can't be read: {error.strerror}."
+            " Give yourself the right to read it."
+        ) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _no_key(path, "it is not a regular file")
+        written = os.read(descriptor, _MOST_BYTES).strip()
+    finally:
+        os.close(descriptor)
+    if not written:
+        raise _no_key(path, "it is empty")
+    if not _WRITTEN.fullmatch(written):
+        raise _no_key(path, "it holds something else")
+    return bytes.fromhex(written.decode())
+
+
+def _no_key(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The redaction key {path} must be 64 hexadecimal digits (32 bytes), but {what}."
+        " Restore it from a backup, or delete it: refold then makes a new key,"
+        " and new hashes differ from those made before."
+    )
+
+
+def _create_key(path: Path) -> bytes:
+    """Create the key whole or not at all; return the one that is in place afterwards."""
     made = secrets.token_bytes(32)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _write_whole(unfinished, made.hex().encode())
+            _put_in_place(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except FileExistsError:
-        return bytes.fromhex(path.read_text().strip())
-    except OSError:
-        return made  # nothing can be compared with what another process redacts
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(made.hex())
-    return made
+        pass  # another process was first: its key is the user's key
+    except OSError as error:
+        raise ConfigurationError(
+            f"The redaction key {path} can't be created: {error.strerror}."
+            " Make room or give yourself the right to write there, or set XDG_CONFIG_HOME to another folder."
+        ) from error
+    found = _read_key(path)
+    if found is None:
+        raise ConfigurationError(
+            f"The redaction key {path} was deleted while it was created. Run the command again."
+        )
+    return found
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    """Give the file its name; raise `FileExistsError` if another file has it."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            os.link(unfinished, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without hard links, such as exFAT.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if path.exists():
+                raise FileExistsError(path) from error
+            unfinished.replace(path)
+        with contextlib.suppress(
+            OSError
+        ):  # some file systems can't, and the key is whole either way
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def placeholder(key: bytes, secret: str) -> str:

@@ -29,6 +29,9 @@ PATTERNS = (
 )
 """Notations besides ISO 8601 and epochs, in strptime's words; the first that reads all values."""
 
+UNREADABLE = "unreadable_time"
+"""The member of an event's meta that keeps the text of its time, if that can't be read."""
+
 NOTATIONS = ("iso", *(name for name, _ in _EPOCHS), *PATTERNS)
 """All that `read_as_utc` knows."""
 
@@ -84,6 +87,31 @@ def read_as_utc(text: str, how: str) -> str:
         millis = f"CAST(make_timestamp({stamp} * 1000) AS TIMESTAMPTZ)"
         return f"coalesce(try_cast({text} AS TIMESTAMPTZ), {millis})"
     return f"try_strptime({text}, '{how}')"
+
+
+def within_range(moment: str) -> str:
+    """SQL of a time as TIMESTAMPTZ; NULL beyond the years that Python's times have, and for infinity.
+
+    A day at either end stays out, so that every zone can show a time.
+    """
+    there = f"try_cast({moment} AS TIMESTAMPTZ)"
+    return (
+        f"CASE WHEN {there} BETWEEN TIMESTAMPTZ '0001-01-02 00:00:00+00'"
+        f" AND TIMESTAMPTZ '9999-12-30 23:59:59.999999+00' THEN {there} END"
+    )
+
+
+def meta_with_unreadable(meta: str, text: str, moment: str) -> str:
+    """SQL of an event's meta, with the text of a time that can't be read: nothing of a source is lost."""
+    there = f"try(CAST({text} AS VARCHAR))"  # a column of times is no text
+    said = f"to_json({there})"
+    name = f'"{UNREADABLE}":'
+    whole = f"""CASE WHEN {meta} IS NULL OR {meta} = '{{}}' THEN '{{{name}' || {said} || '}}'
+      WHEN starts_with({meta}, '{{') AND ends_with({meta}, '}}')
+        THEN left({meta}, -1) || ',{name}' || {said} || '}}'
+      ELSE '{{"meta":' || {meta} || ',{name}' || {said} || '}}' END"""
+    unread = f"{moment} IS NULL AND nullif(trim({there}), '') IS NOT NULL"
+    return f"CASE WHEN {unread} THEN {whole} ELSE {meta} END"
 
 
 def _is_iso(text: str) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from storage.errors import SourceError
 from storage.ingest.io import object_store
 from storage.ingest.sources import files, uris
-from storage.ingest.sources.files import STDIN, log_name
+from storage.ingest.sources.files import STDIN, is_stream, log_name
 from storage.ingest.sources.source_part import Piece
 
-__all__ = ["STDIN", "Piece", "expand", "known_as", "log_name", "look"]
+__all__ = ["STDIN", "Piece", "expand", "is_stream", "known_as", "log_name", "look"]
 
 
 def expand(names: Sequence[str]) -> list[str]:

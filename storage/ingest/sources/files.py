@@ -4,7 +4,9 @@ Several files are read in the order given; a pattern gives its matches in natura
 (`part-2` before `part-10`). The format is told by the bytes, then by the name.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -98,12 +100,49 @@ def resolved(path: str) -> str:
     """How a file is known in a workspace."""
     if object_store.is_object(path):
         return object_store.public(path)
-    return STDIN if is_spooled(path) else str(Path(path).resolve())
+    if is_spooled(path):
+        return Path(path).name
+    return STDIN if is_stream(path) else str(Path(path).resolve())
 
 
 def is_spooled(path: str) -> bool:
-    """Whether it is standard input, written into a file."""
-    return Path(path).name == STDIN and Path(path).parent.name.startswith(SPOOL)
+    """Whether it is standard input or another stream, written into a file."""
+    return Path(path).name.startswith(STDIN) and Path(path).parent.name.startswith(SPOOL)
+
+
+def is_stream(name: str) -> bool:
+    """Whether a source can be read once only: standard input, a pipe such as <(…), a terminal.
+
+    Raises `SourceError` for a device that isn't a terminal, as /dev/zero has no end.
+    """
+    if name == STDIN:
+        return True
+    if uris.is_link(name) or object_store.is_object(name):
+        return False
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return False
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+        return True
+    if stat.S_ISCHR(status.st_mode):
+        if status.st_rdev == Path(os.devnull).stat().st_rdev or _is_terminal(name):
+            return True
+        raise SourceError(f"{name} is a device, not a file; name a file, or - for standard input.")
+    if stat.S_ISBLK(status.st_mode):
+        raise SourceError(f"{name} is a device, not a file; name a file, or - for standard input.")
+    return False
+
+
+def _is_terminal(name: str) -> bool:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def look(path: str, wanted: str | None = None) -> File:

@@ -25,7 +25,7 @@ from storage.workspace.schema.folds import (
 )
 from storage.workspace.schema.log import EVENTS, REJECTS, SOURCES, WORKSPACE
 from storage.workspace.schema.marks import BOOKMARKS, WATCHES
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.table import OnRemoval, Table
 from storage.workspace.schema.timelines import EDITS, FORKED, TIMELINES, TOUCHED
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "UPCASTS",
     "WATCHES",
     "WORKSPACE",
+    "OnRemoval",
     "Table",
     "create",
 ]

@@ -1,6 +1,6 @@
 """Recordings of calls to the outside."""
 
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.table import Table, deleted
 
 CALLS = Table(
     "calls",
@@ -32,6 +32,38 @@ CALLS = Table(
         ("idempotency_key", "VARCHAR"),
         ("origin", "VARCHAR"),
     ),
+    values=deleted(
+        "event_id",
+        "key",
+        "operation",
+        "request",
+        "headers",
+        "response",
+        "error",
+        "correlation_id",
+        "idempotency_key",
+    ),
+    without_values=frozenset(
+        (
+            "call",
+            "projection",
+            "timeline",
+            "code",
+            "offset",
+            "ordinal",
+            "occurrence",
+            "kind",
+            "port",
+            "fingerprint",
+            "outcome",
+            "status",
+            "body",
+            "attempts",
+            "time",
+            "latency",
+            "origin",
+        )
+    ),
 )
 """Recordings: calls to the outside with their answers, redacted; see `gateway.recording_store`.
 
@@ -42,5 +74,7 @@ imported. `offset` is NULL where nobody knows yet which event caused it. A small
 BODIES = Table(
     "bodies",
     (("body", "VARCHAR"), ("media", "VARCHAR"), ("text", "VARCHAR"), ("bytes", "BLOB")),
+    values=deleted("media", "text", "bytes"),
+    without_values=frozenset(("body",)),
 )
 """Answers by the hash of their content, decoded; as text, or as bytes where they are none."""

@@ -1,6 +1,6 @@
 """What was folded: projections, how far they are, every state, and what else workers told."""
 
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.table import Table, emptied
 
 PROJECTIONS = Table(
     "projections",
@@ -16,6 +16,8 @@ PROJECTIONS = Table(
         ("created", "TIMESTAMP WITH TIME ZONE"),
         ("superseded", "BOOLEAN"),
     ),
+    values=emptied("name", "reference", "python", "files", "invariants", "settings"),
+    without_values=frozenset(("projection", "hash", "created", "superseded")),
 )
 
 FOLDS = Table(
@@ -39,6 +41,26 @@ FOLDS = Table(
         ("seconds", "DOUBLE"),
         ("digest", "VARCHAR"),
     ),
+    values=emptied("unhandled", "numbers"),
+    without_values=frozenset(
+        (
+            "projection",
+            "timeline",
+            "first",
+            "folded",
+            "skipped",
+            "failures",
+            "keys",
+            "changes",
+            "parts",
+            "plain",
+            "calls",
+            "answers",
+            "room",
+            "seconds",
+            "digest",
+        )
+    ),
 )
 """How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
 where a projection over all events was asked over a stretch of the log."""
@@ -52,6 +74,8 @@ DOCUMENTS = Table(
         ("key", "VARCHAR"),
         ("born", "BIGINT"),
     ),
+    values=emptied("key"),
+    without_values=frozenset(("projection", "timeline", "ordinal", "born")),
 )
 """Every key that ever had a document, in the order in which they were born."""
 
@@ -71,6 +95,10 @@ HISTORY = Table(
         ("in_parts", "BOOLEAN"),
         ("state", "VARCHAR"),
         *((name, "DOUBLE") for name in NUMBERS),
+    ),
+    values=emptied("key", "state", *NUMBERS),
+    without_values=frozenset(
+        ("projection", "timeline", "bucket", "offset", "change", "previous", "in_parts")
     ),
     alike=frozenset(("state",)),
     numbers=frozenset(NUMBERS),
@@ -97,6 +125,8 @@ PARTS = Table(
         ("place", "BIGINT[]"),
         ("state", "VARCHAR"),
     ),
+    values=emptied("key", "part", "state"),
+    without_values=frozenset(("projection", "timeline", "bucket", "offset", "change", "place")),
     alike=frozenset(("state",)),
 )
 """What changed of large documents: a row a part and change; see `storage.workspace.document_parts`."""
@@ -109,6 +139,8 @@ ROUTES = Table(
         ("offset", "BIGINT"),
         ("key", "VARCHAR"),
     ),
+    values=emptied("key"),
+    without_values=frozenset(("projection", "timeline", "offset")),
 )
 
 FAILURES = Table(
@@ -122,6 +154,8 @@ FAILURES = Table(
         ("error", "VARCHAR"),
         ("traceback", "VARCHAR"),
     ),
+    values=emptied("key", "type", "error", "traceback"),
+    without_values=frozenset(("projection", "timeline", "offset")),
 )
 
 PRINTED = Table(
@@ -134,6 +168,8 @@ PRINTED = Table(
         ("place", "INTEGER"),
         ("text", "VARCHAR"),
     ),
+    values=emptied("key", "text"),
+    without_values=frozenset(("projection", "timeline", "offset", "place")),
 )
 """What handlers wrote to standard output and standard error, one text a document of an event."""
 
@@ -148,6 +184,8 @@ UPCASTS = Table(
         ("version", "VARCHAR"),
         ("data", "VARCHAR"),
     ),
+    values=emptied("stream", "type", "version", "data"),
+    without_values=frozenset(("projection", "timeline", "offset")),
 )
 """Events that a projection handled as others than they are stored."""
 
@@ -162,6 +200,8 @@ TURNS = Table(
         ("broken", "BOOLEAN"),
         ("error", "VARCHAR"),
     ),
+    values=emptied("key", "error"),
+    without_values=frozenset(("projection", "timeline", "invariant", "offset", "broken")),
 )
 """Where an invariant that is a function of the projection's became broken, and whole again."""
 
@@ -183,6 +223,10 @@ DECISIONS = Table(
         ("reason", "VARCHAR"),
         ("stack", "VARCHAR"),
     ),
+    values=emptied("key", "operation", "request", "response", "reason", "stack"),
+    without_values=frozenset(
+        ("projection", "timeline", "offset", "ordinal", "call", "kind", "port", "decision")
+    ),
 )
 """What became of every call of a fold. One that was answered from a recording, which is `call`, says
 no more; any other has its own request and response."""
@@ -196,5 +240,7 @@ READS = Table(
         ("key", "VARCHAR"),
         ("read", "VARCHAR"),
     ),
+    values=emptied("key"),
+    without_values=frozenset(("projection", "timeline", "offset", "read")),
 )
 """Clocks and random numbers that handlers read, such as `datetime.now`."""

@@ -1,8 +1,13 @@
 """The log itself: the file, what it came from, its events, and what could not be read."""
 
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.table import Table, cleared, counted
 
-WORKSPACE = Table("workspace", (("name", "VARCHAR"), ("value", "VARCHAR")))
+WORKSPACE = Table(
+    "workspace",
+    (("name", "VARCHAR"), ("value", "VARCHAR")),
+    values=counted("value"),
+    without_values=frozenset(("name",)),
+)
 """Facts about the file itself, a JSON value each: format_version, mapping, types of columns."""
 
 SOURCES = Table(
@@ -21,6 +26,21 @@ SOURCES = Table(
         ("events", "BIGINT"),
         ("partial", "BOOLEAN"),
     ),
+    values=counted("path", "tail"),
+    without_values=frozenset(
+        (
+            "source",
+            "format",
+            "taken",
+            "size",
+            "modified_ns",
+            "head",
+            "lines",
+            "first_offset",
+            "events",
+            "partial",
+        )
+    ),
 )
 """The files the log came from, with what is needed to see whether they have changed since."""
 
@@ -37,6 +57,8 @@ OF_EVENTS = (
     ("meta", "VARCHAR"),
 )
 """What an event says, wherever it is kept."""
+EVENT_VALUES = tuple(name for name, _ in OF_EVENTS if name != "time")
+"""Those of its fields that can hold a value to be removed: an event keeps its time when it is removed."""
 
 EVENTS = Table(
     "events",
@@ -47,10 +69,14 @@ EVENTS = Table(
         ("line", "BIGINT"),
         ("source_position", "VARCHAR"),
     ),
+    values=counted(*EVENT_VALUES, "source_position"),
+    without_values=frozenset(("offset", "time", "source", "line")),
     ids=frozenset(("id", "correlation_id", "causation_id", "source_position")),
 )
 
 REJECTS = Table(
     "rejects",
     (("source", "INTEGER"), ("line", "BIGINT"), ("reason", "VARCHAR"), ("text", "VARCHAR")),
+    values=cleared("reason", "text"),
+    without_values=frozenset(("source", "line")),
 )

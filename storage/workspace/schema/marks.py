@@ -1,6 +1,6 @@
 """What a person keeps in sight: bookmarks and watches."""
 
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.table import Table, deleted
 
 BOOKMARKS = Table(
     "bookmarks",
@@ -15,6 +15,10 @@ BOOKMARKS = Table(
         ("note", "VARCHAR"),
         ("created", "TIMESTAMP WITH TIME ZONE"),
     ),
+    values=deleted("key", "path", "note"),
+    without_values=frozenset(
+        ("bookmark", "timeline", "offset", "inserted", "projection", "created")
+    ),
 )
 """Places that a person marked. The projection is a name, as its code may change."""
 
@@ -26,5 +30,7 @@ WATCHES = Table(
         ("condition", "VARCHAR"),
         ("created", "TIMESTAMP WITH TIME ZONE"),
     ),
+    values=deleted("condition"),
+    without_values=frozenset(("watch", "over", "created")),
 )
 """Conditions that a person keeps in sight: over `states`, `events`, or `all` documents."""

@@ -1,7 +1,7 @@
 """Forks: where they branch, what is edited on them, and what their folds stand on."""
 
-from storage.workspace.schema.log import OF_EVENTS
-from storage.workspace.schema.table import Table
+from storage.workspace.schema.log import EVENT_VALUES, OF_EVENTS
+from storage.workspace.schema.table import Table, cleared, counted, deleted, emptied
 
 TIMELINES = Table(
     "timelines",
@@ -13,6 +13,8 @@ TIMELINES = Table(
         ("note", "VARCHAR"),
         ("created", "TIMESTAMP WITH TIME ZONE"),
     ),
+    values={**counted("timeline", "parent"), **cleared("note")},
+    without_values=frozenset(("offset", "inserted", "created")),
 )
 """Forks. `offset` and `inserted` are the position at which one branches: `900+1` is 900 and 1."""
 
@@ -33,6 +35,23 @@ EDITS = Table(
         ("said", "VARCHAR"),
         *OF_EVENTS,
     ),
+    values={**counted(*EVENT_VALUES), **deleted("said")},
+    without_values=frozenset(
+        (
+            "timeline",
+            "step",
+            "edit",
+            "undone",
+            "kind",
+            "offset",
+            "inserted",
+            "after_offset",
+            "after_inserted",
+            "moved_offset",
+            "moved_inserted",
+            "time",
+        )
+    ),
 )
 """What is otherwise on a fork; see `storage.timelines.edits`."""
 
@@ -48,6 +67,10 @@ FORKED = Table(
         ("next_change", "BIGINT"),
         ("births", "VARCHAR"),
     ),
+    values=emptied("births"),
+    without_values=frozenset(
+        ("projection", "timeline", "base", "since", "everything", "keys", "next_change")
+    ),
 )
 """Of a fold on a fork, what it has in common with the fold on its parent, which is that of the
 projection `base`: all before the place `since`, and what concerns no document that is `touched`,
@@ -56,5 +79,7 @@ unless `everything` may be otherwise. So `history` and the like hold what differ
 TOUCHED = Table(
     "touched",
     (("projection", "INTEGER"), ("timeline", "VARCHAR"), ("key", "VARCHAR")),
+    values=emptied("key"),
+    without_values=frozenset(("projection", "timeline")),
 )
 """Documents that were folded again on a fork."""

@@ -253,7 +253,7 @@ REFUSED = {
     "DELETE FROM events": "would change the workspace",
     "SELECT 1; SELECT 2": "one statement",
     "": "one statement",
-    "FROM read_csv('/etc/passwd')": "sees nothing but the workspace",
+    "FROM read_csv('/etc/passwd')": "sees events only",
     "-- refold: own events\nSELECT 1 AS key": "knows 'own events of COLUMN'",
     "-- refold: own events of nobody\nSELECT 1 AS key": "can't be asked of events",
 }

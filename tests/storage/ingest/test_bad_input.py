@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError
+from storage.log.event_log import EventLog
 
 ESCAPED = r'{"id":"x","stream":"s","type":"T","data":{"a":"\ud800"}}'
 
@@ -124,10 +125,74 @@ def test_windows_line_breaks(desk: Any) -> None:
     assert desk.column("data") == ['{"n":0}', '{"n":1}']
 
 
-def test_not_a_number_is_kept_as_it_is_written(desk: Any) -> None:
-    bad = '{"id":"x","stream":"s","type":"T","data":{"a":NaN,"b":-Infinity}}\n'
-    desk.load(desk.write(desk.text(desk.event(0)) + bad))
-    assert desk.column("data")[1] == '{"a":NaN,"b":-Infinity}'
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "nan", "-inf"])
+def test_not_a_number_is_no_json(desk: Any, value: str) -> None:
+    bad = '{"id":"x","stream":"s","type":"T","data":{"a":[1,' + value + "]}}"
+    good = desk.event(1, data={"said": "a: NaN, -Infinity", "x": "inf"})
+    desk.load(desk.write(desk.text(desk.event(0), good) + bad + "\n"))
+    assert desk.column("id") == ["e0", "e1"]
+    ((line, reason, text),) = desk.rejects()
+    assert (line, text) == (3, bad)
+    assert reason.startswith("not valid JSON")
+
+
+def test_not_a_number_in_columns_becomes_a_text(desk: Any) -> None:
+    rows = '"{""n"":NaN,""m"":[-Infinity],""s"":""a: NaN""}"'
+    desk.load(desk.write(f"id,type,data\ne0,T,{rows}\n", "log.csv"))
+    (data,) = desk.column("data")
+    assert json.loads(data) == {"n": "NaN", "m": ["-Infinity"], "s": "a: NaN"}
+
+
+@pytest.mark.parametrize(
+    "time", ["253402300800000", "-99999999999999999", "1e308", "9223372036854775807", '"infinity"']
+)
+def test_a_time_out_of_range_is_null_and_its_text_is_kept(desk: Any, time: str) -> None:
+    good = [desk.event(n, time=1767225600000 + n) for n in range(9)]
+    bad = f'{{"id":"x","time":{time},"stream":"s","type":"T","data":{{}}}}\n'
+    loaded = desk.load(desk.write(desk.text(*good) + bad))
+    assert loaded.log.without_time == 1
+    assert [t is None for t in desk.column("time")] == [False] * 9 + [True]
+    meta = json.loads(desk.column("meta")[-1])
+    assert meta["unreadable_time"] == time.strip('"')
+    assert EventLog(desk.open()).event(9).time is None
+
+
+def test_a_time_out_of_range_that_a_workspace_holds_is_none(desk: Any) -> None:
+    desk.load(desk.write(desk.text(desk.event(0))))
+    with desk.open().writing() as connection:
+        connection.execute("UPDATE events SET time = TIMESTAMPTZ '200000-01-01 00:00:00+00'")
+    log = EventLog(desk.open())
+    assert log.event(0).time is None
+    assert log.extent().last_time is None
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "UTF-32", "nonsense", "idna", "punycode"])
+def test_an_odd_encoding_of_xes_is_refused_in_a_sentence(desk: Any, encoding: str) -> None:
+    content = f'<?xml version="1.0" encoding="{encoding}"?><log><trace/></log>'
+    with pytest.raises(SourceError, match="encoding"):
+        desk.load(desk.write(content, "log.xes"))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    ["", "null", "5", '{"type":"array"}', '{"type":"nope"}', "[[" * 3000, '{"type":{"type":{}}}'],
+)
+def test_a_bad_avro_schema_is_refused_in_a_sentence(desk: Any, schema: str) -> None:
+    path = desk.write(schema, "bad.avsc")
+    with pytest.raises(SourceError, match="is no Avro schema"):
+        desk.load(
+            desk.write(desk.text(desk.event(0, data="AgI="))),
+            decoders={"data": f"base64+avro:{path}"},
+        )
+
+
+def test_damage_inside_gzip_is_told_as_damage(desk: Any) -> None:
+    packed = bytearray(gzip.compress(desk.text(*map(desk.event, range(500))).encode()))
+    for place in range(10, 200):
+        damaged = packed[:]
+        damaged[place] ^= 0x55
+        with pytest.raises(SourceError):
+            desk.load(desk.write(bytes(damaged), "log.jsonl.gz"))
 
 
 def test_repeated_ids_and_times_that_run_backwards_are_told(desk: Any) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError
-from storage.ingest.redaction import Redaction
+from storage.ingest.redaction import Redaction, Removal
 from storage.workspace import schema
 from tests.storage.ingest.envelopes.test_envelopes import SHAPES
 
 SECRET = "ann.s3cret@example.org"
+NUMBER = "4111-1111-1111-1111"
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +133,46 @@ def test_whatever_the_value_is() -> None:
     [covered] = redaction.covered(__import__("pyarrow").chunked_array([[line]])).to_pylist()
     assert "é" not in covered
     assert redaction.uncovered(covered) == line
+
+
+INSIDE = {
+    "name and value": {"name": "card", "value": NUMBER},
+    "key and value": {
+        "headers": [{"Key": "other", "Value": "x"}, {"Key": "Card", "Value": NUMBER}]
+    },
+    "list of pairs": {"headers": [["accept", "*/*"], ["Card", NUMBER]]},
+    "JSON in a text": {"headers": json.dumps({"n": 1, "card": NUMBER})},
+    "JSON in a text in a text": {"headers": json.dumps([json.dumps({"card": NUMBER})])},
+    "XML element": {"headers": f"<a n='1'><x:card t='1'> {NUMBER} </x:card></a>"},
+    "XML CDATA": {"headers": f"<a><card><![CDATA[{NUMBER}]]></card></a>"},
+    "XML attribute": {"headers": f"<a n='1' card='{NUMBER}'/>"},
+}
+
+
+@pytest.mark.parametrize("shape", INSIDE)
+def test_a_path_leads_into_pairs_and_texts(shape: str) -> None:
+    paths = ["data.card", "data.headers.card"]
+    met: set[str] = set()
+    text = json.dumps(INSIDE[shape])
+    redaction = Redaction(paths, b"key")
+    hashed = str(redaction.value("data", text))
+    assert NUMBER not in hashed
+    assert "redacted-" in hashed
+    assert hashed.count("redacted-") == 1
+    removed = str(Removal(paths, met=met).value("data", text))
+    assert NUMBER not in removed
+    assert "redacted-" not in removed
+    assert {one.strip() for one in met} == {NUMBER}
+    for other in ("data.cards", "data.headers.cards", "data.other.card"):
+        assert Redaction([other], b"key").value("data", text) == text
+
+
+def test_texts_that_hold_nothing_of_a_path_stay_as_they_are() -> None:
+    for data in (
+        {"headers": "{broken"},
+        {"headers": "<card"},
+        {"headers": "a < b"},
+        {"headers": "x"},
+    ):
+        text = json.dumps(data)
+        assert Redaction(["data.headers.card"], b"key").value("data", text) == text

@@ -90,8 +90,9 @@ def _told(removed: Removed, before: int, after: int) -> str:
     named = {
         "events": "other event",
         "edits": "other edit",
-        "sources": "source path",
+        "sources": "source",
         "timelines": "fork name",
+        "workspace": "fact about the file",
     }
     left = ", ".join(counted(n, named[where]) for where, n in removed.remains.items())
     return f"{size} What was removed is still mentioned: {left}."

@@ -186,8 +186,7 @@ def _wished(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edi
     for position, path, value in wishes["sets"]:
         made.set(place(position), path, value)
     for condition, path, value in wishes["set_where"]:
-        for found in made.matching(condition):
-            made.set(found, path, value)
+        made.set_all(made.matching(condition), path, value)
     for text in wishes["inserts"]:
         position, event = _split(text, "--insert")
         made.insert(place(position), event)

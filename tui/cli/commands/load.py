@@ -77,6 +77,9 @@ def load(
         fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
         source, redacted = tuple(kept.names), (*kept.redact, *redacted)
         form, order_by = form or kept.format, order_by or kept.order_by
+    streams = {name for name in source if sources.is_stream(name)}
+    if follow and streams:
+        raise click.UsageError("Standard input can't be followed; it can be read once.")
     unpackers = _unpackers(python) if payload_decoders.code_in(decoded) else None
     wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
     with progress_display.loading(" ".join(map(sources.known_as, source))) as progress:
@@ -93,13 +96,13 @@ def load(
         progress_display.say(f"{payloads} can't be decoded so, and stayed as they are stored.")
     for oddity in loaded.log.oddities():
         progress_display.say(oddity)
+    if not loaded.log.events:
+        progress_display.say(f"No event was loaded from {' '.join(map(sources.known_as, source))}.")
     if as_json:
         output.document(_result(loaded))
     else:
-        _tell(loaded, source)
+        _tell(loaded, leads_on=source[0] not in streams)
     if follow:
-        if sources.STDIN in source:
-            raise click.UsageError("Standard input can't be followed; it can be read once.")
         again = dataclasses.replace(wish, replace=False)
         source_follower.follow(source, path, again, _appended, beside=beside)
 
@@ -151,7 +154,7 @@ def _result(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _tell(loaded: Loaded, source: tuple[str, ...]) -> None:
+def _tell(loaded: Loaded, *, leads_on: bool) -> None:
     log = loaded.log
     new = f"{counted(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
     click.echo(
@@ -159,5 +162,5 @@ def _tell(loaded: Loaded, source: tuple[str, ...]) -> None:
         f" ({loaded.seconds:.1f} s)"
     )
     output.table(("type", "events"), log.types.items(), right=("events",))
-    if source[0] != sources.STDIN:
+    if leads_on:
         progress_display.say(f"Next: refold open {loaded.workspace} -p PROJECTION.py")

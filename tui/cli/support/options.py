@@ -266,7 +266,9 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
 
     with workspace.reading() as connection:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
-    if ws != sources.STDIN and {sources.known_as(p) for p in sources.expand([ws])} - loaded:
+    if sources.is_stream(ws):
+        return True  # what it holds is known only by reading it
+    if {sources.known_as(p) for p in sources.expand([ws])} - loaded:
         return True
     # Whether there is more elsewhere is known only by asking for it.
     return sources.is_remote(ws) or bool(provenance.changes(workspace, thorough=False))
@@ -274,6 +276,8 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
 
 def _is_duckdb(path: Path) -> bool:
     try:
+        if not path.is_file():  # what is read from a pipe is gone
+            return False
         with path.open("rb") as stream:
             return stream.read(12)[8:12] == b"DUCK"
     except OSError:

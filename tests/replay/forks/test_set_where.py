@@ -1,0 +1,35 @@
+"""Setting a value in many events reads them in batches, and gives what setting one by one gives."""
+
+import pytest
+
+from replay.forks.edit_builder import Editing
+from storage.errors import PositionError, QueryError
+from storage.query import condition_parser
+from storage.workspace.workspace import Workspace
+
+
+def test_many_events_are_set_as_one_by_one_and_read_at_once(bench, monkeypatch):
+    one, many = Editing(bench.workspace, "f"), Editing(bench.workspace, "f")
+    places = many.matching("type = 'Added'")
+    for place in places:
+        one.set(place, "by", "100")
+    readings = []
+    reading = Workspace.reading
+    monkeypatch.setattr(Workspace, "reading", lambda self: readings.append(1) or reading(self))
+    many.set_all(places, "by", "100")
+    assert len(readings) == 1
+    assert many.edits == one.edits
+    assert len(many.edits) == 30
+
+
+def test_an_event_that_is_not_there_is_refused(bench):
+    with pytest.raises(PositionError, match="There is no event at 99"):
+        Editing(bench.workspace, "f").set_all([3, 99], "by", "1")
+
+
+def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench):
+    with bench.workspace.reading() as connection:
+        for condition in (f"revision > {'9' * 40}", f"revision = -{'1' * 400} OR type = 'T'"):
+            with pytest.raises(QueryError, match=r"holds a whole number of .* digits"):
+                condition_parser.parsed(connection, condition, "events")
+        assert condition_parser.parsed(connection, "revision > 1.5e40", "events")
