@@ -2,31 +2,46 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from crash.command import Home, run_refold
 from crash.escapes.terminal import Terminal
 from crash.finding import Finding, TryResult
+from crash.workspaces.stranger import FOREIGN_TYPE
 
 _KEYS = (b"G", b"g", b"]", b"]", b"}", b"T", b"\x1b", b"C", b"\x1b", b"J", b"\x1b", b"\t", b"j")
 _QUIT = (b"q", b"\x11", b"\x03")
-_FIRST_KEY_SECONDS = 1.5
+_OPENED = b"\x1b[?1049h"
+"""What a program writes that takes the whole terminal."""
+_SETTLED_SECONDS = 1.5
+_LIMIT_SECONDS = 25.0
+"""Opening, the pauses between keys, and ten seconds."""
 _BETWEEN_SECONDS = 0.08
 _HOSTILE = (b"\x1b]52;c;ZXZpbA", b"\x1b[2J\x9b")
 """Sequences that stand in the cells of a stranger's workspace."""
 
 
-def run_screen(home: Home, workspace: str, more: Sequence[str] = ()) -> TryResult:
-    """Open the screen, press some keys, leave it, and return what was found."""
+def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = None) -> TryResult:
+    """Open the screen, press some keys, leave it, and return what was found.
+
+    `swap` is called when the screen is open; it takes a second and a half then to notice it.
+    """
     started = time.monotonic()
     with Terminal(b"") as terminal:
         waiting = [*_KEYS, *_QUIT]
-        due = started + _FIRST_KEY_SECONDS
+        swaps = [swap] if swap else []
+        due = 0.0
 
         def watch(pid: int) -> None:
             nonlocal due
             terminal.drain(pid)
-            if waiting and time.monotonic() > due:
+            if not due:
+                if _OPENED in terminal.output or time.monotonic() > started + _LIMIT_SECONDS / 3:
+                    due = time.monotonic() + _SETTLED_SECONDS
+            elif swaps and time.monotonic() > due:
+                swaps.pop()()
+                due = time.monotonic() + _SETTLED_SECONDS
+            elif waiting and time.monotonic() > due:
                 terminal.type(waiting.pop(0))
                 due = time.monotonic() + _BETWEEN_SECONDS
 
@@ -34,7 +49,9 @@ def run_screen(home: Home, workspace: str, more: Sequence[str] = ()) -> TryResul
             terminal.attach()
             os.environ["TERM"] = "xterm-256color"
 
-        outcome = run_refold(home, ["open", workspace, *more], before=before, watch=watch)
+        outcome = run_refold(
+            home, ["open", workspace], before=before, watch=watch, limit_seconds=_LIMIT_SECONDS
+        )
         terminal.drain()
         output = terminal.output
     findings = []
@@ -54,6 +71,8 @@ def _broken(output: bytes) -> list[tuple[str, str]]:
             found.append(
                 (fault.decode().split(" (")[0].lower(), f"open: {output[at : at + 300]!r}")
             )
+    if FOREIGN_TYPE.encode() in output:
+        found.append(("foreign view followed", "open: shows what a foreign view says"))
     if any(one in output for one in _HOSTILE):
         found.append(("control character", "open: a cell's escape sequence reached the terminal"))
     return found

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from crash.command import Home, run_function, run_refold
 
 WORKSPACE = "w.refold"
 FORK = "a"
+FOREIGN_TYPE = "FromAForeignView"
 _ODD: dict[str, tuple[str, ...]] = {
     "VARCHAR": (
         *("NULL", "''", "'\x1b]52;c;ZXZpbA==\x07'", "'\x1b[2J\x9b31m'", "repeat('x', 5000000)"),
@@ -210,7 +212,7 @@ def _odd_cells(path: Path, draw: random.Random, lures: Lures) -> None:
         cells = connection.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
         ).fetchall()
-        for _ in range(draw.randint(1, 3)):
+        for _ in range(draw.choice((1, 3, 8))):
             table, column, kind = draw.choice(cells)
             value = draw.choice(_ODD.get(kind, ("NULL",))).replace("\x00", "")
             which = draw.choice(("", ' WHERE rowid = (SELECT min(rowid) FROM "{0}")')).format(table)
@@ -251,6 +253,32 @@ def _links(path: Path, draw: random.Random, lures: Lures) -> None:
     )
 
 
+def _nothing(path: Path, draw: random.Random, lures: Lures) -> None:
+    """Leave the workspace as it is; another one takes its place while the screen is open."""
+    del path, draw, lures
+
+
+def swap_events(path: Path) -> int:
+    """Put a view in the place of the table `events`, which says `FOREIGN_TYPE` of each event."""
+    with _open_when_free(path) as connection:
+        connection.execute("ALTER TABLE events RENAME TO kept")
+        connection.execute(
+            f"CREATE VIEW events AS SELECT * REPLACE ('{FOREIGN_TYPE}' AS type) FROM kept UNION ALL"
+            f' SELECT * REPLACE ("offset" + 40 AS "offset", \'{FOREIGN_TYPE}\' AS type) FROM kept'
+        )
+    return 0
+
+
+def _open_when_free(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a workspace that a screen reads now and then; raises `duckdb.Error` after a second."""
+    for _ in range(100):
+        try:
+            return duckdb.connect(path)
+        except duckdb.IOException:
+            time.sleep(0.01)
+    return duckdb.connect(path)
+
+
 def _execute(path: Path, statements: str) -> None:
     with duckdb.connect(path) as connection:
         for statement in statements.split("; "):
@@ -272,5 +300,14 @@ MAKERS: dict[str, Callable[[Path, random.Random, Lures], None]] = {
     "loops": _loops,
     "damaged": _damaged,
     "links": _links,
+    "swapped": _nothing,
 }
-SHARES = {"cells": 45, "objects": 10, "paths": 15, "loops": 12, "damaged": 10, "links": 4}
+SHARES = {
+    "cells": 45,
+    "objects": 10,
+    "paths": 15,
+    "loops": 12,
+    "damaged": 10,
+    "links": 4,
+    "swapped": 4,
+}

@@ -12,7 +12,15 @@ from crash.finding import Finding, TryResult
 from crash.inputs.batch_child import run_batches
 from crash.workspaces.consent import CONSENTS, Consents
 from crash.workspaces.screen import run_screen
-from crash.workspaces.stranger import FORK, MAKERS, SHARES, WORKSPACE, Lures, make_original
+from crash.workspaces.stranger import (
+    FORK,
+    MAKERS,
+    SHARES,
+    WORKSPACE,
+    Lures,
+    make_original,
+    swap_events,
+)
 
 _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("timelines", WORKSPACE, "--json", "--edits"),
@@ -26,7 +34,7 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("check", WORKSPACE, "-p", "orders", "--json"),
     ("values", WORKSPACE, "-p", "orders", "sum(state.total)", "--json"),
     ("failures", WORKSPACE, "-p", "orders", "--json"),
-    ("causes", WORKSPACE, "5", "--json"),
+    ("causes", WORKSPACE, "--at", "5", "--json"),
     ("irregularities", WORKSPACE, "--json"),
     ("calls", WORKSPACE, "--json"),
     ("calls", WORKSPACE, "-p", "orders", "--json"),
@@ -38,11 +46,13 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("replay", WORKSPACE, "-p", "orders.py", "--json"),
     ("replay", WORKSPACE, "-p", "orders.py", "--timeline", FORK, "--json"),
     ("fork", WORKSPACE, "new", "--drop", "3", "--json"),
-    ("edit", WORKSPACE, FORK, "--drop", "8", "--json"),
+    ("edit", WORKSPACE, "b", "--drop", "8", "--json"),
     ("load", "log.jsonl", "-o", WORKSPACE, "--json"),
     ("migrate", WORKSPACE, "--json"),
     ("remove", WORKSPACE, "--stream", "order-2", "--yes", "--json"),
 )
+_MOST_HANGS = 3
+"""Of one workspace; more of them say nothing new, and take their time."""
 
 
 class HostileWorkspaces:
@@ -56,6 +66,7 @@ class HostileWorkspaces:
         self._lures = Lures(folder / "lures")
         self._consents = Consents(folder / "consent")
         self._seed = seed
+        self._put_stamp: tuple[int, ...] = ()
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
@@ -88,21 +99,25 @@ class HostileWorkspaces:
         draw = random.Random(f"{self._seed}/{kind}/{number}")
         run_function(self._home, lambda: self._make(kind, path, draw))
         stranger = self._home.folder / "stranger"
-        shutil.copy(path, stranger, follow_symlinks=False)
+        _copy(path, stranger)
         findings: list[Finding] = []
         seconds = memory = 0.0
         with FileWatch([self._lures.canary, self._lures.ran]) as watch:
             commands = CapturedCommands()
-            numbers = range(len(_COMMANDS))
+            numbers = range(0 if kind == "swapped" else len(_COMMANDS))
             for command, result in run_batches(
                 self._home, numbers, lambda n: (self._run_one(commands, stranger, n), 1)
             ):
                 said = " ".join(_COMMANDS[command])
                 findings += [Finding(f.fault, f"{said}: {f.detail}") for f in result.findings]
                 findings += self._touched(watch, said)
+                if sum(finding.fault == "hang" for finding in findings) >= _MOST_HANGS:
+                    break
                 seconds, memory = max(seconds, result.seconds), max(memory, result.memory_mb)
             self._put(stranger)
-            screen = run_screen(self._home, WORKSPACE)
+            screen = run_screen(
+                self._home, WORKSPACE, swap=self._swap if kind == "swapped" else None
+            )
             findings += [*screen.findings, *self._touched(watch, "open")]
         memory = max(memory, screen.memory_mb)
         return TryResult(findings, max(seconds, screen.seconds), memory, len(_COMMANDS) + 1)
@@ -121,11 +136,19 @@ class HostileWorkspaces:
         self._lures.write()
 
     def _put(self, stranger: Path) -> None:
-        """Put the stranger's workspace in its place again, as commands may have changed it."""
+        """Put the stranger's workspace in its place again, if a command has changed it."""
         path = self._home.folder / WORKSPACE
+        if path.is_file() and _stamp(path) == self._put_stamp:
+            return
         path.unlink(missing_ok=True)
         Path(f"{path}.wal").unlink(missing_ok=True)
-        shutil.copy(stranger, path, follow_symlinks=False)
+        _copy(stranger, path)
+        self._put_stamp = _stamp(path)
+
+    def _swap(self) -> None:
+        """Put a foreign view in the place of a table, while the screen is open."""
+        path = self._home.folder / WORKSPACE
+        run_function(self._home, lambda: swap_events(path))
 
     def _touched(self, watch: FileWatch, said: str) -> Iterator[Finding]:
         opened = watch.opened()
@@ -133,3 +156,16 @@ class HostileWorkspaces:
             yield Finding("ran without consent", said)
         if self._lures.canary in opened:
             yield Finding("path touched", f"{said}: opened a file that the workspace names")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+    else:
+        shutil.copy(source, target)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what tells whether a file was written; nothing follows a link."""
+    state = path.lstat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
