@@ -89,7 +89,8 @@ class Tally:
 
     def write(self, path: Path) -> None:
         """Write the figures as JSON, for the process that adds them up."""
-        path.write_text(json.dumps({n: dataclasses.asdict(t) for n, t in self.kinds.items()}))
+        values = {n: {**vars(t), "faults": dict(t.faults)} for n, t in self.kinds.items()}
+        path.write_text(json.dumps(values))
 
     @classmethod
     def read(cls, path: Path) -> "Tally":
