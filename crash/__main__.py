@@ -21,7 +21,7 @@ from crash.workspaces.workspaces import HostileWorkspaces
 
 _PARTS: tuple[type[Part], ...] = (Kills, FuzzedInputs, Escapes, HostileWorkspaces)
 _LONG = {"kills": 1_000, "inputs": 100_000, "escapes": 300, "workspaces": 100}
-_SHORT = {"kills": 18, "inputs": 600, "escapes": 16, "workspaces": 8}
+_SHORT = {"kills": 8, "inputs": 400, "escapes": 8, "workspaces": 2}
 
 
 def main() -> None:
@@ -77,7 +77,8 @@ def _tries(asked: argparse.Namespace) -> dict[type[Part], dict[str, Sequence[int
             continue
         if asked.parts and part.name not in asked.parts:
             continue
-        kinds = part.kinds(getattr(asked, part.name) or counts[part.name])
+        count = getattr(asked, part.name) or (_LONG if asked.only else counts)[part.name]
+        kinds = part.kinds(count)
         if wanted_kind and wanted_kind not in kinds:
             raise SystemExit(f"There is no kind {wanted_kind!r}; there are {', '.join(kinds)}.")
         found[part] = {

@@ -5,12 +5,13 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crash.finding import FindingFolder, KindTally, Tally, Try, TryResult
+from crash.finding import Finding, FindingFolder, KindTally, Tally, Try, TryResult
 
 
 class Part(Protocol):
@@ -41,6 +42,14 @@ class Plan:
     findings: Path
     tries: dict[type[Part], dict[str, Sequence[int]]]
     """The numbers of the tries by part and kind."""
+
+
+def spread(names: Sequence[str], count: int) -> dict[str, int]:
+    """Return how many tries of each kind make up so many; of few tries, only some kinds have any."""
+    if count >= len(names):
+        return dict.fromkeys(names, round(count / len(names)))
+    chosen = {names[n * len(names) // count] for n in range(count)}
+    return {name: 1 for name in names if name in chosen}
 
 
 def run(plan: Plan) -> Tally:
@@ -101,15 +110,29 @@ def _make_share(plan: Plan, job: int) -> None:
     tally, kept = Tally(), FindingFolder(plan.findings, plan.seed)
     for part, kinds in plan.tries.items():
         made = part(plan.folder / f"{part.name}-{job}", plan.seed)
-        for kind, numbers in kinds.items():
+        for ordinal, (kind, numbers) in enumerate(kinds.items()):
             started = time.monotonic()
-            share = numbers[job :: plan.jobs]
-            for number, result in made.run(kind, share):
+            share = numbers[(job + ordinal) % plan.jobs :: plan.jobs]
+            if not share:
+                continue
+            for number, result in _results(made, kind, share):
                 wanted = Try(part.name, kind, number)
                 tally.add(str(wanted), result)
                 kept.keep(wanted, result)
             _tell(part.name, kind, len(share), time.monotonic() - started)
             tally.write(plan.folder / f"tally-{job}.json")
+
+
+def _results(part: Part, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
+    """Yield the results of tries; what ends the campaign's own code is a finding too."""
+    number = numbers[0]
+    try:
+        for number, result in part.run(kind, numbers):
+            yield number, result
+    except (RuntimeError, OSError, ValueError, LookupError, AttributeError, ImportError):
+        said = traceback.format_exc()
+        print(said, file=sys.stderr)
+        yield number, TryResult([Finding("campaign fails", said[-1_500:])], 0.0, 0.0)
 
 
 def _tell(part: str, kind: str, tries: int, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The part `escapes`: hostile code against canaries."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,7 @@ class Escapes:
         sizes = {name: len(found) for name, found in attacks.BY_KIND.items()}
         sizes["sql"] = len(attacks.SQL)
         total = sum(sizes.values())
-        return {name: max(1, round(count * size / total)) for name, size in sizes.items()}
+        return {name: math.ceil(count * size / total) for name, size in sizes.items()}
 
     def run(self, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
         """Yield the results of tries of one kind."""

@@ -1,5 +1,6 @@
 """The tries of fuzzed inputs: make an input, run its commands, look at what they say and leave."""
 
+import math
 import random
 import shutil
 import subprocess
@@ -30,7 +31,9 @@ class FuzzedInputs:
     def kinds(count: int) -> dict[str, int]:
         """Return how many tries of each kind make up so many inputs."""
         thousands = count / _INPUTS_OF_THOUSAND_TRIES
-        return {name: max(1, round(kind.share * thousands)) for name, kind in KINDS.items()}
+        found = {name: math.ceil(kind.share * thousands) for name, kind in KINDS.items()}
+        # A bomb that goes off takes ten seconds, and there are five of them.
+        return {**found, "bombs": min(found["bombs"], 20)}
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._templates = folder / "templates"

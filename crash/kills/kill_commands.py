@@ -15,6 +15,8 @@ from crash.finding import Finding
 
 WORKSPACE = "w.refold"
 _EVENTS = 120
+_CALLING_EVENTS = 25
+"""Each call is written before and after it is made."""
 _COMMITTED = ("events", "rejects", "timelines", "edits", "calls", "bodies")
 _MADE = (*_COMMITTED, "bookmarks", "watches")
 
@@ -104,7 +106,7 @@ def _journal(home: Home) -> None:
 
 
 def _calling(home: Home) -> None:
-    _log(home)
+    sample.write_log(home.folder / "log.jsonl", _CALLING_EVENTS)
     (home.folder / "calling.py").write_text(sample.CALLING)
     (home.folder / "answer.py").write_text(sample.ANSWERS)
     (home.folder / "refold.toml").write_text(sample.PORTS.format(python=sys.executable))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from crash.campaign import spread
 from crash.finding import TryResult
 from crash.kills.kill_commands import COMMANDS
 from crash.kills.stopped_command import StoppedCommands
@@ -23,9 +24,8 @@ class Kills:
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
         """Return how many tries of each kind make up so many."""
-        writers = max(1, round(count * _WRITERS_SHARE / len(RACES)))
-        stops = max(1, round(count * (1 - _WRITERS_SHARE) / len(COMMANDS)))
-        return {**dict.fromkeys(COMMANDS, stops), **dict.fromkeys(RACES, writers)}
+        writers = max(1, round(count * _WRITERS_SHARE))
+        return {**spread(list(COMMANDS), count - writers), **spread(list(RACES), writers)}
 
     def run(self, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
         """Yield the results of tries of one kind."""

@@ -26,6 +26,8 @@ _MODES: tuple[Stop | str, ...] = (
     *(Stop.KILL, Stop.DISK_FULL, Stop.KILL, Stop.INTERRUPT, Stop.KILL),
 )
 _GOLDEN = 0.6180339887498949
+_USUAL_SECONDS = 60.0
+"""The limit of the run that nobody disturbs: each change of a file waits for the campaign."""
 _UNRELATED_ADVICE = ("damaged", "restore a copy")
 """What a message about a full disk must not say."""
 
@@ -57,7 +59,8 @@ class StoppedCommands:
         usual = self._undisturbed.get(kind) or self._run_undisturbed(command)
         self._undisturbed[kind] = usual
         self._restore(command)
-        mode = _MODES[number % len(_MODES)]
+        # Each kind begins with another way, so that few tries of many kinds meet all of them.
+        mode = _MODES[(number + list(COMMANDS).index(kind)) % len(_MODES)]
         stop, outcome = self._run_stopped(command, usual, mode, number)
         findings = [*self._check(command, usual, mode, outcome)]
         said = f"{mode if isinstance(mode, str) else mode.value} at {stop.at} of {usual.changes}"
@@ -68,7 +71,7 @@ class StoppedCommands:
         )
 
     def _run_undisturbed(self, command: KillCommand) -> _Undisturbed:
-        template = self._templates / command.name
+        template = self._template(command)
         if not template.exists():
             shutil.rmtree(self._home.folder, ignore_errors=True)
             (self._home.folder / "home").mkdir(parents=True)
@@ -78,7 +81,9 @@ class StoppedCommands:
         before, files_before = self._rows(), self._files()
         stop = SyscallStop(self._home.folder)
         started = time.monotonic()
-        outcome = command.run(self._home, before=stop.install, watch=stop.answer)
+        outcome = command.run(
+            self._home, before=stop.install, watch=stop.answer, limit_seconds=_USUAL_SECONDS
+        )
         stop.close()
         if outcome.code != 0:
             raise RuntimeError(f"{command.name} fails undisturbed: {outcome.stderr!r}")
@@ -93,7 +98,11 @@ class StoppedCommands:
 
     def _restore(self, command: KillCommand) -> None:
         shutil.rmtree(self._home.folder, ignore_errors=True)
-        shutil.copytree(self._templates / command.name, self._home.folder)
+        shutil.copytree(self._template(command), self._home.folder)
+
+    def _template(self, command: KillCommand) -> Path:
+        """Return the folder that the command needs; several commands need the same."""
+        return self._templates / command.prepare.__name__.strip("_")
 
     def _run_stopped(
         self, command: KillCommand, usual: _Undisturbed, mode: Stop | str, number: int

@@ -1,10 +1,12 @@
 """The part `workspaces`: a stranger's workspace under every command, and consent by name."""
 
+import math
 import random
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from crash.campaign import spread
 from crash.captured_command import CapturedCommands
 from crash.command import Home, run_function
 from crash.file_watch import FileWatch
@@ -71,8 +73,10 @@ class HostileWorkspaces:
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
         """Return how many workspaces of each kind make up so many, and the tries of consent."""
+        if count < len(SHARES):
+            return {**spread(list(SHARES), count), "consent": 2}
         total = sum(SHARES.values())
-        kinds = {kind: max(1, round(count * share / total)) for kind, share in SHARES.items()}
+        kinds = {kind: math.ceil(count * share / total) for kind, share in SHARES.items()}
         return {**kinds, "consent": len(CONSENTS)}
 
     def run(self, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
