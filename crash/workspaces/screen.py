@@ -14,7 +14,9 @@ _QUIT = (b"q", b"\x11", b"\x03")
 _OPENED = b"\x1b[?1049h"
 """What a program writes that takes the whole terminal."""
 _SETTLED_SECONDS = 1.5
-_LIMIT_SECONDS = 25.0
+_NOTICED_SECONDS = 4.0
+"""The screen looks at the file every second."""
+_LIMIT_SECONDS = 30.0
 """Opening, the pauses between keys, and ten seconds."""
 _BETWEEN_SECONDS = 0.08
 _HOSTILE = (b"\x1b]52;c;ZXZpbA", b"\x1b[2J\x9b")
@@ -24,7 +26,7 @@ _HOSTILE = (b"\x1b]52;c;ZXZpbA", b"\x1b[2J\x9b")
 def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = None) -> TryResult:
     """Open the screen, press some keys, leave it, and return what was found.
 
-    `swap` is called when the screen is open; it takes a second and a half then to notice it.
+    `swap` is called when the screen is open; a few seconds are left then to notice it.
     """
     started = time.monotonic()
     with Terminal(b"") as terminal:
@@ -40,7 +42,7 @@ def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = 
                     due = time.monotonic() + _SETTLED_SECONDS
             elif swaps and time.monotonic() > due:
                 swaps.pop()()
-                due = time.monotonic() + _SETTLED_SECONDS
+                due = time.monotonic() + _NOTICED_SECONDS
             elif waiting and time.monotonic() > due:
                 terminal.type(waiting.pop(0))
                 due = time.monotonic() + _BETWEEN_SECONDS
