@@ -21,7 +21,7 @@ from crash.workspaces.workspaces import HostileWorkspaces
 
 _PARTS: tuple[type[Part], ...] = (Kills, FuzzedInputs, Escapes, HostileWorkspaces)
 _LONG = {"kills": 1_000, "inputs": 100_000, "escapes": 300, "workspaces": 100}
-_SHORT = {"kills": 8, "inputs": 400, "escapes": 8, "workspaces": 2}
+_SHORT = {"kills": 6, "inputs": 250, "escapes": 7, "workspaces": 1}
 
 
 def main() -> None:

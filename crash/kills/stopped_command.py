@@ -136,7 +136,7 @@ class StoppedCommands:
         try:
             rows = self._rows()
         except UnreadableWorkspaceError as error:
-            yield Finding("workspace does not open", error.message)
+            yield Finding("workspace does not open", str(error))
             return
         if rows is not None:
             opened = run_refold(self._home, ["timelines", WORKSPACE, "--json"])
@@ -178,7 +178,7 @@ class StoppedCommands:
         try:
             found = difference(usual.after, self._rows())
         except UnreadableWorkspaceError as error:
-            yield Finding("workspace does not open", error.message)
+            yield Finding("workspace does not open", str(error))
             return
         if found:
             yield Finding("another result", found)

@@ -5,7 +5,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from crash.command import Home, run_function
@@ -30,11 +29,8 @@ Rows = Mapping[str, Counter[str]]
 """The rows of each table, as JSON."""
 
 
-@dataclass(frozen=True)
-class UnreadableWorkspaceError(Exception):
+class UnreadableWorkspaceError(RuntimeError):
     """DuckDB can't open the file; the message says why."""
-
-    message: str
 
 
 def read_rows(home: Home, path: Path) -> Rows | None:
@@ -88,8 +84,9 @@ def _print_rows(path: Path) -> int:
         found = {}
         names = "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
         for (name,) in connection.execute(names).fetchall():
-            kept = ", ".join(sorted(_VOLATILE.get(name, ())))
-            columns = f"* EXCLUDE ({kept})" if kept else "*"
+            # Workspaces of older formats lack some of the columns.
+            left_out = "".join(f", '{column}'" for column in sorted(_VOLATILE.get(name, ())))
+            columns = f"COLUMNS(c -> c NOT IN (''{left_out}))"
             query = f'SELECT to_json(t)::VARCHAR FROM (SELECT {columns} FROM "{name}") t'
             rows = connection.execute(query).fetchall()
             found[name] = [_KEYED_HASH.sub("redacted-x", row) for (row,) in rows]

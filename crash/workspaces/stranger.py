@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,9 +206,24 @@ def _add_marks() -> int:
     return 0
 
 
-def _odd_cells(path: Path, draw: random.Random, lures: Lures) -> None:
-    del lures
-    with duckdb.connect(path) as connection:
+@dataclass(frozen=True)
+class Making:
+    """What is needed to make one workspace of a kind."""
+
+    path: Path
+    draw: random.Random
+    number: int
+    """The number of the try; consecutive ones take consecutive entries of the lists above."""
+    lures: Lures
+
+    def pick(self, found: Sequence[str]) -> str:
+        """Return the entry of a list whose turn it is."""
+        return found[self.number % len(found)]
+
+
+def _odd_cells(making: Making) -> None:
+    draw = making.draw
+    with duckdb.connect(making.path) as connection:
         cells = connection.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
         ).fetchall()
@@ -219,22 +234,20 @@ def _odd_cells(path: Path, draw: random.Random, lures: Lures) -> None:
             _try(connection, f'UPDATE "{table}" SET "{column}" = {value}{which}')
 
 
-def _foreign_objects(path: Path, draw: random.Random, lures: Lures) -> None:
-    _execute(path, lures.fill(draw.choice(_OBJECTS), draw))
+def _foreign_objects(making: Making) -> None:
+    _execute(making.path, making.lures.fill(making.pick(_OBJECTS), making.draw))
 
 
-def _paths(path: Path, draw: random.Random, lures: Lures) -> None:
-    _execute(path, lures.fill(draw.choice(_PATH_CELLS), draw))
+def _paths(making: Making) -> None:
+    _execute(making.path, making.lures.fill(making.pick(_PATH_CELLS), making.draw))
 
 
-def _loops(path: Path, draw: random.Random, lures: Lures) -> None:
-    del lures
-    _execute(path, draw.choice(_LOOPS))
+def _loops(making: Making) -> None:
+    _execute(making.path, making.pick(_LOOPS))
 
 
-def _damaged(path: Path, draw: random.Random, lures: Lures) -> None:
-    del lures
-    data = bytearray(path.read_bytes())
+def _damaged(making: Making) -> None:
+    draw, data = making.draw, bytearray(making.path.read_bytes())
     way = draw.random()
     if way < 0.3:
         del data[draw.randrange(len(data)) :]
@@ -243,19 +256,19 @@ def _damaged(path: Path, draw: random.Random, lures: Lures) -> None:
     else:
         for _ in range(draw.choice((1, 5, 50))):
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    path.write_bytes(data)
+    making.path.write_bytes(data)
 
 
-def _links(path: Path, draw: random.Random, lures: Lures) -> None:
+def _links(making: Making) -> None:
+    folder, path = making.lures.folder, making.path
+    targets = (folder / "fifo", making.lures.canary, Path("/dev/zero"), path, folder)
     path.unlink()
-    path.symlink_to(
-        draw.choice((lures.folder / "fifo", lures.canary, Path("/dev/zero"), path, lures.folder))
-    )
+    path.symlink_to(targets[making.number % len(targets)])
 
 
-def _nothing(path: Path, draw: random.Random, lures: Lures) -> None:
+def _nothing(making: Making) -> None:
     """Leave the workspace as it is; another one takes its place while the screen is open."""
-    del path, draw, lures
+    del making
 
 
 def swap_events(path: Path) -> int:
@@ -293,7 +306,7 @@ def _try(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         print(f"not made: {statement[:200]}: {error}", file=sys.stderr)
 
 
-MAKERS: dict[str, Callable[[Path, random.Random, Lures], None]] = {
+MAKERS: dict[str, Callable[[Making], None]] = {
     "cells": _odd_cells,
     "objects": _foreign_objects,
     "paths": _paths,

@@ -20,6 +20,7 @@ from crash.workspaces.stranger import (
     SHARES,
     WORKSPACE,
     Lures,
+    Making,
     make_original,
     swap_events,
 )
@@ -101,7 +102,8 @@ class HostileWorkspaces:
         self._restore()
         path = self._home.folder / WORKSPACE
         draw = random.Random(f"{self._seed}/{kind}/{number}")
-        run_function(self._home, lambda: self._make(kind, path, draw))
+        making = Making(path, draw, number, self._lures)
+        run_function(self._home, lambda: _make(kind, making))
         stranger = self._home.folder / "stranger"
         _copy(path, stranger)
         findings: list[Finding] = []
@@ -125,10 +127,6 @@ class HostileWorkspaces:
             findings += [*screen.findings, *self._touched(watch, "open")]
         memory = max(memory, screen.memory_mb)
         return TryResult(findings, max(seconds, screen.seconds), memory, len(_COMMANDS) + 1)
-
-    def _make(self, kind: str, path: Path, draw: random.Random) -> int:
-        MAKERS[kind](path, draw, self._lures)
-        return 0
 
     def _run_one(self, commands: CapturedCommands, stranger: Path, number: int) -> list[Finding]:
         self._put(stranger)
@@ -160,6 +158,11 @@ class HostileWorkspaces:
             yield Finding("ran without consent", said)
         if self._lures.canary in opened:
             yield Finding("path touched", f"{said}: opened a file that the workspace names")
+
+
+def _make(kind: str, making: Making) -> int:
+    MAKERS[kind](making)
+    return 0
 
 
 def _copy(source: Path, target: Path) -> None:
