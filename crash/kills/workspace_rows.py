@@ -86,7 +86,7 @@ def _print_rows(path: Path) -> int:
         for (name,) in connection.execute(names).fetchall():
             # Workspaces of older formats lack some of the columns.
             left_out = "".join(f", '{column}'" for column in sorted(_VOLATILE.get(name, ())))
-            columns = f"COLUMNS(c -> c NOT IN (''{left_out}))"
+            columns = f"COLUMNS(lambda c: c NOT IN (''{left_out}))"
             query = f'SELECT to_json(t)::VARCHAR FROM (SELECT {columns} FROM "{name}") t'
             rows = connection.execute(query).fetchall()
             found[name] = [_KEYED_HASH.sub("redacted-x", row) for (row,) in rows]
