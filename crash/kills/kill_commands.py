@@ -45,9 +45,20 @@ class KillCommand:
     def run(self, home: Home, **options: object) -> Outcome:
         """Run it."""
         if self.function is not None:
-            label = [self.name]
-            return run_function(home, self.function, label=label, **options)  # type: ignore[arg-type]
+            return run_function(home, self._call, label=[self.name], **options)  # type: ignore[arg-type]
         return run_refold(home, self.arguments, **options)  # type: ignore[arg-type]
+
+    def _call(self) -> int:
+        """Call the function, and end as a command does that meets an error."""
+        from storage.errors import RefoldError
+
+        try:
+            return 0 if self.function is None else self.function()
+        except RefoldError as error:
+            print(error.message, file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 4
 
 
 def _must(home: Home, *arguments: str) -> None:
