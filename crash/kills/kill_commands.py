@@ -99,7 +99,8 @@ def _lived_in(home: Home) -> None:
     _forked(home)
     _journal(home)
     _must(home, "calls-import", WORKSPACE, "calls.jsonl")
-    _made(home, _add_bookmark, "add bookmark")
+    _made(home, _add_bookmark, "add a bookmark")
+    _made(home, _add_watch, "add a watch")
 
 
 def _imports(home: Home) -> None:
@@ -151,12 +152,18 @@ def _make_older(path: Path) -> int:
 
 
 def _add_bookmark() -> int:
-    from storage.marks import bookmarks, watches
+    from storage.marks import bookmarks
     from storage.workspace.workspace import Workspace
 
-    workspace = Workspace(Path(WORKSPACE))
-    bookmarks.add(workspace, offset=5, note="here", key="order-1")
-    watches.add(workspace, "states", "state.total > 3")
+    bookmarks.add(Workspace(Path(WORKSPACE)), offset=5, note="here", key="order-1")
+    return 0
+
+
+def _add_watch() -> int:
+    from storage.marks import watches
+    from storage.workspace.workspace import Workspace
+
+    watches.add(Workspace(Path(WORKSPACE)), "states", "state.total > 3")
     return 0
 
 
@@ -214,7 +221,8 @@ _ALL = (
     KillCommand(
         "record", _calling, _RECORD, is_atomic=False, check=_nothing_sent_twice, keeps=_COMMITTED
     ),
-    KillCommand("bookmarks", _loaded, function=_add_bookmark, is_atomic=False, can_repeat=False),
+    KillCommand("bookmarks", _loaded, function=_add_bookmark, can_repeat=False),
+    KillCommand("watches", _loaded, function=_add_watch, can_repeat=False),
     KillCommand("migrate", _aged, ("migrate", WORKSPACE), keeps=("events", "edits", "calls")),
     KillCommand(
         "join",
