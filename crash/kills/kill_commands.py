@@ -36,6 +36,9 @@ class KillCommand:
     """The workspace is as before or as after, nothing in between."""
     can_repeat: bool = True
     """The command succeeds when what it does is done already."""
+    ends_alike: bool = True
+    """A second run gives the rows of an undisturbed one. `record` does not: what may have been sent is
+    never sent again."""
     keeps: tuple[str, ...] = _MADE
     """Tables of which no row may be lost."""
     outputs: tuple[str, ...] = ()
@@ -219,7 +222,13 @@ _ALL = (
         can_repeat=False,
     ),
     KillCommand(
-        "record", _calling, _RECORD, is_atomic=False, check=_nothing_sent_twice, keeps=_COMMITTED
+        "record",
+        _calling,
+        _RECORD,
+        is_atomic=False,
+        ends_alike=False,
+        check=_nothing_sent_twice,
+        keeps=_COMMITTED,
     ),
     KillCommand("bookmarks", _loaded, function=_add_bookmark, can_repeat=False),
     KillCommand("watches", _loaded, function=_add_watch, can_repeat=False),

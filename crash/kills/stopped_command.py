@@ -172,7 +172,7 @@ class StoppedCommands:
         if not (is_done and not command.can_repeat):
             again = command.run(self._home)
             yield from broken_rules(again)
-            if again.code != 0:
+            if again.code != 0 and command.ends_alike:
                 yield Finding("can't be repeated", again.stderr.decode("utf-8", "replace"))
                 return
         try:
@@ -180,7 +180,7 @@ class StoppedCommands:
         except UnreadableWorkspaceError as error:
             yield Finding("workspace does not open", str(error))
             return
-        if found:
+        if found and command.ends_alike:
             yield Finding("another result", found)
         yield from self._left_over(usual, "after the next command")
         yield from self._files_are_whole(command, usual)
