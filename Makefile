@@ -7,13 +7,21 @@ RUN := $(UV) run --frozen
 # Compiled once when it is installed, not at each start where bytecode may not be written.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo test check format lint types imports bench
+.PHONY: demo test test-all crash check format lint types imports bench
 
 demo: $(UV)
 	$(RUN) --no-dev refold demo
 
 test: $(UV)
 	$(RUN) pytest -n auto
+
+# The whole suite, and the campaign's short form.
+test-all: test
+	$(RUN) python -m crash --size short
+
+# Hours: kills, fuzzed inputs, escapes and hostile workspaces. docs/safety.md says what is tried.
+crash: $(UV)
+	$(RUN) python -m crash
 
 check: $(UV)
 	$(RUN) ruff format --check .

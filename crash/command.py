@@ -1,0 +1,229 @@
+"""Runs one command of refold in a forked child, with a time limit, and measures its memory.
+
+The campaign has imported refold once; forking is twenty times faster than starting Python. `real`
+commands are started as a person starts them instead.
+"""
+
+import atexit
+import contextlib
+import importlib
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crash import process_tree
+
+LIMIT_SECONDS = 10.0
+LIMIT_MB = 2_000.0
+_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 3.0
+
+Watch = Callable[[int], None]
+"""Called with the child's process id every few milliseconds while it runs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    arguments: Sequence[str]
+    code: int
+    """The exit code; of a command that was ended by a signal its negative number."""
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+    memory_mb: float
+    is_hung: bool
+    survivors: int
+    """Processes of the command that ran on after its end."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder in which commands run, with a user's configuration and cache of its own."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self, mark: str) -> dict[str, str]:
+        """Return the environment of a command."""
+        return {
+            **os.environ,
+            "HOME": str(self.folder / "home"),
+            "XDG_CONFIG_HOME": str(self.folder / "home/config"),
+            "XDG_CACHE_HOME": str(self.folder / "home/cache"),
+            "TERM": "dumb",
+            "COLUMNS": "120",
+            process_tree.MARK: mark,
+            **self.environment,
+        }
+
+
+def import_refold() -> None:
+    """Import every command once, so that forked children needn't."""
+    cli = importlib.import_module("tui.cli")
+    for place in cli._COMMANDS.values():  # noqa: SLF001 - a list of all commands has no other name
+        importlib.import_module(place.partition(":")[0])
+    for name in (
+        "storage.ingest.loader",
+        "replay.fold",
+        "storage.workspace.migration",
+        "replay.erasure",
+    ):
+        importlib.import_module(name)
+
+
+def run_refold(
+    home: Home,
+    arguments: Sequence[str],
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    stdin: bytes = b"",
+    before: Callable[[], None] | None = None,
+    watch: Watch | None = None,
+    is_real: bool = False,
+) -> Outcome:
+    """Run a command and return how it ended; `before` is called in the child, ahead of it."""
+    return run_function(
+        home,
+        lambda: _call_refold(arguments, is_real=is_real),
+        label=arguments,
+        limit_seconds=limit_seconds,
+        stdin=stdin,
+        before=before,
+        watch=watch,
+    )
+
+
+def run_function(
+    home: Home,
+    function: Callable[[], int],
+    *,
+    label: Sequence[str] = (),
+    limit_seconds: float = LIMIT_SECONDS,
+    stdin: bytes = b"",
+    before: Callable[[], None] | None = None,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Run a function in a forked child as if it were a command."""
+    mark = secrets.token_hex(8)
+    with _files(stdin) as (given, out, err):
+        started = time.monotonic()
+        pid = _fork(home, mark, (given, out, err), before, function)
+        status, memory, is_hung = _wait(pid, started + limit_seconds, watch)
+        seconds = time.monotonic() - started
+        left = process_tree.wait_for_end(mark, _GRACE_SECONDS)
+        process_tree.kill_all(left)
+        return Outcome(
+            arguments=label,
+            code=os.waitstatus_to_exitcode(status),
+            stdout=_content(out),
+            stderr=_content(err),
+            seconds=seconds,
+            memory_mb=memory,
+            is_hung=is_hung,
+            survivors=len(left),
+        )
+
+
+def _call_refold(arguments: Sequence[str], *, is_real: bool) -> int:
+    if is_real:
+        command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
+        return subprocess.run(command, check=False).returncode
+    from tui.cli import run
+
+    return run(list(arguments))
+
+
+def _fork(
+    home: Home,
+    mark: str,
+    streams: tuple[int, int, int],
+    before: Callable[[], None] | None,
+    function: Callable[[], int],
+) -> int:
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        for target, source in enumerate(streams):
+            os.dup2(source, target)
+        _start_anew()
+        os.chdir(home.folder)
+        os.environ.clear()
+        os.environ.update(home.variables(mark))
+        # A handler that keeps the campaign's own start would end the campaign's files.
+        atexit._clear()  # noqa: SLF001 - there is no other way
+        if before is not None:
+            before()
+        code = function()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 - shown as Python would show it, which is a finding
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # noqa: SLF001 - as above
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return 0
+
+
+def _start_anew() -> None:
+    """Give the child standard streams and signal handlers as a new process has them."""
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it is standard input
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as above
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - as above
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _wait(pid: int, deadline: float, watch: Watch | None) -> tuple[int, float, bool]:
+    """Return the status, the most memory that was seen, and whether the time was over."""
+    memory, is_hung, fine = 0.0, False, 0.002
+    ended = select.poll()
+    descriptor = os.pidfd_open(pid)
+    ended.register(descriptor, select.POLLIN)
+    try:
+        while True:
+            if watch is not None:
+                watch(pid)
+            if ended.poll((0.0005 if watch else fine) * 1_000):
+                _, status, usage = os.wait4(pid, 0)
+                return status, max(memory, usage.ru_maxrss / 1e3), is_hung
+            fine = min(_POLL_SECONDS, fine * 2)
+            memory = max(memory, process_tree.tree_memory_mb(pid))
+            if time.monotonic() > deadline or memory > LIMIT_MB:
+                is_hung = is_hung or memory <= LIMIT_MB
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _files(stdin: bytes) -> Iterator[tuple[int, int, int]]:
+    make = tempfile.TemporaryFile
+    with make() as given, make() as out, make() as err:
+        given.write(stdin)
+        given.seek(0)
+        yield given.fileno(), out.fileno(), err.fileno()
+
+
+def _content(descriptor: int) -> bytes:
+    size = min(os.fstat(descriptor).st_size, 4 << 20)
+    return os.pread(descriptor, size, 0)

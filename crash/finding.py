@@ -1,0 +1,135 @@
+"""What a try found, and the figures of all tries."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise that did not hold in one try."""
+
+    fault: str
+    """A short name that is equal for equal faults, such as `hang` or `lost events`."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class TryResult:
+    """What one try found, how long it took, and how much memory its processes had at most."""
+
+    findings: Sequence[Finding]
+    seconds: float
+    memory_mb: float
+    inputs: int = 1
+    """How many inputs it held: a file of fifty mutated records holds fifty."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """The name of one try: the same name and seed give the same try again."""
+
+    part: str
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.kind}"
+
+
+@dataclass
+class KindTally:
+    """The figures of all tries of one kind."""
+
+    tries: int = 0
+    inputs: int = 0
+    with_findings: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    worst_seconds: float = 0.0
+    worst_memory_mb: float = 0.0
+
+    def add(self, result: TryResult) -> None:
+        """Count one try."""
+        self.tries += 1
+        self.inputs += result.inputs
+        self.with_findings += bool(result.findings)
+        self.faults.update({finding.fault for finding in result.findings})
+        self.worst_seconds = max(self.worst_seconds, result.seconds)
+        self.worst_memory_mb = max(self.worst_memory_mb, result.memory_mb)
+
+    def merge(self, other: "KindTally") -> None:
+        """Add the figures of tries that ran in another process."""
+        self.tries += other.tries
+        self.inputs += other.inputs
+        self.with_findings += other.with_findings
+        self.faults.update(other.faults)
+        self.worst_seconds = max(self.worst_seconds, other.worst_seconds)
+        self.worst_memory_mb = max(self.worst_memory_mb, other.worst_memory_mb)
+
+
+class Tally:
+    """The figures of all tries by part and kind."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, KindTally] = {}
+
+    def add(self, name: str, result: TryResult) -> None:
+        """Count one try of the kind `part/kind`."""
+        self.kinds.setdefault(name, KindTally()).add(result)
+
+    def merge(self, others: Iterable["Tally"]) -> None:
+        """Add the figures of other processes."""
+        for other in others:
+            for name, tally in other.kinds.items():
+                self.kinds.setdefault(name, KindTally()).merge(tally)
+
+    def write(self, path: Path) -> None:
+        """Write the figures as JSON, for the process that adds them up."""
+        values = {n: {**vars(t), "faults": dict(t.faults)} for n, t in self.kinds.items()}
+        path.write_text(json.dumps(values))
+
+    @classmethod
+    def read(cls, path: Path) -> "Tally":
+        """Return the figures that `write` has written."""
+        found = cls()
+        for name, values in json.loads(path.read_text()).items():
+            faults: Counter[str] = Counter(values.pop("faults"))
+            found.kinds[name] = KindTally(**values, faults=faults)
+        return found
+
+
+class FindingFolder:
+    """The folder in which findings are kept, one JSON file a try."""
+
+    _MOST_OF_A_KIND = 20
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._seed = seed
+        self._kept: Counter[str] = Counter()
+
+    def keep(self, wanted: Try, result: TryResult) -> None:
+        """Write the findings of a try, with the command that repeats it."""
+        fresh = [f for f in result.findings if self._is_wanted(wanted, f)]
+        if not fresh:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{wanted.part}-{wanted.kind}-{wanted.number}".replace("/", "_")
+        repeat = f"python -m crash --only {wanted} --seed {self._seed} --try {wanted.number}"
+        content: dict[str, Any] = {
+            "repeat": repeat,
+            "seconds": round(result.seconds, 2),
+            "memory_mb": round(result.memory_mb),
+            "findings": [dataclasses.asdict(finding) for finding in fresh],
+        }
+        (self._folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+    def _is_wanted(self, wanted: Try, finding: Finding) -> bool:
+        """Count a finding, and refuse more of one fault than a person would look at."""
+        fault = f"{wanted} {finding.fault}"
+        self._kept[fault] += 1
+        return self._kept[fault] <= self._MOST_OF_A_KIND

@@ -1,0 +1,1 @@
+"""Inputs that no tool writes: mutations of small real ones, through every format and notation."""

@@ -1,0 +1,61 @@
+"""The processes that a try has started: what memory they have, who is left, and their end."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "REFOLD_CRASH_TRY"
+"""A variable of the environment by which processes are found, also those that left their session."""
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def tree_memory_mb(root: int) -> float:
+    """Return the resident memory of a process and of all that descend from it."""
+    return sum(_resident_mb(pid) for pid in _tree(root))
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Return the processes that run with this mark in their environment."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for_end(mark: str, seconds: float) -> list[int]:
+    """Return the marked processes that still run after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def kill_all(pids: list[int]) -> None:
+    """Kill processes; those that have ended meanwhile are passed over."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _tree(root: int) -> Iterator[int]:
+    yield root
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{root}/task").iterdir():
+            with contextlib.suppress(OSError):
+                for child in (thread / "children").read_text().split():
+                    yield from _tree(int(child))
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
+    except (OSError, IndexError, ValueError):
+        return 0.0
