@@ -12,6 +12,7 @@ import zstandard
 
 from storage.errors import SourceError, one_line
 from storage.ingest.io import object_store
+from storage.ingest.io.expansion import Expansion
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -46,17 +47,18 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     """The decompressed bytes from `start` on, and the compression they came in."""
     plain = open_plain(path)
     kind = compression(plain.peek(6)[:6])
-    stream: BinaryIO
+    packed: BinaryIO | _Zstd
     if kind == "gzip":
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
+        packed = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
     elif kind == "zstd":
-        stream = io.BufferedReader(_Zstd(plain), 1 << 20)
+        packed = _Zstd(plain)
     elif kind == "xz":
-        stream = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
+        packed = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
     else:
         if start:
             plain.seek(start)
         return plain, None
+    stream = cast("BinaryIO", io.BufferedReader(_Bounded(path, packed, plain), 1 << 20))
     skipped = 0
     try:
         while skipped < start:
@@ -64,6 +66,35 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     except Broken as error:
         raise broken(path, error) from error
     return stream, kind
+
+
+class _Bounded(io.RawIOBase):
+    """Unpacked bytes, as long as they don't expand too far."""
+
+    def __init__(self, path: str, unpacked: "BinaryIO | _Zstd", packed: io.BufferedReader) -> None:
+        self._unpacked = unpacked
+        self._packed = packed
+        self._taken = 0
+        self._expansion = Expansion(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        count: int = self._unpacked.readinto(buffer)  # type: ignore[union-attr]
+        taken = self._packed.tell()
+        self._expansion.count(taken - self._taken, count)
+        self._taken = taken
+        return count
+
+    def close(self) -> None:
+        self._unpacked.close()
+        self._packed.close()
+        super().close()
+
+
+_ZSTD_PIECE = 4 << 10
+"""Packed bytes that are unpacked at once; four of them may stand for 128 KiB."""
 
 
 class _Zstd(io.RawIOBase):
@@ -80,7 +111,7 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         while not self._ready:
-            packed = self._behind or self._packed.read(1 << 16)
+            packed = self._behind or self._packed.read(_ZSTD_PIECE)
             self._behind = b""
             if not packed:
                 if self._frame is not None:

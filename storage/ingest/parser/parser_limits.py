@@ -56,6 +56,14 @@ _WRITES = 0b1_1111_1111_0010
 _WRITE_FILE, _REFER, _TRUNCATE, _IOCTL = 1 << 1, 1 << 13, 1 << 14, 1 << 15
 
 
+def is_supported() -> bool:
+    """Return whether the kernel can keep a parser from sockets, programs and files."""
+    if not sys.platform.startswith("linux") or os.uname().machine not in _REFUSED:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1) >= 1)
+
+
 def allowed_seconds(size_bytes: int) -> int:
     """Return the processor time that a parser may take between two answers, by the file's size."""
     return _SECONDS + size_bytes // _BYTES_PER_SECOND
