@@ -104,7 +104,7 @@ class _Zstd(io.RawIOBase):
         self._packed = packed
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._behind = b""
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -119,7 +119,7 @@ class _Zstd(io.RawIOBase):
                 return 0
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(packed)
+            self._ready = memoryview(self._frame.decompress(packed))
             if self._frame.eof:
                 self._behind, self._frame = self._frame.unused_data, None
         target = memoryview(buffer).cast("B")
