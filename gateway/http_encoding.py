@@ -6,6 +6,8 @@ import gzip
 import zlib
 from collections.abc import Sequence
 
+import msgspec
+
 CORRELATION = ("x-correlation-id", "x-request-id", "correlation-id", "traceparent")
 """Headers that say to what a call belongs."""
 OF_TRANSFER = frozenset(
@@ -13,6 +15,13 @@ OF_TRANSFER = frozenset(
 )
 """Headers that say how an answer came, not what it is."""
 _MOST = 256 << 20
+_MAX_RATIO, _SMALL = 200, 1 << 20
+"""A body that expands further, and beyond what is small, stays packed."""
+UNREADABLE = (
+    *(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError),
+    *(RecursionError, msgspec.MsgspecError),
+)
+"""What hostile calls in a file of others raise when they are taken apart."""
 
 
 def decoded(
@@ -46,5 +55,6 @@ def _unpacked(coding: str, body: bytes) -> bytes:
 
 
 def _within(unpacker: "zlib._Decompress", body: bytes) -> bytes:
-    found = unpacker.decompress(body, _MOST)
-    return body if unpacker.unconsumed_tail else found
+    most = min(_MOST, max(_SMALL, _MAX_RATIO * len(body)))
+    found = unpacker.decompress(body, most + 1)
+    return body if len(found) > most else found

@@ -12,7 +12,7 @@ from gateway import calls, http_encoding
 from gateway.calls import Answer, Call, Outcome
 from gateway.ports import Ports, kind_of_method
 from gateway.recording_store import Recorded
-from storage.errors import SourceError
+from storage.errors import SourceError, one_line
 
 
 class _Pair(msgspec.Struct):
@@ -69,8 +69,14 @@ def read(text: bytes, ports: Ports, origin: str) -> Iterator[Recorded]:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise SourceError(f"{origin} is no HAR: {what}.") from error
-    for entry in file.log.entries:
-        yield _recorded(entry, ports)
+    for number, entry in enumerate(file.log.entries, 1):
+        try:
+            recorded = _recorded(entry, ports)
+        except http_encoding.UNREADABLE as error:
+            raise SourceError(
+                f"{origin}: entry {number} can't be read: {type(error).__name__} {one_line(error)}."
+            ) from error
+        yield recorded
 
 
 def write(found: Iterable[Recorded]) -> Iterator[bytes]:

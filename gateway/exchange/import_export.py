@@ -21,6 +21,7 @@ from storage.workspace.workspace import Workspace, read_fact, write_fact
 WINDOW = timedelta(seconds=60)
 """How long after an event a call may have been made that is given to it by time."""
 _AT_ONCE = 5_000
+_BYTES_AT_ONCE = 64 << 20
 _IMPORTED = "imported"
 """The fact that has the hashes of the files whose calls are there."""
 _WRITERS = {
@@ -166,10 +167,12 @@ def _is_whole(path: Path, start: bytes) -> bool:
 
 def _pages(found: Iterator[Recorded]) -> Iterator[list[Recorded]]:
     page: list[Recorded] = []
+    size = 0
     for one in found:
         page.append(one)
-        if len(page) >= _AT_ONCE:
+        size += len(one.answer.body)
+        if len(page) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
             yield page
-            page = []
+            page, size = [], 0
     if page:
         yield page

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import calls
+from gateway import calls, http_encoding
 from gateway.calls import Answer, Call, Kind, Outcome
 from gateway.ports import Ports, kind_of_method
 from gateway.recording_store import Recorded
@@ -62,11 +62,11 @@ def read(lines: Iterable[bytes], ports: Ports, origin: str) -> Iterator[Recorded
         if not line.strip():
             continue
         try:
-            said = _decoder.decode(line)
-            yield _recorded(said, ports)
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            recorded = _recorded(_decoder.decode(line), ports)
+        except (msgspec.DecodeError, *http_encoding.UNREADABLE) as error:
             what = "nested too deep" if isinstance(error, RecursionError) else str(error)
             raise SourceError(f"{origin}, line {number}: this is no call: {what}.") from error
+        yield recorded
 
 
 def write(found: Iterable[Recorded]) -> Iterator[bytes]:

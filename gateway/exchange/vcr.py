@@ -12,32 +12,29 @@ from gateway import calls, http_encoding
 from gateway.calls import Answer, Call, Outcome
 from gateway.ports import Ports, kind_of_method
 from gateway.recording_store import Recorded
+from storage import bounded_yaml
 from storage.errors import SourceError, one_line
-
-_DEEPEST = 100
-_MOST = 5_000_000
-"""Values of a cassette; aliases could make it have any number of them."""
 
 
 def read(text: bytes, ports: Ports, origin: str) -> Iterator[Recorded]:
     """The calls of a cassette; raises `SourceError`."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _refuse_deep(text, loader, origin)
-        loaded = yaml.load(text, Loader=loader)  # noqa: S506 - it is a safe one
-    except (yaml.YAMLError, RecursionError, ValueError, UnicodeDecodeError) as error:
+        loaded = bounded_yaml.load(text, loader)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise SourceError(f"{origin} is no cassette: {one_line(error)}.") from error
     interactions = loaded.get("interactions") if isinstance(loaded, dict) else None
     if not isinstance(interactions, list):
         raise SourceError(f"{origin} is no cassette: it has no list of interactions.")
-    _refuse_endless(interactions, origin)
     for number, one in enumerate(interactions, 1):
         try:
-            yield _recorded(one, ports)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            recorded = _recorded(one, ports)
+        except http_encoding.UNREADABLE as error:
             raise SourceError(
-                f"{origin}: interaction {number} is none of vcrpy's: {type(error).__name__} {error}."
+                f"{origin}: interaction {number} is none of vcrpy's:"
+                f" {type(error).__name__} {one_line(error)}."
             ) from error
+        yield recorded
 
 
 def write(found: Iterable[Recorded]) -> Iterator[bytes]:
@@ -108,30 +105,3 @@ def _text(body: bytes) -> Any:
         return body.decode()
     except UnicodeDecodeError:
         return body
-
-
-def _refuse_deep(text: bytes, loader: Any, origin: str) -> None:
-    """Look before loading, which goes down as deep as the text does."""
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _DEEPEST:
-            raise SourceError(f"{origin} is no cassette: it is nested deeper than {_DEEPEST}.")
-
-
-def _refuse_endless(value: Any, origin: str) -> None:
-    waiting, count = [value], 0
-    while waiting:
-        now = waiting.pop()
-        count += 1
-        if count > _MOST:
-            raise SourceError(
-                f"{origin} has more than {_MOST:,} values, once its aliases are followed."
-            )
-        if isinstance(now, dict):
-            waiting += now.values()
-        elif isinstance(now, list):
-            waiting += now

@@ -20,11 +20,18 @@ import pyarrow as pa
 import yaml
 import zstandard
 
+from storage import bounded_yaml
 from storage.errors import SourceError, one_line
+from storage.ingest.io import avro_payload
+from storage.ingest.io.expansion import Expansion
 from storage.ingest.mapping import PAYLOADS
 
-MOST = 256 << 20
+MOST = 64 << 20
 """Bytes that a payload may have when it is unpacked."""
+_LIMITS = {"msgpack": 16 << 20, "avro": 16 << 20, "protobuf": 4 << 20, "yaml": 1 << 20}
+"""Bytes of a payload in a notation whose values take much more memory, or time, than its bytes."""
+_AT_ONCE = 512 << 20
+"""Bytes of decoded payloads that are held at once; further ones stay as they are stored."""
 
 _FAILURES = (
     *(ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RecursionError),
@@ -51,6 +58,7 @@ class Decoder:
     """Finds functions of the user's, where they may run."""
     failed: int = 0
     _steps: Sequence[Step] = field(default_factory=list)
+    _expansion: Expansion = field(default_factory=lambda: Expansion("The payloads"))
     _own: Unpack | None = None
     """The last step, where it is the user's."""
 
@@ -78,18 +86,23 @@ class Decoder:
         found = list(texts)
         waiting: dict[int, str | bytes] = {}
         """What the user's function is to unpack."""
+        held = 0
         for number, text in enumerate(texts):
             try:
                 value = None if text is None else msgspec.json.decode(text)
                 if not isinstance(value, str):
                     continue  # not packed after all
-                for step in self._steps:
-                    value = step(value)
+                if held > _AT_ONCE:
+                    self.failed += 1
+                    continue
+                value = self._stepped(value)
                 if self._own is None:
-                    found[number] = _written(value)
+                    found[number] = written = _written(value)
+                    held += len(written)
                 else:
                     plain = isinstance(value, (str, bytes))
                     waiting[number] = value if plain else _written(value)
+                    held += len(waiting[number])
             except _FAILURES:
                 self.failed += 1
         if self._own is not None and waiting:
@@ -98,6 +111,16 @@ class Decoder:
                 found[number] = texts[number] if text is None else text
                 self.failed += text is None
         return found
+
+    def _stepped(self, value: Any) -> Any:
+        size = len(value)
+        for step in self._steps:
+            value = step(value)
+            if isinstance(value, bytes):
+                # What expands too far in all is no log; `SourceError` is none of the failures.
+                self._expansion.count(size, len(value))
+                size = len(value)
+        return value
 
 
 def code_in(decoders: Mapping[str, str]) -> list[str]:
@@ -187,6 +210,12 @@ def _snappy(value: Any) -> bytes:
     return bytes(pa.decompress(packed, decompressed_size=size, codec="snappy"))
 
 
+def _within(notation: str, data: Any) -> Any:
+    if len(data) > _LIMITS[notation]:
+        raise ValueError(len(data))
+    return data
+
+
 def _bounded(data: bytes) -> bytes:
     if len(data) > MOST:
         raise ValueError(len(data))
@@ -194,12 +223,12 @@ def _bounded(data: bytes) -> bytes:
 
 
 def _msgpack(value: Any) -> Any:
-    return msgspec.msgpack.decode(_bytes(value))
+    return msgspec.msgpack.decode(_within("msgpack", _bytes(value)))
 
 
 def _yaml(value: Any) -> Any:
     # libyaml crashes at deep nesting; this one raises.
-    return yaml.load(_text(value), Loader=_Ruby)  # noqa: S506 - a SafeLoader
+    return bounded_yaml.load(_within("yaml", _text(value)), _Ruby)
 
 
 _SPOKEN = (msgspec.DecodeError, fastavro.schema.SchemaParseException)
@@ -208,18 +237,16 @@ _SPOKEN = (msgspec.DecodeError, fastavro.schema.SchemaParseException)
 
 def _avro(path: str) -> Step:
     """Avro without its container, by a schema in a file."""
+    named: dict[str, Any] = {}
     try:
-        schema = fastavro.parse_schema(msgspec.json.decode(Path(path).expanduser().read_bytes()))
+        said = msgspec.json.decode(Path(path).expanduser().read_bytes())
+        read = avro_payload.reader_of(fastavro.parse_schema(said, named), named)
     except OSError as error:
         raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror}.") from error
     except Exception as error:  # fastavro takes the schema's shape for granted
         said = one_line(error) if isinstance(error, _SPOKEN) else "it has another shape"
         raise SourceError(f"{path or 'avro:'} is no Avro schema ({said}).") from error
-
-    def decode(value: Any) -> Any:
-        return fastavro.schemaless_reader(io.BytesIO(_bytes(value)), schema, None)
-
-    return decode
+    return lambda value: read(_within("avro", _bytes(value)))
 
 
 def _protobuf(said: str) -> Step:
@@ -229,11 +256,11 @@ def _protobuf(said: str) -> Step:
     path, _, name = said.rpartition(":")
     try:
         decode = protobuf.of_set(Path(path).expanduser().read_bytes()).named(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{said or 'protobuf:'} is no message of a descriptor set ({one_line(error)})."
         ) from error
-    return lambda value: decode(_bytes(value))
+    return lambda value: decode(_within("protobuf", _bytes(value)))
 
 
 _BY_SCHEMA = (
@@ -272,14 +299,15 @@ _Ruby.add_multi_constructor("tag:", _object)
 def _as_json(data: bytes) -> Any:
     """What unpacked bytes hold: JSON, text, or what is shown in hexadecimal."""
     try:
-        return msgspec.Raw(data) if _is_json(data) else data.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         return data.hex()
+    return msgspec.Raw(data) if _is_json(data) else text
 
 
 def _is_json(data: bytes) -> bool:
     try:
-        msgspec.json.decode(data)
+        msgspec.json.decode(data, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         return False
     return True

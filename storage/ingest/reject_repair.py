@@ -32,11 +32,13 @@ def at_leftovers(
 ) -> int:
     """Look at every row with a negative line from `first_offset` on; the number taken out."""
     out: list[int] = []
+    next_offset = first_offset
     while rows := connection.execute(
-        'SELECT "offset", -line, data FROM events WHERE line < 0 AND "offset" >= ? AND NOT'
-        ' list_contains(?, "offset") ORDER BY "offset" LIMIT ?',
-        [first_offset, out, _AT_ONCE],
+        'SELECT "offset", -line, data FROM events WHERE line < 0 AND "offset" >= ?'
+        ' ORDER BY "offset" LIMIT ?',
+        [next_offset, _AT_ONCE],
     ).fetchall():
+        next_offset = rows[-1][0] + 1
         repaired = []
         for offset, line, raw in rows:
             text = redaction.uncovered(raw) if redaction else raw

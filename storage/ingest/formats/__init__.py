@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from storage.errors import SourceError
 from storage.ingest.mapping import FieldMapping, Record
 from storage.quoting import own
 
@@ -25,6 +26,10 @@ LINE = own("line")
 
 MAX_DEPTH = 500
 """Nested arrays and objects in one event; Python's own decoder stops at about twice that."""
+
+
+MAX_REJECTS = 1_000_000
+"""Lines of a source that may be no events; each is kept, with its reason."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,11 @@ class Reading:
             reason = f"the file ends inside this line ({reason})"
             self.taken -= size
             self.lines -= 1
+        if len(self.rejects) >= MAX_REJECTS:
+            raise SourceError(
+                f"{self.path} has more than {MAX_REJECTS:,} lines that are no events"
+                f" (line {line}: {reason}); is it in another format, which --format names?"
+            )
         self.rejects.append(Reject(line, reason, text))
 
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from storage.errors import SourceError
 from storage.ingest.formats import LINE, SAMPLE, Fields, Reading, UnfitError
 from storage.ingest.formats.sql_compiler import Compiled
 from storage.ingest.mapping import FIELDS, FieldMapping, Record
@@ -66,6 +67,14 @@ def sample(
     connection: duckdb.DuckDBPyConnection, relation: str, types: Mapping[str, str]
 ) -> Sequence[Record]:
     """The first records, with nested values as Python's and all others as text or number."""
+    rows: list[dict[str, Any]] = sample_table(connection, relation, types).to_pylist()
+    return rows
+
+
+def sample_table(
+    connection: duckdb.DuckDBPyConnection, relation: str, types: Mapping[str, str]
+) -> pa.Table:
+    """Return the same records as a table."""
     columns = ", ".join(
         identifier(c)
         if _nested(t) or t in _DIGITS
@@ -74,9 +83,7 @@ def sample(
         else f"CAST({identifier(c)} AS VARCHAR) AS {identifier(c)}"
         for c, t in types.items()
     )
-    found = connection.sql(f"SELECT {columns} FROM {relation} LIMIT {SAMPLE}")
-    rows: list[dict[str, Any]] = found.to_arrow_table().to_pylist()
-    return rows
+    return connection.sql(f"SELECT {columns} FROM {relation} LIMIT {SAMPLE}").to_arrow_table()
 
 
 def batches(
@@ -161,6 +168,19 @@ def as_fields(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if pa.types.is_timestamp(batch.schema.field(_TIME).type):
             own = own.set(_TIME, pa.field("time", TIME))
         yield batch.cast(own)
+
+
+def checked(batch: pa.RecordBatch, path: str, kind: str) -> pa.RecordBatch:
+    """Return what another process sent as `as_fields` gave it; raises `SourceError` for anything else."""
+    expected = _SCHEMA
+    if len(batch.schema) > _TIME and batch.schema.field(_TIME).type == TIME:
+        expected = expected.set(_TIME, pa.field("time", TIME))
+    # The name of the column with the lines is chosen at random by each process.
+    if batch.schema.types != expected.types:
+        raise SourceError(
+            f"{path} can't be read as {kind}: its reader sent other columns than asked."
+        )
+    return pa.RecordBatch.from_arrays(batch.columns, schema=expected)
 
 
 class _Row:

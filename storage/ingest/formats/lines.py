@@ -45,7 +45,7 @@ def read(reading: Reading) -> Iterator[Lines]:
     """
     stream, _ = byte_streams.open_bytes(reading.path, reading.start)
     reading.taken, reading.lines = reading.start, reading.start_line
-    rest = b""
+    rest = bytearray()
     first = reading.start == 0
     with stream:
         while True:
@@ -69,13 +69,15 @@ def read(reading: Reading) -> Iterator[Lines]:
             reading.done += len(chunk)
             end = chunk.rfind(b"\n") + 1
             if end == 0:
-                rest = _bounded(rest + chunk, reading)
+                rest += chunk
+                _refuse_long(rest, reading)
                 continue
-            whole, rest = b"".join((rest, memoryview(chunk)[:end])), chunk[end:]
+            whole = b"".join((rest, memoryview(chunk)[:end]))
+            rest = bytearray(memoryview(chunk)[end:])
             yield from _lines(whole, reading)
     reading.partial = bool(rest) or reading.continues
     if rest:
-        yield from _lines(rest, reading)
+        yield from _lines(bytes(rest), reading)
 
 
 def of_texts(texts: Iterator[str], reading: Reading) -> Iterator[Lines]:
@@ -87,13 +89,12 @@ def of_texts(texts: Iterator[str], reading: Reading) -> Iterator[Lines]:
     reading.taken = reading.lines
 
 
-def _bounded(line: bytes, reading: Reading) -> bytes:
+def _refuse_long(line: bytearray, reading: Reading) -> None:
     if len(line) > MAX_LINE:
         raise SourceError(
             f"{reading.path} has a line of over {MAX_LINE >> 20} MiB after line {reading.lines};"
             " an event has to fit into memory."
         )
-    return line
 
 
 def _lines(chunk: bytes, reading: Reading) -> Iterator[Lines]:

@@ -5,11 +5,13 @@ change, every such number is made a marked string before parsing, and is freed a
 """
 
 import secrets
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import polars as pl
 
 from storage.quoting import quoted
 
@@ -53,7 +55,7 @@ _NUMBER_OUTSIDE = (
 )
 
 
-def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
+def protected(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.Array]:
     """Lines of JSON (`texts` are the same) with fragile numbers as marked strings, and which have any.
 
     A line in which a number's place stands inside a string is no JSON any more, and says so when it
@@ -62,13 +64,16 @@ def protected(lines: pa.Array, texts: pl.Series) -> tuple[pa.Array, pa.Array]:
     places = fragile(lines, texts)
     if not places.any():
         return lines, pa.array(places)
+    import polars as pl  # noqa: PLC0415 - a parser's process starts sooner without both
+    import pyarrow.compute as pc  # noqa: PLC0415 - as above
+
     found = pl.Series(np.flatnonzero(places))
     marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
     replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
     return replaced, pa.array(places)
 
 
-def fragile(lines: pa.Array, texts: pl.Series) -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
+def fragile(lines: pa.Array, texts: "pl.Series") -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
     """Which of the texts (`lines` are the same) may have a number that a double would change."""
     places = np.zeros(len(lines), dtype=bool)
     suspect = texts.str.contains(_SUSPECT[0])

@@ -18,6 +18,10 @@ from storage.ingest.mapping import Record
 
 _CHUNK = 1 << 20
 _ATTRIBUTES = ("string", "date", "int", "float", "boolean", "id", "list", "container")
+_MAX_DEPTH = 500
+"""Elements inside of elements."""
+_MAX_ATTRIBUTES = 10_000
+"""Attributes of one event, or of one trace, whose events repeat them."""
 _NUMBER = msgspec.json.Decoder(float)
 
 
@@ -45,11 +49,15 @@ class _Log:
         self.found: list[str] = []
         self._trace: dict[str, str] = {}
         self._event: dict[str, str] | None = None
+        self._elements = 0
         self._depth = 0
         """Of attributes that are inside of others; only the outermost are taken."""
 
     def begin(self, tag: str, attributes: dict[str, str]) -> None:
         tag = tag.rpartition(":")[2]
+        self._elements += 1
+        if self._elements > _MAX_DEPTH:
+            raise SourceError(f"An XES log that is nested deeper than {_MAX_DEPTH} is not read.")
         if tag == "trace":
             self._trace = {}
         elif tag == "event":
@@ -58,6 +66,11 @@ class _Log:
             self._depth += 1
             if self._depth == 1 and "key" in attributes:
                 said = _json(tag, attributes.get("value", ""))
+                if max(len(self._trace), len(self._event or ())) > _MAX_ATTRIBUTES:
+                    raise SourceError(
+                        f"An XES log whose events have more than {_MAX_ATTRIBUTES:,} attributes"
+                        " is not read."
+                    )
                 if self._event is not None:
                     self._event[attributes["key"]] = said
                 else:
@@ -65,6 +78,7 @@ class _Log:
 
     def end(self, tag: str) -> None:
         tag = tag.rpartition(":")[2]
+        self._elements -= 1
         if tag in _ATTRIBUTES:
             self._depth -= 1
         elif tag == "trace":
@@ -79,7 +93,7 @@ class _Log:
 def _events(path: str) -> Iterator[str]:
     parser, log = expat.ParserCreate(), _Log()
     parser.StartElementHandler, parser.EndElementHandler = log.begin, log.end
-    parser.EntityDeclHandler = _refuse
+    parser.EntityDeclHandler = parser.StartDoctypeDeclHandler = _refuse
     stream, _ = byte_streams.open_bytes(path)
     with stream:
         try:
@@ -101,7 +115,10 @@ def _events(path: str) -> Iterator[str]:
 
 
 def _refuse(*_: Any) -> None:
-    raise SourceError("An XES log that declares entities of its own is not read.")
+    raise SourceError(
+        "An XES log that declares a document type or entities of its own is not read; take the"
+        " declaration out."
+    )
 
 
 def _json(kind: str, text: str) -> str:

@@ -14,6 +14,7 @@ import zstandard
 
 from storage.errors import SourceError, one_line
 from storage.ingest.io import object_store
+from storage.ingest.io.expansion import Expansion
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -48,17 +49,18 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     """The decompressed bytes from `start` on, and the compression they came in."""
     plain = open_plain(path)
     kind = compression(plain.peek(6)[:6])
-    stream: BinaryIO
+    packed: BinaryIO | _Zstd
     if kind == "gzip":
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
+        packed = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
     elif kind == "zstd":
-        stream = io.BufferedReader(_Zstd(plain), 1 << 20)
+        packed = _Zstd(plain)
     elif kind == "xz":
-        stream = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
+        packed = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
     else:
         if start:
             plain.seek(start)
         return plain, None
+    stream = cast("BinaryIO", io.BufferedReader(_Bounded(path, packed, plain), 1 << 20))
     skipped = 0
     try:
         while skipped < start:
@@ -68,6 +70,35 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     return stream, kind
 
 
+class _Bounded(io.RawIOBase):
+    """Unpacked bytes, as long as they don't expand too far."""
+
+    def __init__(self, path: str, unpacked: "BinaryIO | _Zstd", packed: io.BufferedReader) -> None:
+        self._unpacked = unpacked
+        self._packed = packed
+        self._taken = 0
+        self._expansion = Expansion(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        count: int = self._unpacked.readinto(buffer)  # type: ignore[union-attr]
+        taken = self._packed.tell()
+        self._expansion.count(taken - self._taken, count)
+        self._taken = taken
+        return count
+
+    def close(self) -> None:
+        self._unpacked.close()
+        self._packed.close()
+        super().close()
+
+
+_ZSTD_PIECE = 4 << 10
+"""Packed bytes that are unpacked at once; four of them may stand for 128 KiB."""
+
+
 class _Zstd(io.RawIOBase):
     """zstandard's own reader takes the end of a file that was cut off for the end of its data."""
 
@@ -75,14 +106,14 @@ class _Zstd(io.RawIOBase):
         self._packed = packed
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._behind = b""
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "Buffer") -> int:
         while not self._ready:
-            packed = self._behind or self._packed.read(1 << 16)
+            packed = self._behind or self._packed.read(_ZSTD_PIECE)
             self._behind = b""
             if not packed:
                 if self._frame is not None:
@@ -90,7 +121,7 @@ class _Zstd(io.RawIOBase):
                 return 0
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(packed)
+            self._ready = memoryview(self._frame.decompress(packed))
             if self._frame.eof:
                 self._behind, self._frame = self._frame.unused_data, None
         target = memoryview(buffer).cast("B")

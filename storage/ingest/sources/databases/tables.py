@@ -233,13 +233,15 @@ def _database(link: Link) -> Database:
         return PostgreSql(link)
     if not Path(link.place).is_file():
         raise SourceError(f"There is no file {link.place}.")
+    from storage.ingest.sources.databases.bounded_database import ShutIn  # noqa: PLC0415 - as above
+
     if link.kind == "sqlite":
         from storage.ingest.sources.databases.sqlite import Sqlite  # noqa: PLC0415 - as above
 
-        return Sqlite(link)
+        return ShutIn(Sqlite(link), link)
     from storage.ingest.sources.databases.duckdb_file import DuckDbFile  # noqa: PLC0415 - as above
 
-    return DuckDbFile(link)
+    return ShutIn(DuckDbFile(link), link)
 
 
 def _named(link: Link, database: Database, tables: Mapping[str, Columns], wanted: str) -> Table:

@@ -5,7 +5,6 @@ decoded stays the bytes that it is.
 """
 
 import base64
-import io
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import httpx
 import msgspec
 
 from storage.errors import SourceError, one_line
+from storage.ingest.io import avro_payload
 
 _MAGIC = 0
 _HEAD = 5
@@ -77,10 +77,10 @@ class Registry:
             path = f"/subjects/{reference['subject']}/versions/{reference['version']}"
             fastavro.parse_schema(msgspec.json.decode(self._ask(path)["schema"]), named)
         schema = fastavro.parse_schema(msgspec.json.decode(said["schema"]), named)
+        read = avro_payload.reader_of(schema, named)
 
         def decode(payload: bytes) -> bytes:
-            value = fastavro.schemaless_reader(io.BytesIO(payload), schema, None)
-            return msgspec.json.encode(value, enc_hook=_shown)
+            return msgspec.json.encode(read(payload), enc_hook=_shown)
 
         return decode
 

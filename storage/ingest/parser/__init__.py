@@ -1,0 +1,1 @@
+"""A bounded process that parses files which their library doesn't validate."""

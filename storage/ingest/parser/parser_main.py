@@ -1,0 +1,137 @@
+"""The program of a parser process: answers requests about untrusted files until its input ends.
+
+It imports what it needs, bounds itself (`storage.ingest.parser.parser_limits`), and then opens the first file.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow as pa
+import pyarrow.ipc
+
+from storage.errors import SourceError, one_line
+from storage.ingest.formats import Reading
+from storage.ingest.formats.arrow import ArrowIpc, Parquet
+from storage.ingest.mapping import FieldMapping
+from storage.ingest.parser import batch_frame, parser_limits
+from storage.ingest.sources.databases.database import Database
+from storage.ingest.sources.databases.duckdb_file import DuckDbFile
+from storage.ingest.sources.databases.sqlite import Sqlite
+from storage.ingest.sources.uris import Link
+
+_FORMATS = {form.name: form for form in (Parquet(), ArrowIpc())}
+_DATABASES: dict[str, Callable[[Link], Database]] = {"sqlite": Sqlite, "duckdb": DuckDbFile}
+_LARGEST_BYTES = 64 << 20
+"""A batch that is larger is sent in pieces."""
+
+
+def main() -> None:
+    """Answer requests, a JSON object a line, with frames."""
+    settings = json.loads(sys.argv[2])
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    parser_limits.shut_in(settings["size_bytes"], settings["writable"])
+    session = _Session(answers, parser_limits.allowed_seconds(settings["size_bytes"]))
+    while line := requests.readline():
+        session.answer(json.loads(line))
+    os._exit(0)  # nothing is left to write, and taking libraries down takes long
+
+
+class _Session:
+    """Answers one request after the other."""
+
+    def __init__(self, answers: BinaryIO, seconds: int) -> None:
+        self._answers = answers
+        self._seconds = seconds
+        self._schema: pa.Schema | None = None
+
+    def answer(self, request: dict[str, Any]) -> None:
+        parser_limits.grant_seconds(self._seconds)
+        self._schema = None
+        try:
+            if request["op"] == "tables":
+                tables = {name: dict(found) for name, found in _database(request).tables().items()}
+                self._end(tables)
+                return
+            for batch in _batches(request):
+                for piece in _pieces(batch):
+                    self._send(piece)
+            self._end(None)
+        except SourceError as error:
+            self._say("refused", error.message)
+        except (MemoryError, duckdb.OutOfMemoryException):
+            self._say("memory", "")
+        except Exception as error:  # noqa: BLE001 - hostile bytes raise nearly everything
+            self._say("failed", one_line(error))
+
+    def _send(self, batch: pa.RecordBatch) -> None:
+        if batch.schema != self._schema:
+            self._schema = batch.schema
+            described = batch_frame.describe_schema(batch.schema)
+            batch_frame.write_frame(self._answers, {"kind": "schema", "schema": described})
+        header, buffers = batch_frame.split_batch(batch)
+        batch_frame.write_frame(self._answers, header, buffers)
+        parser_limits.grant_seconds(self._seconds)
+
+    def _say(self, kind: str, message: str) -> None:
+        batch_frame.write_frame(self._answers, {"kind": kind, "message": message})
+
+    def _end(self, result: Any) -> None:
+        batch_frame.write_frame(self._answers, {"kind": "end", "result": result})
+
+
+def _batches(request: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+    if request["op"] == "read":
+        with _database(request).read(request["query"]) as batches:
+            yield from map(_carried, batches)
+        return
+    form = _FORMATS[request["format"]]
+    if request["op"] == "sample":
+        yield from map(_carried, form.parse_sample(request["path"]))
+        return
+    mapping = FieldMapping.from_json(request["mapping"])
+    yield from form.parse_batches(Reading(request["path"]), mapping)
+
+
+def _database(request: dict[str, Any]) -> Database:
+    link = Link(request["kind"], request["path"], {}, request["public"])
+    return _DATABASES[request["kind"]](link)
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    size = batch.nbytes
+    if size <= _LARGEST_BYTES:
+        yield batch
+        return
+    rows = max(1, batch.num_rows * _LARGEST_BYTES // size)
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
+def _carried(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch without metadata, whose columns are of types that a frame carries."""
+    arrays, fields = [], []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        try:
+            column = column.cast(_without_dictionaries(field.type))  # noqa: PLW2901 - the same values
+            batch_frame.describe_schema(pa.schema([pa.field(field.name, column.type)]))
+        except (batch_frame.UnsupportedTypeError, pa.ArrowNotImplementedError):
+            values = [None if value is None else str(value) for value in column.to_pylist()]
+            column = pa.array(values, pa.string())  # noqa: PLW2901 - as above
+        arrays.append(column)
+        fields.append(pa.field(field.name, column.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_dictionaries(kind.value_type)))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return pa.struct([f.with_type(_without_dictionaries(f.type)) for f in fields])
+    return kind
