@@ -106,9 +106,31 @@ def code_in(decoders: Mapping[str, str]) -> list[str]:
 
 
 def beside(folder: Path, said: str) -> str:
-    """A way to decode as it is said elsewhere: its function's file lies in a folder."""
-    own = _own(said)
-    return f"{said.removesuffix(own)}{folder / own}" if own else said
+    """A way to decode, with the folder in which its files (function, schema) lie in their names."""
+    return "+".join(_with_folder(folder, step) for step in said.split("+"))
+
+
+def _with_folder(folder: Path, step: str) -> str:
+    rest = _file_and_more(step)
+    if not rest or rest.startswith("~"):
+        return step
+    return f"{step.removesuffix(rest)}{folder / rest}"
+
+
+def files_in(said: str) -> list[str]:
+    """The files that a way to decode names: of the function, and of schemas."""
+    named = [(step, _file_and_more(step)) for step in said.split("+")]
+    return [
+        rest if step.startswith("avro:") else rest.rpartition(":")[0] or rest
+        for step, rest in named
+        if rest
+    ]
+
+
+def _file_and_more(step: str) -> str:
+    """What stands behind the name of a step that takes a file; empty for any other step."""
+    kind, _, rest = step.partition(":")
+    return rest if kind in ("python", "avro", "protobuf") else ""
 
 
 def _own(said: str) -> str:
