@@ -21,7 +21,10 @@ import yaml
 import zstandard
 
 from storage.errors import SourceError, one_line
+from storage.ingest.io import regular_file
 from storage.ingest.mapping import PAYLOADS
+
+_SCHEMA_BYTES = 64 << 20
 
 MOST = 256 << 20
 """Bytes that a payload may have when it is unpacked."""
@@ -227,8 +230,13 @@ def _yaml(value: Any) -> Any:
 def _avro(path: str) -> Step:
     """Avro without its container, by a schema in a file."""
     try:
-        schema = fastavro.parse_schema(msgspec.json.decode(Path(path).expanduser().read_bytes()))
-    except (OSError, msgspec.DecodeError, fastavro.schema.SchemaParseException) as error:
+        schema = fastavro.parse_schema(msgspec.json.decode(_schema(path)))
+    except (
+        OSError,
+        RuntimeError,
+        msgspec.DecodeError,
+        fastavro.schema.SchemaParseException,
+    ) as error:
         raise SourceError(f"{path or 'avro:'} is no Avro schema ({one_line(error)}).") from error
 
     def decode(value: Any) -> Any:
@@ -237,14 +245,19 @@ def _avro(path: str) -> Step:
     return decode
 
 
+def _schema(path: str) -> bytes:
+    """The content of a schema's file; a pipe or a device is none."""
+    return regular_file.read_bytes(Path(path).expanduser(), _SCHEMA_BYTES)
+
+
 def _protobuf(said: str) -> Step:
     """A message of Protocol Buffers, by a compiled descriptor and its name."""
     from storage.ingest.io import protobuf  # noqa: PLC0415 - it takes its time to import
 
     path, _, name = said.rpartition(":")
     try:
-        decode = protobuf.of_set(Path(path).expanduser().read_bytes()).named(name)
-    except (OSError, ValueError) as error:
+        decode = protobuf.of_set(_schema(path)).named(name)
+    except (OSError, RuntimeError, ValueError) as error:
         raise SourceError(
             f"{said or 'protobuf:'} is no message of a descriptor set ({one_line(error)})."
         ) from error
