@@ -24,7 +24,7 @@ _LARGEST = 1 << 60
 _FIRST_TIME = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
 _LAST_TIME = "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
 
-_REQUIRED = {
+REQUIRED = {
     "workspace": "name value",
     "sources": "source path format taken size modified_ns head tail lines first_offset events partial",
     "events": "offset",
@@ -63,7 +63,7 @@ _ANY_NUMBER = frozenset(
 )
 """Columns that hold whatever a source says."""
 
-_JSON = {
+JSON = {
     "workspace": "value",
     "events": "data meta",
     "projections": "files invariants",
@@ -132,8 +132,8 @@ def _by_table() -> dict[str, list[CellRule]]:
     found: dict[str, list[CellRule]] = {}
     smallest = {name: least for least, names in _SMALLEST.items() for name in names.split()}
     for table in TABLES:
-        required = _REQUIRED.get(table.name, "").split()
-        json = _JSON.get(table.name, "").split()
+        required = REQUIRED.get(table.name, "").split()
+        json = JSON.get(table.name, "").split()
         rules = found.setdefault(table.name, [])
         for column, kind in table.columns:
             name, quoted = f"{table.name}.{column}", f'"{column}"'

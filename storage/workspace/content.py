@@ -35,6 +35,15 @@ _STRUCTURES: dict[str, Any] = {
     "workspace.value": Any,
 }
 """Columns of JSON that refold reads without a guard, and what they hold."""
+_COUNTED = {
+    "first": "events edits",
+    "folded": "events edits",
+    "changes": "history",
+    "keys": "documents",
+    "parts": "parts",
+}
+"""Columns of `folds`, and the tables whose rows they count. A fork counts its parent's rows too."""
+_SLACK = 1_000
 _ONLY = {"edits.said": "kind = 'answers'"}
 
 
@@ -73,6 +82,7 @@ def _problems(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     if not _is_dense(connection):
         yield "events.offset doesn't number the events from 0"
     yield from _unknown_numbers(connection)
+    yield from _too_many(connection)
     yield from _wrong_timelines(connection)
 
 
@@ -117,6 +127,16 @@ def _unknown_numbers(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     doubled = "SELECT 1 FROM folds GROUP BY projection, timeline HAVING count(*) > 1 LIMIT 1"
     if connection.execute(doubled).fetchall():
         yield "folds has a projection twice on one timeline"
+
+
+def _too_many(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Counts that nothing in the tables explains; refold reserves memory for that many."""
+    for column, tables in _COUNTED.items():
+        there = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables.split())
+        most = f"2 * ({there}) + {_SLACK}"
+        found = connection.execute(f"SELECT 1 FROM folds WHERE {column} > {most} LIMIT 1")
+        if found.fetchall():
+            yield f"folds.{column} is larger than the tables explain"
 
 
 def _wrong_timelines(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:

@@ -148,9 +148,14 @@ def build(folder: Path) -> Path:
         "INSERT INTO bookmarks VALUES (1, 'main', 3, 0, 'p', 's-0', 'n', 'note', now())"
     )
     connection.execute("INSERT INTO watches VALUES (1, 'states', 'state.n > 3', now())")
-    for table in schema.TABLES:
-        if connection.execute(f"SELECT count(*) FROM {table.name}").fetchone() == (0,):
-            print("EMPTY", table.name)
+    connection.execute("INSERT INTO upcasts VALUES (1, 'main', 1, 's-1', 'Added', '2', '{}')")
+    connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'x', NULL)")
+    empty = [
+        table.name
+        for table in schema.TABLES
+        if connection.execute(f"SELECT count(*) FROM {table.name}").fetchone() == (0,)
+    ]
+    assert empty == [], "a table without a row can't be made odd"
     connection.close()
     return Path(ws)
 
@@ -158,3 +163,35 @@ def build(folder: Path) -> Path:
 def run(*arguments: str) -> None:
     code = cli.run(list(arguments))
     assert code in (0, 1), arguments
+
+
+COMMANDS = (
+    "events {ws} --json",
+    "events {ws}",
+    "state {ws} -p p --json",
+    "state {ws} -p p --at 5 --key s-0",
+    "diff {ws} -p p --from 2 --to 9 --json",
+    "blame {ws} -p p --key s-1 n --all --json",
+    "find {ws} -p p 'state.n > 3' --json",
+    "find {ws} -p p 'sum(state.n) > 3' --timeline f --json",
+    "check {ws} -p p --json",
+    "values {ws} -p p state.n --key s-1 --json",
+    "logpoint {ws} -p p --type Added data.n --json",
+    "causes {ws} --at 3 --json",
+    "failures {ws} -p p --json",
+    "unhandled {ws} -p p --json",
+    "printed {ws} -p p --json",
+    "irregularities {ws} --json",
+    "calls {ws} --json",
+    "calls {ws} -p p --json",
+    "calls {ws} -p p --reads --json",
+    "calls {ws} -p p --timeline g --json",
+    "timelines {ws} --json",
+    "compare {ws} main f -p p --json",
+    "events {ws} --timeline g --json",
+    "state {ws} -p p --timeline f --json",
+    "state {ws} -p p --timeline g --json",
+    "sql {ws} 'FROM history' --json",
+    "sql {ws} 'FROM events' --json",
+)
+"""Commands that look at a workspace; none of them runs code."""
