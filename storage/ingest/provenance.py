@@ -14,8 +14,10 @@ from storage.ingest.io.fingerprints import Change, Fingerprint
 from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
 
-_UNREADABLE = (OSError, EOFError, ValueError, ArithmeticError, RefoldError, zlib.error)
-_UNREADABLE += (lzma.LZMAError, zstandard.ZstdError)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, ArithmeticError, RefoldError),
+    *(zlib.error, lzma.LZMAError, zstandard.ZstdError),
+)
 """What reading a file raises that isn't what it was."""
 
 WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
