@@ -234,7 +234,7 @@ class Broker:
         if self._outside is None:
             from gateway.live_clients import Outside  # noqa: PLC0415 - most folds never go out
 
-            self._outside = Outside(self.settings.ports, self._folder)
+            self._outside = Outside(self.settings.ports, self.settings.folder or self._folder)
         return self._outside
 
     def _intent(self, call: Call) -> int:

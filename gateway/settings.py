@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ class Settings:
     """Whether clocks and random numbers are the event's own, and not this machine's."""
     send: frozenset[str] = frozenset()
     """Ports that commands may go out to, while recording."""
+    folder: Path | None = None
+    """Where programs of ports run: beside the file that declares them; None: where handlers run."""
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -95,7 +95,8 @@ def fold(
                 number = _Folding(run).to_the_end(force=force)
             finally:
                 calling.keep(run.number)
-    return next(f for f in catalogue.known(workspace) if f.number == number)
+    folded = next(f for f in catalogue.known(workspace) if f.number == number)
+    return replace(folded, may_read_files=True)
 
 
 def _fold_fork(
@@ -131,7 +132,8 @@ def _fold_fork(
         run = Run(workspace, effective, total, means, on_progress, cancelled, calling)
         number = forks.fold(run, workspace, base, standing)
         calling.keep(number)
-    return next(f for f in catalogue.known(workspace) if f.number == number)
+    folded = next(f for f in catalogue.known(workspace) if f.number == number)
+    return replace(folded, may_read_files=True)
 
 
 class _Folding:

@@ -70,7 +70,9 @@ class Editing:
         found = 0
         for there in self._log.details_at([place for place in places if place >= 0]):
             event = Event(**{name: getattr(there, name) for name in EVENT_FIELDS})
-            self.edits.append(Edit(EditKind.REPLACE, self._label(there.offset), event=change(event)))
+            self.edits.append(
+                Edit(EditKind.REPLACE, self._label(there.offset), event=change(event))
+            )
             found += 1
         if found < len(places):
             for place in places:

@@ -17,9 +17,12 @@ from replay.handlers.mutation_analysis import Function, Touched
 from replay.history.catalogue import Folded
 from replay.projection.declaration import over_all_events
 from replay.projection.reference import is_program
-from storage.errors import QueryError
+from storage import regular_file
+from storage.errors import QueryError, one_line
 
 Scope = Sequence[ast.stmt]
+
+_LIMIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,15 @@ class Code:
         raise QueryError(f"The file of {self.folded.name} isn't known.")
 
     def _read(self, path: str) -> str:
+        if not self.folded.may_read_files:
+            raise QueryError(
+                "The workspace came from elsewhere, so the files that it names are not read;"
+                " `refold trust WORKSPACE` allows it."
+            )
         try:
-            content = File(path).read_bytes()
-        except OSError as error:
-            raise QueryError(f"{path} can't be read: {error.strerror}.") from error
+            content = regular_file.read_bytes(File(path), _LIMIT_BYTES)
+        except (OSError, ValueError) as error:
+            raise QueryError(f"{path} can't be read: {one_line(error)}.") from error
         if hashlib.sha256(content).hexdigest() != self.folded.files[path]:
             raise QueryError(f"{File(path).name} has changed since it was folded.")
         return content.decode("utf-8", "replace")

@@ -20,7 +20,7 @@ from replay.projection.reference import Reference, answered_on
 from replay.projection.span import Span
 from storage.db.query import rows as rows_of
 from storage.errors import ProjectionError
-from storage.workspace import schema
+from storage.workspace import schema, validation_cache
 from storage.workspace.workspace import MAIN, Workspace
 
 
@@ -67,6 +67,8 @@ class Folded:
     """Whether recordings are as they were when its calls were answered from them."""
     digest: str
     """What the timeline was; see `Workspace.digest`."""
+    may_read_files: bool
+    """Whether its `files` may be read: the workspace is the user's own, or the user named the code."""
 
     @property
     def label(self) -> str:
@@ -93,7 +95,8 @@ class Folded:
 
     @property
     def code_unchanged(self) -> bool:
-        return reference.unchanged(self.files)
+        """Whether its files are known to be what they were."""
+        return self.may_read_files and reference.unchanged(self.files)
 
 
 def default_python() -> str:
@@ -103,9 +106,10 @@ def default_python() -> str:
 
 def known(workspace: Workspace) -> list[Folded]:
     """Projections that have a history on the timeline and aren't superseded, the newest last."""
+    own = validation_cache.is_own(workspace.path)
     with workspace.file.reading() as connection:
         timeline = {"timeline": workspace.timeline}
-        return _rows(connection, "NOT superseded AND timeline = $timeline", timeline)
+        return _rows(connection, "NOT superseded AND timeline = $timeline", timeline, own)
 
 
 def find(workspace: Workspace, wanted: Reference) -> Folded | None:
@@ -122,6 +126,7 @@ def find(workspace: Workspace, wanted: Reference) -> Folded | None:
                 "python": wanted.python,
                 "settings": wanted.settings.digest,
             },
+            may_read_files=True,
         )
     return found[-1] if found else None
 
@@ -145,6 +150,7 @@ def by_number(workspace: Workspace, number: int) -> Folded:
             connection,
             "p.projection = $number AND timeline = $timeline",
             {"number": number, "timeline": workspace.timeline},
+            validation_cache.is_own(workspace.path),
         )
     if not found:
         raise ProjectionError(
@@ -225,7 +231,10 @@ def forget(connection: duckdb.DuckDBPyConnection, number: int, timeline: str | N
 
 
 def _rows(
-    connection: duckdb.DuckDBPyConnection, condition: str, parameters: Mapping[str, Any]
+    connection: duckdb.DuckDBPyConnection,
+    condition: str,
+    parameters: Mapping[str, Any],
+    may_read_files: bool,
 ) -> list[Folded]:
     version = recording_store.version(connection)
     rows = rows_of(
@@ -262,6 +271,7 @@ def _rows(
             room=row["room"],
             answers_unchanged=row["calls"] == 0 or row["answers"] == version,
             digest=row["digest"],
+            may_read_files=may_read_files,
         )
         for row in rows
     ]

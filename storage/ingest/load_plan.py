@@ -25,7 +25,7 @@ from storage.ingest.provenance import Origin
 from storage.ingest.redaction import Redaction
 from storage.ingest.sources import files, uris
 from storage.ingest.sources.source_part import Piece
-from storage.workspace import workspace
+from storage.workspace import validation_cache, workspace
 from storage.workspace.atomic_file import new_file
 
 
@@ -86,6 +86,7 @@ def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> P
         mapping = _known_mapping(connection, existing.path)
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
     first = row[0] if row else 0
+    _refuse_unnamed_files(existing.path, mapping, wish)
     named = {sources.known_as(path): path for path in paths}
     if not set(known) & set(named):
         raise SourceError(
@@ -147,6 +148,17 @@ def _known_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMa
         raise WorkspaceError(
             f"{path} doesn't say which field of its source is which; --replace loads it anew."
         ) from error
+
+
+def _refuse_unnamed_files(path: Path, mapping: FieldMapping, wish: Wish) -> None:
+    """Raise `SourceError` where a workspace that isn't the user's own names a schema to read."""
+    for name, how in mapping.decoders.items():
+        files_of = payload_decoders.files_in(how)
+        if files_of and wish.decoders.get(name) != how and not validation_cache.is_own(path):
+            raise SourceError(
+                f"{path} came from elsewhere and names the file {files_of[0]} to decode {name} with;"
+                f" give --decode {name}={how}, or agree with `refold trust {path}`."
+            )
 
 
 def _was_torn(before: Origin, path: str) -> bool:

@@ -20,11 +20,13 @@ import pyarrow as pa
 import yaml
 import zstandard
 
-from storage import bounded_yaml
+from storage import bounded_yaml, regular_file
 from storage.errors import SourceError, one_line
 from storage.ingest.io import avro_payload
 from storage.ingest.io.expansion import Expansion
 from storage.ingest.mapping import PAYLOADS
+
+_SCHEMA_BYTES = 64 << 20
 
 MOST = 64 << 20
 """Bytes that a payload may have when it is unpacked."""
@@ -129,9 +131,31 @@ def code_in(decoders: Mapping[str, str]) -> list[str]:
 
 
 def beside(folder: Path, said: str) -> str:
-    """A way to decode as it is said elsewhere: its function's file lies in a folder."""
-    own = _own(said)
-    return f"{said.removesuffix(own)}{folder / own}" if own else said
+    """A way to decode, with the folder in which its files (function, schema) lie in their names."""
+    return "+".join(_with_folder(folder, step) for step in said.split("+"))
+
+
+def _with_folder(folder: Path, step: str) -> str:
+    rest = _file_and_more(step)
+    if not rest or rest.startswith("~"):
+        return step
+    return f"{step.removesuffix(rest)}{folder / rest}"
+
+
+def files_in(said: str) -> list[str]:
+    """The files that a way to decode names: of the function, and of schemas."""
+    named = [(step, _file_and_more(step)) for step in said.split("+")]
+    return [
+        rest if step.startswith("avro:") else rest.rpartition(":")[0] or rest
+        for step, rest in named
+        if rest
+    ]
+
+
+def _file_and_more(step: str) -> str:
+    """What stands behind the name of a step that takes a file; empty for any other step."""
+    kind, _, rest = step.partition(":")
+    return rest if kind in ("python", "avro", "protobuf") else ""
 
 
 def _own(said: str) -> str:
@@ -239,14 +263,19 @@ def _avro(path: str) -> Step:
     """Avro without its container, by a schema in a file."""
     named: dict[str, Any] = {}
     try:
-        said = msgspec.json.decode(Path(path).expanduser().read_bytes())
+        said = msgspec.json.decode(_schema(path))
         read = avro_payload.reader_of(fastavro.parse_schema(said, named), named)
     except OSError as error:
-        raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror}.") from error
+        raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror or error}.") from error
     except Exception as error:  # fastavro takes the schema's shape for granted
         said = one_line(error) if isinstance(error, _SPOKEN) else "it has another shape"
         raise SourceError(f"{path or 'avro:'} is no Avro schema ({said}).") from error
     return lambda value: read(_within("avro", _bytes(value)))
+
+
+def _schema(path: str) -> bytes:
+    """The content of a schema's file; a pipe or a device is none."""
+    return regular_file.read_bytes(Path(path).expanduser(), _SCHEMA_BYTES)
 
 
 def _protobuf(said: str) -> Step:
@@ -255,8 +284,8 @@ def _protobuf(said: str) -> Step:
 
     path, _, name = said.rpartition(":")
     try:
-        decode = protobuf.of_set(Path(path).expanduser().read_bytes()).named(name)
-    except (OSError, ValueError, RecursionError) as error:
+        decode = protobuf.of_set(_schema(path)).named(name)
+    except (OSError, RuntimeError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{said or 'protobuf:'} is no message of a descriptor set ({one_line(error)})."
         ) from error

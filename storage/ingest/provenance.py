@@ -1,12 +1,24 @@
 """Where a workspace's log came from, and what has become of those files since."""
 
+import lzma
+import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import duckdb
+import zstandard
 
+from storage.errors import RefoldError
 from storage.ingest.io import fingerprints
 from storage.ingest.io.fingerprints import Change, Fingerprint
+from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
+
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, ArithmeticError, RefoldError),
+    *(zlib.error, lzma.LZMAError, zstandard.ZstdError),
+)
+"""What reading a file raises that isn't what it was."""
 
 WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
 """Formats whose files are rewritten, never appended to."""
@@ -42,9 +54,23 @@ def known(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
     ]
 
 
-def changes(workspace: Workspace, *, thorough: bool = False) -> dict[str, Change]:
-    """What has become of each file, where anything has; `thorough` reads the files."""
+def changes(
+    workspace: Workspace, named: Collection[str] = (), *, thorough: bool = False
+) -> dict[str, Change]:
+    """What has become of each file, where anything has; `thorough` reads the files.
+
+    Of a workspace that isn't the user's own only the files are looked at that the user `named`.
+    """
     with workspace.reading() as connection:
         origins = known(connection)
-    found = {o.print.path: fingerprints.change(o.print, thorough=thorough) for o in origins}
+    if not validation_cache.is_own(workspace.path):
+        origins = [one for one in origins if one.print.path in named]
+    found = {o.print.path: _change(o.print, thorough=thorough) for o in origins}
     return {path: what for path, what in found.items() if what is not Change.NONE}
+
+
+def _change(before: Fingerprint, *, thorough: bool) -> Change:
+    try:
+        return fingerprints.change(before, thorough=thorough)
+    except _UNREADABLE:
+        return Change.REWRITTEN

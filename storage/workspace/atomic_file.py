@@ -16,8 +16,12 @@ from storage.workspace import validation_cache, workspace
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a workspace that takes the target's place if all goes well, else vanishes."""
+def new_file(target: Path, *, own: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a workspace that takes the target's place if all goes well, else vanishes.
+
+    What is written is `own` unless it is copied from a file that isn't the user's own: it is
+    validated then when it is opened.
+    """
     _sweep(target)
     unfinished = target.with_name(f"{target.name}.loading-{os.getpid()}")
     if not os.access(target.parent, os.W_OK):
@@ -33,8 +37,11 @@ def new_file(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         except duckdb.Error as error:
             raise trouble(error, target) from error
         _without_log(target)
+        if own:
+            validation_cache.remember_writing(target, unfinished)
         unfinished.replace(target)
-        validation_cache.remember(target)
+        if own:
+            validation_cache.remember(target, own=True)
     finally:
         _remove(unfinished)
 

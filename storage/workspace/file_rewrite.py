@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from storage.errors import CancelledError, WorkspaceError
-from storage.workspace import schema
+from storage.workspace import schema, validation_cache
 from storage.workspace.atomic_file import new_file
 from storage.workspace.workspace import Workspace
 
@@ -43,7 +43,7 @@ def rewrite(
     done = 0
     with workspace.writing() as old:
         old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
-        with new_file(workspace.path) as new:
+        with new_file(workspace.path, own=validation_cache.is_own(workspace.path)) as new:
             for table in schema.TABLES:
                 change = changes.get(table.name, _same)
                 if change is None:

@@ -1,77 +1,162 @@
-"""Workspaces that were looked through for foreign objects: that takes longer than all else in opening one.
+"""Which workspaces were validated, and which ones refold itself made here, until somebody else writes them.
 
-A file is the same as long as the system says so: where it lies on the disk, its size, and its times, of
-which nobody can set the one of its last change. It is another one as soon as anybody else has written
-into it; what refold writes leaves it known.
+Validation takes longer than all else in opening a workspace, so it is done once. A file is the same
+as long as the system says so: where it lies on the disk, its size, and its times, of which nobody can
+set the one of its last change. It is another one as soon as anybody else has written into it; what
+refold writes leaves it known.
+
+A file is the user's own if refold made it here, or if the user agreed to it. Only then does refold
+look at the files that it names: its sources, and the code of its projections.
 """
 
+import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 
-from storage import config_dir
+from storage import config_dir, regular_file
 from storage.db.duckdb_errors import trouble
 from storage.errors import WorkspaceError
-from storage.workspace import schema, validation
+from storage.workspace import content, schema, validation
 
 _MOST = 500
 """Files that are remembered, the latest ones."""
+_LIMIT_BYTES = 16 << 20
 
-_by_path: dict[str, Any] = {}
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What is remembered of a file."""
+
+    state: list[int]
+    """What the system said of it when it was validated; see `_state`."""
+    version: list[Any]
+    """Which refold and which DuckDB validated it: another one may have another opinion."""
+    own: bool = False
+    written: list[int] = []
+    """Where it lies on the disk, while refold writes into it; a refold that was killed leaves this."""
+
+
+_by_path: dict[str, Remembered] = {}
 """What this process remembers, where nothing can be kept."""
 
 
 def look_through(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Raise `WorkspaceError` where the file is too new, too old, or holds anything foreign."""
     if not known(path):
+        own, before = is_own(path), _state(path)
         _look(connection, path)
-        remember(path)
+        # DuckDB gives a file that this process has open again, even if another one took its place.
+        if _state(path) == before and _is_open(path):
+            remember(path, own=own)
 
 
 def known(path: Path) -> bool:
-    """Whether the file is one that was looked through, and hasn't changed since."""
-    name, now = str(path.absolute()), _state(path)
-    return now is not None and (_by_path.get(name) == now or _kept().get(name) == now)
-
-
-def remember(path: Path) -> None:
-    """The file was looked through, or refold has written into one that was."""
+    """Whether the file is one that was validated, and hasn't changed since."""
     now = _state(path)
-    if now is None:
-        return
+    return now is not None and any(
+        found.state == now and found.version == _version() for found in _found(path)
+    )
+
+
+def is_own(path: Path) -> bool:
+    """Whether refold made the file here, or the user agreed to it, and nobody else wrote into it."""
+    now = _state(path)
+    return now is not None and any(
+        found.own and (found.state == now or found.written == now[:2]) for found in _found(path)
+    )
+
+
+def remember(path: Path, *, own: bool) -> None:
+    """The file was validated, or refold has written into one that was."""
+    now = _state(path)
+    if now is not None:
+        _keep(path, Remembered(now, _version(), own))
+
+
+def remember_writing(path: Path, file: Path) -> None:
+    """refold begins to write; if it is killed, a file of the user's own stays that.
+
+    `file` takes the place at `path` when it is written; it may lie there already.
+    """
+    now = _state(file)
+    if now is not None:
+        before = next(iter(_found(path)), Remembered([], []))
+        _keep(path, Remembered(before.state, before.version, own=True, written=now[:2]))
+
+
+def _found(path: Path) -> Iterator[Remembered]:
     name = str(path.absolute())
-    _by_path[name] = now
-    files = _kept()
-    files.pop(name, None)
-    files[name] = now
+    if name in _by_path:
+        yield _by_path[name]
+    kept = _kept()
+    if name in kept:
+        yield kept[name]
+
+
+def _is_open(path: Path) -> bool:
+    """Whether this process has the file open that now lies at the path."""
+    wanted = path.stat()
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - only the numbers are needed
+        with suppress(OSError, ValueError):
+            status = os.fstat(int(name))
+            if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False
+
+
+def _keep(path: Path, one: Remembered) -> None:
+    name = str(path.absolute())
+    _by_path[name] = one
     place = _place()
     unfinished = place.with_name(f"{place.name}.{os.getpid()}")
-    with suppress(OSError):  # then it is looked through again
-        place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(dict(list(files.items())[-_MOST:])))
+    with suppress(OSError), _locked(place):  # else it is validated again
+        files = _kept()
+        files.pop(name, None)
+        files[name] = one
+        unfinished.write_bytes(msgspec.json.encode(dict(list(files.items())[-_MOST:])))
         unfinished.replace(place)
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Two processes that write at once lose nothing of each other."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _place() -> Path:
     return config_dir.cache() / "looked-through.json"
 
 
-def _kept() -> dict[str, Any]:
+def _kept() -> dict[str, Remembered]:
     try:
-        found = json.loads(_place().read_bytes())
-    except (OSError, ValueError):
+        kept = regular_file.read_bytes(_place(), _LIMIT_BYTES)
+        return msgspec.json.decode(kept, type=dict[str, Remembered])
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
-def _state(path: Path) -> list[Any] | None:
-    """What tells the file from any other, and from itself before; None where it isn't there."""
-    # Another refold, or another DuckDB, may have another opinion of what is foreign.
-    said: list[Any] = [schema.FORMAT_VERSION, duckdb.__version__]
+def _version() -> list[Any]:
+    return [schema.FORMAT_VERSION, content.VERSION, duckdb.__version__]
+
+
+def _state(path: Path) -> list[int] | None:
+    """What tells the file from any other, and from itself before; None where it isn't there.
+
+    It begins with where the file lies on the disk.
+    """
+    said: list[int] = []
     try:
         for file in (path, Path(f"{path}.wal")):
             if file == path or file.exists():
@@ -97,10 +182,16 @@ def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 f" {schema.FORMAT_VERSION}); `refold migrate {path}` brings it to this one."
             )
         strange = validation.foreign(connection)
+        invalid = content.find_invalid(connection) if strange is None else None
     except duckdb.Error as error:
         raise trouble(error, path) from error
     if strange is not None:
         raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
+    if invalid is not None:
+        raise WorkspaceError(
+            f"{path} is refused as a workspace: {invalid}. Restore a copy, or load its source again"
+            " with --replace."
+        )
 
 
 def format_of(connection: duckdb.DuckDBPyConnection) -> object:
@@ -112,6 +203,6 @@ def format_of(connection: duckdb.DuckDBPyConnection) -> object:
         if row[:1] == ("format_version",):
             try:
                 return json.loads(row[1])
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, RecursionError):
                 return None
     return None

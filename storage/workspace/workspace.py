@@ -40,6 +40,7 @@ BESIDE = Allowance(512_000_000, cores=1)
 take more."""
 
 _POLL = 0.004
+_TRIES = 5
 
 Waiting = Callable[[str], None]
 """Called once, with the name of who holds the file, when an opening has to wait."""
@@ -165,7 +166,9 @@ class Workspace:
             self._writing = True
         try:
             connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
-            known = validation_cache.known(self.path)
+            known, own = validation_cache.known(self.path), validation_cache.is_own(self.path)
+            if own:
+                validation_cache.remember_writing(self.path, self.path)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -173,7 +176,7 @@ class Workspace:
             finally:
                 connection.close()
                 if known:
-                    validation_cache.remember(self.path)
+                    validation_cache.remember(self.path, own=own)
         except duckdb.Error as error:
             raise trouble(error, self.path) from error
         finally:
@@ -252,13 +255,29 @@ class Workspace:
         state, allowed = self._needed.get(asked, ("", asked))
         connection = self._open(read_only=read_only, allowance=allowed)
         # A stranger's functions could be asked before it was looked through.
-        if not self._looked_through or state == self._now():
+        if not self._looked_through:
+            return connection
+        try:
+            self._look_again(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if state == self._now():
             return connection
         needed = self._need(connection, asked)
         if needed == allowed:
             return connection
         connection.close()
         return self._open(read_only=read_only, allowance=needed)
+
+    def _look_again(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Validate the file if another one took its place, or somebody wrote into it."""
+        for _ in range(_TRIES):
+            if validation_cache.known(self.path):
+                return
+            time.sleep(_POLL)  # another refold has just written, and is about to say so
+        if self.path.exists():  # else it was moved away, and is open nevertheless
+            validation_cache.look_through(connection, self.path)
 
     def _need(self, connection: duckdb.DuckDBPyConnection, asked: Allowance) -> Allowance:
         needed = allowances.needed(connection, asked)

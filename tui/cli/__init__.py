@@ -51,7 +51,7 @@ _COMMANDS = {
     "migrate": "tui.cli.commands.migrate:migrate",
     "sql": "tui.cli.commands.inspect:sql",
     "protocol-test": "tui.cli.commands.protocol:protocol_test",
-    "trust": "tui.cli.support.config_file:trust",
+    "trust": "tui.cli.commands.trust:trust",
 }
 
 

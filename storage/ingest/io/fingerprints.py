@@ -7,6 +7,7 @@ appended file keeps both, a rotated or rewritten one doesn't. Positions are of d
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -76,8 +77,10 @@ def change(before: Fingerprint, *, thorough: bool) -> Change:
     else:
         try:
             status = Path(before.path).stat()
-        except OSError:
+        except (OSError, ValueError):
             return Change.GONE
+        if not stat.S_ISREG(status.st_mode):
+            return Change.REWRITTEN  # nobody waits for what a pipe or a device has to say
         size, modified_ns = status.st_size, status.st_mtime_ns
     if (size, modified_ns) == (before.size, before.modified_ns):
         return Change.NONE

@@ -349,14 +349,17 @@ def test_a_declared_projection_runs_only_after_the_person_agreed(declared, tmp_p
     assert f"refold trust {tmp_path / 'refold.toml'}" in said
 
     code, out, _ = declared("trust", "..")
-    assert (code, out) == (0, "ticks: p.py\n")
+    assert (code, out) == (
+        0,
+        "projections.ticks runs the code p.py, inside the sandbox (files: p.py)\n",
+    )
     code, out, _ = declared(*fold)
     assert code == 0
     assert json.loads(out)["events"] == 6
     code, out, _ = declared("state", "../log.refold", "-p", "ticks", "--at", "1", "--json")
     assert [line["state"] for line in lines(out)] == [{"n": 0}, {"n": 1}]
 
-    with (tmp_path / "refold.toml").open("a") as stream:
+    with (tmp_path / "p.py").open("a") as stream:
         stream.write("# changed\n")
     assert declared(*fold)[0] == 3
 

@@ -16,19 +16,15 @@
     redact = ["data.email"]
 
 The file lies beside the workspace, or in the folder in which refold runs; its paths are relative to
-it. It may have come with a stranger's workspace, so what it names runs only after the person agreed
-once: at the terminal, or with `refold trust`. A file that has changed asks again.
+it. It may have come with a stranger's workspace, so what it names is run or reached only after the
+person agreed to that by name: see `tui.cli.support.consent`.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 
 from gateway import overrides
@@ -40,15 +36,17 @@ from gateway.settings import Settings
 from replay.history import catalogue
 from replay.projection import reference
 from replay.projection.reference import Reference
-from storage import config_dir
 from storage.errors import ProjectionError, SourceError
 from storage.ingest import payload_decoders, sources
-from tui.text.sanitize import printable
+from tui.cli.support import progress_display
+from tui.cli.support.consent import ConsentItem, declared_items, require_consent
 
 NAME = "refold.toml"
 
 
-class _Projection(msgspec.Struct, forbid_unknown_fields=True):
+class Projection(msgspec.Struct, forbid_unknown_fields=True):
+    """A projection with a name, and the interpreter that runs it."""
+
     code: str
     python: str | None = None
 
@@ -75,7 +73,7 @@ class Source(msgspec.Struct, forbid_unknown_fields=True, rename={"origin": "from
 
 class _File(msgspec.Struct):
     sources: dict[str, Source] = {}
-    projections: dict[str, _Projection] = {}
+    projections: dict[str, Projection] = {}
     ports: Any = {}
     overrides: Any = []
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -87,17 +85,19 @@ class Declarations:
 
     path: Path
     content: bytes
-    projections: dict[str, _Projection]
+    projections: dict[str, Projection]
     sources: dict[str, Source]
     ports: dict[str, Port]
     overrides: Sequence[Override]
     gateway: _Gateway
 
     def reference(self, name: str, python: str | None) -> Reference:
-        """The projection of that name; raises `ProjectionError` where nobody agreed to the file."""
+        """The projection of that name; raises `ProjectionError` where nobody agreed to run it."""
         found = self.projections[name]
-        self._agree(f"code to run: {found.code}")
         folder = self.path.parent
+        self._require(
+            lambda: declared_items.projection_items(folder, name, found, with_python=python is None)
+        )
         chosen = python or found.python or catalogue.default_python()
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
@@ -106,57 +106,41 @@ class Declarations:
     def source(self, name: str) -> Source:
         """The source of that name, its files where the file lies.
 
-        Raises `ProjectionError` where it is elsewhere, or decoded by code that is named here, and
-        nobody agreed to the file: what the environment knows of credentials would be sent there.
+        Raises `ProjectionError` where it is elsewhere, or decoded by a file that is named here, and
+        nobody agreed to that: what the environment knows of credentials would be sent there.
         """
         found = self.sources[name]
-        remote = [sources.known_as(one) for one in found.names if sources.is_remote(one)]
-        if remote:
-            self._agree(f"a source to read: {', '.join(remote)}")
         folder = self.path.parent
-        own = payload_decoders.code_in(found.decode)
-        if own:
-            self._agree(f"code that decodes: {', '.join(own)}")
+        self._require(lambda: declared_items.source_items(folder, name, found))
         decode = {
             field: payload_decoders.beside(folder, how) for field, how in found.decode.items()
         }
         near = [one if sources.is_remote(one) else _beside(folder, one) for one in found.names]
         return msgspec.structs.replace(found, origin=near, decode=decode)
 
-    def agree_to_call(self) -> None:
-        """Let its ports be called live; raises `ProjectionError` where nobody agreed to the file."""
-        live = {name: port.live for name, port in self.ports.items() if port.live is not None}
-        if live:
-            named = ", ".join(f"{name} ({place})" for name, place in live.items())
-            self._agree(f"ports to call: {named}")
+    def agree_to_call(self, *, replaying: bool) -> None:
+        """Let its ports be called live; raises `ProjectionError` where nobody agreed to that."""
+        self._require(lambda: self.called(replaying=replaying))
 
-    def _agree(self, what: str) -> None:
-        if self.agreed:
-            return
-        said = printable(f"{self.path} names {what}.")
-        if not (os.isatty(0) and os.isatty(2)):
-            raise ProjectionError(
-                f"{said} Nobody has agreed to it yet; `refold trust {self.path}` does."
-            )
-        if not click.confirm(f"{said} Run what this file names, now and later?", err=True):
-            raise ProjectionError(f"{self.path} was not agreed to, so nothing was run.")
-        self.agree()
+    def called(self, *, replaying: bool) -> Iterator[ConsentItem]:
+        """The ports that are called live; while `replaying`, those that ask what is not recorded."""
+        ports = self.ports.items()
+        called = {n: port for n, port in ports if not replaying or "record" in port.missing}
+        return declared_items.port_items(self.path.parent, called)
 
-    @property
-    def agreed(self) -> bool:
-        return _agreements().get(str(self.path)) == self._digest
+    def consent_items(self) -> list[ConsentItem]:
+        """All that the file can make run or reach."""
+        folder = self.path.parent
+        found: list[ConsentItem] = []
+        for name, projection in self.projections.items():
+            found += declared_items.projection_items(folder, name, projection, with_python=True)
+        found += declared_items.port_items(folder, self.ports)
+        for name, source in self.sources.items():
+            found += declared_items.source_items(folder, name, source)
+        return found
 
-    def agree(self) -> None:
-        """Remember that the person agreed to this content of the file."""
-        kept = _kept()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps({**_agreements(), str(self.path): self._digest}))
-        unfinished.replace(kept)
-
-    @property
-    def _digest(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
+    def _require(self, list_items: Callable[[], Iterator[ConsentItem]]) -> None:
+        require_consent(self.path, lambda: list(list_items()))
 
 
 def read(path: Path) -> Declarations:
@@ -202,22 +186,25 @@ def _beside(folder: Path, name: str) -> str:
 def settings(workspace: Path, config: Path | None = None, **wished: Any) -> Settings:
     """How projections meet the outside: by a file that was named, or the first that there is.
 
-    `wished` are fields of the settings. Raises `ProjectionError` where the file lets calls of a
-    replay go out, or is to be used for that, and nobody agreed to it.
+    `wished` are fields of the settings. A file that was named with --config is the person's own
+    choice, as code named with -p is, and needs no further consent. Raises `ProjectionError` where
+    calls would go out by a file that was found, and nobody agreed to that.
     """
     found = read(config) if config is not None else next(_there(workspace), None)
     wanted: dict[str, Any] = dict(wished)
     mode = wanted.get("mode", DEFAULT)
     if found is None:
         return Settings(**wanted)
-    goes_out = mode.goes_out or any("record" in port.missing for port in found.ports.values())
-    if config is None and goes_out:
-        found.agree_to_call()
+    if config is None:
+        found.agree_to_call(replaying=not mode.goes_out)
+    else:
+        for item in found.called(replaying=not mode.goes_out):
+            progress_display.say(f"As you gave --config: {item.sentence}.")
     if mode is Mode.WHAT_IF:
         wanted.setdefault("overrides", found.overrides)
         wanted.setdefault("seed", found.gateway.seed)
     own_time = found.gateway.own_time and wanted.pop("own_time", True)
-    return Settings(ports=Ports(found.ports), own_time=own_time, **wanted)
+    return Settings(ports=Ports(found.ports), own_time=own_time, folder=found.path.parent, **wanted)
 
 
 def overrides_in(file: Path) -> list[str]:
@@ -237,28 +224,3 @@ def _there(workspace: Path) -> Iterator[Declarations]:
         path = folder / NAME
         if path.is_file():
             yield read(path)
-
-
-def _kept() -> Path:
-    return config_dir.path() / "agreed.json"
-
-
-def _agreements() -> dict[str, Any]:
-    try:
-        return dict(json.loads(_kept().read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-@click.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), default=Path(NAME))
-def trust(file: Path) -> None:
-    """Agree that what a refold.toml names may be run."""
-    if file.is_dir():
-        file = file / NAME
-    declared = read(file)
-    declared.agree()
-    for name, projection in declared.projections.items():
-        click.echo(printable(f"{name}: {projection.code}"))
-    for name, source in declared.sources.items():
-        click.echo(printable(f"{name}: {', '.join(map(sources.known_as, source.names))}"))

@@ -268,10 +268,11 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
     if sources.is_stream(ws):
         return True  # what it holds is known only by reading it
-    if {sources.known_as(p) for p in sources.expand([ws])} - loaded:
+    named = {sources.known_as(p) for p in sources.expand([ws])}
+    if named - loaded:
         return True
     # Whether there is more elsewhere is known only by asking for it.
-    return sources.is_remote(ws) or bool(provenance.changes(workspace, thorough=False))
+    return sources.is_remote(ws) or bool(provenance.changes(workspace, named, thorough=False))
 
 
 def _is_duckdb(path: Path) -> bool:
@@ -300,7 +301,12 @@ def _warn_if_behind(workspace: Workspace, folded: Folded) -> None:
             f"{folded.label} is folded up to offset {folded.folded - 1:,} of {end - 1:,};"
             " name its file with -p to fold the rest."
         )
-    if not folded.code_unchanged:
+    if not folded.may_read_files:
+        progress_display.say(
+            f"Whether the code of {folded.label} has changed is not known: {workspace.path} came from"
+            f" elsewhere, and `refold trust {workspace.path}` lets refold read the files that it names."
+        )
+    elif not folded.code_unchanged:
         progress_display.say(f"The code of {folded.label} has changed since it was folded.")
     if not folded.answers_unchanged:
         progress_display.say(f"Recordings have changed since {folded.label} was folded.")

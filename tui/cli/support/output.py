@@ -17,7 +17,7 @@ from rich.text import Text
 
 from replay.worker.protocol.encoding import encode
 from storage.workspace.workspace import Workspace
-from tui.text.sanitize import printable, shortened
+from tui.text.sanitize import escaped, printable, shortened
 
 _TIMELINE = "refold.timeline"
 _PLACES = ("offset", "until")
@@ -70,7 +70,7 @@ def whole(state: str) -> None:
 
 def document(value: Mapping[str, Any]) -> None:
     """One JSON document."""
-    sys.stdout.write(json.dumps(dict(value), ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(_one_line(json.dumps(dict(value), ensure_ascii=False, default=str)))
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -80,7 +80,14 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> None:
         members = (
             f"{json.dumps(name)}: {_json(label(name, value))}" for name, value in row.items()
         )
-        sys.stdout.write("{" + ", ".join(members) + "}\n")
+        sys.stdout.write(_one_line("{" + ", ".join(members) + "}"))
+
+
+def _one_line(text: str) -> str:
+    """JSON on one line, with the same meaning, in which nothing acts on a terminal."""
+    if text.isascii() and text.isprintable():
+        return text + "\n"
+    return escaped(text).replace("\n", " ").replace("\t", " ") + "\n"
 
 
 def told(

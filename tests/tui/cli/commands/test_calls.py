@@ -97,7 +97,7 @@ def test_record_then_replay_then_calls(shell, service, folder):
 def test_a_refold_toml_that_nobody_agreed_to_calls_nobody(shell, service, folder):
     code, _, err = shell("record", "log.jsonl", "-p", "p.py")
     assert code == 3
-    assert "names ports to call: rates" in err
+    assert "ports.rates sends calls to http" in err
     assert "refold trust" in err
     assert service[1] == []
     shell("trust", "refold.toml")

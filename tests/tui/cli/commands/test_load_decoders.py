@@ -108,7 +108,7 @@ def test_a_file_that_names_code_is_asked_about(shell):
     )
     code, _, err = shell("load", "shop", "-o", "log.refold")
     assert code == 2
-    assert "names code that decodes: python:decoders.py:unpack" in err
+    assert "runs the decoder python:decoders.py:unpack, inside the sandbox" in err
     assert shell("trust", "refold.toml")[0] == 0
     assert shell("load", "shop", "-o", "log.refold")[0] == 0
     assert shell.data()[0]["rest"] == "1"
