@@ -12,6 +12,7 @@ from msgspec import UNSET
 from gateway.modes import DEFAULT, Mode
 from gateway.overrides import Override
 from gateway.ports import Ports
+from gateway.sent_commands import Choices
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Settings:
     """Whether clocks and random numbers are the event's own, and not this machine's."""
     send: frozenset[str] = frozenset()
     """Ports that commands may go out to, while recording."""
+    pending: Choices = field(default_factory=Choices)
+    """What becomes of commands of which nobody saw the answer, while recording."""
 
     @property
     def digest(self) -> str:

@@ -29,6 +29,10 @@ class WorkspaceBusyError(WorkspaceError):
     """Another process kept the workspace locked for longer than the caller would wait."""
 
 
+class StaleError(WorkspaceError):
+    """Another process changed what a write was computed from; nothing of the write was kept."""
+
+
 class PositionError(RefoldError):
     """A position that doesn't parse, or names a moment that the log doesn't have."""
 

@@ -38,6 +38,11 @@ class Kind(Enum):
         """Whether it is about an event."""
         return self not in (Kind.ANSWERS, Kind.BASE)
 
+    @property
+    def needs_event(self) -> bool:
+        """Whether it says what an event is."""
+        return self in (Kind.REPLACE, Kind.INSERT, Kind.MOVE)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -172,7 +177,7 @@ def _edit(row: dict[str, Any]) -> Edit:
 
     kind = Kind(row["kind"])
     event = None
-    if kind in (Kind.REPLACE, Kind.INSERT, Kind.MOVE):
+    if kind.needs_event:
         values = {name: row[name] for name in EVENT_FIELDS}
         event = Event(**{**values, "time": utc(values["time"])})
     return Edit(
