@@ -260,6 +260,7 @@ def create(seen: Seen) -> Seen:
 
 def _as_kept(seen: Seen) -> Seen:
     found = seeing.on(seen.file, seen.timeline)
+    seen.file.release()  # as after every write: others may be waiting
     if not isinstance(found, Seen):
         raise WorkspaceError("The log itself is never changed; fork it, and edit the fork.")
     return found
