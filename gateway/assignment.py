@@ -54,9 +54,12 @@ def by_what_they_say(connection: duckdb.DuckDBPyConnection, first: int, window: 
     return int(found)
 
 
-def by_hand(workspace: Workspace, number: int, offset: int) -> None:
-    """Say by hand which event caused a call."""
+def by_hand(workspace: Workspace, number: int, offset: int) -> bool:
+    """Say by hand which event caused a call; return False when there is no call of that number."""
     with workspace.writing() as connection:
+        known = "SELECT 1 FROM calls WHERE call = ?"
+        if not connection.execute(known, [number]).fetchall():
+            return False
         connection.execute(
             'CREATE TEMP TABLE assigned AS SELECT CAST(? AS BIGINT) AS call, "offset", id FROM events'
             ' WHERE "offset" = ?',
@@ -65,6 +68,7 @@ def by_hand(workspace: Workspace, number: int, offset: int) -> None:
         _assign(connection)
         connection.execute("DROP TABLE assigned")
         _renumber(connection)
+        return True
 
 
 def _assign(connection: duckdb.DuckDBPyConnection) -> None:

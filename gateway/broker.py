@@ -13,10 +13,10 @@ from concurrent.futures import TimeoutError as StillOutError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import UNSET
 
 from gateway import calls, overrides, recording_store
@@ -26,6 +26,8 @@ from gateway.overrides import Overrides
 from gateway.ports import UndeclaredError
 from gateway.recording_store import Recorded
 from gateway.redaction import Redactor
+from gateway.request_differences import differences
+from gateway.sent_commands import Choice, SentCommands, is_refused, is_unsettled
 from gateway.settings import Settings
 from storage.workspace.workspace import Workspace
 
@@ -63,6 +65,9 @@ class Broker:
         """Recordings that the outside answers otherwise now: the answer, and how it differs."""
         self.commanded: set[str] = set()
         """Ports on which commands were called in a run that goes out."""
+        self.pending: list[Recorded] = []
+        """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
+        self._commands = SentCommands(workspace.file)
         self._workspace = workspace
         self._projection = projection
         self._ask = ask
@@ -200,24 +205,66 @@ class Broker:
         # One that a replay lets out is kept too: it was asked for.
         keeps = self.settings.mode is not Mode.LIVE
         if call.kind is Kind.COMMAND:
-            self.commanded.add(call.port)
-            clean = self._clean(call)
-            then = self._matching(clean, [one for one in recorded() if one.origin != "stub"])
-            sends = call.port in self.settings.send
-            if then is not None and (not sends or then.answer.outcome is Outcome.OK):
-                return _as_recorded(clean, then)  # what was sent once is not sent again
-        if call.kind is Kind.COMMAND and call.port not in self.settings.send:
-            declared = self.settings.ports.stub(call.port)
-            answer = stub(call, None if declared is UNSET else declared)
+            return self._command(call, recorded(), check, keeps=keeps)
+        return self._sent(call, None, check, keeps=keeps)
+
+    def _command(
+        self,
+        call: Call,
+        recorded: Sequence[Recorded],
+        check: Callable[[], None],
+        *,
+        keeps: bool,
+    ) -> Made:
+        """Send a command once, if its port was named for this run, and never again unasked."""
+        self.commanded.add(call.port)
+        clean = self._clean(call)
+        sends = call.port in self.settings.send
+        then = self._earlier(clean, recorded)
+        choice = self.settings.pending.of(then) if then and is_unsettled(then) else None
+        if then is not None and choice is Choice.DONE:
+            then = self._commands.mark_done(then, self._stubbed(call))
+        again = choice is Choice.RESEND
+        if then is not None and not (sends and (again or is_refused(then))):
+            return self._not_sent_again(clean, then)
+        if not sends:
             reason = f"not sent; --send {call.port} would"
-            return self._keep(Made(call, Decision.SUPPRESSED, reason, answer), "stub", keeps=keeps)
-        number = self._intent(call) if call.kind is Kind.COMMAND and keeps else None
+            made = Made(call, Decision.SUPPRESSED, reason, self._stubbed(call))
+            return self._keep(made, "stub", keeps=keeps)
+        if not keeps:
+            return self._sent(call, None, check, keeps=keeps)
+        intent = self._recorded(call, Answer(Outcome.PENDING), "live", None)
+        resent = then.number if again and then is not None else None
+        number = self._commands.intend(intent, partial(self._earlier, clean), resent)
+        if isinstance(number, Recorded):  # another recording has sent it since
+            self._ordinals[call.offset] -= 1
+            return self._not_sent_again(clean, number)
+        return self._sent(call, number, check, keeps=keeps)
+
+    def _earlier(self, clean: Call, recorded: Sequence[Recorded]) -> Recorded | None:
+        """What is known of a command from a run that may have sent it."""
+        return self._matching(clean, [one for one in recorded if one.origin != "stub"])
+
+    def _not_sent_again(self, clean: Call, then: Recorded) -> Made:
+        if is_unsettled(then):
+            self.pending.append(then)
+        return _as_recorded(clean, then)
+
+    def _stubbed(self, call: Call) -> Answer:
+        """What a command is answered that isn't sent."""
+        declared = self.settings.ports.stub(call.port)
+        return stub(call, None if declared is UNSET else declared)
+
+    def _sent(
+        self, call: Call, number: int | None, check: Callable[[], None], *, keeps: bool
+    ) -> Made:
+        """Let a call out; `number` is that of a command's intent."""
         started = datetime.now(UTC)
         try:
             answer = self._waited_for(call, check)
         except UndeclaredError as error:
             if number is not None:
-                self._forget(number)
+                self._commands.withdraw(number)
             return self._unanswered(call, Decision.MISSED, str(error), ())
         made = Made(call, Decision.LIVE, "sent" if number is not None else "asked", answer, number)
         return self._keep(made, "live", keeps=keeps, time=started)
@@ -237,26 +284,13 @@ class Broker:
             self._outside = Outside(self.settings.ports, self.settings.folder or self._folder)
         return self._outside
 
-    def _intent(self, call: Call) -> int:
-        """Keep that a command is about to be sent, so that it is known if nobody sees it end."""
-        intent = self._recorded(call, Answer(Outcome.PENDING), "live", None)
-        with self._workspace.writing() as connection:
-            recording_store.forget_same(connection, intent)
-            (number,) = recording_store.keep(connection, [intent])
-        return number
-
-    def _forget(self, number: int) -> None:
-        with self._workspace.writing() as connection:
-            connection.execute("DELETE FROM calls WHERE call = ?", [number])
-
     def _keep(self, made: Made, origin: str, *, keeps: bool, time: datetime | None = None) -> Made:
         assert made.answer is not None  # noqa: S101 - what is kept was answered
         if made.number is not None:
             self._ordinals[made.call.offset] -= 1
         kept = self._recorded(made.call, made.answer, origin, time)
         if made.number is not None:
-            with self._workspace.writing() as connection:
-                recording_store.settle(connection, made.number, kept)
+            self._commands.settle(made.number, kept)
         elif keeps:
             self.kept.append(kept)
         return replace(made, call=kept.call)
@@ -314,22 +348,6 @@ def different(call: Call, other: Recorded) -> list[str]:
     return found or [f"it was asked {call.occurrence + 1:,} times"]
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `.pair: "EURUSD" → "EURGBP"`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [
-            found
-            for name in dict.fromkeys((*before, *after))
-            for found in differences(
-                before.get(name, _ABSENT), after.get(name, _ABSENT), f"{path}.{name}"
-            )
-        ]
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        pairs = enumerate(zip(before, after, strict=True))
-        return [found for i, (a, b) in pairs for found in differences(a, b, f"{path}[{i}]")]
-    return [] if before == after else [f"{path}: {_shown(before)} → {_shown(after)}"]
-
-
 def _said(answer: Answer) -> Any:
     """What an answer says; the headers of HTTP are others each time."""
     value = answer.value
@@ -338,21 +356,11 @@ def _said(answer: Answer) -> Any:
     return value
 
 
-_ABSENT = object()
-
-
-def _shown(value: Any) -> str:
-    if value is _ABSENT:
-        return "nothing"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
 def _as_recorded(call: Call, found: Recorded) -> Made:
     answer = found.answer
     if answer.outcome is Outcome.PENDING:
-        said = "it was sent, and nobody saw how it ended"
-        return Made(call, Decision.SUPPRESSED, said, Answer.failed(said), found.number)
+        said = "it may have been sent, and nobody saw how it ended"
+        return Made(call, Decision.PENDING, said, Answer.failed(said), found.number)
     if call.kind is Kind.COMMAND:
         return Made(call, Decision.SUPPRESSED, "not sent; answered as then", answer, found.number)
     return Made(call, Decision.RECORDED, "answered as then", answer, found.number)

@@ -54,6 +54,8 @@ class Decision(Enum):
     """Nothing answers it, so its handler failed."""
     LIVE = "live"
     """It went out."""
+    PENDING = "pending"
+    """A command that may have been sent before: nobody saw how it ended, so it isn't sent again."""
 
 
 class Outcome(Enum):

@@ -133,6 +133,21 @@ def settle(connection: duckdb.DuckDBPyConnection, number: int, one: Recorded) ->
     _write(connection, [number], [one])
 
 
+def end_pending(connection: duckdb.DuckDBPyConnection, number: int, outcome: Outcome) -> None:
+    """Write only how a pending call ended, if it is there yet."""
+    connection.execute(
+        "UPDATE calls SET outcome = ? WHERE call = ? AND outcome = ?",
+        [outcome.value, number, Outcome.PENDING.value],
+    )
+    changed(connection)
+
+
+def answer_pending(connection: duckdb.DuckDBPyConnection, number: int, answer: Answer) -> None:
+    """Give a call that nobody saw end an answer, if it is there yet."""
+    for one in _by_numbers(connection, [number]):
+        settle(connection, number, replace(one, answer=answer))
+
+
 def forget(connection: duckdb.DuckDBPyConnection, projection: str, first: int, last: int) -> None:
     """Drop what a projection recorded at events of a stretch, but commands that were sent."""
     connection.execute(
@@ -158,9 +173,8 @@ def look_again(
             ).fetchall()
         numbers = [number for (number,) in found]
         for first in range(0, len(numbers), _PAGE):
-            page = by_numbers(workspace, numbers[first : first + _PAGE])
             with workspace.writing() as connection:
-                for one in page:
+                for one in _by_numbers(connection, numbers[first : first + _PAGE]):
                     if one.number is not None:
                         settle(connection, one.number, redacted(one, redactor))
     with workspace.writing() as connection:
@@ -208,11 +222,16 @@ def all_of(
 def at(workspace: Workspace, offset: int) -> list[Recorded]:
     """Recordings of one event, in order."""
     with workspace.reading() as connection:
-        found = rows(
-            connection,
-            f'SELECT {_COLUMNS} {_FROM} WHERE c."offset" = ? ORDER BY ordinal, call',
-            [offset],
-        )
+        return of_event(connection, offset)
+
+
+def of_event(connection: duckdb.DuckDBPyConnection, offset: int) -> list[Recorded]:
+    """The same, on a connection that may be writing."""
+    found = rows(
+        connection,
+        f'SELECT {_COLUMNS} {_FROM} WHERE c."offset" = ? ORDER BY ordinal, call',
+        [offset],
+    )
     return [_recorded(row) for row in found]
 
 
@@ -258,11 +277,15 @@ def of_range(
 def by_numbers(workspace: Workspace, numbers: Iterable[int]) -> list[Recorded]:
     """Recordings by their numbers, in their order at their event."""
     with workspace.reading() as connection:
-        found = rows(
-            connection,
-            f"SELECT {_COLUMNS} {_FROM} WHERE list_contains(?, c.call) ORDER BY ordinal, c.call",
-            [list(numbers)],
-        )
+        return _by_numbers(connection, numbers)
+
+
+def _by_numbers(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int]) -> list[Recorded]:
+    found = rows(
+        connection,
+        f"SELECT {_COLUMNS} {_FROM} WHERE list_contains(?, c.call) ORDER BY ordinal, c.call",
+        [list(numbers)],
+    )
     return [_recorded(row) for row in found]
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from gateway.modes import DEFAULT, Mode
 from gateway.overrides import Override
 from gateway.ports import Ports
+from gateway.sent_commands import Choices
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Settings:
     """Ports that commands may go out to, while recording."""
     folder: Path | None = None
     """Where programs of ports run: beside the file that declares them; None: where handlers run."""
+    pending: Choices = field(default_factory=Choices)
+    """What becomes of commands of which nobody saw the answer, while recording."""
 
     @property
     def digest(self) -> str:

@@ -49,6 +49,8 @@ class Run:
     """Of them, those that failed; and those that could not be made."""
     suppressed: int = 0
     """Of them, commands that were not sent."""
+    pending: list[Recorded] = field(default_factory=list)
+    """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
     missed: str | None = None
     """Why the first could not be made that wasn't."""
     failures: int = 0
@@ -82,7 +84,8 @@ def record(
     What was recorded live for it at these events is replaced. With a `span` only its events are
     handled, from the states of a history that was folded `before` it. `settings` has the mode:
     `record`, `live` (nothing is kept) or `audit` (what is answered otherwise now is returned).
-    Raises `ProjectionError` where it can't be run, and what `cancelled` raises.
+    Raises `ProjectionError` where it can't be run, `StaleError` where the workspace was rewritten
+    meanwhile, and what `cancelled` raises.
     """
     if wanted.command or over_all_events(wanted.text):
         raise ProjectionError(
@@ -97,6 +100,7 @@ def record(
             recording_store.look_again(workspace, redactor, "projection = ?", [wanted.name])
         unknown = sorted(settings.send - calling.broker.commanded)
         run.made.uncalled = unknown
+        run.made.pending = calling.broker.pending
         changed = [Changed(*found) for found in calling.broker.audited]
     return run.made, changed
 
@@ -176,9 +180,9 @@ class _Recorder:
             if decision is Decision.MISSED:
                 made.errors += 1
                 made.missed = made.missed or f"{one['port']}.{one['operation']}: {one['reason']}"
-            elif decision in (Decision.LIVE, Decision.SUPPRESSED):
+            elif decision in (Decision.LIVE, Decision.SUPPRESSED, Decision.PENDING):
                 made.calls += 1
-                made.suppressed += decision is Decision.SUPPRESSED
+                made.suppressed += decision is not Decision.LIVE
                 failed = one["response"] is not None and one["response"].startswith('{"error":')
                 made.errors += failed and decision is Decision.LIVE
         if told.calls is not None:
@@ -202,7 +206,7 @@ class _Recorder:
         if not self._calling.settings.mode.keeps:
             return
         last = max([self._done - 1, *(one.call.offset for one in kept)])
-        with self._workspace.writing() as connection:
+        with self._workspace.writing(generation=self._calling.generation) as connection:
             if last >= self._replaced:
                 recording_store.forget(connection, self._wanted.name, self._replaced, last)
                 self._replaced = last + 1

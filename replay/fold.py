@@ -14,7 +14,7 @@ from functools import partial
 import pyarrow as pa
 
 from gateway.broker import Ask
-from replay.event_fold import event_reader, partitioned_fold, state_recall
+from replay.event_fold import event_reader, fold_restart, partitioned_fold, state_recall
 from replay.event_fold.event_reader import EventReader
 from replay.event_fold.history_writer import OvertakenError, Recording
 from replay.event_fold.run_context import Means, OnProgress, Run
@@ -31,7 +31,7 @@ from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.worker_group import Crew, FullError, NotPlainError
 from replay.worker_host.worker_process import PATIENCE, Frame, WorkerDiedError
 from storage.db.query import rows as rows_of
-from storage.errors import CancelledError, ProjectionError
+from storage.errors import CancelledError, ProjectionError, StaleError
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
 
@@ -66,37 +66,41 @@ def fold(
     or at the end of the log; any other is folded whole. `ask` asks a person what answers a call that
     was not recorded, where its port says so. Raises
     `ProjectionError` where the projection can't be run or its worker died (what was folded before
-    is kept), and `CancelledError` where `cancelled` said so.
+    is kept), and `CancelledError` where `cancelled` said so. When the workspace is rewritten meanwhile
+    (a removal), the log is folded again from its start; a fork raises `StaleError` when it is edited.
     """
-    if isinstance(workspace, Seen) and not declaration.over_all_events(wanted.text):
-        parent = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
-        parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
-        means = Means(1, patience, memory)
-        return _fold_fork(
-            workspace, wanted, means, parent, ask, on_progress, cancelled, standing, force=force
-        )
-    before = catalogue.find(workspace, wanted)
-    total = event_reader.count(workspace)
-    over_all_events = declaration.over_all_events(wanted.text)
-    whole = Span(0, total - 1)
-    there = before is not None and before.covers(span or whole if over_all_events else whole)
-    # What handlers were answered, and what a fork is, may be another thing by now.
-    fresh = before is None or (before.answers_unchanged and before.digest == workspace.digest)
-    force = force or not fresh
-    if before and not force and there and before.code_unchanged:
-        return before
-    means = Means(workers, patience, memory)
-    with Calling(workspace, wanted, ask=ask) as calling:
-        run = Run(workspace, wanted, total, means, on_progress, cancelled, calling)
-        if over_all_events:
-            number = relational.fold(run, span, force=force)
-        else:
-            try:
-                number = _Folding(run).to_the_end(force=force)
-            finally:
-                calling.keep(run.number)
-    folded = next(f for f in catalogue.known(workspace) if f.number == number)
-    return replace(folded, may_read_files=True)
+
+    def once(*, force: bool) -> Folded:
+        if isinstance(workspace, Seen) and not declaration.over_all_events(wanted.text):
+            parent = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
+            parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
+            means = Means(1, patience, memory)
+            return _fold_fork(
+                workspace, wanted, means, parent, ask, on_progress, cancelled, standing, force=force
+            )
+        before = catalogue.find(workspace, wanted)
+        total = event_reader.count(workspace)
+        over_all_events = declaration.over_all_events(wanted.text)
+        whole = Span(0, total - 1)
+        there = before is not None and before.covers(span or whole if over_all_events else whole)
+        # What handlers were answered, and what a fork is, may be another thing by now.
+        fresh = before is None or (before.answers_unchanged and before.digest == workspace.digest)
+        force = force or not fresh
+        if before and not force and there and before.code_unchanged:
+            return before
+        means = Means(workers, patience, memory)
+        with Calling(workspace, wanted, ask=ask) as calling:
+            run = Run(workspace, wanted, total, means, on_progress, cancelled, calling)
+            if over_all_events:
+                number = relational.fold(run, span, force=force)
+            else:
+                try:
+                    number = _Folding(run).to_the_end(force=force)
+                finally:
+                    calling.keep(run.number)
+        return replace(catalogue.by_number(workspace, number), may_read_files=True)
+
+    return fold_restart.until_current(workspace, once, force=force)
 
 
 def _fold_fork(
@@ -132,8 +136,7 @@ def _fold_fork(
         run = Run(workspace, effective, total, means, on_progress, cancelled, calling)
         number = forks.fold(run, workspace, base, standing)
         calling.keep(number)
-    folded = next(f for f in catalogue.known(workspace) if f.number == number)
-    return replace(folded, may_read_files=True)
+    return replace(catalogue.by_number(workspace, number), may_read_files=True)
 
 
 class _Folding:
@@ -279,7 +282,9 @@ class _Session:
                 self._crew.drop_queued()
                 self._crew.finish()
                 self._last_words(lambda: _until(deadline))
-            self._flush()
+            # When another process has folded on, or rewritten the workspace, nothing of this is kept.
+            with contextlib.suppress(OvertakenError, StaleError):
+                self._flush()
             raise
         except (WorkerDiedError, FullError):
             self._flush()

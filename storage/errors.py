@@ -33,6 +33,10 @@ class ConfigurationError(RefoldError):
     """A file of the user's own configuration holds something wrong, or can't be read or created."""
 
 
+class StaleError(WorkspaceError):
+    """Another process changed what a write was computed from; nothing of the write was kept."""
+
+
 class PositionError(RefoldError):
     """A position that doesn't parse, or names a moment that the log doesn't have."""
 

@@ -49,10 +49,14 @@ class Recording:
         number: int,
         answers: int = 0,
         clean: Callable[[str], str] = str,
+        generation: str | None = None,
     ) -> None:
-        """`answers` is the version of the recordings that calls are answered from, and `clean` takes
-        secrets out of what handlers raised and printed."""
+        """`answers` is the version of the recordings that calls are answered from, `clean` takes
+        secrets out of what handlers raised and printed, and `generation` is that of the events."""
         self._answers = answers
+        self._generation = generation
+        self._flushed: tuple[Any, ...] | None = None
+        """What identifies the last flush in the file; None where there was none."""
         self.room: str | None = None
         """How the worker was shut in."""
         self._clean = clean
@@ -106,6 +110,7 @@ class Recording:
             self._seconds, self.calls = row[8:10]
             self._numbers = KeptNumbers(row[10])
             self.kept = self.folded
+        self._flushed = flush_id(connection, self._names)
 
     def take(self, told: Told, until: int) -> None:
         """Keep what was told of a batch that ends before `until`."""
@@ -186,14 +191,17 @@ class Recording:
 
         It is `alone` where no worker goes on meanwhile, from which a core would be taken.
 
-        Raises `OvertakenError`, and writes nothing, where another process has folded on meanwhile.
+        Raises `OvertakenError`, and writes nothing, where another process has folded on meanwhile,
+        and `StaleError` where the workspace was rewritten.
         """
         self._seconds += seconds
-        with self._workspace.writing(alone=alone) as connection:
+        with self._workspace.writing(alone=alone, generation=self._generation) as connection:
             self._begin(connection)
             self._write_rows(connection)
             self._write_born(connection)
             self._write_extent(connection)
+            flushed = flush_id(connection, self._names)
+        self._flushed = flushed
         self._history, self._parts, self._routes = [], [], []
         self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
         self._calls, self._decided, self._reads = [], [], []
@@ -205,10 +213,7 @@ class Recording:
         return [self._number, self._timeline]
 
     def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
-        there = connection.execute(
-            "SELECT folded FROM folds WHERE projection = ? AND timeline = ?", self._names
-        ).fetchall()
-        if (there[0][0] if there else 0) != self.kept:
+        if flush_id(connection, self._names) != self._flushed:
             raise OvertakenError
 
     def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -269,6 +274,16 @@ class Recording:
             + [self.failures, self.keys, self.changes, self.parts, self.plain, self.calls]
             + [self._answers, self.room, self._numbers.text, self._seconds, self._workspace.digest],
         )
+
+
+def flush_id(connection: duckdb.DuckDBPyConnection, names: list[Any]) -> tuple[Any, ...] | None:
+    """What tells a flush from every other one; None before the first. Two processes take different
+    times, so that a fold that another one began again is noticed even where it is equally long."""
+    rows = connection.execute(
+        "SELECT folded, changes, digest, seconds FROM folds WHERE projection = ? AND timeline = ?",
+        names,
+    ).fetchall()
+    return tuple(rows[0]) if rows else None
 
 
 def _insert(

@@ -71,6 +71,8 @@ class Run:
         self.means = means
         self.calling = calling
         self.cancelled = cancelled
+        self.generation = workspace.file.generation
+        """The workspace's generation whose events are folded; see `Workspace.generation`."""
         self.number = 0
         """Its row in `projections`, once it is registered."""
         self._on_progress = on_progress
@@ -79,7 +81,7 @@ class Run:
         """Its history, to be folded on; from the start where it is forced."""
         files, invariants = ready["files"], ready["invariants"]
         digest = reference.identity(files, ready["python"], self.wanted.settings)
-        with self.workspace.writing() as connection:
+        with self.workspace.writing(generation=self.generation) as connection:
             self.number = catalogue.register(
                 connection, self.wanted, self.wanted.name, digest, files, invariants
             )
@@ -90,6 +92,7 @@ class Run:
                 self.number,
                 self.calling.version,
                 self.calling.broker.redactor.text,
+                generation=self.generation,
             )
             recording.resume(connection)
         return recording
@@ -127,6 +130,6 @@ class Run:
         with self.workspace.reading() as connection:
             surplus = catalogue.surplus(connection, self.number)
         if surplus:
-            with self.workspace.writing() as connection:
+            with self.workspace.writing(generation=self.generation) as connection:
                 for number in catalogue.surplus(connection, self.number):
                     catalogue.forget(connection, number)

@@ -10,17 +10,19 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from replay.document import diff, paths
 from replay.document.paths import Path
+from replay.forks.step_events import EventsOfStep
 from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import Overlay
-from storage.errors import PositionError, QueryError, one_line
+from storage.errors import PositionError, QueryError, StaleError, WorkspaceError, one_line
 from storage.log.event_log import EventLog
 from storage.timelines import edits, event_json, store
+from storage.timelines import workspace_view as seeing
 from storage.timelines.edits import EVENT_FIELDS, Edit, Event
 from storage.timelines.store import Timeline
 from storage.timelines.workspace_view import Seen
@@ -42,37 +44,59 @@ class Editing:
         self.name = name
         self._taken: dict[int, int] = {}
         """How many inserted events there are by now after an event of the log."""
+        self._step = EventsOfStep(self._label)
         self.edits: list[Edit] = []
+
+    @property
+    def workspace(self) -> Workspace:
+        """The timeline that is edited, as it was before."""
+        return self._workspace
 
     def drop(self, place: int) -> None:
         """Let an event never have happened."""
         self._event(place)
-        self.edits.append(Edit(EditKind.DROP, self._label(place)))
+        self.drop_all([place])
 
     def drop_all(self, places: Iterable[int]) -> int:
-        """The same for many that are known to be there; how many they were."""
-        new = [Edit(EditKind.DROP, self._label(place)) for place in places]
+        """The same for many that are known to be there; how many of them weren't dropped before."""
+        new = [
+            Edit(EditKind.DROP, self._label(place)) for place in places if self._step.drop(place)
+        ]
         self.edits += new
         return len(new)
 
-    def replace(self, place: int, text: str) -> None:
-        """Put what a person wrote in an event's place; what it leaves out stays."""
-        event = event_json.read(text, self._event(place))
+    def replace(self, place: int, text: str, shown: Event | None = None) -> None:
+        """Put what a person wrote in an event's place; what it leaves out stays.
+
+        `shown` is the event as the person saw it. Raise `QueryError` when it is another one by now.
+        """
+        there = self._event(place)
+        if shown is not None and shown != there:
+            raise QueryError(
+                f"The event at {self._label(place)} was changed by another refold while you edited it;"
+                " edit it again."
+            )
+        event = self._step.replace(place, event_json.read(text, there))
         self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
 
     def set(self, place: int, path: str, value: str) -> None:
-        """Change one value: a path into the data, or a field of the event such as `type`."""
+        """Change one value: a path into the data, or a field of the event such as `type`.
+
+        Several values of one event may be set, each once. Raise `QueryError` otherwise.
+        """
         self.set_all([place], path, value)
 
     def set_all(self, places: Sequence[int], path: str, value: str) -> None:
-        """Change the same value in many events, at places that ascend; reads them in batches."""
-        change = event_change(path, value)
+        """Change the same value in many events, at ascending places; the events are read in batches."""
+        change, steps = event_change(path, value), _steps(path)
         found = 0
         for there in self._log.details_at([place for place in places if place >= 0]):
-            event = Event(**{name: getattr(there, name) for name in EVENT_FIELDS})
-            self.edits.append(
-                Edit(EditKind.REPLACE, self._label(there.offset), event=change(event))
+            place = there.offset
+            before = self._step.event(place) or Event(
+                **{name: getattr(there, name) for name in EVENT_FIELDS}
             )
+            event = self._step.set(place, steps, change(before))
+            self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
             found += 1
         if found < len(places):
             for place in places:
@@ -99,6 +123,7 @@ class Editing:
         event = self._event(place)
         if after in (place, place - 1):
             raise QueryError(f"The event at {self._label(place)} is there already.")
+        self._step.move(place)
         label = self._new_label(after)
         self.edits.append(
             Edit(EditKind.MOVE, label, self._label(after), self._label(place), event=event)
@@ -107,6 +132,7 @@ class Editing:
 
     def reverse(self, place: int, only: Sequence[str] = ()) -> Label:
         """Append what takes an event back: the same with its numbers negated, all or at some paths."""
+        self._step.refuse_dropped(place)
         event = self._event(place)
         try:
             data = diff.decode(event.data)
@@ -160,6 +186,10 @@ class Editing:
         return self._log.extent().events - 1
 
     def _event(self, place: int) -> Event:
+        """The event at a place, with the edits of this step; raise `PositionError` where none is."""
+        edited = self._step.event(place)
+        if edited is not None:
+            return edited
         found = self._log.event(place) if place >= 0 else None
         if found is None:
             label = "start" if place < 0 else self._label(place)
@@ -232,10 +262,55 @@ def fork(
 
 
 def keep(seen: Seen) -> Seen:
-    """Keep a fork as it is; folding it keeps it too. Raises `WorkspaceError`."""
+    """Keep a fork as it is; folding it keeps it too.
+
+    Raise `StaleError` when its file holds another version of it, and `WorkspaceError` when its name
+    is taken or other forks stand on it.
+    """
     with seen.file.writing() as connection:
-        store.keep(connection, seen.fork)
-    return seen
+        store.keep(connection, seen.lineage, seen.before)
+    return _as_kept(seen)
+
+
+def create(seen: Seen) -> Seen:
+    """Keep a new fork; raise as `keep` does, also where an equal fork has its name."""
+    with seen.file.writing() as connection:
+        store.create(connection, seen.lineage)
+    return _as_kept(seen)
+
+
+def _as_kept(seen: Seen) -> Seen:
+    found = seeing.on(seen.file, seen.timeline)
+    seen.file.release()  # as after every write: others may be waiting
+    if not isinstance(found, Seen):
+        raise WorkspaceError("The log itself is never changed; fork it, and edit the fork.")
+    return found
+
+
+Made = TypeVar("Made", Seen, Seen | None)
+
+
+def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
+    """Keep what `attempt` makes of a timeline: a new fork of it, or the fork with other edits.
+
+    `attempt` gets the timeline as the file holds it, and is called again whenever another process
+    changes the timeline before the result is kept. So no edit is lost, and no value comes back that
+    was removed. Return None when `attempt` does.
+    """
+    while True:
+        generation = workspace.file.generation
+        made = attempt(seeing.on(workspace.file, workspace.timeline))
+        if made is None:
+            return made
+        try:
+            with made.file.writing(generation=generation) as connection:
+                if made.before is None:
+                    store.create(connection, made.lineage)
+                else:
+                    store.keep(connection, made.lineage, made.before)
+        except StaleError:
+            continue
+        return _as_kept(made)
 
 
 def edited(seen: Seen, new: Sequence[Edit]) -> Seen:
@@ -264,7 +339,7 @@ def _changed(seen: Seen, found: Sequence[Edit]) -> Seen:
         at = overlay.label(first - 1)
     changed = replace(fork, edits=found, at=at)
     store.refuse_change(seen.file, fork.name)
-    return Seen(seen.parent, changed)
+    return Seen(seen.parent, changed, seen.before or fork)
 
 
 def _first(overlay: Overlay, found: Iterable[Edit]) -> int | None:
@@ -294,12 +369,10 @@ def event_change(path: str, value: str) -> Callable[[Event], Event]:
     Both raise `QueryError`.
     """
     written = value if _is_json(value) else diff.encode(value)
-    steps = paths.read(path)
-    if steps and steps[0] == "data":
-        steps = steps[1:]
-    elif len(steps) == 1 and steps[0] in EVENT_FIELDS:
-        return partial(event_json.read, f'{{"{steps[0]}": {written}}}')
-    new = diff.decode(written)
+    first, *rest = _steps(path)
+    if first != "data":
+        return partial(event_json.read, f'{{"{first}": {written}}}')
+    steps, new = tuple(rest), diff.decode(written)
 
     def change(event: Event) -> Event:
         try:
@@ -312,6 +385,16 @@ def event_change(path: str, value: str) -> Callable[[Event], Event]:
         return replace(event, data=diff.encode(_with(data, steps, new)))
 
     return change
+
+
+def _steps(path: str) -> Path:
+    """A path from the event on: a field's name alone, or `data` and the path into it."""
+    steps = paths.read(path)
+    if steps and steps[0] == "data":
+        return steps
+    if len(steps) == 1 and steps[0] in EVENT_FIELDS:
+        return steps
+    return ("data", *steps)
 
 
 def _is_json(text: str) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from replay.forks import edit_builder
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.errors import QueryError, SourceError
+from storage.errors import PositionError, QueryError, SourceError
 from storage.timelines import edits, event_json, log_fingerprint, store
+from storage.timelines import workspace_view as seeing
 from storage.timelines.edits import EVENT_FIELDS, Edit, Event
 from storage.timelines.log_fingerprint import LogFingerprint
 from storage.timelines.store import Timeline
@@ -83,8 +83,10 @@ def apply(workspace: Workspace, path: Path, name: str | None = None) -> Seen:
         difference = log_fingerprint.difference(connection, log)
     if difference is not None:
         raise SourceError(f"{path} is a fork of another log than {workspace.path}: {difference}.")
+    generation = workspace.file.generation
     there = {one.name: one for one in store.known(workspace)}
     seen: Workspace = workspace.file
+    new: list[Seen] = []
     for place, said in enumerate(file.forks):
         last = place == len(file.forks) - 1
         wanted = _timeline(said, seen.timeline, (name or said.name) if last else said.name, path)
@@ -92,11 +94,27 @@ def apply(workspace: Workspace, path: Path, name: str | None = None) -> Seen:
         if known is not None and not last and known.digest == wanted.digest:
             seen = Seen(seen, known)
             continue
-        store.refuse_name(workspace, wanted.name)
-        seen = edit_builder.keep(Seen(seen, wanted))
-    if not isinstance(seen, Seen):
+        store.checked_name(wanted.name)
+        seen = _laid_over(seen, wanted, path)
+        new.append(seen)
+    with workspace.file.writing(generation=generation) as connection:
+        for one in new:
+            store.create(connection, one.lineage)
+    found = seeing.on(workspace.file, seen.timeline)
+    if not isinstance(found, Seen):
         raise SourceError(f"{path} holds no fork.")
-    return seen
+    return found
+
+
+def _laid_over(parent: Workspace, wanted: Timeline, path: Path) -> Seen:
+    """The fork over its parent; raise `SourceError` where its edits can't hold together."""
+    for one in wanted.edits:
+        if one.kind.needs_event and one.event is None:
+            raise SourceError(f"{path} has a {one.kind.value} at {one.label} without its event.")
+    try:
+        return Seen(parent, wanted)
+    except PositionError as error:
+        raise SourceError(f"{path} holds an edit that can't be applied: {error.message}") from error
 
 
 def _read(path: Path) -> _File:

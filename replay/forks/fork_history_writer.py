@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from replay.event_fold.history_writer import Recording
+from replay.event_fold.history_writer import OvertakenError, Recording, flush_id
 from replay.event_fold.run_context import Run
 from replay.forks.affected_documents import AffectedDocuments
 from replay.history import catalogue
@@ -41,7 +41,13 @@ class ForkRecording(Recording):
         ready: dict[str, Any],
         difference: AffectedDocuments,
     ) -> None:
-        super().__init__(seen, 0, run.calling.version, run.calling.broker.redactor.text)
+        super().__init__(
+            seen,
+            0,
+            run.calling.version,
+            run.calling.broker.redactor.text,
+            generation=run.generation,
+        )
         self._run = run
         self._seen = seen
         self._base = base
@@ -54,8 +60,14 @@ class ForkRecording(Recording):
         """Of events that were upcast."""
         self._begun = False
         self._finished = False
+        self._hash = reference.identity(ready["files"], ready["python"], run.wanted.settings)
+        self._written = 0
+        """Rows of the history that were written so far."""
         with seen.file.reading() as connection:
             self._first_change = _next_change(connection, base)
+            number = catalogue.number_of(connection, run.wanted.name, self._hash)
+            if number is not None:
+                self._flushed = flush_id(connection, [number, seen.timeline])
         self.changes = self._first_change
         self.folded = difference.since
 
@@ -97,16 +109,33 @@ class ForkRecording(Recording):
 
     def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._begun:
+            self._refuse_overtaken(connection)
             return
-        self._begun = True
-        new = store.keep(connection, self._seen.fork)
+        new = store.keep(connection, self._seen.lineage, self._seen.before)
+        if catalogue.is_refolded(connection, self._base):
+            raise OvertakenError
         wanted, ready = self._run.wanted, self._ready
-        digest = reference.identity(ready["files"], ready["python"], wanted.settings)
         self._number = catalogue.register(
-            connection, wanted, wanted.name, digest, ready["files"], ready["invariants"]
+            connection, wanted, wanted.name, self._hash, ready["files"], ready["invariants"]
         )
+        if flush_id(connection, self._names) != self._flushed:
+            raise OvertakenError
         if not new:  # also what was left by a fold that was killed
             catalogue.forget(connection, self._number, self._seen.timeline)
+        self._begun = True
+
+    def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise `OvertakenError` when another process dropped what was written before."""
+        store.refuse_stale(connection, self._seen.lineage)
+        ((there,),) = connection.execute(
+            "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?", self._names
+        ).fetchall()
+        if there != self._written or catalogue.is_refolded(connection, self._base):
+            raise OvertakenError
+
+    def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._written += sum(rows.num_rows for rows in self._history)
+        super()._write_rows(connection)
 
     def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
         """They are written at the end, with their places among all."""

@@ -8,6 +8,7 @@ an event of the type `refold.Merged` at the end makes the document that.
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -25,8 +26,9 @@ from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.worker_process import PATIENCE
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.errors import QueryError, WorkspaceError
-from storage.timelines import edits
+from storage.errors import QueryError, RefoldError, WorkspaceError
+from storage.timelines import edits, store
+from storage.timelines import workspace_view as seeing
 from storage.timelines.edits import Edit, Event
 from storage.timelines.overlay import Forked
 from storage.timelines.store import Timeline
@@ -96,7 +98,13 @@ def join(
     """
     seen, events = _laid_together(a, b, name, order=order, prefer=prefer)
     base, one, other = (History(side, fold(side)) for side in (seen.parent, a, b))
-    joined = History(seen, fold(seen))
+    seen = _created(seen, a, b)
+    try:
+        joined = History(seen, fold(seen))
+    except RefoldError:
+        with suppress(RefoldError):  # it may have been forked, or removed, by now
+            store.remove(seen.file, seen.timeline)
+        raise
     changed_in = [
         {found.key for found in history_comparison.compare(base, side).differing}
         for side in (one, other)
@@ -117,9 +125,20 @@ def join(
     found = [_resolved(conflict, wishes.get(conflict.key)) for conflict in found]
     settled = [conflict for conflict in found if conflict.resolved != "joined"]
     if settled:
-        seen = _with_resolutions(seen, settled)
+        seen = edit_builder.keep(_with_resolutions(seen, settled))
         fold(seen)
     return Joined(seen, events, found)
+
+
+def _created(seen: Seen, *sides: Workspace) -> Seen:
+    """Keep the joined fork; raise `StaleError` if a side was edited since it was read."""
+    with seen.file.writing() as connection:
+        for side in sides:
+            if isinstance(side, Seen):
+                store.refuse_stale(connection, side.lineage)
+        store.create(connection, seen.lineage)
+    kept = seeing.on(seen.file, seen.timeline)
+    return kept if isinstance(kept, Seen) else seen
 
 
 def resolved(seen: Seen, conflict: Conflict, wish: str) -> Seen:

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import assignment, calls, recording_store
 from gateway.broker import different, nearest, stub
-from gateway.calls import Call, Kind
+from gateway.calls import Call, Decision, Kind, Outcome
 from gateway.recording_store import Recorded
 from gateway.redaction import Redactor
 from replay.history.fold_reports import MINE, Reported
@@ -152,9 +152,8 @@ def assign(workspace: Workspace, number: str, position: int) -> None:
     """Say by hand which event made an imported call; raises `QueryError` where there is no such."""
     if position == START:
         raise QueryError("At the start there is no event that could have made a call.")
-    if not number.isdecimal() or not recording_store.by_numbers(workspace, [int(number)]):
+    if not number.isdecimal() or not assignment.by_hand(workspace, int(number), position):
         raise QueryError(f"There is no call {number!r}; `refold calls WS` lists all of them.")
-    assignment.by_hand(workspace, int(number), position)
 
 
 def near(workspace: Workspace, missed: Decided) -> list[Near]:
@@ -265,10 +264,14 @@ def _of_recording(one: Recorded) -> Decided:
     call, origin = one.call, one.origin
     decision = _SENT.get(origin, origin)
     outcome = one.answer.outcome.value
+    if one.answer.outcome is Outcome.PENDING:
+        decision = Decision.PENDING.value
     reason = {"live": "went out", "stub": "was not sent", "imported": "imported"}.get(
         origin, origin
     )
-    if outcome != "ok":
+    if one.answer.outcome is Outcome.PENDING:
+        reason = f"it may have been sent, and nobody saw how it ended (call {one.number})"
+    elif outcome != "ok":
         reason = f"{reason}: {outcome}"
     return Decided(
         *(one.offset, call.key, call.port, call.operation, call.kind.value, decision, reason),

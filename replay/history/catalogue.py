@@ -160,6 +160,18 @@ def by_number(workspace: Workspace, number: int) -> Folded:
     return found[0]
 
 
+def is_refolded(connection: duckdb.DuckDBPyConnection, folded: Folded) -> bool:
+    """Whether the file no longer holds a history as it was read."""
+    there = _rows(
+        connection,
+        "p.projection = $number AND timeline = $timeline",
+        {"number": folded.number, "timeline": folded.timeline},
+        folded.may_read_files,
+    )
+    known = (folded.folded, folded.changes, folded.seconds, folded.digest)
+    return [(one.folded, one.changes, one.seconds, one.digest) for one in there] != [known]
+
+
 def register(
     connection: duckdb.DuckDBPyConnection,
     wanted: Reference,
@@ -169,24 +181,21 @@ def register(
     invariants: Mapping[str, str | None],
 ) -> int:
     """The number of the projection with this code; makes it the current one of its name."""
-    rows = connection.execute(
-        "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
-    ).fetchall()
+    known = number_of(connection, name, digest)
     connection.execute(
         "UPDATE projections SET superseded = true WHERE name = ? AND hash <> ? AND reference = ?"
         " AND settings = ? AND NOT superseded",
         [name, digest, wanted.text, wanted.settings.digest],
     )
-    if rows:
-        number = int(rows[0][0])
+    if known is not None:
         connection.execute(
             "UPDATE projections SET created = CASE WHEN superseded THEN now() ELSE created END,"
             " superseded = false, reference = ?, python = ?, files = ?, invariants = ?"
             " WHERE projection = ?",
             [wanted.text, wanted.python, json.dumps(dict(files)), json.dumps(dict(invariants))]
-            + [number],
+            + [known],
         )
-        return number
+        return known
     (number,) = connection.execute(
         "SELECT coalesce(max(projection), 0) + 1 FROM projections"
     ).fetchall()[0]
@@ -196,6 +205,14 @@ def register(
         + [json.dumps(dict(invariants)), wanted.settings.digest],
     )
     return int(number)
+
+
+def number_of(connection: duckdb.DuckDBPyConnection, name: str, digest: str) -> int | None:
+    """The number of the projection with this code; None if the workspace doesn't know it."""
+    rows = connection.execute(
+        "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
+    ).fetchall()
+    return int(rows[0][0]) if rows else None
 
 
 def surplus(connection: duckdb.DuckDBPyConnection, number: int) -> list[int]:

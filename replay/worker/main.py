@@ -6,7 +6,6 @@ What a handler prints goes to the standard streams, which are not the protocol's
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import mmap
 import os
@@ -18,7 +17,7 @@ import time
 from array import array
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional
 
-from .environment import imports, memory_limit
+from .environment import imported_code, imports, memory_limit
 from .environment.environment import Surroundings
 from .fold import contract, fast_path, fold_loop, payload_decoder, program, relation_function
 from .fold.aggregates import AggregateError
@@ -53,6 +52,7 @@ def main() -> None:
     mark[0] = LOADING
     threading.Thread(target=follow_parent, args=(os.getppid(),), daemon=True).start()
     imports.hide_ours()
+    imported_code.watch()
     sys.path.insert(0, spec["cwd"])
     printed = Printed(mark)
     printed.listen()
@@ -99,7 +99,7 @@ def _session(
         around.close()
         asked = relation_function.load(spec["reference"])
         ready = {
-            "files": _hashes(user_code.files()),
+            "files": imported_code.hashes(user_code.files()),
             "python": fold_loop.runtime(),
             **asked.declared,
         }
@@ -110,9 +110,14 @@ def _session(
 def _folder(spec: Dict[str, Any], mark: Any, around: Surroundings) -> Folding:
     """What folds: the user's Python code in this process, or a program that this one speaks to."""
     if spec["command"]:
+        # Nobody knows when a program reads its files: they have to be the same before and after.
+        files = program.files(spec["command"])
+        imported_code.note_files(files)
         started = Speaker(spec["command"])
         around.close()
-        return program.ProgramFolder(started, mark, spec["name"], resuming=spec["resuming"])
+        folder = program.ProgramFolder(started, mark, spec["name"], resuming=spec["resuming"])
+        imported_code.note_files(files)
+        return folder
     around.enter()
     around.close()
     projection = contract.load(spec["reference"], around.gateway)
@@ -221,7 +226,7 @@ class _Session:
         folder = self._folder
         told: Dict[str, Any] = {
             "name": folder.name,
-            "files": _hashes(folder.files()),
+            "files": imported_code.hashes(folder.files()),
             "python": folder.runtime,
         }
         told.update(
@@ -323,18 +328,6 @@ def _coded(texts: List[Any]) -> List[Any]:
     codes: Dict[str, int] = {}
     numbers = array("i", [codes.setdefault(text, len(codes)) for text in texts])
     return [json.dumps(list(codes)).encode(), numbers]
-
-
-def _hashes(files: List[str]) -> Dict[str, str]:
-    """A hash of each file that can be read."""
-    found = {}
-    for path in files:
-        try:
-            with open(path, "rb") as stream:
-                found[path] = hashlib.sha256(stream.read()).hexdigest()
-        except OSError:
-            continue
-    return found
 
 
 def told(error: BaseException) -> Dict[str, Any]:

@@ -37,6 +37,8 @@ class Calling:
         """`ask` asks a person what a call is answered that was not recorded."""
         self.settings = wanted.settings
         self._workspace = workspace
+        self.generation = workspace.file.generation
+        """The workspace's generation whose events make the calls."""
         self._name = wanted.name
         self.broker = Broker(
             workspace, wanted.settings, wanted.name, folder=Path(wanted.cwd), ask=ask
@@ -74,7 +76,7 @@ class Calling:
         projection of that number."""
         kept, self.broker.kept = self.broker.kept, []
         if kept:
-            with self._workspace.writing() as connection:
+            with self._workspace.writing(generation=self.generation) as connection:
                 recording_store.keep(connection, kept)
                 version = recording_store.version(connection)
                 query = "UPDATE folds SET answers = ? WHERE projection = ?"

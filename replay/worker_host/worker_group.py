@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from replay.projection import reference as references
 from replay.projection.reference import Reference
 from replay.worker_host import event_frame
 from replay.worker_host.batch_result import Together, Told, told
@@ -22,6 +23,10 @@ from storage.errors import ProjectionError
 
 Answer = Callable[[Frame], tuple[dict[str, Any], tuple[Any, ...]]]
 """What gives a worker the documents that it asks for."""
+
+
+_STARTS = 10
+"""How often workers are started whose code is saved while they import it."""
 
 
 class NotPlainError(Exception):
@@ -65,12 +70,8 @@ class Crew:
         wishes |= {"memory": (memory or most_memory()) // count, "room": room // count}
         self._reference = reference
         self._calling = calling
-        self._workers: list[Worker] = []
-        with ExitStack() as started:
-            for part in range(count):
-                worker = Worker(reference, calling, part=part, parts=count, **wishes)
-                self._workers.append(started.enter_context(worker))
-            self._stack = started.pop_all()
+        self._wishes = wishes
+        self._start(count)
         self._routed = self._renews = False
         self._together: Together | None = None
         self._plain: dict[int, bool | None] = {}
@@ -85,12 +86,37 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _start(self, count: int) -> None:
+        self._workers: list[Worker] = []
+        with ExitStack() as started:
+            for part in range(count):
+                worker = Worker(
+                    self._reference, self._calling, part=part, parts=count, **self._wishes
+                )
+                self._workers.append(started.enter_context(worker))
+            self._stack = started.pop_all()
+
     def ready(self) -> Mapping[str, Any]:
-        """What the projection says of itself; raises `ProjectionError` where it can't be loaded."""
-        said = [worker.receive() for worker in self._workers]
-        for frame in said:
-            if frame.kind == "unusable":
-                raise unloadable(self._reference, frame.header)
+        """What the projection says of itself; raises `ProjectionError` where it can't be loaded.
+
+        Workers that imported code which was saved meanwhile are started again.
+        """
+        for _ in range(_STARTS):
+            said = [worker.receive() for worker in self._workers]
+            for frame in said:
+                if frame.kind == "unusable":
+                    raise unloadable(self._reference, frame.header)
+            files = said[0].header["files"]
+            same = all(frame.header["files"] == files for frame in said)
+            if same and references.unchanged(files):
+                break
+            self._stack.close()
+            self._start(len(said))
+        else:
+            raise ProjectionError(
+                f"The code of {self._reference.name} is saved again and again while it is imported; save"
+                " it once and run this again."
+            )
         header = {**said[0].header, "careful": any(f.header["careful"] for f in said)}
         self._routed = bool(header["routed"])
         self._renews = bool(header["renews"])

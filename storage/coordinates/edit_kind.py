@@ -19,3 +19,8 @@ class EditKind(Enum):
     def of_events(self) -> bool:
         """Whether it is about an event."""
         return self not in (EditKind.ANSWERS, EditKind.BASE)
+
+    @property
+    def needs_event(self) -> bool:
+        """Whether an edit of this kind holds an event."""
+        return self in (EditKind.REPLACE, EditKind.INSERT, EditKind.MOVE)

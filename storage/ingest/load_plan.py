@@ -26,7 +26,7 @@ from storage.ingest.redaction import Redaction
 from storage.ingest.sources import files, uris
 from storage.ingest.sources.source_part import Piece
 from storage.workspace import validation_cache, workspace
-from storage.workspace.atomic_file import new_file
+from storage.workspace.atomic_file import new_file, place_new, place_over_unlocked
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def fresh(target: Path, paths: Sequence[str], wish: Wish) -> Plan:
     named = sources.log_name(target.stem if files.is_spooled(paths[0]) else paths[0])
     mapping = _detected(looked, wish, named)
     parts = [Part(i, piece, Reading(piece.path), False) for i, piece in enumerate(looked)]
-    return Plan(parts, mapping, _format_name(looked, mapping), lambda: new_file(target))
+    place = place_over_unlocked(wish.wait) if target.exists() else place_new
+    return Plan(parts, mapping, _format_name(looked, mapping), lambda: new_file(target, place))
 
 
 def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> Plan:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from storage import config_dir
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, StaleError, one_line
 from storage.ingest import ordering, payload_decoders, provenance, reject_repair, sources
 from storage.ingest.formats import LINE, Reject
 from storage.ingest.io import object_store, raw_json, timestamps
@@ -112,7 +112,7 @@ def load(
             run = _Run(plan, wish, on_progress)
             if not plan.parts:  # nothing is new, so nobody has to wait
                 break
-            with suppress(_OvertakenError), plan.connection() as connection:
+            with suppress(StaleError), plan.connection() as connection:
                 run.into(connection)
                 break
     took = time.monotonic() - started
@@ -134,10 +134,6 @@ def default_target(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[*?\[\]]+", "", sources.log_name(name)) or "log"
     return folder / f"{stem}.refold"
-
-
-class _OvertakenError(Exception):
-    """Another process loaded into the workspace after this load was decided on."""
 
 
 class _Run:
@@ -169,7 +165,9 @@ class _Run:
     def into(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write events, rejects and fingerprints."""
         if not self._plan.fresh and provenance.known(connection) != self._plan.based_on:
-            raise _OvertakenError
+            raise StaleError(
+                "Another process loaded into the workspace after this load was planned."
+            )
         with self._functions(connection):
             self._all(connection)
 

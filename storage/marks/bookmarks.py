@@ -6,6 +6,7 @@ from typing import Any
 
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError
+from storage.timelines import store
 from storage.workspace.workspace import Workspace
 
 
@@ -40,6 +41,7 @@ def add(
     """Keep a place on the workspace's timeline."""
     label = workspace.label(offset)
     with workspace.writing() as connection:
+        store.refuse_unknown(connection, workspace)
         rows = connection.execute(
             "INSERT INTO bookmarks SELECT coalesce(max(bookmark), 0) + 1, ?, ?, ?, ?, ?, ?, ?, now()"
             f" FROM bookmarks RETURNING {_COLUMNS}",

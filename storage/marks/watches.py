@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import duckdb
+
 from storage.workspace.workspace import Workspace
 
 
@@ -17,10 +19,10 @@ class Watch:
 
 def add(workspace: Workspace, over: str, condition: str) -> Watch:
     """Keep a condition; one that is kept already stays as it is."""
-    for watch in kept(workspace):
-        if (watch.over, watch.condition) == (over, condition):
-            return watch
     with workspace.writing() as connection:
+        for watch in _kept(connection):
+            if (watch.over, watch.condition) == (over, condition):
+                return watch
         rows = connection.execute(
             "INSERT INTO watches SELECT coalesce(max(watch), 0) + 1, ?, ?, now() FROM watches"
             " RETURNING watch, over, condition",
@@ -38,7 +40,11 @@ def remove(workspace: Workspace, number: int) -> None:
 def kept(workspace: Workspace) -> list[Watch]:
     """All watches, the oldest first."""
     with workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT watch, over, condition FROM watches ORDER BY watch"
-        ).fetchall()
+        return _kept(connection)
+
+
+def _kept(connection: duckdb.DuckDBPyConnection) -> list[Watch]:
+    rows = connection.execute(
+        "SELECT watch, over, condition FROM watches ORDER BY watch"
+    ).fetchall()
     return [Watch(*row) for row in rows]

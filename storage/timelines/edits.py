@@ -154,7 +154,7 @@ def _edit(row: dict[str, Any]) -> Edit:
 
     kind = EditKind(row["kind"])
     event = None
-    if kind in (EditKind.REPLACE, EditKind.INSERT, EditKind.MOVE):
+    if kind.needs_event:
         values = {name: row[name] for name in EVENT_FIELDS}
         event = Event(**{**values, "time": utc(values["time"])})
     return Edit(

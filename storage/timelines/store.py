@@ -1,7 +1,7 @@
 """The tree of timelines: which forks there are, what they were forked from, and their edits.
 
-Whoever changes a fork changes all of its edits at once, in one transaction. A fork from which others
-were forked is left as it is, because they stand on it.
+Every write compares the forks in the file with those that its caller read, in the transaction that
+writes, and raises `StaleError` if they differ. A fork from which others were forked never changes.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import duckdb
 from storage.coordinates.event_labels import Label
 from storage.db.query import rows as rows_of
 from storage.db.query import utc
-from storage.errors import WorkspaceError
+from storage.errors import StaleError, WorkspaceError
 from storage.timelines import edits
 from storage.timelines.edits import Edit
 from storage.workspace import schema
@@ -46,6 +46,11 @@ class Timeline:
     def active(self) -> list[Edit]:
         """The edits that count."""
         return [edit for edit in self.edits if not edit.undone]
+
+    @property
+    def content(self) -> tuple[str, Label, list[Edit]]:
+        """Everything that its events depend on, and the edits that were undone."""
+        return self.parent, self.at, list(self.edits)
 
     @property
     def digest(self) -> str:
@@ -98,11 +103,13 @@ def in_order(forks: Sequence[Timeline]) -> list[Timeline]:
 def find(workspace: Workspace, name: str) -> Timeline:
     """The fork of that name; raises `WorkspaceError`."""
     with workspace.file.reading() as connection:
-        found = _read(connection, name)
-        if not found:
-            names = [one.name for one in _read(connection)]
+        return _found(connection, workspace, name)
+
+
+def _found(connection: duckdb.DuckDBPyConnection, workspace: Workspace, name: str) -> Timeline:
+    found = _read(connection, name)
     if not found:
-        there = ", ".join([MAIN, *names])
+        there = ", ".join([MAIN, *(one.name for one in _read(connection))])
         raise WorkspaceError(f"{workspace.path} has no timeline called {name!r}; it has: {there}.")
     return found[0]
 
@@ -122,27 +129,62 @@ def refuse_name(workspace: Workspace, name: str) -> None:
     """Raise `WorkspaceError` where no new fork can be called so."""
     checked_name(name)
     with workspace.file.reading() as connection:
-        if connection.execute(_NAMED, [name]).fetchall():
-            raise WorkspaceError(
-                f"There is a timeline called {name} already; give the fork another name."
+        _refuse_taken(connection, name)
+
+
+def _refuse_taken(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    if connection.execute(_NAMED, [name]).fetchall():
+        raise WorkspaceError(
+            f"There is a timeline called {name} already; give the fork another name."
+        )
+
+
+def refuse_stale(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeline]) -> None:
+    """Raise `StaleError` unless the file holds these forks as they were read."""
+    for fork in lineage:
+        there = _read(connection, fork.name)
+        if not there or there[0].content != fork.content:
+            what = "edited" if there else "removed or renamed"
+            raise StaleError(
+                f"The timeline {fork.name} was {what} by another refold after it was read, so nothing"
+                " was written; run this again."
             )
 
 
-def keep(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> bool:
-    """Keep a fork as it is now, and say whether it is new; raises `WorkspaceError` where others
-    stand on what it was."""
-    there = _read(connection, timeline.name)
-    if there:
-        if (there[0].edits, there[0].at) != (timeline.edits, timeline.at):
-            _change(connection, timeline)
-        return False
+def create(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeline]) -> None:
+    """Keep the last of these forks as a new one; raise `WorkspaceError` if its name is taken."""
+    *above, fork = lineage
+    refuse_stale(connection, above)
+    _refuse_taken(connection, fork.name)
     connection.execute(
         'INSERT INTO timelines (timeline, parent, "offset", inserted, note, created)'
         " VALUES (?, ?, ?, ?, ?, now())",
-        [timeline.name, timeline.parent, timeline.at.offset, timeline.at.inserted, timeline.note],
+        [fork.name, fork.parent, fork.at.offset, fork.at.inserted, fork.note],
     )
-    edits.write(connection, timeline.name, timeline.edits)
-    return True
+    edits.write(connection, fork.name, fork.edits)
+
+
+def keep(
+    connection: duckdb.DuckDBPyConnection,
+    lineage: Sequence[Timeline],
+    before: Timeline | None = None,
+) -> bool:
+    """Keep the last of these forks as it is now, and return whether it is new.
+
+    `before` is the fork before it was edited, where it was. Raise `StaleError` when the file holds
+    other forks than these, and `WorkspaceError` when the name is taken or others stand on the fork.
+    """
+    *above, fork = lineage
+    there = _read(connection, fork.name)
+    if not there and (before or fork).created is None:
+        create(connection, lineage)
+        return True
+    if before is None and fork.created is None and there[0].content != fork.content:
+        _refuse_taken(connection, fork.name)
+    refuse_stale(connection, [*above, before or fork])
+    if there[0].content != fork.content:
+        _change(connection, fork)
+    return False
 
 
 def refuse_change(workspace: Workspace, name: str) -> None:
@@ -171,16 +213,16 @@ def _change(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> None:
 
 def annotate(workspace: Workspace, name: str, note: str) -> None:
     """Give a fork another note."""
-    find(workspace, name)
     with workspace.writing() as connection:
+        _found(connection, workspace, name)
         connection.execute("UPDATE timelines SET note = ? WHERE timeline = ?", [note, name])
 
 
 def rename(workspace: Workspace, name: str, new: str) -> None:
     """Give a fork another name; raises `WorkspaceError` where it can't have it."""
-    find(workspace, name)
     checked_name(new)
     with workspace.writing() as connection:
+        _found(connection, workspace, name)
         if connection.execute(_NAMED, [new]).fetchall():
             raise WorkspaceError(f"There is a timeline called {new} already.")
         for table in (*_OF_FORKS, *schema.OF_FOLDS):
@@ -190,13 +232,19 @@ def rename(workspace: Workspace, name: str, new: str) -> None:
 
 def remove(workspace: Workspace, name: str) -> None:
     """Forget a fork and all that was folded on it; raises `WorkspaceError` where others stand on it."""
-    find(workspace, name)
     with workspace.writing() as connection:
+        _found(connection, workspace, name)
         forks = _forks(connection, name)
         if forks:
             raise WorkspaceError(f"{forks[0]} is forked from {name}; remove it first.")
         for table in (*_OF_FORKS, *schema.OF_FOLDS):
             connection.execute(f"DELETE FROM {table} WHERE timeline = ?", [name])
+
+
+def refuse_unknown(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    """Raise `WorkspaceError` when the timeline that a workspace shows is in its file no more."""
+    if workspace.timeline != MAIN:
+        _found(connection, workspace, workspace.timeline)
 
 
 def _forks(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:

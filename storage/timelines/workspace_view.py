@@ -72,13 +72,17 @@ def on(workspace: Workspace, name: str) -> Workspace:
 class Seen(Workspace):
     """A workspace on a fork, which needn't be kept yet."""
 
-    def __init__(self, parent: Workspace, fork: "Timeline") -> None:
+    def __init__(
+        self, parent: Workspace, fork: "Timeline", before: "Timeline | None" = None
+    ) -> None:
+        """`before` is the fork before edits that aren't kept yet."""
         # What opens, waits and releases is the file's; this is only another look at it.
         self.parent = parent
         self._file = parent.file
         self.path = parent.path
         self.wait = parent.wait
         self.fork = fork
+        self.before = before
         self.timeline = fork.name
         self._laid = Forked(fork, parent.overlay)
         self._mine = object()
@@ -87,6 +91,12 @@ class Seen(Workspace):
     @property
     def file(self) -> Workspace:
         return self._file
+
+    @property
+    def lineage(self) -> "list[Timeline]":
+        """The forks from `main` to this one, as they were read."""
+        above = self.parent.lineage if isinstance(self.parent, Seen) else []
+        return [*above, self.fork]
 
     @property
     def overlay(self) -> Forked:
@@ -98,9 +108,11 @@ class Seen(Workspace):
             yield connection
 
     @contextmanager
-    def writing(self, *, alone: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(
+        self, *, alone: bool = True, generation: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """The tables as they are in the file, inside one transaction."""
-        with self.file.writing(alone=alone) as connection:
+        with self.file.writing(alone=alone, generation=generation) as connection:
             yield connection
 
     def release(self) -> None:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from storage.errors import CancelledError, WorkspaceError
 from storage.workspace import schema, validation_cache
-from storage.workspace.atomic_file import new_file
-from storage.workspace.workspace import Workspace
+from storage.workspace.atomic_file import new_file, place_over
+from storage.workspace.workspace import Workspace, begin_generation
 
 Change = Callable[[pa.Table], pa.Table]
 """Rows of a table into those that stay, as they stay."""
@@ -43,7 +43,8 @@ def rewrite(
     done = 0
     with workspace.writing() as old:
         old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
-        with new_file(workspace.path, own=validation_cache.is_own(workspace.path)) as new:
+        own = validation_cache.is_own(workspace.path)
+        with new_file(workspace.path, place_over, own=own) as new:
             for table in schema.TABLES:
                 change = changes.get(table.name, _same)
                 if change is None:
@@ -60,6 +61,7 @@ def rewrite(
                         new.unregister("kept_rows")
                     done += batch.num_rows
                     on_progress(done)
+            begin_generation(new)
             finish(new)
 
 

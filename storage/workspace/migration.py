@@ -67,7 +67,11 @@ class Older:
         on_progress: Callable[[int], None] = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Migrated:
-        """Write it anew in its place. Raises `CancelledError`, and `WorkspaceError` where there is no room."""
+        """Write it anew in its place.
+
+        Raises `CancelledError`, `StaleError` when another process has migrated it meanwhile, and
+        `WorkspaceError` where there is no room.
+        """
         changes: dict[str, Change | None] = {"bookmarks": _at_places}
         changes |= dict.fromkeys(schema.BY_NAME.keys() - self._tables)
         file_rewrite.rewrite(

@@ -8,6 +8,7 @@ seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and say
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from storage.db import memory_budget as allowances
 from storage.db.connect import connect
 from storage.db.duckdb_errors import trouble
 from storage.db.memory_budget import Allowance
-from storage.errors import PositionError, WorkspaceBusyError, WorkspaceError
+from storage.errors import PositionError, StaleError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import identifier
 from storage.workspace import schema, validation_cache
 
@@ -41,6 +42,10 @@ take more."""
 
 _POLL = 0.004
 _TRIES = 5
+_GENERATION = "generation"
+"""The fact that names a workspace's generation; see `Workspace.generation`."""
+_WRITERS: dict[Path, threading.Lock] = {}
+"""One lock for each workspace that this process writes: DuckDB locks files between processes only."""
 
 Waiting = Callable[[str], None]
 """Called once, with the name of who holds the file, when an opening has to wait."""
@@ -84,10 +89,14 @@ class Workspace:
         self._writing = False
         self._closed = False
         self._idle = threading.Condition(self._lock)
+        self.generation: str | None = None
+        """The generation that was read: the name that every rewrite of the file (a removal, a replacing
+        load, a migration) changes. What was computed from one generation is never written into another."""
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             look(connection, path)
+            self.generation = read_fact(connection, _GENERATION)
             # Of another one it isn't known that its functions are DuckDB's.
             self._looked_through = look is validation_cache.look_through
             if not self._looked_through or self._need(connection, self._reader) == self._reader:
@@ -154,10 +163,14 @@ class Workspace:
                 self._idle.notify_all()
 
     @contextmanager
-    def writing(self, *, alone: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    def writing(
+        self, *, alone: bool = True, generation: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction: committed at the end, rolled back by an exception.
 
-        It takes all cores if it is `alone`, and else one, as somebody works beside it.
+        It takes all cores if it is `alone`, and else one, as somebody works beside it. `generation` is
+        the one that the caller's data was read from, where it was noted earlier than the last write.
+        Raise `StaleError` when the file is of another generation.
         """
         with self._idle:
             while self._writing or self._readers:
@@ -165,24 +178,55 @@ class Workspace:
             self._release()
             self._writing = True
         try:
-            connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
-            known, own = validation_cache.known(self.path), validation_cache.is_own(self.path)
-            if own:
-                validation_cache.remember_writing(self.path, self.path)
-            try:
-                connection.execute("BEGIN")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
-                if known:
-                    validation_cache.remember(self.path, own=own)
+            with self._only_writer():
+                connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
+                known, own = validation_cache.known(self.path), validation_cache.is_own(self.path)
+                if own:
+                    validation_cache.remember_writing(self.path, self.path)
+                try:
+                    connection.execute("BEGIN")
+                    self._refuse_another_generation(connection, generation)
+                    yield connection
+                    connection.execute("COMMIT")
+                finally:
+                    connection.close()
+                    if known:
+                        validation_cache.remember(self.path, own=own)
         except duckdb.Error as error:
             raise trouble(error, self.path) from error
         finally:
             with self._idle:
                 self._writing = False
                 self._idle.notify_all()
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Let no other `Workspace` of this process write the file."""
+        lock = _WRITERS.setdefault(self.path.resolve(), threading.Lock())
+        if not lock.acquire(timeout=self.wait):
+            raise self._busy("this process")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _refuse_another_generation(
+        self, connection: duckdb.DuckDBPyConnection, wanted: str | None
+    ) -> None:
+        there = read_fact(connection, _GENERATION)
+        known, self.generation = self.generation, there
+        if there != known or (wanted is not None and wanted != there):
+            raise StaleError(
+                f"{self.path} was rewritten by another refold (a removal, a replacing load or a"
+                " migration) after it was read, so nothing was written; run this again."
+            )
+
+    def reread(self) -> bool:
+        """Take the file as it is now, and return whether it is of another generation than before."""
+        with self.reading() as connection:
+            there = read_fact(connection, _GENERATION)
+        known, self.generation = self.generation, there
+        return bool(there != known)
 
     def release(self) -> None:
         """Give the file back if nobody in this process is reading; a screen calls it when idle.
@@ -305,21 +349,38 @@ class Workspace:
         deadline = time.monotonic() + self.wait
         said = False
         while True:
+            before = self._file_id()
             try:
-                return connect(self.path, read_only=read_only, allowance=allowance)
+                connection = connect(self.path, read_only=read_only, allowance=allowance)
             except duckdb.Error as error:
                 holder = duckdb_errors.holder(error)
                 if holder is None:
                     raise trouble(error, self.path) from error
+            else:
+                if read_only or before == self._file_id():
+                    return connection
+                # Another process put a new file in its place before this one had the lock.
+                connection.close()
+                continue
             if time.monotonic() > deadline:
-                raise WorkspaceBusyError(
-                    f"{self.path} is still being used by {holder}"
-                    f" after {self.wait:g} s; try again later or give --wait more seconds."
-                )
+                raise self._busy(holder)
             if not said and self._on_wait is not None:
                 self._on_wait(holder)
                 said = True
             time.sleep(_POLL)
+
+    def _file_id(self) -> object:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _busy(self, holder: str) -> WorkspaceBusyError:
+        return WorkspaceBusyError(
+            f"{self.path} is still being used by {holder}"
+            f" after {self.wait:g} s; try again later or give --wait more seconds."
+        )
 
 
 @contextmanager
@@ -329,9 +390,15 @@ def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         schema.create(connection)
         write_fact(connection, "format_version", schema.FORMAT_VERSION)
+        begin_generation(connection)
         yield connection
     finally:
         connection.close()
+
+
+def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a workspace that was just written as a whole a generation of its own."""
+    write_fact(connection, _GENERATION, uuid.uuid4().hex)
 
 
 def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Folding a fork while the screen is used: in a thread, as little of it differs and a worker stands by.
 
-A fork that isn't kept yet is kept with its fold, and without it if that fails.
+A fork that isn't kept yet is kept with its fold, and without it if that fails. A fork that another
+process has edited or removed meanwhile is not written.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from replay.event_fold.run_context import FoldProgress
 from replay.forks import edit_builder
 from replay.forks.warm_worker import Standing
 from replay.projection.reference import Reference
-from storage.errors import CancelledError, RefoldError, one_line
+from storage.errors import CancelledError, RefoldError, StaleError, one_line
 from storage.timelines.workspace_view import Seen
 from tui.folding.fold_process import Told
 
@@ -59,6 +60,9 @@ class ForkedFold:
             )
         except CancelledError:
             self._keep()
+        except StaleError as raised:
+            # Another edit, most often of this screen, has taken its place.
+            error = None if self._stopped.is_set() else raised.message
         except RefoldError as raised:
             error = raised.message
             self._keep()

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 from ..protocol import encoding, line_protocol
 from ..protocol.event import Batch, Event, decoder, event_of
 from ..protocol.line_protocol import ProtocolError, Speaker
 from ..protocol.text_limits import carried
 from .result import UNCHANGED, Result
+
+
+def files(command: Sequence[str]) -> List[str]:
+    """The words of a command that are files."""
+    return [os.path.abspath(word) for word in command if os.path.isfile(word)]
 
 
 class ProgramFolder:
@@ -51,7 +56,7 @@ class ProgramFolder:
 
     def files(self) -> List[str]:
         """Those of its command's words that are files: its code, as far as anybody can know."""
-        return [os.path.abspath(word) for word in self._program.command if os.path.isfile(word)]
+        return files(self._program.command)
 
     def missing(self, batch: Batch) -> List[str]:
         """Keys that the batch will reach and that the program wasn't told of yet."""

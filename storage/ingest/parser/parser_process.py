@@ -1,9 +1,10 @@
 """A bounded process that parses one untrusted file and gives its rows back.
 
 Some libraries do not validate what they read: a changed byte of an Arrow file crashes the process.
-refold therefore starts its own interpreter once more for such a file (`storage.ingest.parser.parser_main`), with
-bounds on memory and processor time and, on Linux, without sockets and without writing files. A
-crash there becomes one sentence here. Rows arrive in frames that are checked (`storage.ingest.parser.batch_frame`).
+refold therefore starts its own interpreter once more for such a file
+(`storage.ingest.parser.parser_main`), with bounds on memory and processor time and, on Linux,
+without sockets and without writing files. A crash there becomes one sentence here. Rows arrive in
+frames that are checked (`storage.ingest.parser.batch_frame`).
 """
 
 import atexit

@@ -18,7 +18,7 @@ import pytest
 
 from gateway.calls import Decision, Kind, Outcome
 from storage.errors import WorkspaceError
-from storage.timelines.edits import Kind as EditKind
+from storage.coordinates.edit_kind import EditKind
 from storage.workspace import cell_rules, content, schema, validation_cache
 from storage.workspace.workspace import Workspace
 from tests.support import hostile_workspaces

@@ -20,7 +20,7 @@ from storage.log.positions import START
 from storage.plural import counted
 from storage.timelines import workspace_view as seeing
 from storage.workspace.workspace import Workspace
-from tui.cli.support import config_file, options, output, progress_display
+from tui.cli.support import config_file, options, output, pending_commands, progress_display
 from tui.text.sanitize import printable
 
 _COLUMNS = ("offset", "key", "port", "operation", "kind", "decision", "request", "response")
@@ -41,6 +41,18 @@ _GOING_OUT = [mode.value for mode in Mode if mode.goes_out]
     show_default=True,
     help="live: nothing is kept. audit: queries are asked again, and what is answered otherwise is told.",
 )
+@click.option(
+    "--resend",
+    multiple=True,
+    metavar="CALL|all",
+    help="Send a pending command again: its number, or all. It also needs --send PORT.",
+)
+@click.option(
+    "--mark-done",
+    multiple=True,
+    metavar="CALL|all",
+    help="Take a pending command for answered, without sending it.",
+)
 @options.from_option
 @options.to_option
 @options.python_option
@@ -55,6 +67,8 @@ def record(
     config: Path | None,
     send: tuple[str, ...],
     mode: str,
+    resend: tuple[str, ...],
+    mark_done: tuple[str, ...],
     start: str | None,
     end: str | None,
     python: str | None,
@@ -66,11 +80,17 @@ def record(
 
     A command goes out only to a port named by --send; else it is suppressed and kept. No state is
     kept: the history is folded from the recordings, in which there are no secrets.
+
+    A command is pending when a recording was ended before its answer came. It may have been sent, so
+    it isn't sent again unless you say so: at the terminal, or with --resend. `refold calls WS
+    --decision pending` lists them.
     """
     from replay import call_recorder  # noqa: PLC0415 - looking at calls needs no worker
 
     workspace = options.open_workspace(ws, wait)
-    wished = {"mode": Mode(mode), "send": frozenset(send)}
+    pending = pending_commands.choices(resend, mark_done)
+    pending.refuse_unknown(workspace)
+    wished = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
     settings = config_file.settings(workspace.path, config, **wished)
     wanted = options.runnable(projection, python, workspace)
     span = options.span(workspace, start, end)
@@ -101,11 +121,14 @@ def record(
         )
     for port in made.uncalled:
         progress_display.say(f"No command was called on the port {port}.")
-    if made.suppressed:
+    unsent = made.suppressed - len(made.pending)
+    if unsent > 0:
         progress_display.say(
-            f"{counted(made.suppressed, 'command')} not sent; --send PORT lets commands out to a port."
+            f"{counted(unsent, 'command')} not sent; --send PORT lets commands out to a port."
         )
+    progress_display.hint(pending_commands.sentence(made.pending))
     told = {"calls": made.calls, "errors": made.errors, "suppressed": made.suppressed}
+    told["pending"] = len(made.pending)
     if as_json:
         output.document({**told, "changed": len(changed)} if settings.mode is Mode.AUDIT else told)
     else:

@@ -88,6 +88,9 @@ _EDITS = (
 )
 
 
+_ONE_OF_THREE = "Undo, redo and edits are three things; ask for one of them."
+
+
 def _edits(command: _Command) -> _Command:
     for option in reversed(_EDITS):
         command = option(command)
@@ -124,12 +127,15 @@ def fork(
     All positions are the parent's. The log itself is never changed, and only what may differ is
     folded again. `refold compare WS main NAME -p PROJ` says what would have happened.
     """
-    workspace = options.open_workspace(ws, wait, parent)
-    found = _wished(workspace, name, wishes)
-    place = None if at is None else options.position(workspace, at)
-    if states_of is not None:
-        found.append(Edit(EditKind.BASE, Label(0), said=states_of))
-    made = edit_builder.keep(edit_builder.fork(workspace, name, found, at=place, note=note))
+
+    def attempt(workspace: Workspace) -> Seen:
+        found = _wished(workspace, name, wishes)
+        place = None if at is None else options.position(workspace, at)
+        if states_of is not None:
+            found.append(Edit(EditKind.BASE, Label(0), said=states_of))
+        return edit_builder.fork(workspace, name, found, at=place, note=note)
+
+    made = edit_builder.change(options.open_workspace(ws, wait, parent), attempt)
     _tell(made, as_json=as_json)
 
 
@@ -145,25 +151,27 @@ def edit(
     ws: str, name: str, undo: bool, redo: bool, wait: float, as_json: bool, **wishes: Any
 ) -> int:
     """Edit a fork further, in one step that can be undone. Positions are those of the fork."""
-    seen = options.open_workspace(ws, wait, name)
-    if not isinstance(seen, Seen):
-        raise QueryError("The log itself is never changed; fork it, and edit the fork.")
-    found = _wished(seen, name, wishes)
-    if undo or redo:
-        if found or (undo and redo):
-            raise click.UsageError("Undo, redo and edits are three things; ask for one of them.")
-        turned = edit_builder.undone(seen) if undo else edit_builder.redone(seen)
-        if turned is None:
-            progress_display.say(
-                f"There is nothing on {name} to be {'undone' if undo else 'redone'}."
-            )
-            return 1
-        seen = turned
-    elif not found:
-        raise click.UsageError("Say what is to be edited, such as --drop 1204.")
-    else:
-        seen = edit_builder.edited(seen, found)
-    _tell(edit_builder.keep(seen), as_json=as_json)
+    workspace = options.open_workspace(ws, wait, name)
+    if undo and redo:
+        raise click.UsageError(_ONE_OF_THREE)
+
+    def attempt(seen: Workspace) -> Seen | None:
+        if not isinstance(seen, Seen):
+            raise QueryError("The log itself is never changed; fork it, and edit the fork.")
+        found = _wished(seen, name, wishes)
+        if undo or redo:
+            if found:
+                raise click.UsageError(_ONE_OF_THREE)
+            return edit_builder.undone(seen) if undo else edit_builder.redone(seen)
+        if not found:
+            raise click.UsageError("Say what is to be edited, such as --drop 1204.")
+        return edit_builder.edited(seen, found)
+
+    kept = edit_builder.change(workspace, attempt)
+    if kept is None:
+        progress_display.say(f"There is nothing on {name} to be {'undone' if undo else 'redone'}.")
+        return 1
+    _tell(kept, as_json=as_json)
     return 0
 
 

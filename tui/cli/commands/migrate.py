@@ -1,10 +1,12 @@
 """`refold migrate`: for workspaces that an older refold has written."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from storage.errors import StaleError
 from storage.plural import counted
 from storage.workspace.migration import Migrated, Older
 from storage.workspace.schema import FORMAT_VERSION
@@ -22,12 +24,18 @@ def migrate(workspace: Path, wait: float, as_json: bool) -> None:
     The log and what people made (forks, edits, recorded calls, bookmarks, watches) are taken over;
     everything is folded anew when it is asked for. The file takes its place when it is whole.
     """
-    older = Older(workspace, wait=wait, on_wait=progress_display.waiting)
-    if not older.outdated:
-        progress_display.say(f"{workspace} is of format {FORMAT_VERSION} already.")
-        return
-    with progress_display.rewriting(older.rows) as progress, stoppable() as cancelled:
-        migrated = older.migrate(on_progress=progress, cancelled=cancelled)
+    migrated = None
+    while migrated is None:
+        older = Older(workspace, wait=wait, on_wait=progress_display.waiting)
+        if not older.outdated:
+            progress_display.say(f"{workspace} is of format {FORMAT_VERSION} already.")
+            return
+        with (
+            suppress(StaleError),  # another process has migrated it, or written into it
+            progress_display.rewriting(older.rows) as progress,
+            stoppable() as cancelled,
+        ):
+            migrated = older.migrate(on_progress=progress, cancelled=cancelled)
     if as_json:
         output.lines([asdict(migrated)])
     else:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, RefoldError
@@ -29,6 +28,8 @@ from tui.screens.dialogs.editor import EditorScreen
 from tui.screens.dialogs.timelines import TimelinesScreen
 from tui.screens.main.calls import CallsScreen
 from tui.screens.main.search import Typed
+from tui.state import fork_edits
+from tui.state.fork_edits import Wish
 from tui.state.parent_comparison import Beside, beside
 from tui.state.snapshot import Outlook
 from tui.widgets.bars import Prompt
@@ -36,8 +37,6 @@ from tui.widgets.bars import Prompt
 if TYPE_CHECKING:
     from replay.forks.fork_merge import Conflict
 
-Wish = Callable[[Editing], object]
-"""Makes the edits that a person asked for."""
 _NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
 
 
@@ -46,6 +45,8 @@ class ForksScreen(CallsScreen):
 
     _wished: Wish | None = None
     """What is to be edited on a fork whose name is being asked for."""
+    _wished_at: int = START
+    """The position of that edit."""
     _joined: str | None = None
     """The timeline that this one is to be joined with."""
     _conflicts: "Mapping[str, Conflict]" = MappingProxyType({})
@@ -76,25 +77,22 @@ class ForksScreen(CallsScreen):
         text = event.text
         if event.purpose == "fork" and text:
             wish, self._wished = self._wished, None
-            self._make(text, wish)
+            self._make(text, wish, None, self.position if wish is None else self._wished_at)
         elif event.purpose == "move" and text:
-            position = self.position
-            self._ask_edit(lambda made: made.move(position, self._resolve(text)), ("move", text))
+            self._ask_edit(
+                lambda made, at: made.move(at, fork_edits.resolve(made.workspace, text)),
+                ("move", text),
+            )
         elif event.purpose == "set" and text:
             self._set(text)
         elif event.purpose == "drop" and text:
-            self._ask_edit(lambda made: made.drop_all(made.matching(text)), ("drop", text))
+            self._ask_edit(lambda made, _: made.drop_all(made.matching(text)), ("drop", text))
         elif event.purpose == "join" and text and self._joined is not None:
             self._join(self._joined, text)
         elif event.purpose == "resolve" and text:
             self._resolve_conflict(text)
         elif event.purpose == "otherwise" and text:
             self._answer_otherwise(text)
-
-    def _resolve(self, text: str) -> int:
-        from storage.log import positions  # noqa: PLC0415 - by those who type one
-
-        return positions.resolve(self._workspace, text)
 
     # Edits
 
@@ -104,9 +102,8 @@ class ForksScreen(CallsScreen):
         self.prompt("fork", self._free_name())
 
     def action_drop_event(self) -> None:
-        position = self.position
         if self._on_event():
-            self._ask_edit(lambda made: made.drop(position))
+            self._ask_edit(lambda made, at: made.drop(at))
 
     def action_drop_matching(self) -> None:
         self.prompt("drop", self._filtered.text if self._filtered is not None else "")
@@ -120,7 +117,7 @@ class ForksScreen(CallsScreen):
 
         def taken(text: str | None) -> None:
             if text is not None and event_json.read(text, there) != there:
-                self._ask_edit(lambda made: made.replace(position, text))
+                self._ask_edit(lambda made, at: made.replace(at, text, there), position=position)
 
         title = f"the event at {self._workspace.label(position)}"
         check = partial(event_json.read, there=there)
@@ -139,7 +136,7 @@ class ForksScreen(CallsScreen):
 
         def taken(text: str | None) -> None:
             if text is not None:
-                self._ask_edit(lambda made: made.insert(position, text))
+                self._ask_edit(lambda made, at: made.insert(at, text), position=position)
 
         title = f"a new event after {self._workspace.label(position)}"
         check = partial(event_json.read, there=_NOTHING)
@@ -154,17 +151,15 @@ class ForksScreen(CallsScreen):
             self.prompt("set")
 
     def action_reverse_event(self) -> None:
-        position = self.position
         if self._on_event():
-            self._ask_edit(lambda made: made.reverse(position))
+            self._ask_edit(lambda made, at: made.reverse(at))
 
     def _set(self, text: str) -> None:
         path, equals, value = text.partition("=")
-        position = self.position
         if not equals:
             self._complain_of(f"{text!r} sets nothing; write amount = 0", ("set", text))
             return
-        self._ask_edit(lambda made: made.set(position, path.strip(), value.strip()), ("set", text))
+        self._ask_edit(lambda made, at: made.set(at, path.strip(), value.strip()), ("set", text))
 
     def action_answer(self) -> None:
         """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
@@ -190,7 +185,9 @@ class ForksScreen(CallsScreen):
         if isinstance(request, dict) and "url" not in request:
             override["request"] = request
         said = json.dumps(override)
-        self._ask_edit(lambda made: made.edits.append(Edit(EditKind.ANSWERS, Label(0), said=said)))
+        self._ask_edit(
+            lambda made, _: made.edits.append(Edit(EditKind.ANSWERS, Label(0), said=said))
+        )
 
     def action_undo(self) -> None:
         self._turn(edit_builder.undone, "undone")
@@ -204,13 +201,17 @@ class ForksScreen(CallsScreen):
             return False
         return True
 
-    def _ask_edit(self, wish: Wish, typed: Typed | None = None) -> None:
-        """Edit the fork, as it was `typed`; the log itself is forked first, under a name that is
-        asked for."""
+    def _ask_edit(
+        self, wish: Wish, typed: Typed | None = None, position: int | None = None
+    ) -> None:
+        """Edit the fork, as it was `typed`, at a position or where one stands; the log itself is
+        forked first, under a name that is asked for."""
+        position = self.position if position is None else position
         if isinstance(self._workspace, Seen):
-            self._make(None, wish, typed)
+            self._make(None, wish, typed, position)
         else:
             self._wished = wish
+            self._wished_at = position
             # The prompt at which this edit was typed is still closing.
             self.call_after_refresh(self.prompt, "fork", self._free_name())
 
@@ -219,31 +220,23 @@ class ForksScreen(CallsScreen):
         return next(name for n in range(1, 10_000) if (name := f"what-if-{n}") not in taken)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _make(self, name: str | None, wish: Wish | None, typed: Typed | None = None) -> None:
+    def _make(
+        self, name: str | None, wish: Wish | None, typed: Typed | None, position: int
+    ) -> None:
         """Fork under a name, or edit the fork that is looked at; in a thread."""
-        workspace, position = self._workspace, self.position
         try:
-            made = Editing(workspace, name or workspace.timeline)
-            if wish is not None:
-                wish(made)
-            if name is None and isinstance(workspace, Seen):
-                changed = edit_builder.edited(workspace, made.edits)
-            else:
-                at = position if wish is None else None
-                changed = edit_builder.fork(workspace, made.name, made.edits, at=at)
-            self._look_at(changed, keep=self._folds.current is None)
+            self._look_at(fork_edits.make(self._workspace, name, wish, position))
         except RefoldError as error:
             self.app.call_from_thread(self._complain_of, error.message, typed)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _turn(self, turned: Callable[[Seen], Seen | None], what: str) -> None:
-        workspace = self._workspace
         try:
-            changed = turned(workspace) if isinstance(workspace, Seen) else None
+            changed = fork_edits.turn(self._workspace, turned)
             if changed is None:
                 self.app.call_from_thread(self.say, f"There is nothing to be {what}.")
             else:
-                self._look_at(changed, keep=self._folds.current is None)
+                self._look_at(changed)
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
 
@@ -341,7 +334,8 @@ class ForksScreen(CallsScreen):
         workspace, conflict = self._workspace, self.conflict
         try:
             if conflict is not None and isinstance(workspace, Seen):
-                self._look_at(fork_merge.resolved(workspace, conflict, text))
+                made = fork_merge.resolved(workspace, conflict, text)
+                self._look_at(edit_builder.keep(made))
         except RefoldError as error:
             self.app.call_from_thread(self.complain, error.message)
 

@@ -1,0 +1,85 @@
+"""The events that one step of edits has changed so far, and which edits of one event go together.
+
+A later edit of the same step starts from the event as the earlier ones left it. Two edits of which
+one would undo the other are refused, so that every edit that is counted is also found on the fork.
+"""
+
+from collections.abc import Callable
+
+from replay.document import paths
+from replay.document.paths import Path
+from storage.coordinates.event_labels import Label
+from storage.errors import QueryError
+from storage.timelines.edits import Event
+
+
+class EventsOfStep:
+    """The edited events of one step, by their places on the timeline that is edited."""
+
+    def __init__(self, label: Callable[[int], Label]) -> None:
+        """`label` names a place for a person."""
+        self._label = label
+        self._events: dict[int, Event] = {}
+        self._dropped: set[int] = set()
+        self._replaced: set[int] = set()
+        self._moved: set[int] = set()
+        self._paths: dict[int, list[Path]] = {}
+        """The paths that were set."""
+
+    def event(self, place: int) -> Event | None:
+        """The event as the step has left it; None if no edit has changed it."""
+        return self._events.get(place)
+
+    def drop(self, place: int) -> bool:
+        """Note a drop, and return whether it is the first; raise `QueryError` if the event is edited."""
+        if place in self._dropped:
+            return False
+        if place in self._events or place in self._moved:
+            raise self._conflict(place, "dropped and edited otherwise")
+        self._dropped.add(place)
+        return True
+
+    def replace(self, place: int, event: Event) -> Event:
+        """Note a replaced event; raise `QueryError` if another edit of it would be lost."""
+        self.refuse_dropped(place)
+        if place in self._replaced:
+            raise self._conflict(place, "replaced twice")
+        if place in self._paths:
+            raise self._conflict(place, "replaced after one of its values was set")
+        self._refuse_moved(place)
+        self._replaced.add(place)
+        self._events[place] = event
+        return event
+
+    def set(self, place: int, path: Path, event: Event) -> Event:
+        """Note an event with another value at a path; raise `QueryError` if a set value would be lost."""
+        self.refuse_dropped(place)
+        self._refuse_moved(place)
+        there = self._paths.setdefault(place, [])
+        for earlier in there:
+            if [str(step) for step in earlier[: len(path)]] == [str(step) for step in path]:
+                raise self._conflict(place, f"set twice at {paths.write(earlier)}")
+        there.append(path)
+        self._events[place] = event
+        return event
+
+    def move(self, place: int) -> None:
+        """Note a move; raise `QueryError` if the event is dropped or moved already."""
+        self.refuse_dropped(place)
+        self._refuse_moved(place)
+        self._moved.add(place)
+
+    def refuse_dropped(self, place: int) -> None:
+        """Raise `QueryError` if the event is dropped in this step."""
+        if place in self._dropped:
+            raise self._conflict(place, "dropped and edited otherwise")
+
+    def _refuse_moved(self, place: int) -> None:
+        if place in self._moved:
+            raise self._conflict(place, "edited after it was moved in the same step")
+
+    def _conflict(self, place: int, what: str) -> QueryError:
+        return QueryError(
+            f"The event at {self._label(place)} is {what} in one step; give each event only edits that"
+            " can hold together, or make them one after the other with `refold edit`."
+        )

@@ -1,0 +1,150 @@
+"""A command whose answer nobody saw is never sent again by itself: a person says what becomes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import recording_store
+from gateway.calls import Answer, Outcome
+from gateway.sent_commands import Choice, Choices, SentCommands
+from tui.cli import run
+
+BUYS = """
+def apply(state, event, gateway):
+    state["bought"] = gateway.command("fx", "buy", {"n": event.data["n"]})
+"""
+
+
+def posts(outside: Any) -> int:
+    return sum(method == "POST" for method, *_ in outside.reached)
+
+
+@pytest.fixture
+def killed(caller: Any, outside: Any) -> Any:
+    """A recording that was killed while the service had its command, and hadn't answered."""
+    hold = threading.Event()
+    outside.answer = lambda _: not hold.wait(60) or True
+    caller.events(("a", "T", {"n": 1}))
+    caller.file("p.py", BUYS)
+    (caller.folder / "refold.toml").write_text(f'[ports.fx]\nlive = "{outside.url}"\n')
+    caller.workspace.release()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", "record", str(caller.path), "-p", "p.py"]
+        + ["--config", "refold.toml", "--send", "fx"],
+        cwd=caller.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not posts(outside):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    outside.answer = None
+    yield caller
+    hold.set()
+
+
+def record(caller: Any, *options: str) -> int:
+    caller.workspace.release()
+    code: int = run(
+        ["record", str(caller.path), "-p", str(caller.folder / "p.py"), "--send", "fx"]
+        + ["--config", str(caller.folder / "refold.toml"), *options]
+    )
+    return code
+
+
+def outcomes(caller: Any) -> list[str]:
+    return [one.answer.outcome.value for one in recording_store.all_of(caller.workspace)]
+
+
+def test_what_is_pending_is_not_sent_again_but_told(killed, outside, capsys):
+    for _ in range(2):
+        assert record(killed) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert "1 pending command not sent again" in said
+        assert "call 0 (fx.buy at 0)" in said
+        assert "--resend CALL" in said
+        assert "--mark-done CALL" in said
+    assert posts(outside) == 1
+    assert outcomes(killed) == ["pending"]
+    assert run(["calls", str(killed.path), "--decision", "pending", "--json"]) == 0
+    assert '"decision": "pending"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", ["0", "all"])
+def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outside, said):
+    assert record(killed, "--resend", said) == 0
+    assert posts(outside) == 2
+    assert outcomes(killed) == ["ok"]
+    assert record(killed) == 0
+    assert posts(outside) == 2
+
+
+def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, outside):
+    assert record(killed, "--mark-done", "all") == 0
+    assert record(killed) == 0
+    assert posts(outside) == 1
+    assert outcomes(killed) == ["ok"]
+
+
+def test_an_unknown_number_is_refused(killed, capsys):
+    assert record(killed, "--resend", "7") == 2
+    assert "Call 7 is no pending command" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent", "outcome"),
+    [(Choice.RESEND, 2, "ok"), (Choice.DONE, 1, "ok"), (Choice.SKIP, 1, "pending")],
+)
+def test_a_person_at_the_terminal_is_asked(killed, outside, monkeypatch, choice, sent, outcome):
+    asked: list[Any] = []
+
+    def ask(pending: Any) -> Choice:
+        asked.append(pending.number)
+        return choice
+
+    monkeypatch.setattr("tui.cli.support.options.is_terminal", lambda: True)
+    monkeypatch.setattr("tui.cli.support.pending_commands._ask", ask)
+    assert record(killed) == 0
+    assert asked == [0]
+    assert posts(outside) == sent
+    assert outcomes(killed) == [outcome]
+
+
+def test_a_command_that_timed_out_is_not_sent_again_by_itself(caller, outside):
+    caller.ports["fx"]["timeout"] = 0.2
+    outside.answer = lambda _: time.sleep(1) or True
+    caller.events(("a", "T", {"n": 1}))
+    caller.file("p.py", BUYS)
+    caller.record(send=("fx",))
+    assert outcomes(caller) == ["timeout"]
+    made = caller.record(send=("fx",))
+    assert posts(outside) == 1
+    assert len(made.pending) == 1
+
+
+def test_two_recordings_at_once_send_a_command_once(caller, outside):
+    """The second one looks for the command after the first has kept that it is sending it."""
+    caller.events(("a", "T", {"n": 1}))
+    caller.file("p.py", BUYS)
+    first = SentCommands(caller.workspace)
+    caller.record(send=("fx",))
+    [one] = recording_store.all_of(caller.workspace)
+    found = first.intend(one, lambda known: known[0], None)
+    assert isinstance(found, recording_store.Recorded)
+
+
+def test_choices_by_number_come_before_those_for_all():
+    pending = recording_store.Recorded(call=None, answer=Answer(Outcome.PENDING), number=3)  # type: ignore[arg-type]
+    choices = Choices(resend=frozenset([None]), done=frozenset([3]))
+    assert choices.of(pending) is Choice.DONE
+    assert Choices().of(pending) is Choice.SKIP
