@@ -24,7 +24,7 @@ from replay.worker_host import event_frame, worker_process
 from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.sandbox import Cell
 from replay.worker_host.sigint import undisturbed
-from replay.worker_host.worker_process import Frame
+from replay.worker_host.worker_frames import Frame, receive_frame
 from storage.db.query import arrow
 from storage.errors import CancelledError, PositionError, ProjectionError, QueryError
 from storage.log.positions import START
@@ -246,7 +246,7 @@ class _Session:
 
     def _receive(self) -> Frame:
         try:
-            return Frame(*wire.receive(self._from_child))
+            return receive_frame(self._from_child)
         except wire.ClosedError:
             raise ProjectionError(
                 f"{self._wanted.name} {worker_process.death(self._process)} while it was stepped through."

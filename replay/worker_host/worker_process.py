@@ -27,6 +27,7 @@ from replay.worker_host.event_mark import EventMark
 from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.sandbox import Cell, CellOptions, Room
 from replay.worker_host.seccomp_listener import BlockedCall
+from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
 from storage.errors import ProjectionError
 
 PATIENCE = 30.0
@@ -39,6 +40,7 @@ _NOT_BEGUN = -2
 _OUTPUT_KEPT = 64 << 10
 _LAST_WORDS_SECONDS = 1.0
 _MOST_ATTEMPTS = 10_000
+_MOST_WAITING_BYTES = 512 << 20
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
 
@@ -98,18 +100,6 @@ class WorkerDiedError(Exception):
         super().__init__(what)
         self.offset = offset
         self.what = what
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a worker said."""
-
-    header: Mapping[str, Any]
-    parts: list[bytes]
-
-    @property
-    def kind(self) -> str:
-        return str(self.header["kind"])
 
 
 @dataclass(frozen=True)
@@ -201,7 +191,8 @@ class Worker:
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
-        self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
+        self._inbox: queue.Queue[Frame | BrokenFrameError | None] = queue.Queue(32)
+        self._inbox_bytes = 0
         self._output = bytearray()
         self._threads = [
             threading.Thread(target=target, daemon=True)
@@ -275,6 +266,9 @@ class Worker:
                         seen, f"did not return within {self._patience:g} s"
                     ) from None
                 continue
+            if isinstance(frame, BrokenFrameError):
+                self._cell.end()
+                raise frame
             if frame is None:
                 how = self._death()
                 if self._mark.offset == _NOT_BEGUN:
@@ -293,8 +287,9 @@ class Worker:
                 return self._with_attempts(frame)
             if self._calling is None:
                 raise WorkerDiedError(self._mark.offset, "called the outside, which nobody answers")
+            asked = time.monotonic()
             self.answer(*self._calling.reply(frame.header, frame.parts, check))
-            since = time.monotonic()
+            since += time.monotonic() - asked
 
     def _death(self) -> str:
         """How it ended, with the reason if this side has ended it."""
@@ -308,8 +303,7 @@ class Worker:
         found = self._attempts.taken() if frame.kind == "folded" else []
         if not found:
             return frame
-        header = {**frame.header, "decided": [*frame.header["decided"], *found]}
-        return Frame(header, frame.parts)
+        return Frame({**frame.header, "attempts": found}, frame.parts)
 
     def _last_words(self) -> str:
         """What was written on standard error before the end, where there is anything."""
@@ -373,9 +367,22 @@ class Worker:
     def _hear(self) -> None:
         try:
             while True:
-                self._inbox.put(Frame(*wire.receive(self._from_worker)))
+                frame = receive_frame(self._from_worker, self._memory)
+                size = sum(map(len, frame.parts))
+                self._wait_for_room(size)
+                self._inbox.put(frame)
+        except BrokenFrameError as error:
+            self._inbox.put(error)
         except (wire.ClosedError, ValueError, OSError):
             self._inbox.put(None)
+
+    def _wait_for_room(self, size: int) -> None:
+        """Hear no more while so many bytes wait to be received."""
+        if self._inbox.empty():
+            self._inbox_bytes = 0
+        while self._inbox_bytes + size > _MOST_WAITING_BYTES and not self._inbox.empty():
+            time.sleep(0.005)
+        self._inbox_bytes = size + (0 if self._inbox.empty() else self._inbox_bytes)
 
     def _drain(self) -> None:
         """What handlers print must go somewhere, or they would block; the end of it is kept."""

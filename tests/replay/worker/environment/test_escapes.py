@@ -59,7 +59,7 @@ def _run(code, sent="", told=None, **options):
 
 def test_no_escape_succeeds_in_whatever_way_it_is_run(users):
     terminal, file = users
-    before = (file.read_text(), os.stat(file).st_mode, set(os.listdir(file.parent)))
+    before = (file.read_text(), file.stat().st_mode, {p.name for p in file.parent.iterdir()})
     sent = [
         (escape.name, way, program(escape, os.getpid(), terminal, str(file), way))
         for escape in ESCAPES
@@ -70,7 +70,11 @@ def test_no_escape_succeeds_in_whatever_way_it_is_run(users):
     found = json.loads(out)
     assert len(found) == len(ESCAPES) * len(MULTIPLIED), err
     assert [name for name, got_out in found.items() if got_out] == []
-    assert (file.read_text(), os.stat(file).st_mode, set(os.listdir(file.parent))) == before
+    assert (
+        file.read_text(),
+        file.stat().st_mode,
+        {p.name for p in file.parent.iterdir()},
+    ) == before
 
 
 @pytest.mark.parametrize("escape", [e for e in ESCAPES if e.is_told], ids=lambda e: e.name)
