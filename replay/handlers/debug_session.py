@@ -26,6 +26,7 @@ from replay.projection.reference import Reference
 from replay.worker.protocol import wire
 from replay.worker_host import event_frame, process_session, worker_process
 from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.readable_files import readable_files, visible_variables
 from replay.worker_host.sandbox import Cell, CellOptions
 from replay.worker_host.sigint import undisturbed
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
@@ -181,11 +182,13 @@ class _Session:
 
     def _start(self, command: list[str], **popen: Any) -> "subprocess.Popen[bytes]":
         """Start it shut in; one that an IDE attaches to shuts itself in after it listens."""
-        popen["env"] = worker_process.environment()
+        popen["env"] = visible_variables(self._wanted, worker_process.environment())
         if self._terminal.is_open:
             popen["env"]["TERM"] = "dumb"  # nothing then moves the cursor out of its line
         if self._wish.port is None:
-            options = CellOptions(has_terminal=self._terminal.reads)
+            options = CellOptions(
+                readable=readable_files(self._wanted), has_terminal=self._terminal.reads
+            )
             return Cell(command, lambda _: None, options, **popen).process
         if self._terminal.reads:
             popen["stdin"] = subprocess.DEVNULL

@@ -25,6 +25,7 @@ from replay.worker.environment import blocked_attempts
 from replay.worker.protocol import wire
 from replay.worker_host.event_mark import EventMark
 from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.readable_files import readable_files, visible_variables
 from replay.worker_host.sandbox import Cell, CellOptions, Room
 from replay.worker_host.seccomp_listener import BlockedCall
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
@@ -171,7 +172,10 @@ class Worker:
         self._reference = reference
         self._calling = calling
         self._memory = memory or most_memory()
-        self._environment = {**environment(), **(world.environment if world else {})}
+        self._environment = {
+            **visible_variables(reference, environment()),
+            **(world.environment if world else {}),
+        }
         self._mark = EventMark(_NOT_BEGUN)
         self._attempts = _Attempts(self._mark)
         with self._mark.shared() as shared:
@@ -337,7 +341,7 @@ class Worker:
             self._cell = Cell(
                 [self._reference.python, str(WORKER), json.dumps(spec)],
                 self._attempts.note,
-                CellOptions(memory=wishes["memory"]),
+                CellOptions(wishes["memory"], readable_files(self._reference)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -24,7 +24,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ class Declarations:
         chosen = python or found.python or catalogue.default_python()
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
-        return reference.parse(found.code, chosen, folder)
+        # The file may be a stranger's, so its code reads only what lies beside it.
+        return replace(reference.parse(found.code, chosen, folder), readable=(str(folder),))
 
     def source(self, name: str) -> Source:
         """The source of that name, its files where the file lies.
