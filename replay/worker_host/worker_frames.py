@@ -18,7 +18,7 @@ from storage.errors import ProjectionError
 
 MOST_BYTES = 2 << 30
 """Of a frame; a worker that may take less memory may not send more than that either."""
-_MOST_HEADER_BYTES = 512 << 20
+_MOST_HEADER_BYTES = 256 << 20
 _PIECE_BYTES = 1 << 20
 _LENGTH_BYTES = 4
 

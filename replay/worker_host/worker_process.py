@@ -197,6 +197,7 @@ class Worker:
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
         self._inbox: queue.Queue[Frame | BrokenFrameError | None] = queue.Queue(32)
         self._inbox_bytes = 0
+        self._is_closing = False
         self._output = bytearray()
         self._threads = [
             threading.Thread(target=target, daemon=True)
@@ -209,6 +210,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing = True
         self._cell.end()
         self._process.wait()
         self._outbox.put(None)
@@ -370,7 +372,7 @@ class Worker:
 
     def _hear(self) -> None:
         try:
-            while True:
+            while not self._is_closing:
                 frame = receive_frame(self._from_worker, self._memory)
                 size = sum(map(len, frame.parts))
                 self._wait_for_room(size)
