@@ -168,7 +168,7 @@ class _Folding:
                 kept = self._kept()
                 first = until == self._run.total
                 # The worker wrote the offset, and its code is a stranger's.
-                died = min(error.offset, self._run.total)
+                died = min(error.offset, self._run.total - 1)
                 until = died if first else (kept + died) // 2
                 if until > kept:
                     continue
