@@ -24,8 +24,9 @@ from replay.projection.reference import Reference
 from replay.projection.span import Span
 from replay.worker_host.batch_result import Told
 from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import Crew
-from replay.worker_host.worker_process import PATIENCE, Frame, WorkerDiedError
+from replay.worker_host.worker_process import PATIENCE, WorkerDiedError
 from storage.errors import ProjectionError
 from storage.workspace.workspace import Workspace
 

@@ -28,8 +28,9 @@ from replay.projection.span import Span
 from replay.query_projections import relation_fold as relational
 from replay.worker_host.flow_control import Pace
 from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import Crew, FullError, NotPlainError
-from replay.worker_host.worker_process import PATIENCE, Frame, WorkerDiedError
+from replay.worker_host.worker_process import PATIENCE, WorkerDiedError
 from storage.db.query import rows as rows_of
 from storage.errors import CancelledError, ProjectionError, StaleError
 from storage.timelines.workspace_view import Seen
@@ -171,7 +172,9 @@ class _Folding:
                 # much memory, or time, may be killed before it again.
                 kept = self._kept()
                 first = until == self._run.total
-                until = error.offset if first else (kept + error.offset) // 2
+                # The worker wrote the offset, and its code is a stranger's.
+                died = min(error.offset, self._run.total - 1)
+                until = died if first else (kept + died) // 2
                 if until > kept:
                     continue
             self._run.forget_surplus()

@@ -19,8 +19,9 @@ from replay.projection.reference import Reference
 from replay.worker_host.batch_result import Told
 from replay.worker_host.flow_control import Pace
 from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import Crew
-from replay.worker_host.worker_process import Frame, WorkerDiedError, World
+from replay.worker_host.worker_process import WorkerDiedError, World
 from storage.errors import ProjectionError
 from storage.workspace.workspace import Workspace
 

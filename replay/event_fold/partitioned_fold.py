@@ -26,8 +26,9 @@ from replay.event_fold.run_context import Run
 from replay.worker.protocol import wire
 from replay.worker_host import event_frame
 from replay.worker_host.batch_result import Together, told
+from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import FullError, refuse
-from replay.worker_host.worker_process import Frame, Worker, unloadable
+from replay.worker_host.worker_process import Worker, unloadable
 from storage.errors import CancelledError
 
 _BATCH = 500_000
@@ -125,12 +126,12 @@ class _Shares:
             ready = worker.receive()
             if ready.kind == "unusable":
                 raise unloadable(self._run.wanted, ready.header)
-            routed = bool(ready.header["routed"])
+            routed = bool(ready.ready_for("fold").header["routed"])
             self._through(worker, part, out, routed=routed)
             worker.finish()
-            while (frame := worker.receive(self._check)).kind != "done":
-                refuse(frame)
-            return _Said(routed, frame.header["plain"])
+            frame = worker.receive(self._check)
+            refuse(frame)
+            return _Said(routed, frame.expected("done").header.get("plain"))
 
     def _through(self, worker: Worker, part: int, out: BinaryIO, *, routed: bool) -> None:
         only = None if routed else part
@@ -151,6 +152,7 @@ class _Shares:
     def _lay_down(self, worker: Worker, part: int, out: BinaryIO, last: int) -> None:
         frame = worker.receive(self._check)
         refuse(frame)
+        frame.expected("folded")
         parts = list(frame.parts)
         if last <= self._recording.folded:
             # These states are kept already; only how they are numbered is wanted.

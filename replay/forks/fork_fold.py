@@ -20,8 +20,9 @@ from replay.forks.warm_worker import Standing
 from replay.history.catalogue import Folded
 from replay.worker_host.batch_result import Told
 from replay.worker_host.flow_control import Pace
+from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import Crew, NotPlainError
-from replay.worker_host.worker_process import Frame, WorkerDiedError
+from replay.worker_host.worker_process import WorkerDiedError
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
 from storage.timelines.workspace_view import Seen

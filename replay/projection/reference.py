@@ -47,6 +47,9 @@ class Reference:
     """The folder in which it runs, and that it can import from."""
     settings: Settings = DEFAULTS
     """How it meets the outside."""
+    readable: tuple[str, ...] | None = None
+    """Folders that its code can read, beside its interpreter and its own; None: everything. See
+    `readable_files`."""
 
     @property
     def command(self) -> list[str]:

@@ -22,7 +22,8 @@ from replay.projection.reference import Reference
 from replay.query_projections import rows_to_documents, sql_scope
 from replay.query_projections.rows_to_documents import StrangeAnswerError
 from replay.worker_host import event_frame
-from replay.worker_host.worker_process import PATIENCE, Frame, Worker, WorkerDiedError, unloadable
+from replay.worker_host.worker_frames import Frame
+from replay.worker_host.worker_process import PATIENCE, Worker, WorkerDiedError, unloadable
 from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
 
@@ -164,6 +165,7 @@ class Function:
             frame = self._received()
             if frame.kind == "unusable":
                 raise unloadable(self._wanted, frame.header)
+            frame.ready_for("projection")
         except BaseException as error:
             self._worker.__exit__(type(error), error, None)
             raise
@@ -184,7 +186,7 @@ class Function:
                 self._worker.answer({"kind": "failed", "draw": frame.header["draw"]}, ())
         if trouble is not None:
             raise trouble
-        if frame.kind == "raised":
+        if frame.expected("raised", "projected").kind == "raised":
             raise StrangeAnswerError(f"raised {frame.header['error']}")
         try:
             rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()

@@ -9,14 +9,16 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.worker_host import event_frame
-from replay.worker_host.worker_process import Frame
+from replay.worker_host.worker_frames import BrokenFrameError, Frame
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,11 +64,31 @@ class Told:
         return [name for one in self.reads if one["offset"] == offset for name in one["read"]]
 
 
-def told(frame: Frame, events: pa.Table) -> Told:
-    """What one worker said of these events (`offset` and `stream`)."""
+def told(frame: Frame, events: pa.Table, *, routed: bool | None = None) -> Told:
+    """What one worker said of these events (`offset` and `stream`).
+
+    Raises `BrokenFrameError` where it can't be so; `routed` is what the worker said of itself.
+    """
+    try:
+        return _told(frame, events, routed=routed)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise BrokenFrameError("columns that don't belong together") from error
+    except pa.ArrowException as error:
+        raise BrokenFrameError("columns that don't belong together") from error
+
+
+def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> Told:
+    header = frame.header
+    if routed is not None and header["routed"] is not routed:
+        raise BrokenFrameError("keys in one frame and none in another")
+    routed = header["routed"]
+    if header["count"] != events.num_rows:
+        raise BrokenFrameError(f"{header['count']:,} events where {events.num_rows:,} are due")
+    _check_parts(frame)
+    _check_offsets(header, events)
     offsets, streams = (event_frame.column(events, name) for name in ("offset", "stream"))
-    routed = frame.header["routed"]
     rows = _ints(frame.parts[0], np.int32)
+    _check_order(rows.to_numpy(), len(offsets))
     lengths = np.frombuffer(frame.parts[1], np.int32)
     columns = {
         "offset": offsets.take(rows),
@@ -81,10 +103,9 @@ def told(frame: Frame, events: pa.Table) -> Told:
         reached = offsets.take(_ints(frame.parts[6], np.int32))
         places = _ints(frame.parts[10], np.int32)
         routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
-    header = frame.header
     return Told(
         pa.table(columns),
-        _parts(_of_parts(frame, routed=routed)),
+        _parts(_of_parts(frame, routed=routed), len(rows)),
         routes,
         header["failures"],
         header["turns"],
@@ -93,8 +114,47 @@ def told(frame: Frame, events: pa.Table) -> Told:
         _printed(header["printed"], events, routes),
         header["skipped"],
         _calls(frame, offsets),
-        header["decided"],
+        [*header["decided"], *header.get("attempts", ())],
     )
+
+
+def check_numbers(told: Told, first: int) -> int:
+    """The number of the change after these, the first of which has the number `first`.
+
+    Raises `BrokenFrameError` where a change comes after one that is not before it.
+    """
+    previous = told.changes["previous"].to_numpy()
+    numbers = np.arange(first, first + len(previous))
+    if (previous < -1).any() or (previous >= numbers).any():
+        raise BrokenFrameError("a change that comes after a later one")
+    return first + len(previous)
+
+
+def _check_parts(frame: Frame) -> None:
+    """Raise where the frame has not as many parts as its header says."""
+    found = len(frame.parts) - (_ROUTED if frame.header["routed"] else _UNROUTED)
+    found -= _CALLED if frame.header["called"] else 0
+    if found not in (0, _IN_PARTS):
+        raise BrokenFrameError(f"a batch result with {len(frame.parts)} parts")
+
+
+def _check_offsets(header: Mapping[str, Any], events: pa.Table) -> None:
+    """Raise where something is told of an event that is not in the batch."""
+    known: frozenset[int] | None = None
+    for name in ("failures", "turns", "upcasts", "reads", "printed", "decided"):
+        if header[name] and known is None:
+            known = frozenset(events["offset"].to_pylist())
+        for one in header[name]:
+            if one["offset"] >= 0 and one["offset"] not in (known or ()):
+                raise BrokenFrameError(f"{name} of an event that it was not given")
+        if name in ("turns", "upcasts") and any(one["offset"] < 0 for one in header[name]):
+            raise BrokenFrameError(f"{name} of no event")
+
+
+def _check_order(rows: Numbers, events: int) -> None:
+    """Raise where changes are not in the order of the log."""
+    if len(rows) and (rows[0] < 0 or rows[-1] >= events or (np.diff(rows) < 0).any()):
+        raise BrokenFrameError("changes that are not in the order of the events")
 
 
 def _printed(
@@ -114,6 +174,8 @@ def _printed(
 _UNROUTED = 4
 """Parts of a frame that tells no keys of its own."""
 _ROUTED = 11
+_IN_PARTS = 7
+"""Parts that tell of documents in parts."""
 _CALLED = 6
 """Parts at the end of a frame that tells of calls."""
 
@@ -140,11 +202,17 @@ def _calls(frame: Frame, offsets: pa.Array) -> pa.Table | None:
     )
 
 
-def _parts(said: Sequence[bytes]) -> pa.Table | None:
+def _parts(said: Sequence[bytes], changes: int) -> pa.Table | None:
     if not said:
         return None
     rows, paths, placed, depths, numbers, lengths, texts = said
+    _check_order(np.frombuffer(rows, np.int32), changes)
     depth = np.full(len(rows) // 4, -1, np.int32)
+    depth_given = np.frombuffer(depths, np.int32)
+    if (depth_given < 0).any() or int(depth_given.sum(dtype=np.int64)) * 8 != len(numbers):
+        raise BrokenFrameError("places that don't belong to its parts")
+    if (np.frombuffer(placed, np.int32) < 0).any():
+        raise BrokenFrameError("places that don't belong to its parts")
     depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
     ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
     places = pa.ListArray.from_arrays(
@@ -182,6 +250,7 @@ class Together:
             known.extend(numbers[at : at + part.changes.num_rows])
             at += part.changes.num_rows
             before = part.changes["previous"].to_numpy().copy()
+            known.check(before - self._first)
             own = before >= self._first
             before[own] = known.at(before[own] - self._first)
             previous.append(before)
@@ -244,6 +313,11 @@ class _Growing:
         self._room[self._count : needed] = numbers
         self._count = needed
 
+    def check(self, places: Numbers) -> None:
+        """Raise where one of the places is behind the end."""
+        if (places >= self._count).any():
+            raise BrokenFrameError("a change that comes after a later one")
+
     def at(self, places: Numbers) -> Numbers:
         return self._room[: self._count][places]
 
@@ -272,15 +346,38 @@ def _ints(data: bytes, kind: Any) -> pa.Array:
 
 
 def _coded(names: bytes, codes: bytes) -> pa.Array:
-    return pa.array(json.loads(names), pa.string()).take(_ints(codes, np.int32))
+    coded = np.frombuffer(codes, np.int32)
+    known = json.loads(names)
+    if len(coded) and (coded.min() < 0 or coded.max() >= len(known)):
+        raise BrokenFrameError("keys that it doesn't name")
+    return pa.array(known, pa.string()).take(pa.array(coded))
 
 
 def _texts(lengths: Any, data: bytes) -> pa.Array:
-    """Texts of these lengths out of a blob; a length of -1 is NULL."""
+    """JSON texts of these lengths out of a blob; a length of -1 is NULL, and 0 no JSON."""
     ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
     offsets = np.concatenate([[0], ends]).astype(np.int64)
+    if offsets[-1] != len(data) or (lengths < -1).any():
+        raise BrokenFrameError("states whose lengths don't add up")
     texts = pa.LargeStringArray.from_buffers(
         len(lengths), pa.py_buffer(offsets), pa.py_buffer(data)
     )
+    texts.validate(full=True)
+    _check_json(memoryview(data), offsets.tolist())
     missing = lengths < 0
     return pc.if_else(pa.array(~missing), texts, None) if missing.any() else texts
+
+
+def _check_json(data: memoryview, offsets: list[int]) -> None:
+    """Raise where a state isn't one JSON value."""
+    decode = _JSON.decode
+    try:
+        for first, last in pairwise(offsets):
+            if first != last:
+                decode(data[first:last])
+    except msgspec.DecodeError as error:
+        raise BrokenFrameError("a state that isn't JSON") from error
+
+
+_JSON = msgspec.json.Decoder(type=msgspec.Raw)
+"""Reads a value to its end and keeps nothing of it."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from replay.projection import reference
+from replay.worker_host.worker_frames import BrokenFrameError
 from replay.worker_host.worker_process import Worker, WorkerDiedError, unloadable
 from storage.errors import SourceError
 from storage.ingest.payload_decoders import Unpack
@@ -66,12 +67,19 @@ class _Unpacking:
         }
         worker.send(header, (b"".join(packed),))
         self._done += len(packed)
-        frame = worker.receive()
+        frame = worker.receive().expected("unpacked")
+        lengths, blob = frame.header["lengths"], frame.parts[0]
+        wrong = len(lengths) != len(packed) or sum(max(n, 0) for n in lengths) != len(blob)
         found: list[str | None] = []
         at = 0
-        for length in frame.header["lengths"]:
-            found.append(None if length < 0 else frame.parts[0][at : at + length].decode())
-            at += max(length, 0)
+        try:
+            for length in () if wrong else lengths:
+                found.append(None if length < 0 else blob[at : at + length].decode())
+                at += max(length, 0)
+        except UnicodeDecodeError:
+            wrong = True
+        if wrong:
+            raise BrokenFrameError("values whose lengths don't add up")
         return found
 
     def _started(self) -> Worker:
@@ -79,5 +87,6 @@ class _Unpacking:
         frame = worker.receive()
         if frame.kind == "unusable":
             raise unloadable(self._wanted, frame.header)
+        frame.ready_for("decoder")
         self._worker = worker
         return worker

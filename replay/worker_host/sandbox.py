@@ -1,18 +1,15 @@
 """The process that a worker lives in: started shut in as far as this machine lets us, and watched.
 
 `replay.worker.environment.launcher` (level 2, by the kernel) and
-`replay.worker.environment.audit_hook` (level 1, in Python) decide what it can't do. A native client
-that asks for a socket is reported here and refused.
+`replay.worker.environment.audit_hook` (level 1, in Python) decide what it can't do. What the kernel
+refuses to native code is reported here.
 """
 
 import errno
-import fcntl
 import json
 import os
-import select
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -21,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replay.worker_host import process_session
+from replay.worker_host.seccomp_listener import BlockedCall, SeccompListener
+
 _LAUNCHER = Path(__file__).parents[1] / "worker" / "environment" / "launcher.py"
-_RECEIVE, _SEND = 0xC0502100, 0xC0182101
-_NOTICE = struct.Struct("=QIIiIQ6Q")
-_RESPONSE = struct.Struct("=QqiI")
-_FAMILIES = {2: "AF_INET", 10: "AF_INET6"}
+_SECONDS_TO_START = 10
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,29 @@ class Room:
         return "level 2, by the kernel" + ("" if self.files else " but for files")
 
 
+@dataclass(frozen=True)
+class CellOptions:
+    """What a shut-in process may use."""
+
+    memory: int | None = None
+    """Bytes for the process and all that it starts; None: no limit."""
+    readable: Sequence[str] | None = None
+    """The files and folders that it can read, on Linux; None: all but terminals and devices."""
+    has_terminal: bool = False
+    """Whether its standard input is a terminal of its own."""
+
+
 class Cell:
-    """A process of the user's interpreter that is shut in."""
+    """A process of the user's interpreter that is shut in, in a session of its own."""
 
     def __init__(
-        self, command: Sequence[str], attempt: Callable[[str], None], **popen: Any
+        self,
+        command: Sequence[str],
+        attempt: Callable[[BlockedCall], None],
+        options: CellOptions = CellOptions(),
+        **popen: Any,
     ) -> None:
-        """Start it; `attempt` hears of each IP socket that native code wants, from a thread.
+        """Start it; a thread calls `attempt` for each call of native code that is refused.
 
         Raises `OSError` where there is no such program.
         """
@@ -61,14 +74,25 @@ class Cell:
             raise OSError(code, os.strerror(code))
         self._attempt = attempt
         self._room: Room | None = None
-        self._told = threading.Event()
+        self._told, self._ended = threading.Event(), threading.Event()
+        self._watch: threading.Thread | None = None
+        self.has_used_up_memory = False
+        """Whether it was ended because it took more memory than it may."""
+        popen["start_new_session"] = True
         if not sys.platform.startswith("linux"):
             self.process = subprocess.Popen(command, **popen)
+            process_session.keep_group(self.process.pid)
             self._room = Room(1, False, f"{sys.platform} has no level 2")
             self._told.set()
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        launch = [sys.executable, "-I", "-S", str(_LAUNCHER), str(theirs.fileno()), program]
+        spec = {
+            "parent": theirs.fileno(),
+            "memory": options.memory,
+            "terminal": options.has_terminal,
+            "readable": None if options.readable is None else list(options.readable),
+        }
+        launch = [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(spec), program]
         popen["pass_fds"] = (*popen.get("pass_fds", ()), theirs.fileno())
         try:
             self.process = subprocess.Popen([*launch, *command], **popen)
@@ -77,13 +101,33 @@ class Cell:
             raise
         finally:
             theirs.close()
-        threading.Thread(target=self._follow, args=(ours,), daemon=True).start()
+        process_session.keep_group(self.process.pid)
+        self._start_thread(self._follow, ours)
+        if options.memory is not None:
+            arguments = (self.process.pid, options.memory, self._ended, self._end_full)
+            self._watch = self._start_thread(process_session.watch_memory, *arguments)
 
     @property
     def room(self) -> Room:
         """How far it is shut in, once that is known."""
-        self._told.wait(10)
+        self._told.wait(_SECONDS_TO_START)
         return self._room or Room(1, False, "it ended before that was known")
+
+    def end(self) -> None:
+        """End it, and all that it has started."""
+        self._ended.set()
+        process_session.end_group(self.process.pid)
+        if self._watch is not None:
+            self._watch.join()
+
+    def _end_full(self) -> None:
+        self.has_used_up_memory = True
+        process_session.end_group(self.process.pid)
+
+    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> threading.Thread:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        thread.start()
+        return thread
 
     def _follow(self, line: socket.socket) -> None:
         """Take the listener over from the launcher, answer it, and hear what the launcher found."""
@@ -93,7 +137,13 @@ class Cell:
             except OSError:
                 message, descriptors = b"", []
             if descriptors:
-                threading.Thread(target=self._listen, args=(descriptors[0],), daemon=True).start()
+                listener = SeccompListener(
+                    descriptors[0],
+                    self.process.pid,
+                    self._attempt,
+                    keeps_files=message == b"files",
+                )
+                self._start_thread(listener.run)
             try:
                 said = json.loads(line.recv(4096)) if message else None
             except (OSError, ValueError):
@@ -101,23 +151,3 @@ class Cell:
         if said is not None:
             self._room = Room(**said)
         self._told.set()
-
-    def _listen(self, listener: int) -> None:
-        """Refuse every socket that is told, until nobody is left who could ask for one."""
-        waiting = select.poll()
-        waiting.register(listener, select.POLLIN)
-        try:
-            while waiting.poll()[0][1] & select.POLLIN:
-                notice = bytearray(_NOTICE.size)
-                fcntl.ioctl(listener, _RECEIVE, notice)
-                number, _, _, _, _, _, family, *_ = _NOTICE.unpack(notice)
-                self._attempt(_FAMILIES.get(family, str(family)))
-                refusal = bytearray(_RESPONSE.pack(number, 0, -errno.EPERM, 0))
-                try:
-                    fcntl.ioctl(listener, _SEND, refusal)
-                except FileNotFoundError:
-                    continue  # it was interrupted, or is gone
-        except OSError:
-            pass  # it was gone before it could be answered
-        finally:
-            os.close(listener)

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from replay.projection import reference as references
 from replay.projection.reference import Reference
 from replay.worker_host import event_frame
-from replay.worker_host.batch_result import Together, Told, told
+from replay.worker_host.batch_result import Together, Told, check_numbers, told
 from replay.worker_host.gateway_bridge import Calling
 from replay.worker_host.sandbox import Room
-from replay.worker_host.worker_process import Frame, Worker, most_memory, unloadable
+from replay.worker_host.worker_frames import BrokenFrameError, Frame, answer_asked
+from replay.worker_host.worker_process import Worker, most_memory, unloadable
 from storage.errors import ProjectionError
 
 Answer = Callable[[Frame], tuple[dict[str, Any], tuple[Any, ...]]]
@@ -77,6 +78,7 @@ class Crew:
         self._plain: dict[int, bool | None] = {}
         """What those that have ended said of their states; see `Folded.plain`."""
         self._fed = False
+        self._next_change = 0
         self.probed: list[dict[str, Any]] = []
         """What their probes have found, once they have ended."""
 
@@ -106,6 +108,7 @@ class Crew:
             for frame in said:
                 if frame.kind == "unusable":
                     raise unloadable(self._reference, frame.header)
+                frame.ready_for("fold")
             files = said[0].header["files"]
             same = all(frame.header["files"] == files for frame in said)
             if same and references.unchanged(files):
@@ -154,17 +157,23 @@ class Crew:
         """What the projection's `merge` makes of base, left and right, values as JSON has them:
         for each a `state` as JSON text, or an `error`."""
         self._workers[0].send({"kind": "merge", "versions": versions}, ())
-        while (frame := self._workers[0].receive()).kind != "merged":
-            refuse(frame)
-        return [dict(one) for one in frame.header["merged"]]
+        frame = self._workers[0].receive()
+        refuse(frame)
+        merged = frame.expected("merged").header["merged"]
+        if len(merged) != len(versions) or not all({"state", "error"} & set(m) for m in merged):
+            raise BrokenFrameError(f"{len(merged)} merged documents where {len(versions)} are due")
+        return [dict(one) for one in merged]
 
     def routes(self, events: pa.Table, check: Callable[[], None] = lambda: None) -> list[list[str]]:
         """The keys that each event reaches; none where asking for them raises."""
         header, columns = event_frame.frame(events)
         self._workers[0].send({**header, "kind": "route"}, columns)
-        while (frame := self._workers[0].receive(check)).kind != "routes":
-            refuse(frame)
-        return [list(keys) for keys in frame.header["routes"]]
+        frame = self._workers[0].receive(check)
+        refuse(frame)
+        routes = frame.expected("routes").header["routes"]
+        if len(routes) != events.num_rows:
+            raise BrokenFrameError(f"{len(routes)} routes where {events.num_rows} are due")
+        return [list(keys) for keys in routes]
 
     @property
     def splits(self) -> int:
@@ -191,6 +200,8 @@ class Crew:
                 if only is not None:
                     header["only"] = list(only)
             worker.send(header, columns)
+        if not self._fed:
+            self._next_change = first_change
         if not self._fed and len(self._workers) > 1:
             self._together = Together(len(self._workers), first_change)
         self._fed = True
@@ -208,20 +219,25 @@ class Crew:
             frame = self._heard(place, answer, check)
             if frame is None:
                 return None
-            parts.append(told(frame, share))
-        return parts[0] if self._together is None else self._together.put(parts)
+            parts.append(told(frame, share, routed=self._routed))
+        if self._together is not None:
+            return self._together.put(parts)
+        self._next_change = check_numbers(parts[0], self._next_change)
+        return parts[0]
 
     def _heard(self, place: int, answer: Answer, check: Callable[[], None]) -> Frame | None:
         """What a worker did with its next share; None where it has ended."""
         worker = self._workers[place]
         if place in self._plain:
             return None
+        asked = 0
         while (frame := worker.receive(check)).kind == "ask":
-            worker.answer(*answer(frame))
+            asked += 1
+            worker.answer(*answer_asked(frame, answer, asked))
         refuse(frame, len(self._workers))
-        if frame.kind == "done":
-            self._plain[place] = frame.header["plain"]
-            self.probed += frame.header["probed"]
+        if frame.expected("folded", "done").kind == "done":
+            self._plain[place] = frame.header.get("plain")
+            self.probed += frame.header.get("probed", [])
             return None
         return frame
 

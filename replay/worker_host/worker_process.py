@@ -8,13 +8,11 @@ shared memory tells which event it is at, so that a hang or a crash can be named
 import contextlib
 import fcntl
 import json
-import mmap
 import os
 import queue
 import select
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +23,12 @@ from typing import Any
 from replay.projection.reference import Reference
 from replay.worker.environment import blocked_attempts
 from replay.worker.protocol import wire
+from replay.worker_host.event_mark import EventMark
 from replay.worker_host.gateway_bridge import Calling
-from replay.worker_host.sandbox import Cell, Room
+from replay.worker_host.readable_files import readable_files, visible_variables
+from replay.worker_host.sandbox import Cell, CellOptions, Room
+from replay.worker_host.seccomp_listener import BlockedCall
+from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
 from storage.errors import ProjectionError
 
 PATIENCE = 30.0
@@ -39,6 +41,7 @@ _NOT_BEGUN = -2
 _OUTPUT_KEPT = 64 << 10
 _LAST_WORDS_SECONDS = 1.0
 _MOST_ATTEMPTS = 10_000
+_MOST_WAITING_BYTES = 512 << 20
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
 
@@ -101,18 +104,6 @@ class WorkerDiedError(Exception):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What a worker said."""
-
-    header: Mapping[str, Any]
-    parts: list[bytes]
-
-    @property
-    def kind(self) -> str:
-        return str(self.header["kind"])
-
-
-@dataclass(frozen=True)
 class World:
     """What a worker's clocks and random numbers say, where they are not to be this machine's."""
 
@@ -124,19 +115,20 @@ class World:
 
 
 class _Attempts:
-    """Sockets that native code wanted, and the kernel refused."""
+    """What native code tried, and the kernel refused."""
 
-    def __init__(self, mark: "memoryview[int]") -> None:
+    def __init__(self, mark: EventMark) -> None:
         self._mark = mark
         self._found: list[dict[str, Any]] = []
 
-    def note(self, family: str) -> None:
+    def note(self, call: BlockedCall) -> None:
         """Note one, from whatever thread, with the event that is being handled."""
-        offset = self._mark[0]
+        offset = self._mark.offset
         if offset <= _NOT_BEGUN or len(self._found) >= _MOST_ATTEMPTS:
             return
-        how = "native code wanted a socket"
-        self._found.append(blocked_attempts.told(offset, None, 0, "socket.new", family, None, how))
+        self._found.append(
+            blocked_attempts.told(offset, None, 0, call.what, call.request, None, call.how)
+        )
 
     def taken(self) -> list[dict[str, Any]]:
         """Those since the last time."""
@@ -179,21 +171,22 @@ class Worker:
         self._patience = patience
         self._reference = reference
         self._calling = calling
-        self._environment = {**environment(), **(world.environment if world else {})}
-        with tempfile.TemporaryFile() as shared:
-            shared.truncate(mmap.PAGESIZE)
-            self._mark_page = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
-            self._mark = memoryview(self._mark_page).cast("q")
-            self._mark[0] = _NOT_BEGUN
-            self._attempts = _Attempts(self._mark)
+        self._memory = memory or most_memory()
+        self._environment = {
+            **visible_variables(reference, environment()),
+            **(world.environment if world else {}),
+        }
+        self._mark = EventMark(_NOT_BEGUN)
+        self._attempts = _Attempts(self._mark)
+        with self._mark.shared() as shared:
             self._start(
-                shared.fileno(),
+                shared,
                 careful=careful,
                 resuming=resuming,
                 plain=plain,
                 part=part,
                 parts=parts,
-                memory=memory or most_memory(),
+                memory=self._memory,
                 room=room,
                 probe=probe,
                 projects=projects,
@@ -202,7 +195,9 @@ class Worker:
                 world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
-        self._inbox: queue.Queue[Frame | None] = queue.Queue(32)
+        self._inbox: queue.Queue[Frame | BrokenFrameError | None] = queue.Queue(32)
+        self._inbox_bytes = 0
+        self._is_closing = False
         self._output = bytearray()
         self._threads = [
             threading.Thread(target=target, daemon=True)
@@ -215,8 +210,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._is_closing = True
+        self._cell.end()
         self._process.wait()
         self._outbox.put(None)
         for thread in self._threads:
@@ -263,46 +258,58 @@ class Worker:
         While it waits it calls `check` now and then, which may raise to end the waiting. A worker
         that stays at one event for longer than its patience is killed.
         """
-        seen, since = self._mark[0], time.monotonic()
+        seen, since = self._mark.offset, time.monotonic()
         while True:
             try:
                 frame = self._inbox.get(timeout=0.1)
             except queue.Empty:
                 check()
-                if self._mark[0] != seen:
-                    seen, since = self._mark[0], time.monotonic()
+                if self._mark.offset != seen:
+                    seen, since = self._mark.offset, time.monotonic()
                 elif time.monotonic() - since > self._patience:
                     self._process.kill()
                     raise WorkerDiedError(
                         seen, f"did not return within {self._patience:g} s"
                     ) from None
                 continue
+            if isinstance(frame, BrokenFrameError):
+                self._cell.end()
+                raise frame
             if frame is None:
-                how = death(self._process, bytes(self._output))
-                if self._mark[0] == _NOT_BEGUN:
+                how = self._death()
+                if self._mark.offset == _NOT_BEGUN:
                     raise ProjectionError(
                         f"{self._reference.python} doesn't start as Python does: it {how}."
                     )
-                raise WorkerDiedError(self._mark[0], how)
+                raise WorkerDiedError(self._mark.offset, how)
             if frame.kind == "broken":
-                raise WorkerDiedError(self._mark[0], str(frame.header["what"]) + self._last_words())
+                raise WorkerDiedError(
+                    self._mark.offset, str(frame.header["what"]) + self._last_words()
+                )
             if frame.kind == "unusable" and self._reference.command:
                 error = frame.header["error"] + self._last_words()
                 return Frame({**frame.header, "error": error}, frame.parts)
             if frame.kind != "call":
                 return self._with_attempts(frame)
             if self._calling is None:
-                raise WorkerDiedError(self._mark[0], "called the outside, which nobody answers")
+                raise WorkerDiedError(self._mark.offset, "called the outside, which nobody answers")
+            asked = time.monotonic()
             self.answer(*self._calling.reply(frame.header, frame.parts, check))
-            since = time.monotonic()
+            since += time.monotonic() - asked
+
+    def _death(self) -> str:
+        """How it ended, with the reason if this side has ended it."""
+        how = death(self._process, bytes(self._output))
+        if self._cell.has_used_up_memory:
+            return f"used up the {self._memory / 1e6:,.0f} MB that it may take (--memory)"
+        return how
 
     def _with_attempts(self, frame: Frame) -> Frame:
         """What was done with a batch, and what was refused meanwhile."""
         found = self._attempts.taken() if frame.kind == "folded" else []
         if not found:
             return frame
-        header = {**frame.header, "decided": [*frame.header["decided"], *found]}
-        return Frame(header, frame.parts)
+        return Frame({**frame.header, "attempts": found}, frame.parts)
 
     def _last_words(self) -> str:
         """What was written on standard error before the end, where there is anything."""
@@ -336,13 +343,13 @@ class Worker:
             self._cell = Cell(
                 [self._reference.python, str(WORKER), json.dumps(spec)],
                 self._attempts.note,
+                CellOptions(wishes["memory"], readable_files(self._reference)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(incoming, outgoing, answers, mark),
                 cwd=self._reference.cwd,
                 env=self._environment,
-                start_new_session=True,
             )
         except OSError as error:
             for descriptor in (to_worker, from_worker, to_answers):
@@ -365,10 +372,23 @@ class Worker:
 
     def _hear(self) -> None:
         try:
-            while True:
-                self._inbox.put(Frame(*wire.receive(self._from_worker)))
+            while not self._is_closing:
+                frame = receive_frame(self._from_worker, self._memory)
+                size = sum(map(len, frame.parts))
+                self._wait_for_room(size)
+                self._inbox.put(frame)
+        except BrokenFrameError as error:
+            self._inbox.put(error)
         except (wire.ClosedError, ValueError, OSError):
             self._inbox.put(None)
+
+    def _wait_for_room(self, size: int) -> None:
+        """Hear no more while so many bytes wait to be received."""
+        if self._inbox.empty():
+            self._inbox_bytes = 0
+        while self._inbox_bytes + size > _MOST_WAITING_BYTES and not self._inbox.empty():
+            time.sleep(0.005)
+        self._inbox_bytes = size + (0 if self._inbox.empty() else self._inbox_bytes)
 
     def _drain(self) -> None:
         """What handlers print must go somewhere, or they would block; the end of it is kept."""

@@ -1,10 +1,9 @@
 """Shuts a process in and then becomes the user's interpreter: level 2 of the clean room, on Linux.
 
-Run by refold's own interpreter, as the user's may lack ctypes, with a socket to the parent, the
-program and its arguments. No code in it, nor in what it starts, can then make a socket of any
-family, trace another process, or write, make or remove a file, whatever language it is written in.
-seccomp(2) refuses sockets (those of IP are told to the parent first, through a listener that it is
-given), and landlock(7) files. What the kernel doesn't let us do is said, and level 1 is left.
+Run by refold's own interpreter, as the user's may lack ctypes, with a JSON object (see `_main`), the
+program and its arguments. seccomp(2) allows what a worker needs and nothing else (`seccomp_filter`),
+landlock(7) keeps files and terminals from it (`landlock`), and its memory has a limit that it can't
+raise. The launcher then tries to get out in every way it knows, and reports what held.
 """
 
 from __future__ import annotations
@@ -13,158 +12,142 @@ import ctypes
 import errno
 import json
 import os
-import struct
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+if __package__:
+    from . import landlock, memory_limit, seccomp_filter, syscall_table
+else:  # run by path: these lie beside it
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import landlock  # type: ignore[import-not-found, no-redef]
+    import memory_limit  # type: ignore[import-not-found, no-redef]
+    import seccomp_filter  # type: ignore[import-not-found, no-redef]
+    import syscall_table  # type: ignore[import-not-found, no-redef]
+
+    del sys.path[0]
 
 _NO_NEW_PRIVILEGES = 38
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
-_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_SOCKET = {"x86_64": 41, "aarch64": 198}
-_REFUSED = {
-    # io_uring_setup, ptrace, process_vm_writev, pidfd_getfd, open_by_handle_at, userfaultfd, bpf;
-    # changing modes, owners, times and attributes of files; shared memory and queues that outlive it
-    "x86_64": (
-        *(425, 101, 311, 438, 304, 323, 321),
-        *(90, 91, 92, 93, 94, 260, 268, 452, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199),
-        *(29, 64, 68, 240),
-    ),
-    "aarch64": (
-        *(425, 117, 271, 438, 265, 282, 280),
-        *(52, 53, 54, 55, 452, 88, 5, 6, 7, 14, 15, 16),
-        *(194, 190, 186, 180),
-    ),
-}
-_ALLOW, _REFUSE, _TELL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x7FC00000
-_LOAD, _EQUALS, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
-_UNIX, _INET, _INET6 = 1, 2, 10
-_OTHER_TABLE = 0x40000000
-"""Calls from here on are those of x32."""
-_LISTENER, _ALL_THREADS = 8, 1
-
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_ENFORCE = 444, 445, 446
-_WRITES = 0b1_1111_1111_0010
-"""Writing files, removing and making whatever there is in a folder; without the rights that came
-later: to move between folders, to truncate."""
-_WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
-_TCP, _SCOPES = 0b11, 0b11
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty")
+_UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
+_STREAM, _DATAGRAM = 1, 2
+_TAKE_TERMINAL = 0x540E
+_IO_URING_SETUP = 425
+_TERMINAL_READ = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def shut(
-    *, listening: bool = False, all_threads: bool = False
+    *,
+    listening: bool = False,
+    all_threads: bool = False,
+    readable: Optional[Sequence[str]] = None,
 ) -> Tuple[Dict[str, Any], Optional[int]]:
-    """Shut this process in; what came of it, and a descriptor that tells of refused sockets.
+    """Shut this process in; what came of it, and a descriptor that tells of refused calls.
 
-    Says `level`, 1 or 2; whether `files` can't be written; and `why` where it could not be done.
+    Says `level`, 1 or 2; whether `files` can't be written; and `why` it is no more. With `readable`,
+    no other files can be read.
     """
     machine = os.uname().machine
-    if not sys.platform.startswith("linux") or machine not in _SECCOMP:
+    if not sys.platform.startswith("linux") or machine not in seccomp_filter.SECCOMP_CALL:
         return {"level": 1, "files": False, "why": f"{sys.platform} on {machine}"}, None
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
         return {"level": 1, "files": False, "why": "the kernel refuses it"}, None
-    files = _no_writes(libc)
-    listener = _no_sockets(libc, machine, listening=listening, all_threads=all_threads)
+    files = landlock.restrict_files(libc, readable)
+    listener = seccomp_filter.install_filter(
+        libc, machine, is_listening=listening, all_threads=all_threads
+    )
     if listener is None:
         why = f"seccomp: {os.strerror(ctypes.get_errno())}"
         return {"level": 1, "files": files, "why": why}, None
-    return {"level": 2, "files": files, "why": ""}, listener if listening else None
-
-
-def _no_sockets(libc: Any, machine: str, *, listening: bool, all_threads: bool) -> Optional[int]:
-    program = _filter(machine, _TELL if listening else _REFUSE)
-    text = ctypes.create_string_buffer(program)
-    wanted = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(text))
-    flags = _LISTENER if listening else _ALL_THREADS if all_threads else 0
-    found = libc.syscall(_SECCOMP[machine], 1, flags, ctypes.create_string_buffer(wanted))
-    if found < 0 and listening:
-        return _no_sockets(libc, machine, listening=False, all_threads=all_threads)
-    return None if found < 0 else int(found)
-
-
-def _filter(machine: str, of_ip: int) -> bytes:
-    """A program for seccomp: instructions that skip so many others where true, and where false."""
-    refused = _REFUSED[machine]
-    lines: List[Tuple[int, int, int, int]] = [
-        (_LOAD, 0, 0, _ARCH),
-        (_EQUALS, 1, 0, _ARCHITECTURE[machine]),
-        (_RETURN, 0, 0, _REFUSE),
-        (_LOAD, 0, 0, _NUMBER),
-        (_AT_LEAST, 0, 1, _OTHER_TABLE),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-    for number in refused:
-        lines += [(_EQUALS, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
-    lines += [
-        (_EQUALS, 0, 5, _SOCKET[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_EQUALS, 1, 0, _INET),
-        (_EQUALS, 0, 1, _INET6),
-        (_RETURN, 0, 0, of_ip),
-        (_RETURN, 0, 0, _REFUSE),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    return b"".join(struct.pack("HBBI", *line) for line in lines)
-
-
-def _no_writes(libc: Any) -> bool:
-    version = libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    if version < 1:
-        return False
-    handled = _WRITES | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
-    rules = struct.pack("Q", handled)
-    if version >= 4:
-        rules += struct.pack("Q", _TCP)
-    if version >= 6:
-        rules += struct.pack("Q", _SCOPES)
-    held = ctypes.create_string_buffer(rules, len(rules))
-    ruleset = libc.syscall(_LANDLOCK_CREATE, held, ctypes.c_size_t(len(rules)), 0)
-    if ruleset < 0:
-        return False
-    for device in _DEVICES:
-        try:
-            place = os.open(device, os.O_PATH | os.O_CLOEXEC)
-        except OSError:
-            continue
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", _WRITE_FILE, place))
-        libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0)
-        os.close(place)
-    enforced = libc.syscall(_LANDLOCK_ENFORCE, ruleset, 0)
-    os.close(ruleset)
-    return bool(enforced == 0)
+    return {"level": 2, "files": files, "why": ""}, listener or None
 
 
 def tried(said: Dict[str, Any]) -> Dict[str, Any]:
-    """What was said, corrected by trying to get out as a native client would."""
+    """What was said, corrected by trying every way out as a native client would."""
+    if said["level"] != 2:
+        return said
     libc = ctypes.CDLL(None, use_errno=True)
-    if said["level"] == 2:
-        for family in (_UNIX, _INET, _INET6):
-            made = libc.socket(family, 1, 0)
-            if made >= 0:
-                os.close(made)
-                said = {**said, "level": 1, "why": "a socket could be made all the same"}
-    if said["files"]:
-        made = libc.open(os.fsencode(__file__), os.O_WRONLY | os.O_APPEND)
-        if made >= 0:
-            os.close(made)
-            said = {**said, "files": False}
+    if said["files"] and any(_opens(libc, path, os.O_WRONLY) for path in _own_files()):
+        said = {**said, "files": False}
+    out = [name for name, succeeds in _ways_out(libc) if succeeds()]
+    if out:
+        said = {**said, "level": 1, "why": f"{', '.join(out)} all the same"}
     return said
 
 
+def _ways_out(libc: Any) -> Iterator[Tuple[str, Callable[[], bool]]]:
+    """Each way out, as what it comes to, and whether it succeeds. None of them does any harm."""
+    parent = os.getppid()
+    names = syscall_table.call_names(os.uname().machine)
+    numbers = {name: number for number, name in names.items()}
+
+    def reaches_kernel(number: int, *arguments: Any) -> bool:
+        done = libc.syscall(number, *arguments)
+        return done >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+    for family in (_UNIX, _INET, _INET6, _NETLINK):
+        yield "a socket can be made", lambda f=family: _gives(libc.socket(f, _STREAM, 0))  # type: ignore[misc]
+    pair = (ctypes.c_int * 2)()
+    yield "datagrams can be sent", lambda: libc.socketpair(_UNIX, _DATAGRAM, 0, pair) == 0
+    yield "refold can be signalled", lambda: libc.kill(parent, 0) == 0
+    yield "refold's memory can be read", lambda: _opens(libc, f"/proc/{parent}/mem", os.O_RDONLY)
+    for what, name, arguments in (
+        ("refold's limits can be changed", "prlimit64", (parent, 8, None, None)),
+        ("refold's processors can be changed", "sched_setaffinity", (parent, 8, None)),
+        ("refold can be traced", "ptrace", (1, parent, None, None)),
+        ("shared memory can be made", "shmget", (0, 0, 0)),
+        ("keys can be read", "keyctl", (0, -3, 0)),
+    ):
+        yield what, lambda n=numbers[name], a=arguments: reaches_kernel(n, *a)  # type: ignore[misc]
+    yield "io_uring can be used", lambda: reaches_kernel(_IO_URING_SETUP, 0, None)
+    for terminal in _terminals():
+        yield "a terminal can be read", lambda t=terminal: _opens(libc, t, _TERMINAL_READ)  # type: ignore[misc]
+
+
+def _own_files() -> List[str]:
+    return [os.path.abspath(__file__), sys.executable]
+
+
+def _terminals() -> List[str]:
+    """Terminals of whoever is logged in, a few of them."""
+    try:
+        names = [name for name in os.listdir("/dev/pts") if name.isdigit()]
+    except OSError:
+        names = []
+    return ["/dev/tty", *(f"/dev/pts/{name}" for name in names[:8])]
+
+
+def _opens(libc: Any, path: str, flags: int) -> bool:
+    return _gives(libc.open(os.fsencode(path), flags | os.O_CLOEXEC))
+
+
+def _gives(descriptor: int) -> bool:
+    if descriptor >= 0:
+        os.close(descriptor)
+    return descriptor >= 0
+
+
 def _main() -> None:
+    """The first argument has `parent`, a socket to it, and may have `memory`, the bytes that this
+    process may take; `terminal`, whether its standard input becomes its terminal; and `readable`."""
     import _socket  # noqa: PLC0415 - without the module around it, which takes longer
     from array import array  # noqa: PLC0415
 
-    parent = _socket.socket(fileno=int(sys.argv[1]))
-    said, listener = shut(listening=True)
+    spec = json.loads(sys.argv[1])
+    parent = _socket.socket(fileno=spec["parent"])
+    if spec.get("terminal"):
+        import fcntl  # noqa: PLC0415
+
+        fcntl.ioctl(0, _TAKE_TERMINAL, 0)
+    if spec.get("memory"):
+        memory_limit.limit(spec["memory"])
+    said, listener = shut(listening=True, readable=spec.get("readable"))
+    text = b"files" if said["files"] else b"-"
     if listener is not None:
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [listener]).tobytes())]
-        parent.sendmsg([b"+"], rights)
+        parent.sendmsg([text], rights)
         os.close(listener)
     else:
-        parent.sendmsg([b"-"])
+        parent.sendmsg([text])
     parent.sendmsg([json.dumps(tried(said)).encode()])
     parent.close()
     try:

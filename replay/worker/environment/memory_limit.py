@@ -1,7 +1,7 @@
 """How much memory a worker may take, so that a fold that grows without end costs a message only.
 
 What the operating system counts is data that is this process's own; files that are mapped, such as
-libraries, are not.
+libraries, are not. On Linux the parent watches what this limit doesn't count (`process_memory`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ except ImportError:  # there is none on Windows
 
 
 def limit(memory: int) -> None:
-    """Refuse to take more than so many bytes; a `MemoryError` tells it."""
+    """Refuse to take more than so many bytes, for good; a `MemoryError` tells it.
+
+    Does nothing where the launcher has set such a limit, which can't be changed any more.
+    """
     if resource is None:
         return
     kind = resource.RLIMIT_DATA if sys.platform.startswith("linux") else resource.RLIMIT_AS
-    hard = resource.getrlimit(kind)[1]
+    soft, hard = resource.getrlimit(kind)
+    if resource.RLIM_INFINITY not in (soft, hard) and max(soft, hard) <= memory:
+        return
     wanted = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    resource.setrlimit(kind, (wanted, hard))
+    resource.setrlimit(kind, (wanted, wanted))
 
 
 def spare(size: int) -> None:

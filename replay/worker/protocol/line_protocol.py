@@ -59,7 +59,10 @@ class Speaker:
         return ready
 
     def say(self, lines: List[bytes]) -> threading.Thread:
-        """Write lines in a thread, as the program may want to be read before it reads on."""
+        """Write lines in a thread, as the program may want to be read before it reads on.
+
+        A share without events has no lines, and an empty line is no message.
+        """
         thread = threading.Thread(target=self._write, args=(lines,), daemon=True)
         thread.start()
         return thread
@@ -93,6 +96,8 @@ class Speaker:
         self._process.kill()
 
     def _write(self, lines: List[bytes]) -> None:
+        if not lines:
+            return
         try:
             self._to.write(b"\n".join(lines) + b"\n")
             self._to.flush()

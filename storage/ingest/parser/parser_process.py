@@ -2,7 +2,7 @@
 
 Some libraries do not validate what they read: a changed byte of an Arrow file crashes the process.
 refold therefore starts its own interpreter once more for such a file
-(`storage.ingest.parser.parser_main`), with bounds on memory and processor time and, on Linux,
+(`storage.ingest.parser_main`), with bounds on memory and processor time and, on Linux,
 without sockets and without writing files. A crash there becomes one sentence here. Rows arrive in
 frames that are checked (`storage.ingest.parser.batch_frame`).
 """
@@ -29,7 +29,9 @@ from storage.errors import SourceError
 from storage.ingest.parser import batch_frame, parser_limits
 from storage.ingest.parser.batch_frame import FrameError
 
-_BOOT = "import sys; sys.path.append(sys.argv[1]); from storage.ingest.parser.parser_main import main; main()"
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); from storage.ingest.parser_main import main; main()"
+)
 _ROOT = str(Path(__file__).parent.parent)
 _PIPE_BYTES = 1 << 20
 _SLOWNESS = 6

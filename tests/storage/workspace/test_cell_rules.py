@@ -17,8 +17,8 @@ import duckdb
 import pytest
 
 from gateway.calls import Decision, Kind, Outcome
-from storage.errors import WorkspaceError
 from storage.coordinates.edit_kind import EditKind
+from storage.errors import WorkspaceError
 from storage.workspace import cell_rules, content, schema, validation_cache
 from storage.workspace.workspace import Workspace
 from tests.support import hostile_workspaces

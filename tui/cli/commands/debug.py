@@ -6,6 +6,7 @@ from replay.document.diff import decode, differences, encode
 from replay.handlers import debug_session
 from replay.handlers.debug_session import Stepped, Wish
 from tui.cli.support import options, output, progress_display
+from tui.text.sanitize import printable
 
 _IDE_PORT = 5678
 """What IDEs offer for debugpy."""
@@ -40,6 +41,7 @@ def debug(
 
     Stops at the handler's first line. Nothing is written: neither the workspace nor its histories
     change, and the handler can't reach the outside. When it has returned, shows what it changed.
+    The handler gets a terminal of its own inside yours; Ctrl+C five times in a row ends it.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     wanted = options.runnable(projection, python, workspace)
@@ -52,7 +54,7 @@ def debug(
         lambda: options.fold(workspace, wanted),
     )
     workspace.release()
-    debug_session.step(workspace, wanted, folded, wish, _tell)
+    debug_session.step(workspace, wanted, folded, wish, _tell, printable)
 
 
 def _tell(stepped: Stepped) -> None:

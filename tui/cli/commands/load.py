@@ -12,6 +12,7 @@ from storage.ingest.loader import Loaded, Wish
 from storage.ingest.mapping import FieldMapping
 from storage.plural import counted
 from tui.cli.support import config_file, options, output, progress_display, source_follower
+from tui.cli.support.config_schema import DeclaredSource
 from tui.text.sanitize import printable
 
 
@@ -121,7 +122,7 @@ def _appended(loaded: Loaded) -> None:
     progress_display.say(f"{counted(loaded.appended, 'new event')}, {loaded.events:,} in all.")
 
 
-def _target(name: str, kept: config_file.Source | None) -> Path:
+def _target(name: str, kept: DeclaredSource | None) -> Path:
     return loader.default_target(name) if kept is None else Path(f"{name}.refold")
 
 

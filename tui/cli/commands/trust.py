@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from storage.errors import WorkspaceError
+from storage.ingest.named_files import list_named_files
 from storage.workspace import validation_cache
-from storage.workspace.named_files import list_named_files
 from storage.workspace.workspace import Workspace
 from tui.cli.support import config_file, options, output
 from tui.cli.support.consent import Isolation, agreed_digests, keep_agreement, revoke_agreement

@@ -21,7 +21,7 @@ person agreed to that by name: see `tui.cli.support.consent`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,10 @@ from replay.projection.reference import Reference
 from storage.errors import ProjectionError, SourceError
 from storage.ingest import payload_decoders, sources
 from tui.cli.support import progress_display
+from tui.cli.support.config_schema import DeclaredProjection, DeclaredSource
 from tui.cli.support.consent import ConsentItem, declared_items, require_consent
 
 NAME = "refold.toml"
-
-
-class Projection(msgspec.Struct, forbid_unknown_fields=True):
-    """A projection with a name, and the interpreter that runs it."""
-
-    code: str
-    python: str | None = None
 
 
 class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,24 +50,9 @@ class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
     seed: int = 0
 
 
-class Source(msgspec.Struct, forbid_unknown_fields=True, rename={"origin": "from"}):
-    """A source with a name, and how it is loaded; the options of `refold load` by their names."""
-
-    origin: str | list[str]
-    map: dict[str, str] = {}
-    decode: dict[str, str] = {}
-    redact: list[str] = []
-    format: str | None = None
-    order_by: str | None = None
-
-    @property
-    def names(self) -> list[str]:
-        return [self.origin] if isinstance(self.origin, str) else self.origin
-
-
 class _File(msgspec.Struct):
-    sources: dict[str, Source] = {}
-    projections: dict[str, Projection] = {}
+    sources: dict[str, DeclaredSource] = {}
+    projections: dict[str, DeclaredProjection] = {}
     ports: Any = {}
     overrides: Any = []
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -85,8 +64,8 @@ class Declarations:
 
     path: Path
     content: bytes
-    projections: dict[str, Projection]
-    sources: dict[str, Source]
+    projections: dict[str, DeclaredProjection]
+    sources: dict[str, DeclaredSource]
     ports: dict[str, Port]
     overrides: Sequence[Override]
     gateway: _Gateway
@@ -101,9 +80,10 @@ class Declarations:
         chosen = python or found.python or catalogue.default_python()
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
-        return reference.parse(found.code, chosen, folder)
+        # The file may be a stranger's, so its code reads only what lies beside it.
+        return replace(reference.parse(found.code, chosen, folder), readable=(str(folder),))
 
-    def source(self, name: str) -> Source:
+    def source(self, name: str) -> DeclaredSource:
         """The source of that name, its files where the file lies.
 
         Raises `ProjectionError` where it is elsewhere, or decoded by a file that is named here, and
@@ -161,7 +141,7 @@ def find(name: str, workspace: Path) -> Declarations | None:
     return next((found for found in _there(workspace) if name in found.projections), None)
 
 
-def find_source(name: str) -> Source | None:
+def find_source(name: str) -> DeclaredSource | None:
     """The source that is declared under a name in the current folder; None where there is none.
 
     Raises `SourceError` where the file can't be understood, or nobody agreed to it.

@@ -63,9 +63,33 @@ config_option = click.option(
     metavar="FILE",
     help="Where ports and overrides are declared; refold.toml if left out.",
 )
-python_option = click.option(
-    "--python", "python", metavar="EXE", default=None, help="The interpreter that runs the fold."
-)
+_READABLE = "refold.readable"
+"""Where a command's context holds the folders of --read-only-below."""
+
+
+def _keep_readable(context: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+    context.meta[_READABLE] = tuple(str(path.resolve()) for path in value) or None
+
+
+def python_option(command: Command) -> Command:
+    """What a command that starts workers says of them: the interpreter, and what code may read."""
+    command = click.option(
+        "--python",
+        "python",
+        metavar="EXE",
+        default=None,
+        help="The interpreter that runs the fold.",
+    )(command)
+    return click.option(
+        "--read-only-below",
+        multiple=True,
+        expose_value=False,
+        callback=_keep_readable,
+        type=click.Path(exists=True, path_type=Path),
+        metavar="DIR",
+        help="Let handlers read this folder and what they run on, nothing else (Linux); can be repeated."
+        " The default for projections of a refold.toml is its folder; / allows everything.",
+    )(command)
 
 
 def timeline_option(command: Command) -> Command:
@@ -203,6 +227,10 @@ def refer(
         found = reference.parse(projection, python or catalogue.default_python(), Path.cwd())
     if settings is None and workspace is not None:
         settings = config_file.settings(workspace.path)
+    context = click.get_current_context(silent=True)
+    readable = None if context is None else context.meta.get(_READABLE)
+    if readable is not None:
+        found = replace(found, readable=readable)
     return found if settings is None else replace(found, settings=settings)
 
 

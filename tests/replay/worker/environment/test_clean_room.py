@@ -183,7 +183,7 @@ def test_the_kernel_keeps_it_in_and_says_so():
     cell = Cell([sys.executable, "-c", "import socket; socket.socket()"], told.append)
     assert (cell.room.level, cell.room.files) == (2, True)
     assert cell.process.wait() == 1
-    assert "AF_INET" in told
+    assert "AF_INET" in [call.request for call in told]
     assert str(cell.room) == "level 2, by the kernel"
 
 

@@ -24,14 +24,14 @@ from tui.cli.support.consent.item import (
 )
 
 if TYPE_CHECKING:
-    from tui.cli.support.config_file import Projection, Source
+    from tui.cli.support.config_schema import DeclaredProjection, DeclaredSource
 
 _PROGRAM = "cmd:"
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
 def projection_items(
-    folder: Path, name: str, projection: "Projection", *, with_python: bool
+    folder: Path, name: str, projection: "DeclaredProjection", *, with_python: bool
 ) -> Iterator[ConsentItem]:
     """The code of a projection, and its interpreter if the file's own is used (`with_python`)."""
     code = projection.code
@@ -76,7 +76,7 @@ def port_items(folder: Path, ports: Mapping[str, Port]) -> Iterator[ConsentItem]
         yield ConsentItem(f"ports.{name}", text, Isolation.UNSANDBOXED, told, files)
 
 
-def source_items(folder: Path, name: str, source: "Source") -> Iterator[ConsentItem]:
+def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[ConsentItem]:
     """Where a source is, if that isn't below the file's folder, and what decodes its payloads."""
     elsewhere = [one for one in source.names if _is_elsewhere(folder, one)]
     if elsewhere:

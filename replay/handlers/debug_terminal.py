@@ -1,0 +1,188 @@
+"""A terminal of its own for the process that is debugged, inside the user's terminal.
+
+The process never holds the user's terminal: it gets a pseudo-terminal, whose output is made safe on
+its way to the user's, and whose input is what the user types. So it can't type commands, read keys
+after its end, or change the terminal's modes. The user's terminal is restored in any end but SIGKILL.
+"""
+
+import codecs
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+_PIECE = 1 << 16
+_STANDARD = (0, 1, 2)
+_INTERRUPT = b"\x03"
+_INTERRUPTS_TO_KILL = 5
+"""Ctrl+C so many times in a row ends a process that doesn't heed it."""
+_LATE_SECONDS = 0.03
+"""The kernel hands a pseudo-terminal's output on a little later than it was written."""
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
+Sanitize = Callable[[str], str]
+"""Makes text safe for a terminal; gets text without the controls that `_KEPT` has."""
+_KEPT = "\n\r\b\t\a"
+"""What moves the cursor within its line only; line editors need no more with TERM=dumb."""
+
+
+class DebugTerminal:
+    """The pseudo-terminal, from before the process is started until it has ended."""
+
+    def __init__(self, sanitize: Sanitize) -> None:
+        """Opens nothing where none of the standard streams is a terminal."""
+        self._sanitize = sanitize
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace")
+        self._are_terminals = [os.isatty(number) for number in _STANDARD]
+        self._user = next((n for n in (1, 2, 0) if self._are_terminals[n]), None)
+        self._master = self._slave = -1
+        self._saved: Any = None
+        self._interrupts = 0
+        self._kill: Callable[[], None] = lambda: None
+        if self._user is not None:
+            self._master, self._slave = pty.openpty()
+            self._copy_size()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the process has a terminal."""
+        return self._user is not None
+
+    @property
+    def reads(self) -> bool:
+        """Whether the process's standard input is the terminal."""
+        return self._are_terminals[0]
+
+    @property
+    def streams(self) -> dict[str, Any]:
+        """What `subprocess.Popen` is given: each terminal of the user's is replaced."""
+        names = zip(("stdin", "stdout", "stderr"), self._are_terminals, strict=True)
+        return {name: self._slave if is_terminal else None for name, is_terminal in names}
+
+    def started(self) -> None:
+        """The process has its end; this side closes that."""
+        if self.is_open:
+            os.close(self._slave)
+            self._slave = -1
+
+    @contextlib.contextmanager
+    def attached(self, kill: Callable[[], None]) -> Iterator[None]:
+        """Hand keys and the window's size on until the end; `kill` ends the process at once."""
+        if self._user is None:
+            yield
+            return
+        self._kill = kill
+        before = self._catch_signals()
+        try:
+            if self.reads:
+                self._saved = termios.tcgetattr(0)
+                tty.setraw(0, termios.TCSADRAIN)
+                modes = termios.tcgetattr(0)
+                modes[1] = self._saved[1]  # line ends of what refold itself prints
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+            yield
+        finally:
+            self.drain()
+            self._restore()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Close what is open of it."""
+        for descriptor in (self._master, self._slave):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._master = self._slave = -1
+
+    def pump(self, wake: int) -> None:
+        """Hand on what comes, until the descriptor `wake` can be read."""
+        while True:
+            waiting = [wake]
+            if self._master >= 0:
+                waiting.append(self._master)
+                if self.reads:
+                    waiting.append(0)
+            ready = select.select(waiting, [], [])[0]
+            if self._master in ready:
+                self._show()
+            if 0 in ready and self.reads:
+                self._type()
+            if wake in ready:
+                return
+
+    def drain(self) -> None:
+        """Show what the process has written until now."""
+        while self._master >= 0 and select.select([self._master], [], [], _LATE_SECONDS)[0]:
+            self._show()
+
+    def _show(self) -> None:
+        try:
+            data = os.read(self._master, _PIECE)
+        except OSError:  # all that had the other end have closed it
+            data = b""
+        text = self._decode.decode(data, final=not data)
+        if text and self._user is not None:
+            _write(self._user, self._safe(text).encode("utf-8", "replace"))
+        if not data:
+            os.close(self._master)
+            self._master = -1
+
+    def _safe(self, text: str) -> str:
+        found, start = [], 0
+        for at, character in enumerate(text):
+            if character in _KEPT:
+                found += [self._sanitize(text[start:at]), character]
+                start = at + 1
+        return "".join([*found, self._sanitize(text[start:])])
+
+    def _type(self) -> None:
+        keys = os.read(0, _PIECE)
+        if not keys:
+            self._are_terminals[0] = False
+            return
+        self._interrupts = self._interrupts + 1 if keys == _INTERRUPT else 0
+        if self._interrupts >= _INTERRUPTS_TO_KILL:
+            self._kill()
+        # A process that reads nothing must not make refold wait for it.
+        if self._master >= 0 and select.select([], [self._master], [], 0)[1]:
+            _write(self._master, keys)
+
+    def _copy_size(self, *_: object) -> None:
+        if self._user is not None and self._master >= 0:
+            with contextlib.suppress(OSError):
+                size = fcntl.ioctl(self._user, termios.TIOCGWINSZ, bytes(8))
+                fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def _catch_signals(self) -> dict[int, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        before: dict[int, Any] = {signal.SIGWINCH: signal.signal(signal.SIGWINCH, self._copy_size)}
+        for number in _ENDS:
+            before[number] = signal.signal(number, self._end)
+        return before
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        """Restore the terminal, and end as the signal says."""
+        self._restore()
+        self._kill()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _restore(self) -> None:
+        if self._saved is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+            self._saved = None
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,138 @@
+"""All processes of a worker: their memory, and their end.
+
+A worker is the leader of a session, which its children can't leave on Linux: the sandbox refuses
+setsid(2) and setpgid(2). So one signal ends them all, and one list has them all.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+_SECONDS = 0.2
+_LOOKS_AT_ALL = 5
+"""List all processes of the machine every Nth time, to find new ones of the session."""
+_SHARE_OF_TIME = 50
+"""Looking takes at most this part of the time, however many processes the machine has."""
+
+# Groups come as lines "+ID" and "-ID". When the pipe ends, refold has ended, and so must they.
+_KEEPER = """
+groups=' '
+while read -r line; do
+  case $line in
+    +*) groups="$groups-${line#+} " ;;
+    -*) case $groups in *" $line "*) groups="${groups%%" $line "*} ${groups#*" $line "}" ;; esac ;;
+  esac
+done
+for group in $groups; do kill -9 "$group" 2>/dev/null; done
+"""
+
+
+class _GroupKeeper:
+    """A shell beside this process that ends the workers if this process is killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def tell(self, line: str) -> None:
+        """Tell it of a group; without a shell, the workers' own watch has to do."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            if self._owner != os.getpid():  # a fork of a process with workers has none
+                self._process, self._owner = None, os.getpid()
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", _KEEPER],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                self._process.returncode = 0  # nobody waits for it: it ends with this process
+            stream = self._process.stdin
+            if stream is not None:
+                stream.write(f"{line}\n".encode())
+                stream.flush()
+
+
+_keeper = _GroupKeeper()
+
+
+def keep_group(group: int) -> None:
+    """End this process group when this process ends, in whatever way."""
+    _keeper.tell(f"+{group}")
+
+
+def end_group(group: int) -> None:
+    """End all processes of the group now."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    _keeper.tell(f"-{group}")
+
+
+def watch_memory(
+    session: int, limit_bytes: int, ended: threading.Event, exceeded: Callable[[], None]
+) -> None:
+    """Call `exceeded` once if the session's processes take more memory; return when they end, or
+    `ended` is set.
+
+    The kernel limits each process's own data; shared maps, and the sum over several processes, it
+    doesn't. Runs in a thread of its own. Linux only.
+    """
+    processes = [session]
+    for turn in itertools.count():
+        began = time.monotonic()
+        if turn % _LOOKS_AT_ALL == 0:
+            processes = list(session_processes(session))
+            if not processes:
+                return
+        if sum(map(_taken, processes)) > limit_bytes and (
+            sum(map(_taken_alone, processes)) > limit_bytes
+        ):
+            exceeded()
+            return
+        if ended.wait(max(_SECONDS, _SHARE_OF_TIME * (time.monotonic() - began))):
+            return
+
+
+def session_processes(session: int) -> Iterator[int]:
+    """The living processes of a session; none where there is no /proc."""
+    if not sys.platform.startswith("linux"):
+        return
+    for name in os.listdir("/proc"):  # noqa: PTH208 - several times a second
+        if name.isdigit():
+            fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            if len(fields) > 3 and int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+                yield int(name)
+
+
+def _taken(process: int) -> int:
+    """Bytes of anonymous and shared memory; shared pages are counted for each process."""
+    return _sum(_read(f"/proc/{process}/status"), (b"RssAnon:", b"RssShmem:"))
+
+
+def _taken_alone(process: int) -> int:
+    """The same, with each process's share of shared pages."""
+    rollup = _read(f"/proc/{process}/smaps_rollup")
+    if b"Pss_Anon:" not in rollup:
+        return _taken(process)
+    return _sum(rollup, (b"Pss_Anon:", b"Pss_Shmem:"))
+
+
+def _sum(text: bytes, names: tuple[bytes, ...]) -> int:
+    rows = (line.split() for line in text.splitlines() if line.startswith(names))
+    return sum(int(row[1]) << 10 for row in rows)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - several times a second
+            return stream.read(1 << 16)
+    except OSError:
+        return b""

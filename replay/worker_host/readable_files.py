@@ -1,0 +1,133 @@
+"""What a worker can read, and which variables it gets, where it may not read everything.
+
+Landlock enforces the files, so this holds on Linux only. A worker needs its interpreter, libraries
+and a few of the system's files; everything else of the user's stays out of its reach.
+"""
+
+import functools
+import glob
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from replay.projection.reference import Reference, is_program
+from replay.worker_host.sandbox import Cell
+from storage.errors import ProjectionError
+
+EVERYTHING = "/"
+"""Named as a folder, it lifts the restriction."""
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store"),
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"),
+    *("/etc/localtime", "/etc/timezone", "/etc/locale.alias", "/etc/mime.types"),
+    *("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/java*", "/etc/crypto-policies"),
+    *("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/os-release", "/etc/debian_version"),
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/proc/version"),
+    *("/proc/sys", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+)
+_VARIABLES = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+        *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "JAVA_HOME", "NODE_PATH", "NO_COLOR"),
+        *(
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "PYTHONPATH",
+            "PYTHONHOME",
+            "PYENV_ROOT",
+            "PYENV_VERSION",
+        ),
+        *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "SYSTEMROOT"),
+    )
+)
+_VARIABLE_PREFIXES = ("LC_", "PYTHON")
+_SECONDS_TO_ANSWER = 30
+_ASK = """
+import json, os, sys, sysconfig
+found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.realpath(sys.executable), *sys.path]
+print(json.dumps(found + [p for p in sysconfig.get_paths().values()]))
+"""
+
+
+def readable_files(wanted: Reference) -> list[str] | None:
+    """The files and folders that a projection's worker can read; None: everything."""
+    if wanted.readable is None or EVERYTHING in wanted.readable:
+        return None
+    found = [*_of_system(), str(Path(__file__).parent / "worker")]
+    # A program of another language is a child, for which /proc/self is another folder.
+    found.append("/proc" if wanted.command else "/proc/self")
+    found += _of_interpreter(wanted.python)
+    found += _of_code(wanted)
+    found += wanted.readable
+    home = os.path.realpath(Path.home())
+    given = {os.path.realpath(path) for path in wanted.readable}
+    kept = [path for path in dict.fromkeys(found) if os.path.realpath(path) not in (home, "/")]
+    return kept + sorted(given - set(kept))
+
+
+def visible_variables(wanted: Reference, variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the environment that a worker gets; secrets among them only if it may read
+    everything."""
+    if wanted.readable is None or EVERYTHING in wanted.readable:
+        return dict(variables)
+    return {
+        name: value
+        for name, value in variables.items()
+        if name in _VARIABLES or name.startswith(_VARIABLE_PREFIXES)
+    }
+
+
+def _of_system() -> Iterator[str]:
+    for pattern in _SYSTEM:
+        yield from glob.glob(pattern) if "*" in pattern else [pattern]  # noqa: PTH207
+
+
+def _of_code(wanted: Reference) -> Iterator[str]:
+    """The folders of the projection's code, and of the program that runs it."""
+    if not is_program(wanted.text):
+        file = Path(wanted.text.rpartition(":")[0] or wanted.text)
+        yield str(file.parent) if file.is_file() else wanted.cwd
+        return
+    program = shutil.which(wanted.command[0])
+    if program is not None:
+        yield program
+        yield str(Path(os.path.realpath(program)).parent.parent)
+    for word in wanted.command[1:]:
+        file = Path(wanted.cwd, word)
+        if file.exists():
+            yield str(file.parent if file.is_file() else file)
+
+
+def _of_interpreter(python: str) -> Sequence[str]:
+    program = shutil.which(python)
+    if program is None:
+        return []  # whoever starts it says so
+    return _asked(program, os.stat(program).st_mtime_ns)  # noqa: PTH116
+
+
+@functools.cache
+def _asked(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
+    """Ask the interpreter, shut in, where its libraries are."""
+    cell = Cell(
+        [python, "-B", "-c", _ASK],
+        lambda _: None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        said, _ = cell.process.communicate(timeout=_SECONDS_TO_ANSWER)
+        places = json.loads(said.splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        raise ProjectionError(
+            f"{python} doesn't say where its libraries are; give --read-only-below / to let it read"
+            " everything."
+        ) from None
+    finally:
+        cell.end()
+        cell.process.wait()
+    return [str(place) for place in places if place]
