@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the campaign ru
 
 
 @pytest.fixture
-def home(tmp_path):
+def home(tmp_path: Path):
     (tmp_path / "work").mkdir()
     return Home((tmp_path / "work").resolve())
 
@@ -109,7 +109,7 @@ def test_a_full_disk_and_a_signal_reach_the_command(home):
     assert ended.code == -signal.SIGTERM
 
 
-def test_hangs_deaths_and_memory_are_charged_to_their_try(home, monkeypatch):
+def test_hangs_deaths_and_memory_are_charged_to_their_try(home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("crash.inputs.batch_child.LIMIT_SECONDS", 0.5)
 
     def attempt(number):
@@ -123,7 +123,9 @@ def test_hangs_deaths_and_memory_are_charged_to_their_try(home, monkeypatch):
     assert found == {0: [], 1: [], 2: ["crash"], 3: [], 4: ["hang"], 5: ["told"], 6: []}
 
 
-def test_processes_that_outlive_a_command_are_counted_and_ended(home, monkeypatch):
+def test_processes_that_outlive_a_command_are_counted_and_ended(
+    home, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("crash.command._GRACE_SECONDS", 0.2)
 
     def start():
@@ -155,7 +157,7 @@ def test_rows_that_are_lost_or_half_written_are_told(home):
     assert "1 rows" in lost(after, before, ("events",))
 
 
-def test_every_canary_notices_what_is_done_to_it(tmp_path):
+def test_every_canary_notices_what_is_done_to_it(tmp_path: Path):
     with Canaries(tmp_path) as canaries:
         targets = canaries.targets()
         assert list(canaries.alarms()) == []
@@ -183,7 +185,7 @@ def test_a_terminal_notices_keys_that_are_read(home):
         assert [f.fault for f in terminal.alarms(reads_keys=False)] == ["keys read"]
 
 
-def test_a_watched_file_tells_that_it_was_opened(tmp_path):
+def test_a_watched_file_tells_that_it_was_opened(tmp_path: Path):
     path = tmp_path / "canary"
     path.write_text("x")
     with FileWatch([path]) as watch:
@@ -205,7 +207,7 @@ def test_the_same_seed_and_number_give_the_same_mutation(kind):
     assert made() == made()
 
 
-def test_hostile_files_are_python(tmp_path):
+def test_hostile_files_are_python(tmp_path: Path):
     targets = {"file": "f", "absent": "a", "folder": "d"}
     all_attacks = [one for found in attacks.BY_KIND.values() for one in found.values()]
     pairs = [(attack, "handler") for attack in all_attacks]
@@ -216,14 +218,14 @@ def test_hostile_files_are_python(tmp_path):
     compile(hostile_program(1), "hostile.py", "exec")
 
 
-def test_a_finding_is_kept_with_the_command_that_repeats_it(tmp_path):
+def test_a_finding_is_kept_with_the_command_that_repeats_it(tmp_path: Path):
     kept = FindingFolder(tmp_path, seed=7)
     kept.keep(Try("kills", "load", 3), TryResult([Finding("lost", "events")], 1.0, 2.0))
     content = json.loads((tmp_path / "kills-load-3.json").read_text())
     assert content["repeat"] == "python -m crash --only kills/load --seed 7 --try 3"
 
 
-def test_figures_of_several_processes_add_up(tmp_path):
+def test_figures_of_several_processes_add_up(tmp_path: Path):
     one = Tally()
     one.add("kills/load", TryResult([Finding("lost", "")], 1.0, 20.0, 5))
     one.write(tmp_path / "one")

@@ -18,7 +18,7 @@ from tui.cli import run
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readmes_tour_runs(tmp_path, monkeypatch, capsys):
+def test_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^\$ refold (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -31,7 +31,9 @@ def test_the_readmes_tour_runs(tmp_path, monkeypatch, capsys):
     assert "15.14" in said
 
 
-def test_the_bugs_of_all_samples_are_found_as_written(tmp_path, monkeypatch, capsys):
+def test_the_bugs_of_all_samples_are_found_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     """Every command is run, and what the document shows under it is all that it prints."""
     shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
     monkeypatch.chdir(tmp_path)
@@ -49,7 +51,9 @@ def test_the_bugs_of_all_samples_are_found_as_written(tmp_path, monkeypatch, cap
     assert shown > 10
 
 
-def test_queries_give_what_is_written_of_them(tmp_path, monkeypatch, capsys):
+def test_queries_give_what_is_written_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     """The SQL and the Polars projection are one, with and without what they declare."""
     text = (ROOT / "docs/queries.md").read_text()
     (sql,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
@@ -126,7 +130,7 @@ def test_the_documented_queries_answer(folded):
             assert connection.execute(query).fetchall(), query
 
 
-def test_another_client_can_do_what_is_said_of_it(folded, monkeypatch, capsys):
+def test_another_client_can_do_what_is_said_of_it(folded, monkeypatch: pytest.MonkeyPatch, capsys):
     folded.release()
     monkeypatch.chdir(folded.path.parent)
     scripts = re.findall(
@@ -139,7 +143,9 @@ def test_another_client_can_do_what_is_said_of_it(folded, monkeypatch, capsys):
         assert "OrderPlaced" in said or "shipped" in said
 
 
-def test_the_gateways_examples_give_what_is_written_of_them(tmp_path, monkeypatch, capsys):
+def test_the_gateways_examples_give_what_is_written_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     """The journal answers the handler; the tables of the configuration are understood."""
     text = (ROOT / "docs/gateway.md").read_text()
     [handler] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -171,7 +177,7 @@ def test_the_gateways_examples_give_what_is_written_of_them(tmp_path, monkeypatc
     assert run(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0
 
 
-def test_what_is_said_of_forks_is_so(tmp_path, monkeypatch, capsys):
+def test_what_is_said_of_forks_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Every command is run, and what the document shows under it is all that it prints."""
     shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
     monkeypatch.chdir(tmp_path)
@@ -185,7 +191,7 @@ def test_what_is_said_of_forks_is_so(tmp_path, monkeypatch, capsys):
         assert printed == wanted or not wanted, line
 
 
-def test_what_is_said_of_sources_is_so(tmp_path, monkeypatch, capsys):
+def test_what_is_said_of_sources_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     text = (ROOT / "docs/sources.md").read_text()
     monkeypatch.chdir(tmp_path)
     samples = re.findall(r"```json\n(.*?)```", text, re.DOTALL)

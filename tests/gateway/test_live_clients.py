@@ -3,15 +3,17 @@
 import socketserver
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from tests.support import servers
+from tests.support.gateway_caller import Caller
 from tests.support.servers import needs_postgres
 
 
 @pytest.fixture
-def postgres(tmp_path):
+def postgres(tmp_path: Path):
     """A server of our own, on a socket in a folder."""
     import psycopg
 
@@ -26,7 +28,7 @@ def postgres(tmp_path):
 
 @needs_postgres
 def test_a_declared_statement_is_asked_read_only_and_a_command_only_where_it_is_named(
-    caller, postgres
+    caller: Caller, postgres
 ):
     import psycopg
 
@@ -105,7 +107,7 @@ class _Smtp(socketserver.StreamRequestHandler):
                 self.wfile.write(b"250 ok\r\n")
 
 
-def test_mails_are_sent_once_and_only_to_a_port_that_is_named(caller):
+def test_mails_are_sent_once_and_only_to_a_port_that_is_named(caller: Caller):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
         server.mails = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -132,7 +134,7 @@ def test_mails_are_sent_once_and_only_to_a_port_that_is_named(caller):
         server.shutdown()
 
 
-def test_a_program_of_the_users_may_stand_for_a_port(caller):
+def test_a_program_of_the_users_may_stand_for_a_port(caller: Caller):
     caller.file(
         "fx.py",
         """

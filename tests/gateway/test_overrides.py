@@ -7,6 +7,7 @@ import pytest
 from gateway import overrides
 from gateway.modes import Mode
 from storage.errors import ProjectionError
+from tests.support.gateway_caller import Caller, Outside
 
 ASKS = """
 def apply(state, event, gateway):
@@ -27,7 +28,7 @@ def _what_if(caller, *declared, **wishes):
 
 
 @pytest.fixture
-def asked(caller):
+def asked(caller: Caller):
     caller.events(*[(f"s{n}", "T", {"pair": "X" if n % 2 else "Y"}) for n in range(6)])
     caller.file("p.py", ASKS)
     caller.record()
@@ -38,7 +39,7 @@ def _n(said):
     return [one["n"] if isinstance(one, dict) else one for one in said]
 
 
-def test_they_answer_instead(asked, outside):
+def test_they_answer_instead(asked, outside: Outside):
     before = outside.count
     assert _n(_what_if(asked, {"port": "fx", "respond": {"n": 0}})) == [0] * 6
     assert _n(_what_if(asked, {"port": "fx", "request": {"pair": "X"}, "respond": {"n": 0}})) == [

@@ -14,6 +14,7 @@ import pytest
 from gateway import recording_store
 from gateway.calls import Answer, Outcome
 from gateway.sent_commands import Choice, Choices, SentCommands
+from tests.support.gateway_caller import Caller, Outside
 from tui.cli import run
 
 BUYS = """
@@ -66,7 +67,7 @@ def outcomes(caller: Any) -> list[str]:
     return [one.answer.outcome.value for one in recording_store.all_of(caller.workspace)]
 
 
-def test_what_is_pending_is_not_sent_again_but_told(killed, outside, capsys):
+def test_what_is_pending_is_not_sent_again_but_told(killed, outside: Outside, capsys):
     for _ in range(2):
         assert record(killed) == 0
         said = " ".join(capsys.readouterr().err.split())
@@ -81,7 +82,7 @@ def test_what_is_pending_is_not_sent_again_but_told(killed, outside, capsys):
 
 
 @pytest.mark.parametrize("said", ["0", "all"])
-def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outside, said):
+def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outside: Outside, said):
     assert record(killed, "--resend", said) == 0
     assert posts(outside) == 2
     assert outcomes(killed) == ["ok"]
@@ -89,7 +90,7 @@ def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outsid
     assert posts(outside) == 2
 
 
-def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, outside):
+def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, outside: Outside):
     assert record(killed, "--mark-done", "all") == 0
     assert record(killed) == 0
     assert posts(outside) == 1
@@ -105,7 +106,9 @@ def test_an_unknown_number_is_refused(killed, capsys):
     ("choice", "sent", "outcome"),
     [(Choice.RESEND, 2, "ok"), (Choice.DONE, 1, "ok"), (Choice.SKIP, 1, "pending")],
 )
-def test_a_person_at_the_terminal_is_asked(killed, outside, monkeypatch, choice, sent, outcome):
+def test_a_person_at_the_terminal_is_asked(
+    killed, outside: Outside, monkeypatch: pytest.MonkeyPatch, choice, sent, outcome
+):
     asked: list[Any] = []
 
     def ask(pending: Any) -> Choice:
@@ -120,7 +123,7 @@ def test_a_person_at_the_terminal_is_asked(killed, outside, monkeypatch, choice,
     assert outcomes(killed) == [outcome]
 
 
-def test_a_command_that_timed_out_is_not_sent_again_by_itself(caller, outside):
+def test_a_command_that_timed_out_is_not_sent_again_by_itself(caller: Caller, outside: Outside):
     caller.ports["fx"]["timeout"] = 0.2
     outside.answer = lambda _: time.sleep(1) or True
     caller.events(("a", "T", {"n": 1}))
@@ -132,7 +135,7 @@ def test_a_command_that_timed_out_is_not_sent_again_by_itself(caller, outside):
     assert len(made.pending) == 1
 
 
-def test_two_recordings_at_once_send_a_command_once(caller, outside):
+def test_two_recordings_at_once_send_a_command_once(caller: Caller, outside: Outside):
     """The second one looks for the command after the first has kept that it is sending it."""
     caller.events(("a", "T", {"n": 1}))
     caller.file("p.py", BUYS)

@@ -9,6 +9,7 @@ from gateway.modes import Mode
 from replay.history.catalogue import find
 from replay.history.history import History
 from storage.errors import ProjectionError
+from tests.support.gateway_caller import Caller, Outside
 
 ASKS = """
 def apply(state, event, gateway):
@@ -73,7 +74,9 @@ def ask(url, method="GET", json=None):
 }
 
 
-def test_a_query_is_asked_once_and_then_answered_from_what_was_said(caller, outside):
+def test_a_query_is_asked_once_and_then_answered_from_what_was_said(
+    caller: Caller, outside: Outside
+):
     caller.events(
         ("a", "T", {"pair": "EURUSD"}),
         ("b", "T", {"pair": "EURGBP"}),
@@ -88,7 +91,7 @@ def test_a_query_is_asked_once_and_then_answered_from_what_was_said(caller, outs
     assert outside.count == 3
 
 
-def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller, outside):
+def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller: Caller, outside: Outside):
     caller.events(*[(f"s{n % 5}", "T", {"pair": str(n)}) for n in range(60)])
     caller.file("p.py", ASKS)
     caller.record()
@@ -110,7 +113,7 @@ def _span(first, last):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_client_that_never_heard_of_refold_is_answered(caller, outside, client):
+def test_a_client_that_never_heard_of_refold_is_answered(caller: Caller, outside: Outside, client):
     caller.events(*[("a", "T", {"n": n}) for n in range(4)])
     caller.file(
         "p.py",
@@ -135,7 +138,7 @@ def apply(state, event):
     assert outside.count == 5
 
 
-def test_retries_redirects_and_failures_are_as_they_were(caller, outside):
+def test_retries_redirects_and_failures_are_as_they_were(caller: Caller, outside: Outside):
     def answer(handler):
         tried = sum(path == handler.path for _, path, *_ in outside.reached)
         if handler.path == "/busy" and tried < 3:
@@ -167,7 +170,7 @@ def apply(state, event):
     assert outside.count == 6
 
 
-def test_what_goes_wrong_goes_wrong_again(caller, outside):
+def test_what_goes_wrong_goes_wrong_again(caller: Caller, outside: Outside):
     def answer(handler):
         if handler.path.startswith("/reset"):
             handler.connection.close()
@@ -212,7 +215,9 @@ def test_what_goes_wrong_goes_wrong_again(caller, outside):
     assert set(state) == {"fxreset", "nobodyx", "largex"}
 
 
-def test_the_same_asked_again_inside_an_event_gets_the_next_answer(caller, outside):
+def test_the_same_asked_again_inside_an_event_gets_the_next_answer(
+    caller: Caller, outside: Outside
+):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -236,7 +241,7 @@ def test_the_same_asked_again_inside_an_event_gets_the_next_answer(caller, outsi
     assert "fx.rate was not recorded so often (it was 3 times)" in failure.error
 
 
-def test_a_miss_fails_even_where_the_handler_swallows_it(caller):
+def test_a_miss_fails_even_where_the_handler_swallows_it(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -258,7 +263,7 @@ def test_a_miss_fails_even_where_the_handler_swallows_it(caller):
     assert (missed.decision, missed.offset, missed.key) == ("missed", 1, "a")
 
 
-def test_a_swallowed_miss_fails_in_a_large_document_too(caller):
+def test_a_swallowed_miss_fails_in_a_large_document_too(caller: Caller):
     caller.events(*[("a", "T", {})] * 3)
     caller.file(
         "p.py",
@@ -280,7 +285,7 @@ def test_a_swallowed_miss_fails_in_a_large_document_too(caller):
     assert [offset for offset, _, _ in caller.changes(folded)] == [0, 2]
 
 
-def test_commands_are_not_sent_unless_their_port_is_named(caller, outside):
+def test_commands_are_not_sent_unless_their_port_is_named(caller: Caller, outside: Outside):
     caller.ports = {
         "shop": {"live": outside.url},
         "mail": {"live": outside.url, "stub": {"sent": 0}},
@@ -310,7 +315,7 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller, outside):
     assert caller.record(send=("nobody",)).uncalled == ["nobody"]
 
 
-def test_sealed_lets_nothing_be_asked(caller, outside):
+def test_sealed_lets_nothing_be_asked(caller: Caller, outside: Outside):
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -322,7 +327,9 @@ def test_sealed_lets_nothing_be_asked(caller, outside):
     assert outside.count == before
 
 
-def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(caller, outside):
+def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(
+    caller: Caller, outside: Outside
+):
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record(mode=Mode.LIVE)
@@ -336,7 +343,7 @@ def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(caller, o
     assert caller.states(caller.replay()) == [{"n": 3}, {"n": 4}]
 
 
-def test_recordings_made_anew_fold_anew(caller):
+def test_recordings_made_anew_fold_anew(caller: Caller):
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -355,7 +362,7 @@ def test_recordings_made_anew_fold_anew(caller):
         ("stub", {"n": "stub"}),
     ],
 )
-def test_what_answers_a_miss_where_the_port_says_so(caller, step, said):
+def test_what_answers_a_miss_where_the_port_says_so(caller: Caller, step, said):
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -375,7 +382,7 @@ def test_what_answers_a_miss_where_the_port_says_so(caller, step, said):
     assert last.reason != "answered as then"
 
 
-def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller, outside):
+def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller: Caller, outside: Outside):
     caller.ports["fx"]["missing"] = ["record"]
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
@@ -389,7 +396,7 @@ def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller, outside):
     assert outside.count == 1
 
 
-def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller, outside):
+def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller: Caller, outside: Outside):
     outside.answer = lambda handler: handler.say(200, {"access_token": "SECRET-of-today-1"}) or True
     caller.ports["fx"]["missing"] = ["record"]
     caller.events(("a", "T", {}))
@@ -405,7 +412,7 @@ def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller, outside):
     assert "SECRET-of-today-1" not in caller.everything()
 
 
-def test_a_person_may_be_asked(caller):
+def test_a_person_may_be_asked(caller: Caller):
     from gateway.calls import Answer
 
     caller.ports["fx"]["missing"] = ["ask"]
@@ -415,7 +422,7 @@ def test_a_person_may_be_asked(caller):
     assert caller.states(folded) == [{"n": [{"pair": "X"}, 0]}]
 
 
-def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller, outside):
+def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller: Caller, outside: Outside):
     caller.ports = {}
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
@@ -424,13 +431,13 @@ def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller, outsid
     assert "the port fx isn't declared" in made.missed
 
 
-def test_a_program_makes_no_calls_that_could_be_recorded(caller):
+def test_a_program_makes_no_calls_that_could_be_recorded(caller: Caller):
     caller.events(("a", "T", {}))
     with pytest.raises(ProjectionError, match="makes no calls"):
         caller.record("cmd:cat")
 
 
-def test_several_documents_of_one_event_have_calls_of_their_own(caller, outside):
+def test_several_documents_of_one_event_have_calls_of_their_own(caller: Caller, outside: Outside):
     caller.events(("a", "T", {"to": ["x", "y", "z"]}))
     caller.file(
         "p.py",
@@ -447,7 +454,7 @@ def test_several_documents_of_one_event_have_calls_of_their_own(caller, outside)
     assert caller.changes(caller.replay(force=True, workers=2)) == wanted
 
 
-def test_async_handlers_and_threads_are_answered(caller, outside):
+def test_async_handlers_and_threads_are_answered(caller: Caller, outside: Outside):
     caller.events(*[("a", "T", {"n": n}) for n in range(5)])
     caller.file(
         "p.py",
@@ -480,7 +487,7 @@ def test_async_handlers_and_threads_are_answered(caller, outside):
     assert outside.count == 205
 
 
-def test_answers_are_what_a_client_knows_of_them(caller, outside):
+def test_answers_are_what_a_client_knows_of_them(caller: Caller, outside: Outside):
     """Cookies, lengths, times, streams; and its own patience."""
 
     def answer(handler):
@@ -529,7 +536,7 @@ def test_answers_are_what_a_client_knows_of_them(caller, outside):
     ]
 
 
-def test_what_is_no_json_is_not_asked(caller):
+def test_what_is_no_json_is_not_asked(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -542,7 +549,9 @@ def test_what_is_no_json_is_not_asked(caller):
         assert "the request of fx.rate can't be written as JSON" in failure.error
 
 
-def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(caller, outside):
+def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(
+    caller: Caller, outside: Outside
+):
     caller.events(*[("a", "T", {"n": n}) for n in range(3)])
     caller.file(
         "p.py",
@@ -569,7 +578,9 @@ def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(caller, outs
     assert last["errors"] == ["fx rate was called after its event, at offset 0"]
 
 
-def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(caller, outside):
+def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(
+    caller: Caller, outside: Outside
+):
     import os
     import signal
     import subprocess
@@ -615,7 +626,7 @@ def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(ca
     assert History(caller.workspace, folded).failures_at(15)
 
 
-def test_a_miss_that_is_swallowed_while_keys_are_asked_for_fails_that_event(caller):
+def test_a_miss_that_is_swallowed_while_keys_are_asked_for_fails_that_event(caller: Caller):
     caller.events(("a", "T", {}), ("b", "T", {}))
     caller.file(
         "p.py",

@@ -2,6 +2,7 @@
 
 import json
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.exchange import import_export
 from gateway.redaction import Redactor, is_secret
+from tests.support.gateway_caller import Caller, Outside
 
 PLANTED = {
     "header": "HDR-7f31c2a9d0",
@@ -27,7 +29,7 @@ PLANTED = {
 }
 
 
-def test_planted_secrets_are_found_nowhere(caller, outside):
+def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
     def answer(handler):
         if handler.path.startswith("/fail"):
             handler.say(
@@ -109,7 +111,9 @@ def test_planted_secrets_are_found_nowhere(caller, outside):
         assert secret not in everything, name
 
 
-def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(caller, outside):
+def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(
+    caller: Caller, outside: Outside
+):
     secret = "LATER-met-secret-90"
 
     def answer(handler):
@@ -138,7 +142,9 @@ def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(caller,
     assert len(caller.states(caller.replay())) == 3
 
 
-def test_equal_secrets_stay_equal_and_the_key_lies_elsewhere(tmp_path, monkeypatch):
+def test_equal_secrets_stay_equal_and_the_key_lies_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
     one, other = Redactor(), Redactor()
     said = one.headers([("Authorization", "Bearer abcdefgh")])

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from tui.cli import run
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     return tmp_path / "refold"
 
@@ -65,7 +66,9 @@ def test_threads_that_start_at_once_agree_on_one_key(folder):
         (folder / "redaction.key").unlink()
 
 
-def test_a_file_system_without_hard_links_gets_a_whole_key_too(folder, monkeypatch):
+def test_a_file_system_without_hard_links_gets_a_whole_key_too(
+    folder, monkeypatch: pytest.MonkeyPatch
+):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
 
@@ -88,7 +91,7 @@ def test_a_file_system_without_hard_links_gets_a_whole_key_too(folder, monkeypat
         (os.urandom(32) + b"\xff", "it holds something else"),
     ],
 )
-def test_anything_but_32_bytes_is_refused(folder, content, said, capsys, tmp_path):
+def test_anything_but_32_bytes_is_refused(folder, content, said, capsys, tmp_path: Path):
     folder.mkdir()
     (folder / "redaction.key").write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"must be 64 hexadecimal digits.*{said}"):
@@ -117,7 +120,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder):
         keyed_hash.user_key()
 
 
-def test_a_full_disk_leaves_no_key_and_says_so(folder, monkeypatch):
+def test_a_full_disk_leaves_no_key_and_says_so(folder, monkeypatch: pytest.MonkeyPatch):
     def full(_):
         raise OSError(28, "No space left on device")
 

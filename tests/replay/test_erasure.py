@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ NAME = "ann.s3cret@example.org"
 
 
 @pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
@@ -41,7 +42,7 @@ def everything(path):
 
 
 @pytest.fixture
-def talkative(bench):
+def talkative(bench: Bench):
     """A workspace in which a name is in every place where one can be."""
     workspace = bench.workspace
     with workspace.writing() as connection:
@@ -135,7 +136,7 @@ def test_what_other_events_say_is_counted(talkative):
     }
 
 
-def test_what_only_a_fork_says_is_looked_for_too(bench):
+def test_what_only_a_fork_says_is_looked_for_too(bench: Bench):
     made = json.dumps({"by": 1, "who": {"email": "only@fork.org"}})
     bench.fork("f", lambda m: m.insert(3, event("x", 1).replace('{"by": 1}', made)))
     bench.fork("g", lambda m: m.insert(3, event("only@fork.org", 1)))
@@ -149,7 +150,7 @@ def test_what_only_a_fork_says_is_looked_for_too(bench):
     assert "what only" not in everything(bench.workspace.path)
 
 
-def test_a_longer_name_is_another_one(bench):
+def test_a_longer_name_is_another_one(bench: Bench):
     with bench.workspace.writing() as connection:
         connection.execute(
             "UPDATE events SET stream = 'order-3' || CASE stream WHEN 'a' THEN '' ELSE stream END"
@@ -163,7 +164,7 @@ def test_a_longer_name_is_another_one(bench):
     assert [mark.key for mark in bookmarks.kept(bench.workspace)] == ["order-30"]
 
 
-def test_queries_over_all_events_do_not_see_it(bench):
+def test_queries_over_all_events_do_not_see_it(bench: Bench):
     bench.code("SELECT type AS key, count(*) AS n FROM events GROUP BY ALL", "p.sql")
     remove(bench.workspace, Wish(streams=["a"], where="offset < 7"))
     asked = bench.history(name="p.sql")
@@ -188,7 +189,7 @@ def test_only_the_events_that_are_chosen_are_concerned(talkative):
     assert json.loads(log.event(8).data)["who"] == {"email": NAME}
 
 
-def test_what_is_appended_later_is_redacted_too(tmp_path):
+def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
     source = tmp_path / "log.jsonl"
     row = {"id": "1", "stream": "a", "type": "T", "data": {"email": NAME}}
     source.write_text(json.dumps(row) + "\n")
@@ -216,7 +217,7 @@ def test_what_is_appended_later_is_redacted_too(tmp_path):
         (Wish(redacted=["time"]), "--redact time: a path begins with"),
     ],
 )
-def test_what_cannot_be_removed_is_said_and_nothing_is(bench, wish, said):
+def test_what_cannot_be_removed_is_said_and_nothing_is(bench: Bench, wish, said):
     bench.history()
     before = bench.workspace.path.read_bytes()
     with pytest.raises(RefoldError, match=said):
@@ -226,7 +227,7 @@ def test_what_cannot_be_removed_is_said_and_nothing_is(bench, wish, said):
     assert [p.name for p in bench.folder.glob("log.refold*")] == ["log.refold"]
 
 
-def test_who_interrupts_it_removes_nothing(bench):
+def test_who_interrupts_it_removes_nothing(bench: Bench):
     with pytest.raises(CancelledError):
         remove(bench.workspace, Wish(streams=["a"]), cancelled=lambda: True)
     assert EventLog(bench.workspace).event(0).stream == "a"
@@ -271,7 +272,7 @@ remove(workspace, Wish(streams=["a"]))
 """
 
 
-def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path):
+def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path: Path):
     path = tmp_path / "log.refold"
     with workspaces.created(path) as connection:
         connection.execute(
@@ -301,7 +302,9 @@ def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path):
     assert [p.name for p in tmp_path.glob("log.refold*")] == ["log.refold"]
 
 
-def test_too_many_values_are_not_looked_for_in_the_whole_log(talkative, monkeypatch):
+def test_too_many_values_are_not_looked_for_in_the_whole_log(
+    talkative, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(value_search, "_MOST_FORMS", 0)
     removed = remove(talkative.workspace, Wish(values=["data.who.email"]))
     assert (removed.unsearched, removed.remains) == (1, {})

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from storage.workspace import schema
 from storage.workspace.schema import OnRemoval, Table
 from storage.workspace.schema.table import counted
 from storage.workspace.workspace import Workspace
+from tests.support.fork_bench import Bench
 from tui.cli import run
 
 SECRET = "ann.s3cret@example.org"
@@ -25,7 +27,7 @@ DECLARED = [
 
 
 @pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
@@ -74,7 +76,7 @@ def content(workspace):
     DECLARED,
     ids=[f"{table.name}.{column}" for table, column, _ in DECLARED],
 )
-def test_a_removed_value_leaves_each_column_or_is_counted(bench, table, column, on_removal):
+def test_a_removed_value_leaves_each_column_or_is_counted(bench: Bench, table, column, on_removal):
     workspace = bench.workspace
     with workspace.writing() as connection:
         connection.execute(
@@ -94,7 +96,7 @@ def test_a_removed_value_leaves_each_column_or_is_counted(bench, table, column, 
     assert str(NUMBER) not in after
 
 
-def test_no_export_repeats_a_removed_value(bench):
+def test_no_export_repeats_a_removed_value(bench: Bench):
     workspace = bench.workspace
     with workspace.writing() as connection:
         connection.execute(
@@ -125,7 +127,7 @@ def test_no_export_repeats_a_removed_value(bench):
         assert SECRET not in file.read_text(), file
 
 
-def test_calls_that_name_a_removed_event_are_deleted(bench):
+def test_calls_that_name_a_removed_event_are_deleted(bench: Bench):
     """Imported calls have no offset; they name their event by its id or its correlation id."""
     with bench.workspace.writing() as connection:
         connection.execute("UPDATE events SET correlation_id = 'corr-' || (\"offset\" % 10)")
@@ -147,7 +149,7 @@ def test_calls_that_name_a_removed_event_are_deleted(bench):
     assert removed.calls == 3
 
 
-def test_the_source_position_of_a_removed_event_is_removed(bench):
+def test_the_source_position_of_a_removed_event_is_removed(bench: Bench):
     with bench.workspace.writing() as connection:
         connection.execute("UPDATE events SET source_position = ? WHERE stream = 'd'", [SECRET])
     remove(bench.workspace, Wish(streams=["d"]))

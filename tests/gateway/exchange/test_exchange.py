@@ -9,6 +9,7 @@ import yaml
 from gateway import assignment, recording_store
 from gateway.exchange import import_export
 from storage.errors import SourceError
+from tests.support.gateway_caller import Caller, Outside
 
 EVENTS = [
     {
@@ -101,7 +102,9 @@ def take(caller, name, text):
     return import_export.take_in(caller.workspace, path, caller.settings().ports)
 
 
-def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(caller, outside):
+def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(
+    caller: Caller, outside: Outside
+):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
     found = take(
@@ -121,7 +124,7 @@ def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(caller, out
     assert outside.count == 0
 
 
-def test_a_hars_calls_belong_to_the_last_event_before_them(caller):
+def test_a_hars_calls_belong_to_the_last_event_before_them(caller: Caller):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
     found = take(
@@ -140,7 +143,7 @@ def test_a_hars_calls_belong_to_the_last_event_before_them(caller):
     assert [s["said"] for s in caller.states(caller.replay())] == [{"n": 0}, {"n": 1}]
 
 
-def test_a_journal_names_its_events(caller):
+def test_a_journal_names_its_events(caller: Caller):
     caller.events(*EVENTS)
     caller.file(
         "p.py",
@@ -162,7 +165,7 @@ def test_a_journal_names_its_events(caller):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "yaml", "har"])
-def test_what_is_exported_can_be_imported_and_gives_the_same(caller, new_caller, ending):
+def test_what_is_exported_can_be_imported_and_gives_the_same(caller: Caller, new_caller, ending):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
     take(caller, "c.har", har(*[(f"2025-01-01T00:0{n}:01Z", {"n": n}) for n in range(3)]))
@@ -181,7 +184,7 @@ def test_what_is_exported_can_be_imported_and_gives_the_same(caller, new_caller,
     assert other.states(other.replay()) == wanted
 
 
-def test_bodies_that_are_bytes_stay_bytes(caller, outside, new_caller):
+def test_bodies_that_are_bytes_stay_bytes(caller: Caller, outside: Outside, new_caller):
     blob = bytes(range(256))
     outside.answer = lambda handler: handler.say(200, blob) or True
     caller.events(("a", "T", {}))
@@ -234,7 +237,9 @@ def test_bodies_that_are_bytes_stay_bytes(caller, outside, new_caller):
         ("c.jsonl", '{"port": "fx", "operation": "x", "time": "yesterday", "response": 1}\n'),
     ],
 )
-def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(caller, name, text):
+def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(
+    caller: Caller, name, text
+):
     caller.events(*EVENTS)
     with pytest.raises(SourceError) as refused:
         take(caller, name, text)
@@ -244,7 +249,7 @@ def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(c
     assert not (caller.folder / "out").exists()
 
 
-def test_the_same_file_twice_is_nothing_new(caller):
+def test_the_same_file_twice_is_nothing_new(caller: Caller):
     caller.events(*EVENTS)
     line = journal({"port": "fx", "operation": "rate", "event_id": "e0", "response": 1})
     assert take(caller, "c.jsonl", line).calls == 1
@@ -252,7 +257,7 @@ def test_the_same_file_twice_is_nothing_new(caller):
     assert recording_store.count(caller.workspace) == 1
 
 
-def test_half_a_journal_is_not_kept(caller):
+def test_half_a_journal_is_not_kept(caller: Caller):
     caller.events(*EVENTS)
     good = {"port": "fx", "operation": "rate", "response": 1}
     with pytest.raises(SourceError, match="line 3"):
@@ -260,7 +265,7 @@ def test_half_a_journal_is_not_kept(caller):
     assert recording_store.count(caller.workspace) == 0
 
 
-def test_a_har_without_bodies_says_so(caller):
+def test_a_har_without_bodies_says_so(caller: Caller):
     caller.events(*EVENTS)
     file = json.loads(har(("2025-01-01T00:00:01Z", 1)))
     file["log"]["entries"][0]["response"]["content"] = {}

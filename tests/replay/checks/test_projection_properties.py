@@ -8,6 +8,7 @@ import pytest
 from replay.checks import projection_properties
 from storage.errors import ProjectionError
 from tests.support.projection_kinds import KINDS, Kind
+from tests.support.projection_studio import Studio
 
 EVENTS = [("abcd"[n % 4], ("Set", "Other")[n % 7 == 3], {"n": n}) for n in range(120)]
 
@@ -25,7 +26,9 @@ IMPORTS = "import os, random, time, uuid\nfrom datetime import datetime\n"
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_a_handler_reads_of_the_world_is_told_with_the_first_state_that_differs(studio, name):
+def test_what_a_handler_reads_of_the_world_is_told_with_the_first_state_that_differs(
+    studio: Studio, name
+):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
@@ -48,7 +51,7 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("name", UNREAD)
-def test_what_is_read_unseen_is_found_by_the_state(studio, name):
+def test_what_is_read_unseen_is_found_by_the_state(studio: Studio, name):
     workspace = studio.events(
         *[
             {"stream": key, "type": kind, "data": data, "time": "2026-01-03T12:00:00Z"}
@@ -61,7 +64,7 @@ def test_what_is_read_unseen_is_found_by_the_state(studio, name):
     assert next(d.written.split("[")[0] for d in found.differences) == "read"
 
 
-def test_an_error_that_comes_only_sometimes_is_a_difference(studio):
+def test_an_error_that_comes_only_sometimes_is_a_difference(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
@@ -86,7 +89,7 @@ def test_an_error_that_comes_only_sometimes_is_a_difference(studio):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_every_kind_that_depends_on_its_events_only_is_found_to(studio, kind: Kind):
+def test_every_kind_that_depends_on_its_events_only_is_found_to(studio: Studio, kind: Kind):
     workspace = studio.events(*[(key, "Added", {"by": data["n"]}) for key, _, data in EVENTS])
     wanted = studio.refer(kind.write(studio))
     if not kind.handles:
@@ -102,7 +105,7 @@ def test_every_kind_that_depends_on_its_events_only_is_found_to(studio, kind: Ki
     assert projection_properties.isolation(workspace, wanted) is None
 
 
-def test_the_right_dates_are_still_dates(studio):
+def test_the_right_dates_are_still_dates(studio: Studio):
     """What stands for the clock's classes is the real thing to whoever asks."""
     workspace = studio.events(*EVENTS)
     studio.file(
@@ -127,7 +130,7 @@ def test_the_right_dates_are_still_dates(studio):
 
 
 @pytest.mark.parametrize("routed", [True, False])
-def test_what_is_carried_from_key_to_key_is_found(studio, routed):
+def test_what_is_carried_from_key_to_key_is_found(studio: Studio, routed):
     workspace = studio.events(*EVENTS)
     key = "def key(event): return event.stream\n" if routed else ""
     source = """
@@ -145,7 +148,7 @@ def on_Other(state, event, key):
     assert 0 < found.offset < 60
 
 
-def test_events_that_may_not_come_twice_are_counted_by_type(studio):
+def test_events_that_may_not_come_twice_are_counted_by_type(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
@@ -161,7 +164,7 @@ def test_events_that_may_not_come_twice_are_counted_by_type(studio):
     assert studio.changes(studio.found()) == before
 
 
-def test_what_ignores_an_event_it_has_seen_may_come_twice(studio):
+def test_what_ignores_an_event_it_has_seen_may_come_twice(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
@@ -175,7 +178,7 @@ def test_what_ignores_an_event_it_has_seen_may_come_twice(studio):
     assert projection_properties.probed(workspace, studio.refer(), "idempotence") == []
 
 
-def test_neighbours_of_different_streams_are_tried_the_other_way_round(studio):
+def test_neighbours_of_different_streams_are_tried_the_other_way_round(studio: Studio):
     workspace = studio.events(
         ("a", "Added", {"by": 2}),
         ("b", "Added", {"by": 3}),
@@ -202,7 +205,7 @@ def test_neighbours_of_different_streams_are_tried_the_other_way_round(studio):
     )
 
 
-def test_nothing_is_written(studio):
+def test_nothing_is_written(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     workspace.release()
@@ -213,7 +216,7 @@ def test_nothing_is_written(studio):
     assert studio.path.read_bytes() == before
 
 
-def test_a_worker_that_dies_is_one_sentence(studio):
+def test_a_worker_that_dies_is_one_sentence(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
@@ -223,14 +226,16 @@ def test_a_worker_that_dies_is_one_sentence(studio):
         projection_properties.determinism(workspace, studio.refer())
 
 
-def test_a_program_can_not_be_tried(studio):
+def test_a_program_can_not_be_tried(studio: Studio):
     workspace = studio.events(*EVENTS)
     [program] = [kind for kind in KINDS if kind.name == "program"]
     with pytest.raises(ProjectionError, match="holds its documents itself"):
         projection_properties.probed(workspace, studio.refer(program.write(studio)), "idempotence")
 
 
-def test_the_command_says_what_broke_and_exits_with_1(studio, monkeypatch, capsys):
+def test_the_command_says_what_broke_and_exits_with_1(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys
+):
     from tui.cli import run
 
     studio.events(*EVENTS).close()

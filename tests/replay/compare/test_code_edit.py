@@ -76,7 +76,9 @@ def _walk(old: list[Row], new: list[Row], until: int) -> list[First]:
 
 @settings(deadline=None, max_examples=40)
 @given(common=ROWS, old=ROWS, new=ROWS)
-def test_the_first_differences_are_those_of_a_naive_walk(two, common, old, new):
+def test_the_first_differences_are_those_of_a_naive_walk(
+    two: tuple[Studio, Folded, Folded], common, old, new
+):
     studio, before, after = two
     rows = [[(*at, state) for at, state in (common | own).items()] for own in (old, new)]
     _write(studio, before, rows[0])
@@ -87,7 +89,7 @@ def test_the_first_differences_are_those_of_a_naive_walk(two, common, old, new):
     assert edit.documents == len(edit.firsts)
 
 
-def test_real_edits_are_found_by_a_walk_too(studio):
+def test_real_edits_are_found_by_a_walk_too(studio: Studio):
     chance = random.Random(7)
     events = [(chance.choice("abc"), "T", {"n": chance.randrange(3)}) for _ in range(80)]
     studio.events(*events)
@@ -109,7 +111,9 @@ def test_real_edits_are_found_by_a_walk_too(studio):
     assert edit.differences("nobody", 10) == []
 
 
-def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(studio, monkeypatch):
+def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
     studio.events(*((f"k{n}", "T", {}) for n in range(20)))
     studio.file("p.py", "def apply(s, e): s['n'] = 1\n")
     old = studio.fold()
@@ -125,7 +129,7 @@ def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(studio, monk
     assert [(d.path, d.before, d.after) for d in found] == [((), {"n": 1}, ABSENT)]
 
 
-def test_what_was_looked_at_before_an_edit_is_kept(studio):
+def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     studio.events(*(("a", "T", {}) for _ in range(4)))
     folded: dict[str, Folded] = {}
 

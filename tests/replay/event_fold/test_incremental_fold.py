@@ -4,6 +4,7 @@ import pytest
 
 from replay import fold
 from storage.errors import ProjectionError
+from tests.support.projection_studio import Studio
 
 SEEN = """
     SEEN = []
@@ -14,7 +15,7 @@ SEEN = """
 """
 
 
-def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio):
+def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio: Studio):
     studio.events(("a", "T", {}), ("b", "T", {}))
     studio.file("p.py", SEEN)
     studio.fold()
@@ -29,7 +30,7 @@ def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio):
 
 @pytest.mark.parametrize("state", ["[]", "set()"])
 @pytest.mark.parametrize("key", ["", "def key(event): return [event.stream, 'all']"])
-def test_in_steps_is_the_same_as_from_the_start(studio, state, key):
+def test_in_steps_is_the_same_as_from_the_start(studio: Studio, state, key):
     add = "append" if state == "[]" else "add"
     studio.file(
         "p.py",
@@ -49,7 +50,7 @@ def test_in_steps_is_the_same_as_from_the_start(studio, state, key):
     assert (whole.keys, whole.changes, whole.failures) == counts
 
 
-def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio):
+def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio: Studio):
     studio.file("p.py", "def apply(state, event): state.setdefault('s', set()).add(event.offset)\n")
     studio.events(("a", "T", {}), ("b", "T", {}))
     studio.fold()
@@ -64,7 +65,9 @@ def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio)
     assert changes[-1][2] == {"s": [1, 2, 3]}
 
 
-def test_what_is_folded_is_there_without_starting_a_worker(studio, monkeypatch):
+def test_what_is_folded_is_there_without_starting_a_worker(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     first = studio.fold()
@@ -72,7 +75,7 @@ def test_what_is_folded_is_there_without_starting_a_worker(studio, monkeypatch):
     assert studio.fold() == first
 
 
-def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio):
+def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['v'] = 1\n")
     one = studio.fold()
@@ -86,7 +89,7 @@ def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio):
     assert (again.number, studio.changes(again)) == (one.number, [(0, "a", {"v": 1})])
 
 
-def test_a_helper_beside_the_projection_is_part_of_its_code(studio):
+def test_a_helper_beside_the_projection_is_part_of_its_code(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("helper.py", "V = 1\n")
     studio.file("p.py", "import helper\ndef apply(state, event): state['v'] = helper.V\n")
@@ -95,7 +98,7 @@ def test_a_helper_beside_the_projection_is_part_of_its_code(studio):
     assert studio.changes(studio.fold()) == [(0, "a", {"v": 2})]
 
 
-def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio):
+def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio: Studio):
     sets = "def initial(key): return set()\ndef apply(state, event): state.add(event.offset)\n"
     studio.events(("a", "T", {}))
     for source in (sets, "def apply(state, event): state['v'] = 1\n", sets):
@@ -106,7 +109,7 @@ def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio):
     assert studio.changes(studio.fold())[-1] == (1, "a", [0, 1])
 
 
-def test_an_interpreter_that_is_not_there_is_named(studio):
+def test_an_interpreter_that_is_not_there_is_named(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     with pytest.raises(ProjectionError, match="/no/python can't be started"):

@@ -21,6 +21,7 @@ from storage.db.query import arrow
 from storage.errors import PositionError, QueryError
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
+from tests.support.projection_studio import Studio
 
 
 def verdicts(*folders: Path, projection: Path | None = None) -> dict[str, bool]:
@@ -60,7 +61,7 @@ def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name, tmp_path):
+def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name, tmp_path: Path):
     sample = SAMPLES[name]
     loader.load([str(sample.log)], tmp_path / f"{name}.refold")
     workspace = Workspace(tmp_path / f"{name}.refold")
@@ -217,7 +218,7 @@ COLUMNS = (
 )
 
 
-def test_the_slice_can_be_loaded_again_and_has_all_digits(studio):
+def test_the_slice_can_be_loaded_again_and_has_all_digits(studio: Studio):
     event = {"stream": "a", "type": "T", "version": 2, "correlation_id": 'c"1'}
     event |= {"time": "2026-01-01T00:00:01.000001Z", "meta": {"user": "zoë\u202e\n"}}
     studio.events(
@@ -244,7 +245,7 @@ def test_the_slice_can_be_loaded_again_and_has_all_digits(studio):
         assert arrow(new, f'SELECT {COLUMNS} FROM events ORDER BY "offset"').equals(wanted)
 
 
-def test_the_page_says_what_how_and_with_which_code(studio):
+def test_the_page_says_what_how_and_with_which_code(studio: Studio):
     studio.events(("o'neil\x1b[31m\n", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     history = studio.history()
@@ -259,7 +260,7 @@ def test_the_page_says_what_how_and_with_which_code(studio):
     assert "\x1b" not in page
 
 
-def test_nothing_is_written_where_nothing_can_be_said(studio):
+def test_nothing_is_written_where_nothing_can_be_said(studio: Studio):
     studio.events(("../../a", "T", {"n": 1}), ("b", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     history = studio.history()
@@ -281,7 +282,7 @@ def test_nothing_is_written_where_nothing_can_be_said(studio):
     assert {p.name for p in made.folder.iterdir()} == {"README.md", "events.jsonl"}
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(studio):
+def test_a_folder_that_is_not_empty_is_left_alone(studio: Studio):
     studio.events(("a", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     history = studio.history()
@@ -296,7 +297,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(studio):
     assert (made.folder / "notes.txt").read_text() == "mine"
 
 
-def test_what_is_so_already_is_told(studio):
+def test_what_is_so_already_is_told(studio: Studio):
     studio.events(("a", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1.50\n")
     made = exported(studio.history(), 0, expected=["n=1.5", "m=2"])

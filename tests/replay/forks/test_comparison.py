@@ -23,14 +23,14 @@ from storage.errors import QueryError
 from storage.timelines.edits import Edit
 from storage.timelines.workspace_view import Seen
 from storage.workspace.workspace import Workspace
-from tests.support.fork_bench import PROJECTION, event
+from tests.support.fork_bench import PROJECTION, Bench, event
 
 
 def differing(a: Any, b: Any, at: Any = None) -> list[tuple[str, str]]:
     return [(one.key, str(one.diverged)) for one in history_comparison.compare(a, b, at).differing]
 
 
-def test_what_differs_and_since_when(bench):
+def test_what_differs_and_since_when(bench: Bench):
     fork = bench.fork("f", lambda made: [made.drop(7), made.set(13, "by", "0")])
     a, b = bench.history(), bench.history(fork)
     assert differing(a, b) == [("c", "7"), ("d", "13")]
@@ -43,7 +43,7 @@ def test_what_differs_and_since_when(bench):
     assert json.loads(state_a or "")["total"] - json.loads(state_b or "")["total"] == 13
 
 
-def test_a_document_that_heals_differs_only_meanwhile(bench):
+def test_a_document_that_heals_differs_only_meanwhile(bench: Bench):
     a = bench.history()
     moved = bench.history(bench.fork("f", lambda made: made.move(0, 6)))
     assert differing(a, moved) == []
@@ -54,7 +54,7 @@ def test_a_document_that_heals_differs_only_meanwhile(bench):
     assert differing(a, healed, (7, 7)) == [("a", "5")]
 
 
-def test_cousins_are_compared_by_the_events_that_they_share(bench):
+def test_cousins_are_compared_by_the_events_that_they_share(bench: Bench):
     left = bench.fork("left", lambda made: made.insert(3, event("a", 5)))
     right = bench.fork("right", lambda made: [made.insert(8, event("b", 1)), made.drop(20)])
     deeper = bench.fork("deeper", lambda made: made.drop(left.place(Label(4))), parent=left)
@@ -64,7 +64,7 @@ def test_cousins_are_compared_by_the_events_that_they_share(bench):
     assert differing(bench.history(), c) == [("a", "3+1"), ("e", "4")]
 
 
-def test_two_projections_of_one_log(bench):
+def test_two_projections_of_one_log(bench: Bench):
     bench.code(
         PROJECTION.replace('event.data["by"]', 'event.data["by"] * (1 + (event.id == "e11"))'),
         "q.py",
@@ -73,7 +73,7 @@ def test_two_projections_of_one_log(bench):
     assert differing(a, b) == [("b", "11")]
 
 
-def test_a_document_that_only_one_has(bench):
+def test_a_document_that_only_one_has(bench: Bench):
     fork = bench.fork("f", lambda made: made.append(event("new", 1)))
     found = history_comparison.compare(bench.history(), bench.history(fork))
     assert [(one.key, str(one.diverged)) for one in found.differing] == [("new", "29+1")]
@@ -125,7 +125,7 @@ def run_of(bench: Any, workspace: Workspace, calling: Calling) -> Run:
     return Run(workspace, bench.refer(), 30, Means(1, PATIENCE, None), None, bool, calling)
 
 
-def test_trials_say_what_folding_each_would(bench):
+def test_trials_say_what_folding_each_would(bench: Bench):
     base = bench.history()
     wishes = [
         lambda made: made.drop(7),
@@ -155,7 +155,7 @@ def test_trials_say_what_folding_each_would(bench):
 @pytest.mark.parametrize(
     "text", ["sum(state.total)", "count(*)", "avg(state.total)", "sum(state.total) / count(*) + 1"]
 )
-def test_totals_are_those_of_all_documents(bench, text):
+def test_totals_are_those_of_all_documents(bench: Bench, text):
     fork = bench.fork("f", lambda made: [made.drop(0), made.append(event("new", 100))])
     sums = {"a": 75, "b": 81, "c": 87, "d": 93, "e": 99, "new": 100}
     expected = {
@@ -169,7 +169,7 @@ def test_totals_are_those_of_all_documents(bench, text):
     ]
 
 
-def test_totals_keep_digits_that_a_double_has_not(bench):
+def test_totals_keep_digits_that_a_double_has_not(bench: Bench):
     bench.code("DECIMALS = True\n" + PROJECTION)
     fork = bench.fork("f", lambda made: made.set(0, "by", "12345678901234567.25"))
     history = bench.history(fork)
@@ -177,7 +177,7 @@ def test_totals_keep_digits_that_a_double_has_not(bench):
     assert found.values == [435.25]
 
 
-def test_a_sweep_ranks_what_each_fork_comes_to(bench):
+def test_a_sweep_ranks_what_each_fork_comes_to(bench: Bench):
     base = bench.history()
     varied = variants.setting(bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"])
     swept = fork_sweep.sweep(
@@ -196,7 +196,7 @@ def test_a_sweep_ranks_what_each_fork_comes_to(bench):
     assert bench.total(bench.history(best), "c") == 87 + 93
 
 
-def test_a_sweep_drops_each_event_by_itself(bench):
+def test_a_sweep_drops_each_event_by_itself(bench: Bench):
     base = bench.history()
     places = Editing(bench.workspace, "s").matching("stream = 'e'")
     varied = variants.dropping(bench.workspace, "s", places)
@@ -208,7 +208,7 @@ def test_a_sweep_drops_each_event_by_itself(bench):
         variants.dropping(bench.workspace, "s", [])
 
 
-def test_a_sweep_over_a_fork_starts_from_the_fork(bench):
+def test_a_sweep_over_a_fork_starts_from_the_fork(bench: Bench):
     fork = bench.fork("f", lambda made: [made.insert(3, event("a", 1000)), made.drop(10)])
     base = bench.history(fork)
     places = Editing(fork, "s").matching("stream = 'a'")
@@ -226,7 +226,7 @@ def test_a_sweep_over_a_fork_starts_from_the_fork(bench):
 ROUTED = PROJECTION + 'def key(event): return event.data.get("to", event.stream)\n'
 
 
-def test_trials_of_a_projection_that_routes(bench):
+def test_trials_of_a_projection_that_routes(bench: Bench):
     bench.code(ROUTED)
     base = bench.history()
     made = Editing(bench.workspace, "t")
@@ -238,7 +238,7 @@ def test_trials_of_a_projection_that_routes(bench):
     assert sorted(one.differing) == sorted(d.key for d in kept.differing) == ["a", "c", "x"]
 
 
-def test_a_fork_goes_on_from_other_states_with_other_code(bench):
+def test_a_fork_goes_on_from_other_states_with_other_code(bench: Bench):
     bench.history()
     fixed = bench.code(PROJECTION.replace('event.data["by"]', '2 * event.data["by"]'), "fixed.py")
     made = edit_builder.fork(

@@ -64,7 +64,7 @@ def new(stream: str = "a", **fields: Any) -> str:
     return json.dumps({"type": "Added", "stream": stream, "data": {"by": 100}, **fields})
 
 
-def test_a_drop_leaves_a_gap_and_the_log_is_as_it_was(workspace):
+def test_a_drop_leaves_a_gap_and_the_log_is_as_it_was(workspace: Workspace):
     before = events(workspace)
     fork = forked(workspace, "f", lambda made: made.drop(4))
     assert names(fork) == [str(n) for n in range(12) if n != 4]
@@ -74,7 +74,7 @@ def test_a_drop_leaves_a_gap_and_the_log_is_as_it_was(workspace):
         Editing(fork, "g").drop(4)
 
 
-def test_what_is_inserted_is_named_after_what_it_follows(workspace):
+def test_what_is_inserted_is_named_after_what_it_follows(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: [made.insert(4, new()), made.insert(4, new("b"))])
     assert names(fork)[4:8] == ["4", "4+1", "4+2", "5"]
     again = forked(fork, "g", lambda made: made.insert(fork.place(fork.label(5)), new("c")))
@@ -91,19 +91,19 @@ def test_what_is_inserted_is_named_after_what_it_follows(workspace):
         *[("100%", "11"), ("c@3", "11"), ("id:e5", "5"), ("2026-01-01T00:05:30Z", "5")],
     ],
 )
-def test_positions_on_a_fork_are_those_of_the_log(workspace, written, named):
+def test_positions_on_a_fork_are_those_of_the_log(workspace: Workspace, written, named):
     fork = forked(workspace, "f", lambda made: made.insert(4, new()))
     assert str(fork.label(positions.resolve(fork, written))) == named
 
 
 @pytest.mark.parametrize("written", ["4+2", "12", "4+", "+1", "99+1", "start+1"])
-def test_positions_that_a_fork_does_not_have_are_refused(workspace, written):
+def test_positions_that_a_fork_does_not_have_are_refused(workspace: Workspace, written):
     fork = forked(workspace, "f", lambda made: made.insert(4, new()))
     with pytest.raises(PositionError):
         positions.resolve(fork, written)
 
 
-def test_a_new_event_gets_the_time_before_it_and_an_id_of_its_own(workspace):
+def test_a_new_event_gets_the_time_before_it_and_an_id_of_its_own(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.insert(4, new()))
     event = EventLog(fork).event(5)
     before = EventLog(fork).event(4)
@@ -114,7 +114,7 @@ def test_a_new_event_gets_the_time_before_it_and_an_id_of_its_own(workspace):
     assert event.id not in {row.id for row in EventLog(workspace).rows(0, 12)}
 
 
-def test_what_a_replacement_leaves_out_stays_with_all_digits(workspace):
+def test_what_a_replacement_leaves_out_stays_with_all_digits(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.replace(4, '{"type": "Other"}'))
     event = EventLog(fork).event(4)
     assert event is not None
@@ -122,7 +122,7 @@ def test_what_a_replacement_leaves_out_stays_with_all_digits(workspace):
     assert event.data == '{"by": 4, "price": "0.10"}'
 
 
-def test_one_value_can_be_set(workspace):
+def test_one_value_can_be_set(workspace: Workspace):
     def wish(made: Editing) -> None:
         made.set(4, "by", "1.50")
         made.set(5, "data.deep.er", "text")
@@ -138,7 +138,7 @@ def test_one_value_can_be_set(workspace):
     assert six.type == "Other"
 
 
-def test_a_reversal_takes_numbers_back(workspace):
+def test_a_reversal_takes_numbers_back(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.reverse(4))
     event = EventLog(fork).event(12)
     assert event is not None
@@ -148,7 +148,7 @@ def test_a_reversal_takes_numbers_back(workspace):
         Editing(workspace, "g").reverse(4, ["price"])
 
 
-def test_ranges_and_all_that_match_are_edited_at_once(workspace):
+def test_ranges_and_all_that_match_are_edited_at_once(workspace: Workspace):
     def wish(made: Editing) -> None:
         made.drop_all(made.between(0, 2))
         made.drop_all(made.matching("stream = 'c' AND offset > 5"))
@@ -159,7 +159,7 @@ def test_ranges_and_all_that_match_are_edited_at_once(workspace):
         Editing(workspace, "g").matching("stream = 'z'")
 
 
-def test_steps_are_undone_and_done_again(workspace):
+def test_steps_are_undone_and_done_again(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     made = Editing(fork, "f")
     made.insert(6, new())
@@ -179,7 +179,7 @@ def test_steps_are_undone_and_done_again(workspace):
     assert edit_builder.redone(on) is None
 
 
-def test_an_edit_after_an_undo_forgets_what_was_undone(workspace):
+def test_an_edit_after_an_undo_forgets_what_was_undone(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     back = edit_builder.undone(fork)
     assert back is not None
@@ -190,7 +190,7 @@ def test_an_edit_after_an_undo_forgets_what_was_undone(workspace):
     assert edit_builder.redone(fork) is None
 
 
-def test_a_fork_with_forks_stays_as_it_is(workspace):
+def test_a_fork_with_forks_stays_as_it_is(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     forked(fork, "g", lambda made: made.drop(5))
     made = Editing(fork, "f")
@@ -211,7 +211,7 @@ def test_a_fork_with_forks_stays_as_it_is(workspace):
 
 
 @pytest.mark.parametrize("name", ["main", "", "a b", "../x", "x" * 65, "a/b", "-x"])
-def test_names_that_no_fork_can_have(workspace, name):
+def test_names_that_no_fork_can_have(workspace: Workspace, name):
     with pytest.raises(WorkspaceError):
         edit_builder.fork(workspace, name, [])
 
@@ -227,21 +227,21 @@ DEEP = '{"type": "A", "data": ' + "[" * 100_000 + "]" * 100_000 + "}"
         *['{"type": "A", "data": NaN}', '{"type": "A", "data": {"a": 1', '{"type": "A"}', DEEP],
     ],
 )
-def test_what_is_no_event_is_refused_in_a_sentence(workspace, text):
+def test_what_is_no_event_is_refused_in_a_sentence(workspace: Workspace, text):
     with pytest.raises(QueryError) as refused:
         Editing(workspace, "f").insert(4, text)
     assert refused.value.message.endswith(".")
     assert "\n" not in refused.value.message
 
 
-def test_a_fork_earlier_than_its_edits_is_refused(workspace):
+def test_a_fork_earlier_than_its_edits_is_refused(workspace: Workspace):
     made = Editing(workspace, "f")
     made.drop(4)
     with pytest.raises(PositionError, match="lies before the fork at 7"):
         edit_builder.fork(workspace, "f", made.edits, at=7)
 
 
-def test_new_events_of_the_log_are_the_forks_too(workspace, tmp_path):
+def test_new_events_of_the_log_are_the_forks_too(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
     wanted = reference.parse("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: [made.drop(0), made.append(new("a"))])
@@ -268,7 +268,7 @@ def _fold(path: str, folder: str) -> None:
     fold.fold(fork, wanted, force=True)
 
 
-def test_a_killed_fold_of_a_fork_leaves_it_as_it_was(workspace, tmp_path):
+def test_a_killed_fold_of_a_fork_leaves_it_as_it_was(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
     wanted = reference.parse("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: made.drop(3))

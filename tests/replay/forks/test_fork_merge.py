@@ -28,7 +28,7 @@ def names(workspace: Workspace) -> list[str]:
     return [str(workspace.label(row.offset)) for row in EventLog(workspace).rows(0, count)]
 
 
-def test_both_sets_of_edits_are_there(bench):
+def test_both_sets_of_edits_are_there(bench: Bench):
     a = bench.fork("a", lambda made: [made.drop(7), made.insert(3, event("a", 5))])
     b = bench.fork("b", lambda made: [made.set(8, "by", "80"), made.move(21, 26)])
     joined = join(bench, a, b)
@@ -45,7 +45,7 @@ def test_both_sets_of_edits_are_there(bench):
 @pytest.mark.parametrize(
     ("order", "said"), [("time", ["y", "x"]), ("a", ["x", "y"]), ("b", ["y", "x"])]
 )
-def test_what_both_inserted_is_put_in_order(bench, order, said):
+def test_what_both_inserted_is_put_in_order(bench: Bench, order, said):
     late, early = "2026-01-01T12:00:00Z", "2026-01-01T01:00:00Z"
     a = bench.fork("a", lambda made: made.insert(3, event("a", 5, id="x", time=late)))
     b = bench.fork("b", lambda made: made.insert(3, event("b", 5, id="y", time=early)))
@@ -55,7 +55,7 @@ def test_what_both_inserted_is_put_in_order(bench, order, said):
 
 
 @pytest.mark.parametrize(("prefer", "total"), [("a", 70), ("b", 700)])
-def test_an_event_that_both_edited_is_a_conflict(bench, prefer, total):
+def test_an_event_that_both_edited_is_a_conflict(bench: Bench, prefer, total):
     a = bench.fork("a", lambda made: made.set(7, "by", "70"))
     b = bench.fork("b", lambda made: made.set(7, "by", "700"))
     joined = join(bench, a, b, prefer=prefer)
@@ -64,7 +64,7 @@ def test_an_event_that_both_edited_is_a_conflict(bench, prefer, total):
 
 
 @pytest.mark.parametrize(("prefer", "after"), [("a", "3"), ("b", "9")])
-def test_an_event_that_both_moved_is_there_once(bench, prefer, after):
+def test_an_event_that_both_moved_is_there_once(bench: Bench, prefer, after):
     a = bench.fork("a", lambda made: made.move(0, 3))
     b = bench.fork("b", lambda made: made.move(0, 9))
     joined = join(bench, a, b, prefer=prefer)
@@ -77,7 +77,7 @@ def test_an_event_that_both_moved_is_there_once(bench, prefer, after):
 
 
 @pytest.mark.parametrize(("prefer", "events"), [("a", 30), ("b", 29)])
-def test_an_event_that_one_moved_and_the_other_dropped(bench, prefer, events):
+def test_an_event_that_one_moved_and_the_other_dropped(bench: Bench, prefer, events):
     a = bench.fork("a", lambda made: made.move(0, 3))
     b = bench.fork("b", lambda made: made.drop(0))
     joined = join(bench, a, b, prefer=prefer)
@@ -85,7 +85,7 @@ def test_an_event_that_one_moved_and_the_other_dropped(bench, prefer, events):
     assert len(names(joined.seen)) == events
 
 
-def test_the_same_edit_in_both_is_no_conflict(bench):
+def test_the_same_edit_in_both_is_no_conflict(bench: Bench):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: [made.drop(7), made.drop(8)])
     joined = join(bench, a, b)
@@ -93,7 +93,7 @@ def test_the_same_edit_in_both_is_no_conflict(bench):
     assert not joined.documents
 
 
-def test_a_document_that_both_changed_is_what_folding_gives(bench):
+def test_a_document_that_both_changed_is_what_folding_gives(bench: Bench):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     (conflict,) = join(bench, a, b).documents
@@ -105,7 +105,7 @@ def test_a_document_that_both_changed_is_what_folding_gives(bench):
     assert conflict.resolved == "joined"
 
 
-def test_the_projections_own_merge_decides(bench):
+def test_the_projections_own_merge_decides(bench: Bench):
     bench.code(
         PROJECTION + "def merge(base, left, right):\n"
         "    return {**base, 'total': min(left['total'], right['total']), 'merged': True}\n"
@@ -124,7 +124,7 @@ def test_the_projections_own_merge_decides(bench):
 @pytest.mark.parametrize(
     ("choice", "total"), [("a", 80), ("b", 75), ("base", 87), ('{"total": 1}', 1), ("null", None)]
 )
-def test_a_person_decides(bench, choice, total):
+def test_a_person_decides(bench: Bench, choice, total):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     joined = join(bench, a, b, resolutions={"c": choice})
@@ -132,14 +132,14 @@ def test_a_person_decides(bench, choice, total):
 
 
 @pytest.mark.parametrize("wrong", [{"d": "a"}, {"c": "left"}, {"c": "merged"}])
-def test_wrong_decisions_are_refused(bench, wrong):
+def test_wrong_decisions_are_refused(bench: Bench, wrong):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     with pytest.raises(QueryError):
         join(bench, a, b, resolutions=wrong)
 
 
-def test_a_merge_that_raises_is_told(bench):
+def test_a_merge_that_raises_is_told(bench: Bench):
     bench.code(PROJECTION + "def merge(base, left, right): raise KeyError('x')\n")
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
@@ -148,7 +148,7 @@ def test_a_merge_that_raises_is_told(bench):
     assert conflict.resolved == "joined"
 
 
-def test_forks_of_forks_are_joined_over_what_they_share(bench):
+def test_forks_of_forks_are_joined_over_what_they_share(bench: Bench):
     common = bench.fork("common", lambda made: made.insert(3, event("a", 5)))
     a = bench.fork("a", lambda made: made.drop(common.place(Label(7))), parent=common)
     b = bench.fork("b", lambda made: made.insert(3, event("b", 9)), parent=common)
@@ -161,7 +161,7 @@ def test_forks_of_forks_are_joined_over_what_they_share(bench):
         join(bench, common, deeper, "again")
 
 
-def test_a_fork_goes_to_another_workspace_and_back(bench, tmp_path_factory):
+def test_a_fork_goes_to_another_workspace_and_back(bench: Bench, tmp_path_factory):
     first = bench.fork("first", lambda made: [made.drop(7), made.insert(3, event("a", 5))])
     second = bench.fork("second", lambda made: made.move(20, 25), parent=first)
     file = bench.folder / "fork.json"
@@ -179,7 +179,7 @@ def test_a_fork_goes_to_another_workspace_and_back(bench, tmp_path_factory):
         fork_file.write(second, file)
 
 
-def test_another_log_is_refused_with_the_first_difference(bench, tmp_path_factory):
+def test_another_log_is_refused_with_the_first_difference(bench: Bench, tmp_path_factory):
     file = bench.folder / "fork.json"
     fork_file.write(bench.fork("f", lambda made: made.drop(7)), file)
     other = Bench(tmp_path_factory.mktemp("other"))
@@ -202,7 +202,7 @@ def test_another_log_is_refused_with_the_first_difference(bench, tmp_path_factor
         b'"note":"","steps":[[{"kind":"explode","at":[0,0]}]]}]}',
     ],
 )
-def test_what_is_no_fork_is_refused(bench, content):
+def test_what_is_no_fork_is_refused(bench: Bench, content):
     file = bench.folder / "fork.json"
     file.write_bytes(content)
     with pytest.raises(SourceError):
@@ -211,7 +211,7 @@ def test_what_is_no_fork_is_refused(bench, content):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_the_edited_log_can_be_loaded_again(bench, suffix):
+def test_the_edited_log_can_be_loaded_again(bench: Bench, suffix):
     fork = bench.fork(
         "f", lambda made: [made.drop(7), made.insert(3, event("a", 5)), made.set(8, "by", "1.50")]
     )

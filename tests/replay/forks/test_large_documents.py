@@ -1,6 +1,7 @@
 """Forks of documents that are kept in parts: what differs is folded from their parts, or whole."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,7 +52,9 @@ def inventory(bench: Bench, request: Any, tmp_path: Any) -> Bench:
     return bench
 
 
-def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(inventory, tmp_path):
+def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(
+    inventory: Bench, tmp_path: Path
+):
     fork = inventory.fork(
         "f",
         lambda made: [
@@ -88,7 +91,7 @@ def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(inventory, tm
     assert [(str(fork.label(touch.offset)), touch.after) for touch in found] == [("1250+1", 5)]
 
 
-def test_its_states_in_between_can_be_stepped_through(inventory):
+def test_its_states_in_between_can_be_stepped_through(inventory: Bench):
     fork = inventory.fork("f", lambda made: made.set(1350, "by", "100"))
     history = inventory.history(fork)
     moments = history.window(1340, 1360)

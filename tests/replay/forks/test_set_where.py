@@ -6,9 +6,12 @@ from replay.forks.edit_builder import Editing
 from storage.errors import PositionError, QueryError
 from storage.query import condition_parser
 from storage.workspace.workspace import Workspace
+from tests.support.fork_bench import Bench
 
 
-def test_many_events_are_set_as_one_by_one_and_read_at_once(bench, monkeypatch):
+def test_many_events_are_set_as_one_by_one_and_read_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
     one, many = Editing(bench.workspace, "f"), Editing(bench.workspace, "f")
     places = many.matching("type = 'Added'")
     for place in places:
@@ -22,12 +25,12 @@ def test_many_events_are_set_as_one_by_one_and_read_at_once(bench, monkeypatch):
     assert len(many.edits) == 30
 
 
-def test_an_event_that_is_not_there_is_refused(bench):
+def test_an_event_that_is_not_there_is_refused(bench: Bench):
     with pytest.raises(PositionError, match="There is no event at 99"):
         Editing(bench.workspace, "f").set_all([3, 99], "by", "1")
 
 
-def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench):
+def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench: Bench):
     with bench.workspace.reading() as connection:
         for condition in (f"revision > {'9' * 40}", f"revision = -{'1' * 400} OR type = 'T'"):
             with pytest.raises(QueryError, match=r"holds a whole number of .* digits"):

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.tui.cli.commands.test_debug import MAIN, Shell
+from tests.tui.conftest import Sitting
 
 
 class Seat:
@@ -72,7 +74,7 @@ class Seat:
 
 
 @pytest.fixture
-def sit(tmp_path):
+def sit(tmp_path: Path):
     made = []
 
     def start(source: str, *arguments: str) -> Seat:
@@ -90,7 +92,7 @@ def sit(tmp_path):
 PLAIN = "def on_Added(state, event):\n    state['n'] = 1\n"
 
 
-def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit):
+def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit: Sitting):
     seat = sit(PLAIN)
     seat.until("(Pdb) ")
     assert "41 + 1" in seat.type("p 41 + 1\r")
@@ -104,7 +106,7 @@ def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit):
     assert seat.is_restored
 
 
-def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
+def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit: Sitting):
     seat = sit(
         """
         import sys
@@ -126,7 +128,9 @@ def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
-def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(sit, tmp_path):
+def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(
+    sit: Sitting, tmp_path: Path
+):
     seat = sit(
         """
         import ctypes, os
@@ -146,7 +150,7 @@ def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(sit, 
     assert not select.select([seat.slave], [], [], 0)[0]  # nothing waits to be read by a shell
 
 
-def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit):
+def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit: Sitting):
     seat = sit("import os\ndef on_Added(state, event):\n    while os.isatty(0):\n        pass\n")
     seat.until("(Pdb) ")
     os.write(seat.master, b"c\r")
@@ -164,7 +168,7 @@ def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit):
     assert other.is_restored
 
 
-def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit):
+def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit: Sitting):
     seat = sit(
         """
         import os, signal
@@ -187,7 +191,7 @@ def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_terminal_is_restored_when_refold_is_ended(sit, number):
+def test_the_terminal_is_restored_when_refold_is_ended(sit: Sitting, number):
     seat = sit(PLAIN)
     seat.until("(Pdb) ")
     assert not seat.is_restored

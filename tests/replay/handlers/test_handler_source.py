@@ -98,7 +98,9 @@ def studio_of_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Any
     chosen=st.lists(st.sampled_from(sorted(STATEMENTS)), min_size=1, max_size=5),
     path=st.sampled_from(PATHS),
 )
-def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(studio_of_one, chosen, path):
+def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(
+    studio_of_one: tuple[Studio, Any], chosen, path
+):
     studio, folded = studio_of_one
     source = "def apply(state, event):\n" + "".join(f"    {s}\n" for s in chosen) + HELPERS
     file = studio.file("p.py", source)
@@ -123,7 +125,7 @@ def test_what_a_statement_really_changes_is_what_is_said(statement):
         assert any(_above_or_below(p, difference.path) for p in STATEMENTS[statement])
 
 
-def test_a_module_with_functions_and_apply(studio):
+def test_a_module_with_functions_and_apply(studio: Studio):
     studio.events(("a", "Order Placed!", {}), ("a", "Other", {}))
     found = code(
         studio,
@@ -150,7 +152,7 @@ def test_a_module_with_functions_and_apply(studio):
 
 
 @pytest.mark.parametrize("name", [":Orders", ":orders"])
-def test_a_class_its_bases_and_objects_of_it(studio, name):
+def test_a_class_its_bases_and_objects_of_it(studio: Studio, name):
     studio.events(("a", "T", {}), ("a", "U", {}))
     found = code(
         studio,
@@ -194,7 +196,7 @@ def test_a_class_its_bases_and_objects_of_it(studio, name):
         ),
     ],
 )
-def test_a_new_state_that_is_given_back(studio, body, changed):
+def test_a_new_state_that_is_given_back(studio: Studio, body, changed):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def apply(state, event):\n    {body}\n")
     handler = Code(studio.fold()).handler("T")
@@ -202,7 +204,7 @@ def test_a_new_state_that_is_given_back(studio, body, changed):
         assert marked(handler, path) == lines, path
 
 
-def test_a_lambda_and_another_name(studio):
+def test_a_lambda_and_another_name(studio: Studio):
     studio.events(("a", "T", {}), ("a", "U", {}))
     found = code(
         studio,
@@ -217,7 +219,7 @@ def test_a_lambda_and_another_name(studio):
     assert found.handler("U").name == "helper"
 
 
-def test_what_cannot_be_shown_is_said(studio, monkeypatch):
+def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.MonkeyPatch):
     studio.events(("a", "T", {}))
     file = studio.file("q.py", "def on_T(state, event): state['n'] = 1\n")
     found = code(studio, "from q import on_T\nimport functools\non_U = functools.partial(on_T)\n")
@@ -241,7 +243,7 @@ def test_what_cannot_be_shown_is_said(studio, monkeypatch):
         Code(nowhere).handler("T")  # type: ignore[arg-type]
 
 
-def test_what_was_read_stays_right_for_its_history(studio):
+def test_what_was_read_stays_right_for_its_history(studio: Studio):
     studio.events(("a", "T", {}), ("a", "U", {}))
     found = code(studio, "def on_T(s, e): s['n'] = 1\ndef on_U(s, e): s['n'] = 2\n")
     assert found.handler("T").lines == ("def on_T(s, e): s['n'] = 1",)
@@ -249,7 +251,7 @@ def test_what_was_read_stays_right_for_its_history(studio):
     assert found.handler("U").lines == ("def on_U(s, e): s['n'] = 2",)
 
 
-def test_a_module_that_is_imported_by_name(studio):
+def test_a_module_that_is_imported_by_name(studio: Studio):
     (studio.folder / "shop").mkdir()
     studio.file("shop/__init__.py", "")
     studio.file("shop/orders.py", "class Orders:\n    def on_T(self, s, e): s['n'] = 1\n")
@@ -258,7 +260,7 @@ def test_a_module_that_is_imported_by_name(studio):
     assert marked(found.handler("T"), "n") == ["def on_T(self, s, e): s['n'] = 1"]
 
 
-def test_reading_runs_nothing(studio):
+def test_reading_runs_nothing(studio: Studio):
     studio.events(("a", "T", {}))
     source = textwrap.dedent(
         """

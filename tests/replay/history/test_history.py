@@ -70,7 +70,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 
 @settings(deadline=None, max_examples=60)
 @given(key=ALL_KEYS, position=POSITIONS)
-def test_the_state_of_a_key_and_what_its_last_change_did(history, key, position):
+def test_the_state_of_a_key_and_what_its_last_change_did(history: History, key, position):
     moment = history.moment(key, position)
     state = None if moment.now is None or moment.now.state is None else json.loads(moment.now.state)
     assert state == at(position).get(key)
@@ -84,7 +84,7 @@ def test_the_state_of_a_key_and_what_its_last_change_did(history, key, position)
 
 @settings(deadline=None, max_examples=60)
 @given(key=ALL_KEYS, position=POSITIONS)
-def test_the_next_and_the_previous_change(history, key, position):
+def test_the_next_and_the_previous_change(history: History, key, position):
     after = [n for n in changed(key) if n > position]
     before = [n for n in changed(key) if n < position]
     assert history.next_change(key, position) == (after[0] if after else None)
@@ -96,7 +96,7 @@ def test_the_next_and_the_previous_change(history, key, position):
 
 @settings(deadline=None, max_examples=40)
 @given(one=POSITIONS, other=POSITIONS)
-def test_all_states_and_what_changed_between(history, one, other):
+def test_all_states_and_what_changed_between(history: History, one, other):
     rows = [row for batch in history.all_at(one) for row in batch.to_pylist()]
     assert {r["key"]: json.loads(r["state"]) for r in rows} == at(one)
     start, end = sorted((one, other))
@@ -111,7 +111,7 @@ def test_all_states_and_what_changed_between(history, one, other):
     }
 
 
-def test_documents_are_numbered_in_the_order_of_their_birth(history):
+def test_documents_are_numbered_in_the_order_of_their_birth(history: History):
     documents = history.documents(0, 10)
     assert [d.ordinal for d in documents] == list(range(len(documents)))
     for document in documents:
@@ -121,7 +121,7 @@ def test_documents_are_numbered_in_the_order_of_their_birth(history):
         assert history.born_by(position) == sum(d.born <= position for d in documents)
 
 
-def test_all_failures_of_one_event_are_there(studio):
+def test_all_failures_of_one_event_are_there(studio: Studio):
     studio.events(("a", "T", {}), ("a", "T", {}))
     studio.file("p.py", "def key(e): return [*range(150)]\ndef apply(s, e): 1 / 0\n")
     history = studio.history()

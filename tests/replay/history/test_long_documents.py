@@ -88,7 +88,9 @@ def test_a_logpoint_sees_states_before_and_after(history):
     assert some["offset"].to_pylist() == [1, 3, 5, 7, 9]
 
 
-def test_a_logpoint_asks_in_stretches_where_all_at_once_is_too_much(history, monkeypatch, places):
+def test_a_logpoint_asks_in_stretches_where_all_at_once_is_too_much(
+    history, monkeypatch: pytest.MonkeyPatch, places
+):
     whole = logpoints.logged(history, ["state.n", "before.n"]).rows
     arrow, refused = logpoints.arrow, []
 
@@ -103,7 +105,7 @@ def test_a_logpoint_asks_in_stretches_where_all_at_once_is_too_much(history, mon
     assert len(refused) == 3
 
 
-def test_states_are_flushed_by_what_they_weigh(studio, monkeypatch):
+def test_states_are_flushed_by_what_they_weigh(studio: Studio, monkeypatch: pytest.MonkeyPatch):
     flushes = []
     flush = history_writer.Recording.flush
     monkeypatch.setattr(history_writer, "_MOST_WAITING_BYTES", 2_000_000)

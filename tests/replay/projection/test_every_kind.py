@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.projection_kinds import KINDS, Kind
-from tests.support.projection_studio import small_flushes
+from tests.support.projection_studio import Studio, small_flushes
 
 CHANCE = random.Random(5)
 TYPES = ("Added", "Added", "Added", "Added", "Dropped", "Failed", "Unknown")
@@ -42,7 +42,7 @@ def _expected(events: list[Any], kind: Kind) -> list[Any]:
     return changes
 
 
-def test_the_history_is_that_of_a_fold_by_hand(studio, kind):
+def test_the_history_is_that_of_a_fold_by_hand(studio: Studio, kind: Kind):
     studio.events(*EVENTS)
     folded = studio.fold(kind.write(studio))
     assert studio.changes(folded) == _expected(EVENTS, kind)
@@ -52,7 +52,7 @@ def test_the_history_is_that_of_a_fold_by_hand(studio, kind):
     assert dict(folded.unhandled) == ({"Unknown": unknown} if told else {})
 
 
-def test_a_handler_that_fails_leaves_its_document_and_says_where(studio, kind):
+def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio, kind: Kind):
     studio.events(*EVENTS)
     failures = studio.failures(studio.fold(kind.write(studio)))
     if not kind.handles:
@@ -63,7 +63,7 @@ def test_a_handler_that_fails_leaves_its_document_and_says_where(studio, kind):
     assert {f.error for f in failures} == {"ValueError: no such thing"}
 
 
-def test_a_fold_goes_on_where_it_ended(studio, kind):
+def test_a_fold_goes_on_where_it_ended(studio: Studio, kind: Kind):
     reference = kind.write(studio)
     for first in range(0, 160, 40):
         studio.events(*EVENTS[first : first + 40])
@@ -73,7 +73,7 @@ def test_a_fold_goes_on_where_it_ended(studio, kind):
     assert folded.folded == 160
 
 
-def test_changed_code_is_another_projection(studio, kind):
+def test_changed_code_is_another_projection(studio: Studio, kind: Kind):
     studio.events(*EVENTS[:20])
     reference = kind.write(studio)
     before = studio.fold(reference)
@@ -84,7 +84,7 @@ def test_changed_code_is_another_projection(studio, kind):
     assert "met" in studio.changes(after)[0][2]
 
 
-def test_states_can_be_asked_at_any_offset(studio, kind):
+def test_states_can_be_asked_at_any_offset(studio: Studio, kind: Kind):
     studio.events(*EVENTS)
     history = studio.history(kind.write(studio))
     expected = _expected(EVENTS, kind)

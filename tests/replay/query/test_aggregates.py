@@ -107,7 +107,7 @@ def _walk(value: Any, states: list[Any] = STATES) -> list[Decimal | None]:
 
 @pytest.mark.parametrize("text", VALUES)
 @pytest.mark.parametrize("bound", ["= 0", "> 5", "<= 1234567.6"])
-def test_when_a_condition_on_all_documents_turned(history, text, bound):
+def test_when_a_condition_on_all_documents_turned(history: History, text, bound):
     numbers = _walk(VALUES[text])
     sign, limit = bound.split()
     tests = {"=": lambda n: n == Decimal(limit), ">": lambda n: n > Decimal(limit)}
@@ -127,7 +127,7 @@ def test_when_a_condition_on_all_documents_turned(history, text, bound):
 
 @pytest.mark.parametrize("text", VALUES)
 @pytest.mark.parametrize("ends", [[EVENTS - 1], [-1, 19, 19, 20, 150, EVENTS - 1]])
-def test_values_over_time_keep_the_lowest_and_the_highest(history, text, ends):
+def test_values_over_time_keep_the_lowest_and_the_highest(history: History, text, ends):
     numbers = _walk(VALUES[text])
     found = series(history, text, ends)
     before = math.nan
@@ -146,13 +146,13 @@ def _same(one: float, other: float) -> None:
     assert one == pytest.approx(other, nan_ok=True)
 
 
-def test_nothing_is_more_than_what_is_divided_by_zero(history):
+def test_nothing_is_more_than_what_is_divided_by_zero(history: History):
     assert not any(s.hits for s in condition_search.began(history, "sum(state.n) / 0 > 1"))
     assert not any(s.hits for s in condition_search.began(history, "state.n / 0 > 1"))
     assert series(history, "sum(state.n) / 0", [EVENTS - 1]).empty
 
 
-def test_values_of_a_document_end_with_it(history):
+def test_values_of_a_document_end_with_it(history: History):
     found = series(history, "state.n", list(range(EVENTS)), "x")
     now = math.nan
     for offset, (key, members) in enumerate(STATES):
@@ -176,7 +176,7 @@ def test_values_of_a_document_end_with_it(history):
         ("sum(state.n) + state.m", "x", "names state.m outside of sum, avg and count"),
     ],
 )
-def test_what_has_no_values_is_one_sentence(history, text, key, said):
+def test_what_has_no_values_is_one_sentence(history: History, text, key, said):
     with pytest.raises(QueryError, match=said):
         series(history, text, [EVENTS - 1], key)
 
@@ -229,7 +229,7 @@ def _breaks(history: History) -> list[Any]:
     return [(b.offset, b.invariant, b.key, b.until, bool(b.error)) for b in found]
 
 
-def test_invariants_are_told_where_they_turn(studio):
+def test_invariants_are_told_where_they_turn(studio: Studio):
     studio.file("p.py", INVARIANTS)
     studio.events(*SET)
     history = studio.history()
@@ -252,7 +252,7 @@ def test_invariants_of_a_resumed_fold_are_those_of_a_fold_from_the_start(new_stu
     assert _breaks(resumed.history()) == _breaks(whole.history())
 
 
-def test_invariants_of_states_that_are_no_json_and_of_routed_events(studio):
+def test_invariants_of_states_that_are_no_json_and_of_routed_events(studio: Studio):
     studio.file(
         "p.py",
         """
@@ -275,7 +275,7 @@ def test_invariants_of_states_that_are_no_json_and_of_routed_events(studio):
 
 
 @pytest.mark.parametrize("invariants_", ["3", "{'x': 3}", "'text'"])
-def test_invariants_that_are_none_are_one_sentence(studio, invariants_):
+def test_invariants_that_are_none_are_one_sentence(studio: Studio, invariants_):
     from storage.errors import ProjectionError
 
     studio.file("p.py", f"INVARIANTS = {invariants_}\ndef apply(state, event): pass\n")
@@ -284,7 +284,7 @@ def test_invariants_that_are_none_are_one_sentence(studio, invariants_):
         studio.fold()
 
 
-def test_invariants_may_be_functions_in_a_list(studio):
+def test_invariants_may_be_functions_in_a_list(studio: Studio):
     studio.file(
         "p.py",
         """
@@ -297,7 +297,7 @@ def test_invariants_may_be_functions_in_a_list(studio):
     assert _breaks(studio.history()) == [(1, "positive", "s", None, False)]
 
 
-def test_an_invariant_that_is_asked_is_broken_where_it_cant_be_told(studio):
+def test_an_invariant_that_is_asked_is_broken_where_it_cant_be_told(studio: Studio):
     studio.file("p.py", "def apply(state, event): state.update(event.data)\n")
     studio.events(("s", "A", {"n": 1}), ("s", "A", {"n": "x"}), ("s", "A", {"n": 2}))
     found = list(invariants.broken(studio.history(), {"positive": "state.n > 0"}))

@@ -107,7 +107,7 @@ def _naive(key: str, path: paths.Path, after: int, until: int) -> list[tuple[int
     bounds=st.tuples(st.integers(START, EVENTS), st.integers(START, EVENTS)),
     backwards=st.booleans(),
 )
-def test_every_change_of_a_value_is_found(history, key, path, bounds, backwards):
+def test_every_change_of_a_value_is_found(history: History, key, path, bounds, backwards):
     after, until = sorted(bounds)
     found = blame.touches(history, key, ("v", *path), after=after, until=until, backwards=backwards)
     wanted = _naive(key, path, after, until)
@@ -116,7 +116,7 @@ def test_every_change_of_a_value_is_found(history, key, path, bounds, backwards)
     assert told == expected
 
 
-def test_the_whole_document_changes_with_every_state(history):
+def test_the_whole_document_changes_with_every_state(history: History):
     found = blame.touches(history, "x", (), after=START, until=EVENTS)
     assert [t.offset for t in found] == [
         row[0] for row in history.steps("x", (), after=START, until=EVENTS, backwards=False)

@@ -117,7 +117,7 @@ def _greater(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_every_moment_at_which_a_condition_turned(history, condition):
+def test_every_moment_at_which_a_condition_turned(history: History, condition):
     test = CONDITIONS[condition]
     # What the handlers were given.
     fraction = Decimal if history.folded.plain is False else float
@@ -138,7 +138,7 @@ def test_every_moment_at_which_a_condition_turned(history, condition):
 
 
 @pytest.mark.parametrize("history", ["decimals"], indirect=True)
-def test_long_numbers_are_compared_with_all_their_digits(history):
+def test_long_numbers_are_compared_with_all_their_digits(history: History):
     found = hits(condition_search.began(history, "state.n = 12345678901234567.25"))
     states = history.states_of([(h.offset, h.key) for h in found]).values()
     assert {json.loads(state, parse_float=Decimal)["n"] for state in states} == {
@@ -146,7 +146,7 @@ def test_long_numbers_are_compared_with_all_their_digits(history):
     }
 
 
-def test_values_of_another_kind_are_counted(history):
+def test_values_of_another_kind_are_counted(history: History):
     others = sum(stretch.others for stretch in condition_search.began(history, "state.n < 0"))
     values = [json.loads(raw).get("n") for _, raw in STATES if raw]
     # A state that is the same as the one before is no change.
@@ -182,7 +182,7 @@ def test_values_of_another_kind_are_counted(history):
         ("? = 3", "holds a parameter"),
     ],
 )
-def test_what_is_no_condition_is_one_sentence(history, condition, said):
+def test_what_is_no_condition_is_one_sentence(history: History, condition, said):
     with pytest.raises(QueryError, match=said) as caught:
         hits(condition_search.began(history, condition))
     assert "\n" not in caught.value.message
@@ -191,7 +191,7 @@ def test_what_is_no_condition_is_one_sentence(history, condition, said):
 @pytest.mark.parametrize(
     "damage", ["change = change + 1", "change = 0", "previous = change", "previous = -7"]
 )
-def test_changes_that_a_stranger_numbered_are_refused(studio, damage):
+def test_changes_that_a_stranger_numbered_are_refused(studio: Studio, damage):
     studio.file("p.py", "def apply(state, event): state['n'] = event.offset\n")
     studio.events(*[("a", "T", {})] * 4)
     history = studio.history()
@@ -202,7 +202,7 @@ def test_changes_that_a_stranger_numbered_are_refused(studio, damage):
             list(condition_search.began(history, condition))
 
 
-def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio):
+def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio: Studio):
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     long = 12345678901234567890123456789
     studio.events(*[("a", "T", {"n": n}) for n in (long, long - 1, -long, 3)])

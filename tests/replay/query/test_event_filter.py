@@ -4,6 +4,7 @@ import pytest
 
 from replay.query.event_filter import kept_by
 from storage.errors import QueryError
+from tests.support.projection_studio import Studio
 
 EVENTS = [
     ("a", "Paid", {"amount": 100.1, "by": {"name": "ben"}}),
@@ -29,7 +30,7 @@ EVENTS = [
         ("ben", [0]),
     ],
 )
-def test_what_a_filter_keeps(studio, text, offsets):
+def test_what_a_filter_keeps(studio: Studio, text, offsets):
     workspace = studio.events(*EVENTS)
     assert list(kept_by(workspace, text)) == offsets
 
@@ -42,7 +43,7 @@ def test_what_a_filter_keeps(studio, text, offsets):
         ("data.amount > (SELECT 1)", "holds a subquery"),
     ],
 )
-def test_a_wrong_filter_is_one_sentence(studio, text, said):
+def test_a_wrong_filter_is_one_sentence(studio: Studio, text, said):
     workspace = studio.events(*EVENTS)
     with pytest.raises(QueryError, match=said):
         kept_by(workspace, text)

@@ -4,6 +4,7 @@ import pytest
 
 from replay.query.logpoints import at_type, logged
 from storage.errors import QueryError
+from tests.support.projection_studio import Studio
 
 EVENTS = [
     ("a", "Added", {"n": 1}),
@@ -25,7 +26,7 @@ def rows(found):
 
 
 @pytest.fixture
-def history(studio):
+def history(studio: Studio):
     studio.file("p.py", PROJECTION)
     studio.events(*EVENTS)
     return studio.history()
@@ -58,7 +59,7 @@ def test_the_event_itself(history):
     ]
 
 
-def test_a_text_that_looks_like_numbers_stays_one(studio):
+def test_a_text_that_looks_like_numbers_stays_one(studio: Studio):
     studio.file("p.py", "def apply(state, event): state.update(event.data)\n")
     text = 'x,12345678901234567890 [1,2 ":3'
     studio.events(("s", "A", {"t": text, "n": 0.1}))
@@ -78,7 +79,7 @@ def test_only_where_a_condition_holds(history):
         logged(history, ["data.n"], when="1")
 
 
-def test_a_projection_that_chooses_its_keys(studio):
+def test_a_projection_that_chooses_its_keys(studio: Studio):
     studio.file(
         "p.py",
         """
@@ -91,7 +92,7 @@ def test_a_projection_that_chooses_its_keys(studio):
     assert rows(found) == [(0, "x", "1", None), (0, "y", "1", None), (1, "y", "2", "1")]
 
 
-def test_a_type_with_a_quote_in_it(studio):
+def test_a_type_with_a_quote_in_it(studio: Studio):
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     studio.events(("s", "it's", {}), ("s", "other", {}))
     assert rows(logged(studio.history(), ["state.n"], [at_type("it's")])) == [(0, "s", "1")]

@@ -18,6 +18,7 @@ from replay.query_projections.state_query import Looked
 from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
 from tests.support.projection_kinds import POLARS, SQL
+from tests.support.projection_studio import Studio
 
 UNDECLARED = {
     "counter.sql": SQL.replace("-- refold: own events of stream", ""),
@@ -55,7 +56,9 @@ def undeclared(request: Any, studio: Any) -> str:
     return str(request.param)
 
 
-def test_states_and_differences_are_had_at_any_position_without_a_history(studio, undeclared):
+def test_states_and_differences_are_had_at_any_position_without_a_history(
+    studio: Studio, undeclared: str
+):
     looked = Looked(studio.workspace, studio.refer(undeclared))
     for offset in (START, 0, 17, 59):
         assert _at(looked.all_at(offset)) == _documents(EVENTS[: offset + 1])
@@ -70,7 +73,7 @@ def test_states_and_differences_are_had_at_any_position_without_a_history(studio
         assert (new and json.loads(new)) == after.get(key)
 
 
-def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio, undeclared):
+def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, undeclared: str):
     folded = studio.fold(undeclared, span=Span(20, 40))
     history = History(studio.workspace, folded)
     assert (folded.first, folded.folded) == (20, 41)
@@ -97,7 +100,7 @@ def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio, undeclared):
     assert [(hit.offset, hit.key) for hit in hits] == became
 
 
-def test_a_stretch_grows_and_another_takes_its_place(studio, undeclared):
+def test_a_stretch_grows_and_another_takes_its_place(studio: Studio, undeclared: str):
     studio.fold(undeclared, span=Span(20, 30))
     grown = studio.fold(undeclared, span=Span(25, 45))
     assert (grown.first, grown.folded) == (20, 46)
@@ -134,7 +137,7 @@ def test_stretches_of_any_length_give_the_states_of_every_position(
         assert _at(history.all_at(offset)) == _documents(events[: offset + 1])
 
 
-def test_documents_need_not_be_streams(studio):
+def test_documents_need_not_be_streams(studio: Studio):
     studio.events(
         *[("s", "Sold", {"sku": sku, "qty": n}) for n, sku in enumerate("abacab")],
         ("s", "Else", {}),
@@ -154,7 +157,7 @@ def test_documents_need_not_be_streams(studio):
     assert [(b.offset, b.key) for b in invariants.broken(history)] == [(4, "a"), (5, "b")]
 
 
-def test_states_are_written_by_the_rules(studio):
+def test_states_are_written_by_the_rules(studio: Studio):
     studio.events(("s", "T", {}))
     studio.file(
         "p.sql",
@@ -183,7 +186,7 @@ def test_states_are_written_by_the_rules(studio):
     assert folded.plain
 
 
-def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio):
+def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio: Studio):
     studio.events(*[("s", "T", {"n": str(n)}) for n in range(30)], ("s", "T", {"n": "many"}))
     studio.file(
         "p.sql",
@@ -197,7 +200,7 @@ def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio
 
 
 @pytest.mark.parametrize("file", ["p.sql", "p.py"])
-def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio, file):
+def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio: Studio, file):
     """Also where its document recovers, and where others fail later but in an earlier round."""
     values = {40: "x", 90: "y", 120: "z"}
     studio.events(*[(f"s{n % 7}", "T", {"v": values.get(n, str(n))}) for n in range(150)])
@@ -221,7 +224,7 @@ def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio, file)
     assert studio.found(file).folded == 40
 
 
-def test_rows_without_a_key_are_nobodys_and_events_without_one_must_not_give_any(studio):
+def test_rows_without_a_key_are_nobodys_and_events_without_one_must_not_give_any(studio: Studio):
     studio.events(("s", "T", {}), {"id": "x", "stream": None, "type": "T", "data": {}})
     query = "SELECT stream AS key, count(*) AS n FROM events GROUP BY stream"
     studio.file("u.sql", query)
@@ -260,7 +263,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("query", REFUSED)
-def test_what_is_no_projection_is_refused_in_a_sentence(studio, query):
+def test_what_is_no_projection_is_refused_in_a_sentence(studio: Studio, query):
     studio.events(("s", "T", {}), ("s", "T", {}))
     own = "" if "-- refold" in query else "-- refold: own events of stream\n"
     studio.file("p.sql", own + query)
@@ -286,14 +289,16 @@ REFUSED_FRAMES = {
 
 
 @pytest.mark.parametrize("source", REFUSED_FRAMES)
-def test_a_function_that_gives_no_frame_is_refused_in_a_sentence(studio, source):
+def test_a_function_that_gives_no_frame_is_refused_in_a_sentence(studio: Studio, source):
     studio.events(("s", "T", {}))
     studio.file("p.py", source)
     with pytest.raises(ProjectionError, match=REFUSED_FRAMES[source]):
         studio.fold("p.py")
 
 
-def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(studio, monkeypatch):
+def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(per_key, "MOST_ASKED", 10)
     studio.events(*[("s", "Added", {"by": 1}) for _ in range(20)])
     studio.file("p.sql", SQL)
@@ -303,7 +308,7 @@ def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(studi
     assert [s["total"] for _, _, s in studio.changes(history.folded)] == [12, 13, 14, 15]
 
 
-def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio):
+def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio: Studio):
     studio.events(*EVENTS)
     studio.file("p.sql", UNDECLARED["counter.sql"])
     asked = iter(range(1_000))
@@ -313,7 +318,7 @@ def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio):
     assert studio.fold("p.sql", span=Span(10, 50)).folded == 51
 
 
-def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio):
+def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio: Studio):
     studio.file("a.py", "def project(events): ...")
     studio.file("b.py", "def project(events): ...\ndef on_Added(state, event): ...")
     studio.file("c.py", "class Orders:\n    def project(self, events): ...")
@@ -330,7 +335,7 @@ def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio):
         assert over_all_events(studio.refer(text).text) is over, text
 
 
-def test_frames_are_drawn_as_they_are_asked_for(studio):
+def test_frames_are_drawn_as_they_are_asked_for(studio: Studio):
     """Any columns, twice in one query, and with conditions that Polars pushes down."""
     studio.events(*EVENTS)
     studio.file(

@@ -57,7 +57,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("query", ESCAPES)
-def test_nothing_but_events_is_reached(bench, query):
+def test_nothing_but_events_is_reached(bench: Bench, query):
     bench.history()
     bench.code(query, "p.sql")
     with pytest.raises(ProjectionError):
@@ -84,7 +84,7 @@ COMPUTING = [
 
 
 @pytest.mark.parametrize("query", COMPUTING)
-def test_what_computes_is_answered(bench, query):
+def test_what_computes_is_answered(bench: Bench, query):
     bench.code(query, "p.sql")
     assert bench.history(name="p.sql").documents(0, 10)
 

@@ -17,6 +17,7 @@ from replay.worker_host import worker_group, worker_process
 from replay.worker_host.batch_result import told
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
 from storage.errors import ProjectionError
+from tests.support.projection_studio import Studio
 
 CASES = 120
 """Mutations of each recorded frame."""
@@ -223,7 +224,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_worker_that_speaks_another_protocol_costs_a_sentence(studio, bounded, name):
+def test_a_worker_that_speaks_another_protocol_costs_a_sentence(studio: Studio, bounded, name):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     python = studio.folder / "python"

@@ -9,6 +9,7 @@ import pytest
 from replay import fold
 from storage.errors import ProjectionError
 from tests.support import pythons
+from tests.support.projection_studio import Studio
 
 EVENTS = [
     ("abc"[n % 3], ("Set", "Odd")[n % 5 == 0], {"n": n * 1.5, "text": "ü✓"}) for n in range(60)
@@ -55,7 +56,7 @@ def python(request: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return pythons.bare(request.param, tmp_path_factory.mktemp("bare"))
 
 
-def test_every_interpreter_gives_the_same_bytes(studio, python):
+def test_every_interpreter_gives_the_same_bytes(studio: Studio, python: str):
     studio.events(*EVENTS)
     studio.file("p.py", STATES)
     ours = studio.fold()
@@ -66,7 +67,7 @@ def test_every_interpreter_gives_the_same_bytes(studio, python):
     assert failed[0] == failed[1] != []
 
 
-def test_numbers_are_written_as_everywhere(studio, python):
+def test_numbers_are_written_as_everywhere(studio: Studio, python: str):
     chance = random.Random(3)
     numbers = [chance.uniform(-1, 1) * 10.0 ** chance.randrange(-310, 309) for _ in range(400)]
     studio.events(
@@ -76,7 +77,7 @@ def test_numbers_are_written_as_everywhere(studio, python):
     assert _texts(studio, _fold(studio, python)) == _texts(studio, studio.fold())
 
 
-def test_a_fold_goes_on_in_another_interpreter_of_that_version(studio, python):
+def test_a_fold_goes_on_in_another_interpreter_of_that_version(studio: Studio, python: str):
     studio.events(*EVENTS[:30])
     studio.file("p.py", STATES)
     _fold(studio, python)
@@ -95,7 +96,7 @@ def _texts(studio: Any, folded: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("version", ["3.8", "3.6", "2.7"])
-def test_an_interpreter_that_is_too_old_is_one_sentence(studio, version):
+def test_an_interpreter_that_is_too_old_is_one_sentence(studio: Studio, version):
     found = pythons.find(version)
     if found is None:
         pytest.skip(f"Python {version} is not installed")
@@ -115,7 +116,7 @@ def test_an_interpreter_that_is_too_old_is_one_sentence(studio, version):
         ("/bin/cat", "/bin/cat doesn't start as Python does: it exited with code 1"),
     ],
 )
-def test_what_is_no_python_is_one_sentence(studio, python, said):
+def test_what_is_no_python_is_one_sentence(studio: Studio, python: str, said):
     studio.events(*EVENTS[:1])
     studio.file("p.py", STATES)
     with pytest.raises(ProjectionError) as caught:
@@ -125,7 +126,9 @@ def test_what_is_no_python_is_one_sentence(studio, python, said):
     assert caught.value.exit_code == 3
 
 
-def test_imports_come_from_the_folder_and_the_path_of_the_user(studio, python, monkeypatch):
+def test_imports_come_from_the_folder_and_the_path_of_the_user(
+    studio: Studio, python: str, monkeypatch: pytest.MonkeyPatch
+):
     (studio.folder / "shop").mkdir()
     studio.file("shop/__init__.py", "")
     studio.file("shop/rates.py", "RATE = 7\n")

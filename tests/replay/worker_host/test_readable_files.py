@@ -39,7 +39,7 @@ def apply(state, event):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path):
     for name in ("project", "home", "allowed"):
         (tmp_path / name).mkdir()
     (tmp_path / "home" / "id_ed25519").write_text("private")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storage.errors import CancelledError, ProjectionError
 from tests.replay.projection.test_every_kind import EVENTS
 from tests.support.projection_kinds import KINDS, Kind
-from tests.support.projection_studio import small_flushes
+from tests.support.projection_studio import Studio, small_flushes
 
 TABLES = {
     "history": '"offset", change, previous, key, state, bucket',
@@ -70,7 +70,7 @@ def _pair(chance: random.Random) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_every_kind_gives_the_same_with_several_workers(studio, kind: Kind):
+def test_every_kind_gives_the_same_with_several_workers(studio: Studio, kind: Kind):
     reference = kind.write(studio)
     studio.events(*EVENTS)
     alone = studio.fold(reference)
@@ -86,7 +86,7 @@ def test_every_kind_gives_the_same_with_several_workers(studio, kind: Kind):
 
 
 @pytest.mark.parametrize("workers", [2, 5])
-def test_routes_are_shared_in_order(studio, workers):
+def test_routes_are_shared_in_order(studio: Studio, workers):
     studio.events(*_moved(300))
     studio.file("p.py", TRANSFERS)
     alone = studio.fold()
@@ -117,7 +117,7 @@ def test_folds_that_go_on_with_other_numbers_of_workers_give_the_same(new_studio
     assert everything(studio, folded.number) == everything(alone, alone.fold().number)
 
 
-def test_states_that_are_not_plain_are_met_by_any_of_them(studio):
+def test_states_that_are_not_plain_are_met_by_any_of_them(studio: Studio):
     studio.events(*[("abcdefgh"[n % 8], "T", {"n": n}) for n in range(64)])
     studio.file(
         "p.py",
@@ -134,7 +134,7 @@ def test_states_that_are_not_plain_are_met_by_any_of_them(studio):
 
 
 @pytest.mark.parametrize("statement", ["os._exit(7)", "while True: pass"])
-def test_one_that_dies_costs_nothing_that_was_folded(studio, statement):
+def test_one_that_dies_costs_nothing_that_was_folded(studio: Studio, statement):
     studio.events(*[("abcdefgh"[n % 8], "T", {"n": n}) for n in range(40)])
     studio.file(
         "p.py",
@@ -151,7 +151,7 @@ def test_one_that_dies_costs_nothing_that_was_folded(studio, statement):
     assert [o for o, _, _ in studio.changes(studio.found())] == list(range(21))
 
 
-def test_cancelling_keeps_whole_batches(studio):
+def test_cancelling_keeps_whole_batches(studio: Studio):
     studio.events(*[("abcdefgh"[n % 8], "T", {"n": n}) for n in range(9000)])
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     with pytest.raises(CancelledError):

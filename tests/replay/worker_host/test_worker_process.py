@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import CancelledError, ProjectionError
+from tests.support.projection_studio import Studio
 
 ROOT = Path(__file__).parents[3]
 COUNT = "def apply(state, event): state['n'] = state.get('n', 0) + 1\n"
@@ -20,7 +21,7 @@ def some(count: int, kind: str = "T") -> list[tuple[str, str, dict[str, int]]]:
     return [("abc"[n % 3], kind, {"n": n}) for n in range(count)]
 
 
-def test_modules_of_the_users_that_are_called_like_ours_are_the_users(studio):
+def test_modules_of_the_users_that_are_called_like_ours_are_the_users(studio: Studio):
     studio.events(*some(1))
     for name in ("storage", "gateway", "replay"):
         studio.file(f"{name}.py", f"NAME = 'my {name}'\n")
@@ -34,7 +35,7 @@ def test_modules_of_the_users_that_are_called_like_ours_are_the_users(studio):
     assert studio.changes(studio.fold())[0][2]["names"] == ["my storage", "my gateway", "my replay"]
 
 
-def test_none_of_our_packages_is_in_the_worker_or_can_be_imported(studio):
+def test_none_of_our_packages_is_in_the_worker_or_can_be_imported(studio: Studio):
     studio.events(*some(1))
     studio.file(
         "p.py",
@@ -54,7 +55,7 @@ def test_none_of_our_packages_is_in_the_worker_or_can_be_imported(studio):
 
 
 @pytest.mark.parametrize("kind", ["plain", "with a set"])
-def test_a_handler_that_raises_leaves_its_document_as_it_was(studio, kind):
+def test_a_handler_that_raises_leaves_its_document_as_it_was(studio: Studio, kind):
     studio.events(*[("a", "T", {"n": n}) for n in range(4)])
     extra = "" if kind == "plain" else ", 'set': {1}"
     studio.file(
@@ -81,7 +82,7 @@ def test_a_handler_that_raises_leaves_its_document_as_it_was(studio, kind):
     assert "worker" not in failure.traceback
 
 
-def test_types_without_a_handler_are_skipped_and_counted(studio):
+def test_types_without_a_handler_are_skipped_and_counted(studio: Studio):
     studio.events(*some(2, "Known"), *some(3, "Un.known"))
     studio.file("p.py", "def on_Known(state, event): state['n'] = 1\n")
     folded = studio.fold()
@@ -99,7 +100,7 @@ def test_types_without_a_handler_are_skipped_and_counted(studio):
         ("while True: pass", "did not return"),
     ],
 )
-def test_what_cannot_be_loaded_is_one_sentence(studio, source, said):
+def test_what_cannot_be_loaded_is_one_sentence(studio: Studio, source, said):
     studio.events(*some(1))
     studio.file("p.py", source)
     with pytest.raises(ProjectionError, match=said) as caught:
@@ -124,7 +125,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio, death):
+def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio: Studio, death):
     statement, said = DEATHS[death]
     studio.events(*some(8), ("a", "Bad", {}), *some(2))
     studio.file(
@@ -148,7 +149,7 @@ def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio, 
         ("(i for i in ())", "state.bad is a generator"),
     ],
 )
-def test_a_state_that_cannot_be_shown_is_a_failure_with_its_path(studio, value, path):
+def test_a_state_that_cannot_be_shown_is_a_failure_with_its_path(studio: Studio, value, path):
     studio.events(*some(1), ("a", "Bad", {}), ("a", "T", {}))
     bad = f"def on_Bad(state, event): state['bad'] = {value}\n"
     studio.file("p.py", "import socket\n" + COUNT + bad)
@@ -158,7 +159,7 @@ def test_a_state_that_cannot_be_shown_is_a_failure_with_its_path(studio, value, 
     assert studio.changes(folded) == [(0, "a", {"n": 1}), (2, "a", {"n": 2})]
 
 
-def test_printing_a_lot_neither_blocks_nor_corrupts(studio):
+def test_printing_a_lot_neither_blocks_nor_corrupts(studio: Studio):
     studio.events(*some(20))
     noise = "    print('x' * 100_000); print('y' * 100_000, file=sys.stderr)\n"
     studio.file("p.py", f"import sys\ndef apply(state, event):\n{noise}    state['n'] = 1\n")
@@ -181,7 +182,7 @@ FORBIDDEN = {
 }
 
 
-def test_nothing_gets_out_of_the_clean_room(studio):
+def test_nothing_gets_out_of_the_clean_room(studio: Studio):
     studio.events(*[("a", "T", {"n": n}) for n in range(len(FORBIDDEN))])
     ways = ", ".join(f"lambda: {way}" for way in FORBIDDEN.values())
     studio.file(
@@ -200,7 +201,7 @@ def test_nothing_gets_out_of_the_clean_room(studio):
     assert sorted(studio.folder.iterdir()) == before
 
 
-def test_reading_is_allowed_and_so_is_a_database_in_memory(studio):
+def test_reading_is_allowed_and_so_is_a_database_in_memory(studio: Studio):
     studio.events(*some(1))
     studio.file("rates.txt", "7")
     studio.file(
@@ -215,7 +216,7 @@ def test_reading_is_allowed_and_so_is_a_database_in_memory(studio):
     assert studio.changes(studio.fold())[0][2] == {"rate": "7", "one": 1}
 
 
-def test_cancelling_keeps_what_was_folded(studio):
+def test_cancelling_keeps_what_was_folded(studio: Studio):
     studio.events(*some(9000))
     studio.file("p.py", COUNT)
     with pytest.raises(CancelledError):
@@ -239,7 +240,7 @@ def refold(studio, *arguments: str) -> "subprocess.Popen[bytes]":
 _RUN = "from tui.cli import main; main()"
 
 
-def test_killed_at_random_moments_a_fold_goes_on_to_the_same_history(studio):
+def test_killed_at_random_moments_a_fold_goes_on_to_the_same_history(studio: Studio):
     studio.events(*some(12_000))
     studio.file("p.py", COUNT)
     studio.file("q.py", COUNT)
@@ -253,7 +254,7 @@ def test_killed_at_random_moments_a_fold_goes_on_to_the_same_history(studio):
     assert studio.changes(studio.fold()) == studio.changes(studio.fold("q.py"))
 
 
-def test_two_that_fold_the_same_at_once_give_one_history(studio):
+def test_two_that_fold_the_same_at_once_give_one_history(studio: Studio):
     studio.events(*some(30_000))
     studio.file("p.py", COUNT)
     studio.workspace.release()
@@ -266,7 +267,7 @@ def test_two_that_fold_the_same_at_once_give_one_history(studio):
     assert changes[-1] == (29_999, "c", {"n": 10_000})
 
 
-def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio):
+def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio: Studio):
     studio.events(*some(1))
     noted = studio.folder / "pid"
     studio.file(
@@ -311,7 +312,7 @@ def _until(wanted, seconds=15.0):
         time.sleep(0.05)
 
 
-def test_what_handlers_print_is_kept_by_event(studio):
+def test_what_handlers_print_is_kept_by_event(studio: Studio):
     studio.events(*some(30))
     studio.file(
         "p.py",
@@ -346,7 +347,7 @@ GREEDY = {
 
 @pytest.mark.parametrize("statement", GREEDY)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio, statement, workers):
+def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio: Studio, statement, workers):
     studio.events(*some(300))
     body = f"    if event.data['n'] >= 5: {GREEDY[statement]}\n    state['n'] = event.data['n']\n"
     studio.file("p.py", f"def apply(state, event):\n{body}")
@@ -359,7 +360,7 @@ def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio, statement, 
     assert len(studio.changes(kept)) == kept.folded
 
 
-def test_threads_that_are_left_running_hold_nothing_up(studio):
+def test_threads_that_are_left_running_hold_nothing_up(studio: Studio):
     studio.events(*some(9))
     studio.file(
         "p.py",
@@ -375,14 +376,14 @@ def test_threads_that_are_left_running_hold_nothing_up(studio):
     assert time.monotonic() - begun < 20
 
 
-def test_waiting_for_input_is_a_failure_not_a_hang(studio):
+def test_waiting_for_input_is_a_failure_not_a_hang(studio: Studio):
     studio.events(*some(1))
     studio.file("p.py", "def apply(state, event): state['said'] = input('who? ')\n")
     [failure] = studio.failures(studio.fold())
     assert failure.error.startswith("EOFError")
 
 
-def test_what_is_raised_is_kept_up_to_a_length(studio):
+def test_what_is_raised_is_kept_up_to_a_length(studio: Studio):
     studio.events(("s", "T", {}))
     studio.file("p.py", "def apply(state, event): raise ValueError('y' * 1_000_000)")
     (failure,) = studio.history().failures()
@@ -392,7 +393,7 @@ def test_what_is_raised_is_kept_up_to_a_length(studio):
     assert len(failure.traceback) < 11_000
 
 
-def test_a_slow_handler_is_heard_of_soon_and_can_be_stopped(studio):
+def test_a_slow_handler_is_heard_of_soon_and_can_be_stopped(studio: Studio):
     studio.events(*(("s", "T", {}) for _ in range(2_000)))
     studio.file("p.py", "import time\ndef apply(state, event): time.sleep(0.02)")
     told = []

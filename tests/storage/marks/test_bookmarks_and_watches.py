@@ -4,9 +4,10 @@ import pytest
 
 from storage.log import causation
 from storage.marks import bookmarks, watches
+from tests.support.source_desk import Desk
 
 
-def test_bookmarks_are_kept_in_the_order_of_the_log(desk):
+def test_bookmarks_are_kept_in_the_order_of_the_log(desk: Desk):
     desk.load(desk.write(desk.text(*map(desk.event, range(5)))))
     workspace = desk.open()
     late = bookmarks.add(workspace, offset=4, note="hm ✓", projection="p", key="k", path="a.b")
@@ -18,7 +19,7 @@ def test_bookmarks_are_kept_in_the_order_of_the_log(desk):
     assert bookmarks.kept(workspace) == [late]
 
 
-def test_what_is_kept_outlives_an_append(desk):
+def test_what_is_kept_outlives_an_append(desk: Desk):
     log = desk.write(desk.text(desk.event(0)))
     desk.load(log)
     workspace = desk.open()
@@ -31,7 +32,7 @@ def test_what_is_kept_outlives_an_append(desk):
     assert watches.kept(desk.open()) == [watched]
 
 
-def test_a_watch_is_kept_once(desk):
+def test_a_watch_is_kept_once(desk: Desk):
     desk.load(desk.write(desk.text(desk.event(0))))
     workspace = desk.open()
     first = watches.add(workspace, "states", "state.n < 0")
@@ -51,7 +52,7 @@ def caused(desk, number, cause=None, correlation=None, **others):
     return desk.event(number, causation_id=cause, correlation_id=correlation, **others)
 
 
-def test_causes_come_before_what_they_led_to(desk):
+def test_causes_come_before_what_they_led_to(desk: Desk):
     events = [
         caused(desk, 0, correlation="c"),
         caused(desk, 1, "e0", "c"),
@@ -70,14 +71,14 @@ def test_causes_come_before_what_they_led_to(desk):
 
 
 @pytest.mark.parametrize("cause", ["e0", "e2", "nobody"])
-def test_causes_that_go_in_a_circle_or_nowhere_end(desk, cause):
+def test_causes_that_go_in_a_circle_or_nowhere_end(desk: Desk, cause):
     events = [caused(desk, 0, "e1"), caused(desk, 1, "e2"), caused(desk, 2, cause)]
     desk.load(desk.write(desk.text(*events)))
     found, _ = tree(desk, 1)
     assert {offset for offset, _ in found} >= {1, 2}
 
 
-def test_an_id_that_is_repeated_stands_for_its_first_event(desk):
+def test_an_id_that_is_repeated_stands_for_its_first_event(desk: Desk):
     events = [
         caused(desk, 0, id="same"),
         caused(desk, 1, id="same"),
@@ -88,7 +89,7 @@ def test_an_id_that_is_repeated_stands_for_its_first_event(desk):
     assert tree(desk, 2)[0] == [(0, 0), (2, 1)]
 
 
-def test_of_too_many_the_nearest_are_shown(desk, monkeypatch):
+def test_of_too_many_the_nearest_are_shown(desk: Desk, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(causation, "MOST", 5)
     desk.load(desk.write(desk.text(*(caused(desk, n, correlation="all") for n in range(20)))))
     found, more = tree(desk, 10)

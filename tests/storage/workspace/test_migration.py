@@ -83,7 +83,7 @@ def lived_in(tmp_path_factory):
 
 
 @pytest.fixture
-def kept(lived_in, tmp_path):
+def kept(lived_in, tmp_path: Path):
     for file in (lived_in, lived_in.with_name("counts.py")):
         shutil.copy(file, tmp_path / file.name)
     return tmp_path / "log.refold"
@@ -196,7 +196,9 @@ def test_a_newer_one_is_refused(kept):
         Older(kept)
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(kept, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(
+    kept, monkeypatch: pytest.MonkeyPatch
+):
     aged(kept, 9)
     older = Older(kept)
     monkeypatch.setattr("storage.workspace.file_rewrite.os.access", lambda *_: False)

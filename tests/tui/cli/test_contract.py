@@ -37,7 +37,7 @@ def write_log(path: Path, count: int, **extra: Any) -> None:
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch, capsys):
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Runs a command in a folder with `log.jsonl` and `p.py`: exit code, output, narration."""
     monkeypatch.chdir(tmp_path)
     write_log(tmp_path / "log.jsonl", 6)
@@ -58,7 +58,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_load_says_what_it_did_and_appends_the_same_source(shell, tmp_path):
+def test_load_says_what_it_did_and_appends_the_same_source(shell, tmp_path: Path):
     code, out, _ = shell("load", "log.jsonl", "--json")
     told = json.loads(out)
     fields = {"workspace", "events", "rejected", "streams", "types", "format", "seconds"}
@@ -70,7 +70,7 @@ def test_load_says_what_it_did_and_appends_the_same_source(shell, tmp_path):
     assert json.loads(shell("load", "log.jsonl", "--json")[1])["events"] == 7
 
 
-def test_nothing_is_said_at_the_end_whatever_a_thread_still_holds(tmp_path):
+def test_nothing_is_said_at_the_end_whatever_a_thread_still_holds(tmp_path: Path):
     held = (
         "import duckdb, sys, threading; kept = duckdb.connect()\n"
         "threading.Thread(target=lambda held: threading.Event().wait(), args=(kept,), daemon=True).start()"
@@ -160,7 +160,7 @@ def test_every_way_to_write_a_position(shell, position):
         (1, ("state", "log.jsonl", "-p", "p.py", "--key", "s-0", "--at", "start")),
     ],
 )
-def test_an_error_is_one_sentence_and_an_exit_code(shell, tmp_path, code, arguments):
+def test_an_error_is_one_sentence_and_an_exit_code(shell, tmp_path: Path, code, arguments):
     (tmp_path / "broken.py").write_text("def apply(state event): pass\n")
     found, out, err = shell(*arguments, *(["--json"] if arguments[0] != "no-such-command" else []))
     assert (found, out) == (code, "")
@@ -170,7 +170,7 @@ def test_an_error_is_one_sentence_and_an_exit_code(shell, tmp_path, code, argume
 
 
 def test_another_source_of_the_same_name_is_not_answered_from_the_first_ones_workspace(
-    shell, tmp_path
+    shell, tmp_path: Path
 ):
     shell("load", "log.jsonl")
     (tmp_path / "log.csv").write_text("id,stream,type\nx,other,Other\n")
@@ -179,13 +179,13 @@ def test_another_source_of_the_same_name_is_not_answered_from_the_first_ones_wor
     assert "another log" in err
 
 
-def test_a_source_that_has_grown_is_loaded_before_it_is_looked_at(shell, tmp_path):
+def test_a_source_that_has_grown_is_loaded_before_it_is_looked_at(shell, tmp_path: Path):
     shell("events", "log.jsonl", "--json")
     write_log(tmp_path / "log.jsonl", 8)
     assert len(lines(shell("events", "log.jsonl", "--json")[1])) == 8
 
 
-def test_a_name_shows_what_was_folded_and_runs_nothing(shell, tmp_path):
+def test_a_name_shows_what_was_folded_and_runs_nothing(shell, tmp_path: Path):
     shell("replay", "log.jsonl", "-p", "p.py")
     (tmp_path / "p.py").write_text("raise SystemExit('ran')\n")
     code, out, err = shell("state", "log.refold", "-p", "p", "--json")
@@ -206,7 +206,7 @@ def test_a_name_shows_what_was_folded_and_runs_nothing(shell, tmp_path):
         "SET enable_external_access = true",
     ],
 )
-def test_sql_writes_nothing_and_reads_no_other_file(shell, tmp_path, query):
+def test_sql_writes_nothing_and_reads_no_other_file(shell, tmp_path: Path, query):
     (tmp_path / "secret.csv").write_text("secret\nhunter2\n")
     shell("load", "log.jsonl")
     before = sorted(tmp_path.iterdir())
@@ -232,7 +232,7 @@ def test_sql_gives_json_that_any_reader_takes(shell):
     assert row == {"n": "NaN", "d": 0.1, "t": "2026-01-01T00:00:00Z", "l": [1]}
 
 
-def test_escape_sequences_in_data_do_not_reach_the_terminal(shell, tmp_path):
+def test_escape_sequences_in_data_do_not_reach_the_terminal(shell, tmp_path: Path):
     (tmp_path / "p.py").write_text("def apply(state, event): raise ValueError(event.data['t'])\n")
     write_log(tmp_path / "log.jsonl", 3, t="\x1b[31mred\x07\u202e")
     for command in (
@@ -245,7 +245,7 @@ def test_escape_sequences_in_data_do_not_reach_the_terminal(shell, tmp_path):
         assert not {"\x1b", "\x07", "\u202e"} & set(out + err), command
 
 
-def test_what_a_tested_program_writes_does_not_reach_the_terminal_as_it_is(shell, tmp_path):
+def test_what_a_tested_program_writes_does_not_reach_the_terminal_as_it_is(shell, tmp_path: Path):
     source = "import sys; sys.stderr.write('no \\x1b[31msources\\n'); sys.exit(3)"
     (tmp_path / "bad.py").write_text(source)
     code, out, err = shell("protocol-test", sys.executable, str(tmp_path / "bad.py"))
@@ -255,7 +255,7 @@ def test_what_a_tested_program_writes_does_not_reach_the_terminal_as_it_is(shell
     assert "\x1b" not in out + err
 
 
-def test_json_goes_out_as_it_was_kept_with_all_its_digits(shell, tmp_path):
+def test_json_goes_out_as_it_was_kept_with_all_its_digits(shell, tmp_path: Path):
     event = '{"id":"a","stream":"s","type":"T","data":{"n":0.10000000000000000001}}\n'
     (tmp_path / "log.jsonl").write_text(event)
     assert "0.10000000000000000001" in shell("events", "log.jsonl", "--json")[1]
@@ -269,7 +269,7 @@ def start(folder: Path, *arguments: str, **how: Any) -> "subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, options):
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, options):
     write_log(tmp_path / "log.jsonl", 4000)
     assert start(tmp_path, "load", "log.jsonl").wait(60) == 0
     process = start(tmp_path, "events", "log.refold", *options)
@@ -281,7 +281,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, options):
     assert (process.wait(60), said) == (0, b"")
 
 
-def test_a_command_waits_for_a_writer_and_says_for_whom(shell, tmp_path):
+def test_a_command_waits_for_a_writer_and_says_for_whom(shell, tmp_path: Path):
     shell("load", "log.jsonl")
     holder = "import duckdb, sys, time; c = duckdb.connect('log.refold'); print('held', flush=True)"
     process = subprocess.Popen(
@@ -301,7 +301,7 @@ def test_a_command_waits_for_a_writer_and_says_for_whom(shell, tmp_path):
     assert shell("events", "log.refold", "--wait", "5")[0] == 0
 
 
-def test_interrupting_a_replay_exits_with_4_and_keeps_what_was_folded(tmp_path):
+def test_interrupting_a_replay_exits_with_4_and_keeps_what_was_folded(tmp_path: Path):
     write_log(tmp_path / "log.jsonl", 400)
     (tmp_path / "p.py").write_text(
         "import time\ndef apply(state, event):\n    state['n'] = event.offset; time.sleep(0.005)\n"
@@ -324,14 +324,14 @@ def test_the_demo_as_text_tells_its_story(shell, name):
     assert "wrong" in out
 
 
-def test_the_workspace_is_a_plain_duckdb_file(shell, tmp_path):
+def test_the_workspace_is_a_plain_duckdb_file(shell, tmp_path: Path):
     shell("replay", "log.jsonl", "-p", "p.py")
     with duckdb.connect(str(tmp_path / "log.refold"), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM history").fetchall() == [(5,)]
 
 
 @pytest.fixture
-def declared(shell, tmp_path, monkeypatch):
+def declared(shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A workspace with a `refold.toml` beside it, seen from another folder."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     shell("load", "log.jsonl")
@@ -342,7 +342,7 @@ def declared(shell, tmp_path, monkeypatch):
     return shell
 
 
-def test_a_declared_projection_runs_only_after_the_person_agreed(declared, tmp_path):
+def test_a_declared_projection_runs_only_after_the_person_agreed(declared, tmp_path: Path):
     fold = ("replay", "../log.refold", "-p", "ticks", "--json")
     code, out, said = declared(*fold)
     assert (code, out) == (3, "")
@@ -373,7 +373,7 @@ def test_a_declared_projection_runs_only_after_the_person_agreed(declared, tmp_p
         ('[projections.ticks]\ncode = "no.py"', "There is no projection file no.py."),
     ],
 )
-def test_a_declaration_that_is_wrong_says_what_is(declared, tmp_path, content, said):
+def test_a_declaration_that_is_wrong_says_what_is(declared, tmp_path: Path, content, said):
     (tmp_path / "refold.toml").write_text(content)
     declared("trust", "..")
     code, _, narration = declared("replay", "../log.refold", "-p", "ticks")
@@ -430,7 +430,7 @@ def test_find_tells_every_moment_at_which_a_condition_became_true(shell):
     assert len(lines(shell(*find, "state.n >= 1", "--limit", "1", "--json")[1])) == 1
 
 
-def test_paths_that_no_state_ever_had_are_named(shell, tmp_path):
+def test_paths_that_no_state_ever_had_are_named(shell, tmp_path: Path):
     missing = "No state ever had a value at state.m or state.o['p q']."
     of = ("log.jsonl", "-p", "p.py")
     assert missing in shell("find", *of, "state.m > state.o['p q'] + state.n")[2]
@@ -443,7 +443,7 @@ def test_paths_that_no_state_ever_had_are_named(shell, tmp_path):
     assert "could add" not in shell("find", *of, "sum(state.n) = count(state.t)")[2]
 
 
-def test_one_invariant_that_cant_be_asked_keeps_no_other_from_being_asked(shell, tmp_path):
+def test_one_invariant_that_cant_be_asked_keeps_no_other_from_being_asked(shell, tmp_path: Path):
     rules = 'INVARIANTS = {"torn": "state.n <", "small": "state.n < 4"}\n'
     (tmp_path / "p.py").write_text(rules + PROJECTION)
     code, out, said = shell("check", "log.jsonl", "-p", "p.py", "--json")
@@ -453,7 +453,7 @@ def test_one_invariant_that_cant_be_asked_keeps_no_other_from_being_asked(shell,
     assert [line["offset"] for line in lines(limited)] == [4]
 
 
-def test_check_tells_every_moment_at_which_an_invariant_became_broken(shell, tmp_path):
+def test_check_tells_every_moment_at_which_an_invariant_became_broken(shell, tmp_path: Path):
     rules = 'INVARIANTS = {"small": lambda s: s["n"] < 2, "few": "sum(state.n) < 6"}\n'
     (tmp_path / "p.py").write_text(rules + PROJECTION)
     code, out, _ = shell("check", "log.jsonl", "-p", "p.py", "--json")
@@ -512,7 +512,7 @@ def test_logpoint_writes_at_every_event_of_a_type(shell):
     assert "There is no event of the type 'Tick'." in said
 
 
-def test_causes_of_an_event(shell, tmp_path):
+def test_causes_of_an_event(shell, tmp_path: Path):
     with (tmp_path / "caused.jsonl").open("w") as stream:
         for n in range(4):
             cause = f"e{n - 1}" if n in (1, 2) else None
@@ -531,7 +531,9 @@ def test_offset_needs_no_quotes_in_a_condition(shell):
     assert [line["offset"] for line in lines(out)] == [4, 5]
 
 
-def test_a_source_that_is_kept_in_refold_toml(shell, tmp_path, monkeypatch):
+def test_a_source_that_is_kept_in_refold_toml(
+    shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "refold.toml").write_text(
         '[sources.mine]\nfrom = "log.jsonl"\nmap = { type = "stream" }\nredact = ["data.n"]\n'
@@ -555,7 +557,7 @@ def test_a_source_that_is_kept_in_refold_toml(shell, tmp_path, monkeypatch):
     assert "s3cretword" not in said
 
 
-def test_a_single_document_is_shown_whole(shell, tmp_path):
+def test_a_single_document_is_shown_whole(shell, tmp_path: Path):
     long = (
         "def initial(key): return {'text': 'x' * 300, 'n': 0.10}\ndef apply(state, event): pass\n"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from replay.history import catalogue
 from replay.projection import reference
 from storage.workspace.workspace import Workspace
-from tests.tui.conftest import refer
+from tests.tui.conftest import Shop, Sitting, refer
 
 QUERY = """
 SELECT stream AS key, count(*) AS events, max("offset") AS last FROM events GROUP BY stream
@@ -24,7 +24,9 @@ def _known(seat):
     return snapshot is not None and snapshot.known and snapshot.moment is not None
 
 
-async def test_it_is_asked_around_the_cursor_and_follows_it(shop, sit, tmp_path):
+async def test_it_is_asked_around_the_cursor_and_follows_it(
+    shop: Shop, sit: Sitting, tmp_path: Path
+):
     (tmp_path / "counts.sql").write_text(QUERY)
     async with sit(
         _own(shop, tmp_path), refer(tmp_path / "counts.sql"), at=700, still=False
@@ -45,7 +47,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(shop, sit, tmp_path)
         assert "1500" in "\n".join(seat.pane("document"))
 
 
-async def test_what_cant_be_asked_is_told_once(shop, sit, tmp_path):
+async def test_what_cant_be_asked_is_told_once(shop: Shop, sit: Sitting, tmp_path: Path):
     (tmp_path / "counts.sql").write_text("SELECT stream FROM events")
     async with sit(
         _own(shop, tmp_path), refer(tmp_path / "counts.sql"), at=700, still=False
@@ -55,7 +57,9 @@ async def test_what_cant_be_asked_is_told_once(shop, sit, tmp_path):
         assert "no column called key" in seat.header
 
 
-async def test_one_that_says_what_its_documents_depend_on_is_folded_whole(shop, sit, tmp_path):
+async def test_one_that_says_what_its_documents_depend_on_is_folded_whole(
+    shop: Shop, sit: Sitting, tmp_path: Path
+):
     (tmp_path / "counts.sql").write_text("-- refold: own events of stream\n" + QUERY)
     wanted = reference.parse("counts.sql", catalogue.default_python(), Path(tmp_path))
     async with sit(_own(shop, tmp_path), wanted, at=20, still=False) as seat:

@@ -8,7 +8,7 @@ import pytest
 from replay import fold
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
-from tests.tui.conftest import refer
+from tests.tui.conftest import Sitting, refer
 
 PROJECTION = """
 def initial(key): return {"items": {}, "count": 0}
@@ -41,7 +41,7 @@ def _line(seat, text):
     return next((line for line in seat.pane("document") if text in line), "")
 
 
-async def test_what_an_event_changed_is_shown_and_the_rest_is_counted(large, sit):
+async def test_what_an_event_changed_is_shown_and_the_rest_is_counted(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS) as seat:
         assert "item-900" in "\n".join(seat.pane("document"))
         assert "was 2" in _line(seat, "~     n")
@@ -53,7 +53,7 @@ async def test_what_an_event_changed_is_shown_and_the_rest_is_counted(large, sit
         assert "was 2" in _line(seat, "~     n")
 
 
-async def test_what_is_gone_comes_back_where_it_was(large, sit):
+async def test_what_is_gone_comes_back_where_it_was(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 1) as seat:
         seat.travel.query_one("#document").scroll_to(0, 0, animate=False, force=True)
         await seat.still()
@@ -65,7 +65,7 @@ async def test_what_is_gone_comes_back_where_it_was(large, sit):
         assert list(value["items"])[:4] == ["item-0", "item-1", "item-2", "item-3"]
 
 
-async def test_more_of_it_is_shown_on_request(large, sit):
+async def test_more_of_it_is_shown_on_request(large, sit: Sitting):
     async with sit(*large, at=5) as seat:
         seat.travel.looking.stand_at(2 * ITEMS)
         await seat.still()
@@ -82,7 +82,7 @@ async def test_more_of_it_is_shown_on_request(large, sit):
         assert any(line.path == ("items", "item-1100", "n") for line in pane._lines)
 
 
-async def test_who_changed_a_value_of_a_large_document(large, sit):
+async def test_who_changed_a_value_of_a_large_document(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 3) as seat:
         pane = seat.travel.query_one("#document")
         pane.focus()

@@ -2,12 +2,14 @@
 
 import random
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway.modes import Mode
 from replay.worker_host.sandbox import Cell
 from sample_logs import SAMPLES
+from tests.support.gateway_caller import Caller, Outside
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 WAYS = {
@@ -86,7 +88,9 @@ def _attempts(port, count, ways):
 
 
 @pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
-def test_two_hundred_attempts_reach_nobody_and_write_nothing(caller, outside, mode):
+def test_two_hundred_attempts_reach_nobody_and_write_nothing(
+    caller: Caller, outside: Outside, mode
+):
     ways = {**WAYS, **NATIVE} if sys.platform == "linux" else WAYS
     attempts = list(_attempts(outside.port, 200, ways))
     caller.events(*[("a", "T", {"way": way}) for _, way in attempts])
@@ -106,7 +110,7 @@ def test_two_hundred_attempts_reach_nobody_and_write_nothing(caller, outside, mo
         assert known.get(offset, known.get(offset - 1)) != "got out", (name, way)
 
 
-def test_attempts_are_listed_with_their_event_and_the_way_to_them(caller):
+def test_attempts_are_listed_with_their_event_and_the_way_to_them(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -133,7 +137,7 @@ def test_attempts_are_listed_with_their_event_and_the_way_to_them(caller):
     assert "p.py" in found[0].stack
 
 
-def test_a_log_file_that_is_opened_while_loading_is_told_before_the_first_event(caller):
+def test_a_log_file_that_is_opened_while_loading_is_told_before_the_first_event(caller: Caller):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -151,7 +155,7 @@ def test_a_log_file_that_is_opened_while_loading_is_told_before_the_first_event(
 
 
 @LINUX
-def test_a_native_clients_attempts_are_told_too(caller, outside):
+def test_a_native_clients_attempts_are_told_too(caller: Caller, outside: Outside):
     pytest.importorskip("pyarrow.fs")
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
@@ -188,7 +192,7 @@ def test_the_kernel_keeps_it_in_and_says_so():
 
 
 @LINUX
-def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path):
+def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path: Path):
     import venv
 
     venv.create(tmp_path / "env", with_pip=False)
@@ -233,7 +237,9 @@ def apply(state, event, gateway):
 
 @pytest.mark.parametrize("sample", SAMPLES)
 @pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
-def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(caller, outside, sample, mode):
+def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(
+    caller: Caller, outside: Outside, sample, mode
+):
     lines = SAMPLES[sample].log.read_text().splitlines()[:60]
     caller.log.write_text("\n".join(lines) + "\n")
     caller.events()
@@ -246,7 +252,7 @@ def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(caller, outs
     assert stopped == {"blocked" if mode is Mode.SEALED else "missed"}
 
 
-def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller, outside):
+def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller: Caller, outside: Outside):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -269,7 +275,7 @@ def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller, outside):
     assert len({d.request for d in found if d.decision == "missed"}) == 200
 
 
-def test_a_socket_of_pythons_is_told_with_the_way_to_it(caller):
+def test_a_socket_of_pythons_is_told_with_the_way_to_it(caller: Caller):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",

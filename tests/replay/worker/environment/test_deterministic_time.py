@@ -6,6 +6,7 @@ import pytest
 
 from replay.history import call_decisions
 from replay.history.history import History
+from tests.support.gateway_caller import Caller
 
 READS = """
 import datetime, os, random, secrets, time, uuid
@@ -42,7 +43,7 @@ def _events(caller, count=3):
     )
 
 
-def test_they_are_derived_from_the_event_and_the_same_in_every_process(caller):
+def test_they_are_derived_from_the_event_and_the_same_in_every_process(caller: Caller):
     _events(caller)
     caller.file("p.py", READS)
     folded = caller.replay()
@@ -65,7 +66,7 @@ def test_they_are_derived_from_the_event_and_the_same_in_every_process(caller):
     assert caller.states(caller.replay(force=True, workers=2)) == states
 
 
-def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller, new_caller):
+def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller: Caller, new_caller):
     _events(caller, 2)
     caller.file("p.py", READS)
     caller.replay()
@@ -82,7 +83,7 @@ def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller, new_cal
     assert other.states(other.replay()) == resumed
 
 
-def test_who_seeds_a_generator_gets_what_it_gives(caller):
+def test_who_seeds_a_generator_gets_what_it_gives(caller: Caller):
     import random
 
     _events(caller, 2)
@@ -100,7 +101,7 @@ def test_who_seeds_a_generator_gets_what_it_gives(caller):
     assert [s["drawn"] for s in caller.states(caller.replay())] == [wanted, wanted]
 
 
-def test_numpys_numbers_are_the_events_own(caller):
+def test_numpys_numbers_are_the_events_own(caller: Caller):
     pytest.importorskip("numpy")
     _events(caller, 3)
     caller.file(
@@ -119,7 +120,7 @@ def test_numpys_numbers_are_the_events_own(caller):
     assert other == states
 
 
-def test_one_more_draw_of_a_purpose_shifts_no_other(caller):
+def test_one_more_draw_of_a_purpose_shifts_no_other(caller: Caller):
     _events(caller, 1)
     caller.file("p.py", "def apply(s, event, gateway):\n    s['b'] = gateway.random('b')\n")
     [one] = caller.states(caller.replay())
@@ -130,7 +131,7 @@ def test_one_more_draw_of_a_purpose_shifts_no_other(caller):
     assert caller.states(caller.replay()) == [one]
 
 
-def test_reads_are_listed_and_it_can_be_turned_off(caller):
+def test_reads_are_listed_and_it_can_be_turned_off(caller: Caller):
     _events(caller, 1)
     caller.file("p.py", "import time\ndef apply(s, event):\n    s['t'] = time.time()\n")
     folded = caller.replay()
@@ -143,7 +144,7 @@ def test_reads_are_listed_and_it_can_be_turned_off(caller):
     assert caller.states(own)[0]["t"] > 1740823200.25 + 10**6
 
 
-def test_what_was_recorded_of_time_and_chance_is_given(caller):
+def test_what_was_recorded_of_time_and_chance_is_given(caller: Caller):
     from gateway.exchange import import_export
 
     _events(caller, 1)
@@ -191,7 +192,7 @@ def test_what_was_recorded_of_time_and_chance_is_given(caller):
 
 
 @pytest.mark.parametrize("library", ["pydantic", "msgspec", "attrs"])
-def test_libraries_know_datetime_as_it_is(caller, library):
+def test_libraries_know_datetime_as_it_is(caller: Caller, library):
     pytest.importorskip(library)
     _events(caller, 1)
     caller.file(

@@ -29,7 +29,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def users(tmp_path):
+def users(tmp_path: Path):
     """A file and a terminal of the user."""
     file = tmp_path / "file.txt"
     file.write_text("kept")
@@ -196,7 +196,7 @@ def test_a_child_that_wants_a_session_of_its_own_ends_with_the_worker():
     _until(lambda: not _session(cell.process.pid))
 
 
-def test_a_child_ends_when_refold_is_killed_after_its_worker_has_ended(tmp_path):
+def test_a_child_ends_when_refold_is_killed_after_its_worker_has_ended(tmp_path: Path):
     root = str(Path(__file__).parents[4])
     script = f"""
 import subprocess, sys, time

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from storage.errors import ProjectionError
+from tests.support.projection_studio import Studio
 
 STYLES = {
     "apply, and typed events": """
@@ -65,7 +66,7 @@ class Closed:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("careful", [False, True])
-def test_a_class_that_takes_events_is_a_projection(studio, style, careful):
+def test_a_class_that_takes_events_is_a_projection(studio: Studio, style, careful):
     studio.events(
         ("a", "Deposited", {"amount": 3}),
         ("b", "bank.Deposited", {"amount": 5}),
@@ -86,7 +87,7 @@ def test_a_class_that_takes_events_is_a_projection(studio, style, careful):
     assert "wrong" in failure.error
 
 
-def test_they_go_on_where_they_ended(studio):
+def test_they_go_on_where_they_ended(studio: Studio):
     studio.file("bank.py", EVENTS + textwrap.dedent(STYLES["apply, and typed events"]))
     for amount in range(1, 4):
         studio.events(("a", "Deposited", {"amount": amount}))
@@ -113,7 +114,9 @@ class Dog(Aggregate):
 """
 
 
-def test_aggregates_of_the_library_fold_over_its_own_stored_events(studio, monkeypatch):
+def test_aggregates_of_the_library_fold_over_its_own_stored_events(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
     studio.file("dogs.py", DOGS)
     monkeypatch.syspath_prepend(studio.folder)
     import dogs  # the module that was just written
@@ -155,14 +158,14 @@ def _record(stream: Any, revision: int, topic: str, state: bytes) -> dict[str, A
         ("def on_T(): pass", r"p.on_T doesn't take \(state, event\)"),
     ],
 )
-def test_a_handler_that_takes_something_else_is_said_at_once(studio, source, said):
+def test_a_handler_that_takes_something_else_is_said_at_once(studio: Studio, source, said):
     studio.events(("a", "T", {}))
     studio.file("p.py", source)
     with pytest.raises(ProjectionError, match=said):
         studio.fold()
 
 
-def test_an_event_can_not_name_a_class_that_is_not_the_users(studio):
+def test_an_event_can_not_name_a_class_that_is_not_the_users(studio: Studio):
     studio.events(("a", "Popen", {"args": ["true"]}), ("a", "bank.Account", {}), ("a", "Path", {}))
     studio.file(
         "bank.py",
@@ -179,7 +182,7 @@ def test_an_event_can_not_name_a_class_that_is_not_the_users(studio):
     assert studio.changes(folded)[-1][2]["seen"] == ["Event", "Account", "Event"]
 
 
-def test_a_class_that_nobody_knows_how_to_make_is_one_sentence(studio):
+def test_a_class_that_nobody_knows_how_to_make_is_one_sentence(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file(
         "bank.py",

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.projection_studio import Studio
+
 BODY = """
 def initial(key):
     return {"key": key, "log": []}
@@ -163,7 +165,7 @@ def in_process(
     return sorted(found, key=lambda change: change[:2])
 
 
-def test_parameters_called_key_and_gateway_are_filled_and_so_is_a_third_of_any_name(studio):
+def test_parameters_called_key_and_gateway_are_filled_and_so_is_a_third_of_any_name(studio: Studio):
     studio.events(("a", "One", {}), ("a", "Two", {}), ("a", "Three", {}), ("a", "Four", {}))
     studio.file(
         "p.py",
@@ -182,14 +184,14 @@ def test_parameters_called_key_and_gateway_are_filled_and_so_is_a_third_of_any_n
     }
 
 
-def test_a_call_to_the_gateway_is_a_failure_as_nothing_is_recorded(studio):
+def test_a_call_to_the_gateway_is_a_failure_as_nothing_is_recorded(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event, gateway): gateway.query('fx', 'rate')\n")
     [failure] = studio.failures(studio.fold())
     assert "fx.rate" in failure.error
 
 
-def test_a_deleted_document_is_born_again_from_its_initial_state(studio):
+def test_a_deleted_document_is_born_again_from_its_initial_state(studio: Studio):
     studio.events(("a", "T", {}), ("a", "T", {}), ("a", "Gone", {}), ("a", "Gone", {}))
     studio.events(("a", "T", {}))
     studio.file(
@@ -210,7 +212,7 @@ def test_a_deleted_document_is_born_again_from_its_initial_state(studio):
     assert folded.keys == 1
 
 
-def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio):
+def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio: Studio):
     record = '{"id":"%d","stream":"a","type":"T","data":{"n":0.10}}\n'
     studio.log.write_text(record % 0 + record % 1)
     studio.events()
@@ -222,7 +224,7 @@ def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio):
     assert studio.history("floats.py").state("a", end).state == '{"sum":0.2}'
 
 
-def test_an_upcast_event_is_routed_and_handled_as_what_it_became(studio):
+def test_an_upcast_event_is_routed_and_handled_as_what_it_became(studio: Studio):
     studio.events(("a", "Old", {"name": "x"}), ("a", "New", {"title": "y"}))
     studio.file(
         "p.py",
@@ -240,7 +242,7 @@ def test_an_upcast_event_is_routed_and_handled_as_what_it_became(studio):
 
 
 @pytest.mark.parametrize("upcast", ["1 / 0", "{}"])
-def test_an_upcast_that_fails_is_a_failure_at_its_event(studio, upcast):
+def test_an_upcast_that_fails_is_a_failure_at_its_event(studio: Studio, upcast):
     studio.events(("a", "T", {"n": 0}), ("a", "T", {"n": 1}), ("a", "T", {"n": 2}))
     studio.file(
         "p.py",
@@ -266,7 +268,7 @@ def test_an_upcast_that_fails_is_a_failure_at_its_event(studio, upcast):
         ("'ключ'", ["ключ"]),
     ],
 )
-def test_keys_of_every_kind(studio, returned, keys):
+def test_keys_of_every_kind(studio: Studio, returned, keys):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
     history = studio.history()
@@ -275,14 +277,14 @@ def test_keys_of_every_kind(studio, returned, keys):
 
 
 @pytest.mark.parametrize("returned", ["{'a': 1}", "b'a'"])
-def test_what_is_no_key_is_a_failure(studio, returned):
+def test_what_is_no_key_is_a_failure(studio: Studio, returned):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
     [failure] = studio.history().failures()
     assert "it gives a key, a list of keys, or None" in failure.error
 
 
-def test_a_version_that_only_looks_like_a_number_is_text(studio):
+def test_a_version_that_only_looks_like_a_number_is_text(studio: Studio):
     events = [{"id": v, "stream": "a", "type": "T", "version": v, "data": {}} for v in ("2", "²")]
     studio.events(*events)
     studio.file("p.py", "def apply(state, event): state[str(event.offset)] = event.version\n")

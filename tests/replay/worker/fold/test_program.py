@@ -20,6 +20,7 @@ from sample_logs import SAMPLES
 from storage.errors import ProjectionError
 from storage.log.event_log import EventLog
 from tests.support.projection_kinds import PROGRAM
+from tests.support.projection_studio import Studio
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -41,7 +42,7 @@ def _numbers(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-def test_the_examples_fold_as_the_python_projection_does(studio, command):
+def test_the_examples_fold_as_the_python_projection_does(studio: Studio, command: list[str]):
     sample = SAMPLES["orders"]
     shutil.copy(sample.log, studio.log)
     studio.events()
@@ -53,7 +54,7 @@ def test_the_examples_fold_as_the_python_projection_does(studio, command):
     assert len(right) > 2_900
 
 
-def test_the_examples_speak_the_protocol(studio, command):
+def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
     if command[0] == "java":
         # As a source file it would be compiled at each of its many starts.
         subprocess.run(["javac", "-d", str(studio.folder), command[1]], check=True)
@@ -65,7 +66,7 @@ def test_the_examples_speak_the_protocol(studio, command):
     assert len(findings) == 8
 
 
-def test_the_conversation_of_the_document_is_spoken(studio, worker):
+def test_the_conversation_of_the_document_is_spoken(studio: Studio, worker):
     """What the document says is read, another program's answers are written, line for line."""
     text = (ROOT / "docs" / "protocol.md").read_text()
     [conversation] = re.findall(r"## A conversation.*?```\n(.*?)```", text, re.DOTALL)
@@ -139,7 +140,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio, wrong):
+def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio: Studio, wrong):
     answer, said = WRONG[wrong]
     studio.events(*[("a", "T", {})] * 3)
     _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
@@ -152,7 +153,7 @@ def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studi
     assert studio.changes(kept) == [(0, "a", {"n": 1})]
 
 
-def test_half_a_character_is_shown_as_python_code_does(studio):
+def test_half_a_character_is_shown_as_python_code_does(studio: Studio):
     _program(
         studio, f"ANSWERS = {[{**GOOD, 'changes': {'a': {'x': chr(0xD800)}}}]!r}\n" + _ANSWERING
     )
@@ -161,7 +162,7 @@ def test_half_a_character_is_shown_as_python_code_does(studio):
     assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
 
 
-def test_half_a_character_may_be_in_a_failure(studio):
+def test_half_a_character_may_be_in_a_failure(studio: Studio):
     failed = {"offset": 0, "error": "no " + chr(0xDC80), "traceback": "at " + chr(0xD800)}
     _program(studio, f"ANSWERS = {[failed]!r}\n" + _ANSWERING)
     studio.events(("a", "T", {}))
@@ -169,7 +170,7 @@ def test_half_a_character_may_be_in_a_failure(studio):
     assert (failure.error, failure.traceback) == ("no \\udc80", "at \\ud800")
 
 
-def test_another_command_is_another_projection(studio):
+def test_another_command_is_another_projection(studio: Studio):
     _program(
         studio,
         "import sys\n"
@@ -180,14 +181,14 @@ def test_another_command_is_another_projection(studio):
     assert [studio.changes(folded)[0][2]["total"] for folded in found] == [1, 100]
 
 
-def test_what_a_program_says_before_it_ends_is_told(studio):
+def test_what_a_program_says_before_it_ends_is_told(studio: Studio):
     _program(studio, f"ANSWERS = {[GOOD, GOOD]!r}\n" + _ANSWERING + "        boom()\n")
     studio.events(*[("a", "T", {})] * 2)
     with pytest.raises(ProjectionError, match=r"\(NameError: name 'boom' is not defined"):
         studio.fold(f"cmd:{sys.executable} p.py")
 
 
-def test_a_program_that_is_written_in_its_command_may_be_long(studio):
+def test_a_program_that_is_written_in_its_command_may_be_long(studio: Studio):
     studio.events(("a", "Added", {"by": 1}))
     source = PLAIN + "#" * 400
     folded = studio.fold(f"cmd:{sys.executable} -c {shlex.quote(source)}")
@@ -206,7 +207,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_program_that_ends_half_way_keeps_what_was_folded(studio, end):
+def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end):
     statement, said = ENDS[end]
     studio.events(*[("a", "T", {})] * 3)
     source = _ANSWERING.replace(
@@ -236,7 +237,7 @@ def test_a_program_that_ends_half_way_keeps_what_was_folded(studio, end):
         ),
     ],
 )
-def test_what_is_no_program_is_one_sentence(studio, reference, said):
+def test_what_is_no_program_is_one_sentence(studio: Studio, reference, said):
     studio.events(("a", "T", {}))
     with pytest.raises(ProjectionError) as caught:
         studio.fold(reference)
@@ -244,7 +245,7 @@ def test_what_is_no_program_is_one_sentence(studio, reference, said):
     assert "\n" not in caught.value.message
 
 
-def test_a_program_that_is_left_does_not_live_on(studio):
+def test_a_program_that_is_left_does_not_live_on(studio: Studio):
     studio.events(*[("a", "T", {})] * 3)
     _program(
         studio,
@@ -285,7 +286,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_the_protocol_test_says_what_is_wrong(studio, check):
+def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
     there, instead, said = BROKEN[check]
     source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
     studio.file("p.py", source)
@@ -299,7 +300,7 @@ def test_the_protocol_test_says_what_is_wrong(studio, check):
     assert any(said in text for text in wrong.values())
 
 
-def test_a_good_program_passes_however_it_routes(studio):
+def test_a_good_program_passes_however_it_routes(studio: Studio):
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     for routes in ("True", "False"):
         studio.file("p.py", PROGRAM.replace("ROUTES", routes))
@@ -309,7 +310,7 @@ def test_a_good_program_passes_however_it_routes(studio):
         assert [f.said for f in test.findings()] == [""] * 8
 
 
-def test_a_program_does_not_outlive_a_parent_that_was_killed(studio):
+def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):
     """Also one that never looks at its input."""
     studio.events(("a", "T", {}))
     studio.file("p.py", "import time\ntime.sleep(600)\n")

@@ -6,6 +6,7 @@ import pytest
 
 from replay.history.fold_reports import Unhandled, Upcast
 from tests.replay.worker_host.test_worker_group import everything
+from tests.support.projection_studio import Studio
 
 PLACED = [
     {"stream": "a", "type": "Placed", "version": 1, "data": {"name": "x"}},
@@ -45,7 +46,7 @@ def upcast(event):
 
 @pytest.mark.parametrize("source", [ONE, CHAIN, OBJECTS], ids=["function", "list", "objects"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio, source, workers):
+def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio: Studio, source, workers):
     studio.events(*PLACED)
     studio.file("p.py", source + HANDLER)
     history = studio.history(workers=workers)
@@ -66,7 +67,7 @@ def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio, source
     assert (kind, json.loads(data)) == ("Placed", {"name": "x"})
 
 
-def test_what_nobody_handles_is_listed_by_type_and_version(studio):
+def test_what_nobody_handles_is_listed_by_type_and_version(studio: Studio):
     studio.events(*PLACED)
     studio.file("p.py", ONE.replace('"OrderPlaced", version=2', '"Lost", version=9') + HANDLER)
     assert studio.history().unhandled() == [
@@ -76,7 +77,7 @@ def test_what_nobody_handles_is_listed_by_type_and_version(studio):
     ]
 
 
-def test_without_a_type_it_is_listed_too(studio):
+def test_without_a_type_it_is_listed_too(studio: Studio):
     studio.events({"stream": "a", "data": {}}, {"stream": "a", "type": "T", "data": {}})
     studio.file("p.py", "def on_T(state, event): state['n'] = 1\n")
     assert studio.history().unhandled() == [Unhandled(None, None, 1, 0)]
@@ -89,7 +90,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_an_upcast_without_end_is_a_failure_at_its_event(studio, name):
+def test_an_upcast_without_end_is_a_failure_at_its_event(studio: Studio, name):
     studio.events(("a", "T", {}), ("a", "A", {}), ("a", "T", {}))
     studio.file(
         "p.py",
@@ -111,14 +112,14 @@ def test_an_upcast_without_end_is_a_failure_at_its_event(studio, name):
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_an_upcast_that_returns_no_event_is_a_failure(studio, returned, said):
+def test_an_upcast_that_returns_no_event_is_a_failure(studio: Studio, returned, said):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def upcast(event): return {returned}\ndef apply(state, event): pass\n")
     [failure] = studio.failures(studio.fold())
     assert failure.error == said
 
 
-def test_an_upcast_that_always_returns_an_event_ends(studio):
+def test_an_upcast_that_always_returns_an_event_ends(studio: Studio):
     studio.events(*PLACED[:3])
     studio.file(
         "p.py",

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.projection_studio import Studio
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PLAIN = st.recursive(
     st.none()
@@ -119,7 +121,7 @@ SETS = """
 """
 
 
-def test_states_with_sets_and_decimals_fold_right_and_go_on_right_after_an_append(studio):
+def test_states_with_sets_and_decimals_fold_right_and_go_on_right_after_an_append(studio: Studio):
     studio.file("p.py", SETS)
     studio.events(("a", "T", {"n": 1}), ("b", "T", {"n": 1}))
     assert studio.fold().plain is False
@@ -132,7 +134,9 @@ def test_states_with_sets_and_decimals_fold_right_and_go_on_right_after_an_appen
     assert studio.changes(studio.fold(force=True)) == studio.changes(folded)
 
 
-def test_documents_that_are_not_plain_are_known_even_if_later_folds_met_plain_ones_only(studio):
+def test_documents_that_are_not_plain_are_known_even_if_later_folds_met_plain_ones_only(
+    studio: Studio,
+):
     studio.file(
         "p.py",
         """
@@ -151,7 +155,7 @@ def test_documents_that_are_not_plain_are_known_even_if_later_folds_met_plain_on
     assert studio.changes(folded)[-1] == (3, "a", [1, 2])
 
 
-def test_half_a_surrogate_pair_is_shown_and_does_not_stop_a_diff(studio):
+def test_half_a_surrogate_pair_is_shown_and_does_not_stop_a_diff(studio: Studio):
     studio.events(("a", "T", {}), ("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['\\ud800'] = event.offset\n")
     history = studio.history()

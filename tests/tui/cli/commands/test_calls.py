@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ def service():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, service):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     events = [{"id": f"e{n}", "stream": "a", "type": "T", "data": {"n": n}} for n in range(3)]

@@ -62,14 +62,14 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path):
+def shell(tmp_path: Path):
     made = Shell(tmp_path)
     made.write(COUNT)
     return made
 
 
 def test_it_stops_at_the_handlers_first_line_with_the_state_before_and_shows_what_changed(
-    shell, tmp_path
+    shell, tmp_path: Path
 ):
     assert shell.run("replay", "log.jsonl", "-p", "p.py")[0] == 0
     before = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in tmp_path.iterdir()}
@@ -206,7 +206,7 @@ def test_a_handler_that_never_returns_can_be_stepped_into(shell):
     assert "{'n': 1}" in out
 
 
-def test_nothing_gets_out_while_stepping(shell, tmp_path):
+def test_nothing_gets_out_while_stepping(shell, tmp_path: Path):
     ways = ["open('out.txt', 'w')", "__import__('os').system('touch out.txt')"]
     ways.append("__import__('socket').socket().bind(('127.0.0.1', 0))")
     _, out, _ = shell.debug("--at", "2", typed="".join(f"!{way}\n" for way in ways))
@@ -241,7 +241,7 @@ def test_an_error_is_one_sentence(shell, place, code, said):
     assert len(err.splitlines()) == 1
 
 
-def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path):
+def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path: Path):
     library = tmp_path / "library"
     library.mkdir()
     (library / "debugpy.py").write_text(

@@ -20,7 +20,7 @@ def on_Paid(state, event, gateway):
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch, capsys):
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Runs a command in a folder with a workspace of twelve payments and a projection."""
     monkeypatch.chdir(tmp_path)
     with Path("log.jsonl").open("w") as out:

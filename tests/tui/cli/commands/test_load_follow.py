@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def until(path, count):
 
 
 @pytest.fixture
-def follow(tmp_path):
+def follow(tmp_path: Path):
     """Starts following `log.jsonl`."""
     grow(tmp_path / "log.jsonl", 0, 3)
     started = []
@@ -63,7 +64,7 @@ def follow(tmp_path):
         process.wait()
 
 
-def test_what_is_new_is_appended_until_ctrl_c(tmp_path, follow):
+def test_what_is_new_is_appended_until_ctrl_c(tmp_path: Path, follow):
     process = follow()
     log, kept = tmp_path / "log.jsonl", tmp_path / "log.refold"
     grow(log, 3, 2)
@@ -86,7 +87,7 @@ def test_one_beside_a_screen_ends_with_it(follow):
     assert process.wait(timeout=20) == 0
 
 
-def test_a_kill_loses_nothing_and_brings_nothing_twice(tmp_path, follow):
+def test_a_kill_loses_nothing_and_brings_nothing_twice(tmp_path: Path, follow):
     log, kept = tmp_path / "log.jsonl", tmp_path / "log.refold"
     for turn in range(3):
         process = follow()

@@ -1,6 +1,7 @@
 """`refold reproduce`: what it says, and when it writes nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ def apply(state, event):
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch, capsys):
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Runs `refold reproduce` in a folder with `log.jsonl` and `p.py`: code, output, narration."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.py").write_text(PROJECTION)
@@ -32,7 +33,7 @@ def shell(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_it_says_where_it_has_written_what(shell, tmp_path):
+def test_it_says_where_it_has_written_what(shell, tmp_path: Path):
     code, out, err = shell("--at", "3")
     assert (code, out.strip()) == (0, str(tmp_path / "s@3"))
     assert "4 events; the test says: the handler of Ticked does not raise ValueError: three." in err
@@ -50,7 +51,7 @@ def test_it_says_where_it_has_written_what(shell, tmp_path):
     assert f"refold debug {tmp_path}/log.refold -p {tmp_path}/p.py --at 4 --key s" in page
 
 
-def test_a_name_of_a_history_is_enough_as_nothing_is_run(shell, tmp_path):
+def test_a_name_of_a_history_is_enough_as_nothing_is_run(shell, tmp_path: Path):
     assert shell("--at", "3")[0] == 0
     (tmp_path / "p.py").write_text("raise SystemExit\n")
     assert shell("--at", "4", "--expect", "n=5", projection="p")[0] == 0
@@ -74,7 +75,9 @@ def test_what_is_so_already_is_said(shell):
         (("--at", "4", "--expect", "n=5", "-o", "p.py/in"), 2, "can't be written"),
     ],
 )
-def test_an_error_is_one_sentence_and_nothing_is_written(shell, tmp_path, arguments, code, said):
+def test_an_error_is_one_sentence_and_nothing_is_written(
+    shell, tmp_path: Path, arguments, code, said
+):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     found, out, err = shell(*arguments)
@@ -84,7 +87,7 @@ def test_an_error_is_one_sentence_and_nothing_is_written(shell, tmp_path, argume
     assert not (tmp_path / "s@4").exists()
 
 
-def test_an_exported_folder_is_replaced_only_when_told(shell, tmp_path):
+def test_an_exported_folder_is_replaced_only_when_told(shell, tmp_path: Path):
     assert shell("--at", "3")[0] == 0
     assert shell("--at", "3")[0] == 2
     assert shell("--at", "3", "--expect", "n=9", "--replace")[0] == 0

@@ -97,7 +97,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch, capsys):
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """A folder with a log and a projection, in which nothing was agreed to."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -302,7 +302,7 @@ def test_a_damaged_agreement_is_none(shell, content):
     assert shell("replay", "log.jsonl", "-p", "ticks")[0] == 0
 
 
-def test_an_agreement_that_cannot_be_kept_is_one_sentence(shell, tmp_path):
+def test_an_agreement_that_cannot_be_kept_is_one_sentence(shell, tmp_path: Path):
     declare(shell, TICKS)
     (tmp_path / "config").write_text("no folder")
     code, _, err = shell("trust")
@@ -327,7 +327,7 @@ def test_agreements_of_several_processes_at_once_are_all_kept(shell):
 
 
 @pytest.fixture
-def terminal(monkeypatch):
+def terminal(monkeypatch: pytest.MonkeyPatch):
     """Somebody who answers at a terminal; what they were asked is kept."""
     answers: list[Any] = []
 
@@ -425,7 +425,9 @@ def test_a_replay_that_asks_what_is_missing_is_asked_about(shell):
         server.server_close()
 
 
-def test_a_program_of_a_port_runs_beside_the_file_that_names_it(shell, monkeypatch):
+def test_a_program_of_a_port_runs_beside_the_file_that_names_it(
+    shell, monkeypatch: pytest.MonkeyPatch
+):
     declare(shell, RISK)
     shell("load", "log.jsonl")
     shell("trust")

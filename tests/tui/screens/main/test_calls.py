@@ -10,7 +10,7 @@ from gateway.ports import Ports
 from replay import fold
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
-from tests.tui.conftest import refer
+from tests.tui.conftest import Shop, Sitting, refer
 
 SOURCE = """
 import time
@@ -27,7 +27,7 @@ def on_Paid(state, event, gateway):
 
 
 @pytest.fixture
-def till(tmp_path):
+def till(tmp_path: Path):
     """Forty payments, of whose rates one was recorded for another pair."""
     events = tmp_path / "till.jsonl"
     rows = [
@@ -70,7 +70,7 @@ def _event(seat):
     return "\n".join(seat.pane("event"))
 
 
-async def test_the_calls_of_the_event_are_shown_with_what_became_of_them(till, sit):
+async def test_the_calls_of_the_event_are_shown_with_what_became_of_them(till, sit: Sitting):
     async with sit(till, at=5, size=(200, 60)) as seat:
         assert 'recorded  rates rate {"pair":"EURUSD"} → 2  answered as then' in _event(seat)
         await seat.type(":", "20")
@@ -82,7 +82,9 @@ async def test_the_calls_of_the_event_are_shown_with_what_became_of_them(till, s
         assert "blocked" not in _event(seat)
 
 
-async def test_a_miss_shows_what_is_nearest_and_can_be_answered_by_hand(till, sit, tmp_path):
+async def test_a_miss_shows_what_is_nearest_and_can_be_answered_by_hand(
+    till, sit: Sitting, tmp_path: Path
+):
     wanted = refer(Path(tmp_path / "till.py"))
     async with sit(till, wanted, at=30, size=(200, 60)) as seat:
         text = _event(seat)
@@ -101,7 +103,7 @@ async def test_a_miss_shows_what_is_nearest_and_can_be_answered_by_hand(till, si
         assert "failed" not in seat.header
 
 
-async def test_they_are_a_table_whose_rows_move_time(till, sit):
+async def test_they_are_a_table_whose_rows_move_time(till, sit: Sitting):
     async with sit(till, at=5, size=(160, 50)) as seat:
         await seat.press("C")
         rows = seat.pane("findings")
@@ -113,12 +115,14 @@ async def test_they_are_a_table_whose_rows_move_time(till, sit):
         assert seat.pane_strip().count("·") > 30
 
 
-async def test_without_calls_there_is_nothing_to_be_listed(shop, sit):
+async def test_without_calls_there_is_nothing_to_be_listed(shop: Shop, sit: Sitting):
     async with sit(shop.workspace, at=5) as seat:
         assert "ask.calls" not in {command.id for command in seat.travel.possible()}
 
 
-async def test_an_imported_call_of_no_event_is_given_to_the_one_here(till, sit, tmp_path):
+async def test_an_imported_call_of_no_event_is_given_to_the_one_here(
+    till, sit: Sitting, tmp_path: Path
+):
     journal = tmp_path / "more.jsonl"
     asked = {"port": "rates", "operation": "rate", "request": {"pair": "EURUSD"}}
     journal.write_text(json.dumps({**asked, "response": 5}) + "\n")

@@ -2,6 +2,8 @@
 
 import json
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from textual.widgets import OptionList, TextArea
@@ -11,11 +13,12 @@ from gateway.ports import Ports
 from replay import fold
 from replay.forks import edit_builder
 from replay.forks.edit_builder import Editing
+from replay.projection import reference
 from storage.coordinates.edit_kind import EditKind
 from storage.ingest import loader
 from storage.timelines import store
 from storage.workspace.workspace import Workspace
-from tests.tui.conftest import refer
+from tests.tui.conftest import Sitting, refer
 from tui.screens.dialogs.editor import EditorScreen
 from tui.screens.dialogs.timelines import TimelinesScreen
 from tui.state.parent_comparison import beside
@@ -28,7 +31,7 @@ def on_Paid(state, event):
 
 
 @pytest.fixture
-def till(tmp_path):
+def till(tmp_path: Path):
     """Forty payments into four tills, folded."""
     source = tmp_path / "till.jsonl"
     rows = (
@@ -57,7 +60,7 @@ def document(seat):
     return "\n".join(seat.pane("document"))
 
 
-async def test_an_edit_of_the_log_forks_it_first(till, sit):
+async def test_an_edit_of_the_log_forks_it_first(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         assert not seat.travel.query_one(WhatIfLine).display
         await seat.press("D", "enter")
@@ -76,7 +79,7 @@ async def test_an_edit_of_the_log_forks_it_first(till, sit):
     assert [(e.kind, str(e.label)) for e in fork.active] == [(EditKind.DROP, "8")]
 
 
-async def test_what_differs_is_a_table_and_the_document_stands_beside_its_twin(till, sit):
+async def test_what_differs_is_a_table_and_the_document_stands_beside_its_twin(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -94,7 +97,7 @@ async def test_what_differs_is_a_table_and_the_document_stands_beside_its_twin(t
         assert "till-0: main │ what-if-1" in seat.title("compared")
 
 
-async def test_steps_are_undone_and_done_again(till, sit):
+async def test_steps_are_undone_and_done_again(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -110,7 +113,7 @@ async def test_steps_are_undone_and_done_again(till, sit):
         assert "nothing to be undone" in seat.said[-1]
 
 
-async def test_a_value_is_set(till, sit):
+async def test_a_value_is_set(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.type("=", "amount = 1000")
         await seat.until(lambda: seat.travel.query_one("#prompt").display)
@@ -121,7 +124,7 @@ async def test_a_value_is_set(till, sit):
         assert "sets nothing" in seat.said[-1]
 
 
-async def test_an_event_is_edited_and_checked_before_it_is_taken(till, sit):
+async def test_an_event_is_edited_and_checked_before_it_is_taken(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -141,7 +144,7 @@ async def test_an_event_is_edited_and_checked_before_it_is_taken(till, sit):
         assert "90" in "\n".join(seat.pane("event"))
 
 
-async def test_an_event_is_inserted_and_moved(till, sit):
+async def test_an_event_is_inserted_and_moved(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.hit("I")
         await seat.until(lambda: isinstance(seat.app.screen, EditorScreen))
@@ -163,7 +166,7 @@ async def test_an_event_is_inserted_and_moved(till, sit):
         assert any("+" in line and "till-9" in line for line in seat.pane("findings"))
 
 
-async def test_timelines_are_a_tree_to_choose_from(till, sit):
+async def test_timelines_are_a_tree_to_choose_from(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -190,7 +193,9 @@ async def test_timelines_are_a_tree_to_choose_from(till, sit):
         await seat.until(lambda: "deeper is forked from what-if-1" in "".join(seat.said[-1:]))
 
 
-async def test_what_is_found_late_is_not_told_of_another_timeline(till, sit, monkeypatch):
+async def test_what_is_found_late_is_not_told_of_another_timeline(
+    till, sit: Sitting, monkeypatch: pytest.MonkeyPatch
+):
     late = threading.Event()
 
     def slowly(history):
@@ -215,7 +220,7 @@ async def test_what_is_found_late_is_not_told_of_another_timeline(till, sit, mon
         assert seat.travel.beside is None
 
 
-async def test_two_forks_are_joined(till, sit):
+async def test_two_forks_are_joined(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -236,7 +241,7 @@ async def test_two_forks_are_joined(till, sit):
         await folded(seat, "forked from main at 7 · 2 edits · 2 documents differ")
 
 
-async def test_a_conflict_is_resolved_on_the_screen(till, sit):
+async def test_a_conflict_is_resolved_on_the_screen(till, sit: Sitting):
     first = Editing(till, "one")
     first.drop(8)
     edit_builder.keep(edit_builder.fork(till, "one", first.edits))
@@ -269,7 +274,7 @@ async def test_a_conflict_is_resolved_on_the_screen(till, sit):
         await seat.until(lambda: "total 7" in document(seat).replace("  ", " "))
 
 
-async def test_values_of_both_timelines_are_in_one_plot(till, sit):
+async def test_values_of_both_timelines_are_in_one_plot(till, sit: Sitting):
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "1 document differs")
@@ -284,7 +289,7 @@ async def test_values_of_both_timelines_are_in_one_plot(till, sit):
         assert "sum(state.total) on main 780" in said
 
 
-async def test_without_code_a_fork_is_kept_and_not_folded(till, sit):
+async def test_without_code_a_fork_is_kept_and_not_folded(till, sit: Sitting):
     async with sit(till, at=8) as seat:
         await seat.press("D", "enter")
         await folded(seat, "what-if-1, forked from main at 7 · 1 edit")
@@ -292,7 +297,7 @@ async def test_without_code_a_fork_is_kept_and_not_folded(till, sit):
     assert [fork.name for fork in store.known(Workspace(till.path))] == ["what-if-1"]
 
 
-async def test_a_call_is_answered_otherwise_on_a_fork(till, sit, tmp_path):
+async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_path: Path):
     (tmp_path / "rates.py").write_text(
         "def on_Paid(state, event, gateway):\n"
         "    rate = gateway.query('rates', 'rate', {'pair': 'EURUSD'})\n"
@@ -322,7 +327,9 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit, tmp_path):
         assert "is answered otherwise" in row
 
 
-async def test_a_strangers_names_and_data_do_nothing_to_the_screen(log, projection, sit):
+async def test_a_strangers_names_and_data_do_nothing_to_the_screen(
+    log: Callable[..., Workspace], projection: Callable[..., reference.Reference], sit: Sitting
+):
     workspace = log(
         *[
             {"stream": "s\x1b[31m", "type": "[/red]", "data": {"a": "\u202e\x1b]52;c;eA==\x07"}}

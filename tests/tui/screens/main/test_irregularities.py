@@ -1,9 +1,13 @@
 """What is irregular in a log, on the screen: a lane, and a list whose rows lead there."""
 
+from collections.abc import Callable
+
+from storage.workspace.workspace import Workspace
+from tests.tui.conftest import Sitting
 from tui.widgets.line_view import LineView
 
 
-async def test_a_lane_and_a_list(log, sit):
+async def test_a_lane_and_a_list(log: Callable[..., Workspace], sit: Sitting):
     rows = [
         {
             "stream": "s",
@@ -25,7 +29,7 @@ async def test_a_lane_and_a_list(log, sit):
         assert seat.position == 21
 
 
-async def test_a_regular_log_says_so(log, sit):
+async def test_a_regular_log_says_so(log: Callable[..., Workspace], sit: Sitting):
     rows = [
         {"stream": "s", "revision": n, "type": "T", "id": f"e{n}", "data": {}} for n in range(5)
     ]

@@ -4,12 +4,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
-from tests.tui.conftest import refer
+from tests.tui.conftest import Sitting, refer
 
 
 def grow(path, first, count):
@@ -27,7 +28,7 @@ async def appended(seat, path, events):
 
 
 @pytest.fixture
-def till(tmp_path):
+def till(tmp_path: Path):
     """A log of ten events that is loaded, and a projection of it."""
     path = tmp_path / "till.jsonl"
     grow(path, 0, 10)
@@ -38,7 +39,7 @@ def till(tmp_path):
     return path, refer(tmp_path / "till.py")
 
 
-async def test_a_growing_log(till, sit):
+async def test_a_growing_log(till, sit: Sitting):
     path, code = till
     async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)
@@ -61,7 +62,7 @@ async def test_a_growing_log(till, sit):
         assert any("190" in line for line in seat.pane("document"))
 
 
-async def test_a_fork_of_a_growing_log(till, sit):
+async def test_a_fork_of_a_growing_log(till, sit: Sitting):
     path, code = till
     async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)

@@ -5,6 +5,7 @@ from textual.widgets import Input
 
 from storage.timelines import store
 from storage.workspace.workspace import Workspace
+from tests.tui.conftest import Sitting
 from tests.tui.screens.main.test_forks import code, document, folded, till  # noqa: F401 - a fixture
 from tui.screens.dialogs.sweep_form import SweepForm
 from tui.screens.dialogs.sweep_results import OutcomesScreen
@@ -27,7 +28,7 @@ async def listed(seat):
     return seat.screen_text()
 
 
-async def test_a_value_is_varied_and_the_best_fork_opened(till, sit):  # noqa: F811
+async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
         await sweep(seat, path="amount", values="5 to 25 by 10", asked="sum(state.total), count(*)")
         shown = await listed(seat)
@@ -56,7 +57,7 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit):  # noqa: F
         await folded(seat, "sweep-0")
 
 
-async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till, sit):  # noqa: F811
+async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till, sit: Sitting):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
         await sweep(seat, events="data.amount >= 38", asked="sum(state.total)")
         shown = await listed(seat)
@@ -85,7 +86,7 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
         ({"asked": "count(*)", "path": "a", "values": "x to 9 by 1"}, "has no three numbers"),
     ],
 )
-async def test_a_form_says_what_is_missing(till, sit, typed, said):  # noqa: F811
+async def test_a_form_says_what_is_missing(till, sit: Sitting, typed, said):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
         await sweep(seat, **typed)
         await seat.until(lambda: said in str(seat.app.screen.query_one("#sweep-said").render()))
@@ -101,7 +102,7 @@ async def test_a_form_says_what_is_missing(till, sit, typed, said):  # noqa: F81
         ({"asked": "count(*)", "path": "amount[", "values": "1"}, "amount["),
     ],
 )
-async def test_what_cannot_be_swept_is_said(till, sit, typed, said):  # noqa: F811
+async def test_what_cannot_be_swept_is_said(till, sit: Sitting, typed, said):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
         await sweep(seat, **typed)
         await seat.until(lambda: seat.app.screen is seat.travel)
@@ -109,7 +110,7 @@ async def test_what_cannot_be_swept_is_said(till, sit, typed, said):  # noqa: F8
         assert said in seat.said[-1]
 
 
-async def test_without_a_projection_nothing_is_swept(till, sit):  # noqa: F811
+async def test_without_a_projection_nothing_is_swept(till, sit: Sitting):  # noqa: F811
     async with sit(till, at=8) as seat:
         await seat.press("*")
         assert seat.app.screen is seat.travel
