@@ -76,9 +76,9 @@ def _folded(events: int) -> None:
     """A workspace with a history, where there is none yet."""
     target = logs.workspace(events)
     if not target.exists():
-        loader.load([str(logs.orders(events))], target)
-    projection = reference.parse(str(logs.PROJECTION), sys.executable, Path.cwd())
-    fold_module.fold(Workspace(target), projection)
+        loader.load_source([str(logs.orders(events))], target)
+    projection = reference.parse_reference(str(logs.PROJECTION), sys.executable, Path.cwd())
+    fold_module.fold_projection(Workspace(target), projection)
 
 
 def _say(lines: Iterable[str]) -> None:

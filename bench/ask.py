@@ -9,7 +9,7 @@ from bench.measured import apart, seconds, tell
 from replay.history import catalogue
 from replay.history.history import History
 from replay.query import blame, condition_search, invariants
-from replay.query.series import series
+from replay.query.series import compute_series
 from storage.log.event_log import EventLog
 from storage.log.positions import START
 from storage.workspace.workspace import Workspace
@@ -25,11 +25,16 @@ def changes(path: Path) -> None:
     """The 99th percentile of blame, next and previous change at random places."""
     history, events = _opened(path)
     draw = random.Random(11)
-    keys = [history.documents(draw.randrange(history.folded.keys), 1)[0].key for _ in range(_ASKED)]
+    keys = [
+        history.documents(draw.randrange(history.fold_record.document_count), 1)[0].key
+        for _ in range(_ASKED)
+    ]
     wanted = [(key, draw.randrange(events)) for key in keys]
 
     def last_touch(key: str, offset: int) -> None:
-        found = blame.touches(history, key, ("status",), after=START, until=offset, backwards=True)
+        found = blame.find_value_changes(
+            history, key, ("status",), after=START, until=offset, backwards=True
+        )
         next(found, None)
 
     asked = {"blame": last_touch, "next": history.next_change, "previous": history.previous_change}
@@ -44,7 +49,7 @@ def changes(path: Path) -> None:
 def condition(path: Path, text: str) -> None:
     """All moments of a condition on documents, and how long the first stretch took."""
     history, _ = _opened(path)
-    found = condition_search.began(history, text)
+    found = condition_search.find_became_true(history, text)
     first = seconds(lambda: next(found))
     tell(first=first, all=first + seconds(lambda: list(found)))
 
@@ -52,15 +57,15 @@ def condition(path: Path, text: str) -> None:
 def of_all(path: Path) -> None:
     """An invariant over all documents, and the projection's own."""
     history, _ = _opened(path)
-    asked = seconds(lambda: list(invariants.broken(history, {_OF_ALL: _OF_ALL})))
-    tell(asked=asked, declared=seconds(lambda: list(invariants.broken(history))))
+    asked = seconds(lambda: list(invariants.find_violations(history, {_OF_ALL: _OF_ALL})))
+    tell(asked=asked, declared=seconds(lambda: list(invariants.find_violations(history))))
 
 
 def plot(path: Path) -> None:
     """An aggregate over all states, cut for a plot."""
     history, _ = _opened(path)
-    ends = EventLog(history.workspace).density(_STRETCHES).last_offsets
-    tell(seconds=seconds(lambda: series(history, _PLOT, ends)))
+    ends = EventLog(history.workspace).read_density(_STRETCHES).last_offsets
+    tell(seconds=seconds(lambda: compute_series(history, _PLOT, ends)))
 
 
 def figures(events: int) -> list[str]:
@@ -91,8 +96,8 @@ def figures(events: int) -> list[str]:
 
 def _opened(path: Path) -> tuple[History, int]:
     workspace = Workspace(path)
-    history = History(workspace, catalogue.known(workspace)[-1])
-    return history, EventLog(workspace).extent().events
+    history = History(workspace, catalogue.list_folds(workspace)[-1])
+    return history, EventLog(workspace).read_extent().event_count
 
 
 if __name__ == "__main__":

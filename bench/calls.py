@@ -46,17 +46,17 @@ _LEFT_OUT = '''    def enter(self) -> None:
 
 def ours(workspace: Path, projection: Path, worker: Path) -> None:
     """A fold, anew, by the worker of a folder."""
-    worker_process.WORKER = worker
-    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    worker_process.WORKER_MAIN = worker
+    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(workspace)
-    tell(seconds=seconds(lambda: fold.fold(opened, wanted, force=True)))
+    tell(seconds=seconds(lambda: fold.fold_projection(opened, wanted, force=True)))
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
     """Triples of runs in turn."""
     workspace = logs.DATA / f"calls-{events}.refold"
     if not workspace.exists():
-        loader.load([str(logs.orders(events))], workspace)
+        loader.load_source([str(logs.orders(events))], workspace)
         with Workspace(workspace).writing() as connection:
             connection.execute(_RECORDINGS)
     plain = logs.plain_projection()
@@ -67,8 +67,8 @@ def figures(events: int, runs: int = 3) -> list[str]:
         [
             apart("bench.calls", workspace, projection, worker)
             for projection, worker in (
-                (plain, worker_process.WORKER),
-                (querying, worker_process.WORKER),
+                (plain, worker_process.WORKER_MAIN),
+                (querying, worker_process.WORKER_MAIN),
                 (plain, bare),
             )
         ]
@@ -90,7 +90,7 @@ def _without_interception() -> Path:
     """A copy of the worker that puts up no clocks and no clients."""
     folder = logs.DATA / "worker"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(worker_process.WORKER.parent, folder)
+    shutil.copytree(worker_process.WORKER_MAIN.parent, folder)
     surroundings = folder / "outside.py"
     text = surroundings.read_text()
     assert _LEFT_OUT in text

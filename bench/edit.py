@@ -15,9 +15,9 @@ from bench import logs
 from bench.measured import apart, tell
 from replay import fold
 from replay.projection import reference
-from storage.workspace.workspace import SCREEN_MEMORY, Workspace
-from tui.folding.controller import Folds
-from tui.state.session import Model
+from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
+from tui.folding.controller import FoldController
+from tui.state.session import Session
 
 _REFUND = 'state["refunded"] + event.data["amount"]'
 
@@ -39,13 +39,13 @@ class _App:
 
 
 async def _saved(workspace: Path, code: Path) -> dict[str, float]:
-    wanted = reference.parse(str(code), sys.executable, code.parent)
-    model = Model(Workspace(workspace, memory=SCREEN_MEMORY))
-    folds = Folds(_App(), model, [wanted])  # type: ignore[arg-type]
+    wanted = reference.parse_reference(str(code), sys.executable, code.parent)
+    model = Session(Workspace(workspace, memory_bytes=SCREEN_MEMORY_BYTES))
+    folds = FoldController(_App(), model, [wanted])  # type: ignore[arg-type]
     first, ended = asyncio.Event(), asyncio.Event()
 
     def changed() -> None:
-        if folds.edit is not None and folds.edit.documents:
+        if folds.edit is not None and folds.edit.differing_documents:
             first.set()
         if folds.trouble or (first.is_set() and not folds.running):
             first.set()
@@ -59,7 +59,7 @@ async def _saved(workspace: Path, code: Path) -> dict[str, float]:
     shown = time.perf_counter() - started
     await ended.wait()
     found = {"first": shown, "all": time.perf_counter() - started}
-    found["documents"] = folds.edit.documents if folds.edit is not None else 0
+    found["documents"] = folds.edit.differing_documents if folds.edit is not None else 0
     folds.close()
     return found
 
@@ -78,7 +78,9 @@ def ours(path: Path) -> None:
     folder.mkdir()
     shutil.copy(path, folder / path.name)
     code = Path(shutil.copy(logs.PROJECTION, folder))
-    fold.fold(Workspace(folder / path.name), reference.parse(str(code), sys.executable, folder))
+    fold.fold_projection(
+        Workspace(folder / path.name), reference.parse_reference(str(code), sys.executable, folder)
+    )
     tell(**asyncio.run(_saved(folder / path.name, code)))
     shutil.rmtree(folder)
 

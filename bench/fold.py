@@ -56,9 +56,13 @@ def baseline(workspace: Path, projection: Path) -> None:
 
 def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
     """What `refold replay --force` does."""
-    wanted = reference.parse(str(projection), python, Path.cwd())
+    wanted = reference.parse_reference(str(projection), python, Path.cwd())
     opened = Workspace(workspace)
-    tell(seconds=seconds(lambda: fold.fold(opened, wanted, force=True, workers=int(workers))))
+    tell(
+        seconds=seconds(
+            lambda: fold.fold_projection(opened, wanted, force=True, workers=int(workers))
+        )
+    )
 
 
 def figures(events: int, runs: int = 3) -> list[str]:

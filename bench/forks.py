@@ -11,15 +11,15 @@ from bench import logs
 from bench.measured import apart, seconds, tell
 from replay import fold
 from replay.compare import history_comparison
-from replay.event_fold.run_context import Means, Run
+from replay.event_fold.run_context import FoldLimits, FoldRun
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
-from replay.forks.warm_worker import Standing
+from replay.forks.warm_worker import WarmWorker
 from replay.history.history import History
 from replay.projection import reference
-from replay.worker_host.gateway_bridge import Calling
-from storage.timelines.workspace_view import Seen
+from replay.worker_host.gateway_bridge import GatewayBridge
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -44,36 +44,40 @@ def on_OrderPlaced(state, event):
 
 
 def _wanted(projection: Path) -> reference.Reference:
-    return reference.parse(str(projection), sys.executable, Path.cwd())
+    return reference.parse_reference(str(projection), sys.executable, Path.cwd())
 
 
-def _without(workspace: Workspace, name: str, place: int) -> Seen:
-    made = Editing(workspace, name)
+def _without(workspace: Workspace, name: str, place: int) -> ForkedWorkspace:
+    made = EditBuilder(workspace, name)
     made.drop(place)
-    return edit_builder.fork(workspace, name, made.edits)
+    return edit_builder.create_fork(workspace, name, made.edits)
 
 
 def forked(path: Path) -> None:
     """One event dropped, at several offsets: until what differs is known, and until it is kept."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = fold.fold(workspace, wanted)
+    base = fold.fold_projection(workspace, wanted)
     seen_after, kept_after, growth = [], [], []
-    with Standing() as standing, Calling(workspace, wanted) as calling:
-        run = Run(workspace, wanted, base.folded, Means(1, 30.0, None), None, bool, calling)
+    with WarmWorker() as standing, GatewayBridge(workspace, wanted) as calling:
+        run = FoldRun(
+            workspace, wanted, base.next_offset, FoldLimits(1, 30.0, None), None, bool, calling
+        )
 
         def try_one(place: int) -> None:
-            list(trial_fold.tries(run, base, [_without(workspace, "tried", place)], standing))
+            list(trial_fold.try_forks(run, base, [_without(workspace, "tried", place)], standing))
 
         try_one(17)  # the worker is ready when a person forks
         for number, share in enumerate(_SHARES):
-            place = int(base.folded * share)
+            place = int(base.next_offset * share)
             seen_after.append(seconds(lambda place=place: try_one(place)))
             size = path.stat().st_size
 
             def keep(place: int = place, name: str = f"kept-{number}") -> None:
                 seen = _without(workspace, name, place)
-                folded = fold.fold(seen, wanted, standing=standing)
-                history_comparison.compare(History(workspace, base), History(seen, folded))
+                folded = fold.fold_projection(seen, wanted, warm_worker=standing)
+                history_comparison.compare_histories(
+                    History(workspace, base), History(seen, folded)
+                )
 
             kept_after.append(seconds(keep))
             growth.append(path.stat().st_size - size)
@@ -83,20 +87,20 @@ def forked(path: Path) -> None:
 def whole(path: Path, target: Path) -> None:
     """Folding the log whole without the event in its middle, and holding it to the fork."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = fold.fold(workspace, wanted)
-    seen = _without(workspace, "middle", base.folded // 2)
-    fork = History(seen, fold.fold(seen, wanted))
+    base = fold.fold_projection(workspace, wanted)
+    seen = _without(workspace, "middle", base.next_offset // 2)
+    fork = History(seen, fold.fold_projection(seen, wanted))
     target.unlink(missing_ok=True)
-    with workspaces.created(target) as connection:
-        dense = f'SELECT * REPLACE ("offset" - CAST("offset" > {base.folded // 2} AS BIGINT) AS "offset")'
+    with workspaces.create_workspace(target) as connection:
+        dense = f'SELECT * REPLACE ("offset" - CAST("offset" > {base.next_offset // 2} AS BIGINT) AS "offset")'
         with seen.reading() as reading:
             for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):
                 connection.register("batch", batch)
                 connection.execute("INSERT INTO events SELECT * FROM batch")
     edited = Workspace(target)
-    took = seconds(lambda: fold.fold(edited, wanted))
-    folded = History(edited, fold.fold(edited, wanted))
-    last = base.folded - 1
+    took = seconds(lambda: fold.fold_projection(edited, wanted))
+    folded = History(edited, fold.fold_projection(edited, wanted))
+    last = base.next_offset - 1
     a, b = (_digest(history, last) for history in (fork, folded))
     edited.close()
     target.unlink()
@@ -104,7 +108,7 @@ def whole(path: Path, target: Path) -> None:
 
 
 def _digest(history: History, last: int) -> object:
-    query = f"SELECT count(*), bit_xor(hash(key, state)) FROM ({history.latest_at(last)})"
+    query = f"SELECT count(*), bit_xor(hash(key, state)) FROM ({history.latest_states_sql(last)})"
     with history.workspace.reading() as connection:
         return connection.execute(query).fetchall()
 
@@ -115,22 +119,29 @@ def compared(path: Path) -> None:
     odd = logs.DATA / "odd.py"
     odd.write_text(_ODD.format(plain=str(logs.PROJECTION)))
     one, other = (
-        History(workspace, fold.fold(workspace, _wanted(code))) for code in (logs.PROJECTION, odd)
+        History(workspace, fold.fold_projection(workspace, _wanted(code)))
+        for code in (logs.PROJECTION, odd)
     )
-    found = history_comparison.compare(one, other)
-    took = sorted(seconds(lambda: history_comparison.compare(one, other)) for _ in range(3))
-    tell(compare=took[1], differing=len(found.differing), documents=one.folded.keys)
+    found = history_comparison.compare_histories(one, other)
+    took = sorted(
+        seconds(lambda: history_comparison.compare_histories(one, other)) for _ in range(3)
+    )
+    tell(
+        compare=took[1],
+        differing=len(found.differing_documents),
+        documents=one.fold_record.document_count,
+    )
 
 
 def swept(path: Path) -> None:
     """A thousand forks, each without one event."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
-    base = fold.fold(workspace, wanted)
+    base = fold.fold_projection(workspace, wanted)
 
     def sweep() -> None:
-        places = list(range(7, base.folded, base.folded // _FORKS))[:_FORKS]
-        varied = variants.dropping(workspace, "swept", places)
-        found = fork_sweep.sweep(workspace, wanted, base, varied, [_AGGREGATE])
+        places = list(range(7, base.next_offset, base.next_offset // _FORKS))[:_FORKS]
+        varied = variants.build_drop_variants(workspace, "swept", places)
+        found = fork_sweep.sweep_variants(workspace, wanted, base, varied, [_AGGREGATE])
         assert len(found.outcomes) == _FORKS
 
     tell(sweep=seconds(sweep))

@@ -17,7 +17,7 @@ from replay.history import catalogue
 from replay.history.history import History
 from replay.projection import reference
 from storage.workspace.workspace import Workspace
-from tui.state.session import Model
+from tui.state.session import Session
 
 PROJECTION = """
 def initial(key): return {"items": {}, "counts": {"added": 0, "moved": 0}}
@@ -76,25 +76,25 @@ def baseline(path: Path) -> None:
 
 def fold(path: Path, projection: Path) -> None:
     """What `refold replay --force` does."""
-    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
-    tell(seconds=seconds(lambda: fold_module.fold(opened, wanted, force=True)))
+    tell(seconds=seconds(lambda: fold_module.fold_projection(opened, wanted, force=True)))
 
 
 def look(path: Path) -> None:
     """Seeks to random offsets as the screen makes them, and steps around the last one."""
     opened = Workspace(path)
-    model = Model(opened)
-    model.choose(model.sight(catalogue.known(opened)[-1]))
+    model = Session(opened)
+    model.show_history(model.query_history(catalogue.list_folds(opened)[-1]))
     draw = random.Random(7)
-    offsets = [draw.randrange(model.extent.events - 100) + 50 for _ in range(_SEEKS)]
+    offsets = [draw.randrange(model.extent.event_count - 100) + 50 for _ in range(_SEEKS)]
 
     def at(offset: int) -> None:
-        snapshot = model.look(offset, "warehouse", follow=False)
+        snapshot = model.snapshot_at(offset, "warehouse", follow=False)
         assert snapshot is not None and snapshot.moment is not None  # noqa: PT018 - it asks
 
     seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
-    model.settle(model.look(offsets[-1], "warehouse", follow=False))
+    model.late_details(model.snapshot_at(offsets[-1], "warehouse", follow=False))
     there = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
     steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in there)
     tell(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=_size(opened))
@@ -102,8 +102,8 @@ def look(path: Path) -> None:
 
 def _size(opened: Workspace) -> float:
     """The document at the end, in MB of JSON."""
-    history = History(opened, catalogue.known(opened)[-1])
-    change = history.state("warehouse", history.folded.folded - 1)
+    history = History(opened, catalogue.list_folds(opened)[-1])
+    change = history.state_at("warehouse", history.fold_record.next_offset - 1)
     return len((change and change.state) or "") / 1e6
 
 

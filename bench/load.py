@@ -8,7 +8,7 @@ import duckdb
 from bench import logs
 from bench.measured import apart, seconds, tell
 from storage.ingest import loader
-from storage.ingest.loader import Wish
+from storage.ingest.loader import LoadOptions
 
 _COLUMNS = """{id: 'VARCHAR', time: 'TIMESTAMPTZ', stream: 'VARCHAR', revision: 'BIGINT',
 type: 'VARCHAR', version: 'VARCHAR', correlation_id: 'VARCHAR', causation_id: 'VARCHAR',
@@ -30,7 +30,7 @@ def baseline(log: Path) -> None:
 
 def ours(log: Path, target: Path) -> None:
     """What `refold load` does."""
-    tell(seconds=seconds(lambda: loader.load([str(log)], target, Wish(replace=True))))
+    tell(seconds=seconds(lambda: loader.load_source([str(log)], target, LoadOptions(replace=True))))
 
 
 def figures(events: int, runs: int = 3) -> list[str]:

@@ -48,7 +48,7 @@ def generated(name: str, query: str, **parameters: int) -> Path:
     DATA.mkdir(exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.unlink(missing_ok=True)
-    with workspaces.created(unfinished) as connection:
+    with workspaces.create_workspace(unfinished) as connection:
         connection.execute(
             f'INSERT INTO events ("offset", stream, type, data, source, line) {query}', parameters
         )

@@ -33,10 +33,10 @@ def log(keys: int) -> Path:
 
 def fold(path: Path, projection: Path, memory: str) -> None:
     """What `refold replay --force` does, in so many MB; 0: what is taken where nothing is said."""
-    wanted = reference.parse(str(projection), sys.executable, Path.cwd())
+    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
     limit = int(memory) << 20 or None
-    took = seconds(lambda: fold_module.fold(opened, wanted, force=True, memory=limit))
+    took = seconds(lambda: fold_module.fold_projection(opened, wanted, force=True, memory=limit))
     with opened.reading() as connection:
         rows = connection.execute(
             'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'

@@ -9,7 +9,7 @@ from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay.event_fold import event_reader
 from replay.projection import reference
-from replay.query_projections.state_query import Looked
+from replay.query_projections.state_query import StateQuery
 from storage.workspace.workspace import Workspace
 
 SQL = """
@@ -50,13 +50,15 @@ def baseline(workspace: Path) -> None:
 def ours(workspace: Path, projection: Path) -> None:
     """All documents of the last position, as JSON."""
     opened = Workspace(workspace)
-    looked = Looked(opened, reference.parse(str(projection), sys.executable, Path.cwd()))
-    end = event_reader.count(opened) - 1
+    looked = StateQuery(
+        opened, reference.parse_reference(str(projection), sys.executable, Path.cwd())
+    )
+    end = event_reader.count_events(opened) - 1
     found = 0
 
     def look() -> None:
         nonlocal found
-        for batch in looked.all_at(end):
+        for batch in looked.scan_documents_at(end):
             found += batch.num_rows
 
     tell(seconds=seconds(look), documents=found)

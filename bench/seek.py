@@ -17,9 +17,9 @@ _SEEKS = 400
 def ours(path: Path) -> None:
     """The 99th percentile of a few hundred seeks, after a few to get going."""
     workspace = Workspace(path)
-    history = History(workspace, catalogue.known(workspace)[-1])
+    history = History(workspace, catalogue.list_folds(workspace)[-1])
     log = EventLog(workspace)
-    events, keys = log.extent().events, history.folded.keys
+    events, keys = log.read_extent().event_count, history.fold_record.document_count
     draw = random.Random(7)
     wanted = [
         (history.documents(draw.randrange(keys), 1)[0].key, draw.randrange(events))
@@ -27,8 +27,8 @@ def ours(path: Path) -> None:
     ]
 
     def seek(key: str, offset: int) -> None:
-        history.moment(key, offset).differences()
-        log.rows(max(offset - 25, 0), 50)
+        history.document_at(key, offset).differences_to_previous()
+        log.read_events(max(offset - 25, 0), 50)
 
     times = sorted([seconds(lambda k=k, o=o: seek(k, o)) for k, o in wanted][20:])
     tell(median=times[_SEEKS // 2] * 1e3, p99=times[_SEEKS * 99 // 100] * 1e3)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.logs import orders
 from storage.ingest import sources
-from storage.ingest.format_detection import detect
-from storage.ingest.loader import load
+from storage.ingest.format_detection import detect_mapping
+from storage.ingest.loader import load_source
 from tests.support import servers
 
 _BY_NAME = ("id", "stream", "revision", "type", "time", "data")
@@ -35,10 +35,10 @@ def figures(events: int) -> Iterator[str]:
 
 def _recognised(log: Path) -> str:
     began = time.perf_counter()
-    looked = sources.look(str(log))
-    records = looked.sample()
+    looked = sources.open_part(str(log))
+    records = looked.read_sample()
     middle = time.perf_counter()
-    detect(records, {}, "log")
+    detect_mapping(records, {}, "log")
     took = time.perf_counter()
     return (
         f"a format recognised in {1000 * (took - began):.0f} ms (at most 200),"
@@ -110,7 +110,7 @@ def _loaded(link: str, target: Path, events: int) -> float:
     for _ in range(3):
         target.unlink(missing_ok=True)
         began = time.perf_counter()
-        assert load([link], target).appended == events
+        assert load_source([link], target).appended == events
         times.append(time.perf_counter() - began)
     return min(times)
 

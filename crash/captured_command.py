@@ -21,7 +21,7 @@ class CapturedCommands:
 
     def run(self, arguments: Sequence[str]) -> list[Finding]:
         """Run one, and return the promises that it breaks."""
-        from tui.cli import run
+        from tui.cli import run_command
 
         sys.stdout.flush()
         sys.stderr.flush()
@@ -32,7 +32,7 @@ class CapturedCommands:
             os.dup2(stream, target)
         raised = ""
         try:
-            self.code = run(list(arguments))
+            self.code = run_command(list(arguments))
         except BaseException as error:  # noqa: BLE001 - it would be a traceback on the terminal
             raised, self.code = f"{type(error).__name__}: {error}", 70
         finally:

@@ -139,9 +139,9 @@ def _call_refold(arguments: Sequence[str], *, is_real: bool) -> int:
     if is_real:
         command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
         return subprocess.run(command, check=False).returncode
-    from tui.cli import run
+    from tui.cli import run_command
 
-    return run(list(arguments))
+    return run_command(list(arguments))
 
 
 def _fork(

@@ -12,7 +12,9 @@ from gateway import recording_store
 from storage.workspace.workspace import Workspace
 
 
-def by_what_they_say(connection: duckdb.DuckDBPyConnection, first: int, window: timedelta) -> int:
+def assign_from_content(
+    connection: duckdb.DuckDBPyConnection, first_call: int, window: timedelta
+) -> int:
     """Say of imported calls from a number on which event caused them, where something tells it."""
     named = (
         'e."offset" = c.said AND c.event_id IS NULL',
@@ -38,49 +40,49 @@ def by_what_they_say(connection: duckdb.DuckDBPyConnection, first: int, window: 
     connection.execute(
         'CREATE TEMP TABLE wanted AS SELECT call, "offset" AS said, event_id, correlation_id, time'
         " FROM calls WHERE call >= ?",
-        [first],
+        [first_call],
     )
-    connection.execute('UPDATE calls SET "offset" = NULL WHERE call >= ?', [first])
+    connection.execute('UPDATE calls SET "offset" = NULL WHERE call >= ?', [first_call])
     for query in queries:
         connection.execute(f"CREATE TEMP TABLE assigned AS {query}")
-        _assign(connection)
+        _apply_assignments(connection)
         connection.execute("DELETE FROM wanted WHERE call IN (SELECT call FROM assigned)")
         connection.execute("DROP TABLE assigned")
     connection.execute("DROP TABLE wanted")
-    _renumber(connection)
+    _number_calls_of_events(connection)
     ((found,),) = connection.execute(
-        'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first]
+        'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first_call]
     ).fetchall()
     return int(found)
 
 
-def by_hand(workspace: Workspace, number: int, offset: int) -> bool:
+def assign_manually(workspace: Workspace, call_number: int, offset: int) -> bool:
     """Say by hand which event caused a call; return False when there is no call of that number."""
     with workspace.writing() as connection:
         known = "SELECT 1 FROM calls WHERE call = ?"
-        if not connection.execute(known, [number]).fetchall():
+        if not connection.execute(known, [call_number]).fetchall():
             return False
         connection.execute(
             'CREATE TEMP TABLE assigned AS SELECT CAST(? AS BIGINT) AS call, "offset", id FROM events'
             ' WHERE "offset" = ?',
-            [number, offset],
+            [call_number, offset],
         )
-        _assign(connection)
+        _apply_assignments(connection)
         connection.execute("DROP TABLE assigned")
-        _renumber(connection)
+        _number_calls_of_events(connection)
         return True
 
 
-def _assign(connection: duckdb.DuckDBPyConnection) -> None:
+def _apply_assignments(connection: duckdb.DuckDBPyConnection) -> None:
     """Say which events caused calls, by a table `assigned` of `call`, `offset` and the event's `id`."""
     connection.execute(
         'UPDATE calls SET "offset" = a."offset", event_id = coalesce(a.id, event_id)'
         " FROM assigned AS a WHERE calls.call = a.call"
     )
-    recording_store.changed(connection)
+    recording_store.increment_version(connection)
 
 
-def _renumber(connection: duckdb.DuckDBPyConnection) -> None:
+def _number_calls_of_events(connection: duckdb.DuckDBPyConnection) -> None:
     """Count imported calls among those of their event, in the order in which they were made."""
     connection.execute(
         "UPDATE calls SET ordinal = n.place, occurrence = n.again FROM (SELECT call,"

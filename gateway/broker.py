@@ -20,25 +20,25 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from gateway import calls, overrides, recording_store
-from gateway.calls import Answer, Call, Decision, Kind, Made, Outcome
+from gateway.calls import Answer, AnswerOutcome, Call, CallKind, CallOutcome, Decision
 from gateway.modes import Mode
-from gateway.overrides import Overrides
-from gateway.ports import UndeclaredError
-from gateway.recording_store import Recorded
+from gateway.overrides import OverrideSet
+from gateway.ports import UndeclaredPortError
+from gateway.recording_store import Recording
 from gateway.redaction import Redactor
 from gateway.request_differences import differences
 from gateway.sent_commands import Choice, SentCommands, is_refused, is_unsettled
-from gateway.settings import Settings
+from gateway.settings import GatewaySettings
 from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from gateway.live_clients import Outside
+    from gateway.live_clients import LiveClients
 
-_ACKNOWLEDGED = 202
+_ACCEPTED_STATUS = 202
 """What a command over HTTP is answered with that was not sent: accepted, and nothing said."""
-_POLL = 0.1
+_POLL_SECONDS = 0.1
 
-Ask = Callable[[Call, Sequence[Recorded]], Answer | None]
+AskPerson = Callable[[Call, Sequence[Recording]], Answer | None]
 """Asks a person what a call is to be answered, given the nearest recordings; None: it fails."""
 
 
@@ -48,177 +48,200 @@ class Broker:
     def __init__(
         self,
         workspace: Workspace,
-        settings: Settings,
+        settings: GatewaySettings,
         projection: str,
         *,
         folder: Path | None = None,
-        ask: Ask | None = None,
+        ask: AskPerson | None = None,
     ) -> None:
         """For the projection of a name; live programs run in the `folder`."""
         self.settings = settings
-        self.code: str | None = None
+        self.code_hash: str | None = None
         """The hash of the code that makes the calls, where they are recorded."""
         self.redactor = Redactor()
-        self.kept: list[Recorded] = []
+        self.new_recordings: list[Recording] = []
         """Calls that were made and are to be kept, redacted."""
-        self.audited: list[tuple[Recorded, Answer, list[str]]] = []
+        self.audit_differences: list[tuple[Recording, Answer, list[str]]] = []
         """Recordings that the outside answers otherwise now: the answer, and how it differs."""
-        self.commanded: set[str] = set()
+        self.command_ports: set[str] = set()
         """Ports on which commands were called in a run that goes out."""
-        self.pending: list[Recorded] = []
+        self.pending: list[Recording] = []
         """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
-        self._commands = SentCommands(workspace.file)
+        self._commands = SentCommands(workspace.main_workspace)
         self._workspace = workspace
         self._projection = projection
-        self._ask = ask
-        self._ordinals: Counter[int] = Counter()
-        self._overrides = Overrides(settings.overrides, settings.seed)
+        self._ask_person = ask
+        self._ordinal_by_offset: Counter[int] = Counter()
+        self._overrides = OverrideSet(settings.overrides, settings.seed)
         self._folder = folder or Path.cwd()
-        self._outside: Outside | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="outside")
+        self._live_clients: LiveClients | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="outside")
 
     def close(self) -> None:
         """End everything that is open to the outside."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._outside is not None:
-            self._outside.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._live_clients is not None:
+            self._live_clients.close()
 
     def decide(
         self,
         call: Call,
-        recorded: Callable[[], Sequence[Recorded]],
-        check: Callable[[], None] = lambda: None,
-    ) -> Made:
+        read_recordings: Callable[[], Sequence[Recording]],
+        raise_if_cancelled: Callable[[], None] = lambda: None,
+    ) -> CallOutcome:
         """What becomes of a call; `recorded` gives all calls that are known of its event.
 
         What it gives has no secrets in its call; its answer is what the handler gets. `check` is
         called while a live call is waited for, and may raise to end that.
         """
-        kind = self.settings.ports.kind(call.port, call.operation, call.kind)
+        kind = self.settings.ports.resolve_kind(call.port, call.operation, call.kind)
         call = replace(call, kind=kind)
         mode = self.settings.mode
         if mode is Mode.SEALED:
-            return self._unanswered(call, Decision.BLOCKED, "everything is sealed", ())
+            return self._leave_unanswered(call, Decision.BLOCKED, "everything is sealed", ())
         if mode in (Mode.RECORD, Mode.LIVE):
-            return self._live(call, recorded, check)
-        clean = self._clean(call)
-        known = recorded()
-        found = self._matching(clean, known)
+            return self._make_live_call(call, read_recordings, raise_if_cancelled)
+        redacted_call = self._redact_call(call)
+        recordings = read_recordings()
+        found = self._find_recording(redacted_call, recordings)
         if mode is Mode.WHAT_IF:
-            made = self._overridden(clean, found)
-            if made is not None:
-                return made
+            outcome = self._apply_override(redacted_call, found)
+            if outcome is not None:
+                return outcome
         if found is not None:
-            if mode is Mode.AUDIT and kind is Kind.QUERY:
-                self._audit(call, found, check)
-            return _as_recorded(clean, found)
-        return self._missing(call, clean, known, check)
+            if mode is Mode.AUDIT and kind is CallKind.QUERY:
+                self._audit_recording(call, found, raise_if_cancelled)
+            return _answer_from_recording(redacted_call, found)
+        return self._answer_unrecorded(call, redacted_call, recordings, raise_if_cancelled)
 
-    def _clean(self, call: Call) -> Call:
+    def _redact_call(self, call: Call) -> Call:
         """The call without its secrets, as recordings know it."""
-        paths = self.settings.ports.get(call.port).redact
-        return recording_store.redacted(Recorded(call, Answer()), self.redactor, paths).call
+        paths = self.settings.ports.get_port(call.port).redact
+        return recording_store.redact_recording(
+            Recording(call, Answer()), self.redactor, paths
+        ).call
 
-    def _matching(self, call: Call, recorded: Sequence[Recorded]) -> Recorded | None:
+    def _find_recording(self, call: Call, recordings: Sequence[Recording]) -> Recording | None:
         same = [
             one
-            for one in recorded
+            for one in recordings
             if one.call.fingerprint == call.fingerprint
             and (one.call.key in (None, call.key) or one.projection != self._projection)
         ]
         own = [one for one in same if one.call.key == call.key] or same
         return own[call.occurrence] if call.occurrence < len(own) else None
 
-    def _overridden(self, call: Call, found: Recorded | None) -> Made | None:
-        override = self._overrides.of(call)
+    def _apply_override(self, call: Call, recording: Recording | None) -> CallOutcome | None:
+        override = self._overrides.find_override(call)
         if override is None:
             return None
         try:
-            then = found.answer if found else None
-            answer, said = overrides.apply(override, then, http=call.is_http)
+            recorded_answer = recording.answer if recording else None
+            answer, said = overrides.apply_override(override, recorded_answer, is_http=call.is_http)
         except overrides.PatchError as error:
-            return self._unanswered(call, Decision.MISSED, str(error), ())
+            return self._leave_unanswered(call, Decision.MISSED, str(error), ())
         if answer is None:
             return None
-        return Made(call, Decision.STUBBED, said, answer)
+        return CallOutcome(call, Decision.STUBBED, said, answer)
 
-    def _missing(
+    def _answer_unrecorded(
         self,
         call: Call,
-        clean: Call,
-        recorded: Sequence[Recorded],
-        check: Callable[[], None],
-    ) -> Made:
+        redacted_call: Call,
+        recordings: Sequence[Recording],
+        raise_if_cancelled: Callable[[], None],
+    ) -> CallOutcome:
         """What answers a call that was not recorded, as far as its port was declared with it."""
         ports, port = self.settings.ports, call.port
-        if call.kind is Kind.COMMAND:
-            declared = ports.stub(port)
+        if call.kind is CallKind.COMMAND:
+            declared = ports.declared_stub(port)
             if declared is not UNSET:
                 reason = "not sent; answered as declared"
-                return Made(clean, Decision.SUPPRESSED, reason, stub(call, declared))
-        elif ports.declares(port, "latest"):
-            found = recording_store.latest(self._workspace, clean)
+                return CallOutcome(
+                    redacted_call, Decision.SUPPRESSED, reason, make_stub_answer(call, declared)
+                )
+        elif ports.allows_step(port, "latest"):
+            found = recording_store.find_latest(self._workspace, redacted_call)
             if found is not None:
-                where = "unassigned" if found.offset is None else f"of offset {found.offset:,}"
-                reason = f"the latest same request, {where}"
-                return Made(clean, Decision.RECORDED, reason, found.answer, found.number)
-        near = nearest(clean, recorded)
-        if call.kind is Kind.QUERY:
-            if ports.declares(port, "nearest") and near:
-                how = ", ".join(different(clean, near[0])[:3])
+                offset_text = (
+                    "unassigned" if found.offset is None else f"of offset {found.offset:,}"
+                )
+                reason = f"the latest same request, {offset_text}"
+                return CallOutcome(
+                    redacted_call, Decision.RECORDED, reason, found.answer, found.recording_number
+                )
+        nearest_recordings = rank_by_likeness(redacted_call, recordings)
+        if call.kind is CallKind.QUERY:
+            if ports.allows_step(port, "nearest") and nearest_recordings:
+                how = ", ".join(describe_differences(redacted_call, nearest_recordings[0])[:3])
                 said = f"the nearest request of this event: {how}"
-                return Made(clean, Decision.RECORDED, said, near[0].answer, near[0].number)
-            declared = ports.stub(port)
-            if ports.declares(port, "stub") and declared is not UNSET:
-                return Made(clean, Decision.STUBBED, "answered as declared", stub(call, declared))
-            if ports.declares(port, "ask") and self._ask is not None:
-                answer = self._ask(clean, near)
+                return CallOutcome(
+                    redacted_call,
+                    Decision.RECORDED,
+                    said,
+                    nearest_recordings[0].answer,
+                    nearest_recordings[0].recording_number,
+                )
+            declared = ports.declared_stub(port)
+            if ports.allows_step(port, "stub") and declared is not UNSET:
+                return CallOutcome(
+                    redacted_call,
+                    Decision.STUBBED,
+                    "answered as declared",
+                    make_stub_answer(call, declared),
+                )
+            if ports.allows_step(port, "ask") and self._ask_person is not None:
+                answer = self._ask_person(redacted_call, nearest_recordings)
                 if answer is not None:
-                    return Made(clean, Decision.STUBBED, "answered by hand", answer)
-            if ports.declares(port, "record"):
-                made = self._live(call, lambda: recorded, check)
-                if made.answer is None:
-                    return made
+                    return CallOutcome(redacted_call, Decision.STUBBED, "answered by hand", answer)
+            if ports.allows_step(port, "record"):
+                outcome = self._make_live_call(call, lambda: recordings, raise_if_cancelled)
+                if outcome.answer is None:
+                    return outcome
                 # What reaches a state has no secrets, and is answered so ever after.
                 reason = "went out today: an anachronism"
-                return replace(made, reason=reason, answer=self.kept[-1].answer)
-        again = f" so often (it was {call.occurrence:,} times)" if call.occurrence else ""
-        return self._unanswered(clean, Decision.MISSED, f"was not recorded{again}", near)
+                return replace(outcome, reason=reason, answer=self.new_recordings[-1].answer)
+        count_text = f" so often (it was {call.occurrence:,} times)" if call.occurrence else ""
+        return self._leave_unanswered(
+            redacted_call, Decision.MISSED, f"was not recorded{count_text}", nearest_recordings
+        )
 
-    def _unanswered(
-        self, call: Call, decision: Decision, reason: str, near: Sequence[Recorded]
-    ) -> Made:
-        call = self._clean(call)
-        differences = [] if not near else different(call, near[0])
-        number = near[0].number if near else None
-        if near:
+    def _leave_unanswered(
+        self, call: Call, decision: Decision, reason: str, nearest_recordings: Sequence[Recording]
+    ) -> CallOutcome:
+        call = self._redact_call(call)
+        differences = (
+            [] if not nearest_recordings else describe_differences(call, nearest_recordings[0])
+        )
+        number = nearest_recordings[0].recording_number if nearest_recordings else None
+        if nearest_recordings:
             reason += f"; the nearest of this event differs in {', '.join(differences[:3])}"
-        return Made(call, decision, reason, None, number)
+        return CallOutcome(call, decision, reason, None, number)
 
-    def _live(
+    def _make_live_call(
         self,
         call: Call,
-        recorded: Callable[[], Sequence[Recorded]],
-        check: Callable[[], None],
-    ) -> Made:
+        read_recordings: Callable[[], Sequence[Recording]],
+        raise_if_cancelled: Callable[[], None],
+    ) -> CallOutcome:
         """Make a call, or suppress it where it changes something and nobody named its port."""
         # One that a replay lets out is kept too: it was asked for.
-        keeps = self.settings.mode is not Mode.LIVE
-        if call.kind is Kind.COMMAND:
-            return self._command(call, recorded(), check, keeps=keeps)
-        return self._sent(call, None, check, keeps=keeps)
+        is_kept = self.settings.mode is not Mode.LIVE
+        if call.kind is CallKind.COMMAND:
+            return self._command(call, read_recordings(), raise_if_cancelled, keeps=is_kept)
+        return self._sent(call, None, raise_if_cancelled, keeps=is_kept)
 
     def _command(
         self,
         call: Call,
-        recorded: Sequence[Recorded],
+        recorded: Sequence[Recording],
         check: Callable[[], None],
         *,
         keeps: bool,
-    ) -> Made:
+    ) -> CallOutcome:
         """Send a command once, if its port was named for this run, and never again unasked."""
-        self.commanded.add(call.port)
-        clean = self._clean(call)
+        self.command_ports.add(call.port)
+        clean = self._redact_call(call)
         sends = call.port in self.settings.send
         then = self._earlier(clean, recorded)
         choice = self.settings.pending.of(then) if then and is_unsettled(then) else None
@@ -229,126 +252,140 @@ class Broker:
             return self._not_sent_again(clean, then)
         if not sends:
             reason = f"not sent; --send {call.port} would"
-            made = Made(call, Decision.SUPPRESSED, reason, self._stubbed(call))
-            return self._keep(made, "stub", keeps=keeps)
+            made = CallOutcome(call, Decision.SUPPRESSED, reason, self._stubbed(call))
+            return self._record_outcome(made, "stub", is_kept=keeps)
         if not keeps:
             return self._sent(call, None, check, keeps=keeps)
-        intent = self._recorded(call, Answer(Outcome.PENDING), "live", None)
-        resent = then.number if again and then is not None else None
+        intent = self._make_recording(call, Answer(AnswerOutcome.PENDING), "live", None)
+        resent = then.recording_number if again and then is not None else None
         number = self._commands.intend(intent, partial(self._earlier, clean), resent)
-        if isinstance(number, Recorded):  # another recording has sent it since
-            self._ordinals[call.offset] -= 1
+        if isinstance(number, Recording):  # another recording has sent it since
+            self._ordinal_by_offset[call.offset] -= 1
             return self._not_sent_again(clean, number)
         return self._sent(call, number, check, keeps=keeps)
 
-    def _earlier(self, clean: Call, recorded: Sequence[Recorded]) -> Recorded | None:
+    def _earlier(self, clean: Call, recorded: Sequence[Recording]) -> Recording | None:
         """What is known of a command from a run that may have sent it."""
-        return self._matching(clean, [one for one in recorded if one.origin != "stub"])
+        return self._find_recording(clean, [one for one in recorded if one.origin != "stub"])
 
-    def _not_sent_again(self, clean: Call, then: Recorded) -> Made:
+    def _not_sent_again(self, clean: Call, then: Recording) -> CallOutcome:
         if is_unsettled(then):
             self.pending.append(then)
-        return _as_recorded(clean, then)
+        return _answer_from_recording(clean, then)
 
     def _stubbed(self, call: Call) -> Answer:
         """What a command is answered that isn't sent."""
-        declared = self.settings.ports.stub(call.port)
-        return stub(call, None if declared is UNSET else declared)
+        declared = self.settings.ports.declared_stub(call.port)
+        return make_stub_answer(call, None if declared is UNSET else declared)
 
     def _sent(
         self, call: Call, number: int | None, check: Callable[[], None], *, keeps: bool
-    ) -> Made:
+    ) -> CallOutcome:
         """Let a call out; `number` is that of a command's intent."""
         started = datetime.now(UTC)
         try:
-            answer = self._waited_for(call, check)
-        except UndeclaredError as error:
+            answer = self._wait_for_answer(call, check)
+        except UndeclaredPortError as error:
             if number is not None:
                 self._commands.withdraw(number)
-            return self._unanswered(call, Decision.MISSED, str(error), ())
-        made = Made(call, Decision.LIVE, "sent" if number is not None else "asked", answer, number)
-        return self._keep(made, "live", keeps=keeps, time=started)
+            return self._leave_unanswered(call, Decision.MISSED, str(error), ())
+        made = CallOutcome(
+            call, Decision.LIVE, "sent" if number is not None else "asked", answer, number
+        )
+        return self._record_outcome(made, "live", is_kept=keeps, time=started)
 
-    def _waited_for(self, call: Call, check: Callable[[], None]) -> Answer:
-        waiting = self._threads.submit(self._ways_out().call, call)
+    def _wait_for_answer(self, call: Call, raise_if_cancelled: Callable[[], None]) -> Answer:
+        future = self._executor.submit(self._open_live_clients().call, call)
         while True:
             with suppress(StillOutError):
-                return waiting.result(_POLL)
-            if not waiting.done():
-                check()
+                return future.result(_POLL_SECONDS)
+            if not future.done():
+                raise_if_cancelled()
 
-    def _ways_out(self) -> "Outside":
-        if self._outside is None:
-            from gateway.live_clients import Outside  # noqa: PLC0415 - most folds never go out
+    def _open_live_clients(self) -> "LiveClients":
+        if self._live_clients is None:
+            from gateway.live_clients import LiveClients  # noqa: PLC0415 - most folds never go out
 
-            self._outside = Outside(self.settings.ports, self.settings.folder or self._folder)
-        return self._outside
+            self._live_clients = LiveClients(
+                self.settings.ports, self.settings.folder or self._folder
+            )
+        return self._live_clients
 
-    def _keep(self, made: Made, origin: str, *, keeps: bool, time: datetime | None = None) -> Made:
-        assert made.answer is not None  # noqa: S101 - what is kept was answered
-        if made.number is not None:
-            self._ordinals[made.call.offset] -= 1
-        kept = self._recorded(made.call, made.answer, origin, time)
-        if made.number is not None:
-            self._commands.settle(made.number, kept)
-        elif keeps:
-            self.kept.append(kept)
-        return replace(made, call=kept.call)
+    def _record_outcome(
+        self, outcome: CallOutcome, origin: str, *, is_kept: bool, time: datetime | None = None
+    ) -> CallOutcome:
+        assert outcome.answer is not None  # noqa: S101 - what is kept was answered
+        if outcome.recording_number is not None:
+            self._ordinal_by_offset[outcome.call.offset] -= 1
+        recording = self._make_recording(outcome.call, outcome.answer, origin, time)
+        if outcome.recording_number is not None:
+            self._commands.settle(outcome.recording_number, recording)
+        elif is_kept:
+            self.new_recordings.append(recording)
+        return replace(outcome, call=recording.call)
 
-    def _recorded(self, call: Call, answer: Answer, origin: str, time: datetime | None) -> Recorded:
-        ordinal = self._ordinals[call.offset]
-        self._ordinals = Counter({call.offset: ordinal + 1})
-        found = Recorded(
+    def _make_recording(
+        self, call: Call, answer: Answer, origin: str, time: datetime | None
+    ) -> Recording:
+        ordinal = self._ordinal_by_offset[call.offset]
+        self._ordinal_by_offset = Counter({call.offset: ordinal + 1})
+        recording = Recording(
             call,
             answer,
             projection=self._projection,
-            code=self.code,
+            code=self.code_hash,
             ordinal=ordinal,
             time=time or datetime.now(UTC),
-            correlation_id=call.header("x-correlation-id", "x-request-id", "traceparent"),
-            idempotency_key=call.header("idempotency-key", "x-idempotency-key"),
+            correlation_id=call.find_header("x-correlation-id", "x-request-id", "traceparent"),
+            idempotency_key=call.find_header("idempotency-key", "x-idempotency-key"),
             origin=origin,
         )
-        paths = self.settings.ports.get(call.port).redact
-        return recording_store.redacted(found, self.redactor, paths)
+        paths = self.settings.ports.get_port(call.port).redact
+        return recording_store.redact_recording(recording, self.redactor, paths)
 
-    def _audit(self, call: Call, found: Recorded, check: Callable[[], None]) -> None:
+    def _audit_recording(
+        self, call: Call, recording: Recording, raise_if_cancelled: Callable[[], None]
+    ) -> None:
         try:
-            now = self._waited_for(call, check)
-        except UndeclaredError as error:
-            now = Answer.failed(str(error))
-        clean = self._recorded(call, now, "live", None).answer
-        differs = differences(_said(found.answer), _said(clean))
-        if found.answer.outcome is not clean.outcome:
-            differs.insert(0, f"{found.answer.outcome.value} then, {clean.outcome.value} now")
-        if differs:
-            self.audited.append((found, clean, differs))
+            live_answer = self._wait_for_answer(call, raise_if_cancelled)
+        except UndeclaredPortError as error:
+            live_answer = Answer.from_error(str(error))
+        redacted_answer = self._make_recording(call, live_answer, "live", None).answer
+        found_differences = differences(
+            _comparable_value(recording.answer), _comparable_value(redacted_answer)
+        )
+        if recording.answer.outcome is not redacted_answer.outcome:
+            found_differences.insert(
+                0, f"{recording.answer.outcome.value} then, {redacted_answer.outcome.value} now"
+            )
+        if found_differences:
+            self.audit_differences.append((recording, redacted_answer, found_differences))
 
 
-def nearest(call: Call, recorded: Sequence[Recorded]) -> list[Recorded]:
+def rank_by_likeness(call: Call, recordings: Sequence[Recording]) -> list[Recording]:
     """Recordings of the same port, the one first whose request is most alike."""
-    text = calls.canonical(call.request).decode()
+    text = calls.encode_canonical(call.request).decode()
 
-    def likeness(one: Recorded) -> float:
-        other = calls.canonical(one.call.request).decode()
+    def likeness(one: Recording) -> float:
+        other = calls.encode_canonical(one.call.request).decode()
         alike = difflib.SequenceMatcher(None, text[:2000], other[:2000]).ratio()
         return alike + (one.call.operation == call.operation)
 
-    return sorted((o for o in recorded if o.call.port == call.port), key=likeness, reverse=True)
+    return sorted((o for o in recordings if o.call.port == call.port), key=likeness, reverse=True)
 
 
-def different(call: Call, other: Recorded) -> list[str]:
+def describe_differences(call: Call, recording: Recording) -> list[str]:
     """How a recorded request differs from a call's, as `request.pair: EURUSD → EURGBP`."""
     found = []
-    if other.call.operation != call.operation:
-        found.append(f"operation: {other.call.operation} → {call.operation}")
-    found += [f"request{how}" for how in differences(other.call.request, call.request)]
-    if other.call.key not in (None, call.key):
-        found.append(f"document: {other.call.key} → {call.key}")
+    if recording.call.operation != call.operation:
+        found.append(f"operation: {recording.call.operation} → {call.operation}")
+    found += [f"request{how}" for how in differences(recording.call.request, call.request)]
+    if recording.call.key not in (None, call.key):
+        found.append(f"document: {recording.call.key} → {call.key}")
     return found or [f"it was asked {call.occurrence + 1:,} times"]
 
 
-def _said(answer: Answer) -> Any:
+def _comparable_value(answer: Answer) -> Any:
     """What an answer says; the headers of HTTP are others each time."""
     value = answer.value
     if answer.status is not None:
@@ -356,32 +393,47 @@ def _said(answer: Answer) -> Any:
     return value
 
 
-def _as_recorded(call: Call, found: Recorded) -> Made:
-    answer = found.answer
-    if answer.outcome is Outcome.PENDING:
-        said = "it may have been sent, and nobody saw how it ended"
-        return Made(call, Decision.PENDING, said, Answer.failed(said), found.number)
-    if call.kind is Kind.COMMAND:
-        return Made(call, Decision.SUPPRESSED, "not sent; answered as then", answer, found.number)
-    return Made(call, Decision.RECORDED, "answered as then", answer, found.number)
+def _answer_from_recording(call: Call, recording: Recording) -> CallOutcome:
+    answer = recording.answer
+    if answer.outcome is AnswerOutcome.PENDING:
+        reason = "it may have been sent, and nobody saw how it ended"
+        return CallOutcome(
+            call, Decision.PENDING, reason, Answer.from_error(reason), recording.recording_number
+        )
+    if call.kind is CallKind.COMMAND:
+        return CallOutcome(
+            call,
+            Decision.SUPPRESSED,
+            "not sent; answered as then",
+            answer,
+            recording.recording_number,
+        )
+    return CallOutcome(
+        call, Decision.RECORDED, "answered as then", answer, recording.recording_number
+    )
 
 
-def stub(call: Call, value: Any) -> Answer:
+def make_stub_answer(call: Call, value: Any) -> Answer:
     """What is declared or said by hand, as an answer to such a call."""
     if not call.is_http:
-        return Answer.of(value)
+        return Answer.from_value(value)
     if isinstance(value, dict) and "status" in value:
         headers = [(str(n), str(v)) for n, v in dict(value.get("headers") or {}).items()]
-        media = next((v for n, v in headers if n.lower() == "content-type"), "application/json")
+        media_type = next(
+            (v for n, v in headers if n.lower() == "content-type"), "application/json"
+        )
         return Answer(
             status=int(value["status"]),
-            headers=headers or [("content-type", media)],
-            body=calls.written(value.get("body"), media),
-            media=media,
+            headers=headers or [("content-type", media_type)],
+            body=calls.encode_body(value.get("body"), media_type),
+            media_type=media_type,
         )
     if value is None:
-        return Answer(status=_ACKNOWLEDGED, media="text/plain")
-    media = "application/json"
+        return Answer(status=_ACCEPTED_STATUS, media_type="text/plain")
+    media_type = "application/json"
     return Answer(
-        status=200, headers=[("content-type", media)], body=calls.written(value, media), media=media
+        status=200,
+        headers=[("content-type", media_type)],
+        body=calls.encode_body(value, media_type),
+        media_type=media_type,
     )

@@ -1,7 +1,7 @@
 """A call to the outside and its answer, as this program knows them; what makes two calls the same.
 
 A request is a JSON value. That of an HTTP call has `method`, `url`, `headers` and `body`, of which
-what differs from run to run (`VOLATILE` headers, the order of parameters) is no part.
+what differs from run to run (`VOLATILE_HEADERS` headers, the order of parameters) is no part.
 """
 
 import base64
@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-_VERSION = 1
+_FINGERPRINT_VERSION = 1
 """Of the fingerprint; another rule is another number."""
-_PORTS = {"http": 80, "https": 443}
-_canonical = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_CANONICAL_ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
-VOLATILE = frozenset(
+VOLATILE_HEADERS = frozenset(
     (
         *("accept-encoding", "authorization", "connection", "content-length", "cookie", "date"),
         *("host", "idempotency-key", "if-modified-since", "if-none-match", "keep-alive"),
@@ -32,7 +32,7 @@ VOLATILE = frozenset(
 """Headers that don't make a request another one."""
 
 
-class Kind(Enum):
+class CallKind(Enum):
     """What a call does to the outside."""
 
     QUERY = "query"
@@ -58,7 +58,7 @@ class Decision(Enum):
     """A command that may have been sent before: nobody saw how it ended, so it isn't sent again."""
 
 
-class Outcome(Enum):
+class AnswerOutcome(Enum):
     """How a call ended."""
 
     OK = "ok"
@@ -74,26 +74,28 @@ class Outcome(Enum):
 class Answer:
     """What came back."""
 
-    outcome: Outcome = Outcome.OK
+    outcome: AnswerOutcome = AnswerOutcome.OK
     status: int | None = None
     """Of HTTP; None for any other."""
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
     """Decoded; JSON where it isn't of HTTP."""
-    media: str = "application/json"
+    media_type: str = "application/json"
     error: str | None = None
     latency: float = 0.0
     """Seconds."""
 
     @classmethod
-    def of(cls, value: Any, latency: float = 0.0) -> "Answer":
+    def from_value(cls, value: Any, latency_seconds: float = 0.0) -> "Answer":
         """The answer that has this JSON value."""
-        return cls(body=msgspec.json.encode(value), latency=latency)
+        return cls(body=msgspec.json.encode(value), latency=latency_seconds)
 
     @classmethod
-    def failed(cls, error: str, outcome: Outcome = Outcome.ERROR, latency: float = 0.0) -> "Answer":
+    def from_error(
+        cls, error: str, outcome: AnswerOutcome = AnswerOutcome.ERROR, latency_seconds: float = 0.0
+    ) -> "Answer":
         """There was none."""
-        return cls(outcome=outcome, error=error, latency=latency)
+        return cls(outcome=outcome, error=error, latency=latency_seconds)
 
     @property
     def text(self) -> str | None:
@@ -105,10 +107,10 @@ class Answer:
         return None if "\0" in text else text
 
     @property
-    def shown(self) -> str:
+    def value_json(self) -> str:
         """What it says as JSON, to be looked at."""
-        said = self.value if self.error is None else {"error": self.error}
-        return canonical(said).decode()
+        value = self.value if self.error is None else {"error": self.error}
+        return encode_canonical(value).decode()
 
     @property
     def value(self) -> Any:
@@ -117,16 +119,16 @@ class Answer:
             return {
                 "status": self.status,
                 "headers": {name.lower(): value for name, value in self.headers},
-                "body": readable(self.body, self.media),
+                "body": decode_body(self.body, self.media_type),
             }
-        return None if not self.body else readable(self.body, "application/json")
+        return None if not self.body else decode_body(self.body, "application/json")
 
 
 @dataclass(frozen=True)
 class Call:
     """A handler asks something of the outside, or wants to change something there."""
 
-    kind: Kind
+    kind: CallKind
     port: str
     operation: str
     request: Any
@@ -139,72 +141,82 @@ class Call:
     """Of HTTP: all, as they are to be sent."""
     body: bytes = b""
     """Of HTTP: as it is to be sent."""
-    address: str = ""
+    sent_url: str = ""
     """Of HTTP: as it is to be sent."""
-    timeout: float | None = None
+    timeout_seconds: float | None = None
     """Of HTTP: seconds that the caller would wait."""
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.port, self.operation, self.request)
+        return compute_fingerprint(self.port, self.operation, self.request)
 
     @property
     def is_http(self) -> bool:
         return isinstance(self.request, dict) and {"method", "url"} <= self.request.keys()
 
-    def header(self, *names: str) -> str | None:
+    def find_header(self, *names: str) -> str | None:
         """The first of these headers that is there."""
         return next((v for name in names for n, v in self.headers if n.lower() == name), None)
 
 
 @dataclass(frozen=True)
-class Made:
+class CallOutcome:
     """A call, and what became of it."""
 
     call: Call
     decision: Decision
     reason: str
     answer: Answer | None
-    number: int | None = None
+    recording_number: int | None = None
     """Of the recording that answers it."""
 
 
-def fingerprint(port: str, operation: str, request: Any) -> str:
+def compute_fingerprint(port: str, operation: str, request: Any) -> str:
     """A hash that two calls share if they ask the same."""
     return hashlib.sha256(
-        b"\0".join((b"%d" % _VERSION, port.encode(), operation.encode(), canonical(request)))
+        b"\0".join(
+            (
+                b"%d" % _FINGERPRINT_VERSION,
+                port.encode(),
+                operation.encode(),
+                encode_canonical(request),
+            )
+        )
     ).hexdigest()[:32]
 
 
-def canonical(request: Any) -> bytes:
+def encode_canonical(request: Any) -> bytes:
     """The JSON of a request by which it is known."""
-    return _canonical.encode(request)
+    return _CANONICAL_ENCODER.encode(request)
 
 
-def http_request(
+def build_http_request(
     method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes
 ) -> dict[str, Any]:
     """The request of an HTTP call: what makes it this one."""
-    media = next((v for n, v in headers if n.lower() == "content-type"), "")
-    kept = {n.lower(): v for n, v in headers if n.lower() not in VOLATILE}
-    if media.startswith("multipart/"):
-        boundary = media.partition("boundary=")[2].strip('"').encode()
+    media_type = next((v for n, v in headers if n.lower() == "content-type"), "")
+    stable_headers = {n.lower(): v for n, v in headers if n.lower() not in VOLATILE_HEADERS}
+    if media_type.startswith("multipart/"):
+        boundary = media_type.partition("boundary=")[2].strip('"').encode()
         if boundary:  # drawn anew for each request
-            body, kept["content-type"] = body.replace(boundary, b"boundary"), "multipart/form-data"
-    request: dict[str, Any] = {"method": method.upper(), "url": stable_url(url)}
-    if kept:
-        request["headers"] = dict(sorted(kept.items()))
+            body, stable_headers["content-type"] = (
+                body.replace(boundary, b"boundary"),
+                "multipart/form-data",
+            )
+    request: dict[str, Any] = {"method": method.upper(), "url": normalize_url(url)}
+    if stable_headers:
+        request["headers"] = dict(sorted(stable_headers.items()))
     if body:
-        request["body"] = readable(body, media)
+        request["body"] = decode_body(body, media_type)
     return request
 
 
-def http_operation(method: str, url: str) -> str:
+def format_http_operation(method: str, url: str) -> str:
     """`GET /v1/rates`"""
     return f"{method.upper()} {urlsplit(url).path or '/'}"
 
 
-def stable_url(url: str) -> str:
+def normalize_url(url: str) -> str:
     """An address without what doesn't matter: order of parameters, default port, fragment."""
     try:
         parts = urlsplit(url)
@@ -215,20 +227,20 @@ def stable_url(url: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     user = parts.netloc.rpartition("@")[0]
-    place = f"{user}@{host}" if user else host
-    if port is not None and port != _PORTS.get(parts.scheme):
-        place = f"{place}:{port}"
+    authority = f"{user}@{host}" if user else host
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        authority = f"{authority}:{port}"
     query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)), quote_via=quote)
-    return urlunsplit((parts.scheme, place, parts.path or "/", query, ""))
+    return urlunsplit((parts.scheme, authority, parts.path or "/", query, ""))
 
 
-def readable(body: bytes, media: str) -> Any:
+def decode_body(body: bytes, media_type: str) -> Any:
     """A body as a JSON value: what its JSON says, its text, or its bytes in base64."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(body).decode()}
-    if "json" in media:
+    if "json" in media_type:
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError, ValueError):
@@ -236,12 +248,12 @@ def readable(body: bytes, media: str) -> Any:
     return text
 
 
-def written(value: Any, media: str) -> bytes:
+def encode_body(value: Any, media_type: str) -> bytes:
     """The body that is shown so; see `readable`."""
     if value is None:
         return b""
     if isinstance(value, Mapping) and list(value) == ["base64"]:
         return base64.b64decode(value["base64"])
-    if isinstance(value, str) and "json" not in media:
+    if isinstance(value, str) and "json" not in media_type:
         return value.encode()
     return msgspec.json.encode(value)

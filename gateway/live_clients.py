@@ -24,13 +24,26 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from gateway.calls import Answer, Call, Kind, Outcome
-from gateway.http_encoding import OF_TRANSFER
-from gateway.ports import Port, Ports, UndeclaredError
+from gateway.calls import Answer, AnswerOutcome, Call, CallKind
+from gateway.http_encoding import TRANSFER_HEADERS
+from gateway.ports import Port, PortSet, UndeclaredPortError
 
-_CONDITIONAL = ("if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range")
-_OF_CONNECTION = ("host", "connection", "content-length", "transfer-encoding", "keep-alive", "te")
-_ARGUMENT = re.compile(r"\{(\w+)\}")
+_CONDITIONAL_HEADERS = (
+    "if-none-match",
+    "if-modified-since",
+    "if-match",
+    "if-unmodified-since",
+    "if-range",
+)
+_CONNECTION_HEADERS = (
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "keep-alive",
+    "te",
+)
+_PATH_ARGUMENT = re.compile(r"\{(\w+)\}")
 
 
 class _Client(Protocol):
@@ -39,26 +52,26 @@ class _Client(Protocol):
     def close(self) -> None: ...
 
 
-class Outside:
+class LiveClients:
     """The live ports of one run. May be called from any thread."""
 
-    def __init__(self, ports: Ports, folder: Path) -> None:
+    def __init__(self, ports: PortSet, folder: Path) -> None:
         """Programs run in the folder."""
         self._ports = ports
         self._folder = folder
         self._clients: dict[str, _Client] = {}
-        self._opening = threading.Lock()
+        self._clients_lock = threading.Lock()
 
     def call(self, call: Call) -> Answer:
-        """Make a call; what goes wrong with it is the answer. Raises `UndeclaredError`."""
-        client = self._client(call)
+        """Make a call; what goes wrong with it is the answer. Raises `UndeclaredPortError`."""
+        client = self._get_client(call)
         started = time.monotonic()
         try:
             answer = client.call(call)
         except TimeoutError as error:
-            answer = Answer.failed(str(error) or "timed out", Outcome.TIMEOUT)
+            answer = Answer.from_error(str(error) or "timed out", AnswerOutcome.TIMEOUT)
         except (OSError, ValueError, LookupError) as error:
-            answer = Answer.failed(f"{type(error).__name__}: {error}")
+            answer = Answer.from_error(f"{type(error).__name__}: {error}")
         return replace(answer, latency=time.monotonic() - started)
 
     def close(self) -> None:
@@ -66,103 +79,112 @@ class Outside:
         for client in self._clients.values():
             client.close()
 
-    def _client(self, call: Call) -> _Client:
-        port = self._ports.get(call.port)
-        own = call.is_http  # a handler's own client knows the address
-        name = f"\0{call.port}" if own else call.port
-        with self._opening:
+    def _get_client(self, call: Call) -> _Client:
+        port = self._ports.get_port(call.port)
+        is_http = call.is_http  # a handler's own client knows the address
+        name = f"\0{call.port}" if is_http else call.port
+        with self._clients_lock:
             if name not in self._clients:
-                self._clients[name] = _Http(None, port) if own else self._open(call.port, port)
+                self._clients[name] = (
+                    _HttpClient(None, port) if is_http else self._make_client(call.port, port)
+                )
             return self._clients[name]
 
-    def _open(self, name: str, port: Port) -> _Client:
+    def _make_client(self, name: str, port: Port) -> _Client:
         if port.live is None:
-            raise UndeclaredError(
+            raise UndeclaredPortError(
                 f"the port {name} isn't declared with how to call it; refold.toml needs"
                 f' [ports.{name}] with live = "…"'
             )
         if port.live.startswith("cmd:"):
-            return _Program(port.live[len("cmd:") :], port, self._folder)
+            return _ProgramClient(port.live[len("cmd:") :], port, self._folder)
         scheme = urlsplit(port.live).scheme
         if scheme in ("http", "https"):
-            return _Http(port.live, port)
+            return _HttpClient(port.live, port)
         if scheme in ("postgresql", "postgres"):
-            return _Postgres(port)
+            return _PostgresClient(port)
         if scheme == "smtp":
-            return _Mail(port)
-        raise UndeclaredError(
+            return _MailClient(port)
+        raise UndeclaredPortError(
             f"the port {name} has live = {port.live!r}, which is none of http:, https:,"
             " postgresql:, smtp: and cmd:"
         )
 
 
-class _Http:
+class _HttpClient:
     """A service over HTTP: with what a handler's own client sends, or as the port declares."""
 
-    def __init__(self, base: str | None, port: Port) -> None:
-        self._base = base
+    def __init__(self, base_url: str | None, port: Port) -> None:
+        self._base_url = base_url
         self._port = port
         self._client = httpx.Client(
-            timeout=port.timeout, follow_redirects=base is not None, trust_env=True
+            timeout=port.timeout, follow_redirects=base_url is not None, trust_env=True
         )
 
     def call(self, call: Call) -> Answer:
-        request = self._as_sent(call) if self._base is None else self._as_declared(call)
-        if call.timeout is not None:
-            limit = min(call.timeout, self._port.timeout)
+        request = (
+            self._build_handler_request(call)
+            if self._base_url is None
+            else self._build_declared_request(call)
+        )
+        if call.timeout_seconds is not None:
+            limit = min(call.timeout_seconds, self._port.timeout)
             request.extensions["timeout"] = httpx.Timeout(limit).as_dict()
         try:
             response = self._client.send(request, stream=True)
             try:
-                body = self._whole(response)
+                body = self._read_body(response)
             finally:
                 response.close()
         except httpx.TimeoutException as error:
             said = str(error) or f"no answer within {self._port.timeout:g} s"
-            return Answer.failed(said, Outcome.TIMEOUT)
+            return Answer.from_error(said, AnswerOutcome.TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL, _TooLargeError) as error:
-            return Answer.failed(f"{type(error).__name__.strip('_')}: {error}")
-        dropped = () if request.method == "HEAD" else OF_TRANSFER
-        headers = [(n, v) for n, v in response.headers.multi_items() if n not in dropped]
-        if self._base is None:
+            return Answer.from_error(f"{type(error).__name__.strip('_')}: {error}")
+        dropped_headers = () if request.method == "HEAD" else TRANSFER_HEADERS
+        headers = [(n, v) for n, v in response.headers.multi_items() if n not in dropped_headers]
+        if self._base_url is None:
             media = response.headers.get("content-type", "application/octet-stream")
-            return Answer(Outcome.OK, response.status_code, headers, body, media)
+            return Answer(AnswerOutcome.OK, response.status_code, headers, body, media)
         if response.is_error:
-            return Answer.failed(f"{response.status_code} {response.reason_phrase}: {_start(body)}")
-        return _of_text(body)
+            return Answer.from_error(
+                f"{response.status_code} {response.reason_phrase}: {_shorten_text(body)}"
+            )
+        return _answer_from_text(body)
 
     def close(self) -> None:
         self._client.close()
 
-    def _as_sent(self, call: Call) -> httpx.Request:
-        dropped = (*_CONDITIONAL, *_OF_CONNECTION)
-        headers = [(n, v) for n, v in call.headers if n.lower() not in dropped]
+    def _build_handler_request(self, call: Call) -> httpx.Request:
+        dropped_headers = (*_CONDITIONAL_HEADERS, *_CONNECTION_HEADERS)
+        headers = [(n, v) for n, v in call.headers if n.lower() not in dropped_headers]
         request = call.request
         return self._client.build_request(
-            request["method"], call.address, headers=headers, content=call.body or None
+            request["method"], call.sent_url, headers=headers, content=call.body or None
         )
 
-    def _as_declared(self, call: Call) -> httpx.Request:
+    def _build_declared_request(self, call: Call) -> httpx.Request:
         template = self._port.operations.get(call.operation)
-        method, _, path = (template or f"{_method(call)} /{call.operation}").partition(" ")
+        method, _, path = (template or f"{_default_method(call)} /{call.operation}").partition(" ")
         arguments = dict(call.request) if isinstance(call.request, Mapping) else {}
-        for name in _ARGUMENT.findall(path):
+        for name in _PATH_ARGUMENT.findall(path):
             value = arguments.pop(name)
             path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
-        headers = {n: _expanded(v) for n, v in self._port.headers.items()}
-        url = f"{str(self._base).rstrip('/')}/{path.lstrip('/')}"
+        headers = {n: _expand_variables(v) for n, v in self._port.headers.items()}
+        url = f"{str(self._base_url).rstrip('/')}/{path.lstrip('/')}"
         if method in ("GET", "HEAD", "DELETE"):
             flat = {
-                n: v if isinstance(v, (str, int, float)) else _json(v) for n, v in arguments.items()
+                n: v if isinstance(v, (str, int, float)) else _encode_json(v)
+                for n, v in arguments.items()
             }
             return self._client.build_request(method, url, params=flat or None, headers=headers)
         sent = arguments if isinstance(call.request, Mapping) else call.request
         return self._client.build_request(method, url, json=sent, headers=headers)
 
-    def _whole(self, response: httpx.Response) -> bytes:
+    def _read_body(self, response: httpx.Response) -> bytes:
         body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
+        for chunk in response.iter_bytes():
+            body += chunk
             if len(body) > self._port.most:
                 raise _TooLargeError(f"the answer has more than {self._port.most:,} bytes")
         return bytes(body)
@@ -172,36 +194,36 @@ class _TooLargeError(Exception):
     pass
 
 
-class _Postgres:
+class _PostgresClient:
     """Statements with `%(name)s` for what the request has; rows come back as a list of objects."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def call(self, call: Call) -> Answer:
         statement = self._port.operations.get(call.operation)
         if statement is None:
-            raise UndeclaredError(
+            raise UndeclaredPortError(
                 f"the port {call.port} has no statement for {call.operation}; refold.toml needs it"
                 f" in [ports.{call.port}.operations]"
             )
-        with self._one_at_a_time:
+        with self._lock:
             try:
-                return Answer.of(self._rows(call, statement))
+                return Answer.from_value(self._fetch_rows(call, statement))
             except psycopg.errors.QueryCanceled as error:
-                return Answer.failed(str(error).strip(), Outcome.TIMEOUT)
+                return Answer.from_error(str(error).strip(), AnswerOutcome.TIMEOUT)
             except psycopg.Error as error:
                 self.close()
-                return Answer.failed(f"{type(error).__name__}: {str(error).strip()}")
+                return Answer.from_error(f"{type(error).__name__}: {str(error).strip()}")
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _rows(self, call: Call, statement: str) -> Any:
+    def _fetch_rows(self, call: Call, statement: str) -> Any:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(
                 str(self._port.live),
@@ -212,7 +234,7 @@ class _Postgres:
         with connection.transaction():
             limit = int(self._port.timeout * 1000)
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(limit)])
-            if call.kind is Kind.QUERY:
+            if call.kind is CallKind.QUERY:
                 connection.execute("SET TRANSACTION READ ONLY")
             arguments = call.request if isinstance(call.request, Mapping) else {}
             cursor = connection.execute(statement.encode(), arguments)
@@ -222,48 +244,50 @@ class _Postgres:
             size = 0
             for row in cursor:
                 found.append(row)
-                size += len(_json(row))
+                size += len(_encode_json(row))
                 if size > self._port.most:
                     raise ValueError(f"the answer has more than {self._port.most:,} bytes")
             return msgspec.to_builtins(found, enc_hook=str)
 
 
-class _Mail:
+class _MailClient:
     """Mails; the request has `to`, and `subject`, `body`, `from` and `headers` if wanted."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
 
     def call(self, call: Call) -> Answer:
-        said = call.request if isinstance(call.request, Mapping) else {}
-        if not said.get("to"):
-            return Answer.failed("the request has no `to`, so nobody gets the mail")
+        request = call.request if isinstance(call.request, Mapping) else {}
+        if not request.get("to"):
+            return Answer.from_error("the request has no `to`, so nobody gets the mail")
         message = EmailMessage()
-        for name, value in dict(said.get("headers") or {}).items():
+        for name, value in dict(request.get("headers") or {}).items():
             message[name] = str(value)
-        message["To"] = ", ".join(said["to"]) if isinstance(said["to"], list) else str(said["to"])
-        message["From"] = str(said.get("from") or "refold@localhost")
-        message["Subject"] = str(said.get("subject") or call.operation)
-        body = said.get("body")
+        message["To"] = (
+            ", ".join(request["to"]) if isinstance(request["to"], list) else str(request["to"])
+        )
+        message["From"] = str(request.get("from") or "refold@localhost")
+        message["Subject"] = str(request.get("subject") or call.operation)
+        body = request.get("body")
         if body is None:
-            body = _json(
-                {n: v for n, v in said.items() if n not in ("to", "from", "subject", "headers")}
+            body = _encode_json(
+                {n: v for n, v in request.items() if n not in ("to", "from", "subject", "headers")}
             )
-        message.set_content(body if isinstance(body, str) else _json(body))
-        place = urlsplit(str(self._port.live))
+        message.set_content(body if isinstance(body, str) else _encode_json(body))
+        server_url = urlsplit(str(self._port.live))
         with smtplib.SMTP(
-            place.hostname or "localhost", place.port or 25, timeout=self._port.timeout
+            server_url.hostname or "localhost", server_url.port or 25, timeout=self._port.timeout
         ) as server:
-            if place.username:
-                server.login(place.username, place.password or "")
+            if server_url.username:
+                server.login(server_url.username, server_url.password or "")
             refused = server.send_message(message)
-        return Answer.of({"accepted": True, "refused": sorted(refused)})
+        return Answer.from_value({"accepted": True, "refused": sorted(refused)})
 
     def close(self) -> None:
         """Every mail has a connection of its own."""
 
 
-class _Program:
+class _ProgramClient:
     """A program of the user's: a JSON line for each call in, a JSON line for each answer out."""
 
     def __init__(self, command: str, port: Port, folder: Path) -> None:
@@ -271,45 +295,47 @@ class _Program:
         self._port = port
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def call(self, call: Call) -> Answer:
-        asked = {
+        line_content = {
             "kind": call.kind.value,
             "port": call.port,
             "operation": call.operation,
             "request": call.request,
         }
-        with self._one_at_a_time:
-            process = self._running()
-            ender = threading.Timer(self._port.timeout, process.kill)
-            ender.start()
+        with self._lock:
+            process = self._ensure_process()
+            kill_timer = threading.Timer(self._port.timeout, process.kill)
+            kill_timer.start()
             try:
                 assert process.stdin is not None  # noqa: S101 - it was asked for
                 assert process.stdout is not None  # noqa: S101 - as above
-                process.stdin.write(msgspec.json.encode(asked) + b"\n")
+                process.stdin.write(msgspec.json.encode(line_content) + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline(self._port.most)
             except OSError as error:
-                line, said = b"", str(error)
+                line, reason = b"", str(error)
             else:
-                said = "it ended before it answered"
-            late = not ender.is_alive()
-            ender.cancel()
+                reason = "it ended before it answered"
+            is_timed_out = not kill_timer.is_alive()
+            kill_timer.cancel()
         if not line.endswith(b"\n"):
             self.close()
-            if late:
-                return Answer.failed(f"no answer within {self._port.timeout:g} s", Outcome.TIMEOUT)
-            return Answer.failed(f"{self._command[0]}: {said}")
+            if is_timed_out:
+                return Answer.from_error(
+                    f"no answer within {self._port.timeout:g} s", AnswerOutcome.TIMEOUT
+                )
+            return Answer.from_error(f"{self._command[0]}: {reason}")
         try:
             answer = msgspec.json.decode(line)
         except (msgspec.DecodeError, RecursionError):
-            return Answer.failed(
-                f"{self._command[0]} answered with what is no JSON: {_start(line)}"
+            return Answer.from_error(
+                f"{self._command[0]} answered with what is no JSON: {_shorten_text(line)}"
             )
         if isinstance(answer, dict) and "error" in answer:
-            return Answer.failed(str(answer["error"]))
-        return Answer.of(
+            return Answer.from_error(str(answer["error"]))
+        return Answer.from_value(
             answer["response"] if isinstance(answer, dict) and "response" in answer else answer
         )
 
@@ -319,7 +345,7 @@ class _Program:
             self._process.communicate()
             self._process = None
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _ensure_process(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
@@ -327,31 +353,33 @@ class _Program:
         return self._process
 
 
-def _expanded(text: str) -> str:
-    """The text with variables of the environment; raises `UndeclaredError` where one isn't set."""
+def _expand_variables(text: str) -> str:
+    """The text with variables of the environment; raises `UndeclaredPortError` where one isn't set."""
     for name in re.findall(r"\$\{?(\w+)", text):
         if name not in os.environ:
-            raise UndeclaredError(f"needs the variable {name} of the environment, which isn't set")
+            raise UndeclaredPortError(
+                f"needs the variable {name} of the environment, which isn't set"
+            )
     return os.path.expandvars(text)
 
 
-def _of_text(body: bytes) -> Answer:
+def _answer_from_text(body: bytes) -> Answer:
     """A port's answer, which is a JSON value whatever came."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return Answer.of(body.decode("utf-8", "replace"))
+        return Answer.from_value(body.decode("utf-8", "replace"))
     return Answer(body=body)
 
 
-def _method(call: Call) -> str:
-    return "GET" if call.kind is Kind.QUERY else "POST"
+def _default_method(call: Call) -> str:
+    return "GET" if call.kind is CallKind.QUERY else "POST"
 
 
-def _json(value: Any) -> str:
+def _encode_json(value: Any) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def _start(body: bytes) -> str:
+def _shorten_text(body: bytes) -> str:
     text = " ".join(body[:400].decode("utf-8", "replace").split())
     return text if len(text) <= 200 else text[:199] + "…"

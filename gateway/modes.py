@@ -20,13 +20,13 @@ class Mode(Enum):
     """Answered from recordings; queries go out as well, and what they say now is compared."""
 
     @property
-    def goes_out(self) -> bool:
+    def makes_live_calls(self) -> bool:
         return self in (Mode.RECORD, Mode.LIVE, Mode.AUDIT)
 
     @property
-    def keeps(self) -> bool:
+    def keeps_answers(self) -> bool:
         """Whether what was answered is kept."""
         return self is Mode.RECORD
 
 
-DEFAULT = Mode.REPLAY
+DEFAULT_MODE = Mode.REPLAY

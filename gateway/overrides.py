@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from gateway.calls import Answer, Call, Outcome
+from gateway.calls import Answer, AnswerOutcome, Call
 from storage.errors import ProjectionError
 
 
@@ -32,7 +32,7 @@ class PatchError(Exception):
     """A patch that can't be made; the message goes on after the name of a call."""
 
 
-class Patch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class PatchOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One operation of a JSON patch (RFC 6902): `add`, `replace` or `remove`."""
 
     op: str
@@ -55,7 +55,7 @@ class Override(
     respond: Any = UNSET
     status: int | None = None
     """Of an HTTP answer that is made of `respond`; 200 if left out."""
-    patch: list[Patch] = []
+    patch: list[PatchOperation] = []
     fail: str | None = None
     delay: float = 0.0
     """Virtual seconds; more than `timeout` is a timeout."""
@@ -64,42 +64,42 @@ class Override(
     """Keep so many bytes of the answer."""
 
 
-class Overrides:
+class OverrideSet:
     """All of a run, with how often each was used."""
 
     def __init__(self, declared: Sequence[Override] = (), seed: int = 0) -> None:
         self._declared = declared
         self._seed = seed
-        self._used: Counter[int] = Counter()
+        self._use_counts: Counter[int] = Counter()
 
-    def of(self, call: Call) -> Override | None:
+    def find_override(self, call: Call) -> Override | None:
         """The first that is for this call."""
-        for place, override in enumerate(self._declared):
-            if self._matches(override, call) and self._drawn(place, override, call):
-                if override.times is not None and self._used[place] >= override.times:
+        for index, override in enumerate(self._declared):
+            if self._is_for_call(override, call) and self._is_drawn(index, override, call):
+                if override.times is not None and self._use_counts[index] >= override.times:
                     continue
-                self._used[place] += 1
+                self._use_counts[index] += 1
                 return override
         return None
 
-    def _matches(self, override: Override, call: Call) -> bool:
+    def _is_for_call(self, override: Override, call: Call) -> bool:
         return (
             override.port == call.port
             and override.operation in (None, call.operation)
             and override.first <= call.offset
             and (override.last is None or call.offset <= override.last)
-            and (override.request is UNSET or _within(override.request, call.request))
+            and (override.request is UNSET or _contains(override.request, call.request))
         )
 
-    def _drawn(self, place: int, override: Override, call: Call) -> bool:
+    def _is_drawn(self, index: int, override: Override, call: Call) -> bool:
         if override.chance >= 1:
             return True
-        drawn = f"{self._seed}\0{place}\0{call.offset}\0{call.key}\0{call.fingerprint}\0{call.occurrence}"
-        number = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:8], "big")
+        seed_text = f"{self._seed}\0{index}\0{call.offset}\0{call.key}\0{call.fingerprint}\0{call.occurrence}"
+        number = int.from_bytes(hashlib.sha256(seed_text.encode()).digest()[:8], "big")
         return number / 2**64 < override.chance
 
 
-def parse(tables: Any, origin: str) -> list[Override]:
+def parse_overrides(tables: Any, origin: str) -> list[Override]:
     """The overrides of a file's `[[overrides]]`; raises `ProjectionError`."""
     try:
         return msgspec.convert(tables, list[Override])
@@ -107,79 +107,89 @@ def parse(tables: Any, origin: str) -> list[Override]:
         raise ProjectionError(f"{origin}: an override can't be understood: {error}.") from error
 
 
-def apply(override: Override, answer: Answer | None, *, http: bool) -> tuple[Answer | None, str]:
+def apply_override(
+    override: Override, answer: Answer | None, *, is_http: bool
+) -> tuple[Answer | None, str]:
     """What is answered instead, and what was done; None where nothing was there to be changed.
 
     Raises `PatchError`.
     """
     if override.fail is not None:
-        return Answer.failed(override.fail), "fails by an override"
+        return Answer.from_error(override.fail), "fails by an override"
     if override.timeout is not None and override.delay >= override.timeout:
-        said = f"timed out after {override.timeout:g} s"
-        return Answer.failed(said, Outcome.TIMEOUT, override.timeout), "times out by an override"
+        reason = f"timed out after {override.timeout:g} s"
+        return Answer.from_error(
+            reason, AnswerOutcome.TIMEOUT, override.timeout
+        ), "times out by an override"
     if override.respond is not UNSET:
-        made = Answer.of(override.respond)
-        if http:
-            made = replace(
-                made,
+        responded = Answer.from_value(override.respond)
+        if is_http:
+            responded = replace(
+                responded,
                 status=override.status or 200,
                 headers=[("content-type", "application/json")],
             )
-        answer, said = made, "answered by an override"
+        answer, reason = responded, "answered by an override"
     elif answer is not None and override.patch:
-        patched = answer.value["body"] if http else answer.value
+        patched = answer.value["body"] if is_http else answer.value
         for one in override.patch:
-            patched = _patched(patched, one)
-        answer, said = replace(answer, body=msgspec.json.encode(patched)), "patched by an override"
+            patched = _apply_patch(patched, one)
+        answer, reason = (
+            replace(answer, body=msgspec.json.encode(patched)),
+            "patched by an override",
+        )
     else:
-        said = "changed by an override"
+        reason = "changed by an override"
     if answer is None:
-        return None, said
-    if override.status is not None and http:
+        return None, reason
+    if override.status is not None and is_http:
         answer = replace(answer, status=override.status)
     if override.truncate is not None:
-        answer, said = replace(answer, body=answer.body[: override.truncate]), "cut by an override"
-    return replace(answer, latency=answer.latency + override.delay), said
-
-
-def _within(wanted: Any, value: Any) -> bool:
-    """Whether a value has all that is wanted of it."""
-    if isinstance(wanted, dict):
-        return isinstance(value, dict) and all(
-            name in value and _within(member, value[name]) for name, member in wanted.items()
+        answer, reason = (
+            replace(answer, body=answer.body[: override.truncate]),
+            "cut by an override",
         )
-    return bool(wanted == value)
+    return replace(answer, latency=answer.latency + override.delay), reason
 
 
-def _patched(document: Any, patch: Patch) -> Any:
+def _contains(expected: Any, value: Any) -> bool:
+    """Whether a value has all that is wanted of it."""
+    if isinstance(expected, dict):
+        return isinstance(value, dict) and all(
+            name in value and _contains(member, value[name]) for name, member in expected.items()
+        )
+    return bool(expected == value)
+
+
+def _apply_patch(document: Any, patch: PatchOperation) -> Any:
     """A document after one operation of a JSON patch; raises `PatchError`."""
     steps = [s.replace("~1", "/").replace("~0", "~") for s in patch.path.split("/")[1:]]
     if patch.op not in ("add", "replace", "remove") or (patch.path and patch.path[0] != "/"):
         raise PatchError(f"has an override whose patch can't do {patch.op!r} at {patch.path!r}")
     if not steps:
         return None if patch.op == "remove" else patch.value
-    root = within = copy.deepcopy(document)
+    root = container = copy.deepcopy(document)
     try:
         for step in steps[:-1]:
-            within = within[int(step)] if isinstance(within, list) else within[step]
-        _change(within, steps[-1], patch)
+            container = container[int(step)] if isinstance(container, list) else container[step]
+        _change_member(container, steps[-1], patch)
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise PatchError(f"has an override whose patch finds nothing at {patch.path!r}") from error
     return root
 
 
-def _change(within: Any, step: str, patch: Patch) -> None:
-    if isinstance(within, list):
-        place = len(within) if step == "-" else int(step)
+def _change_member(container: Any, step: str, patch: PatchOperation) -> None:
+    if isinstance(container, list):
+        index = len(container) if step == "-" else int(step)
         if patch.op == "add":
-            within.insert(place, patch.value)
+            container.insert(index, patch.value)
         elif patch.op == "replace":
-            within[place] = patch.value
+            container[index] = patch.value
         else:
-            del within[place]
+            del container[index]
     elif patch.op == "remove":
-        del within[step]
+        del container[step]
     else:
         if patch.op == "replace":
-            within[step]
-        within[step] = patch.value
+            container[step]
+        container[step] = patch.value

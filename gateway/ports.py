@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET
 
-from gateway.calls import Kind
+from gateway.calls import CallKind
 from storage.errors import ProjectionError
 
-Step = Literal["latest", "nearest", "stub", "ask", "record"]
-STEPS: tuple[Step, ...] = ("latest", "nearest", "stub", "ask", "record")
+FallbackStep = Literal["latest", "nearest", "stub", "ask", "record"]
+FALLBACK_STEPS: tuple[FallbackStep, ...] = ("latest", "nearest", "stub", "ask", "record")
 """What may answer a query that was not recorded, in the order in which it is tried."""
-_QUERIES = ("GET", "HEAD", "OPTIONS")
+_QUERY_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -42,7 +42,7 @@ class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Hosts whose HTTP calls are this port's, where handlers call them by themselves."""
     redact: list[str] = []
     """Paths in requests and answers that are secrets too, such as `customer.iban`."""
-    missing: list[Step] = []
+    missing: list[FallbackStep] = []
     stub: Any = UNSET
     """The answer of calls that were not recorded, for `stub`, and of commands."""
     timeout: float = 30.0
@@ -51,11 +51,11 @@ class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bytes of an answer, beyond which it is an error."""
 
 
-class UndeclaredError(Exception):
+class UndeclaredPortError(Exception):
     """Nobody said how a port is called live; the message says what to do."""
 
 
-class Ports:
+class PortSet:
     """All that are declared."""
 
     def __init__(self, declared: dict[str, Port] | None = None) -> None:
@@ -63,8 +63,8 @@ class Ports:
         self._by_host: dict[str, str] = {}
         for name, port in self._declared.items():
             if port.live and port.live.startswith(("http://", "https://")):
-                place = urlsplit(port.live).netloc.rpartition("@")[2].lower()
-                self._by_host.setdefault(place, name)
+                authority = urlsplit(port.live).netloc.rpartition("@")[2].lower()
+                self._by_host.setdefault(authority, name)
         for name, port in self._declared.items():  # what is said of hosts counts more
             self._by_host |= dict.fromkeys((host.lower() for host in port.hosts), name)
 
@@ -72,46 +72,50 @@ class Ports:
     def declared(self) -> dict[str, Port]:
         return self._declared
 
-    def get(self, name: str) -> Port:
+    def get_port(self, name: str) -> Port:
         """What is declared of a port; nothing, where it isn't."""
-        return self._declared.get(name, _NOTHING)
+        return self._declared.get(name, _UNDECLARED_PORT)
 
-    def of_url(self, url: str) -> str:
+    def find_port_of_url(self, url: str) -> str:
         """The port that HTTP calls to an address belong to: a declared one, or its host."""
         try:
             parts = urlsplit(url)
-            host, place = parts.hostname or "", parts.netloc.rpartition("@")[2]
+            host, authority = parts.hostname or "", parts.netloc.rpartition("@")[2]
         except ValueError:
             return url
-        return self._by_host.get(place.lower()) or self._by_host.get(host.lower()) or place.lower()
+        return (
+            self._by_host.get(authority.lower())
+            or self._by_host.get(host.lower())
+            or authority.lower()
+        )
 
-    def kind(self, name: str, operation: str, said: Kind) -> Kind:
+    def resolve_kind(self, name: str, operation: str, declared_kind: CallKind) -> CallKind:
         """Whether a call asks or changes something, where `said` is what it says of itself."""
-        port = self.get(name)
+        port = self.get_port(name)
         if operation in port.commands:
-            return Kind.COMMAND
+            return CallKind.COMMAND
         if operation in port.queries:
-            return Kind.QUERY
-        return said if port.kind is None else Kind(port.kind)
+            return CallKind.QUERY
+        return declared_kind if port.kind is None else CallKind(port.kind)
 
-    def declares(self, name: str, step: Step) -> bool:
+    def allows_step(self, name: str, step: FallbackStep) -> bool:
         """Whether a step was opted for."""
-        return step in self.get(name).missing
+        return step in self.get_port(name).missing
 
-    def stub(self, name: str) -> Any:
+    def declared_stub(self, name: str) -> Any:
         """The declared answer, or `UNSET`."""
-        return self.get(name).stub
+        return self.get_port(name).stub
 
 
-def kind_of_method(method: str) -> Kind:
+def classify_http_method(method: str) -> CallKind:
     """What an HTTP request does; one that nobody knows changes something."""
-    return Kind.QUERY if method.upper() in _QUERIES else Kind.COMMAND
+    return CallKind.QUERY if method.upper() in _QUERY_METHODS else CallKind.COMMAND
 
 
-_NOTHING = Port()
+_UNDECLARED_PORT = Port()
 
 
-def parse(tables: Any, origin: str) -> dict[str, Port]:
+def parse_ports(tables: Any, origin: str) -> dict[str, Port]:
     """The ports of a file's `[ports.…]`; raises `ProjectionError`."""
     if not isinstance(tables, dict):
         raise ProjectionError(f"{origin}: [ports] can't be understood: it has no port in it.")
@@ -120,8 +124,10 @@ def parse(tables: Any, origin: str) -> dict[str, Port]:
         try:
             found[name] = msgspec.convert(table, Port)
         except msgspec.ValidationError as error:
-            said = str(error).partition(" - at ")
-            where = said[2].strip("`").removeprefix("$").lstrip(".")
-            place = f"ports.{name}" + (f", {where}" if where else "")
-            raise ProjectionError(f"{origin}: [{place}] can't be understood: {said[0]}.") from error
+            message = str(error).partition(" - at ")
+            where = message[2].strip("`").removeprefix("$").lstrip(".")
+            location = f"ports.{name}" + (f", {where}" if where else "")
+            raise ProjectionError(
+                f"{origin}: [{location}] can't be understood: {message[0]}."
+            ) from error
     return found

@@ -15,19 +15,19 @@ import duckdb
 import msgspec
 
 from gateway import calls
-from gateway.calls import Answer, Call, Kind, Outcome
+from gateway.calls import Answer, AnswerOutcome, Call, CallKind
 from gateway.redaction import Redactor
-from storage.db.query import arrow, rows, utc
-from storage.workspace.workspace import Workspace, read_fact, write_fact
+from storage.db.query import fetch_arrow, fetch_rows, time_from_micros
+from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SMALL = 1024
+_MAX_INLINE_CHARACTERS = 1024
 """Characters of an answer that is kept beside its call."""
-_VERSION = "recordings"
+_VERSION_KEY = "recordings"
 """The fact that says how often recordings have changed."""
-_PAGE = 5_000
+_PAGE_ROWS = 5_000
 
 _COLUMNS = (
     'c.call, c.projection, c.timeline, c.code, c."offset", c.event_id, c.key, c.ordinal, c.occurrence,'
@@ -35,16 +35,16 @@ _COLUMNS = (
     " c.response, c.body, b.media, b.text, b.bytes, c.error, c.attempts,"
     " epoch_us(c.time) AS micros, c.latency, c.correlation_id, c.idempotency_key, c.origin"
 )
-_FROM = "FROM calls AS c LEFT JOIN bodies AS b ON b.body = c.body"
+_FROM_CLAUSE = "FROM calls AS c LEFT JOIN bodies AS b ON b.body = c.body"
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recording:
     """A call that was kept."""
 
     call: Call
     answer: Answer
-    number: int | None = None
+    recording_number: int | None = None
     """None before it is kept."""
     projection: str | None = None
     """The name of the one that made it; None where it was imported."""
@@ -64,192 +64,204 @@ class Recorded:
         return None if self.call.offset < 0 else self.call.offset
 
 
-def redacted(recorded: Recorded, redactor: Redactor, paths: Sequence[str] = ()) -> Recorded:
+def redact_recording(
+    recording: Recording, redactor: Redactor, paths: Sequence[str] = ()
+) -> Recording:
     """The same without its secrets, wherever they stand in it."""
-    _without(recorded, redactor, paths)  # every secret is met under its name,
-    return _without(recorded, redactor, paths)  # and then found where it has none
+    _redact_once(recording, redactor, paths)  # every secret is met under its name,
+    return _redact_once(recording, redactor, paths)  # and then found where it has none
 
 
-def _without(recorded: Recorded, redactor: Redactor, paths: Sequence[str]) -> Recorded:
-    call, answer = recorded.call, recorded.answer
-    redactor.headers(call.headers)
-    kept = replace(
+def _redact_once(recording: Recording, redactor: Redactor, paths: Sequence[str]) -> Recording:
+    call, answer = recording.call, recording.answer
+    redactor.redact_headers(call.headers)
+    redacted_call = replace(
         call,
-        request=redactor.value(call.request, paths),
-        operation=redactor.text(call.operation),
+        request=redactor.redact_value(call.request, paths),
+        operation=redactor.redact_text(call.operation),
         headers=(),
         body=b"",
     )
-    said = replace(
+    redacted_answer = replace(
         answer,
-        headers=redactor.headers(answer.headers),
-        body=_body(answer, redactor, paths),
-        error=_text(answer.error, redactor),
+        headers=redactor.redact_headers(answer.headers),
+        body=_redact_body(answer, redactor, paths),
+        error=_redact_text(answer.error, redactor),
     )
     return replace(
-        recorded,
-        call=kept,
-        answer=said,
-        correlation_id=_text(recorded.correlation_id, redactor),
-        idempotency_key=_text(recorded.idempotency_key, redactor),
+        recording,
+        call=redacted_call,
+        answer=redacted_answer,
+        correlation_id=_redact_text(recording.correlation_id, redactor),
+        idempotency_key=_redact_text(recording.idempotency_key, redactor),
     )
 
 
-def _body(answer: Answer, redactor: Redactor, paths: Sequence[str]) -> bytes:
-    if "json" in answer.media:
+def _redact_body(answer: Answer, redactor: Redactor, paths: Sequence[str]) -> bytes:
+    if "json" in answer.media_type:
         try:
             value = msgspec.json.decode(answer.body) if answer.body else None
         except (msgspec.DecodeError, RecursionError):
-            return redactor.bytes(answer.body)
-        kept = redactor.value(value, paths)
+            return redactor.redact_bytes(answer.body)
+        redacted_value = redactor.redact_value(value, paths)
         # Digits and order stay as they came, where nothing had to be taken out.
-        return answer.body if kept == value else msgspec.json.encode(kept)
-    return redactor.bytes(answer.body)
+        return answer.body if redacted_value == value else msgspec.json.encode(redacted_value)
+    return redactor.redact_bytes(answer.body)
 
 
-def _text(text: str | None, redactor: Redactor) -> str | None:
-    return None if text is None else redactor.text(text)
+def _redact_text(text: str | None, redactor: Redactor) -> str | None:
+    return None if text is None else redactor.redact_text(text)
 
 
-def version(connection: duckdb.DuckDBPyConnection) -> int:
+def read_version(connection: duckdb.DuckDBPyConnection) -> int:
     """A number that is another one whenever recordings have changed."""
-    found = read_fact(connection, _VERSION)
+    found = read_metadata(connection, _VERSION_KEY)
     return found if isinstance(found, int) else 0
 
 
-def keep(connection: duckdb.DuckDBPyConnection, found: Sequence[Recorded]) -> list[int]:
+def insert_recordings(
+    connection: duckdb.DuckDBPyConnection, recordings: Sequence[Recording]
+) -> list[int]:
     """Write recordings; their numbers."""
-    if not found:
+    if not recordings:
         return []
     ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
-    numbers = list(range(first, first + len(found)))
-    _write(connection, numbers, found)
+    numbers = list(range(first, first + len(recordings)))
+    _write_recordings(connection, numbers, recordings)
     return numbers
 
 
-def settle(connection: duckdb.DuckDBPyConnection, number: int, one: Recorded) -> None:
+def replace_recording(
+    connection: duckdb.DuckDBPyConnection, number: int, recording: Recording
+) -> None:
     """Write a call anew: how it ended whose intent was kept, or what is left without secrets."""
     connection.execute("DELETE FROM calls WHERE call = ?", [number])
-    _write(connection, [number], [one])
+    _write_recordings(connection, [number], [recording])
 
 
-def end_pending(connection: duckdb.DuckDBPyConnection, number: int, outcome: Outcome) -> None:
+def end_pending(connection: duckdb.DuckDBPyConnection, number: int, outcome: AnswerOutcome) -> None:
     """Write only how a pending call ended, if it is there yet."""
     connection.execute(
         "UPDATE calls SET outcome = ? WHERE call = ? AND outcome = ?",
-        [outcome.value, number, Outcome.PENDING.value],
+        [outcome.value, number, AnswerOutcome.PENDING.value],
     )
-    changed(connection)
+    increment_version(connection)
 
 
 def answer_pending(connection: duckdb.DuckDBPyConnection, number: int, answer: Answer) -> None:
     """Give a call that nobody saw end an answer, if it is there yet."""
     for one in _by_numbers(connection, [number]):
-        settle(connection, number, replace(one, answer=answer))
+        replace_recording(connection, number, replace(one, answer=answer))
 
 
-def forget(connection: duckdb.DuckDBPyConnection, projection: str, first: int, last: int) -> None:
+def delete_recordings(
+    connection: duckdb.DuckDBPyConnection, projection: str, first_offset: int, last_offset: int
+) -> None:
     """Drop what a projection recorded at events of a stretch, but commands that were sent."""
     connection.execute(
         "DELETE FROM calls WHERE projection = ? AND (kind = 'query' OR origin = 'stub')"
         ' AND "offset" BETWEEN ? AND ?',
-        [projection, first, last],
+        [projection, first_offset, last_offset],
     )
-    changed(connection)
+    increment_version(connection)
 
 
-def look_again(
+def redact_stored_recordings(
     workspace: Workspace, redactor: Redactor, condition: str, parameters: Sequence[Any]
 ) -> None:
     """Take out secrets that were met only after calls had been kept, of those that a condition
     keeps; and drop bodies that no call has any more."""
     texts = ("c.request", "c.response", "c.headers", "c.error", "c.operation", "b.text")
-    for pattern in redactor.patterns():
-        holds = " OR ".join(f"regexp_matches({text}, ?)" for text in texts)
+    for pattern in redactor.secret_patterns():
+        contains_secret = " OR ".join(f"regexp_matches({text}, ?)" for text in texts)
         with workspace.reading() as connection:
-            found = connection.execute(
-                f"SELECT c.call {_FROM} WHERE ({condition}) AND ({holds})",
+            number_rows = connection.execute(
+                f"SELECT c.call {_FROM_CLAUSE} WHERE ({condition}) AND ({contains_secret})",
                 [*parameters, *[pattern] * len(texts)],
             ).fetchall()
-        numbers = [number for (number,) in found]
-        for first in range(0, len(numbers), _PAGE):
+        numbers = [number for (number,) in number_rows]
+        for first in range(0, len(numbers), _PAGE_ROWS):
             with workspace.writing() as connection:
-                for one in _by_numbers(connection, numbers[first : first + _PAGE]):
-                    if one.number is not None:
-                        settle(connection, one.number, redacted(one, redactor))
+                for recording in _by_numbers(connection, numbers[first : first + _PAGE_ROWS]):
+                    if recording.recording_number is not None:
+                        replace_recording(
+                            connection,
+                            recording.recording_number,
+                            redact_recording(recording, redactor),
+                        )
     with workspace.writing() as connection:
         connection.execute(
             "DELETE FROM bodies WHERE body NOT IN (SELECT body FROM calls WHERE body IS NOT NULL)"
         )
 
 
-def forget_same(connection: duckdb.DuckDBPyConnection, one: Recorded) -> None:
+def delete_same_call(connection: duckdb.DuckDBPyConnection, recording: Recording) -> None:
     """Drop what was recorded of the same call."""
-    call = one.call
+    call = recording.call
     connection.execute(
         'DELETE FROM calls WHERE projection = ? AND "offset" = ? AND key IS NOT DISTINCT FROM ?'
         " AND fingerprint = ? AND occurrence = ?",
-        [one.projection, call.offset, call.key, call.fingerprint, call.occurrence],
+        [recording.projection, call.offset, call.key, call.fingerprint, call.occurrence],
     )
 
 
-def count(workspace: Workspace) -> int:
+def count_recordings(workspace: Workspace) -> int:
     """How many there are."""
     with workspace.reading() as connection:
         ((found,),) = connection.execute("SELECT count(*) FROM calls").fetchall()
     return int(found)
 
 
-def all_of(
+def iterate_recordings(
     workspace: Workspace, condition: str = "true", parameters: Any = ()
-) -> Iterator[Recorded]:
+) -> Iterator[Recording]:
     """Recordings that a condition of ours keeps, in the order of the log."""
     first = -1
     while True:
         with workspace.reading() as connection:
-            found = rows(
+            found = fetch_rows(
                 connection,
-                f"SELECT {_COLUMNS} {_FROM} WHERE c.call IN (SELECT call FROM calls WHERE ({condition})"
-                f" AND call > ? ORDER BY call LIMIT {_PAGE}) ORDER BY c.call",
+                f"SELECT {_COLUMNS} {_FROM_CLAUSE} WHERE c.call IN (SELECT call FROM calls WHERE ({condition})"
+                f" AND call > ? ORDER BY call LIMIT {_PAGE_ROWS}) ORDER BY c.call",
                 [*parameters, first],
             )
-        yield from map(_recorded, found)
-        if len(found) < _PAGE:
+        yield from map(_row_to_recording, found)
+        if len(found) < _PAGE_ROWS:
             return
         first = found[-1]["call"]
 
 
-def at(workspace: Workspace, offset: int) -> list[Recorded]:
+def read_event_recordings(workspace: Workspace, offset: int) -> list[Recording]:
     """Recordings of one event, in order."""
     with workspace.reading() as connection:
         return of_event(connection, offset)
 
 
-def of_event(connection: duckdb.DuckDBPyConnection, offset: int) -> list[Recorded]:
+def of_event(connection: duckdb.DuckDBPyConnection, offset: int) -> list[Recording]:
     """The same, on a connection that may be writing."""
-    found = rows(
+    found = fetch_rows(
         connection,
-        f'SELECT {_COLUMNS} {_FROM} WHERE c."offset" = ? ORDER BY ordinal, call',
+        f'SELECT {_COLUMNS} {_FROM_CLAUSE} WHERE c."offset" = ? ORDER BY ordinal, call',
         [offset],
     )
-    return [_recorded(row) for row in found]
+    return [_row_to_recording(row) for row in found]
 
 
-def latest(workspace: Workspace, call: Call) -> Recorded | None:
+def find_latest(workspace: Workspace, call: Call) -> Recording | None:
     """The last that asked the same at or before a call's event; else one of no known event."""
     with workspace.reading() as connection:
-        found = rows(
+        found = fetch_rows(
             connection,
-            f"SELECT {_COLUMNS} {_FROM} WHERE c.fingerprint = ? AND c.port = ?"
+            f"SELECT {_COLUMNS} {_FROM_CLAUSE} WHERE c.fingerprint = ? AND c.port = ?"
             ' AND (c."offset" IS NULL OR c."offset" <= ?) AND c.outcome <> \'pending\''
             ' ORDER BY c."offset" DESC NULLS LAST, c.ordinal DESC LIMIT 1',
             [call.fingerprint, call.port, call.offset],
         )
-    return _recorded(found[0]) if found else None
+    return _row_to_recording(found[0]) if found else None
 
 
-def of_range(
-    connection: duckdb.DuckDBPyConnection, projection: str, first: int, last: int
+def read_answers(
+    connection: duckdb.DuckDBPyConnection, projection: str, first_offset: int, end_offset: int
 ) -> "pa.Table":
     """Recordings that may answer a projection's calls at events from one offset to before another.
 
@@ -257,58 +269,63 @@ def of_range(
     `call`, and `answer`: a JSON list of key, port, operation, request (as a text), response, number,
     and whether it is a command; NULL where it takes more than that to answer.
     """
-    plain = "status IS NULL AND outcome = 'ok' AND response IS NOT NULL"
+    is_plain = "status IS NULL AND outcome = 'ok' AND response IS NOT NULL"
     own_key = "CASE WHEN rank < 2 THEN key END"
     words = (own_key, "port", "operation", "request")
     texts = [f"coalesce(CAST(to_json({word}) AS VARCHAR), 'null')" for word in words]
     items = [*texts, "response", "CAST(call AS VARCHAR)", "CAST(kind = 'command' AS VARCHAR)"]
     answer = "'[' || " + " || ',' || ".join(items) + " || ']'"
-    return arrow(
+    return fetch_arrow(
         connection,
-        f'SELECT "offset", call, CASE WHEN {plain} THEN {answer} END AS answer'
+        f'SELECT "offset", call, CASE WHEN {is_plain} THEN {answer} END AS answer'
         " FROM (SELECT *, CASE WHEN projection = $projection THEN 0 WHEN projection IS NULL THEN 1"
         ' ELSE 2 END AS rank FROM calls WHERE "offset" >= $first AND "offset" < $last'
         ' QUALIFY rank = min(rank) OVER (PARTITION BY "offset", fingerprint))'
         ' ORDER BY "offset", ordinal, call',
-        {"projection": projection, "first": first, "last": last},
+        {"projection": projection, "first": first_offset, "last": end_offset},
     )
 
 
-def by_numbers(workspace: Workspace, numbers: Iterable[int]) -> list[Recorded]:
+def read_by_numbers(workspace: Workspace, numbers: Iterable[int]) -> list[Recording]:
     """Recordings by their numbers, in their order at their event."""
     with workspace.reading() as connection:
         return _by_numbers(connection, numbers)
 
 
-def _by_numbers(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int]) -> list[Recorded]:
-    found = rows(
+def _by_numbers(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int]) -> list[Recording]:
+    found = fetch_rows(
         connection,
-        f"SELECT {_COLUMNS} {_FROM} WHERE list_contains(?, c.call) ORDER BY ordinal, c.call",
+        f"SELECT {_COLUMNS} {_FROM_CLAUSE} WHERE list_contains(?, c.call) ORDER BY ordinal, c.call",
         [list(numbers)],
     )
-    return [_recorded(row) for row in found]
+    return [_row_to_recording(row) for row in found]
 
 
-def changed(connection: duckdb.DuckDBPyConnection) -> None:
+def increment_version(connection: duckdb.DuckDBPyConnection) -> None:
     """Say that recordings are others than they were."""
-    write_fact(connection, _VERSION, version(connection) + 1)
+    write_metadata(connection, _VERSION_KEY, read_version(connection) + 1)
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection, numbers: Sequence[int], found: Sequence[Recorded]
+def _write_recordings(
+    connection: duckdb.DuckDBPyConnection, numbers: Sequence[int], recordings: Sequence[Recording]
 ) -> None:
     bodies: dict[str, tuple[Any, ...]] = {}
-    values = [_row(number, one, bodies) for number, one in zip(numbers, found, strict=True)]
-    _insert(connection, "calls", values)
-    there = connection.execute(
+    values = [
+        _recording_to_row(number, one, bodies)
+        for number, one in zip(numbers, recordings, strict=True)
+    ]
+    _insert_rows(connection, "calls", values)
+    stored_bodies = connection.execute(
         "SELECT body FROM bodies WHERE list_contains(?, body)", [list(bodies)]
     ).fetchall()
-    known = {body for (body,) in there}
-    _insert(connection, "bodies", [row for body, row in bodies.items() if body not in known])
-    changed(connection)
+    stored_hashes = {body for (body,) in stored_bodies}
+    _insert_rows(
+        connection, "bodies", [row for body, row in bodies.items() if body not in stored_hashes]
+    )
+    increment_version(connection)
 
 
-def _insert(
+def _insert_rows(
     connection: duckdb.DuckDBPyConnection, table: str, values: Sequence[tuple[Any, ...]]
 ) -> None:
     if not values:
@@ -324,40 +341,50 @@ def _insert(
     }
     described = connection.execute(f"DESCRIBE {table}").fetchall()
     columns = list(zip(*values, strict=True))
-    made = {
+    arrays = {
         name: pa.array(column, kinds.get(kind, pa.string()))
         for (name, kind, *_), column in zip(described, columns, strict=True)
     }
-    connection.register("kept", pa.table(made))
+    connection.register("kept", pa.table(arrays))
     connection.execute(f"INSERT INTO {table} SELECT * FROM kept")
     connection.unregister("kept")
 
 
-def _row(number: int, one: Recorded, bodies: dict[str, tuple[Any, ...]]) -> tuple[Any, ...]:
-    call, answer = one.call, one.answer
+def _recording_to_row(
+    number: int, recording: Recording, bodies: dict[str, tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    call, answer = recording.call, recording.answer
     response, body = None, None
     text = answer.text
-    if answer.status is None and text is not None and len(text) <= _SMALL:
+    if answer.status is None and text is not None and len(text) <= _MAX_INLINE_CHARACTERS:
         response = text or None
     elif answer.body:
-        body = hashlib.sha256(answer.media.encode() + b"\0" + answer.body).hexdigest()
-        bodies[body] = (body, answer.media, text, None if text is not None else answer.body)
+        body = hashlib.sha256(answer.media_type.encode() + b"\0" + answer.body).hexdigest()
+        bodies[body] = (body, answer.media_type, text, None if text is not None else answer.body)
     headers = json.dumps([list(pair) for pair in answer.headers]) if answer.headers else None
     return (
-        *(number, one.projection, "main", one.code, one.offset, call.event_id, call.key),
-        *(one.ordinal, call.occurrence, call.kind.value, call.port, call.operation),
-        *(call.fingerprint, calls.canonical(call.request).decode(), answer.outcome.value),
-        *(answer.status, headers, response, body, answer.error, one.attempts),
-        *(one.time, answer.latency, one.correlation_id),
-        *(one.idempotency_key, one.origin),
+        *(
+            number,
+            recording.projection,
+            "main",
+            recording.code,
+            recording.offset,
+            call.event_id,
+            call.key,
+        ),
+        *(recording.ordinal, call.occurrence, call.kind.value, call.port, call.operation),
+        *(call.fingerprint, calls.encode_canonical(call.request).decode(), answer.outcome.value),
+        *(answer.status, headers, response, body, answer.error, recording.attempts),
+        *(recording.time, answer.latency, recording.correlation_id),
+        *(recording.idempotency_key, recording.origin),
     )
 
 
-def _recorded(row: Mapping[str, Any]) -> Recorded:
+def _row_to_recording(row: Mapping[str, Any]) -> Recording:
     text = row["response"] if row["response"] is not None else row["text"]
     body = row["bytes"] if row["bytes"] is not None else (text or "").encode()
     answer = Answer(
-        Outcome(row["outcome"]),
+        AnswerOutcome(row["outcome"]),
         row["status"],
         [(name, value) for name, value in json.loads(row["headers"] or "[]")],
         bytes(body),
@@ -366,7 +393,7 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
         row["latency"] or 0.0,
     )
     call = Call(
-        Kind(row["kind"]),
+        CallKind(row["kind"]),
         row["port"],
         row["operation"],
         json.loads(row["request"]),
@@ -375,7 +402,7 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
         row["key"],
         row["occurrence"],
     )
-    return Recorded(
+    return Recording(
         call,
         answer,
         row["call"],
@@ -383,7 +410,7 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
         row["code"],
         row["ordinal"],
         row["attempts"],
-        utc(row["micros"]),
+        time_from_micros(row["micros"]),
         row["correlation_id"],
         row["idempotency_key"],
         row["origin"],

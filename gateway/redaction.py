@@ -16,19 +16,19 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from gateway.secret_places import is_pair, is_secret, is_value, named_spans
 from storage.ingest.io import keyed_hash
-from storage.ingest.io.keyed_hash import PLACEHOLDER, user_key
+from storage.ingest.io.keyed_hash import PLACEHOLDER_PATTERN, load_or_create_key
 
-_SHORTEST = 6
+_MIN_SEARCHED_CHARACTERS = 6
 """Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
-_AT_ONCE = 500
+_SECRETS_PER_PATTERN = 500
 """Secrets that one expression looks for."""
-_MOST = 10_000
+_MAX_SECRETS = 10_000
 """Secrets that are looked for elsewhere."""
-_POSTED = re.compile(
+_FORM_PART = re.compile(
     r"""name="([^"\r\n]+)"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n(.*?)(?=\r?\n--)""", re.DOTALL
 )
 """A part of a form that was posted as multipart/form-data."""
-_SHAPES = re.compile(
+_SECRET_SHAPES = re.compile(
     r"(?P<scheme>\b(?:[Bb]earer|[Bb]asic|[Dd]igest|[Nn]egotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
     r"|(?P<userinfo>://)(?P<user>[^\s/@:\"']*:[^\s/@\"']+)(?=@)"
     r"|(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----)"
@@ -36,7 +36,7 @@ _SHAPES = re.compile(
     r"|sk_(?:live|test)_\w{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*))",
     re.DOTALL,
 )
-_PARTS = (
+_SHAPE_MARKERS = (
     *("earer ", "asic ", "igest ", "egotiate ", "://", "PRIVATE KEY", "AKIA", "xox", "sk_", "eyJ"),
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
@@ -49,121 +49,136 @@ class Redactor:
 
     def __init__(self, key: bytes | None = None) -> None:
         self._own_key = key
-        self._known: dict[str, str] = {}
+        self._placeholder_by_secret: dict[str, str] = {}
         """Secrets, and other ways to write them, and what stands in their place."""
         self._pattern: re.Pattern[str] | None = None
 
     @property
-    def knows(self) -> bool:
+    def has_secrets(self) -> bool:
         """Whether it has met a secret."""
-        return bool(self._known)
+        return bool(self._placeholder_by_secret)
 
-    def patterns(self) -> Iterator[str]:
+    def secret_patterns(self) -> Iterator[str]:
         """Regular expressions (of RE2) that find the secrets that it has met."""
-        known = list(self._known)
-        for first in range(0, len(known), _AT_ONCE):
-            yield "|".join(map(re.escape, known[first : first + _AT_ONCE]))
+        known = list(self._placeholder_by_secret)
+        for first in range(0, len(known), _SECRETS_PER_PATTERN):
+            yield "|".join(map(re.escape, known[first : first + _SECRETS_PER_PATTERN]))
 
-    def placeholder(self, secret: str) -> str:
+    def replace_secret(self, secret: str) -> str:
         """What stands for a secret; it is known from now on."""
-        if PLACEHOLDER.fullmatch(secret) or not secret:
+        if PLACEHOLDER_PATTERN.fullmatch(secret) or not secret:
             return secret
-        if secret in self._known:
-            return self._known[secret]
+        if secret in self._placeholder_by_secret:
+            return self._placeholder_by_secret[secret]
         # The user's key is read when the first secret is met: a replay without secrets needs none.
         if self._own_key is None:
-            self._own_key = user_key()
-        made = keyed_hash.placeholder(self._own_key, secret)
-        if len(secret) >= _SHORTEST and len(self._known) < _MOST:
-            for written in _ways(secret):
-                self._known.setdefault(written, made)
+            self._own_key = load_or_create_key()
+        new_placeholder = keyed_hash.make_placeholder(self._own_key, secret)
+        if (
+            len(secret) >= _MIN_SEARCHED_CHARACTERS
+            and len(self._placeholder_by_secret) < _MAX_SECRETS
+        ):
+            for written in _spellings(secret):
+                self._placeholder_by_secret.setdefault(written, new_placeholder)
             self._pattern = None
-        return made
+        return new_placeholder
 
-    def value(self, value: Any, paths: Sequence[str] = ()) -> Any:
+    def redact_value(self, value: Any, paths: Sequence[str] = ()) -> Any:
         """A JSON value without its secrets; `paths` such as `card.number` are secrets too."""
         wanted = [tuple(path.split(".")) for path in paths]
         try:
-            return self._value(value, wanted)
+            return self._redact_nested(value, wanted)
         except RecursionError:
-            return self.placeholder(repr(type(value)))
+            return self.replace_secret(repr(type(value)))
 
-    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    def redact_headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Headers without theirs."""
-        return [(name, self._header(name.lower(), value)) for name, value in headers]
+        return [(name, self._redact_header(name.lower(), value)) for name, value in headers]
 
-    def _header(self, name: str, value: str) -> str:
+    def _redact_header(self, name: str, value: str) -> str:
         if name not in ("cookie", "set-cookie"):
-            return self.placeholder(value) if is_secret(name) else self.text(value)
+            return self.replace_secret(value) if is_secret(name) else self.redact_text(value)
         # Which cookies there are, and for how long, is no secret.
         pairs = value.split(";")
         secret = pairs[: 1 if name == "set-cookie" else None]
-        return ";".join([*map(self._cookie, secret), *pairs[len(secret) :]])
+        return ";".join([*map(self._redact_cookie, secret), *pairs[len(secret) :]])
 
-    def _cookie(self, pair: str) -> str:
+    def _redact_cookie(self, pair: str) -> str:
         name, equals, value = pair.partition("=")
-        return f"{name}{equals}{self.placeholder(value)}" if value else pair
+        return f"{name}{equals}{self.replace_secret(value)}" if value else pair
 
-    def url(self, url: str) -> str:
+    def redact_url(self, url: str) -> str:
         """An address without its own."""
         try:
             parts = urlsplit(url)
         except ValueError:
-            return self.text(url)
-        user, at, place = parts.netloc.rpartition("@")
+            return self.redact_text(url)
+        user, at, authority = parts.netloc.rpartition("@")
         if at:
-            place = f"{self.placeholder(unquote(user))}@{place}"
+            authority = f"{self.replace_secret(unquote(user))}@{authority}"
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         if any(is_secret(name) for name, _ in pairs):
-            kept = [(n, self.placeholder(v) if is_secret(n) else v) for n, v in pairs]
-            query = urlencode(kept, quote_via=quote)
+            pairs_without_secrets = [
+                (n, self.replace_secret(v) if is_secret(n) else v) for n, v in pairs
+            ]
+            query = urlencode(pairs_without_secrets, quote_via=quote)
         else:
             query = parts.query
-        return self.text(urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)))
+        return self.redact_text(
+            urlunsplit((parts.scheme, authority, parts.path, query, parts.fragment))
+        )
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """A text without those in it that are known by name, by shape, or from before."""
         if "form-data" in text:
-            for name, value in _POSTED.findall(text):
+            for name, value in _FORM_PART.findall(text):
                 if value and is_secret(name):
-                    text = text.replace(value, self.placeholder(value))
-        if _has_shape(text):
-            text = _SHAPES.sub(self._shape, self._pairs(text))
-        return self._elsewhere(text)
+                    text = text.replace(value, self.replace_secret(value))
+        if _may_hold_secret(text):
+            text = _SECRET_SHAPES.sub(self._replace_shape, self._redact_named_values(text))
+        return self._replace_known_secrets(text)
 
-    def bytes(self, body: bytes) -> bytes:
+    def redact_bytes(self, body: bytes) -> bytes:
         """The same for bytes, which may be text in part."""
         text = body.decode("latin-1")
-        found = self.text(text)
+        found = self.redact_text(text)
         return body if found == text else found.encode("latin-1", "replace")
 
-    def _value(self, value: Any, paths: list[tuple[str, ...]], name: str = "") -> Any:
+    def _redact_nested(
+        self, value: Any, secret_paths: list[tuple[str, ...]], name: str = ""
+    ) -> Any:
         """A value without its secrets; `name` is the member that it is the value of."""
         if isinstance(value, dict):
             pair = is_pair(value)
             return {
-                self.text(inner): self._member(
-                    inner, member, _under(paths, inner), secret=pair and is_value(inner)
+                self.redact_text(inner): self._redact_member(
+                    inner,
+                    member,
+                    _paths_below(secret_paths, inner),
+                    secret=pair and is_value(inner),
                 )
                 for inner, member in value.items()
             }
         if isinstance(value, list):
             value = self._pair_list(value, name)
             return [
-                self._value(item, [*paths, *_under(paths, str(i))]) for i, item in enumerate(value)
+                self._redact_nested(item, [*secret_paths, *_paths_below(secret_paths, str(i))])
+                for i, item in enumerate(value)
             ]
         if isinstance(value, str):
             return (
-                self.url(value) if "://" in value[:12] and "\n" not in value else self.text(value)
+                self.redact_url(value)
+                if "://" in value[:12] and "\n" not in value
+                else self.redact_text(value)
             )
         return value
 
-    def _member(
+    def _redact_member(
         self, name: str, value: Any, paths: list[tuple[str, ...]], *, secret: bool = False
     ) -> Any:
         if () in paths or ((secret or is_secret(name)) and _is_wholly_secret(value)):
-            return None if value is None else self._all_of(value)
-        return self._value(value, paths, name)
+            return None if value is None else self._replace_everything(value)
+        return self._redact_nested(value, paths, name)
 
     def _pair_list(self, items: list[Any], name: str) -> list[Any]:
         """A list of names with their values, such as headers: [[name, value], …], or, in a member
@@ -172,69 +187,69 @@ class Redactor:
             return items
         if all(isinstance(one, list) and len(one) == 2 and _is_scalar(one[1]) for one in items):
             return [
-                [*self.headers([(first, second)])[0]]
+                [*self.redact_headers([(first, second)])[0]]
                 if isinstance(first, str) and isinstance(second, str)
                 else [first, second]
                 for first, second in items
             ]
         if name.lower().endswith("headers") and all(isinstance(item, str) for item in items):
-            pairs = self.headers(zip(items[::2], items[1::2], strict=False))
+            pairs = self.redact_headers(zip(items[::2], items[1::2], strict=False))
             return [text for pair in pairs for text in pair] + items[len(pairs) * 2 :]
         return items
 
-    def _all_of(self, value: Any) -> Any:
+    def _replace_everything(self, value: Any) -> Any:
         """What a path names, whatever it is."""
         if isinstance(value, dict):
-            return {name: self._all_of(member) for name, member in value.items()}
+            return {name: self._replace_everything(member) for name, member in value.items()}
         if isinstance(value, list):
-            return [self._all_of(item) for item in value]
-        return self.placeholder(value if isinstance(value, str) else str(value))
+            return [self._replace_everything(item) for item in value]
+        return self.replace_secret(value if isinstance(value, str) else str(value))
 
-    def _pairs(self, text: str) -> str:
+    def _redact_named_values(self, text: str) -> str:
         """The text without the values of names that are those of secrets."""
-        kept, done = [], 0
+        segments, done = [], 0
         for start, end in named_spans(text):
-            kept += [text[done:start], self.placeholder(text[start:end])]
+            segments += [text[done:start], self.replace_secret(text[start:end])]
             done = end
-        return "".join([*kept, text[done:]])
+        return "".join([*segments, text[done:]])
 
-    def _shape(self, found: re.Match[str]) -> str:
-        before = found["scheme"] or found["userinfo"] or ""
-        secret = found["credential"] or found["user"] or found["pem"] or found["shape"]
-        return before + self.placeholder(secret)
+    def _replace_shape(self, match: re.Match[str]) -> str:
+        prefix = match["scheme"] or match["userinfo"] or ""
+        secret = match["credential"] or match["user"] or match["pem"] or match["shape"]
+        return prefix + self.replace_secret(secret)
 
-    def _elsewhere(self, text: str) -> str:
-        if not self._known:
+    def _replace_known_secrets(self, text: str) -> str:
+        if not self._placeholder_by_secret:
             return text
         if self._pattern is None:
-            longest = sorted(self._known, key=len, reverse=True)
+            longest = sorted(self._placeholder_by_secret, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest)))
-        return self._pattern.sub(lambda found: self._known[found[0]], text)
+        return self._pattern.sub(lambda found: self._placeholder_by_secret[found[0]], text)
 
 
 @functools.lru_cache(maxsize=4096)
-def _has_shape(text: str) -> bool:
+def _may_hold_secret(text: str) -> bool:
     """Whether there is a secret in it by its name or shape; the same texts come again and again."""
     if named_spans(text):
         return True
-    return any(part in text for part in _PARTS) and _SHAPES.search(text) is not None
+    return any(part in text for part in _SHAPE_MARKERS) and _SECRET_SHAPES.search(text) is not None
 
 
-def _ways(secret: str) -> Iterable[str]:
+def _spellings(secret: str) -> Iterable[str]:
     """How a secret may be written."""
     yield secret
     yield quote(secret, safe="")
     yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
     yield from {html.escape(secret), html.unescape(secret), json.dumps(secret)[1:-1]} - {secret}
     if secret.lower().startswith(("bearer ", "basic ", "token ")):
-        yield from _ways(secret.partition(" ")[2])
+        yield from _spellings(secret.partition(" ")[2])
     elif ":" in secret:  # name and password
         password = secret.partition(":")[2]
-        if len(password) >= _SHORTEST:
+        if len(password) >= _MIN_SEARCHED_CHARACTERS:
             yield password
 
 
-def _under(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, ...]]:
+def _paths_below(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, ...]]:
     """What of the paths is left below a member."""
     return [path[1:] for path in paths if path and path[0] in (name, "*")]
 

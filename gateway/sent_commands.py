@@ -10,23 +10,23 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateway import recording_store
-from gateway.calls import Answer, Outcome
-from gateway.recording_store import Recorded
+from gateway.calls import Answer, AnswerOutcome
+from gateway.recording_store import Recording
 from storage.errors import QueryError, StaleError
 from storage.workspace.workspace import Workspace
 
-_UNSETTLED = (Outcome.PENDING, Outcome.TIMEOUT)
+_UNSETTLED = (AnswerOutcome.PENDING, AnswerOutcome.TIMEOUT)
 """Outcomes of which nobody knows whether the other side has acted."""
 
 
-def is_unsettled(one: Recorded) -> bool:
+def is_unsettled(one: Recording) -> bool:
     """Whether a command may have been sent without anybody seeing its answer."""
     return one.answer.outcome in _UNSETTLED
 
 
-def is_refused(one: Recorded) -> bool:
+def is_refused(one: Recording) -> bool:
     """Whether a command ended with an error, so that it may be sent again."""
-    return one.answer.outcome is not Outcome.OK and not is_unsettled(one)
+    return one.answer.outcome is not AnswerOutcome.OK and not is_unsettled(one)
 
 
 class Choice(Enum):
@@ -45,12 +45,12 @@ class Choices:
 
     resend: frozenset[int | None] = frozenset()
     done: frozenset[int | None] = frozenset()
-    ask: Callable[[Recorded], Choice] | None = None
+    ask: Callable[[Recording], Choice] | None = None
     """Asks a person about one of which nothing was said; None where nobody can be asked."""
 
-    def of(self, pending: Recorded) -> Choice:
+    def of(self, pending: Recording) -> Choice:
         for choice, numbers in ((Choice.RESEND, self.resend), (Choice.DONE, self.done)):
-            if pending.number in numbers:
+            if pending.recording_number in numbers:
                 return choice
         for choice, numbers in ((Choice.RESEND, self.resend), (Choice.DONE, self.done)):
             if None in numbers:
@@ -60,7 +60,7 @@ class Choices:
     def refuse_unknown(self, workspace: Workspace) -> None:
         """Raise `QueryError` when a number was given that is no pending command's."""
         numbers = {number for number in self.resend | self.done if number is not None}
-        known = {one.number for one in all_unsettled(workspace)}
+        known = {one.recording_number for one in all_unsettled(workspace)}
         strange = sorted(numbers - {number for number in known if number is not None})
         if strange:
             raise QueryError(
@@ -68,11 +68,11 @@ class Choices:
             )
 
 
-def all_unsettled(workspace: Workspace) -> list[Recorded]:
+def all_unsettled(workspace: Workspace) -> list[Recording]:
     """The commands that may have been sent without anybody seeing their answers."""
     outcomes = ", ".join(f"'{outcome.value}'" for outcome in _UNSETTLED)
     condition = f"kind = 'command' AND origin = 'live' AND outcome IN ({outcomes})"
-    return list(recording_store.all_of(workspace, condition))
+    return list(recording_store.iterate_recordings(workspace, condition))
 
 
 class SentCommands:
@@ -84,10 +84,10 @@ class SentCommands:
 
     def intend(
         self,
-        intent: Recorded,
-        earlier: Callable[[Sequence[Recorded]], Recorded | None],
+        intent: Recording,
+        earlier: Callable[[Sequence[Recording]], Recording | None],
         resent: int | None,
-    ) -> int | Recorded:
+    ) -> int | Recording:
         """Keep that a command is about to be sent, and return its number.
 
         Return what was recorded instead when the same command was sent before; `earlier` finds it among
@@ -95,13 +95,13 @@ class SentCommands:
         """
         with self._workspace.writing(generation=self._generation) as connection:
             found = earlier(recording_store.of_event(connection, intent.call.offset))
-            if found is not None and found.number != resent and not is_refused(found):
+            if found is not None and found.recording_number != resent and not is_refused(found):
                 return found
-            recording_store.forget_same(connection, intent)
-            (number,) = recording_store.keep(connection, [intent])
+            recording_store.delete_same_call(connection, intent)
+            (number,) = recording_store.insert_recordings(connection, [intent])
         return number
 
-    def settle(self, number: int, kept: Recorded) -> None:
+    def settle(self, number: int, kept: Recording) -> None:
         """Keep how a command ended.
 
         When the workspace was rewritten since, keep only that it has ended, and raise `StaleError`: the
@@ -109,17 +109,17 @@ class SentCommands:
         """
         try:
             with self._workspace.writing(generation=self._generation) as connection:
-                recording_store.settle(connection, number, kept)
+                recording_store.replace_recording(connection, number, kept)
         except StaleError:
             with self._workspace.writing() as connection:
                 recording_store.end_pending(connection, number, kept.answer.outcome)
             raise
 
-    def mark_done(self, pending: Recorded, answer: Answer) -> Recorded:
+    def mark_done(self, pending: Recording, answer: Answer) -> Recording:
         """Take a pending command for answered, and return it so."""
         with self._workspace.writing(generation=self._generation) as connection:
-            if pending.number is not None:
-                recording_store.answer_pending(connection, pending.number, answer)
+            if pending.recording_number is not None:
+                recording_store.answer_pending(connection, pending.recording_number, answer)
         return replace(pending, answer=answer)
 
     def withdraw(self, number: int) -> None:

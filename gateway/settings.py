@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from gateway.modes import DEFAULT, Mode
+from gateway.modes import DEFAULT_MODE, Mode
 from gateway.overrides import Override
-from gateway.ports import Ports
+from gateway.ports import PortSet
 from gateway.sent_commands import Choices
 
 
 @dataclass(frozen=True)
-class Settings:
+class GatewaySettings:
     """What a person declared, or asked for."""
 
-    mode: Mode = DEFAULT
-    ports: Ports = field(default_factory=Ports)
+    mode: Mode = DEFAULT_MODE
+    ports: PortSet = field(default_factory=PortSet)
     overrides: Sequence[Override] = ()
     """Answers and faults of a what-if run."""
     seed: int = 0
@@ -38,18 +38,18 @@ class Settings:
     @property
     def digest(self) -> str:
         """What of it changes results, as the mode and a short hash; empty where all is by default."""
-        said: dict[str, Any] = {}
-        if self.mode is not DEFAULT:
-            said["mode"] = self.mode.value
+        changed: dict[str, Any] = {}
+        if self.mode is not DEFAULT_MODE:
+            changed["mode"] = self.mode.value
         if not self.own_time:
-            said["own_time"] = False
+            changed["own_time"] = False
         if self.overrides:
-            said |= {"overrides": msgspec.to_builtins(list(self.overrides)), "seed": self.seed}
+            changed |= {"overrides": msgspec.to_builtins(list(self.overrides)), "seed": self.seed}
         ports = {
-            name: told
+            name: declared
             for name, port in sorted(self.ports.declared.items())
             if (
-                told := {
+                declared := {
                     "kind": port.kind,
                     "queries": port.queries,
                     "commands": port.commands,
@@ -59,13 +59,13 @@ class Settings:
                     "stub": None if port.stub is UNSET else [port.stub],
                 }
             )
-            and any(told.values())
+            and any(declared.values())
         }
         if ports:
-            said["ports"] = ports
-        text = json.dumps(said, sort_keys=True)
+            changed["ports"] = ports
+        text = json.dumps(changed, sort_keys=True)
         hashed = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return f"{self.mode.value}:{hashed}" if said else ""
+        return f"{self.mode.value}:{hashed}" if changed else ""
 
 
-DEFAULTS = Settings()
+DEFAULT_SETTINGS = GatewaySettings()

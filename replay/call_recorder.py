@@ -13,73 +13,73 @@ from typing import Any
 
 from gateway import recording_store
 from gateway.calls import Answer, Decision
-from gateway.recording_store import Recorded
-from gateway.settings import Settings
+from gateway.recording_store import Recording
+from gateway.settings import GatewaySettings
 from replay.event_fold import state_recall
 from replay.event_fold.event_reader import EventReader
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.projection import reference
-from replay.projection.declaration import over_all_events
+from replay.projection.declaration import is_over_all_events
 from replay.projection.reference import Reference
-from replay.projection.span import Span
-from replay.worker_host.batch_result import Told
-from replay.worker_host.gateway_bridge import Calling
+from replay.projection.span import OffsetSpan
+from replay.worker_host.batch_result import BatchResult
+from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
-from replay.worker_host.worker_group import Crew
-from replay.worker_host.worker_process import PATIENCE, WorkerDiedError
+from replay.worker_host.worker_group import WorkerGroup
+from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
 from storage.errors import ProjectionError
 from storage.workspace.workspace import Workspace
 
-_BATCH = 256
+_BATCH_EVENTS = 256
 """Events that go to the worker at once: what they ask takes longer than handling them."""
-_AHEAD = 2
+_BATCHES_AHEAD = 2
 _FLUSH_SECONDS = 2.0
-_FLUSH_CALLS = 2_000
+_MAX_UNFLUSHED_CALLS = 2_000
 
-OnProgress = Callable[[int, int, int], None]
+OnRecordingProgress = Callable[[int, int, int], None]
 """Takes the events handled, how many there are, and the calls that were made."""
 
 
 @dataclass
-class Run:
+class RecordingRun:
     """What came of a run that went out."""
 
-    calls: int = 0
+    call_count: int = 0
     """That were kept, or made where nothing is kept."""
-    errors: int = 0
+    error_count: int = 0
     """Of them, those that failed; and those that could not be made."""
-    suppressed: int = 0
+    suppressed_count: int = 0
     """Of them, commands that were not sent."""
-    pending: list[Recorded] = field(default_factory=list)
+    pending: list[Recording] = field(default_factory=list)
     """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
-    missed: str | None = None
+    first_missed: str | None = None
     """Why the first could not be made that wasn't."""
-    failures: int = 0
+    failure_count: int = 0
     """Handlers that raised."""
-    uncalled: list[str] = field(default_factory=list)
+    uncalled_ports: list[str] = field(default_factory=list)
     """Ports that commands might have gone out to, and on which none was called."""
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedAnswer:
     """A recording that the outside answers otherwise now."""
 
-    recorded: Recorded
-    now: Answer
+    recording: Recording
+    current_answer: Answer
     differences: list[str]
 
 
 def record(
     workspace: Workspace,
-    wanted: Reference,
-    settings: Settings,
+    reference: Reference,
+    settings: GatewaySettings,
     *,
-    before: Folded | None = None,
-    span: Span | None = None,
-    patience: float = PATIENCE,
-    on_progress: OnProgress | None = None,
-    cancelled: Callable[[], None] = lambda: None,
-) -> tuple[Run, list[Changed]]:
+    base_record: FoldRecord | None = None,
+    span: OffsetSpan | None = None,
+    patience: float = PATIENCE_SECONDS,
+    on_progress: OnRecordingProgress | None = None,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
+) -> tuple[RecordingRun, list[ChangedAnswer]]:
     """Run a projection's handlers with its calls going out, and keep the answers.
 
     What was recorded live for it at these events is replaced. With a `span` only its events are
@@ -88,136 +88,160 @@ def record(
     Raises `ProjectionError` where it can't be run, `StaleError` where the workspace was rewritten
     meanwhile, and what `cancelled` raises.
     """
-    if wanted.command or over_all_events(wanted.text):
+    if reference.command or is_over_all_events(reference.text):
         raise ProjectionError(
-            f"{wanted.name} makes no calls that could be recorded: only Python handlers have a gateway."
+            f"{reference.name} makes no calls that could be recorded: only Python handlers have a gateway."
         )
-    with Calling(workspace, replace(wanted, settings=settings)) as calling:
-        run = _Recorder(workspace, calling, wanted, span, before, on_progress, cancelled)
+    with GatewayBridge(workspace, replace(reference, gateway_settings=settings)) as gateway_bridge:
+        recorder = _CallRecorder(
+            workspace, gateway_bridge, reference, span, base_record, on_progress, raise_if_cancelled
+        )
         try:
-            run.through(patience)
+            recorder.record_calls(patience)
         finally:
-            redactor = calling.broker.redactor
-            recording_store.look_again(workspace, redactor, "projection = ?", [wanted.name])
-        unknown = sorted(settings.send - calling.broker.commanded)
-        run.made.uncalled = unknown
-        run.made.pending = calling.broker.pending
-        changed = [Changed(*found) for found in calling.broker.audited]
-    return run.made, changed
+            redactor = gateway_bridge.broker.redactor
+            recording_store.redact_stored_recordings(
+                workspace, redactor, "projection = ?", [reference.name]
+            )
+        uncalled_ports = sorted(settings.send - gateway_bridge.broker.command_ports)
+        recorder.run.uncalled_ports = uncalled_ports
+        recorder.run.pending = gateway_bridge.broker.pending
+        changed = [ChangedAnswer(*found) for found in gateway_bridge.broker.audit_differences]
+    return recorder.run, changed
 
 
-class _Recorder:
+class _CallRecorder:
     def __init__(
         self,
         workspace: Workspace,
-        calling: Calling,
-        wanted: Reference,
-        span: Span | None,
-        before: Folded | None,
-        on_progress: OnProgress | None,
-        cancelled: Callable[[], None],
+        gateway_bridge: GatewayBridge,
+        reference: Reference,
+        span: OffsetSpan | None,
+        base_record: FoldRecord | None,
+        on_progress: OnRecordingProgress | None,
+        raise_if_cancelled: Callable[[], None],
     ) -> None:
-        self.made = Run()
+        self.run = RecordingRun()
         self._workspace = workspace
-        self._calling = calling
-        self._wanted = wanted
-        self._before = before
+        self._gateway_bridge = gateway_bridge
+        self._reference = reference
+        self._base_record = base_record
         self._on_progress = on_progress
-        self._cancelled = cancelled
-        reader = EventReader.whole(workspace, 1)
+        self._raise_if_person_cancelled = raise_if_cancelled
+        reader = EventReader.for_whole_log(workspace, 1)
         first = span.first if span is not None else 0
-        self._until = reader.until if span is None else min(span.last + 1, reader.until)
-        self._events = EventReader(workspace, first, self._until, 1)
-        self._first = self._done = first
-        self._replaced = first
-        self._flushed = time.monotonic()
+        self._end_offset = (
+            reader.end_offset if span is None else min(span.last + 1, reader.end_offset)
+        )
+        self._events = EventReader(workspace, first, self._end_offset, 1)
+        self._first = self._done_until = first
+        self._replaced_until = first
+        self._last_flush_time = time.monotonic()
 
-    def through(self, patience: float) -> None:
+    def record_calls(self, patience: float) -> None:
         # With care a worker never begins anew, which would make calls twice.
-        with Crew(
-            replace(self._wanted, settings=self._calling.settings),
+        with WorkerGroup(
+            replace(self._reference, gateway_settings=self._gateway_bridge.settings),
             1,
-            self._calling,
+            self._gateway_bridge,
             careful=True,
             resuming=self._first > 0,
-            plain=self._before is not None and self._before.plain is True,
+            plain=self._base_record is not None and self._base_record.round_trips_json is True,
             patience=patience,
-        ) as crew:
-            ready = crew.ready()
-            self._calling.broker.code = reference.identity(ready["files"], ready["python"])
+        ) as worker_group:
+            ready = worker_group.wait_until_ready()
+            self._gateway_bridge.broker.code_hash = reference.hash_projection(
+                ready["files"], ready["python"]
+            )
             try:
-                self._feed(crew)
+                self._send_batches(worker_group)
             except WorkerDiedError as error:
                 raise ProjectionError(
-                    f"The worker of {self._wanted.name} {error.what} at offset {error.offset:,};"
+                    f"The worker of {self._reference.name} {error.reason} at offset {error.offset:,};"
                     " the calls before it are kept."
                 ) from error
             finally:
                 self._flush()
 
-    def _feed(self, crew: Crew) -> None:
+    def _send_batches(self, worker_group: WorkerGroup) -> None:
         waiting: deque[Any] = deque()
         while True:
-            while len(waiting) < _AHEAD and (table := self._events.next(_BATCH)) is not None:
-                waiting.append((crew.send(table, 0), table["offset"][-1].as_py() + 1))
+            while (
+                len(waiting) < _BATCHES_AHEAD
+                and (table := self._events.read_batch(_BATCH_EVENTS)) is not None
+            ):
+                waiting.append((worker_group.send_batch(table, 0), table["offset"][-1].as_py() + 1))
             if not waiting:
                 return
             shares, until = waiting.popleft()
-            told = crew.receive(shares, self._recalled, self._check)
-            if told is None:
+            batch_result = worker_group.receive_batch(
+                shares, self._recall_documents, self._raise_if_cancelled
+            )
+            if batch_result is None:
                 return
-            self._take(told)
-            self._done = until
+            self._count_calls(batch_result)
+            self._done_until = until
             if self._on_progress is not None:
-                self._on_progress(self._done, self._until, self.made.calls)
-            if self._due():
+                self._on_progress(self._done_until, self._end_offset, self.run.call_count)
+            if self._is_flush_due():
                 self._flush()
 
-    def _take(self, told: Told) -> None:
-        made = self.made
-        made.failures += len(told.failures)
-        for one in told.decided:
+    def _count_calls(self, batch_result: BatchResult) -> None:
+        run = self.run
+        run.failure_count += len(batch_result.failures)
+        for one in batch_result.call_decisions:
             decision = Decision(one["decision"])
             if decision is Decision.MISSED:
-                made.errors += 1
-                made.missed = made.missed or f"{one['port']}.{one['operation']}: {one['reason']}"
+                run.error_count += 1
+                run.first_missed = (
+                    run.first_missed or f"{one['port']}.{one['operation']}: {one['reason']}"
+                )
             elif decision in (Decision.LIVE, Decision.SUPPRESSED, Decision.PENDING):
-                made.calls += 1
-                made.suppressed += decision is not Decision.LIVE
+                run.call_count += 1
+                run.suppressed_count += decision is not Decision.LIVE
                 failed = one["response"] is not None and one["response"].startswith('{"error":')
-                made.errors += failed and decision is Decision.LIVE
-        if told.calls is not None:
-            made.calls += told.calls.num_rows
-            made.suppressed += told.calls["decision"].to_pylist().count(Decision.SUPPRESSED.value)
+                run.error_count += failed and decision is Decision.LIVE
+        if batch_result.calls is not None:
+            run.call_count += batch_result.calls.num_rows
+            run.suppressed_count += (
+                batch_result.calls["decision"].to_pylist().count(Decision.SUPPRESSED.value)
+            )
 
-    def _due(self) -> bool:
-        since = time.monotonic() - self._flushed
-        return since > _FLUSH_SECONDS or len(self._calling.broker.kept) > _FLUSH_CALLS
+    def _is_flush_due(self) -> bool:
+        since = time.monotonic() - self._last_flush_time
+        return (
+            since > _FLUSH_SECONDS
+            or len(self._gateway_bridge.broker.new_recordings) > _MAX_UNFLUSHED_CALLS
+        )
 
-    def _check(self) -> None:
-        self._cancelled()
-        if self._due():
+    def _raise_if_cancelled(self) -> None:
+        self._raise_if_person_cancelled()
+        if self._is_flush_due():
             self._flush()
 
     def _flush(self) -> None:
         """Keep what was answered, in place of what was recorded at these events before."""
-        broker = self._calling.broker
-        kept, broker.kept = broker.kept, []
-        self._flushed = time.monotonic()
-        if not self._calling.settings.mode.keeps:
+        broker = self._gateway_bridge.broker
+        kept, broker.new_recordings = broker.new_recordings, []
+        self._last_flush_time = time.monotonic()
+        if not self._gateway_bridge.settings.mode.keeps_answers:
             return
-        last = max([self._done - 1, *(one.call.offset for one in kept)])
-        with self._workspace.writing(generation=self._calling.generation) as connection:
-            if last >= self._replaced:
-                recording_store.forget(connection, self._wanted.name, self._replaced, last)
-                self._replaced = last + 1
-            recording_store.keep(connection, kept)
+        last = max([self._done_until - 1, *(one.call.offset for one in kept)])
+        with self._workspace.writing(generation=self._gateway_bridge.generation) as connection:
+            if last >= self._replaced_until:
+                recording_store.delete_recordings(
+                    connection, self._reference.name, self._replaced_until, last
+                )
+                self._replaced_until = last + 1
+            recording_store.insert_recordings(connection, kept)
 
-    def _recalled(self, frame: Frame) -> state_recall.Parts:
-        if self._before is None:
+    def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
+        if self._base_record is None:
             raise ProjectionError("Nothing was folded before these events.")
         keys = frame.header["keys"]
-        place = (self._workspace, self._before.number, keys)
+        arguments = (self._workspace, self._base_record.projection_number, keys)
         if frame.header["events"]:
-            return state_recall.events(*place, before=self._first, routed=False)
-        return state_recall.states(*place, before=self._first)
+            return state_recall.recall_events(
+                *arguments, before_offset=self._first, is_routed=False
+            )
+        return state_recall.recall_states(*arguments, before_offset=self._first)

@@ -21,39 +21,39 @@ from replay.query import event_filter
 from replay.value_search import Truths, ValueSearch
 from storage.errors import QueryError
 from storage.ingest.mapping import FieldMapping
-from storage.ingest.redaction import Redaction, Removal
+from storage.ingest.redaction import Redaction, ValueRemoval
 from storage.log import irregularities
-from storage.log.tombstones import EMPTIED, REMOVED
+from storage.log.tombstones import EMPTIED_FIELDS, REMOVED_TYPE
 from storage.workspace import file_rewrite, schema
-from storage.workspace.file_rewrite import Change
-from storage.workspace.schema import OnRemoval, Table
-from storage.workspace.workspace import Workspace, read_fact, write_fact
+from storage.workspace.file_rewrite import RowTransform
+from storage.workspace.schema import OnRemoval, TableSchema
+from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
+OffsetArray = np.ndarray[Any, np.dtype[np.int64]]
 
-_AT_ONCE = 50_000
+_BATCH_ROWS = 50_000
 
 
 @dataclass(frozen=True)
-class Wish:
+class ErasureRequest:
     """What is to be removed."""
 
     streams: Sequence[str] = ()
-    where: str | None = None
+    condition: str | None = None
     """A condition on events. Only events of these streams for which it holds are concerned."""
-    values: Sequence[str] = ()
+    value_paths: Sequence[str] = ()
     """Paths such as `data.email`: null stands there afterwards."""
-    redacted: Sequence[str] = ()
+    redacted_paths: Sequence[str] = ()
     """Paths at which a keyed hash stands afterwards, as with `refold load --redact`."""
 
     @property
-    def of_values(self) -> bool:
+    def removes_values(self) -> bool:
         """Whether values are removed; else whole events are."""
-        return bool(self.values or self.redacted)
+        return bool(self.value_paths or self.redacted_paths)
 
 
 @dataclass
-class Removed:
+class ErasureResult:
     """What was removed, by where it was."""
 
     events: int = 0
@@ -73,89 +73,91 @@ class Removed:
     """How many values were removed, where these are too many to be looked for in other events."""
 
 
-def chosen(workspace: Workspace, wish: Wish) -> Numbers | None:
+def select_offsets(workspace: Workspace, request: ErasureRequest) -> OffsetArray | None:
     """The offsets of the events that are concerned; None: all. Raises `QueryError` where none are."""
-    if not (wish.streams or wish.where or wish.of_values):
+    if not (request.streams or request.condition or request.removes_values):
         raise QueryError("Say what is to be removed: --stream, --where, --value or --redact.")
-    if not wish.streams and wish.where is None:
+    if not request.streams and request.condition is None:
         return None
-    found: list[int] = []
+    stream_offsets: list[int] = []
     matching = None
-    if wish.where is not None:
-        matching = np.asarray(event_filter.matching(workspace, wish.where), np.int64)
+    if request.condition is not None:
+        matching = np.asarray(
+            event_filter.find_offsets_by_condition(workspace, request.condition), np.int64
+        )
         if not len(matching):
-            raise QueryError(f"No event matches {wish.where!r}.")
-        if not wish.streams:
+            raise QueryError(f"No event matches {request.condition!r}.")
+        if not request.streams:
             return matching
     with workspace.reading() as connection:
-        for stream in wish.streams:
+        for stream in request.streams:
             rows = connection.execute(
                 'SELECT "offset" FROM events WHERE stream = ?', [stream]
             ).fetchnumpy()
             if not len(rows["offset"]):
                 raise QueryError(f"No event is of the stream {stream!r}.")
-            found.extend(rows["offset"].tolist())
-    offsets = np.unique(np.asarray(found, np.int64))
+            stream_offsets.extend(rows["offset"].tolist())
+    offsets = np.unique(np.asarray(stream_offsets, np.int64))
     if matching is None:
         return offsets
-    both: Numbers = np.intersect1d(offsets, matching)
-    if not len(both):
-        raise QueryError(f"No event of these streams matches {wish.where!r}.")
-    return both
+    selected: OffsetArray = np.intersect1d(offsets, matching)
+    if not len(selected):
+        raise QueryError(f"No event of these streams matches {request.condition!r}.")
+    return selected
 
 
-def remove(
+def erase(
     workspace: Workspace,
-    wish: Wish,
+    request: ErasureRequest,
     *,
     on_progress: Callable[[int], None] = lambda _: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Removed:
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> ErasureResult:
     """Write the workspace anew without what is wished away.
 
     Raises `QueryError` where there is nothing of it, `SourceError` for a path that can't be, and
     `CancelledError`; then the workspace is as it was.
     """
-    removing = _Removing(workspace, wish)
-    file_rewrite.rewrite(
-        workspace.file,
-        removing.changes(),
-        removing.finish,
+    erasure = _Erasure(workspace, request)
+    file_rewrite.rewrite_workspace(
+        workspace.main_workspace,
+        erasure.table_changes(),
+        erasure.finish,
         on_progress=on_progress,
-        cancelled=cancelled,
+        is_cancelled=is_cancelled,
     )
-    return removing.removed
+    return erasure.result
 
 
-class _Removing:
+class _Erasure:
     """One pass through all tables; the events come before everything that may repeat them."""
 
-    def __init__(self, workspace: Workspace, wish: Wish) -> None:
-        self._wish = wish
-        self._offsets = chosen(workspace, wish)
-        self._met: set[str] = set(() if wish.of_values else wish.streams)
-        self._gone = Removal(wish.values, met=self._met)
-        self._hashed = Redaction(wish.redacted, met=self._met)
-        self._looked_for: ValueSearch | None = None
-        self._rewritten: list[Numbers] = []
+    def __init__(self, workspace: Workspace, request: ErasureRequest) -> None:
+        self._request = request
+        self._offsets = select_offsets(workspace, request)
+        self._removed_texts: set[str] = set(() if request.removes_values else request.streams)
+        self._removal = ValueRemoval(request.value_paths, seen_values=self._removed_texts)
+        self._redaction = Redaction(request.redacted_paths, seen_values=self._removed_texts)
+        self._cached_search: ValueSearch | None = None
+        self._rewritten_offsets: list[OffsetArray] = []
         """Offsets of events that are otherwise now."""
         self._ids: set[str] = set()
         """The ids of those events."""
         self._correlations: set[str] = set()
         """Correlation ids that only removed events have."""
-        self._bodies: set[str] = set()
+        self._kept_body_ids: set[str] = set()
         """Of the calls that stay."""
-        self.removed = Removed()
-        with workspace.file.reading() as connection:
-            ((self.removed.folds,),) = connection.execute(
+        self.result = ErasureResult()
+        with workspace.main_workspace.reading() as connection:
+            ((self.result.folds,),) = connection.execute(
                 "SELECT count(*) FROM folds WHERE folded > first"
             ).fetchall()
             # Tables before `edits` are searched for the values that only a fork's edits hold.
-            for batch in connection.sql("FROM edits").to_arrow_reader(_AT_ONCE):
+            for batch in connection.sql("FROM edits").to_arrow_reader(_BATCH_ROWS):
                 rows = pa.Table.from_batches([batch])
-                _, touched = self._without(rows, self._concerned(rows))
+                _, touched = self._erase_values(rows, self._concerned_edits(rows))
                 self._remember_ids(rows, touched)
-            if not wish.of_values and self._offsets is not None:
+            if not request.removes_values and self._offsets is not None:
                 connection.register("removed", pa.table({"at": self._offsets}))
                 gone = 'SELECT correlation_id FROM events WHERE "offset"'
                 found = connection.execute(
@@ -164,19 +166,19 @@ class _Removing:
                 self._correlations.update(id_ for (id_,) in found.fetchall() if id_ is not None)
                 connection.unregister("removed")
 
-    def changes(self) -> Mapping[str, Change | None]:
+    def table_changes(self) -> Mapping[str, RowTransform | None]:
         """Return what becomes of each table, as its columns declare in `storage.workspace.schema`."""
         own = {
-            "events": self._events,
-            "rejects": self._rejects,
-            "calls": self._calls,
-            "bodies": self._kept_bodies,
-            "timelines": self._timelines,
-            "edits": self._edits,
-            "bookmarks": self._bookmarks,
-            "watches": self._watches,
+            "events": self._erase_events,
+            "rejects": self._erase_rejects,
+            "calls": self._erase_calls,
+            "bodies": self._erase_bodies,
+            "timelines": self._erase_notes,
+            "edits": self._erase_edits,
+            "bookmarks": self._erase_bookmarks,
+            "watches": self._erase_watches,
         }
-        changes: dict[str, Change | None] = {}
+        changes: dict[str, RowTransform | None] = {}
         for table in schema.TABLES:
             if table.is_emptied:
                 changes[table.name] = None
@@ -188,165 +190,179 @@ class _Removing:
 
     def finish(self, new: duckdb.DuckDBPyConnection) -> None:
         """Find what is irregular now, and what still contains something of it."""
-        if not (self.removed.events or self.removed.edits):
-            paths = " or ".join((*self._wish.values, *self._wish.redacted))
+        if not (self.result.events or self.result.edits):
+            paths = " or ".join((*self._request.value_paths, *self._request.redacted_paths))
             raise QueryError(f"None of these events has anything at {paths}.")
         if self._offsets is None:
-            self._redact_what_comes(new)
-        irregularities.note(new, 0)
+            self._redact_later_loads(new)
+        irregularities.record_irregularities(new, 0)
         answerless = "body IS NOT NULL AND body NOT IN (SELECT body FROM bodies)"
         ((count,),) = new.execute(f"DELETE FROM calls WHERE {answerless}").fetchall()
-        self.removed.calls += count
-        looking = self._looking
-        if not looking.few:
-            self.removed.unsearched = len(self._met)
+        self.result.calls += count
+        text_search = self._text_search
+        if not text_search.few:
+            self.result.unsearched = len(self._removed_texts)
             return
         for table in schema.TABLES:
             columns = table.columns_to(OnRemoval.COUNT)
             if not columns:
                 continue
             selected = ", ".join(f'"{name}"' for name in columns)
-            reader = new.sql(f"SELECT {selected} FROM {table.name}").to_arrow_reader(_AT_ONCE)
+            reader = new.sql(f"SELECT {selected} FROM {table.name}").to_arrow_reader(_BATCH_ROWS)
             count = sum(
-                int(looking.rows(pa.Table.from_batches([batch]), columns).sum()) for batch in reader
+                int(text_search.rows(pa.Table.from_batches([batch]), columns).sum())
+                for batch in reader
             )
             if count:
-                self.removed.remains[table.name] = count
+                self.result.remains[table.name] = count
 
-    def _redact_what_comes(self, new: duckdb.DuckDBPyConnection) -> None:
+    def _redact_later_loads(self, new: duckdb.DuckDBPyConnection) -> None:
         """What is loaded later has keyed hashes where nothing may stand any more."""
-        said = read_fact(new, "mapping")
-        if said is not None:
-            mapping = FieldMapping.from_json(said)
-            paths = (*mapping.redacted, *self._wish.values, *self._wish.redacted)
-            kept = replace(mapping, redacted=tuple(dict.fromkeys(paths)))
-            write_fact(new, "mapping", kept.to_json())
+        mapping_json = read_metadata(new, "mapping")
+        if mapping_json is not None:
+            mapping = FieldMapping.from_json(mapping_json)
+            paths = (*mapping.redacted, *self._request.value_paths, *self._request.redacted_paths)
+            with_redaction = replace(mapping, redacted=tuple(dict.fromkeys(paths)))
+            write_metadata(new, "mapping", with_redaction.to_json())
 
     # Tables
 
-    def _events(self, rows: pa.Table) -> pa.Table:
+    def _erase_events(self, rows: pa.Table) -> pa.Table:
         offsets = rows["offset"].to_numpy()
         mask = np.ones(len(offsets), bool)
         if self._offsets is not None:
             mask = np.isin(offsets, self._offsets)
-        changed, touched = self._without(rows, mask)
-        self._rewritten.append(offsets[touched])
+        changed, touched = self._erase_values(rows, mask)
+        self._rewritten_offsets.append(offsets[touched])
         self._remember_ids(rows, touched)
-        self.removed.events += int(touched.sum())
+        self.result.events += int(touched.sum())
         return changed
 
-    def _edits(self, rows: pa.Table) -> pa.Table:
-        changed, touched = self._without(rows, self._concerned(rows))
-        gone = self._repeating(rows, schema.EDITS, OnRemoval.DELETE_ROW)
-        self.removed.edits += int((touched | gone).sum())
-        return changed.filter(pa.array(~gone))
+    def _erase_edits(self, rows: pa.Table) -> pa.Table:
+        changed, touched = self._erase_values(rows, self._concerned_edits(rows))
+        is_removed = self._repeating(rows, schema.EDITS, OnRemoval.DELETE_ROW)
+        self.result.edits += int((touched | is_removed).sum())
+        return changed.filter(pa.array(~is_removed))
 
     def _remember_ids(self, rows: pa.Table, touched: Truths) -> None:
         """Remember the ids of these events: calls name the event that caused them."""
         ids = rows["id"].filter(pa.array(touched)).to_pylist()
         self._ids.update(id_ for id_ in ids if id_ is not None)
 
-    def _repeating(self, rows: pa.Table, table: Table, on_removal: OnRemoval) -> Truths:
+    def _repeating(self, rows: pa.Table, table: TableSchema, on_removal: OnRemoval) -> Truths:
         """Whether a row repeats a removed value in a column for which removal does this."""
-        return self._looking.rows(rows, table.columns_to(on_removal))
+        return self._text_search.rows(rows, table.columns_to(on_removal))
 
-    def _as_declared(self, table: Table, rows: pa.Table) -> pa.Table:
+    def _as_declared(self, table: TableSchema, rows: pa.Table) -> pa.Table:
         """Rows of a table as its columns declare."""
         clear = pa.array(self._repeating(rows, table, OnRemoval.CLEAR))
         for name in table.columns_to(OnRemoval.CLEAR):
-            rows = _put(rows, name, pc.if_else(clear, None, rows[name]))
+            rows = _replace_column(rows, name, pc.if_else(clear, None, rows[name]))
         gone = self._repeating(rows, table, OnRemoval.DELETE_ROW)
         return rows.filter(pa.array(~gone))
 
-    def _concerned(self, rows: pa.Table) -> Truths:
+    def _concerned_edits(self, rows: pa.Table) -> Truths:
         """Edits that say what an event is of which something is removed."""
-        own: Truths = pc.is_in(rows["kind"], pa.array(["replace", "insert", "move"])).to_numpy()
+        has_event: Truths = pc.is_in(
+            rows["kind"], pa.array(["replace", "insert", "move"])
+        ).to_numpy()
         if self._offsets is None:
-            return own
-        about = pc.is_in(rows["stream"], pa.array(self._wish.streams, pa.string())).to_numpy()
-        chosen_ = pa.array(self._offsets)
+            return has_event
+        is_of_stream = pc.is_in(
+            rows["stream"], pa.array(self._request.streams, pa.string())
+        ).to_numpy()
+        selected_offsets = pa.array(self._offsets)
         replaced = pc.equal(rows["kind"], "replace").to_numpy() & (
             pc.equal(rows["inserted"], 0).to_numpy()
         )
-        at = replaced & pc.is_in(rows["offset"], chosen_).to_numpy()
-        found: Truths = own & (about | at | pc.is_in(rows["moved_offset"], chosen_).to_numpy())
+        at = replaced & pc.is_in(rows["offset"], selected_offsets).to_numpy()
+        found: Truths = has_event & (
+            is_of_stream | at | pc.is_in(rows["moved_offset"], selected_offsets).to_numpy()
+        )
         return found
 
-    def _without(self, rows: pa.Table, mask: Truths) -> tuple[pa.Table, Truths]:
+    def _erase_values(self, rows: pa.Table, mask: Truths) -> tuple[pa.Table, Truths]:
         """Events without what is removed from those of the mask, and which of them are otherwise."""
-        if not self._wish.of_values:
+        if not self._request.removes_values:
             where = pa.array(mask)
-            for name in set(EMPTIED) & set(rows.column_names):
-                rows = _put(rows, name, pc.if_else(where, None, rows[name]))
-            return _put(rows, "type", pc.if_else(where, REMOVED, rows["type"])), mask
+            for name in set(EMPTIED_FIELDS) & set(rows.column_names):
+                rows = _replace_column(rows, name, pc.if_else(where, None, rows[name]))
+            return _replace_column(
+                rows, "type", pc.if_else(where, REMOVED_TYPE, rows["type"])
+            ), mask
         touched = np.zeros(rows.num_rows, bool)
         at = np.flatnonzero(mask)
-        for name in {*self._gone.fields, *self._hashed.fields}:
+        for name in {*self._removal.steps_by_field, *self._redaction.steps_by_field}:
             texts = rows[name].take(pa.array(at)).to_pylist()
-            new = [self._hashed.value(name, self._gone.value(name, text)) for text in texts]
+            new = [
+                self._redaction.redact_field(name, self._removal.redact_field(name, text))
+                for text in texts
+            ]
             changed = np.fromiter((a != b for a, b in zip(texts, new, strict=True)), bool, len(at))
             touched[at[changed]] = True
             if changed.any():
                 whole = np.asarray(rows[name].to_pylist(), object)
                 whole[at] = new
-                rows = _put(rows, name, pa.array(whole, rows[name].type))
+                rows = _replace_column(rows, name, pa.array(whole, rows[name].type))
         return rows, touched
 
-    def _rejects(self, rows: pa.Table) -> pa.Table:
-        told = self._repeating(rows, schema.REJECTS, OnRemoval.CLEAR)
-        self.removed.rejects += int(told.sum())
-        where = pa.array(told)
-        rows = _put(rows, "text", pc.if_else(where, None, rows["text"]))
-        return _put(rows, "reason", pc.if_else(where, "removed", rows["reason"]))
+    def _erase_rejects(self, rows: pa.Table) -> pa.Table:
+        contains_removed = self._repeating(rows, schema.REJECTS, OnRemoval.CLEAR)
+        self.result.rejects += int(contains_removed.sum())
+        where = pa.array(contains_removed)
+        rows = _replace_column(rows, "text", pc.if_else(where, None, rows["text"]))
+        return _replace_column(rows, "reason", pc.if_else(where, "removed", rows["reason"]))
 
-    def _calls(self, rows: pa.Table) -> pa.Table:
-        gone = self._repeating(rows, schema.CALLS, OnRemoval.DELETE_ROW)
-        gone |= self._of_rewritten(rows["offset"])
-        gone |= _is_in(rows["event_id"], self._ids)
-        gone |= _is_in(rows["correlation_id"], self._ids | self._correlations)
-        self.removed.calls += int(gone.sum())
-        kept = rows.filter(pa.array(~gone))
-        self._bodies.update(filter(None, kept["body"].to_pylist()))
+    def _erase_calls(self, rows: pa.Table) -> pa.Table:
+        is_removed = self._repeating(rows, schema.CALLS, OnRemoval.DELETE_ROW)
+        is_removed |= self._is_of_rewritten_event(rows["offset"])
+        is_removed |= _is_in(rows["event_id"], self._ids)
+        is_removed |= _is_in(rows["correlation_id"], self._ids | self._correlations)
+        self.result.calls += int(is_removed.sum())
+        kept = rows.filter(pa.array(~is_removed))
+        self._kept_body_ids.update(filter(None, kept["body"].to_pylist()))
         return kept
 
-    def _kept_bodies(self, rows: pa.Table) -> pa.Table:
-        rows = rows.filter(pc.is_in(rows["body"], pa.array(self._bodies, pa.string())))
+    def _erase_bodies(self, rows: pa.Table) -> pa.Table:
+        rows = rows.filter(pc.is_in(rows["body"], pa.array(self._kept_body_ids, pa.string())))
         return rows.filter(pa.array(~self._repeating(rows, schema.BODIES, OnRemoval.DELETE_ROW)))
 
-    def _of_rewritten(self, offsets: pa.ChunkedArray) -> Truths:
-        rewritten = pa.array(np.concatenate([np.empty(0, np.int64), *self._rewritten]))
+    def _is_of_rewritten_event(self, offsets: pa.ChunkedArray) -> Truths:
+        rewritten = pa.array(np.concatenate([np.empty(0, np.int64), *self._rewritten_offsets]))
         found: Truths = pc.is_in(offsets, rewritten).to_numpy()
         return found
 
-    def _timelines(self, rows: pa.Table) -> pa.Table:
-        told = self._repeating(rows, schema.TIMELINES, OnRemoval.CLEAR)
-        self.removed.notes += int(told.sum())
-        return _put(rows, "note", pc.if_else(pa.array(told), "", rows["note"]))
+    def _erase_notes(self, rows: pa.Table) -> pa.Table:
+        contains_removed = self._repeating(rows, schema.TIMELINES, OnRemoval.CLEAR)
+        self.result.notes += int(contains_removed.sum())
+        return _replace_column(
+            rows, "note", pc.if_else(pa.array(contains_removed), "", rows["note"])
+        )
 
-    def _bookmarks(self, rows: pa.Table) -> pa.Table:
-        gone = self._repeating(rows, schema.BOOKMARKS, OnRemoval.DELETE_ROW)
-        if not self._wish.of_values:
-            gone |= self._of_rewritten(rows["offset"])
-        self.removed.bookmarks += int(gone.sum())
-        return rows.filter(pa.array(~gone))
+    def _erase_bookmarks(self, rows: pa.Table) -> pa.Table:
+        is_removed = self._repeating(rows, schema.BOOKMARKS, OnRemoval.DELETE_ROW)
+        if not self._request.removes_values:
+            is_removed |= self._is_of_rewritten_event(rows["offset"])
+        self.result.bookmarks += int(is_removed.sum())
+        return rows.filter(pa.array(~is_removed))
 
-    def _watches(self, rows: pa.Table) -> pa.Table:
-        gone = self._repeating(rows, schema.WATCHES, OnRemoval.DELETE_ROW)
-        self.removed.watches += int(gone.sum())
-        return rows.filter(pa.array(~gone))
+    def _erase_watches(self, rows: pa.Table) -> pa.Table:
+        is_removed = self._repeating(rows, schema.WATCHES, OnRemoval.DELETE_ROW)
+        self.result.watches += int(is_removed.sum())
+        return rows.filter(pa.array(~is_removed))
 
     @property
-    def _looking(self) -> ValueSearch:
+    def _text_search(self) -> ValueSearch:
         """What is looked for, when all events have been through."""
-        if self._looked_for is None:
-            self._looked_for = ValueSearch(self._met)
-        return self._looked_for
+        if self._cached_search is None:
+            self._cached_search = ValueSearch(self._removed_texts)
+        return self._cached_search
 
 
-def _put(rows: pa.Table, name: str, column: Any) -> pa.Table:
-    place = rows.schema.get_field_index(name)
+def _replace_column(rows: pa.Table, name: str, column: Any) -> pa.Table:
+    index = rows.schema.get_field_index(name)
     return rows.set_column(
-        place, rows.schema.field(name), pc.cast(column, rows.schema.field(name).type)
+        index, rows.schema.field(name), pc.cast(column, rows.schema.field(name).type)
     )
 
 

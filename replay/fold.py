@@ -13,50 +13,50 @@ from functools import partial
 
 import pyarrow as pa
 
-from gateway.broker import Ask
+from gateway.broker import AskPerson
 from replay.event_fold import event_reader, fold_restart, partitioned_fold, state_recall
 from replay.event_fold.event_reader import EventReader
-from replay.event_fold.history_writer import OvertakenError, Recording
-from replay.event_fold.run_context import Means, OnProgress, Run
+from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter
+from replay.event_fold.run_context import FoldLimits, FoldRun, OnFoldProgress
 from replay.forks import fork_fold as forks
-from replay.forks.warm_worker import Standing
+from replay.forks.warm_worker import WarmWorker
 from replay.history import catalogue
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.projection import declaration
-from replay.projection.reference import Reference, answered_on
-from replay.projection.span import Span
+from replay.projection.reference import Reference, apply_timeline_answers
+from replay.projection.span import OffsetSpan
 from replay.query_projections import relation_fold as relational
-from replay.worker_host.flow_control import Pace
-from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.flow_control import FlowControl
+from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
-from replay.worker_host.worker_group import Crew, FullError, NotPlainError
-from replay.worker_host.worker_process import PATIENCE, WorkerDiedError
-from storage.db.query import rows as rows_of
+from replay.worker_host.worker_group import LossyStateError, WorkerGroup, WorkersFullError
+from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
+from storage.db.query import fetch_rows as rows_of
 from storage.errors import CancelledError, ProjectionError, StaleError
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _FLUSH_SECONDS = 5.0
 _FIRST_FLUSH_SECONDS = 0.15
 """After which the first states are kept, to be looked at; twice as long after each flush."""
-_LAST_WORDS_SECONDS = 1.0
+_CANCEL_GRACE_SECONDS = 1.0
 """How long a cancelled worker may take to finish what it has begun."""
 
 
-def fold(
+def fold_projection(
     workspace: Workspace,
-    wanted: Reference,
+    reference: Reference,
     *,
     force: bool = False,
     workers: int = 1,
-    patience: float = PATIENCE,
+    patience: float = PATIENCE_SECONDS,
     memory: int | None = None,
-    span: Span | None = None,
-    ask: Ask | None = None,
-    on_progress: OnProgress | None = None,
+    span: OffsetSpan | None = None,
+    ask: AskPerson | None = None,
+    on_progress: OnFoldProgress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    standing: Standing | None = None,
-) -> Folded:
+    warm_worker: WarmWorker | None = None,
+) -> FoldRecord:
     """Fold what is missing of a projection's history, and return what it is now.
 
     On a fork that is what differs from its parent, which is folded before; `standing` is a worker
@@ -71,163 +71,199 @@ def fold(
     (a removal), the log is folded again from its start; a fork raises `StaleError` when it is edited.
     """
 
-    def once(*, force: bool) -> Folded:
-        if isinstance(workspace, Seen) and not declaration.over_all_events(wanted.text):
-            parent = partial(fold, workers=workers, patience=patience, memory=memory, ask=ask)
-            parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
-            means = Means(1, patience, memory)
-            return _fold_fork(
-                workspace, wanted, means, parent, ask, on_progress, cancelled, standing, force=force
+    def once(*, force: bool) -> FoldRecord:
+        if isinstance(workspace, ForkedWorkspace) and not declaration.is_over_all_events(
+            reference.text
+        ):
+            parent = partial(
+                fold_projection, workers=workers, patience=patience, memory=memory, ask=ask
             )
-        before = catalogue.find(workspace, wanted)
-        total = event_reader.count(workspace)
-        over_all_events = declaration.over_all_events(wanted.text)
-        whole = Span(0, total - 1)
-        there = before is not None and before.covers(span or whole if over_all_events else whole)
+            parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
+            limits = FoldLimits(1, patience, memory)
+            return _fold_fork(
+                workspace,
+                reference,
+                limits,
+                parent,
+                ask,
+                on_progress,
+                cancelled,
+                warm_worker,
+                force=force,
+            )
+        existing = catalogue.find_fold(workspace, reference)
+        event_count = event_reader.count_events(workspace)
+        over_all_events = declaration.is_over_all_events(reference.text)
+        whole = OffsetSpan(0, event_count - 1)
+        is_covered = existing is not None and existing.covers(
+            span or whole if over_all_events else whole
+        )
         # What handlers were answered, and what a fork is, may be another thing by now.
-        fresh = before is None or (before.answers_unchanged and before.digest == workspace.digest)
-        force = force or not fresh
-        if before and not force and there and before.code_unchanged:
-            return before
-        means = Means(workers, patience, memory)
-        with Calling(workspace, wanted, ask=ask) as calling:
-            run = Run(workspace, wanted, total, means, on_progress, cancelled, calling)
+        is_fresh = existing is None or (
+            existing.are_recordings_unchanged
+            and existing.timeline_digest == workspace.timeline_digest
+        )
+        force = force or not is_fresh
+        if existing and not force and is_covered and existing.is_code_unchanged:
+            return existing
+        limits = FoldLimits(workers, patience, memory)
+        with GatewayBridge(workspace, reference, ask=ask) as gateway_bridge:
+            run = FoldRun(
+                workspace, reference, event_count, limits, on_progress, cancelled, gateway_bridge
+            )
             if over_all_events:
-                number = relational.fold(run, span, force=force)
+                number = relational.fold_relation(run, span, force=force)
             else:
                 try:
-                    number = _Folding(run).to_the_end(force=force)
+                    number = _LogFold(run).run_to_end(force=force)
                 finally:
-                    calling.keep(run.number)
-        return replace(catalogue.by_number(workspace, number), may_read_files=True)
+                    gateway_bridge.save_recordings(run.projection_number)
+        return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
 
     return fold_restart.until_current(workspace, once, force=force)
 
 
 def _fold_fork(
-    workspace: Seen,
-    wanted: Reference,
-    means: Means,
-    whole: Callable[..., Folded],
-    ask: Ask | None,
-    on_progress: OnProgress | None,
-    cancelled: Callable[[], bool],
-    standing: Standing | None,
+    workspace: ForkedWorkspace,
+    reference: Reference,
+    limits: FoldLimits,
+    fold_parent: Callable[..., FoldRecord],
+    ask: AskPerson | None,
+    on_progress: OnFoldProgress | None,
+    is_cancelled: Callable[[], bool],
+    warm_worker: WarmWorker | None,
     *,
     force: bool,
-) -> Folded:
+) -> FoldRecord:
     """What differs on a fork; `whole` folds its parent."""
-    label = forks.base_label(workspace)
+    label = forks.find_base_label(workspace)
     parent = workspace.parent
-    base = whole(parent, wanted) if label is None else catalogue.by_name(parent, label)
-    before = catalogue.find(workspace, wanted)
-    total = event_reader.count(workspace)
+    base = (
+        fold_parent(parent, reference)
+        if label is None
+        else catalogue.get_fold_by_name(parent, label)
+    )
+    existing = catalogue.find_fold(workspace, reference)
+    event_count = event_reader.count_events(workspace)
     if (
-        before is not None
+        existing is not None
         and not force
-        and before.code_unchanged
-        and before.answers_unchanged
-        and before.digest == workspace.digest
-        and before.folded == total
-        and forks.stands_on(workspace, before, base)
+        and existing.is_code_unchanged
+        and existing.are_recordings_unchanged
+        and existing.timeline_digest == workspace.timeline_digest
+        and existing.next_offset == event_count
+        and forks.is_based_on(workspace, existing, base)
     ):
-        return before
-    effective = answered_on(workspace, wanted)
-    with Calling(workspace, effective, ask=ask) as calling:
-        run = Run(workspace, effective, total, means, on_progress, cancelled, calling)
-        number = forks.fold(run, workspace, base, standing)
-        calling.keep(number)
-    return replace(catalogue.by_number(workspace, number), may_read_files=True)
+        return existing
+    effective = apply_timeline_answers(workspace, reference)
+    with GatewayBridge(workspace, effective, ask=ask) as gateway_bridge:
+        run = FoldRun(
+            workspace, effective, event_count, limits, on_progress, is_cancelled, gateway_bridge
+        )
+        number = forks.fold_fork(run, workspace, base, warm_worker)
+        gateway_bridge.save_recordings(number)
+    return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
 
 
-class _Folding:
+class _LogFold:
     """One run, over as many workers as it takes."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: FoldRun) -> None:
         self._run = run
-        self._careful = False
-        self._plain: bool | None = None
+        self._exact_encoding = False
+        self._round_trips_json: bool | None = None
 
-    def to_the_end(self, *, force: bool) -> int:
+    def run_to_end(self, *, force: bool) -> int:
         """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
-        until = self._run.total
+        until = self._run.event_count
         death: WorkerDiedError | None = None
         while True:
             try:
-                self._with_worker(until, force=force)
-            except NotPlainError:
-                self._careful, force = True, True
+                self._fold_with_workers(until, force=force)
+            except LossyStateError:
+                self._exact_encoding, force = True, True
                 continue
-            except OvertakenError:
+            except ConcurrentFoldError:
                 # Another process folds the same: go on from where it has come to.
                 force = False
                 continue
             except WorkerDiedError as error:
                 if error.offset < 0:
                     raise ProjectionError(
-                        f"{self._run.wanted.name} {error.what} while it was being loaded."
+                        f"{self._run.reference.name} {error.reason} while it was being loaded."
                     ) from error
                 death, force = death or error, False
                 # Everything up to the event that killed it is worth having; but what takes too
                 # much memory, or time, may be killed before it again.
-                kept = self._kept()
-                first = until == self._run.total
+                flushed_until = self._flushed_until()
+                is_first_death = until == self._run.event_count
                 # The worker wrote the offset, and its code is a stranger's.
-                died = min(error.offset, self._run.total - 1)
-                until = died if first else (kept + died) // 2
-                if until > kept:
+                died = min(error.offset, self._run.event_count - 1)
+                until = died if is_first_death else (flushed_until + died) // 2
+                if until > flushed_until:
                     continue
-            self._run.forget_surplus()
+            self._run.evict_old_histories()
             if death is not None:
-                raise ProjectionError(self._obituary(death)) from death
-            return self._run.number
+                raise ProjectionError(self._death_message(death)) from death
+            return self._run.projection_number
 
-    def _with_worker(self, until: int, *, force: bool) -> None:
+    def _fold_with_workers(self, end_offset: int, *, force: bool) -> None:
         started = time.monotonic()
-        resuming = not force and self._resumable()
-        if resuming and self._plain is False:
-            self._careful = True
-        with Crew(
-            self._run.wanted,
-            self._run.means.workers,
-            self._run.calling,
-            careful=self._careful,
+        resuming = not force and self._can_resume()
+        if resuming and self._round_trips_json is False:
+            self._exact_encoding = True
+        with WorkerGroup(
+            self._run.reference,
+            self._run.limits.workers,
+            self._run.gateway_bridge,
+            careful=self._exact_encoding,
             resuming=resuming,
-            plain=self._plain is True,
-            patience=self._run.means.patience,
-            memory=self._run.means.memory,
-            room=self._run.means.room,
-        ) as crew:
-            ready = crew.ready()
-            self._careful = bool(ready["careful"])
-            recording = self._run.register(ready, force=force)
-            recording.plain = False if self._careful else None
-            recording.room = str(crew.room)
-            if recording.folded and not resuming:
+            plain=self._round_trips_json is True,
+            patience=self._run.limits.patience_seconds,
+            memory=self._run.limits.memory_bytes,
+            room=self._run.limits.document_budget_bytes,
+        ) as worker_group:
+            ready = worker_group.wait_until_ready()
+            self._exact_encoding = bool(ready["careful"])
+            writer = self._run.start_history(ready, force=force)
+            writer.round_trips_json = False if self._exact_encoding else None
+            writer.isolation = str(worker_group.isolation)
+            if writer.next_offset and not resuming:
                 # Its code is as it was after all (a file was touched): start again, resuming.
-                return self._with_worker(until, force=False)
+                return self._fold_with_workers(end_offset, force=False)
             try:
-                _Session(self._run, crew, recording, until, started, plain=self._plain).run()
+                _WorkerSession(
+                    self._run,
+                    worker_group,
+                    writer,
+                    end_offset,
+                    started,
+                    round_trips_json=self._round_trips_json,
+                ).run()
                 return None
-            except FullError as error:
-                full = error
-        parts = partitioned_fold.parts_for(full, recording.folded, until, self._run.means.room)
-        partitioned_fold.fold(self._run, recording, parts, until, careful=self._careful)
-        recording.flush(time.monotonic() - started)
+            except WorkersFullError as error:
+                full_error = error
+        share_count = partitioned_fold.choose_share_count(
+            full_error, writer.next_offset, end_offset, self._run.limits.document_budget_bytes
+        )
+        partitioned_fold.fold_by_shares(
+            self._run, writer, share_count, end_offset, exact_encoding=self._exact_encoding
+        )
+        writer.flush(time.monotonic() - started)
         return None
 
-    def _resumable(self) -> bool:
-        before = catalogue.find(self._run.workspace, self._run.wanted)
-        if before is None or not before.code_unchanged:
+    def _can_resume(self) -> bool:
+        before = catalogue.find_fold(self._run.workspace, self._run.reference)
+        if before is None or not before.is_code_unchanged:
             return False
-        self._plain = before.plain
-        return before.folded > 0
+        self._round_trips_json = before.round_trips_json
+        return before.next_offset > 0
 
-    def _kept(self) -> int:
-        found = catalogue.find(self._run.workspace, self._run.wanted)
-        return 0 if found is None else found.folded
+    def _flushed_until(self) -> int:
+        found = catalogue.find_fold(self._run.workspace, self._run.reference)
+        return 0 if found is None else found.next_offset
 
-    def _obituary(self, death: WorkerDiedError) -> str:
+    def _death_message(self, death: WorkerDiedError) -> str:
         with self._run.workspace.reading() as connection:
             rows = rows_of(
                 connection,
@@ -236,120 +272,134 @@ class _Folding:
             )
         event = f"{rows[0]['type']} of {rows[0]['stream']}" if rows else "an event"
         return (
-            f"The worker of {self._run.wanted.name} {death.what} at offset {death.offset:,} ({event});"
+            f"The worker of {self._run.reference.name} {death.reason} at offset {death.offset:,} ({event});"
             " what was folded before it is kept."
         )
 
 
-class _Session:
+class _WorkerSession:
     """Batches through one crew of workers, from where the recording stands."""
 
     def __init__(
         self,
-        run: Run,
-        crew: Crew,
-        recording: Recording,
-        until: int,
+        run: FoldRun,
+        worker_group: WorkerGroup,
+        writer: HistoryWriter,
+        end_offset: int,
         started: float,
         *,
-        plain: bool | None,
+        round_trips_json: bool | None,
     ) -> None:
         """`plain` is what was known of the states that are resumed from; see `Folded.plain`."""
         self._run = run
-        self._plain = plain
-        self._crew = crew
-        self._recording = recording
-        self._flushed = started
-        self._began = time.monotonic()
-        self._unflushed_seconds = _FIRST_FLUSH_SECONDS
+        self._resumed_round_trips_json = round_trips_json
+        self._worker_group = worker_group
+        self._writer = writer
+        self._last_flush_time = started
+        self._start_time = time.monotonic()
+        self._flush_interval_seconds = _FIRST_FLUSH_SECONDS
         # What these workers have met says nothing of the documents that they haven't.
-        self._told_by_workers = recording.folded == 0 or plain is True
-        self._events = EventReader(run.workspace, recording.folded, until, crew.splits)
-        self._on_the_way: deque[_Batch] = deque()
-        self._pace = Pace()
+        self._workers_see_all_documents = writer.next_offset == 0 or round_trips_json is True
+        self._events = EventReader(
+            run.workspace, writer.next_offset, end_offset, worker_group.share_count
+        )
+        self._batches_in_flight: deque[_SentBatch] = deque()
+        self._flow_control = FlowControl()
 
     def run(self) -> None:
         try:
-            self._feed()
-            while self._on_the_way:
-                self._hear(self._obey)
-                self._run.progress(self._recording)
-                self._feed()
+            self._send_batches()
+            while self._batches_in_flight:
+                self._receive_batch(self._raise_if_cancelled)
+                self._run.report_progress(self._writer)
+                self._send_batches()
             # The workers look through their documents meanwhile.
-            self._crew.finish()
+            self._worker_group.finish()
             self._flush()
-            self._last_words()
+            self._drain_results()
         except (CancelledError, KeyboardInterrupt):
-            deadline = time.monotonic() + _LAST_WORDS_SECONDS
-            with contextlib.suppress(WorkerDiedError, NotPlainError, FullError, TimeoutError):
-                self._crew.drop_queued()
-                self._crew.finish()
-                self._last_words(lambda: _until(deadline))
+            deadline = time.monotonic() + _CANCEL_GRACE_SECONDS
+            with contextlib.suppress(
+                WorkerDiedError, LossyStateError, WorkersFullError, TimeoutError
+            ):
+                self._worker_group.drop_queued()
+                self._worker_group.finish()
+                self._drain_results(lambda: _raise_after(deadline))
             # When another process has folded on, or rewritten the workspace, nothing of this is kept.
-            with contextlib.suppress(OvertakenError, StaleError):
+            with contextlib.suppress(ConcurrentFoldError, StaleError):
                 self._flush()
             raise
-        except (WorkerDiedError, FullError):
+        except (WorkerDiedError, WorkersFullError):
             self._flush()
             raise
         self._flush()
 
-    def _obey(self) -> None:
-        self._run.obey(self._recording)
+    def _raise_if_cancelled(self) -> None:
+        self._run.raise_if_cancelled_at(self._writer)
 
-    def _last_words(self, check: Callable[[], None] = lambda: None) -> None:
+    def _drain_results(self, raise_if_cancelled: Callable[[], None] = lambda: None) -> None:
         """Hear what is still on its way, and whether all states are plain."""
-        while self._on_the_way and self._hear(check):
+        while self._batches_in_flight and self._receive_batch(raise_if_cancelled):
             pass
-        plain = self._crew.last_word(self._recalled, check)
-        self._recording.plain = plain if self._told_by_workers else self._plain
+        plain = self._worker_group.wait_until_done(self._recall_documents, raise_if_cancelled)
+        self._writer.round_trips_json = (
+            plain if self._workers_see_all_documents else self._resumed_round_trips_json
+        )
 
-    def _feed(self) -> None:
-        while self._pace.room(len(self._on_the_way), sum(b.events for b in self._on_the_way)):
-            table = self._events.next(self._pace.batch())
+    def _send_batches(self) -> None:
+        while self._flow_control.can_send(
+            len(self._batches_in_flight), sum(b.event_count for b in self._batches_in_flight)
+        ):
+            table = self._events.read_batch(self._flow_control.next_batch_size())
             if table is None:
                 return
-            shares = self._crew.send(table, self._recording.changes)
-            self._on_the_way.append(_Batch(shares, table.num_rows, self._events.reached))
+            shares = self._worker_group.send_batch(table, self._writer.change_count)
+            self._batches_in_flight.append(
+                _SentBatch(shares, table.num_rows, self._events.next_offset)
+            )
 
-    def _hear(self, check: Callable[[], None]) -> bool:
+    def _receive_batch(self, raise_if_cancelled: Callable[[], None]) -> bool:
         """Keep what was done with the next batch; false where the workers have ended before it."""
-        batch = self._on_the_way[0]
-        told = self._crew.receive(batch.shares, self._recalled, check)
-        if told is None:
+        batch = self._batches_in_flight[0]
+        batch_result = self._worker_group.receive_batch(
+            batch.shares, self._recall_documents, raise_if_cancelled
+        )
+        if batch_result is None:
             return False
-        self._on_the_way.popleft()
-        self._pace.came_back(batch.events, told.size)
-        self._recording.take(told, batch.until)
-        since = time.monotonic() - max(self._flushed, self._began)
-        if self._recording.full or since > self._unflushed_seconds:
+        self._batches_in_flight.popleft()
+        self._flow_control.record_result(batch.event_count, batch_result.state_bytes)
+        self._writer.add_batch(batch_result, batch.end_offset)
+        since = time.monotonic() - max(self._last_flush_time, self._start_time)
+        if self._writer.is_full or since > self._flush_interval_seconds:
             self._flush(alone=False)
-            self._unflushed_seconds = min(2 * self._unflushed_seconds, _FLUSH_SECONDS)
+            self._flush_interval_seconds = min(2 * self._flush_interval_seconds, _FLUSH_SECONDS)
         return True
 
     def _flush(self, *, alone: bool = True) -> None:
         now = time.monotonic()
-        self._recording.flush(now - self._flushed, alone=alone)
-        self._flushed = now
+        self._writer.flush(now - self._last_flush_time, alone=alone)
+        self._last_flush_time = now
 
-    def _recalled(self, frame: Frame) -> state_recall.Parts:
+    def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
         """The documents that a resuming worker asks for: their states, or all of their events."""
-        keys, before = frame.header["keys"], self._recording.folded
-        place = (self._run.workspace, self._run.number, keys)
+        keys, before = frame.header["keys"], self._writer.next_offset
+        arguments = (self._run.workspace, self._run.projection_number, keys)
         if frame.header["events"]:
-            return state_recall.events(*place, before=before, routed=self._crew.routed)
-        return state_recall.states(*place, before=before)
+            return state_recall.recall_events(
+                *arguments, before_offset=before, is_routed=self._worker_group.is_routed
+            )
+        return state_recall.recall_states(*arguments, before_offset=before)
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _SentBatch:
     """A batch that the workers have been given."""
 
     shares: list[pa.Table]
-    events: int
-    until: int
+    event_count: int
+    end_offset: int
 
 
-def _until(deadline: float) -> None:
+def _raise_after(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise TimeoutError

@@ -57,7 +57,7 @@ class CancelledError(RefoldError):
     exit_code = 4
 
 
-def one_line(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """The first line of an error's text, for use inside a sentence of ours."""
     text = str(error).strip() or type(error).__name__
     first = text.splitlines()[0].strip()

@@ -5,16 +5,16 @@ import secrets
 _TOKEN = secrets.token_hex(6)
 
 
-def own(name: str) -> str:
+def unique_column_name(name: str) -> str:
     """A name for a column of ours that no source has."""
     return f"{name}_{_TOKEN}"
 
 
-def quoted(text: str) -> str:
+def quote_literal(text: str) -> str:
     """The text between quotes, with those in it doubled."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def identifier(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A name of a table or a column, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'

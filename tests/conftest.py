@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-from tui.cli import nothing_more
+from tui.cli import close_standard_error
 
 # Hundreds of commands are started; compiling them each time would be most of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -25,7 +25,7 @@ os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 # What pytest says last is to be the last.
-atexit.register(nothing_more)
+atexit.register(close_standard_error)
 
 
 def pytest_collection_finish() -> None:

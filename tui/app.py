@@ -16,26 +16,26 @@ from textual.screen import Screen
 
 from replay.projection.reference import Reference
 from storage.workspace.workspace import Workspace
-from tui.folding.controller import Folds
-from tui.screens.main.main_screen import TravelScreen
+from tui.folding.controller import FoldController
+from tui.screens.main.main_screen import MainScreen
 from tui.state.address import Address
-from tui.state.session import Model
-from tui.text.sanitize import printable
+from tui.state.session import Session
+from tui.text.sanitize import sanitize_line
 
 
-class _OnlyPrintable(LineFilter):
+class _ControlCharacterFilter(LineFilter):
     """The last gate before the terminal: whatever a widget forgot, no control character passes."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         return [
             segment
-            if segment.control or printable(segment.text) is segment.text
-            else Segment(printable(segment.text), segment.style)
+            if segment.control or sanitize_line(segment.text) is segment.text
+            else Segment(sanitize_line(segment.text), segment.style)
             for segment in segments
         ]
 
 
-_ONLY_PRINTABLE = _OnlyPrintable()  # one, as lines are cached by their filters
+_CONTROL_CHARACTER_FILTER = _ControlCharacterFilter()  # one, as lines are cached by their filters
 
 
 class RefoldApp(App[None]):
@@ -60,9 +60,9 @@ class RefoldApp(App[None]):
         """`told` are sentences for the person, as they come from elsewhere."""
         super().__init__()
         self._told = told
-        self.model = Model(workspace)
-        self.folds = Folds(self, self.model, wanted, place.projection if place else None)
-        self.travel = TravelScreen(self.model, self.folds, at, place)
+        self.model = Session(workspace)
+        self.folds = FoldController(self, self.model, wanted, place.projection if place else None)
+        self.travel = MainScreen(self.model, self.folds, at, place)
 
     def on_mount(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -76,18 +76,18 @@ class RefoldApp(App[None]):
     def _hear(self) -> None:
         for sentence in self._told:
             with suppress(RuntimeError):  # the screen is gone
-                self.call_from_thread(self.travel.say, sentence)
+                self.call_from_thread(self.travel.show_message, sentence)
 
     def on_unmount(self) -> None:
         self.folds.close()
         self.model.workspace.close()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        return [*super().get_line_filters(), _ONLY_PRINTABLE]
+        return [*super().get_line_filters(), _CONTROL_CHARACTER_FILTER]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for command in self.travel.possible():
+        for command in self.travel.available_commands():
             action = command.action
             yield SystemCommand(
                 f"{command.title.capitalize()} ({command.shown})",
@@ -96,7 +96,7 @@ class RefoldApp(App[None]):
             )
 
 
-def run(
+def run_app(
     workspace: Workspace,
     wanted: Sequence[Reference] = (),
     *,

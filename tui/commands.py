@@ -180,12 +180,12 @@ def bindings() -> list[BindingType]:
     return [command.binding() for command in COMMANDS]
 
 
-def holding(**said: bool) -> set[str]:
+def requirement_names(**said: bool) -> set[str]:
     """The names of what is so."""
     return {name for name, so in said.items() if so}
 
 
-_MISSING = {
+_MISSING_REQUIREMENTS = {
     "beside": "A fork is compared with its parent, and this isn't one; K forks the log here.",
     "called": "This event called nothing of the outside.",
     "calls": "Nothing was called of the outside.",
@@ -203,20 +203,20 @@ _MISSING = {
 """What to say where that isn't there which a command needs."""
 
 
-def missing(key: str, there: Container[str]) -> str:
+def missing_requirement(key: str, there: Container[str]) -> str:
     """Why nothing happens at a key; empty where there is no more to say."""
     for command in COMMANDS:
         if key in command.keys.split(",") and command.needs and command.needs not in there:
-            return _MISSING[command.needs]
+            return _MISSING_REQUIREMENTS[command.needs]
     return ""
 
 
-def possible(there: Container[str]) -> list[Command]:
+def available_commands(there: Container[str]) -> list[Command]:
     """Those that can be given, where so much is there of what commands need."""
     return [command for command in COMMANDS if not command.needs or command.needs in there]
 
 
-def may(action: str, parameters: tuple[object, ...], there: Container[str]) -> bool:
+def is_available(action: str, parameters: tuple[object, ...], there: Container[str]) -> bool:
     """Whether an action can be run, as `possible`; one that belongs to no command always can."""
     asked = f"{action}({', '.join(map(repr, parameters))})"
     named = [c for c in COMMANDS if c.action.partition("(")[0] == action]

@@ -158,7 +158,7 @@ def _add_bookmark() -> int:
     from storage.marks import bookmarks
     from storage.workspace.workspace import Workspace
 
-    bookmarks.add(Workspace(Path(WORKSPACE)), offset=5, note="here", key="order-1")
+    bookmarks.add_bookmark(Workspace(Path(WORKSPACE)), offset=5, note="here", key="order-1")
     return 0
 
 
@@ -166,14 +166,14 @@ def _add_watch() -> int:
     from storage.marks import watches
     from storage.workspace.workspace import Workspace
 
-    watches.add(Workspace(Path(WORKSPACE)), "states", "state.total > 3")
+    watches.add_watch(Workspace(Path(WORKSPACE)), "states", "state.total > 3")
     return 0
 
 
 def _make_key() -> int:
-    from storage.ingest.io.keyed_hash import user_key
+    from storage.ingest.io.keyed_hash import load_or_create_key
 
-    return 0 if len(user_key()) == 32 else 1
+    return 0 if len(load_or_create_key()) == 32 else 1
 
 
 def _nothing_sent_twice(home: Home) -> Iterator[Finding]:

@@ -201,8 +201,8 @@ def _add_marks() -> int:
     from storage.workspace.workspace import Workspace
 
     workspace = Workspace(Path(WORKSPACE))
-    bookmarks.add(workspace, offset=5, note="here", key="order-1", projection="orders")
-    watches.add(workspace, "states", "state.total > 3")
+    bookmarks.add_bookmark(workspace, offset=5, note="here", key="order-1", projection="orders")
+    watches.add_watch(workspace, "states", "state.total > 3")
     return 0
 
 

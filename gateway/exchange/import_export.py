@@ -12,119 +12,138 @@ from pathlib import Path
 
 from gateway import assignment, recording_store
 from gateway.exchange import har, journal, vcr
-from gateway.ports import Ports
-from gateway.recording_store import Recorded
+from gateway.ports import PortSet
+from gateway.recording_store import Recording
 from gateway.redaction import Redactor
 from storage.errors import SourceError
-from storage.workspace.workspace import Workspace, read_fact, write_fact
+from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
-WINDOW = timedelta(seconds=60)
+ASSIGNMENT_WINDOW = timedelta(seconds=60)
 """How long after an event a call may have been made that is given to it by time."""
-_AT_ONCE = 5_000
+_PAGE_SIZE = 5_000
 _BYTES_AT_ONCE = 64 << 20
-_IMPORTED = "imported"
+_IMPORTED_KEY = "imported"
 """The fact that has the hashes of the files whose calls are there."""
 _WRITERS = {
-    ".yaml": vcr.write,
-    ".yml": vcr.write,
-    ".har": har.write,
-    ".jsonl": journal.write,
-    ".ndjson": journal.write,
+    ".yaml": vcr.write_cassette,
+    ".yml": vcr.write_cassette,
+    ".har": har.write_har,
+    ".jsonl": journal.write_journal,
+    ".ndjson": journal.write_journal,
 }
 
 
 @dataclass(frozen=True)
-class Imported:
+class RecordingImportResult:
     """What came of an import."""
 
-    calls: int
-    assigned: int
+    call_count: int
+    assigned_count: int
     """Of them, those whose event is known."""
-    without_answer: int
+    without_answer_count: int
     """Of them, those that have no body in the file, though they had an answer."""
-    secrets: bool
+    has_secrets: bool
     """Whether there were any, which were taken out."""
-    again: bool = False
+    was_imported_before: bool = False
     """Whether the same file was imported before, so that nothing is new."""
 
 
 @dataclass(frozen=True)
-class Exported:
+class RecordingExportResult:
     """What came of an export."""
 
-    calls: int
-    left_out: int
+    call_count: int
+    left_out_count: int
     """Calls that the format has no place for."""
-    secrets: bool
+    has_secrets: bool
     """Whether some were found that were not taken out before; they were now."""
 
 
-def take_in(workspace: Workspace, path: Path, ports: Ports, window: timedelta = WINDOW) -> Imported:
+def import_recordings(
+    workspace: Workspace, path: Path, ports: PortSet, window: timedelta = ASSIGNMENT_WINDOW
+) -> RecordingImportResult:
     """Import a file; all of it or, where it can't be understood, nothing. Raises `SourceError`."""
     redactor = Redactor()
-    total = empty = 0
-    digest = _digest(path)
+    call_count = without_answer_count = 0
+    digest = _hash_file(path)
     with workspace.writing() as connection:
-        before = read_fact(connection, _IMPORTED) or []
-        if digest in before:
-            return Imported(0, 0, 0, secrets=False, again=True)
-        ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
-        for page in _pages(_read(path, ports)):
-            kept = [
-                recording_store.redacted(one, redactor, ports.get(one.call.port).redact)
+        imported_digests = read_metadata(connection, _IMPORTED_KEY) or []
+        if digest in imported_digests:
+            return RecordingImportResult(0, 0, 0, has_secrets=False, was_imported_before=True)
+        ((first_call,),) = connection.execute(
+            "SELECT coalesce(max(call), -1) + 1 FROM calls"
+        ).fetchall()
+        for page in _split_pages(_read_recordings(path, ports)):
+            redacted_page = [
+                recording_store.redact_recording(
+                    one, redactor, ports.get_port(one.call.port).redact
+                )
                 for one in page
             ]
-            recording_store.keep(connection, kept)
-            total += len(kept)
-            empty += sum(one.answer.status == 200 and not one.answer.body for one in kept)
-        assigned = assignment.by_what_they_say(connection, first, window)
-        write_fact(connection, _IMPORTED, [*before, digest])
-    recording_store.look_again(workspace, redactor, "call >= ?", [first])
-    return Imported(total, assigned, empty, redactor.knows)
+            recording_store.insert_recordings(connection, redacted_page)
+            call_count += len(redacted_page)
+            without_answer_count += sum(
+                one.answer.status == 200 and not one.answer.body for one in redacted_page
+            )
+        assigned = assignment.assign_from_content(connection, first_call, window)
+        write_metadata(connection, _IMPORTED_KEY, [*imported_digests, digest])
+    recording_store.redact_stored_recordings(workspace, redactor, "call >= ?", [first_call])
+    return RecordingImportResult(call_count, assigned, without_answer_count, redactor.has_secrets)
 
 
-def put_out(workspace: Workspace, path: Path) -> Exported:
+def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult:
     """Export all recordings to a file, in the format of its name; raises `SourceError`."""
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise SourceError(
             f"{path}: recordings are exported as .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."
         )
-    scan = _Scan(Redactor())
-    http_only = writer is not journal.write
+    redaction_pass = _RedactionPass(Redactor())
+    http_only = writer is not journal.write_journal
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with unfinished.open("wb") as stream:
-            stream.writelines(writer(scan.through(recording_store.all_of(workspace), http_only)))
+            stream.writelines(
+                writer(
+                    redaction_pass.redact_all(
+                        recording_store.iterate_recordings(workspace), http_only
+                    )
+                )
+            )
         unfinished.replace(path)
     except OSError as error:
         raise SourceError(f"{path} can't be written: {error.strerror}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
-    return Exported(scan.passed, scan.left_out, scan.changed)
+    return RecordingExportResult(
+        redaction_pass.passed_count, redaction_pass.left_out_count, redaction_pass.has_changed
+    )
 
 
-class _Scan:
+class _RedactionPass:
     """Looks once more through what goes out."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self.passed = self.left_out = 0
-        self.changed = False
+        self.passed_count = self.left_out_count = 0
+        self.has_changed = False
 
-    def through(self, found: Iterable[Recorded], http_only: bool) -> Iterator[Recorded]:
-        for one in found:
-            if http_only and not one.call.is_http:
-                self.left_out += 1
+    def redact_all(self, recordings: Iterable[Recording], http_only: bool) -> Iterator[Recording]:
+        for recording in recordings:
+            if http_only and not recording.call.is_http:
+                self.left_out_count += 1
                 continue
-            clean = recording_store.redacted(one, self._redactor)
-            same = clean.call.request == one.call.request and clean.answer.body == one.answer.body
-            self.changed = self.changed or not same
-            self.passed += 1
-            yield clean
+            redacted = recording_store.redact_recording(recording, self._redactor)
+            is_unchanged = (
+                redacted.call.request == recording.call.request
+                and redacted.answer.body == recording.answer.body
+            )
+            self.has_changed = self.has_changed or not is_unchanged
+            self.passed_count += 1
+            yield redacted
 
 
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -132,20 +151,20 @@ def _digest(path: Path) -> str:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
 
 
-def _read(path: Path, ports: Ports) -> Iterator[Recorded]:
+def _read_recordings(path: Path, ports: PortSet) -> Iterator[Recording]:
     """The calls of a file, whatever it is."""
     try:
         with path.open("rb") as stream:
             start = stream.read(1 << 16)
-            if path.suffix.lower() in (".jsonl", ".ndjson") or not _is_whole(path, start):
+            if path.suffix.lower() in (".jsonl", ".ndjson") or not _is_one_document(path, start):
                 stream.seek(0)
-                yield from journal.read(stream, ports, str(path))
+                yield from journal.read_journal(stream, ports, str(path))
                 return
         text = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
-    reader: Callable[[bytes, Ports, str], Iterator[Recorded]] = (
-        har.read if _is_har(path, start) else vcr.read
+    reader: Callable[[bytes, PortSet, str], Iterator[Recording]] = (
+        har.read_har if _is_har(path, start) else vcr.read_cassette
     )
     yield from reader(text, ports, str(path))
 
@@ -154,7 +173,7 @@ def _is_har(path: Path, start: bytes) -> bool:
     return path.suffix.lower() == ".har" or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
-def _is_whole(path: Path, start: bytes) -> bool:
+def _is_one_document(path: Path, start: bytes) -> bool:
     """Whether it is one document, not a line a call."""
     if path.suffix.lower() in (".har", ".yaml", ".yml"):
         return True
@@ -165,13 +184,13 @@ def _is_whole(path: Path, start: bytes) -> bool:
     return True
 
 
-def _pages(found: Iterator[Recorded]) -> Iterator[list[Recorded]]:
-    page: list[Recorded] = []
+def _split_pages(recordings: Iterator[Recording]) -> Iterator[list[Recording]]:
+    page: list[Recording] = []
     size = 0
-    for one in found:
+    for one in recordings:
         page.append(one)
         size += len(one.answer.body)
-        if len(page) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+        if len(page) >= _PAGE_SIZE or size >= _BYTES_AT_ONCE:
             yield page
             page, size = [], 0
     if page:

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 
 from gateway import calls, http_encoding
-from gateway.calls import Answer, Call, Kind, Outcome
-from gateway.ports import Ports, kind_of_method
-from gateway.recording_store import Recorded
+from gateway.calls import Answer, AnswerOutcome, Call, CallKind
+from gateway.ports import PortSet, classify_http_method
+from gateway.recording_store import Recording
 from storage.errors import SourceError
 
 _OFFSET = "offset"
 
 
-class _Response(msgspec.Struct):
+class _JournalResponse(msgspec.Struct):
     """Of an HTTP call."""
 
     status: int = 200
@@ -29,7 +29,7 @@ class _Response(msgspec.Struct):
     body: Any = None
 
 
-class _Line(msgspec.Struct):
+class _JournalLine(msgspec.Struct):
     port: str | None = None
     operation: str | None = None
     request: Any = None
@@ -53,91 +53,105 @@ class _Line(msgspec.Struct):
     origin: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = msgspec.json.Decoder(_JournalLine)
 
 
-def read(lines: Iterable[bytes], ports: Ports, origin: str) -> Iterator[Recorded]:
+def read_journal(lines: Iterable[bytes], ports: PortSet, origin: str) -> Iterator[Recording]:
     """The calls of a journal; raises `SourceError` that names the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            recorded = _recorded(_decoder.decode(line), ports)
+            recorded = _line_to_recording(_decoder.decode(line), ports)
         except (msgspec.DecodeError, *http_encoding.UNREADABLE) as error:
             what = "nested too deep" if isinstance(error, RecursionError) else str(error)
             raise SourceError(f"{origin}, line {number}: this is no call: {what}.") from error
         yield recorded
 
 
-def write(found: Iterable[Recorded]) -> Iterator[bytes]:
+def write_journal(recordings: Iterable[Recording]) -> Iterator[bytes]:
     """Lines that `read` reads."""
-    for one in found:
-        yield json.dumps(_line(one), ensure_ascii=False).encode() + b"\n"
+    for one in recordings:
+        yield json.dumps(_recording_to_line(one), ensure_ascii=False).encode() + b"\n"
 
 
-def _recorded(said: _Line, ports: Ports) -> Recorded:
-    time = None if said.time is None else datetime.fromisoformat(said.time)
+def _line_to_recording(journal_line: _JournalLine, ports: PortSet) -> Recording:
+    time = None if journal_line.time is None else datetime.fromisoformat(journal_line.time)
     if time is not None and time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
-    return Recorded(
-        _call(said, ports),
-        _answer(said),
+    return Recording(
+        _line_to_call(journal_line, ports),
+        _line_to_answer(journal_line),
         projection=None,
-        attempts=said.attempts or 1,
+        attempts=journal_line.attempts or 1,
         time=time,
-        correlation_id=said.correlation_id,
-        idempotency_key=said.idempotency_key,
+        correlation_id=journal_line.correlation_id,
+        idempotency_key=journal_line.idempotency_key,
         origin="imported",
     )
 
 
-def _call(said: _Line, ports: Ports) -> Call:
-    if said.offset is not None and said.offset < 0:
-        raise ValueError(f"there is no offset {said.offset}")
-    if said.kind not in (None, "query", "command"):
-        raise ValueError(f"its kind is {said.kind!r}, which is neither query nor command")
-    place = (-1 if said.offset is None else said.offset, said.event_id, said.key)
-    if said.url is not None:
-        method = said.method or "GET"
-        headers = list(said.headers.items())
-        media = next((v for n, v in headers if n.lower() == "content-type"), "application/json")
-        port = said.port or ports.of_url(said.url)
-        operation = calls.http_operation(method, said.url)
-        kind = kind_of_method(method) if said.kind is None else Kind(said.kind)
-        body = calls.written(said.body, media)
-        request = calls.http_request(method, said.url, headers, body)
-        kind = ports.kind(port, operation, kind)
-        return Call(kind, port, operation, request, *place, headers=headers)
-    if said.port is None or said.operation is None:
+def _line_to_call(journal_line: _JournalLine, ports: PortSet) -> Call:
+    if journal_line.offset is not None and journal_line.offset < 0:
+        raise ValueError(f"there is no offset {journal_line.offset}")
+    if journal_line.kind not in (None, "query", "command"):
+        raise ValueError(f"its kind is {journal_line.kind!r}, which is neither query nor command")
+    event_fields = (
+        -1 if journal_line.offset is None else journal_line.offset,
+        journal_line.event_id,
+        journal_line.key,
+    )
+    if journal_line.url is not None:
+        method = journal_line.method or "GET"
+        headers = list(journal_line.headers.items())
+        media_type = next(
+            (v for n, v in headers if n.lower() == "content-type"), "application/json"
+        )
+        port = journal_line.port or ports.find_port_of_url(journal_line.url)
+        operation = calls.format_http_operation(method, journal_line.url)
+        kind = (
+            classify_http_method(method)
+            if journal_line.kind is None
+            else CallKind(journal_line.kind)
+        )
+        body = calls.encode_body(journal_line.body, media_type)
+        request = calls.build_http_request(method, journal_line.url, headers, body)
+        kind = ports.resolve_kind(port, operation, kind)
+        return Call(kind, port, operation, request, *event_fields, headers=headers)
+    if journal_line.port is None or journal_line.operation is None:
         raise ValueError("it has neither `port` and `operation`, nor `method` and `url`")
-    kind = ports.kind(said.port, said.operation, Kind(said.kind or "query"))
-    return Call(kind, said.port, said.operation, said.request, *place)
+    kind = ports.resolve_kind(
+        journal_line.port, journal_line.operation, CallKind(journal_line.kind or "query")
+    )
+    return Call(
+        kind, journal_line.port, journal_line.operation, journal_line.request, *event_fields
+    )
 
 
-def _answer(said: _Line) -> Answer:
-    latency = said.latency or 0.0
-    if said.error is not None or said.outcome not in (None, "ok"):
-        outcome = Outcome(said.outcome or "error")
-        return Answer.failed(said.error or outcome.value, outcome, latency)
-    raw = bytes(said.response)
+def _line_to_answer(journal_line: _JournalLine) -> Answer:
+    latency = journal_line.latency or 0.0
+    if journal_line.error is not None or journal_line.outcome not in (None, "ok"):
+        outcome = AnswerOutcome(journal_line.outcome or "error")
+        return Answer.from_error(journal_line.error or outcome.value, outcome, latency)
+    raw = bytes(journal_line.response)
     if not raw:
         raise ValueError("it has neither `response` nor `error`")
-    if said.url is None:
+    if journal_line.url is None:
         return Answer(body=raw or b"null", latency=latency)
-    response = msgspec.json.decode(raw, type=_Response) if raw else _Response()
+    response = msgspec.json.decode(raw, type=_JournalResponse) if raw else _JournalResponse()
     headers = list(response.headers.items())
-    media = next((v for n, v in headers if n.lower() == "content-type"), "application/json")
-    body = calls.written(response.body, media)
-    return Answer(Outcome.OK, response.status, headers, body, media, latency=latency)
+    media_type = next((v for n, v in headers if n.lower() == "content-type"), "application/json")
+    body = calls.encode_body(response.body, media_type)
+    return Answer(AnswerOutcome.OK, response.status, headers, body, media_type, latency=latency)
 
 
-def _line(one: Recorded) -> dict[str, Any]:
-    call, answer = one.call, one.answer
+def _recording_to_line(recording: Recording) -> dict[str, Any]:
+    call, answer = recording.call, recording.answer
     line: dict[str, Any] = {
-        _OFFSET: one.offset,
+        _OFFSET: recording.offset,
         "event_id": call.event_id,
         "key": call.key,
-        "projection": one.projection,
+        "projection": recording.projection,
         "kind": call.kind.value,
         "port": call.port,
         "operation": call.operation,
@@ -146,16 +160,18 @@ def _line(one: Recorded) -> dict[str, Any]:
         line |= {name: call.request.get(name) for name in ("method", "url", "headers", "body")}
     else:
         line["request"] = call.request
-    if answer.outcome is Outcome.OK:
+    if answer.outcome is AnswerOutcome.OK:
         line["response"] = answer.value
     else:
         line |= {"outcome": answer.outcome.value, "error": answer.error}
     line |= {
-        "time": None if one.time is None else one.time.isoformat().replace("+00:00", "Z"),
+        "time": None
+        if recording.time is None
+        else recording.time.isoformat().replace("+00:00", "Z"),
         "latency": answer.latency or None,
-        "attempts": None if one.attempts == 1 else one.attempts,
-        "correlation_id": one.correlation_id,
-        "idempotency_key": one.idempotency_key,
-        "origin": one.origin,
+        "attempts": None if recording.attempts == 1 else recording.attempts,
+        "correlation_id": recording.correlation_id,
+        "idempotency_key": recording.idempotency_key,
+        "origin": recording.origin,
     }
     return {name: value for name, value in line.items() if value is not None or name == "response"}

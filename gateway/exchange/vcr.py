@@ -9,98 +9,102 @@ from typing import Any
 import yaml
 
 from gateway import calls, http_encoding
-from gateway.calls import Answer, Call, Outcome
-from gateway.ports import Ports, kind_of_method
-from gateway.recording_store import Recorded
+from gateway.calls import Answer, AnswerOutcome, Call
+from gateway.ports import PortSet, classify_http_method
+from gateway.recording_store import Recording
 from storage import bounded_yaml
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, summarize_error
 
 
-def read(text: bytes, ports: Ports, origin: str) -> Iterator[Recorded]:
+def read_cassette(text: bytes, ports: PortSet, origin: str) -> Iterator[Recording]:
     """The calls of a cassette; raises `SourceError`."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         loaded = bounded_yaml.load(text, loader)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise SourceError(f"{origin} is no cassette: {one_line(error)}.") from error
+        raise SourceError(f"{origin} is no cassette: {summarize_error(error)}.") from error
     interactions = loaded.get("interactions") if isinstance(loaded, dict) else None
     if not isinstance(interactions, list):
         raise SourceError(f"{origin} is no cassette: it has no list of interactions.")
     for number, one in enumerate(interactions, 1):
         try:
-            recorded = _recorded(one, ports)
+            recorded = _interaction_to_recording(one, ports)
         except http_encoding.UNREADABLE as error:
             raise SourceError(
                 f"{origin}: interaction {number} is none of vcrpy's:"
-                f" {type(error).__name__} {one_line(error)}."
+                f" {type(error).__name__} {summarize_error(error)}."
             ) from error
         yield recorded
 
 
-def write(found: Iterable[Recorded]) -> Iterator[bytes]:
+def write_cassette(recordings: Iterable[Recording]) -> Iterator[bytes]:
     """A cassette; only HTTP calls can be in one."""
-    kept = [_interaction(one) for one in found if one.call.is_http]
+    kept = [_recording_to_interaction(one) for one in recordings if one.call.is_http]
     yield yaml.dump({"interactions": kept, "version": 1}, Dumper=yaml.SafeDumper).encode()
 
 
-def _recorded(one: Any, ports: Ports) -> Recorded:
-    asked, said = one["request"], one["response"]
-    headers = _headers(asked.get("headers"))
-    method, url = str(asked["method"]), str(asked["uri"])
-    body = _bytes(asked.get("body"))
-    port, operation = ports.of_url(url), calls.http_operation(method, url)
-    request = calls.http_request(method, url, headers, body)
-    kind = ports.kind(port, operation, kind_of_method(method))
+def _interaction_to_recording(interaction: Any, ports: PortSet) -> Recording:
+    request_entry, response_entry = interaction["request"], interaction["response"]
+    headers = _header_pairs(request_entry.get("headers"))
+    method, url = str(request_entry["method"]), str(request_entry["uri"])
+    body = _body_to_bytes(request_entry.get("body"))
+    port, operation = ports.find_port_of_url(url), calls.format_http_operation(method, url)
+    request = calls.build_http_request(method, url, headers, body)
+    kind = ports.resolve_kind(port, operation, classify_http_method(method))
     call = Call(kind, port, operation, request, headers=headers)
-    answered = _headers(said.get("headers"))
-    status = said["status"]
+    response_headers = _header_pairs(response_entry.get("headers"))
+    status = response_entry["status"]
     code = int(status["code"] if isinstance(status, dict) else status)
-    body = _bytes(said.get("body") if "body" in said else said.get("content"))
-    kept, body, media = http_encoding.decoded(answered, body)
-    answer = Answer(Outcome.OK, code, kept, body, media)
-    correlation = call.header(*http_encoding.CORRELATION)
-    return Recorded(call, answer, correlation_id=correlation, origin="imported")
+    body = _body_to_bytes(
+        response_entry.get("body") if "body" in response_entry else response_entry.get("content")
+    )
+    kept, body, media = http_encoding.decode_response(response_headers, body)
+    answer = Answer(AnswerOutcome.OK, code, kept, body, media)
+    correlation = call.find_header(*http_encoding.CORRELATION_HEADERS)
+    return Recording(call, answer, correlation_id=correlation, origin="imported")
 
 
-def _interaction(one: Recorded) -> dict[str, Any]:
-    request, answer = one.call.request, one.answer
+def _recording_to_interaction(recording: Recording) -> dict[str, Any]:
+    request, answer = recording.call.request, recording.answer
     headers = request.get("headers") or {}
-    body = calls.written(request.get("body"), headers.get("content-type", ""))
+    body = calls.encode_body(request.get("body"), headers.get("content-type", ""))
     named: dict[str, list[str]] = {}
     for name, value in answer.headers:
         named.setdefault(name, []).append(value)
     return {
         "request": {
-            "body": _text(body) if body else None,
+            "body": _bytes_to_text(body) if body else None,
             "headers": {name: [value] for name, value in headers.items()},
             "method": request["method"],
             "uri": request["url"],
         },
         "response": {
-            "body": {"string": _text(answer.body)},
+            "body": {"string": _bytes_to_text(answer.body)},
             "headers": named,
             "status": {"code": answer.status or 599, "message": answer.error or ""},
         },
     }
 
 
-def _headers(said: Any) -> list[tuple[str, str]]:
+def _header_pairs(header_values: Any) -> list[tuple[str, str]]:
     found = []
-    for name, values in dict(said or {}).items():
+    for name, values in dict(header_values or {}).items():
         listed = values if isinstance(values, list) else [values]
-        found += [(str(name), _text(v) if isinstance(v, bytes) else str(v)) for v in listed]
+        found += [
+            (str(name), _bytes_to_text(v) if isinstance(v, bytes) else str(v)) for v in listed
+        ]
     return found
 
 
-def _bytes(said: Any) -> bytes:
-    if isinstance(said, dict):
-        said = said.get("string", said.get("base64_string", ""))
-    if said is None:
+def _body_to_bytes(body: Any) -> bytes:
+    if isinstance(body, dict):
+        body = body.get("string", body.get("base64_string", ""))
+    if body is None:
         return b""
-    return said if isinstance(said, bytes) else str(said).encode("utf-8", "surrogatepass")
+    return body if isinstance(body, bytes) else str(body).encode("utf-8", "surrogatepass")
 
 
-def _text(body: bytes) -> Any:
+def _bytes_to_text(body: bytes) -> Any:
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -10,134 +10,161 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.coordinates.event_labels import Label
-from storage.timelines.workspace_view import Seen, stairs
+from storage.timelines.workspace_view import ForkedWorkspace, step_function_sql
 from storage.workspace.workspace import Workspace
 
-_BITS = 20
-_BEHIND = 1 << _BITS
+_COORDINATE_BITS = 20
+_COORDINATES_PER_EVENT = 1 << _COORDINATE_BITS
 """More than is ever inserted after one event."""
 
 
 @dataclass(frozen=True)
-class Row:
+class AlignedRow:
     """An event of either timeline, or of both: its place on each, None where it has none there."""
 
-    at: int
+    coordinate: int
     """Its coordinate."""
     a: int | None
     b: int | None
 
 
-class Side:
+class AlignedSide:
     """A timeline, seen from an ancestor of it."""
 
     def __init__(self, workspace: Workspace, ancestor: str) -> None:
         self.workspace = workspace
-        self._line: list[Seen] = []
-        while isinstance(workspace, Seen) and workspace.timeline != ancestor:
-            self._line.append(workspace)
+        self._lineage: list[ForkedWorkspace] = []
+        while isinstance(workspace, ForkedWorkspace) and workspace.timeline != ancestor:
+            self._lineage.append(workspace)
             workspace = workspace.parent
         self.ancestor = workspace
-        self.inserted = self._inserted()
+        self.inserted_positions = self._find_inserted_positions()
         """The places of events that the ancestor doesn't have, ascending."""
 
-    def _inserted(self) -> list[int]:
+    def _find_inserted_positions(self) -> list[int]:
         found: list[int] = []
-        for seen in reversed(self._line):
-            overlay = seen.overlay
-            own = [anchor + 1 + n for n, anchor in enumerate(overlay.anchors)]
-            found = sorted([*(overlay.from_parent(place) for place in found), *own])
+        for fork in reversed(self._lineage):
+            overlay = fork.position_map
+            own = [anchor + 1 + n for n, anchor in enumerate(overlay.insert_anchors)]
+            found = sorted([*(overlay.from_parent(position) for position in found), *own])
         return found
 
-    def coordinate(self, place: int) -> int:
+    def coordinate_of(self, position: int) -> int:
         """Of an event here."""
-        common = place - bisect_right(self.inserted, place)
-        return common * _BEHIND + place - self.place_of(common)
+        common_position = position - bisect_right(self.inserted_positions, position)
+        return (
+            common_position * _COORDINATES_PER_EVENT + position - self.position_of(common_position)
+        )
 
-    def place_of(self, common: int) -> int:
+    def position_of(self, common_position: int) -> int:
         """Where an event of the ancestor's is here."""
-        for seen in reversed(self._line):
-            common = seen.overlay.from_parent(common)
-        return common
+        for fork in reversed(self._lineage):
+            common_position = fork.position_map.from_parent(common_position)
+        return common_position
 
-    def at(self, coordinate: int) -> int | None:
+    def position_at(self, coordinate: int) -> int | None:
         """The place of what has this coordinate; None where nothing has it."""
-        common, behind = divmod(coordinate, _BEHIND)
-        place = self.place_of(common) + behind
-        there = behind == 0 or self.coordinate(place) == coordinate
-        return place if there else None
+        common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
+        position = self.position_of(common_position) + behind
+        is_exact = behind == 0 or self.coordinate_of(position) == coordinate
+        return position if is_exact else None
 
-    def by(self, coordinate: int) -> int:
+    def position_before(self, coordinate: int) -> int:
         """The position here at a coordinate: after all that stand there or before."""
-        common, behind = divmod(coordinate, _BEHIND)
-        place = self.place_of(common)
-        while behind and self.coordinate(place + 1) <= coordinate:
-            place, behind = place + 1, behind - 1
-        return place
+        common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
+        position = self.position_of(common_position)
+        while behind and self.coordinate_of(position + 1) <= coordinate:
+            position, behind = position + 1, behind - 1
+        return position
 
     @property
-    def sql(self) -> str:
+    def coordinate_sql(self) -> str:
         """SQL for the coordinate of what is at `"offset"`."""
         steps: list[tuple[int, int]] = []
-        for n, place in enumerate(self.inserted):
-            steps.append((place - 1, 1 - _BEHIND))
-            if n + 1 == len(self.inserted) or self.inserted[n + 1] != place + 1:
+        for n, position in enumerate(self.inserted_positions):
+            steps.append((position - 1, 1 - _COORDINATES_PER_EVENT))
+            if (
+                n + 1 == len(self.inserted_positions)
+                or self.inserted_positions[n + 1] != position + 1
+            ):
                 # The next common event stands at nothing behind again.
                 first = n
-                while first and self.inserted[first - 1] == self.inserted[first] - 1:
+                while (
+                    first
+                    and self.inserted_positions[first - 1] == self.inserted_positions[first] - 1
+                ):
                     first -= 1
-                steps.append((place, first - n - 1))
-        return f'("offset" * {_BEHIND} + {stairs(chr(34) + "offset" + chr(34), steps)})'
+                steps.append((position, first - n - 1))
+        return (
+            f'("offset" * {_COORDINATES_PER_EVENT} +'
+            f" {step_function_sql(chr(34) + 'offset' + chr(34), steps)})"
+        )
 
 
-class Aligned:
+class AlignedTimelines:
     """Two timelines of one log, side by side."""
 
     def __init__(self, a: Workspace, b: Workspace) -> None:
-        ancestor = nearest(a, b)
-        self.a = Side(a, ancestor)
-        self.b = Side(b, ancestor)
+        ancestor = find_common_ancestor(a, b)
+        self.a = AlignedSide(a, ancestor)
+        self.b = AlignedSide(b, ancestor)
 
-    def label(self, coordinate: int) -> Label:
+    def label_at(self, coordinate: int) -> Label:
         """What stands at a coordinate, in the words of the timeline that has it."""
-        place = self.a.at(coordinate)
-        if place is not None:
-            return self.a.workspace.label(place)
-        place = self.b.at(coordinate)
-        return self.b.workspace.label(self.b.by(coordinate) if place is None else place)
+        position = self.a.position_at(coordinate)
+        if position is not None:
+            return self.a.workspace.label_at(position)
+        position = self.b.position_at(coordinate)
+        return self.b.workspace.label_at(
+            self.b.position_before(coordinate) if position is None else position
+        )
 
-    def rows(self, first: int, count: int) -> list[Row]:
+    def load_rows(self, first: int, count: int) -> list[AlignedRow]:
         """A page of the events of both, in order, from a row on."""
         found = []
-        for row in range(first, min(first + count, self.count)):
-            common, behind = self._row(row)
-            coordinate = common * _BEHIND + behind
-            found.append(Row(coordinate, self.a.at(coordinate), self.b.at(coordinate)))
+        for row in range(first, min(first + count, self.row_count)):
+            common_position, behind = self._split_row(row)
+            coordinate = common_position * _COORDINATES_PER_EVENT + behind
+            found.append(
+                AlignedRow(
+                    coordinate, self.a.position_at(coordinate), self.b.position_at(coordinate)
+                )
+            )
         return found
 
     @property
-    def count(self) -> int:
+    def row_count(self) -> int:
         """Rows of events of both."""
-        return self.a.ancestor.overlay.events + sum(self._groups.values())
+        return self.a.ancestor.position_map.position_count + sum(
+            self._insertions_by_position.values()
+        )
 
     def row_of(self, coordinate: int) -> int:
         """The row in which something stands."""
-        common, behind = divmod(coordinate, _BEHIND)
-        return common + behind + sum(n for anchor, n in self._groups.items() if anchor < common)
+        common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
+        return (
+            common_position
+            + behind
+            + sum(
+                n for anchor, n in self._insertions_by_position.items() if anchor < common_position
+            )
+        )
 
     @property
-    def _groups(self) -> dict[int, int]:
+    def _insertions_by_position(self) -> dict[int, int]:
         """How many rows there are behind a common event that isn't common."""
-        found: dict[int, int] = {}
+        counts: dict[int, int] = {}
         for side in (self.a, self.b):
-            for place in side.inserted:
-                common, behind = divmod(side.coordinate(place), _BEHIND)
-                found[common] = max(found.get(common, 0), behind)
-        return found
+            for position in side.inserted_positions:
+                common_position, behind = divmod(
+                    side.coordinate_of(position), _COORDINATES_PER_EVENT
+                )
+                counts[common_position] = max(counts.get(common_position, 0), behind)
+        return counts
 
-    def _row(self, row: int) -> tuple[int, int]:
+    def _split_row(self, row: int) -> tuple[int, int]:
         """The common place, and how far behind it, of a row."""
-        for anchor, count in sorted(self._groups.items()):
+        for anchor, count in sorted(self._insertions_by_position.items()):
             if row <= anchor:
                 break
             if row <= anchor + count:
@@ -146,16 +173,16 @@ class Aligned:
         return row, 0
 
 
-def nearest(a: Workspace, b: Workspace) -> str:
+def find_common_ancestor(a: Workspace, b: Workspace) -> str:
     """The timeline that two have come from, which may be one of them."""
-    above = set(line(a))
-    return next(name for name in line(b) if name in above)
+    above = set(list_lineage(a))
+    return next(name for name in list_lineage(b) if name in above)
 
 
-def line(workspace: Workspace) -> Sequence[str]:
+def list_lineage(workspace: Workspace) -> Sequence[str]:
     """A timeline, and those that it was forked from in turn."""
     found = [workspace.timeline]
-    while isinstance(workspace, Seen):
+    while isinstance(workspace, ForkedWorkspace):
         workspace = workspace.parent
         found.append(workspace.timeline)
     return found

@@ -10,58 +10,58 @@ from dataclasses import dataclass
 
 import duckdb
 
-from replay.compare.alignment import Aligned
-from replay.document.diff import Difference, differences
-from replay.history.changes import Change, value_of
-from replay.history.fork_base import Forked, forked
+from replay.compare.alignment import AlignedTimelines
+from replay.document.diff import Difference, find_differences
+from replay.history.changes import Change, value_after
+from replay.history.fork_base import ForkedHistory, find_forked_history
 from replay.history.history import History
 from storage.coordinates.event_labels import Label
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
 
 @dataclass(frozen=True)
-class Differing:
+class DifferingDocument:
     """A document that differs, and the first event after which it does."""
 
     key: str
     coordinate: int
     """Of that event; see `replay.compare.alignment`."""
-    diverged: Label
+    label: Label
 
 
 @dataclass(frozen=True)
-class Comparison:
+class HistoryComparison:
     """Two histories at a position of each."""
 
     a: History
     b: History
-    aligned: Aligned
-    at: tuple[int, int]
+    aligned_timelines: AlignedTimelines
+    positions: tuple[int, int]
     """The positions: of the first on its timeline, and of the second on its own."""
-    differing: Sequence[Differing]
+    differing_documents: Sequence[DifferingDocument]
     """In the order in which they diverged."""
 
     def states(self, key: str) -> tuple[str | None, str | None]:
         """What a document is in both, as JSON; None where it isn't there."""
-        a, b = self._changes(key)
+        a, b = self._changes_of(key)
         return None if a is None else a.state, None if b is None else b.state
 
     def differences(self, key: str) -> list[Difference]:
         """How a document differs: before in the first, after in the second."""
-        return differences(*map(value_of, self._changes(key)))
+        return find_differences(*map(value_after, self._changes_of(key)))
 
-    def _changes(self, key: str) -> tuple[Change | None, Change | None]:
-        return self.a.state(key, self.at[0]), self.b.state(key, self.at[1])
+    def _changes_of(self, key: str) -> tuple[Change | None, Change | None]:
+        return self.a.state_at(key, self.positions[0]), self.b.state_at(key, self.positions[1])
 
 
 # Rows that both have cancel each other out, so most documents are known to be the same by one pass
 # that keeps a number a document. Only the others' states are put in order. (A hash of two values is
 # all but their sum, so it is hashed once more: else two differences would cancel out too.)
-_ODD = """
+_ODD_ROWS_SQL = """
 CREATE OR REPLACE TEMP TABLE odd AS SELECT bucket, key, part FROM ({rows}) GROUP BY ALL
 HAVING bit_xor(hash(hash(spot, is_now))) <> 0
 """
-_DIFFERING = """
+_DIFFERING_SQL = """
 WITH steps AS (
     SELECT bucket, key, part, spot, last(is_now ORDER BY change) FILTER (NOT late) AS a,
         last(is_now ORDER BY change) FILTER (late) AS b
@@ -79,108 +79,118 @@ HAVING {which} ORDER BY 2, 1 LIMIT {most}
 """
 
 
-def compare(a: History, b: History, at: tuple[int, int] | None = None) -> Comparison:
+def compare_histories(
+    a: History, b: History, positions: tuple[int, int] | None = None
+) -> HistoryComparison:
     """The documents that differ at a position of each, or at the end of both; scans what may differ.
 
     Where nothing else is said, two histories of different lengths are compared as far as both go.
     """
-    aligned = Aligned(a.workspace, b.workspace)
-    if at is None:
-        at = _ends(a, b)
-    found, _ = parted(a, b, aligned, at)
-    differing = [Differing(key, place, aligned.label(place)) for key, place in found]
-    return Comparison(a, b, aligned, at, differing)
+    aligned_timelines = AlignedTimelines(a.workspace, b.workspace)
+    if positions is None:
+        positions = _last_positions(a, b)
+    found, _ = find_differing_documents(a, b, aligned_timelines, positions)
+    differing = [
+        DifferingDocument(key, coordinate, aligned_timelines.label_at(coordinate))
+        for key, coordinate in found
+    ]
+    return HistoryComparison(a, b, aligned_timelines, positions, differing)
 
 
-def parted(
+def find_differing_documents(
     a: History,
     b: History,
-    aligned: Aligned,
-    at: tuple[int, int],
+    aligned_timelines: AlignedTimelines,
+    positions: tuple[int, int],
     *,
-    healed: bool = False,
-    most: int | None = None,
+    include_healed: bool = False,
+    limit: int | None = None,
 ) -> tuple[list[tuple[str, int]], int]:
     """The keys of documents that differ at a position of each, with the coordinates from which on
     they do, in their order: `most` of them, and how many there are. With those that have `healed`
     by then, if they are wanted."""
-    which = "min(spot) IS NOT NULL" if healed else "bool_or(differs)"
-    with a.workspace.file.reading() as connection:
-        connection.execute(_ODD.format(rows=_rows(connection, a, b, aligned, at)))
-        rows = _rows(connection, a, b, aligned, at, of="SEMI JOIN odd USING (bucket)")
-        limit = "ALL" if most is None else int(most)
-        query = _DIFFERING.format(rows=rows, which=which, most=limit)
+    which = "min(spot) IS NOT NULL" if include_healed else "bool_or(differs)"
+    with a.workspace.main_workspace.reading() as connection:
+        connection.execute(
+            _ODD_ROWS_SQL.format(rows=_rows_sql(connection, a, b, aligned_timelines, positions))
+        )
+        rows = _rows_sql(
+            connection, a, b, aligned_timelines, positions, of="SEMI JOIN odd USING (bucket)"
+        )
+        limit_sql = "ALL" if limit is None else int(limit)
+        query = _DIFFERING_SQL.format(rows=rows, which=which, most=limit_sql)
         found = connection.execute(query).fetchall()
     return [(key, spot) for key, spot, _ in found], found[0][2] if found else 0
 
 
-def _ends(a: History, b: History) -> tuple[int, int]:
+def _last_positions(a: History, b: History) -> tuple[int, int]:
     if a.workspace.timeline == b.workspace.timeline:
-        end = min(a.folded.folded, b.folded.folded) - 1
+        end = min(a.fold_record.next_offset, b.fold_record.next_offset) - 1
         return end, end
-    return a.folded.folded - 1, b.folded.folded - 1
+    return a.fold_record.next_offset - 1, b.fold_record.next_offset - 1
 
 
-def _rows(
+def _rows_sql(
     connection: duckdb.DuckDBPyConnection,
     a: History,
     b: History,
-    aligned: Aligned,
-    at: tuple[int, int],
+    aligned_timelines: AlignedTimelines,
+    positions: tuple[int, int],
     of: str = "",
 ) -> str:
     """SQL for the rows of both; `of` joins them to those that are wanted."""
-    only = _candidates(a, b)
+    only = _candidate_condition(a, b)
     texts = []
     for history, side, until, late in (
-        (a, aligned.a, at[0], False),
-        (b, aligned.b, at[1], True),
+        (a, aligned_timelines.a, positions[0], False),
+        (b, aligned_timelines.b, positions[1], True),
     ):
-        workspace, folded = history.workspace, history.folded
-        mine = (
-            f"projection = {int(folded.number)} AND timeline = {quoted(folded.timeline)}"
+        workspace, fold_record = history.workspace, history.fold_record
+        condition = (
+            f"projection = {int(fold_record.projection_number)} AND timeline ="
+            f" {quote_literal(fold_record.timeline)}"
             f' AND "offset" <= {int(until)}{only}'
         )
         state = "CASE WHEN state IS NULL THEN 0::UBIGINT ELSE hash(state) END AS is_now"
         for table, part in (("history", "''"), ("parts", "part")):
-            if table == "parts" and not folded.parts:
+            if table == "parts" and not fold_record.part_change_count:
                 continue
             rest = " AND part <> ''" if table == "parts" else ""
             texts.append(
-                f"SELECT {late} AS late, bucket, key, {part} AS part, {side.sql} AS spot, change,"
-                f" {state} FROM (FROM {workspace.table(connection, table)} WHERE {mine}{rest}) {of}"
+                f"SELECT {late} AS late, bucket, key, {part} AS part, {side.coordinate_sql} AS spot, change,"
+                f" {state} FROM (FROM {workspace.table_sql(connection, table)} WHERE {condition}{rest}) {of}"
             )
     return " UNION ALL ".join(texts)
 
 
-def _candidates(a: History, b: History) -> str:
+def _candidate_condition(a: History, b: History) -> str:
     """A condition for the documents that may differ at all; empty where all may."""
     keys: list[str] = []
-    lines = [_line(a), _line(b)]
-    shared = {(h.folded.number, h.folded.timeline) for h, _ in lines[0]} & {
-        (h.folded.number, h.folded.timeline) for h, _ in lines[1]
+    lineages = [_history_lineage(a), _history_lineage(b)]
+    shared = {(h.fold_record.projection_number, h.fold_record.timeline) for h, _ in lineages[0]} & {
+        (h.fold_record.projection_number, h.fold_record.timeline) for h, _ in lineages[1]
     }
     if not shared:
         return ""
-    for line in lines:
-        for history, stands in line:
-            if (history.folded.number, history.folded.timeline) in shared:
+    for lineage in lineages:
+        for history, forked_history in lineage:
+            if (history.fold_record.projection_number, history.fold_record.timeline) in shared:
                 break
-            if stands is None or stands.everything:
+            if forked_history is None or forked_history.affects_all_documents:
                 return ""
-            keys.append(stands.touched)
+            keys.append(forked_history.affected_keys_sql)
     if not keys:
         return " AND false"
     return f" AND key IN ({' UNION ALL '.join(keys)})"
 
 
-def _line(history: History) -> list[tuple[History, Forked | None]]:
+def _history_lineage(history: History) -> list[tuple[History, ForkedHistory | None]]:
     """A history, and those that it stands on in turn."""
-    found: list[tuple[History, Forked | None]] = []
-    stands: Forked | None = forked(history)
+    found: list[tuple[History, ForkedHistory | None]] = []
+    forked_history: ForkedHistory | None = find_forked_history(history)
     while True:
-        found.append((history, stands))
-        if stands is None:
+        found.append((history, forked_history))
+        if forked_history is None:
             return found
-        history = stands.parent
-        stands = forked(history)
+        history = forked_history.parent
+        forked_history = find_forked_history(history)

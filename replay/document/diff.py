@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from replay.document import paths
-from replay.document.paths import ABSENT, Path
+from replay.document.paths import ABSENT, DocumentPath
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-class Kind(Enum):
+class DifferenceKind(Enum):
     """What became of a value."""
 
     ADDED = "added"
@@ -31,87 +31,89 @@ class Kind(Enum):
 class Difference:
     """A value that two documents don't share."""
 
-    path: Path
+    path: DocumentPath
     before: Any
     after: Any
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DifferenceKind:
         if self.before is ABSENT:
-            return Kind.ADDED
-        return Kind.REMOVED if self.after is ABSENT else Kind.CHANGED
+            return DifferenceKind.ADDED
+        return DifferenceKind.REMOVED if self.after is ABSENT else DifferenceKind.CHANGED
 
     @property
-    def written(self) -> str:
-        return paths.write(self.path)
+    def path_text(self) -> str:
+        return paths.format_path(self.path)
 
 
-def decode(text: str | None) -> Any:
+def decode_state(text: str | None) -> Any:
     """A state's value; fractions are decimals, so that they keep their digits. None is `ABSENT`."""
     return ABSENT if text is None else _decoder.decode(text)
 
 
-def readable(text: str | None) -> Any:
+def decode_or_text(text: str | None) -> Any:
     """The same, or the text itself where it can't be taken apart.
 
     DuckDB takes for JSON what a stricter decoder doesn't: NaN, integers of 5,000 digits, a
     thousand brackets.
     """
     try:
-        return decode(text)
+        return decode_state(text)
     except (ValueError, RecursionError):
         return text
 
 
-def encode(value: Any) -> str:
+def encode_value(value: Any) -> str:
     """A value as JSON text; `ABSENT` is null."""
     return "null" if value is ABSENT else _encoder.encode(value).decode()
 
 
-def differences(before: Any, after: Any) -> list[Difference]:
+def find_differences(before: Any, after: Any) -> list[Difference]:
     """What has to be said to turn one value into the other, in the order of the documents."""
-    return list(_differences(before, after, ()))
+    return list(_iterate_differences(before, after, ()))
 
 
-def _differences(before: Any, after: Any, path: Path) -> Iterator[Difference]:
+def _iterate_differences(before: Any, after: Any, path: DocumentPath) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name, value in before.items():
-            yield from _differences(value, after.get(name, ABSENT), (*path, name))
+            yield from _iterate_differences(value, after.get(name, ABSENT), (*path, name))
         for name, value in after.items():
             if name not in before:
                 yield Difference((*path, name), ABSENT, value)
     elif isinstance(before, list) and isinstance(after, list):
-        yield from _in_lists(before, after, path)
-    elif not same(before, after):
+        yield from _iterate_list_differences(before, after, path)
+    elif not is_same_value(before, after):
         yield Difference(path, before, after)
 
 
-def _in_lists(before: list[Any], after: list[Any], path: Path) -> Iterator[Difference]:
+def _iterate_list_differences(
+    before: list[Any], after: list[Any], path: DocumentPath
+) -> Iterator[Difference]:
     shorter = min(len(before), len(after))
     head = 0
-    while head < shorter and same(before[head], after[head]):
+    while head < shorter and is_same_value(before[head], after[head]):
         head += 1
     tail = 0
     if len(before) != len(after):
-        while tail < shorter - head and same(before[-1 - tail], after[-1 - tail]):
+        while tail < shorter - head and is_same_value(before[-1 - tail], after[-1 - tail]):
             tail += 1
-    old, new = before[head : len(before) - tail], after[head : len(after) - tail]
-    for index in range(max(len(old), len(new))):
-        left = old[index] if index < len(old) else ABSENT
-        right = new[index] if index < len(new) else ABSENT
-        yield from _differences(left, right, (*path, head + index))
+    old_items, new_items = before[head : len(before) - tail], after[head : len(after) - tail]
+    for index in range(max(len(old_items), len(new_items))):
+        left = old_items[index] if index < len(old_items) else ABSENT
+        right = new_items[index] if index < len(new_items) else ABSENT
+        yield from _iterate_differences(left, right, (*path, head + index))
 
 
-def same(one: Any, other: Any) -> bool:
+def is_same_value(one: Any, other: Any) -> bool:
     """Equality as JSON has it: 1 is not true, and 0.10 is written otherwise than 0.1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
         return len(one) == len(other) and all(
-            name in other and same(value, other[name]) for name, value in one.items()
+            name in other and is_same_value(value, other[name]) for name, value in one.items()
         )
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(is_same_value, one, other))
     if isinstance(one, Decimal):
         return bool(one.as_tuple() == other.as_tuple())
     return bool(one == other)

@@ -3,16 +3,16 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-_FEW = 64
+_MIN_PAGE_CHANGES = 64
 """Changes that are held at once in any case."""
-_MOST_BYTES = 16_000_000
+_MAX_PAGE_BYTES = 16_000_000
 """Of states that are held at once."""
 
 
-def pages(
+def split_changes(
     offsets: Sequence[int],
-    after: int,
-    length: Callable[[int], float],
+    after_offset: int,
+    average_bytes_from: Callable[[int], float],
     *,
     backwards: bool,
 ) -> Iterator[dict[str, int]]:
@@ -21,10 +21,13 @@ def pages(
     `offsets` are those of all changes, in order; those behind `after` are gone through. `length` says how
     many bytes states have on average from an offset on.
     """
-    begin, end = bisect_right(offsets, after), len(offsets)
-    size = _FEW
-    if end - begin > _FEW:
-        size = max(_FEW, int(_MOST_BYTES / max(length(offsets[-_FEW]), 1)))
+    begin, end = bisect_right(offsets, after_offset), len(offsets)
+    size = _MIN_PAGE_CHANGES
+    if end - begin > _MIN_PAGE_CHANGES:
+        size = max(
+            _MIN_PAGE_CHANGES,
+            int(_MAX_PAGE_BYTES / max(average_bytes_from(offsets[-_MIN_PAGE_CHANGES]), 1)),
+        )
     starts = range(begin, end, size)
     for first in reversed(starts) if backwards else starts:
         yield {

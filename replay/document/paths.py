@@ -9,107 +9,107 @@ import re
 from typing import Any
 
 from storage.errors import QueryError
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
-Step = str | int
-Path = tuple[Step, ...]
+PathStep = str | int
+DocumentPath = tuple[PathStep, ...]
 
 
-class _Absent:
+class _AbsentType:
     def __repr__(self) -> str:
         return "ABSENT"
 
 
-ABSENT = _Absent()
+ABSENT = _AbsentType()
 """Stands for a value that isn't there, which null is."""
 
-_NAME = re.compile(r"[\w\-]+")
-_STEP = re.compile(
+_PLAIN_NAME = re.compile(r"[\w\-]+")
+_STEP_PATTERN = re.compile(
     r"""\.?(?P<quoted>"(?:[^"\\]|\\.)*")"""
     r"""|\[(?P<place>\d+)\]|\[(?P<inside>"(?:[^"\\]|\\.)*")\]|\.?(?P<name>[^."\[\]]+)"""
 )
 
 
-def read(text: str) -> Path:
+def parse_path(text: str) -> DocumentPath:
     """The path that a person wrote; `$` is the whole document. Raises `QueryError`."""
     rest = text.strip().removeprefix("$")
-    path: list[Step] = []
-    at = 0
-    while at < len(rest):
-        found = _STEP.match(rest, at)
+    path: list[PathStep] = []
+    position = 0
+    while position < len(rest):
+        found = _STEP_PATTERN.match(rest, position)
         named = found is not None and (found["name"] or found["quoted"])
-        if found is None or (named and path and rest[at] != "."):
+        if found is None or (named and path and rest[position] != "."):
             raise QueryError(
-                f"The path {text!r} can't be read from {rest[at:]!r} on; write it as"
+                f"The path {text!r} can't be read from {rest[position:]!r} on; write it as"
                 ' items.sku-7.qty, lines[0].qty or $."a b".c.'
             )
         quoted = found["quoted"] or found["inside"]
         if found["place"] is not None:
             path.append(int(found["place"]))
         else:
-            path.append(_unquoted(quoted, text) if quoted else found["name"])
-        at = found.end()
+            path.append(_unquote(quoted, text) if quoted else found["name"])
+        position = found.end()
     return tuple(path)
 
 
-def _unquoted(quoted: str, text: str) -> str:
+def _unquote(quoted: str, text: str) -> str:
     try:
         return str(json.loads(quoted))
     except ValueError as error:
         raise QueryError(f"The path {text!r} holds {quoted}, which is no JSON string.") from error
 
 
-def write(path: Path) -> str:
+def format_path(path: DocumentPath) -> str:
     """`items.sku-7.qty`, `lines[0].qty`, `$."a b".c`; `$` for the whole document."""
     if not path:
         return "$"
     names = [step for step in path if isinstance(step, str)]
-    plain = isinstance(path[0], str) and all(_NAME.fullmatch(name) for name in names)
-    written = "" if plain else "$"
+    is_plain = isinstance(path[0], str) and all(_PLAIN_NAME.fullmatch(name) for name in names)
+    text = "" if is_plain else "$"
     for step in path:
         if isinstance(step, int):
-            written += f"[{step}]"
-        elif plain:
-            written += f".{step}" if written else step
+            text += f"[{step}]"
+        elif is_plain:
+            text += f".{step}" if text else step
         else:
-            written += "." + (
-                step if _NAME.fullmatch(step) else json.dumps(step, ensure_ascii=False)
+            text += "." + (
+                step if _PLAIN_NAME.fullmatch(step) else json.dumps(step, ensure_ascii=False)
             )
-    return written
+    return text
 
 
-def as_expression(root: str, path: Path) -> str:
+def format_as_expression(root: str, path: DocumentPath) -> str:
     """The path as a condition names it: `state.items['sku-7'][0]`."""
     plain = re.compile(r"[A-Za-z_]\w*")
     return root + "".join(
-        f".{step}" if plain.fullmatch(str(step)) else f"[{_literal(step)}]" for step in path
+        f".{step}" if plain.fullmatch(str(step)) else f"[{_step_literal(step)}]" for step in path
     )
 
 
-def _literal(step: Step) -> str:
-    return str(step) if isinstance(step, int) else quoted(step)
+def _step_literal(step: PathStep) -> str:
+    return str(step) if isinstance(step, int) else quote_literal(step)
 
 
-def value_at(value: Any, path: Path) -> Any:
+def get_value_at(value: Any, path: DocumentPath) -> Any:
     """The value at a path, or `ABSENT`."""
     for step in path:
         if isinstance(value, dict):
             value = value.get(str(step), ABSENT)
         elif isinstance(value, list):
-            place = int(step) if str(step).isdecimal() else len(value)
-            value = value[place] if place < len(value) else ABSENT
+            index = int(step) if str(step).isdecimal() else len(value)
+            value = value[index] if index < len(value) else ABSENT
         else:
             return ABSENT
     return value
 
 
-def pointer(path: Path) -> str:
+def format_pointer(path: DocumentPath) -> str:
     """The path as a JSON pointer (RFC 6901), which DuckDB's JSON functions take."""
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return "".join(f"/{step}" for step in steps)
 
 
-def from_pointer(text: str) -> tuple[str, ...]:
+def parse_pointer(text: str) -> tuple[str, ...]:
     """The names that a JSON pointer leads through."""
     steps = text.split("/")[1:]
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from replay.worker_host import event_frame
-from storage.db.query import arrow
-from storage.log.tombstones import HANDLED
+from storage.db.query import fetch_arrow
+from storage.log.tombstones import IS_HANDLED_SQL
 from storage.workspace.workspace import Workspace
 
 
@@ -15,52 +15,52 @@ class EventReader:
     def __init__(
         self,
         workspace: Workspace,
-        first: int,
-        until: int,
-        shares: int,
+        first_offset: int,
+        end_offset: int,
+        share_count: int,
         *,
-        only: int | None = None,
-        columns: str = event_frame.SELECT,
+        only_share: int | None = None,
+        columns: str = event_frame.SELECT_COLUMNS,
     ) -> None:
         """`only` the events of one share, or of all; `columns` in SQL, the offset among them."""
-        share = f"CAST(hash(stream) % {int(shares)} AS INTEGER)"
-        self._columns = f"{columns}, {share} AS share" if shares > 1 else columns
-        self._kept = "" if only is None else f" AND {share} = {int(only)}"
+        share = f"CAST(hash(stream) % {int(share_count)} AS INTEGER)"
+        self._columns = f"{columns}, {share} AS share" if share_count > 1 else columns
+        self._share_condition = "" if only_share is None else f" AND {share} = {int(only_share)}"
         self._workspace = workspace
-        self._next = first
-        self.until = until
+        self._next_offset = first_offset
+        self.end_offset = end_offset
         """Where the last batch ends."""
 
     @property
-    def reached(self) -> int:
+    def next_offset(self) -> int:
         """Up to where it was read; what was removed from the log isn't in any batch."""
-        return self._next
+        return self._next_offset
 
     @classmethod
-    def whole(cls, workspace: Workspace, shares: int) -> "EventReader":
+    def for_whole_log(cls, workspace: Workspace, share_count: int) -> "EventReader":
         """The whole log as it is now."""
-        return cls(workspace, 0, count(workspace), shares)
+        return cls(workspace, 0, count_events(workspace), share_count)
 
-    def next(self, size: int) -> pa.Table | None:
+    def read_batch(self, event_count: int) -> pa.Table | None:
         """The next batch in the order of offsets, or None at the end."""
-        if self._next >= self.until:
+        if self._next_offset >= self.end_offset:
             return None
-        end = min(self._next + size, self.until)
+        end = min(self._next_offset + event_count, self.end_offset)
         with self._workspace.reading() as connection:
-            table = arrow(
+            table = fetch_arrow(
                 connection,
                 f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?'
-                f" AND {HANDLED}{self._kept}",
-                [self._next, end],
+                f" AND {IS_HANDLED_SQL}{self._share_condition}",
+                [self._next_offset, end],
             )
-        self._next = end
+        self._next_offset = end
         offsets = table["offset"].to_numpy()
         if len(offsets) and (np.diff(offsets) < 0).any():
             table = table.sort_by("offset")
         return table
 
 
-def count(workspace: Workspace) -> int:
+def count_events(workspace: Workspace) -> int:
     """How many events there are."""
     with workspace.reading() as connection:
-        return workspace.events(connection)
+        return workspace.count_positions(connection)

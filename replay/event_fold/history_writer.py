@@ -15,20 +15,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from replay.query.number_columns import KeptNumbers
-from replay.worker_host.batch_result import Told
+from replay.query.number_columns import NumberColumns
+from replay.worker_host.batch_result import BatchResult
 from storage.workspace import schema
 from storage.workspace.workspace import Workspace
 
-_MOST_WAITING = 400_000
+_MAX_PENDING_ROWS = 400_000
 """Changes, and parts, that wait for a flush."""
-_MOST_WAITING_BYTES = 128_000_000
+_MAX_PENDING_BYTES = 128_000_000
 """Of their states: sorting and packing more takes more memory than a writer may take."""
 
-BUCKET = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
+BUCKET_SQL = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.workspace.schema.HISTORY`."""
 
-_ARROW = {
+_ARROW_TYPES = {
     "BIGINT": pa.int64(),
     "INTEGER": pa.int32(),
     "VARCHAR": pa.string(),
@@ -36,65 +36,65 @@ _ARROW = {
 }
 
 
-class OvertakenError(Exception):
+class ConcurrentFoldError(Exception):
     """Another process folds the same projection, and was the first to write."""
 
 
-class Recording:
+class HistoryWriter:
     """The history of one projection on one timeline, while it is being folded."""
 
     def __init__(
         self,
         workspace: Workspace,
-        number: int,
-        answers: int = 0,
-        clean: Callable[[str], str] = str,
+        projection_number: int,
+        recordings_version: int = 0,
+        redact: Callable[[str], str] = str,
         generation: str | None = None,
     ) -> None:
         """`answers` is the version of the recordings that calls are answered from, `clean` takes
         secrets out of what handlers raised and printed, and `generation` is that of the events."""
-        self._answers = answers
+        self._recordings_version = recordings_version
         self._generation = generation
         self._flushed: tuple[Any, ...] | None = None
         """What identifies the last flush in the file; None where there was none."""
-        self.room: str | None = None
+        self.isolation: str | None = None
         """How the worker was shut in."""
-        self._clean = clean
+        self._redact = redact
         self._workspace = workspace
-        self._number = number
+        self._projection_number = projection_number
         self._timeline = workspace.timeline
         self._history: list[pa.Table] = []
         self._parts: list[pa.Table] = []
-        self._born: list[pa.Table] = []
+        self._new_documents: list[pa.Table] = []
         self._routes: list[pa.Table] = []
         self._failures: list[Mapping[str, Any]] = []
-        self._turns: list[Mapping[str, Any]] = []
+        self._invariant_transitions: list[Mapping[str, Any]] = []
         self._printed: list[Mapping[str, Any]] = []
         self._upcasts: list[Mapping[str, Any]] = []
         self._calls: list[pa.Table] = []
-        self._decided: list[Mapping[str, Any]] = []
+        self._call_decisions: list[Mapping[str, Any]] = []
         self._reads: list[Mapping[str, Any]] = []
-        self.unhandled: Counter[str] = Counter()
-        self.plain: bool | None = None
+        self.unhandled_by_type: Counter[str] = Counter()
+        self.round_trips_json: bool | None = None
         """See `Folded.plain`; nobody knows before the worker's end."""
-        self.kept = 0
+        self.flushed_until = 0
         """How far the workspace says that it is folded, if nobody else has folded on."""
-        self.first = 0
+        self.first_offset = 0
         """See `Folded.first`."""
-        self.folded = 0
-        self.keys = 0
-        self.changes = 0
-        self.parts = 0
+        self.next_offset = 0
+        self.document_count = 0
+        self.change_count = 0
+        self.part_change_count = 0
         """Rows of documents that are kept in parts."""
-        self._numbers = KeptNumbers()
-        self.calls = 0
+        self._number_columns = NumberColumns()
+        self.call_count = 0
         """Calls to the outside, and attempts to get there."""
-        self.failures = 0
-        self.skipped = 0
+        self.failure_count = 0
+        self.skipped_events = 0
         self._seconds = 0.0
-        self.waiting = 0
+        self.pending_rows = 0
         """Changes, and parts, that are not flushed yet."""
-        self._waiting_bytes = 0
+        self._pending_bytes = 0
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Go on where the last flush ended."""
@@ -102,19 +102,26 @@ class Recording:
             "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls,"
             " numbers FROM folds"
             " WHERE projection = ? AND timeline = ?",
-            [self._number, self._timeline],
+            [self._projection_number, self._timeline],
         ).fetchall()
         for row in rows:
-            self.first, self.folded, self.keys, self.changes, self.parts, self.failures = row[:6]
-            self.skipped, self.unhandled = row[6], Counter(json.loads(row[7]))
-            self._seconds, self.calls = row[8:10]
-            self._numbers = KeptNumbers(row[10])
-            self.kept = self.folded
-        self._flushed = flush_id(connection, self._names)
+            (
+                self.first_offset,
+                self.next_offset,
+                self.document_count,
+                self.change_count,
+                self.part_change_count,
+                self.failure_count,
+            ) = row[:6]
+            self.skipped_events, self.unhandled_by_type = row[6], Counter(json.loads(row[7]))
+            self._seconds, self.call_count = row[8:10]
+            self._number_columns = NumberColumns(row[10])
+            self.flushed_until = self.next_offset
+        self._flushed = flush_id(connection, self._fold_parameters)
 
-    def take(self, told: Told, until: int) -> None:
+    def add_batch(self, batch_result: BatchResult, end_offset: int) -> None:
         """Keep what was told of a batch that ends before `until`."""
-        rows = told.changes
+        rows = batch_result.changes
         count = rows.num_rows
         previous = rows["previous"].to_numpy()
         first = previous < 0
@@ -124,66 +131,77 @@ class Recording:
                 {
                     "key": rows["key"],
                     "offset": rows["offset"],
-                    "change": np.arange(self.changes, self.changes + count),
+                    "change": np.arange(self.change_count, self.change_count + count),
                     "state": pc.if_else(in_parts, "{}", rows["state"]),
                     "previous": pa.array(previous, mask=first),
                     "in_parts": in_parts,
                 }
             )
         )
-        if told.parts is not None:
-            at = told.parts["row"]
-            change = pc.add(at, self.changes)
-            places = {
+        if batch_result.parts is not None:
+            change_rows = batch_result.parts["row"]
+            change = pc.add(change_rows, self.change_count)
+            identity_columns = {
                 "change": change,
-                "key": rows["key"].take(at),
-                "offset": rows["offset"].take(at),
+                "key": rows["key"].take(change_rows),
+                "offset": rows["offset"].take(change_rows),
             }
-            columns = [told.parts[name] for name in ("part", "place", "state")]
+            columns = [batch_result.parts[name] for name in ("part", "place", "state")]
             self._parts.append(
-                pa.table({**places, **dict(zip(("part", "place", "state"), columns, strict=True))})
+                pa.table(
+                    {
+                        **identity_columns,
+                        **dict(zip(("part", "place", "state"), columns, strict=True)),
+                    }
+                )
             )
-            self.parts += len(at)
-            self.waiting += len(at)
-        born = pa.array(np.flatnonzero(first))
-        ordinals = pa.array(np.arange(self.keys, self.keys + len(born)))
-        keys, at = rows["key"].take(born), rows["offset"].take(born)
-        self._born.append(pa.table({"ordinal": ordinals, "key": keys, "born": at}))
-        if told.routes is not None:
-            self._routes.append(told.routes.select(["offset", "key"]))
-        self._failures.extend(self._cleaned(told.failures, "error", "traceback"))
-        self._turns.extend(told.turns)
-        self._printed.extend(self._cleaned(told.printed, "text"))
-        self._upcasts.extend(told.upcasts)
-        if told.calls is not None:
-            self._calls.append(told.calls)
-            self.calls += told.calls.num_rows
-        self._decided.extend(self._cleaned(told.decided, "request", "stack"))
-        self.calls += len(told.decided)
+            self.part_change_count += len(change_rows)
+            self.pending_rows += len(change_rows)
+        new_rows = pa.array(np.flatnonzero(first))
+        ordinals = pa.array(np.arange(self.document_count, self.document_count + len(new_rows)))
+        keys, change_rows = rows["key"].take(new_rows), rows["offset"].take(new_rows)
+        self._new_documents.append(
+            pa.table({"ordinal": ordinals, "key": keys, "born": change_rows})
+        )
+        if batch_result.routes is not None:
+            self._routes.append(batch_result.routes.select(["offset", "key"]))
+        self._failures.extend(self._redact_reports(batch_result.failures, "error", "traceback"))
+        self._invariant_transitions.extend(batch_result.invariant_transitions)
+        self._printed.extend(self._redact_reports(batch_result.printed, "text"))
+        self._upcasts.extend(batch_result.upcasts)
+        if batch_result.calls is not None:
+            self._calls.append(batch_result.calls)
+            self.call_count += batch_result.calls.num_rows
+        self._call_decisions.extend(
+            self._redact_reports(batch_result.call_decisions, "request", "stack")
+        )
+        self.call_count += len(batch_result.call_decisions)
         self._reads += [
             {"offset": one["offset"], "key": one["key"], "read": name}
-            for one in told.reads
+            for one in batch_result.reads
             for name in one["read"]
         ]
-        self.unhandled.update(told.skipped)
-        self.skipped += sum(told.skipped.values())
-        self.failures += len(told.failures)
-        self.keys += len(born)
-        self.changes += count
-        self.waiting += count
-        self._waiting_bytes += told.size
-        self.folded = until
+        self.unhandled_by_type.update(batch_result.unhandled_by_type)
+        self.skipped_events += sum(batch_result.unhandled_by_type.values())
+        self.failure_count += len(batch_result.failures)
+        self.document_count += len(new_rows)
+        self.change_count += count
+        self.pending_rows += count
+        self._pending_bytes += batch_result.state_bytes
+        self.next_offset = end_offset
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether so much waits that it is to be flushed."""
-        return self.waiting >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES
+        return self.pending_rows >= _MAX_PENDING_ROWS or self._pending_bytes >= _MAX_PENDING_BYTES
 
-    def _cleaned(self, found: Sequence[Mapping[str, Any]], *names: str) -> list[Mapping[str, Any]]:
+    def _redact_reports(
+        self, reports: Sequence[Mapping[str, Any]], *names: str
+    ) -> list[Mapping[str, Any]]:
         """What was told without its secrets, in the texts of these names."""
         return [
-            {**one, **{name: self._clean(one[name]) for name in names if one[name]}}
-            for one in found
+            {**one, **{name: self._redact(one[name]) for name in names if one[name]}}
+            for one in reports
         ]
 
     def flush(self, seconds: float, *, alone: bool = True) -> None:
@@ -191,64 +209,66 @@ class Recording:
 
         It is `alone` where no worker goes on meanwhile, from which a core would be taken.
 
-        Raises `OvertakenError`, and writes nothing, where another process has folded on meanwhile,
+        Raises `ConcurrentFoldError`, and writes nothing, where another process has folded on meanwhile,
         and `StaleError` where the workspace was rewritten.
         """
         self._seconds += seconds
-        with self._workspace.writing(alone=alone, generation=self._generation) as connection:
-            self._begin(connection)
+        with self._workspace.writing(
+            use_all_cores=alone, generation=self._generation
+        ) as connection:
+            self._begin_flush(connection)
             self._write_rows(connection)
-            self._write_born(connection)
-            self._write_extent(connection)
-            flushed = flush_id(connection, self._names)
+            self._write_documents(connection)
+            self._write_fold_record(connection)
+            flushed = flush_id(connection, self._fold_parameters)
         self._flushed = flushed
         self._history, self._parts, self._routes = [], [], []
-        self._failures, self._turns, self._printed, self._upcasts = [], [], [], []
-        self._calls, self._decided, self._reads = [], [], []
-        self.waiting = self._waiting_bytes = 0
-        self.kept = self.folded
+        self._failures, self._invariant_transitions, self._printed, self._upcasts = [], [], [], []
+        self._calls, self._call_decisions, self._reads = [], [], []
+        self.pending_rows = self._pending_bytes = 0
+        self.flushed_until = self.next_offset
 
     @property
-    def _names(self) -> list[Any]:
-        return [self._number, self._timeline]
+    def _fold_parameters(self) -> list[Any]:
+        return [self._projection_number, self._timeline]
 
-    def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if flush_id(connection, self._names) != self._flushed:
-            raise OvertakenError
+    def _begin_flush(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if flush_id(connection, self._fold_parameters) != self._flushed:
+            raise ConcurrentFoldError
 
     def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
-        names = self._names
+        names = self._fold_parameters
         if self._history:
-            _insert(
+            _insert_table(
                 connection,
                 "INSERT INTO history BY NAME SELECT ? AS projection, ? AS timeline,"
-                f" {BUCKET} AS bucket, * FROM rows ORDER BY bucket, change",
+                f" {BUCKET_SQL} AS bucket, * FROM rows ORDER BY bucket, change",
                 names,
-                self._numbers.beside(connection, pa.concat_tables(self._history)),
+                self._number_columns.append_to(connection, pa.concat_tables(self._history)),
             )
         if self._parts:
-            _insert(
+            _insert_table(
                 connection,
-                f'INSERT INTO parts SELECT ?, ?, {BUCKET} AS bucket, key, "offset", change,'
+                f'INSERT INTO parts SELECT ?, ?, {BUCKET_SQL} AS bucket, key, "offset", change,'
                 " part, place, state FROM rows",
                 names,
                 pa.concat_tables(self._parts),
             )
         if self._routes:
-            _insert(
+            _insert_table(
                 connection,
                 'INSERT INTO routes SELECT ?, ?, "offset", key FROM rows',
                 names,
                 pa.concat_tables(self._routes),
             )
-        _insert_told(connection, schema.FAILURES, names, self._failures)
-        _insert_told(connection, schema.TURNS, names, self._turns)
-        _insert_told(connection, schema.PRINTED, names, self._printed)
-        _insert_told(connection, schema.UPCASTS, names, self._upcasts)
-        _insert_told(connection, schema.DECISIONS, names, self._decided)
-        _insert_told(connection, schema.READS, names, self._reads)
+        _insert_reports(connection, schema.FAILURES, names, self._failures)
+        _insert_reports(connection, schema.TURNS, names, self._invariant_transitions)
+        _insert_reports(connection, schema.PRINTED, names, self._printed)
+        _insert_reports(connection, schema.UPCASTS, names, self._upcasts)
+        _insert_reports(connection, schema.DECISIONS, names, self._call_decisions)
+        _insert_reports(connection, schema.READS, names, self._reads)
         if self._calls:
-            _insert(
+            _insert_table(
                 connection,
                 'INSERT INTO decisions BY NAME SELECT ? AS projection, ? AS timeline, "offset", key,'
                 " ordinal, call, decision FROM rows",
@@ -256,23 +276,46 @@ class Recording:
                 pa.concat_tables(self._calls),
             )
 
-    def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if self._born:
-            self._insert_documents(connection, pa.concat_tables(self._born))
-        self._born = []
+    def _write_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._new_documents:
+            self._insert_documents(connection, pa.concat_tables(self._new_documents))
+        self._new_documents = []
 
-    def _insert_documents(self, connection: duckdb.DuckDBPyConnection, born: pa.Table) -> None:
+    def _insert_documents(
+        self, connection: duckdb.DuckDBPyConnection, new_documents: pa.Table
+    ) -> None:
         """`born` has the columns `ordinal`, `key` and `born`."""
         query = "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows"
-        _insert(connection, query, self._names, born)
+        _insert_table(connection, query, self._fold_parameters, new_documents)
 
-    def _write_extent(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute("DELETE FROM folds WHERE projection = ? AND timeline = ?", self._names)
+    def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(
+            "DELETE FROM folds WHERE projection = ? AND timeline = ?", self._fold_parameters
+        )
         connection.execute(
             "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [*self._names, self.first, self.folded, self.skipped, json.dumps(self.unhandled)]
-            + [self.failures, self.keys, self.changes, self.parts, self.plain, self.calls]
-            + [self._answers, self.room, self._numbers.text, self._seconds, self._workspace.digest],
+            [
+                *self._fold_parameters,
+                self.first_offset,
+                self.next_offset,
+                self.skipped_events,
+                json.dumps(self.unhandled_by_type),
+            ]
+            + [
+                self.failure_count,
+                self.document_count,
+                self.change_count,
+                self.part_change_count,
+                self.round_trips_json,
+                self.call_count,
+            ]
+            + [
+                self._recordings_version,
+                self.isolation,
+                self._number_columns.pointers_json,
+                self._seconds,
+                self._workspace.timeline_digest,
+            ],
         )
 
 
@@ -286,7 +329,7 @@ def flush_id(connection: duckdb.DuckDBPyConnection, names: list[Any]) -> tuple[A
     return tuple(rows[0]) if rows else None
 
 
-def _insert(
+def _insert_table(
     connection: duckdb.DuckDBPyConnection, query: str, names: list[Any], rows: pa.Table
 ) -> None:
     connection.register("rows", rows)
@@ -294,17 +337,17 @@ def _insert(
     connection.unregister("rows")
 
 
-def _insert_told(
+def _insert_reports(
     connection: duckdb.DuckDBPyConnection,
-    table: schema.Table,
+    table: schema.TableSchema,
     names: list[Any],
-    told: list[Mapping[str, Any]],
+    reports: list[Mapping[str, Any]],
 ) -> None:
     """Rows that a worker told of one by one, as there are few."""
-    if told:
-        fields = [(name, _ARROW[kind]) for name, kind in table.columns[len(names) :]]
-        rows = pa.table({name: pa.array([t[name] for t in told], kind) for name, kind in fields})
+    if reports:
+        fields = [(name, _ARROW_TYPES[kind]) for name, kind in table.columns[len(names) :]]
+        rows = pa.table({name: pa.array([t[name] for t in reports], kind) for name, kind in fields})
         columns = ", ".join(f'"{name}"' for name, _ in fields)
-        _insert(
+        _insert_table(
             connection, f"INSERT INTO {table.name} SELECT ?, ?, {columns} FROM rows", names, rows
         )

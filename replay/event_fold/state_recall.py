@@ -11,110 +11,140 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from replay.history.history import bucket
+from replay.history.history import compute_bucket
 from replay.worker_host import event_frame
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from storage.workspace import document_parts
 from storage.workspace.workspace import Workspace
 
-_FEW = 1_000
+_FEW_KEYS = 1_000
 """Keys whose buckets are written into a query, which so finds them by zone maps."""
-Parts = tuple[dict[str, Any], tuple[Any, ...]]
+DocumentFrame = tuple[dict[str, Any], tuple[Any, ...]]
 """The header and the parts of a frame."""
 
 
-def states(workspace: Workspace, number: int, keys: Sequence[str], *, before: int) -> Parts:
+def recall_states(
+    workspace: Workspace, projection_number: int, keys: Sequence[str], *, before_offset: int
+) -> DocumentFrame:
     """What these documents of a projection were before an offset, as a frame of `documents`."""
     timeline = workspace.timeline
     with workspace.reading() as connection:
-        want(connection, keys)
-        latest = arrow(
+        register_wanted_keys(connection, keys)
+        latest = fetch_arrow(
             connection,
             "SELECT key, change, state, in_parts FROM history SEMI JOIN wanted USING (key)"
             ' WHERE projection = ? AND timeline = ? AND "offset" < ? QUALIFY row_number() OVER'
             " (PARTITION BY key ORDER BY change DESC) = 1",
-            [number, timeline, before],
+            [projection_number, timeline, before_offset],
         )
         whole = latest.filter(pc.invert(latest["in_parts"]))
         large = latest.filter(latest["in_parts"]).select(["key", "change"]).to_pylist()
-        of_parts = [_parts(connection, number, timeline, row["key"], before) for row in large]
-    in_parts = [{**row, **said} for row, (said, _) in zip(large, of_parts, strict=True)]
+        large_documents = [
+            _recall_large_document(
+                connection, projection_number, timeline, row["key"], before_offset
+            )
+            for row in large
+        ]
+    in_parts = [
+        {**row, **large_fields}
+        for row, (large_fields, _) in zip(large, large_documents, strict=True)
+    ]
     changes = dict(zip(whole["key"].to_pylist(), whole["change"].to_pylist(), strict=True))
     header = {"kind": "documents", "changes": changes, "in_parts": in_parts}
-    return header, (*_joined(whole["state"]), *(blob for _, both in of_parts for blob in both))
+    return header, (
+        *_pack_texts(whole["state"]),
+        *(blob for _, both in large_documents for blob in both),
+    )
 
 
-def _parts(
-    connection: duckdb.DuckDBPyConnection, number: int, timeline: str, key: str, before: int
-) -> Parts:
+def _recall_large_document(
+    connection: duckdb.DuckDBPyConnection,
+    projection_number: int,
+    timeline: str,
+    key: str,
+    before_offset: int,
+) -> DocumentFrame:
     """A large document before an offset: paths, places, the number of its next member; and texts."""
-    mine = f"(h.projection = $number) AND (h.timeline = $timeline) AND (h.bucket = {bucket(key)})"
+    mine = f"(h.projection = $number) AND (h.timeline = $timeline) AND (h.bucket = {compute_bucket(key)})"
     rows = f'({mine} AND (h.key = $key) AND (h."offset" < $before))'
-    parameters = {"number": number, "timeline": timeline, "key": key, "before": before}
-    found = arrow(
+    parameters = {
+        "number": projection_number,
+        "timeline": timeline,
+        "key": key,
+        "before": before_offset,
+    }
+    found = fetch_arrow(
         connection,
-        f"SELECT part, place, state FROM ({document_parts.alive(rows)}) ORDER BY place",
+        f"SELECT part, place, state FROM ({document_parts.live_parts_sql(rows)}) ORDER BY place",
         parameters,
     )
     last = connection.execute(
         f"SELECT max(h.place[-1]) FROM parts AS h WHERE {rows}", parameters
     ).fetchall()
-    said = {
+    large_fields = {
         "paths": found["part"].to_pylist(),
         "places": found["place"].to_pylist(),
         "following": (last[0][0] or 0) + 1,
     }
-    return said, _joined(found["state"])
+    return large_fields, _pack_texts(found["state"])
 
 
-def _joined(column: pa.ChunkedArray) -> tuple[bytes, bytes]:
+def _pack_texts(column: pa.ChunkedArray) -> tuple[bytes, bytes]:
     """The lengths of texts, -1 for NULL, and the texts one after the other."""
     lengths = pc.fill_null(pc.binary_length(column), -1).cast(pa.int32())
     texts = "".join(text for text in column.to_pylist() if text is not None)
     return lengths.to_numpy().tobytes(), texts.encode()
 
 
-def events(
+def recall_events(
     workspace: Workspace,
-    number: int,
+    projection_number: int,
     keys: Sequence[str],
     *,
-    before: int,
-    routed: bool,
-) -> Parts:
+    before_offset: int,
+    is_routed: bool,
+) -> DocumentFrame:
     """All events before an offset that reached these documents, as a frame of `events`."""
     timeline = workspace.timeline
     with workspace.reading() as connection:
-        want(connection, keys)
-        own = arrow(
+        register_wanted_keys(connection, keys)
+        document_events = fetch_arrow(
             connection,
-            f'SELECT {event_frame.SELECT} FROM events WHERE "offset" IN ({reached(routed=routed)})'
+            f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE "offset" IN'
+            f" ({reached_offsets_sql(is_routed=is_routed)})"
             ' AND "offset" < $before ORDER BY "offset"',
-            {"projection": number, "timeline": timeline, "before": before},
+            {"projection": projection_number, "timeline": timeline, "before": before_offset},
         )
-    return given_events(workspace, number, keys, own, before=before)
+    return recall_given_events(
+        workspace, projection_number, keys, document_events, before_offset=before_offset
+    )
 
 
-def given_events(
-    workspace: Workspace, number: int, keys: Sequence[str], own: pa.Table, *, before: int
-) -> Parts:
+def recall_given_events(
+    workspace: Workspace,
+    projection_number: int,
+    keys: Sequence[str],
+    document_events: pa.Table,
+    *,
+    before_offset: int,
+) -> DocumentFrame:
     """The same where the events are known already."""
     with workspace.reading() as connection:
-        want(connection, keys)
-        buckets = ", ".join(str(bucket(key)) for key in keys[:_FEW])
-        near = f" AND bucket IN ({buckets})" if len(keys) <= _FEW else ""
+        register_wanted_keys(connection, keys)
+        buckets = ", ".join(str(compute_bucket(key)) for key in keys[:_FEW_KEYS])
+        near = f" AND bucket IN ({buckets})" if len(keys) <= _FEW_KEYS else ""
         last = connection.execute(
             "SELECT key, max(change) FROM history SEMI JOIN wanted USING (key)"
             f' WHERE projection = ? AND timeline = ? AND "offset" < ?{near} GROUP BY key',
-            [number, workspace.timeline, before],
+            [projection_number, workspace.timeline, before_offset],
         ).fetchall()
-    header, parts = event_frame.frame(own)
+    header, parts = event_frame.build_event_frame(document_events)
     return {**header, "kind": "events", "changes": dict(last)}, parts
 
 
-def reached(*, routed: bool) -> str:
+def reached_offsets_sql(*, is_routed: bool) -> str:
     """SQL for the offsets of all events that reached the keys of a table called `wanted`."""
-    if routed:
+    if is_routed:
         return (
             'SELECT "offset" FROM routes SEMI JOIN wanted USING (key)'
             " WHERE projection = $projection AND timeline = $timeline"
@@ -125,6 +155,6 @@ def reached(*, routed: bool) -> str:
     )
 
 
-def want(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
+def register_wanted_keys(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
     """Make the keys a table called `wanted`, which ends with the cursor."""
     connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))

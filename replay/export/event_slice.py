@@ -8,7 +8,7 @@ from pathlib import Path
 from replay.event_fold import state_recall
 from replay.history.history import History
 
-LINE = """
+EVENT_LINE_SQL = """
 '{"offset": ' || "offset"
 || ', "time": ' || coalesce(to_json(strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ')), 'null')
 || ', "stream": ' || coalesce(to_json(stream), 'null')
@@ -26,36 +26,40 @@ LINE = """
 """SQL for an event as a line of JSON. A line break in it can only be between its parts."""
 
 
-def write(history: History, key: str | None, offset: int, file: Path) -> int:
+def write_event_slice(history: History, key: str | None, offset: int, file: Path) -> int:
     """Write the events up to an offset that reached a document, and return how many.
 
     Where documents are routed, the event at the offset is one of them: that it should have reached
     the document may be what is wrong. Without a key it is the only one.
     """
-    routed = history.routed
-    here = f'"offset" = {int(offset)}' if routed or key is None else "false"
+    is_routed = history.is_routed
+    condition_at_offset = f'"offset" = {int(offset)}' if is_routed or key is None else "false"
     query = (
-        f'SELECT {LINE} AS line FROM events WHERE ("offset" IN ({state_recall.reached(routed=routed)})'
-        f' OR {here}) AND "offset" <= {int(offset)} ORDER BY "offset"'
+        f'SELECT {EVENT_LINE_SQL} AS line FROM events WHERE ("offset" IN'
+        f" ({state_recall.reached_offsets_sql(is_routed=is_routed)})"
+        f' OR {condition_at_offset}) AND "offset" <= {int(offset)} ORDER BY "offset"'
     )
-    folded, count = history.folded, 0
+    fold_record, count = history.fold_record, 0
     with history.workspace.reading() as connection, file.open("w", encoding="utf-8") as out:
-        state_recall.want(connection, [] if key is None else [key])
-        names = {"projection": folded.number, "timeline": folded.timeline}
-        for batch in connection.sql(query, params=names).to_arrow_reader(10_000):
+        state_recall.register_wanted_keys(connection, [] if key is None else [key])
+        parameters = {"projection": fold_record.projection_number, "timeline": fold_record.timeline}
+        for batch in connection.sql(query, params=parameters).to_arrow_reader(10_000):
             count += batch.num_rows
             out.write("".join(batch.column(0).to_pylist()))
     return count
 
 
-def reaches(history: History, key: str, offset: int) -> bool:
+def is_document_reached(history: History, key: str, offset: int) -> bool:
     """Whether any event up to an offset reached the document."""
-    folded, reached = history.folded, state_recall.reached(routed=history.routed)
-    names = {"projection": folded.number, "timeline": folded.timeline}
+    fold_record, reached = (
+        history.fold_record,
+        state_recall.reached_offsets_sql(is_routed=history.is_routed),
+    )
+    parameters = {"projection": fold_record.projection_number, "timeline": fold_record.timeline}
     with history.workspace.reading() as connection:
-        state_recall.want(connection, [key])
+        state_recall.register_wanted_keys(connection, [key])
         row = connection.execute(
             f'SELECT count(*) FROM (FROM ({reached}) WHERE "offset" <= {int(offset)} LIMIT 1)',
-            names,
+            parameters,
         ).fetchone()
     return bool(row and row[0])

@@ -43,29 +43,29 @@ ABSENT = type("Absent", (), {"__repr__": lambda _: "ABSENT"})()
 
 
 def test_the_handler_does_not_raise() -> None:
-    replayed(_projection())
+    replay_document(_load_projection())
 
 
 def test_the_state_is_as_expected() -> None:
-    state = shown(replayed(_projection()))
+    state = to_plain_value(replay_document(_load_projection()))
     wrong = []
     for path, text in EXPECTED.items():
         found = _value_at(state, path)
-        if not _same(found, json.loads(text, parse_float=Decimal) if text else ABSENT):
+        if not _is_equal(found, json.loads(text, parse_float=Decimal) if text else ABSENT):
             wrong.append(f"{'.'.join(map(str, path)) or '$'} is {found!r}, not {text or 'ABSENT'}")
     assert not wrong, "; ".join(wrong)
 
 
 def test_the_invariants_hold() -> None:
-    projection = _projection()
+    projection = _load_projection()
     rules = projection.INVARIANTS
     if isinstance(rules, dict):
         rules = {str(name): rule for name, rule in rules.items()}
     else:
         rules = {getattr(rule, "__name__", str(rule)): rule for rule in rules}
-    state = replayed(projection)
+    state = replay_document(projection)
     for name in INVARIANTS:
-        assert state is ABSENT or rules[name](state), f"{name}: broken by {shown(state)}"
+        assert state is ABSENT or rules[name](state), f"{name}: broken by {to_plain_value(state)}"
 
 
 class Event:
@@ -110,13 +110,13 @@ class Gateway:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         calls = map(json.loads, lines)
         self._event = event
-        self._left = [call for call in calls if call["offset"] == event.offset]
+        self._unused_calls = [call for call in calls if call["offset"] == event.offset]
 
     def query(self, port: str, operation: str, request: Any = None) -> Any:
         asked = [port, operation, request]
-        for call in self._left:
+        for call in self._unused_calls:
             if [call["port"], call["operation"], call["request"]] == asked:
-                self._left.remove(call)
+                self._unused_calls.remove(call)
                 if isinstance(call["response"], dict) and list(call["response"]) == ["error"]:
                     raise RuntimeError(call["response"]["error"])
                 return call["response"]
@@ -133,18 +133,18 @@ class Gateway:
         return self._event.time
 
 
-def replayed(projection: Any) -> Any:
+def replay_document(projection: Any) -> Any:
     """The state of the document after its events, or ABSENT.
 
     What a handler raises at the position looked at is raised; earlier, the document stays as it was.
     """
     state: Any = ABSENT
-    for event in _events(projection):
+    for event in _event_factories(projection):
         before = copy.deepcopy(state)
         try:
-            for wanted in _keys(projection, event()):
-                if KEY is None or wanted == KEY:
-                    state = _handled(projection, state, event(), wanted)
+            for key in _document_keys(projection, event()):
+                if KEY is None or key == KEY:
+                    state = _apply_event(projection, state, event(), key)
         except Exception:
             if event().offset == OFFSET:
                 raise
@@ -152,14 +152,14 @@ def replayed(projection: Any) -> Any:
     return state
 
 
-def _upcast(declared: Any, event: Any) -> Any:
+def _apply_upcast(declared: Any, event: Any) -> Any:
     """A list of functions is asked once each; one function until it returns nothing or the same."""
     if isinstance(declared, (list, tuple)):
         for function in declared:
-            event = _completed(event, function(event))
+            event = _complete_upcast(event, function(event))
         return event
     for _ in range(100):
-        after = _completed(event, declared(event))
+        after = _complete_upcast(event, declared(event))
         if after is event or all(
             getattr(after, n) == getattr(event, n) for n in ("type", "version", "stream", "data")
         ):
@@ -168,28 +168,28 @@ def _upcast(declared: Any, event: Any) -> Any:
     raise RecursionError("upcast comes to no end")
 
 
-def _completed(event: Any, returned: Any) -> Any:
+def _complete_upcast(event: Any, returned: Any) -> Any:
     if returned is None or isinstance(returned, Event):
         return event if returned is None else returned
     fields = {n: getattr(returned, n) for n in vars(event) if hasattr(returned, n)}
     return event.replace(**{**fields, "type": returned.type})
 
 
-def _events(projection: Any) -> Iterator[Callable[[], Any]]:
+def _event_factories(projection: Any) -> Iterator[Callable[[], Any]]:
     """For each event, what makes a fresh one of it."""
     decimals = bool(getattr(projection, "DECIMALS", False))
     upcast = getattr(projection, "upcast", None)
 
     def fresh(line: str) -> Any:
         event = Event(line, decimals=decimals)
-        return event if upcast is None else _upcast(upcast, event)
+        return event if upcast is None else _apply_upcast(upcast, event)
 
     with Path(__file__).with_name(EVENTS).open(encoding="utf-8") as lines:
         for line in lines:
             yield partial(fresh, line)
 
 
-def _keys(projection: Any, event: Any) -> list[str]:
+def _document_keys(projection: Any, event: Any) -> list[str]:
     key = getattr(projection, "key", None)
     keys = event.stream if key is None else key(event)
     if keys is None:
@@ -199,7 +199,7 @@ def _keys(projection: Any, event: Any) -> list[str]:
     return [str(keys)]
 
 
-def _handled(projection: Any, state: Any, event: Any, key: str) -> Any:
+def _apply_event(projection: Any, state: Any, event: Any, key: str) -> Any:
     name = "on_" + re.sub(r"\W", "_", event.type or "")
     handler = getattr(projection, name, None) or getattr(projection, "apply", None)
     if handler is None:
@@ -207,7 +207,7 @@ def _handled(projection: Any, state: Any, event: Any, key: str) -> Any:
     if state is ABSENT:
         initial = getattr(projection, "initial", None)
         state = {} if initial is None else initial(key)
-    first, named = _filled(handler, event, key)
+    first, named = _extra_arguments(handler, event, key)
     returned = handler(state, event, *first, **named)
     if inspect.iscoroutine(returned):
         returned = asyncio.run(returned)
@@ -216,14 +216,14 @@ def _handled(projection: Any, state: Any, event: Any, key: str) -> Any:
     return state if returned is None else returned
 
 
-def _filled(handler: Any, event: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
+def _extra_arguments(handler: Any, event: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
     """What a handler takes beyond the state and the event: the key, the gateway."""
     first: list[Any] = []
     named: dict[str, Any] = {}
-    for place, (name, parameter) in enumerate(inspect.signature(handler).parameters.items()):
-        if place < 2 or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+    for index, (name, parameter) in enumerate(inspect.signature(handler).parameters.items()):
+        if index < 2 or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if name in ("key", "gateway") or (place == 2 and parameter.default is parameter.empty):
+        if name in ("key", "gateway") or (index == 2 and parameter.default is parameter.empty):
             value = key if name == "key" else Gateway(event)
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 first.append(value)
@@ -232,21 +232,23 @@ def _filled(handler: Any, event: Any, key: str) -> tuple[list[Any], dict[str, An
     return first, named
 
 
-def _projection() -> Any:
+def _load_projection() -> Any:
     """The projection under test: `file.py`, `file.py:Name` or `module:Name`."""
     reference = os.environ.get("REFOLD_PROJECTION") or PROJECTION
     found = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", reference)
-    place, name = found.groups("") if found else reference.partition(":")[::2]
-    for folder in (FOLDER, str(Path(place).resolve().parent) if found else ""):
+    module_or_file, name = found.groups("") if found else reference.partition(":")[::2]
+    for folder in (FOLDER, str(Path(module_or_file).resolve().parent) if found else ""):
         if folder and folder not in sys.path:
             sys.path.insert(0, folder)
-    target: Any = _file(Path(place)) if found else importlib.import_module(place)
+    target: Any = (
+        _load_module(Path(module_or_file)) if found else importlib.import_module(module_or_file)
+    )
     for part in name.split(".") if name else ():
         target = getattr(target, part)
     return target() if inspect.isclass(target) else target
 
 
-def _file(path: Path) -> Any:
+def _load_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -256,12 +258,12 @@ def _file(path: Path) -> Any:
     return module
 
 
-def shown(value: Any) -> Any:
+def to_plain_value(value: Any) -> Any:
     """A state as refold shows it: dicts, lists, texts and numbers."""
     if value is ABSENT or value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
-        return shown(value.value)
+        return to_plain_value(value.value)
     if isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
@@ -271,12 +273,12 @@ def shown(value: Any) -> Any:
     if isinstance(value, Decimal):
         return value if value.is_finite() else str(value)
     if isinstance(value, dict):
-        return {_name(name): shown(item) for name, item in value.items()}
+        return {_member_name(name): to_plain_value(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
-        return [shown(item) for item in value]
+        return [to_plain_value(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(
-            (shown(item) for item in value), key=lambda item: json.dumps(item, default=str)
+            (to_plain_value(item) for item in value), key=lambda item: json.dumps(item, default=str)
         )
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
@@ -284,15 +286,15 @@ def shown(value: Any) -> Any:
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(bytes(value)).decode()
-    return {name: shown(item) for name, item in _members(value).items()}
+    return {name: to_plain_value(item) for name, item in _object_members(value).items()}
 
 
-def _name(name: Any) -> str:
-    name = shown(name)
+def _member_name(name: Any) -> str:
+    name = to_plain_value(name)
     return name if isinstance(name, str) else json.dumps(name, default=str)
 
 
-def _members(value: Any) -> dict[str, Any]:
+def _object_members(value: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(value):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):
@@ -309,25 +311,27 @@ def _value_at(value: Any, path: tuple[str | int, ...]) -> Any:
         if isinstance(value, dict):
             value = value.get(str(step), ABSENT)
         elif isinstance(value, list):
-            place = int(step) if str(step).isdecimal() else len(value)
-            value = value[place] if place < len(value) else ABSENT
+            index = int(step) if str(step).isdecimal() else len(value)
+            value = value[index] if index < len(value) else ABSENT
         else:
             return ABSENT
     return value
 
 
-def _same(found: Any, wanted: Any) -> bool:
+def _is_equal(found: Any, expected: Any) -> bool:
     """Equality as JSON has it; floats need not agree in their last digits."""
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(_same(found[n], wanted[n]) for n in found)
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_same, found, wanted))
-    if isinstance(found, float) and isinstance(wanted, (int, Decimal)):
-        few = len(Decimal(wanted).as_tuple().digits) <= 15
-        near = few and math.isclose(found, float(wanted), rel_tol=1e-12)
-        return near or Decimal(repr(found)) == wanted
-    if isinstance(found, (int, Decimal)) and isinstance(wanted, (int, Decimal)):
-        return found == wanted
-    return type(found) is type(wanted) and bool(found == wanted)
+    if isinstance(found, bool) or isinstance(expected, bool):
+        return found is expected
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(
+            _is_equal(found[n], expected[n]) for n in found
+        )
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_is_equal, found, expected))
+    if isinstance(found, float) and isinstance(expected, (int, Decimal)):
+        few = len(Decimal(expected).as_tuple().digits) <= 15
+        near = few and math.isclose(found, float(expected), rel_tol=1e-12)
+        return near or Decimal(repr(found)) == expected
+    if isinstance(found, (int, Decimal)) and isinstance(expected, (int, Decimal)):
+        return found == expected
+    return type(found) is type(expected) and bool(found == expected)

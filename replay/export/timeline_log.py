@@ -11,18 +11,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from replay.export.event_slice import LINE
+from replay.export.event_slice import EVENT_LINE_SQL
 from storage.errors import QueryError
 from storage.workspace.workspace import Workspace
 
-_BATCH = 50_000
+_BATCH_EVENTS = 50_000
 _COLUMNS = (
     *("offset", "time", "stream", "revision", "type", "version", "id"),
     *("correlation_id", "causation_id", "data", "meta"),
 )
 
 
-def write(
+def write_timeline_log(
     workspace: Workspace,
     path: Path,
     *,
@@ -39,7 +39,7 @@ def write(
         raise QueryError(f"{path} is there already; --replace writes over it.")
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        write_as = _parquet if path.suffix == ".parquet" else _lines
+        write_as = _write_parquet if path.suffix == ".parquet" else _write_json_lines
         count = write_as(workspace, unfinished, on_progress)
         unfinished.replace(path)
     finally:
@@ -47,34 +47,37 @@ def write(
     return count
 
 
-def _numbered(workspace: Workspace) -> str:
+def _dense_events_sql(workspace: Workspace) -> str:
     """SQL for the events with dense offsets."""
-    gone = [mark.place for mark in workspace.marks(0, 1 << 62) if mark.leaves_a_gap]
-    dense = '"offset"'
-    if gone:
-        from storage.timelines.workspace_view import stairs  # noqa: PLC0415 - only forks have gaps
+    gap_positions = [mark.position for mark in workspace.edit_marks(0, 1 << 62) if mark.leaves_gap]
+    dense_offset = '"offset"'
+    if gap_positions:
+        from storage.timelines.workspace_view import step_function_sql  # noqa: PLC0415 - only forks have gaps
 
-        dense = f'"offset" + {stairs(dense, [(place, -1) for place in gone])}'
-    return f'SELECT * REPLACE ({dense} AS "offset") FROM events'
+        dense_offset = (
+            '"offset" +'
+            f" {step_function_sql(dense_offset, [(position, -1) for position in gap_positions])}"
+        )
+    return f'SELECT * REPLACE ({dense_offset} AS "offset") FROM events'
 
 
-def _lines(workspace: Workspace, path: Path, on_progress: Callable[[int], None]) -> int:
+def _write_json_lines(workspace: Workspace, path: Path, on_progress: Callable[[int], None]) -> int:
     count = 0
     with workspace.reading() as connection, path.open("w", encoding="utf-8") as out:
-        query = f'SELECT {LINE} AS line FROM ({_numbered(workspace)}) ORDER BY "offset"'
-        for batch in connection.sql(query).to_arrow_reader(_BATCH):
+        query = f'SELECT {EVENT_LINE_SQL} AS line FROM ({_dense_events_sql(workspace)}) ORDER BY "offset"'
+        for batch in connection.sql(query).to_arrow_reader(_BATCH_EVENTS):
             out.write("".join(batch.column(0).to_pylist()))
             count += batch.num_rows
             on_progress(count)
     return count
 
 
-def _parquet(workspace: Workspace, path: Path, on_progress: Callable[[int], None]) -> int:
+def _write_parquet(workspace: Workspace, path: Path, on_progress: Callable[[int], None]) -> int:
     count = 0
     columns = ", ".join(json.dumps(name) for name in _COLUMNS)
     with workspace.reading() as connection:
-        query = f'SELECT {columns} FROM ({_numbered(workspace)}) ORDER BY "offset"'
-        reader = connection.sql(query).to_arrow_reader(_BATCH)
+        query = f'SELECT {columns} FROM ({_dense_events_sql(workspace)}) ORDER BY "offset"'
+        reader = connection.sql(query).to_arrow_reader(_BATCH_EVENTS)
         with pq.ParquetWriter(path, reader.schema, compression="zstd") as out:
             for batch in reader:
                 out.write_table(pa.Table.from_batches([batch]))

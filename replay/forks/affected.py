@@ -11,89 +11,119 @@ import duckdb
 import pyarrow as pa
 
 from replay.forks.affected_documents import AffectedDocuments
-from replay.forks.fork_events import own_events
-from replay.history.catalogue import Folded
-from replay.worker_host.worker_group import Crew
+from replay.forks.fork_events import build_own_events
+from replay.history.catalogue import FoldRecord
+from replay.worker_host.worker_group import WorkerGroup
 from storage.coordinates.edit_kind import EditKind
-from storage.db.query import rows as rows_of
+from storage.db.query import fetch_rows as rows_of
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 
 
-def find(seen: Seen, base: Folded, crew: Crew, check: Callable[[], None]) -> AffectedDocuments:
+def find_affected_documents(
+    forked_workspace: ForkedWorkspace,
+    base_record: FoldRecord,
+    worker_group: WorkerGroup,
+    raise_if_cancelled: Callable[[], None],
+) -> AffectedDocuments:
     """What may differ from the parent's fold; the worker says which documents an event reaches.
 
     Raises `ProjectionError` where the parent's states are not known there.
     """
-    with seen.parent.reading() as connection:
-        hidden = events_at(connection, seen.overlay.hidden)
-        found = begun(seen, base, hidden)
-        if not found.everything:
-            found.keys |= _keys_of_hidden(connection, seen, base, hidden, routed=crew.routed)
-            if EditKind.ANSWERS in _kinds(seen):
-                found.keys |= _keys_with_calls(connection, base, found.parents_since)
-    own = own_events(seen.overlay)
-    if own.num_rows and not found.everything:
-        found.keys |= {key for keys in crew.routes(own, check) for key in keys}
-    return found
+    with forked_workspace.parent.reading() as connection:
+        hidden_events = load_events_at(
+            connection, forked_workspace.position_map.hidden_parent_positions
+        )
+        affected = locate_first_difference(forked_workspace, base_record, hidden_events)
+        if not affected.affects_all_documents:
+            affected.keys |= _keys_of_hidden(
+                connection,
+                forked_workspace,
+                base_record,
+                hidden_events,
+                is_routed=worker_group.is_routed,
+            )
+            if EditKind.ANSWERS in _edit_kinds(forked_workspace):
+                affected.keys |= _keys_with_calls(
+                    connection, base_record, affected.parent_since_position
+                )
+    inserted_events = build_own_events(forked_workspace.position_map)
+    if inserted_events.num_rows and not affected.affects_all_documents:
+        affected.keys |= {
+            key
+            for keys in worker_group.route_events(inserted_events, raise_if_cancelled)
+            for key in keys
+        }
+    return affected
 
 
-def begun(seen: Seen, base: Folded, hidden: list[dict[str, Any]]) -> AffectedDocuments:
+def locate_first_difference(
+    forked_workspace: ForkedWorkspace, base_record: FoldRecord, hidden_events: list[dict[str, Any]]
+) -> AffectedDocuments:
     """From where on something may differ."""
-    overlay, kinds = seen.overlay, _kinds(seen)
-    places = overlay.edited
+    overlay, kinds = forked_workspace.position_map, _edit_kinds(forked_workspace)
+    positions = overlay.edited_positions
     if kinds & {EditKind.ANSWERS, EditKind.BASE}:
-        places = [overlay.place(seen.fork.at) + 1, *places]
-    since = min(places, default=overlay.events)
-    found = AffectedDocuments(since, overlay.parents_from(since))
-    found.everything = EditKind.BASE in kinds
-    found.hidden = hidden
-    if base.first > found.parents_since:
-        raise ProjectionError(f"{base.label} has no states kept before {seen.label(since)}.")
-    return found
+        positions = [overlay.position_of(forked_workspace.fork.at) + 1, *positions]
+    since = min(positions, default=overlay.position_count)
+    affected = AffectedDocuments(since, overlay.first_parent_position_from(since))
+    affected.affects_all_documents = EditKind.BASE in kinds
+    affected.hidden_events = hidden_events
+    if base_record.first_offset > affected.parent_since_position:
+        raise ProjectionError(
+            f"{base_record.label} has no states kept before {forked_workspace.label_at(since)}."
+        )
+    return affected
 
 
-def events_at(connection: duckdb.DuckDBPyConnection, places: Sequence[int]) -> list[dict[str, Any]]:
+def load_events_at(
+    connection: duckdb.DuckDBPyConnection, positions: Sequence[int]
+) -> list[dict[str, Any]]:
     """`offset`, `type` and `stream` of events."""
     query = 'SELECT "offset", type, stream FROM events'
-    if len(places) <= 1_000:
-        listed = ", ".join(str(int(place)) for place in places) or "NULL"
+    if len(positions) <= 1_000:
+        listed = ", ".join(str(int(position)) for position in positions) or "NULL"
         return rows_of(connection, f'{query} WHERE "offset" IN ({listed}) ORDER BY "offset"')
-    connection.register("edited_places", pa.table({"offset": pa.array(places, pa.int64())}))
+    connection.register("edited_places", pa.table({"offset": pa.array(positions, pa.int64())}))
     return rows_of(
         connection, f'{query} SEMI JOIN edited_places USING ("offset") ORDER BY "offset"'
     )
 
 
-def _kinds(seen: Seen) -> set[EditKind]:
-    return {edit.kind for edit in seen.fork.active}
+def _edit_kinds(forked_workspace: ForkedWorkspace) -> set[EditKind]:
+    return {edit.kind for edit in forked_workspace.fork.active_edits}
 
 
 def _keys_of_hidden(
     connection: duckdb.DuckDBPyConnection,
-    seen: Seen,
-    base: Folded,
-    hidden: list[dict[str, Any]],
+    forked_workspace: ForkedWorkspace,
+    base_record: FoldRecord,
+    hidden_events: list[dict[str, Any]],
     *,
-    routed: bool,
+    is_routed: bool,
 ) -> set[str]:
-    if not routed:
-        return {row["stream"] for row in hidden if row["stream"] is not None}
+    if not is_routed:
+        return {row["stream"] for row in hidden_events if row["stream"] is not None}
     connection.register(
-        "hidden_places", pa.table({"offset": pa.array(seen.overlay.hidden, pa.int64())})
+        "hidden_places",
+        pa.table(
+            {"offset": pa.array(forked_workspace.position_map.hidden_parent_positions, pa.int64())}
+        ),
     )
     rows = connection.execute(
         'SELECT DISTINCT key FROM routes SEMI JOIN hidden_places USING ("offset")'
         " WHERE projection = ? AND timeline = ?",
-        [base.number, base.timeline],
+        [base_record.projection_number, base_record.timeline],
     ).fetchall()
     return {key for (key,) in rows}
 
 
-def _keys_with_calls(connection: duckdb.DuckDBPyConnection, base: Folded, since: int) -> set[str]:
+def _keys_with_calls(
+    connection: duckdb.DuckDBPyConnection, base_record: FoldRecord, since_position: int
+) -> set[str]:
     rows = connection.execute(
         "SELECT DISTINCT key FROM decisions WHERE projection = ? AND timeline = ?"
         ' AND "offset" >= ? AND key IS NOT NULL',
-        [base.number, base.timeline, since],
+        [base_record.projection_number, base_record.timeline, since_position],
     ).fetchall()
     return {key for (key,) in rows}

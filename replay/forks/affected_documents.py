@@ -8,11 +8,11 @@ from typing import Any
 class AffectedDocuments:
     """What may be otherwise."""
 
-    since: int
+    since_position: int
     """The first place from which on anything may be."""
-    parents_since: int
+    parent_since_position: int
     """The same place on the parent."""
     keys: set[str] = field(default_factory=set)
-    everything: bool = False
-    hidden: list[dict[str, Any]] = field(default_factory=list)
+    affects_all_documents: bool = False
+    hidden_events: list[dict[str, Any]] = field(default_factory=list)
     """The parent's events that are no more: `offset`, `type` and `stream`."""

@@ -9,21 +9,21 @@ import pyarrow.compute as pc
 
 from replay.event_fold import state_recall
 from replay.forks.affected_documents import AffectedDocuments
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.worker_host import event_frame
-from storage.db.query import arrow
-from storage.log.tombstones import HANDLED
-from storage.quoting import quoted
+from storage.db.query import fetch_arrow
+from storage.log.tombstones import IS_HANDLED_SQL
+from storage.quoting import quote_literal
 from storage.timelines.edits import EVENT_FIELDS
-from storage.timelines.overlay import Forked
-from storage.timelines.workspace_view import Seen
+from storage.timelines.overlay import ForkOverlay
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
-FEW = 2_000
+MAX_DOCUMENTS_IN_MEMORY = 2_000
 """Documents whose events are held in memory at once."""
-_LITERALS = 100
+_MAX_LITERAL_KEYS = 100
 """Keys that are written into a query."""
-_BATCH = 50_000
+_BATCH_EVENTS = 50_000
 
 _SCHEMA = pa.schema(
     [
@@ -37,121 +37,138 @@ _SCHEMA = pa.schema(
 )
 
 
-def own_events(overlay: Forked) -> pa.Table:
+def build_own_events(overlay: ForkOverlay) -> pa.Table:
     """A fork's own events, in order."""
-    columns: dict[str, list[Any]] = {"offset": [one.place for one in overlay.own]}
+    columns: dict[str, list[Any]] = {"offset": [one.position for one in overlay.own_events]}
     for name in EVENT_FIELDS:
-        columns[name] = [getattr(one.event, name) for one in overlay.own]
+        columns[name] = [getattr(one.event, name) for one in overlay.own_events]
     return pa.table({name: columns[name] for name in _SCHEMA.names}, schema=_SCHEMA)
 
 
-def reaching(
-    workspace: Workspace, base: Folded, keys: Collection[str], *, routed: bool
+def load_events_reaching(
+    workspace: Workspace, base_record: FoldRecord, keys: Collection[str], *, is_routed: bool
 ) -> pa.Table:
     """All events of a timeline that reached some documents, in order; of those that route, without
     what reached none."""
-    if routed:
-        places = {place for place, _ in routes_to(workspace, base, keys)}
-        return at_places(workspace, sorted(places))
+    if is_routed:
+        positions = {position for position, _ in load_routes_to(workspace, base_record, keys)}
+        return load_events_at_positions(workspace, sorted(positions))
     with workspace.reading() as connection:
-        listed = ", ".join(quoted(key) for key in sorted(keys)) or "NULL"
-        if len(keys) > _LITERALS:
-            state_recall.want(connection, sorted(keys))
+        listed = ", ".join(quote_literal(key) for key in sorted(keys)) or "NULL"
+        if len(keys) > _MAX_LITERAL_KEYS:
+            state_recall.register_wanted_keys(connection, sorted(keys))
             listed = "SELECT key FROM wanted"
-        return _typed(
-            arrow(
+        return _cast_to_schema(
+            fetch_arrow(
                 connection,
-                f'SELECT {event_frame.SELECT} FROM events WHERE stream IN ({listed}) ORDER BY "offset"',
+                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE stream IN ({listed}) ORDER BY "offset"',
             )
         )
 
 
-def routes_to(
-    workspace: Workspace, base: Folded, keys: Collection[str], *, since: int = 0
+def load_routes_to(
+    workspace: Workspace, base_record: FoldRecord, keys: Collection[str], *, since_position: int = 0
 ) -> list[tuple[int, str]]:
     """Which events reached some documents, from a place on: place and key, in order."""
     with workspace.reading() as connection:
-        state_recall.want(connection, sorted(keys))
+        state_recall.register_wanted_keys(connection, sorted(keys))
         return connection.execute(
             'SELECT "offset", key FROM routes SEMI JOIN wanted USING (key)'
             ' WHERE projection = ? AND timeline = ? AND "offset" >= ? ORDER BY "offset"',
-            [base.number, base.timeline, since],
+            [base_record.projection_number, base_record.timeline, since_position],
         ).fetchall()
 
 
-def at_places(workspace: Workspace, places: Sequence[int]) -> pa.Table:
+def load_events_at_positions(workspace: Workspace, positions: Sequence[int]) -> pa.Table:
     """The events at these places, in order."""
-    if not places:
+    if not positions:
         return _SCHEMA.empty_table()
-    query = f"SELECT {event_frame.SELECT} FROM events WHERE {HANDLED} AND"
+    query = f"SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE {IS_HANDLED_SQL} AND"
     with workspace.reading() as connection:
-        if len(places) <= 1_000:
-            listed = ", ".join(map(str, places))
-            found = arrow(connection, f'{query} "offset" IN ({listed}) ORDER BY "offset"')
+        if len(positions) <= 1_000:
+            listed = ", ".join(map(str, positions))
+            found = fetch_arrow(connection, f'{query} "offset" IN ({listed}) ORDER BY "offset"')
         else:
-            connection.register("places", pa.table({"offset": pa.array(places, pa.int64())}))
-            found = arrow(
+            connection.register("places", pa.table({"offset": pa.array(positions, pa.int64())}))
+            found = fetch_arrow(
                 connection,
-                f'FROM ({query} "offset" BETWEEN {places[0]} AND {places[-1]})'
+                f'FROM ({query} "offset" BETWEEN {positions[0]} AND {positions[-1]})'
                 ' SEMI JOIN places USING ("offset") ORDER BY "offset"',
             )
-    return _typed(found)
+    return _cast_to_schema(found)
 
 
-def laid_over(overlay: Forked, parents: pa.Table, difference: AffectedDocuments) -> pa.Table:
+def overlay_events(
+    overlay: ForkOverlay, parent_events_in: pa.Table, affected: AffectedDocuments
+) -> pa.Table:
     """The parent's events (in order) as the fork has them, with its own, from where it differs."""
-    there = parents.filter(pc.field("offset") >= difference.parents_since)
-    offsets = there["offset"].to_numpy()
-    kept = ~np.isin(offsets, overlay.hidden)
-    there = there.filter(pa.array(kept))
-    moved = offsets[kept] + np.searchsorted(overlay.anchors, offsets[kept])
-    there = there.set_column(0, "offset", pa.array(moved, pa.int64()))
-    if not overlay.own:
-        return there
-    return pa.concat_tables([there, own_events(overlay)]).sort_by("offset")
+    parent_events = parent_events_in.filter(pc.field("offset") >= affected.parent_since_position)
+    offsets = parent_events["offset"].to_numpy()
+    is_visible = ~np.isin(offsets, overlay.hidden_parent_positions)
+    parent_events = parent_events.filter(pa.array(is_visible))
+    fork_offsets = offsets[is_visible] + np.searchsorted(
+        overlay.insert_anchors, offsets[is_visible]
+    )
+    parent_events = parent_events.set_column(0, "offset", pa.array(fork_offsets, pa.int64()))
+    if not overlay.own_events:
+        return parent_events
+    return pa.concat_tables([parent_events, build_own_events(overlay)]).sort_by("offset")
 
 
-def many(
-    seen: Seen, base: Folded, difference: AffectedDocuments, *, routed: bool
+def iterate_event_batches(
+    forked_workspace: ForkedWorkspace,
+    base_record: FoldRecord,
+    affected: AffectedDocuments,
+    *,
+    is_routed: bool,
 ) -> Iterator[pa.Table]:
     """Batches of the fork's events that reach very many documents, or all."""
-    if difference.everything:
-        for first in range(difference.since, seen.overlay.events, _BATCH):
-            yield _between(seen, first, first + _BATCH)
+    if affected.affects_all_documents:
+        for first in range(
+            affected.since_position, forked_workspace.position_map.position_count, _BATCH_EVENTS
+        ):
+            yield _load_events_between(forked_workspace, first, first + _BATCH_EVENTS)
         return
-    if routed:
-        places = _reached(seen, base, difference)
+    if is_routed:
+        positions = _positions_reaching(forked_workspace, base_record, affected)
     else:
-        with seen.reading() as connection:
-            state_recall.want(connection, sorted(difference.keys))
-            table = arrow(
+        with forked_workspace.reading() as connection:
+            state_recall.register_wanted_keys(connection, sorted(affected.keys))
+            table = fetch_arrow(
                 connection,
                 'SELECT "offset" FROM events WHERE stream IN (SELECT key FROM wanted)'
-                f' AND "offset" >= {difference.since} ORDER BY "offset"',
+                f' AND "offset" >= {affected.since_position} ORDER BY "offset"',
             )
-        places = table["offset"].to_pylist()
-    for first in range(0, len(places), _BATCH):
-        yield at_places(seen, places[first : first + _BATCH])
+        positions = table["offset"].to_pylist()
+    for first in range(0, len(positions), _BATCH_EVENTS):
+        yield load_events_at_positions(forked_workspace, positions[first : first + _BATCH_EVENTS])
 
 
-def _reached(seen: Seen, base: Folded, difference: AffectedDocuments) -> list[int]:
-    overlay = seen.overlay
-    rows = routes_to(seen.parent, base, difference.keys, since=difference.parents_since)
-    hidden = set(overlay.hidden)
-    places = {overlay.from_parent(place) for place, _ in rows if place not in hidden}
-    return sorted(places | {one.place for one in overlay.own})
+def _positions_reaching(
+    forked_workspace: ForkedWorkspace, base_record: FoldRecord, affected: AffectedDocuments
+) -> list[int]:
+    overlay = forked_workspace.position_map
+    rows = load_routes_to(
+        forked_workspace.parent,
+        base_record,
+        affected.keys,
+        since_position=affected.parent_since_position,
+    )
+    hidden = set(overlay.hidden_parent_positions)
+    positions = {overlay.from_parent(position) for position, _ in rows if position not in hidden}
+    return sorted(positions | {one.position for one in overlay.own_events})
 
 
-def _between(seen: Seen, first: int, end: int) -> pa.Table:
-    with seen.reading() as connection:
-        return _typed(
-            arrow(
+def _load_events_between(forked_workspace: ForkedWorkspace, first: int, end: int) -> pa.Table:
+    with forked_workspace.reading() as connection:
+        return _cast_to_schema(
+            fetch_arrow(
                 connection,
-                f'SELECT {event_frame.SELECT} FROM events WHERE "offset" >= {first}'
-                f' AND "offset" < {end} AND {HANDLED} ORDER BY "offset"',
+                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE "offset" >= {first}'
+                f' AND "offset" < {end} AND {IS_HANDLED_SQL} ORDER BY "offset"',
             )
         )
 
 
-def _typed(table: pa.Table) -> pa.Table:
+def _cast_to_schema(table: pa.Table) -> pa.Table:
     return table.cast(_SCHEMA)

@@ -15,16 +15,16 @@ from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, SourceError
 from storage.timelines import edits, event_json, log_fingerprint, store
 from storage.timelines import workspace_view as seeing
-from storage.timelines.edits import EVENT_FIELDS, Edit, Event
+from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
 from storage.timelines.log_fingerprint import LogFingerprint
-from storage.timelines.store import Timeline
-from storage.timelines.workspace_view import Seen
+from storage.timelines.store import Fork
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-class _Edit(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _EditEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     kind: str
     at: tuple[int, int]
     after: tuple[int, int] | None = None
@@ -33,111 +33,120 @@ class _Edit(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     said: str | None = None
 
 
-class _Line(msgspec.Struct, forbid_unknown_fields=True):
+class _ForkEntry(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     at: tuple[int, int]
     note: str
-    steps: list[list[_Edit]]
+    steps: list[list[_EditEntry]]
 
 
-class _Log(msgspec.Struct, forbid_unknown_fields=True):
+class _LogEntry(msgspec.Struct, forbid_unknown_fields=True):
     events: int
     width: int
     hashes: str
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _ForkFile(msgspec.Struct, forbid_unknown_fields=True):
     refold_fork: int
-    log: _Log
-    forks: list[_Line]
+    log: _LogEntry
+    forks: list[_ForkEntry]
 
 
-def write(seen: Seen, path: Path, *, replace: bool = False) -> int:
+def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: bool = False) -> int:
     """Write a fork, with those that it stands on, and return the bytes of the file."""
     if path.exists() and not replace:
         raise QueryError(f"{path} is there already; --replace writes over it.")
-    line: list[Timeline] = []
-    above: Workspace = seen
-    while isinstance(above, Seen):
-        line.insert(0, above.fork)
-        above = above.parent
-    with seen.file.reading() as connection:
-        mark = log_fingerprint.take(connection, seen.file.events(connection))
-    log = _Log(mark.events, mark.width, mark.hashes)
-    content = msgspec.json.encode(_File(FORMAT, log, [_line(one) for one in line]))
+    lineage: list[Fork] = []
+    ancestor: Workspace = forked_workspace
+    while isinstance(ancestor, ForkedWorkspace):
+        lineage.insert(0, ancestor.fork)
+        ancestor = ancestor.parent
+    with forked_workspace.main_workspace.reading() as connection:
+        fingerprint = log_fingerprint.take_log_fingerprint(
+            connection, forked_workspace.main_workspace.count_positions(connection)
+        )
+    log = _LogEntry(fingerprint.event_count, fingerprint.events_per_hash, fingerprint.hashes)
+    content = msgspec.json.encode(
+        _ForkFile(FORMAT_VERSION, log, [_build_fork_entry(one) for one in lineage])
+    )
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
     unfinished.replace(path)
     return path.stat().st_size
 
 
-def apply(workspace: Workspace, path: Path, name: str | None = None) -> Seen:
+def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -> ForkedWorkspace:
     """Make the forks of a file again, the last of them under another name if one is given.
 
     Forks that it stands on are used where they are there already, edit for edit. Raises
     `SourceError` where the file can't be understood, or its log is another one.
     """
-    file = _read(path)
+    file = _read_fork_file(path)
     log = LogFingerprint(file.log.events, file.log.width, file.log.hashes)
-    with workspace.file.reading() as connection:
-        difference = log_fingerprint.difference(connection, log)
+    with workspace.main_workspace.reading() as connection:
+        difference = log_fingerprint.describe_log_difference(connection, log)
     if difference is not None:
         raise SourceError(f"{path} is a fork of another log than {workspace.path}: {difference}.")
-    generation = workspace.file.generation
-    there = {one.name: one for one in store.known(workspace)}
-    seen: Workspace = workspace.file
-    new: list[Seen] = []
-    for place, said in enumerate(file.forks):
-        last = place == len(file.forks) - 1
-        wanted = _timeline(said, seen.timeline, (name or said.name) if last else said.name, path)
-        known = there.get(wanted.name)
-        if known is not None and not last and known.digest == wanted.digest:
-            seen = Seen(seen, known)
+    generation = workspace.main_workspace.generation
+    existing_by_name = {one.name: one for one in store.list_forks(workspace)}
+    forked_workspace: Workspace = workspace.main_workspace
+    new: list[ForkedWorkspace] = []
+    for index, fork_entry in enumerate(file.forks):
+        last = index == len(file.forks) - 1
+        timeline = _build_timeline(
+            fork_entry,
+            forked_workspace.timeline,
+            (name or fork_entry.name) if last else fork_entry.name,
+            path,
+        )
+        existing = existing_by_name.get(timeline.name)
+        if existing is not None and not last and existing.digest == timeline.digest:
+            forked_workspace = ForkedWorkspace(forked_workspace, existing)
             continue
-        store.checked_name(wanted.name)
-        seen = _laid_over(seen, wanted, path)
-        new.append(seen)
-    with workspace.file.writing(generation=generation) as connection:
+        store.validate_name(timeline.name)
+        forked_workspace = _laid_over(forked_workspace, timeline, path)
+        new.append(forked_workspace)
+    with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
             store.create(connection, one.lineage)
-    found = seeing.on(workspace.file, seen.timeline)
-    if not isinstance(found, Seen):
+    found = seeing.open_timeline(workspace.main_workspace, forked_workspace.timeline)
+    if not isinstance(found, ForkedWorkspace):
         raise SourceError(f"{path} holds no fork.")
     return found
 
 
-def _laid_over(parent: Workspace, wanted: Timeline, path: Path) -> Seen:
+def _laid_over(parent: Workspace, wanted: Fork, path: Path) -> ForkedWorkspace:
     """The fork over its parent; raise `SourceError` where its edits can't hold together."""
     for one in wanted.edits:
         if one.kind.needs_event and one.event is None:
             raise SourceError(f"{path} has a {one.kind.value} at {one.label} without its event.")
     try:
-        return Seen(parent, wanted)
+        return ForkedWorkspace(parent, wanted)
     except PositionError as error:
         raise SourceError(f"{path} holds an edit that can't be applied: {error.message}") from error
 
 
-def _read(path: Path) -> _File:
+def _read_fork_file(path: Path) -> _ForkFile:
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
+        file = msgspec.json.decode(path.read_bytes(), type=_ForkFile)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} is no fork that refold wrote: {error}.") from error
-    if file.refold_fork > FORMAT:
+    if file.refold_fork > FORMAT_VERSION:
         raise SourceError(f"{path} was written by a newer refold; update refold to apply it.")
     return file
 
 
-def _line(timeline: Timeline) -> _Line:
-    steps: dict[int, list[_Edit]] = {}
-    for edit in timeline.active:
-        steps.setdefault(edit.step, []).append(_said(edit))
+def _build_fork_entry(timeline: Fork) -> _ForkEntry:
+    steps: dict[int, list[_EditEntry]] = {}
+    for edit in timeline.active_edits:
+        steps.setdefault(edit.step, []).append(_build_edit_entry(edit))
     at = (timeline.at.offset, timeline.at.inserted)
-    return _Line(timeline.name, at, timeline.note, list(steps.values()))
+    return _ForkEntry(timeline.name, at, timeline.note, list(steps.values()))
 
 
-def _said(edit: Edit) -> _Edit:
+def _build_edit_entry(edit: Edit) -> _EditEntry:
     def pair(label: Label | None) -> tuple[int, int] | None:
         return None if label is None else (label.offset, label.inserted)
 
@@ -145,44 +154,44 @@ def _said(edit: Edit) -> _Edit:
     if edit.event is not None:
         event = {name: getattr(edit.event, name) for name in EVENT_FIELDS}
         event["time"] = None if edit.event.time is None else edit.event.time.isoformat()
-    return _Edit(
+    return _EditEntry(
         edit.kind.value,
         (edit.label.offset, edit.label.inserted),
         pair(edit.after),
         pair(edit.moved),
         event,
-        edit.said,
+        edit.value,
     )
 
 
-def _timeline(said: _Line, parent: str, name: str, path: Path) -> Timeline:
+def _build_timeline(fork_entry: _ForkEntry, parent: str, name: str, path: Path) -> Fork:
     found: list[Edit] = []
-    for step in said.steps:
-        found = edits.appended(found, [_edit(one, path) for one in step])
-    return Timeline(name, parent, Label(*said.at), said.note, found)
+    for step in fork_entry.steps:
+        found = edits.append_step(found, [_build_edit(one, path) for one in step])
+    return Fork(name, parent, Label(*fork_entry.at), fork_entry.note, found)
 
 
-def _edit(said: _Edit, path: Path) -> Edit:
+def _build_edit(edit_entry: _EditEntry, path: Path) -> Edit:
     try:
-        kind = EditKind(said.kind)
-        event = None if said.event is None else _event(said.event)
+        kind = EditKind(edit_entry.kind)
+        event = None if edit_entry.event is None else _build_event(edit_entry.event)
     except (ValueError, QueryError) as error:
         raise SourceError(f"{path} holds an edit that can't be understood: {error}.") from error
     return Edit(
         kind,
-        Label(*said.at),
-        None if said.after is None else Label(*said.after),
-        None if said.moved is None else Label(*said.moved),
+        Label(*edit_entry.at),
+        None if edit_entry.after is None else Label(*edit_entry.after),
+        None if edit_entry.moved is None else Label(*edit_entry.moved),
         event,
-        said.said,
+        edit_entry.said,
     )
 
 
-def _event(said: dict[str, Any]) -> Event:
-    nothing = Event(**dict.fromkeys(EVENT_FIELDS))
-    texts = {name: said.pop(name, None) for name in ("data", "meta")}
+def _build_event(fields: dict[str, Any]) -> EditedEvent:
+    nothing = EditedEvent(**dict.fromkeys(EVENT_FIELDS))
+    texts = {name: fields.pop(name, None) for name in ("data", "meta")}
     for text in texts.values():
         if text is not None:
             json.loads(text)
-    event = event_json.read(json.dumps(said), nothing)
-    return Event(**{**vars(event), **texts})
+    event = event_json.parse_event(json.dumps(fields), nothing)
+    return EditedEvent(**{**vars(event), **texts})

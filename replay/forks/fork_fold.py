@@ -12,147 +12,199 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.event_fold import state_recall
-from replay.event_fold.run_context import Run
+from replay.event_fold.run_context import FoldRun
 from replay.forks import affected, fork_events
 from replay.forks.affected_documents import AffectedDocuments
-from replay.forks.fork_history_writer import ForkRecording
-from replay.forks.warm_worker import Standing
-from replay.history.catalogue import Folded
-from replay.worker_host.batch_result import Told
-from replay.worker_host.flow_control import Pace
+from replay.forks.fork_history_writer import ForkHistoryWriter
+from replay.forks.warm_worker import WarmWorker
+from replay.history.catalogue import FoldRecord
+from replay.worker_host.batch_result import BatchResult
+from replay.worker_host.flow_control import FlowControl
 from replay.worker_host.worker_frames import Frame
-from replay.worker_host.worker_group import Crew, NotPlainError
+from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 
-LOOKED_AT = 20_000
+MAX_CHECKED_CHANGES = 20_000
 """Changes up to which a worker looks at every state for what JSON can't bring back."""
 
 
-def fold(run: Run, seen: Seen, base: Folded, standing: Standing | None = None) -> int:
+def fold_fork(
+    run: FoldRun,
+    forked_workspace: ForkedWorkspace,
+    base_record: FoldRecord,
+    warm_worker: WarmWorker | None = None,
+) -> int:
     """Fold what differs from the parent's fold, and keep it; the projection's number.
 
     `standing` is a worker that is ready already, and is used again. Raises as `folding.fold` does.
     """
-    careful = base.plain is False
+    exact_encoding = base_record.round_trips_json is False
     while True:
         with ExitStack() as stack:
-            ready = standing or stack.enter_context(Standing())
+            worker = warm_worker or stack.enter_context(WarmWorker())
             try:
-                return _fold(run, seen, base, ready, careful=careful)
-            except NotPlainError:
-                careful = True
-                ready.close()
+                return _fold_with_worker(
+                    run, forked_workspace, base_record, worker, exact_encoding=exact_encoding
+                )
+            except LossyStateError:
+                exact_encoding = True
+                worker.close()
             except WorkerDiedError as error:
-                ready.close()
-                at = seen.label(error.offset) if error.offset >= 0 else "the start"
+                worker.close()
+                at = forked_workspace.label_at(error.offset) if error.offset >= 0 else "the start"
                 raise ProjectionError(
-                    f"The worker of {run.wanted.name} {error.what} at {at} on {seen.timeline};"
+                    f"The worker of {run.reference.name} {error.reason} at {at} on {forked_workspace.timeline};"
                     " nothing of this fork was kept."
                 ) from error
             except BaseException:
-                ready.close()  # it may be in the middle of something
+                worker.close()  # it may be in the middle of something
                 raise
 
 
-def _fold(run: Run, seen: Seen, base: Folded, standing: Standing, *, careful: bool) -> int:
+def _fold_with_worker(
+    run: FoldRun,
+    forked_workspace: ForkedWorkspace,
+    base_record: FoldRecord,
+    warm_worker: WarmWorker,
+    *,
+    exact_encoding: bool,
+) -> int:
     started = time.monotonic()
-    plain = base.plain is True and not careful
-    crew, said = standing.crew(run, careful=careful, plain=plain)
-    found = affected.find(seen, base, crew, run.stop_if_cancelled)
-    recording = ForkRecording(run, seen, base, said, found)
-    recording.room = str(crew.room)
-    parents = None
-    if not found.everything and len(found.keys) <= fork_events.FEW:
-        parents = fork_events.reaching(seen.parent, base, found.keys, routed=crew.routed)
-    passing = Passing(run, seen, base, crew, found, parents)
-    for told, until in passing.through(recording.changes):
-        recording.take(told, until)
-        run.progress(recording)
-        if recording.full:
-            recording.flush(0.0)
-    looked = recording.own_changes < LOOKED_AT
-    recording.plain = False if said["careful"] else base.plain if looked else None
-    recording.finish(time.monotonic() - started)
-    return recording.number
+    round_trips_json = base_record.round_trips_json is True and not exact_encoding
+    worker_group, ready_header = warm_worker.prepare_worker(
+        run, exact_encoding=exact_encoding, round_trips_json=round_trips_json
+    )
+    found = affected.find_affected_documents(
+        forked_workspace, base_record, worker_group, run.raise_if_cancelled
+    )
+    writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, found)
+    writer.isolation = str(worker_group.isolation)
+    parent_events = None
+    if not found.affects_all_documents and len(found.keys) <= fork_events.MAX_DOCUMENTS_IN_MEMORY:
+        parent_events = fork_events.load_events_reaching(
+            forked_workspace.parent, base_record, found.keys, is_routed=worker_group.is_routed
+        )
+    worker_pass = ForkWorkerPass(
+        run, forked_workspace, base_record, worker_group, found, parent_events
+    )
+    for batch_result, until in worker_pass.iterate_results(writer.change_count):
+        writer.add_batch(batch_result, until)
+        run.report_progress(writer)
+        if writer.is_full:
+            writer.flush(0.0)
+    is_every_state_checked = writer.own_change_count < MAX_CHECKED_CHANGES
+    writer.round_trips_json = (
+        False
+        if ready_header["careful"]
+        else base_record.round_trips_json
+        if is_every_state_checked
+        else None
+    )
+    writer.finish(time.monotonic() - started)
+    return writer.projection_number
 
 
-def base_label(seen: Seen) -> str | None:
+def find_base_label(forked_workspace: ForkedWorkspace) -> str | None:
     """The projection whose states the fork goes on from, where that is another one."""
-    found = [edit.said for edit in seen.fork.active if edit.kind is EditKind.BASE]
+    found = [
+        edit.value for edit in forked_workspace.fork.active_edits if edit.kind is EditKind.BASE
+    ]
     return found[-1] if found else None
 
 
-def stands_on(seen: Seen, folded: Folded, base: Folded) -> bool:
+def is_based_on(
+    forked_workspace: ForkedWorkspace, fold_record: FoldRecord, base_record: FoldRecord
+) -> bool:
     """Whether a fork's fold still stands on what its parent's is now."""
-    with seen.file.reading() as connection:
+    with forked_workspace.main_workspace.reading() as connection:
         rows = connection.execute(
             "SELECT base FROM forked WHERE projection = ? AND timeline = ?",
-            [folded.number, folded.timeline],
+            [fold_record.projection_number, fold_record.timeline],
         ).fetchall()
-    return [(base.number,)] == rows
+    return [(base_record.projection_number,)] == rows
 
 
-class Passing:
+class ForkWorkerPass:
     """What differs on one fork, on its way through a worker."""
 
     def __init__(
         self,
-        run: Run,
-        seen: Seen,
-        base: Folded,
-        crew: Crew,
-        found: AffectedDocuments,
-        parents: pa.Table | None,
+        run: FoldRun,
+        forked_workspace: ForkedWorkspace,
+        base_record: FoldRecord,
+        worker_group: WorkerGroup,
+        affected: AffectedDocuments,
+        parent_events: pa.Table | None,
     ) -> None:
         """`parents` are all of the parent's events that reached what may differ, if there are few."""
         self._run = run
-        self._seen = seen
-        self._base = base
-        self._crew = crew
-        self._found = found
-        self._parents = parents
+        self._forked_workspace = forked_workspace
+        self._base_record = base_record
+        self._worker_group = worker_group
+        self._affected = affected
+        self._parent_events = parent_events
 
-    def through(self, first_change: int) -> Iterator[tuple[Told, int]]:
+    def iterate_results(self, first_change: int) -> Iterator[tuple[BatchResult, int]]:
         """What the worker says of each batch, and where that ends; changes are numbered from
         `first_change` on."""
-        only = None if self._found.everything else self._found.keys
-        pace = Pace()
+        only = None if self._affected.affects_all_documents else self._affected.keys
+        flow_control = FlowControl()
         waiting: deque[tuple[list[pa.Table], pa.Table]] = deque()
-        for table in self._batches():
+        for table in self._event_batches():
             left = table
             while left.num_rows:
-                while not pace.room(len(waiting), sum(sent.num_rows for _, sent in waiting)):
-                    yield self._heard(*waiting.popleft(), pace)
-                sent, left = left.slice(0, pace.batch()), left.slice(pace.batch())
-                waiting.append((self._crew.send(sent, first_change, only), sent))
+                while not flow_control.can_send(
+                    len(waiting), sum(sent.num_rows for _, sent in waiting)
+                ):
+                    yield self._receive_batch(*waiting.popleft(), flow_control)
+                sent, left = (
+                    left.slice(0, flow_control.next_batch_size()),
+                    left.slice(flow_control.next_batch_size()),
+                )
+                waiting.append((self._worker_group.send_batch(sent, first_change, only), sent))
         while waiting:
-            yield self._heard(*waiting.popleft(), pace)
+            yield self._receive_batch(*waiting.popleft(), flow_control)
 
-    def _heard(self, shares: list[pa.Table], sent: pa.Table, pace: Pace) -> tuple[Told, int]:
-        told = self._crew.receive(shares, self._recalled, self._run.stop_if_cancelled)
-        if told is None:
-            raise ProjectionError(f"{self._run.wanted.name} ended before its last event.")
-        pace.came_back(sent.num_rows, told.size)
-        return told, sent["offset"][-1].as_py() + 1
+    def _receive_batch(
+        self, shares: list[pa.Table], sent_events: pa.Table, flow_control: FlowControl
+    ) -> tuple[BatchResult, int]:
+        batch_result = self._worker_group.receive_batch(
+            shares, self._recall_documents, self._run.raise_if_cancelled
+        )
+        if batch_result is None:
+            raise ProjectionError(f"{self._run.reference.name} ended before its last event.")
+        flow_control.record_result(sent_events.num_rows, batch_result.state_bytes)
+        return batch_result, sent_events["offset"][-1].as_py() + 1
 
-    def _batches(self) -> Iterator[pa.Table]:
-        if self._parents is None:
-            yield from fork_events.many(
-                self._seen, self._base, self._found, routed=self._crew.routed
+    def _event_batches(self) -> Iterator[pa.Table]:
+        if self._parent_events is None:
+            yield from fork_events.iterate_event_batches(
+                self._forked_workspace,
+                self._base_record,
+                self._affected,
+                is_routed=self._worker_group.is_routed,
             )
         else:
-            yield fork_events.laid_over(self._seen.overlay, self._parents, self._found)
+            yield fork_events.overlay_events(
+                self._forked_workspace.position_map, self._parent_events, self._affected
+            )
 
-    def _recalled(self, frame: Frame) -> state_recall.Parts:
+    def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
         """Documents as they were on the parent before anything differs."""
-        before = self._found.parents_since
-        place = (self._seen.parent, self._base.number, frame.header["keys"])
+        before = self._affected.parent_since_position
+        arguments = (
+            self._forked_workspace.parent,
+            self._base_record.projection_number,
+            frame.header["keys"],
+        )
         if not frame.header["events"]:
-            return state_recall.states(*place, before=before)
-        if self._parents is None:
-            return state_recall.events(*place, before=before, routed=self._crew.routed)
-        own = self._parents.filter(pc.field("offset") < before)
-        return state_recall.given_events(*place, own, before=before)
+            return state_recall.recall_states(*arguments, before_offset=before)
+        if self._parent_events is None:
+            return state_recall.recall_events(
+                *arguments, before_offset=before, is_routed=self._worker_group.is_routed
+            )
+        own = self._parent_events.filter(pc.field("offset") < before)
+        return state_recall.recall_given_events(*arguments, own, before_offset=before)

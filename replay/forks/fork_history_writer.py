@@ -12,210 +12,257 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from replay.event_fold.history_writer import OvertakenError, Recording, flush_id
-from replay.event_fold.run_context import Run
+from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter, flush_id
+from replay.event_fold.run_context import FoldRun
 from replay.forks.affected_documents import AffectedDocuments
 from replay.history import catalogue
-from replay.history.catalogue import Folded
-from replay.history.history import bucket
+from replay.history.catalogue import FoldRecord
+from replay.history.history import compute_bucket
 from replay.projection import reference
-from replay.query.number_columns import KeptNumbers
-from replay.worker_host.batch_result import Told
+from replay.query.number_columns import NumberColumns
+from replay.worker_host.batch_result import BatchResult
 from storage.timelines import store
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 
-_LISTED_BIRTHS = 500
+_MAX_LISTED_BIRTHS = 500
 """Documents born otherwise that are noted one by one; where there are more, all are listed anew."""
-_FEW = 100
+_MAX_LITERAL_BUCKETS = 100
 """Keys whose buckets are written into a query."""
 
 
-class ForkRecording(Recording):
+class ForkHistoryWriter(HistoryWriter):
     """What differs of a fold, while it is being folded; it appears when it is finished."""
 
     def __init__(
         self,
-        run: Run,
-        seen: Seen,
-        base: Folded,
-        ready: dict[str, Any],
-        difference: AffectedDocuments,
+        run: FoldRun,
+        forked_workspace: ForkedWorkspace,
+        base_record: FoldRecord,
+        ready_header: dict[str, Any],
+        affected: AffectedDocuments,
     ) -> None:
         super().__init__(
-            seen,
+            forked_workspace,
             0,
-            run.calling.version,
-            run.calling.broker.redactor.text,
+            run.gateway_bridge.recordings_version,
+            run.gateway_bridge.broker.redactor.redact_text,
             generation=run.generation,
         )
         self._run = run
-        self._seen = seen
-        self._base = base
-        self._ready = ready
-        self._difference = difference
-        self._numbers = KeptNumbers("[]")  # a fork's own states are few
-        self.nowhere: set[int] = set()
+        self._forked_workspace = forked_workspace
+        self._base_record = base_record
+        self._ready_header = ready_header
+        self._affected = affected
+        self._number_columns = NumberColumns("[]")  # a fork's own states are few
+        self.unrouted_failures: set[int] = set()
         """Events that failed before they reached anything."""
-        self.types: dict[int, str | None] = {}
+        self.upcast_types: dict[int, str | None] = {}
         """Of events that were upcast."""
-        self._begun = False
-        self._finished = False
-        self._hash = reference.identity(ready["files"], ready["python"], run.wanted.settings)
+        self._is_registered = False
+        self._is_finished = False
+        self._hash = reference.hash_projection(
+            ready_header["files"], ready_header["python"], run.reference.gateway_settings
+        )
         self._written = 0
         """Rows of the history that were written so far."""
-        with seen.file.reading() as connection:
-            self._first_change = _next_change(connection, base)
-            number = catalogue.number_of(connection, run.wanted.name, self._hash)
+        with forked_workspace.main_workspace.reading() as connection:
+            self._first_change = _load_next_change(connection, base_record)
+            number = catalogue.number_of(connection, run.reference.name, self._hash)
             if number is not None:
-                self._flushed = flush_id(connection, [number, seen.timeline])
-        self.changes = self._first_change
-        self.folded = difference.since
+                self._flushed = flush_id(connection, [number, forked_workspace.timeline])
+        self.change_count = self._first_change
+        self.next_offset = affected.since_position
 
-    def take(self, told: Told, until: int) -> None:
-        if not self._difference.everything and (told.printed or told.reads):
-            told = self._own(told)
-        super().take(told, until)
-        self.nowhere |= {one["offset"] for one in told.failures if one["key"] is None}
-        self.types |= {one["offset"]: one["type"] for one in told.upcasts}
+    def add_batch(self, batch_result: BatchResult, end_offset: int) -> None:
+        if not self._affected.affects_all_documents and (
+            batch_result.printed or batch_result.reads
+        ):
+            batch_result = self._without_parent_reports(batch_result)
+        super().add_batch(batch_result, end_offset)
+        self.unrouted_failures |= {
+            one["offset"] for one in batch_result.failures if one["key"] is None
+        }
+        self.upcast_types |= {one["offset"]: one["type"] for one in batch_result.upcasts}
 
-    def _own(self, told: Told) -> Told:
+    def _without_parent_reports(self, batch_result: BatchResult) -> BatchResult:
         """Without what the parent has too: keys are asked for of events that are as they were."""
-        own = {one.place for one in self._seen.overlay.own}
+        own = {one.position for one in self._forked_workspace.position_map.own_events}
 
-        def new(said: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-            return [one for one in said if one["key"] is not None or one["offset"] in own]
+        def new(reports: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+            return [one for one in reports if one["key"] is not None or one["offset"] in own]
 
-        return replace(told, printed=new(told.printed), reads=new(told.reads))
-
-    @property
-    def number(self) -> int:
-        return self._number
+        return replace(
+            batch_result, printed=new(batch_result.printed), reads=new(batch_result.reads)
+        )
 
     @property
-    def own_changes(self) -> int:
-        return self.changes - self._first_change
+    def projection_number(self) -> int:
+        return self._projection_number
+
+    @property
+    def own_change_count(self) -> int:
+        return self.change_count - self._first_change
 
     def finish(self, seconds: float) -> None:
         """Write what is left, and let it all appear."""
-        self._finished = True
-        self.folded = self._run.total
-        self._totals = _Totals(self._seen, self._base, self._difference, self)
+        self._is_finished = True
+        self.next_offset = self._run.event_count
+        self._totals = _ForkTotals(self._forked_workspace, self._base_record, self._affected, self)
         self.flush(seconds)
 
-    def births(self) -> list[tuple[str, int]]:
+    def new_document_keys(self) -> list[tuple[str, int]]:
         """Documents that were born here: key and place, in order."""
-        tables = [table.select(["key", "born"]) for table in self._born]
+        tables = [table.select(["key", "born"]) for table in self._new_documents]
         return [(r["key"], r["born"]) for table in tables for r in table.to_pylist()]
 
-    def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if self._begun:
+    def _begin_flush(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._is_registered:
             self._refuse_overtaken(connection)
             return
-        new = store.keep(connection, self._seen.lineage, self._seen.before)
-        if catalogue.is_refolded(connection, self._base):
-            raise OvertakenError
-        wanted, ready = self._run.wanted, self._ready
-        self._number = catalogue.register(
-            connection, wanted, wanted.name, self._hash, ready["files"], ready["invariants"]
+        is_new = store.save_fork(
+            connection, self._forked_workspace.lineage, self._forked_workspace.before
         )
-        if flush_id(connection, self._names) != self._flushed:
-            raise OvertakenError
-        if not new:  # also what was left by a fold that was killed
-            catalogue.forget(connection, self._number, self._seen.timeline)
-        self._begun = True
+        if catalogue.is_refolded(connection, self._base_record):
+            raise ConcurrentFoldError
+        reference, ready = self._run.reference, self._ready_header
+        self._projection_number = catalogue.register_projection(
+            connection, reference, reference.name, self._hash, ready["files"], ready["invariants"]
+        )
+        if flush_id(connection, self._fold_parameters) != self._flushed:
+            raise ConcurrentFoldError
+        if not is_new:  # also what was left by a fold that was killed
+            catalogue.delete_fold(
+                connection, self._projection_number, self._forked_workspace.timeline
+            )
+        self._is_registered = True
 
     def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Raise `OvertakenError` when another process dropped what was written before."""
-        store.refuse_stale(connection, self._seen.lineage)
+        """Raise `ConcurrentFoldError` when another process dropped what was written before."""
+        store.refuse_stale(connection, self._forked_workspace.lineage)
         ((there,),) = connection.execute(
-            "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?", self._names
+            "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?",
+            self._fold_parameters,
         ).fetchall()
-        if there != self._written or catalogue.is_refolded(connection, self._base):
-            raise OvertakenError
+        if there != self._written or catalogue.is_refolded(connection, self._base_record):
+            raise ConcurrentFoldError
 
     def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._written += sum(rows.num_rows for rows in self._history)
         super()._write_rows(connection)
 
-    def _write_born(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
         """They are written at the end, with their places among all."""
 
-    def _write_extent(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if not self._finished:
+    def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if not self._is_finished:
             return
         totals = self._totals
-        self._insert_documents(connection, totals.documents)
-        connection.register("rows", pa.table({"key": sorted(self._difference.keys)}))
-        connection.execute("INSERT INTO touched SELECT ?, ?, key FROM rows", self._names)
+        self._insert_documents(connection, totals.document_rows)
+        connection.register("rows", pa.table({"key": sorted(self._affected.keys)}))
+        connection.execute("INSERT INTO touched SELECT ?, ?, key FROM rows", self._fold_parameters)
         connection.unregister("rows")
         connection.execute(
             "INSERT INTO forked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [*self._names, self._base.number, self._difference.since]
-            + [self._difference.everything, len(self._difference.keys), self.changes]
-            + [totals.listed_births],
+            [
+                *self._fold_parameters,
+                self._base_record.projection_number,
+                self._affected.since_position,
+            ]
+            + [self._affected.affects_all_documents, len(self._affected.keys), self.change_count]
+            + [totals.births_json],
         )
-        numbered = self.changes
-        self.changes = totals.changes
-        self.keys, self.failures, self.calls = totals.keys, totals.failures, totals.calls
-        self.parts += self._base.parts
-        self.unhandled, self.skipped = totals.unhandled, sum(totals.unhandled.values())
-        super()._write_extent(connection)
-        self.changes = numbered
+        numbered = self.change_count
+        self.change_count = totals.change_count
+        self.document_count, self.failure_count, self.call_count = (
+            totals.document_count,
+            totals.failure_count,
+            totals.call_count,
+        )
+        self.part_change_count += self._base_record.part_change_count
+        self.unhandled_by_type, self.skipped_events = (
+            totals.unhandled_by_type,
+            sum(totals.unhandled_by_type.values()),
+        )
+        super()._write_fold_record(connection)
+        self.change_count = numbered
 
 
-def _next_change(connection: duckdb.DuckDBPyConnection, base: Folded) -> int:
+def _load_next_change(connection: duckdb.DuckDBPyConnection, base_record: FoldRecord) -> int:
     """The number of the next change after all that a fold, or what it stands on, has."""
     rows = connection.execute(
         "SELECT next_change FROM forked WHERE projection = ? AND timeline = ?",
-        [base.number, base.timeline],
+        [base_record.projection_number, base_record.timeline],
     ).fetchall()
-    return int(rows[0][0]) if rows else base.changes
+    return int(rows[0][0]) if rows else base_record.change_count
 
 
-class _Totals:
+class _ForkTotals:
     """What a fork's fold comes to, with what it has in common with its parent's."""
 
     def __init__(
-        self, seen: Seen, base: Folded, difference: AffectedDocuments, own: ForkRecording
+        self,
+        forked_workspace: ForkedWorkspace,
+        base_record: FoldRecord,
+        affected: AffectedDocuments,
+        writer: ForkHistoryWriter,
     ) -> None:
-        self._seen = seen
-        self._base = base
-        self._difference = difference
-        self._since = difference.parents_since
-        with seen.parent.reading() as connection:
-            connection.register("wanted", pa.table({"key": pa.array(difference.keys, pa.string())}))
+        self._forked_workspace = forked_workspace
+        self._base_record = base_record
+        self._affected = affected
+        self._since_position = affected.parent_since_position
+        with forked_workspace.parent.reading() as connection:
+            connection.register("wanted", pa.table({"key": pa.array(affected.keys, pa.string())}))
             connection.register(
-                "edited_places", pa.table({"offset": pa.array(seen.overlay.hidden, pa.int64())})
+                "edited_places",
+                pa.table(
+                    {
+                        "offset": pa.array(
+                            forked_workspace.position_map.hidden_parent_positions, pa.int64()
+                        )
+                    }
+                ),
             )
             self._connection = connection
-            self.changes = base.changes - self._gone("history") + own.own_changes
-            failed = self._gone("failures") if base.failures else 0
-            self.failures = base.failures - failed + own.failures
-            called = self._gone("decisions") if base.calls else 0
-            self.calls = base.calls - called + own.calls
-            self.unhandled = self._unhandled(own)
-            self._born(own.births())
+            self.change_count = (
+                base_record.change_count
+                - self._count_replaced_rows("history")
+                + writer.own_change_count
+            )
+            failed = self._count_replaced_rows("failures") if base_record.failure_count else 0
+            self.failure_count = base_record.failure_count - failed + writer.failure_count
+            called = self._count_replaced_rows("decisions") if base_record.call_count else 0
+            self.call_count = base_record.call_count - called + writer.call_count
+            self.unhandled_by_type = self._count_unhandled(writer)
+            self._number_documents(writer.new_document_keys())
 
-    def _gone(self, table: str) -> int:
+    def _count_replaced_rows(self, table: str) -> int:
         """Rows of the parent's fold that don't stand."""
-        touched = "true" if self._difference.everything else "key IN (SELECT key FROM wanted)"
-        if table in ("failures", "decisions") and not self._difference.everything:
+        touched = (
+            "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
+        )
+        if table in ("failures", "decisions") and not self._affected.affects_all_documents:
             edited = '"offset" IN (SELECT "offset" FROM edited_places)'
             touched = f"({touched} OR (key IS NULL AND {edited}))"
-        keys = self._difference.keys
-        if table == "history" and len(keys) <= _FEW and not self._difference.everything:
-            touched += f" AND bucket IN ({', '.join(str(bucket(key)) for key in keys) or 'NULL'})"
+        keys = self._affected.keys
+        if (
+            table == "history"
+            and len(keys) <= _MAX_LITERAL_BUCKETS
+            and not self._affected.affects_all_documents
+        ):
+            touched += (
+                f" AND bucket IN ({', '.join(str(compute_bucket(key)) for key in keys) or 'NULL'})"
+            )
         rows = self._connection.execute(
             f"SELECT count(*) FROM {table} WHERE projection = ? AND timeline = ?"
             f' AND "offset" >= ? AND {touched}',
-            [self._base.number, self._base.timeline, self._since],
+            [self._base_record.projection_number, self._base_record.timeline, self._since_position],
         ).fetchall()
         return int(rows[0][0])
 
-    def _as_handled(self) -> tuple[set[int], dict[int, str | None]]:
+    def _load_hidden_event_reports(self) -> tuple[set[int], dict[int, str | None]]:
         """Of the parent's events that are no more: those that failed before they reached anything,
         and the types of those that were upcast."""
-        mine = [self._base.number, self._base.timeline]
+        mine = [self._base_record.projection_number, self._base_record.timeline]
         nowhere = self._connection.execute(
             'SELECT "offset" FROM failures SEMI JOIN edited_places USING ("offset")'
             " WHERE projection = ? AND timeline = ? AND key IS NULL",
@@ -228,87 +275,100 @@ class _Totals:
         ).fetchall()
         return {offset for (offset,) in nowhere}, dict(types)
 
-    def _unhandled(self, own: "ForkRecording") -> Counter[str]:
-        names = set(self._base.unhandled) | set(own.unhandled)
+    def _count_unhandled(self, writer: "ForkHistoryWriter") -> Counter[str]:
+        names = set(self._base_record.unhandled_by_type) | set(writer.unhandled_by_type)
         if not names:
             return Counter()
-        found: Counter[str] = Counter()
-        if self._difference.everything:
+        counts: Counter[str] = Counter()
+        if self._affected.affects_all_documents:
             rows = self._connection.execute(
                 "SELECT coalesce(type, 'None'), count(*) FROM events WHERE \"offset\" < ?"
                 " AND list_contains(?, coalesce(type, 'None')) GROUP BY 1",
-                [self._since, list(self._base.unhandled)],
+                [self._since_position, list(self._base_record.unhandled_by_type)],
             ).fetchall()
-            found.update(dict(rows))
-            found.update(own.unhandled)
-            return found
-        found.update(self._base.unhandled)
-        nowhere, types = self._as_handled()
-        found.subtract(
+            counts.update(dict(rows))
+            counts.update(writer.unhandled_by_type)
+            return counts
+        counts.update(self._base_record.unhandled_by_type)
+        nowhere, types = self._load_hidden_event_reports()
+        counts.subtract(
             str(types.get(row["offset"], row["type"]))
-            for row in self._difference.hidden
+            for row in self._affected.hidden_events
             if row["offset"] not in nowhere
         )
-        found.update(
-            str(own.types.get(one.place, one.event.type))
-            for one in self._seen.overlay.own
-            if one.place not in own.nowhere
+        counts.update(
+            str(writer.upcast_types.get(one.position, one.event.type))
+            for one in self._forked_workspace.position_map.own_events
+            if one.position not in writer.unrouted_failures
         )
-        return Counter({name: n for name, n in found.items() if name in names and n > 0})
+        return Counter({name: n for name, n in counts.items() if name in names and n > 0})
 
-    def _born(self, births: list[tuple[str, int]]) -> None:
+    def _number_documents(self, new_documents: list[tuple[str, int]]) -> None:
         """Which documents are the fork's own, at which ordinals."""
-        overlay = self._seen.overlay
-        mine = [self._base.number, self._base.timeline]
-        kept = "true" if self._difference.everything else "key IN (SELECT key FROM wanted)"
+        overlay = self._forked_workspace.position_map
+        mine = [self._base_record.projection_number, self._base_record.timeline]
+        kept = "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
         before = self._connection.execute(
             "SELECT key, ordinal, born FROM documents WHERE projection = ? AND timeline = ?"
             f" AND born >= ? AND {kept} ORDER BY ordinal",
-            [*mine, self._since],
+            [*mine, self._since_position],
         ).fetchall()
-        there = {key: (ordinal, overlay.from_parent(born)) for key, ordinal, born in before}
-        gone = {key for key, (_, place) in there.items() if (key, place) not in set(births)}
-        new = [(k, place) for k, place in births if k not in there or there[k][1] != place]
-        self.keys = self._base.keys - len(gone) + len(new)
-        if self._difference.everything or max(len(gone), len(new)) > _LISTED_BIRTHS:
-            self.listed_births = None
-            self.documents = self._all_born(births)
+        parent_births = {key: (ordinal, overlay.from_parent(born)) for key, ordinal, born in before}
+        removed_keys = {
+            key
+            for key, (_, place) in parent_births.items()
+            if (key, place) not in set(new_documents)
+        }
+        added = [
+            (k, place)
+            for k, place in new_documents
+            if k not in parent_births or parent_births[k][1] != place
+        ]
+        self.document_count = self._base_record.document_count - len(removed_keys) + len(added)
+        if (
+            self._affected.affects_all_documents
+            or max(len(removed_keys), len(added)) > _MAX_LISTED_BIRTHS
+        ):
+            self.births_json = None
+            self.document_rows = self._number_all_documents(new_documents)
             return
-        removed = sorted(there[key][0] for key in gone)
+        removed = sorted(parent_births[key][0] for key in removed_keys)
         rows = []
-        for n, (key, place) in enumerate(new):
+        for n, (key, position) in enumerate(added):
             (earlier,) = self._connection.execute(
                 "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born <= ?",
-                [*mine, overlay.before(place)],
+                [*mine, overlay.parent_position_before(position)],
             ).fetchall()[0]
             ordinal = earlier - sum(1 for r in removed if r < earlier) + n
-            rows.append((ordinal, key, place, earlier))
-        self.listed_births = json.dumps({"removed": removed, "before": [row[3] for row in rows]})
-        self.documents = _documents([row[:3] for row in rows])
+            rows.append((ordinal, key, position, earlier))
+        self.births_json = json.dumps({"removed": removed, "before": [row[3] for row in rows]})
+        self.document_rows = _build_document_table([row[:3] for row in rows])
 
-    def _all_born(self, births: list[tuple[str, int]]) -> pa.Table:
+    def _number_all_documents(self, new_documents: list[tuple[str, int]]) -> pa.Table:
         """All documents born since anything differs, in order."""
-        overlay = self._seen.overlay
-        mine = [self._base.number, self._base.timeline]
+        overlay = self._forked_workspace.position_map
+        mine = [self._base_record.projection_number, self._base_record.timeline]
         rest = (
             []
-            if self._difference.everything
+            if self._affected.affects_all_documents
             else self._connection.execute(
                 "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
                 " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
-                [*mine, self._since],
+                [*mine, self._since_position],
             ).fetchall()
         )
         others = [(key, overlay.from_parent(born)) for key, born in rest]
         ((first,),) = self._connection.execute(
             "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born < ?",
-            [*mine, self._since],
+            [*mine, self._since_position],
         ).fetchall()
-        ordered = sorted([*others, *births], key=lambda row: row[1])
-        return _documents([(first + n, key, place) for n, (key, place) in enumerate(ordered)])
+        ordered = sorted([*others, *new_documents], key=lambda row: row[1])
+        return _build_document_table(
+            [(first + n, key, position) for n, (key, position) in enumerate(ordered)]
+        )
 
 
-def _documents(rows: Sequence[tuple[int, str, int]]) -> pa.Table:
+def _build_document_table(rows: Sequence[tuple[int, str, int]]) -> pa.Table:
     ordinals, keys, born = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table(
         {

@@ -13,26 +13,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from replay.compare import history_comparison
-from replay.compare.alignment import nearest
+from replay.compare.alignment import find_common_ancestor
 from replay.document import diff
-from replay.event_fold.run_context import Means, Run
+from replay.event_fold.run_context import FoldLimits, FoldRun
 from replay.forks import edit_builder
-from replay.forks.warm_worker import Standing
-from replay.history.catalogue import Folded
+from replay.forks.warm_worker import WarmWorker
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from replay.projection.reference import Reference
-from replay.worker.protocol.constants import MERGED
-from replay.worker_host.gateway_bridge import Calling
-from replay.worker_host.worker_process import PATIENCE
+from replay.worker.protocol.constants import MERGED_EVENT_TYPE
+from replay.worker_host.gateway_bridge import GatewayBridge
+from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, RefoldError, WorkspaceError
 from storage.timelines import edits, store
 from storage.timelines import workspace_view as seeing
-from storage.timelines.edits import Edit, Event
-from storage.timelines.overlay import Forked
-from storage.timelines.store import Timeline
-from storage.timelines.workspace_view import Seen
+from storage.timelines.edits import Edit, EditedEvent
+from storage.timelines.overlay import ForkOverlay
+from storage.timelines.store import Fork
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 ORDERS = ("time", "a", "b")
@@ -46,12 +46,12 @@ class EventConflict:
     label: Label
     a: EditKind
     b: EditKind
-    taken: str
+    preferred: str
     """Whose edit stands: `a` or `b`."""
 
 
 @dataclass(frozen=True)
-class Conflict:
+class DocumentConflict:
     """A document that both forks changed, each in its own way."""
 
     key: str
@@ -70,25 +70,25 @@ class Conflict:
 
 
 @dataclass(frozen=True)
-class Joined:
+class MergeResult:
     """A joined fork, and what its sides disagreed on."""
 
-    seen: Seen
-    events: Sequence[EventConflict]
-    documents: Sequence[Conflict]
+    forked_workspace: ForkedWorkspace
+    event_conflicts: Sequence[EventConflict]
+    document_conflicts: Sequence[DocumentConflict]
 
 
-def join(
+def merge_forks(
     a: Workspace,
     b: Workspace,
     name: str,
-    wanted: Reference,
-    fold: Callable[[Workspace], Folded],
+    reference: Reference,
+    fold_timeline: Callable[[Workspace], FoldRecord],
     *,
     order: str = "time",
     prefer: str = "a",
     resolutions: Mapping[str, str] | None = None,
-) -> Joined:
+) -> MergeResult:
     """Join two forks of a common past into a third, which is kept.
 
     `fold` folds a timeline, and keeps it where it is new. `order` is one of `ORDERS`; where both
@@ -96,188 +96,218 @@ def join(
     `a`, `b`, `base`, `joined`, `merged`, or what it is as JSON. Raises `WorkspaceError`,
     `QueryError`, and what the fold raises.
     """
-    seen, events = _laid_together(a, b, name, order=order, prefer=prefer)
-    base, one, other = (History(side, fold(side)) for side in (seen.parent, a, b))
-    seen = _created(seen, a, b)
+    forked_workspace, events = _merge_edits(a, b, name, order=order, prefer=prefer)
+    base, history_a, history_b = (
+        History(side, fold_timeline(side)) for side in (forked_workspace.parent, a, b)
+    )
+    forked_workspace = _created(forked_workspace, a, b)
     try:
-        joined = History(seen, fold(seen))
+        merged_history = History(forked_workspace, fold_timeline(forked_workspace))
     except RefoldError:
         with suppress(RefoldError):  # it may have been forked, or removed, by now
-            store.remove(seen.file, seen.timeline)
+            store.remove_fork(forked_workspace.main_workspace, forked_workspace.timeline)
         raise
     changed_in = [
-        {found.key for found in history_comparison.compare(base, side).differing}
-        for side in (one, other)
+        {
+            found.key
+            for found in history_comparison.compare_histories(base, side).differing_documents
+        }
+        for side in (history_a, history_b)
     ]
-    found = []
+    conflicts = []
     for key in sorted(changed_in[0] & changed_in[1]):
         changes = [
-            history.state(key, history.folded.folded - 1) for history in (base, one, other, joined)
+            history.state_at(key, history.fold_record.next_offset - 1)
+            for history in (base, history_a, history_b, merged_history)
         ]
         before, left, right, both = (None if c is None else c.state for c in changes)
         if left != right:
-            found.append(Conflict(key, before, left, right, both))
-    found = _merged(seen, wanted, found)
-    wishes = resolutions or {}
-    strange = set(wishes) - {conflict.key for conflict in found}
-    if strange:
-        raise QueryError(f"{min(strange)!r} is no document that both forks changed.")
-    found = [_resolved(conflict, wishes.get(conflict.key)) for conflict in found]
-    settled = [conflict for conflict in found if conflict.resolved != "joined"]
-    if settled:
-        seen = edit_builder.keep(_with_resolutions(seen, settled))
-        fold(seen)
-    return Joined(seen, events, found)
+            conflicts.append(DocumentConflict(key, before, left, right, both))
+    conflicts = _apply_projection_merge(forked_workspace, reference, conflicts)
+    choices = resolutions or {}
+    unknown_keys = set(choices) - {conflict.key for conflict in conflicts}
+    if unknown_keys:
+        raise QueryError(f"{min(unknown_keys)!r} is no document that both forks changed.")
+    conflicts = [_choose_resolution(conflict, choices.get(conflict.key)) for conflict in conflicts]
+    resolved_conflicts = [conflict for conflict in conflicts if conflict.resolved != "joined"]
+    if resolved_conflicts:
+        forked_workspace = edit_builder.save_fork(
+            _append_resolutions(forked_workspace, resolved_conflicts)
+        )
+        fold_timeline(forked_workspace)
+    return MergeResult(forked_workspace, events, conflicts)
 
 
-def _created(seen: Seen, *sides: Workspace) -> Seen:
+def _created(seen: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
     """Keep the joined fork; raise `StaleError` if a side was edited since it was read."""
-    with seen.file.writing() as connection:
+    with seen.main_workspace.writing() as connection:
         for side in sides:
-            if isinstance(side, Seen):
+            if isinstance(side, ForkedWorkspace):
                 store.refuse_stale(connection, side.lineage)
         store.create(connection, seen.lineage)
-    kept = seeing.on(seen.file, seen.timeline)
-    return kept if isinstance(kept, Seen) else seen
+    kept = seeing.open_timeline(seen.main_workspace, seen.timeline)
+    return kept if isinstance(kept, ForkedWorkspace) else seen
 
 
-def resolved(seen: Seen, conflict: Conflict, wish: str) -> Seen:
+def resolve_conflict(
+    forked_workspace: ForkedWorkspace, conflict: DocumentConflict, choice: str
+) -> ForkedWorkspace:
     """A joined fork on which a document is what a person says, not kept yet; see `join`.
 
     Raises `QueryError` where it can't be that, and `WorkspaceError` where others stand on the fork.
     """
-    return _with_resolutions(seen, [_resolved(conflict, wish)])
+    return _append_resolutions(forked_workspace, [_choose_resolution(conflict, choice)])
 
 
-def _laid_together(
+def _merge_edits(
     a: Workspace, b: Workspace, name: str, *, order: str, prefer: str
-) -> tuple[Seen, list[EventConflict]]:
+) -> tuple[ForkedWorkspace, list[EventConflict]]:
     """The edits of both over what they have in common, as a fork that isn't kept yet.
 
     Where both edited one event, the edit of the `prefer`red one stands. Raises `WorkspaceError`.
     """
-    ancestor = nearest(a, b)
+    ancestor = find_common_ancestor(a, b)
     if ancestor in (a.timeline, b.timeline):
         forked, whole = (b, a) if ancestor == a.timeline else (a, b)
         raise WorkspaceError(
             f"{forked.timeline} stands on {whole.timeline}, so it has all of its edits already."
         )
-    parent = _ancestor(a, ancestor)
-    one, other = _Flat(a, parent), _Flat(b, parent)
-    conflicts = _conflicts(one, other, prefer)
+    parent = _find_ancestor(a, ancestor)
+    one, other = _FlatEdits(a, parent), _FlatEdits(b, parent)
+    conflicts = _find_event_conflicts(one, other, prefer)
     lost = {conflict.label for conflict in conflicts}
     if prefer == "a":
-        made = _Made(one, other, parent, lost)
+        merged_edits = _MergedEdits(one, other, parent, lost)
     else:
-        made = _Made(other, one, parent, lost)
+        merged_edits = _MergedEdits(other, one, parent, lost)
         order = {"a": "b", "b": "a"}.get(order, order)
     note = f"{a.timeline} and {b.timeline} joined"
-    return edit_builder.fork(parent, name, made.edits(order), note=note), conflicts
+    return edit_builder.create_fork(
+        parent, name, merged_edits.build_edits(order), note=note
+    ), conflicts
 
 
-def _with_resolutions(seen: Seen, settled: Sequence[Conflict]) -> Seen:
-    last = seen.overlay.events - 1
-    made = edit_builder.Editing(seen, seen.timeline)
-    for one in settled:
+def _append_resolutions(
+    forked_workspace: ForkedWorkspace, resolved_conflicts: Sequence[DocumentConflict]
+) -> ForkedWorkspace:
+    last = forked_workspace.position_map.position_count - 1
+    builder = edit_builder.EditBuilder(forked_workspace, forked_workspace.timeline)
+    for one in resolved_conflicts:
         state = getattr(one, one.resolved) if one.resolved in _CHOICES else one.resolved
-        written = json.dumps({"stream": one.key, "type": MERGED})[:-1]
-        made.insert(last, f'{written}, "data": {{"state": {"null" if state is None else state}}}}}')
-    return edit_builder.edited(seen, made.edits)
+        written = json.dumps({"stream": one.key, "type": MERGED_EVENT_TYPE})[:-1]
+        builder.insert(
+            last, f'{written}, "data": {{"state": {"null" if state is None else state}}}}}'
+        )
+    return edit_builder.append_edits(forked_workspace, builder.edits)
 
 
 _CHOICES = ("a", "b", "base", "joined", "merged")
 
 
-def _resolved(conflict: Conflict, wanted: str | None) -> Conflict:
-    if wanted is None:
+def _choose_resolution(conflict: DocumentConflict, choice: str | None) -> DocumentConflict:
+    if choice is None:
         same = conflict.merged is None or conflict.merged == conflict.joined
         return conflict if same else replace(conflict, resolved="merged")
-    if wanted == "merged" and conflict.merged is None:
+    if choice == "merged" and conflict.merged is None:
         raise QueryError(f"Nothing was merged for {conflict.key}; the projection has no merge.")
-    if wanted not in _CHOICES:
+    if choice not in _CHOICES:
         try:
-            diff.decode(wanted)
+            diff.decode_state(choice)
         except (ValueError, RecursionError) as error:
             raise QueryError(
                 f"{conflict.key} is resolved as one of {', '.join(_CHOICES)}, or as JSON."
             ) from error
-    return replace(conflict, resolved=wanted)
+    return replace(conflict, resolved=choice)
 
 
-def _merged(seen: Seen, wanted: Reference, found: Sequence[Conflict]) -> list[Conflict]:
+def _apply_projection_merge(
+    forked_workspace: ForkedWorkspace, reference: Reference, conflicts: Sequence[DocumentConflict]
+) -> list[DocumentConflict]:
     """The conflicts with what the projection's own `merge` makes of them."""
-    if not found:
+    if not conflicts:
         return []
-    with Calling(seen, wanted) as calling, Standing() as standing:
-        run = Run(seen, wanted, seen.overlay.events, Means(1, PATIENCE, None), None, bool, calling)
-        crew, ready = standing.crew(run, careful=False, plain=False)
+    with GatewayBridge(forked_workspace, reference) as gateway_bridge, WarmWorker() as warm_worker:
+        run = FoldRun(
+            forked_workspace,
+            reference,
+            forked_workspace.position_map.position_count,
+            FoldLimits(1, PATIENCE_SECONDS, None),
+            None,
+            bool,
+            gateway_bridge,
+        )
+        worker_group, ready = warm_worker.prepare_worker(
+            run, exact_encoding=False, round_trips_json=False
+        )
         if not ready["merges"]:
-            return list(found)
+            return list(conflicts)
         versions = [
             [None if text is None else json.loads(text) for text in (one.base, one.a, one.b)]
-            for one in found
+            for one in conflicts
         ]
-        said = crew.merged(versions)
+        answers = worker_group.merge_documents(versions)
     return [
         replace(one, merged=answer.get("state"), trouble=answer.get("error"))
-        for one, answer in zip(found, said, strict=True)
+        for one, answer in zip(conflicts, answers, strict=True)
     ]
 
 
-def _ancestor(workspace: Workspace, name: str) -> Workspace:
-    while workspace.timeline != name and isinstance(workspace, Seen):
+def _find_ancestor(workspace: Workspace, name: str) -> Workspace:
+    while workspace.timeline != name and isinstance(workspace, ForkedWorkspace):
         workspace = workspace.parent
     return workspace
 
 
 @dataclass(frozen=True)
-class _Put:
+class _PlacedEvent:
     """An event that a fork has somewhere: a new one, or one of the ancestor's that was moved."""
 
-    event: Event
-    origin: Label | None
+    event: EditedEvent
+    moved_from: Label | None
     """What a moved event is called on the ancestor."""
 
 
-class _Flat:
+class _FlatEdits:
     """All edits of a timeline since an ancestor, laid over that as one."""
 
     def __init__(self, workspace: Workspace, ancestor: Workspace) -> None:
-        found: list[Edit] = []
-        while isinstance(workspace, Seen) and workspace.timeline != ancestor.timeline:
-            found = [*workspace.fork.active, *found]
+        edits_found: list[Edit] = []
+        while isinstance(workspace, ForkedWorkspace) and workspace.timeline != ancestor.timeline:
+            edits_found = [*workspace.fork.active_edits, *edits_found]
             workspace = workspace.parent
-        self.of_all = [edit for edit in found if not edit.kind.of_events]
-        events = [edit for edit in found if edit.kind.of_events]
-        timeline = Timeline("flat", ancestor.timeline, Label(-1), "", edits.appended([], events))
-        overlay = Forked(timeline, ancestor.overlay)
-        origins = _origins(events)
-        self.put: dict[int, list[_Put]] = {}
+        self.timeline_edits = [edit for edit in edits_found if not edit.kind.is_about_event]
+        events = [edit for edit in edits_found if edit.kind.is_about_event]
+        timeline = Fork("flat", ancestor.timeline, Label(-1), "", edits.append_step([], events))
+        overlay = ForkOverlay(timeline, ancestor.position_map)
+        origins = _moved_from(events)
+        self.placed_events: dict[int, list[_PlacedEvent]] = {}
         """What is behind a place of the ancestor's, in order."""
-        moved: dict[Label, tuple[int, Event]] = {}
-        for one in overlay.own:
+        moved: dict[Label, tuple[int, EditedEvent]] = {}
+        for one in overlay.own_events:
             if one.kind is not EditKind.REPLACE:
-                anchor = overlay.before(one.place)
+                anchor = overlay.parent_position_before(one.position)
                 origin = origins.get(one.label)
-                self.put.setdefault(anchor, []).append(_Put(one.event, origin))
+                self.placed_events.setdefault(anchor, []).append(_PlacedEvent(one.event, origin))
                 if origin is not None:
                     moved[origin] = (anchor, one.event)
-        self.anchors = {place: ancestor.label(place) for place in self.put}
-        replaced = {one.label: one.event for one in overlay.own if one.kind is EditKind.REPLACE}
-        self.hidden: dict[Label, Edit] = {}
+        self.anchors = {position: ancestor.label_at(position) for position in self.placed_events}
+        replaced = {
+            one.label: one.event for one in overlay.own_events if one.kind is EditKind.REPLACE
+        }
+        self.edits_of_ancestor_events: dict[Label, Edit] = {}
         """What was done to events of the ancestor's, each by its name there."""
-        for label in map(ancestor.label, overlay.hidden):
+        for label in map(ancestor.label_at, overlay.hidden_parent_positions):
             if label in moved:
                 anchor, event = moved[label]
-                edit = Edit(EditKind.MOVE, label, ancestor.label(anchor), event=event)
+                edit = Edit(EditKind.MOVE, label, ancestor.label_at(anchor), event=event)
             elif label in replaced:
                 edit = Edit(EditKind.REPLACE, label, event=replaced[label])
             else:
                 edit = Edit(EditKind.DROP, label)
-            self.hidden[label] = edit
+            self.edits_of_ancestor_events[label] = edit
 
 
-def _origins(events: Sequence[Edit]) -> dict[Label, Label]:
+def _moved_from(events: Sequence[Edit]) -> dict[Label, Label]:
     """What moved events were called in the beginning, however often they were moved."""
     found: dict[Label, Label] = {}
     own = {edit.label for edit in events if edit.kind is EditKind.INSERT}
@@ -289,49 +319,64 @@ def _origins(events: Sequence[Edit]) -> dict[Label, Label]:
     return found
 
 
-def _conflicts(one: _Flat, other: _Flat, prefer: str) -> list[EventConflict]:
+def _find_event_conflicts(
+    edits_a: _FlatEdits, edits_b: _FlatEdits, prefer: str
+) -> list[EventConflict]:
     return [
-        EventConflict(label, edit.kind, other.hidden[label].kind, prefer)
-        for label, edit in one.hidden.items()
-        if label in other.hidden and edit != other.hidden[label]
+        EventConflict(label, edit.kind, edits_b.edits_of_ancestor_events[label].kind, prefer)
+        for label, edit in edits_a.edits_of_ancestor_events.items()
+        if label in edits_b.edits_of_ancestor_events
+        and edit != edits_b.edits_of_ancestor_events[label]
     ]
 
 
-class _Made:
+class _MergedEdits:
     """The edits of a joined fork."""
 
-    def __init__(self, one: _Flat, other: _Flat, parent: Workspace, lost: Set[Label]) -> None:
+    def __init__(
+        self,
+        preferred: _FlatEdits,
+        second: _FlatEdits,
+        parent: Workspace,
+        overruled_labels: Set[Label],
+    ) -> None:
         """Of the events that are `lost` to the first fork, the second one's edits don't count."""
-        self._one = one
-        self._other = other
+        self._preferred = preferred
+        self._second = second
         self._parent = parent
-        self._lost = lost
+        self._overruled_labels = overruled_labels
 
-    def edits(self, order: str) -> list[Edit]:
-        hidden = self._other.hidden | self._one.hidden
-        made = [*self._one.of_all, *self._other.of_all]
+    def build_edits(self, order: str) -> list[Edit]:
+        hidden = self._second.edits_of_ancestor_events | self._preferred.edits_of_ancestor_events
+        merged = [*self._preferred.timeline_edits, *self._second.timeline_edits]
         # A move hides its event itself.
-        made += [edit for edit in hidden.values() if edit.kind is not EditKind.MOVE]
+        merged += [edit for edit in hidden.values() if edit.kind is not EditKind.MOVE]
         numbers: dict[int, int] = {}
-        anchors = self._one.anchors | self._other.anchors
-        for place in sorted(anchors):
-            after = anchors[place]
+        anchors = self._preferred.anchors | self._second.anchors
+        for position in sorted(anchors):
+            after = anchors[position]
             if after.offset not in numbers:
-                numbers[after.offset] = edit_builder.highest_label(self._parent, after.offset)
-            for put in self._in_order(place, order):
+                numbers[after.offset] = edit_builder.find_highest_inserted(
+                    self._parent, after.offset
+                )
+            for put in self._order_placed_events(position, order):
                 numbers[after.offset] += 1
                 label = Label(after.offset, numbers[after.offset])
-                kind = EditKind.INSERT if put.origin is None else EditKind.MOVE
-                made.append(Edit(kind, label, after, put.origin, put.event))
+                kind = EditKind.INSERT if put.moved_from is None else EditKind.MOVE
+                merged.append(Edit(kind, label, after, put.moved_from, put.event))
                 after = label
-        return made
+        return merged
 
-    def _in_order(self, place: int, order: str) -> list[_Put]:
-        mine = self._one.put.get(place, [])
-        theirs = [put for put in self._other.put.get(place, ()) if put.origin not in self._lost]
-        first, second = (theirs, mine) if order == "b" else (mine, theirs)
+    def _order_placed_events(self, position: int, order: str) -> list[_PlacedEvent]:
+        preferred = self._preferred.placed_events.get(position, [])
+        second_events = [
+            put
+            for put in self._second.placed_events.get(position, ())
+            if put.moved_from not in self._overruled_labels
+        ]
+        first, second = (second_events, preferred) if order == "b" else (preferred, second_events)
         # What both have from somewhere is there once.
-        both = [*first, *(put for put in second if put not in first)]
+        ordered = [*first, *(put for put in second if put not in first)]
         if order == "time":
-            both.sort(key=lambda put: put.event.time or datetime.min.replace(tzinfo=UTC))
-        return both
+            ordered.sort(key=lambda put: put.event.time or datetime.min.replace(tzinfo=UTC))
+        return ordered

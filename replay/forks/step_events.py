@@ -7,10 +7,10 @@ one would undo the other are refused, so that every edit that is counted is also
 from collections.abc import Callable
 
 from replay.document import paths
-from replay.document.paths import Path
+from replay.document.paths import DocumentPath
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
-from storage.timelines.edits import Event
+from storage.timelines.edits import EditedEvent
 
 
 class EventsOfStep:
@@ -19,14 +19,14 @@ class EventsOfStep:
     def __init__(self, label: Callable[[int], Label]) -> None:
         """`label` names a place for a person."""
         self._label = label
-        self._events: dict[int, Event] = {}
+        self._events: dict[int, EditedEvent] = {}
         self._dropped: set[int] = set()
         self._replaced: set[int] = set()
         self._moved: set[int] = set()
-        self._paths: dict[int, list[Path]] = {}
+        self._paths: dict[int, list[DocumentPath]] = {}
         """The paths that were set."""
 
-    def event(self, place: int) -> Event | None:
+    def event(self, place: int) -> EditedEvent | None:
         """The event as the step has left it; None if no edit has changed it."""
         return self._events.get(place)
 
@@ -39,7 +39,7 @@ class EventsOfStep:
         self._dropped.add(place)
         return True
 
-    def replace(self, place: int, event: Event) -> Event:
+    def replace(self, place: int, event: EditedEvent) -> EditedEvent:
         """Note a replaced event; raise `QueryError` if another edit of it would be lost."""
         self.refuse_dropped(place)
         if place in self._replaced:
@@ -51,14 +51,14 @@ class EventsOfStep:
         self._events[place] = event
         return event
 
-    def set(self, place: int, path: Path, event: Event) -> Event:
+    def set(self, place: int, path: DocumentPath, event: EditedEvent) -> EditedEvent:
         """Note an event with another value at a path; raise `QueryError` if a set value would be lost."""
         self.refuse_dropped(place)
         self._refuse_moved(place)
         there = self._paths.setdefault(place, [])
         for earlier in there:
             if [str(step) for step in earlier[: len(path)]] == [str(step) for step in path]:
-                raise self._conflict(place, f"set twice at {paths.write(earlier)}")
+                raise self._conflict(place, f"set twice at {paths.format_path(earlier)}")
         there.append(path)
         self._events[place] = event
         return event

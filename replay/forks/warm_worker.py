@@ -3,21 +3,21 @@
 from contextlib import ExitStack
 from typing import Any
 
-from replay.event_fold.run_context import Run
+from replay.event_fold.run_context import FoldRun
 from replay.projection import reference
-from replay.worker_host.worker_group import Crew
+from replay.worker_host.worker_group import WorkerGroup
 
 
-class Standing:
+class WarmWorker:
     """A worker for one projection's forks. Use as a context manager."""
 
     def __init__(self) -> None:
-        self._crew: Crew | None = None
+        self._worker_group: WorkerGroup | None = None
         self._stack = ExitStack()
-        self._for: tuple[Any, ...] = ()
-        self._ready: dict[str, Any] = {}
+        self._started_for: tuple[Any, ...] = ()
+        self._ready_header: dict[str, Any] = {}
 
-    def __enter__(self) -> "Standing":
+    def __enter__(self) -> "WarmWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,29 +26,39 @@ class Standing:
     def close(self) -> None:
         """Let the worker go."""
         self._stack.close()
-        self._crew = None
+        self._worker_group = None
 
-    def crew(self, run: Run, *, careful: bool, plain: bool) -> tuple[Crew, dict[str, Any]]:
+    def prepare_worker(
+        self, run: FoldRun, *, exact_encoding: bool, round_trips_json: bool
+    ) -> tuple[WorkerGroup, dict[str, Any]]:
         """A worker without any document, and what it said of its projection."""
-        wanted = (run.wanted, careful, plain)
-        fits = self._crew is not None and self._for == wanted and self._crew.renews
-        if fits and self._crew is not None and reference.unchanged(self._ready["files"]):
-            self._crew.anew(run.calling)
-            return self._crew, self._ready
+        configuration = (run.reference, exact_encoding, round_trips_json)
+        is_reusable = (
+            self._worker_group is not None
+            and self._started_for == configuration
+            and self._worker_group.can_reset
+        )
+        if (
+            is_reusable
+            and self._worker_group is not None
+            and reference.are_files_unchanged(self._ready_header["files"])
+        ):
+            self._worker_group.reset(run.gateway_bridge)
+            return self._worker_group, self._ready_header
         self.close()
-        means = run.means
-        crew = self._stack.enter_context(
-            Crew(
-                run.wanted,
+        limits = run.limits
+        worker_group = self._stack.enter_context(
+            WorkerGroup(
+                run.reference,
                 1,
-                run.calling,
-                careful=careful,
+                run.gateway_bridge,
+                careful=exact_encoding,
                 resuming=True,
-                plain=plain,
-                patience=means.patience,
-                memory=means.memory,
+                plain=round_trips_json,
+                patience=limits.patience_seconds,
+                memory=limits.memory_bytes,
             )
         )
-        self._ready = dict(crew.ready())
-        self._crew, self._for = crew, wanted
-        return crew, self._ready
+        self._ready_header = dict(worker_group.wait_until_ready())
+        self._worker_group, self._started_for = worker_group, configuration
+        return worker_group, self._ready_header

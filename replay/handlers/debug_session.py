@@ -20,20 +20,20 @@ from typing import Any, TypeGuard
 from replay.event_fold import state_recall
 from replay.handlers.debug_terminal import DebugTerminal, Sanitize
 from replay.history import catalogue
-from replay.history.catalogue import Folded
-from replay.projection.declaration import over_all_events
+from replay.history.catalogue import FoldRecord
+from replay.projection.declaration import is_over_all_events
 from replay.projection.reference import Reference
 from replay.worker.protocol import wire
 from replay.worker_host import event_frame, process_session, worker_process
-from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.readable_files import readable_files, visible_variables
-from replay.worker_host.sandbox import Cell, CellOptions
-from replay.worker_host.sigint import undisturbed
+from replay.worker_host.sandbox import CellOptions, Sandbox
+from replay.worker_host.sigint import sigint_ignored
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from storage.errors import CancelledError, PositionError, ProjectionError, QueryError
 from storage.log.positions import START
-from storage.log.tombstones import HANDLED
+from storage.log.tombstones import IS_HANDLED_SQL
 from storage.workspace.workspace import Workspace
 
 _MOST_WAITING = 64
@@ -41,15 +41,15 @@ _MOST_WAITING = 64
 
 
 @dataclass(frozen=True)
-class Wish:
+class DebugTarget:
     """Which handler is to be stepped into, and how."""
 
     offset: int
     key: str | None = None
     """The document; None: the first that the event reaches."""
-    preferred: str | None = None
+    preferred_key: str | None = None
     """The document, if the event reaches it."""
-    port: int | None = None
+    debugger_port: int | None = None
     """Wait for an IDE there, instead of stopping in the terminal; 0: any port that is free."""
 
     def __post_init__(self) -> None:
@@ -59,58 +59,62 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class DebugResult:
     """What came of it."""
 
     key: str
-    before: str | None
+    state_before: str | None
     """The document's JSON; None where there is no document."""
-    after: str | None
+    state_after: str | None
     traceback: str | None
     """What was raised: the document stays as it was."""
 
 
-def history_before(
+def find_history_before(
     workspace: Workspace,
-    wanted: Reference,
+    reference: Reference,
     offset: int,
-    fold: Callable[[], Folded],
-) -> Folded:
+    fold: Callable[[], FoldRecord],
+) -> FoldRecord:
     """A history of this code that reaches up to the event; `fold` is called where there is none.
 
     A handler that never returns is worth stepping into, so a fold that ends at the event will do.
     """
-    if wanted.command:
+    if reference.command:
         raise ProjectionError(
-            f"{wanted.name} is a program of its own; start it under its language's debugger and"
+            f"{reference.name} is a program of its own; start it under its language's debugger and"
             " fold with that command."
         )
-    if over_all_events(wanted.text):
+    if is_over_all_events(reference.text):
         raise ProjectionError(
-            f"{wanted.name} is a query over all events: there is no handler to step into."
+            f"{reference.name} is a query over all events: there is no handler to step into."
         )
-    found = catalogue.find(workspace, wanted)
-    if _reaches(found, offset):
-        return found
+    existing = catalogue.find_fold(workspace, reference)
+    if _is_folded_up_to(existing, offset):
+        return existing
     try:
         return fold()
     except ProjectionError:
-        found = catalogue.find(workspace, wanted)
-        if _reaches(found, offset):
-            return found
+        existing = catalogue.find_fold(workspace, reference)
+        if _is_folded_up_to(existing, offset):
+            return existing
         raise
 
 
-def _reaches(found: Folded | None, offset: int) -> TypeGuard[Folded]:
-    return found is not None and found.code_unchanged and found.folded >= offset
+def _is_folded_up_to(fold_record: FoldRecord | None, offset: int) -> TypeGuard[FoldRecord]:
+    return (
+        fold_record is not None
+        and fold_record.is_code_unchanged
+        and fold_record.next_offset >= offset
+    )
 
 
-def step(
+def debug_handler(
     workspace: Workspace,
-    wanted: Reference,
-    folded: Folded,
-    wish: Wish,
-    told: Callable[[Stepped], None],
+    reference: Reference,
+    fold_record: FoldRecord,
+    target: DebugTarget,
+    on_result: Callable[[DebugResult], None],
     sanitize: Sanitize = str,
 ) -> None:
     """Run the handler under a debugger; `told` is called when it has returned or raised.
@@ -121,37 +125,37 @@ def step(
     document or no IDE can be waited for, `ProjectionError` where the projection can't be run, and
     `CancelledError` where the person interrupted it.
     """
-    with _Session(workspace, wanted, folded, wish, sanitize) as session:
-        session.run(told)
+    with _DebugProcess(workspace, reference, fold_record, target, sanitize) as session:
+        session.run(on_result)
 
 
-class _Session:
+class _DebugProcess:
     """The process and the pipes to it."""
 
     def __init__(
         self,
         workspace: Workspace,
-        wanted: Reference,
-        folded: Folded,
-        wish: Wish,
+        reference: Reference,
+        fold_record: FoldRecord,
+        target: DebugTarget,
         sanitize: Sanitize,
     ) -> None:
         self._workspace = workspace
-        self._wanted = wanted
-        self._folded = folded
-        self._wish = wish
-        self._calling = Calling(workspace, wanted)
+        self._reference = reference
+        self._fold_record = fold_record
+        self._target = target
+        self._gateway_bridge = GatewayBridge(workspace, reference)
         from_child, outgoing = os.pipe()
         answers, to_child = os.pipe()
         spec = {
-            "reference": wanted.text,
-            "name": wanted.name,
-            "cwd": wanted.cwd,
-            "own_time": wanted.settings.own_time,
+            "reference": reference.text,
+            "name": reference.name,
+            "cwd": reference.cwd,
+            "own_time": reference.gateway_settings.own_time,
             "world": None,
-            "key": wish.key,
-            "preferred": wish.preferred,
-            "port": wish.port,
+            "key": target.key,
+            "preferred": target.preferred_key,
+            "port": target.debugger_port,
             "outgoing": outgoing,
             "answers": answers,
         }
@@ -159,16 +163,16 @@ class _Session:
         self._terminal = DebugTerminal(sanitize)
         try:
             self._process = self._start(
-                [wanted.python, str(worker_process.WORKER), json.dumps(spec), "step"],
+                [reference.python, str(worker_process.WORKER_MAIN), json.dumps(spec), "step"],
                 pass_fds=(outgoing, answers),
-                cwd=wanted.cwd,
+                cwd=reference.cwd,
                 **self._terminal.streams,
             )
         except OSError as error:
             os.close(from_child)
             os.close(to_child)
             self._terminal.close()
-            raise worker_process.unstartable(wanted, error) from error
+            raise worker_process.interpreter_start_error(reference, error) from error
         finally:
             os.close(outgoing)
             os.close(answers)
@@ -182,25 +186,25 @@ class _Session:
 
     def _start(self, command: list[str], **popen: Any) -> "subprocess.Popen[bytes]":
         """Start it shut in; one that an IDE attaches to shuts itself in after it listens."""
-        popen["env"] = visible_variables(self._wanted, worker_process.environment())
+        popen["env"] = visible_variables(self._reference, worker_process.worker_environment())
         if self._terminal.is_open:
             popen["env"]["TERM"] = "dumb"  # nothing then moves the cursor out of its line
-        if self._wish.port is None:
+        if self._target.debugger_port is None:
             options = CellOptions(
-                readable=readable_files(self._wanted), has_terminal=self._terminal.reads
+                readable=readable_files(self._reference), has_terminal=self._terminal.reads
             )
-            return Cell(command, lambda _: None, options, **popen).process
+            return Sandbox(command, lambda _: None, options, **popen).process
         if self._terminal.reads:
             popen["stdin"] = subprocess.DEVNULL
         started = subprocess.Popen(command, start_new_session=True, **popen)
         process_session.keep_group(started.pid)
         return started
 
-    def __enter__(self) -> "_Session":
+    def __enter__(self) -> "_DebugProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._calling.__exit__()
+        self._gateway_bridge.__exit__()
         with contextlib.suppress(OSError):
             self._to_child.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -221,48 +225,50 @@ class _Session:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
 
-    def run(self, told: Callable[[Stepped], None]) -> None:
-        with undisturbed(self._interrupt), self._terminal.attached(self._kill):
-            self._send(*event_frame.frame(self._event()))
+    def run(self, on_result: Callable[[DebugResult], None]) -> None:
+        with sigint_ignored(self._interrupt), self._terminal.attached(self._kill):
+            self._send(*event_frame.build_event_frame(self._load_event()))
             while (frame := self._receive()).kind not in ("done", "left"):
                 header = frame.header
                 if frame.kind == "ask" and {"key", "routed"} <= header.keys():
-                    self._send(*self._recalled(header))
+                    self._send(*self._recall_document(header))
                 elif frame.kind == "call":
-                    self._send(*self._calling.reply(header, frame.parts))
+                    self._send(*self._gateway_bridge.answer_call(header, frame.parts))
                 elif frame.kind == "stepped":
                     _check_json(header["before"], header["after"])
-                    told(
-                        Stepped(
+                    on_result(
+                        DebugResult(
                             header["key"], header["before"], header["after"], header["traceback"]
                         )
                     )
                     self._send({"kind": "go on"}, ())
                 else:
-                    raise self._complaint(header)
+                    raise self._error_for(header)
 
-    def _event(self) -> Any:
+    def _load_event(self) -> Any:
         """The event, whose calls are all answered when they are made."""
         with self._workspace.reading() as connection:
-            event = arrow(
+            event = fetch_arrow(
                 connection,
-                f'SELECT {event_frame.SELECT} FROM events WHERE "offset" = ? AND {HANDLED}',
-                [self._wish.offset],
+                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE "offset" = ? AND {IS_HANDLED_SQL}',
+                [self._target.offset],
             )
         if not event.num_rows:
-            raise QueryError(f"The event at {self._wish.offset} was removed from the log.")
+            raise QueryError(f"The event at {self._target.offset} was removed from the log.")
         return event
 
-    def _recalled(self, header: Any) -> state_recall.Parts:
-        folded = self._folded
-        place = (self._workspace, folded.number, [header["key"]])
-        before = self._wish.offset
-        if header["events"] or folded.plain is not True:
-            return state_recall.events(*place, before=before, routed=header["routed"])
-        return state_recall.states(*place, before=before)
+    def _recall_document(self, header: Any) -> state_recall.DocumentFrame:
+        fold_record = self._fold_record
+        arguments = (self._workspace, fold_record.projection_number, [header["key"]])
+        before = self._target.offset
+        if header["events"] or fold_record.round_trips_json is not True:
+            return state_recall.recall_events(
+                *arguments, before_offset=before, is_routed=header["routed"]
+            )
+        return state_recall.recall_states(*arguments, before_offset=before)
 
-    def _complaint(self, header: Any) -> Exception:
-        name, at = self._wanted.name, f"{self._wish.offset:,}"
+    def _error_for(self, header: Any) -> Exception:
+        name, at = self._reference.name, f"{self._target.offset:,}"
         kind = header["kind"]
         if kind == "interrupted":
             return CancelledError("Interrupted; nothing was written.")
@@ -270,7 +276,7 @@ class _Session:
             return QueryError(f"{name} has no handler for {header['type']}, the event at {at}.")
         if kind == "no key":
             reached = ", ".join(repr(key) for key in header["keys"]) or "no document"
-            meant = "" if self._wish.key is None else f", not {self._wish.key!r}"
+            meant = "" if self._target.key is None else f", not {self._target.key!r}"
             return QueryError(f"The event at {at} reaches {reached}{meant}.")
         if kind == "no keys":
             return ProjectionError(
@@ -278,32 +284,33 @@ class _Session:
                 f" {header['error']}."
             )
         if kind == "no debugpy":
-            python = self._wanted.python
+            python = self._reference.python
             return QueryError(
                 f"{python} has no debugpy, which an IDE needs;"
                 f" `{python} -m pip install debugpy` brings it."
             )
         if kind == "no port":
             return QueryError(
-                f"Nothing can listen on port {self._wish.port}: {header['error']};"
+                f"Nothing can listen on port {self._target.debugger_port}: {header['error']};"
                 " give another one with --port."
             )
         if kind == "unusable":
-            return worker_process.unloadable(self._wanted, header)
+            return worker_process.projection_load_error(self._reference, header)
         return BrokenFrameError(f"a frame {kind!r} where the handler is stepped through")
 
     def _send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         with contextlib.suppress(BrokenPipeError):
-            wire.send(self._to_child, header, parts)
+            wire.send_frame(self._to_child, header, parts)
 
     def _receive(self) -> Frame:
         self._terminal.pump(self._wake)
         os.read(self._wake, 1)
         self._terminal.drain()
         frame = self._frames.get()
-        if isinstance(frame, wire.ClosedError):
+        if isinstance(frame, wire.ConnectionClosedError):
             raise ProjectionError(
-                f"{self._wanted.name} {worker_process.death(self._process)} while it was stepped through."
+                f"{self._reference.name} {worker_process.describe_exit(self._process)} while"
+                " it was stepped through."
             ) from None
         if isinstance(frame, BaseException):
             raise frame
@@ -315,10 +322,10 @@ class _Session:
             while True:
                 try:
                     frame: Frame | BaseException = receive_frame(self._from_child)
-                except (wire.ClosedError, ProjectionError) as error:
+                except (wire.ConnectionClosedError, ProjectionError) as error:
                     frame = error
                 except OSError:
-                    frame = wire.ClosedError()
+                    frame = wire.ConnectionClosedError()
                 self._frames.put(frame)
                 os.write(self._waker, b"+")
                 if isinstance(frame, BaseException):

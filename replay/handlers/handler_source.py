@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 
-from replay.document.paths import Path
+from replay.document.paths import DocumentPath
 from replay.handlers import mutation_analysis
-from replay.handlers.mutation_analysis import Function, Touched
-from replay.history.catalogue import Folded
-from replay.projection.declaration import over_all_events
+from replay.handlers.mutation_analysis import FunctionNode, Mutation
+from replay.history.catalogue import FoldRecord
+from replay.projection.declaration import is_over_all_events
 from replay.projection.reference import is_program
 from storage import regular_file
-from storage.errors import QueryError, one_line
+from storage.errors import QueryError, summarize_error
 
 Scope = Sequence[ast.stmt]
 
@@ -26,48 +26,48 @@ _LIMIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Handler:
+class HandlerSource:
     """The lines that handle events of a type."""
 
     file: str
     name: str
     """`on_OrderPlaced`, or `apply`."""
-    first: int
+    first_line: int
     """The number of its first line in the file."""
     lines: tuple[str, ...]
-    touched: tuple[Touched, ...]
+    mutations: tuple[Mutation, ...]
     """What its lines may change in the state."""
 
-    def touching(self, paths: Sequence[Path]) -> frozenset[int]:
+    def lines_changing(self, paths: Sequence[DocumentPath]) -> frozenset[int]:
         """The numbers of the lines that may change the value at one of these paths."""
         return frozenset(
             line
-            for line, steps in self.touched
-            if any(mutation_analysis.concerns(steps, path) for path in paths)
+            for line, steps in self.mutations
+            if any(mutation_analysis.may_change(steps, path) for path in paths)
         )
 
 
-class Code:
+class HandlerCode:
     """The handlers of one folded projection. May be asked from any thread."""
 
-    def __init__(self, folded: Folded) -> None:
-        self.folded = folded
-        named = re.fullmatch(r"(.+\.(?:py|sql))(?::[\w.]+)?", folded.reference)
-        self._query = named[1] if named and over_all_events(folded.reference) else ""
+    def __init__(self, fold_record: FoldRecord) -> None:
+        self.fold_record = fold_record
+        named = re.fullmatch(r"(.+\.(?:py|sql))(?::[\w.]+)?", fold_record.reference)
+        self._query_file = named[1] if named and is_over_all_events(fold_record.reference) else ""
         """The file of a query over all events."""
         self._content: str | None = None
-        self._handlers: dict[str | None, Handler | str] = {}
+        self._handlers: dict[str | None, HandlerSource | str] = {}
 
-    def known(self, type_name: str | None) -> Handler | str | None:
+    def cached_handler(self, type_name: str | None) -> HandlerSource | str | None:
         """What `handler` has found before, or the sentence that it said; None if not asked yet."""
         return self._handlers.get(type_name)
 
-    def handler(self, type_name: str | None) -> Handler:
+    def find_handler(self, type_name: str | None) -> HandlerSource:
         """The handler for events of a type; raises `QueryError` where it can't be shown."""
         found = self._handlers.get(type_name)
         if found is None:
             try:
-                found = self._find(type_name)
+                found = self._locate_handler(type_name)
             except QueryError as error:
                 found = error.message
             self._handlers[type_name] = found
@@ -75,60 +75,68 @@ class Code:
             raise QueryError(found)
         return found
 
-    def _find(self, type_name: str | None) -> Handler:
-        if self._query:
-            return self._whole()
-        path, attribute = self._place()
+    def _locate_handler(self, type_name: str | None) -> HandlerSource:
+        if self._query_file:
+            return self._query_handler()
+        path, attribute = self._projection_file()
         if self._content is None:
-            self._content = self._read(path)
+            self._content = self._read_file(path)
         try:
             module = ast.parse(self._content)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise QueryError(f"{path} can't be read as Python.") from error
-        scope, methods = _target(module, attribute, path)
+        scope, methods = _find_scope(module, attribute, path)
         name = "on_" + re.sub(r"\W", "_", type_name or "")
-        function = _function(module.body, scope, name) or _function(module.body, scope, "apply")
+        function = _find_function(module.body, scope, name) or _find_function(
+            module.body, scope, "apply"
+        )
         if function is None:
             raise QueryError(f"{File(path).name} has no handler for {type_name}.")
-        node, shown = function
-        helpers = _functions(module.body, bound=False)
-        own = _functions(scope, bound=True) if methods else {}
-        first, last = _extent(shown)
+        node, shown_statement = function
+        helpers = _list_functions(module.body, bound=False)
+        own_methods = _list_functions(scope, bound=True) if methods else {}
+        first, last = _line_range(shown_statement)
         text = self._content.splitlines()[first - 1 : last]
         try:
-            found = mutation_analysis.touched(Function(node, bound=methods), helpers, own)
+            found = mutation_analysis.find_mutations(
+                FunctionNode(node, is_bound=methods), helpers, own_methods
+            )
         except RecursionError:
             found = ()
-        inside = tuple(t for t in found if first <= t[0] <= last)
-        return Handler(path, getattr(node, "name", name), first, tuple(text), inside)
+        mutations = tuple(t for t in found if first <= t[0] <= last)
+        return HandlerSource(path, getattr(node, "name", name), first, tuple(text), mutations)
 
-    def _whole(self) -> Handler:
+    def _query_handler(self) -> HandlerSource:
         """A query over all events, which any event may change everything of."""
-        path = next((path for path in self.folded.files if path == self._query), None)
+        path = next((path for path in self.fold_record.files if path == self._query_file), None)
         if path is None:
-            raise QueryError(f"The file of {self.folded.name} isn't known.")
-        return Handler(path, File(path).name, 1, tuple(self._read(path).splitlines()), ())
+            raise QueryError(f"The file of {self.fold_record.name} isn't known.")
+        return HandlerSource(
+            path, File(path).name, 1, tuple(self._read_file(path).splitlines()), ()
+        )
 
-    def _place(self) -> tuple[str, str]:
+    def _projection_file(self) -> tuple[str, str]:
         """The file, and what in it is the projection."""
-        if is_program(self.folded.reference):
-            raise QueryError(f"{self.folded.name} is a program; only Python handlers can be shown.")
-        named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.folded.reference)
+        if is_program(self.fold_record.reference):
+            raise QueryError(
+                f"{self.fold_record.name} is a program; only Python handlers can be shown."
+            )
+        named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.fold_record.reference)
         if named:
             path, attribute = named[1], named[2] or ""
-            if path in self.folded.files:
+            if path in self.fold_record.files:
                 return path, attribute
         else:
-            module, _, attribute = self.folded.reference.partition(":")
+            module, _, attribute = self.fold_record.reference.partition(":")
             inside = "/" + module.replace(".", "/")
             ends = (f"{inside}.py", f"{inside}/__init__.py")
-            candidates = [path for path in self.folded.files if path.endswith(ends)]
+            candidates = [path for path in self.fold_record.files if path.endswith(ends)]
             if len(candidates) == 1:
                 return candidates[0], attribute
-        raise QueryError(f"The file of {self.folded.name} isn't known.")
+        raise QueryError(f"The file of {self.fold_record.name} isn't known.")
 
-    def _read(self, path: str) -> str:
-        if not self.folded.may_read_files:
+    def _read_file(self, path: str) -> str:
+        if not self.fold_record.may_read_files:
             raise QueryError(
                 "The workspace came from elsewhere, so the files that it names are not read;"
                 " `refold trust WORKSPACE` allows it."
@@ -136,94 +144,104 @@ class Code:
         try:
             content = regular_file.read_bytes(File(path), _LIMIT_BYTES)
         except (OSError, ValueError) as error:
-            raise QueryError(f"{path} can't be read: {one_line(error)}.") from error
-        if hashlib.sha256(content).hexdigest() != self.folded.files[path]:
+            raise QueryError(f"{path} can't be read: {summarize_error(error)}.") from error
+        if hashlib.sha256(content).hexdigest() != self.fold_record.files[path]:
             raise QueryError(f"{File(path).name} has changed since it was folded.")
         return content.decode("utf-8", "replace")
 
 
-def _target(module: ast.Module, attribute: str, path: str) -> tuple[Scope, bool]:
+def _find_scope(module: ast.Module, attribute: str, path: str) -> tuple[Scope, bool]:
     """Where the handlers are: the module itself, or a class, whose methods they are."""
     scope: Scope = module.body
     methods = False
     for part in attribute.split(".") if attribute else ():
-        found = _class(module.body, scope, part)
+        found = _find_class(module.body, scope, part)
         if found is None:
             raise QueryError(f"What {part} is can't be told from {File(path).name} alone.")
-        scope, methods = _with_bases(module.body, found), True
+        scope, methods = _statements_with_bases(module.body, found), True
     return scope, methods
 
 
-def _class(module: Scope, scope: Scope, name: str) -> ast.ClassDef | None:
+def _find_class(module: Scope, scope: Scope, name: str) -> ast.ClassDef | None:
     """The class of that name, or the class of which an object of that name is made."""
     found: ast.ClassDef | None = None
-    for statement in _flat(scope):
+    for statement in _iterate_statements(scope):
         if isinstance(statement, ast.ClassDef) and statement.name == name:
             found = statement
-        elif name in _assigned(statement) and isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        elif name in _assigned_names(statement) and isinstance(
+            statement, (ast.Assign, ast.AnnAssign)
+        ):
             value = statement.value
-            made = getattr(value.func if isinstance(value, ast.Call) else value, "id", name)
-            found = None if made == name else _class(module, module, made)
+            made_from = getattr(value.func if isinstance(value, ast.Call) else value, "id", name)
+            found = None if made_from == name else _find_class(module, module, made_from)
     return found
 
 
-def _with_bases(module: Scope, found: ast.ClassDef, depth: int = 8) -> Scope:
+def _statements_with_bases(module: Scope, found: ast.ClassDef, depth: int = 8) -> Scope:
     """The statements of a class, after those of its bases in the same file."""
     body: list[ast.stmt] = []
     for base in reversed(found.bases):
-        known = _class(module, module, base.id) if isinstance(base, ast.Name) else None
-        if known is not None and known is not found and depth:
-            body += _with_bases(module, known, depth - 1)
+        base_class = _find_class(module, module, base.id) if isinstance(base, ast.Name) else None
+        if base_class is not None and base_class is not found and depth:
+            body += _statements_with_bases(module, base_class, depth - 1)
     return [*body, *found.body]
 
 
-def _function(
+def _find_function(
     module: Scope, scope: Scope, name: str
 ) -> tuple[mutation_analysis.Definition, ast.stmt] | None:
     """The function of that name, with the statement to show; raises `QueryError` if it is imported."""
     found: tuple[mutation_analysis.Definition, ast.stmt] | None = None
-    for statement in _flat(scope):
+    for statement in _iterate_statements(scope):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             if statement.name == name:
                 found = statement, statement
         elif isinstance(statement, ast.ImportFrom):
             if name in (alias.asname or alias.name for alias in statement.names):
                 raise QueryError(f"{name} is imported from {statement.module or '.'}.")
-        elif name in _assigned(statement) and isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        elif name in _assigned_names(statement) and isinstance(
+            statement, (ast.Assign, ast.AnnAssign)
+        ):
             value = statement.value
             if isinstance(value, ast.Lambda):
                 found = value, statement
             elif isinstance(value, ast.Name) and value.id != name:
-                found = _function(module, scope, value.id) or _function(module, module, value.id)
+                found = _find_function(module, scope, value.id) or _find_function(
+                    module, module, value.id
+                )
             else:
                 raise QueryError(f"What {name} does is made elsewhere, in line {statement.lineno}.")
     return found
 
 
-def _functions(scope: Scope, *, bound: bool) -> dict[str, Function]:
-    return {s.name: Function(s, bound) for s in _flat(scope) if isinstance(s, ast.FunctionDef)}
+def _list_functions(scope: Scope, *, bound: bool) -> dict[str, FunctionNode]:
+    return {
+        s.name: FunctionNode(s, bound)
+        for s in _iterate_statements(scope)
+        if isinstance(s, ast.FunctionDef)
+    }
 
 
-def _flat(scope: Scope) -> Iterator[ast.stmt]:
+def _iterate_statements(scope: Scope) -> Iterator[ast.stmt]:
     """Statements in order, with those inside `if` and `try`."""
     for statement in scope:
         yield statement
         if isinstance(statement, (ast.If, ast.Try)):
             for part in ("body", "orelse", "handlers", "finalbody"):
                 for inner in getattr(statement, part, ()):
-                    yield from _flat(
+                    yield from _iterate_statements(
                         inner.body if isinstance(inner, ast.ExceptHandler) else [inner]
                     )
 
 
-def _assigned(statement: ast.stmt) -> tuple[str, ...]:
+def _assigned_names(statement: ast.stmt) -> tuple[str, ...]:
     targets = statement.targets if isinstance(statement, ast.Assign) else ()
     if isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
     return tuple(target.id for target in targets if isinstance(target, ast.Name))
 
 
-def _extent(shown: ast.stmt) -> tuple[int, int]:
+def _line_range(shown: ast.stmt) -> tuple[int, int]:
     """The first and the last line, with decorators."""
     decorators = getattr(shown, "decorator_list", ())
     first = min([shown.lineno, *(d.lineno for d in decorators)])

@@ -7,26 +7,26 @@ from typing import Any
 import msgspec
 
 from gateway import assignment, calls, recording_store
-from gateway.broker import different, nearest, stub
-from gateway.calls import Call, Decision, Kind, Outcome
-from gateway.recording_store import Recorded
+from gateway.broker import describe_differences, make_stub_answer, rank_by_likeness
+from gateway.calls import AnswerOutcome, Call, CallKind, Decision
+from gateway.recording_store import Recording
 from gateway.redaction import Redactor
-from replay.history.fold_reports import MINE, Reported
+from replay.history.fold_reports import FOLD_CONDITION, FoldReports
 from storage.coordinates.offset_set import Offsets
-from storage.db.query import rows as rows_of
+from storage.db.query import fetch_rows as rows_of
 from storage.errors import QueryError
 from storage.log.positions import START
 from storage.workspace.workspace import Workspace
 
-_PAGE = 2_000
-_ORDER = '"offset", key, ordinal'
-_LAST = 1_000_000
+_PAGE_ROWS = 2_000
+_LOG_ORDER = '"offset", key, ordinal'
+_MANUAL_ORDINAL = 1_000_000
 """The place of what is answered by hand, behind all that was recorded of its event."""
-_SENT = {"live": "live", "stub": "suppressed", "imported": "recorded"}
+_DECISION_BY_ORIGIN = {"live": "live", "stub": "suppressed", "imported": "recorded"}
 
 
 @dataclass(frozen=True)
-class Decided:
+class CallDecision:
     """A call, or an attempt to get out otherwise, and what became of it."""
 
     offset: int | None
@@ -46,128 +46,154 @@ class Decided:
     """The number of the recording that answers it, or is the nearest to it."""
 
     @property
-    def asked(self) -> str:
+    def short_request(self) -> str:
         """The request in short: of HTTP the address and the body."""
-        value = None if self.request is None else calls.readable(self.request.encode(), "json")
+        value = None if self.request is None else calls.decode_body(self.request.encode(), "json")
         if isinstance(value, dict) and {"method", "url"} <= value.keys():
             body = value.get("body")
-            return str(value["url"]) + ("" if body is None else f" {_json(body)}")
+            return str(value["url"]) + ("" if body is None else f" {_canonical_json(body)}")
         return "" if value is None else str(self.request)
 
     @property
-    def answered(self) -> str | None:
+    def short_response(self) -> str | None:
         """The response in short: of HTTP the status and the body; None where there was none."""
-        value = None if self.response is None else calls.readable(self.response.encode(), "json")
+        value = None if self.response is None else calls.decode_body(self.response.encode(), "json")
         if isinstance(value, dict) and {"status", "body"} <= value.keys():
-            return f"{value['status']} {_json(value['body'])}"
+            return f"{value['status']} {_canonical_json(value['body'])}"
         return self.response
 
 
 @dataclass(frozen=True)
-class Near:
+class SimilarRecording:
     """A recording that is like a call that was missed."""
 
-    recorded: Recorded
+    recording: Recording
     differences: list[str]
     """As `request.pair: "EURUSD" → "EURGBP"`."""
 
 
-def of_fold(history: Reported, *, limit: int | None = None) -> Iterator[Decided]:
+def read_fold_decisions(
+    history: FoldReports, *, limit: int | None = None
+) -> Iterator[CallDecision]:
     """All calls of a fold in the order of the log."""
-    return _found(history, "true", (), limit)
+    return _iterate_decisions(history, "true", (), limit)
 
 
-def of_key(history: Reported, key: str, until: int) -> Iterator[Decided]:
+def read_document_decisions(history: FoldReports, key: str, until: int) -> Iterator[CallDecision]:
     """Those for a document, up to an offset."""
-    return _found(history, 'key = ? AND "offset" <= ?', (key, until), None)
+    return _iterate_decisions(history, 'key = ? AND "offset" <= ?', (key, until), None)
 
 
-def page(history: Reported, first: int, count: int) -> list[Decided]:
+def read_decision_page(history: FoldReports, first: int, count: int) -> list[CallDecision]:
     """So many of them from the one of a number on."""
-    found = _rows(history, "true", (), count, first)
+    found = _load_decision_rows(history, "true", (), count, first)
     return [
-        _decided(row, known) for known in [_recordings(history.workspace, found)] for row in found
+        _decision_from_row(row, known)
+        for known in [_load_recordings(history.workspace, found)]
+        for row in found
     ]
 
 
-def between(history: Reported, first: int, last: int) -> dict[int, list[Decided]]:
+def read_decisions_between(
+    history: FoldReports, first: int, last: int
+) -> dict[int, list[CallDecision]]:
     """Those of a stretch of the log, by offset."""
-    found: dict[int, list[Decided]] = {}
-    for one in _found(history, '"offset" BETWEEN ? AND ?', (first, last), None):
+    found: dict[int, list[CallDecision]] = {}
+    for one in _iterate_decisions(history, '"offset" BETWEEN ? AND ?', (first, last), None):
         if one.offset is not None:
             found.setdefault(one.offset, []).append(one)
     return found
 
 
-def places(history: Reported, limit: int) -> list[int]:
+def list_decision_offsets(history: FoldReports, limit: int) -> list[int]:
     """The offset of each of the first so many, in the order of `page`; -1: before the first event."""
     with history.workspace.reading() as connection:
         found = connection.execute(
-            f'SELECT "offset" FROM decisions WHERE {MINE} ORDER BY {_ORDER} LIMIT {int(limit)}',
-            [history.folded.number, history.folded.timeline],
+            f'SELECT "offset" FROM decisions WHERE {FOLD_CONDITION} ORDER BY {_LOG_ORDER} LIMIT {int(limit)}',
+            [history.fold_record.projection_number, history.fold_record.timeline],
         ).fetchall()
     return [offset for (offset,) in found]
 
 
-def offsets(history: Reported) -> "Offsets[int]":
+def find_call_offsets(history: FoldReports) -> "Offsets[int]":
     """Every event that made a call, or tried to get out."""
     return history.offsets_in("decisions")
 
 
-def reads(history: Reported, limit: int | None = None) -> list[tuple[int, str]]:
+def list_nondeterministic_reads(
+    history: FoldReports, limit: int | None = None
+) -> list[tuple[int, str]]:
     """What handlers read of clocks and random numbers, by offset."""
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         return connection.execute(
-            f'SELECT DISTINCT "offset", read FROM reads WHERE {MINE} ORDER BY ALL{bound}',
-            [history.folded.number, history.folded.timeline],
+            f'SELECT DISTINCT "offset", read FROM reads WHERE {FOLD_CONDITION} ORDER BY ALL{bound}',
+            [history.fold_record.projection_number, history.fold_record.timeline],
         ).fetchall()
 
 
-def reads_between(history: Reported, first: int, last: int) -> dict[int, list[str]]:
+def list_nondeterministic_reads_between(
+    history: FoldReports, first: int, last: int
+) -> dict[int, list[str]]:
     """What they read in a stretch of the log, by offset."""
     with history.workspace.reading() as connection:
         found = connection.execute(
-            f'SELECT "offset", list(DISTINCT read ORDER BY read) FROM reads WHERE {MINE}'
+            f'SELECT "offset", list(DISTINCT read ORDER BY read) FROM reads WHERE {FOLD_CONDITION}'
             ' AND "offset" BETWEEN ? AND ? GROUP BY "offset"',
-            [history.folded.number, history.folded.timeline, first, last],
+            [history.fold_record.projection_number, history.fold_record.timeline, first, last],
         ).fetchall()
     return dict(found)
 
 
-def recorded(workspace: Workspace, limit: int | None = None) -> Iterator[Decided]:
+def list_recordings(workspace: Workspace, limit: int | None = None) -> Iterator[CallDecision]:
     """All recordings, as what became of them when they were made."""
-    for count, one in enumerate(recording_store.all_of(workspace)):
+    for count, one in enumerate(recording_store.iterate_recordings(workspace)):
         if limit is not None and count >= limit:
             return
-        yield _of_recording(one)
+        yield _decision_from_recording(one)
 
 
-def unassigned(workspace: Workspace) -> list[Decided]:
+def list_unassigned_recordings(workspace: Workspace) -> list[CallDecision]:
     """Recordings of which nobody knows the event."""
-    return [_of_recording(one) for one in recording_store.all_of(workspace, '"offset" IS NULL')]
+    return [
+        _decision_from_recording(one)
+        for one in recording_store.iterate_recordings(workspace, '"offset" IS NULL')
+    ]
 
 
-def assign(workspace: Workspace, number: str, position: int) -> None:
+def assign_recording(workspace: Workspace, call_number: str, position: int) -> None:
     """Say by hand which event made an imported call; raises `QueryError` where there is no such."""
     if position == START:
         raise QueryError("At the start there is no event that could have made a call.")
-    if not number.isdecimal() or not assignment.by_hand(workspace, int(number), position):
-        raise QueryError(f"There is no call {number!r}; `refold calls WS` lists all of them.")
+    if not call_number.isdecimal() or not assignment.assign_manually(
+        workspace, int(call_number), position
+    ):
+        raise QueryError(f"There is no call {call_number!r}; `refold calls WS` lists all of them.")
 
 
-def near(workspace: Workspace, missed: Decided) -> list[Near]:
+def find_similar_recordings(
+    workspace: Workspace, missed_call: CallDecision
+) -> list[SimilarRecording]:
     """The recordings of a call's event that are most like it, and how they differ."""
-    if missed.offset is None or missed.request is None:
+    if missed_call.offset is None or missed_call.request is None:
         return []
-    request = calls.readable(missed.request.encode(), "application/json")
-    place = (missed.port, missed.operation, request, missed.offset, None, missed.key)
-    call = Call(Kind(missed.kind), *place)
-    found = nearest(call, recording_store.at(workspace, missed.offset))
-    return [Near(one, different(call, one)) for one in found]
+    request = calls.decode_body(missed_call.request.encode(), "application/json")
+    call_origin = (
+        missed_call.port,
+        missed_call.operation,
+        request,
+        missed_call.offset,
+        None,
+        missed_call.key,
+    )
+    call = Call(CallKind(missed_call.kind), *call_origin)
+    found = rank_by_likeness(
+        call, recording_store.read_event_recordings(workspace, missed_call.offset)
+    )
+    return [SimilarRecording(one, describe_differences(call, one)) for one in found]
 
 
-def answer(history: Reported, missed: Decided, text: str) -> None:
+def answer_missed_call(history: FoldReports, missed_call: CallDecision, text: str) -> None:
     """Answer a call that was missed by hand, for this event and from now on; a JSON text.
 
     Raises `QueryError` where it is none.
@@ -177,58 +203,72 @@ def answer(history: Reported, missed: Decided, text: str) -> None:
     except (msgspec.DecodeError, RecursionError) as error:
         raise QueryError(f"{text!r} is no JSON: {error}.") from error
     with history.workspace.writing() as connection:
-        rows = rows_of(connection, 'SELECT id FROM events WHERE "offset" = ?', [missed.offset])
-        request = calls.readable((missed.request or "null").encode(), "application/json")
-        place = (missed.offset or 0, rows[0]["id"] if rows else None, missed.key)
-        call = Call(Kind(missed.kind), missed.port, missed.operation, request, *place)
-        made = stub(call, value)
-        told = Recorded(call, made, projection=history.folded.name, ordinal=_LAST, origin="stub")
-        recording_store.keep(connection, [recording_store.redacted(told, Redactor())])
+        rows = rows_of(connection, 'SELECT id FROM events WHERE "offset" = ?', [missed_call.offset])
+        request = calls.decode_body((missed_call.request or "null").encode(), "application/json")
+        call_origin = (missed_call.offset or 0, rows[0]["id"] if rows else None, missed_call.key)
+        call = Call(
+            CallKind(missed_call.kind),
+            missed_call.port,
+            missed_call.operation,
+            request,
+            *call_origin,
+        )
+        call_answer = make_stub_answer(call, value)
+        recording = Recording(
+            call,
+            call_answer,
+            projection=history.fold_record.name,
+            ordinal=_MANUAL_ORDINAL,
+            origin="stub",
+        )
+        recording_store.insert_recordings(
+            connection, [recording_store.redact_recording(recording, Redactor())]
+        )
 
 
-def _found(
-    history: Reported, condition: str, parameters: tuple[Any, ...], limit: int | None
-) -> Iterator[Decided]:
+def _iterate_decisions(
+    history: FoldReports, condition: str, parameters: tuple[Any, ...], limit: int | None
+) -> Iterator[CallDecision]:
     first = 0
     while limit is None or first < limit:
-        count = _PAGE if limit is None else min(_PAGE, limit - first)
-        found = _rows(history, condition, parameters, count, first)
-        known = _recordings(history.workspace, found)
+        count = _PAGE_ROWS if limit is None else min(_PAGE_ROWS, limit - first)
+        found = _load_decision_rows(history, condition, parameters, count, first)
+        recordings = _load_recordings(history.workspace, found)
         for row in found:
-            yield _decided(row, known)
+            yield _decision_from_row(row, recordings)
         if len(found) < count:
             return
         first += count
 
 
-def _rows(
-    history: Reported, condition: str, parameters: tuple[Any, ...], count: int, first: int
+def _load_decision_rows(
+    history: FoldReports, condition: str, parameters: tuple[Any, ...], count: int, first: int
 ) -> list[dict[str, Any]]:
     with history.workspace.reading() as connection:
         return rows_of(
             connection,
-            f"SELECT * FROM decisions WHERE {MINE} AND {condition} ORDER BY {_ORDER}"
+            f"SELECT * FROM decisions WHERE {FOLD_CONDITION} AND {condition} ORDER BY {_LOG_ORDER}"
             f" LIMIT {int(count)} OFFSET {int(first)}",
-            [history.folded.number, history.folded.timeline, *parameters],
+            [history.fold_record.projection_number, history.fold_record.timeline, *parameters],
         )
 
 
-def _json(value: Any) -> str:
-    return calls.canonical(value).decode()
+def _canonical_json(value: Any) -> str:
+    return calls.encode_canonical(value).decode()
 
 
-def _recordings(workspace: Workspace, page: list[dict[str, Any]]) -> Mapping[int, Recorded]:
-    wanted = {row["call"] for row in page if row["port"] is None}
-    if not wanted:
+def _load_recordings(workspace: Workspace, page: list[dict[str, Any]]) -> Mapping[int, Recording]:
+    call_numbers = {row["call"] for row in page if row["port"] is None}
+    if not call_numbers:
         return {}
     return {
-        one.number: one
-        for one in recording_store.by_numbers(workspace, wanted)
-        if one.number is not None
+        one.recording_number: one
+        for one in recording_store.read_by_numbers(workspace, call_numbers)
+        if one.recording_number is not None
     }
 
 
-def _decided(row: Mapping[str, Any], known: Mapping[int, Recorded]) -> Decided:
+def _decision_from_row(row: Mapping[str, Any], recordings: Mapping[int, Recording]) -> CallDecision:
     offset = row["offset"] if row["offset"] >= 0 else None
     if row["port"] is not None:
         names = (
@@ -242,38 +282,45 @@ def _decided(row: Mapping[str, Any], known: Mapping[int, Recorded]) -> Decided:
             "stack",
             "call",
         )
-        return Decided(offset, row["key"], **{name: row[name] for name in names})
-    one = known.get(row["call"])
+        return CallDecision(offset, row["key"], **{name: row[name] for name in names})
+    one = recordings.get(row["call"])
     if one is None:  # it was recorded anew, and the fold is yet to be made anew
         gone = "its recording is gone; fold anew"
-        answered = Decided(offset, row["key"], "?", "?", "query", "", gone, None, None, None, None)
+        decision = CallDecision(
+            offset, row["key"], "?", "?", "query", "", gone, None, None, None, None
+        )
     else:
-        answered = _of_recording(one)
+        decision = _decision_from_recording(one)
     suppressed = row["decision"] == "suppressed"
     reason = "not sent; answered as then" if suppressed else "answered as then"
     return replace(
-        answered,
+        decision,
         offset=offset,
         key=row["key"],
         decision=row["decision"],
-        reason=answered.reason if one is None else reason,
+        reason=decision.reason if one is None else reason,
     )
 
 
-def _of_recording(one: Recorded) -> Decided:
-    call, origin = one.call, one.origin
-    decision = _SENT.get(origin, origin)
-    outcome = one.answer.outcome.value
-    if one.answer.outcome is Outcome.PENDING:
+def _decision_from_recording(recording: Recording) -> CallDecision:
+    call, origin = recording.call, recording.origin
+    decision = _DECISION_BY_ORIGIN.get(origin, origin)
+    outcome = recording.answer.outcome.value
+    if recording.answer.outcome is AnswerOutcome.PENDING:
         decision = Decision.PENDING.value
     reason = {"live": "went out", "stub": "was not sent", "imported": "imported"}.get(
         origin, origin
     )
-    if one.answer.outcome is Outcome.PENDING:
-        reason = f"it may have been sent, and nobody saw how it ended (call {one.number})"
+    if recording.answer.outcome is AnswerOutcome.PENDING:
+        reason = f"it may have been sent, and nobody saw how it ended (call {recording.recording_number})"
     elif outcome != "ok":
         reason = f"{reason}: {outcome}"
-    return Decided(
-        *(one.offset, call.key, call.port, call.operation, call.kind.value, decision, reason),
-        *(calls.canonical(call.request).decode(), one.answer.shown, None, one.number),
+    return CallDecision(
+        *(recording.offset, call.key, call.port, call.operation, call.kind.value, decision, reason),
+        *(
+            calls.encode_canonical(call.request).decode(),
+            recording.answer.value_json,
+            None,
+            recording.recording_number,
+        ),
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from replay.document.diff import Difference, differences, readable
+from replay.document.diff import Difference, decode_or_text, find_differences
 from replay.document.paths import ABSENT
 
 
@@ -22,12 +22,12 @@ class Change(Protocol):
         """What the JSON stands for; `ABSENT` for a deleted document, the text where it can't be
         taken apart."""
 
-    def since(self, before: "Change | None") -> list[Difference]:
+    def differences_since(self, previous: "Change | None") -> list[Difference]:
         """How the document differs from what an earlier change made of it."""
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeDocumentChange:
     """A change whose state is kept as it is."""
 
     offset: int
@@ -35,30 +35,30 @@ class Whole:
 
     @property
     def value(self) -> Any:
-        return readable(self.state)
+        return decode_or_text(self.state)
 
-    def since(self, before: Change | None) -> list[Difference]:
-        return differences(value_of(before), self.value)
+    def differences_since(self, previous: Change | None) -> list[Difference]:
+        return find_differences(value_after(previous), self.value)
 
 
 @dataclass(frozen=True)
-class Moment:
+class DocumentSnapshot:
     """A document at a position: its state there, and the one before that."""
 
-    now: Change | None
-    before: Change | None
+    current: Change | None
+    previous: Change | None
 
     @property
     def changed_at(self) -> int | None:
-        return None if self.now is None else self.now.offset
+        return None if self.current is None else self.current.offset
 
-    def differences(self) -> list[Difference]:
+    def differences_to_previous(self) -> list[Difference]:
         """What the last change did."""
-        if self.now is None:
-            return differences(value_of(self.before), ABSENT)
-        return self.now.since(self.before)
+        if self.current is None:
+            return find_differences(value_after(self.previous), ABSENT)
+        return self.current.differences_since(self.previous)
 
 
-def value_of(change: Change | None) -> Any:
+def value_after(change: Change | None) -> Any:
     """The value that a change made; `ABSENT` where there is none."""
     return ABSENT if change is None else change.value

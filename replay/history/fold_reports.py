@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from replay.history.catalogue import Folded
-from storage.coordinates.offset_set import Offsets, offsets
-from storage.db.query import rows as rows_of
+from replay.history.catalogue import FoldRecord
+from storage.coordinates.offset_set import Offsets, pack_offsets
+from storage.db.query import fetch_rows as rows_of
 from storage.workspace.workspace import Workspace
 
-MINE = "projection = ? AND timeline = ?"
+FOLD_CONDITION = "projection = ? AND timeline = ?"
 """SQL that keeps the rows of one projection on one timeline."""
 
 
 @dataclass(frozen=True)
-class Break:
+class InvariantViolation:
     """A moment at which an invariant became broken."""
 
     invariant: str
@@ -39,7 +39,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Upcast:
+class UpcastRecord:
     """An event as the projection handled it, where that isn't as it is stored."""
 
     stream: str | None
@@ -50,7 +50,7 @@ class Upcast:
 
 
 @dataclass(frozen=True)
-class Unhandled:
+class UnhandledEvents:
     """Events of a type and version that the projection has no handler for."""
 
     type: str | None
@@ -60,34 +60,34 @@ class Unhandled:
     """The first of them."""
 
 
-class Reported:
+class FoldReports:
     """Questions about all that but states, of one projection on one timeline."""
 
-    def __init__(self, workspace: Workspace, folded: Folded) -> None:
+    def __init__(self, workspace: Workspace, fold_record: FoldRecord) -> None:
         self._workspace = workspace
-        self.folded = folded
-        self._mine: list[Any] = [folded.number, folded.timeline]
+        self.fold_record = fold_record
+        self._fold_parameters: list[Any] = [fold_record.projection_number, fold_record.timeline]
 
     @property
     def workspace(self) -> Workspace:
         return self._workspace
 
-    def breaks(self) -> list[Break]:
+    def invariant_violations(self) -> list[InvariantViolation]:
         """Where invariants that are functions of the projection's became broken, in order."""
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
                 'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
                 ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
-                f' FROM turns WHERE {MINE}) WHERE broken ORDER BY "offset", invariant, key',
-                self._mine,
+                f' FROM turns WHERE {FOLD_CONDITION}) WHERE broken ORDER BY "offset", invariant, key',
+                self._fold_parameters,
             )
-        return [Break(**row) for row in rows]
+        return [InvariantViolation(**row) for row in rows]
 
-    def failures(self, first: int = 0, limit: int | None = None) -> list[Failure]:
+    def failures(self, first_offset: int = 0, limit: int | None = None) -> list[Failure]:
         """Failures from an offset on, in order."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
-        return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first)
+        return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first_offset)
 
     def failures_at(self, offset: int) -> list[Failure]:
         """What was raised at one event."""
@@ -97,52 +97,52 @@ class Reported:
         """All offsets at which a handler raised, for a lane."""
         return self.offsets_in("failures")
 
-    def upcast_at(self, offset: int) -> Upcast | None:
+    def upcast_record_at(self, offset: int) -> UpcastRecord | None:
         """What the projection made of an event before it handled it; None where nothing."""
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
-                f'SELECT stream, type, version, data FROM upcasts WHERE {MINE} AND "offset" = ?',
-                [*self._mine, offset],
+                f'SELECT stream, type, version, data FROM upcasts WHERE {FOLD_CONDITION} AND "offset" = ?',
+                [*self._fold_parameters, offset],
             )
-        return Upcast(**rows[0]) if rows else None
+        return UpcastRecord(**rows[0]) if rows else None
 
     def upcast_offsets(self) -> "Offsets[int]":
         """All offsets of events that were upcast."""
         return self.offsets_in("upcasts")
 
-    def unhandled(self) -> list[Unhandled]:
+    def unhandled_events(self) -> list[UnhandledEvents]:
         """Types and versions of events that no handler was there for, the first met first; scans."""
-        names = list(self.folded.unhandled)
+        names = list(self.fold_record.unhandled_by_type)
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
                 'SELECT type, version, count(*) AS events, min("offset") AS "offset" FROM'
                 " (SELECT coalesce(u.type, e.type) AS type, coalesce(u.version, e.version) AS version,"
                 ' e."offset" FROM events AS e LEFT JOIN (SELECT "offset", type, version FROM upcasts'
-                f' WHERE {MINE}) AS u ON u."offset" = e."offset" WHERE e."offset" < ?)'
+                f' WHERE {FOLD_CONDITION}) AS u ON u."offset" = e."offset" WHERE e."offset" < ?)'
                 " WHERE list_contains(?, coalesce(type, 'None')) GROUP BY ALL ORDER BY 4",
-                [*self._mine, self.folded.folded, names],
+                [*self._fold_parameters, self.fold_record.next_offset, names],
             )
-        return [Unhandled(**row) for row in rows]
+        return [UnhandledEvents(**row) for row in rows]
 
-    def printed_at(self, offset: int) -> str:
+    def printed_output_at(self, offset: int) -> str:
         """What handlers wrote to standard output and standard error at one event; may be empty."""
         with self._workspace.reading() as connection:
             found = connection.execute(
-                f'SELECT text FROM printed WHERE {MINE} AND "offset" = ? ORDER BY place',
-                [*self._mine, offset],
+                f'SELECT text FROM printed WHERE {FOLD_CONDITION} AND "offset" = ? ORDER BY place',
+                [*self._fold_parameters, offset],
             ).fetchall()
         return "".join(text for (text,) in found)
 
-    def printed(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
+    def printed_output(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
         """What handlers printed: offsets and texts, in the order of the log."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
         with self._workspace.reading() as connection:
             answer = connection.execute(
-                f"SELECT \"offset\", string_agg(text, '' ORDER BY place) FROM printed WHERE {MINE}"
+                f"SELECT \"offset\", string_agg(text, '' ORDER BY place) FROM printed WHERE {FOLD_CONDITION}"
                 f' GROUP BY "offset" ORDER BY "offset"{bound}',
-                self._mine,
+                self._fold_parameters,
             )
             for page in iter(lambda: answer.fetchmany(10_000), []):
                 yield from page
@@ -155,18 +155,18 @@ class Reported:
         """All offsets that a table of ours has of this fold."""
         with self._workspace.reading() as connection:
             answer = connection.execute(
-                f'SELECT DISTINCT "offset" FROM {table} WHERE {MINE} ORDER BY "offset"',
-                self._mine,
+                f'SELECT DISTINCT "offset" FROM {table} WHERE {FOLD_CONDITION} ORDER BY "offset"',
+                self._fold_parameters,
             )
             pages = iter(lambda: answer.fetchmany(10_000), [])
-            return offsets(offset for page in pages for (offset,) in page)
+            return pack_offsets(offset for page in pages for (offset,) in page)
 
     def _failures(self, condition: str, offset: int) -> list[Failure]:
         with self._workspace.reading() as connection:
             rows = rows_of(
                 connection,
-                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {MINE}'
+                f'SELECT "offset", key, type, error, traceback FROM failures WHERE {FOLD_CONDITION}'
                 f" AND {condition}",
-                [*self._mine, offset],
+                [*self._fold_parameters, offset],
             )
         return [Failure(**row) for row in rows]

@@ -4,49 +4,52 @@ from dataclasses import dataclass
 
 from replay.history import catalogue
 from replay.history.history import History
-from storage.quoting import quoted
-from storage.timelines.workspace_view import Seen
+from storage.quoting import quote_literal
+from storage.timelines.workspace_view import ForkedWorkspace
 
 
 @dataclass(frozen=True)
-class Forked:
+class ForkedHistory:
     """A history on a fork, beside the one that it stands on."""
 
     history: History
     parent: History
-    seen: Seen
-    since: int
+    workspace: ForkedWorkspace
+    since_position: int
     """The first place from which on anything may be otherwise."""
-    everything: bool
+    affects_all_documents: bool
     """Whether every document may be, and not only those that were touched."""
 
     @property
-    def parents_since(self) -> int:
+    def parent_since_position(self) -> int:
         """The parent's place from which on anything may be otherwise."""
-        return self.seen.overlay.parents_from(self.since)
+        return self.workspace.position_map.first_parent_position_from(self.since_position)
 
     @property
-    def touched(self) -> str:
+    def affected_keys_sql(self) -> str:
         """SQL for the keys of the documents that may be otherwise."""
         return (
-            f"SELECT key FROM touched WHERE projection = {int(self.history.folded.number)}"
-            f" AND timeline = {quoted(self.history.folded.timeline)}"
+            f"SELECT key FROM touched WHERE projection = {int(self.history.fold_record.projection_number)}"
+            f" AND timeline = {quote_literal(self.history.fold_record.timeline)}"
         )
 
 
-def forked(history: History) -> Forked | None:
+def find_forked_history(history: History) -> ForkedHistory | None:
     """What the history stands on; None where it stands on nothing but events."""
-    seen = history.workspace
-    if not isinstance(seen, Seen):
+    forked_workspace = history.workspace
+    if not isinstance(forked_workspace, ForkedWorkspace):
         return None
-    folded = history.folded
-    with seen.file.reading() as connection:
+    fold_record = history.fold_record
+    with forked_workspace.main_workspace.reading() as connection:
         rows = connection.execute(
             "SELECT base, since, everything FROM forked WHERE projection = ? AND timeline = ?",
-            [folded.number, folded.timeline],
+            [fold_record.projection_number, fold_record.timeline],
         ).fetchall()
     if not rows:
         return None
-    number, since, everything = rows[0]
-    parent = History(seen.parent, catalogue.by_number(seen.parent, number))
-    return Forked(history, parent, seen, since, everything)
+    parent_projection, since_position, affects_all_documents = rows[0]
+    parent = History(
+        forked_workspace.parent,
+        catalogue.get_fold_by_number(forked_workspace.parent, parent_projection),
+    )
+    return ForkedHistory(history, parent, forked_workspace, since_position, affects_all_documents)

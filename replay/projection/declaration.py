@@ -20,17 +20,17 @@ import duckdb
 from replay.projection.reference import Reference, is_program, is_sql
 from storage.errors import ProjectionError
 
-_LINE = re.compile(r"--\s*refold:\s*(.*?)\s*")
-_OWN = re.compile(r"own events of\s+(\S.*)")
+_DECLARATION_COMMENT = re.compile(r"--\s*refold:\s*(.*?)\s*")
+_OWN_EVENTS = re.compile(r"own events of\s+(\S.*)")
 _INVARIANT = re.compile(r"invariant\s+(\S[^:]*?)\s*:\s*(\S.*)")
-_POLARS = "project"
+_POLARS_FUNCTION = "project"
 
 
 @dataclass(frozen=True)
-class Declaration:
+class ProjectionDeclaration:
     """What is known of a projection over all events before it is asked."""
 
-    own: str | None
+    own_events_expression: str | None
     """What tells whose event it is, where every document depends on its own events only."""
     invariants: Mapping[str, str]
     """Conditions by name."""
@@ -38,47 +38,48 @@ class Declaration:
     """Its files, with a hash of each."""
 
 
-def has_handlers(text: str) -> bool:
+def has_event_handlers(text: str) -> bool:
     """Whether a reference names Python code that handles events one by one, as far as can be seen."""
-    return not is_program(text) and not over_all_events(text)
+    return not is_program(text) and not is_over_all_events(text)
 
 
-def over_all_events(text: str) -> bool:
+def is_over_all_events(text: str) -> bool:
     """Whether a reference names a query over all events; reads its file and runs no code."""
     if is_program(text):
         return False
     if is_sql(text):
         return True
     path, _, name = text.rpartition(".py")
-    body = _body(Path(f"{path}.py"), name.removeprefix(":")) if path else []
-    there = {name for node in body for name in _names(node)}
-    return _POLARS in there and not any(
-        name in ("apply", "when", "evolve", "mutate") or name.startswith("on_") for name in there
+    body = _statements(Path(f"{path}.py"), name.removeprefix(":")) if path else []
+    bound_names = {name for node in body for name in _bound_names(node)}
+    return _POLARS_FUNCTION in bound_names and not any(
+        name in ("apply", "when", "evolve", "mutate") or name.startswith("on_")
+        for name in bound_names
     )
 
 
-def of_sql(wanted: Reference, text: str) -> Declaration:
+def parse_sql_declaration(reference: Reference, text: str) -> ProjectionDeclaration:
     """The declaration in a SQL file's comments; raises `ProjectionError` for one that isn't known."""
-    own = None
+    own_events_expression = None
     invariants = {}
-    for said in _said(text):
-        found = _OWN.fullmatch(said)
-        if found and own is not None:
-            raise ProjectionError(f"{wanted.name} says twice what its documents depend on.")
+    for comment in _declaration_comments(text):
+        found = _OWN_EVENTS.fullmatch(comment)
+        if found and own_events_expression is not None:
+            raise ProjectionError(f"{reference.name} says twice what its documents depend on.")
         if found:
-            own = found[1].rstrip(";")
-        elif found := _INVARIANT.fullmatch(said):
+            own_events_expression = found[1].rstrip(";")
+        elif found := _INVARIANT.fullmatch(comment):
             invariants[found[1]] = found[2]
         else:
             raise ProjectionError(
-                f"{wanted.name} says {said!r} in a comment for refold, which knows"
+                f"{reference.name} says {comment!r} in a comment for refold, which knows"
                 " 'own events of COLUMN' and 'invariant NAME: CONDITION'."
             )
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Declaration(own, invariants, {wanted.text: digest})
+    return ProjectionDeclaration(own_events_expression, invariants, {reference.text: digest})
 
 
-def _names(node: ast.stmt) -> Iterator[str]:
+def _bound_names(node: ast.stmt) -> Iterator[str]:
     """What a statement gives a name to."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
@@ -89,17 +90,17 @@ def _names(node: ast.stmt) -> Iterator[str]:
             yield from (alias.asname or alias.name for alias in names)
 
 
-def _said(text: str) -> Iterator[str]:
+def _declaration_comments(text: str) -> Iterator[str]:
     """What is said in comments; a text may hold what looks like one."""
-    written = text.encode()
-    for place, kind in duckdb.tokenize(text):
+    encoded = text.encode()
+    for byte_offset, kind in duckdb.tokenize(text):
         if kind == duckdb.token_type.comment:
-            line = written[place:].decode().partition("\n")[0]
-            if found := _LINE.fullmatch(line.rstrip()):
+            line = encoded[byte_offset:].decode().partition("\n")[0]
+            if found := _DECLARATION_COMMENT.fullmatch(line.rstrip()):
                 yield found[1]
 
 
-def _body(path: Path, name: str) -> list[ast.stmt]:
+def _statements(path: Path, name: str) -> list[ast.stmt]:
     """The statements of a module, or of the class in it that is named."""
     try:
         body = ast.parse(path.read_bytes()).body

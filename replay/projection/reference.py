@@ -20,17 +20,17 @@ import msgspec
 from gateway import overrides
 from gateway.modes import Mode
 from gateway.overrides import Override
-from gateway.settings import DEFAULTS, Settings
+from gateway.settings import DEFAULT_SETTINGS, GatewaySettings
 from storage import regular_file
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
-_PROGRAM = "cmd:"
+_PROGRAM_PREFIX = "cmd:"
 _ALL_FILES_BYTES = 1 << 30
 """What the files of a projection have at most."""
-_SQL = ".sql"
+_SQL_SUFFIX = ".sql"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Reference:
     """The interpreter that runs it."""
     cwd: str
     """The folder in which it runs, and that it can import from."""
-    settings: Settings = DEFAULTS
+    gateway_settings: GatewaySettings = DEFAULT_SETTINGS
     """How it meets the outside."""
     readable: tuple[str, ...] | None = None
     """Folders that its code can read, beside its interpreter and its own; None: everything. See
@@ -54,7 +54,7 @@ class Reference:
     @property
     def command(self) -> list[str]:
         """The words of a program's command; none for Python code."""
-        return shlex.split(self.text[len(_PROGRAM) :]) if is_program(self.text) else []
+        return shlex.split(self.text[len(_PROGRAM_PREFIX) :]) if is_program(self.text) else []
 
     @property
     def is_sql(self) -> bool:
@@ -64,52 +64,52 @@ class Reference:
 
 def is_program(text: str) -> bool:
     """Whether a reference names a program's command, and no Python code."""
-    return text.startswith(_PROGRAM)
+    return text.startswith(_PROGRAM_PREFIX)
 
 
 def is_sql(text: str) -> bool:
     """Whether a reference names a file of SQL."""
-    return text.endswith(_SQL) and not is_program(text)
+    return text.endswith(_SQL_SUFFIX) and not is_program(text)
 
 
-def parse(text: str, python: str, cwd: Path) -> Reference:
+def parse_reference(text: str, python: str, cwd: Path) -> Reference:
     """The reference for what a person typed; raises `ProjectionError` where there is no such file."""
     if is_program(text):
-        return _program(text, cwd)
+        return _parse_program(text, cwd)
     # A folder may have a colon in its name.
     named = re.fullmatch(r"(.+?\.py)(?::([\w.]+))?", text)
-    place, attribute = named.groups("") if named else text.partition(":")[::2]
-    if place.endswith((".js", ".mjs", ".ts", ".jar", ".java")):
+    module_or_file, attribute = named.groups("") if named else text.partition(":")[::2]
+    if module_or_file.endswith((".js", ".mjs", ".ts", ".jar", ".java")):
         raise ProjectionError(
             f"{text} is no Python projection; one in another language is named by its command,"
             f" such as cmd:node {text} (docs/protocol.md)."
         )
-    if f"{_SQL}:" in text:
+    if f"{_SQL_SUFFIX}:" in text:
         raise ProjectionError(
-            f"A SQL file is one projection; write {text.partition(_SQL)[0]}{_SQL}."
+            f"A SQL file is one projection; write {text.partition(_SQL_SUFFIX)[0]}{_SQL_SUFFIX}."
         )
     if is_sql(text):
         if not (cwd / text).is_file():
             raise ProjectionError(f"There is no projection file {text}.")
         # This process's DuckDB runs it, so it matters which that is.
         return Reference(str((cwd / text).resolve()), Path(text).stem, sys.executable, str(cwd))
-    if place.endswith(".py"):
-        path = (cwd / place).resolve()
+    if module_or_file.endswith(".py"):
+        path = (cwd / module_or_file).resolve()
         if not path.is_file():
-            raise ProjectionError(f"There is no projection file {place}.")
-        whole = f"{path}:{attribute}" if attribute else str(path)
-        return Reference(whole, attribute or path.stem, python, str(cwd))
+            raise ProjectionError(f"There is no projection file {module_or_file}.")
+        absolute_text = f"{path}:{attribute}" if attribute else str(path)
+        return Reference(absolute_text, attribute or path.stem, python, str(cwd))
     if not re.fullmatch(r"[\w.]+(:[\w.]+)?", text):
         raise ProjectionError(
             f"{text!r} names no projection; give a file such as orders.py, or module:Name."
         )
-    name = attribute or place.rsplit(".", 1)[-1]
+    name = attribute or module_or_file.rsplit(".", 1)[-1]
     return Reference(text, name, python, str(cwd))
 
 
-def _program(text: str, cwd: Path) -> Reference:
+def _parse_program(text: str, cwd: Path) -> Reference:
     try:
-        words = shlex.split(text[len(_PROGRAM) :])
+        words = shlex.split(text[len(_PROGRAM_PREFIX) :])
     except ValueError as error:
         raise ProjectionError(f"{text!r} is no command: {error}.") from error
     if not words:
@@ -128,37 +128,42 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def answered_on(workspace: Workspace, wanted: Reference) -> Reference:
+def apply_timeline_answers(workspace: Workspace, reference: Reference) -> Reference:
     """The projection as it meets the outside on the workspace's timeline, whose forks may have
     other answers."""
-    said: list[Override] = []
-    seen = workspace
-    while isinstance(seen, Seen):
+    fork_overrides: list[Override] = []
+    current = workspace
+    while isinstance(current, ForkedWorkspace):
         found = [
-            msgspec.json.decode(e.said or "")
-            for e in seen.fork.active
+            msgspec.json.decode(e.value or "")
+            for e in current.fork.active_edits
             if e.kind is EditKind.ANSWERS
         ]
-        said = [*overrides.parse(found, f"the fork {seen.timeline}"), *said]
-        seen = seen.parent
-    if not said:
-        return wanted
-    own = wanted.settings
-    settings = replace(own, mode=Mode.WHAT_IF, overrides=[*own.overrides, *said])
-    return replace(wanted, settings=settings)
+        fork_overrides = [
+            *overrides.parse_overrides(found, f"the fork {current.timeline}"),
+            *fork_overrides,
+        ]
+        current = current.parent
+    if not fork_overrides:
+        return reference
+    own = reference.gateway_settings
+    settings = replace(own, mode=Mode.WHAT_IF, overrides=[*own.overrides, *fork_overrides])
+    return replace(reference, gateway_settings=settings)
 
 
-def identity(files: Mapping[str, str], interpreter: str, settings: Settings = DEFAULTS) -> str:
+def hash_projection(
+    files: Mapping[str, str], python: str, settings: GatewaySettings = DEFAULT_SETTINGS
+) -> str:
     """A hash of what a projection is made of: its files' hashes, its interpreter, and its settings.
 
     Where the files lie doesn't matter, so that the same code is the same projection anywhere.
     """
     content = sorted((Path(path).name, digest) for path, digest in files.items())
-    text = json.dumps([content, interpreter, *filter(None, [settings.digest])])
+    text = json.dumps([content, python, *filter(None, [settings.digest])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def unchanged(files: Mapping[str, str]) -> bool:
+def are_files_unchanged(files: Mapping[str, str]) -> bool:
     """Whether every file still has the content that it had; runs no code.
 
     Files that are larger than code ever is, and what is no regular file, count as changed.

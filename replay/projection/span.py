@@ -6,13 +6,13 @@ from storage.log.positions import START
 
 
 @dataclass(frozen=True)
-class Span:
+class OffsetSpan:
     """Events by their offsets, both included; the states before the first belong to it."""
 
     first: int
     last: int
 
     @property
-    def base(self) -> int:
+    def position_before(self) -> int:
         """The position before its first event."""
         return max(self.first - 1, START)

@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import aggregates, part_projection
-from replay.query.sum_encoding import InFull, InMillionths, Notation
-from storage.db.query import arrow
-from storage.query.condition_parser import unanswerable
+from replay.query.sum_encoding import FullPrecisionEncoding, MillionthsEncoding, SumEncoding
+from storage.db.query import fetch_arrow
+from storage.query.condition_parser import translate_condition_error
 
-Sums = tuple[int, ...]
+IntegerSums = tuple[int, ...]
 """Of whole numbers; see `replay.query.sum_encoding`."""
 
-_CHANGED = pa.schema(
+_CHANGE_SCHEMA = pa.schema(
     [
         ("trial", pa.int64()),
         ("sign", pa.int64()),
@@ -32,7 +32,7 @@ _CHANGED = pa.schema(
 
 
 @dataclass(frozen=True)
-class Changed:
+class TrialStateChange:
     """A state that a document has in one of many trials, or no longer has."""
 
     trial: int
@@ -43,67 +43,82 @@ class Changed:
     state: str | None
 
 
-class Totals:
+class AggregateTotals:
     """Aggregates that were asked for, over the documents of one history at a position."""
 
-    def __init__(self, history: History, texts: Sequence[str], at: int) -> None:
+    def __init__(self, history: History, texts: Sequence[str], position: int) -> None:
         """Raises `QueryError` where a text is no aggregate, or can't be answered."""
         self.texts = texts
-        self._of = [_Total(history, text, at) for text in texts]
-        self.values = [total.value(total.sums) for total in self._of]
+        self._totals = [_AggregateTotal(history, text, position) for text in texts]
+        self.values = [total.evaluate(total.sums) for total in self._totals]
         """The aggregates of the history itself, in their order; None where there is none."""
 
-    def changed(self, rows: Sequence[Changed], trials: int) -> list[list[float | None]]:
+    def compute_trial_totals(
+        self, rows: Sequence[TrialStateChange], trial_count: int
+    ) -> list[list[float | None]]:
         """The aggregates of each of so many trials."""
-        columns = {f.name: [getattr(row, f.name) for row in rows] for f in _CHANGED}
-        table = pa.table(columns, schema=_CHANGED)
-        by_total = [total.changed(table, trials) for total in self._of]
+        columns = {f.name: [getattr(row, f.name) for row in rows] for f in _CHANGE_SCHEMA}
+        table = pa.table(columns, schema=_CHANGE_SCHEMA)
+        by_total = [total.compute_trial_totals(table, trial_count) for total in self._totals]
         return [list(values) for values in zip(*by_total, strict=True)]
 
 
-class _Total:
+class _AggregateTotal:
     """One aggregate over the documents of a history at a position."""
 
-    def __init__(self, history: History, text: str, at: int) -> None:
+    def __init__(self, history: History, text: str, position: int) -> None:
         self._history = history
-        self._at = at
-        self._notation: Notation = InFull() if history.long_numbers else InMillionths()
+        self._position = position
+        self._sum_encoding: SumEncoding = (
+            FullPrecisionEncoding() if history.has_long_numbers else MillionthsEncoding()
+        )
         with history.workspace.reading() as connection:
-            self._wanted = aggregates.value(connection, text, long_numbers=history.long_numbers)
-            self._states = part_projection.states(connection, history, [self._wanted.row])
-        self.sums = self._there()
+            self._aggregate = aggregates.compile_aggregate_value(
+                connection, text, long_numbers=history.has_long_numbers
+            )
+            self._states = part_projection.states_with_parts_sql(
+                connection, history, [self._aggregate.row_expression]
+            )
+        self.sums = self._sum_all_documents()
 
-    def changed(self, table: pa.Table, trials: int) -> list[float | None]:
+    def compute_trial_totals(self, table: pa.Table, trial_count: int) -> list[float | None]:
         try:
             with self._history.workspace.reading() as connection:
                 connection.register("changed_states", table)
-                steps = self._asked(connection, "FROM changed_states", [])
-        except _UNFIT:
-            if isinstance(self._notation, InFull):
+                steps = self._sum_rows(connection, "FROM changed_states", [])
+        except _CONVERSION_ERRORS:
+            if isinstance(self._sum_encoding, FullPrecisionEncoding):
                 raise
-            self._notation = InFull()  # a number doesn't fit after all
-            self.sums = self._there()
-            return self.changed(table, trials)
+            self._sum_encoding = FullPrecisionEncoding()  # a number doesn't fit after all
+            self.sums = self._sum_all_documents()
+            return self.compute_trial_totals(table, trial_count)
         nothing = (0,) * len(self.sums)
         return [
-            self.value([a + b for a, b in zip(self.sums, steps.get(n, nothing), strict=True)])
-            for n in range(trials)
+            self.evaluate([a + b for a, b in zip(self.sums, steps.get(n, nothing), strict=True)])
+            for n in range(trial_count)
         ]
 
-    def value(self, sums: Sequence[int]) -> float | None:
+    def evaluate(self, sums: Sequence[int]) -> float | None:
         """What is asked for, made of the sums."""
-        made, names = [], iter(f"CAST({number} AS HUGEINT)" for number in sums)
-        for n, (part, double) in enumerate(self._wanted.parts.items()):
-            own = [next(names) for _ in self._apart(part, double)]
-            made.append(f"{self._notation.together(own) if double else own[0]} AS r{n}")
-        query = f'SELECT {self._wanted.sql} AS v FROM (SELECT {int(self._at)} AS "offset", {", ".join(made)})'
+        sum_columns, names = [], iter(f"CAST({number} AS HUGEINT)" for number in sums)
+        for n, (part, double) in enumerate(self._aggregate.summands.items()):
+            own = [next(names) for _ in self._split_sql(part, double)]
+            sum_columns.append(f"{self._sum_encoding.join_sql(own) if double else own[0]} AS r{n}")
+        query = (
+            f"SELECT {self._aggregate.result_sql} AS v FROM (SELECT {int(self._position)} AS"
+            f' "offset", {", ".join(sum_columns)})'
+        )
         with self._history.workspace.reading() as connection:
-            found: float | None = arrow(connection, query)["v"][0].as_py()
+            found: float | None = fetch_arrow(connection, query)["v"][0].as_py()
         return found
 
-    def _there(self) -> Sums:
+    def _sum_all_documents(self) -> IntegerSums:
         """The sums over all documents at the position."""
-        mine = [self._history.folded.number, self._history.folded.timeline, self._at]
+        mine = [
+            self._history.fold_record.projection_number,
+            self._history.fold_record.timeline,
+            self._position,
+        ]
         where = 'projection = ? AND timeline = ? AND "offset" <= ?'
         last = (
             f'SELECT 0 AS trial, 1 AS sign, key, "offset", state FROM {self._states} SEMI JOIN'
@@ -112,36 +127,38 @@ class _Total:
         )
         with self._history.workspace.reading() as connection:
             try:
-                rows = self._asked(connection, last, [*mine, *mine])
-            except _UNFIT as error:
-                if isinstance(self._notation, InFull):
-                    raise unanswerable(self._wanted.text, "all documents", error) from error
-                self._notation = InFull()
-                return self._there()
+                rows = self._sum_rows(connection, last, [*mine, *mine])
+            except _CONVERSION_ERRORS as error:
+                if isinstance(self._sum_encoding, FullPrecisionEncoding):
+                    raise translate_condition_error(
+                        self._aggregate.text, "all documents", error
+                    ) from error
+                self._sum_encoding = FullPrecisionEncoding()
+                return self._sum_all_documents()
         return rows.get(
-            0, (0,) * sum(len(self._apart(*part)) for part in self._wanted.parts.items())
+            0, (0,) * sum(len(self._split_sql(*part)) for part in self._aggregate.summands.items())
         )
 
-    def _asked(
+    def _sum_rows(
         self, connection: duckdb.DuckDBPyConnection, rows: str, parameters: list[Any]
-    ) -> dict[int, Sums]:
-        numbers = [n for part in self._wanted.parts.items() for n in self._apart(*part)]
+    ) -> dict[int, IntegerSums]:
+        numbers = [n for part in self._aggregate.summands.items() for n in self._split_sql(*part)]
         sums = ", ".join(f"coalesce(sum(sign * {n}), 0)" for n in numbers)
         query = (
-            f"SELECT trial, {sums} FROM (SELECT trial, sign{self._wanted.row.values} FROM"
+            f"SELECT trial, {sums} FROM (SELECT trial, sign{self._aggregate.row_expression.columns_sql} FROM"
             f" ({rows}) WHERE state IS NOT NULL) GROUP BY trial"
         )
         found = connection.execute(query, parameters).fetchall()
         return {trial: tuple(map(int, made)) for trial, *made in found}
 
-    def _apart(self, part: str, double: str | None) -> list[str]:
+    def _split_sql(self, part: str, double: str | None) -> list[str]:
         """What one state adds to a sum."""
-        return self._notation.apart(part, double) if double else [f"CAST({part} AS BIGINT)"]
+        return self._sum_encoding.split_sql(part, double) if double else [f"CAST({part} AS BIGINT)"]
 
 
-_UNFIT = (duckdb.DataError, duckdb.ProgrammingError)
+_CONVERSION_ERRORS = (duckdb.DataError, duckdb.ProgrammingError)
 
 
-def asked(history: History, texts: Sequence[str], at: int) -> list[float | None]:
+def compute_totals(history: History, texts: Sequence[str], position: int) -> list[float | None]:
     """Aggregates over all documents at a position; raises `QueryError`."""
-    return Totals(history, texts, at).values
+    return AggregateTotals(history, texts, position).values

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from replay.document.diff import same
-from replay.document.paths import ABSENT, Path, value_at
+from replay.document.diff import is_same_value
+from replay.document.paths import ABSENT, DocumentPath, get_value_at
 from replay.history.history import History
 
 
 @dataclass(frozen=True)
-class Touch:
+class ValueChange:
     """A change of one value."""
 
     offset: int
@@ -24,14 +24,22 @@ class Touch:
     after: Any
 
 
-def touches(
-    history: History, key: str, path: Path, *, after: int, until: int, backwards: bool = False
-) -> Iterator[Touch]:
+def find_value_changes(
+    history: History,
+    key: str,
+    path: DocumentPath,
+    *,
+    after: int,
+    until: int,
+    backwards: bool = False,
+) -> Iterator[ValueChange]:
     """Changes of the value at a path of a document, of events behind `after` up to `until`.
 
     Takes time by the number of the document's changes.
     """
-    for offset, old, new in history.steps(key, path, after=after, until=until, backwards=backwards):
-        before, now = (value_at(value, path) for value in (old, new))
-        if not (before is ABSENT and now is ABSENT) and not same(before, now):
-            yield Touch(offset, before, now)
+    for offset, old_document, new_document in history.value_changes(
+        key, path, after=after, until=until, backwards=backwards
+    ):
+        before, now = (get_value_at(value, path) for value in (old_document, new_document))
+        if not (before is ABSENT and now is ABSENT) and not is_same_value(before, now):
+            yield ValueChange(offset, before, now)

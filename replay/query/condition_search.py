@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replay.history.fold_reports import Break
+from replay.history.fold_reports import InvariantViolation
 from replay.history.history import History
 from replay.query import aggregates, expressions
-from replay.query.sql_compiler import Expression
+from replay.query.sql_compiler import CompiledExpression
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Hit:
+class Transition:
     """A moment at which a condition turned."""
 
     offset: int
@@ -28,89 +28,116 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Moments:
+class TransitionPage:
     """The moments of one stretch of the log, in its order."""
 
-    until: int
+    last_offset: int
     """The last offset that has been looked at."""
-    others: int
+    mismatched_states: int
     """States in it that hold a value of another kind than it is compared as."""
-    hits: list[Hit]
+    transitions: list[Transition]
 
 
-def began(history: History, condition: str) -> Iterator[Moments]:
+def find_became_true(history: History, condition: str) -> Iterator[TransitionPage]:
     """Every moment at which a condition became true, a stretch of the log at a time; scans.
 
     Raises `QueryError` for a wrong one, before anything else.
     """
-    return _turned(history, condition, to=True)
+    return _find_transitions(history, condition, target=True)
 
 
-def ended(history: History, condition: str) -> Iterator[Moments]:
+def find_became_false(history: History, condition: str) -> Iterator[TransitionPage]:
     """Every moment at which a condition stopped being true; scans. Raises `QueryError`."""
-    return _turned(history, condition, to=False)
+    return _find_transitions(history, condition, target=False)
 
 
-def over_all(history: History, condition: str) -> bool:
+def is_over_all_documents(history: History, condition: str) -> bool:
     """Whether a condition is on all documents together; raises `QueryError` for a wrong one."""
     with history.workspace.reading() as connection:
-        if aggregates.is_aggregated(connection, condition):
-            aggregates.condition(connection, condition, long_numbers=False)
+        if aggregates.uses_aggregates(connection, condition):
+            aggregates.compile_aggregate_condition(connection, condition, long_numbers=False)
             return True
-        expressions.condition(connection, condition, long_numbers=False)
+        expressions.compile_condition(connection, condition, long_numbers=False)
         return False
 
 
-def breaks(history: History, name: str, condition: str) -> list[Break]:
+def find_invariant_violations(
+    history: History, name: str, condition: str
+) -> list[InvariantViolation]:
     """Every moment from which a condition didn't hold, with the one at which it did again; scans.
 
     It is broken where it can't be told of a state. Raises `QueryError`.
     """
     from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, and a screen needn't
 
-    everywhere = over_all(history, condition)
+    everywhere = is_over_all_documents(history, condition)
     opposite = f"NOT (\n{condition}\n)"
     if everywhere:
         turned = [
-            row for stretch in running_aggregates.turns(history, opposite) for row in stretch.rows
+            row
+            for stretch in running_aggregates.scan_aggregate_transitions(history, opposite)
+            for row in stretch.transitions
         ]
         begun = [offset for offset, holds in turned if holds]
         ended = [*(offset for offset, holds in turned if not holds), None]
-        return [Break(name, at, None, None, until) for at, until in zip(begun, ended, strict=False)]
-    found: list[Break] = []
+        return [
+            InvariantViolation(name, at, None, None, until)
+            for at, until in zip(begun, ended, strict=False)
+        ]
+    found: list[InvariantViolation] = []
     open_at: dict[str, int] = {}
-    for stretch in condition_transitions.turns(history, _expression(history, opposite), to=None):
-        for turn in stretch.rows.to_pylist():
+    for stretch in condition_transitions.scan_condition_transitions(
+        history, _compile_condition(history, opposite), target=None
+    ):
+        for turn in stretch.transitions.to_pylist():
             key = turn["key"]
             if turn["holds"]:
                 open_at[key] = len(found)
-                found.append(Break(name, turn["offset"], key, None, None))
+                found.append(InvariantViolation(name, turn["offset"], key, None, None))
             else:
-                place = open_at.pop(key)
-                found[place] = replace(found[place], until=turn["offset"])
+                index = open_at.pop(key)
+                found[index] = replace(found[index], until=turn["offset"])
     return found
 
 
-def _turned(history: History, condition: str, *, to: bool) -> Iterator[Moments]:
+def _find_transitions(
+    history: History, condition: str, *, target: bool
+) -> Iterator[TransitionPage]:
     from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - as above
 
-    first = history.folded.first
-    if over_all(history, condition):
+    first = history.fold_record.first_offset
+    if is_over_all_documents(history, condition):
         return (
-            Moments(s.until, 0, [Hit(o, None) for o, holds in s.rows if holds == to and o >= first])
-            for s in running_aggregates.turns(history, condition)
+            TransitionPage(
+                s.last_offset,
+                0,
+                [
+                    Transition(o, None)
+                    for o, holds in s.transitions
+                    if holds == target and o >= first
+                ],
+            )
+            for s in running_aggregates.scan_aggregate_transitions(history, condition)
         )
-    found = condition_transitions.turns(history, _expression(history, condition), to=to)
+    found = condition_transitions.scan_condition_transitions(
+        history, _compile_condition(history, condition), target=target
+    )
     return (
-        Moments(s.until, s.others, [Hit(o, k) for o, k in _places(s.rows) if o >= first])
+        TransitionPage(
+            s.last_offset,
+            s.mismatched_states,
+            [Transition(o, k) for o, k in _offsets_and_keys(s.transitions) if o >= first],
+        )
         for s in found
     )
 
 
-def _places(rows: "pa.Table") -> Iterator[tuple[int, str]]:
+def _offsets_and_keys(rows: "pa.Table") -> Iterator[tuple[int, str]]:
     return ((row["offset"], row["key"]) for row in rows.to_pylist())
 
 
-def _expression(history: History, condition: str) -> Expression:
+def _compile_condition(history: History, condition: str) -> CompiledExpression:
     with history.workspace.reading() as connection:
-        return expressions.condition(connection, condition, long_numbers=history.long_numbers)
+        return expressions.compile_condition(
+            connection, condition, long_numbers=history.has_long_numbers
+        )

@@ -6,40 +6,44 @@ in `replay.query.sql_compiler`.
 
 import duckdb
 
-from replay.query.scope import Kind, Names
-from replay.query.sql_compiler import Expression, Rewriting
+from replay.query.scope import ExpressionScope, TermKind
+from replay.query.sql_compiler import CompiledExpression, ExpressionCompiler
 from storage.query import condition_parser
 
-OF_STATES = Names({"state": "state"}, {"key": Kind.TEXT, "offset": Kind.NUMBER})
+STATE_SCOPE = ExpressionScope({"state": "state"}, {"key": TermKind.TEXT, "offset": TermKind.NUMBER})
 """What a condition on a document may name."""
 
 
-def condition(
+def compile_condition(
     connection: duckdb.DuckDBPyConnection,
     text: str,
-    names: Names = OF_STATES,
+    scope: ExpressionScope = STATE_SCOPE,
     *,
     long_numbers: bool = True,
-) -> Expression:
+) -> CompiledExpression:
     """A condition as SQL; raises `QueryError`, in one sentence, for what isn't one.
 
     States of plain Python floats hold no numbers that a double doesn't; without `long_numbers`
     nobody looks for such, which takes a third of the time.
     """
-    rewriting = Rewriting(text, names, long_numbers)
-    return rewriting.finished(rewriting.truth(condition_parser.parsed(connection, text, "states")))
+    compiler = ExpressionCompiler(text, scope, long_numbers)
+    return compiler.finish(
+        compiler.compile_truth(condition_parser.parse_condition(connection, text, "states"))
+    )
 
 
-def value(
+def compile_value(
     connection: duckdb.DuckDBPyConnection,
     text: str,
-    names: Names = OF_STATES,
+    scope: ExpressionScope = STATE_SCOPE,
     *,
     long_numbers: bool = True,
-) -> Expression:
+) -> CompiledExpression:
     """Any expression, as SQL that gives its value as JSON text, NULL where there is none.
 
     Raises `QueryError`, in one sentence, for what isn't one.
     """
-    rewriting = Rewriting(text, names, long_numbers, what="expression")
-    return rewriting.finished(rewriting.json(condition_parser.parsed(connection, text, "states")))
+    compiler = ExpressionCompiler(text, scope, long_numbers, role="expression")
+    return compiler.finish(
+        compiler.compile_json(condition_parser.parse_condition(connection, text, "states"))
+    )

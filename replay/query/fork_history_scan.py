@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import duckdb
 import numpy as np
 
-from replay.history.fork_base import Forked
+from replay.history.fork_base import ForkedHistory
 from replay.history.history import History
 from replay.query import part_projection
-from replay.query.scan_types import Drawn, Numbers, Stretch
-from replay.query.sql_compiler import Expression
-from storage.db.query import arrow
+from replay.query.scan_types import Extraction, NumberArray, ScanChunk
+from replay.query.sql_compiler import CompiledExpression
+from storage.db.query import fetch_arrow
 
 
 class ScanHistory(Protocol):
@@ -26,138 +26,160 @@ class ScanHistory(Protocol):
         self,
         connection: duckdb.DuckDBPyConnection,
         history: History,
-        expression: Expression,
-        drawn: Sequence[Drawn],
-        kind: type[np.generic],
-    ) -> Generator[Stretch, None, None]: ...
+        expression: CompiledExpression,
+        extractions: Sequence[Extraction],
+        dtype: type[np.generic],
+    ) -> Generator[ScanChunk, None, None]: ...
 
 
 def scan_fork_history(
     connection: duckdb.DuckDBPyConnection,
-    forked: Forked,
-    expression: Expression,
-    drawn: Sequence[Drawn],
-    kind: type[np.generic],
+    forked_history: ForkedHistory,
+    expression: CompiledExpression,
+    extractions: Sequence[Extraction],
+    dtype: type[np.generic],
     *,
     scan_parent: ScanHistory,
-) -> Generator[Stretch, None, None]:
+) -> Generator[ScanChunk, None, None]:
     """Yield every change of a fork's history; see `replay.query.scan.scan_history`.
 
     `scan_parent` scans the history of the timeline that was forked, which may be a fork too.
     """
-    own = _own(connection, forked, expression, drawn, kind)
-    gone = _gone(forked)
-    overlay = forked.seen.overlay
-    anchors = np.array(overlay.anchors, np.int64)
-    last = forked.history.folded.folded - 1
-    done = 0
-    parents = forked.parents_since
+    own = _load_own_changes(connection, forked_history, expression, extractions, dtype)
+    replaced_changes = _load_replaced_changes(forked_history)
+    overlay = forked_history.workspace.position_map
+    anchors = np.array(overlay.insert_anchors, np.int64)
+    last = forked_history.history.fold_record.next_offset - 1
+    emitted_until = 0
+    parent_since = forked_history.parent_since_position
     with (
-        forked.parent.workspace.reading() as above,
-        closing(scan_parent(above, forked.parent, expression, drawn, kind)) as stretches,
+        forked_history.parent.workspace.reading() as parent_connection,
+        closing(
+            scan_parent(parent_connection, forked_history.parent, expression, extractions, dtype)
+        ) as stretches,
     ):
         for stretch in stretches:
-            kept = ~np.isin(stretch.changes, gone)
-            if forked.everything:
-                kept &= stretch.offsets < parents
+            is_shared = ~np.isin(stretch.change_numbers, replaced_changes)
+            if forked_history.affects_all_documents:
+                is_shared &= stretch.offsets < parent_since
             offsets = stretch.offsets + np.searchsorted(anchors, stretch.offsets)
-            until = min(overlay.from_parent(stretch.until), last)
+            until = min(overlay.from_parent(stretch.last_offset), last)
             end = int(np.searchsorted(own.offsets, until, side="right"))
-            yield _merged(stretch, kept, offsets, own, done, end, until)
-            done = end
-            if forked.everything and stretch.until >= parents:
+            yield _merge_chunk(stretch, is_shared, offsets, own, emitted_until, end, until)
+            emitted_until = end
+            if forked_history.affects_all_documents and stretch.last_offset >= parent_since:
                 break
-    if done < len(own.offsets) or done == 0:
-        yield own.part(done, len(own.offsets), last)
+    if emitted_until < len(own.offsets) or emitted_until == 0:
+        yield own.slice_chunk(emitted_until, len(own.offsets), last)
 
 
-class _Own:
+class _OwnChanges:
     """The fork's own changes, in order."""
 
-    def __init__(self, changes: Numbers, offsets: Numbers, now: Numbers, before: Numbers) -> None:
-        self.changes = changes
+    def __init__(
+        self,
+        change_numbers: NumberArray,
+        offsets: NumberArray,
+        values: NumberArray,
+        previous_values: NumberArray,
+    ) -> None:
+        self.change_numbers = change_numbers
         self.offsets = offsets
-        self.now = now
-        self.before = before
+        self.values = values
+        self.previous_values = previous_values
 
-    def part(self, first: int, end: int, until: int) -> Stretch:
-        return Stretch(
-            until,
-            self.changes[first:end],
+    def slice_chunk(self, first: int, end: int, last_offset: int) -> ScanChunk:
+        return ScanChunk(
+            last_offset,
+            self.change_numbers[first:end],
             self.offsets[first:end],
-            self.now[:, first:end],
-            self.before[:, first:end],
+            self.values[:, first:end],
+            self.previous_values[:, first:end],
         )
 
 
-def _own(
+def _load_own_changes(
     connection: duckdb.DuckDBPyConnection,
-    forked: Forked,
-    expression: Expression,
-    drawn: Sequence[Drawn],
-    kind: type[np.generic],
-) -> _Own:
-    history = forked.history
-    states = part_projection.states(connection, history, [expression])
-    names = [f"a{n}" for n in range(len(drawn))]
+    forked_history: ForkedHistory,
+    expression: CompiledExpression,
+    extractions: Sequence[Extraction],
+    dtype: type[np.generic],
+) -> _OwnChanges:
+    history = forked_history.history
+    states = part_projection.states_with_parts_sql(connection, history, [expression])
+    names = [f"a{n}" for n in range(len(extractions))]
     made = "".join(
-        f", CASE WHEN state IS NULL THEN 0 ELSE {one.value} END AS {name}"
-        for name, one in zip(names, drawn, strict=True)
+        f", CASE WHEN state IS NULL THEN 0 ELSE {one.sql} END AS {name}"
+        for name, one in zip(names, extractions, strict=True)
     )
     earlier = "".join(
         f", lag({name}, 1, 0) OVER (PARTITION BY bucket, key ORDER BY change) AS b{name}"
         for name in names
     )
-    touched = "" if forked.everything else f" AND key IN ({forked.touched})"
+    touched = (
+        ""
+        if forked_history.affects_all_documents
+        else f" AND key IN ({forked_history.affected_keys_sql})"
+    )
     query = (
         f'SELECT * FROM (SELECT change, "offset"{"".join(f", {n}" for n in names)}{earlier}'
         f' FROM (SELECT change, "offset", bucket, key{made}'
-        f' FROM (SELECT bucket, "offset", key, change, state{expression.values} FROM {states}'
+        f' FROM (SELECT bucket, "offset", key, change, state{expression.columns_sql} FROM {states}'
         f" WHERE projection = ? AND timeline = ?{touched})))"
-        f' WHERE "offset" >= {int(forked.since)} ORDER BY "offset", change'
+        f' WHERE "offset" >= {int(forked_history.since_position)} ORDER BY "offset", change'
     )
-    table = arrow(connection, query, [history.folded.number, history.folded.timeline])
+    table = fetch_arrow(
+        connection, query, [history.fold_record.projection_number, history.fold_record.timeline]
+    )
     columns: list[Any] = [table[name].to_numpy() for name in table.column_names]
     count = len(names)
-    wholes = [one.whole for one in drawn] * 2
-    rows = [whole(column).astype(kind) for whole, column in zip(wholes, columns[2:], strict=True)]
+    wholes = [one.to_whole_numbers for one in extractions] * 2
+    rows = [whole(column).astype(dtype) for whole, column in zip(wholes, columns[2:], strict=True)]
     shape = (count, table.num_rows)
-    now = np.array(rows[:count], kind).reshape(shape)
-    before = np.array(rows[count:], kind).reshape(shape)
-    return _Own(columns[0], columns[1], now, before)
+    now = np.array(rows[:count], dtype).reshape(shape)
+    before = np.array(rows[count:], dtype).reshape(shape)
+    return _OwnChanges(columns[0], columns[1], now, before)
 
 
-def _gone(forked: Forked) -> Numbers:
+def _load_replaced_changes(forked_history: ForkedHistory) -> NumberArray:
     """The numbers of the parent's changes that the fork has otherwise."""
-    parent = forked.parent.folded
-    if forked.everything:
+    parent = forked_history.parent.fold_record
+    if forked_history.affects_all_documents:
         return np.empty(0, np.int64)
-    with forked.parent.workspace.reading() as connection:
-        table = arrow(
+    with forked_history.parent.workspace.reading() as connection:
+        table = fetch_arrow(
             connection,
             "SELECT change FROM history WHERE projection = ? AND timeline = ?"
-            f' AND "offset" >= {int(forked.parents_since)} AND key IN ({forked.touched})',
-            [parent.number, parent.timeline],
+            f' AND "offset" >= {int(forked_history.parent_since_position)} AND key IN'
+            f" ({forked_history.affected_keys_sql})",
+            [parent.projection_number, parent.timeline],
         )
-    numbers: Numbers = table["change"].to_numpy()
+    numbers: NumberArray = table["change"].to_numpy()
     return numbers
 
 
-def _merged(
-    stretch: Stretch,
-    kept: Numbers,
-    offsets: Numbers,
-    own: _Own,
+def _merge_chunk(
+    parent_chunk: ScanChunk,
+    is_shared: NumberArray,
+    offsets: NumberArray,
+    own_changes: _OwnChanges,
     first: int,
     end: int,
-    until: int,
-) -> Stretch:
-    both = np.concatenate([offsets[kept], own.offsets[first:end]])
+    last_offset: int,
+) -> ScanChunk:
+    both = np.concatenate([offsets[is_shared], own_changes.offsets[first:end]])
     order = np.argsort(both, kind="stable")
-    return Stretch(
-        until,
-        np.concatenate([stretch.changes[kept], own.changes[first:end]])[order],
+    return ScanChunk(
+        last_offset,
+        np.concatenate(
+            [parent_chunk.change_numbers[is_shared], own_changes.change_numbers[first:end]]
+        )[order],
         both[order],
-        np.concatenate([stretch.now[:, kept], own.now[:, first:end]], axis=1)[:, order],
-        np.concatenate([stretch.before[:, kept], own.before[:, first:end]], axis=1)[:, order],
+        np.concatenate(
+            [parent_chunk.values[:, is_shared], own_changes.values[:, first:end]], axis=1
+        )[:, order],
+        np.concatenate(
+            [parent_chunk.previous_values[:, is_shared], own_changes.previous_values[:, first:end]],
+            axis=1,
+        )[:, order],
     )

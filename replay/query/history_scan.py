@@ -17,32 +17,32 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import part_projection
-from replay.query.number_columns import KeptNumbers
-from replay.query.scan_types import Drawn, Numbers, Stretch
-from replay.query.sql_compiler import Expression
+from replay.query.number_columns import NumberColumns
+from replay.query.scan_types import Extraction, NumberArray, ScanChunk
+from replay.query.sql_compiler import CompiledExpression
 from storage.errors import WorkspaceError
-from storage.ingest.io.prefetch import ahead
+from storage.ingest.io.prefetch import prefetch_items
 
-_FIRST = 20_000
+_FIRST_CHUNK_EVENTS = 20_000
 """Events of the first stretch; each further one has four times as many changes at least."""
-_LONGEST = 1_000_000
-_BATCHES = 4
+_MAX_CHUNK_CHANGES = 1_000_000
+_BATCHES_AHEAD = 4
 """Batches of DuckDB's, a row group each, that are drawn in advance."""
 
 
 def scan_log_history(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    expression: Expression,
-    drawn: Sequence[Drawn],
-    kind: type[np.generic],
+    expression: CompiledExpression,
+    extractions: Sequence[Extraction],
+    dtype: type[np.generic],
     *,
-    soon: bool = True,
-) -> Generator[Stretch, None, None]:
+    early_first_chunk: bool = True,
+) -> Generator[ScanChunk, None, None]:
     """Yield every change of a history that is kept whole; see `replay.query.scan.scan_history`."""
-    states = _states(connection, history, expression)
+    states = _states_sql(connection, history, expression)
     columns = "".join(
-        f", CASE WHEN gone THEN 0 ELSE {one.value} END AS a{n}" for n, one in enumerate(drawn)
+        f", CASE WHEN gone THEN 0 ELSE {one.sql} END AS a{n}" for n, one in enumerate(extractions)
     )
     query = (
         f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns} FROM ({states}'
@@ -50,120 +50,136 @@ def scan_log_history(
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        mine = [history.folded.number, history.folded.timeline]
+        mine = [history.fold_record.projection_number, history.fold_record.timeline]
         # A row group takes longer to come than somebody wants to wait for a first answer.
-        first = _FIRST if soon else 0
-        for part in ((0, first), (first, history.folded.folded)):
-            yield from reading.sql(query, params=[*mine, *part]).to_arrow_reader(_LONGEST)
+        first = _FIRST_CHUNK_EVENTS if early_first_chunk else 0
+        for offset_range in ((0, first), (first, history.fold_record.next_offset)):
+            yield from cursor.sql(query, params=[*mine, *offset_range]).to_arrow_reader(
+                _MAX_CHUNK_CHANGES
+            )
 
-    with closing(connection.cursor()) as reading, closing(ahead(batches(), _BATCHES)) as rows:
-        yield from _Sweeping(history, drawn, kind).through(rows)
+    with (
+        closing(connection.cursor()) as cursor,
+        closing(prefetch_items(batches(), _BATCHES_AHEAD)) as rows,
+    ):
+        yield from _HistoryScan(history, extractions, dtype).iterate_chunks(rows)
 
 
-def _states(connection: duckdb.DuckDBPyConnection, history: History, expression: Expression) -> str:
+def _states_sql(
+    connection: duckdb.DuckDBPyConnection, history: History, expression: CompiledExpression
+) -> str:
     """SQL for every change with the columns of an expression, and whether the document is `gone`."""
-    folded = history.folded
-    if not history.long_numbers and not folded.parts:
-        kept = KeptNumbers(folded.numbers).columns
-        values = expression.values_of_numbers(kept)
-        if kept and values is not None:
-            gone = f"coalesce(isnan({next(iter(kept.values()))}), false)"
+    fold_record = history.fold_record
+    if not history.has_long_numbers and not fold_record.part_change_count:
+        number_columns = NumberColumns(fold_record.number_columns).columns
+        values = expression.columns_sql_from_numbers(number_columns)
+        if number_columns and values is not None:
+            gone = f"coalesce(isnan({next(iter(number_columns.values()))}), false)"
             return f'SELECT "offset", key, change, previous, {gone} AS gone{values} FROM history'
-    states = part_projection.states(connection, history, [expression])
+    states = part_projection.states_with_parts_sql(connection, history, [expression])
     return (
         'SELECT "offset", key, change, previous, state IS NULL AS gone'
-        f"{expression.values} FROM {states}"
+        f"{expression.columns_sql} FROM {states}"
     )
 
 
-class _Sweeping:
+class _HistoryScan:
     """What has come so far, each change at the place that its number says."""
 
-    def __init__(self, history: History, drawn: Sequence[Drawn], kind: type[np.generic]) -> None:
+    def __init__(
+        self, history: History, extractions: Sequence[Extraction], dtype: type[np.generic]
+    ) -> None:
         self._history = history
-        self._changes = history.folded.changes
+        self._change_count = history.fold_record.change_count
         # The last column stays 0: it is what -1 leads to.
-        self._values = np.zeros((len(drawn), self._changes + 1), kind)
-        self._wholes = [one.whole for one in drawn]
-        self._waiting = np.zeros((2, 2 * _LONGEST), np.int64)
+        self._values = np.zeros((len(extractions), self._change_count + 1), dtype)
+        self._converters = [one.to_whole_numbers for one in extractions]
+        self._pending = np.zeros((2, 2 * _MAX_CHUNK_CHANGES), np.int64)
         """Offsets and numbers of the states before, of the changes from `_done` on."""
-        self._done = 0
-        self._received = 0
-        self._highest = -1
+        self._emitted_until = 0
+        self._received_count = 0
+        self._highest_change = -1
 
-    def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Stretch]:
+    def iterate_chunks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[ScanChunk]:
         """The stretches, each as soon as all of it is there and long enough."""
-        least, whole_events = 1, not self._history.routed
+        smallest_chunk, whole_events = 1, not self._history.is_routed
         for batch in filter(len, batches):
-            end = self._taken(*(column.to_numpy() for column in batch.columns))
-            if not whole_events and end > self._done:
+            end = self._add_batch(*(column.to_numpy() for column in batch.columns))
+            if not whole_events and end > self._emitted_until:
                 # Of the last event some changes may still be to come.
-                end = self._last_event(end)
-            if end - self._done >= least:
-                yield self._until(end)
-                least = min(4 * max(self._done, _FIRST), _LONGEST)
-        if self._received != self._changes or self._highest + 1 != self._changes:
-            raise self._damage()
-        if self._done < self._changes:
-            yield self._until(self._changes)
+                end = self._start_of_last_event(end)
+            if end - self._emitted_until >= smallest_chunk:
+                yield self._build_chunk(end)
+                smallest_chunk = min(
+                    4 * max(self._emitted_until, _FIRST_CHUNK_EVENTS), _MAX_CHUNK_CHANGES
+                )
+        if (
+            self._received_count != self._change_count
+            or self._highest_change + 1 != self._change_count
+        ):
+            raise self._damaged_file_error()
+        if self._emitted_until < self._change_count:
+            yield self._build_chunk(self._change_count)
 
-    def _taken(self, change: Numbers, offset: Numbers, previous: Numbers, *now: Numbers) -> int:
+    def _add_batch(
+        self, change: NumberArray, offset: NumberArray, previous: NumberArray, *now: NumberArray
+    ) -> int:
         """Put rows where they belong; the number below which now all changes are there."""
-        fit = change.min() >= self._done and change.max() < self._changes
-        if not (fit and previous.min() >= -1 and (previous < change).all()):
-            raise self._damage()
+        is_in_range = change.min() >= self._emitted_until and change.max() < self._change_count
+        if not (is_in_range and previous.min() >= -1 and (previous < change).all()):
+            raise self._damaged_file_error()
         # By rows is thrice as fast.
-        for row, value, whole in zip(self._values, now, self._wholes, strict=True):
+        for row, value, whole in zip(self._values, now, self._converters, strict=True):
             row[change] = whole(value)
-        end = self._complete(change)
-        self._make_room()
-        places = change - self._done
-        for row, number in zip(self._waiting, (offset, previous), strict=True):
-            row[places] = number
+        end = self._find_complete_end(change)
+        self._grow_pending()
+        indexes = change - self._emitted_until
+        for row, number in zip(self._pending, (offset, previous), strict=True):
+            row[indexes] = number
         return end
 
-    def _complete(self, change: Numbers) -> int:
+    def _find_complete_end(self, change: NumberArray) -> int:
         """The number below which all changes are there, now that these are."""
-        missing = self._highest + 1 - self._received
-        self._received += len(change)
+        missing = self._highest_change + 1 - self._received_count
+        self._received_count += len(change)
         if missing > len(change):
-            self._highest = max(self._highest, int(change.max()))
-            return self._done
+            self._highest_change = max(self._highest_change, int(change.max()))
+            return self._emitted_until
         first = max(missing - 1, 0)  # before it some are missing whatever comes
         highest = np.maximum.accumulate(change)[first:]
-        np.maximum(highest, self._highest, out=highest)
-        self._highest = int(highest[-1])
-        counted = np.arange(self._received - len(highest), self._received)
+        np.maximum(highest, self._highest_change, out=highest)
+        self._highest_change = int(highest[-1])
+        counted = np.arange(self._received_count - len(highest), self._received_count)
         ends = counted[highest == counted]
-        return int(ends[-1]) + 1 if len(ends) else self._done
+        return int(ends[-1]) + 1 if len(ends) else self._emitted_until
 
-    def _make_room(self) -> None:
-        needed = self._highest + 1 - self._done
-        if needed > self._waiting.shape[1]:
+    def _grow_pending(self) -> None:
+        needed = self._highest_change + 1 - self._emitted_until
+        if needed > self._pending.shape[1]:
             wider = np.zeros((2, 2 * needed), np.int64)
-            wider[:, : self._waiting.shape[1]] = self._waiting
-            self._waiting = wider
+            wider[:, : self._pending.shape[1]] = self._pending
+            self._pending = wider
 
-    def _last_event(self, end: int) -> int:
+    def _start_of_last_event(self, end: int) -> int:
         """The number of the first change of the event that has the last one before `end`."""
-        offsets = self._waiting[0, : end - self._done]
-        return self._done + int(np.searchsorted(offsets, offsets[-1]))
+        offsets = self._pending[0, : end - self._emitted_until]
+        return self._emitted_until + int(np.searchsorted(offsets, offsets[-1]))
 
-    def _until(self, end: int) -> Stretch:
-        first, count = self._done, end - self._done
-        offsets, previous = self._waiting[:, :count].copy()
-        rest = self._highest + 1 - end
-        self._waiting[:, :rest] = self._waiting[:, count : count + rest].copy()
-        self._done = end
-        ended = end == self._changes
-        until = self._history.folded.folded - 1 if ended else int(offsets[-1])
+    def _build_chunk(self, end: int) -> ScanChunk:
+        first, count = self._emitted_until, end - self._emitted_until
+        offsets, previous = self._pending[:, :count].copy()
+        rest = self._highest_change + 1 - end
+        self._pending[:, :rest] = self._pending[:, count : count + rest].copy()
+        self._emitted_until = end
+        ended = end == self._change_count
+        until = self._history.fold_record.next_offset - 1 if ended else int(offsets[-1])
         before = self._values.take(previous, axis=1)
         changes = np.arange(first, end)
-        return Stretch(until, changes, offsets, self._values[:, first:end], before)
+        return ScanChunk(until, changes, offsets, self._values[:, first:end], before)
 
-    def _damage(self) -> WorkspaceError:
+    def _damaged_file_error(self) -> WorkspaceError:
         """A stranger's numbers may be any; ours count up from 0, and lead back."""
         return WorkspaceError(
-            f"{self._history.workspace.path} is damaged: the changes of {self._history.folded.name}"
+            f"{self._history.workspace.path} is damaged: the changes of {self._history.fold_record.name}"
             " aren't numbered in the order of the log; fold it again with refold replay --force."
         )

@@ -12,26 +12,29 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import event_filter, expressions, part_projection
-from replay.query.event_filter import OF_EVENTS
-from replay.query.scope import Kind, Names
-from replay.query.sql_compiler import Expression
-from storage.db.query import arrow
-from storage.query.condition_parser import unanswerable
-from storage.quoting import quoted
+from replay.query.event_filter import EVENT_SCOPE
+from replay.query.scope import ExpressionScope, TermKind
+from replay.query.sql_compiler import CompiledExpression
+from storage.db.query import fetch_arrow
+from storage.query.condition_parser import translate_condition_error
+from storage.quoting import quote_literal
 
-NAMES = Names(
-    {"state": "state", "before": "before", **OF_EVENTS.values},
-    {"key": Kind.TEXT, "time": Kind.TEXT, **OF_EVENTS.columns},
+LOGPOINT_SCOPE = ExpressionScope(
+    {"state": "state", "before": "before", **EVENT_SCOPE.json_columns},
+    {"key": TermKind.TEXT, "time": TermKind.TEXT, **EVENT_SCOPE.plain_columns},
 )
 """What a logpoint's expression may name."""
 
-_TIME = "strftime(make_timestamp(epoch_us(e.time)), '%Y-%m-%dT%H:%M:%S.%fZ')"
+_TIME_SQL = "strftime(make_timestamp(epoch_us(e.time)), '%Y-%m-%dT%H:%M:%S.%fZ')"
 """ISO 8601 in UTC, so that times are compared as texts."""
-_ROW = (*NAMES.values.values(), *(f'"{name}"' for name in NAMES.columns))
+_ROW_COLUMNS = (
+    *LOGPOINT_SCOPE.json_columns.values(),
+    *(f'"{name}"' for name in LOGPOINT_SCOPE.plain_columns),
+)
 
 
 @dataclass(frozen=True)
-class Logged:
+class LogpointRows:
     """What a logpoint wrote: a row for each document that an event was for."""
 
     expressions: Sequence[str]
@@ -39,31 +42,39 @@ class Logged:
     """`offset`, `key`, and `e0`, `e1` …: the values as JSON text, NULL where there is none."""
 
 
-def logged(
+def evaluate_logpoints(
     history: History,
-    texts: Sequence[str],
+    expression_texts: Sequence[str],
     where: Sequence[str] = (),
     limit: int | None = None,
     *,
     when: str | None = None,
-) -> Logged:
+) -> LogpointRows:
     """Evaluate expressions at the events that all conditions keep, in the order of the log.
 
     `when` keeps only the rows for which it holds; it may name what the expressions may.
 
     Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
     """
-    folded = history.folded
+    fold_record = history.fold_record
     with history.workspace.reading() as connection:
-        kept = " AND ".join(event_filter.where(connection, w) for w in where) or "true"
-        wanted = [expressions.value(connection, text, NAMES) for text in texts]
-        only = None if when is None else expressions.condition(connection, when, NAMES)
-        asked = wanted if only is None else [*wanted, only]
-        kept_states = part_projection.states(connection, history, asked)
+        event_condition = (
+            " AND ".join(event_filter.compile_where(connection, w) for w in where) or "true"
+        )
+        compiled = [
+            expressions.compile_value(connection, text, LOGPOINT_SCOPE) for text in expression_texts
+        ]
+        when_condition = (
+            None
+            if when is None
+            else expressions.compile_condition(connection, when, LOGPOINT_SCOPE)
+        )
+        asked = compiled if when_condition is None else [*compiled, when_condition]
+        kept_states = part_projection.states_with_parts_sql(connection, history, asked)
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
             " AND timeline = $timeline"
-            if history.routed
+            if history.is_routed
             else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
         )
         changes = (
@@ -75,40 +86,52 @@ def logged(
             " AND timeline = $timeline"
         )
         query = (
-            f"WITH kept AS MATERIALIZED (SELECT * FROM events WHERE {kept}"
+            f"WITH kept AS MATERIALIZED (SELECT * FROM events WHERE {event_condition}"
             ' AND "offset" >= $first AND "offset" < $end),'
             f' reached AS MATERIALIZED (FROM ({targets}) SEMI JOIN kept USING ("offset")),'
             f" changes AS MATERIALIZED ({changes}),"
-            f" rows AS (SELECT e.* REPLACE ({_TIME} AS time), r.key, s.state, b.state AS before FROM kept AS e"
+            f" rows AS (SELECT e.* REPLACE ({_TIME_SQL} AS time), r.key, s.state, b.state AS"
+            " before FROM kept AS e"
             ' JOIN reached AS r ON r."offset" = e."offset"'
             ' ASOF LEFT JOIN changes AS n ON n.key = r.key AND r."offset" >= n."offset"'
             ' ASOF LEFT JOIN changes AS p ON p.key = r.key AND r."offset" > p."offset"'
             f" LEFT JOIN ({states}) AS s ON s.change = n.change"
             f" LEFT JOIN ({states}) AS b ON b.change = p.change)"
-            f' SELECT "offset", key{_values(wanted, only)} ORDER BY "offset", key'
+            f' SELECT "offset", key{_value_columns_sql(compiled, when_condition)} ORDER BY "offset", key'
         )
-        mine = {"projection": folded.number, "timeline": folded.timeline}
+        mine = {"projection": fold_record.projection_number, "timeline": fold_record.timeline}
 
         def ask(first: int, end: int) -> pa.Table:
-            return arrow(connection, query, {**mine, "first": first, "end": end})
+            return fetch_arrow(connection, query, {**mine, "first": first, "end": end})
 
         try:
-            end = folded.folded if limit is None else _end(connection, kept, folded.folded, limit)
-            return Logged(tuple(texts), pa.concat_tables(_asked(ask, 0, end)).combine_chunks())
+            end = (
+                fold_record.next_offset
+                if limit is None
+                else _end_of_first_events(
+                    connection, event_condition, fold_record.next_offset, limit
+                )
+            )
+            return LogpointRows(
+                tuple(expression_texts),
+                pa.concat_tables(_ask_in_halves(ask, 0, end)).combine_chunks(),
+            )
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            raise unanswerable(", ".join(texts), "events", error) from error
+            raise translate_condition_error(", ".join(expression_texts), "events", error) from error
 
 
-def _end(connection: duckdb.DuckDBPyConnection, kept: str, folded: int, limit: int) -> int:
+def _end_of_first_events(
+    connection: duckdb.DuckDBPyConnection, event_condition: str, next_offset: int, limit: int
+) -> int:
     """Where the first so many of the events that are kept end."""
-    first = f'SELECT "offset" FROM events WHERE {kept} AND "offset" < {int(folded)}'
+    first = f'SELECT "offset" FROM events WHERE {event_condition} AND "offset" < {int(next_offset)}'
     ((last,),) = connection.execute(
         f'SELECT max("offset") FROM ({first} ORDER BY "offset" LIMIT {int(limit)})'
     ).fetchall()
     return 0 if last is None else int(last) + 1
 
 
-def _asked(ask: Callable[[int, int], pa.Table], first: int, end: int) -> list[pa.Table]:
+def _ask_in_halves(ask: Callable[[int, int], pa.Table], first: int, end: int) -> list[pa.Table]:
     """The answers for a stretch of the log, which is halved while it takes too much memory."""
     try:
         return [ask(first, end)]
@@ -116,23 +139,26 @@ def _asked(ask: Callable[[int, int], pa.Table], first: int, end: int) -> list[pa
         middle = (first + end) // 2
         if middle == first:
             raise
-        return [*_asked(ask, first, middle), *_asked(ask, middle, end)]
+        return [*_ask_in_halves(ask, first, middle), *_ask_in_halves(ask, middle, end)]
 
 
-def at_type(kind: str) -> str:
+def build_type_condition(type_name: str) -> str:
     """The condition that keeps the events of a type."""
-    return f"type = {quoted(kind)}"
+    return f"type = {quote_literal(type_name)}"
 
 
-def _values(wanted: Sequence[Expression], only: Expression | None) -> str:
+def _value_columns_sql(
+    compiled: Sequence[CompiledExpression], when_condition: CompiledExpression | None
+) -> str:
     """Columns `e0`, `e1` … out of `rows`; each expression's own values are in a projection below."""
-    source, kept = "rows", list(_ROW)
-    if only is not None:
+    source, kept = "rows", list(_ROW_COLUMNS)
+    if when_condition is not None:
         source = (
-            f"(SELECT {', '.join(kept)} FROM (SELECT *{only.values} FROM rows) WHERE {only.sql})"
+            f"(SELECT {', '.join(kept)} FROM (SELECT *{when_condition.columns_sql} FROM rows)"
+            f" WHERE {when_condition.sql})"
         )
-    for number, one in enumerate(wanted):
-        below = f"(SELECT *{one.values} FROM {source})"
+    for number, one in enumerate(compiled):
+        below = f"(SELECT *{one.columns_sql} FROM {source})"
         source = f"(SELECT {', '.join(kept)}, {one.sql} AS e{number} FROM {below})"
         kept.append(f"e{number}")
-    return "".join(f", e{number}" for number in range(len(wanted))) + f" FROM {source}"
+    return "".join(f", e{number}" for number in range(len(compiled))) + f" FROM {source}"

@@ -11,64 +11,79 @@ from dataclasses import dataclass, field
 import duckdb
 
 from replay.document import paths
-from replay.document.paths import Path
+from replay.document.paths import DocumentPath
 from replay.history.history import History
-from replay.query.sql_compiler import Expression
+from replay.query.sql_compiler import CompiledExpression
 from storage.errors import QueryError
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
-_COLUMNS = 'projection, timeline, bucket, key, "offset", change, previous, in_parts'
+_HISTORY_COLUMNS = 'projection, timeline, bucket, key, "offset", change, previous, in_parts'
 
 
-def states(
-    connection: duckdb.DuckDBPyConnection, history: History, asked: Iterable[Expression]
+def states_with_parts_sql(
+    connection: duckdb.DuckDBPyConnection, history: History, requested: Iterable[CompiledExpression]
 ) -> str:
     """SQL for a relation like `history`, with the states that the expressions need of it.
 
     Raises `QueryError` for the length of an object that is kept in parts.
     """
-    if not history.folded.parts:
+    if not history.fold_record.part_change_count:
         return "history"
-    expressions = list(asked)
-    wanted = {path for one in expressions for column, path in one.places if column in _STATES}
-    there = _there(connection, history, wanted)
+    expressions = list(requested)
+    requested_paths = {
+        path
+        for one in expressions
+        for column, path in one.value_columns
+        if column in _STATE_COLUMNS
+    }
+    part_kinds = _load_part_kinds(connection, history, requested_paths)
     for one in expressions:
-        for column, path in one.lengths:
-            if column in _STATES and there.get(paths.pointer(path), (False, False))[1]:
+        for column, path in one.length_paths:
+            if (
+                column in _STATE_COLUMNS
+                and part_kinds.get(paths.format_pointer(path), (False, False))[1]
+            ):
                 raise QueryError(
                     f"{one.text!r} asks for the length of an object that is kept in parts, which"
                     " nobody has counted; ask for a value in it."
                 )
-    pointers = {paths.pointer(path) for path in wanted}
-    needed = [part for part, (whole, _) in there.items() if part and (whole or part in pointers)]
-    names = {part: f"p{number}" for number, part in enumerate(sorted(needed))}
-    mine = f"projection = {int(history.folded.number)} AND timeline = {quoted(history.folded.timeline)}"
+    pointers = {paths.format_pointer(path) for path in requested_paths}
+    needed_parts = [
+        part for part, (whole, _) in part_kinds.items() if part and (whole or part in pointers)
+    ]
+    names = {part: f"p{number}" for number, part in enumerate(sorted(needed_parts))}
+    mine = (
+        f"projection = {int(history.fold_record.projection_number)} AND timeline ="
+        f" {quote_literal(history.fold_record.timeline)}"
+    )
     joins = "".join(
         f" ASOF LEFT JOIN (SELECT key, change, state FROM parts WHERE {mine}"
-        f" AND part = {quoted(part)}) AS {name} ON {name}.key = h.key AND h.change >= {name}.change"
+        f" AND part = {quote_literal(part)}) AS {name} ON {name}.key = h.key AND h.change >= {name}.change"
         for part, name in names.items()
     )
-    columns = ", ".join(f"h.{column}" for column in _COLUMNS.split(", "))
+    columns = ", ".join(f"h.{column}" for column in _HISTORY_COLUMNS.split(", "))
     return (
-        f"(SELECT {_COLUMNS}, state FROM history WHERE {mine} AND NOT in_parts UNION ALL"
-        f" SELECT {columns}, {_tree(names).text} AS state"
+        f"(SELECT {_HISTORY_COLUMNS}, state FROM history WHERE {mine} AND NOT in_parts UNION ALL"
+        f" SELECT {columns}, {_build_tree(names).json_sql} AS state"
         f" FROM (FROM history WHERE {mine} AND in_parts) AS h{joins})"
     )
 
 
-def held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) -> bool:
+def has_value_in_parts(
+    connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
+) -> bool:
     """Whether any large document ever had a value at a path."""
-    if not history.folded.parts:
+    if not history.fold_record.part_change_count:
         return False
-    for part, (whole, opened) in _there(connection, history, [path]).items():
-        rest = paths.pointer(path)[len(part) :]
+    for part, (whole, opened) in _load_part_kinds(connection, history, [path]).items():
+        rest = paths.format_pointer(path)[len(part) :]
         if opened and not rest:
             return True
         if whole and rest:
             found = connection.execute(
                 "SELECT 1 FROM parts WHERE projection = ? AND timeline = ? AND part = ?"
                 " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
-                [history.folded.number, history.folded.timeline, part, rest],
+                [history.fold_record.projection_number, history.fold_record.timeline, part, rest],
             )
             if found.fetchall():
                 return True
@@ -77,37 +92,39 @@ def held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) ->
     return False
 
 
-_STATES = ("state", "before")
+_STATE_COLUMNS = ("state", "before")
 """Columns of an expression that are states."""
 
 
-def _there(
-    connection: duckdb.DuckDBPyConnection, history: History, wanted: Iterable[Path]
+def _load_part_kinds(
+    connection: duckdb.DuckDBPyConnection, history: History, requested_paths: Iterable[DocumentPath]
 ) -> dict[str, tuple[bool, bool]]:
     """Parts on the way to these paths: whether they ever were whole, and ever taken apart."""
-    ways = {paths.pointer(path[:n]) for path in wanted for n in range(len(path) + 1)}
+    pointers = {
+        paths.format_pointer(path[:n]) for path in requested_paths for n in range(len(path) + 1)
+    }
     rows = connection.execute(
         "SELECT part, bool_or(state <> '{}'), bool_or(state = '{}') FROM parts"
         " WHERE projection = ? AND timeline = ? AND list_contains(?, part) GROUP BY part",
-        [history.folded.number, history.folded.timeline, sorted(ways)],
+        [history.fold_record.projection_number, history.fold_record.timeline, sorted(pointers)],
     ).fetchall()
     return {part: (bool(whole), bool(opened)) for part, whole, opened in rows}
 
 
 @dataclass
-class _Node:
+class _PartNode:
     """An object on the way to parts, or a part."""
 
     column: str | None = None
     """The join that has it, where it may be whole."""
-    inside: dict[str, "_Node"] = field(default_factory=dict)
+    members: dict[str, "_PartNode"] = field(default_factory=dict)
 
     @property
-    def text(self) -> str:
+    def json_sql(self) -> str:
         """SQL for its JSON; NULL where it isn't there."""
         members = "".join(
-            f", {quoted(json.dumps(name, ensure_ascii=False) + ':')} || {node.text}"
-            for name, node in self.inside.items()
+            f", {quote_literal(json.dumps(name, ensure_ascii=False) + ':')} || {node.json_sql}"
+            for name, node in self.members.items()
         )
         opened = f"concat('{{', concat_ws(','{members}), '}}')" if members else "'{}'"
         if self.column is None:
@@ -116,11 +133,11 @@ class _Node:
         return f"(CASE WHEN {state} = '{{}}' THEN {opened} ELSE {state} END)"
 
 
-def _tree(names: dict[str, str]) -> _Node:
-    root = _Node()
+def _build_tree(names: dict[str, str]) -> _PartNode:
+    root = _PartNode()
     for part, name in names.items():
         node = root
-        for step in paths.from_pointer(part):
-            node = node.inside.setdefault(step, _Node())
+        for step in paths.parse_pointer(part):
+            node = node.members.setdefault(step, _PartNode())
         node.column = name
     return root

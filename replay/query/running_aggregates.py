@@ -14,35 +14,40 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import aggregates
-from replay.query.aggregates import Aggregated
+from replay.query.aggregates import CompiledAggregate
 from replay.query.scan import scan_history
-from replay.query.scan_types import Drawn, Numbers
-from replay.query.sum_encoding import InFull, InMillionths, NoRoomError, Notation
-from storage.db.query import arrow
-from storage.query.condition_parser import unanswerable
+from replay.query.scan_types import Extraction, NumberArray
+from replay.query.sum_encoding import (
+    FullPrecisionEncoding,
+    MillionthsEncoding,
+    SumEncoding,
+    SumOverflowError,
+)
+from storage.db.query import fetch_arrow
+from storage.query.condition_parser import translate_condition_error
 
 
 @dataclass(frozen=True)
-class Running:
+class AggregateValues:
     """What an expression was after each event of a stretch of the log that changed any sum in it."""
 
-    until: int
+    last_offset: int
     """The stretch's last offset."""
-    offsets: Numbers
-    values: Numbers
+    offsets: NumberArray
+    values: NumberArray
 
 
 @dataclass(frozen=True)
-class Turns:
+class AggregateTransitions:
     """Where a condition turned in one stretch of the log."""
 
-    until: int
+    last_offset: int
     """The stretch's last offset."""
-    rows: Sequence[tuple[int, bool]]
+    transitions: Sequence[tuple[int, bool]]
     """An event, and whether it became true with it or stopped being so."""
 
 
-def turns(history: History, text: str) -> Iterator[Turns]:
+def scan_aggregate_transitions(history: History, text: str) -> Iterator[AggregateTransitions]:
     """Where a condition over aggregates turned, a stretch of the log at a time; scans.
 
     Before the first event it counts as false. Raises `QueryError` where it is no such condition, or
@@ -50,22 +55,26 @@ def turns(history: History, text: str) -> Iterator[Turns]:
     """
     held = False
     with history.workspace.reading() as connection:
-        wanted = aggregates.condition(connection, text, long_numbers=history.long_numbers)
-        for stretch in values(connection, history, wanted):
-            holds = stretch.values
-            places = np.flatnonzero(np.diff(holds, prepend=held))
-            offsets = stretch.offsets[places].tolist()
-            yield Turns(stretch.until, list(zip(offsets, holds[places].tolist(), strict=True)))
+        aggregate = aggregates.compile_aggregate_condition(
+            connection, text, long_numbers=history.has_long_numbers
+        )
+        for chunk in scan_aggregate_values(connection, history, aggregate):
+            holds = chunk.values
+            indexes = np.flatnonzero(np.diff(holds, prepend=held))
+            offsets = chunk.offsets[indexes].tolist()
+            yield AggregateTransitions(
+                chunk.last_offset, list(zip(offsets, holds[indexes].tolist(), strict=True))
+            )
             held = bool(holds[-1]) if len(holds) else held
 
 
-def values(
+def scan_aggregate_values(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    wanted: Aggregated,
+    aggregate: CompiledAggregate,
     *,
-    soon: bool = True,
-) -> Iterator[Running]:
+    early_first_chunk: bool = True,
+) -> Iterator[AggregateValues]:
     """What an expression was after every event, a stretch of the log at a time; scans.
 
     The first comes `soon`, for somebody who waits for it.
@@ -73,60 +82,79 @@ def values(
     Raises `QueryError` where it can't be answered, and where no state ever held what it names.
     """
     done = -1
-    if not history.long_numbers:
+    if not history.has_long_numbers:
         try:
-            for stretch in _through(connection, history, wanted, InMillionths(), soon=soon):
-                yield stretch
-                done = stretch.until
-        except (duckdb.DataError, duckdb.ProgrammingError, NoRoomError):
+            for chunk in _scan_with_encoding(
+                connection,
+                history,
+                aggregate,
+                MillionthsEncoding(),
+                early_first_chunk=early_first_chunk,
+            ):
+                yield chunk
+                done = chunk.last_offset
+        except (duckdb.DataError, duckdb.ProgrammingError, SumOverflowError):
             pass  # a number doesn't fit after all: from there on all are added in full
         else:
             return
     try:
-        for stretch in _through(connection, history, wanted, InFull(), soon=soon):
-            if stretch.until > done:
-                new = stretch.offsets > done
-                yield Running(stretch.until, stretch.offsets[new], stretch.values[new])
+        for chunk in _scan_with_encoding(
+            connection,
+            history,
+            aggregate,
+            FullPrecisionEncoding(),
+            early_first_chunk=early_first_chunk,
+        ):
+            if chunk.last_offset > done:
+                new = chunk.offsets > done
+                yield AggregateValues(chunk.last_offset, chunk.offsets[new], chunk.values[new])
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        raise unanswerable(wanted.text, "all documents", error) from error
+        raise translate_condition_error(aggregate.text, "all documents", error) from error
 
 
-def _through(
+def _scan_with_encoding(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    wanted: Aggregated,
-    notation: Notation,
+    aggregate: CompiledAggregate,
+    sum_encoding: SumEncoding,
     *,
-    soon: bool,
-) -> Iterator[Running]:
-    columns: list[Drawn] = []
-    made = []
-    for n, (part, double) in enumerate(wanted.parts.items()):
-        there = notation.drawn(part, double) if double else [Drawn(part)]
-        names = [f"s{len(columns) + i}" for i in range(len(there))]
-        made.append(f"{notation.together(names) if double else names[0]} AS r{n}")
-        columns += there
-    query = f'SELECT {wanted.sql} AS v FROM (SELECT "offset", {", ".join(made)} FROM running)'
+    early_first_chunk: bool,
+) -> Iterator[AggregateValues]:
+    columns: list[Extraction] = []
+    sum_columns = []
+    for n, (part, double) in enumerate(aggregate.summands.items()):
+        extractions = sum_encoding.extractions(part, double) if double else [Extraction(part)]
+        names = [f"s{len(columns) + i}" for i in range(len(extractions))]
+        sum_columns.append(f"{sum_encoding.join_sql(names) if double else names[0]} AS r{n}")
+        columns += extractions
+    query = f'SELECT {aggregate.result_sql} AS v FROM (SELECT "offset", {", ".join(sum_columns)} FROM running)'
     carried = np.zeros((len(columns), 1), np.int64)
     begun = False
-    for stretch in scan_history(connection, history, wanted.row, columns, np.int64, soon=soon):
-        offsets, steps = stretch.offsets, stretch.now - stretch.before
-        if history.routed:
+    for chunk in scan_history(
+        connection,
+        history,
+        aggregate.row_expression,
+        columns,
+        np.int64,
+        early_first_chunk=early_first_chunk,
+    ):
+        offsets, steps = chunk.offsets, chunk.values - chunk.previous_values
+        if history.is_routed:
             # An event may change several documents; what counts is what was after all of them.
             events = np.flatnonzero(np.diff(offsets, prepend=-1))
-            notation.refuse(carried + np.cumsum(steps, axis=1))
+            sum_encoding.raise_if_overflowing(carried + np.cumsum(steps, axis=1))
             offsets, steps = offsets[events], np.add.reduceat(steps, events, axis=1)
         # Most events leave most sums as they are; only the first counts without having changed any.
-        counts: Numbers = steps[0] != 0
+        counts: NumberArray = steps[0] != 0
         for further in steps[1:]:
             counts |= further != 0
         counts[:1] |= not begun
         begun = begun or len(counts) > 0
         offsets, sums = offsets[counts], carried + np.cumsum(steps[:, counts], axis=1)
-        notation.refuse(sums)
+        sum_encoding.raise_if_overflowing(sums)
         carried = sums[:, -1:] if len(offsets) else carried
         columns_of = {f"s{n}": column for n, column in enumerate(sums)}
         connection.register("running", pa.table({"offset": offsets, **columns_of}))
-        found = arrow(connection, query)["v"].to_numpy()
+        found = fetch_arrow(connection, query)["v"].to_numpy()
         connection.unregister("running")
-        yield Running(stretch.until, offsets, found)
+        yield AggregateValues(chunk.last_offset, offsets, found)

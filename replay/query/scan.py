@@ -5,33 +5,35 @@ from collections.abc import Generator, Sequence
 import duckdb
 import numpy as np
 
-from replay.history.fork_base import forked
+from replay.history.fork_base import find_forked_history
 from replay.history.history import History
 from replay.query.fork_history_scan import scan_fork_history
 from replay.query.history_scan import scan_log_history
-from replay.query.scan_types import Drawn, Stretch
-from replay.query.sql_compiler import Expression
+from replay.query.scan_types import Extraction, ScanChunk
+from replay.query.sql_compiler import CompiledExpression
 
 
 def scan_history(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    expression: Expression,
-    drawn: Sequence[Drawn],
-    kind: type[np.generic],
+    expression: CompiledExpression,
+    extractions: Sequence[Extraction],
+    dtype: type[np.generic],
     *,
-    soon: bool = True,
-) -> Generator[Stretch, None, None]:
+    early_first_chunk: bool = True,
+) -> Generator[ScanChunk, None, None]:
     """Yield every change of a history in the order of the log, with whole numbers that SQL extracts.
 
     A deleted document counts as zeros. With `soon`, the first stretch is short, because somebody waits for
     it. The connection can run other queries in between. Raises `WorkspaceError` if the changes are not
     numbered without gaps, and DuckDB's errors.
     """
-    base = forked(history)
+    base = find_forked_history(history)
     if base is None:
-        yield from scan_log_history(connection, history, expression, drawn, kind, soon=soon)
+        yield from scan_log_history(
+            connection, history, expression, extractions, dtype, early_first_chunk=early_first_chunk
+        )
     else:
         yield from scan_fork_history(
-            connection, base, expression, drawn, kind, scan_parent=scan_history
+            connection, base, expression, extractions, dtype, scan_parent=scan_history
         )

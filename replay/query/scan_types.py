@@ -6,34 +6,34 @@ from typing import Any
 
 import numpy as np
 
-Numbers = np.ndarray[Any, np.dtype[Any]]
+NumberArray = np.ndarray[Any, np.dtype[Any]]
 
 
-def as_drawn(numbers: Numbers) -> Numbers:
+def keep_numbers(numbers: NumberArray) -> NumberArray:
     """Whole numbers that SQL has made."""
     return numbers
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Extraction:
     """A number that is taken out of each state."""
 
-    value: str
+    sql: str
     """SQL over the columns of `history` and those of an expression."""
-    whole: Callable[[Numbers], Numbers] = as_drawn
+    to_whole_numbers: Callable[[NumberArray], NumberArray] = keep_numbers
     """Makes whole numbers of a column, where SQL would take longer to."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ScanChunk:
     """The changes of one stretch of the log, in the order of their numbers."""
 
-    until: int
+    last_offset: int
     """Its last offset; it begins where the one before ended."""
-    changes: Numbers
+    change_numbers: NumberArray
     """Their numbers."""
-    offsets: Numbers
-    now: Numbers
+    offsets: NumberArray
+    values: NumberArray
     """The values of each state: a row a value, a column a change."""
-    before: Numbers
+    previous_values: NumberArray
     """The same of the document's state before; 0 where it had none."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from replay.document.paths import Path, Step
+from replay.document.paths import DocumentPath, PathStep
 
-Place = tuple[str, Path]
+ColumnPath = tuple[str, DocumentPath]
 """A column with JSON text, and a path into it."""
 
 
-class Kind(Enum):
+class TermKind(Enum):
     """What a part of a condition is."""
 
     NUMBER = "a number"
@@ -22,44 +22,44 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Names:
+class ExpressionScope:
     """What an expression may name."""
 
-    values: Mapping[str, str]
+    json_columns: Mapping[str, str]
     """Names of what has paths into it, and the columns with its JSON text."""
-    columns: Mapping[str, Kind]
+    plain_columns: Mapping[str, TermKind]
     """Names of columns that are there as they are."""
 
     def __str__(self) -> str:
-        *first, last = [*self.values, *self.columns]
+        *first, last = [*self.json_columns, *self.plain_columns]
         return f"{', '.join(first)} and {last}" if first else last
 
 
-def named(tree: Any, names: Names) -> list[Place]:
+def list_column_paths(tree: Any, scope: ExpressionScope) -> list[ColumnPath]:
     """Every column with a path into it that an expression names, each once."""
     if isinstance(tree, dict):
-        place = place_of(tree, names) if "class" in tree and "type" in tree else None
-        if place is not None:
-            return [place]
+        column_path = find_column_path(tree, scope) if "class" in tree and "type" in tree else None
+        if column_path is not None:
+            return [column_path]
         tree = list(tree.values())
     if not isinstance(tree, list):
         return []
-    return list(dict.fromkeys(place for part in tree for place in named(part, names)))
+    return list(dict.fromkeys(place for part in tree for place in list_column_paths(part, scope)))
 
 
-def place_of(node: dict[str, Any], names: Names) -> Place | None:
+def find_column_path(node: dict[str, Any], scope: ExpressionScope) -> ColumnPath | None:
     """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
     if node["class"] == "COLUMN_REF":
         first, *rest = node["column_names"]
-        column = names.values.get(first.lower())
+        column = scope.json_columns.get(first.lower())
         return None if column is None else (column, tuple(rest))
     if node["type"] not in ("ARRAY_EXTRACT", "STRUCT_EXTRACT"):
         return None
     inner, step = node["children"]
-    place = place_of(inner, names)
+    column_path = find_column_path(inner, scope)
     literal = step.get("literal") if step["class"] == "CONSTANT" else None
-    if place is None or literal is None:
+    if column_path is None or literal is None:
         return None
-    found: Step = literal["text"]
-    column, path = place
+    found: PathStep = literal["text"]
+    column, path = column_path
     return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)

@@ -11,64 +11,64 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replay.document import paths
-from replay.document.paths import Path
-from replay.query.scope import Kind, Names, Place, place_of
+from replay.document.paths import DocumentPath
+from replay.query.scope import ColumnPath, ExpressionScope, TermKind, find_column_path
 from storage.errors import QueryError
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
 
 @dataclass(frozen=True)
-class Expression:
+class CompiledExpression:
     """An expression, as SQL over a row with the columns of its names."""
 
     text: str
     """As it was typed."""
     sql: str
     """Over the row and the columns of `values`; a condition is true or false, never NULL."""
-    others: str
+    type_mismatch_sql: str
     """Whether a value is there, but of another kind than it is compared as."""
-    places: Mapping[Place, str]
+    value_columns: Mapping[ColumnPath, str]
     """What it names, and the columns with its JSON text; NULL where there is nothing."""
-    further: Mapping[str, str]
+    derived_columns: Mapping[str, str]
     """Further columns, as SQL over those."""
-    lengths: tuple[Place, ...]
+    length_paths: tuple[ColumnPath, ...]
     """What of its places it asks the length of."""
 
     @property
-    def values(self) -> str:
+    def columns_sql(self) -> str:
         """SQL for its columns, each value taken out of its JSON once."""
-        return _columns({**self._taken_out(), **self.further})
+        return _select_columns_sql({**self._value_columns_sql(), **self.derived_columns})
 
-    def values_of_numbers(self, numbers: Mapping[Path, str]) -> str | None:
+    def columns_sql_from_numbers(self, numbers: Mapping[DocumentPath, str]) -> str | None:
         """The same out of columns with numbers of the state; None where it names anything else."""
-        if any(column != "state" or path not in numbers for column, path in self.places):
+        if any(column != "state" or path not in numbers for column, path in self.value_columns):
             return None
-        own = {name: numbers[path] for (_, path), name in self.places.items()}
+        own = {name: numbers[path] for (_, path), name in self.value_columns.items()}
         texts = {name: f"CAST({number} AS VARCHAR)" for name, number in own.items()}
-        doubles = {_DOUBLE.format(name): number for name, number in own.items()}
-        return _columns(
-            {**texts, **{name: doubles.get(sql, sql) for name, sql in self.further.items()}}
+        doubles = {_DOUBLE_SQL.format(name): number for name, number in own.items()}
+        return _select_columns_sql(
+            {**texts, **{name: doubles.get(sql, sql) for name, sql in self.derived_columns.items()}}
         )
 
-    def _taken_out(self) -> Mapping[str, str]:
+    def _value_columns_sql(self) -> Mapping[str, str]:
         """The columns with what is at the paths; all paths into one text are read at once."""
-        columns: dict[str, list[Path]] = {}
-        for column, path in self.places:
+        columns: dict[str, list[DocumentPath]] = {}
+        for column, path in self.value_columns:
             columns.setdefault(column, []).append(path)
         found = {}
-        for (column, path), name in self.places.items():
-            wanted = columns[column]
-            pointers = ", ".join(map(_pointer, wanted))
-            if len(wanted) == 1:
+        for (column, path), name in self.value_columns.items():
+            paths_of_column = columns[column]
+            pointers = ", ".join(map(_pointer_sql, paths_of_column))
+            if len(paths_of_column) == 1:
                 found[name] = f"CAST(json_extract({column}, {pointers}) AS VARCHAR)"
             else:
-                place = wanted.index(path) + 1
-                found[name] = f"CAST(json_extract({column}, [{pointers}])[{place}] AS VARCHAR)"
+                index = paths_of_column.index(path) + 1
+                found[name] = f"CAST(json_extract({column}, [{pointers}])[{index}] AS VARCHAR)"
         return found
 
 
-def _columns(taken: Mapping[str, str]) -> str:
-    return "".join(f", {sql} AS {name}" for name, sql in taken.items())
+def _select_columns_sql(sql_by_name: Mapping[str, str]) -> str:
+    return "".join(f", {sql} AS {name}" for name, sql in sql_by_name.items())
 
 
 _COMPARISONS = {
@@ -79,116 +79,137 @@ _COMPARISONS = {
     "COMPARE_GREATERTHAN": ">",
     "COMPARE_GREATERTHANOREQUALTO": ">=",
 }
-_MATCHES = {"~~": "LIKE", "!~~": "NOT LIKE", "~~*": "ILIKE", "!~~*": "NOT ILIKE"}
-_TESTS = ("contains", "starts_with", "prefix", "suffix", "ends_with", "regexp_matches")
-_OF_NUMBERS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
-_OF_TEXTS = ("lower", "upper", "trim", "left", "right", "substring", "replace", "concat", "||")
+_PATTERN_OPERATORS = {"~~": "LIKE", "!~~": "NOT LIKE", "~~*": "ILIKE", "!~~*": "NOT ILIKE"}
+_TEXT_TESTS = ("contains", "starts_with", "prefix", "suffix", "ends_with", "regexp_matches")
+_NUMBER_FUNCTIONS = ("abs", "round", "floor", "ceil", "least", "greatest", "sign")
+_TEXT_FUNCTIONS = (
+    "lower",
+    "upper",
+    "trim",
+    "left",
+    "right",
+    "substring",
+    "replace",
+    "concat",
+    "||",
+)
 AGGREGATES = ("sum", "avg", "count", "count_star")
-_EXTREMES = ("min", "max", "median", "any_value", "first", "last")
-_DOUBLE = "TRY_CAST({} AS DOUBLE)"
-_LENGTHS = ("len", "length", "array_length", "json_array_length")
+_UNSUPPORTED_AGGREGATES = ("min", "max", "median", "any_value", "first", "last")
+_DOUBLE_SQL = "TRY_CAST({} AS DOUBLE)"
+_LENGTH_FUNCTIONS = ("len", "length", "array_length", "json_array_length")
 
 # A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
-_LONG = "regexp_matches({}, '[0-9.]{{18}}')"
-_MARKED = "regexp_replace({}, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
-EXACT = "DECIMAL(38, 12)"
+_HAS_LONG_NUMBER_SQL = "regexp_matches({}, '[0-9.]{{18}}')"
+_MARK_NUMBERS_SQL = (
+    "regexp_replace({}, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
+)
+EXACT_NUMBER_TYPE = "DECIMAL(38, 12)"
 """What numbers are added and compared as, where a double isn't exact."""
-_WHOLE_NUMBER = "regexp_full_match(CAST({} AS VARCHAR), '-?[0-9]{{1,38}}')"
+_IS_WHOLE_NUMBER_SQL = "regexp_full_match(CAST({} AS VARCHAR), '-?[0-9]{{1,38}}')"
 """Whether it is a whole number that has more digits than those before the point there."""
-WHOLE = "9e15"
+EXACT_DOUBLE_LIMIT = "9e15"
 """Below it every whole number is a double."""
 
 
 @dataclass
-class Rewriting:
+class ExpressionCompiler:
     """One expression on its way from the parser's tree to SQL."""
 
     text: str
-    names: Names
+    scope: ExpressionScope
     long_numbers: bool
-    what: str = "condition"
-    aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
+    role: str = "condition"
+    compile_aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
     """Takes an aggregate's name and arguments, and gives the column it will be in."""
-    others: list[str] = field(default_factory=list)
-    lengths: list[Place] = field(default_factory=list)
-    places: dict[Place, str] = field(default_factory=dict)
+    type_mismatches: list[str] = field(default_factory=list)
+    length_paths: list[ColumnPath] = field(default_factory=list)
+    value_columns: dict[ColumnPath, str] = field(default_factory=dict)
     """The columns that hold what is at a path."""
-    values: dict[str, str] = field(default_factory=dict)
+    derived_columns: dict[str, str] = field(default_factory=dict)
     """Further columns, made of those."""
 
-    def finished(self, sql: str) -> Expression:
+    def finish(self, sql: str) -> CompiledExpression:
         """What the rewriting came to."""
-        others = " OR ".join(dict.fromkeys(self.others)) or "false"
-        further = {name: sql for sql, name in self.values.items()}
+        others = " OR ".join(dict.fromkeys(self.type_mismatches)) or "false"
+        further = {name: sql for sql, name in self.derived_columns.items()}
         of_others = f"coalesce({others}, false)"
-        return Expression(self.text, sql, of_others, self.places, further, tuple(self.lengths))
+        return CompiledExpression(
+            self.text, sql, of_others, self.value_columns, further, tuple(self.length_paths)
+        )
 
-    def json(self, node: dict[str, Any]) -> str:
+    def compile_json(self, node: dict[str, Any]) -> str:
         """The node as SQL that is JSON text."""
-        kind = self.kind(node)
-        place = self._place(node)
-        if place is not None:
-            return self._number(place) if self.long_numbers else self._json(place)
-        if kind is Kind.TEXT:
-            return f"CAST(to_json({self.value(node, kind)}) AS VARCHAR)"
-        if kind is Kind.TRUTH:
-            return f"CAST({self.truth(node)} AS VARCHAR)"
-        text = f"CAST({self.value(node, kind)} AS VARCHAR)"
+        kind = self.term_kind(node)
+        column_path = self._find_column_path(node)
+        if column_path is not None:
+            return (
+                self._number_column(column_path)
+                if self.long_numbers
+                else self._json_column(column_path)
+            )
+        if kind is TermKind.TEXT:
+            return f"CAST(to_json({self.compile_value(node, kind)}) AS VARCHAR)"
+        if kind is TermKind.TRUTH:
+            return f"CAST({self.compile_truth(node)} AS VARCHAR)"
+        text = f"CAST({self.compile_value(node, kind)} AS VARCHAR)"
         return (
             f"(CASE WHEN contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END)"
         )
 
-    def truth(self, node: dict[str, Any]) -> str:
+    def compile_truth(self, node: dict[str, Any]) -> str:
         """The node as SQL that is true or false."""
         kind = node["type"]
         if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR"):
             word = f" {kind.removeprefix('CONJUNCTION_')} "
-            return f"({word.join(map(self.truth, node['children']))})"
+            return f"({word.join(map(self.compile_truth, node['children']))})"
         if kind == "OPERATOR_NOT":
-            return f"(NOT {self.truth(node['children'][0])})"
+            return f"(NOT {self.compile_truth(node['children'][0])})"
         if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
-            return self.is_null(node["children"][0], absent=kind == "OPERATOR_IS_NULL")
+            return self.compile_is_null(node["children"][0], absent=kind == "OPERATOR_IS_NULL")
         if kind in _COMPARISONS:
-            return self._compared(node["left"], _COMPARISONS[kind], node["right"])
+            return self._compile_comparison(node["left"], _COMPARISONS[kind], node["right"])
         if kind == "COMPARE_BETWEEN":
-            low = self._compared(node["input"], ">=", node["lower"])
-            return f"({low} AND {self._compared(node['input'], '<=', node['upper'])})"
+            low = self._compile_comparison(node["input"], ">=", node["lower"])
+            return f"({low} AND {self._compile_comparison(node['input'], '<=', node['upper'])})"
         if kind in ("COMPARE_IN", "COMPARE_NOT_IN"):
             what, *choices = node["children"]
-            found = " OR ".join(self._compared(what, "=", choice) for choice in choices)
+            found = " OR ".join(self._compile_comparison(what, "=", choice) for choice in choices)
             return f"({found})" if kind == "COMPARE_IN" else f"(NOT ({found}))"
-        if kind == "FUNCTION" and node["function_name"] in _MATCHES:
-            left, right = (self.value(a, Kind.TEXT) for a in _arguments(node))
-            return _sure(f"{left} {_MATCHES[node['function_name']]} {right}")
-        if kind == "FUNCTION" and node["function_name"] in _TESTS:
-            texts = ", ".join(self.value(a, Kind.TEXT) for a in _arguments(node))
-            return _sure(f"{node['function_name']}({texts})")
-        return _sure(self.value(node, Kind.TRUTH))
+        if kind == "FUNCTION" and node["function_name"] in _PATTERN_OPERATORS:
+            left, right = (self.compile_value(a, TermKind.TEXT) for a in _arguments(node))
+            return _false_if_null(f"{left} {_PATTERN_OPERATORS[node['function_name']]} {right}")
+        if kind == "FUNCTION" and node["function_name"] in _TEXT_TESTS:
+            texts = ", ".join(self.compile_value(a, TermKind.TEXT) for a in _arguments(node))
+            return _false_if_null(f"{node['function_name']}({texts})")
+        return _false_if_null(self.compile_value(node, TermKind.TRUTH))
 
-    def value(self, node: dict[str, Any], wanted: Kind) -> str:
+    def compile_value(self, node: dict[str, Any], expected_kind: TermKind) -> str:
         """The node as SQL of a kind; NULL where a value of the state is of another."""
-        kind = self.kind(node)
-        if kind is Kind.VALUE:
-            return self._of_value(self._place(node) or ("", ()), wanted)
-        if kind is not wanted:
-            raise self._refusal(f"has {kind.value} where {wanted.value} is wanted")
-        if kind is Kind.TRUTH and node["class"] != "CONSTANT":
-            return self.truth(node)
+        kind = self.term_kind(node)
+        if kind is TermKind.VALUE:
+            return self._compile_state_value(
+                self._find_column_path(node) or ("", ()), expected_kind
+            )
+        if kind is not expected_kind:
+            raise self._error(f"has {kind.value} where {expected_kind.value} is wanted")
+        if kind is TermKind.TRUTH and node["class"] != "CONSTANT":
+            return self.compile_truth(node)
         if node["class"] == "CONSTANT":
-            return _literal(node)
+            return _literal_sql(node)
         if node["class"] == "COLUMN_REF":
             return f'"{node["column_names"][0].lower()}"'
         name, arguments = node["function_name"], _arguments(node)
-        if name in AGGREGATES and self.aggregate is not None:
-            if node.get("distinct") or node.get("filter") or _ordered(node):
-                raise self._refusal(
+        if name in AGGREGATES and self.compile_aggregate is not None:
+            if node.get("distinct") or node.get("filter") or _has_order_by(node):
+                raise self._error(
                     f"has DISTINCT, FILTER or ORDER in {name}; write count(state.paid > 0) instead"
                 )
-            return self.aggregate(name, arguments)
-        if name in _LENGTHS:
-            return self._length(arguments[0])
+            return self.compile_aggregate(name, arguments)
+        if name in _LENGTH_FUNCTIONS:
+            return self._compile_length(arguments[0])
         parts = [
-            self.value(a, self._argument_kind(name, place)) for place, a in enumerate(arguments)
+            self.compile_value(a, self._argument_kind(name, argument_index))
+            for argument_index, a in enumerate(arguments)
         ]
         if name in ("+", "-", "*", "/", "%", "||"):
             if name in ("*", "/", "%"):
@@ -199,196 +220,211 @@ class Rewriting:
             return f"({name}{parts[0]})" if len(parts) == 1 else f"({f' {name} '.join(parts)})"
         return f"{name}({', '.join(parts)})"
 
-    def kind(self, node: dict[str, Any]) -> Kind:
+    def term_kind(self, node: dict[str, Any]) -> TermKind:
         """What a node is; raises `QueryError` for what conditions can't hold."""
         group = node["class"]
-        if self._place(node) is not None:
-            return Kind.VALUE
+        if self._find_column_path(node) is not None:
+            return TermKind.VALUE
         if group == "CONSTANT":
-            found = {"INTEGER": Kind.NUMBER, "NUMERIC": Kind.NUMBER, "STRING": Kind.TEXT}
-            found["BOOLEAN"] = Kind.TRUTH
+            found = {
+                "INTEGER": TermKind.NUMBER,
+                "NUMERIC": TermKind.NUMBER,
+                "STRING": TermKind.TEXT,
+            }
+            found["BOOLEAN"] = TermKind.TRUTH
             literal = node.get("literal", {}).get("kind")
             if literal in found:
                 return found[literal]
-            raise self._refusal(
+            raise self._error(
                 "holds a constant that is no number, text, true or false; use IS NULL"
             )
         if group == "COLUMN_REF":
             names = [name.lower() for name in node["column_names"]]
-            if len(names) == 1 and names[0] in self.names.columns:
-                return self.names.columns[names[0]]
-            inside = "" if self.aggregate is None else " outside of sum, avg and count"
-            raise self._refusal(
-                f"names {'.'.join(node['column_names'])}{inside}; there are {self.names}"
+            if len(names) == 1 and names[0] in self.scope.plain_columns:
+                return self.scope.plain_columns[names[0]]
+            inside = "" if self.compile_aggregate is None else " outside of sum, avg and count"
+            raise self._error(
+                f"names {'.'.join(node['column_names'])}{inside}; there are {self.scope}"
                 if not inside
                 else f"names {'.'.join(node['column_names'])}{inside}"
             )
         if group in ("COMPARISON", "CONJUNCTION", "BETWEEN") or node["type"].startswith(
             ("OPERATOR_NOT", "OPERATOR_IS", "COMPARE_")
         ):
-            return Kind.TRUTH
+            return TermKind.TRUTH
         if group == "FUNCTION":
             return self._function_kind(node["function_name"])
         what = group.lower().replace("_", " ")
-        raise self._refusal(
-            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which {self.what}s can't"
+        raise self._error(
+            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which {self.role}s can't"
         )
 
-    def _function_kind(self, name: str) -> Kind:
-        if name in (*_MATCHES, *_TESTS):
-            return Kind.TRUTH
-        if name in ("+", "-", "*", "/", "%", *_OF_NUMBERS, *_LENGTHS):
-            return Kind.NUMBER
-        if name in AGGREGATES and self.aggregate is not None:
-            return Kind.NUMBER
-        if name in _OF_TEXTS:
-            return Kind.TEXT
-        of_all = " of all documents there are sum, avg and count" if name in _EXTREMES else ""
-        raise self._refusal(
-            f"calls {name}, which {self.what}s can't{';' if of_all else ''}{of_all}"
+    def _function_kind(self, name: str) -> TermKind:
+        if name in (*_PATTERN_OPERATORS, *_TEXT_TESTS):
+            return TermKind.TRUTH
+        if name in ("+", "-", "*", "/", "%", *_NUMBER_FUNCTIONS, *_LENGTH_FUNCTIONS):
+            return TermKind.NUMBER
+        if name in AGGREGATES and self.compile_aggregate is not None:
+            return TermKind.NUMBER
+        if name in _TEXT_FUNCTIONS:
+            return TermKind.TEXT
+        of_all = (
+            " of all documents there are sum, avg and count"
+            if name in _UNSUPPORTED_AGGREGATES
+            else ""
         )
+        raise self._error(f"calls {name}, which {self.role}s can't{';' if of_all else ''}{of_all}")
 
     @staticmethod
-    def _argument_kind(name: str, place: int) -> Kind:
-        if name not in _OF_TEXTS:
-            return Kind.NUMBER
-        counted = name in ("left", "right", "substring") and place > 0
-        return Kind.NUMBER if counted else Kind.TEXT
+    def _argument_kind(name: str, argument_index: int) -> TermKind:
+        if name not in _TEXT_FUNCTIONS:
+            return TermKind.NUMBER
+        counted = name in ("left", "right", "substring") and argument_index > 0
+        return TermKind.NUMBER if counted else TermKind.TEXT
 
-    def _compared(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
-        kinds = {self.kind(left), self.kind(right)}
-        known = kinds - {Kind.VALUE}
+    def _compile_comparison(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
+        kinds = {self.term_kind(left), self.term_kind(right)}
+        known = kinds - {TermKind.VALUE}
         if len(known) > 1:
-            raise self._refusal(f"compares {' with '.join(sorted(k.value for k in known))}")
+            raise self._error(f"compares {' with '.join(sorted(k.value for k in known))}")
         if known:
             kind = known.pop()
-            if kind is Kind.NUMBER:
-                return self._numbers(left, sign, right)
-            return _sure(f"{self.value(left, kind)} {sign} {self.value(right, kind)}")
-        first, second = (self._place(node) or ("", ()) for node in (left, right))
+            if kind is TermKind.NUMBER:
+                return self._compile_number_comparison(left, sign, right)
+            return _false_if_null(
+                f"{self.compile_value(left, kind)} {sign} {self.compile_value(right, kind)}"
+            )
+        first, second = (self._find_column_path(node) or ("", ()) for node in (left, right))
         same = " OR ".join(
-            _sure(f"{self._taken(first, kind)} {sign} {self._taken(second, kind)}")
-            for kind in (Kind.TEXT, Kind.TRUTH)
+            _false_if_null(
+                f"{self._text_or_truth_sql(first, kind)} {sign} {self._text_or_truth_sql(second, kind)}"
+            )
+            for kind in (TermKind.TEXT, TermKind.TRUTH)
         )
-        return f"({same} OR {self._numbers(left, sign, right)})"
+        return f"({same} OR {self._compile_number_comparison(left, sign, right)})"
 
-    def _numbers(self, left: dict[str, Any], sign: str, right: dict[str, Any]) -> str:
+    def _compile_number_comparison(
+        self, left: dict[str, Any], sign: str, right: dict[str, Any]
+    ) -> str:
         """As doubles where these are exact, and in 38 digits where they may not be."""
-        sides = [self.digits(left), self.digits(right)]
-        exact = [f"TRY_CAST({side} AS {EXACT})" for side in sides]
-        rough = [self.double(side) for side in sides]
+        sides = [self.compile_digits(left), self.compile_digits(right)]
+        exact = [f"TRY_CAST({side} AS {EXACT_NUMBER_TYPE})" for side in sides]
+        rough = [self.compile_double(side) for side in sides]
         double = f"{rough[0]} {sign} {rough[1]}"
         fits = " AND ".join(f"CAST({e} AS DOUBLE) = {r}" for e, r in zip(exact, rough, strict=True))
-        careful = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]}"
-        whole = " AND ".join(_WHOLE_NUMBER.format(side) for side in sides)
+        exact_comparison = f"CASE WHEN {fits} THEN {exact[0]} {sign} {exact[1]}"
+        whole = " AND ".join(_IS_WHOLE_NUMBER_SQL.format(side) for side in sides)
         long = [f"TRY_CAST({side} AS HUGEINT)" for side in sides]
-        careful += f" WHEN {whole} THEN {long[0]} {sign} {long[1]} ELSE {double} END"
+        exact_comparison += f" WHEN {whole} THEN {long[0]} {sign} {long[1]} ELSE {double} END"
         if self.long_numbers:
-            return _sure(careful)
-        small = " AND ".join(f"abs({r}) < {WHOLE}" for r in rough)
-        return _sure(f"CASE WHEN {small} THEN {double} ELSE {careful} END")
+            return _false_if_null(exact_comparison)
+        small = " AND ".join(f"abs({r}) < {EXACT_DOUBLE_LIMIT}" for r in rough)
+        return _false_if_null(f"CASE WHEN {small} THEN {double} ELSE {exact_comparison} END")
 
-    def digits(self, node: dict[str, Any]) -> str:
+    def compile_digits(self, node: dict[str, Any]) -> str:
         """A number as it is written, where it is one of the state; else as it comes."""
-        place = self._place(node)
-        if place is None:
-            return self.value(node, Kind.NUMBER)
-        self.others.append(self._other(place, Kind.NUMBER))
-        return self._number(place)
+        column_path = self._find_column_path(node)
+        if column_path is None:
+            return self.compile_value(node, TermKind.NUMBER)
+        self.type_mismatches.append(self._type_mismatch_sql(column_path, TermKind.NUMBER))
+        return self._number_column(column_path)
 
-    def double(self, number: str) -> str:
+    def compile_double(self, number: str) -> str:
         """The column with a number as a double; NULL where it is none."""
-        return self._once(_DOUBLE.format(number))
+        return self._add_derived_column(_DOUBLE_SQL.format(number))
 
-    def _once(self, sql: str) -> str:
+    def _add_derived_column(self, sql: str) -> str:
         """A column of its own: DuckDB evaluates again what several branches of a CASE share."""
-        if self.aggregate is not None:
+        if self.compile_aggregate is not None:
             return sql  # aggregates come in a row each; there is nothing to save
-        return self.values.setdefault(sql, f"n{len(self.values)}")
+        return self.derived_columns.setdefault(sql, f"n{len(self.derived_columns)}")
 
-    def _of_value(self, place: Place, wanted: Kind) -> str:
-        self.others.append(self._other(place, wanted))
-        if wanted is Kind.NUMBER:
-            return self._once(f"TRY_CAST({self._number(place)} AS {EXACT})")
-        return self._taken(place, wanted)
+    def _compile_state_value(self, column_path: ColumnPath, expected_kind: TermKind) -> str:
+        self.type_mismatches.append(self._type_mismatch_sql(column_path, expected_kind))
+        if expected_kind is TermKind.NUMBER:
+            return self._add_derived_column(
+                f"TRY_CAST({self._number_column(column_path)} AS {EXACT_NUMBER_TYPE})"
+            )
+        return self._text_or_truth_sql(column_path, expected_kind)
 
-    def _json(self, place: Place) -> str:
+    def _json_column(self, column_path: ColumnPath) -> str:
         """The column with the JSON text of what is at a path; NULL where there is nothing."""
-        return self.places.setdefault(place, f"v{len(self.places)}")
+        return self.value_columns.setdefault(column_path, f"v{len(self.value_columns)}")
 
-    def _number(self, place: Place) -> str:
+    def _number_column(self, column_path: ColumnPath) -> str:
         """What is at a path, a number with all its digits; other things are no numbers in SQL."""
         if not self.long_numbers:
-            return self._json(place)
-        column, path = place
-        json = self._json(place)
-        marked = _MARKED.format(column)
+            return self._json_column(column_path)
+        column, path = column_path
+        json = self._json_column(column_path)
+        marked = _MARK_NUMBERS_SQL.format(column)
         # What looks like a number's place inside a text makes it no JSON any more.
-        found = f"coalesce(try(json_extract_string({marked}, {_pointer(path)})), {json})"
+        found = f"coalesce(try(json_extract_string({marked}, {_pointer_sql(path)})), {json})"
         freed = f"replace({found}, 'number:', '')"
-        long = _LONG.format(column)
+        long = _HAS_LONG_NUMBER_SQL.format(column)
         plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
-        return self._once(plain)
+        return self._add_derived_column(plain)
 
-    def _taken(self, place: Place, kind: Kind) -> str:
+    def _text_or_truth_sql(self, column_path: ColumnPath, kind: TermKind) -> str:
         """The text or the truth at a path; NULL where there is none."""
-        json = self._json(place)
-        if kind is Kind.TRUTH:
+        json = self._json_column(column_path)
+        if kind is TermKind.TRUTH:
             return f"(CASE {json} WHEN 'true' THEN true WHEN 'false' THEN false END)"
         # By itself the text is JSON, which takes escapes out of it.
         return f"(CASE WHEN starts_with({json}, '\"') THEN json_extract_string({json}, '$') END)"
 
-    def _other(self, place: Place, wanted: Kind) -> str:
+    def _type_mismatch_sql(self, column_path: ColumnPath, expected_kind: TermKind) -> str:
         """Whether there is something at a path, and of another kind."""
-        json = self._json(place)
+        json = self._json_column(column_path)
         what = {
-            Kind.NUMBER: f"{self.double(json)} IS NULL",
-            Kind.TEXT: f"NOT starts_with({json}, '\"')",
-            Kind.TRUTH: f"{json} NOT IN ('true', 'false')",
-        }[wanted]
+            TermKind.NUMBER: f"{self.compile_double(json)} IS NULL",
+            TermKind.TEXT: f"NOT starts_with({json}, '\"')",
+            TermKind.TRUTH: f"{json} NOT IN ('true', 'false')",
+        }[expected_kind]
         return f"({json} <> 'null' AND {what})"
 
-    def is_null(self, node: dict[str, Any], *, absent: bool) -> str:
-        place = self._place(node)
-        if place is None:
-            raise self._refusal("asks IS NULL of what is no value of the state")
-        there = _sure(f"{self._json(place)} <> 'null'")
-        return f"(NOT {there})" if absent else there
+    def compile_is_null(self, node: dict[str, Any], *, absent: bool) -> str:
+        column_path = self._find_column_path(node)
+        if column_path is None:
+            raise self._error("asks IS NULL of what is no value of the state")
+        is_present = _false_if_null(f"{self._json_column(column_path)} <> 'null'")
+        return f"(NOT {is_present})" if absent else is_present
 
-    def _length(self, node: dict[str, Any]) -> str:
-        place = self._place(node)
-        if place is None:
-            return f"length({self.value(node, Kind.TEXT)})"
-        self.lengths.append(place)
-        json = self._json(place)
+    def _compile_length(self, node: dict[str, Any]) -> str:
+        column_path = self._find_column_path(node)
+        if column_path is None:
+            return f"length({self.compile_value(node, TermKind.TEXT)})"
+        self.length_paths.append(column_path)
+        json = self._json_column(column_path)
         return (
             f"(CASE left({json}, 1) WHEN '[' THEN json_array_length({json}) WHEN '{{' THEN"
-            f" len(json_keys({json})) WHEN '\"' THEN length({self._taken(place, Kind.TEXT)}) END)"
+            f" len(json_keys({json})) WHEN '\"' THEN"
+            f" length({self._text_or_truth_sql(column_path, TermKind.TEXT)}) END)"
         )
 
-    def _place(self, node: dict[str, Any]) -> Place | None:
-        return place_of(node, self.names)
+    def _find_column_path(self, node: dict[str, Any]) -> ColumnPath | None:
+        return find_column_path(node, self.scope)
 
-    def _refusal(self, what: str) -> QueryError:
-        return QueryError(f"The {self.what} {self.text!r} {what}.")
+    def _error(self, problem: str) -> QueryError:
+        return QueryError(f"The {self.role} {self.text!r} {problem}.")
 
 
-def _pointer(path: Path) -> str:
-    return quoted(paths.pointer(path))
+def _pointer_sql(path: DocumentPath) -> str:
+    return quote_literal(paths.format_pointer(path))
 
 
 def _arguments(node: dict[str, Any]) -> Sequence[dict[str, Any]]:
     return [argument["expression"] for argument in node["arguments"]]
 
 
-def _ordered(node: dict[str, Any]) -> bool:
+def _has_order_by(node: dict[str, Any]) -> bool:
     return bool((node.get("order_bys") or {}).get("orders"))
 
 
-def _literal(node: dict[str, Any]) -> str:
+def _literal_sql(node: dict[str, Any]) -> str:
     literal = node["literal"]
-    return quoted(literal["text"]) if literal["kind"] == "STRING" else str(literal["text"])
+    return quote_literal(literal["text"]) if literal["kind"] == "STRING" else str(literal["text"])
 
 
-def _sure(sql: str) -> str:
+def _false_if_null(sql: str) -> str:
     return f"coalesce({sql}, false)"

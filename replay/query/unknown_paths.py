@@ -6,57 +6,67 @@ Nothing is wrong with asking for them, so they are told beside the answer.
 import duckdb
 
 from replay.document import paths
-from replay.document.paths import Path
+from replay.document.paths import DocumentPath
 from replay.history.history import History
 from replay.query import aggregates, part_projection
-from replay.query.expressions import OF_STATES
-from replay.query.scope import named
+from replay.query.expressions import STATE_SCOPE
+from replay.query.scope import list_column_paths
 from storage.errors import QueryError
 from storage.query import condition_parser
 
 
-def nowhere(history: History, text: str) -> str:
+def describe_unknown_paths(history: History, text: str) -> str:
     """One sentence that names such paths; "" where there are none.
 
     So is a sum that no state ever had a number for. Scans only for those. Raises `QueryError` for
     what is no expression.
     """
     with history.workspace.reading() as connection:
-        tree = condition_parser.parsed(connection, text, "states")
+        tree = condition_parser.parse_condition(connection, text, "states")
         missing = [
-            path for _, path in named(tree, OF_STATES) if not _held(connection, history, path)
+            path
+            for _, path in list_column_paths(tree, STATE_SCOPE)
+            if not _is_path_known(connection, history, path)
         ]
-        if not missing and aggregates.is_aggregated(connection, text):
-            return _numberless(connection, history, text)
+        if not missing and aggregates.uses_aggregates(connection, text):
+            return _describe_missing_numbers(connection, history, text)
     if not missing:
         return ""
-    names = " or ".join(paths.as_expression("state", path) for path in missing)
+    names = " or ".join(paths.format_as_expression("state", path) for path in missing)
     return f"No state ever had a value at {names}."
 
 
-def _held(connection: duckdb.DuckDBPyConnection, history: History, path: Path) -> bool:
+def _is_path_known(
+    connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
+) -> bool:
     # The root is NULL only where the document is gone.
     found = connection.execute(
         "SELECT 1 FROM history WHERE projection = ? AND timeline = ?"
         " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
-        [history.folded.number, history.folded.timeline, paths.pointer(path)],
+        [
+            history.fold_record.projection_number,
+            history.fold_record.timeline,
+            paths.format_pointer(path),
+        ],
     )
-    return bool(found.fetchall()) or part_projection.held(connection, history, path)
+    return bool(found.fetchall()) or part_projection.has_value_in_parts(connection, history, path)
 
 
-def _numberless(connection: duckdb.DuckDBPyConnection, history: History, text: str) -> str:
-    of_all = {"long_numbers": history.long_numbers}
+def _describe_missing_numbers(
+    connection: duckdb.DuckDBPyConnection, history: History, text: str
+) -> str:
+    options = {"long_numbers": history.has_long_numbers}
     try:
-        wanted = aggregates.condition(connection, text, **of_all)
+        aggregate = aggregates.compile_aggregate_condition(connection, text, **options)
     except QueryError:
-        wanted = aggregates.value(connection, text, **of_all)
-    states = part_projection.states(connection, history, [wanted.row])
-    for double in filter(None, wanted.parts.values()):
+        aggregate = aggregates.compile_aggregate_value(connection, text, **options)
+    states = part_projection.states_with_parts_sql(connection, history, [aggregate.row_expression])
+    for double in filter(None, aggregate.summands.values()):
         found = connection.execute(
-            f'SELECT 1 FROM (SELECT "offset", key, state{wanted.row.values} FROM {states}'
+            f'SELECT 1 FROM (SELECT "offset", key, state{aggregate.row_expression.columns_sql} FROM {states}'
             " WHERE projection = ? AND timeline = ?)"
             f" WHERE {double} IS NOT NULL LIMIT 1",
-            [history.folded.number, history.folded.timeline],
+            [history.fold_record.projection_number, history.fold_record.timeline],
         )
         if not found.fetchall():
             return f"No state ever had a number that {text!r} could add."

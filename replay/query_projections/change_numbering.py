@@ -3,17 +3,17 @@
 import numpy as np
 import pyarrow as pa
 
-from replay.query_projections.evaluation import Asking
-from replay.worker_host.batch_result import Told
-from storage.db.query import arrow
+from replay.query_projections.evaluation import RelationEvaluation
+from replay.worker_host.batch_result import BatchResult
+from storage.db.query import fetch_arrow
 
-_LATEST = """
+_LATEST_STATES_SQL = """
 SELECT key, max(change) AS change, arg_max({'s': state}, change).s AS state
 FROM %s SEMI JOIN found_states USING (key)
 WHERE projection = $projection AND timeline = $timeline GROUP BY key
 """
 
-_CHANGES = """
+_NUMBERED_CHANGES_SQL = """
 WITH known AS (%s),
 -- What is known stands before all that was found, so that the first is compared with it.
 together AS (
@@ -36,29 +36,29 @@ SELECT "offset", key, state, previous FROM linked WHERE "offset" <> -2 ORDER BY 
 """
 
 
-def told(
-    ask: Asking,
-    found: pa.Table,
+def number_changes(
+    evaluation: RelationEvaluation,
+    states: pa.Table,
     routes: pa.Table | None,
     *,
     projection: int,
     timeline: str,
     next_change: int,
-) -> Told:
+) -> BatchResult:
     """What a stretch of the log did, from the states of documents after events.
 
     `found` has `key`, `offset` and `state`; a state that is what it was before is no change.
     """
-    latest = _LATEST % ask.table("history")
-    ask.connection.register("found_states", found)
+    latest = _LATEST_STATES_SQL % evaluation.table_sql("history")
+    evaluation.connection.register("found_states", states)
     try:
-        changes = arrow(
-            ask.connection,
-            _CHANGES % latest,
+        changes = fetch_arrow(
+            evaluation.connection,
+            _NUMBERED_CHANGES_SQL % latest,
             {"projection": projection, "timeline": timeline, "next": next_change},
         )
     finally:
-        ask.connection.unregister("found_states")
-    whole = pa.array(np.zeros(changes.num_rows, bool))
-    changes = changes.append_column("in_parts", whole)
-    return Told(changes.combine_chunks(), None, routes, (), (), (), (), (), {}, None, ())
+        evaluation.connection.unregister("found_states")
+    in_parts = pa.array(np.zeros(changes.num_rows, bool))
+    changes = changes.append_column("in_parts", in_parts)
+    return BatchResult(changes.combine_chunks(), None, routes, (), (), (), (), (), {}, None, ())

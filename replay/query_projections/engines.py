@@ -20,17 +20,22 @@ from pyarrow import ipc
 from replay.projection import declaration
 from replay.projection.reference import Reference
 from replay.query_projections import rows_to_documents, sql_scope
-from replay.query_projections.rows_to_documents import StrangeAnswerError
+from replay.query_projections.rows_to_documents import InvalidDocumentsError
 from replay.worker_host import event_frame
 from replay.worker_host.worker_frames import Frame
-from replay.worker_host.worker_process import PATIENCE, Worker, WorkerDiedError, unloadable
+from replay.worker_host.worker_process import (
+    PATIENCE_SECONDS,
+    Worker,
+    WorkerDiedError,
+    projection_load_error,
+)
 from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
 
-_BATCH = 200_000
+_BATCH_EVENTS = 200_000
 """Events that a worker is handed at a time."""
 _AGAIN_SECONDS = 0.1
-_PATIENCE = 20
+_PATIENCE_FACTOR = 20
 """A function over all events may take so many times as long as one for a single event."""
 
 
@@ -38,15 +43,15 @@ class Relation(Protocol):
     """A query over all events, at hand. Use as a context manager."""
 
     @property
-    def own(self) -> str | None:
+    def own_events_expression(self) -> str | None:
         """See `declaration.Declaration`."""
 
     @property
-    def ready(self) -> Mapping[str, Any]:
+    def ready_header(self) -> Mapping[str, Any]:
         """`files`, `invariants` and `python`, as a worker says them when it is ready."""
 
-    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Ask; raises `StrangeAnswerError`, `duckdb.Error` and `ProjectionError`."""
+    def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Ask; raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`."""
 
     def __enter__(self) -> "Relation":
         """It is at hand from now on."""
@@ -60,49 +65,54 @@ class Relation(Protocol):
         """It is not needed any more."""
 
 
-def opened(
-    wanted: Reference, patience: float, memory: int | None, check: Callable[[], None]
+def open_relation(
+    reference: Reference,
+    patience_seconds: float,
+    memory_bytes: int | None,
+    raise_if_cancelled: Callable[[], None],
 ) -> Relation:
     """The relation that a reference names; raises `ProjectionError`.
 
     `check` is called now and then while a worker computes, and may raise to end it.
     """
-    if wanted.is_sql:
-        return Sql(wanted, _PATIENCE * patience)
-    return Function(wanted, patience, memory, check)
+    if reference.is_sql:
+        return SqlRelation(reference, _PATIENCE_FACTOR * patience_seconds)
+    return PolarsRelation(reference, patience_seconds, memory_bytes, raise_if_cancelled)
 
 
-class Sql:
+class SqlRelation:
     """A query in SQL."""
 
-    def __init__(self, wanted: Reference, timeout_seconds: float = _PATIENCE * PATIENCE) -> None:
-        self._wanted = wanted
+    def __init__(
+        self, reference: Reference, timeout_seconds: float = _PATIENCE_FACTOR * PATIENCE_SECONDS
+    ) -> None:
+        self._reference = reference
         self._timeout_seconds = timeout_seconds
         try:
-            text = Path(wanted.text).read_text(encoding="utf-8-sig")
+            text = Path(reference.text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise ProjectionError(f"{wanted.text} can't be read: {error}.") from error
-        declared = declaration.of_sql(wanted, text)
-        self.own = declared.own
-        self.ready = {
-            "files": declared.files,
-            "invariants": dict(declared.invariants),
+            raise ProjectionError(f"{reference.text} can't be read: {error}.") from error
+        sql_declaration = declaration.parse_sql_declaration(reference, text)
+        self.own_events_expression = sql_declaration.own_events_expression
+        self.ready_header = {
+            "files": sql_declaration.files,
+            "invariants": dict(sql_declaration.invariants),
             "python": f"duckdb {duckdb.__version__}",
         }
         self._text = text
         self._query: str | None = None
 
-    def __enter__(self) -> "Sql":
+    def __enter__(self) -> "SqlRelation":
         return self
 
     def __exit__(self, *_: object) -> None:
         """There is nothing to be ended."""
 
-    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._query is None:
-            self._query = self._checked(connection)
+            self._query = self._parse_query(connection)
         with self._in_time(connection):
-            rows_to_documents.keep(connection, self._query, self._wanted.name)
+            rows_to_documents.create_documents_table(connection, self._query, self._reference.name)
 
     @contextmanager
     def _in_time(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -126,101 +136,121 @@ class Sql:
         except duckdb.InterruptException as error:
             if expired.is_set():
                 raise ProjectionError(
-                    f"{self._wanted.name} did not answer within {self._timeout_seconds:g} s."
+                    f"{self._reference.name} did not answer within {self._timeout_seconds:g} s."
                 ) from error
             raise
         finally:
             done.set()
             timer.join()
 
-    def _checked(self, connection: duckdb.DuckDBPyConnection) -> str:
+    def _parse_query(self, connection: duckdb.DuckDBPyConnection) -> str:
         """The one statement of the file; raises `ProjectionError` where it isn't one that asks."""
         try:
-            query = sql_query.only(connection, self._text)
+            query = sql_query.extract_statement(connection, self._text)
         except QueryError as error:
-            raise ProjectionError(f"{self._wanted.name} is no projection. {error}") from error
+            raise ProjectionError(f"{self._reference.name} is no projection. {error}") from error
         except duckdb.ParserException as error:
             raise ProjectionError(
-                f"{self._wanted.name} can't be asked. {sql_query.said(error).message}"
+                f"{self._reference.name} can't be asked. {sql_query.translate_query_error(error).message}"
             ) from error
-        sql_scope.refuse_others(connection, query, self._wanted.name)
+        sql_scope.refuse_others(connection, query, self._reference.name)
         return query
 
 
-class Function:
+class PolarsRelation:
     """`project(events)` of a Python module, from a Polars LazyFrame to a frame."""
 
     def __init__(
-        self, wanted: Reference, patience: float, memory: int | None, check: Callable[[], None]
+        self,
+        reference: Reference,
+        patience_seconds: float,
+        memory_bytes: int | None,
+        raise_if_cancelled: Callable[[], None],
     ) -> None:
-        self._wanted = wanted
-        self._check = check
-        self._worker = Worker(wanted, projects=True, memory=memory, patience=_PATIENCE * patience)
-        self.own: str | None = None
-        self.ready: Mapping[str, Any] = {}
+        self._reference = reference
+        self._raise_if_cancelled = raise_if_cancelled
+        self._worker = Worker(
+            reference,
+            projects=True,
+            memory=memory_bytes,
+            patience=_PATIENCE_FACTOR * patience_seconds,
+        )
+        self.own_events_expression: str | None = None
+        self.ready_header: Mapping[str, Any] = {}
 
-    def __enter__(self) -> "Function":
+    def __enter__(self) -> "PolarsRelation":
         self._worker.__enter__()
         try:
-            frame = self._received()
+            frame = self._receive_frame()
             if frame.kind == "unusable":
-                raise unloadable(self._wanted, frame.header)
+                raise projection_load_error(self._reference, frame.header)
             frame.ready_for("projection")
         except BaseException as error:
             self._worker.__exit__(type(error), error, None)
             raise
-        self.own, self.ready = frame.header["own"], frame.header
+        self.own_events_expression, self.ready_header = frame.header["own"], frame.header
         return self
 
     def __exit__(self, *_: object) -> None:
         self._worker.__exit__(*_)
 
-    def answer(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._worker.send({"kind": "project"}, ())
         trouble: duckdb.Error | None = None
-        while (frame := self._received()).kind == "draw":
+        while (frame := self._receive_frame()).kind == "draw":
             try:
-                self._hand(connection, frame.header["draw"], frame.header["columns"])
+                self._send_events(connection, frame.header["draw"], frame.header["columns"])
             except duckdb.Error as error:
                 trouble = error
-                self._worker.answer({"kind": "failed", "draw": frame.header["draw"]}, ())
+                self._worker.send_answer({"kind": "failed", "draw": frame.header["draw"]}, ())
         if trouble is not None:
             raise trouble
         if frame.expected("raised", "projected").kind == "raised":
-            raise StrangeAnswerError(f"raised {frame.header['error']}")
+            raise InvalidDocumentsError(f"raised {frame.header['error']}")
         try:
             rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()
         except pa.ArrowException as error:
-            raise StrangeAnswerError(f"gives a frame that can't be read ({error})") from error
-        connection.register("rows_of_frame", _readable(rows))
+            raise InvalidDocumentsError(f"gives a frame that can't be read ({error})") from error
+        connection.register("rows_of_frame", _cast_null_columns(rows))
         try:
-            rows_to_documents.keep(connection, "FROM rows_of_frame", self._wanted.name)
+            rows_to_documents.create_documents_table(
+                connection, "FROM rows_of_frame", self._reference.name
+            )
         finally:
             connection.unregister("rows_of_frame")
 
-    def _received(self) -> Frame:
+    def _receive_frame(self) -> Frame:
         try:
-            return self._worker.receive(self._check)
+            return self._worker.receive(self._raise_if_cancelled)
         except WorkerDiedError as error:
-            raise ProjectionError(f"The worker of {self._wanted.name} {error.what}.") from error
+            raise ProjectionError(
+                f"The worker of {self._reference.name} {error.reason}."
+            ) from error
 
-    def _hand(
-        self, connection: duckdb.DuckDBPyConnection, draw: int, wanted: Sequence[str]
+    def _send_events(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        draw_number: int,
+        requested_columns: Sequence[str],
     ) -> None:
         """Hand the worker these columns of all events in the order of their offsets."""
-        names = [name for name in event_frame.COLUMNS if name in wanted]
+        names = [name for name in event_frame.EVENT_COLUMNS if name in requested_columns]
         columns = ", ".join(f'"{name}"' for name in names)
-        ordered = "" if _in_order(connection) else ' ORDER BY "offset"'
-        rows = connection.sql(f"SELECT {columns} FROM events{ordered}").to_arrow_reader(_BATCH)
+        ordered = "" if _is_ordered_by_offset(connection) else ' ORDER BY "offset"'
+        rows = connection.sql(f"SELECT {columns} FROM events{ordered}").to_arrow_reader(
+            _BATCH_EVENTS
+        )
         with closing(rows):
             for batch in rows:
-                self._worker.answer({"kind": "events", "draw": draw}, (_packed(batch),))
-        self._worker.answer({"kind": "end", "draw": draw}, ())
+                self._worker.send_answer(
+                    {"kind": "events", "draw": draw_number}, (_encode_arrow_stream(batch),)
+                )
+        self._worker.send_answer({"kind": "end", "draw": draw_number}, ())
 
 
-def _in_order(connection: duckdb.DuckDBPyConnection) -> bool:
+def _is_ordered_by_offset(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether events are read in the order of their offsets as they are."""
-    rows = connection.sql('SELECT "offset" FROM events').to_arrow_reader(_BATCH)
+    rows = connection.sql('SELECT "offset" FROM events').to_arrow_reader(_BATCH_EVENTS)
     last = -1
     with closing(rows):
         for batch in rows:
@@ -231,7 +261,7 @@ def _in_order(connection: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
-def _packed(batch: pa.RecordBatch) -> pa.Buffer:
+def _encode_arrow_stream(batch: pa.RecordBatch) -> pa.Buffer:
     """Arrow's stream format, which Polars reads without further libraries."""
     out = pa.BufferOutputStream()
     with ipc.new_stream(out, batch.schema) as stream:
@@ -239,7 +269,7 @@ def _packed(batch: pa.RecordBatch) -> pa.Buffer:
     return out.getvalue()
 
 
-def _readable(rows: pa.Table) -> pa.Table:
+def _cast_null_columns(rows: pa.Table) -> pa.Table:
     """The same where DuckDB knows all types; a column of nothing but nulls has none that it knows."""
     fields = [
         pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)

@@ -12,22 +12,22 @@ from contextlib import contextmanager
 import duckdb
 
 from replay.query_projections.engines import Relation
-from replay.query_projections.rows_to_documents import NOW, StrangeAnswerError
+from replay.query_projections.rows_to_documents import DOCUMENTS_TABLE, InvalidDocumentsError
 from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
-from storage.log.tombstones import HANDLED
+from storage.log.tombstones import IS_HANDLED_SQL
 from storage.query import sql_query
 from storage.workspace.schema import EVENTS
 from storage.workspace.workspace import Workspace
 
-__all__ = ["COLUMNS", "NOW", "Asking", "asking"]
+__all__ = ["DOCUMENTS_TABLE", "EVENT_COLUMNS_SQL", "RelationEvaluation", "open_evaluation"]
 
-COLUMNS = ", ".join(f'"{name}"' for name, _ in EVENTS.columns)
+EVENT_COLUMNS_SQL = ", ".join(f'"{name}"' for name, _ in EVENTS.columns)
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
-class Asking:
+class RelationEvaluation:
     """A relation and the connection on which it is asked."""
 
     def __init__(
@@ -35,74 +35,80 @@ class Asking:
         workspace: Workspace,
         connection: duckdb.DuckDBPyConnection,
         relation: Relation,
-        name: str,
+        projection_name: str,
     ) -> None:
         self._workspace = workspace
         self.connection = connection
         self.relation = relation
-        self.name = name
-        self.log = self.table("events")
+        self.projection_name = projection_name
+        self.events_table_sql = self.table_sql("events")
 
-    def table(self, name: str) -> str:
+    def table_sql(self, name: str) -> str:
         """SQL for a table of the workspace, whatever its name stands for on this connection."""
-        return self._workspace.table(self.connection, name)
+        return self._workspace.table_sql(self.connection, name)
 
-    def at(self, offset: int) -> None:
-        """Leave the documents of a position in `NOW`; raises `ProjectionError`."""
-        self.over(f'SELECT {COLUMNS} FROM {self.log} WHERE "offset" <= {int(offset)}', offset)
+    def evaluate_at(self, offset: int) -> None:
+        """Leave the documents of a position in `DOCUMENTS_TABLE`; raises `ProjectionError`."""
+        self.evaluate_over(
+            f'SELECT {EVENT_COLUMNS_SQL} FROM {self.events_table_sql} WHERE "offset" <= {int(offset)}',
+            offset,
+        )
 
-    def over(self, events: str, offset: int) -> None:
+    def evaluate_over(self, events: str, offset: int) -> None:
         """The same over any events (SQL); `offset` is told where it can't be answered."""
         try:
-            self.try_over(events)
+            self.try_evaluate_over(events)
         except duckdb.InterruptException:
             raise
-        except (StrangeAnswerError, duckdb.Error) as error:
-            raise self.refusal(error, offset) from error
+        except (InvalidDocumentsError, duckdb.Error) as error:
+            raise self.evaluation_error(error, offset) from error
 
-    def try_over(self, events: str) -> None:
-        """The same; raises `StrangeAnswerError`, `duckdb.Error` and `ProjectionError`."""
+    def try_evaluate_over(self, events: str) -> None:
+        """The same; raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`."""
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW events AS FROM ({events}) WHERE {HANDLED}"
+            f"CREATE OR REPLACE TEMP VIEW events AS FROM ({events}) WHERE {IS_HANDLED_SQL}"
         )
-        self.relation.answer(self.connection)
+        self.relation.evaluate(self.connection)
 
-    def refusal(self, error: Exception, offset: int) -> ProjectionError:
+    def evaluation_error(self, error: Exception, offset: int) -> ProjectionError:
         """What is wrong with an answer, as a sentence."""
         where = "before the first event" if offset == START else f"at offset {offset:,}"
-        if isinstance(error, StrangeAnswerError):
-            return ProjectionError(f"{self.name} {error} {where}.")
-        said = sql_query.said(error).message.removeprefix("The query failed: ")
-        said = said.partition(" Did you mean")[0].rstrip(".!?")
-        return ProjectionError(f"{self.name} fails {where}: {said}.")
+        if isinstance(error, InvalidDocumentsError):
+            return ProjectionError(f"{self.projection_name} {error} {where}.")
+        message = sql_query.translate_query_error(error).message.removeprefix("The query failed: ")
+        message = message.partition(" Did you mean")[0].rstrip(".!?")
+        return ProjectionError(f"{self.projection_name} fails {where}: {message}.")
 
 
 @contextmanager
-def asking(
+def open_evaluation(
     workspace: Workspace,
     relation: Relation,
-    name: str,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Asking]:
+    projection_name: str,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[RelationEvaluation]:
     """Ask on a connection of its own; a question is interrupted where `cancelled` says so."""
     try:
         # Views of its own take the names of tables there.
-        with workspace.file.reading() as connection, _interrupted(connection, cancelled):
-            yield Asking(workspace, connection, relation, name)
+        with (
+            workspace.main_workspace.reading() as connection,
+            _interrupt_when_cancelled(connection, is_cancelled),
+        ):
+            yield RelationEvaluation(workspace, connection, relation, projection_name)
     except duckdb.InterruptException as error:
         raise CancelledError("Stopped; what was folded before is kept.") from error
 
 
 @contextmanager
-def _interrupted(
-    connection: duckdb.DuckDBPyConnection, cancelled: Callable[[], bool]
+def _interrupt_when_cancelled(
+    connection: duckdb.DuckDBPyConnection, is_cancelled: Callable[[], bool]
 ) -> Iterator[None]:
     """Nothing else can end a question that DuckDB is busy with."""
     ended = threading.Event()
 
     def look() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            if cancelled():
+        while not ended.wait(_POLL_SECONDS):
+            if is_cancelled():
                 with contextlib.suppress(duckdb.Error):
                     connection.interrupt()
 

@@ -8,21 +8,25 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from replay.query_projections.evaluation import NOW, Asking
-from storage.db.query import arrow
+from replay.query_projections.evaluation import DOCUMENTS_TABLE, RelationEvaluation
+from storage.db.query import fetch_arrow
 from storage.errors import ProjectionError
 
-_BEFORE = "documents_before"
+_PREVIOUS_TABLE = "documents_before"
 
 
-def base(ask: Asking, position: int) -> pa.Table:
+def load_base_documents(evaluation: RelationEvaluation, position: int) -> pa.Table:
     """All documents of a position, as if they had become what they are with its event."""
-    ask.at(position)
-    return _found(ask, position, f"SELECT key, state FROM {NOW}")
+    evaluation.evaluate_at(position)
+    return _query_states(evaluation, position, f"SELECT key, state FROM {DOCUMENTS_TABLE}")
 
 
-def stretch(
-    ask: Asking, first: int, last: int, seconds: float, check: Callable[[int], None]
+def evaluate_each_event(
+    evaluation: RelationEvaluation,
+    first: int,
+    last: int,
+    budget_seconds: float,
+    on_event: Callable[[int], None],
 ) -> tuple[pa.Table, int]:
     """States that events changed: `key`, `offset`, `state`; and the first offset not looked at.
 
@@ -30,35 +34,37 @@ def stretch(
     `ProjectionError` where that is the first. `check` is told of every event, and may raise.
     """
     began = time.monotonic()
-    found: list[pa.Table] = []
+    states: list[pa.Table] = []
     if first > 0:
-        ask.at(first - 1)
+        evaluation.evaluate_at(first - 1)
     for offset in range(first, last + 1):
-        before = None if offset == 0 else _BEFORE
+        before = None if offset == 0 else _PREVIOUS_TABLE
         if before:
-            ask.connection.execute(f"CREATE OR REPLACE TEMP TABLE {_BEFORE} AS FROM {NOW}")
+            evaluation.connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_PREVIOUS_TABLE} AS FROM {DOCUMENTS_TABLE}"
+            )
         try:
-            ask.at(offset)
+            evaluation.evaluate_at(offset)
         except ProjectionError:
             if offset == first:
                 raise
-            return pa.concat_tables(found), offset
-        found.append(_found(ask, offset, _changed(before)))
-        check(offset)
-        if time.monotonic() - began > seconds:
-            return pa.concat_tables(found), offset + 1
-    return pa.concat_tables(found), last + 1
+            return pa.concat_tables(states), offset
+        states.append(_query_states(evaluation, offset, _changed_documents_sql(before)))
+        on_event(offset)
+        if time.monotonic() - began > budget_seconds:
+            return pa.concat_tables(states), offset + 1
+    return pa.concat_tables(states), last + 1
 
 
-def _changed(before: str | None) -> str:
+def _changed_documents_sql(before: str | None) -> str:
     if before is None:
-        return f"SELECT key, state FROM {NOW}"
+        return f"SELECT key, state FROM {DOCUMENTS_TABLE}"
     return (
-        f"SELECT coalesce(n.key, b.key) AS key, n.state AS state FROM {NOW} AS n"
+        f"SELECT coalesce(n.key, b.key) AS key, n.state AS state FROM {DOCUMENTS_TABLE} AS n"
         f" FULL JOIN {before} AS b ON b.key = n.key WHERE n.state IS DISTINCT FROM b.state"
     )
 
 
-def _found(ask: Asking, offset: int, query: str) -> pa.Table:
+def _query_states(evaluation: RelationEvaluation, offset: int, query: str) -> pa.Table:
     at = f'CAST({offset} AS BIGINT) AS "offset"'
-    return arrow(ask.connection, f"SELECT key, {at}, state FROM ({query})")
+    return fetch_arrow(evaluation.connection, f"SELECT key, {at}, state FROM ({query})")

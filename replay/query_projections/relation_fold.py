@@ -10,142 +10,169 @@ from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
-from replay.event_fold.history_writer import OvertakenError, Recording
-from replay.event_fold.run_context import Run
+from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter
+from replay.event_fold.run_context import FoldRun
 from replay.history import catalogue
-from replay.history.catalogue import Folded
-from replay.projection.span import Span
+from replay.history.catalogue import FoldRecord
+from replay.projection.span import OffsetSpan
 from replay.query_projections import change_numbering, per_event
-from replay.query_projections.engines import Relation, opened
-from replay.query_projections.evaluation import Asking, asking
-from replay.query_projections.per_key import OwnEvents
+from replay.query_projections.engines import Relation, open_relation
+from replay.query_projections.evaluation import RelationEvaluation, open_evaluation
+from replay.query_projections.per_key import OwnEventsEvaluator
 from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
 
-_KEPT_SECONDS = 3.0
+_FLUSH_SECONDS = 3.0
 """After which what was found is written."""
 
 
-def fold(run: Run, span: Span | None, *, force: bool) -> int:
-    """Fold what is missing; the projection's number. See `replay.fold.fold`."""
+def fold_relation(run: FoldRun, span: OffsetSpan | None, *, force: bool) -> int:
+    """Fold what is missing; the projection's number. See `replay.fold.fold_projection`."""
     while True:
         try:
-            with opened(run.wanted, run.means.patience, run.means.memory, _stop(run)) as relation:
-                return _Folding(run, relation).fold(span, force=force)
-        except OvertakenError:
+            with open_relation(
+                run.reference,
+                run.limits.patience_seconds,
+                run.limits.memory_bytes,
+                _build_cancellation_check(run),
+            ) as relation:
+                return _RelationFold(run, relation).run(span, force=force)
+        except ConcurrentFoldError:
             force = False  # another process folds the same: go on from where it has come to
 
 
-def _stop(run: Run) -> Callable[[], None]:
+def _build_cancellation_check(run: FoldRun) -> Callable[[], None]:
     def check() -> None:
-        if run.cancelled():
+        if run.is_cancelled():
             raise CancelledError("Stopped; what was folded before is kept.")
 
     return check
 
 
-class _Folding:
+class _RelationFold:
     """One relation, on its way through the log."""
 
-    def __init__(self, run: Run, relation: Relation) -> None:
+    def __init__(self, run: FoldRun, relation: Relation) -> None:
         self._run = run
         self._relation = relation
-        self._name = run.wanted.name
-        self._since = time.monotonic()
+        self._projection_name = run.reference.name
+        self._last_flush_time = time.monotonic()
 
-    def fold(self, span: Span | None, *, force: bool) -> int:
-        own = self._whole(span)
+    def run(self, span: OffsetSpan | None, *, force: bool) -> int:
+        own = self._build_own_events_evaluator(span)
         if own is not None:
-            span = Span(0, self._run.total - 1)
+            span = OffsetSpan(0, self._run.event_count - 1)
         elif span is None:
             # What was asked before is as good as the end of the log.
-            before = None if force else self._before()
-            total = self._run.total
-            span = Span(before.first, before.folded - 1) if before else Span(total, total - 1)
-        recording = self._begun(span, force=force)
-        if not recording.folded:
-            recording.first = span.first
-            self._base(recording, span)
-        trouble: ProjectionError | None = None
-        while recording.folded <= span.last and trouble is None:
+            before = None if force else self._find_existing_fold()
+            event_count = self._run.event_count
+            span = (
+                OffsetSpan(before.first_offset, before.next_offset - 1)
+                if before
+                else OffsetSpan(event_count, event_count - 1)
+            )
+        writer = self._start_history(span, force=force)
+        if not writer.next_offset:
+            writer.first_offset = span.first
+            self._write_base_documents(writer, span)
+        error_at_event: ProjectionError | None = None
+        while writer.next_offset <= span.last and error_at_event is None:
             try:
-                self._further(recording, span, own)
+                self._fold_stretch(writer, span, own)
             except ProjectionError as error:
-                trouble = error
-            self._keep(recording)
-            self._run.progress(recording)
-        self._run.forget_surplus()
-        if trouble is not None:
-            raise trouble
-        return self._run.number
+                error_at_event = error
+            self._flush(writer)
+            self._run.report_progress(writer)
+        self._run.evict_old_histories()
+        if error_at_event is not None:
+            raise error_at_event
+        return self._run.projection_number
 
-    def _whole(self, span: Span | None) -> OwnEvents | None:
+    def _build_own_events_evaluator(self, span: OffsetSpan | None) -> OwnEventsEvaluator | None:
         """The way through the whole log, where there is one."""
-        if self._relation.own is None:
+        if self._relation.own_events_expression is None:
             return None
-        own = OwnEvents(self._relation.own, self._name)
+        own = OwnEventsEvaluator(self._relation.own_events_expression, self._projection_name)
         try:
-            with self._asking() as ask:
-                own.refuse(ask)
+            with self._open_evaluation() as evaluation:
+                own.raise_if_unusable(evaluation)
         except ProjectionError:
             if span is None:
                 raise
             return None
         return own
 
-    def _begun(self, span: Span, *, force: bool) -> Recording:
+    def _start_history(self, span: OffsetSpan, *, force: bool) -> HistoryWriter:
         """The history to go on with: one that reaches up to the span, or none."""
-        before = self._before()
-        goes_on = before is not None and before.first <= span.first <= before.folded
-        return self._run.register(self._relation.ready, force=force or not goes_on)
-
-    def _before(self) -> Folded | None:
-        """What is folded of this code."""
-        before = catalogue.find(self._run.workspace, self._run.wanted)
-        return before if before is not None and before.code_unchanged else None
-
-    def _base(self, recording: Recording, span: Span) -> None:
-        """What there was before the span."""
-        if span.base != START:
-            with self._asking() as ask:
-                self._take(ask, recording, per_event.base(ask, span.base), None, span.first)
-        self._keep(recording)
-
-    def _further(self, recording: Recording, span: Span, own: OwnEvents | None) -> None:
-        first = recording.folded
-        with self._asking() as ask:
-            if own is not None:
-                stretch = own.stretch(ask, first, self._run.total)
-                self._take(ask, recording, stretch.found, stretch.routes, stretch.until)
-            else:
-                found, until = per_event.stretch(
-                    ask, first, span.last, _KEPT_SECONDS, lambda _: self._run.obey(recording)
-                )
-                self._take(ask, recording, found, None, until)
-
-    def _take(
-        self,
-        ask: Asking,
-        recording: Recording,
-        found: pa.Table,
-        routes: pa.Table | None,
-        until: int,
-    ) -> None:
-        told = change_numbering.told(
-            ask,
-            found,
-            routes,
-            projection=self._run.number,
-            timeline=self._run.workspace.timeline,
-            next_change=recording.changes,
+        before = self._find_existing_fold()
+        is_resumable = (
+            before is not None and before.first_offset <= span.first <= before.next_offset
         )
-        recording.take(told, until)
+        return self._run.start_history(self._relation.ready_header, force=force or not is_resumable)
 
-    def _asking(self) -> AbstractContextManager[Asking]:
-        return asking(self._run.workspace, self._relation, self._name, self._run.cancelled)
+    def _find_existing_fold(self) -> FoldRecord | None:
+        """What is folded of this code."""
+        before = catalogue.find_fold(self._run.workspace, self._run.reference)
+        return before if before is not None and before.is_code_unchanged else None
 
-    def _keep(self, recording: Recording) -> None:
+    def _write_base_documents(self, writer: HistoryWriter, span: OffsetSpan) -> None:
+        """What there was before the span."""
+        if span.position_before != START:
+            with self._open_evaluation() as evaluation:
+                self._add_changes(
+                    evaluation,
+                    writer,
+                    per_event.load_base_documents(evaluation, span.position_before),
+                    None,
+                    span.first,
+                )
+        self._flush(writer)
+
+    def _fold_stretch(
+        self, writer: HistoryWriter, span: OffsetSpan, own: OwnEventsEvaluator | None
+    ) -> None:
+        first = writer.next_offset
+        with self._open_evaluation() as evaluation:
+            if own is not None:
+                stretch = own.evaluate_stretch(evaluation, first, self._run.event_count)
+                self._add_changes(
+                    evaluation, writer, stretch.states, stretch.routes, stretch.end_offset
+                )
+            else:
+                states, end_offset = per_event.evaluate_each_event(
+                    evaluation,
+                    first,
+                    span.last,
+                    _FLUSH_SECONDS,
+                    lambda _: self._run.raise_if_cancelled_at(writer),
+                )
+                self._add_changes(evaluation, writer, states, None, end_offset)
+
+    def _add_changes(
+        self,
+        evaluation: RelationEvaluation,
+        writer: HistoryWriter,
+        states: pa.Table,
+        routes: pa.Table | None,
+        end_offset: int,
+    ) -> None:
+        batch_result = change_numbering.number_changes(
+            evaluation,
+            states,
+            routes,
+            projection=self._run.projection_number,
+            timeline=self._run.workspace.timeline,
+            next_change=writer.change_count,
+        )
+        writer.add_batch(batch_result, end_offset)
+
+    def _open_evaluation(self) -> AbstractContextManager[RelationEvaluation]:
+        return open_evaluation(
+            self._run.workspace, self._relation, self._projection_name, self._run.is_cancelled
+        )
+
+    def _flush(self, writer: HistoryWriter) -> None:
         now = time.monotonic()
-        recording.plain = True
-        recording.flush(now - self._since)
-        self._since = now
+        writer.round_trips_json = True
+        writer.flush(now - self._last_flush_time)
+        self._last_flush_time = now

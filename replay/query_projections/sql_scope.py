@@ -32,7 +32,7 @@ def refuse_others(connection: duckdb.DuckDBPyConnection, query: str, name: str) 
             tables = nowhere.get_table_names(query, qualified=True)
         except duckdb.Error as error:
             raise ProjectionError(
-                f"{name} can't be asked. {sql_query.said(error).message}"
+                f"{name} can't be asked. {sql_query.translate_query_error(error).message}"
             ) from error
     named = sorted(table.partition(" AS ")[0] for table in tables)
     others = [table for table in named if table.lower() not in _SEEN]

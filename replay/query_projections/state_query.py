@@ -6,62 +6,64 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from replay.projection.reference import Reference
-from replay.query_projections.engines import opened
-from replay.query_projections.evaluation import NOW, Asking, asking
-from replay.worker_host.worker_process import PATIENCE
+from replay.query_projections.engines import open_relation
+from replay.query_projections.evaluation import DOCUMENTS_TABLE, RelationEvaluation, open_evaluation
+from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.workspace.workspace import Workspace
 
-_BATCH = 10_000
-_EARLIER = "documents_earlier"
+_BATCH_DOCUMENTS = 10_000
+_EARLIER_TABLE = "documents_earlier"
 
 
-class Looked:
+class StateQuery:
     """States of a projection over all events where no history of it is kept."""
 
-    def __init__(self, workspace: Workspace, wanted: Reference) -> None:
+    def __init__(self, workspace: Workspace, reference: Reference) -> None:
         self._workspace = workspace
-        self._wanted = wanted
+        self._reference = reference
 
     @property
-    def name(self) -> str:
-        return self._wanted.name
+    def projection_name(self) -> str:
+        return self._reference.name
 
-    def all_at(self, offset: int, key: str | None = None) -> Iterator[pa.RecordBatch]:
+    def scan_documents_at(self, offset: int, key: str | None = None) -> Iterator[pa.RecordBatch]:
         """Every document at a position, or the one with that key: batches of `key` and `state`.
 
         In the order of their keys. Raises `ProjectionError` where it can't be asked.
         """
-        with self._asked() as ask:
-            ask.at(offset)
-            relation = ask.connection.sql(
-                f"SELECT key, state FROM {NOW} WHERE $key IS NULL OR key = $key ORDER BY key",
+        with self._open_evaluation() as evaluation:
+            evaluation.evaluate_at(offset)
+            relation = evaluation.connection.sql(
+                f"SELECT key, state FROM {DOCUMENTS_TABLE} WHERE $key IS NULL OR key = $key ORDER BY key",
                 params={"key": key},
             )
-            yield from relation.to_arrow_reader(_BATCH)
+            yield from relation.to_arrow_reader(_BATCH_DOCUMENTS)
 
-    def changed_between(
+    def scan_documents_changed_between(
         self, start: int, end: int, key: str | None = None
     ) -> Iterator[tuple[str, str | None, str | None]]:
         """Documents that differ between two positions: key, state at the earlier, at the later."""
-        with self._asked() as ask:
-            ask.at(start)
-            ask.connection.execute(f"CREATE OR REPLACE TEMP TABLE {_EARLIER} AS FROM {NOW}")
-            ask.at(end)
-            relation = ask.connection.sql(
+        with self._open_evaluation() as evaluation:
+            evaluation.evaluate_at(start)
+            evaluation.connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_EARLIER_TABLE} AS FROM {DOCUMENTS_TABLE}"
+            )
+            evaluation.evaluate_at(end)
+            relation = evaluation.connection.sql(
                 "SELECT coalesce(now.key, earlier.key) AS key, earlier.state AS old, now.state AS new"
-                f" FROM {NOW} AS now FULL JOIN {_EARLIER} AS earlier ON now.key = earlier.key"
+                f" FROM {DOCUMENTS_TABLE} AS now FULL JOIN {_EARLIER_TABLE} AS earlier ON now.key = earlier.key"
                 " WHERE now.state IS DISTINCT FROM earlier.state"
                 " AND ($key IS NULL OR coalesce(now.key, earlier.key) = $key) ORDER BY 1",
                 params={"key": key},
             )
-            for batch in relation.to_arrow_reader(_BATCH):
+            for batch in relation.to_arrow_reader(_BATCH_DOCUMENTS):
                 for row in batch.to_pylist():
                     yield row["key"], row["old"], row["new"]
 
     @contextmanager
-    def _asked(self) -> Iterator[Asking]:
+    def _open_evaluation(self) -> Iterator[RelationEvaluation]:
         with (
-            opened(self._wanted, PATIENCE, None, lambda: None) as relation,
-            asking(self._workspace, relation, self._wanted.name) as ask,
+            open_relation(self._reference, PATIENCE_SECONDS, None, lambda: None) as relation,
+            open_evaluation(self._workspace, relation, self._reference.name) as evaluation,
         ):
-            yield ask
+            yield evaluation

@@ -5,10 +5,10 @@ import os
 import struct
 import sys
 
-OLDEST = (3, 9)
+OLDEST_PYTHON = (3, 9)
 
 
-def _load():
+def _load_worker_package():
     import importlib.util  # noqa: PLC0415 - an interpreter that is too old may not have it
 
     here = os.path.dirname(os.path.abspath(__file__))
@@ -24,19 +24,19 @@ def _load():
     spec.loader.exec_module(module)
 
 
-def _refuse():
+def _report_old_python():
     """Say in a frame that this Python is too old to read anything else of ours."""
-    said = "%s is Python %d.%d.%d, and the worker needs %d.%d or later"
-    error = said % ((sys.executable,) + tuple(sys.version_info[:3]) + OLDEST)
+    template = "%s is Python %d.%d.%d, and the worker needs %d.%d or later"
+    error = template % ((sys.executable,) + tuple(sys.version_info[:3]) + OLDEST_PYTHON)
     text = json.dumps({"kind": "unusable", "error": error, "traceback": "", "parts": []}).encode()
     os.write(json.loads(sys.argv[1])["outgoing"], struct.pack("<I", len(text)) + text)
 
 
 if __name__ == "__main__":
-    if sys.version_info < OLDEST:
-        _refuse()
+    if sys.version_info < OLDEST_PYTHON:
+        _report_old_python()
         sys.exit(1)
-    _load()
+    _load_worker_package()
     if sys.argv[2:] == ["step"]:
         from refold_worker import debugger
 

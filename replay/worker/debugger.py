@@ -18,38 +18,42 @@ from typing import Any, BinaryIO, Dict, List, Optional
 
 from . import main as main_module
 from .environment import imports
-from .environment.environment import Surroundings
+from .environment.environment import WorkerEnvironment
 from .fold import contract, fold_loop
-from .fold.documents import Document
+from .fold.documents import HeldDocument
 from .protocol import encoding, wire
-from .protocol.channel import Line
-from .protocol.event import DELETED, Batch, decoder, event_of
-from .protocol.tracebacks import summary, user_frames, user_traceback
+from .protocol.channel import ParentChannel
+from .protocol.event import DELETED, EventBatch, build_decoder, build_event
+from .protocol.tracebacks import find_user_frames, format_user_traceback, summarize_error
 
 _HOST = "127.0.0.1"
-_NOT_THEIRS = ["refold_worker", "refold_worker.*", "bdb", "pdb"]
+_SKIPPED_MODULES = ["refold_worker", "refold_worker.*", "bdb", "pdb"]
 
 
 class _Pdb(pdb.Pdb):
     """Stops in the user's code only."""
 
     def __init__(self) -> None:
-        super().__init__(skip=_NOT_THEIRS)
-        self.left = False
+        super().__init__(skip=_SKIPPED_MODULES)
+        self.has_left = False
         """The person left before the handler returned."""
 
     def set_quit(self) -> None:
-        self.left = True
+        self.has_left = True
         super().set_quit()
 
     def get_stack(self, f: Any, t: Any) -> Any:
-        stack, place = super().get_stack(f, t)
-        theirs = [
+        stack, index = super().get_stack(f, t)
+        user_stack = [
             (frame, line)
             for frame, line in stack
             if not self.is_skipped_module(frame.f_globals.get("__name__") or "")
         ]
-        return (theirs, max(place - (len(stack) - len(theirs)), 0)) if theirs else (stack, place)
+        return (
+            (user_stack, max(index - (len(stack) - len(user_stack)), 0))
+            if user_stack
+            else (stack, index)
+        )
 
 
 def main() -> None:
@@ -58,45 +62,45 @@ def main() -> None:
     sys.argv = [spec["reference"]]
     outgoing = os.fdopen(spec["outgoing"], "wb")
     answers = os.fdopen(spec["answers"], "rb")
-    threading.Thread(target=main_module.follow_parent, args=(os.getppid(),), daemon=True).start()
-    imports.hide_ours()
+    threading.Thread(target=main_module.exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    imports.hide_refold_packages()
     debugger: Any = _Pdb()
     try:
         if spec["port"] is not None:
-            debugger = _listening(spec["port"])
+            debugger = _wait_for_ide(spec["port"])
     except (ImportError, OSError, RuntimeError) as error:
         kind = "no debugpy" if isinstance(error, ImportError) else "no port"
-        wire.send(outgoing, {"kind": kind, "error": summary(error)})
+        wire.send_frame(outgoing, {"kind": kind, "error": summarize_error(error)})
         return
     if spec["port"] is not None:
-        _shut_in()
+        _restrict_process()
     sys.path.insert(0, spec["cwd"])
-    mark = [main_module.LOADING, 0]
-    line = Line(outgoing, answers)
-    around = Surroundings(mark, line, spec)
-    around.enter()
-    around.close()
+    current_event = [main_module.LOADING_OFFSET, 0]
+    channel = ParentChannel(outgoing, answers)
+    environment = WorkerEnvironment(current_event, channel, spec)
+    environment.install()
+    environment.lock_down()
     try:
-        projection = contract.load(spec["reference"], around.gateway)
+        projection = contract.load_projection(spec["reference"], environment.gateway)
     except BaseException as error:
-        wire.send(outgoing, {"kind": "unusable", **main_module.told(error)})
+        wire.send_frame(outgoing, {"kind": "unusable", **main_module.describe_load_error(error)})
         return
     try:
-        step = _Step(projection, debugger, around, mark, outgoing, answers)
+        step = _DebugStep(projection, debugger, environment, current_event, outgoing, answers)
         step.run(spec["key"], spec["preferred"])
-    except (wire.ClosedError, BrokenPipeError):
+    except (wire.ConnectionClosedError, BrokenPipeError):
         return
 
 
-def _shut_in() -> None:
+def _restrict_process() -> None:
     """As the launcher does with every other; this process had to listen before it."""
     with suppress(ImportError):  # some Pythons are built without ctypes
         from .environment import launcher  # noqa: PLC0415 - as above
 
-        launcher.shut(all_threads=True)
+        launcher.restrict_process(all_threads=True)
 
 
-def _listening(port: int) -> Any:
+def _wait_for_ide(port: int) -> Any:
     debugpy = importlib.import_module("debugpy")  # the user's, where it is installed
 
     # In this process: another one would be a way out of the clean room.
@@ -110,58 +114,63 @@ def _listening(port: int) -> Any:
     return debugpy
 
 
-class _Step:
+class _DebugStep:
     """The event that the parent sends, through the handler of one document."""
 
     def __init__(
         self,
         projection: contract.Projection,
         debugger: Any,
-        around: Surroundings,
-        mark: List[int],
+        environment: WorkerEnvironment,
+        current_event: List[int],
         outgoing: BinaryIO,
         answers: BinaryIO,
     ) -> None:
         self._projection = projection
         self._debugger = debugger
-        self._around = around
-        self._mark = mark
+        self._environment = environment
+        self._current_event = current_event
         self._outgoing, self._answers = outgoing, answers
-        self._decode = decoder(decimals=projection.decimals)
-        self._folder = fold_loop.Folder(projection, self._decode, mark, around.calls, careful=True)
+        self._decode = build_decoder(decimals=projection.uses_decimals)
+        self._engine = fold_loop.PythonFoldEngine(
+            projection, self._decode, current_event, environment.calls, careful=True
+        )
 
-    def run(self, wanted: Optional[str], preferred: Optional[str]) -> None:
-        header, parts = wire.receive(self._answers)
-        batch = Batch(header, parts, self._decode)
-        self._at(batch, None)
+    def run(self, requested_key: Optional[str], preferred: Optional[str]) -> None:
+        header, parts = wire.receive_frame(self._answers)
+        batch = EventBatch(header, parts, self._decode)
+        self._enter_event(batch, None)
         try:
-            event = self._event(batch)
-            keys = self._projection.keys(event)
+            event = self._build_event(batch)
+            keys = self._projection.keys_of(event)
         except Exception as error:
-            self._send("no keys", error=summary(error))
+            self._send("no keys", error=summarize_error(error))
             return
-        if self._projection.own(event.type, "") is None:
+        if self._projection.find_user_function(event.type, "") is None:
             self._send("no handler", type=event.type)
-        elif not keys or (wanted is not None and wanted not in keys):
+        elif not keys or (requested_key is not None and requested_key not in keys):
             self._send("no key", keys=keys)
         else:
-            chosen = preferred if wanted is None else wanted
-            self._step(batch, keys[0] if chosen is None or chosen not in keys else chosen)
+            chosen = preferred if requested_key is None else requested_key
+            self._debug_handler(batch, keys[0] if chosen is None or chosen not in keys else chosen)
 
-    def _step(self, batch: Batch, key: str) -> None:
-        document = self._recalled(key)
-        self._at(batch, key)
-        event = self._event(batch)
-        function, (first, named) = self._projection.own(event.type, key) or (None, ([], {}))
+    def _debug_handler(self, batch: EventBatch, key: str) -> None:
+        document = self._recall_document(key)
+        self._enter_event(batch, key)
+        event = self._build_event(batch)
+        function, (first, named) = self._projection.find_user_function(event.type, key) or (
+            None,
+            ([], {}),
+        )
         raised: Optional[BaseException] = None
-        after = document.text
+        text_after = document.text
         try:
             state = self._projection.initial(key) if document.text is None else document.state
-            returned = self._run(function, state, event, first, named)
-            if self._around.calls.refused:
-                self._around.calls.raise_refused()
+            returned = self._call_handler(function, state, event, first, named)
+            if self._environment.calls.refusals:
+                self._environment.calls.raise_first_refusal()
             state = state if returned is None else returned
-            after = None if returned is DELETED else _written(state)
+            text_after = None if returned is DELETED else _encode_state(state)
         except (bdb.BdbQuit, pdb.Restart):
             self._send("left")
             return
@@ -170,59 +179,59 @@ class _Step:
             return
         except BaseException as error:
             raised = error
-        self._tell(key, document.text, after, raised)
-        trace = None if raised is None else user_frames(raised)
+        self._send_result(key, document.text, text_after, raised)
+        trace = None if raised is None else find_user_frames(raised)
         if trace is not None and isinstance(self._debugger, _Pdb):
-            wire.receive(self._answers)
-            _post_mortem(trace)
+            wire.receive_frame(self._answers)
+            _debug_post_mortem(trace)
         self._send("done")
 
-    def _run(
+    def _call_handler(
         self, function: Any, state: Any, event: Any, first: List[Any], named: Dict[str, Any]
     ) -> Any:
         if isinstance(self._debugger, _Pdb):
             returned = self._debugger.runcall(function, state, event, *first, **named)
-            returned = contract.finished(returned)
-            if self._debugger.left:
+            returned = contract.await_result(returned)
+            if self._debugger.has_left:
                 raise bdb.BdbQuit
             return returned
         code = getattr(function, "__code__", None)
         if code is not None:
-            place = f"{code.co_filename}:{code.co_firstlineno}"
-            print(f"Before the handler ({place}): step into it.", file=sys.stderr, flush=True)
+            location = f"{code.co_filename}:{code.co_firstlineno}"
+            print(f"Before the handler ({location}): step into it.", file=sys.stderr, flush=True)
         self._debugger.breakpoint()
-        return contract.finished(function(state, event, *first, **named))
+        return contract.await_result(function(state, event, *first, **named))
 
-    def _at(self, batch: Batch, key: Optional[str]) -> None:
+    def _enter_event(self, batch: EventBatch, key: Optional[str]) -> None:
         """The event is being handled from now on, for a document."""
-        self._mark[0] = batch.offset(0)
-        self._around.calls.begin(batch)
-        self._around.calls.key = key
+        self._current_event[0] = batch.offset(0)
+        self._environment.calls.begin_batch(batch)
+        self._environment.calls.document_key = key
 
-    def _event(self, batch: Batch) -> Any:
-        event = event_of(batch, 0, batch.data_of(0))
+    def _build_event(self, batch: EventBatch) -> Any:
+        event = build_event(batch, 0, batch.data_of(0))
         upcast = self._projection.upcast
         return event if upcast is None else upcast(event)
 
-    def _recalled(self, key: str) -> Document:
+    def _recall_document(self, key: str) -> HeldDocument:
         """The document before the event."""
-        routed = self._projection.routed
-        careful = self._projection.decimals
-        self._send("ask", key=key, routed=routed, events=careful)
-        header, parts = wire.receive(self._answers)
-        stopping, sys.breakpointhook = sys.breakpointhook, _pass_by
+        routed = self._projection.is_routed
+        needs_events = self._projection.uses_decimals
+        self._send("ask", key=key, routed=routed, events=needs_events)
+        header, parts = wire.receive_frame(self._answers)
+        breakpoint_hook, sys.breakpointhook = sys.breakpointhook, _ignore_breakpoint
         try:
-            main_module.take_up(self._folder, header, parts, [key])
+            main_module.restore_documents(self._engine, header, parts, [key])
         finally:
-            sys.breakpointhook = stopping
-        document = self._folder.document(key)
+            sys.breakpointhook = breakpoint_hook
+        document = self._engine.document(key)
         if document.parts is not None:
             # Who steps through a handler wants to see a dict, and has time.
             document.state = document.parts.whole(None)
-            document.text = _written(document.state)
+            document.text = _encode_state(document.state)
         return document
 
-    def _tell(
+    def _send_result(
         self,
         key: str,
         before: Optional[bytes],
@@ -234,24 +243,26 @@ class _Step:
             key=key,
             before=None if before is None else before.decode(),
             after=None if after is None else after.decode(),
-            traceback=None if raised is None else user_traceback(raised),
+            traceback=None if raised is None else format_user_traceback(raised),
         )
 
-    def _send(self, kind: str, **told: Any) -> None:
+    def _send(self, kind: str, **fields: Any) -> None:
         # What was printed comes before what the parent says to this.
         sys.stdout.flush()
         sys.stderr.flush()
-        wire.send(self._outgoing, {"kind": kind, **told})
+        wire.send_frame(self._outgoing, {"kind": kind, **fields})
 
 
-def _written(state: Any) -> bytes:
+def _encode_state(state: Any) -> bytes:
     """A state as JSON; a large one soon, where it may be."""
-    plain = encoding.is_plain(state)
-    text: bytes = encoding.plain_encoder()(state) if plain else encoding.encode(state)
+    is_plain = encoding.round_trips_json(state)
+    text: bytes = (
+        encoding.build_plain_encoder()(state) if is_plain else encoding.encode_exactly(state)
+    )
     return text
 
 
-def _post_mortem(trace: Any) -> None:
+def _debug_post_mortem(trace: Any) -> None:
     debugger = _Pdb()
     debugger.reset()
     try:
@@ -260,5 +271,5 @@ def _post_mortem(trace: Any) -> None:
         return
 
 
-def _pass_by(*_: Any, **__: Any) -> None:
+def _ignore_breakpoint(*_: Any, **__: Any) -> None:
     """A `breakpoint()` in the events before means nothing."""

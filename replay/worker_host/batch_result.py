@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from replay.worker_host import event_frame
 from replay.worker_host.worker_frames import BrokenFrameError, Frame
 
-Numbers = np.ndarray[Any, np.dtype[Any]]
+IntegerArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Told:
+class BatchResult:
     """What a batch did."""
 
     changes: pa.Table
@@ -36,7 +36,7 @@ class Told:
     routes: pa.Table | None
     """`offset` and `key`; None where an event's stream is its document."""
     failures: Sequence[Mapping[str, Any]]
-    turns: Sequence[Mapping[str, Any]]
+    invariant_transitions: Sequence[Mapping[str, Any]]
     upcasts: Sequence[Mapping[str, Any]]
     """What events became: `offset`, `stream`, `type`, `version` and `data`, as texts."""
     reads: Sequence[Mapping[str, Any]]
@@ -45,39 +45,41 @@ class Told:
     printed: Sequence[Mapping[str, Any]]
     """What was written to standard output and standard error: `offset`, `key`, its `place` among
     those of its event (None and -1 while the keys were asked for), and `text`."""
-    skipped: Mapping[str, int]
+    unhandled_by_type: Mapping[str, int]
     """Events that no handler was there for, by type."""
     calls: pa.Table | None
     """Calls that were answered from recordings: `offset`, `key`, `ordinal`, `call` (the recording's
     number) and `decision`; None where there are none."""
-    decided: Sequence[Mapping[str, Any]]
+    call_decisions: Sequence[Mapping[str, Any]]
     """What became of all others."""
 
     @property
-    def size(self) -> int:
+    def state_bytes(self) -> int:
         """Bytes of the states, and of the parts, that it has."""
         tables = [self.changes] if self.parts is None else [self.changes, self.parts]
         return sum(int(table["state"].nbytes) for table in tables)
 
-    def read_at(self, offset: int) -> Sequence[str]:
+    def reads_at(self, offset: int) -> Sequence[str]:
         """What was read of the world at an event."""
         return [name for one in self.reads if one["offset"] == offset for name in one["read"]]
 
 
-def told(frame: Frame, events: pa.Table, *, routed: bool | None = None) -> Told:
+def decode_batch_result(
+    frame: Frame, sent_events: pa.Table, *, is_routed: bool | None = None
+) -> BatchResult:
     """What one worker said of these events (`offset` and `stream`).
 
     Raises `BrokenFrameError` where it can't be so; `routed` is what the worker said of itself.
     """
     try:
-        return _told(frame, events, routed=routed)
+        return _told(frame, sent_events, routed=is_routed)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BrokenFrameError("columns that don't belong together") from error
     except pa.ArrowException as error:
         raise BrokenFrameError("columns that don't belong together") from error
 
 
-def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> Told:
+def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult:
     header = frame.header
     if routed is not None and header["routed"] is not routed:
         raise BrokenFrameError("keys in one frame and none in another")
@@ -86,39 +88,41 @@ def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> Told:
         raise BrokenFrameError(f"{header['count']:,} events where {events.num_rows:,} are due")
     _check_parts(frame)
     _check_offsets(header, events)
-    offsets, streams = (event_frame.column(events, name) for name in ("offset", "stream"))
-    rows = _ints(frame.parts[0], np.int32)
+    offsets, streams = (event_frame.get_column(events, name) for name in ("offset", "stream"))
+    rows = _decode_numbers(frame.parts[0], np.int32)
     _check_order(rows.to_numpy(), len(offsets))
     lengths = np.frombuffer(frame.parts[1], np.int32)
     columns = {
         "offset": offsets.take(rows),
-        "key": _coded(*frame.parts[4:6]) if routed else streams.take(rows),
-        "state": _texts(lengths, frame.parts[2]),
-        "previous": _ints(frame.parts[3], np.int64),
+        "key": _decode_coded_texts(*frame.parts[4:6]) if routed else streams.take(rows),
+        "state": _decode_texts(lengths, frame.parts[2]),
+        "previous": _decode_numbers(frame.parts[3], np.int64),
         "in_parts": pa.array(lengths == 0),  # which no JSON has
     }
     routes = None
     if routed:
-        columns["place"] = _ints(frame.parts[9], np.int32)
-        reached = offsets.take(_ints(frame.parts[6], np.int32))
-        places = _ints(frame.parts[10], np.int32)
-        routes = pa.table({"offset": reached, "key": _coded(*frame.parts[7:9]), "place": places})
-    return Told(
+        columns["place"] = _decode_numbers(frame.parts[9], np.int32)
+        reached = offsets.take(_decode_numbers(frame.parts[6], np.int32))
+        places = _decode_numbers(frame.parts[10], np.int32)
+        routes = pa.table(
+            {"offset": reached, "key": _decode_coded_texts(*frame.parts[7:9]), "place": places}
+        )
+    return BatchResult(
         pa.table(columns),
-        _parts(_of_parts(frame, routed=routed), len(rows)),
+        _decode_parts(_part_blobs(frame, is_routed=routed), len(rows)),
         routes,
         header["failures"],
         header["turns"],
         header["upcasts"],
         header["reads"],
-        _printed(header["printed"], events, routes),
+        _add_printed_keys(header["printed"], events, routes),
         header["skipped"],
-        _calls(frame, offsets),
+        _decode_calls(frame, offsets),
         [*header["decided"], *header.get("attempts", ())],
     )
 
 
-def check_numbers(told: Told, first: int) -> int:
+def check_numbers(told: BatchResult, first: int) -> int:
     """The number of the change after these, the first of which has the number `first`.
 
     Raises `BrokenFrameError` where a change comes after one that is not before it.
@@ -132,8 +136,8 @@ def check_numbers(told: Told, first: int) -> int:
 
 def _check_parts(frame: Frame) -> None:
     """Raise where the frame has not as many parts as its header says."""
-    found = len(frame.parts) - (_ROUTED if frame.header["routed"] else _UNROUTED)
-    found -= _CALLED if frame.header["called"] else 0
+    found = len(frame.parts) - (_ROUTED_PARTS if frame.header["routed"] else _UNROUTED_PARTS)
+    found -= _CALL_PARTS if frame.header["called"] else 0
     if found not in (0, _IN_PARTS):
         raise BrokenFrameError(f"a batch result with {len(frame.parts)} parts")
 
@@ -151,61 +155,61 @@ def _check_offsets(header: Mapping[str, Any], events: pa.Table) -> None:
             raise BrokenFrameError(f"{name} of no event")
 
 
-def _check_order(rows: Numbers, events: int) -> None:
+def _check_order(rows: IntegerArray, events: int) -> None:
     """Raise where changes are not in the order of the log."""
     if len(rows) and (rows[0] < 0 or rows[-1] >= events or (np.diff(rows) < 0).any()):
         raise BrokenFrameError("changes that are not in the order of the events")
 
 
-def _printed(
-    said: Sequence[Mapping[str, Any]], events: pa.Table, routes: pa.Table | None
+def _add_printed_keys(
+    printed: Sequence[Mapping[str, Any]], events: pa.Table, routes: pa.Table | None
 ) -> Sequence[Mapping[str, Any]]:
     """What was printed, with the documents for which it was."""
-    if not said:
+    if not printed:
         return ()
-    here = pa.array({one["offset"] for one in said}, pa.int64())
-    told_of = events if routes is None else routes
-    rows = told_of.filter(pc.is_in(told_of["offset"], here)).to_pylist()
+    here = pa.array({one["offset"] for one in printed}, pa.int64())
+    key_source = events if routes is None else routes
+    rows = key_source.filter(pc.is_in(key_source["offset"], here)).to_pylist()
     names = "key" if routes is not None else "stream"
     keys = {(row["offset"], row.get("place", 0)): row[names] for row in rows}
-    return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in said]
+    return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in printed]
 
 
-_UNROUTED = 4
+_UNROUTED_PARTS = 4
 """Parts of a frame that tells no keys of its own."""
-_ROUTED = 11
+_ROUTED_PARTS = 11
 _IN_PARTS = 7
 """Parts that tell of documents in parts."""
-_CALLED = 6
+_CALL_PARTS = 6
 """Parts at the end of a frame that tells of calls."""
 
 
-def _of_parts(frame: Frame, *, routed: bool) -> Sequence[bytes]:
+def _part_blobs(frame: Frame, *, is_routed: bool) -> Sequence[bytes]:
     """The parts of a frame that tell what changed in documents in parts."""
-    end = len(frame.parts) - (_CALLED if frame.header["called"] else 0)
-    return frame.parts[_ROUTED if routed else _UNROUTED : end]
+    end = len(frame.parts) - (_CALL_PARTS if frame.header["called"] else 0)
+    return frame.parts[_ROUTED_PARTS if is_routed else _UNROUTED_PARTS : end]
 
 
-def _calls(frame: Frame, offsets: pa.Array) -> pa.Table | None:
+def _decode_calls(frame: Frame, offsets: pa.Array) -> pa.Table | None:
     if not frame.header["called"]:
         return None
-    rows, ordinals, numbers, commands, names, codes = frame.parts[-_CALLED:]
+    rows, ordinals, numbers, commands, names, codes = frame.parts[-_CALL_PARTS:]
     command = pa.array(np.frombuffer(commands, np.int8) == 1)
     return pa.table(
         {
-            "offset": offsets.take(_ints(rows, np.int32)),
-            "key": _coded(names, codes),
-            "ordinal": _ints(ordinals, np.int32),
-            "call": _ints(numbers, np.int64),
+            "offset": offsets.take(_decode_numbers(rows, np.int32)),
+            "key": _decode_coded_texts(names, codes),
+            "ordinal": _decode_numbers(ordinals, np.int32),
+            "call": _decode_numbers(numbers, np.int64),
             "decision": pc.if_else(command, "suppressed", "recorded"),
         }
     )
 
 
-def _parts(said: Sequence[bytes], changes: int) -> pa.Table | None:
-    if not said:
+def _decode_parts(blobs: Sequence[bytes], changes: int) -> pa.Table | None:
+    if not blobs:
         return None
-    rows, paths, placed, depths, numbers, lengths, texts = said
+    rows, paths, placed, depths, numbers, lengths, texts = blobs
     _check_order(np.frombuffer(rows, np.int32), changes)
     depth = np.full(len(rows) // 4, -1, np.int32)
     depth_given = np.frombuffer(depths, np.int32)
@@ -215,114 +219,115 @@ def _parts(said: Sequence[bytes], changes: int) -> pa.Table | None:
         raise BrokenFrameError("places that don't belong to its parts")
     depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
     ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
-    places = pa.ListArray.from_arrays(
-        pa.array(ends), _ints(numbers, np.int64), mask=pa.array(depth < 0)
+    part_places = pa.ListArray.from_arrays(
+        pa.array(ends), _decode_numbers(numbers, np.int64), mask=pa.array(depth < 0)
     )
     return pa.table(
         {
             "row": pa.array(np.frombuffer(rows, np.int32).astype(np.int64)),
             "part": pa.array(paths.decode().split("\0"), pa.large_string()),
-            "place": places,
-            "state": _texts(np.frombuffer(lengths, np.int32), texts),
+            "place": part_places,
+            "state": _decode_texts(np.frombuffer(lengths, np.int32), texts),
         }
     )
 
 
-class Together:
+class BatchMerger:
     """Puts together what several workers tell of the same batches."""
 
-    def __init__(self, workers: int, first_change: int) -> None:
+    def __init__(self, worker_count: int, first_change: int) -> None:
         """`first_change` is the number of the next change, from which each worker counts on."""
-        self._first = first_change
-        self._next = first_change
-        self._numbers = [_Growing() for _ in range(workers)]
+        self._first_change = first_change
+        self._next_change = first_change
+        self._numbers_by_worker = [_GrowingArray() for _ in range(worker_count)]
         """For each worker, the numbers that its own changes were given."""
 
-    def put(self, parts: Sequence[Told]) -> Told:
+    def merge_results(self, results: Sequence[BatchResult]) -> BatchResult:
         """All of a batch, as one worker would have told it."""
-        changes = pa.concat_tables([part.changes for part in parts])
-        order = _in_order(changes)
+        changes = pa.concat_tables([part.changes for part in results])
+        order = _log_order(changes)
         numbers = np.empty(len(order), np.int64)
-        numbers[order] = np.arange(self._next, self._next + len(order))
-        self._next += len(order)
+        numbers[order] = np.arange(self._next_change, self._next_change + len(order))
+        self._next_change += len(order)
         previous, at = [], 0
-        for part, known in zip(parts, self._numbers, strict=True):
-            known.extend(numbers[at : at + part.changes.num_rows])
+        for part, own_numbers in zip(results, self._numbers_by_worker, strict=True):
+            own_numbers.extend(numbers[at : at + part.changes.num_rows])
             at += part.changes.num_rows
             before = part.changes["previous"].to_numpy().copy()
-            known.check(before - self._first)
-            own = before >= self._first
-            before[own] = known.at(before[own] - self._first)
+            own_numbers.check(before - self._first_change)
+            own = before >= self._first_change
+            before[own] = own_numbers.take(before[own] - self._first_change)
             previous.append(before)
-        place = changes.schema.get_field_index("previous")
-        changes = changes.set_column(place, "previous", pa.array(np.concatenate(previous)))
-        routes = [part.routes for part in parts if part.routes is not None]
-        together = pa.concat_tables(routes) if routes else None
-        return Told(
+        column_index = changes.schema.get_field_index("previous")
+        changes = changes.set_column(column_index, "previous", pa.array(np.concatenate(previous)))
+        routes = [part.routes for part in results if part.routes is not None]
+        merged_routes = pa.concat_tables(routes) if routes else None
+        return BatchResult(
             changes.take(pa.array(order)).combine_chunks(),
-            _renumbered(parts, order),
-            together and together.take(pa.array(_in_order(together))).combine_chunks(),
-            _by_offset([failure for part in parts for failure in part.failures]),
-            _by_offset([turn for part in parts for turn in part.turns]),
-            _by_offset([upcast for part in parts for upcast in part.upcasts]),
-            _by_offset([read for part in parts for read in part.reads]),
+            _renumber_parts(results, order),
+            merged_routes
+            and merged_routes.take(pa.array(_log_order(merged_routes))).combine_chunks(),
+            _sort_by_offset([failure for part in results for failure in part.failures]),
+            _sort_by_offset([turn for part in results for turn in part.invariant_transitions]),
+            _sort_by_offset([upcast for part in results for upcast in part.upcasts]),
+            _sort_by_offset([read for part in results for read in part.reads]),
             [
                 text
-                for number, part in enumerate(parts)
+                for number, part in enumerate(results)
                 for text in part.printed
                 if number == 0 or text["place"] >= 0  # all ask for keys, and so print the same
             ],
-            _added([part.skipped for part in parts]),
-            _in_log_order([part.calls for part in parts if part.calls is not None]),
-            _by_offset([one for part in parts for one in part.decided]),
+            _sum_counts([part.unhandled_by_type for part in results]),
+            _merge_calls([part.calls for part in results if part.calls is not None]),
+            _sort_by_offset([one for part in results for one in part.call_decisions]),
         )
 
 
-def _in_log_order(found: Sequence[pa.Table]) -> pa.Table | None:
-    if not found:
+def _merge_calls(tables: Sequence[pa.Table]) -> pa.Table | None:
+    if not tables:
         return None
-    return pa.concat_tables(found).sort_by([("offset", "ascending"), ("ordinal", "ascending")])
+    return pa.concat_tables(tables).sort_by([("offset", "ascending"), ("ordinal", "ascending")])
 
 
-def _renumbered(told: Sequence[Told], order: Numbers) -> pa.Table | None:
+def _renumber_parts(results: Sequence[BatchResult], order: IntegerArray) -> pa.Table | None:
     """Parts of documents, beside the changes of all workers in this order."""
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
+    new_rows = np.empty(len(order), np.int64)
+    new_rows[order] = np.arange(len(order))
     found, first = [], 0
-    for one in told:
+    for one in results:
         if one.parts is not None:
-            rows = places[first + one.parts["row"].to_numpy()]
+            rows = new_rows[first + one.parts["row"].to_numpy()]
             found.append(one.parts.set_column(0, "row", pa.array(rows)))
         first += one.changes.num_rows
     return pa.concat_tables(found).sort_by("row") if found else None
 
 
-class _Growing:
+class _GrowingArray:
     """An array of numbers that grows at its end."""
 
     def __init__(self) -> None:
-        self._room = np.empty(1024, np.int64)
+        self._buffer = np.empty(1024, np.int64)
         self._count = 0
 
-    def extend(self, numbers: Numbers) -> None:
+    def extend(self, numbers: IntegerArray) -> None:
         needed = self._count + len(numbers)
-        if needed > len(self._room):
+        if needed > len(self._buffer):
             wider = np.empty(2 * needed, np.int64)
-            wider[: self._count] = self._room[: self._count]
-            self._room = wider
-        self._room[self._count : needed] = numbers
+            wider[: self._count] = self._buffer[: self._count]
+            self._buffer = wider
+        self._buffer[self._count : needed] = numbers
         self._count = needed
 
-    def check(self, places: Numbers) -> None:
+    def check(self, places: IntegerArray) -> None:
         """Raise where one of the places is behind the end."""
         if (places >= self._count).any():
             raise BrokenFrameError("a change that comes after a later one")
 
-    def at(self, places: Numbers) -> Numbers:
-        return self._room[: self._count][places]
+    def take(self, indexes: IntegerArray) -> IntegerArray:
+        return self._buffer[: self._count][indexes]
 
 
-def _in_order(rows: pa.Table) -> Numbers:
+def _log_order(rows: pa.Table) -> IntegerArray:
     """The order of the log; what one event did, in the order of its keys."""
     offsets = rows["offset"].to_numpy()
     if "place" not in rows.column_names:
@@ -330,22 +335,22 @@ def _in_order(rows: pa.Table) -> Numbers:
     return np.lexsort((rows["place"].to_numpy(), offsets))
 
 
-def _by_offset(found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(found, key=lambda one: int(one["offset"]))
+def _sort_by_offset(reports: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(reports, key=lambda one: int(one["offset"]))
 
 
-def _added(counts: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
+def _sum_counts(counts: Sequence[Mapping[str, int]]) -> Mapping[str, int]:
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
     return total
 
 
-def _ints(data: bytes, kind: Any) -> pa.Array:
+def _decode_numbers(data: bytes, kind: Any) -> pa.Array:
     return pa.array(np.frombuffer(data, dtype=kind))
 
 
-def _coded(names: bytes, codes: bytes) -> pa.Array:
+def _decode_coded_texts(names: bytes, codes: bytes) -> pa.Array:
     coded = np.frombuffer(codes, np.int32)
     known = json.loads(names)
     if len(coded) and (coded.min() < 0 or coded.max() >= len(known)):
@@ -353,7 +358,7 @@ def _coded(names: bytes, codes: bytes) -> pa.Array:
     return pa.array(known, pa.string()).take(pa.array(coded))
 
 
-def _texts(lengths: Any, data: bytes) -> pa.Array:
+def _decode_texts(lengths: Any, data: bytes) -> pa.Array:
     """JSON texts of these lengths out of a blob; a length of -1 is NULL, and 0 no JSON."""
     ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
     offsets = np.concatenate([[0], ends]).astype(np.int64)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from replay.projection import reference
 from replay.worker_host.worker_frames import BrokenFrameError
-from replay.worker_host.worker_process import Worker, WorkerDiedError, unloadable
+from replay.worker_host.worker_process import Worker, WorkerDiedError, projection_load_error
 from storage.errors import SourceError
-from storage.ingest.payload_decoders import Unpack
+from storage.ingest.payload_decoders import UserDecoder
 
 
-class Unpackers:
+class DecoderWorkers:
     """The functions of one load, until it is closed."""
 
     def __init__(self, python: str, cwd: Path) -> None:
@@ -28,45 +28,47 @@ class Unpackers:
         """End their workers."""
         self._stack.close()
 
-    def __call__(self, said: str) -> Unpack:
+    def __call__(self, function_reference: str) -> UserDecoder:
         """The function of that name, `decoders.py:unpack`; raises `SourceError`."""
-        place, _, name = said.rpartition(":")
-        if not (name and place.endswith(".py") and (self._cwd / place).is_file()):
+        file_name, _, name = function_reference.rpartition(":")
+        if not (name and file_name.endswith(".py") and (self._cwd / file_name).is_file()):
             raise SourceError(
-                f"{said!r} names no function that decodes; write python:FILE.py:function."
+                f"{function_reference!r} names no function that decodes; write python:FILE.py:function."
             )
-        return _Unpacking(reference.parse(said, self._python, self._cwd), self._stack)
+        return _DecoderWorker(
+            reference.parse_reference(function_reference, self._python, self._cwd), self._stack
+        )
 
 
-class _Unpacking:
+class _DecoderWorker:
     """One function. Its worker is started when there is something to unpack."""
 
     def __init__(self, wanted: reference.Reference, stack: ExitStack) -> None:
-        self._wanted = wanted
+        self._reference = wanted
         self._stack = stack
         self._worker: Worker | None = None
-        self._one_at_a_time = threading.Lock()
-        self._done = 0
+        self._lock = threading.Lock()
+        self._payload_count = 0
 
     def __call__(self, payloads: Sequence[str | bytes]) -> Sequence[str | None]:
-        with self._one_at_a_time:  # DuckDB asks from several threads
+        with self._lock:  # DuckDB asks from several threads
             try:
-                return self._unpacked(payloads)
+                return self._decode_payloads(payloads)
             except WorkerDiedError as error:
                 at = f"at payload {error.offset + 1:,}" if error.offset >= 0 else "while loading"
-                raise SourceError(f"{self._wanted.text} {error.what} {at}.") from error
+                raise SourceError(f"{self._reference.text} {error.reason} {at}.") from error
 
-    def _unpacked(self, payloads: Sequence[str | bytes]) -> Sequence[str | None]:
-        worker = self._worker or self._started()
+    def _decode_payloads(self, payloads: Sequence[str | bytes]) -> Sequence[str | None]:
+        worker = self._worker or self._start_worker()
         packed = [p.encode() if isinstance(p, str) else p for p in payloads]
         header = {
             "kind": "unpack",
-            "first": self._done,
+            "first": self._payload_count,
             "lengths": [len(p) for p in packed],
             "texts": [isinstance(p, str) for p in payloads],
         }
         worker.send(header, (b"".join(packed),))
-        self._done += len(packed)
+        self._payload_count += len(packed)
         frame = worker.receive().expected("unpacked")
         lengths, blob = frame.header["lengths"], frame.parts[0]
         wrong = len(lengths) != len(packed) or sum(max(n, 0) for n in lengths) != len(blob)
@@ -82,11 +84,11 @@ class _Unpacking:
             raise BrokenFrameError("values whose lengths don't add up")
         return found
 
-    def _started(self) -> Worker:
-        worker = self._stack.enter_context(Worker(self._wanted, unpacks=True))
+    def _start_worker(self) -> Worker:
+        worker = self._stack.enter_context(Worker(self._reference, unpacks=True))
         frame = worker.receive()
         if frame.kind == "unusable":
-            raise unloadable(self._wanted, frame.header)
+            raise projection_load_error(self._reference, frame.header)
         frame.ready_for("decoder")
         self._worker = worker
         return worker

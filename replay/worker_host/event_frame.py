@@ -1,6 +1,6 @@
 """Events on their way to a worker: Arrow columns into the parts of a frame, without a row in Python.
 
-The layout is the one that `replay.worker.protocol.event.Batch` reads.
+The layout is the one that `replay.worker.protocol.event.EventBatch` reads.
 """
 
 import json
@@ -9,72 +9,72 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-COLUMNS = (
+EVENT_COLUMNS = (
     *("offset", "time", "stream", "revision", "type", "version"),
     *("id", "correlation_id", "causation_id", "data", "meta"),
 )
-SELECT = ", ".join(f'"{name}"' for name in COLUMNS)
+SELECT_COLUMNS = ", ".join(f'"{name}"' for name in EVENT_COLUMNS)
 
-_NO_NUMBER = -(2**63)
-_TEXTS = ("version", "id", "correlation_id", "causation_id", "meta")
+_MISSING_NUMBER = -(2**63)
+_TEXT_COLUMNS = ("version", "id", "correlation_id", "causation_id", "meta")
 
 
-def frame(
+def build_event_frame(
     events: pa.Table, answers: pa.Table | None = None
 ) -> tuple[dict[str, Any], tuple[Any, ...]]:
     """The header and parts of a frame with these events (columns as in `COLUMNS`), and with what is
     recorded of their calls (`offset`, and `answer` as JSON)."""
     table = events.combine_chunks()
-    parts: dict[str, Any] = {"offset": _buffer(column(table, "offset"))}
+    parts: dict[str, Any] = {"offset": _column_buffer(get_column(table, "offset"))}
     for name in ("time", "revision"):
-        numbers = column(table, name).cast(pa.int64())
-        parts[name] = _buffer(pc.fill_null(numbers, _NO_NUMBER))
+        numbers = get_column(table, name).cast(pa.int64())
+        parts[name] = _column_buffer(pc.fill_null(numbers, _MISSING_NUMBER))
     for name in ("type", "stream"):
-        coded = column(table, name).dictionary_encode()
+        coded = get_column(table, name).dictionary_encode()
         parts[f"{name}s"] = json.dumps(coded.dictionary.to_pylist()).encode()
-        parts[f"{name}_codes"] = _buffer(pc.fill_null(coded.indices, -1))
-    for name in _TEXTS:
-        texts = column(table, name)
-        parts[name] = _text(texts)
-        parts[f"{name}_lengths"] = _buffer(_lengths(texts))
-    data = column(table, "data")
-    parts["data"] = _json_list(data)
-    parts["data_lengths"] = _buffer(_lengths(data))
+        parts[f"{name}_codes"] = _column_buffer(pc.fill_null(coded.indices, -1))
+    for name in _TEXT_COLUMNS:
+        texts = get_column(table, name)
+        parts[name] = _join_texts(texts)
+        parts[f"{name}_lengths"] = _column_buffer(_text_lengths(texts))
+    data = get_column(table, "data")
+    parts["data"] = _join_json_list(data)
+    parts["data_lengths"] = _column_buffer(_text_lengths(data))
     if answers is not None and answers.num_rows:
         found = answers.combine_chunks()
-        parts["answered"] = _buffer(column(found, "offset"))
-        parts["answers"] = _json_list(column(found, "answer"))
+        parts["answered"] = _column_buffer(get_column(found, "offset"))
+        parts["answers"] = _join_json_list(get_column(found, "answer"))
     header = {"kind": "batch", "count": table.num_rows, "columns": list(parts)}
     return header, tuple(parts.values())
 
 
-def column(table: pa.Table, name: str) -> pa.Array:
+def get_column(table: pa.Table, name: str) -> pa.Array:
     """A column of a table that is in one piece, or has no rows at all."""
     found = table[name]
     return found.chunk(0) if found.num_chunks else pa.array([], found.type)
 
 
-def _lengths(column: pa.Array) -> pa.Array:
+def _text_lengths(column: pa.Array) -> pa.Array:
     return pc.fill_null(pc.binary_length(column), -1).cast(pa.int32())
 
 
-def _text(column: pa.Array) -> Any:
+def _join_texts(column: pa.Array) -> Any:
     """The column's texts, one after the other."""
-    joined = pc.binary_join(_as_list(pc.drop_null(column)), "")
+    joined = pc.binary_join(_wrap_in_list(pc.drop_null(column)), "")
     return joined[0].as_buffer() or b""
 
 
-def _json_list(column: pa.Array) -> bytes:
+def _join_json_list(column: pa.Array) -> bytes:
     """The column's JSON texts as one JSON list, so that a worker decodes them at once."""
-    joined = pc.binary_join(_as_list(pc.fill_null(column, "null")), ",")
+    joined = pc.binary_join(_wrap_in_list(pc.fill_null(column, "null")), ",")
     return b"[" + (joined[0].as_buffer() or b"") + b"]"
 
 
-def _as_list(column: pa.Array) -> pa.Array:
+def _wrap_in_list(column: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)
 
 
-def _buffer(column: pa.Array) -> Any:
+def _column_buffer(column: pa.Array) -> Any:
     width = column.type.bit_width // 8
     whole = column.buffers()[1]
     if whole is None:

@@ -14,136 +14,156 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gateway import calls, ports, recording_store
-from gateway.broker import Ask, Broker
-from gateway.calls import Call, Kind, Made
+from gateway.broker import AskPerson, Broker
+from gateway.calls import Call, CallKind, CallOutcome
 from gateway.modes import Mode
-from gateway.recording_store import Recorded
+from gateway.recording_store import Recording
 from replay.projection.reference import Reference
 from storage.workspace.workspace import Workspace
 
-Check = Callable[[], None]
-Parts = tuple[dict[str, Any], tuple[Any, ...]]
+CancellationCheck = Callable[[], None]
+FrameContent = tuple[dict[str, Any], tuple[Any, ...]]
 """The header and the parts of a frame."""
-_WINDOW = 256
+_WINDOW_EVENTS = 256
 """Events whose recordings are asked for at once."""
-_WINDOWS = 8
-_EXACT = {"answered as then": 0, "not sent; answered as then": 1}
+_MAX_WINDOWS = 8
+_EXACT_REASONS = {"answered as then": 0, "not sent; answered as then": 1}
 
 
-class Calling:
+class GatewayBridge:
     """What answers the calls of one projection's workers. May be used from several threads."""
 
-    def __init__(self, workspace: Workspace, wanted: Reference, *, ask: Ask | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, reference: Reference, *, ask: AskPerson | None = None
+    ) -> None:
         """`ask` asks a person what a call is answered that was not recorded."""
-        self.settings = wanted.settings
+        self.settings = reference.gateway_settings
         self._workspace = workspace
-        self.generation = workspace.file.generation
+        self.generation = workspace.main_workspace.generation
         """The workspace's generation whose events make the calls."""
-        self._name = wanted.name
+        self._projection_name = reference.name
         self.broker = Broker(
-            workspace, wanted.settings, wanted.name, folder=Path(wanted.cwd), ask=ask
+            workspace,
+            reference.gateway_settings,
+            reference.name,
+            folder=Path(reference.cwd),
+            ask=ask,
         )
-        self._deciding = threading.Lock()
-        self._windows: OrderedDict[int, Mapping[int, list[Recorded]]] = OrderedDict()
+        self._decision_lock = threading.Lock()
+        self._windows: OrderedDict[int, Mapping[int, list[Recording]]] = OrderedDict()
         """What is recorded of events, by stretches of the log that were asked for."""
         with workspace.reading() as connection:
-            self._any = bool(connection.execute("SELECT 1 FROM calls LIMIT 1").fetchall())
-            self.version = recording_store.version(connection)
+            self._has_recordings = bool(
+                connection.execute("SELECT 1 FROM calls LIMIT 1").fetchall()
+            )
+            self.recordings_version = recording_store.read_version(connection)
             """Of the recordings that it answers from."""
 
-    def __enter__(self) -> "Calling":
+    def __enter__(self) -> "GatewayBridge":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.broker.close()
 
-    def answers(self, events: pa.Table) -> pa.Table | None:
+    def recorded_answers(self, events: pa.Table) -> pa.Table | None:
         """What is recorded of events (column `offset`, in order) and can be answered by itself."""
-        ahead = self.settings.mode is Mode.REPLAY
-        if not self._any or not ahead or not events.num_rows:
+        is_replay = self.settings.mode is Mode.REPLAY
+        if not self._has_recordings or not is_replay or not events.num_rows:
             return None
         offsets = events["offset"]
         with self._workspace.reading() as connection:
-            found = recording_store.of_range(
-                connection, self._name, offsets[0].as_py(), offsets[-1].as_py() + 1
+            found = recording_store.read_answers(
+                connection, self._projection_name, offsets[0].as_py(), offsets[-1].as_py() + 1
             )
         found = found.filter(pc.is_valid(found["answer"]))
-        whole = offsets[-1].as_py() - offsets[0].as_py() + 1 == events.num_rows
-        return found if whole else found.filter(pc.is_in(found["offset"], offsets.combine_chunks()))
+        is_contiguous = offsets[-1].as_py() - offsets[0].as_py() + 1 == events.num_rows
+        return (
+            found
+            if is_contiguous
+            else found.filter(pc.is_in(found["offset"], offsets.combine_chunks()))
+        )
 
-    def keep(self, number: int) -> None:
+    def save_recordings(self, projection_number: int) -> None:
         """Keep the answers that went into a fold, and were asked for only now, with the fold of a
         projection of that number."""
-        kept, self.broker.kept = self.broker.kept, []
-        if kept:
+        new_recordings, self.broker.new_recordings = self.broker.new_recordings, []
+        if new_recordings:
             with self._workspace.writing(generation=self.generation) as connection:
-                recording_store.keep(connection, kept)
-                version = recording_store.version(connection)
+                recording_store.insert_recordings(connection, new_recordings)
+                version = recording_store.read_version(connection)
                 query = "UPDATE folds SET answers = ? WHERE projection = ?"
-                connection.execute(query, [version, number])
+                connection.execute(query, [version, projection_number])
 
-    def reply(self, header: Any, parts: list[bytes], check: Check = lambda: None) -> Parts:
+    def answer_call(
+        self, header: Any, parts: list[bytes], raise_if_cancelled: CancellationCheck = lambda: None
+    ) -> FrameContent:
         """The answer to a worker's call, as a frame."""
-        call = self._call(header, parts)
-        with self._deciding:
-            made = self.broker.decide(call, lambda: self._recorded(call.offset), check)
-        return _frame(made)
+        call = self._parse_call(header, parts)
+        with self._decision_lock:
+            outcome = self.broker.decide(
+                call, lambda: self._recordings_at(call.offset), raise_if_cancelled
+            )
+        return _build_reply(outcome)
 
-    def _call(self, header: Any, parts: list[bytes]) -> Call:
-        place = (header["offset"], header["event_id"], header["key"], header["occurrence"])
+    def _parse_call(self, header: Any, parts: list[bytes]) -> Call:
+        call_origin = (header["offset"], header["event_id"], header["key"], header["occurrence"])
         if "method" in header:
             method, url = header["method"], header["url"]
             headers = [(name, value) for name, value in header["headers"]]
             return Call(
-                ports.kind_of_method(method),
-                self.settings.ports.of_url(url),
-                calls.http_operation(method, url),
-                calls.http_request(method, url, headers, parts[0]),
-                *place,
+                ports.classify_http_method(method),
+                self.settings.ports.find_port_of_url(url),
+                calls.format_http_operation(method, url),
+                calls.build_http_request(method, url, headers, parts[0]),
+                *call_origin,
                 headers,
                 parts[0],
                 url,
                 header["timeout"],
             )
-        request = calls.readable(parts[0], "application/json")
-        return Call(Kind(header["call"]), header["port"], header["operation"], request, *place)
+        request = calls.decode_body(parts[0], "application/json")
+        return Call(
+            CallKind(header["call"]), header["port"], header["operation"], request, *call_origin
+        )
 
-    def _recorded(self, offset: int) -> Sequence[Recorded]:
+    def _recordings_at(self, offset: int) -> Sequence[Recording]:
         """What is recorded of an event, which is asked for together with those around it."""
-        if not self._any:
+        if not self._has_recordings:
             return ()
-        window = offset // _WINDOW
+        window = offset // _WINDOW_EVENTS
         if window not in self._windows:
-            self._windows[window] = self._drawn(window * _WINDOW)
-            while len(self._windows) > _WINDOWS:
+            self._windows[window] = self._load_window(window * _WINDOW_EVENTS)
+            while len(self._windows) > _MAX_WINDOWS:
                 self._windows.popitem(last=False)
         return self._windows[window].get(offset, ())
 
-    def _drawn(self, first: int) -> Mapping[int, list[Recorded]]:
+    def _load_window(self, first: int) -> Mapping[int, list[Recording]]:
         with self._workspace.reading() as connection:
-            found = recording_store.of_range(connection, self._name, first, first + _WINDOW)
-        drawn: dict[int, list[Recorded]] = {}
-        for one in recording_store.by_numbers(self._workspace, found["call"].to_pylist()):
-            drawn.setdefault(one.call.offset, []).append(one)
-        return drawn
+            found = recording_store.read_answers(
+                connection, self._projection_name, first, first + _WINDOW_EVENTS
+            )
+        by_offset: dict[int, list[Recording]] = {}
+        for one in recording_store.read_by_numbers(self._workspace, found["call"].to_pylist()):
+            by_offset.setdefault(one.call.offset, []).append(one)
+        return by_offset
 
 
-def _frame(made: Made) -> Parts:
+def _build_reply(outcome: CallOutcome) -> FrameContent:
     """What a worker gets of a decision; `told` is what it tells of it with the event."""
-    answer = made.answer
-    code = _EXACT.get(made.reason) if made.number is not None else None
+    answer = outcome.answer
+    code = _EXACT_REASONS.get(outcome.reason) if outcome.recording_number is not None else None
     header: dict[str, Any] = {
         "outcome": None,
         "error": None,
         "status": None,
         "headers": [],
-        "number": made.number,
+        "number": outcome.recording_number,
         "code": code,
-        "told": None if code is not None else _told(made),
+        "told": None if code is not None else _decision_report(outcome),
     }
     if answer is None:
-        call = made.call
-        header["error"] = f"the {call.kind.value} {call.port}.{call.operation} {made.reason}"
+        call = outcome.call
+        header["error"] = f"the {call.kind.value} {call.port}.{call.operation} {outcome.reason}"
         return header, (b"",)
     header |= {
         "outcome": answer.outcome.value,
@@ -154,17 +174,17 @@ def _frame(made: Made) -> Parts:
     return header, (answer.body,)
 
 
-def _told(made: Made) -> dict[str, Any]:
+def _decision_report(outcome: CallOutcome) -> dict[str, Any]:
     """What is kept of a decision that a recording alone doesn't tell."""
-    call, answer = made.call, made.answer
+    call, answer = outcome.call, outcome.answer
     return {
         "kind": call.kind.value,
         "port": call.port,
         "operation": call.operation,
-        "request": calls.canonical(call.request).decode(),
-        "decision": made.decision.value,
-        "reason": made.reason,
-        "call": made.number,
-        "response": None if answer is None else answer.shown,
+        "request": calls.encode_canonical(call.request).decode(),
+        "decision": outcome.decision.value,
+        "reason": outcome.reason,
+        "call": outcome.recording_number,
+        "response": None if answer is None else answer.value_json,
         "stack": None,
     }

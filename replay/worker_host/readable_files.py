@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from replay.projection.reference import Reference, is_program
-from replay.worker_host.sandbox import Cell
+from replay.worker_host.sandbox import Sandbox
 from storage.errors import ProjectionError
 
 EVERYTHING = "/"
@@ -111,7 +111,7 @@ def _of_interpreter(python: str) -> Sequence[str]:
 @functools.cache
 def _asked(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
     """Ask the interpreter, shut in, where its libraries are."""
-    cell = Cell(
+    cell = Sandbox(
         [python, "-B", "-c", _ASK],
         lambda _: None,
         stdin=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ _SECONDS_TO_START = 10
 
 
 @dataclass(frozen=True)
-class Room:
+class IsolationLevel:
     """How far a worker is shut in."""
 
     level: int
@@ -54,13 +54,13 @@ class CellOptions:
     """Whether its standard input is a terminal of its own."""
 
 
-class Cell:
+class Sandbox:
     """A process of the user's interpreter that is shut in, in a session of its own."""
 
     def __init__(
         self,
         command: Sequence[str],
-        attempt: Callable[[BlockedCall], None],
+        on_blocked_socket: Callable[[BlockedCall], None],
         options: CellOptions = CellOptions(),
         **popen: Any,
     ) -> None:
@@ -72,9 +72,9 @@ class Cell:
         if program is None:
             code = errno.EACCES if Path(command[0]).exists() else errno.ENOENT
             raise OSError(code, os.strerror(code))
-        self._attempt = attempt
-        self._room: Room | None = None
-        self._told, self._ended = threading.Event(), threading.Event()
+        self._on_blocked_socket = on_blocked_socket
+        self._isolation: IsolationLevel | None = None
+        self._is_level_known, self._ended = threading.Event(), threading.Event()
         self._watch: threading.Thread | None = None
         self.has_used_up_memory = False
         """Whether it was ended because it took more memory than it may."""
@@ -82,36 +82,36 @@ class Cell:
         if not sys.platform.startswith("linux"):
             self.process = subprocess.Popen(command, **popen)
             process_session.keep_group(self.process.pid)
-            self._room = Room(1, False, f"{sys.platform} has no level 2")
+            self._room = IsolationLevel(1, False, f"{sys.platform} has no level 2")
             self._told.set()
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent_socket, launcher_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         spec = {
-            "parent": theirs.fileno(),
+            "parent": launcher_socket.fileno(),
             "memory": options.memory,
             "terminal": options.has_terminal,
             "readable": None if options.readable is None else list(options.readable),
         }
         launch = [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(spec), program]
-        popen["pass_fds"] = (*popen.get("pass_fds", ()), theirs.fileno())
+        popen["pass_fds"] = (*popen.get("pass_fds", ()), launcher_socket.fileno())
         try:
             self.process = subprocess.Popen([*launch, *command], **popen)
         except BaseException:
-            ours.close()
+            parent_socket.close()
             raise
         finally:
-            theirs.close()
+            launcher_socket.close()
         process_session.keep_group(self.process.pid)
-        self._start_thread(self._follow, ours)
+        self._start_thread(self._receive_level, parent_socket)
         if options.memory is not None:
             arguments = (self.process.pid, options.memory, self._ended, self._end_full)
             self._watch = self._start_thread(process_session.watch_memory, *arguments)
 
     @property
-    def room(self) -> Room:
+    def isolation(self) -> IsolationLevel:
         """How far it is shut in, once that is known."""
-        self._told.wait(_SECONDS_TO_START)
-        return self._room or Room(1, False, "it ended before that was known")
+        self._is_level_known.wait(_SECONDS_TO_START)
+        return self._isolation or IsolationLevel(1, False, "it ended before that was known")
 
     def end(self) -> None:
         """End it, and all that it has started."""
@@ -129,25 +129,25 @@ class Cell:
         thread.start()
         return thread
 
-    def _follow(self, line: socket.socket) -> None:
+    def _receive_level(self, launcher_socket: socket.socket) -> None:
         """Take the listener over from the launcher, answer it, and hear what the launcher found."""
-        with line:
+        with launcher_socket:
             try:
-                message, descriptors, _, _ = socket.recv_fds(line, 16, 1)
+                message, descriptors, _, _ = socket.recv_fds(launcher_socket, 16, 1)
             except OSError:
                 message, descriptors = b"", []
             if descriptors:
                 listener = SeccompListener(
                     descriptors[0],
                     self.process.pid,
-                    self._attempt,
+                    self._on_blocked_socket,
                     keeps_files=message == b"files",
                 )
                 self._start_thread(listener.run)
             try:
-                said = json.loads(line.recv(4096)) if message else None
+                level_report = json.loads(launcher_socket.recv(4096)) if message else None
             except (OSError, ValueError):
-                said = None
-        if said is not None:
-            self._room = Room(**said)
-        self._told.set()
+                level_report = None
+        if level_report is not None:
+            self._isolation = IsolationLevel(**level_report)
+        self._is_level_known.set()

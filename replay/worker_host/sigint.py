@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def undisturbed(hand_on: Callable[..., None] = lambda *_: None) -> Iterator[None]:
+def sigint_ignored(hand_on: Callable[..., None] = lambda *_: None) -> Iterator[None]:
     """It is for that process, and not for this one; `hand_on` is called where that needs it."""
     if threading.current_thread() is not threading.main_thread():
         yield

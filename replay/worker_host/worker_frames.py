@@ -331,13 +331,13 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     if size <= _PIECE_BYTES:
         data = stream.read(size)
         if len(data) != size:
-            raise wire.ClosedError
+            raise wire.ConnectionClosedError
         return data
     pieces = bytearray()
     while len(pieces) < size:
         piece = stream.read(min(_PIECE_BYTES, size - len(pieces)))
         if not piece:
-            raise wire.ClosedError
+            raise wire.ConnectionClosedError
         pieces += piece
     return bytes(pieces)
 

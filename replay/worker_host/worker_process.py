@@ -24,29 +24,29 @@ from replay.projection.reference import Reference
 from replay.worker.environment import blocked_attempts
 from replay.worker.protocol import wire
 from replay.worker_host.event_mark import EventMark
-from replay.worker_host.gateway_bridge import Calling
+from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.readable_files import readable_files, visible_variables
-from replay.worker_host.sandbox import Cell, CellOptions, Room
+from replay.worker_host.sandbox import CellOptions, IsolationLevel, Sandbox
 from replay.worker_host.seccomp_listener import BlockedCall
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
 from storage.errors import ProjectionError
 
-PATIENCE = 30.0
+PATIENCE_SECONDS = 30.0
 """Seconds that a handler may take for one event before its worker is stopped."""
 
-WORKER = Path(__file__).parents[1] / "worker" / "__main__.py"
+WORKER_MAIN = Path(__file__).parents[1] / "worker" / "__main__.py"
 """What the user's interpreter is started with."""
-_NOT_BEGUN = -2
+_NOT_STARTED = -2
 """What the mark says until our code runs in the process: it may be no Python at all."""
-_OUTPUT_KEPT = 64 << 10
-_LAST_WORDS_SECONDS = 1.0
-_MOST_ATTEMPTS = 10_000
+_OUTPUT_BYTES_KEPT = 64 << 10
+_LAST_OUTPUT_SECONDS = 1.0
+_MAX_BLOCKED_SOCKETS = 10_000
 _MOST_WAITING_BYTES = 512 << 20
 _PIPE_BYTES = 1 << 20
 """What a user may ask for by default."""
 
 
-def environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """The environment of a worker: the user's, and what makes its results the same every time."""
     return {
         **os.environ,
@@ -56,14 +56,14 @@ def environment() -> dict[str, str]:
     }
 
 
-def unstartable(reference: Reference, error: OSError) -> ProjectionError:
+def interpreter_start_error(reference: Reference, error: OSError) -> ProjectionError:
     """What to say where the user's interpreter isn't one."""
     return ProjectionError(
         f"The interpreter {reference.python} can't be started: {error.strerror}."
     )
 
 
-def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
+def describe_exit(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
     """How a process ended that has closed its pipe: `exited with code 5`."""
     try:
         code = process.wait(timeout=5)
@@ -72,16 +72,16 @@ def death(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-code).name}"
-    said = output.decode("utf-8", "replace").strip().splitlines()
-    return f"exited with code {code}" + (f" ({said[-1]})" if said else "")
+    output_lines = output.decode("utf-8", "replace").strip().splitlines()
+    return f"exited with code {code}" + (f" ({output_lines[-1]})" if output_lines else "")
 
 
-def most_memory() -> int:
+def default_memory_bytes() -> int:
     """What workers may take where nothing else is said: four fifths of the machine's."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 5 * 4
 
 
-def _widen(pipe: int) -> None:
+def _enlarge_pipe(pipe: int) -> None:
     """A gigabyte goes through: the fewer times either side is woken, the better. Linux only."""
     size = getattr(fcntl, "F_SETPIPE_SZ", None)
     if size is not None:
@@ -89,7 +89,7 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, size, _PIPE_BYTES)
 
 
-def unloadable(reference: Reference, header: Mapping[str, Any]) -> ProjectionError:
+def projection_load_error(reference: Reference, header: Mapping[str, Any]) -> ProjectionError:
     """What to say where a worker says that it can't use what it was to load."""
     return ProjectionError(f"{reference.name} can't be loaded: {header['error']}.")
 
@@ -97,42 +97,44 @@ def unloadable(reference: Reference, header: Mapping[str, Any]) -> ProjectionErr
 class WorkerDiedError(Exception):
     """The worker is gone in the middle of its work; `offset` is the event it was at."""
 
-    def __init__(self, offset: int, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(reason)
         self.offset = offset
-        self.what = what
+        self.reason = reason
 
 
 @dataclass(frozen=True)
-class World:
+class ShiftedWorldSettings:
     """What a worker's clocks and random numbers say, where they are not to be this machine's."""
 
-    seconds: int
+    clock_shift_seconds: int
     """By how much its clocks are ahead."""
     seed: int
     environment: Mapping[str, str]
     """Variables beside those of every worker, such as another hash seed and time zone."""
 
 
-class _Attempts:
+class _BlockedSockets:
     """What native code tried, and the kernel refused."""
 
-    def __init__(self, mark: EventMark) -> None:
-        self._mark = mark
-        self._found: list[dict[str, Any]] = []
+    def __init__(self, current_offset: EventMark) -> None:
+        self._current_offset = current_offset
+        self._blocked: list[dict[str, Any]] = []
 
-    def note(self, call: BlockedCall) -> None:
+    def record_attempt(self, call: BlockedCall) -> None:
         """Note one, from whatever thread, with the event that is being handled."""
-        offset = self._mark.offset
-        if offset <= _NOT_BEGUN or len(self._found) >= _MOST_ATTEMPTS:
+        offset = self._current_offset.offset
+        if offset <= _NOT_STARTED or len(self._blocked) >= _MAX_BLOCKED_SOCKETS:
             return
-        self._found.append(
-            blocked_attempts.told(offset, None, 0, call.what, call.request, None, call.how)
+        self._blocked.append(
+            blocked_attempts.build_blocked_decision(
+                offset, None, 0, call.what, call.request, None, call.how
+            )
         )
 
-    def taken(self) -> list[dict[str, Any]]:
+    def take_attempts(self) -> list[dict[str, Any]]:
         """Those since the last time."""
-        found, self._found = self._found, []
+        found, self._blocked = self._blocked, []
         return found
 
 
@@ -142,7 +144,7 @@ class Worker:
     def __init__(
         self,
         reference: Reference,
-        calling: Calling | None = None,
+        gateway_bridge: GatewayBridge | None = None,
         *,
         careful: bool = False,
         resuming: bool = False,
@@ -152,10 +154,10 @@ class Worker:
         probe: str = "",
         projects: bool = False,
         unpacks: bool = False,
-        world: World | None = None,
+        world: ShiftedWorldSettings | None = None,
         memory: int | None = None,
         room: int = 0,
-        patience: float = PATIENCE,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Start one, whose calls to the outside go through `calling`.
 
@@ -168,17 +170,17 @@ class Worker:
         `memory` bytes, most of this machine's if left out, and says that it is full when it has taken
         `room` bytes for very many documents; 0: never.
         """
-        self._patience = patience
+        self._patience_seconds = patience
         self._reference = reference
-        self._calling = calling
-        self._memory = memory or most_memory()
+        self._gateway_bridge = gateway_bridge
+        self._memory = memory or default_memory_bytes()
         self._environment = {
-            **visible_variables(reference, environment()),
+            **visible_variables(reference, worker_environment()),
             **(world.environment if world else {}),
         }
-        self._mark = EventMark(_NOT_BEGUN)
-        self._attempts = _Attempts(self._mark)
-        with self._mark.shared() as shared:
+        self._current_offset = EventMark(_NOT_STARTED)
+        self._blocked_sockets = _BlockedSockets(self._current_offset)
+        with self._current_offset.shared() as shared:
             self._start(
                 shared,
                 careful=careful,
@@ -191,8 +193,10 @@ class Worker:
                 probe=probe,
                 projects=projects,
                 unpacks=unpacks,
-                own_time=reference.settings.own_time,
-                world=None if world is None else {"seconds": world.seconds, "seed": world.seed},
+                own_time=reference.gateway_settings.own_time,
+                world=None
+                if world is None
+                else {"seconds": world.clock_shift_seconds, "seed": world.seed},
             )
         self._outbox: queue.Queue[tuple[dict[str, Any], tuple[Any, ...]] | None] = queue.Queue()
         self._inbox: queue.Queue[Frame | BrokenFrameError | None] = queue.Queue(32)
@@ -201,7 +205,7 @@ class Worker:
         self._output = bytearray()
         self._threads = [
             threading.Thread(target=target, daemon=True)
-            for target in (self._feed, self._hear, self._drain)
+            for target in (self._write_frames, self._read_frames, self._read_output)
         ]
         for thread in self._threads:
             thread.start()
@@ -211,7 +215,7 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self._is_closing = True
-        self._cell.end()
+        self._sandbox.end()
         self._process.wait()
         self._outbox.put(None)
         for thread in self._threads:
@@ -224,23 +228,23 @@ class Worker:
                 stream.close()
 
     @property
-    def room(self) -> Room:
+    def isolation(self) -> IsolationLevel:
         """How far it is shut in."""
-        return self._cell.room
+        return self._sandbox.isolation
 
     def send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         """Queue a frame; returns at once."""
         self._outbox.put((header, parts))
 
-    def anew(self, calling: Calling | None) -> None:
+    def reset(self, gateway_bridge: GatewayBridge | None) -> None:
         """Let it forget its documents; what it calls goes through `calling` from now on."""
-        self._calling = calling
+        self._gateway_bridge = gateway_bridge
         self.send({"kind": "anew"}, ())
 
-    def answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
+    def send_answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         """Answer what the worker asked for."""
         with contextlib.suppress(BrokenPipeError):
-            wire.send(self._answers, header, parts)
+            wire.send_frame(self._answers, header, parts)
 
     def finish(self) -> None:
         """Tell the worker that nothing more comes."""
@@ -252,82 +256,87 @@ class Worker:
             while True:
                 self._outbox.get_nowait()
 
-    def receive(self, check: Callable[[], None] = lambda: None) -> Frame:
+    def receive(self, raise_if_cancelled: Callable[[], None] = lambda: None) -> Frame:
         """The next frame; raises `WorkerDiedError` where there can be none any more.
 
         While it waits it calls `check` now and then, which may raise to end the waiting. A worker
         that stays at one event for longer than its patience is killed.
         """
-        seen, since = self._mark.offset, time.monotonic()
+        last_offset, last_progress_time = self._current_offset.offset, time.monotonic()
         while True:
             try:
                 frame = self._inbox.get(timeout=0.1)
             except queue.Empty:
-                check()
-                if self._mark.offset != seen:
-                    seen, since = self._mark.offset, time.monotonic()
-                elif time.monotonic() - since > self._patience:
+                raise_if_cancelled()
+                if self._current_offset.offset != last_offset:
+                    last_offset, last_progress_time = self._current_offset.offset, time.monotonic()
+                elif time.monotonic() - last_progress_time > self._patience_seconds:
                     self._process.kill()
                     raise WorkerDiedError(
-                        seen, f"did not return within {self._patience:g} s"
+                        last_offset, f"did not return within {self._patience_seconds:g} s"
                     ) from None
                 continue
             if isinstance(frame, BrokenFrameError):
-                self._cell.end()
+                self._sandbox.end()
                 raise frame
             if frame is None:
-                how = self._death()
-                if self._mark.offset == _NOT_BEGUN:
+                exit_description = self._death()
+                if self._current_offset.offset == _NOT_STARTED:
                     raise ProjectionError(
-                        f"{self._reference.python} doesn't start as Python does: it {how}."
+                        f"{self._reference.python} doesn't start as Python does: it {exit_description}."
                     )
-                raise WorkerDiedError(self._mark.offset, how)
+                raise WorkerDiedError(self._current_offset.offset, exit_description)
             if frame.kind == "broken":
                 raise WorkerDiedError(
-                    self._mark.offset, str(frame.header["what"]) + self._last_words()
+                    self._current_offset.offset,
+                    str(frame.header["what"]) + self._last_output_line(),
                 )
             if frame.kind == "unusable" and self._reference.command:
-                error = frame.header["error"] + self._last_words()
+                error = frame.header["error"] + self._last_output_line()
                 return Frame({**frame.header, "error": error}, frame.parts)
             if frame.kind != "call":
-                return self._with_attempts(frame)
-            if self._calling is None:
-                raise WorkerDiedError(self._mark.offset, "called the outside, which nobody answers")
+                return self._add_blocked_sockets(frame)
+            if self._gateway_bridge is None:
+                raise WorkerDiedError(
+                    self._current_offset.offset, "called the outside, which nobody answers"
+                )
             asked = time.monotonic()
-            self.answer(*self._calling.reply(frame.header, frame.parts, check))
-            since += time.monotonic() - asked
+            self.send_answer(
+                *self._gateway_bridge.answer_call(frame.header, frame.parts, raise_if_cancelled)
+            )
+            last_progress_time += time.monotonic() - asked
 
     def _death(self) -> str:
         """How it ended, with the reason if this side has ended it."""
-        how = death(self._process, bytes(self._output))
-        if self._cell.has_used_up_memory:
+        how = describe_exit(self._process, bytes(self._output))
+        if self._sandbox.has_used_up_memory:
             return f"used up the {self._memory / 1e6:,.0f} MB that it may take (--memory)"
         return how
 
-    def _with_attempts(self, frame: Frame) -> Frame:
+    def _add_blocked_sockets(self, frame: Frame) -> Frame:
         """What was done with a batch, and what was refused meanwhile."""
-        found = self._attempts.taken() if frame.kind == "folded" else []
+        found = self._blocked_sockets.take_attempts() if frame.kind == "folded" else []
         if not found:
             return frame
         return Frame({**frame.header, "attempts": found}, frame.parts)
 
-    def _last_words(self) -> str:
+    def _last_output_line(self) -> str:
         """What was written on standard error before the end, where there is anything."""
-        deadline = time.monotonic() + _LAST_WORDS_SECONDS
+        deadline = time.monotonic() + _LAST_OUTPUT_SECONDS
         stream, draining = self._process.stdout, self._threads[-1]
         while stream is not None and draining.is_alive() and time.monotonic() < deadline:
             if not select.select([stream], [], [], 0)[0]:
                 break
             time.sleep(0.001)
-        said = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
-        return f" ({said[-1][:200]})" if said else ""
+        output_lines = bytes(self._output).decode("utf-8", "replace").strip().splitlines()
+        return f" ({output_lines[-1][:200]})" if output_lines else ""
 
-    def _start(self, mark: int, **wishes: Any) -> None:
+    def _start(self, offset_descriptor: int, **worker_options: Any) -> None:
         incoming, to_worker = os.pipe()
         from_worker, outgoing = os.pipe()
         answers, to_answers = os.pipe()
         for descriptor in (to_worker, from_worker):
-            _widen(descriptor)
+            _enlarge_pipe(descriptor)
         spec = {
             "reference": self._reference.text,
             "name": self._reference.name,
@@ -336,41 +345,41 @@ class Worker:
             "incoming": incoming,
             "outgoing": outgoing,
             "answers": answers,
-            "mark": mark,
-            **wishes,
+            "mark": offset_descriptor,
+            **worker_options,
         }
         try:
-            self._cell = Cell(
-                [self._reference.python, str(WORKER), json.dumps(spec)],
-                self._attempts.note,
-                CellOptions(wishes["memory"], readable_files(self._reference)),
+            self._sandbox = Sandbox(
+                [self._reference.python, str(WORKER_MAIN), json.dumps(spec)],
+                self._blocked_sockets.record_attempt,
+                CellOptions(worker_options["memory"], readable_files(self._reference)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(incoming, outgoing, answers, mark),
+                pass_fds=(incoming, outgoing, answers, offset_descriptor),
                 cwd=self._reference.cwd,
                 env=self._environment,
             )
         except OSError as error:
             for descriptor in (to_worker, from_worker, to_answers):
                 os.close(descriptor)
-            raise unstartable(self._reference, error) from error
+            raise interpreter_start_error(self._reference, error) from error
         finally:
             for descriptor in (incoming, outgoing, answers):
                 os.close(descriptor)
-        self._process = self._cell.process
+        self._process = self._sandbox.process
         self._to_worker = os.fdopen(to_worker, "wb", buffering=1 << 20)
         self._from_worker = os.fdopen(from_worker, "rb", buffering=1 << 20)
         self._answers = os.fdopen(to_answers, "wb", buffering=1 << 16)
 
-    def _feed(self) -> None:
+    def _write_frames(self) -> None:
         with contextlib.suppress(BrokenPipeError, ValueError):
             while (item := self._outbox.get()) is not None:
-                wire.send(self._to_worker, *item)
+                wire.send_frame(self._to_worker, *item)
         with contextlib.suppress(BrokenPipeError):
             self._to_worker.close()
 
-    def _hear(self) -> None:
+    def _read_frames(self) -> None:
         try:
             while not self._is_closing:
                 frame = receive_frame(self._from_worker, self._memory)
@@ -379,7 +388,7 @@ class Worker:
                 self._inbox.put(frame)
         except BrokenFrameError as error:
             self._inbox.put(error)
-        except (wire.ClosedError, ValueError, OSError):
+        except (wire.ConnectionClosedError, ValueError, OSError):
             self._inbox.put(None)
 
     def _wait_for_room(self, size: int) -> None:
@@ -390,9 +399,9 @@ class Worker:
             time.sleep(0.005)
         self._inbox_bytes = size + (0 if self._inbox.empty() else self._inbox_bytes)
 
-    def _drain(self) -> None:
+    def _read_output(self) -> None:
         """What handlers print must go somewhere, or they would block; the end of it is kept."""
         stream = self._process.stdout
         while stream is not None and (data := os.read(stream.fileno(), 1 << 16)):
             self._output += data
-            del self._output[:-_OUTPUT_KEPT]
+            del self._output[:-_OUTPUT_BYTES_KEPT]

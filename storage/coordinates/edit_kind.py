@@ -16,7 +16,7 @@ class EditKind(Enum):
     """The states at the fork are those of another projection, or of other code: its label."""
 
     @property
-    def of_events(self) -> bool:
+    def is_about_event(self) -> bool:
         """Whether it is about an event."""
         return self not in (EditKind.ANSWERS, EditKind.BASE)
 

@@ -21,16 +21,16 @@ class Label:
     """Which of those that were inserted after it; 0: the event of the log itself."""
 
     def __str__(self) -> str:
-        place = "start" if self.offset == _START else str(self.offset)
-        return f"{place}+{self.inserted}" if self.inserted else place
+        offset = "start" if self.offset == _START else str(self.offset)
+        return f"{offset}+{self.inserted}" if self.inserted else offset
 
     @property
-    def shown(self) -> int | str:
+    def json_value(self) -> int | str:
         """As JSON has it: a number for an event of the log."""
         return str(self) if self.inserted else self.offset
 
 
-def read_inserted(text: str) -> Label | None:
+def parse_inserted_label(text: str) -> Label | None:
     """The label of an inserted event (`900+1`); None where the text is none."""
     found = _WRITTEN.fullmatch(text)
     if found is None:

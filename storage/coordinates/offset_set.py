@@ -8,26 +8,26 @@ Offsets = array  # of "q"
 """Ascending, each once."""
 
 
-def offsets(numbers: "Iterable[int] | bytes" = ()) -> "Offsets[int]":
+def pack_offsets(numbers: "Iterable[int] | bytes" = ()) -> "Offsets[int]":
     """Offsets from numbers that are sorted, or from their bytes as int64."""
     if isinstance(numbers, bytes):
-        made = array("q")
-        made.frombytes(numbers)
-        return made
+        packed = array("q")
+        packed.frombytes(numbers)
+        return packed
     return array("q", numbers)
 
 
-def place_of(found: "Offsets[int]", offset: int) -> int:
+def count_before(offset_set: "Offsets[int]", offset: int) -> int:
     """How many come before this offset."""
-    return bisect_left(found, offset)
+    return bisect_left(offset_set, offset)
 
 
-def place_after(found: "Offsets[int]", offset: int) -> int:
+def count_through(offset_set: "Offsets[int]", offset: int) -> int:
     """How many come before this offset or at it."""
-    return bisect_right(found, offset)
+    return bisect_right(offset_set, offset)
 
 
-def holds(found: "Offsets[int]", offset: int) -> bool:
+def contains_offset(offset_set: "Offsets[int]", offset: int) -> bool:
     """Whether this offset is among them."""
-    place = bisect_left(found, offset)
-    return place < len(found) and found[place] == offset
+    index = bisect_left(offset_set, offset)
+    return index < len(offset_set) and offset_set[index] == offset

@@ -13,38 +13,40 @@ from storage.errors import PositionError
 
 
 @dataclass(frozen=True)
-class Mark:
+class EditMark:
     """What was done to the event at a place."""
 
-    place: int
+    position: int
     kind: EditKind
-    other: Label | None
+    counterpart: Label | None
     """Of a moved event where it was; and where it has gone to, at the place that it left."""
-    leaves_a_gap: bool = False
+    leaves_gap: bool = False
     """Nothing is there any more."""
 
 
-class Overlay:
+class PositionMap:
     """What is where on a timeline; this one is `main`, on which every label is its own place."""
 
-    def __init__(self, events: int) -> None:
-        self.events = events
+    def __init__(self, position_count: int) -> None:
+        self.position_count = position_count
         """How many places there are."""
 
-    def place(self, label: Label) -> int:
+    def position_of(self, event_label: Label) -> int:
         """Where an event is, or was before it was dropped; raises `PositionError`."""
-        if label.inserted:
-            raise PositionError(f"{label} names an inserted event, and only a fork has those.")
-        if not -1 <= label.offset < self.events:
+        if event_label.inserted:
             raise PositionError(
-                f"There is no event at {label}; the offsets go from 0 to {self.events - 1:,}."
+                f"{event_label} names an inserted event, and only a fork has those."
             )
-        return label.offset
+        if not -1 <= event_label.offset < self.position_count:
+            raise PositionError(
+                f"There is no event at {event_label}; the offsets go from 0 to {self.position_count - 1:,}."
+            )
+        return event_label.offset
 
-    def label(self, place: int) -> Label:
+    def label_at(self, position: int) -> Label:
         """What the event at a place is called."""
-        return Label(place)
+        return Label(position)
 
-    def marks(self, first: int, last: int) -> list[Mark]:  # noqa: ARG002 - a fork has some
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - a fork has some
         """What was edited between two places, in order."""
         return []

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import duckdb
 
-from storage.errors import CancelledError, QueryError, RefoldError, WorkspaceError, one_line
+from storage.errors import CancelledError, QueryError, RefoldError, WorkspaceError, summarize_error
 
-_LOCKED = "Could not set lock on file"
-_OPEN_HERE = "different configuration"
+_LOCK_MESSAGE = "Could not set lock on file"
+_OPEN_IN_THIS_PROCESS = "different configuration"
 """What DuckDB says where this process has the file open already, for the other purpose."""
 _HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
-_OF_THE_FILE = (
+_FILE_ERRORS = (
     duckdb.IOException,
     duckdb.SerializationException,
     duckdb.InternalException,
@@ -22,11 +22,11 @@ _OF_THE_FILE = (
 """What DuckDB raises while it reads a damaged file, or one too large, beside its bare `Error`."""
 
 
-def trouble(error: duckdb.Error, path: Path) -> RefoldError:
+def translate_error(error: duckdb.Error, path: Path) -> RefoldError:
     """DuckDB's error about the file, as a sentence for a person."""
     if isinstance(error, duckdb.InterruptException):
         return CancelledError("Interrupted; what was kept before is kept.")
-    text = one_line(error)
+    text = summarize_error(error)
     if (refused := _refused_by_system(str(error), path)) is not None:
         return refused
     if is_of_a_function(error):
@@ -97,23 +97,23 @@ def is_of_a_function(error: Exception) -> bool:
     return isinstance(error, duckdb.InternalException) and "not marked as fallible" in str(error)
 
 
-def is_of_the_file(error: duckdb.Error) -> bool:
+def is_file_error(error: duckdb.Error) -> bool:
     """Whether the file is the trouble, or how long what is in it is, and not what was asked."""
     if is_of_a_function(error):
         return False
-    return type(error) is duckdb.Error or isinstance(error, _OF_THE_FILE)
+    return type(error) is duckdb.Error or isinstance(error, _FILE_ERRORS)
 
 
-def holder(error: duckdb.Error) -> str | None:
+def find_lock_holder(error: duckdb.Error) -> str | None:
     """Who else has the file, where that is why it can't be had."""
-    if isinstance(error, duckdb.ConnectionException) and _OPEN_HERE in str(error):
+    if isinstance(error, duckdb.ConnectionException) and _OPEN_IN_THIS_PROCESS in str(error):
         return "this process"
-    if isinstance(error, duckdb.IOException) and _LOCKED in str(error):
-        return _holder(str(error))
+    if isinstance(error, duckdb.IOException) and _LOCK_MESSAGE in str(error):
+        return _describe_holder(str(error))
     return None
 
 
-def _holder(refusal: str) -> str:
+def _describe_holder(refusal: str) -> str:
     held = _HOLDER.search(refusal)
     if held is None:  # it was gone before DuckDB could look who it was
         return "another process"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def rows(
+def fetch_rows(
     connection: duckdb.DuckDBPyConnection,
     query: str,
     parameters: Sequence[Any] | Mapping[str, Any] = (),
@@ -26,7 +26,7 @@ def rows(
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
-def arrow(
+def fetch_arrow(
     connection: duckdb.DuckDBPyConnection,
     query: str,
     parameters: Sequence[Any] | Mapping[str, Any] = (),
@@ -35,7 +35,7 @@ def arrow(
     return connection.sql(query, params=parameters or None).to_arrow_table()
 
 
-def utc(micros: int | None) -> datetime | None:
+def time_from_micros(micros: int | None) -> datetime | None:
     """Microseconds since 1970 as a time; None beyond the years that Python's times have.
 
     A load keeps no such time; a workspace of an older refold, or of others, may hold one.

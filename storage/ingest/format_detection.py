@@ -13,142 +13,159 @@ from storage.errors import SourceError
 from storage.ingest.envelopes import ENVELOPES
 from storage.ingest.envelopes.envelope import Envelope
 from storage.ingest.io import timestamps
-from storage.ingest.mapping import FIELDS, FieldMapping, Record, Source, path_of
-from storage.ingest.mapping.column_guess import guess, plain
+from storage.ingest.mapping import FIELDS, FieldMapping, FieldSource, Record, parse_path
+from storage.ingest.mapping.column_guess import guess_fields, normalize_name
 from storage.ingest.mapping.expressions import (
-    At,
     Expression,
-    First,
-    Header,
+    FieldPath,
+    FirstPresent,
+    HeaderValue,
     Leaf,
-    Path,
-    Rest,
-    at_path,
-    changed,
-    leaves,
-    of_record,
-    opened,
-    value_at,
+    PathValue,
+    RemainingMembers,
+    evaluate_record,
+    get_value,
+    iterate_leaves,
+    map_leaves,
+    parse_embedded_json,
+    with_path,
 )
 
-_ENOUGH = 0.5
+_MIN_SHARE = 0.5
 """Share of the records that must be in an envelope."""
-_MOST_LAYERS = 4
+_MAX_LAYERS = 4
 
 
-def detect(records: Sequence[Record], given: Mapping[str, str], whole_log: str) -> FieldMapping:
+def detect_mapping(
+    records: Sequence[Record], given: Mapping[str, str], whole_log: str
+) -> FieldMapping:
     """The mapping for records like these; `given` is what the person said, by field.
 
     Raises `SourceError` where `given` names a field that events don't have or a column that no
     record of the sample has.
     """
     columns = tuple(dict.fromkeys(name for record in records for name in record))
-    said = _given(records, given, columns)
-    mapping = _unwrapped(records, said, columns)
+    given_fields = _given_fields(records, given, columns)
+    mapping = _unwrap_envelopes(records, given_fields, columns)
     if mapping is None:
-        mapping = FieldMapping(_with_the_rest(guess(records, said), columns), columns)
+        mapping = FieldMapping(
+            _map_rest_to_meta(guess_fields(records, given_fields), columns), columns
+        )
     mapping = replace(
-        mapping, whole_log=whole_log, texts=_texts(records, mapping), fields=_in_order(mapping)
+        mapping,
+        whole_log=whole_log,
+        texts=_find_json_text_paths(records, mapping),
+        fields=_sort_fields(mapping),
     )
-    if mapping.has("time"):
-        mapping = replace(mapping, time_notation=_notation(records, mapping))
+    if mapping.has_field("time"):
+        mapping = replace(mapping, time_notation=_detect_time_notation(records, mapping))
     return mapping
 
 
-def _with_the_rest(fields: dict[str, Source], columns: Sequence[str]) -> dict[str, Source]:
+def _map_rest_to_meta(
+    fields: dict[str, FieldSource], columns: Sequence[str]
+) -> dict[str, FieldSource]:
     """What stands beside the data in no field is meta, where there is none: nothing of an event is lost."""
-    all_leaves = (leaf for source in fields.values() for leaf in leaves(source.expression))
+    all_leaves = (leaf for source in fields.values() for leaf in iterate_leaves(source.expression))
     used = {str(leaf.path[0]) for leaf in all_leaves if leaf.path}
     if "data" not in fields or "meta" in fields or used.issuperset(columns):
         return fields
-    return {**fields, "meta": Source(Rest((), tuple(sorted(used))), "rest")}
+    return {**fields, "meta": FieldSource(RemainingMembers((), tuple(sorted(used))), "rest")}
 
 
-def _given(
+def _given_fields(
     records: Sequence[Record], given: Mapping[str, str], columns: Sequence[str]
-) -> dict[str, Source]:
+) -> dict[str, FieldSource]:
     fields = {}
     for field, column in given.items():
         if field not in FIELDS:
             raise SourceError(
                 f"An event has no field {field!r}; --map takes one of {', '.join(FIELDS)}."
             )
-        path = path_of(column, columns)
-        if not any(value_at(record, path) is not None for record in records):
+        path = parse_path(column, columns)
+        if not any(get_value(record, path) is not None for record in records):
             raise SourceError(
                 f"No record has a column {column!r} for --map {field}={column};"
                 f" there are: {', '.join(columns) or 'none'}."
             )
-        fields[field] = Source(At(path), "given")
+        fields[field] = FieldSource(PathValue(path), "given")
     return fields
 
 
-def _unwrapped(
-    records: Sequence[Record], given: Mapping[str, Source], columns: tuple[str, ...]
+def _unwrap_envelopes(
+    records: Sequence[Record], given: Mapping[str, FieldSource], columns: tuple[str, ...]
 ) -> FieldMapping | None:
     """What the envelopes tell, from outside in; None where there is none."""
-    found: list[Envelope] = []
-    fields: dict[str, Source] = {}
-    kept: set[str] = set()
-    path: Path = ()
-    inside: Sequence[Record] = records
-    fits: tuple[Path, ...] = ()
+    envelopes: list[Envelope] = []
+    fields: dict[str, FieldSource] = {}
+    kept_fields: set[str] = set()
+    path: FieldPath = ()
+    inner_records: Sequence[Record] = records
+    required_paths: tuple[FieldPath, ...] = ()
     skips: Expression | None = None
-    while len(found) < _MOST_LAYERS:
-        envelope = recognise(inside)
+    while len(envelopes) < _MAX_LAYERS:
+        envelope = recognise_envelope(inner_records)
         if envelope is None:
             break
-        there = _resolved(envelope, inside)
-        fields = _merged(fields, there, path, envelope.name, kept)
-        kept.update(name for name in envelope.keeps if name in there)
-        if not found:
-            fits = _signature(envelope, inside)
-        if envelope.skips is not None and not path:
-            skips = changed(envelope.skips, partial(_here, _names(inside)))
-        found.append(envelope)
-        if not envelope.inner:
+        resolved = _resolve_envelope_fields(envelope, inner_records)
+        fields = _merge_fields(fields, resolved, path, envelope.name, kept_fields)
+        kept_fields.update(name for name in envelope.overriding_fields if name in resolved)
+        if not envelopes:
+            required_paths = _required_paths(envelope, inner_records)
+        if envelope.skip_condition is not None and not path:
+            skips = map_leaves(
+                envelope.skip_condition, partial(_rename_leaf, _names_by_normalized(inner_records))
+            )
+        envelopes.append(envelope)
+        if not envelope.inner_member:
             break
-        member = _named(envelope.inner, _names(inside))
+        member = _actual_name(envelope.inner_member, _names_by_normalized(inner_records))
         path += (member,)
-        inside = _inside(inside, member)
-        if not inside:
+        inner_records = _unwrap_member(inner_records, member)
+        if not inner_records:
             break
-    if not found:
+    if not envelopes:
         return None
-    if found[-1].inner and inside:
-        fields = _merged(fields, _plain_inside(inside), path, "name", kept)
+    if envelopes[-1].inner_member and inner_records:
+        fields = _merge_fields(
+            fields, _guess_inner_fields(inner_records), path, "name", kept_fields
+        )
     fields = {**fields, **given}
     return FieldMapping(
         fields=fields,
         columns=columns,
-        envelopes=tuple(envelope.name for envelope in found),
-        fits=fits if "data" not in given and "data" in fields else (),
-        skips=skips,
-        order=found[0].order,
-        newest_first=found[0].newest_first and _backwards(records, fields),
+        envelope_names=tuple(envelope.name for envelope in envelopes),
+        required_paths=required_paths if "data" not in given and "data" in fields else (),
+        skip_condition=skips,
+        order_description=envelopes[0].order_description,
+        is_newest_first=envelopes[0].is_newest_first and _is_newest_first(records, fields),
     )
 
 
-def _backwards(records: Sequence[Record], fields: Mapping[str, Source]) -> bool:
+def _is_newest_first(records: Sequence[Record], fields: Mapping[str, FieldSource]) -> bool:
     if "offset" not in fields:
         return False
-    offsets = [of_record(fields["offset"].expression, record) for record in records]
+    offsets = [evaluate_record(fields["offset"].expression, record) for record in records]
     numbers = [int(text) for text in map(str, offsets) if text.isdigit()]
     return len(numbers) > 1 and numbers == sorted(numbers, reverse=True)
 
 
-def recognise(records: Sequence[Record]) -> Envelope | None:
+def recognise_envelope(records: Sequence[Record]) -> Envelope | None:
     """The envelope in which most of these records are, if that is enough of them."""
     best, most = None, 0
-    shapes = _shapes(records)
+    shapes = _group_by_shape(records)
     for envelope in ENVELOPES:
-        count = sum(len(_held(envelope, alike)) for alike in shapes if envelope.may_hold(alike[0]))
+        count = sum(
+            len(_matching_records(envelope, alike))
+            for alike in shapes
+            if envelope.may_contain(alike[0])
+        )
         if count > most:
             best, most = envelope, count
-    return best if records and most >= _ENOUGH * len(records) else None
+    return best if records and most >= _MIN_SHARE * len(records) else None
 
 
-def _shapes(records: Sequence[Record]) -> list[list[Record]]:
+def _group_by_shape(records: Sequence[Record]) -> list[list[Record]]:
     """The records whose members have the same names together: most logs have few such shapes."""
     shapes: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
@@ -156,158 +173,171 @@ def _shapes(records: Sequence[Record]) -> list[list[Record]]:
     return list(shapes.values())
 
 
-def _held(envelope: Envelope, alike: Sequence[Record]) -> list[Record]:
+def _matching_records(envelope: Envelope, records: Sequence[Record]) -> list[Record]:
     """Those of one shape that look as the envelope's records do."""
-    names = {name: plain(name) for name in alike[0]}
-    return [one for one in alike if envelope.looks({names[n]: v for n, v in one.items()})]
-
-
-def _signature(envelope: Envelope, records: Sequence[Record]) -> tuple[Path, ...]:
-    """The members that all records of an envelope have."""
-    fitting = [
-        record
-        for alike in _shapes(records)
-        if envelope.may_hold(alike[0])
-        for record in _held(envelope, alike)
+    names = {name: normalize_name(name) for name in records[0]}
+    return [
+        one for one in records if envelope.matches_values({names[n]: v for n, v in one.items()})
     ]
-    always = (name for name in envelope.requires if name not in envelope.optional)
-    required = [_named(name, _names(records)) for name in always]
+
+
+def _required_paths(envelope: Envelope, records: Sequence[Record]) -> tuple[FieldPath, ...]:
+    """The members that all records of an envelope have."""
+    matching = [
+        record
+        for alike in _group_by_shape(records)
+        if envelope.may_contain(alike[0])
+        for record in _matching_records(envelope, alike)
+    ]
+    always = (name for name in envelope.required_members if name not in envelope.optional_members)
+    required = [_actual_name(name, _names_by_normalized(records)) for name in always]
     return tuple(
-        (name,) for name in required if all(record.get(name) is not None for record in fitting)
+        (name,) for name in required if all(record.get(name) is not None for record in matching)
     )
 
 
-def _names(records: Sequence[Record]) -> dict[str, str]:
+def _names_by_normalized(records: Sequence[Record]) -> dict[str, str]:
     """The names that records have, by how they are compared."""
-    return {plain(name): name for record in reversed(records) for name in record}
+    return {normalize_name(name): name for record in reversed(records) for name in record}
 
 
-def _named(name: str, names: Mapping[str, str]) -> str:
+def _actual_name(name: str, names: Mapping[str, str]) -> str:
     """A documented name as these records write it."""
-    return name if name in names.values() else names.get(plain(name), name)
+    return name if name in names.values() else names.get(normalize_name(name), name)
 
 
-_NUMBERED = ("stream", "revision")
+_STORE_ASSIGNED_FIELDS = ("stream", "revision")
 """Fields that refold makes up where no record has one."""
 
 
-def _resolved(envelope: Envelope, records: Sequence[Record]) -> dict[str, Expression]:
+def _resolve_envelope_fields(
+    envelope: Envelope, records: Sequence[Record]
+) -> dict[str, Expression]:
     """The fields that an envelope's records have, under the names that they have here."""
     fields = envelope.fields(records) if callable(envelope.fields) else envelope.fields
-    names = _names(records)
-    known = {field: changed(e, partial(_known_here, names)) for field, e in fields.items()}
-    there = {
+    names = _names_by_normalized(records)
+    renamed = {
+        field: map_leaves(e, partial(_rename_existing_leaf, names)) for field, e in fields.items()
+    }
+    present = {
         field: expression
-        for field, expression in known.items()
-        if expression is not None and _is_there(expression, records, must=field in _NUMBERED)
+        for field, expression in renamed.items()
+        if expression is not None
+        and _has_values(expression, records, must_have_value=field in _STORE_ASSIGNED_FIELDS)
     }
     used = {
         str(leaf.path[0])
-        for expression in there.values()
-        for leaf in leaves(expression)
+        for expression in present.values()
+        for leaf in iterate_leaves(expression)
         if leaf.path
     }
     left = tuple(sorted(used & set(names.values())))
-    return {f: changed(e, partial(_but_for, left)) or e for f, e in there.items()}
+    return {f: map_leaves(e, partial(_exclude_used, left)) or e for f, e in present.items()}
 
 
-def _but_for(used: tuple[str, ...], leaf: Leaf) -> Leaf:
-    """`Rest` of a record means what no other field takes."""
-    return Rest((), used) if leaf == Rest((), ()) else leaf
+def _exclude_used(used_names: tuple[str, ...], leaf: Leaf) -> Leaf:
+    """`RemainingMembers` of a record means what no other field takes."""
+    return RemainingMembers((), used_names) if leaf == RemainingMembers((), ()) else leaf
 
 
-def _here(names: Mapping[str, str], leaf: Leaf) -> Leaf:
+def _rename_leaf(names: Mapping[str, str], leaf: Leaf) -> Leaf:
     """A leaf under the name that its member has in these records."""
     if not leaf.path:
         return leaf
-    return at_path(leaf, (_named(str(leaf.path[0]), names), *leaf.path[1:]))
+    return with_path(leaf, (_actual_name(str(leaf.path[0]), names), *leaf.path[1:]))
 
 
-def _known_here(names: Mapping[str, str], leaf: Leaf) -> Leaf | None:
+def _rename_existing_leaf(names: Mapping[str, str], leaf: Leaf) -> Leaf | None:
     """The same; None where no record of the sample has the member."""
-    found = _here(names, leaf)
+    found = _rename_leaf(names, leaf)
     return found if not found.path or found.path[0] in names.values() else None
 
 
-def _is_there(expression: Expression, records: Sequence[Record], *, must: bool) -> bool:
-    deep = any(isinstance(leaf, Header) or len(leaf.path) > 1 for leaf in leaves(expression))
-    if must or deep:
-        return any(of_record(expression, record) is not None for record in records)
+def _has_values(
+    expression: Expression, records: Sequence[Record], *, must_have_value: bool
+) -> bool:
+    deep = any(
+        isinstance(leaf, HeaderValue) or len(leaf.path) > 1 for leaf in iterate_leaves(expression)
+    )
+    if must_have_value or deep:
+        return any(evaluate_record(expression, record) is not None for record in records)
     return True
 
 
-def _merged(
-    outer: Mapping[str, Source],
+def _merge_fields(
+    outer: Mapping[str, FieldSource],
     inner: Mapping[str, Expression],
-    path: Path,
-    why: str,
-    kept: set[str],
-) -> dict[str, Source]:
+    path: FieldPath,
+    reason: str,
+    kept_fields: set[str],
+) -> dict[str, FieldSource]:
     """What lies inside counts more, and what is outside stands in for it where it is missing."""
     fields = dict(outer)
     for field, expression in inner.items():
-        if field in kept:
+        if field in kept_fields:
             continue
-        deeper = _under(path, expression)
+        nested = _prefix_paths(path, expression)
         before = fields.get(field)
         if before is not None:
-            both = before.expression.of if isinstance(before.expression, First) else ()
-            deeper = First((deeper, *(both or (before.expression,))))
-        fields[field] = Source(deeper, why)
+            both = before.expression.operands if isinstance(before.expression, FirstPresent) else ()
+            nested = FirstPresent((nested, *(both or (before.expression,))))
+        fields[field] = FieldSource(nested, reason)
     return fields
 
 
-def _under(path: Path, expression: Expression) -> Expression:
+def _prefix_paths(path: FieldPath, expression: Expression) -> Expression:
     """The same over records that lie at a path of other records."""
-    return changed(expression, lambda leaf: at_path(leaf, path + leaf.path)) or expression
+    return map_leaves(expression, lambda leaf: with_path(leaf, path + leaf.path)) or expression
 
 
-def _inside(records: Sequence[Record], member: str) -> list[Record]:
+def _unwrap_member(records: Sequence[Record], member: str) -> list[Record]:
     """What lies in a member, where enough of the records have an object there."""
-    there: list[Any] = [opened(record.get(member)) for record in records]
-    found: list[Record] = [one for one in there if isinstance(one, dict)]
-    there = [one for one in there if one is not None]
-    return found if len(found) >= _ENOUGH * len(there) else []
+    values: list[Any] = [parse_embedded_json(record.get(member)) for record in records]
+    found: list[Record] = [one for one in values if isinstance(one, dict)]
+    values = [one for one in values if one is not None]
+    return found if len(found) >= _MIN_SHARE * len(values) else []
 
 
-_TOLD_INSIDE = ("type", "id", "revision", "version", "correlation_id", "causation_id", "time")
+_INNER_FIELDS = ("type", "id", "revision", "version", "correlation_id", "causation_id", "time")
 
 
-def _plain_inside(records: Sequence[Record]) -> dict[str, Expression]:
+def _guess_inner_fields(records: Sequence[Record]) -> dict[str, Expression]:
     """What the names tell of values in no envelope that is known: an event of its own, or its data."""
-    told = {field: source.expression for field, source in guess(records, {}).items()}
-    whole = {"type", "data"} <= set(told)
-    wanted = (*_TOLD_INSIDE, "stream", "data") if whole else _TOLD_INSIDE
-    return {field: told[field] for field in wanted if field in told} if "type" in told else {}
+    guessed = {field: source.expression for field, source in guess_fields(records, {}).items()}
+    is_event = {"type", "data"} <= set(guessed)
+    fields = (*_INNER_FIELDS, "stream", "data") if is_event else _INNER_FIELDS
+    return (
+        {field: guessed[field] for field in fields if field in guessed} if "type" in guessed else {}
+    )
 
 
-def _texts(records: Sequence[Record], mapping: FieldMapping) -> frozenset[Path]:
+def _find_json_text_paths(records: Sequence[Record], mapping: FieldMapping) -> frozenset[FieldPath]:
     """The prefixes of paths at which text lies that holds JSON."""
     paths = {
         leaf.path[:n]
         for source in mapping.fields.values()
-        for leaf in leaves(source.expression)
+        for leaf in iterate_leaves(source.expression)
         for n in range(1, len(leaf.path) + 1)
     }
-    inside: dict[Path, list[Any]] = {(): list(records)}
-    found = set()
+    inside: dict[FieldPath, list[Any]] = {(): list(records)}
+    json_text_paths = set()
     for path in sorted(paths, key=len):
-        there = [value_at(one, path[-1:]) for one in inside[path[:-1]]]
-        inside[path] = [opened(one) for one in there]
-        both = zip(there, inside[path], strict=True)
+        values = [get_value(one, path[-1:]) for one in inside[path[:-1]]]
+        inside[path] = [parse_embedded_json(one) for one in values]
+        both = zip(values, inside[path], strict=True)
         if any(isinstance(t, (str, bytes)) and isinstance(o, (dict, list)) for t, o in both):
-            found.add(path)
-    return frozenset(found)
+            json_text_paths.add(path)
+    return frozenset(json_text_paths)
 
 
-def _in_order(mapping: FieldMapping) -> dict[str, Source]:
+def _sort_fields(mapping: FieldMapping) -> dict[str, FieldSource]:
     return {field: mapping.fields[field] for field in FIELDS if field in mapping.fields}
 
 
-def _notation(records: Sequence[Record], mapping: FieldMapping) -> str:
+def _detect_time_notation(records: Sequence[Record], mapping: FieldMapping) -> str:
     expression = mapping.fields["time"].expression
-    values = [of_record(expression, record) for record in records]
-    how = timestamps.notation(values)
-    if how is None:
+    values = [evaluate_record(expression, record) for record in records]
+    notation = timestamps.detect_notation(values)
+    if notation is None:
         return "iso" if any(isinstance(value, str) for value in values) else "epoch_s"
-    return how
+    return notation

@@ -13,145 +13,173 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import SourceError, WorkspaceError, one_line
+from storage.errors import SourceError, WorkspaceError, summarize_error
 from storage.ingest import payload_decoders, provenance, sources
-from storage.ingest.format_detection import detect
-from storage.ingest.formats import Reading
+from storage.ingest.format_detection import detect_mapping
+from storage.ingest.formats import ReadPass
 from storage.ingest.io import byte_streams, fingerprints
-from storage.ingest.io.fingerprints import Change
-from storage.ingest.mapping import FieldMapping, path_of
-from storage.ingest.mapping.expressions import At
+from storage.ingest.io.fingerprints import SourceChange
+from storage.ingest.mapping import FieldMapping, parse_path
+from storage.ingest.mapping.expressions import PathValue
 from storage.ingest.provenance import Origin
 from storage.ingest.redaction import Redaction
 from storage.ingest.sources import files, uris
-from storage.ingest.sources.source_part import Piece
+from storage.ingest.sources.source_part import SourcePart
 from storage.workspace import validation_cache, workspace
-from storage.workspace.atomic_file import new_file, place_new, place_over_unlocked
+from storage.workspace.atomic_file import place_new, place_over_unlocked, replace_atomically
 
 
 @dataclass(frozen=True)
-class Wish:
+class LoadOptions:
     """What a person asked for beside the source itself."""
 
     format: str | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
+    field_columns: Mapping[str, str] = field(default_factory=dict)
     """Event field to column, as given with --map."""
     decoders: Mapping[str, str] = field(default_factory=dict)
     """Event field to how it is decoded, as given with --decode."""
-    redacted: tuple[str, ...] = ()
+    redacted_paths: tuple[str, ...] = ()
     """Paths that are redacted, as given with --redact."""
     order_by: str | None = None
-    strict: bool = False
+    is_strict: bool = False
     replace: bool = False
-    wait: float = 30.0
-    unpackers: payload_decoders.Unpackers | None = None
+    wait_seconds: float = 30.0
+    find_decoder: payload_decoders.DecoderFinder | None = None
     """Finds functions of the user's that decode, where one was named: no code runs that wasn't."""
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedPart:
     """A piece of the source, or the rest of one, that is to be read."""
 
-    index: int
-    piece: Piece
-    reading: Reading
-    continues: bool
+    source_number: int
+    source_part: SourcePart
+    read_pass: ReadPass
+    is_continued: bool
 
 
 @dataclass
-class Plan:
+class LoadPlan:
     """A load that has been decided on: which bytes, into what, by which mapping."""
 
-    parts: list[Part]
+    parts: list[PlannedPart]
     mapping: FieldMapping
-    format: str
-    connection: Callable[[], Any]
+    format_name: str
+    open_connection: Callable[[], Any]
     first_offset: int = 0
-    fresh: bool = True
-    based_on: Sequence[Origin] = ()
+    is_new_workspace: bool = True
+    known_origins: Sequence[Origin] = ()
     """What the workspace held when it was decided."""
 
 
-def fresh(target: Path, paths: Sequence[str], wish: Wish) -> Plan:
-    looked = [sources.look(path, wish.format) for path in paths]
-    named = sources.log_name(target.stem if files.is_spooled(paths[0]) else paths[0])
-    mapping = _detected(looked, wish, named)
-    parts = [Part(i, piece, Reading(piece.path), False) for i, piece in enumerate(looked)]
-    place = place_over_unlocked(wish.wait) if target.exists() else place_new
-    return Plan(parts, mapping, _format_name(looked, mapping), lambda: new_file(target, place))
+def plan_new_workspace(target: Path, paths: Sequence[str], options: LoadOptions) -> LoadPlan:
+    source_parts = [sources.open_part(path, options.format) for path in paths]
+    log_name = sources.derive_log_name(target.stem if files.is_spooled(paths[0]) else paths[0])
+    mapping = _detect_mapping(source_parts, options, log_name)
+    parts = [
+        PlannedPart(i, piece, ReadPass(piece.path), False) for i, piece in enumerate(source_parts)
+    ]
+    place = place_over_unlocked(options.wait_seconds) if target.exists() else place_new
+    return LoadPlan(
+        parts,
+        mapping,
+        _format_name(source_parts, mapping),
+        lambda: replace_atomically(target, place),
+    )
 
 
-def append(existing: workspace.Workspace, paths: Sequence[str], wish: Wish) -> Plan:
-    with existing.reading() as connection:
-        known = {k.print.path: k for k in provenance.known(connection)}
-        mapping = _known_mapping(connection, existing.path)
+def plan_append(
+    target: workspace.Workspace, paths: Sequence[str], options: LoadOptions
+) -> LoadPlan:
+    with target.reading() as connection:
+        origins = {k.fingerprint.path: k for k in provenance.read_origins(connection)}
+        mapping = _read_mapping(connection, target.path)
         row = connection.execute('SELECT coalesce(max("offset") + 1, 0) FROM events').fetchone()
-    first = row[0] if row else 0
-    _refuse_unnamed_files(existing.path, mapping, wish)
-    named = {sources.known_as(path): path for path in paths}
-    if not set(known) & set(named):
+    first_offset = row[0] if row else 0
+    _refuse_unnamed_files(target.path, mapping, options)
+    path_by_name = {sources.stored_name(path): path for path in paths}
+    if not set(origins) & set(path_by_name):
         raise SourceError(
-            f"{existing.path} holds another log ({next(iter(known), 'from elsewhere')});"
+            f"{target.path} holds another log ({next(iter(origins), 'from elsewhere')});"
             " give another file with -o, or --replace to load this one instead."
         )
-    given = {f: At(path_of(c, mapping.columns)) for f, c in wish.fields.items()}
-    others = any(mapping.expression(f) != e for f, e in given.items())
+    given = {f: PathValue(parse_path(c, mapping.columns)) for f, c in options.field_columns.items()}
+    has_other_mapping = any(mapping.expression_for(f) != e for f, e in given.items())
     if (
-        others
-        or any(mapping.decoders.get(f) != how for f, how in wish.decoders.items())
-        or (set(wish.redacted) - set(mapping.redacted))
+        has_other_mapping
+        or any(mapping.decoders.get(f) != how for f, how in options.decoders.items())
+        or (set(options.redacted_paths) - set(mapping.redacted))
     ):
         raise SourceError(
-            f"{existing.path} was loaded with another mapping; --replace loads it anew with this one."
+            f"{target.path} was loaded with another mapping; --replace loads it anew with this one."
         )
-    parts: list[Part] = []
-    formats = [k.format for k in known.values()]
-    unused = count(max((k.index for k in known.values()), default=-1) + 1)
-    for full, path in named.items():
-        before = known.get(full)
+    parts: list[PlannedPart] = []
+    formats = [k.format for k in origins.values()]
+    unused_numbers = count(max((k.source_number for k in origins.values()), default=-1) + 1)
+    for full, path in path_by_name.items():
+        before = origins.get(full)
         if before is None:
-            piece = sources.look(path, wish.format)
-            formats.append(piece.format.name)
-            parts.append(Part(next(unused), piece, Reading(piece.path), False))
-            continue
-        if uris.is_link(full):
-            position = fingerprints.position(before.print)
-            reading = Reading(
-                full, before.print.taken, before.lines, taken=before.print.taken, position=position
+            source_part = sources.open_part(path, options.format)
+            formats.append(source_part.format.name)
+            parts.append(
+                PlannedPart(next(unused_numbers), source_part, ReadPass(source_part.path), False)
             )
-            parts.append(Part(before.index, sources.look(path), reading, True))
+            continue
+        if uris.is_uri(full):
+            position = fingerprints.read_position(before.fingerprint)
+            read_pass = ReadPass(
+                full,
+                before.fingerprint.consumed,
+                before.line_count,
+                consumed=before.fingerprint.consumed,
+                source_position=position,
+            )
+            parts.append(
+                PlannedPart(before.source_number, sources.open_part(path), read_pass, True)
+            )
             continue
         # Standard input was written into another file than the last time.
-        change = fingerprints.change(replace(before.print, path=path), thorough=True)
-        if change is Change.REWRITTEN or (change is Change.GROWN and _was_torn(before, path)):
+        change = fingerprints.detect_change(replace(before.fingerprint, path=path), reads_file=True)
+        if change is SourceChange.REWRITTEN or (
+            change is SourceChange.GROWN and _has_torn_row_grown(before, path)
+        ):
             raise SourceError(
                 f"{path} no longer begins with the events that were loaded from it;"
                 " --replace loads it anew."
             )
-        if change is Change.GROWN or before.partial:
-            reading = Reading(path, before.print.taken, before.lines, continues=before.partial)
-            parts.append(Part(before.index, sources.look(path, before.format), reading, True))
-    return Plan(
+        if change is SourceChange.GROWN or before.ends_without_line_break:
+            read_pass = ReadPass(
+                path,
+                before.fingerprint.consumed,
+                before.line_count,
+                starts_inside_line=before.ends_without_line_break,
+            )
+            parts.append(
+                PlannedPart(
+                    before.source_number, sources.open_part(path, before.format), read_pass, True
+                )
+            )
+    return LoadPlan(
         parts,
         mapping,
-        "+".join(dict.fromkeys((*formats, *mapping.envelopes))),
-        existing.writing,
-        first_offset=first,
-        fresh=False,
-        based_on=list(known.values()),
+        "+".join(dict.fromkeys((*formats, *mapping.envelope_names))),
+        target.writing,
+        first_offset=first_offset,
+        is_new_workspace=False,
+        known_origins=list(origins.values()),
     )
 
 
-def _known_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMapping:
+def _read_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMapping:
     try:
-        return FieldMapping.from_json(workspace.read_fact(connection, "mapping"))
+        return FieldMapping.from_json(workspace.read_metadata(connection, "mapping"))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise WorkspaceError(
             f"{path} doesn't say which field of its source is which; --replace loads it anew."
         ) from error
 
 
-def _refuse_unnamed_files(path: Path, mapping: FieldMapping, wish: Wish) -> None:
+def _refuse_unnamed_files(path: Path, mapping: FieldMapping, wish: LoadOptions) -> None:
     """Raise `SourceError` where a workspace that isn't the user's own names a schema to read."""
     for name, how in mapping.decoders.items():
         files_of = payload_decoders.files_in(how)
@@ -162,17 +190,17 @@ def _refuse_unnamed_files(path: Path, mapping: FieldMapping, wish: Wish) -> None
             )
 
 
-def _was_torn(before: Origin, path: str) -> bool:
+def _has_torn_row_grown(origin: Origin, path: str) -> bool:
     """The last row had no line break when it was taken, and has become longer since."""
-    if not before.partial or before.format == "jsonl":
+    if not origin.ends_without_line_break or origin.format == "jsonl":
         return False
-    stream, _ = byte_streams.open_bytes(path, before.print.taken)
+    stream, _ = byte_streams.open_bytes(path, origin.fingerprint.consumed)
     with stream:
         return stream.read(1) not in (b"\n", b"\r")
 
 
 @contextmanager
-def readable(paths: Sequence[str]) -> Iterator[list[str]]:
+def spool_standard_input(paths: Sequence[str]) -> Iterator[list[str]]:
     """The same paths, with each stream written into a file: a sample is read before the whole.
 
     Streams are standard input and pipes, such as <(…), /dev/stdin and named pipes.
@@ -181,7 +209,7 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
     if not streams:
         yield list(paths)
         return
-    with tempfile.TemporaryDirectory(prefix=files.SPOOL) as folder:
+    with tempfile.TemporaryDirectory(prefix=files.SPOOL_PREFIX) as folder:
         spooled = {}
         for number, path in enumerate(streams, 1):
             name = sources.STDIN if number == 1 else f"{sources.STDIN}{number}"
@@ -197,31 +225,39 @@ def readable(paths: Sequence[str]) -> Iterator[list[str]]:
             raise SourceError(message) from error
 
 
-def _detected(looked: Sequence[Piece], wish: Wish, named: str) -> FieldMapping:
+def _detect_mapping(
+    source_parts: Sequence[SourcePart], options: LoadOptions, log_name: str
+) -> FieldMapping:
     try:
-        records = [record for piece in looked[:5] for record in piece.sample()]
+        records = [record for piece in source_parts[:5] for record in piece.read_sample()]
     except duckdb.ConversionException as error:
         raise SourceError(
-            f"{looked[0].path} holds a value that no workspace can hold ({one_line(error)})."
+            f"{source_parts[0].path} holds a value that no workspace can hold ({summarize_error(error)})."
         ) from error
     if not records:
-        raise SourceError(f"There is no event in {looked[0].path}; no line of it could be read.")
-    payload_decoders.read(wish.decoders, wish.unpackers)  # else it would be refused in the middle
-    Redaction(wish.redacted, b"")  # as above
-    found = detect(records, wish.fields, named)
-    packed = [name for name in wish.decoders if not found.has(name)]
-    if packed:
+        raise SourceError(
+            f"There is no event in {source_parts[0].path}; no line of it could be read."
+        )
+    payload_decoders.build_decoders(
+        options.decoders, options.find_decoder
+    )  # else it would be refused in the middle
+    Redaction(options.redacted_paths, b"")  # as above
+    mapping = detect_mapping(records, options.field_columns, log_name)
+    unmapped = [name for name in options.decoders if not mapping.has_field(name)]
+    if unmapped:
         # Opaque text is no data to whoever looks for JSON; here a person says that it is.
-        lost = [name for name in packed if not any(name in record for record in records)]
-        if lost:
+        missing = [name for name in unmapped if not any(name in record for record in records)]
+        if missing:
             raise SourceError(
-                f"There is no column {lost[0]} to decode; say which it is with --map {lost[0]}=COLUMN."
+                f"There is no column {missing[0]} to decode; say which it is with --map {missing[0]}=COLUMN."
             )
-        found = detect(records, {**wish.fields, **{name: name for name in packed}}, named)
-    return replace(found, decoders=wish.decoders, redacted=wish.redacted)
+        mapping = detect_mapping(
+            records, {**options.field_columns, **{name: name for name in unmapped}}, log_name
+        )
+    return replace(mapping, decoders=options.decoders, redacted=options.redacted_paths)
 
 
-def _format_name(looked: Sequence[Piece], mapping: FieldMapping) -> str:
+def _format_name(source_parts: Sequence[SourcePart], mapping: FieldMapping) -> str:
     """Transport and envelope, as `jsonl+debezium`."""
-    names = (piece.format.name for piece in looked)
-    return "+".join(dict.fromkeys((*names, *mapping.envelopes)))
+    names = (piece.format.name for piece in source_parts)
+    return "+".join(dict.fromkeys((*names, *mapping.envelope_names)))

@@ -21,39 +21,50 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from storage import config_dir
-from storage.errors import SourceError, StaleError, one_line
+from storage.errors import SourceError, StaleError, summarize_error
 from storage.ingest import ordering, payload_decoders, provenance, reject_repair, sources
-from storage.ingest.formats import LINE, Reject
+from storage.ingest.formats import LINE_COLUMN, Reject
 from storage.ingest.io import object_store, raw_json, timestamps
-from storage.ingest.io.prefetch import ahead
-from storage.ingest.load_plan import Part, Plan, Wish, append, fresh, readable
-from storage.ingest.mapping import FIELDS, PAYLOADS, FieldMapping
+from storage.ingest.io.prefetch import prefetch_items
+from storage.ingest.load_plan import (
+    LoadOptions,
+    LoadPlan,
+    PlannedPart,
+    plan_append,
+    plan_new_workspace,
+    spool_standard_input,
+)
+from storage.ingest.mapping import FIELDS, PAYLOAD_FIELDS, FieldMapping
 from storage.ingest.redaction import Redaction
 from storage.ingest.sources import uris
 from storage.log import irregularities, statistics
-from storage.plural import counted
-from storage.quoting import own, quoted
+from storage.plural import format_count
+from storage.quoting import quote_literal, unique_column_name
 from storage.workspace import workspace
-from storage.workspace.atomic_file import refuse_to_replace
+from storage.workspace.atomic_file import check_is_replaceable
 
-_POSITION, _GOOD, _MOMENT = own("position"), own("good"), own("moment")
+_OFFSET_COLUMN, _IS_GOOD_COLUMN, _MOMENT = (
+    unique_column_name("position"),
+    unique_column_name("good"),
+    unique_column_name("moment"),
+)
 
-__all__ = ["Loaded", "Progress", "Wish", "default_target", "load"]
+__all__ = ["LoadOptions", "LoadProgress", "LoadResult", "choose_default_target", "load_source"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class LoadProgress:
     """How far a load has come."""
 
     events: int
-    done: int
+    read_bytes: int
     """Bytes read."""
-    total: int
+    total_bytes: int
     """Bytes there are; 0 where that isn't known."""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadResult:
     """What a load did."""
 
     workspace: Path
@@ -63,7 +74,7 @@ class Loaded:
     format: str
     mapping: FieldMapping
     seconds: float
-    undecoded: int = 0
+    undecoded_count: int = 0
     """Payloads that stayed as they were stored, though they should have been decoded."""
 
     @cached_property
@@ -72,120 +83,137 @@ class Loaded:
         existing = workspace.Workspace(self.workspace)
         try:
             with existing.reading() as connection:
-                return statistics.of_log(connection)
+                return statistics.read_statistics(connection)
         finally:
             existing.close()
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[LoadProgress], None]
 OnMapping = Callable[[FieldMapping, str], None]
 
 
-def load(
-    names: Sequence[str],
+def load_source(
+    source_names: Sequence[str],
     target: Path,
-    wish: Wish | None = None,
+    options: LoadOptions | None = None,
     *,
     on_progress: OnProgress | None = None,
     on_mapping: OnMapping | None = None,
-    on_wait: workspace.Waiting | None = None,
-) -> Loaded:
+    on_wait: workspace.OnWait | None = None,
+) -> LoadResult:
     """Load a source into the workspace at `target`, or append what is new in it.
 
     Raises `SourceError` where the source can't be read, or another one than before was given, and
     `WorkspaceError` where the workspace can't be written.
     """
-    wish = wish or Wish()
+    options = options or LoadOptions()
     started = time.monotonic()
-    with readable(sources.expand(names)) as paths:
-        if wish.replace:
-            refuse_to_replace(target)
+    with spool_standard_input(sources.expand_names(source_names)) as paths:
+        if options.replace:
+            check_is_replaceable(target)
         while True:
-            if target.exists() and not wish.replace:
-                existing = workspace.Workspace(target, wait=wish.wait, on_wait=on_wait)
-                plan = append(existing, paths, wish)
+            if target.exists() and not options.replace:
+                existing = workspace.Workspace(
+                    target, wait_seconds=options.wait_seconds, on_wait=on_wait
+                )
+                plan = plan_append(existing, paths, options)
                 existing.release()
             else:
-                plan = fresh(target, paths, wish)
+                plan = plan_new_workspace(target, paths, options)
             if on_mapping is not None and plan.parts:
-                on_mapping(plan.mapping, plan.format)
-            run = _Run(plan, wish, on_progress)
+                on_mapping(plan.mapping, plan.format_name)
+            run = _LoadRun(plan, options, on_progress)
             if not plan.parts:  # nothing is new, so nobody has to wait
                 break
-            with suppress(StaleError), plan.connection() as connection:
-                run.into(connection)
+            with suppress(StaleError), plan.open_connection() as connection:
+                run.write_into(connection)
                 break
-    took = time.monotonic() - started
-    told = plan.first_offset + run.events, plan.format, plan.mapping, took, run.undecoded
-    return Loaded(target, run.events, *told)
+    seconds = time.monotonic() - started
+    details = (
+        plan.first_offset + run.event_count,
+        plan.format_name,
+        plan.mapping,
+        seconds,
+        run.undecoded_count,
+    )
+    return LoadResult(target, run.event_count, *details)
 
 
-def default_target(name: str) -> Path:
+def choose_default_target(source_name: str) -> Path:
     """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
-    if name == sources.STDIN or (sources.is_stream(name) and name.startswith(("/dev/", "/proc/"))):
+    if source_name == sources.STDIN or (
+        sources.is_stream(source_name) and source_name.startswith(("/dev/", "/proc/"))
+    ):
         return Path("stdin.refold")
-    if uris.is_link(name) or object_store.is_object(name):
-        stem = re.sub(r"[^\w.-]+", "-", sources.log_name(name))
+    if uris.is_uri(source_name) or object_store.is_object(source_name):
+        stem = re.sub(r"[^\w.-]+", "-", sources.derive_log_name(source_name))
         return Path(f"{stem}.refold")
-    path = Path(name)
+    path = Path(source_name)
     folder = path.parent
     if not os.access(folder, os.W_OK):
-        folder = config_dir.cache() / re.sub(r"\W+", "-", str(folder.resolve())).strip("-")
+        folder = config_dir.cache_folder() / re.sub(r"\W+", "-", str(folder.resolve())).strip("-")
         folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[*?\[\]]+", "", sources.log_name(name)) or "log"
+    stem = re.sub(r"[*?\[\]]+", "", sources.derive_log_name(source_name)) or "log"
     return folder / f"{stem}.refold"
 
 
-class _Run:
+class _LoadRun:
     """One pass: batches of text out of the files, events into the workspace."""
 
-    def __init__(self, plan: Plan, wish: Wish, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self, plan: LoadPlan, options: LoadOptions, on_progress: OnProgress | None
+    ) -> None:
         self._plan = plan
-        self._wish = wish
+        self._options = options
         self._on_progress = on_progress
-        self._events = 0
-        self._counts: dict[int, int] = {}
-        self._done = 0
-        self._total = sum(part.piece.size for part in plan.parts)
+        self._event_count = 0
+        self._count_by_source: dict[int, int] = {}
+        self._finished_bytes = 0
+        self._total_bytes = sum(part.source_part.size_bytes for part in plan.parts)
         self._failure: BaseException | None = None
-        self._decoders = payload_decoders.read(plan.mapping.decoders, wish.unpackers)
+        self._decoders = payload_decoders.build_decoders(
+            plan.mapping.decoders, options.find_decoder
+        )
         self._redaction = Redaction(plan.mapping.redacted)
 
     @property
-    def events(self) -> int:
+    def event_count(self) -> int:
         """How many were written."""
-        return self._events
+        return self._event_count
 
     @property
-    def undecoded(self) -> int:
+    def undecoded_count(self) -> int:
         """Payloads that no decoder could read."""
-        packed = sum(decoder.failed for decoder in self._decoders.values())
-        return packed + sum(part.reading.undecoded for part in self._plan.parts)
+        packed = sum(decoder.failure_count for decoder in self._decoders.values())
+        return packed + sum(part.read_pass.undecoded_count for part in self._plan.parts)
 
-    def into(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def write_into(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write events, rejects and fingerprints."""
-        if not self._plan.fresh and provenance.known(connection) != self._plan.based_on:
+        if (
+            not self._plan.is_new_workspace
+            and provenance.read_origins(connection) != self._plan.known_origins
+        ):
             raise StaleError(
                 "Another process loaded into the workspace after this load was planned."
             )
-        with self._functions(connection):
-            self._all(connection)
+        with self._registered_functions(connection):
+            self._write_all(connection)
 
     @contextmanager
-    def _functions(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    def _registered_functions(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """What decodes and redacts as functions of SQL, for as long as it is loaded."""
         functions: dict[str, Callable[[pa.ChunkedArray], pa.Array]] = {
-            f"decoded_{name}": decoder.batch for name, decoder in self._decoders.items()
+            f"decoded_{name}": decoder.decode_column for name, decoder in self._decoders.items()
         }
-        for name in self._redaction.fields:
-            functions[f"redacted_{name}"] = partial(self._redaction.column, name)
+        for name in self._redaction.steps_by_field:
+            functions[f"redacted_{name}"] = partial(self._redaction.redact_column, name)
         functions["finite_json"] = raw_json.finite_column
         if self._redaction:
-            functions["covered"] = self._redaction.covered
+            functions["covered"] = self._redaction.encrypt_lines
         for name, function in functions.items():
             connection.create_function(
                 name,
-                partial(self._asked, function),
+                partial(self._call_and_keep_error, function),
                 ["VARCHAR"],
                 "VARCHAR",
                 type=PythonUDFType.ARROW,
@@ -198,7 +226,7 @@ class _Run:
                 with suppress(duckdb.Error):  # a load that failed has closed its transaction
                     connection.remove_function(name)
 
-    def _asked(
+    def _call_and_keep_error(
         self, function: Callable[[pa.ChunkedArray], pa.Array], texts: pa.ChunkedArray
     ) -> pa.Array:
         """What failed is kept, as DuckDB has only the words of it."""
@@ -208,77 +236,81 @@ class _Run:
             self._failure = error
             raise
 
-    def _all(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_all(self, connection: duckdb.DuckDBPyConnection) -> None:
         for part in self._plan.parts:
-            if part.continues:
+            if part.is_continued:
                 # A torn last line is read again, now that it may be whole.
                 connection.execute(
                     "DELETE FROM rejects WHERE source = ? AND line > ?",
-                    [part.index, part.reading.start_line],
+                    [part.source_number, part.read_pass.start_line],
                 )
-            before = self._events
-            self._insert(connection, part)
-            self._counts[part.index] = self._events - before
-            self._done += part.piece.size
+            before = self._event_count
+            self._insert_part(connection, part)
+            self._count_by_source[part.source_number] = self._event_count - before
+            self._finished_bytes += part.source_part.size_bytes
         self._refuse_rejects()
         first, mapping = self._plan.first_offset, self._plan.mapping
-        order_by = self._wish.order_by or ("offset" if mapping.newest_first else None)
+        order_by = self._options.order_by or ("offset" if mapping.is_newest_first else None)
         if order_by is not None:
-            ordering.sort(connection, order_by, mapping, first)
-        if not mapping.has("revision"):
-            ordering.number_streams(connection, first)
-        self._remember(connection)
-        if self._events:
-            irregularities.note(connection, first)
+            ordering.sort_events(connection, order_by, mapping, first)
+        if not mapping.has_field("revision"):
+            ordering.number_revisions(connection, first)
+        self._write_sources(connection)
+        if self._event_count:
+            irregularities.record_irregularities(connection, first)
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, part: Part) -> None:
-        before = self._events
-        batches = ahead(self._positioned(part), 2)
+    def _insert_part(self, connection: duckdb.DuckDBPyConnection, part: PlannedPart) -> None:
+        before = self._event_count
+        batches = prefetch_items(self._batches_with_offsets(part), 2)
         try:
-            for schema, alike in groupby(self._watched(batches), lambda batch: batch.schema):
-                reader = pa.RecordBatchReader.from_batches(schema, alike)
+            for schema, batches_of_schema in groupby(
+                self._keep_errors(batches), lambda batch: batch.schema
+            ):
+                reader = pa.RecordBatchReader.from_batches(schema, batches_of_schema)
                 connection.register("incoming", reader)
-                connection.execute(self._insertion(part, schema))
+                connection.execute(self._insert_statement(part, schema))
                 connection.unregister("incoming")
         except duckdb.ConversionException as error:
             raise self._failure or SourceError(
-                f"{part.piece.path} holds a value that no workspace can hold ({one_line(error)})."
+                f"{part.source_part.path} holds a value that no workspace can hold ({summarize_error(error)})."
             ) from error
         except duckdb.Error as error:
             raise self._failure or error from error
         finally:
             batches.close()
-        if self._events == before:
+        if self._event_count == before:
             return
-        if self._plan.fresh:
+        if self._plan.is_new_workspace:
             # Nobody sees the new file yet. Changing rows within the transaction that inserts them
             # would write all of them a second time.
             connection.execute("COMMIT")
             connection.execute("BEGIN")
-        form, mapping = part.piece.format, self._plan.mapping
-        self._events -= reject_repair.at_leftovers(
+        source_format, mapping = part.source_part.format, self._plan.mapping
+        self._event_count -= reject_repair.repair_or_reject_rows(
             connection,
-            form,
+            source_format,
             mapping,
-            part.reading,
+            part.read_pass,
             first_offset=self._plan.first_offset + before,
             decoders=self._decoders,
             redaction=self._redaction,
         )
 
-    def _positioned(self, part: Part) -> Iterator[pa.RecordBatch]:
+    def _batches_with_offsets(self, part: PlannedPart) -> Iterator[pa.RecordBatch]:
         """The file's batches with offsets."""
-        for batch in part.piece.batches(part.reading, self._plan.mapping):
-            first = self._plan.first_offset + self._events
-            self._events += batch.num_rows
+        for batch in part.source_part.read_batches(part.read_pass, self._plan.mapping):
+            first = self._plan.first_offset + self._event_count
+            self._event_count += batch.num_rows
             offsets = pa.array(np.arange(first, first + batch.num_rows))
-            with_offset = batch.schema.insert(0, pa.field(_POSITION, pa.int64()))
+            with_offset = batch.schema.insert(0, pa.field(_OFFSET_COLUMN, pa.int64()))
             yield pa.RecordBatch.from_arrays([offsets, *batch.columns], schema=with_offset)
             if self._on_progress is not None:
-                done = min(part.reading.done, part.piece.size)
-                self._on_progress(Progress(self._events, self._done + done, self._total))
+                done = min(part.read_pass.read_bytes, part.source_part.size_bytes)
+                self._on_progress(
+                    LoadProgress(self._event_count, self._finished_bytes + done, self._total_bytes)
+                )
 
-    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _keep_errors(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """What is raised on the way, also Ctrl+C, is kept: DuckDB passes it on as text only."""
         try:
             yield from batches
@@ -286,65 +318,69 @@ class _Run:
             self._failure = error
             raise
 
-    def _insertion(self, part: Part, schema: pa.Schema) -> str:
+    def _insert_statement(self, part: PlannedPart, schema: pa.Schema) -> str:
         """One statement from the row of such a batch to the row of an event.
 
         A row that isn't good is kept with the negative of its line, and its text as `data`.
         """
         mapping = self._plan.mapping
-        fields = part.piece.format.fields(mapping, schema)
-        text = {name: fields.text.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
-        if not mapping.has("stream"):
-            text["stream"] = quoted(mapping.whole_log)
+        fields = part.source_part.format.compile_fields(mapping, schema)
+        text = {name: fields.text_by_field.get(name, "CAST(NULL AS VARCHAR)") for name in FIELDS}
+        if not mapping.has_field("stream"):
+            text["stream"] = quote_literal(mapping.whole_log)
         rows = "incoming"
         for stage in fields.stages:
             rows = f"(SELECT *, {stage} FROM {rows})"
         for name in self._decoders:
-            text[name] = f"CASE WHEN {_GOOD} THEN decoded_{name}({text[name]}) END"
-        for name in self._redaction.fields:
-            text[name] = f"CASE WHEN {_GOOD} THEN redacted_{name}({text[name]}) END"
-        raw = f"covered({fields.raw})" if self._redaction else fields.raw
-        if part.piece.format.name != "jsonl":  # whose lines were checked
-            for name in PAYLOADS:
-                bare = f"regexp_matches({text[name]}, {quoted(raw_json.NOT_FINITE)})"
+            text[name] = f"CASE WHEN {_IS_GOOD_COLUMN} THEN decoded_{name}({text[name]}) END"
+        for name in self._redaction.steps_by_field:
+            text[name] = f"CASE WHEN {_IS_GOOD_COLUMN} THEN redacted_{name}({text[name]}) END"
+        raw = f"covered({fields.raw_sql})" if self._redaction else fields.raw_sql
+        if part.source_part.format.name != "jsonl":  # whose lines were checked
+            for name in PAYLOAD_FIELDS:
+                bare = f"regexp_matches({text[name]}, {quote_literal(raw_json.NOT_FINITE)})"
                 text[name] = (
                     f"CASE WHEN {bare} THEN finite_json({text[name]}) ELSE {text[name]} END"
                 )
-        moment = timestamps.within_range(
-            fields.moment or timestamps.read_as_utc(text["time"], mapping.time_notation)
+        time_sql = timestamps.within_range(
+            fields.time_sql or timestamps.utc_time_sql(text["time"], mapping.time_notation)
         )
         meta = timestamps.meta_with_unreadable(text["meta"], text["time"], _MOMENT)
         return (
-            f"INSERT INTO events SELECT {_POSITION}, {_MOMENT},"
+            f"INSERT INTO events SELECT {_OFFSET_COLUMN}, {_MOMENT},"
             f" {text['stream']}, try_cast({text['revision']} AS BIGINT), {text['type']},"
             f" {text['version']}, {text['id']}, {text['correlation_id']},"
-            f" {text['causation_id']}, CASE WHEN {_GOOD} THEN {text['data']} ELSE {raw} END,"
-            f" CASE WHEN {_GOOD} THEN {meta} END, {part.index}, CASE WHEN {_GOOD} THEN {LINE} ELSE -{LINE} END,"
-            f" {text['offset']} FROM (SELECT *, {fields.good} AS {_GOOD}, {moment} AS {_MOMENT} FROM {rows})"
+            f" {text['causation_id']}, CASE WHEN {_IS_GOOD_COLUMN} THEN {text['data']} ELSE {raw} END,"
+            f" CASE WHEN {_IS_GOOD_COLUMN} THEN {meta} END, {part.source_number}, CASE WHEN"
+            f" {_IS_GOOD_COLUMN} THEN {LINE_COLUMN} ELSE -{LINE_COLUMN} END,"
+            f" {text['offset']} FROM (SELECT *, {fields.is_good_sql} AS {_IS_GOOD_COLUMN},"
+            f" {time_sql} AS {_MOMENT} FROM {rows})"
         )
 
     def _refuse_rejects(self) -> None:
-        if not self._wish.strict:
+        if not self._options.is_strict:
             return
-        rejects = [(p.piece.path, r) for p in self._plan.parts for r in _in_order(p)]
+        rejects = [(p.source_part.path, r) for p in self._plan.parts for r in _sorted_rejects(p)]
         if rejects:
             path, first = rejects[0]
             raise SourceError(
                 f"{path}, line {first.line}: {first.reason}; --strict loads nothing"
-                f" ({counted(len(rejects), 'line')} can't be read)."
+                f" ({format_count(len(rejects), 'line')} can't be read)."
             )
 
-    def _said(self, reject: Reject) -> tuple[str, str]:
+    def _describe_reject(self, reject: Reject) -> tuple[str, str]:
         """What is kept of a reject; where something is redacted, nothing that it says itself."""
         if self._redaction:
             return "it can't be read, and --redact keeps nothing of it", ""
         return reject.reason, reject.text
 
-    def _remember(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_sources(self, connection: duckdb.DuckDBPyConnection) -> None:
         offset = self._plan.first_offset
         for part in self._plan.parts:
-            reading = part.reading
-            rejects = [(part.index, r.line, *self._said(r)) for r in reading.rejects]
+            reading = part.read_pass
+            rejects = [
+                (part.source_number, r.line, *self._describe_reject(r)) for r in reading.rejects
+            ]
             if rejects:
                 table = pa.table(
                     dict(
@@ -358,26 +394,50 @@ class _Run:
                 connection.register("refused", table)
                 connection.execute("INSERT INTO rejects SELECT * FROM refused ORDER BY line")
                 connection.unregister("refused")
-            known = part.piece.taken(reading)
-            count = self._counts.get(part.index, 0)
-            if part.continues:
+            fingerprint = part.source_part.take_fingerprint(reading)
+            count = self._count_by_source.get(part.source_number, 0)
+            if part.is_continued:
                 connection.execute(
                     "UPDATE sources SET taken = ?, size = ?, modified_ns = ?, head = ?, tail = ?,"
                     " lines = ?, events = events + ?, partial = ? WHERE source = ?",
-                    [known.taken, known.size, known.modified_ns, known.head, known.tail]
-                    + [reading.lines, count, reading.partial, part.index],
+                    [
+                        fingerprint.consumed,
+                        fingerprint.size_bytes,
+                        fingerprint.modified_ns,
+                        fingerprint.head_hash,
+                        fingerprint.tail_hash,
+                    ]
+                    + [
+                        reading.line_count,
+                        count,
+                        reading.ends_without_line_break,
+                        part.source_number,
+                    ],
                 )
             else:
                 connection.execute(
                     f"INSERT INTO sources VALUES ({', '.join('?' * 12)})",
-                    [part.index, known.path, part.piece.format.name, known.taken, known.size]
-                    + [known.modified_ns, known.head, known.tail, reading.lines, offset, count]
-                    + [reading.partial],
+                    [
+                        part.source_number,
+                        fingerprint.path,
+                        part.source_part.format.name,
+                        fingerprint.consumed,
+                        fingerprint.size_bytes,
+                    ]
+                    + [
+                        fingerprint.modified_ns,
+                        fingerprint.head_hash,
+                        fingerprint.tail_hash,
+                        reading.line_count,
+                        offset,
+                        count,
+                    ]
+                    + [reading.ends_without_line_break],
                 )
             offset += count
-        if self._plan.fresh:
-            workspace.write_fact(connection, "mapping", self._plan.mapping.to_json())
+        if self._plan.is_new_workspace:
+            workspace.write_metadata(connection, "mapping", self._plan.mapping.to_json())
 
 
-def _in_order(part: Part) -> list[Reject]:
-    return sorted(part.reading.rejects, key=lambda reject: reject.line)
+def _sorted_rejects(part: PlannedPart) -> list[Reject]:
+    return sorted(part.read_pass.rejects, key=lambda reject: reject.line)

@@ -7,14 +7,14 @@ from storage.ingest.mapping import FIELDS, FieldMapping
 from storage.workspace import schema
 
 
-def sort(
-    connection: duckdb.DuckDBPyConnection, field_name: str, mapping: FieldMapping, first: int
+def sort_events(
+    connection: duckdb.DuckDBPyConnection, field_name: str, mapping: FieldMapping, first_offset: int
 ) -> None:
     """Give the loaded events the order of a field; equal ones keep the order of their lines."""
-    if field_name not in FIELDS or not mapping.has(field_name):
+    if field_name not in FIELDS or not mapping.has_field(field_name):
         raise SourceError(
             f"The log can't be ordered by {field_name}: no column is mapped to it;"
-            f" there are {', '.join(f for f in FIELDS if mapping.has(f))}."
+            f" there are {', '.join(f for f in FIELDS if mapping.has_field(f))}."
         )
     column = "source_position" if field_name == "offset" else f'"{field_name}"'
     key = column if field_name == "time" else f"try_cast({column} AS DECIMAL(38, 9)), {column}"
@@ -24,14 +24,15 @@ def sort(
     columns = ", ".join(f'"{name}"' for name, _ in schema.EVENTS.columns[1:])
     connection.execute(
         f'CREATE TEMP TABLE ordered AS SELECT row_number() OVER (ORDER BY {key}, "offset")'
-        f' - 1 + {first}, {columns} FROM events WHERE "offset" >= {first} ORDER BY {key}, "offset"'
+        f' - 1 + {first_offset}, {columns} FROM events WHERE "offset" >= {first_offset} ORDER'
+        f' BY {key}, "offset"'
     )
-    connection.execute('DELETE FROM events WHERE "offset" >= ?', [first])
+    connection.execute('DELETE FROM events WHERE "offset" >= ?', [first_offset])
     connection.execute("INSERT INTO events SELECT * FROM ordered")
     connection.execute("DROP TABLE ordered")
 
 
-def number_streams(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
+def number_revisions(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
     """Revisions for a log without any: an event's place in its stream, from 0."""
     connection.execute(
         'UPDATE events SET revision = numbered.place FROM (SELECT "offset" AS at,'

@@ -13,18 +13,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.ipc
 
-from storage.errors import SourceError, one_line
-from storage.ingest.formats import Reading
+from storage.errors import SourceError, summarize_error
+from storage.ingest.formats import ReadPass
 from storage.ingest.formats.arrow import ArrowIpc, Parquet
 from storage.ingest.mapping import FieldMapping
 from storage.ingest.parser import batch_frame, parser_limits
 from storage.ingest.sources.databases.database import Database
 from storage.ingest.sources.databases.duckdb_file import DuckDbFile
 from storage.ingest.sources.databases.sqlite import Sqlite
-from storage.ingest.sources.uris import Link
+from storage.ingest.sources.uris import SourceUri
 
 _FORMATS = {form.name: form for form in (Parquet(), ArrowIpc())}
-_DATABASES: dict[str, Callable[[Link], Database]] = {"sqlite": Sqlite, "duckdb": DuckDbFile}
+_DATABASES: dict[str, Callable[[SourceUri], Database]] = {"sqlite": Sqlite, "duckdb": DuckDbFile}
 _LARGEST_BYTES = 64 << 20
 """A batch that is larger is sent in pieces."""
 
@@ -53,7 +53,9 @@ class _Session:
         self._schema = None
         try:
             if request["op"] == "tables":
-                tables = {name: dict(found) for name, found in _database(request).tables().items()}
+                tables = {
+                    name: dict(found) for name, found in _database(request).list_tables().items()
+                }
                 self._end(tables)
                 return
             for batch in _batches(request):
@@ -65,7 +67,7 @@ class _Session:
         except (MemoryError, duckdb.OutOfMemoryException):
             self._say("memory", "")
         except Exception as error:  # noqa: BLE001 - hostile bytes raise nearly everything
-            self._say("failed", one_line(error))
+            self._say("failed", summarize_error(error))
 
     def _send(self, batch: pa.RecordBatch) -> None:
         if batch.schema != self._schema:
@@ -85,7 +87,7 @@ class _Session:
 
 def _batches(request: dict[str, Any]) -> Iterator[pa.RecordBatch]:
     if request["op"] == "read":
-        with _database(request).read(request["query"]) as batches:
+        with _database(request).read_query(request["query"]) as batches:
             yield from map(_carried, batches)
         return
     form = _FORMATS[request["format"]]
@@ -93,11 +95,11 @@ def _batches(request: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         yield from map(_carried, form.parse_sample(request["path"]))
         return
     mapping = FieldMapping.from_json(request["mapping"])
-    yield from form.parse_batches(Reading(request["path"]), mapping)
+    yield from form.parse_batches(ReadPass(request["path"]), mapping)
 
 
 def _database(request: dict[str, Any]) -> Database:
-    link = Link(request["kind"], request["path"], {}, request["public"])
+    link = SourceUri(request["kind"], request["path"], {}, request["public"])
     return _DATABASES[request["kind"]](link)
 
 

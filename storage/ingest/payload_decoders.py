@@ -21,14 +21,14 @@ import yaml
 import zstandard
 
 from storage import bounded_yaml, regular_file
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, summarize_error
 from storage.ingest.io import avro_payload
 from storage.ingest.io.expansion import Expansion
-from storage.ingest.mapping import PAYLOADS
+from storage.ingest.mapping import PAYLOAD_FIELDS
 
 _SCHEMA_BYTES = 64 << 20
 
-MOST = 64 << 20
+MAX_UNPACKED_BYTES = 64 << 20
 """Bytes that a payload may have when it is unpacked."""
 _LIMITS = {"msgpack": 16 << 20, "avro": 16 << 20, "protobuf": 4 << 20, "yaml": 1 << 20}
 """Bytes of a payload in a notation whose values take much more memory, or time, than its bytes."""
@@ -42,51 +42,51 @@ _FAILURES = (
 )
 """What steps raise at bytes that they can't read; hostile ones raise nearly everything."""
 
-Step = Callable[[Any], Any]
-Unpack = Callable[[Sequence[str | bytes]], Sequence[str | None]]
+DecodeStep = Callable[[Any], Any]
+UserDecoder = Callable[[Sequence[str | bytes]], Sequence[str | None]]
 """A function of the user's: payloads into JSON texts; None where it raises."""
-Unpackers = Callable[[str], Unpack]
+DecoderFinder = Callable[[str], UserDecoder]
 """Finds such a function by its name, `decoders.py:unpack`."""
-_OWN = "python:"
+_USER_FUNCTION_PREFIX = "python:"
 
 
 @dataclass
 class Decoder:
     """A chain of steps, and how often it was of no use."""
 
-    said: str
+    steps: str
     """The steps, as `base64+gzip+msgpack`; a schema's file stands behind a colon."""
-    unpackers: Unpackers | None = None
+    find_decoder: DecoderFinder | None = None
     """Finds functions of the user's, where they may run."""
-    failed: int = 0
-    _steps: Sequence[Step] = field(default_factory=list)
+    failure_count: int = 0
+    _functions: Sequence[DecodeStep] = field(default_factory=list)
     _expansion: Expansion = field(default_factory=lambda: Expansion("The payloads"))
-    _own: Unpack | None = None
+    _user_decoder: UserDecoder | None = None
     """The last step, where it is the user's."""
 
     def __post_init__(self) -> None:
-        steps, own = self.said.split("+"), _own(self.said)
-        if own:
-            if self.unpackers is None:
+        step_names, function_name = self.steps.split("+"), _user_function_name(self.steps)
+        if function_name:
+            if self.find_decoder is None:
                 raise SourceError(
-                    f"Payloads are decoded by {own}, and no code runs that isn't"
-                    f" named: give --decode FIELD={self.said}."
+                    f"Payloads are decoded by {function_name}, and no code runs that isn't"
+                    f" named: give --decode FIELD={self.steps}."
                 )
-            self._own = self.unpackers(own)
-            steps.pop()
-        self._steps = [_step(name) for name in steps]
+            self._user_decoder = self.find_decoder(function_name)
+            step_names.pop()
+        self._functions = [_find_step(name) for name in step_names]
 
     def __call__(self, text: str | None) -> str | None:
         """The JSON text of a payload, of which the text of the stored JSON is given."""
-        return self._all([text])[0]
+        return self._decode_all([text])[0]
 
-    def batch(self, texts: pa.ChunkedArray) -> pa.Array:
+    def decode_column(self, texts: pa.ChunkedArray) -> pa.Array:
         """The same for a column."""
-        return pa.array(self._all(texts.to_pylist()), pa.string())
+        return pa.array(self._decode_all(texts.to_pylist()), pa.string())
 
-    def _all(self, texts: Sequence[str | None]) -> list[str | None]:
-        found = list(texts)
-        waiting: dict[int, str | bytes] = {}
+    def _decode_all(self, texts: Sequence[str | None]) -> list[str | None]:
+        decoded = list(texts)
+        user_payloads: dict[int, str | bytes] = {}
         """What the user's function is to unpack."""
         held = 0
         for number, text in enumerate(texts):
@@ -95,28 +95,28 @@ class Decoder:
                 if not isinstance(value, str):
                     continue  # not packed after all
                 if held > _AT_ONCE:
-                    self.failed += 1
+                    self.failure_count += 1
                     continue
                 value = self._stepped(value)
-                if self._own is None:
-                    found[number] = written = _written(value)
+                if self._user_decoder is None:
+                    decoded[number] = written = _encode_value(value)
                     held += len(written)
                 else:
                     plain = isinstance(value, (str, bytes))
-                    waiting[number] = value if plain else _written(value)
-                    held += len(waiting[number])
+                    user_payloads[number] = value if plain else _encode_value(value)
+                    held += len(user_payloads[number])
             except _FAILURES:
-                self.failed += 1
-        if self._own is not None and waiting:
-            unpacked = self._own(list(waiting.values()))
-            for number, text in zip(waiting, unpacked, strict=True):
-                found[number] = texts[number] if text is None else text
-                self.failed += text is None
-        return found
+                self.failure_count += 1
+        if self._user_decoder is not None and user_payloads:
+            unpacked = self._user_decoder(list(user_payloads.values()))
+            for number, text in zip(user_payloads, unpacked, strict=True):
+                decoded[number] = texts[number] if text is None else text
+                self.failure_count += text is None
+        return decoded
 
     def _stepped(self, value: Any) -> Any:
         size = len(value)
-        for step in self._steps:
+        for step in self._functions:
             value = step(value)
             if isinstance(value, bytes):
                 # What expands too far in all is no log; `SourceError` is none of the failures.
@@ -125,14 +125,14 @@ class Decoder:
         return value
 
 
-def code_in(decoders: Mapping[str, str]) -> list[str]:
+def list_user_code(decoders: Mapping[str, str]) -> list[str]:
     """Those of the ways to decode that run a function of the user's."""
-    return [said for said in decoders.values() if _own(said)]
+    return [steps for steps in decoders.values() if _user_function_name(steps)]
 
 
-def beside(folder: Path, said: str) -> str:
+def resolve_code_path(folder: Path, steps: str) -> str:
     """A way to decode, with the folder in which its files (function, schema) lie in their names."""
-    return "+".join(_with_folder(folder, step) for step in said.split("+"))
+    return "+".join(_with_folder(folder, step) for step in steps.split("+"))
 
 
 def _with_folder(folder: Path, step: str) -> str:
@@ -158,78 +158,82 @@ def _file_and_more(step: str) -> str:
     return rest if kind in ("python", "avro", "protobuf") else ""
 
 
-def _own(said: str) -> str:
+def _user_function_name(steps: str) -> str:
     """The user's function, where the last step is one: `decoders.py:unpack`."""
-    last = said.rpartition("+")[2]
-    return last.removeprefix(_OWN) if last.startswith(_OWN) else ""
+    last = steps.rpartition("+")[2]
+    return (
+        last.removeprefix(_USER_FUNCTION_PREFIX) if last.startswith(_USER_FUNCTION_PREFIX) else ""
+    )
 
 
-def _written(value: Any) -> str:
+def _encode_value(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
-        value = _as_json(bytes(value))
-    return msgspec.json.encode(value, enc_hook=_shown).decode()
+        value = _bytes_to_json(bytes(value))
+    return msgspec.json.encode(value, enc_hook=_encode_unknown).decode()
 
 
-def read(wanted: Mapping[str, str], unpackers: Unpackers | None = None) -> dict[str, Decoder]:
+def build_decoders(
+    steps_by_field: Mapping[str, str], find_decoder: DecoderFinder | None = None
+) -> dict[str, Decoder]:
     """The decoders of fields; raises `SourceError` where a field or a step isn't known."""
-    strange = [name for name in wanted if name not in PAYLOADS]
-    if strange:
-        raise SourceError(f"--decode takes {' and '.join(PAYLOADS)}, and not {strange[0]!r}.")
-    return {name: Decoder(said, unpackers) for name, said in wanted.items()}
+    unknown = [name for name in steps_by_field if name not in PAYLOAD_FIELDS]
+    if unknown:
+        raise SourceError(f"--decode takes {' and '.join(PAYLOAD_FIELDS)}, and not {unknown[0]!r}.")
+    return {name: Decoder(steps, find_decoder) for name, steps in steps_by_field.items()}
 
 
-def _step(said: str) -> Step:
-    name, _, schema = said.partition(":")
+def _find_step(step: str) -> DecodeStep:
+    name, _, schema = step.partition(":")
     if name == "avro":
-        return _avro(schema)
+        return _avro_step(schema)
     if name == "protobuf":
-        return _protobuf(schema)
+        return _protobuf_step(schema)
     if name not in _STEPS or schema:
         raise SourceError(
-            f"There is no decoder {said!r}; there are {', '.join((*_STEPS, *_BY_SCHEMA))}."
+            f"There is no decoder {step!r}; there are {', '.join((*_STEPS, *_SCHEMA_STEP_NAMES))}."
         )
     return _STEPS[name]
 
 
-def _bytes(value: Any) -> bytes:
+def _to_bytes(value: Any) -> bytes:
     """Bytes, which in JSON are text in base64."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     return base64.b64decode(value, validate=True)
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
 
 
-def _hex(value: Any) -> bytes:
-    return bytes.fromhex(_text(value).removeprefix("\\x").removeprefix("0x"))
+def _decode_hex(value: Any) -> bytes:
+    return bytes.fromhex(_to_text(value).removeprefix("\\x").removeprefix("0x"))
 
 
-def _gzip(value: Any) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(_bytes(value))) as packed:
-        return _bounded(packed.read(MOST + 1))
+def _decompress_gzip(value: Any) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(_to_bytes(value))) as packed:
+        return _check_size(packed.read(MAX_UNPACKED_BYTES + 1))
 
 
-def _zlib(value: Any) -> bytes:
+def _decompress_zlib(value: Any) -> bytes:
     unpacked = zlib.decompressobj()
-    return _bounded(unpacked.decompress(_bytes(value), MOST + 1))
+    return _check_size(unpacked.decompress(_to_bytes(value), MAX_UNPACKED_BYTES + 1))
 
 
-def _zstd(value: Any) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(_bytes(value))) as packed:
-        return _bounded(packed.read(MOST + 1))
+def _decompress_zstd(value: Any) -> bytes:
+    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(_to_bytes(value))) as packed:
+        return _check_size(packed.read(MAX_UNPACKED_BYTES + 1))
 
 
-def _snappy(value: Any) -> bytes:
+def _decompress_snappy(value: Any) -> bytes:
     """Snappy's block format, which says its own length first."""
-    packed, size, shift = _bytes(value), 0, 0
+    packed, size, shift = _to_bytes(value), 0, 0
     for byte in packed[:5]:
         size |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
             break
-    if size > MOST:
+    if size > MAX_UNPACKED_BYTES:
         raise ValueError(size)
     return bytes(pa.decompress(packed, decompressed_size=size, codec="snappy"))
 
@@ -240,26 +244,26 @@ def _within(notation: str, data: Any) -> Any:
     return data
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > MOST:
+def _check_size(data: bytes) -> bytes:
+    if len(data) > MAX_UNPACKED_BYTES:
         raise ValueError(len(data))
     return data
 
 
-def _msgpack(value: Any) -> Any:
-    return msgspec.msgpack.decode(_within("msgpack", _bytes(value)))
+def _decode_msgpack(value: Any) -> Any:
+    return msgspec.msgpack.decode(_within("msgpack", _to_bytes(value)))
 
 
-def _yaml(value: Any) -> Any:
+def _decode_yaml(value: Any) -> Any:
     # libyaml crashes at deep nesting; this one raises.
-    return bounded_yaml.load(_within("yaml", _text(value)), _Ruby)
+    return bounded_yaml.load(_within("yaml", _to_text(value)), _RubyYamlLoader)
 
 
 _SPOKEN = (msgspec.DecodeError, fastavro.schema.SchemaParseException)
 """Errors that say what is wrong with a schema."""
 
 
-def _avro(path: str) -> Step:
+def _avro_step(path: str) -> DecodeStep:
     """Avro without its container, by a schema in a file."""
     named: dict[str, Any] = {}
     try:
@@ -268,9 +272,9 @@ def _avro(path: str) -> Step:
     except OSError as error:
         raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror or error}.") from error
     except Exception as error:  # fastavro takes the schema's shape for granted
-        said = one_line(error) if isinstance(error, _SPOKEN) else "it has another shape"
+        said = summarize_error(error) if isinstance(error, _SPOKEN) else "it has another shape"
         raise SourceError(f"{path or 'avro:'} is no Avro schema ({said}).") from error
-    return lambda value: read(_within("avro", _bytes(value)))
+    return lambda value: read(_within("avro", _to_bytes(value)))
 
 
 def _schema(path: str) -> bytes:
@@ -278,42 +282,42 @@ def _schema(path: str) -> bytes:
     return regular_file.read_bytes(Path(path).expanduser(), _SCHEMA_BYTES)
 
 
-def _protobuf(said: str) -> Step:
+def _protobuf_step(step_argument: str) -> DecodeStep:
     """A message of Protocol Buffers, by a compiled descriptor and its name."""
     from storage.ingest.io import protobuf  # noqa: PLC0415 - it takes its time to import
 
-    path, _, name = said.rpartition(":")
+    path, _, name = step_argument.rpartition(":")
     try:
-        decode = protobuf.of_set(_schema(path)).named(name)
+        decode = protobuf.read_descriptor_set(_schema(path)).decoder_by_name(name)
     except (OSError, RuntimeError, ValueError, RecursionError) as error:
         raise SourceError(
-            f"{said or 'protobuf:'} is no message of a descriptor set ({one_line(error)})."
+            f"{step_argument or 'protobuf:'} is no message of a descriptor set ({summarize_error(error)})."
         ) from error
-    return lambda value: decode(_within("protobuf", _bytes(value)))
+    return lambda value: decode(_within("protobuf", _to_bytes(value)))
 
 
-_BY_SCHEMA = (
+_SCHEMA_STEP_NAMES = (
     *("avro:SCHEMA.avsc", "protobuf:SET.desc:package.Message"),
     "python:FILE.py:function as the last",
 )
 
-_STEPS: Mapping[str, Step] = {
-    "base64": lambda value: base64.b64decode(_text(value), validate=True),
-    "hex": _hex,
-    "gzip": _gzip,
-    "zlib": _zlib,
-    "zstd": _zstd,
-    "snappy": _snappy,
-    "msgpack": _msgpack,
-    "yaml": _yaml,
+_STEPS: Mapping[str, DecodeStep] = {
+    "base64": lambda value: base64.b64decode(_to_text(value), validate=True),
+    "hex": _decode_hex,
+    "gzip": _decompress_gzip,
+    "zlib": _decompress_zlib,
+    "zstd": _decompress_zstd,
+    "snappy": _decompress_snappy,
+    "msgpack": _decode_msgpack,
+    "yaml": _decode_yaml,
 }
 
 
-class _Ruby(yaml.SafeLoader):
+class _RubyYamlLoader(yaml.SafeLoader):
     """YAML as Ruby writes it: its symbols become text, its objects the mappings that they are."""
 
 
-def _object(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+def _construct_untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -321,11 +325,11 @@ def _object(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
     return loader.construct_scalar(node)  # type: ignore[arg-type]
 
 
-_Ruby.add_multi_constructor("!", _object)
-_Ruby.add_multi_constructor("tag:", _object)
+_RubyYamlLoader.add_multi_constructor("!", _construct_untagged)
+_RubyYamlLoader.add_multi_constructor("tag:", _construct_untagged)
 
 
-def _as_json(data: bytes) -> Any:
+def _bytes_to_json(data: bytes) -> Any:
     """What unpacked bytes hold: JSON, text, or what is shown in hexadecimal."""
     try:
         text = data.decode()
@@ -342,5 +346,5 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def _shown(value: Any) -> Any:
+def _encode_unknown(value: Any) -> Any:
     return value.hex() if isinstance(value, (bytes, bytearray)) else str(value)

@@ -10,7 +10,7 @@ import zstandard
 
 from storage.errors import RefoldError
 from storage.ingest.io import fingerprints
-from storage.ingest.io.fingerprints import Change, Fingerprint
+from storage.ingest.io.fingerprints import Fingerprint, SourceChange
 from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
 
@@ -28,15 +28,15 @@ WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
 class Origin:
     """A file that events were loaded from: a row of the `sources` table."""
 
-    index: int
-    print: Fingerprint
+    source_number: int
+    fingerprint: Fingerprint
     format: str
-    lines: int
-    partial: bool
+    line_count: int
+    ends_without_line_break: bool
     """It ended without a line break when it was taken."""
 
 
-def known(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
+def read_origins(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
     """All origins of a workspace, in the order in which they were loaded."""
     rows = connection.execute(
         "SELECT source, path, size, modified_ns, taken, head, tail, format, lines, partial"
@@ -54,23 +54,23 @@ def known(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
     ]
 
 
-def changes(
-    workspace: Workspace, named: Collection[str] = (), *, thorough: bool = False
-) -> dict[str, Change]:
+def detect_source_changes(
+    workspace: Workspace, named: Collection[str] = (), *, reads_files: bool = False
+) -> dict[str, SourceChange]:
     """What has become of each file, where anything has; `thorough` reads the files.
 
     Of a workspace that isn't the user's own only the files are looked at that the user `named`.
     """
     with workspace.reading() as connection:
-        origins = known(connection)
+        origins = read_origins(connection)
     if not validation_cache.is_own(workspace.path):
-        origins = [one for one in origins if one.print.path in named]
-    found = {o.print.path: _change(o.print, thorough=thorough) for o in origins}
-    return {path: what for path, what in found.items() if what is not Change.NONE}
+        origins = [one for one in origins if one.fingerprint.path in named]
+    found = {o.fingerprint.path: _change(o.fingerprint, thorough=reads_files) for o in origins}
+    return {path: what for path, what in found.items() if what is not SourceChange.NONE}
 
 
-def _change(before: Fingerprint, *, thorough: bool) -> Change:
+def _change(before: Fingerprint, *, thorough: bool) -> SourceChange:
     try:
-        return fingerprints.change(before, thorough=thorough)
+        return fingerprints.detect_change(before, reads_file=thorough)
     except _UNREADABLE:
-        return Change.REWRITTEN
+        return SourceChange.REWRITTEN

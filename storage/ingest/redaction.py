@@ -21,112 +21,116 @@ import pyarrow as pa
 
 from storage.errors import SourceError
 from storage.ingest.io import keyed_hash, raw_json
-from storage.ingest.mapping import PAYLOADS
+from storage.ingest.mapping import PAYLOAD_FIELDS
 
-SCALARS = ("stream", "type", "id", "correlation_id", "causation_id")
-_NONCE = 16
+SCALAR_FIELDS = ("stream", "type", "id", "correlation_id", "causation_id")
+_NONCE_BYTES = 16
 _PAIR_NAMES = frozenset(("name", "key", "field", "header", "parameter", "property", "@name", "id"))
 _PAIR_VALUES = frozenset(("value", "values", "val", "content", "#text", "text"))
 _MOST_OF_PAIR = 12
 """Members of the largest object that is taken for a pair of a name and a value."""
 
-Steps = tuple[str, ...]
+PathSteps = tuple[str, ...]
 
 
 class Redaction:
     """What is redacted of each field."""
 
-    _OPTION: ClassVar[str] = "--redact"
-    _FIELDS: ClassVar[Sequence[str]] = (*PAYLOADS, *SCALARS)
+    _OPTION_NAME: ClassVar[str] = "--redact"
+    _ALLOWED_FIELDS: ClassVar[Sequence[str]] = (*PAYLOAD_FIELDS, *SCALAR_FIELDS)
 
     def __init__(
-        self, paths: Sequence[str], key: bytes | None = None, met: set[str] | None = None
+        self, paths: Sequence[str], key: bytes | None = None, seen_values: set[str] | None = None
     ) -> None:
         """Raises `SourceError` for a path that begins with no field that can be redacted.
 
         Every value that is met is added to `met`, those inside of objects and lists one by one.
         """
-        self.fields: dict[str, list[Steps]] = {}
-        self._met = met
-        self._count = 0
+        self.steps_by_field: dict[str, list[PathSteps]] = {}
+        self._seen_values = seen_values
+        self._redacted_count = 0
         """How many values were redacted; what has none stays as it is written."""
         for path in paths:
             field, *steps = path.split(".")
-            if field not in self._FIELDS or (steps and field in SCALARS) or "" in steps:
+            if (
+                field not in self._ALLOWED_FIELDS
+                or (steps and field in SCALAR_FIELDS)
+                or "" in steps
+            ):
                 raise SourceError(
-                    f"{self._OPTION} {path}: a path begins with {', '.join(self._FIELDS)},"
+                    f"{self._OPTION_NAME} {path}: a path begins with {', '.join(self._ALLOWED_FIELDS)},"
                     " as data.email."
                 )
-            self.fields.setdefault(field, []).append(tuple(steps))
-        self._key = (keyed_hash.user_key() if key is None else key) if paths else b""
-        self._cover = os.urandom(32)
+            self.steps_by_field.setdefault(field, []).append(tuple(steps))
+        self._key = (keyed_hash.load_or_create_key() if key is None else key) if paths else b""
+        self._line_key = os.urandom(32)
 
     def __bool__(self) -> bool:
-        return bool(self.fields)
+        return bool(self.steps_by_field)
 
-    def row(self, row: Mapping[str, str | None]) -> dict[str, str | None]:
+    def redact_row(self, row: Mapping[str, str | None]) -> dict[str, str | None]:
         """The fields of an event, redacted."""
-        return {name: self.value(name, text) for name, text in row.items()}
+        return {name: self.redact_field(name, text) for name, text in row.items()}
 
-    def value(self, field: str, text: str | None) -> str | None:
+    def redact_field(self, field: str, text: str | None) -> str | None:
         """The text of a field, redacted; of a payload, its JSON."""
-        paths = self.fields.get(field)
+        paths = self.steps_by_field.get(field)
         if paths is None or text is None:
             return text
-        if field in SCALARS:
-            self._meet(text)
-            return keyed_hash.placeholder(self._key, text)
-        before = self._count
+        if field in SCALAR_FIELDS:
+            self._add_seen_value(text)
+            return keyed_hash.make_placeholder(self._key, text)
+        before = self._redacted_count
         try:
-            redacted = self._redacted(text.encode(), paths).decode()
-            return redacted if self._count > before else text
+            redacted = self._redact_json(text.encode(), paths).decode()
+            return redacted if self._redacted_count > before else text
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            self._meet(text)
-            return self._stand_in(text).decode()
+            self._add_seen_value(text)
+            return self._placeholder_json(text).decode()
 
-    def column(self, field: str, texts: pa.ChunkedArray) -> pa.Array:
+    def redact_column(self, field: str, texts: pa.ChunkedArray) -> pa.Array:
         """The same for a column."""
-        return pa.array([self.value(field, text) for text in texts.to_pylist()], pa.string())
+        return pa.array([self.redact_field(field, text) for text in texts.to_pylist()], pa.string())
 
-    def _redacted(self, raw: bytes, paths: Sequence[Steps]) -> bytes:
+    def _redact_json(self, raw: bytes, paths: Sequence[PathSteps]) -> bytes:
         if () in paths:
-            return self._replaced(raw)
+            return self._replace_value(raw)
         first = raw.lstrip()[:1]
         if first == b"{":
             members = []
-            by_name = raw_json.members(raw)
+            by_name = raw_json.parse_members(raw)
             pair = _names_path(by_name, paths)
             for name, value in by_name.items():
                 inner = [path[1:] for path in paths if path[0] in (name, "*")]
                 if pair and name.lower() in _PAIR_VALUES:
                     inner.append(())
-                kept = self._redacted(bytes(value), inner) if inner else bytes(value)
-                members.append(msgspec.json.encode(name) + b":" + kept)
+                redacted = self._redact_json(bytes(value), inner) if inner else bytes(value)
+                members.append(msgspec.json.encode(name) + b":" + redacted)
             return b"{" + b",".join(members) + b"}"
         if first == b"[":
             inside = [*paths, *(path[1:] for path in paths if path[0] == "*")]
-            parts = [bytes(item) for item in raw_json.items(raw)]
+            parts = [bytes(item) for item in raw_json.parse_items(raw)]
             if len(parts) == 2 and _is_named(parts[0], paths):  # ["authorization", "Bearer …"]
-                return b"[" + parts[0] + b"," + self._replaced(parts[1]) + b"]"
-            return b"[" + b",".join(self._redacted(item, inside) for item in parts) + b"]"
+                return b"[" + parts[0] + b"," + self._replace_value(parts[1]) + b"]"
+            return b"[" + b",".join(self._redact_json(item, inside) for item in parts) + b"]"
         if first == b'"':
             return self._inside_text(raw, paths)
         return raw
 
-    def _inside_text(self, raw: bytes, paths: Sequence[Steps]) -> bytes:
+    def _inside_text(self, raw: bytes, paths: Sequence[PathSteps]) -> bytes:
         """A text that may hold JSON or XML, redacted at what of the paths leads on into it."""
         text = str(msgspec.json.decode(raw))
-        before = self._count
+        before = self._redacted_count
         kept = text
         if text.lstrip()[:1] in ("{", "["):
             try:
-                kept = self._redacted(text.encode(), paths).decode()
+                kept = self._redact_json(text.encode(), paths).decode()
             except (msgspec.DecodeError, RecursionError, UnicodeError):
                 return raw
         elif "<" in text:
             for path in paths:
                 kept = self._inside_xml(kept, path[-1])
-        return msgspec.json.encode(kept) if self._count > before else raw
+        return msgspec.json.encode(kept) if self._redacted_count > before else raw
 
     def _inside_xml(self, text: str, name: str) -> str:
         """XML without the text of elements, and the attributes, of a name."""
@@ -142,67 +146,71 @@ class Redaction:
         said = said[len(quote) : len(said) - len(quote)]
         if said.startswith("<!["):
             said = said[9:-3]
-        self._count += 1
+        self._redacted_count += 1
         value = html.unescape(said)
-        self._meet(value)
+        self._add_seen_value(value)
         return f"{found[1]}{quote}{self._text_stand_in(value)}{quote}"
 
-    def _replaced(self, raw: bytes) -> bytes:
+    def _replace_value(self, raw: bytes) -> bytes:
         if raw.strip() == b"null":
             return raw
-        self._count += 1
+        self._redacted_count += 1
         text = raw.decode()
-        said = str(msgspec.json.decode(text)) if text.startswith('"') else text
-        if self._met is not None:
-            for value in _leaves(msgspec.json.decode(text)):
-                self._meet(value)
-        return self._stand_in(said)
+        text_value = str(msgspec.json.decode(text)) if text.startswith('"') else text
+        if self._seen_values is not None:
+            for value in _iterate_scalars(msgspec.json.decode(text)):
+                self._add_seen_value(value)
+        return self._placeholder_json(text_value)
 
-    def _stand_in(self, said: str) -> bytes:
+    def _placeholder_json(self, text: str) -> bytes:
         """What stands in a value's place, as JSON."""
-        return msgspec.json.encode(self._text_stand_in(said))
+        return msgspec.json.encode(self._text_stand_in(text))
 
     def _text_stand_in(self, said: str) -> str:
         """What stands in its place inside of a text."""
-        return keyed_hash.placeholder(self._key, said)
+        return keyed_hash.make_placeholder(self._key, said)
 
-    def _meet(self, said: str) -> None:
-        if self._met is not None:
-            self._met.add(said)
+    def _add_seen_value(self, text: str) -> None:
+        if self._seen_values is not None:
+            self._seen_values.add(text)
 
     # Lines that wait
 
-    def covered(self, texts: pa.ChunkedArray) -> pa.Array:
+    def encrypt_lines(self, texts: pa.ChunkedArray) -> pa.Array:
         """Lines as nobody but this process can read them."""
         return pa.array(
-            [None if text is None else self._cover_text(text) for text in texts.to_pylist()],
+            [None if text is None else self._encrypt_line(text) for text in texts.to_pylist()],
             pa.string(),
         )
 
-    def uncovered(self, text: str) -> str:
+    def decrypt_line(self, text: str) -> str:
         """The line again."""
         packed = base64.b85decode(text)
-        return _mixed(self._cover, packed[:_NONCE], packed[_NONCE:]).decode()
+        return _xor_with_key_stream(
+            self._line_key, packed[:_NONCE_BYTES], packed[_NONCE_BYTES:]
+        ).decode()
 
-    def _cover_text(self, text: str) -> str:
-        nonce = os.urandom(_NONCE)
-        return base64.b85encode(nonce + _mixed(self._cover, nonce, text.encode())).decode()
+    def _encrypt_line(self, text: str) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        return base64.b85encode(
+            nonce + _xor_with_key_stream(self._line_key, nonce, text.encode())
+        ).decode()
 
 
-class Removal(Redaction):
+class ValueRemoval(Redaction):
     """Values that are taken away: null stands in their place."""
 
-    _OPTION = "--value"
-    _FIELDS = PAYLOADS
+    _OPTION_NAME = "--value"
+    _ALLOWED_FIELDS = PAYLOAD_FIELDS
 
-    def _stand_in(self, said: str) -> bytes:  # noqa: ARG002 - whatever it was
+    def _placeholder_json(self, said: str) -> bytes:  # noqa: ARG002 - whatever it was
         return b"null"
 
     def _text_stand_in(self, said: str) -> str:  # noqa: ARG002 - as above
         return ""
 
 
-def _names_path(members: raw_json.Members, paths: Sequence[Steps]) -> bool:
+def _names_path(members: raw_json.RawMembers, paths: Sequence[PathSteps]) -> bool:
     """Whether an object is a pair, as {"name": "email", "value": "…"}, whose name a path gives."""
     if len(members) > _MOST_OF_PAIR or not any(name.lower() in _PAIR_VALUES for name in members):
         return False
@@ -212,7 +220,7 @@ def _names_path(members: raw_json.Members, paths: Sequence[Steps]) -> bool:
     )
 
 
-def _is_named(raw: bytes, paths: Sequence[Steps]) -> bool:
+def _is_named(raw: bytes, paths: Sequence[PathSteps]) -> bool:
     """Whether a JSON text is the last step of a path, in whatever case: names of headers have none."""
     if raw[:1] != b'"':
         return False
@@ -223,16 +231,16 @@ def _is_named(raw: bytes, paths: Sequence[Steps]) -> bool:
     return any(len(path) == 1 and path[0].lower() == said for path in paths)
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def _iterate_scalars(value: Any) -> Iterator[str]:
     """The texts and numbers in a value."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for one in inside:
-        yield from _leaves(one)
+        yield from _iterate_scalars(one)
     if not isinstance(value, (dict, list, bool, type(None))):
         yield str(value)
 
 
-def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
+def _xor_with_key_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
     """Data under a stream of bytes that only the key gives; twice, it is the data again."""
     stream = hashlib.shake_256(key + nonce).digest(len(data))
     mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")

@@ -7,30 +7,30 @@ Events that only share a correlation id stand beside each other, in the order of
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from storage.log.event_log import EventLog, EventRow
+from storage.log.event_log import EventLog, EventSummary
 from storage.workspace.workspace import Workspace
 
-MOST = 2_000
+MAX_EVENTS = 2_000
 """Events of a tree; a correlation id that is everywhere would make a tree of the whole log."""
-_DEEPEST = 64
+_MAX_DEPTH = 64
 """Steps from a cause to its own cause, as ids may go around in a circle."""
 
 
 @dataclass(frozen=True)
-class Cause:
+class CausalEvent:
     """An event in the tree."""
 
-    event: EventRow
+    event: EventSummary
     depth: int
     """0 for what nothing in the tree led to."""
 
 
 @dataclass(frozen=True)
-class Causes:
+class CausalTree:
     """Everything that belongs together with one event, causes before what they led to."""
 
-    tree: Sequence[Cause]
-    more: bool
+    events: Sequence[CausalEvent]
+    is_truncated: bool
     """There are more than are shown."""
 
 
@@ -38,41 +38,51 @@ class Causes:
 class _Link:
     offset: int
     id: str | None
-    cause: str | None
+    causation_id: str | None
 
 
-def around(workspace: Workspace, offset: int) -> Causes:
+def build_causal_tree(workspace: Workspace, offset: int) -> CausalTree:
     """The tree around an event; scans the ids a few times."""
-    found: dict[int, _Link] = {}
-    first = _links(workspace, '"offset" = ?', [offset])
+    links_by_offset: dict[int, _Link] = {}
+    first = _read_links(workspace, '"offset" = ?', [offset])
     if not first:
-        return Causes((), more=False)
-    _add(found, first)
-    _add(found, _links(workspace, f"correlation_id = {_OF_EVENT}", [offset], near=offset))
-    _add(found, _causes_of(workspace, first[0]))
-    _add(found, _led_to(workspace, list(found.values())))
-    kept = sorted(found, key=lambda at: (abs(at - offset), at))[:MOST]
-    rows = {row.offset: row for row in EventLog(workspace).rows_at(sorted(kept))}
-    return Causes(
-        [Cause(rows[at], depth) for at, depth in _arranged([found[at] for at in sorted(kept)])],
-        more=len(found) > len(kept),
+        return CausalTree((), is_truncated=False)
+    _add_links(links_by_offset, first)
+    _add_links(
+        links_by_offset,
+        _read_links(
+            workspace, f"correlation_id = {_CORRELATION_OF_EVENT}", [offset], near_offset=offset
+        ),
+    )
+    _add_links(links_by_offset, _find_causes(workspace, first[0]))
+    _add_links(links_by_offset, _find_effects(workspace, list(links_by_offset.values())))
+    shown_offsets = sorted(links_by_offset, key=lambda at: (abs(at - offset), at))[:MAX_EVENTS]
+    rows = {row.offset: row for row in EventLog(workspace).read_events_at(sorted(shown_offsets))}
+    return CausalTree(
+        [
+            CausalEvent(rows[at], depth)
+            for at, depth in _order_tree([links_by_offset[at] for at in sorted(shown_offsets)])
+        ],
+        is_truncated=len(links_by_offset) > len(shown_offsets),
     )
 
 
-_OF_EVENT = '(SELECT correlation_id FROM events WHERE "offset" = ?)'
+_CORRELATION_OF_EVENT = '(SELECT correlation_id FROM events WHERE "offset" = ?)'
 
 
-def _add(found: dict[int, _Link], links: Iterable[_Link]) -> None:
+def _add_links(links_by_offset: dict[int, _Link], links: Iterable[_Link]) -> None:
     for link in links:
-        found.setdefault(link.offset, link)
+        links_by_offset.setdefault(link.offset, link)
 
 
-def _causes_of(workspace: Workspace, link: _Link) -> list[_Link]:
+def _find_causes(workspace: Workspace, link: _Link) -> list[_Link]:
     """The event's cause, and the cause of that, up to the first."""
     found: dict[int, _Link] = {}
-    while link.cause is not None and link.offset not in found and len(found) < _DEEPEST:
+    while link.causation_id is not None and link.offset not in found and len(found) < _MAX_DEPTH:
         found[link.offset] = link
-        earlier = _links(workspace, 'id = ? AND "offset" <> ?', [link.cause, link.offset])
+        earlier = _read_links(
+            workspace, 'id = ? AND "offset" <> ?', [link.causation_id, link.offset]
+        )
         if not earlier:
             break
         link = earlier[0]
@@ -80,34 +90,34 @@ def _causes_of(workspace: Workspace, link: _Link) -> list[_Link]:
     return list(found.values())
 
 
-def _led_to(workspace: Workspace, causes: list[_Link]) -> list[_Link]:
+def _find_effects(workspace: Workspace, links: list[_Link]) -> list[_Link]:
     """What these led to, and what that led to."""
     found: list[_Link] = []
     seen: set[str] = set()
-    ids = {link.id for link in causes if link.id is not None}
-    while (ids := ids - seen) and len(found) <= MOST:
+    ids = {link.id for link in links if link.id is not None}
+    while (ids := ids - seen) and len(found) <= MAX_EVENTS:
         seen |= ids
         marks = ", ".join("?" * len(ids))
-        later = _links(workspace, f"causation_id IN ({marks})", sorted(ids))
+        later = _read_links(workspace, f"causation_id IN ({marks})", sorted(ids))
         found += later
         ids = {link.id for link in later if link.id is not None}
     return found
 
 
-def _links(
-    workspace: Workspace, condition: str, parameters: Sequence[object], *, near: int = 0
+def _read_links(
+    workspace: Workspace, condition: str, parameters: Sequence[object], *, near_offset: int = 0
 ) -> list[_Link]:
     """Events that a condition keeps, in the order of the log; of too many those near an offset."""
     with workspace.reading() as connection:
         rows = connection.execute(
             f'SELECT "offset", id, causation_id FROM events WHERE {condition}'
-            f' ORDER BY abs("offset" - {int(near)}), "offset" LIMIT {MOST + 1}',
+            f' ORDER BY abs("offset" - {int(near_offset)}), "offset" LIMIT {MAX_EVENTS + 1}',
             list(parameters),
         ).fetchall()
     return sorted((_Link(*row) for row in rows), key=lambda link: link.offset)
 
 
-def _arranged(links: Sequence[_Link]) -> list[tuple[int, int]]:
+def _order_tree(links: Sequence[_Link]) -> list[tuple[int, int]]:
     """(offset, depth), each behind what led to it."""
     by_id: dict[str, int] = {}
     for link in links:
@@ -115,7 +125,7 @@ def _arranged(links: Sequence[_Link]) -> list[tuple[int, int]]:
             by_id.setdefault(link.id, link.offset)
     children: dict[int | None, list[int]] = {}
     for link in links:
-        cause = by_id.get(link.cause) if link.cause is not None else None
+        cause = by_id.get(link.causation_id) if link.causation_id is not None else None
         # Only an earlier event can be a cause, which also keeps circles out.
         parent = cause if cause is not None and cause < link.offset else None
         children.setdefault(parent, []).append(link.offset)

@@ -12,23 +12,23 @@ from typing import Any
 
 import duckdb
 
-from storage.coordinates.offset_set import Offsets, offsets
-from storage.db.query import arrow, rows, utc
+from storage.coordinates.offset_set import Offsets, pack_offsets
+from storage.db.query import fetch_arrow, fetch_rows, time_from_micros
 from storage.query import condition_parser
 from storage.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Extent:
+class LogExtent:
     """How far a log reaches."""
 
-    events: int
+    event_count: int
     first_time: datetime | None
     last_time: datetime | None
 
 
 @dataclass(frozen=True)
-class EventRow:
+class EventSummary:
     """An event as a list shows it."""
 
     offset: int
@@ -40,7 +40,7 @@ class EventRow:
 
 
 @dataclass(frozen=True)
-class EventDetail(EventRow):
+class EventDetail(EventSummary):
     """An event with everything that is kept of it. `data` and `meta` are JSON text."""
 
     version: str | None
@@ -56,18 +56,18 @@ class EventDetail(EventRow):
 
 
 @dataclass(frozen=True)
-class Density:
+class EventDensity:
     """How many events there are in each of a number of equal stretches."""
 
     counts: Sequence[int]
     last_offsets: Sequence[int]
     """For each stretch, the last offset in it or before it: where a click seeks to."""
-    by_time: bool
+    is_by_time: bool
     """The stretches are of time; else of offsets."""
 
 
 _DETAILS_AT_ONCE = 5_000
-_ROW = '"offset", epoch_us(time) AS time, stream, revision, type, id'
+_SUMMARY_COLUMNS = '"offset", epoch_us(time) AS time, stream, revision, type, id'
 
 
 class EventLog:
@@ -76,31 +76,33 @@ class EventLog:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def extent(self) -> Extent:
+    def read_extent(self) -> LogExtent:
         """Scans two columns' statistics."""
         with self._workspace.reading() as connection:
-            row = rows(
+            row = fetch_rows(
                 connection,
                 "SELECT epoch_us(min(time)) AS first, epoch_us(max(time)) AS last FROM events",
             )[0]
-            events = self._workspace.events(connection)
-        return Extent(events, utc(row["first"]), utc(row["last"]))
+            events = self._workspace.count_positions(connection)
+        return LogExtent(events, time_from_micros(row["first"]), time_from_micros(row["last"]))
 
-    def rows(self, first: int, count: int) -> list[EventRow]:
+    def read_events(self, first: int, count: int) -> list[EventSummary]:
         """`count` consecutive events from an offset on."""
-        return self._rows('"offset" >= ? AND "offset" < ?', [first, first + count])
+        return self._read_where('"offset" >= ? AND "offset" < ?', [first, first + count])
 
-    def rows_at(self, wanted: Sequence[int]) -> list[EventRow]:
+    def read_events_at(self, offsets: Sequence[int]) -> list[EventSummary]:
         """The events at these offsets, in the order of the log."""
-        if not wanted:
+        if not offsets:
             return []
-        return self._rows(f'"offset" IN ({", ".join(str(int(offset)) for offset in wanted)})', [])
+        return self._read_where(
+            f'"offset" IN ({", ".join(str(int(offset)) for offset in offsets)})', []
+        )
 
-    def event(self, offset: int) -> EventDetail | None:
+    def read_event(self, offset: int) -> EventDetail | None:
         """Everything about one event."""
-        return next(iter(self.details(offset, 1)), None)
+        return next(iter(self.read_details(offset, 1)), None)
 
-    def details(self, first: int, count: int) -> list[EventDetail]:
+    def read_details(self, first: int, count: int) -> list[EventDetail]:
         """Everything about consecutive events."""
         return self._details('"offset" >= ? AND "offset" < ?', [first, first + count])
 
@@ -116,56 +118,58 @@ class EventLog:
 
     def _details(self, condition: str, parameters: Sequence[Any]) -> list[EventDetail]:
         with self._workspace.reading() as connection:
-            found = rows(
+            found = fetch_rows(
                 connection,
-                f"SELECT {_ROW}, version, correlation_id, causation_id, data, meta,"
+                f"SELECT {_SUMMARY_COLUMNS}, version, correlation_id, causation_id, data, meta,"
                 " (SELECT path FROM sources AS s WHERE s.source = e.source) AS file,"
                 f' line, source_position FROM events AS e WHERE {condition} ORDER BY "offset"',
                 parameters,
             )
-        return [EventDetail(**{**row, "time": utc(row["time"])}) for row in found]
+        return [EventDetail(**{**row, "time": time_from_micros(row["time"])}) for row in found]
 
-    def next_in_stream(self, stream: str, offset: int) -> int | None:
+    def find_next_in_stream(self, stream: str, offset: int) -> int | None:
         """The offset of the stream's next event; scans the streams behind it."""
-        return self._one(
+        return self._read_offset(
             'SELECT min("offset") FROM events WHERE stream = ? AND "offset" > ?', [stream, offset]
         )
 
-    def previous_in_stream(self, stream: str, offset: int) -> int | None:
+    def find_previous_in_stream(self, stream: str, offset: int) -> int | None:
         """The offset of the stream's event before; scans the streams before it."""
-        return self._one(
+        return self._read_offset(
             'SELECT max("offset") FROM events WHERE stream = ? AND "offset" < ?', [stream, offset]
         )
 
-    def matching(self, condition: str) -> "Offsets[int]":
+    def find_matching(self, condition: str) -> "Offsets[int]":
         """All offsets at which a condition that a person typed holds, ascending; scans.
 
         Raises `QueryError` where the condition doesn't parse or can't be answered.
         """
         with self._workspace.reading() as connection:
-            where = condition_parser.checked(connection, condition, "events")
+            where = condition_parser.check_condition(connection, condition, "events")
             try:
-                return self._offsets(connection, where, [])
+                return self._read_offsets(connection, where, [])
             except (duckdb.DataError, duckdb.InvalidInputException) as error:
-                raise condition_parser.unanswerable(condition, "events", error) from error
+                raise condition_parser.translate_condition_error(
+                    condition, "events", error
+                ) from error
 
-    def containing(self, text: str) -> "Offsets[int]":
+    def find_containing(self, text: str) -> "Offsets[int]":
         """All offsets whose type, stream, id or data contains the text, in any case; scans."""
         found = " OR ".join(
             f"contains(lower({column}), lower($text))"
             for column in ("type", "stream", "id", "data")
         )
         with self._workspace.reading() as connection:
-            return self._offsets(connection, found, {"text": text})
+            return self._read_offsets(connection, found, {"text": text})
 
-    def density(self, stretches: int) -> Density:
+    def read_density(self, stretches: int) -> EventDensity:
         """The log cut into that many stretches: of time if it has times, else of offsets; scans."""
-        extent = self.extent()
-        first, last, events = extent.first_time, extent.last_time, extent.events
+        extent = self.read_extent()
+        first, last, events = extent.first_time, extent.last_time, extent.event_count
         if first is None or last is None or first == last:
             ends = [-(-events * (i + 1) // stretches) - 1 for i in range(stretches)]
             counts = [end - before for before, end in zip([-1, *ends], ends, strict=False)]
-            return Density(counts, ends, by_time=False)
+            return EventDensity(counts, ends, is_by_time=False)
         width = (last - first).total_seconds() * 1e6 / stretches
         with self._workspace.reading() as connection:
             found = connection.execute(
@@ -179,31 +183,31 @@ class EventLog:
             # One event whose time is out of order must not move the end of any other stretch.
             ends = [count - 1 for count in accumulate(counts)]
             if ends[-1] != events - 1:
-                timed = self._offsets(connection, "time IS NOT NULL", [])
+                timed = self._read_offsets(connection, "time IS NOT NULL", [])
                 ends = [timed[end] if end >= 0 else -1 for end in ends]
-        return Density(counts, ends, by_time=True)
+        return EventDensity(counts, ends, is_by_time=True)
 
-    def _rows(self, condition: str, parameters: Sequence[Any]) -> list[EventRow]:
+    def _read_where(self, condition: str, parameters: Sequence[Any]) -> list[EventSummary]:
         with self._workspace.reading() as connection:
-            found = rows(
+            found = fetch_rows(
                 connection,
-                f'SELECT {_ROW} FROM events WHERE {condition} ORDER BY "offset"',
+                f'SELECT {_SUMMARY_COLUMNS} FROM events WHERE {condition} ORDER BY "offset"',
                 parameters,
             )
-        return [EventRow(**{**row, "time": utc(row["time"])}) for row in found]
+        return [EventSummary(**{**row, "time": time_from_micros(row["time"])}) for row in found]
 
-    def _one(self, query: str, parameters: Sequence[Any]) -> int | None:
+    def _read_offset(self, query: str, parameters: Sequence[Any]) -> int | None:
         with self._workspace.reading() as connection:
             row = connection.execute(query, list(parameters)).fetchone()
         return None if row is None or row[0] is None else int(row[0])
 
     @staticmethod
-    def _offsets(
+    def _read_offsets(
         connection: duckdb.DuckDBPyConnection, condition: str, parameters: Any
     ) -> "Offsets[int]":
-        table = arrow(
+        table = fetch_arrow(
             connection,
             f'SELECT "offset" FROM events WHERE {condition} ORDER BY "offset"',
             parameters,
         )
-        return offsets(table["offset"].to_numpy().tobytes())
+        return pack_offsets(table["offset"].to_numpy().tobytes())

@@ -10,17 +10,17 @@ from typing import Any
 
 import duckdb
 
-from storage.log.tombstones import HANDLED
-from storage.workspace.workspace import Workspace, read_fact, write_fact
+from storage.log.tombstones import IS_HANDLED_SQL
+from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
-FACT = "irregularities"
+METADATA_KEY = "irregularities"
 KINDS = ("repeated id", "revision jumps", "revision repeats", "time runs backwards")
-MOST_PLACES = 100_000
+MAX_LANE_OFFSETS = 100_000
 """Places that are kept for a lane."""
-_AT_ONCE = 1_000
+_FETCH_ROWS = 1_000
 
 # What a stream lacks before the first event that was loaded isn't known.
-_IN_STREAMS = """
+_STREAM_IRREGULARITIES = """
 SELECT "offset", stream, CASE WHEN revision > was + 1 THEN 'revision jumps'
   WHEN revision <= was THEN 'revision repeats' END AS kind,
   CAST(was AS VARCHAR) AS before, CAST(revision AS VARCHAR) AS found
@@ -34,7 +34,7 @@ SELECT "offset", stream, revision, time,
   lag(revision) OVER of_stream AS was, lag(time) OVER of_stream AS earlier
 FROM events WHERE {handled} {among} WINDOW of_stream AS (PARTITION BY stream ORDER BY "offset")
 """
-_REPEATED = """
+_REPEATED_IDS = """
 SELECT "offset", stream, 'repeated id', CAST(first AS VARCHAR), e.id
 FROM events AS e JOIN
   (SELECT id, min("offset") AS first FROM events WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1) AS r
@@ -57,60 +57,62 @@ class Irregularity:
 
 
 @dataclass(frozen=True)
-class Known:
+class IrregularitySummary:
     """What was found when the log was loaded."""
 
     counts: Mapping[str, int]
-    places: tuple[int, ...]
+    offsets: tuple[int, ...]
 
 
-def note(connection: duckdb.DuckDBPyConnection, first: int) -> None:
+def record_irregularities(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
     """Look through the events from `first` on, and keep what is found with what was known."""
-    before = _known(connection) if first else Known({}, ())
+    known_before = _read_summary(connection) if first_offset else IrregularitySummary({}, ())
     among = (
-        f'AND stream IN (SELECT stream FROM events WHERE "offset" >= {int(first)})' if first else ""
+        f'AND stream IN (SELECT stream FROM events WHERE "offset" >= {int(first_offset)})'
+        if first_offset
+        else ""
     )
-    counts, places = dict(before.counts), list(before.places)
+    counts, known_offsets = dict(known_before.counts), list(known_before.offsets)
     rows = connection.execute(
-        f'SELECT kind, count(*), list("offset" ORDER BY "offset")[:{MOST_PLACES}]'
-        f' FROM ({_all(among)}) WHERE "offset" >= {int(first)} GROUP BY kind'
+        f'SELECT kind, count(*), list("offset" ORDER BY "offset")[:{MAX_LANE_OFFSETS}]'
+        f' FROM ({_irregularities_sql(among)}) WHERE "offset" >= {int(first_offset)} GROUP BY kind'
     ).fetchall()
     for kind, count, offsets in rows:
         counts[kind] = counts.get(kind, 0) + count
-        places += offsets
-    kept = sorted(set(places))[:MOST_PLACES]
-    write_fact(connection, FACT, {"counts": counts, "places": kept})
+        known_offsets += offsets
+    kept = sorted(set(known_offsets))[:MAX_LANE_OFFSETS]
+    write_metadata(connection, METADATA_KEY, {"counts": counts, "places": kept})
 
 
-def known(workspace: Workspace) -> Known:
+def read_summary(workspace: Workspace) -> IrregularitySummary:
     """What was found when the log was loaded, on `main`."""
-    with workspace.file.reading() as connection:
-        return _known(connection)
+    with workspace.main_workspace.reading() as connection:
+        return _read_summary(connection)
 
 
-def of_connection(connection: duckdb.DuckDBPyConnection) -> Mapping[str, int]:
+def read_counts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, int]:
     """How many there are, by kind."""
-    return _known(connection).counts
+    return _read_summary(connection).counts
 
 
-def find(workspace: Workspace, limit: int | None = None) -> Iterator[Irregularity]:
+def find_irregularities(workspace: Workspace, limit: int | None = None) -> Iterator[Irregularity]:
     """All of them, in the order of the log; of a fork, those on the fork."""
     cut = "" if limit is None else f" LIMIT {int(limit)}"
     with workspace.reading() as connection:
         found = connection.execute(
-            f'SELECT "offset", stream, kind, before, found FROM ({_all("")})'
+            f'SELECT "offset", stream, kind, before, found FROM ({_irregularities_sql("")})'
             f' ORDER BY "offset", kind{cut}'
         )
-        while rows := found.fetchmany(_AT_ONCE):
+        while rows := found.fetchmany(_FETCH_ROWS):
             for row in rows:
                 yield Irregularity(*row)
 
 
-def _all(among: str) -> str:
-    neighbours = _NEIGHBOURS.format(handled=HANDLED, among=among)
-    return f"WITH neighbours AS ({neighbours}) {_IN_STREAMS} UNION ALL {_REPEATED}"
+def _irregularities_sql(stream_condition: str) -> str:
+    neighbours = _NEIGHBOURS.format(handled=IS_HANDLED_SQL, among=stream_condition)
+    return f"WITH neighbours AS ({neighbours}) {_STREAM_IRREGULARITIES} UNION ALL {_REPEATED_IDS}"
 
 
-def _known(connection: duckdb.DuckDBPyConnection) -> Known:
-    said: Any = read_fact(connection, FACT) or {}
-    return Known(said.get("counts", {}), tuple(said.get("places", ())))
+def _read_summary(connection: duckdb.DuckDBPyConnection) -> IrregularitySummary:
+    said: Any = read_metadata(connection, METADATA_KEY) or {}
+    return IrregularitySummary(said.get("counts", {}), tuple(said.get("places", ())))

@@ -11,73 +11,73 @@ from storage.coordinates import event_labels
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError
 from storage.log.event_log import EventLog
-from storage.workspace.workspace import MAIN, Workspace
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 START = -1
 """Before the first event."""
 
-FORMS = "1200, 900+1, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
+POSITION_FORMS = "1200, 900+1, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
 
 _OFFSET = re.compile(r"\d[\d,_]{0,39}")
 _PERCENT = re.compile(r"(\d{1,40}(?:\.\d+)?)\s*%")
 _REVISION = re.compile(r"(.+)@(\d{1,18})")
-_CLOCK = re.compile(r"\d{4}-\d{2}(-\d{2})?.*")
+_TIME = re.compile(r"\d{4}-\d{2}(-\d{2})?.*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def resolve(workspace: Workspace, text: str) -> int:
+def resolve_position(workspace: Workspace, text: str) -> int:
     """The offset after which this position stands, or `START`.
 
     Raises `PositionError` where the text is no position, or none that this log has.
     """
     text = text.strip()
-    extent = EventLog(workspace).extent()
-    last = extent.events - 1
+    extent = EventLog(workspace).read_extent()
+    last = extent.event_count - 1
     if text == "start":
         return START
     if text == "end":
         return last
     if _OFFSET.fullmatch(text):
-        return _of_log(workspace, int(re.sub(r"[,_]", "", text)), last)
+        return _resolve_log_offset(workspace, int(re.sub(r"[,_]", "", text)), last)
     if re.fullmatch(r"-\d{1,40}", text):
-        return _existing(last + 1 + int(text), last, text)
+        return _check_offset(last + 1 + int(text), last, text)
     if percent := _PERCENT.fullmatch(text):
         share = float(percent[1])
         if share > 100:
             raise PositionError(f"{text} is beyond the end of the log; 100% is the end.")
-        return round(extent.events * share / 100) - 1
-    inserted = event_labels.read_inserted(text)
+        return round(extent.event_count * share / 100) - 1
+    inserted = event_labels.parse_inserted_label(text)
     if inserted is not None:
-        return workspace.place(inserted)
+        return workspace.position_of(inserted)
     if text.startswith("id:"):
-        return _by_id(workspace, text[3:])
+        return _resolve_id(workspace, text[3:])
     if revision := _REVISION.fullmatch(text):
-        return _by_revision(workspace, revision[1], int(revision[2]))
-    if _CLOCK.fullmatch(text):
-        return _by_time(workspace, text, last)
-    raise PositionError(f"{text!r} is no position; write one as {FORMS}.")
+        return _resolve_revision(workspace, revision[1], int(revision[2]))
+    if _TIME.fullmatch(text):
+        return _resolve_time(workspace, text, last)
+    raise PositionError(f"{text!r} is no position; write one as {POSITION_FORMS}.")
 
 
-def _of_log(workspace: Workspace, offset: int, last: int) -> int:
+def _resolve_log_offset(workspace: Workspace, offset: int, last: int) -> int:
     """Where an event of the log is on the workspace's timeline."""
-    if workspace.timeline == MAIN:
-        return _existing(offset, last)
-    return workspace.place(Label(offset))
+    if workspace.timeline == MAIN_TIMELINE:
+        return _check_offset(offset, last)
+    return workspace.position_of(Label(offset))
 
 
-def _existing(offset: int, last: int, written: str | None = None) -> int:
+def _check_offset(offset: int, last: int, text: str | None = None) -> int:
     if last < 0:
         raise PositionError("The log is empty; the only position in it is start.")
     if not 0 <= offset <= last:
         raise PositionError(
-            f"There is no event at {written or f'{offset:,}'}; the offsets go from 0 to {last:,}."
+            f"There is no event at {text or f'{offset:,}'}; the offsets go from 0 to {last:,}."
         )
     return offset
 
 
-def _by_time(workspace: Workspace, text: str, last: int) -> int:
+def _resolve_time(workspace: Workspace, text: str, last: int) -> int:
     try:
-        moment = datetime.fromisoformat(text).astimezone(UTC)
+        time = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise PositionError(
             f"{text!r} is no time; write one as 2026-01-03, 2026-01-03T12:00"
@@ -87,7 +87,7 @@ def _by_time(workspace: Workspace, text: str, last: int) -> int:
         row = connection.execute(
             'SELECT min("offset"), (SELECT count(time) FROM events) FROM events'
             " WHERE time > make_timestamptz(?)",
-            [(moment - _EPOCH) // timedelta(microseconds=1)],
+            [(time - _EPOCH) // timedelta(microseconds=1)],
         ).fetchone()
     later, with_time = row or (None, 0)
     if not with_time:
@@ -95,7 +95,7 @@ def _by_time(workspace: Workspace, text: str, last: int) -> int:
     return last if later is None else int(later) - 1
 
 
-def _by_revision(workspace: Workspace, stream: str, revision: int) -> int:
+def _resolve_revision(workspace: Workspace, stream: str, revision: int) -> int:
     with workspace.reading() as connection:
         row = connection.execute(
             'SELECT min("offset") FILTER (WHERE revision = $2), min(revision), max(revision)'
@@ -112,11 +112,11 @@ def _by_revision(workspace: Workspace, stream: str, revision: int) -> int:
     )
 
 
-def _by_id(workspace: Workspace, wanted: str) -> int:
+def _resolve_id(workspace: Workspace, event_id: str) -> int:
     with workspace.reading() as connection:
         row = connection.execute(
-            'SELECT min("offset") FROM events WHERE id = ?', [wanted]
+            'SELECT min("offset") FROM events WHERE id = ?', [event_id]
         ).fetchone()
     if row is None or row[0] is None:
-        raise PositionError(f"There is no event with the id {wanted!r}.")
+        raise PositionError(f"There is no event with the id {event_id!r}.")
     return int(row[0])

@@ -8,16 +8,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from storage.db.query import rows, utc
+from storage.db.query import fetch_rows, time_from_micros
 from storage.log import irregularities
-from storage.plural import counted
-from storage.workspace.workspace import read_fact
+from storage.plural import format_count
+from storage.workspace.workspace import read_metadata
 
-_IN_STREAMS = {
+_STREAM_ODDITIES = {
     "revision jumps": "whose revision jumps over others of its stream",
     "revision repeats": "whose revision its stream had before",
 }
-_BACKWARDS = "time runs backwards"
+_BACKWARD_KIND = "time runs backwards"
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class LogStatistics:
     rejected: int
     first_time: datetime | None
     last_time: datetime | None
-    without_time: int
-    time_expected: bool
+    without_time_count: int
+    is_time_mapped: bool
     """A column of the source is mapped to the time."""
-    repeated_ids: int
+    repeated_id_count: int
     """Events whose id an earlier event has."""
-    backwards: int
+    backward_time_count: int
     """Events whose time is earlier than that of the event before."""
-    irregular: Mapping[str, int] = field(default_factory=dict)
+    irregularity_counts: Mapping[str, int] = field(default_factory=dict)
     """How many of each kind of `storage.log.irregularities` there are."""
     envelope: str = ""
     """The innermost format that was recognised; every record in it has a type."""
 
-    def oddities(self) -> list[str]:
+    def describe_oddities(self) -> list[str]:
         """A sentence for each thing that a person should know before trusting the order."""
         found = []
         if self.envelope and (other := self.types.get("–", 0)):
@@ -52,27 +52,36 @@ class LogStatistics:
                 f"{other:,} {are} in another format than {self.envelope}, and kept whole as data."
             )
         if self.rejected:
-            found.append(f"{counted(self.rejected, 'line')} rejected; see the table rejects.")
-        if self.without_time and (self.without_time < self.events or self.time_expected):
-            found.append(f"{counted(self.without_time, 'event')} without a time that can be read.")
-        if self.repeated_ids:
-            found.append(f"{counted(self.repeated_ids, 'event')} with the id of an earlier one.")
-        for kind, said in _IN_STREAMS.items():
-            if count := self.irregular.get(kind):
-                found.append(f"{counted(count, 'event')} {said}; refold irregularities lists them.")
-        if self.backwards or self.irregular.get(_BACKWARDS):
-            own = self.irregular.get(_BACKWARDS, 0)
+            found.append(f"{format_count(self.rejected, 'line')} rejected; see the table rejects.")
+        if self.without_time_count and (
+            self.without_time_count < self.events or self.is_time_mapped
+        ):
+            found.append(
+                f"{format_count(self.without_time_count, 'event')} without a time that can be read."
+            )
+        if self.repeated_id_count:
+            found.append(
+                f"{format_count(self.repeated_id_count, 'event')} with the id of an earlier one."
+            )
+        for kind, said in _STREAM_ODDITIES.items():
+            if count := self.irregularity_counts.get(kind):
+                found.append(
+                    f"{format_count(count, 'event')} {said}; refold irregularities lists them."
+                )
+        if self.backward_time_count or self.irregularity_counts.get(_BACKWARD_KIND):
+            own = self.irregularity_counts.get(_BACKWARD_KIND, 0)
             of_own = f" ({own:,} of them than the one before in its stream)" if own else ""
             found.append(
-                f"{counted(max(self.backwards, own), 'event')} earlier in time than the one before"
+                f"{format_count(max(self.backward_time_count, own), 'event')} earlier in time"
+                " than the one before"
                 f"{of_own}; the order of the lines is kept."
             )
         return found
 
 
-def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
+def read_statistics(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     """Count; a few scans over narrow columns."""
-    events, streams, ids, with_id, without_time, first, last = rows(
+    events, streams, ids, with_id, without_time, first, last = fetch_rows(
         connection,
         "SELECT count(*) AS a, count(DISTINCT stream) AS b, count(DISTINCT id) AS c,"
         " count(id) AS d, count(*) - count(time) AS e,"
@@ -81,7 +90,7 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
     types = connection.execute(
         "SELECT coalesce(type, '–'), count(*) FROM events GROUP BY ALL ORDER BY 2 DESC, 1"
     ).fetchall()
-    mapping = read_fact(connection, "mapping") or {}
+    mapping = read_metadata(connection, "mapping") or {}
     envelopes = mapping.get("envelopes") or [""]
     (rejected,) = connection.execute("SELECT count(*) FROM rejects").fetchall()[0]
     return LogStatistics(
@@ -89,18 +98,18 @@ def of_log(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
         streams=streams,
         types=dict(types),
         rejected=rejected,
-        first_time=utc(first),
-        last_time=utc(last),
-        without_time=without_time,
-        time_expected="time" in mapping.get("fields", {}),
-        repeated_ids=with_id - ids,
-        backwards=_backwards(connection),
-        irregular=irregularities.of_connection(connection),
+        first_time=time_from_micros(first),
+        last_time=time_from_micros(last),
+        without_time_count=without_time,
+        is_time_mapped="time" in mapping.get("fields", {}),
+        repeated_id_count=with_id - ids,
+        backward_time_count=_count_backward_times(connection),
+        irregularity_counts=irregularities.read_counts(connection),
         envelope=envelopes[-1],
     )
 
 
-def _backwards(connection: duckdb.DuckDBPyConnection) -> int:
+def _count_backward_times(connection: duckdb.DuckDBPyConnection) -> int:
     """Times that run backwards; a stream of numbers, as a window over the log would sort it."""
     count, previous = 0, np.empty(0, dtype=np.int64)
     relation = connection.sql("SELECT time FROM events WHERE time IS NOT NULL")

@@ -3,11 +3,11 @@
 No handler is asked about it.
 """
 
-REMOVED = "refold.Removed"
+REMOVED_TYPE = "refold.Removed"
 """The type of such an event."""
-HANDLED = f"\"type\" IS DISTINCT FROM '{REMOVED}'"
+IS_HANDLED_SQL = f"\"type\" IS DISTINCT FROM '{REMOVED_TYPE}'"
 """SQL: the event is one for handlers."""
-EMPTIED = (
+EMPTIED_FIELDS = (
     *("stream", "revision", "version", "id", "correlation_id", "causation_id", "data", "meta"),
     "source_position",
 )

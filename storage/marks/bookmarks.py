@@ -16,7 +16,7 @@ class Bookmark:
 
     number: int
     timeline: str
-    offset: int
+    position: int
     """Its place on the timeline."""
     projection: str | None
     """Its name, as its code may change."""
@@ -29,7 +29,7 @@ class Bookmark:
 _COLUMNS = 'bookmark, timeline, "offset", inserted, projection, key, path, note'
 
 
-def add(
+def add_bookmark(
     workspace: Workspace,
     *,
     offset: int,
@@ -39,7 +39,7 @@ def add(
     path: str | None = None,
 ) -> Bookmark:
     """Keep a place on the workspace's timeline."""
-    label = workspace.label(offset)
+    label = workspace.label_at(offset)
     with workspace.writing() as connection:
         store.refuse_unknown(connection, workspace)
         rows = connection.execute(
@@ -47,29 +47,29 @@ def add(
             f" FROM bookmarks RETURNING {_COLUMNS}",
             [workspace.timeline, label.offset, label.inserted, projection, key, path, note],
         ).fetchall()
-    return _bookmark(workspace, rows[0])
+    return _bookmark_of_row(workspace, rows[0])
 
 
-def remove(workspace: Workspace, number: int) -> None:
+def remove_bookmark(workspace: Workspace, number: int) -> None:
     """Forget a bookmark; one that isn't there is no mistake."""
     with workspace.writing() as connection:
         connection.execute("DELETE FROM bookmarks WHERE bookmark = ?", [number])
 
 
-def kept(workspace: Workspace) -> list[Bookmark]:
+def list_bookmarks(workspace: Workspace) -> list[Bookmark]:
     """All bookmarks on the workspace's timeline, in its order."""
     with workspace.reading() as connection:
         rows = connection.execute(
             f'SELECT {_COLUMNS} FROM bookmarks WHERE timeline = ? ORDER BY "offset", inserted, bookmark',
             [workspace.timeline],
         ).fetchall()
-    return [_bookmark(workspace, row) for row in rows]
+    return [_bookmark_of_row(workspace, row) for row in rows]
 
 
-def _bookmark(workspace: Workspace, row: Sequence[Any]) -> Bookmark:
+def _bookmark_of_row(workspace: Workspace, row: Sequence[Any]) -> Bookmark:
     number, timeline, offset, inserted, *rest = row
     try:
-        place = workspace.place(Label(offset, inserted))
+        position = workspace.position_of(Label(offset, inserted))
     except PositionError:  # what was inserted there was undone
-        place = workspace.place(Label(offset))
-    return Bookmark(number, timeline, place, *rest)
+        position = workspace.position_of(Label(offset))
+    return Bookmark(number, timeline, position, *rest)

@@ -12,32 +12,32 @@ class Watch:
     """A condition, and what it is asked of."""
 
     number: int
-    over: str
+    scope: str
     """`states`: each document; `all`: all of them together; `events`."""
     condition: str
 
 
-def add(workspace: Workspace, over: str, condition: str) -> Watch:
+def add_watch(workspace: Workspace, scope: str, condition: str) -> Watch:
     """Keep a condition; one that is kept already stays as it is."""
     with workspace.writing() as connection:
         for watch in _kept(connection):
-            if (watch.over, watch.condition) == (over, condition):
+            if (watch.scope, watch.condition) == (scope, condition):
                 return watch
         rows = connection.execute(
             "INSERT INTO watches SELECT coalesce(max(watch), 0) + 1, ?, ?, now() FROM watches"
             " RETURNING watch, over, condition",
-            [over, condition],
+            [scope, condition],
         ).fetchall()
     return Watch(*rows[0])
 
 
-def remove(workspace: Workspace, number: int) -> None:
+def remove_watch(workspace: Workspace, number: int) -> None:
     """Watch it no longer."""
     with workspace.writing() as connection:
         connection.execute("DELETE FROM watches WHERE watch = ?", [number])
 
 
-def kept(workspace: Workspace) -> list[Watch]:
+def list_watches(workspace: Workspace) -> list[Watch]:
     """All watches, the oldest first."""
     with workspace.reading() as connection:
         return _kept(connection)

@@ -13,7 +13,7 @@ from storage.workspace.schema import TABLES
 
 
 @dataclass(frozen=True)
-class Word:
+class Suggestion:
     """A word that may be meant."""
 
     text: str
@@ -29,10 +29,10 @@ class Completion:
     """Words that may stand from `start` to the cursor."""
 
     start: int
-    words: tuple[Word, ...]
+    suggestions: tuple[Suggestion, ...]
 
 
-_MOST = 50
+_MAX_SUGGESTIONS = 50
 _RESERVED = {"offset"}
 _KEYWORDS = (
     *("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN"),
@@ -53,86 +53,95 @@ _FUNCTIONS = (
     *("substr", "sum", "time_bucket", "trim", "try_cast", "unnest", "upper"),
 )
 
-_FIRST = ("events", "history", "documents", "failures")
+_FIRST_TABLES = ("events", "history", "documents", "failures")
 _TABLES = tuple(
-    Word(name, "table") for name in dict.fromkeys((*_FIRST, *(table.name for table in TABLES)))
+    Suggestion(name, "table")
+    for name in dict.fromkeys((*_FIRST_TABLES, *(table.name for table in TABLES)))
 )
-_MACROS = tuple(
-    Word(f"{m.name}('", "macro", f"{', '.join(m.parameters)}") for m in MACROS if m.is_table
+_TABLE_MACROS = tuple(
+    Suggestion(f"{m.name}('", "macro", f"{', '.join(m.parameters)}") for m in MACROS if m.is_table
 )
-_VALUES = tuple(
-    Word(f"{m.name}('", "macro", f"{', '.join(m.parameters)}") for m in MACROS if not m.is_table
+_SCALAR_MACROS = tuple(
+    Suggestion(f"{m.name}('", "macro", f"{', '.join(m.parameters)}")
+    for m in MACROS
+    if not m.is_table
 )
-_OTHERS = (
-    *(Word(f"{name}(", "function") for name in _FUNCTIONS),
-    *_VALUES,
-    *(Word(name, "keyword") for name in _KEYWORDS),
+_EXPRESSION_WORDS = (
+    *(Suggestion(f"{name}(", "function") for name in _FUNCTIONS),
+    *_SCALAR_MACROS,
+    *(Suggestion(name, "keyword") for name in _KEYWORDS),
 )
 
 
-def _written(name: str) -> str:
+def _quote_reserved(name: str) -> str:
     return f'"{name}"' if name in _RESERVED else name
 
 
 _COLUMNS = {
     **{
         table.name: tuple(
-            Word(_written(name), "column", kind.removesuffix(" WITH TIME ZONE").lower())
+            Suggestion(
+                _quote_reserved(name), "column", kind.removesuffix(" WITH TIME ZONE").lower()
+            )
             for name, kind in table.columns
         )
         for table in TABLES
     },
-    **{m.name: tuple(Word(_written(n), "column") for n in m.columns) for m in MACROS},
+    **{m.name: tuple(Suggestion(_quote_reserved(n), "column") for n in m.columns) for m in MACROS},
 }
 """By the name of a table or a macro."""
 
-_IN_TEXT = re.compile(r"""(?:[^'"]|'[^']*'|"[^"]*")*'([^']*)""")
-_NAMES_ITS_PROJECTION = re.compile(rf"\b({'|'.join(macro.name for macro in MACROS)})\(\s*'$")
-_TYPED = re.compile(r'(?:(\w+)\.)?("?\w*)$')
-_WANTS_ROWS = re.compile(r"\b(from|join|describe|summarize)\s+$", re.IGNORECASE)
+_INSIDE_STRING = re.compile(r"""(?:[^'"]|'[^']*'|"[^"]*")*'([^']*)""")
+_PROJECTION_ARGUMENT = re.compile(rf"\b({'|'.join(macro.name for macro in MACROS)})\(\s*'$")
+_TYPED_WORD = re.compile(r'(?:(\w+)\.)?("?\w*)$')
+_BEFORE_TABLE = re.compile(r"\b(from|join|describe|summarize)\s+$", re.IGNORECASE)
 
 
-def complete(text: str, place: int, projections: Sequence[str]) -> Completion | None:
+def complete_query(text: str, cursor: int, projections: Sequence[str]) -> Completion | None:
     """What may stand at a place of a query, or None where nothing is to be offered."""
-    before = text[:place]
-    if inside := _IN_TEXT.fullmatch(before):
+    before = text[:cursor]
+    if inside := _INSIDE_STRING.fullmatch(before):
         start = inside.start(1)
-        if not _NAMES_ITS_PROJECTION.search(before[:start]):
+        if not _PROJECTION_ARGUMENT.search(before[:start]):
             return None
-        return _offer(start, inside[1], (Word(f"{name}'", "projection") for name in projections))
-    typed = _TYPED.search(before)
+        return _filter_suggestions(
+            start, inside[1], (Suggestion(f"{name}'", "projection") for name in projections)
+        )
+    typed = _TYPED_WORD.search(before)
     if typed is None:
         return None
     table, word = typed.groups()
     start, ahead = typed.start(2), before[: typed.start()]
     if table is not None:
-        return _offer(start, word, _columns_of(table, text))
-    if _WANTS_ROWS.search(ahead):
-        return _offer(start, word, (*_TABLES, *_MACROS))
+        return _filter_suggestions(start, word, _suggest_columns_of(table, text))
+    if _BEFORE_TABLE.search(ahead):
+        return _filter_suggestions(start, word, (*_TABLES, *_TABLE_MACROS))
     if not word:
         return None
-    return _offer(start, word, (*_columns_named(text), *_OTHERS, *_TABLES, *_MACROS))
+    return _filter_suggestions(
+        start, word, (*_suggest_named_columns(text), *_EXPRESSION_WORDS, *_TABLES, *_TABLE_MACROS)
+    )
 
 
-def _offer(start: int, typed: str, words: Iterable[Word]) -> Completion | None:
+def _filter_suggestions(start: int, typed: str, words: Iterable[Suggestion]) -> Completion | None:
     wanted = typed.lstrip('"').lower()
     found = {word.text: word for word in words if word.text.lstrip('"').lower().startswith(wanted)}
     if not found or list(found) == [typed]:
         return None
-    return Completion(start, tuple(found.values())[:_MOST])
+    return Completion(start, tuple(found.values())[:_MAX_SUGGESTIONS])
 
 
-def _columns_of(name: str, text: str) -> Iterator[Word]:
+def _suggest_columns_of(table: str, text: str) -> Iterator[Suggestion]:
     """The columns of a table, by its name or by the one that it has in this query."""
-    if name.lower() in _COLUMNS:
-        yield from _COLUMNS[name.lower()]
+    if table.lower() in _COLUMNS:
+        yield from _COLUMNS[table.lower()]
         return
-    named = rf"\b(\w+)(?:\([^()]*\))?\s+(?:as\s+)?{re.escape(name)}\b"
+    named = rf"\b(\w+)(?:\([^()]*\))?\s+(?:as\s+)?{re.escape(table)}\b"
     for known in re.findall(named, text, re.IGNORECASE):
         yield from _COLUMNS.get(known.lower(), ())
 
 
-def _columns_named(text: str) -> Iterator[Word]:
+def _suggest_named_columns(text: str) -> Iterator[Suggestion]:
     """The columns of all tables that a query names."""
     for name in re.findall(r"\w+", text):
         yield from _COLUMNS.get(name.lower(), ())

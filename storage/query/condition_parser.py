@@ -18,36 +18,44 @@ _WORDS = re.compile(
 )
 _MOST_DIGITS = 38
 """Digits of DuckDB's widest decimals and whole numbers."""
-_ONE = "it is more than one expression"
-_FORBIDDEN = {"SUBQUERY": "a subquery", "TABLE_FUNCTION": "a table function", "WINDOW": "a window"}
+_SEVERAL_EXPRESSIONS = "it is more than one expression"
+_FORBIDDEN_NODES = {
+    "SUBQUERY": "a subquery",
+    "TABLE_FUNCTION": "a table function",
+    "WINDOW": "a window",
+}
 
 
-def checked(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
+def check_condition(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
     """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
-    typed, text = text, _quoted_offset(text)
-    where = parsed(connection, typed, table)
-    found = _forbidden(where)
+    typed, text = text, _quote_offset(text)
+    where = parse_condition(connection, typed, table)
+    found = _find_forbidden(where)
     if found is not None:
         raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
     try:
         connection.execute(f"EXPLAIN SELECT 1 FROM {table} WHERE (\n{text}\n)")
     except duckdb.Error as error:
-        raise unanswerable(typed, table, error) from error
+        raise translate_condition_error(typed, table, error) from error
     return f"(\n{text}\n)"
 
 
-def parsed(connection: duckdb.DuckDBPyConnection, typed: str, table: str) -> dict[str, Any]:
+def parse_condition(
+    connection: duckdb.DuckDBPyConnection, typed: str, table: str
+) -> dict[str, Any]:
     """The condition as DuckDB's tree of one expression; raises `QueryError` where it is none."""
-    text = _quoted_offset(typed)
+    text = _quote_offset(typed)
     if not text.strip():
         raise QueryError("The condition is empty; write one such as state.total < 0.")
     # What closes a parenthesis that it didn't open parses in one of the two only.
     for condition in (f"\n{text}\n", f" (\n{text}\n)"):
-        tree = _serialized(connection, f"SELECT 1 FROM {table} WHERE{condition}")
+        tree = _parse_sql(connection, f"SELECT 1 FROM {table} WHERE{condition}")
         if tree["error"]:
             message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
-            message = _ONE if "Only SELECT" in message else message
-            raise QueryError(f"The condition {typed!r} doesn't parse: {message}{_advice(typed)}.")
+            message = _SEVERAL_EXPRESSIONS if "Only SELECT" in message else message
+            raise QueryError(
+                f"The condition {typed!r} doesn't parse: {message}{_suggest_fix(typed)}."
+            )
     node = tree["statements"][0]["node"] if len(tree["statements"]) == 1 else {}
     plain = (
         node.get("type") == "SELECT_NODE"
@@ -84,7 +92,7 @@ def _refuse_long_numbers(typed: str, node: Any) -> None:
             _refuse_long_numbers(typed, inner)
 
 
-def _advice(typed: str) -> str:
+def _suggest_fix(typed: str) -> str:
     """What was meant, where it is known."""
     quoted = re.search(r"\.\s*('(?:[^']|'')*')", typed)
     if quoted:
@@ -93,12 +101,12 @@ def _advice(typed: str) -> str:
     return f"; in a path write ['{digits[1]}'] instead of .{digits[1]}" if digits else ""
 
 
-def _quoted_offset(text: str) -> str:
+def _quote_offset(text: str) -> str:
     """The condition with the word offset as a column: it is one of SQL's own, and so wants quotes."""
     return _WORDS.sub(lambda found: f'"{found[0]}"' if found["offset"] else found[0], text)
 
 
-def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
+def translate_condition_error(text: str, table: str, error: duckdb.Error) -> QueryError:
     """What DuckDB said of a condition, while planning or while running it, as ours."""
     first = str(error).splitlines()[0].split(": ", 1)[-1]
     unknown = re.match(r'Referenced column "(.+?)" not found', first)
@@ -108,17 +116,17 @@ def unanswerable(text: str, table: str, error: duckdb.Error) -> QueryError:
     return QueryError(f"The condition {text!r} can't be asked of {table}: {first.rstrip('.')}.")
 
 
-def _serialized(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
+def _parse_sql(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
     return dict(json.loads(str(text)))
 
 
-def _forbidden(node: Any) -> str | None:
+def _find_forbidden(node: Any) -> str | None:
     if isinstance(node, dict):
         kind = node.get("class") or node.get("type")
-        if kind in _FORBIDDEN:
-            return _FORBIDDEN[kind]
-        return next((found for v in node.values() if (found := _forbidden(v))), None)
+        if kind in _FORBIDDEN_NODES:
+            return _FORBIDDEN_NODES[kind]
+        return next((found for v in node.values() if (found := _find_forbidden(v))), None)
     if isinstance(node, list):
-        return next((found for v in node if (found := _forbidden(v))), None)
+        return next((found for v in node if (found := _find_forbidden(v))), None)
     return None

@@ -15,240 +15,260 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.db import duckdb_errors
-from storage.errors import CancelledError, QueryError, RefoldError, one_line
+from storage.errors import CancelledError, QueryError, RefoldError, summarize_error
 from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_ROWS = 100_000
-MOST_BYTES = 64 << 20
+MAX_ROWS = 100_000
+MAX_BYTES = 64 << 20
 """What is kept of an answer that is looked at."""
-CELL = 400
+MAX_CELL_CHARACTERS = 400
 """Characters of a value that a list of rows has at hand."""
 
-_BATCH = 10_000
-_FEW = 128
+_BATCH_ROWS = 10_000
+_TEXT_BATCH_ROWS = 128
 """Rows after which the size of an answer is looked at, as a value may be large."""
-_NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)")
-_ASKING = ("SELECT", "EXPLAIN")
-_CHANGING = ("INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "MERGE_INTO", "VACUUM")
-_LEAVING = ("COPY", "EXPORT", "ATTACH", "DETACH", "LOAD")
-_START = "start it with SELECT or FROM"
+_NUMBER_TYPES = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)")
+_READING_STATEMENTS = ("SELECT", "EXPLAIN")
+_WRITING_STATEMENTS = (
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "MERGE_INTO",
+    "VACUUM",
+)
+_EXTERNAL_STATEMENTS = ("COPY", "EXPORT", "ATTACH", "DETACH", "LOAD")
+_START_HINT = "start it with SELECT or FROM"
 
 
 @dataclass(frozen=True)
-class Column:
+class ResultColumn:
     """A column of an answer."""
 
     name: str
-    kind: str
+    type: str
     """DuckDB's type."""
 
     @property
     def is_number(self) -> bool:
-        return _NUMBERS.fullmatch(self.kind) is not None
+        return _NUMBER_TYPES.fullmatch(self.type) is not None
 
 
-class Stop:
+class QueryCancellation:
     """A way to end a question from another thread."""
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.is_cancelled = False
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """End it, now or as soon as it begins."""
         with self._lock:
-            self.wanted = True
+            self.is_cancelled = True
             if self._connection is not None:
                 self._connection.interrupt()
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raises `CancelledError` where it is to end."""
-        if self.wanted:
+        if self.is_cancelled:
             raise CancelledError("The query was cancelled.")
 
     @contextmanager
-    def over(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    def interruptible(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """While this connection is asked."""
         with self._lock:
             self._connection = connection
         try:
-            self.check()
+            self.raise_if_cancelled()
             yield
         finally:
             with self._lock:
                 self._connection = None
 
 
-class Asked:
+class RunningQuery:
     """A question that was understood; its answer is fetched as it is read."""
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation | None, *, explains: bool) -> None:
+    def __init__(self, relation: duckdb.DuckDBPyRelation | None, *, is_explanation: bool) -> None:
         self._relation = relation
-        self._explains = explains
+        self._is_explanation = is_explanation
         named = () if relation is None else zip(relation.columns, relation.types, strict=True)
-        self.columns = tuple(Column(name, str(kind)) for name, kind in named)
+        self.columns = tuple(ResultColumn(name, str(kind)) for name, kind in named)
 
-    def batches(self) -> "Iterator[pa.RecordBatch]":
+    def read_batches(self) -> "Iterator[pa.RecordBatch]":
         """The rows, with values of their own types."""
         if self._relation is not None:
-            yield from self._relation.to_arrow_reader(_BATCH)
+            yield from self._relation.to_arrow_reader(_BATCH_ROWS)
 
-    def text(self) -> "Iterator[pa.RecordBatch]":
+    def read_text_batches(self) -> "Iterator[pa.RecordBatch]":
         """The rows with every value as DuckDB writes it; of an explanation, its lines."""
         if self._relation is None:
             return
-        if self._explains:
-            self.columns = (Column("plan", "VARCHAR"),)
+        if self._is_explanation:
+            self.columns = (ResultColumn("plan", "VARCHAR"),)
             written = r"unnest(string_split(rtrim(#2, E'\n'), E'\n')) AS c0"
         else:
             written = ", ".join(
                 f"CAST(#{number} AS VARCHAR) AS c{number}"
                 for number in range(1, len(self.columns) + 1)
             )
-        yield from self._relation.project(written).to_arrow_reader(_FEW)
+        yield from self._relation.project(written).to_arrow_reader(_TEXT_BATCH_ROWS)
 
 
 @contextmanager
-def asked(workspace: Workspace, text: str, stop: Stop | None = None) -> Iterator[Asked]:
+def run_query(
+    workspace: Workspace, text: str, cancellation: QueryCancellation | None = None
+) -> Iterator[RunningQuery]:
     """Ask; the answer is read inside the `with`.
 
     Raises `QueryError` where the text is no question, or can't be answered, and `CancelledError`.
     """
-    stop = stop or Stop()
-    with workspace.reading() as connection, stop.over(connection):
+    cancellation = cancellation or QueryCancellation()
+    with workspace.reading() as connection, cancellation.interruptible(connection):
         try:
-            kind = _kind(connection, text)
-            yield Asked(connection.sql(text), explains=kind == "EXPLAIN")
+            kind = _statement_kind(connection, text)
+            yield RunningQuery(connection.sql(text), is_explanation=kind == "EXPLAIN")
         except duckdb.InterruptException as error:
             raise CancelledError("The query was cancelled.") from error
         except (duckdb.IOException, duckdb.SerializationException):
             raise  # the file's trouble, not the question's
         except duckdb.Error as error:
-            raise said(error) from error
+            raise translate_query_error(error) from error
         except OSError as error:
             # So Arrow passes on what DuckDB says after the first rows.
-            stop.check()
+            cancellation.raise_if_cancelled()
             if isinstance(error, BrokenPipeError) or "Error: " not in str(error):
                 raise
-            raise said(error) from error
+            raise translate_query_error(error) from error
 
 
-def only(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+def extract_statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """The one statement of a text, without the semicolon at its end, so that it can be a part of one.
 
     Raises `QueryError` where it is none that gives rows, and `duckdb.ParserException`.
     """
-    if _kind(connection, text) != "SELECT":
-        raise QueryError(f"EXPLAIN gives no rows of the workspace's tables; {_START}.")
+    if _statement_kind(connection, text) != "SELECT":
+        raise QueryError(f"EXPLAIN gives no rows of the workspace's tables; {_START_HINT}.")
     written = text.encode()
-    for place, kind in reversed(duckdb.tokenize(text)):
+    for byte_index, kind in reversed(duckdb.tokenize(text)):
         if kind != duckdb.token_type.comment:
-            if written[place : place + 1] != b";":
+            if written[byte_index : byte_index + 1] != b";":
                 break
-            written = written[:place]
+            written = written[:byte_index]
     return written.decode()
 
 
-def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+def _statement_kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     statements = connection.extract_statements(text)
     if len(statements) != 1:
         many = f"these are {len(statements)}" if statements else "there is none"
         raise QueryError(f"Give one statement; {many}.")
     kind = str(statements[0].type.name)
-    if kind in _ASKING:
+    if kind in _READING_STATEMENTS:
         return kind
     word = re.match(r"\s*(\w+)", statements[0].query)
     shown = word[1].upper() if word else kind
-    if kind in _CHANGING:
-        raise QueryError(f"{shown} would change the workspace, and a query only asks; {_START}.")
-    if kind in _LEAVING:
-        raise QueryError(f"{shown} leaves the workspace, and a query sees nothing else; {_START}.")
+    if kind in _WRITING_STATEMENTS:
+        raise QueryError(
+            f"{shown} would change the workspace, and a query only asks; {_START_HINT}."
+        )
+    if kind in _EXTERNAL_STATEMENTS:
+        raise QueryError(
+            f"{shown} leaves the workspace, and a query sees nothing else; {_START_HINT}."
+        )
     if kind == "MULTI":
         raise QueryError("A PIVOT names its values here: PIVOT … ON type IN ('OrderPlaced', …).")
-    raise QueryError(f"{shown} asks nothing of the workspace's tables; {_START}.")
+    raise QueryError(f"{shown} asks nothing of the workspace's tables; {_START_HINT}.")
 
 
 _BARE_OFFSET = re.compile(r"\nLINE \d+:.*(?<![\w.\"])offset\s*(?:,|\bFROM\b|[=<>])", re.IGNORECASE)
 """The column in a query that doesn't parse, without its quotes."""
 
 
-def said(error: Exception) -> RefoldError:
+def translate_query_error(error: Exception) -> RefoldError:
     """What DuckDB said of a question, as one sentence."""
     whole = str(error)
-    said = " ".join(whole.partition("\n\n")[0].split())
-    said = one_line(ValueError(re.sub(r"^[\w ]*Error: ", "", said))).rstrip(".!")
-    if outside := re.match(r'Cannot access (?:file|directory) "(.*?)"', said):
+    message = " ".join(whole.partition("\n\n")[0].split())
+    message = summarize_error(ValueError(re.sub(r"^[\w ]*Error: ", "", message))).rstrip(".!")
+    if outside := re.match(r'Cannot access (?:file|directory) "(.*?)"', message):
         return QueryError(f"A query sees nothing but the workspace, and {outside[1]} isn't in it.")
-    if "read-only mode" in said:
-        return QueryError(f"This would change the workspace, and a query only asks; {_START}.")
+    if "read-only mode" in message:
+        return QueryError(f"This would change the workspace, and a query only asks; {_START_HINT}.")
     if isinstance(error, duckdb.ParserException):
         line = re.search(r"\nLINE (\d+):", whole)
         where = f" in line {line[1]}" if line and line[1] != "1" else ""
-        bare = '"offset"' in said.lower() or _BARE_OFFSET.search(whole)
+        bare = '"offset"' in message.lower() or _BARE_OFFSET.search(whole)
         hint = '; SQL has a word offset, so the column is "offset"' if bare else ""
-        return QueryError(f"The query doesn't parse: {said}{where}{hint}.")
+        return QueryError(f"The query doesn't parse: {message}{where}{hint}.")
     if duckdb_errors.is_of_a_function(error):
-        return QueryError(f"The query failed: {said.rpartition('Error: ')[2]}.")
+        return QueryError(f"The query failed: {message.rpartition('Error: ')[2]}.")
     if isinstance(error, duckdb.OutOfMemoryException):
         return QueryError("The query needs more memory than it may take; narrow it.")
-    return QueryError(f"The query failed: {said}{'' if said.endswith('?') else '.'}")
+    return QueryError(f"The query failed: {message}{'' if message.endswith('?') else '.'}")
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """The beginning of an answer, kept as text, for as long as somebody looks at it."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[ResultColumn, ...]
     table: "pa.Table"
-    more: bool
+    is_truncated: bool
     """There are more rows than are kept."""
-    widest: tuple[int, ...]
+    column_widths: tuple[int, ...]
     """Characters of the longest value of each column."""
     seconds: float
 
     @property
-    def count(self) -> int:
+    def row_count(self) -> int:
         return int(self.table.num_rows)
 
-    def rows(self, first: int, count: int) -> Sequence[tuple[str | None, ...]]:
+    def read_rows(self, first: int, count: int) -> Sequence[tuple[str | None, ...]]:
         """Rows with the beginning of each value."""
         import pyarrow.compute as pc  # noqa: PLC0415 - a screen opens without Arrow
 
         part = self.table.slice(first, count)
-        cells = [pc.utf8_slice_codeunits(column, 0, CELL).to_pylist() for column in part.columns]
+        cells = [
+            pc.utf8_slice_codeunits(column, 0, MAX_CELL_CHARACTERS).to_pylist()
+            for column in part.columns
+        ]
         return list(zip(*cells, strict=True))
 
-    def row(self, number: int) -> tuple[str | None, ...]:
+    def read_row(self, number: int) -> tuple[str | None, ...]:
         """A row, whole."""
         return tuple(column[number].as_py() for column in self.table.columns)
 
 
-def answer(workspace: Workspace, text: str, stop: Stop) -> Answer:
+def fetch_result(workspace: Workspace, text: str, cancellation: QueryCancellation) -> QueryResult:
     """The first rows of an answer; raises as `asked` does."""
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.compute as pc  # noqa: PLC0415 - as above
 
     started = time.perf_counter()
-    kept: list[pa.RecordBatch] = []
+    text_batches: list[pa.RecordBatch] = []
     rows = size = 0
     more = False
-    with asked(workspace, text, stop) as question:
-        coming = question.text()
+    with run_query(workspace, text, cancellation) as question:
+        coming = question.read_text_batches()
         for batch in coming:
-            stop.check()
-            kept.append(batch)
+            cancellation.raise_if_cancelled()
+            text_batches.append(batch)
             rows += batch.num_rows
             size += batch.get_total_buffer_size()
-            if rows > MOST_ROWS or size > MOST_BYTES:
-                more = rows > MOST_ROWS or next(coming, None) is not None
+            if rows > MAX_ROWS or size > MAX_BYTES:
+                more = rows > MAX_ROWS or next(coming, None) is not None
                 break
         columns = question.columns
     schema = pa.schema([(f"c{number}", pa.string()) for number in range(len(columns))])
-    table = pa.Table.from_batches([b.rename_columns(schema.names) for b in kept], schema=schema)
-    table = table.slice(0, MOST_ROWS)
+    table = pa.Table.from_batches(
+        [b.rename_columns(schema.names) for b in text_batches], schema=schema
+    )
+    table = table.slice(0, MAX_ROWS)
     widest = tuple(pc.max(pc.utf8_length(column)).as_py() or 0 for column in table.columns)
-    return Answer(columns, table, more, widest, time.perf_counter() - started)
+    return QueryResult(columns, table, more, widest, time.perf_counter() - started)

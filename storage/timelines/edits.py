@@ -14,15 +14,15 @@ import duckdb
 
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.db.query import rows as rows_of
-from storage.db.query import utc
+from storage.db.query import fetch_rows as rows_of
+from storage.db.query import time_from_micros
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Event:
+class EditedEvent:
     """An event as an edit makes it. `data` and `meta` are JSON text."""
 
     time: datetime | None
@@ -37,7 +37,7 @@ class Event:
     meta: str | None
 
 
-EVENT_FIELDS = tuple(field.name for field in fields(Event))
+EVENT_FIELDS = tuple(field.name for field in fields(EditedEvent))
 
 
 @dataclass(frozen=True)
@@ -51,73 +51,75 @@ class Edit:
     """Of an insert or a move: what it comes after."""
     moved: Label | None = None
     """Of a move: what the event was called."""
-    event: Event | None = None
+    event: EditedEvent | None = None
     """What a replace, an insert or a move puts there."""
-    said: str | None = None
+    value: str | None = None
     """Of what isn't about an event: an override as JSON, or a projection's label."""
     step: int = 0
     number: int = 0
     undone: bool = False
 
     @property
-    def first(self) -> Label:
+    def first_label(self) -> Label:
         """The first event that it touches."""
         if self.moved is not None:
             return min(self.moved, self.label)
         return self.label
 
 
-_COLUMNS = (
+_EDIT_COLUMNS = (
     *("step", "edit", "undone", "kind", "offset", "inserted", "after_offset", "after_inserted"),
     *("moved_offset", "moved_inserted", "said"),
     *EVENT_FIELDS,
 )
 
 
-def appended(there: Sequence[Edit], new: Iterable[Edit]) -> list[Edit]:
+def append_step(edits: Sequence[Edit], new: Iterable[Edit]) -> list[Edit]:
     """The edits of a fork with a further step; what was undone is forgotten."""
-    kept = [edit for edit in there if not edit.undone]
-    step = max((edit.step for edit in kept), default=0) + 1
-    number = max((edit.number for edit in kept), default=0)
+    active = [edit for edit in edits if not edit.undone]
+    step = max((edit.step for edit in active), default=0) + 1
+    number = max((edit.number for edit in active), default=0)
     return [
-        *kept,
+        *active,
         *(replace(edit, step=step, number=number + n) for n, edit in enumerate(new, 1)),
     ]
 
 
-def undone(there: Sequence[Edit]) -> list[Edit] | None:
+def undo_last_step(edits: Sequence[Edit]) -> list[Edit] | None:
     """The edits with the last step that wasn't yet undone; None where there is none."""
-    steps = [edit.step for edit in there if not edit.undone]
+    steps = [edit.step for edit in edits if not edit.undone]
     if not steps:
         return None
-    return [replace(e, undone=True) if e.step == max(steps) else e for e in there]
+    return [replace(e, undone=True) if e.step == max(steps) else e for e in edits]
 
 
-def redone(there: Sequence[Edit]) -> list[Edit] | None:
+def redo_next_step(edits: Sequence[Edit]) -> list[Edit] | None:
     """The edits without the first step that was undone; None where there is none."""
-    steps = [edit.step for edit in there if edit.undone]
+    steps = [edit.step for edit in edits if edit.undone]
     if not steps:
         return None
-    return [replace(e, undone=False) if e.step == min(steps) else e for e in there]
+    return [replace(e, undone=False) if e.step == min(steps) else e for e in edits]
 
 
-def read(connection: duckdb.DuckDBPyConnection, timeline: str) -> list[Edit]:
+def read_edits(connection: duckdb.DuckDBPyConnection, timeline: str) -> list[Edit]:
     """The edits of a fork, in order, the undone ones too."""
     columns = ", ".join(
-        'epoch_us("time") AS "time"' if name == "time" else f'"{name}"' for name in _COLUMNS
+        'epoch_us("time") AS "time"' if name == "time" else f'"{name}"' for name in _EDIT_COLUMNS
     )
     rows = rows_of(
         connection, f"SELECT {columns} FROM edits WHERE timeline = ? ORDER BY edit", [timeline]
     )
-    return [_edit(row) for row in rows]
+    return [_edit_of_row(row) for row in rows]
 
 
-def write(connection: duckdb.DuckDBPyConnection, timeline: str, edits: Sequence[Edit]) -> None:
+def write_edits(
+    connection: duckdb.DuckDBPyConnection, timeline: str, edits: Sequence[Edit]
+) -> None:
     """Keep these edits as all that a fork has."""
     connection.execute("DELETE FROM edits WHERE timeline = ?", [timeline])
     if edits:
-        written = ", ".join(f'"{name}"' for name in _COLUMNS)
-        connection.register("new_edits", _table(edits))
+        written = ", ".join(f'"{name}"' for name in _EDIT_COLUMNS)
+        connection.register("new_edits", _edits_table(edits))
         connection.execute(
             f"INSERT INTO edits (timeline, {written}) SELECT ?, {written} FROM new_edits",
             [timeline],
@@ -125,7 +127,7 @@ def write(connection: duckdb.DuckDBPyConnection, timeline: str, edits: Sequence[
         connection.unregister("new_edits")
 
 
-def _table(edits: Sequence[Edit]) -> "pa.Table":
+def _edits_table(edits: Sequence[Edit]) -> "pa.Table":
     import pyarrow as pa  # noqa: PLC0415 - whoever only reads a fork's edits needs no Arrow
 
     columns: dict[str, list[Any]] = {
@@ -133,7 +135,7 @@ def _table(edits: Sequence[Edit]) -> "pa.Table":
         "edit": [edit.number for edit in edits],
         "undone": [edit.undone for edit in edits],
         "kind": [edit.kind.value for edit in edits],
-        "said": [edit.said for edit in edits],
+        "said": [edit.value for edit in edits],
     }
     for name, label in (("", "label"), ("after_", "after"), ("moved_", "moved")):
         labels: list[Label | None] = [getattr(edit, label) for edit in edits]
@@ -147,7 +149,7 @@ def _table(edits: Sequence[Edit]) -> "pa.Table":
     return pa.table({n: pa.array(v, kinds.get(n, pa.string())) for n, v in columns.items()})
 
 
-def _edit(row: dict[str, Any]) -> Edit:
+def _edit_of_row(row: dict[str, Any]) -> Edit:
     def label(name: str) -> Label | None:
         offset = row[f"{name}offset"]
         return None if offset is None else Label(offset, row[f"{name}inserted"])
@@ -156,7 +158,7 @@ def _edit(row: dict[str, Any]) -> Edit:
     event = None
     if kind.needs_event:
         values = {name: row[name] for name in EVENT_FIELDS}
-        event = Event(**{**values, "time": utc(values["time"])})
+        event = EditedEvent(**{**values, "time": time_from_micros(values["time"])})
     return Edit(
         kind,
         label("") or Label(0),

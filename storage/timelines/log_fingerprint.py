@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import duckdb
 
-_STRETCHES = 1024
-_DIGITS = 8
+_MAX_STRETCHES = 1024
+_HASH_DIGITS = 8
 """Of a stretch's hash, in hex."""
 
-_HASHES = """
+_HASH_QUERY = """
 SELECT CAST("offset" // {width} AS BIGINT) AS stretch,
     bit_xor(md5_number_lower(concat_ws(chr(31), "offset", epoch_us(time), stream, revision, type,
         version, id, data, meta))) AS hashed
@@ -24,36 +24,44 @@ FROM {events} WHERE "offset" < {events_before} GROUP BY ALL ORDER BY stretch
 class LogFingerprint:
     """What a log was, up to an event."""
 
-    events: int
-    width: int
+    event_count: int
+    events_per_hash: int
     """Events of a stretch."""
     hashes: str
     """Of each stretch, one after the other."""
 
 
-def take(connection: duckdb.DuckDBPyConnection, events: int) -> LogFingerprint:
+def take_log_fingerprint(connection: duckdb.DuckDBPyConnection, event_count: int) -> LogFingerprint:
     """The fingerprint of the first so many events of the log; reads them all."""
-    width = max(1, -(-events // _STRETCHES))
-    return LogFingerprint(events, width, _hashes(connection, events, width))
+    events_per_hash = max(1, -(-event_count // _MAX_STRETCHES))
+    return LogFingerprint(
+        event_count, events_per_hash, _hash_stretches(connection, event_count, events_per_hash)
+    )
 
 
-def difference(connection: duckdb.DuckDBPyConnection, before: LogFingerprint) -> str | None:
+def describe_log_difference(
+    connection: duckdb.DuckDBPyConnection, expected: LogFingerprint
+) -> str | None:
     """Where this log first differs from what another one was; None where it doesn't."""
-    ((there,),) = connection.execute("SELECT count(*) FROM events").fetchall()
-    if there < before.events:
-        return f"it has {there:,} events, and there were {before.events:,}"
-    now = _hashes(connection, before.events, before.width)
-    for stretch in range(-(-before.events // before.width)):
-        place = slice(stretch * _DIGITS, (stretch + 1) * _DIGITS)
-        if before.hashes[place] != now[place]:
-            first = stretch * before.width
-            if before.width == 1:
+    ((event_count,),) = connection.execute("SELECT count(*) FROM events").fetchall()
+    if event_count < expected.event_count:
+        return f"it has {event_count:,} events, and there were {expected.event_count:,}"
+    now = _hash_stretches(connection, expected.event_count, expected.events_per_hash)
+    for stretch in range(-(-expected.event_count // expected.events_per_hash)):
+        digits = slice(stretch * _HASH_DIGITS, (stretch + 1) * _HASH_DIGITS)
+        if expected.hashes[digits] != now[digits]:
+            first = stretch * expected.events_per_hash
+            if expected.events_per_hash == 1:
                 return f"the event at {first:,} is another one"
-            return f"an event between {first:,} and {first + before.width - 1:,} is another one"
+            return f"an event between {first:,} and {first + expected.events_per_hash - 1:,} is another one"
     return None
 
 
-def _hashes(connection: duckdb.DuckDBPyConnection, events: int, width: int) -> str:
-    query = _HASHES.format(width=int(width), events="events", events_before=int(events))
+def _hash_stretches(
+    connection: duckdb.DuckDBPyConnection, event_count: int, events_per_hash: int
+) -> str:
+    query = _HASH_QUERY.format(
+        width=int(events_per_hash), events="events", events_before=int(event_count)
+    )
     found = connection.execute(query).fetchall()
-    return "".join(format(int(hashed), "016x")[:_DIGITS] for _, hashed in found)
+    return "".join(format(int(hashed), "016x")[:_HASH_DIGITS] for _, hashed in found)

@@ -7,134 +7,141 @@ from typing import TYPE_CHECKING
 
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.coordinates.position_map import Mark, Overlay
-from storage.timelines.edits import Edit, Event
+from storage.coordinates.position_map import EditMark, PositionMap
+from storage.timelines.edits import Edit, EditedEvent
 
 if TYPE_CHECKING:
-    from storage.timelines.store import Timeline
+    from storage.timelines.store import Fork
 
 
 @dataclass(frozen=True)
-class Own:
+class ForkEvent:
     """An event that is the fork's own."""
 
-    place: int
+    position: int
     label: Label
     kind: EditKind
-    event: Event
+    event: EditedEvent
 
 
-class Forked(Overlay):
+class ForkOverlay(PositionMap):
     """What is where on a fork."""
 
-    def __init__(self, timeline: "Timeline", parent: Overlay) -> None:
+    def __init__(self, timeline: "Fork", parent: PositionMap) -> None:
         self.parent = parent
         self.timeline = timeline
-        laid = _Laid(timeline.active, parent)
-        inserted = laid.in_order()
-        self.anchors = [anchor for anchor, _ in inserted]
+        applied = _AppliedEdits(timeline.active_edits, parent)
+        inserted = applied.inserted_in_order()
+        self.insert_anchors = [anchor for anchor, _ in inserted]
         """The parent's places behind which something was inserted; one for each insert, ascending."""
-        self._inserts = [anchor + 1 + n for n, anchor in enumerate(self.anchors)]
-        super().__init__(parent.events + len(inserted))
-        self._by_label = {
-            edit.label: place for place, (_, edit) in zip(self._inserts, inserted, strict=True)
+        self._insert_positions = [anchor + 1 + n for n, anchor in enumerate(self.insert_anchors)]
+        super().__init__(parent.position_count + len(inserted))
+        self._position_by_label = {
+            edit.label: place
+            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         }
-        self._labels = {place: label for label, place in self._by_label.items()}
-        self.hidden = sorted(laid.hidden)
+        self._label_by_position = {place: label for label, place in self._position_by_label.items()}
+        self.hidden_parent_positions = sorted(applied.hidden_by_position)
         """The parent's places of events that are dropped, moved away or replaced."""
-        own = [
-            Own(place, edit.label, edit.kind, edit.event)
-            for place, (_, edit) in zip(self._inserts, inserted, strict=True)
-            if edit.event is not None and edit.label not in laid.vanished
+        own_events = [
+            ForkEvent(place, edit.label, edit.kind, edit.event)
+            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            if edit.event is not None and edit.label not in applied.vanished_labels
         ]
-        own += [
-            Own(self.from_parent(place), edit.label, EditKind.REPLACE, edit.event)
-            for place, edit in laid.replaced.items()
+        own_events += [
+            ForkEvent(self.from_parent(place), edit.label, EditKind.REPLACE, edit.event)
+            for place, edit in applied.replaced_by_position.items()
             if edit.event is not None
         ]
-        self.own = sorted(own, key=lambda one: one.place)
-        self._marks = self._marked(laid, inserted)
-        self._marked_places = [mark.place for mark in self._marks]
+        self.own_events = sorted(own_events, key=lambda one: one.position)
+        self._marks = self._collect_marks(applied, inserted)
+        self._marked_positions = [mark.position for mark in self._marks]
 
     @property
-    def edited(self) -> list[int]:
+    def edited_positions(self) -> list[int]:
         """The places at which something is otherwise than on the parent, ascending."""
-        return sorted({mark.place for mark in self._marks})
+        return sorted({mark.position for mark in self._marks})
 
-    def from_parent(self, place: int) -> int:
+    def from_parent(self, parent_position: int) -> int:
         """Where an event of the parent's is here."""
-        return place + bisect_left(self.anchors, place)
+        return parent_position + bisect_left(self.insert_anchors, parent_position)
 
-    def to_parent(self, place: int) -> int | None:
+    def to_parent(self, position: int) -> int | None:
         """Where an event is on the parent; None where it was inserted here."""
-        if place in self._labels:
+        if position in self._label_by_position:
             return None
-        return place - bisect_left(self._inserts, place)
+        return position - bisect_left(self._insert_positions, position)
 
-    def before(self, place: int) -> int:
+    def parent_position_before(self, position: int) -> int:
         """The parent's position that a position here stands at, or after."""
-        return place - bisect_right(self._inserts, place)
+        return position - bisect_right(self._insert_positions, position)
 
-    def parents_from(self, place: int) -> int:
+    def first_parent_position_from(self, position: int) -> int:
         """The first of the parent's places that don't come before a place here."""
-        return self.before(place - 1) + 1
+        return self.parent_position_before(position - 1) + 1
 
-    def place(self, label: Label) -> int:
-        found = self._by_label.get(label)
-        return self.from_parent(self.parent.place(label)) if found is None else found
+    def position_of(self, label: Label) -> int:
+        found = self._position_by_label.get(label)
+        return self.from_parent(self.parent.position_of(label)) if found is None else found
 
-    def label(self, place: int) -> Label:
-        found = self._labels.get(place)
+    def label_at(self, position: int) -> Label:
+        found = self._label_by_position.get(position)
         if found is not None:
             return found
-        return self.parent.label(place - bisect_left(self._inserts, place))
+        return self.parent.label_at(position - bisect_left(self._insert_positions, position))
 
-    def marks(self, first: int, last: int) -> list[Mark]:
-        begin = bisect_left(self._marked_places, first)
-        return self._marks[begin : bisect_right(self._marked_places, last)]
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:
+        begin = bisect_left(self._marked_positions, first_position)
+        return self._marks[begin : bisect_right(self._marked_positions, last_position)]
 
     def segments(self) -> list[tuple[int, int, int]]:
         """The parent's places in stretches that move as one: first, last, and by how much."""
         found = []
         first = -1
-        for anchor in [*sorted(set(self.anchors)), self.parent.events]:
+        for anchor in [*sorted(set(self.insert_anchors)), self.parent.position_count]:
             if anchor >= first:
-                found.append((max(first, 0), anchor, bisect_left(self.anchors, max(first, 0))))
+                found.append(
+                    (max(first, 0), anchor, bisect_left(self.insert_anchors, max(first, 0)))
+                )
             first = anchor + 1
         return [one for one in found if one[0] <= one[1]]
 
-    def _marked(self, laid: "_Laid", inserted: Sequence[tuple[int, Edit]]) -> list[Mark]:
+    def _collect_marks(
+        self, applied: "_AppliedEdits", inserted: Sequence[tuple[int, Edit]]
+    ) -> list[EditMark]:
         marks = [
-            Mark(place, EditKind.DROP, None, leaves_a_gap=True)
-            if edit.label in laid.vanished
-            else Mark(place, edit.kind, edit.moved)
-            for place, (_, edit) in zip(self._inserts, inserted, strict=True)
+            EditMark(place, EditKind.DROP, None, leaves_gap=True)
+            if edit.label in applied.vanished_labels
+            else EditMark(place, edit.kind, edit.moved)
+            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         ]
-        for place in self.hidden:
-            gone = laid.hidden[place]
+        for place in self.hidden_parent_positions:
+            gone = applied.hidden_by_position[place]
             gap = gone.kind is not EditKind.REPLACE
-            marks.append(Mark(self.from_parent(place), gone.kind, _gone_to(gone), leaves_a_gap=gap))
-        return sorted(marks, key=lambda mark: mark.place)
+            marks.append(
+                EditMark(self.from_parent(place), gone.kind, _moved_to(gone), leaves_gap=gap)
+            )
+        return sorted(marks, key=lambda mark: mark.position)
 
 
-def _gone_to(edit: Edit) -> Label | None:
+def _moved_to(edit: Edit) -> Label | None:
     return edit.label if edit.kind is EditKind.MOVE else None
 
 
-class _Laid:
+class _AppliedEdits:
     """Edits in their order; a later one of the same event takes an earlier one's place."""
 
-    def __init__(self, edits: Iterable[Edit], parent: Overlay) -> None:
+    def __init__(self, edits: Iterable[Edit], parent: PositionMap) -> None:
         self._parent = parent
-        self.hidden: dict[int, Edit] = {}
+        self.hidden_by_position: dict[int, Edit] = {}
         """What hides an event of the parent's, by its place there."""
-        self.replaced: dict[int, Edit] = {}
-        self.vanished: set[Label] = set()
+        self.replaced_by_position: dict[int, Edit] = {}
+        self.vanished_labels: set[Label] = set()
         """Inserted here, and dropped or moved away again."""
         self._inserted: dict[Label, Edit] = {}
-        self._groups: dict[int, list[Label]] = {}
+        self._labels_by_anchor: dict[int, list[Label]] = {}
         """What is inserted after a place of the parent's, in order."""
-        self._group_of: dict[Label, int] = {}
+        self._anchor_by_label: dict[Label, int] = {}
         for edit in edits:
             if edit.kind in (EditKind.INSERT, EditKind.MOVE):
                 self._insert(edit)
@@ -145,50 +152,53 @@ class _Laid:
             elif edit.kind is EditKind.REPLACE:
                 self._replace(edit)
 
-    def in_order(self) -> list[tuple[int, Edit]]:
+    def inserted_in_order(self) -> list[tuple[int, Edit]]:
         """All that were inserted, with the parent's place behind which they are."""
         return [
             (anchor, self._inserted[label])
-            for anchor in sorted(self._groups)
-            for label in self._groups[anchor]
+            for anchor in sorted(self._labels_by_anchor)
+            for label in self._labels_by_anchor[anchor]
         ]
 
     def _insert(self, edit: Edit) -> None:
         after = edit.after or Label(-1)
-        if after in self._group_of:
-            anchor = self._group_of[after]
-            group = self._groups[anchor]
+        if after in self._anchor_by_label:
+            anchor = self._anchor_by_label[after]
+            group = self._labels_by_anchor[anchor]
             group.insert(group.index(after) + 1, edit.label)
         else:
-            anchor = self._parent.place(after)
+            anchor = self._parent.position_of(after)
             if not after.inserted:
-                anchor = self._behind(anchor)
-            self._groups.setdefault(anchor, []).append(edit.label)
-        self._group_of[edit.label] = anchor
+                anchor = self._last_inserted_after(anchor)
+            self._labels_by_anchor.setdefault(anchor, []).append(edit.label)
+        self._anchor_by_label[edit.label] = anchor
         self._inserted[edit.label] = edit
 
-    def _behind(self, place: int) -> int:
+    def _last_inserted_after(self, position: int) -> int:
         """The last of those that the parent has inserted after an event of the log."""
-        while place + 1 < self._parent.events and self._parent.label(place + 1).inserted:
-            place += 1
-        return place
+        while (
+            position + 1 < self._parent.position_count
+            and self._parent.label_at(position + 1).inserted
+        ):
+            position += 1
+        return position
 
     def _hide(self, label: Label, edit: Edit) -> None:
         if label in self._inserted:
-            self.vanished.add(label)
+            self.vanished_labels.add(label)
             return
-        place = self._parent.place(label)
-        self.hidden[place] = edit
-        self.replaced.pop(place, None)
+        position = self._parent.position_of(label)
+        self.hidden_by_position[position] = edit
+        self.replaced_by_position.pop(position, None)
 
     def _replace(self, edit: Edit) -> None:
-        there = self._inserted.get(edit.label)
-        if there is not None:
+        inserted = self._inserted.get(edit.label)
+        if inserted is not None:
             self._inserted[edit.label] = Edit(
-                there.kind, there.label, there.after, there.moved, edit.event
+                inserted.kind, inserted.label, inserted.after, inserted.moved, edit.event
             )
-            self.vanished.discard(edit.label)
+            self.vanished_labels.discard(edit.label)
             return
-        place = self._parent.place(edit.label)
-        self.hidden[place] = edit
-        self.replaced[place] = edit
+        position = self._parent.position_of(edit.label)
+        self.hidden_by_position[position] = edit
+        self.replaced_by_position[position] = edit

@@ -15,22 +15,22 @@ from typing import Any
 import duckdb
 
 from storage.coordinates.event_labels import Label
-from storage.db.query import rows as rows_of
-from storage.db.query import utc
+from storage.db.query import fetch_rows as rows_of
+from storage.db.query import time_from_micros
 from storage.errors import StaleError, WorkspaceError
 from storage.timelines import edits
 from storage.timelines.edits import Edit
 from storage.workspace import schema
-from storage.workspace.workspace import MAIN, Workspace
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
-_NAME = re.compile(r"[\w][\w.-]{0,63}")
-_NAMED = "SELECT 1 FROM timelines WHERE timeline = ?"
-_OF_FORKS = ("timelines", "edits", "bookmarks")
+_VALID_NAME = re.compile(r"[\w][\w.-]{0,63}")
+_BY_NAME_QUERY = "SELECT 1 FROM timelines WHERE timeline = ?"
+_FORK_TABLES = ("timelines", "edits", "bookmarks")
 """Tables of what a person made."""
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Fork:
     """A fork: its parent, where it branches, and what is otherwise on it."""
 
     name: str
@@ -43,7 +43,7 @@ class Timeline:
     created: datetime | None = None
 
     @property
-    def active(self) -> list[Edit]:
+    def active_edits(self) -> list[Edit]:
         """The edits that count."""
         return [edit for edit in self.edits if not edit.undone]
 
@@ -56,93 +56,100 @@ class Timeline:
     def digest(self) -> str:
         """A hash of what makes it what it is, whatever it is called."""
         said = [
-            [e.kind.value, str(e.label), str(e.after), str(e.moved), e.said, _told(e.event)]
-            for e in self.active
+            [
+                e.kind.value,
+                str(e.label),
+                str(e.after),
+                str(e.moved),
+                e.value,
+                _event_values(e.event),
+            ]
+            for e in self.active_edits
         ]
         text = json.dumps([str(self.at), said])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _told(event: edits.Event | None) -> list[Any] | None:
+def _event_values(event: edits.EditedEvent | None) -> list[Any] | None:
     if event is None:
         return None
     return [None if v is None else str(v) for v in vars(event).values()]
 
 
-def checked_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """The name, where a fork can have it; raises `WorkspaceError`."""
-    if name == MAIN:
+    if name == MAIN_TIMELINE:
         raise WorkspaceError("The log itself is called main; give the fork another name.")
-    if not _NAME.fullmatch(name):
+    if not _VALID_NAME.fullmatch(name):
         raise WorkspaceError(
             f"{name!r} can't be a timeline's name; use up to 64 letters, digits, dots, dashes and _."
         )
     return name
 
 
-def known(workspace: Workspace) -> list[Timeline]:
+def list_forks(workspace: Workspace) -> list[Fork]:
     """All forks, parents before their forks, the oldest first."""
-    with workspace.file.reading() as connection:
-        return in_order(_read(connection))
+    with workspace.main_workspace.reading() as connection:
+        return sort_parents_first(_read_forks(connection))
 
 
-def in_order(forks: Sequence[Timeline]) -> list[Timeline]:
+def sort_parents_first(forks: Sequence[Fork]) -> list[Fork]:
     """Parents before their forks."""
-    ordered: list[Timeline] = []
+    ordered: list[Fork] = []
 
-    def place(parent: str) -> None:
+    def append_forks_of(parent: str) -> None:
         for one in forks:
             if one.parent == parent:
                 ordered.append(one)
-                place(one.name)
+                append_forks_of(one.name)
 
-    place(MAIN)
+    append_forks_of(MAIN_TIMELINE)
     return ordered
 
 
-def find(workspace: Workspace, name: str) -> Timeline:
+def find_fork(workspace: Workspace, name: str) -> Fork:
     """The fork of that name; raises `WorkspaceError`."""
-    with workspace.file.reading() as connection:
+    with workspace.main_workspace.reading() as connection:
         return _found(connection, workspace, name)
 
 
-def _found(connection: duckdb.DuckDBPyConnection, workspace: Workspace, name: str) -> Timeline:
-    found = _read(connection, name)
+def _found(connection: duckdb.DuckDBPyConnection, workspace: Workspace, name: str) -> Fork:
+    found = _read_forks(connection, name)
     if not found:
-        there = ", ".join([MAIN, *(one.name for one in _read(connection))])
+        there = ", ".join([MAIN_TIMELINE, *(one.name for one in _read_forks(connection))])
         raise WorkspaceError(f"{workspace.path} has no timeline called {name!r}; it has: {there}.")
     return found[0]
 
 
-def lineage(workspace: Workspace, name: str) -> list[Timeline]:
+def read_lineage(workspace: Workspace, name: str) -> list[Fork]:
     """The forks from `main` to the one of that name; none for `main`. Raises `WorkspaceError`."""
-    line: list[Timeline] = []
-    while name != MAIN:
-        line.insert(0, find(workspace, name))
-        name = line[0].parent
-        if name in [one.name for one in line]:
+    forks: list[Fork] = []
+    while name != MAIN_TIMELINE:
+        forks.insert(0, find_fork(workspace, name))
+        name = forks[0].parent
+        if name in [one.name for one in forks]:
             raise WorkspaceError(f"{workspace.path} is damaged: {name} is forked from itself.")
-    return line
+    return forks
 
 
-def refuse_name(workspace: Workspace, name: str) -> None:
+def check_name_is_free(workspace: Workspace, name: str) -> None:
     """Raise `WorkspaceError` where no new fork can be called so."""
-    checked_name(name)
-    with workspace.file.reading() as connection:
+    validate_name(name)
+    with workspace.main_workspace.reading() as connection:
         _refuse_taken(connection, name)
 
 
 def _refuse_taken(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    if connection.execute(_NAMED, [name]).fetchall():
+    if connection.execute(_BY_NAME_QUERY, [name]).fetchall():
         raise WorkspaceError(
             f"There is a timeline called {name} already; give the fork another name."
         )
 
 
-def refuse_stale(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeline]) -> None:
+def refuse_stale(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Fork]) -> None:
     """Raise `StaleError` unless the file holds these forks as they were read."""
     for fork in lineage:
-        there = _read(connection, fork.name)
+        there = _read_forks(connection, fork.name)
         if not there or there[0].content != fork.content:
             what = "edited" if there else "removed or renamed"
             raise StaleError(
@@ -151,7 +158,7 @@ def refuse_stale(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeli
             )
 
 
-def create(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeline]) -> None:
+def create(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Fork]) -> None:
     """Keep the last of these forks as a new one; raise `WorkspaceError` if its name is taken."""
     *above, fork = lineage
     refuse_stale(connection, above)
@@ -161,13 +168,13 @@ def create(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Timeline]) -
         " VALUES (?, ?, ?, ?, ?, now())",
         [fork.name, fork.parent, fork.at.offset, fork.at.inserted, fork.note],
     )
-    edits.write(connection, fork.name, fork.edits)
+    edits.write_edits(connection, fork.name, fork.edits)
 
 
-def keep(
+def save_fork(
     connection: duckdb.DuckDBPyConnection,
-    lineage: Sequence[Timeline],
-    before: Timeline | None = None,
+    lineage: Sequence[Fork],
+    before: Fork | None = None,
 ) -> bool:
     """Keep the last of these forks as it is now, and return whether it is new.
 
@@ -175,26 +182,26 @@ def keep(
     other forks than these, and `WorkspaceError` when the name is taken or others stand on the fork.
     """
     *above, fork = lineage
-    there = _read(connection, fork.name)
-    if not there and (before or fork).created is None:
+    stored = _read_forks(connection, fork.name)
+    if not stored and (before or fork).created is None:
         create(connection, lineage)
         return True
-    if before is None and fork.created is None and there[0].content != fork.content:
+    if before is None and fork.created is None and stored[0].content != fork.content:
         _refuse_taken(connection, fork.name)
     refuse_stale(connection, [*above, before or fork])
-    if there[0].content != fork.content:
-        _change(connection, fork)
+    if stored[0].content != fork.content:
+        _update_fork(connection, fork)
     return False
 
 
-def refuse_change(workspace: Workspace, name: str) -> None:
+def check_is_editable(workspace: Workspace, name: str) -> None:
     """Raise `WorkspaceError` where a fork has to stay as it is."""
-    with workspace.file.reading() as connection:
-        _refuse_change(connection, name)
+    with workspace.main_workspace.reading() as connection:
+        _check_is_editable(connection, name)
 
 
-def _refuse_change(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    forks = _forks(connection, name)
+def _check_is_editable(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    forks = _child_names(connection, name)
     if forks:
         raise WorkspaceError(
             f"{forks[0]} is forked from {name}, which so stays as it is;"
@@ -202,57 +209,59 @@ def _refuse_change(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         )
 
 
-def _change(connection: duckdb.DuckDBPyConnection, timeline: Timeline) -> None:
-    _refuse_change(connection, timeline.name)
+def _update_fork(connection: duckdb.DuckDBPyConnection, timeline: Fork) -> None:
+    _check_is_editable(connection, timeline.name)
     connection.execute(
         'UPDATE timelines SET "offset" = ?, inserted = ? WHERE timeline = ?',
         [timeline.at.offset, timeline.at.inserted, timeline.name],
     )
-    edits.write(connection, timeline.name, timeline.edits)
+    edits.write_edits(connection, timeline.name, timeline.edits)
 
 
-def annotate(workspace: Workspace, name: str, note: str) -> None:
+def set_note(workspace: Workspace, name: str, note: str) -> None:
     """Give a fork another note."""
     with workspace.writing() as connection:
         _found(connection, workspace, name)
         connection.execute("UPDATE timelines SET note = ? WHERE timeline = ?", [note, name])
 
 
-def rename(workspace: Workspace, name: str, new: str) -> None:
+def rename_fork(workspace: Workspace, name: str, new_name: str) -> None:
     """Give a fork another name; raises `WorkspaceError` where it can't have it."""
-    checked_name(new)
+    validate_name(new_name)
     with workspace.writing() as connection:
         _found(connection, workspace, name)
-        if connection.execute(_NAMED, [new]).fetchall():
-            raise WorkspaceError(f"There is a timeline called {new} already.")
-        for table in (*_OF_FORKS, *schema.OF_FOLDS):
-            connection.execute(f"UPDATE {table} SET timeline = ? WHERE timeline = ?", [new, name])
-        connection.execute("UPDATE timelines SET parent = ? WHERE parent = ?", [new, name])
+        if connection.execute(_BY_NAME_QUERY, [new_name]).fetchall():
+            raise WorkspaceError(f"There is a timeline called {new_name} already.")
+        for table in (*_FORK_TABLES, *schema.FOLD_TABLES):
+            connection.execute(
+                f"UPDATE {table} SET timeline = ? WHERE timeline = ?", [new_name, name]
+            )
+        connection.execute("UPDATE timelines SET parent = ? WHERE parent = ?", [new_name, name])
 
 
-def remove(workspace: Workspace, name: str) -> None:
+def remove_fork(workspace: Workspace, name: str) -> None:
     """Forget a fork and all that was folded on it; raises `WorkspaceError` where others stand on it."""
     with workspace.writing() as connection:
         _found(connection, workspace, name)
-        forks = _forks(connection, name)
+        forks = _child_names(connection, name)
         if forks:
             raise WorkspaceError(f"{forks[0]} is forked from {name}; remove it first.")
-        for table in (*_OF_FORKS, *schema.OF_FOLDS):
+        for table in (*_FORK_TABLES, *schema.FOLD_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE timeline = ?", [name])
 
 
 def refuse_unknown(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
     """Raise `WorkspaceError` when the timeline that a workspace shows is in its file no more."""
-    if workspace.timeline != MAIN:
+    if workspace.timeline != MAIN_TIMELINE:
         _found(connection, workspace, workspace.timeline)
 
 
-def _forks(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+def _child_names(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     found = connection.execute("SELECT timeline FROM timelines WHERE parent = ?", [name]).fetchall()
     return [fork for (fork,) in found]
 
 
-def _read(connection: duckdb.DuckDBPyConnection, name: str | None = None) -> list[Timeline]:
+def _read_forks(connection: duckdb.DuckDBPyConnection, name: str | None = None) -> list[Fork]:
     condition = "" if name is None else "WHERE timeline = $name"
     rows = rows_of(
         connection,
@@ -261,13 +270,13 @@ def _read(connection: duckdb.DuckDBPyConnection, name: str | None = None) -> lis
         {} if name is None else {"name": name},
     )
     return [
-        Timeline(
+        Fork(
             row["timeline"],
             row["parent"],
             Label(row["offset"], row["inserted"]),
             row["note"],
-            edits.read(connection, row["timeline"]),
-            utc(row["created"]),
+            edits.read_edits(connection, row["timeline"]),
+            time_from_micros(row["created"]),
         )
         for row in rows
     ]

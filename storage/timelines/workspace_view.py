@@ -15,341 +15,382 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.coordinates.event_labels import Label
-from storage.coordinates.position_map import Mark
-from storage.quoting import quoted
+from storage.coordinates.position_map import EditMark
+from storage.quoting import quote_literal
 from storage.timelines import store
 from storage.timelines.edits import EVENT_FIELDS
-from storage.timelines.overlay import Forked
+from storage.timelines.overlay import ForkOverlay
 from storage.workspace import schema
 from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from storage.timelines.store import Timeline
+    from storage.timelines.store import Fork
 
-_LITERALS = 200
+_MAX_LITERALS = 200
 """Keys or places that are written into a query; more are joined."""
-_STRETCHES = 12
+_MAX_STRETCHES = 12
 """Stretches of a moved table that are read one by one, so that each is found by its zone maps."""
 
-_OF_DOCUMENTS = ("history", "parts", "routes", "turns")
-_OF_HANDLING = ("failures", "decisions", "printed", "reads")
+_DOCUMENT_TABLES = ("history", "parts", "routes", "turns")
+_HANDLING_TABLES = ("failures", "decisions", "printed", "reads")
 """Those whose key is missing where it was being asked for."""
-_OF_EVENTS = ("upcasts",)
+_EVENT_TABLES = ("upcasts",)
 
 
 @dataclass(frozen=True)
-class Basis:
+class FoldBasis:
     """On what a fold on a fork stands, and how far it differs from it."""
 
     projection: int
     timeline: str
-    base: int
+    base_projection: int
     """The projection whose fold on the parent it goes on from."""
-    since: int
+    first_changed_position: int
     """The first place from which on anything may be otherwise."""
-    everything: bool
+    affects_all_documents: bool
     """Whether every document may be, and not only those that were touched."""
-    keys: int
+    refolded_key_count: int
     """How many were touched."""
-    removed: Sequence[int]
+    removed_ordinals: Sequence[int]
     """Ordinals of the parent's documents that are born at another place, or not at all."""
-    before: Sequence[int]
+    inserted_before_ordinals: Sequence[int]
     """For each document that is born otherwise, the parent's ordinal that it comes before."""
-    births: bool
+    has_birth_list: bool
     """Whether those are listed; else all documents born since are the fork's own."""
 
 
-def on(workspace: Workspace, name: str) -> Workspace:
+def open_timeline(workspace: Workspace, name: str) -> Workspace:
     """The workspace on a timeline; raises `WorkspaceError` where there is no such timeline."""
-    seen = workspace
-    for timeline in store.lineage(workspace, name):
-        seen = Seen(seen, timeline)
-    return seen
+    opened = workspace
+    for timeline in store.read_lineage(workspace, name):
+        opened = ForkedWorkspace(opened, timeline)
+    return opened
 
 
-class Seen(Workspace):
+class ForkedWorkspace(Workspace):
     """A workspace on a fork, which needn't be kept yet."""
 
-    def __init__(
-        self, parent: Workspace, fork: "Timeline", before: "Timeline | None" = None
-    ) -> None:
+    def __init__(self, parent: Workspace, fork: "Fork", before: "Fork | None" = None) -> None:
         """`before` is the fork before edits that aren't kept yet."""
         # What opens, waits and releases is the file's; this is only another look at it.
         self.parent = parent
-        self._file = parent.file
+        self._main_workspace = parent.main_workspace
         self.path = parent.path
-        self.wait = parent.wait
+        self.wait_seconds = parent.wait_seconds
         self.fork = fork
         self.before = before
         self.timeline = fork.name
-        self._laid = Forked(fork, parent.overlay)
-        self._mine = object()
+        self._fork_overlay = ForkOverlay(fork, parent.position_map)
+        self._cursor_name = object()
         """The name of cursors that are prepared for it; its own would keep the file open."""
 
     @property
-    def file(self) -> Workspace:
-        return self._file
+    def main_workspace(self) -> Workspace:
+        return self._main_workspace
 
     @property
-    def lineage(self) -> "list[Timeline]":
+    def lineage(self) -> "list[Fork]":
         """The forks from `main` to this one, as they were read."""
-        above = self.parent.lineage if isinstance(self.parent, Seen) else []
+        above = self.parent.lineage if isinstance(self.parent, ForkedWorkspace) else []
         return [*above, self.fork]
 
     @property
-    def overlay(self) -> Forked:
-        return self._laid
+    def position_map(self) -> ForkOverlay:
+        return self._fork_overlay
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self.file.reading_as(self._mine, lambda c: _Views(c, self).install()) as connection:
+        with self.main_workspace.reading_prepared(
+            self._cursor_name, lambda c: _ForkViews(c, self).install()
+        ) as connection:
             yield connection
 
     @contextmanager
     def writing(
-        self, *, alone: bool = True, generation: str | None = None
+        self, *, use_all_cores: bool = True, generation: str | None = None
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """The tables as they are in the file, inside one transaction."""
-        with self.file.writing(alone=alone, generation=generation) as connection:
+        with self.main_workspace.writing(
+            use_all_cores=use_all_cores, generation=generation
+        ) as connection:
             yield connection
 
     def release(self) -> None:
-        self.file.release()
+        self.main_workspace.release()
 
     def close(self) -> None:
-        self.file.close()
+        self.main_workspace.close()
 
-    def events(self, connection: duckdb.DuckDBPyConnection) -> int:
-        return self.parent.events(connection) + len(self.overlay.anchors)
+    def count_positions(self, connection: duckdb.DuckDBPyConnection) -> int:
+        return self.parent.count_positions(connection) + len(self.position_map.insert_anchors)
 
     @property
-    def digest(self) -> str:
-        return "".join(filter(None, [self.parent.digest, self.fork.digest]))
+    def timeline_digest(self) -> str:
+        return "".join(filter(None, [self.parent.timeline_digest, self.fork.digest]))
 
-    def label(self, place: int) -> Label:
-        return self.overlay.label(place)
+    def label_at(self, position: int) -> Label:
+        return self.position_map.label_at(position)
 
-    def place(self, label: Label) -> int:
-        return self.overlay.place(label)
+    def position_of(self, label: Label) -> int:
+        return self.position_map.position_of(label)
 
-    def marks(self, first: int, last: int) -> list[Mark]:
-        return self.overlay.marks(first, last)
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:
+        return self.position_map.edit_marks(first_position, last_position)
 
-    def table(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
-        return _Views(connection, self).relation(name)
+    def table_sql(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
+        return _ForkViews(connection, self).relation_sql(name)
 
 
-class _Views:
+class _ForkViews:
     """The tables as a fork has them, as SQL over those of the file."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, seen: Seen) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: ForkedWorkspace) -> None:
         self._connection = connection
-        self._seen = seen
-        above = seen.parent
-        self._parent = _Views(connection, above) if isinstance(above, Seen) else None
-        self.depth: int = 0 if self._parent is None else self._parent.depth + 1
+        self._workspace = workspace
+        parent = workspace.parent
+        self._parent_views = (
+            _ForkViews(connection, parent) if isinstance(parent, ForkedWorkspace) else None
+        )
+        self.depth: int = 0 if self._parent_views is None else self._parent_views.depth + 1
         """How many forks there are between this one and the log."""
-        self._bases = _bases(connection, seen)
+        self._fold_bases = _read_fold_bases(connection, workspace)
 
     def install(self) -> None:
         """Let views stand in the tables' places on this connection."""
-        for name in ("events", "calls", "documents", *_OF_DOCUMENTS, *_OF_HANDLING, *_OF_EVENTS):
+        for name in (
+            "events",
+            "calls",
+            "documents",
+            *_DOCUMENT_TABLES,
+            *_HANDLING_TABLES,
+            *_EVENT_TABLES,
+        ):
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {self.relation(name)}"
+                f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {self.relation_sql(name)}"
             )
 
-    def relation(self, name: str) -> str:
+    def relation_sql(self, name: str) -> str:
         """SQL for a table."""
         if name == "events":
-            return f"({self._events()})"
+            return f"({self._events_sql()})"
         if name == "calls":
-            return f"({self._calls()})"
-        rows = [f"SELECT {_columns(name)} FROM {self._raw(name)}"]
-        for number, basis in enumerate(self._bases):
-            rows += self._derived(name, basis, number)
+            return f"({self._calls_sql()})"
+        rows = [f"SELECT {_column_list(name)} FROM {self._file_table(name)}"]
+        for number, basis in enumerate(self._fold_bases):
+            rows += self._inherited_rows(name, basis, number)
         return f"({' UNION ALL '.join(rows)})"
 
-    def _raw(self, name: str) -> str:
-        return self._seen.file.table(self._connection, name)
+    def _file_table(self, name: str) -> str:
+        return self._workspace.main_workspace.table_sql(self._connection, name)
 
-    def _above(self, name: str) -> str:
-        return self._raw(name) if self._parent is None else self._parent.relation(name)
+    def _parent_relation(self, name: str) -> str:
+        return (
+            self._file_table(name)
+            if self._parent_views is None
+            else self._parent_views.relation_sql(name)
+        )
 
-    def _events(self) -> str:
-        overlay = self._seen.overlay
-        kept = self._not_in('"offset"', overlay.hidden, "hidden")
+    def _events_sql(self) -> str:
+        overlay = self._workspace.position_map
+        kept = self._not_in('"offset"', overlay.hidden_parent_positions, "hidden")
         names = [name for name, _ in schema.EVENTS.columns]
-        rows = self._moved(names, self._above("events"), kept)
-        if overlay.own:
-            own = self._registered("own", lambda: _own_events(overlay))
-            rows.append(f"SELECT {', '.join(map(_quoted, names))} FROM {own}")
+        rows = self._moved_rows(names, self._parent_relation("events"), kept)
+        if overlay.own_events:
+            own = self._register_table("own", lambda: _own_events_table(overlay))
+            rows.append(f"SELECT {', '.join(map(_quote_column, names))} FROM {own}")
         return " UNION ALL ".join(rows)
 
-    def _calls(self) -> str:
+    def _calls_sql(self) -> str:
         names = [name for name, _ in schema.CALLS.columns]
-        above = self._above("calls")
-        rows = self._moved(names, above, "true", stretches=1)
-        unassigned = f'SELECT {", ".join(map(_quoted, names))} FROM {above} WHERE "offset" IS NULL'
+        parent_relation = self._parent_relation("calls")
+        rows = self._moved_rows(names, parent_relation, "true", max_stretches=1)
+        unassigned = (
+            f'SELECT {", ".join(map(_quote_column, names))} FROM {parent_relation} WHERE "offset"'
+            " IS NULL"
+        )
         return " UNION ALL ".join([*rows, unassigned])
 
-    def _derived(self, name: str, basis: Basis, number: int) -> list[str]:
+    def _inherited_rows(self, name: str, basis: FoldBasis, number: int) -> list[str]:
         """What a fold has in common with the one that it stands on."""
-        mine = f"projection = {int(basis.base)} AND timeline = {quoted(self._seen.parent.timeline)}"
-        names = [column for column, _ in schema.BY_NAME[name].columns]
-        said = {
+        fold_condition = (
+            f"projection = {int(basis.base_projection)} AND timeline ="
+            f" {quote_literal(self._workspace.parent.timeline)}"
+        )
+        names = [column for column, _ in schema.TABLES_BY_NAME[name].columns]
+        column_sql = {
             "projection": str(int(basis.projection)),
-            "timeline": quoted(basis.timeline),
+            "timeline": quote_literal(basis.timeline),
         }
         if name == "parts":
             names.append("rowid")
             # A row that several timelines have is another row on each.
-            said["rowid"] = f"rowid + {(number << 40) + (1 << 48 + self.depth)}"
+            column_sql["rowid"] = f"rowid + {(number << 40) + (1 << 48 + self.depth)}"
         if name == "documents":
-            return [self._documents(names, basis, mine, said)]
-        kept = self._kept(name, basis)
-        return self._moved(
-            names, self._above(name), f"{mine} AND {kept}", said, 1 if name != "history" else None
+            return [self._documents_sql(names, basis, fold_condition, column_sql)]
+        unchanged = self._unchanged_condition(name, basis)
+        return self._moved_rows(
+            names,
+            self._parent_relation(name),
+            f"{fold_condition} AND {unchanged}",
+            column_sql,
+            1 if name != "history" else None,
         )
 
-    def _kept(self, name: str, basis: Basis) -> str:
+    def _unchanged_condition(self, name: str, basis: FoldBasis) -> str:
         """Which rows of the parent's fold stand, as a condition."""
-        since = self._seen.overlay.parents_from(basis.since)
+        since = self._workspace.position_map.first_parent_position_from(
+            basis.first_changed_position
+        )
         early = f'"offset" < {int(since)}'
-        if basis.everything:
+        if basis.affects_all_documents:
             return early
-        if name in _OF_EVENTS:
-            return f"({early} OR {self._not_reached(basis, since)})"
-        return f"({early} OR {self._untouched(name, basis)})"
+        if name in _EVENT_TABLES:
+            return f"({early} OR {self._unreached_events_condition(basis, since)})"
+        return f"({early} OR {self._not_refolded_condition(name, basis)})"
 
-    def _touched(self, basis: Basis) -> str:
+    def _refolded_keys_sql(self, basis: FoldBasis) -> str:
         """SQL for the keys of what was folded again."""
         return (
-            f"SELECT key FROM {self._raw('touched')} WHERE projection = {int(basis.projection)}"
-            f" AND timeline = {quoted(basis.timeline)}"
+            f"SELECT key FROM {self._file_table('touched')} WHERE projection = {int(basis.projection)}"
+            f" AND timeline = {quote_literal(basis.timeline)}"
         )
 
-    def _untouched(self, name: str, basis: Basis) -> str:
-        mine = self._touched(basis)
-        if basis.keys <= _LITERALS:
+    def _not_refolded_condition(self, name: str, basis: FoldBasis) -> str:
+        mine = self._refolded_keys_sql(basis)
+        if basis.refolded_key_count <= _MAX_LITERALS:
             found = self._connection.execute(mine).fetchall()
-            keys = ", ".join(quoted(key) for (key,) in found) or "NULL"
+            keys = ", ".join(quote_literal(key) for (key,) in found) or "NULL"
             touched = f"coalesce(key IN ({keys}), false)"
         else:
             touched = f"coalesce(key IN ({mine}), false)"
-        if name not in _OF_HANDLING:
+        if name not in _HANDLING_TABLES:
             return f"(NOT {touched})"
-        edited = self._not_in('"offset"', self._seen.overlay.hidden, "hidden")
+        edited = self._not_in(
+            '"offset"', self._workspace.position_map.hidden_parent_positions, "hidden"
+        )
         return f"((NOT {touched}) AND (key IS NOT NULL OR {edited}))"
 
-    def _not_reached(self, basis: Basis, since: int) -> str:
+    def _unreached_events_condition(self, basis: FoldBasis, since: int) -> str:
         """Of what is known of events only: those that no touched document had anything to do with."""
-        touched = self._touched(basis)
+        touched = self._refolded_keys_sql(basis)
         reached = (
-            f'SELECT "offset" FROM {self._above("events")} WHERE "offset" >= {int(since)}'
-            f' AND stream IN ({touched}) UNION ALL SELECT "offset" FROM {self._above("routes")}'
-            f" WHERE projection = {int(basis.base)}"
-            f" AND timeline = {quoted(self._seen.parent.timeline)} AND key IN ({touched})"
+            f'SELECT "offset" FROM {self._parent_relation("events")} WHERE "offset" >= {int(since)}'
+            f' AND stream IN ({touched}) UNION ALL SELECT "offset" FROM {self._parent_relation("routes")}'
+            f" WHERE projection = {int(basis.base_projection)}"
+            f" AND timeline = {quote_literal(self._workspace.parent.timeline)} AND key IN ({touched})"
         )
-        edited = self._not_in('"offset"', self._seen.overlay.hidden, "hidden")
+        edited = self._not_in(
+            '"offset"', self._workspace.position_map.hidden_parent_positions, "hidden"
+        )
         return f'("offset" NOT IN ({reached}) AND {edited})'
 
-    def _documents(
-        self, names: Sequence[str], basis: Basis, mine: str, said: Mapping[str, str]
-    ) -> str:
-        """The parent's documents with their ordinals here."""
-        overlay = self._seen.overlay
-        born = self._shifted("born")
-        kept = self._not_in("ordinal", basis.removed, f"removed_{basis.projection}")
-        if not basis.births:
-            kept = f"born < {int(overlay.parents_from(basis.since))}"
-        steps = [(ordinal, -1) for ordinal in basis.removed]
-        # A document that comes before an ordinal moves that one, and those after it.
-        steps += [(ordinal - 1, 1) for ordinal in basis.before]
-        written = {**said, "born": born, "ordinal": f"ordinal + {stairs('ordinal', steps)}"}
-        columns = ", ".join(f'{written.get(n, _quoted(n))} AS "{n}"' for n in names)
-        return f"SELECT {columns} FROM {self._above('documents')} WHERE {mine} AND {kept}"
-
-    def _moved(
+    def _documents_sql(
         self,
         names: Sequence[str],
-        above: str,
+        basis: FoldBasis,
+        fold_condition: str,
+        column_sql: Mapping[str, str],
+    ) -> str:
+        """The parent's documents with their ordinals here."""
+        overlay = self._workspace.position_map
+        born = self._shifted_column("born")
+        kept = self._not_in("ordinal", basis.removed_ordinals, f"removed_{basis.projection}")
+        if not basis.has_birth_list:
+            kept = f"born < {int(overlay.first_parent_position_from(basis.first_changed_position))}"
+        steps = [(ordinal, -1) for ordinal in basis.removed_ordinals]
+        # A document that comes before an ordinal moves that one, and those after it.
+        steps += [(ordinal - 1, 1) for ordinal in basis.inserted_before_ordinals]
+        written = {
+            **column_sql,
+            "born": born,
+            "ordinal": f"ordinal + {step_function_sql('ordinal', steps)}",
+        }
+        columns = ", ".join(f'{written.get(n, _quote_column(n))} AS "{n}"' for n in names)
+        return f"SELECT {columns} FROM {self._parent_relation('documents')} WHERE {fold_condition} AND {kept}"
+
+    def _moved_rows(
+        self,
+        names: Sequence[str],
+        parent_relation: str,
         condition: str,
-        said: Mapping[str, str] | None = None,
-        stretches: int | None = None,
+        column_sql: Mapping[str, str] | None = None,
+        max_stretches: int | None = None,
     ) -> list[str]:
         """The parent's rows at their places here: SQL for each stretch that moves as one."""
-        overlay, said = self._seen.overlay, said or {}
+        overlay, column_sql = self._workspace.position_map, column_sql or {}
         segments = overlay.segments()
 
         def selected(offset: str, further: str) -> str:
-            written = {"offset": offset, **said}
-            columns = ", ".join(f'{written.get(n, _quoted(n))} AS "{n}"' for n in names)
-            return f"SELECT {columns} FROM {above} WHERE {further}{condition}"
+            written = {"offset": offset, **column_sql}
+            columns = ", ".join(f'{written.get(n, _quote_column(n))} AS "{n}"' for n in names)
+            return f"SELECT {columns} FROM {parent_relation} WHERE {further}{condition}"
 
-        if not overlay.anchors or all(shift == 0 for _, _, shift in segments):
+        if not overlay.insert_anchors or all(shift == 0 for _, _, shift in segments):
             return [selected('"offset"', "")]
-        if len(segments) > (_STRETCHES if stretches is None else stretches):
-            return [selected(self._shifted('"offset"'), "")]
+        if len(segments) > (_MAX_STRETCHES if max_stretches is None else max_stretches):
+            return [selected(self._shifted_column('"offset"'), "")]
         return [
             selected(f'"offset" + {shift}', f'"offset" BETWEEN {first} AND {last} AND ')
             for first, last, shift in segments
         ]
 
-    def _shifted(self, column: str) -> str:
+    def _shifted_column(self, column: str) -> str:
         """SQL for the place here of one of the parent's."""
-        anchors = self._seen.overlay.anchors
-        return f"{column} + {stairs(column, [(anchor, 1) for anchor in anchors])}"
+        anchors = self._workspace.position_map.insert_anchors
+        return f"{column} + {step_function_sql(column, [(anchor, 1) for anchor in anchors])}"
 
-    def _not_in(self, column: str, places: Sequence[int], name: str) -> str:
-        if not places:
+    def _not_in(self, column: str, values: Sequence[int], name: str) -> str:
+        if not values:
             return "true"
-        if len(places) <= _LITERALS:
-            return f"{column} NOT IN ({', '.join(str(int(place)) for place in places)})"
-        listed = self._registered(name, lambda: _numbers(places))
+        if len(values) <= _MAX_LITERALS:
+            return f"{column} NOT IN ({', '.join(str(int(place)) for place in values)})"
+        listed = self._register_table(name, lambda: _numbers_table(values))
         return f"{column} NOT IN (SELECT place FROM {listed})"
 
-    def _registered(self, name: str, make: "Callable[[], pa.Table]") -> str:
+    def _register_table(self, name: str, make: "Callable[[], pa.Table]") -> str:
         """A table of this timeline's, under a name of its own on this connection."""
         full = f"seen_{self.depth}_{name}"
         self._connection.register(full, make())
         return full
 
 
-def _bases(connection: duckdb.DuckDBPyConnection, seen: Seen) -> list[Basis]:
+def _read_fold_bases(
+    connection: duckdb.DuckDBPyConnection, workspace: ForkedWorkspace
+) -> list[FoldBasis]:
     rows = connection.execute(
         "SELECT projection, timeline, base, since, everything, keys, births FROM"
-        f" {seen.file.table(connection, 'forked')} WHERE timeline = ?",
-        [seen.timeline],
+        f" {workspace.main_workspace.table_sql(connection, 'forked')} WHERE timeline = ?",
+        [workspace.timeline],
     ).fetchall()
-    return [_basis(*row) for row in rows]
+    return [_fold_basis_of_row(*row) for row in rows]
 
 
-def _basis(
+def _fold_basis_of_row(
     projection: int,
     timeline: str,
-    base: int,
-    since: int,
-    everything: bool,
-    keys: int,
+    base_projection: int,
+    first_changed_position: int,
+    affects_all_documents: bool,
+    refolded_key_count: int,
     births: str | None,
-) -> Basis:
+) -> FoldBasis:
     listed = {"removed": [], "before": []} if births is None else json.loads(births)
-    return Basis(
+    return FoldBasis(
         projection,
         timeline,
-        base,
-        since,
-        everything,
-        keys,
+        base_projection,
+        first_changed_position,
+        affects_all_documents,
+        refolded_key_count,
         listed["removed"],
         listed["before"],
         births is not None,
     )
 
 
-def stairs(column: str, steps: Iterable[tuple[int, int]]) -> str:
+def step_function_sql(column: str, steps: Iterable[tuple[int, int]]) -> str:
     """SQL for the sum of all steps that a number has passed: 1 of `(900, 1)` from 901 on."""
     by_threshold: dict[int, int] = {}
     for threshold, step in steps:
@@ -369,30 +410,30 @@ def stairs(column: str, steps: Iterable[tuple[int, int]]) -> str:
     return f"({between(0, len(thresholds))})"
 
 
-def _columns(name: str) -> str:
-    columns = [_quoted(column) for column, _ in schema.BY_NAME[name].columns]
+def _column_list(name: str) -> str:
+    columns = [_quote_column(column) for column, _ in schema.TABLES_BY_NAME[name].columns]
     # Large documents are put together by the numbers of their rows.
     return ", ".join([*columns, *(["rowid AS rowid"] if name == "parts" else [])])
 
 
-def _quoted(name: str) -> str:
+def _quote_column(name: str) -> str:
     return f'"{name}"'
 
 
-def _numbers(places: Sequence[int]) -> "pa.Table":
+def _numbers_table(numbers: Sequence[int]) -> "pa.Table":
     import pyarrow as pa  # noqa: PLC0415 - few forks need it
 
-    return pa.table({"place": pa.array(places, pa.int64())})
+    return pa.table({"place": pa.array(numbers, pa.int64())})
 
 
-def _own_events(overlay: Forked) -> "pa.Table":
+def _own_events_table(overlay: ForkOverlay) -> "pa.Table":
     import pyarrow as pa  # noqa: PLC0415 - as above
 
-    own = overlay.own
-    columns = {name: [getattr(one.event, name) for one in own] for name in EVENT_FIELDS}
+    own_events = overlay.own_events
+    columns = {name: [getattr(one.event, name) for one in own_events] for name in EVENT_FIELDS}
     kinds = {"time": pa.timestamp("us", "UTC"), "revision": pa.int64()}
     table = {n: pa.array(v, kinds.get(n, pa.string())) for n, v in columns.items()}
     empty = {"source": pa.int32(), "line": pa.int64(), "source_position": pa.string()}
-    table |= {name: pa.nulls(len(own), kind) for name, kind in empty.items()}
-    table["offset"] = pa.array([one.place for one in own], pa.int64())
+    table |= {name: pa.nulls(len(own_events), kind) for name, kind in empty.items()}
+    table["offset"] = pa.array([one.position for one in own_events], pa.int64())
     return pa.table(table)

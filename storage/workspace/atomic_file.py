@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 
 from storage.db import duckdb_errors
-from storage.db.connect import connect
-from storage.db.duckdb_errors import trouble
+from storage.db.connect import connect_isolated
+from storage.db.duckdb_errors import translate_error
 from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
 from storage.workspace import validation_cache, workspace
 
@@ -45,7 +45,7 @@ def place_new(unfinished: Path, target: Path) -> None:
 
 def place_over(unfinished: Path, target: Path) -> None:
     """Replace a workspace that the caller has locked, or that nobody else can open."""
-    _without_log(target)
+    _merge_write_ahead_log(target)
     unfinished.replace(target)
 
 
@@ -66,12 +66,12 @@ def _locked(target: Path, wait: float) -> Iterator[None]:
     connection = None
     while connection is None and target.exists():
         try:
-            connection = connect(target, read_only=False, allowance=workspace.WRITE)
+            connection = connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET)
             connection.execute(
                 "CHECKPOINT"
             )  # a log beside the file would be taken for the new one's
         except duckdb.Error as error:
-            holder = duckdb_errors.holder(error)
+            holder = duckdb_errors.find_lock_holder(error)
             if holder is None:
                 break
             if time.monotonic() > deadline:
@@ -88,7 +88,7 @@ def _locked(target: Path, wait: float) -> Iterator[None]:
 
 
 @contextmanager
-def new_file(
+def replace_atomically(
     target: Path, place: Placing, *, own: bool = True
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a workspace that takes the target's place if all goes well, else vanishes.
@@ -98,30 +98,30 @@ def new_file(
     What is written is `own` unless it is copied from a file that isn't the user's own: it is
     validated then when it is opened.
     """
-    _sweep(target)
+    _remove_abandoned_files(target)
     unfinished = target.with_name(f"{target.name}.loading-{os.getpid()}")
     if not os.access(target.parent, os.W_OK):
         raise WorkspaceError(f"{target.parent} can't be written; name another place with -o.")
     try:
         try:
-            with workspace.created(unfinished) as connection:
+            with workspace.create_workspace(unfinished) as connection:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
                 # Closing would do it too, but silently leave it undone where there is no room.
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            raise trouble(error, target) from error
+            raise translate_error(error, target) from error
         if own:
             validation_cache.remember_writing(target, unfinished)
         place(unfinished, target)
         if own:
-            validation_cache.remember(target, own=True)
+            validation_cache.mark_validated(target, own=True)
     finally:
-        _remove(unfinished)
+        _remove_database(unfinished)
 
 
-def _without_log(target: Path) -> None:
+def _merge_write_ahead_log(target: Path) -> None:
     """Take the write-ahead log that a crash left into the file that is about to be replaced.
 
     Beside the new file it would be a stranger's, and removed alone it would take commits with it.
@@ -129,16 +129,16 @@ def _without_log(target: Path) -> None:
     log = Path(f"{target}.wal")
     if log.exists():
         with contextlib.suppress(duckdb.Error):
-            connect(target, read_only=False, allowance=workspace.WRITE).close()
+            connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET).close()
         log.unlink(missing_ok=True)
 
 
-def _sweep(target: Path) -> None:
+def _remove_abandoned_files(target: Path) -> None:
     """Remove what a load that was killed left beside the target."""
-    for left in target.parent.glob(f"{target.name}.loading-*"):
-        pid = left.name.rsplit("-", 1)[1].split(".", 1)[0]
+    for abandoned in target.parent.glob(f"{target.name}.loading-*"):
+        pid = abandoned.name.rsplit("-", 1)[1].split(".", 1)[0]
         if pid.isdigit() and not _is_running(int(pid)):
-            _remove(target.with_name(f"{target.name}.loading-{pid}"))
+            _remove_database(target.with_name(f"{target.name}.loading-{pid}"))
 
 
 def _is_running(pid: int) -> bool:
@@ -151,13 +151,13 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _remove(path: Path) -> None:
+def _remove_database(path: Path) -> None:
     path.unlink(missing_ok=True)
     Path(f"{path}.wal").unlink(missing_ok=True)
     shutil.rmtree(f"{path}.tmp", ignore_errors=True)
 
 
-def refuse_to_replace(target: Path) -> None:
+def check_is_replaceable(target: Path) -> None:
     """What isn't a workspace is never written over: it may be the source itself."""
     if not target.exists():
         return

@@ -9,7 +9,7 @@ The SQL is written as DuckDB prints it, because the macros of a workspace are co
 """
 
 
-def alive(rows: str) -> str:
+def live_parts_sql(rows: str) -> str:
     """SQL for the parts of documents as of a position: `bucket`, `key`, `part`, `place`, `state`.
 
     `rows` is a condition over `parts AS h`, of the documents and up to the position.
@@ -22,41 +22,44 @@ def alive(rows: str) -> str:
     )
 
 
-def assembled(rows: str) -> str:
+def documents_sql(rows: str) -> str:
     """SQL for documents as of a position, put together: `bucket`, `key`, `state`; see `alive`.
 
     Each part is written with what closes the objects before it and opens its own.
     """
     return (
-        f"SELECT t.bucket, t.\"key\", (string_agg(({_WRITTEN}), '' ORDER BY t.place)"
+        f"SELECT t.bucket, t.\"key\", (string_agg(({_PART_TEXT}), '' ORDER BY t.place)"
         " || repeat('}', arg_max((t.depth + CAST(t.opens AS INTEGER)), t.place))) AS state"
         ' FROM (SELECT a.bucket, a."key", a.part, a.place, a.state, len(a.place) AS depth,'
-        f" {_OPENS} AS opens, lag((len(a.place) + CAST({_OPENS} AS INTEGER))) OVER {_BEFORE}"
-        f" AS opened, lag({_OPENS}) OVER {_BEFORE} AS inside FROM ({alive(rows)}) AS a) AS t"
+        f" {_OPENS_OBJECT} AS opens, lag((len(a.place) + CAST({_OPENS_OBJECT} AS INTEGER))) OVER {_BY_PLACE}"
+        f" AS opened, lag({_OPENS_OBJECT}) OVER {_BY_PLACE} AS inside FROM ({live_parts_sql(rows)}) AS a) AS t"
         ' GROUP BY t.bucket, t."key"'
     )
 
 
-def changes(rows: str) -> str:
+def part_changes_sql(rows: str) -> str:
     """SQL for what each change did to a document's parts: `change`, and `before` and `after`, JSON
     objects of the parts that it changed by their paths; see `alive`."""
     return (
-        f'SELECT c.change, {_object("before")} AS "before", {_object("after")} AS "after" FROM'
+        f'SELECT c.change, {_json_object_sql("before")} AS "before",'
+        f' {_json_object_sql("after")} AS "after" FROM'
         " (SELECT h.change, h.part, lag(h.state) OVER (PARTITION BY h.part ORDER BY h.change)"
         f' AS "before", h.state AS "after" FROM parts AS h WHERE {rows}) AS c GROUP BY c.change'
     )
 
 
-def _object(column: str) -> str:
+def _json_object_sql(column: str) -> str:
     members = f"string_agg(((to_json(c.part) || ':') || c.\"{column}\"), ',' ORDER BY c.part)"
     return f"concat('{{', {members}, '}}')"
 
 
-_OPENS = "(a.state = '{}')"
-_BEFORE = '(PARTITION BY a.bucket, a."key" ORDER BY a.place)'
-_NAME = "to_json(\"replace\"(\"replace\"(split_part(t.part, '/', -1), '~1', '/'), '~0', '~'))"
-_WRITTEN = (
+_OPENS_OBJECT = "(a.state = '{}')"
+_BY_PLACE = '(PARTITION BY a.bucket, a."key" ORDER BY a.place)'
+_MEMBER_NAME = (
+    "to_json(\"replace\"(\"replace\"(split_part(t.part, '/', -1), '~1', '/'), '~0', '~'))"
+)
+_PART_TEXT = (
     "CASE  WHEN ((t.depth = 0)) THEN ('') ELSE concat(repeat('}', (t.opened - t.depth)),"
     " CASE  WHEN ((t.inside AND (t.opened = t.depth))) THEN ('') ELSE ',' END,"
-    f" {_NAME}, ':') END || CASE  WHEN (t.opens) THEN ('{{') ELSE t.state END"
+    f" {_MEMBER_NAME}, ':') END || CASE  WHEN (t.opens) THEN ('{{') ELSE t.state END"
 )

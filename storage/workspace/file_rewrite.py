@@ -12,22 +12,22 @@ import pyarrow as pa
 
 from storage.errors import CancelledError, WorkspaceError
 from storage.workspace import schema, validation_cache
-from storage.workspace.atomic_file import new_file, place_over
+from storage.workspace.atomic_file import place_over, replace_atomically
 from storage.workspace.workspace import Workspace, begin_generation
 
-Change = Callable[[pa.Table], pa.Table]
+RowTransform = Callable[[pa.Table], pa.Table]
 """Rows of a table into those that stay, as they stay."""
 
-_AT_ONCE = 50_000
+_BATCH_ROWS = 50_000
 
 
-def rewrite(
+def rewrite_workspace(
     workspace: Workspace,
-    changes: Mapping[str, Change | None],
+    transforms: Mapping[str, RowTransform | None],
     finish: Callable[[duckdb.DuckDBPyConnection], None],
     *,
     on_progress: Callable[[int], None] = lambda _: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write every table anew, in the order of `storage.workspace.schema`; what isn't named stays as it is.
 
@@ -40,30 +40,30 @@ def rewrite(
             f"{workspace.path} is written anew beside the old one, and {workspace.path.parent} can't be"
             " written; copy it to a folder that can."
         )
-    done = 0
+    written_rows = 0
     with workspace.writing() as old:
         old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
         own = validation_cache.is_own(workspace.path)
-        with new_file(workspace.path, place_over, own=own) as new:
+        with replace_atomically(workspace.path, place_over, own=own) as new:
             for table in schema.TABLES:
-                change = changes.get(table.name, _same)
-                if change is None:
+                transform = transforms.get(table.name, _keep_rows)
+                if transform is None:
                     continue
                 new.execute(f"DELETE FROM {table.name}")  # a new workspace knows its format
-                rows = old.cursor().sql(f"FROM {table.name}").to_arrow_reader(_AT_ONCE)
+                rows = old.cursor().sql(f"FROM {table.name}").to_arrow_reader(_BATCH_ROWS)
                 for batch in rows:
-                    if cancelled():
+                    if is_cancelled():
                         raise CancelledError("Interrupted; the workspace is as it was.")
-                    kept = change(pa.Table.from_batches([batch]))
-                    if kept.num_rows:
-                        new.register("kept_rows", kept)
+                    transformed = transform(pa.Table.from_batches([batch]))
+                    if transformed.num_rows:
+                        new.register("kept_rows", transformed)
                         new.execute(f"INSERT INTO {table.name} BY NAME FROM kept_rows")
                         new.unregister("kept_rows")
-                    done += batch.num_rows
-                    on_progress(done)
+                    written_rows += batch.num_rows
+                    on_progress(written_rows)
             begin_generation(new)
             finish(new)
 
 
-def _same(rows: pa.Table) -> pa.Table:
+def _keep_rows(rows: pa.Table) -> pa.Table:
     return rows

@@ -39,7 +39,7 @@ class Macro:
         return f"CREATE MACRO {self.signature} AS {table}{self.body}"
 
     @property
-    def reported(self) -> tuple[Any, ...]:
+    def catalog_row(self) -> tuple[Any, ...]:
         """What `duckdb_functions()` says of it."""
         kind = "table_macro" if self.is_table else "macro"
         names = [*self.parameters, _TIMELINE]
@@ -47,14 +47,16 @@ class Macro:
 
 
 _TIMELINE = "timeline"
-_MINE = "(h.projection = projection_number(projection, timeline)) AND (h.timeline = timeline)"
+_OF_PROJECTION = (
+    "(h.projection = projection_number(projection, timeline)) AND (h.timeline = timeline)"
+)
 _OF_KEY = (
     '(h.bucket = (md5_number(CAST("key" AS VARCHAR)) & 4294967295))'
     ' AND (h."key" = CAST("key" AS VARCHAR))'
 )
 
 
-def _documents(rows: str) -> str:
+def _documents_query(rows: str) -> str:
     """The documents that there are after the last of these rows; those in parts put together."""
     # A deleted document's state is NULL, which arg_max would pass over.
     last = 'arg_max(struct_pack(s := h.state, p := h.in_parts), h."offset")'
@@ -62,7 +64,7 @@ def _documents(rows: str) -> str:
         'SELECT d."key", d."offset", CASE  WHEN (d.final.p) THEN (w.state) ELSE d.final.s END'
         f' AS state FROM ((SELECT h."key", max(h."offset") AS "offset", {last} AS final'
         f' FROM history AS h WHERE {rows} GROUP BY h."key") AS d LEFT JOIN'
-        f' ({document_parts.assembled(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.final.s IS NOT NULL)'
+        f' ({document_parts.documents_sql(rows)}) AS w ON ((w."key" = d."key"))) WHERE (d.final.s IS NOT NULL)'
     )
 
 
@@ -86,7 +88,7 @@ PROJECTION_NUMBER = Macro(
 STATE_AT = Macro(
     "state_at",
     ("projection", "position"),
-    _documents(f'({_MINE} AND (h."offset" <= "position"))'),
+    _documents_query(f'({_OF_PROJECTION} AND (h."offset" <= "position"))'),
     ("key", "offset", "state"),
 )
 """The documents that exist at a position."""
@@ -94,7 +96,7 @@ STATE_AT = Macro(
 LATEST = Macro(
     "latest",
     ("projection",),
-    _documents(f"({_MINE})"),
+    _documents_query(f"({_OF_PROJECTION})"),
     ("key", "offset", "state"),
 )
 """The documents that exist at the end."""
@@ -102,7 +104,7 @@ LATEST = Macro(
 DOCUMENT_AT = Macro(
     "document_at",
     ("projection", "key", "position"),
-    _documents(f'({_MINE} AND {_OF_KEY} AND (h."offset" <= "position"))'),
+    _documents_query(f'({_OF_PROJECTION} AND {_OF_KEY} AND (h."offset" <= "position"))'),
     ("key", "offset", "state"),
 )
 """A document at a position."""
@@ -114,8 +116,9 @@ CHANGES = Macro(
     ' c."before" END AS "before", CASE  WHEN (c.in_parts) THEN (p."after") ELSE c."after" END'
     ' AS "after" FROM (((SELECT h."offset", h.change, h.in_parts,'
     ' lag(h.state) OVER (ORDER BY h."offset") AS "before", h.state AS "after"'
-    f" FROM history AS h WHERE ({_MINE} AND {_OF_KEY})) AS c"
-    f" LEFT JOIN ({document_parts.changes(f'({_MINE} AND {_OF_KEY})')}) AS p ON ((p.change = c.change)))"
+    f" FROM history AS h WHERE ({_OF_PROJECTION} AND {_OF_KEY})) AS c"
+    f" LEFT JOIN ({document_parts.part_changes_sql(f'({_OF_PROJECTION} AND {_OF_KEY})')}) AS p"
+    " ON ((p.change = c.change)))"
     ' LEFT JOIN events AS e ON ((e."offset" = c."offset"))) ORDER BY c."offset"',
     ("offset", "time", "type", "before", "after"),
 )
@@ -124,38 +127,39 @@ CHANGES = Macro(
 MACROS = (PROJECTION_NUMBER, STATE_AT, LATEST, DOCUMENT_AT, CHANGES)
 
 
-def create(connection: duckdb.DuckDBPyConnection) -> None:
+def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Create every macro; the tables must be there."""
     for macro in MACROS:
         connection.execute(macro.ddl)
 
 
-def difference(
-    connection: duckdb.DuckDBPyConnection, create: Callable[[duckdb.DuckDBPyConnection], None]
+def describe_macro_difference(
+    connection: duckdb.DuckDBPyConnection,
+    create_schema: Callable[[duckdb.DuckDBPyConnection], None],
 ) -> str | None:
     """What keeps the macros of a database from being ours, or None where nothing does.
 
     `create` makes an empty database one of ours. Asks without an operator and without a function
     that a macro could stand in for; it names a macro only when its words are known to be ours.
     """
-    found = _reported(connection)
-    if found == sorted((macro.reported for macro in MACROS), key=repr) and all(
-        macro.signature in _candidates(connection, macro) for macro in MACROS
+    actual = _read_catalog(connection)
+    if actual == sorted((macro.catalog_row for macro in MACROS), key=repr) and all(
+        macro.signature in _probe_signature(connection, macro) for macro in MACROS
     ):
         return None
     # Another DuckDB may print the same macros in other words.
     with duckdb.connect() as ours:
-        create(ours)
-        expected = _reported(ours)
-        if found != expected:
-            return _told_apart(found, expected)
+        create_schema(ours)
+        expected = _read_catalog(ours)
+        if actual != expected:
+            return _describe_first_difference(actual, expected)
         for macro in MACROS:
-            if _candidates(connection, macro) != _candidates(ours, macro):
+            if _probe_signature(connection, macro) != _probe_signature(ours, macro):
                 return f"the macro {macro.name} has other defaults than refold's"
     return None
 
 
-def _reported(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+def _read_catalog(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
     """Every macro that somebody made, as the catalog has it."""
     rows = connection.execute(
         "SELECT function_name, schema_name, function_type, parameters, parameter_types,"
@@ -164,7 +168,7 @@ def _reported(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
     return sorted(rows.fetchall(), key=repr)
 
 
-def _candidates(connection: duckdb.DuckDBPyConnection, macro: Macro) -> str:
+def _probe_signature(connection: duckdb.DuckDBPyConnection, macro: Macro) -> str:
     """What DuckDB says of a call with too many arguments: the signature, with the defaults that
     the catalog doesn't tell. Nothing is run by it."""
     nulls = ", ".join(["NULL"] * (len(macro.parameters) + 2))
@@ -176,12 +180,14 @@ def _candidates(connection: duckdb.DuckDBPyConnection, macro: Macro) -> str:
     return ""
 
 
-def _told_apart(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> str:
+def _describe_first_difference(
+    actual: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]
+) -> str:
     names = {macro.name for macro in MACROS}
-    for row in found:
+    for row in actual:
         if row[0] not in names:
             return f"it holds the macro {row[0]}, which is none of refold's"
         if row not in expected:
             return f"the macro {row[0]} is another than refold's"
-    missing = next((row[0] for row in expected if row not in found), "of one name")
+    missing = next((row[0] for row in expected if row not in actual), "of one name")
     return f"the macro {missing} is missing"

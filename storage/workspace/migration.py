@@ -11,17 +11,17 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from storage.db.duckdb_errors import trouble
+from storage.db.duckdb_errors import translate_error
 from storage.errors import WorkspaceError
 from storage.workspace import file_rewrite, schema, validation, validation_cache
-from storage.workspace.file_rewrite import Change
-from storage.workspace.workspace import Waiting, Workspace, write_fact
+from storage.workspace.file_rewrite import RowTransform
+from storage.workspace.workspace import OnWait, Workspace, write_metadata
 
-_FOLDED = frozenset(("projections", *schema.OF_FOLDS))
+_FOLD_TABLES = frozenset(("projections", *schema.FOLD_TABLES))
 
 
 @dataclass(frozen=True)
-class Migrated:
+class MigrationResult:
     """What was taken over, in rows."""
 
     format: int
@@ -34,78 +34,88 @@ class Migrated:
     watches: int
 
 
-class Older:
+class OlderWorkspace:
     """A workspace of whatever format that isn't newer, with nothing in it that could run.
 
     Raises `WorkspaceError` where it is no such file.
     """
 
-    def __init__(self, path: Path, *, wait: float = 30.0, on_wait: Waiting | None = None) -> None:
+    def __init__(
+        self, path: Path, *, wait_seconds: float = 30.0, on_wait: OnWait | None = None
+    ) -> None:
         self.format = schema.FORMAT_VERSION
-        self._tables: frozenset[str] = frozenset()
+        self._migrated_tables: frozenset[str] = frozenset()
         """Those that it has of what is taken over."""
-        self._workspace = Workspace(path, wait=wait, on_wait=on_wait, look=self._look)
+        self._workspace = Workspace(
+            path, wait_seconds=wait_seconds, on_wait=on_wait, validate=self._validate
+        )
 
     @property
-    def outdated(self) -> bool:
+    def is_outdated(self) -> bool:
         """Whether it has to be migrated."""
         return self.format < schema.FORMAT_VERSION
 
     @property
-    def rows(self) -> int:
+    def estimate_rows(self) -> int:
         """About how many are to be written."""
         with self._workspace.reading() as connection:
             # Not counted, as an older macro might be called `count`.
             found = connection.execute(
                 "SELECT table_name, estimated_size FROM system.main.duckdb_tables()"
             ).fetchall()
-        return sum(size for name, size in found if name in self._tables)
+        return sum(size for name, size in found if name in self._migrated_tables)
 
     def migrate(
         self,
         *,
         on_progress: Callable[[int], None] = lambda _: None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Migrated:
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> MigrationResult:
         """Write it anew in its place.
 
         Raises `CancelledError`, `StaleError` when another process has migrated it meanwhile, and
         `WorkspaceError` where there is no room.
         """
-        changes: dict[str, Change | None] = {"bookmarks": _at_places}
-        changes |= dict.fromkeys(schema.BY_NAME.keys() - self._tables)
-        file_rewrite.rewrite(
-            self._workspace, changes, _in_this_format, on_progress=on_progress, cancelled=cancelled
+        changes: dict[str, RowTransform | None] = {"bookmarks": _add_inserted_column}
+        changes |= dict.fromkeys(schema.TABLES_BY_NAME.keys() - self._migrated_tables)
+        file_rewrite.rewrite_workspace(
+            self._workspace,
+            changes,
+            _write_format_version,
+            on_progress=on_progress,
+            is_cancelled=is_cancelled,
         )
         with Workspace(self._workspace.path).reading() as connection:
             counts = {
                 name: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-                for name, table in _COUNTED.items()
+                for name, table in _COUNTED_TABLES.items()
             }
-        return Migrated(self.format, **counts)
+        return MigrationResult(self.format, **counts)
 
-    def _look(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def _validate(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         try:
-            version = validation_cache.format_of(connection)
+            version = validation_cache.read_format_version(connection)
             if not isinstance(version, int) or version >= schema.FORMAT_VERSION:
-                return validation_cache.look_through(connection, path)
-            strange = validation.beside_tables(connection)
-            found = validation.columns(connection)
+                return validation_cache.validate_once(connection, path)
+            strange = validation.find_object_besides_tables(connection)
+            found = validation.read_table_columns(connection)
         except duckdb.Error as error:
-            raise trouble(error, path) from error
-        for name in schema.BY_NAME.keys() - _FOLDED:
-            known = dict(schema.BY_NAME[name].columns)
+            raise translate_error(error, path) from error
+        for name in schema.TABLES_BY_NAME.keys() - _FOLD_TABLES:
+            known = dict(schema.TABLES_BY_NAME[name].columns)
             for column, kind in found.get(name, ()):
                 if known.get(column) != kind:
                     strange = strange or f"no refold wrote the column {name}.{column}"
         if strange is not None:
             raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
         self.format = version
-        self._tables = frozenset(found.keys() & (schema.BY_NAME.keys() - _FOLDED))
+        self._migrated_tables = frozenset(
+            found.keys() & (schema.TABLES_BY_NAME.keys() - _FOLD_TABLES)
+        )
         return None
 
 
-_COUNTED = {
+_COUNTED_TABLES = {
     "events": "events",
     "forks": "timelines",
     "edits": "edits",
@@ -115,12 +125,12 @@ _COUNTED = {
 }
 
 
-def _at_places(bookmarks: pa.Table) -> pa.Table:
+def _add_inserted_column(bookmarks: pa.Table) -> pa.Table:
     """Before there were forks, nothing was inserted behind an event."""
     if "inserted" in bookmarks.column_names:
         return bookmarks
     return bookmarks.append_column("inserted", pa.array([0] * bookmarks.num_rows, pa.int64()))
 
 
-def _in_this_format(new: duckdb.DuckDBPyConnection) -> None:
-    write_fact(new, "format_version", schema.FORMAT_VERSION)
+def _write_format_version(new: duckdb.DuckDBPyConnection) -> None:
+    write_metadata(new, "format_version", schema.FORMAT_VERSION)

@@ -5,7 +5,7 @@ import duckdb
 from storage.workspace import macros, schema
 
 
-def foreign(connection: duckdb.DuckDBPyConnection) -> str | None:
+def find_foreign_object(connection: duckdb.DuckDBPyConnection) -> str | None:
     """What keeps this database from being a workspace of ours, or None where nothing does.
 
     A stranger's workspace could define a view in a table's place, or a macro called `count` that
@@ -13,11 +13,11 @@ def foreign(connection: duckdb.DuckDBPyConnection) -> str | None:
     for word, may be in it. The questions here name the system catalog in full and use no operator,
     as both can be shadowed.
     """
-    for kind, catalog, column, condition in _FOREIGN:
+    for kind, catalog, column, condition in _FORBIDDEN_OBJECTS:
         rows = connection.execute(f"SELECT {column} FROM system.main.{catalog}() {condition}")
-        foreign = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
-        if foreign:
-            return f"it holds the {kind} {foreign[0]}, which is none of refold's"
+        strangers = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
+        if strangers:
+            return f"it holds the {kind} {strangers[0]}, which is none of refold's"
     columns = connection.execute(
         "SELECT table_name, column_index, column_name, data_type, column_default"
         " FROM system.main.duckdb_columns() WHERE NOT internal"
@@ -34,16 +34,16 @@ def foreign(connection: duckdb.DuckDBPyConnection) -> str | None:
             return f"the table {expected.name} has other columns than refold writes"
     if found:
         return f"it holds the table {next(iter(found))}, which is none of refold's"
-    return macros.difference(connection, schema.create)
+    return macros.describe_macro_difference(connection, schema.create_schema)
 
 
-def beside_tables(connection: duckdb.DuckDBPyConnection) -> str | None:
+def find_object_besides_tables(connection: duckdb.DuckDBPyConnection) -> str | None:
     """What is in a database beside tables and macros, or makes values up in a table."""
-    for kind, catalog, column, condition in _FOREIGN:
+    for kind, catalog, column, condition in _FORBIDDEN_OBJECTS:
         rows = connection.execute(f"SELECT {column} FROM system.main.{catalog}() {condition}")
-        foreign = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
-        if foreign:
-            return f"it holds the {kind} {foreign[0]}, which is none of refold's"
+        strangers = [name for (name,) in rows.fetchall() if (kind, name) != ("schema", "main")]
+        if strangers:
+            return f"it holds the {kind} {strangers[0]}, which is none of refold's"
     rows = connection.execute(
         "SELECT table_name, column_name, column_default"
         " FROM system.main.duckdb_columns() WHERE NOT internal"
@@ -54,7 +54,7 @@ def beside_tables(connection: duckdb.DuckDBPyConnection) -> str | None:
     return None
 
 
-def columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
+def read_table_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
     """The columns of every table in their order, as (name, DuckDB type)."""
     rows = connection.execute(
         "SELECT table_name, column_index, column_name, data_type"
@@ -66,7 +66,7 @@ def columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, 
     return found
 
 
-_FOREIGN = (
+_FORBIDDEN_OBJECTS = (
     ("view", "duckdb_views", "view_name", "WHERE NOT internal"),
     ("type", "duckdb_types", "type_name", "WHERE NOT internal"),
     ("schema", "duckdb_schemas", "schema_name", "WHERE NOT internal"),

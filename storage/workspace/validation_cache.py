@@ -21,11 +21,11 @@ import duckdb
 import msgspec
 
 from storage import config_dir, regular_file
-from storage.db.duckdb_errors import trouble
+from storage.db.duckdb_errors import translate_error
 from storage.errors import WorkspaceError
 from storage.workspace import content, schema, validation
 
-_MOST = 500
+_MAX_FILES = 500
 """Files that are remembered, the latest ones."""
 _LIMIT_BYTES = 16 << 20
 
@@ -46,37 +46,37 @@ _by_path: dict[str, Remembered] = {}
 """What this process remembers, where nothing can be kept."""
 
 
-def look_through(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def validate_once(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Raise `WorkspaceError` where the file is too new, too old, or holds anything foreign."""
-    if not known(path):
-        own, before = is_own(path), _state(path)
-        _look(connection, path)
+    if not is_validated(path):
+        own, before = is_own(path), _file_identity(path)
+        _validate(connection, path)
         # DuckDB gives a file that this process has open again, even if another one took its place.
-        if _state(path) == before and _is_open(path):
-            remember(path, own=own)
+        if _file_identity(path) == before and _is_open(path):
+            mark_validated(path, own=own)
 
 
-def known(path: Path) -> bool:
+def is_validated(path: Path) -> bool:
     """Whether the file is one that was validated, and hasn't changed since."""
-    now = _state(path)
-    return now is not None and any(
-        found.state == now and found.version == _version() for found in _found(path)
+    identity = _file_identity(path)
+    return identity is not None and any(
+        found.state == identity and found.version == _version() for found in _found(path)
     )
 
 
 def is_own(path: Path) -> bool:
     """Whether refold made the file here, or the user agreed to it, and nobody else wrote into it."""
-    now = _state(path)
+    now = _file_identity(path)
     return now is not None and any(
         found.own and (found.state == now or found.written == now[:2]) for found in _found(path)
     )
 
 
-def remember(path: Path, *, own: bool) -> None:
+def mark_validated(path: Path, *, own: bool) -> None:
     """The file was validated, or refold has written into one that was."""
-    now = _state(path)
-    if now is not None:
-        _keep(path, Remembered(now, _version(), own))
+    identity = _file_identity(path)
+    if identity is not None:
+        _keep(path, Remembered(identity, _version(), own))
 
 
 def remember_writing(path: Path, file: Path) -> None:
@@ -84,7 +84,7 @@ def remember_writing(path: Path, file: Path) -> None:
 
     `file` takes the place at `path` when it is written; it may lie there already.
     """
-    now = _state(file)
+    now = _file_identity(file)
     if now is not None:
         before = next(iter(_found(path)), Remembered([], []))
         _keep(path, Remembered(before.state, before.version, own=True, written=now[:2]))
@@ -94,7 +94,7 @@ def _found(path: Path) -> Iterator[Remembered]:
     name = str(path.absolute())
     if name in _by_path:
         yield _by_path[name]
-    kept = _kept()
+    kept = _read_cache()
     if name in kept:
         yield kept[name]
 
@@ -113,13 +113,13 @@ def _is_open(path: Path) -> bool:
 def _keep(path: Path, one: Remembered) -> None:
     name = str(path.absolute())
     _by_path[name] = one
-    place = _place()
+    place = _cache_path()
     unfinished = place.with_name(f"{place.name}.{os.getpid()}")
     with suppress(OSError), _locked(place):  # else it is validated again
-        files = _kept()
+        files = _read_cache()
         files.pop(name, None)
         files[name] = one
-        unfinished.write_bytes(msgspec.json.encode(dict(list(files.items())[-_MOST:])))
+        unfinished.write_bytes(msgspec.json.encode(dict(list(files.items())[-_MAX_FILES:])))
         unfinished.replace(place)
 
 
@@ -135,13 +135,13 @@ def _locked(place: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _place() -> Path:
-    return config_dir.cache() / "looked-through.json"
+def _cache_path() -> Path:
+    return config_dir.cache_folder() / "looked-through.json"
 
 
-def _kept() -> dict[str, Remembered]:
+def _read_cache() -> dict[str, Remembered]:
     try:
-        kept = regular_file.read_bytes(_place(), _LIMIT_BYTES)
+        kept = regular_file.read_bytes(_cache_path(), _LIMIT_BYTES)
         return msgspec.json.decode(kept, type=dict[str, Remembered])
     except (OSError, ValueError, RecursionError):
         return {}
@@ -151,26 +151,26 @@ def _version() -> list[Any]:
     return [schema.FORMAT_VERSION, content.VERSION, duckdb.__version__]
 
 
-def _state(path: Path) -> list[int] | None:
+def _file_identity(path: Path) -> list[int] | None:
     """What tells the file from any other, and from itself before; None where it isn't there.
 
     It begins with where the file lies on the disk.
     """
-    said: list[int] = []
+    identity: list[int] = []
     try:
         for file in (path, Path(f"{path}.wal")):
             if file == path or file.exists():
                 found = file.stat()
-                said += [found.st_dev, found.st_ino, found.st_size]
-                said += [found.st_mtime_ns, found.st_ctime_ns]
+                identity += [found.st_dev, found.st_ino, found.st_size]
+                identity += [found.st_mtime_ns, found.st_ctime_ns]
     except OSError:
         return None
-    return said
+    return identity
 
 
-def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _validate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        version = format_of(connection)
+        version = read_format_version(connection)
         if isinstance(version, int) and version > schema.FORMAT_VERSION:
             raise WorkspaceError(
                 f"{path} was written by a newer refold (format {version}, this one knows"
@@ -181,10 +181,10 @@ def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 f"{path} was written by an older refold (format {version}, this one writes"
                 f" {schema.FORMAT_VERSION}); `refold migrate {path}` brings it to this one."
             )
-        strange = validation.foreign(connection)
+        strange = validation.find_foreign_object(connection)
         invalid = content.find_invalid(connection) if strange is None else None
     except duckdb.Error as error:
-        raise trouble(error, path) from error
+        raise translate_error(error, path) from error
     if strange is not None:
         raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
     if invalid is not None:
@@ -194,7 +194,7 @@ def _look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         )
 
 
-def format_of(connection: duckdb.DuckDBPyConnection) -> object:
+def read_format_version(connection: duckdb.DuckDBPyConnection) -> object:
     """The file's format, asked without an operator or a function that a stranger could define."""
     tables = connection.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
     if ("workspace",) not in tables:

@@ -1,7 +1,7 @@
 """The workspace file: who may open it, for how long, and when it is refused.
 
 DuckDB lets one process write, and then nobody else read. So nobody here keeps the file longer than
-an answer takes: a reader's connection is shared inside its process and given back after `LEASE`
+an answer takes: a reader's connection is shared inside its process and given back after `LEASE_SECONDS`
 seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
 """
 
@@ -17,37 +17,37 @@ from typing import Any
 import duckdb
 
 from storage.coordinates.event_labels import Label
-from storage.coordinates.position_map import Mark, Overlay
+from storage.coordinates.position_map import EditMark, PositionMap
 from storage.db import duckdb_errors
 from storage.db import memory_budget as allowances
-from storage.db.connect import connect
-from storage.db.duckdb_errors import trouble
-from storage.db.memory_budget import Allowance
+from storage.db.connect import connect_isolated
+from storage.db.duckdb_errors import translate_error
+from storage.db.memory_budget import MemoryBudget
 from storage.errors import PositionError, StaleError, WorkspaceBusyError, WorkspaceError
-from storage.quoting import identifier
+from storage.quoting import quote_identifier
 from storage.workspace import schema, validation_cache
 
-MAIN = "main"
+MAIN_TIMELINE = "main"
 """The timeline that is the log itself."""
 
-LEASE = 2.0
+LEASE_SECONDS = 2.0
 """Seconds after which a reader's connection is given back, so that writers get their turn."""
 
-READ_MEMORY = 1_000_000_000
-SCREEN_MEMORY = 96_000_000
-WRITE = Allowance(512_000_000)
-BESIDE = Allowance(512_000_000, cores=1)
+READ_MEMORY_BYTES = 1_000_000_000
+SCREEN_MEMORY_BYTES = 96_000_000
+WRITE_BUDGET = MemoryBudget(512_000_000)
+BACKGROUND_WRITE_BUDGET = MemoryBudget(512_000_000, cores=1)
 """DuckDB takes memory generously; what it may take is said here, in bytes. To read long texts it may
 take more."""
 
-_POLL = 0.004
+_POLL_SECONDS = 0.004
 _TRIES = 5
 _GENERATION = "generation"
 """The fact that names a workspace's generation; see `Workspace.generation`."""
 _WRITERS: dict[Path, threading.Lock] = {}
 """One lock for each workspace that this process writes: DuckDB locks files between processes only."""
 
-Waiting = Callable[[str], None]
+OnWait = Callable[[str], None]
 """Called once, with the name of who holds the file, when an opening has to wait."""
 
 
@@ -59,54 +59,59 @@ class Workspace:
     log itself; what it looks like from a fork, `storage.timelines.workspace_view` tells.
     """
 
-    timeline = MAIN
+    timeline = MAIN_TIMELINE
 
     def __init__(
         self,
         path: Path,
         *,
-        wait: float = 30.0,
-        on_wait: Waiting | None = None,
-        memory: int = READ_MEMORY,
-        look: Callable[[duckdb.DuckDBPyConnection, Path], None] = validation_cache.look_through,
+        wait_seconds: float = 30.0,
+        on_wait: OnWait | None = None,
+        memory_bytes: int = READ_MEMORY_BYTES,
+        validate: Callable[
+            [duckdb.DuckDBPyConnection, Path], None
+        ] = validation_cache.validate_once,
     ) -> None:
         """`memory` is for short texts, in bytes; `look` raises where the file is none that is wanted."""
         self.path = path
-        self.wait = wait
+        self.wait_seconds = wait_seconds
         self._on_wait = on_wait
         self._lock = threading.RLock()
-        self._reader = Allowance(memory)
-        self._needed: dict[Allowance, tuple[object, Allowance]] = {}
+        self._reader_budget = MemoryBudget(memory_bytes)
+        self._computed_budgets: dict[MemoryBudget, tuple[object, MemoryBudget]] = {}
         """For what is asked for: what the file was like, and what was needed then."""
-        self._looked_through = False
-        self._shared: duckdb.DuckDBPyConnection | None = None
-        self._spares: dict[object, list[duckdb.DuckDBPyConnection]] = {}
+        self._is_validated = False
+        self._reader_connection: duckdb.DuckDBPyConnection | None = None
+        self._idle_cursors: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Cursors that were prepared, by name, and nobody uses just now."""
-        self._overlay: Overlay | None = None
+        self._position_map: PositionMap | None = None
         """While the file is open, as nobody writes then."""
-        self._opened = 0.0
-        self._readers = 0
-        self._writing = False
-        self._closed = False
-        self._idle = threading.Condition(self._lock)
+        self._opened_at = 0.0
+        self._reader_count = 0
+        self._is_writing = False
+        self._is_closed = False
+        self._idle_condition = threading.Condition(self._lock)
         self.generation: str | None = None
         """The generation that was read: the name that every rewrite of the file (a removal, a replacing
         load, a migration) changes. What was computed from one generation is never written into another."""
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
-            look(connection, path)
-            self.generation = read_fact(connection, _GENERATION)
+            validate(connection, path)
+            self.generation = read_metadata(connection, _GENERATION)
             # Of another one it isn't known that its functions are DuckDB's.
-            self._looked_through = look is validation_cache.look_through
-            if not self._looked_through or self._need(connection, self._reader) == self._reader:
+            self._is_validated = validate is validation_cache.validate_once
+            if (
+                not self._is_validated
+                or self._compute_budget(connection, self._reader_budget) == self._reader_budget
+            ):
                 return
         self.release()
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor for questions, valid inside the `with` and on the calling thread only."""
-        with self._held() as shared:
+        with self._borrow_connection() as shared:
             cursor = shared.cursor()
             try:
                 yield cursor
@@ -114,16 +119,16 @@ class Workspace:
                 cursor.close()
 
     @contextmanager
-    def reading_as(
+    def reading_prepared(
         self, name: object, prepare: Callable[[duckdb.DuckDBPyConnection], None]
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """The same, prepared: what was made ready under a name is lent again while the file is open.
 
         Whoever borrows it leaves it as it was, but for what has a name of its own.
         """
-        with self._held() as shared:
+        with self._borrow_connection() as shared:
             with self._lock:
-                spare = self._spares.get(name)
+                spare = self._idle_cursors.get(name)
                 cursor = spare.pop() if spare else None
             if cursor is None:
                 cursor = shared.cursor()
@@ -135,36 +140,40 @@ class Workspace:
                 raise
             cursor.abort()  # an answer that nobody read to its end
             with self._lock:
-                self._spares.setdefault(name, []).append(cursor)
+                self._idle_cursors.setdefault(name, []).append(cursor)
 
     @contextmanager
-    def _held(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _borrow_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The connection of all readers, open until none of them needs it."""
-        with self._idle:
-            while self._writing:
-                self._idle.wait()
-            if self._shared is None:
-                self._shared = self._open_for(self._reader, read_only=True)
-                self._opened = time.monotonic()
-            self._readers += 1
-            shared = self._shared
+        with self._idle_condition:
+            while self._is_writing:
+                self._idle_condition.wait()
+            if self._reader_connection is None:
+                self._reader_connection = self._open_with_budget(
+                    self._reader_budget, read_only=True
+                )
+                self._opened_at = time.monotonic()
+            self._reader_count += 1
+            shared = self._reader_connection
         try:
             yield shared
         except duckdb.Error as error:
-            if duckdb_errors.is_of_the_file(error):
-                raise trouble(error, self.path) from error
+            if duckdb_errors.is_file_error(error):
+                raise translate_error(error, self.path) from error
             raise
         finally:
-            with self._idle:
-                self._readers -= 1
-                over = self._closed or time.monotonic() - self._opened > LEASE
-                if self._readers == 0 and over:
-                    self._release()
-                self._idle.notify_all()
+            with self._idle_condition:
+                self._reader_count -= 1
+                lease_is_over = (
+                    self._is_closed or time.monotonic() - self._opened_at > LEASE_SECONDS
+                )
+                if self._reader_count == 0 and lease_is_over:
+                    self._close_connections()
+                self._idle_condition.notify_all()
 
     @contextmanager
     def writing(
-        self, *, alone: bool = True, generation: str | None = None
+        self, *, use_all_cores: bool = True, generation: str | None = None
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection inside one transaction: committed at the end, rolled back by an exception.
 
@@ -172,15 +181,20 @@ class Workspace:
         the one that the caller's data was read from, where it was noted earlier than the last write.
         Raise `StaleError` when the file is of another generation.
         """
-        with self._idle:
-            while self._writing or self._readers:
-                self._idle.wait()
-            self._release()
-            self._writing = True
+        with self._idle_condition:
+            while self._is_writing or self._reader_count:
+                self._idle_condition.wait()
+            self._close_connections()
+            self._is_writing = True
         try:
             with self._only_writer():
-                connection = self._open_for(WRITE if alone else BESIDE, read_only=False)
-                known, own = validation_cache.known(self.path), validation_cache.is_own(self.path)
+                connection = self._open_with_budget(
+                    WRITE_BUDGET if use_all_cores else BACKGROUND_WRITE_BUDGET, read_only=False
+                )
+                was_validated, own = (
+                    validation_cache.is_validated(self.path),
+                    validation_cache.is_own(self.path),
+                )
                 if own:
                     validation_cache.remember_writing(self.path, self.path)
                 try:
@@ -190,20 +204,20 @@ class Workspace:
                     connection.execute("COMMIT")
                 finally:
                     connection.close()
-                    if known:
-                        validation_cache.remember(self.path, own=own)
+                    if was_validated:
+                        validation_cache.mark_validated(self.path, own=own)
         except duckdb.Error as error:
-            raise trouble(error, self.path) from error
+            raise translate_error(error, self.path) from error
         finally:
-            with self._idle:
-                self._writing = False
-                self._idle.notify_all()
+            with self._idle_condition:
+                self._is_writing = False
+                self._idle_condition.notify_all()
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Let no other `Workspace` of this process write the file."""
         lock = _WRITERS.setdefault(self.path.resolve(), threading.Lock())
-        if not lock.acquire(timeout=self.wait):
+        if not lock.acquire(timeout=self.wait_seconds):
             raise self._busy("this process")
         try:
             yield
@@ -213,7 +227,7 @@ class Workspace:
     def _refuse_another_generation(
         self, connection: duckdb.DuckDBPyConnection, wanted: str | None
     ) -> None:
-        there = read_fact(connection, _GENERATION)
+        there = read_metadata(connection, _GENERATION)
         known, self.generation = self.generation, there
         if there != known or (wanted is not None and wanted != there):
             raise StaleError(
@@ -224,7 +238,7 @@ class Workspace:
     def reread(self) -> bool:
         """Take the file as it is now, and return whether it is of another generation than before."""
         with self.reading() as connection:
-            there = read_fact(connection, _GENERATION)
+            there = read_metadata(connection, _GENERATION)
         known, self.generation = self.generation, there
         return bool(there != known)
 
@@ -235,127 +249,131 @@ class Workspace:
         """
         if self._lock.acquire(blocking=False):
             try:
-                if self._readers == 0:
-                    self._release()
+                if self._reader_count == 0:
+                    self._close_connections()
             finally:
                 self._lock.release()
 
     def close(self) -> None:
         """Keep no connection any longer than an answer that is on its way takes."""
-        self._closed = True
+        self._is_closed = True
         self.release()
 
     @property
-    def file(self) -> "Workspace":
+    def main_workspace(self) -> "Workspace":
         """The workspace without anything laid over it."""
         return self
 
     @property
-    def overlay(self) -> Overlay:
+    def position_map(self) -> PositionMap:
         """Where events are on its timeline."""
         with self.reading() as connection:
-            if self._overlay is None:
-                self._overlay = Overlay(self.events(connection))
-            return self._overlay
+            if self._position_map is None:
+                self._position_map = PositionMap(self.count_positions(connection))
+            return self._position_map
 
-    def events(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def count_positions(self, connection: duckdb.DuckDBPyConnection) -> int:
         """How many places for events there are, which is one more than the last."""
         # Offsets are dense; on a fork's connection the name alone stands for what is left of them.
-        log = self.file.table(connection, "events")
-        row = connection.execute(f"SELECT count(*) FROM {log}").fetchone()
+        events_table = self.main_workspace.table_sql(connection, "events")
+        row = connection.execute(f"SELECT count(*) FROM {events_table}").fetchone()
         return int(row[0]) if row else 0
 
     @property
-    def digest(self) -> str:
+    def timeline_digest(self) -> str:
         """What the timeline is beside the log; empty for the log itself."""
         return ""
 
-    def label(self, place: int) -> Label:
+    def label_at(self, position: int) -> Label:
         """What the event at a place is called; the places of the log are its offsets."""
-        return Label(place)
+        return Label(position)
 
-    def place(self, label: Label) -> int:
+    def position_of(self, label: Label) -> int:
         """Where an event is; raises `PositionError` where there is none of that name."""
         if label.inserted:
             raise PositionError(f"{label} names an inserted event, and only a fork has those.")
         return label.offset
 
-    def marks(self, first: int, last: int) -> list[Mark]:  # noqa: ARG002 - a fork has some
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - a fork has some
         """What was edited between two places, in order."""
         return []
 
-    def table(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    def table_sql(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
         """SQL for a table as it is on its timeline, whatever its name stands for on a connection."""
         ((database,),) = connection.execute("SELECT current_database()").fetchall()
-        return f"{identifier(database)}.main.{name}"
+        return f"{quote_identifier(database)}.main.{name}"
 
-    def fact(self, name: str) -> Any:
+    def get_metadata(self, name: str) -> Any:
         """A value of the `workspace` table, or None."""
         with self.reading() as connection:
-            return read_fact(connection, name)
+            return read_metadata(connection, name)
 
-    def _open_for(self, asked: Allowance, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _open_with_budget(
+        self, requested: MemoryBudget, *, read_only: bool
+    ) -> duckdb.DuckDBPyConnection:
         """Open it with so much, or with what is needed as it is now."""
-        state, allowed = self._needed.get(asked, ("", asked))
-        connection = self._open(read_only=read_only, allowance=allowed)
+        state, budget = self._computed_budgets.get(requested, ("", requested))
+        connection = self._wait_and_open(read_only=read_only, budget=budget)
         # A stranger's functions could be asked before it was looked through.
-        if not self._looked_through:
+        if not self._is_validated:
             return connection
         try:
             self._look_again(connection)
         except BaseException:
             connection.close()
             raise
-        if state == self._now():
+        if state == self._file_state():
             return connection
-        needed = self._need(connection, asked)
-        if needed == allowed:
+        needed = self._compute_budget(connection, requested)
+        if needed == budget:
             return connection
         connection.close()
-        return self._open(read_only=read_only, allowance=needed)
+        return self._wait_and_open(read_only=read_only, budget=needed)
 
     def _look_again(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Validate the file if another one took its place, or somebody wrote into it."""
         for _ in range(_TRIES):
-            if validation_cache.known(self.path):
+            if validation_cache.is_validated(self.path):
                 return
-            time.sleep(_POLL)  # another refold has just written, and is about to say so
+            time.sleep(_POLL_SECONDS)  # another refold has just written, and is about to say so
         if self.path.exists():  # else it was moved away, and is open nevertheless
-            validation_cache.look_through(connection, self.path)
+            validation_cache.validate_once(connection, self.path)
 
-    def _need(self, connection: duckdb.DuckDBPyConnection, asked: Allowance) -> Allowance:
-        needed = allowances.needed(connection, asked)
-        self._needed[asked] = self._now(), needed
-        return needed
+    def _compute_budget(
+        self, connection: duckdb.DuckDBPyConnection, requested: MemoryBudget
+    ) -> MemoryBudget:
+        budget = allowances.compute_budget(connection, requested)
+        self._computed_budgets[requested] = self._file_state(), budget
+        return budget
 
-    def _now(self) -> object:
+    def _file_state(self) -> object:
         try:
             found = self.path.stat()
         except OSError:  # it was moved away, and is open nevertheless
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 
-    def _release(self) -> None:
-        for spare in self._spares.values():
+    def _close_connections(self) -> None:
+        for spare in self._idle_cursors.values():
             for cursor in spare:
                 cursor.close()
-        self._spares.clear()
-        self._overlay = None
-        if self._shared is not None:
-            self._shared.close()
-            self._shared = None
+        self._idle_cursors.clear()
+        self._position_map = None
+        if self._reader_connection is not None:
+            self._reader_connection.close()
+            self._reader_connection = None
 
-    def _open(self, *, read_only: bool, allowance: Allowance) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self.wait
-        said = False
+    def _wait_and_open(self, *, read_only: bool, budget: MemoryBudget) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait_seconds
+        is_reported = False
         while True:
             before = self._file_id()
             try:
-                connection = connect(self.path, read_only=read_only, allowance=allowance)
+                connection = connect_isolated(self.path, read_only=read_only, budget=budget)
             except duckdb.Error as error:
-                holder = duckdb_errors.holder(error)
+                holder = duckdb_errors.find_lock_holder(error)
                 if holder is None:
-                    raise trouble(error, self.path) from error
+                    raise translate_error(error, self.path) from error
             else:
                 if read_only or before == self._file_id():
                     return connection
@@ -364,10 +382,10 @@ class Workspace:
                 continue
             if time.monotonic() > deadline:
                 raise self._busy(holder)
-            if not said and self._on_wait is not None:
+            if not is_reported and self._on_wait is not None:
                 self._on_wait(holder)
-                said = True
-            time.sleep(_POLL)
+                is_reported = True
+            time.sleep(_POLL_SECONDS)
 
     def _file_id(self) -> object:
         try:
@@ -379,17 +397,17 @@ class Workspace:
     def _busy(self, holder: str) -> WorkspaceBusyError:
         return WorkspaceBusyError(
             f"{self.path} is still being used by {holder}"
-            f" after {self.wait:g} s; try again later or give --wait more seconds."
+            f" after {self.wait_seconds:g} s; try again later or give --wait more seconds."
         )
 
 
 @contextmanager
-def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A new, empty workspace, for writing; raises what DuckDB does where there is no room."""
-    connection = connect(path, read_only=False, allowance=WRITE)
+    connection = connect_isolated(path, read_only=False, budget=WRITE_BUDGET)
     try:
-        schema.create(connection)
-        write_fact(connection, "format_version", schema.FORMAT_VERSION)
+        schema.create_schema(connection)
+        write_metadata(connection, "format_version", schema.FORMAT_VERSION)
         begin_generation(connection)
         yield connection
     finally:
@@ -398,14 +416,14 @@ def created(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
     """Give a workspace that was just written as a whole a generation of its own."""
-    write_fact(connection, _GENERATION, uuid.uuid4().hex)
+    write_metadata(connection, _GENERATION, uuid.uuid4().hex)
 
 
-def read_fact(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+def read_metadata(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     row = connection.execute("SELECT value FROM workspace WHERE name = ?", [name]).fetchone()
     return None if row is None else json.loads(row[0])
 
 
-def write_fact(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+def write_metadata(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
     connection.execute("DELETE FROM workspace WHERE name = ?", [name])
     connection.execute("INSERT INTO workspace VALUES (?, ?)", [name, json.dumps(value)])

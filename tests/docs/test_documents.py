@@ -13,7 +13,7 @@ from replay.projection import reference
 from storage.ingest import loader
 from storage.workspace import macros, schema
 from storage.workspace.workspace import Workspace
-from tui.cli import run
+from tui.cli import run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def test_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert len(commands) >= 6
     said = ""
     for command in commands:
-        assert run(shlex.split(command)) == 0, command
+        assert run_command(shlex.split(command)) == 0, command
         said += capsys.readouterr().out
     assert "29.01" in said
     assert "15.14" in said
@@ -43,7 +43,7 @@ def test_the_bugs_of_all_samples_are_found_as_written(
         for command in re.split(r"^\$ refold ", block, flags=re.MULTILINE)[1:]:
             line, *wanted = command.rstrip().splitlines()
             arguments = shlex.split(line)
-            assert run(arguments) == int(arguments[0] == "check"), line
+            assert run_command(arguments) == int(arguments[0] == "check"), line
             printed = [told.rstrip() for told in capsys.readouterr().out.splitlines()]
             if wanted:
                 assert printed == wanted, line
@@ -65,16 +65,16 @@ def test_queries_give_what_is_written_of_them(
     files = {"whole.sql": sql, "whole.py": frame, "carts.sql": sql.replace("-- refold: own", "--")}
     for name, source in files.items():
         Path(name).write_text(source)
-        assert run(["state", log, "-p", name, "--at", "1200", "--json"]) == 0
+        assert run_command(["state", log, "-p", name, "--at", "1200", "--json"]) == 0
         rows = map(json.loads, capsys.readouterr().out.splitlines())
         said[name] = {row["key"]: row["state"] for row in rows}
     assert said["whole.sql"] == said["whole.py"] == said["carts.sql"]
     assert len(said["whole.sql"]) > 100
     for name in ("whole.sql", "whole.py"):
-        assert run(["check", log, "-p", name]) == 0
+        assert run_command(["check", log, "-p", name]) == 0
         assert "holds in every state up to offset 2,999" in capsys.readouterr().err
     for line in re.findall(r"^\$ refold (.*)$", commands, re.MULTILINE):
-        assert run([*shlex.split(line), "--json"]) in (0, 1), line
+        assert run_command([*shlex.split(line), "--json"]) in (0, 1), line
         assert capsys.readouterr().out.strip(), line
 
 
@@ -113,12 +113,12 @@ def test_the_macros_are_documented():
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory):
     path = tmp_path_factory.mktemp("docs") / "orders.refold"
-    loader.load([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
+    loader.load_source([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
     workspace = Workspace(path)
     import sys
 
-    wanted = reference.parse("sample_logs/orders/orders.py", sys.executable, ROOT)
-    fold.fold(workspace, wanted)
+    wanted = reference.parse_reference("sample_logs/orders/orders.py", sys.executable, ROOT)
+    fold.fold_projection(workspace, wanted)
     return workspace
 
 
@@ -163,18 +163,18 @@ def test_the_gateways_examples_give_what_is_written_of_them(
         event["data"] = dict(zip(("pair", "amount", "to"), event["data"], strict=True))
         event |= {"stream": "till-1", "type": "PaymentCaptured"}
     Path("log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    assert run(["load", "log.jsonl"]) == 0
-    assert run(["calls-import", "log.refold", "calls.jsonl", "--json"]) == 0
+    assert run_command(["load", "log.jsonl"]) == 0
+    assert run_command(["calls-import", "log.refold", "calls.jsonl", "--json"]) == 0
     assert '"assigned": 5' in capsys.readouterr().out
-    assert run(["state", "log.refold", "-p", "p.py", "--json"]) == 0
+    assert run_command(["state", "log.refold", "-p", "p.py", "--json"]) == 0
     [row] = map(json.loads, capsys.readouterr().out.splitlines())
     assert (row["offset"], row["state"]["total"]) == (0, 108.0)
-    assert run(["failures", "log.refold", "-p", "p.py", "--json"]) == 0
+    assert run_command(["failures", "log.refold", "-p", "p.py", "--json"]) == 0
     assert "mailbox full" in capsys.readouterr().out
-    assert run(["calls", "log.refold", "-p", "p.py", "--json"]) == 0
+    assert run_command(["calls", "log.refold", "-p", "p.py", "--json"]) == 0
     decisions = [json.loads(line)["decision"] for line in capsys.readouterr().out.splitlines()]
     assert decisions == ["recorded", "suppressed"] * 2
-    assert run(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0
+    assert run_command(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0
 
 
 def test_what_is_said_of_forks_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -186,7 +186,7 @@ def test_what_is_said_of_forks_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(commands) > 15
     for command in commands:
         line, *wanted = command.rstrip().splitlines()
-        assert run(shlex.split(line)) == 0, line
+        assert run_command(shlex.split(line)) == 0, line
         printed = [told.rstrip() for told in capsys.readouterr().out.splitlines()]
         assert printed == wanted or not wanted, line
 
@@ -201,7 +201,7 @@ def test_what_is_said_of_sources_is_so(tmp_path: Path, monkeypatch: pytest.Monke
     loaded = []
     for command in [c for b in blocks for c in re.split(r"^\$ refold ", b, flags=re.MULTILINE)[1:]]:
         line, *wanted = command.rstrip().splitlines()
-        assert run(shlex.split(line)) == 0, line
+        assert run_command(shlex.split(line)) == 0, line
         printed = capsys.readouterr().out.splitlines()
         loaded += [json.loads(printed[0])["format"]] if line.startswith("load") else []
         assert [told.rstrip() for told in printed] == wanted or not wanted, line

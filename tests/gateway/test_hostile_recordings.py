@@ -11,7 +11,7 @@ import pytest
 
 from gateway import http_encoding
 from gateway.exchange import import_export
-from gateway.ports import Ports
+from gateway.ports import PortSet
 from storage.errors import SourceError
 from storage.workspace.workspace import Workspace
 from tests.support.mutators import mutations
@@ -53,16 +53,16 @@ FILES = {"calls.har": json.dumps(HAR), "calls.yaml": CASSETTE, "calls.jsonl": JO
 
 
 def take_in(desk: Any, path: Path) -> int:
-    return import_export.take_in(Workspace(desk), path, Ports()).calls
+    return import_export.import_recordings(Workspace(desk), path, PortSet()).call_count
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    from storage.ingest.loader import load
+    from storage.ingest.loader import load_source
 
     log = tmp_path / "log.jsonl"
     log.write_text('{"type":"A","stream":"s","data":{}}\n')
-    return load([str(log)], tmp_path / "kept.refold").workspace
+    return load_source([str(log)], tmp_path / "kept.refold").workspace
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -108,6 +108,6 @@ def test_hostile_recordings_are_refused_in_a_sentence(
 def test_a_body_that_expands_too_far_stays_packed() -> None:
     headers = [("content-encoding", "gzip")]
     bomb = gzip.compress(bytes(32 << 20))
-    assert http_encoding.decoded(headers, bomb)[1] == bomb
+    assert http_encoding.decode_response(headers, bomb)[1] == bomb
     plain = base64.b64encode(bytes(range(256))) * 100
-    assert http_encoding.decoded(headers, gzip.compress(plain))[1] == plain
+    assert http_encoding.decode_response(headers, gzip.compress(plain))[1] == plain

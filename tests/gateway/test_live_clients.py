@@ -62,8 +62,8 @@ def test_a_declared_statement_is_asked_read_only_and_a_command_only_where_it_is_
         """,
     )
     made = caller.record(send=("db",))
-    assert (made.errors, made.suppressed) == (6, 0)
-    assert "has no statement for unknown" in made.missed
+    assert (made.error_count, made.suppressed_count) == (6, 0)
+    assert "has no statement for unknown" in made.first_missed
     with psycopg.connect(postgres) as connection:
         assert str(connection.execute("SELECT rate FROM rates").fetchone()[0]) == "3.0800"
     caller.file(
@@ -166,7 +166,7 @@ def test_a_program_of_the_users_may_stand_for_a_port(caller: Caller):
         """,
     )
     made = caller.record()
-    assert made.errors == 3
+    assert made.error_count == 3
     [state] = caller.states(caller.replay())
     assert state["rate"] == ["query", 5]
     assert state["no"] == "not today"

@@ -74,7 +74,9 @@ def written(secret):
 @settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(NAMES), secret=SECRETS)
 def test_a_value_keeps_no_secret(shape, name, secret):
-    clean = json.dumps(Redactor(b"key").value(VALUES[shape](name, secret)), ensure_ascii=False)
+    clean = json.dumps(
+        Redactor(b"key").redact_value(VALUES[shape](name, secret)), ensure_ascii=False
+    )
     assert not [form for form in written(secret) if form in clean], clean
     assert "Zq" not in clean
     assert "redacted-" in clean
@@ -86,18 +88,18 @@ def test_a_value_keeps_no_secret(shape, name, secret):
 def test_a_text_keeps_no_secret(shape, name, secret, inside):
     text = TEXTS[shape](name, secret)
     redactor = Redactor(b"key")
-    clean = redactor.value({"body": text})["body"] if inside else redactor.text(text)
+    clean = redactor.redact_value({"body": text})["body"] if inside else redactor.redact_text(text)
     assert "Zq" not in clean, clean
     assert "qZ" not in clean, clean
     assert "redacted-" in clean
-    assert redactor.text(clean) == clean
+    assert redactor.redact_text(clean) == clean
 
 
 @pytest.mark.parametrize("shape", [*VALUES, *TEXTS])
 @pytest.mark.parametrize("name", ["amount", "city", "tokens_used", "author", "pinned"])
 def test_what_is_no_secret_stays(shape, name):
     made = {**VALUES, **TEXTS}[shape](name, "ordinary text")
-    assert Redactor(b"key").value(made) == made
+    assert Redactor(b"key").redact_value(made) == made
 
 
 @pytest.mark.parametrize(
@@ -118,19 +120,19 @@ def test_what_is_no_secret_stays(shape, name):
     ],
 )
 def test_what_only_looks_like_a_secret_stays(value):
-    assert Redactor(b"key").value(value) == value
+    assert Redactor(b"key").redact_value(value) == value
 
 
 def test_equal_secrets_stay_equal_in_every_notation():
     redactor = Redactor(b"key")
-    stands = redactor.placeholder("hunter2 hunter2")
+    stands = redactor.replace_secret("hunter2 hunter2")
     for made in (
         {"name": "password", "value": "hunter2 hunter2"},
         "<password>hunter2 hunter2</password>",
         "<add key='password' value='hunter2 hunter2'/>",
         '{"password": "hunter2 hunter2"}',
     ):
-        assert stands in str(Redactor(b"key").value(made)), made
+        assert stands in str(Redactor(b"key").redact_value(made)), made
 
 
 @pytest.mark.parametrize(
@@ -152,4 +154,4 @@ def test_equal_secrets_stay_equal_in_every_notation():
 )
 def test_hostile_texts_are_read_once(text):
     """A rule that went back again and again would take hours here."""
-    Redactor(b"key").text(text)
+    Redactor(b"key").redact_text(text)

@@ -21,7 +21,7 @@ def apply(state, event, gateway):
 
 
 def _what_if(caller, *declared, **wishes):
-    found = overrides.parse(list(declared), "refold.toml")
+    found = overrides.parse_overrides(list(declared), "refold.toml")
     return [
         s["n"] for s in caller.states(caller.replay(mode=Mode.WHAT_IF, overrides=found, **wishes))
     ]
@@ -99,7 +99,7 @@ def test_what_if_is_a_history_of_its_own(asked):
     plain = asked.replay()
     states = asked.states(plain)
     other = asked.replay(
-        mode=Mode.WHAT_IF, overrides=overrides.parse([{"port": "fx", "fail": "x"}], "f")
+        mode=Mode.WHAT_IF, overrides=overrides.parse_overrides([{"port": "fx", "fail": "x"}], "f")
     )
     assert other.number != plain.number
     assert asked.states(asked.replay()) == states
@@ -109,7 +109,7 @@ def test_what_if_is_a_history_of_its_own(asked):
 
 def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
     patch = [{"op": "replace", "path": "/none", "value": 1}]
-    found = overrides.parse([{"port": "fx", "to": 0, "patch": patch}], "refold.toml")
+    found = overrides.parse_overrides([{"port": "fx", "to": 0, "patch": patch}], "refold.toml")
     folded = asked.replay(mode=Mode.WHAT_IF, overrides=found)
     [failure] = asked.failures(folded)
     assert (failure.offset, "whose patch finds nothing at '/none'" in failure.error) == (0, True)
@@ -122,4 +122,4 @@ def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
 )
 def test_what_is_no_override_is_refused(declared):
     with pytest.raises(ProjectionError, match="can't be understood"):
-        overrides.parse([declared], "refold.toml")
+        overrides.parse_overrides([declared], "refold.toml")

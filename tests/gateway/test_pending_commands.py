@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from gateway import recording_store
-from gateway.calls import Answer, Outcome
+from gateway.calls import Answer, AnswerOutcome
 from gateway.sent_commands import Choice, Choices, SentCommands
 from tests.support.gateway_caller import Caller, Outside
-from tui.cli import run
+from tui.cli import run_command
 
 BUYS = """
 def apply(state, event, gateway):
@@ -56,7 +56,7 @@ def killed(caller: Any, outside: Any) -> Any:
 
 def record(caller: Any, *options: str) -> int:
     caller.workspace.release()
-    code: int = run(
+    code: int = run_command(
         ["record", str(caller.path), "-p", str(caller.folder / "p.py"), "--send", "fx"]
         + ["--config", str(caller.folder / "refold.toml"), *options]
     )
@@ -64,7 +64,9 @@ def record(caller: Any, *options: str) -> int:
 
 
 def outcomes(caller: Any) -> list[str]:
-    return [one.answer.outcome.value for one in recording_store.all_of(caller.workspace)]
+    return [
+        one.answer.outcome.value for one in recording_store.iterate_recordings(caller.workspace)
+    ]
 
 
 def test_what_is_pending_is_not_sent_again_but_told(killed, outside: Outside, capsys):
@@ -77,7 +79,7 @@ def test_what_is_pending_is_not_sent_again_but_told(killed, outside: Outside, ca
         assert "--mark-done CALL" in said
     assert posts(outside) == 1
     assert outcomes(killed) == ["pending"]
-    assert run(["calls", str(killed.path), "--decision", "pending", "--json"]) == 0
+    assert run_command(["calls", str(killed.path), "--decision", "pending", "--json"]) == 0
     assert '"decision": "pending"' in capsys.readouterr().out
 
 
@@ -141,13 +143,15 @@ def test_two_recordings_at_once_send_a_command_once(caller: Caller, outside: Out
     caller.file("p.py", BUYS)
     first = SentCommands(caller.workspace)
     caller.record(send=("fx",))
-    [one] = recording_store.all_of(caller.workspace)
+    [one] = recording_store.iterate_recordings(caller.workspace)
     found = first.intend(one, lambda known: known[0], None)
-    assert isinstance(found, recording_store.Recorded)
+    assert isinstance(found, recording_store.Recording)
 
 
 def test_choices_by_number_come_before_those_for_all():
-    pending = recording_store.Recorded(call=None, answer=Answer(Outcome.PENDING), number=3)  # type: ignore[arg-type]
+    pending = recording_store.Recording(
+        call=None, answer=Answer(AnswerOutcome.PENDING), recording_number=3
+    )  # type: ignore[arg-type]
     choices = Choices(resend=frozenset([None]), done=frozenset([3]))
     assert choices.of(pending) is Choice.DONE
     assert Choices().of(pending) is Choice.SKIP

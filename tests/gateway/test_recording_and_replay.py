@@ -6,7 +6,7 @@ import pytest
 
 from gateway import recording_store
 from gateway.modes import Mode
-from replay.history.catalogue import find
+from replay.history.catalogue import find_fold
 from replay.history.history import History
 from storage.errors import ProjectionError
 from tests.support.gateway_caller import Caller, Outside
@@ -84,7 +84,7 @@ def test_a_query_is_asked_once_and_then_answered_from_what_was_said(
     )
     caller.file("p.py", ASKS)
     made = caller.record()
-    assert (made.calls, made.errors, made.suppressed, outside.count) == (3, 0, 0, 3)
+    assert (made.call_count, made.error_count, made.suppressed_count, outside.count) == (3, 0, 0, 3)
     folded = caller.replay()
     assert caller.changes(folded) == [(0, "a", {"n": 1}), (1, "b", {"n": 2}), (2, "a", {"n": 3})]
     assert [d.decision for d in caller.decided(folded)] == ["recorded"] * 3
@@ -107,9 +107,9 @@ def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller: Caller, o
 
 
 def _span(first, last):
-    from replay.projection.span import Span
+    from replay.projection.span import OffsetSpan
 
-    return Span(first, last)
+    return OffsetSpan(first, last)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -126,7 +126,7 @@ def apply(state, event):
 """,
     )
     made = caller.record(send=("fx",))
-    assert (made.calls, made.errors) == (5, 0), made
+    assert (made.call_count, made.error_count) == (5, 0), made
     assert outside.count == 5
     folded = caller.replay()
     assert caller.failures(folded) == []
@@ -207,7 +207,7 @@ def test_what_goes_wrong_goes_wrong_again(caller: Caller, outside: Outside):
         """,
     )
     made = caller.record()
-    assert made.errors == 5
+    assert made.error_count == 5
     [state] = caller.states(caller.replay())
     assert state.pop("fxhang") == "timeout"
     assert state.pop("requests") == "connection"
@@ -281,7 +281,7 @@ def test_a_swallowed_miss_fails_in_a_large_document_too(caller: Caller):
     )
     folded = caller.replay()
     assert [f.offset for f in caller.failures(folded)] == [1]
-    assert History(caller.workspace, folded).state("a", 1).offset == 0
+    assert History(caller.workspace, folded).state_at("a", 1).offset == 0
     assert [offset for offset, _, _ in caller.changes(folded)] == [0, 2]
 
 
@@ -300,19 +300,19 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller: Caller, outsid
         """,
     )
     made = caller.record()
-    assert (made.suppressed, outside.count) == (2, 0)
+    assert (made.suppressed_count, outside.count) == (2, 0)
     assert caller.states(caller.replay()) == [{"shop": None, "mail": {"sent": 0}}]
     made = caller.record(send=("shop",))
-    assert (made.suppressed, outside.count) == (1, 1)
+    assert (made.suppressed_count, outside.count) == (1, 1)
     assert [(m, p, b) for m, p, _, b in outside.reached] == [("POST", "/buy", b'{"n":1}')]
     wanted = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
     assert caller.states(caller.replay()) == wanted
     # Recording once more doesn't send it again, and keeps what it was answered.
     for send in ((), ("shop",)):
         made = caller.record(send=send)
-        assert (made.suppressed, outside.count) == (2, 1)
+        assert (made.suppressed_count, outside.count) == (2, 1)
         assert caller.states(caller.replay()) == wanted
-    assert caller.record(send=("nobody",)).uncalled == ["nobody"]
+    assert caller.record(send=("nobody",)).uncalled_ports == ["nobody"]
 
 
 def test_sealed_lets_nothing_be_asked(caller: Caller, outside: Outside):
@@ -333,10 +333,10 @@ def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record(mode=Mode.LIVE)
-    assert (outside.count, recording_store.count(caller.workspace)) == (2, 0)
+    assert (outside.count, recording_store.count_recordings(caller.workspace)) == (2, 0)
     caller.record()
     caller.record(mode=Mode.AUDIT)
-    assert [(c.recorded.offset, c.differences) for c in caller.changed] == [
+    assert [(c.recording.offset, c.differences) for c in caller.changed] == [
         (0, [".n: 3 → 5"]),
         (1, [".n: 4 → 6"]),
     ]
@@ -350,8 +350,8 @@ def test_recordings_made_anew_fold_anew(caller: Caller):
     assert caller.states(caller.replay()) == [{"n": 1}]
     caller.record()
     assert caller.states(caller.replay()) == [{"n": 2}]
-    kept = find(caller.workspace, caller.refer())
-    assert kept is None or kept.answers_unchanged
+    kept = find_fold(caller.workspace, caller.refer())
+    assert kept is None or kept.are_recordings_unchanged
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,9 @@ def test_a_person_may_be_asked(caller: Caller):
     caller.ports["fx"]["missing"] = ["ask"]
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
-    folded = caller.replay(ask=lambda call, near: Answer.of({"n": [call.request, len(near)]}))
+    folded = caller.replay(
+        ask=lambda call, near: Answer.from_value({"n": [call.request, len(near)]})
+    )
     assert caller.states(folded) == [{"n": [{"pair": "X"}, 0]}]
 
 
@@ -427,8 +429,8 @@ def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller: Caller
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
     made = caller.record()
-    assert (made.calls, made.errors, outside.count) == (0, 1, 0)
-    assert "the port fx isn't declared" in made.missed
+    assert (made.call_count, made.error_count, outside.count) == (0, 1, 0)
+    assert "the port fx isn't declared" in made.first_missed
 
 
 def test_a_program_makes_no_calls_that_could_be_recorded(caller: Caller):
@@ -471,7 +473,7 @@ def test_async_handlers_and_threads_are_answered(caller: Caller, outside: Outsid
         """,
     )
     made = caller.record()
-    assert (made.calls, made.errors, outside.count) == (205, 0, 205)
+    assert (made.call_count, made.error_count, outside.count) == (205, 0, 205)
     folded = caller.replay()
     assert caller.failures(folded) == []
     assert [s["got"] for s in caller.states(folded)] == [
@@ -615,7 +617,7 @@ def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(
     time.sleep(2.5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    found = list(recording_store.all_of(caller.workspace))
+    found = list(recording_store.iterate_recordings(caller.workspace))
     assert [one.answer.outcome.value for one in found if one.call.kind.value == "command"] == [
         "pending"
     ]

@@ -76,7 +76,7 @@ def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
         """,
     )
     made = caller.record(send=("fx",))
-    assert made.calls == 11
+    assert made.call_count == 11
     # Every secret did go out, where it was to.
     said = str(outside.reached)
     for name in ("header", "bearer", "cookie", "url", "body", "form", "response"):
@@ -105,7 +105,7 @@ def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
     everything = caller.everything()
     for ending in ("jsonl", "yaml", "har"):
         file = caller.folder / f"out.{ending}"
-        assert import_export.put_out(caller.workspace, file).calls > 0
+        assert import_export.export_recordings(caller.workspace, file).call_count > 0
         everything += file.read_text()
     for name, secret in PLANTED.items():
         assert secret not in everything, name
@@ -147,12 +147,12 @@ def test_equal_secrets_stay_equal_and_the_key_lies_elsewhere(
 ):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
     one, other = Redactor(), Redactor()
-    said = one.headers([("Authorization", "Bearer abcdefgh")])
-    assert said == other.headers([("authorization", "Bearer abcdefgh")])[:0] + said
-    assert other.headers([("Authorization", "Bearer abcdefgh")]) == said
+    said = one.redact_headers([("Authorization", "Bearer abcdefgh")])
+    assert said == other.redact_headers([("authorization", "Bearer abcdefgh")])[:0] + said
+    assert other.redact_headers([("Authorization", "Bearer abcdefgh")]) == said
     assert (tmp_path / "mine" / "refold" / "redaction.key").stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "theirs"))
-    assert Redactor().headers([("Authorization", "Bearer abcdefgh")]) != said
+    assert Redactor().redact_headers([("Authorization", "Bearer abcdefgh")]) != said
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_secret_that_was_met_is_found_wherever_it_stands(secret, where):
         "list": [{"api_key": secret}, [secret, {"x": [secret]}]],
         "key": {"password": secret, secret: 1},
     }
-    redactor.value(values[where])  # where it is met
-    clean = redactor.value(values[where])
+    redactor.redact_value(values[where])  # where it is met
+    clean = redactor.redact_value(values[where])
     assert secret not in json.dumps(clean)
-    assert redactor.value(clean) == clean
+    assert redactor.redact_value(clean) == clean

@@ -13,7 +13,7 @@ from gateway.redaction import Redactor
 from storage.errors import ConfigurationError
 from storage.ingest.io import keyed_hash
 from storage.ingest.redaction import Redaction
-from tui.cli import run
+from tui.cli import run_command
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_first_use_creates_a_key_that_only_the_user_reads(folder):
-    key = keyed_hash.user_key()
+    key = keyed_hash.load_or_create_key()
     file = folder / "redaction.key"
     assert len(key) == 32
-    assert bytes.fromhex(file.read_text()) == key == keyed_hash.user_key()
+    assert bytes.fromhex(file.read_text()) == key == keyed_hash.load_or_create_key()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [p.name for p in folder.iterdir()] == ["redaction.key"]
 
@@ -61,7 +61,9 @@ def test_first_starts_at_once_agree_on_one_key(folder):
 def test_threads_that_start_at_once_agree_on_one_key(folder):
     for _ in range(50):
         with ThreadPoolExecutor(8) as pool:
-            keys = {f.result() for f in [pool.submit(keyed_hash.user_key) for _ in range(8)]}
+            keys = {
+                f.result() for f in [pool.submit(keyed_hash.load_or_create_key) for _ in range(8)]
+            }
         assert len(keys) == 1
         (folder / "redaction.key").unlink()
 
@@ -73,8 +75,8 @@ def test_a_file_system_without_hard_links_gets_a_whole_key_too(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    key = keyed_hash.user_key()
-    assert keyed_hash.user_key() == key
+    key = keyed_hash.load_or_create_key()
+    assert keyed_hash.load_or_create_key() == key
     assert [p.name for p in folder.iterdir()] == ["redaction.key"]
 
 
@@ -95,15 +97,15 @@ def test_anything_but_32_bytes_is_refused(folder, content, said, capsys, tmp_pat
     folder.mkdir()
     (folder / "redaction.key").write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"must be 64 hexadecimal digits.*{said}"):
-        keyed_hash.user_key()
+        keyed_hash.load_or_create_key()
     with pytest.raises(ConfigurationError):
         Redaction(["data.email"])
     with pytest.raises(ConfigurationError):
-        Redactor().value({"password": "hunter22"})
-    assert Redactor().value({"n": 1}) == {"n": 1}
+        Redactor().redact_value({"password": "hunter22"})
+    assert Redactor().redact_value({"n": 1}) == {"n": 1}
     log = tmp_path / "log.jsonl"
     log.write_text('{"type": "T", "stream": "s", "data": {"email": "x"}}\n')
-    assert run(["load", str(log), "--redact", "data.email"]) == 2
+    assert run_command(["load", str(log), "--redact", "data.email"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "log.refold").exists()
     assert (folder / "redaction.key").read_bytes() == content
@@ -113,11 +115,11 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder):
     folder.mkdir()
     os.mkfifo(folder / "redaction.key")
     with pytest.raises(ConfigurationError, match="not a regular file"):
-        keyed_hash.user_key()
+        keyed_hash.load_or_create_key()
     (folder / "redaction.key").unlink()
     (folder / "redaction.key").mkdir()
     with pytest.raises(ConfigurationError):
-        keyed_hash.user_key()
+        keyed_hash.load_or_create_key()
 
 
 def test_a_full_disk_leaves_no_key_and_says_so(folder, monkeypatch: pytest.MonkeyPatch):
@@ -126,5 +128,5 @@ def test_a_full_disk_leaves_no_key_and_says_so(folder, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigurationError, match="can't be created: No space left"):
-        keyed_hash.user_key()
+        keyed_hash.load_or_create_key()
     assert [*folder.iterdir()] == []

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay import value_search
-from replay.erasure import Removed, Wish, remove
+from replay.erasure import ErasureRequest, ErasureResult, erase
 from replay.history import catalogue
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from storage.errors import CancelledError, RefoldError
 from storage.ingest import loader
 from storage.log.event_log import EventLog
@@ -36,7 +36,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def everything(path):
     """All that stands in the workspace, in its tables and in its file."""
     with Workspace(path).reading() as connection:
-        said = [str(arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
+        said = [str(fetch_arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
     assert not path.with_name(f"{path.name}.wal").exists()
     return "".join(said) + path.read_bytes().decode("latin-1")
 
@@ -75,9 +75,11 @@ def talkative(bench: Bench):
             [f"x {NAME}"],
         )
     for at, note in ((2, "here"), (5, f"ask {NAME}"), (9, "stays")):
-        bookmarks.add(workspace, offset=at, note=note, projection=None, key=None, path=None)
-    watches.add(workspace, "events", f"stream = '{NAME}'")
-    watches.add(workspace, "events", "stream = 'a'")
+        bookmarks.add_bookmark(
+            workspace, offset=at, note=note, projection=None, key=None, path=None
+        )
+    watches.add_watch(workspace, "events", f"stream = '{NAME}'")
+    watches.add_watch(workspace, "events", "stream = 'a'")
     fork = bench.fork(
         "f",
         lambda made: [
@@ -87,7 +89,7 @@ def talkative(bench: Bench):
             made.drop(10),
         ],
     )
-    store.annotate(workspace, "f", f"for {NAME}")
+    store.set_note(workspace, "f", f"for {NAME}")
     bench.history()
     bench.history(fork)
     return bench
@@ -101,21 +103,21 @@ def test_a_stream_is_nowhere_afterwards(talkative):
         connection.execute(
             'UPDATE events SET data = \'{"by": 1}\', meta = NULL WHERE "offset" IN (3, 8)'
         )
-    removed = remove(workspace, Wish(streams=[NAME]))
-    assert removed == Removed(6, 4, 2, 2, 1, 1, 1, 2, {}), removed
+    removed = erase(workspace, ErasureRequest(streams=[NAME]))
+    assert removed == ErasureResult(6, 4, 2, 2, 1, 1, 1, 2, {}), removed
     assert NAME not in everything(workspace.path)
     log = EventLog(workspace)
-    assert log.extent().events == 30
-    gone = log.event(2)
+    assert log.read_extent().event_count == 30
+    gone = log.read_event(2)
     assert (gone.type, gone.stream, gone.id, gone.data) == ("refold.Removed", None, None, None)
-    assert catalogue.known(workspace) == []
+    assert catalogue.list_folds(workspace) == []
     history = talkative.history()
     assert {n: talkative.total(history, n) for n in "abde"} == before
     assert history.folded.keys == 4
     assert history.folded.skipped == 0
-    assert [mark.note for mark in bookmarks.kept(workspace)] == ["stays"]
-    assert len(watches.kept(workspace)) == 1
-    fork = workspace_view.on(workspace, "f")
+    assert [mark.note for mark in bookmarks.list_bookmarks(workspace)] == ["stays"]
+    assert len(watches.list_watches(workspace)) == 1
+    fork = workspace_view.open_timeline(workspace, "f")
     assert fork.fork.note == ""
     other = talkative.history(fork)
     assert {n: talkative.total(other, n) for n in "abe"} == {n: before[n] for n in "be"} | {
@@ -124,13 +126,13 @@ def test_a_stream_is_nowhere_afterwards(talkative):
 
 
 def test_what_other_events_say_is_counted(talkative):
-    removed = remove(talkative.workspace, Wish(streams=[NAME]))
+    removed = erase(talkative.workspace, ErasureRequest(streams=[NAME]))
     assert removed.remains == {"events": 2, "edits": 1}
-    found = remove(talkative.workspace, Wish(values=["data.who.email", "meta.user"]))
+    found = erase(talkative.workspace, ErasureRequest(value_paths=["data.who.email", "meta.user"]))
     assert found.remains == {}
     assert found.events == 2
     assert NAME not in everything(talkative.workspace.path)
-    assert json.loads(EventLog(talkative.workspace).event(3).data) == {
+    assert json.loads(EventLog(talkative.workspace).read_event(3).data) == {
         "by": 1,
         "who": {"email": None},
     }
@@ -140,11 +142,11 @@ def test_what_only_a_fork_says_is_looked_for_too(bench: Bench):
     made = json.dumps({"by": 1, "who": {"email": "only@fork.org"}})
     bench.fork("f", lambda m: m.insert(3, event("x", 1).replace('{"by": 1}', made)))
     bench.fork("g", lambda m: m.insert(3, event("only@fork.org", 1)))
-    store.annotate(bench.workspace, "f", "what only@fork.org would do")
-    bookmarks.add(
+    store.set_note(bench.workspace, "f", "what only@fork.org would do")
+    bookmarks.add_bookmark(
         bench.workspace, offset=4, note="only@fork.org", projection=None, key=None, path=None
     )
-    found = remove(bench.workspace, Wish(values=["data.who.email"]))
+    found = erase(bench.workspace, ErasureRequest(value_paths=["data.who.email"]))
     assert (found.edits, found.notes, found.bookmarks) == (1, 1, 1)
     assert found.remains == {"edits": 1}
     assert "what only" not in everything(bench.workspace.path)
@@ -157,71 +159,86 @@ def test_a_longer_name_is_another_one(bench: Bench):
         )
     bench.fork("f", lambda made: made.insert(3, event("order-30", 1)))
     for key in ("order-3", "order-30"):
-        bookmarks.add(bench.workspace, offset=1, note="", projection="p", key=key, path="order-3x")
-    bookmarks.add(bench.workspace, offset=1, note="(order-3)", projection="p", key="k", path=None)
-    removed = remove(bench.workspace, Wish(streams=["order-3"]))
+        bookmarks.add_bookmark(
+            bench.workspace, offset=1, note="", projection="p", key=key, path="order-3x"
+        )
+    bookmarks.add_bookmark(
+        bench.workspace, offset=1, note="(order-3)", projection="p", key="k", path=None
+    )
+    removed = erase(bench.workspace, ErasureRequest(streams=["order-3"]))
     assert (removed.events, removed.edits, removed.bookmarks, removed.remains) == (6, 0, 2, {})
-    assert [mark.key for mark in bookmarks.kept(bench.workspace)] == ["order-30"]
+    assert [mark.key for mark in bookmarks.list_bookmarks(bench.workspace)] == ["order-30"]
 
 
 def test_queries_over_all_events_do_not_see_it(bench: Bench):
     bench.code("SELECT type AS key, count(*) AS n FROM events GROUP BY ALL", "p.sql")
-    remove(bench.workspace, Wish(streams=["a"], where="offset < 7"))
+    erase(bench.workspace, ErasureRequest(streams=["a"], condition="offset < 7"))
     asked = bench.history(name="p.sql")
     assert [d.key for d in asked.documents(0, 10)] == ["Added"]
-    state = asked.state("Added", 29)
+    state = asked.state_at("Added", 29)
     assert json.loads(state.state) == {"n": 28}
 
 
 def test_hashes_keep_what_was_equal(talkative):
-    remove(talkative.workspace, Wish(redacted=["data.who.email", "meta.user", "stream"]))
+    erase(
+        talkative.workspace,
+        ErasureRequest(redacted_paths=["data.who.email", "meta.user", "stream"]),
+    )
     assert NAME not in everything(talkative.workspace.path)
     log = EventLog(talkative.workspace)
-    hashed = {json.loads(log.event(n).data)["who"]["email"] for n in (3, 8)}
-    assert hashed == {log.event(2).stream}
+    hashed = {json.loads(log.read_event(n).data)["who"]["email"] for n in (3, 8)}
+    assert hashed == {log.read_event(2).stream}
     assert hashed.pop().startswith("redacted-")
 
 
 def test_only_the_events_that_are_chosen_are_concerned(talkative):
-    remove(talkative.workspace, Wish(where="offset = 3", values=["data.who.email"]))
+    erase(
+        talkative.workspace, ErasureRequest(condition="offset = 3", value_paths=["data.who.email"])
+    )
     log = EventLog(talkative.workspace)
-    assert json.loads(log.event(3).data)["who"] == {"email": None}
-    assert json.loads(log.event(8).data)["who"] == {"email": NAME}
+    assert json.loads(log.read_event(3).data)["who"] == {"email": None}
+    assert json.loads(log.read_event(8).data)["who"] == {"email": NAME}
 
 
 def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
     source = tmp_path / "log.jsonl"
     row = {"id": "1", "stream": "a", "type": "T", "data": {"email": NAME}}
     source.write_text(json.dumps(row) + "\n")
-    loader.load([str(source)], tmp_path / "log.refold")
-    remove(Workspace(tmp_path / "log.refold"), Wish(values=["data.email"]))
+    loader.load_source([str(source)], tmp_path / "log.refold")
+    erase(Workspace(tmp_path / "log.refold"), ErasureRequest(value_paths=["data.email"]))
     with source.open("a") as stream:
         stream.write(json.dumps({**row, "id": "2"}) + "\n")
-    loader.load([str(source)], tmp_path / "log.refold")
+    loader.load_source([str(source)], tmp_path / "log.refold")
     log = EventLog(Workspace(tmp_path / "log.refold"))
-    assert json.loads(log.event(0).data) == {"email": None}
-    assert json.loads(log.event(1).data)["email"].startswith("redacted-")
+    assert json.loads(log.read_event(0).data) == {"email": None}
+    assert json.loads(log.read_event(1).data)["email"].startswith("redacted-")
     assert NAME not in everything(tmp_path / "log.refold")
 
 
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (Wish(), "Say what is to be removed"),
-        (Wish(streams=["nobody"]), "No event is of the stream 'nobody'"),
-        (Wish(where="type = 'Other'"), "No event matches"),
-        (Wish(where="type ="), "doesn't parse"),
-        (Wish(streams=["a"], where="stream = 'b'"), "No event of these streams matches"),
-        (Wish(values=["data.nothing"]), "None of these events has anything at data.nothing"),
-        (Wish(values=["stream"]), "--value stream: a path begins with data, meta"),
-        (Wish(redacted=["time"]), "--redact time: a path begins with"),
+        (ErasureRequest(), "Say what is to be removed"),
+        (ErasureRequest(streams=["nobody"]), "No event is of the stream 'nobody'"),
+        (ErasureRequest(condition="type = 'Other'"), "No event matches"),
+        (ErasureRequest(condition="type ="), "doesn't parse"),
+        (
+            ErasureRequest(streams=["a"], condition="stream = 'b'"),
+            "No event of these streams matches",
+        ),
+        (
+            ErasureRequest(value_paths=["data.nothing"]),
+            "None of these events has anything at data.nothing",
+        ),
+        (ErasureRequest(value_paths=["stream"]), "--value stream: a path begins with data, meta"),
+        (ErasureRequest(redacted_paths=["time"]), "--redact time: a path begins with"),
     ],
 )
 def test_what_cannot_be_removed_is_said_and_nothing_is(bench: Bench, wish, said):
     bench.history()
     before = bench.workspace.path.read_bytes()
     with pytest.raises(RefoldError, match=said):
-        remove(bench.workspace, wish)
+        erase(bench.workspace, wish)
     bench.workspace.release()
     assert bench.workspace.path.read_bytes() == before
     assert [p.name for p in bench.folder.glob("log.refold*")] == ["log.refold"]
@@ -229,8 +246,8 @@ def test_what_cannot_be_removed_is_said_and_nothing_is(bench: Bench, wish, said)
 
 def test_who_interrupts_it_removes_nothing(bench: Bench):
     with pytest.raises(CancelledError):
-        remove(bench.workspace, Wish(streams=["a"]), cancelled=lambda: True)
-    assert EventLog(bench.workspace).event(0).stream == "a"
+        erase(bench.workspace, ErasureRequest(streams=["a"]), is_cancelled=lambda: True)
+    assert EventLog(bench.workspace).read_event(0).stream == "a"
 
 
 @settings(max_examples=15, deadline=None)
@@ -243,7 +260,7 @@ def test_all_others_are_as_if_those_had_never_been(tmp_path_factory, removed, ro
     bench = Bench(tmp_path_factory.mktemp("removed"))
     said = 'def key(event): return [event.stream, "all"]\n' if routed else ""
     bench.code(PROJECTION + said + ("def on_Other(state, event): print(1)" if prints else ""))
-    remove(bench.workspace, Wish(streams=sorted(removed)))
+    erase(bench.workspace, ErasureRequest(streams=sorted(removed)))
     history = bench.history()
     kept = [n for n in range(30) if "abcde"[n % 5] not in removed]
     with bench.workspace.reading() as connection:
@@ -257,8 +274,8 @@ def test_all_others_are_as_if_those_had_never_been(tmp_path_factory, removed, ro
             totals[key] += n
             expected.append((n, key, {"total": totals[key], "last": f"e{n}"}))
     assert [(at, key, json.loads(state)) for at, key, state in found] == expected
-    assert history.folded.folded == 30
-    assert history.folded.failures == 0
+    assert history.fold_record.next_offset == 30
+    assert history.fold_record.failure_count == 0
 
 
 KILLED = """
@@ -274,7 +291,7 @@ remove(workspace, Wish(streams=["a"]))
 
 def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path: Path):
     path = tmp_path / "log.refold"
-    with workspaces.created(path) as connection:
+    with workspaces.create_workspace(path) as connection:
         connection.execute(
             'INSERT INTO events ("offset", stream, type, data) SELECT n, chr(CAST(97 + n % 3 AS INTEGER)),'
             " 'T', '{\"n\":' || n || '}' FROM (SELECT unnest(range(120_000)) AS n)"
@@ -298,7 +315,7 @@ def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path: Path):
         assert found in ([(120_000, 40_000)], [(120_000, 0)])
         ends.add(found[0][1])
     assert 0 in ends
-    remove(Workspace(path), Wish(streams=["b"]))
+    erase(Workspace(path), ErasureRequest(streams=["b"]))
     assert [p.name for p in tmp_path.glob("log.refold*")] == ["log.refold"]
 
 
@@ -306,6 +323,6 @@ def test_too_many_values_are_not_looked_for_in_the_whole_log(
     talkative, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(value_search, "_MOST_FORMS", 0)
-    removed = remove(talkative.workspace, Wish(values=["data.who.email"]))
+    removed = erase(talkative.workspace, ErasureRequest(value_paths=["data.who.email"]))
     assert (removed.unsearched, removed.remains) == (1, {})
     assert removed.calls == 4

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from replay.erasure import Wish, remove
-from storage.db.query import arrow
+from replay.erasure import ErasureRequest, erase
+from storage.db.query import fetch_arrow
 from storage.workspace import schema
-from storage.workspace.schema import OnRemoval, Table
+from storage.workspace.schema import OnRemoval, TableSchema
 from storage.workspace.schema.table import counted
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import Bench
-from tui.cli import run
+from tui.cli import run_command
 
 SECRET = "ann.s3cret@example.org"
 NUMBER = 90_210_777
@@ -66,7 +66,7 @@ def plant(workspace, table, column):
 def content(workspace):
     """Every row of every table as text, and the file's bytes."""
     with workspace.reading() as connection:
-        rows = [str(arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
+        rows = [str(fetch_arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
     workspace.release()
     return "".join(rows) + workspace.path.read_bytes().decode("latin-1")
 
@@ -86,7 +86,7 @@ def test_a_removed_value_leaves_each_column_or_is_counted(bench: Bench, table, c
     bench.fork("f", lambda made: made.drop(10))
     plant(workspace, table, column)
     assert SECRET in content(workspace)
-    removed = remove(workspace, Wish(values=["data.email", "data.number"]))
+    removed = erase(workspace, ErasureRequest(value_paths=["data.email", "data.number"]))
     after = content(workspace)
     if on_removal is OnRemoval.COUNT:
         assert removed.remains == {table.name: 1}
@@ -110,7 +110,7 @@ def test_no_export_repeats_a_removed_value(bench: Bench):
                 [json.dumps({"to": SECRET})],
             )
     bench.fork("f", lambda made: made.set(3, "by", "50"))
-    remove(workspace, Wish(values=["data.email", "meta.mail"]))
+    erase(workspace, ErasureRequest(value_paths=["data.email", "meta.mail"]))
     workspace.release()
     ws, folder = str(workspace.path), bench.folder
     for command in (
@@ -120,7 +120,7 @@ def test_no_export_repeats_a_removed_value(bench: Bench):
         ["calls-export", ws, str(folder / "calls.jsonl")],
     ):
         with contextlib.suppress(SystemExit):
-            run(command)
+            run_command(command)
     written = [*folder.glob("*.json*")]
     assert len(written) >= 3
     for file in written:
@@ -142,7 +142,7 @@ def test_calls_that_name_a_removed_event_are_deleted(bench: Bench):
             ],
         )
     bench.fork("f", lambda made: made.insert(3, json.dumps({"type": "T", "stream": "d"})))
-    removed = remove(bench.workspace, Wish(streams=["d"]))
+    removed = erase(bench.workspace, ErasureRequest(streams=["d"]))
     with Workspace(bench.workspace.path).reading() as connection:
         left = connection.execute("SELECT call FROM calls ORDER BY call").fetchall()
     assert left == [(4,), (5,)]
@@ -152,18 +152,22 @@ def test_calls_that_name_a_removed_event_are_deleted(bench: Bench):
 def test_the_source_position_of_a_removed_event_is_removed(bench: Bench):
     with bench.workspace.writing() as connection:
         connection.execute("UPDATE events SET source_position = ? WHERE stream = 'd'", [SECRET])
-    remove(bench.workspace, Wish(streams=["d"]))
+    erase(bench.workspace, ErasureRequest(streams=["d"]))
     assert SECRET not in content(bench.workspace)
 
 
 def test_a_column_without_a_declaration_is_refused():
     columns = (("name", "VARCHAR"), ("value", "VARCHAR"))
     with pytest.raises(ValueError, match="value"):
-        Table("t", columns, values=counted("name"), without_values=frozenset())
+        TableSchema("t", columns, values=counted("name"), without_values=frozenset())
     with pytest.raises(ValueError, match="name"):
-        Table("t", columns, values=counted("name", "value"), without_values=frozenset(("name",)))
+        TableSchema(
+            "t", columns, values=counted("name", "value"), without_values=frozenset(("name",))
+        )
     with pytest.raises(ValueError, match="gone"):
-        Table("t", columns, values=counted("name", "value", "gone"), without_values=frozenset())
+        TableSchema(
+            "t", columns, values=counted("name", "value", "gone"), without_values=frozenset()
+        )
 
 
 def test_every_text_that_is_declared_without_values_is_known():

@@ -10,11 +10,11 @@ import pytest
 
 from replay import fold
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.history.history import History
 from replay.projection import reference
 from replay.projection.reference import Reference
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with workspaces.created(folder / "log.refold") as connection:
+        with workspaces.create_workspace(folder / "log.refold") as connection:
             for n in range(30):
                 connection.execute(
                     'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'
@@ -47,21 +47,23 @@ class Bench:
         return self.refer(name)
 
     def refer(self, name: str = "p.py") -> Reference:
-        return reference.parse(name, sys.executable, self.folder)
+        return reference.parse_reference(name, sys.executable, self.folder)
 
     def fork(
-        self, name: str, wish: Callable[[Editing], Any], parent: Workspace | None = None
-    ) -> Seen:
-        made = Editing(parent or self.workspace, name)
+        self, name: str, wish: Callable[[EditBuilder], Any], parent: Workspace | None = None
+    ) -> ForkedWorkspace:
+        made = EditBuilder(parent or self.workspace, name)
         wish(made)
-        return edit_builder.keep(edit_builder.fork(parent or self.workspace, name, made.edits))
+        return edit_builder.save_fork(
+            edit_builder.create_fork(parent or self.workspace, name, made.edits)
+        )
 
     def history(self, workspace: Workspace | None = None, name: str = "p.py") -> History:
         workspace = workspace or self.workspace
-        return History(workspace, fold.fold(workspace, self.refer(name)))
+        return History(workspace, fold.fold_projection(workspace, self.refer(name)))
 
     def total(self, history: History, key: str) -> int | None:
-        change = history.state(key, history.folded.folded - 1)
+        change = history.state_at(key, history.fold_record.next_offset - 1)
         return None if change is None or change.state is None else json.loads(change.state)["total"]
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from gateway.modes import Mode
-from gateway.ports import Ports, parse
-from gateway.settings import Settings
+from gateway.ports import PortSet, parse_ports
+from gateway.settings import GatewaySettings
 from replay import call_recorder, fold
 from replay.history import call_decisions
-from replay.history.call_decisions import Decided
-from replay.history.catalogue import Folded
+from replay.history.call_decisions import CallDecision
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from tests.support.projection_studio import Studio
 
 
@@ -78,14 +78,14 @@ class Caller(Studio):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.ports: dict[str, Any] = {}
-        self.changed: list[call_recorder.Changed] = []
+        self.changed: list[call_recorder.ChangedAnswer] = []
 
-    def settings(self, mode: Mode = Mode.REPLAY, **wished: Any) -> Settings:
-        return Settings(mode, Ports(parse(self.ports, "refold.toml")), **wished)
+    def settings(self, mode: Mode = Mode.REPLAY, **wished: Any) -> GatewaySettings:
+        return GatewaySettings(mode, PortSet(parse_ports(self.ports, "refold.toml")), **wished)
 
     def record(
         self, text: str = "p.py", send: tuple[str, ...] = (), **wishes: Any
-    ) -> call_recorder.Run:
+    ) -> call_recorder.RecordingRun:
         mode = wishes.pop("mode", Mode.RECORD)
         made, self.changed = call_recorder.record(
             self.workspace,
@@ -95,15 +95,15 @@ class Caller(Studio):
         )
         return made
 
-    def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> Folded:
+    def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> FoldRecord:
         fields = {n: wishes.pop(n) for n in ("overrides", "seed", "own_time") if n in wishes}
         wanted = replace(self.refer(text), settings=self.settings(mode, **fields))
-        return fold.fold(self.workspace, wanted, **wishes)
+        return fold.fold_projection(self.workspace, wanted, **wishes)
 
-    def decided(self, folded: Folded) -> list[Decided]:
-        return list(call_decisions.of_fold(History(self.workspace, folded)))
+    def decided(self, folded: FoldRecord) -> list[CallDecision]:
+        return list(call_decisions.read_fold_decisions(History(self.workspace, folded)))
 
-    def states(self, folded: Folded) -> list[Any]:
+    def states(self, folded: FoldRecord) -> list[Any]:
         return [state for _, _, state in self.changes(folded)]
 
     def everything(self) -> str:
@@ -112,7 +112,9 @@ class Caller(Studio):
         with self.workspace.reading() as connection:
             tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
             for (table,) in tables:
-                found += [str(row) for row in arrow(connection, f'FROM "{table}"').to_pylist()]
+                found += [
+                    str(row) for row in fetch_arrow(connection, f'FROM "{table}"').to_pylist()
+                ]
         return "\n".join(found)
 
 

@@ -89,7 +89,7 @@ class Mutation:
         return f'UPDATE {self.table} SET "{self.column}" = {self.value}{rows}'
 
 
-def mutations(table: schema.Table) -> Iterator[Mutation]:
+def mutations(table: schema.TableSchema) -> Iterator[Mutation]:
     """Every column of a table with every odd value of its type."""
     for column, kind in table.columns:
         for value in ODD[kind]:
@@ -161,7 +161,7 @@ def build(folder: Path) -> Path:
 
 
 def run(*arguments: str) -> None:
-    code = cli.run(list(arguments))
+    code = cli.run_command(list(arguments))
     assert code in (0, 1), arguments
 
 

@@ -14,7 +14,7 @@ import pytest
 from replay import fold as fold_module
 from replay.event_fold import history_writer
 from replay.history import catalogue
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from replay.projection import reference
 from replay.query import history_scan
@@ -42,7 +42,7 @@ class Studio:
                 stream.write(json.dumps(self._record(event)) + "\n")
         if self._workspace is not None:
             self._workspace.release()
-        loader.load([str(self.log)], self.path)
+        loader.load_source([str(self.log)], self.path)
         return self.workspace
 
     def _record(self, event: Any) -> Any:
@@ -65,32 +65,32 @@ class Studio:
         return path
 
     def refer(self, text: str = "p.py", python: str | None = None) -> reference.Reference:
-        return reference.parse(text, python or catalogue.default_python(), self.folder)
+        return reference.parse_reference(text, python or catalogue.default_python(), self.folder)
 
-    def fold(self, text: str = "p.py", **wishes: Any) -> Folded:
-        return fold_module.fold(self.workspace, self.refer(text), **wishes)
+    def fold(self, text: str = "p.py", **wishes: Any) -> FoldRecord:
+        return fold_module.fold_projection(self.workspace, self.refer(text), **wishes)
 
-    def found(self, text: str = "p.py") -> Folded:
+    def found(self, text: str = "p.py") -> FoldRecord:
         """What is folded by now, without folding anything."""
-        folded = catalogue.find(self.workspace, self.refer(text))
+        folded = catalogue.find_fold(self.workspace, self.refer(text))
         assert folded is not None
         return folded
 
     def history(self, text: str = "p.py", **wishes: Any) -> History:
         return History(self.workspace, self.fold(text, **wishes))
 
-    def changes(self, folded: Folded) -> list[tuple[int, str, Any]]:
+    def changes(self, folded: FoldRecord) -> list[tuple[int, str, Any]]:
         """The whole history as (offset, key, state), in the order of the log."""
         with self.workspace.reading() as connection:
             rows = connection.execute(
                 'SELECT "offset", key, state FROM history WHERE projection = ?'
                 ' ORDER BY "offset", key',
-                [folded.number],
+                [folded.projection_number],
             ).fetchall()
             numbered = connection.execute(
                 'SELECT "offset", change, previous, lag(change) OVER (PARTITION BY key ORDER BY change)'
                 " FROM history WHERE projection = ? ORDER BY change",
-                [folded.number],
+                [folded.projection_number],
             ).fetchall()
         # However it was folded, changes are numbered without a gap, and lead back.
         first = numbered[0][1] if numbered else 0
@@ -99,7 +99,7 @@ class Studio:
         assert [previous for _, _, previous, _ in numbered] == [lag for *_, lag in numbered]
         return [(o, k, None if s is None else json.loads(s)) for o, k, s in rows]
 
-    def failures(self, folded: Folded) -> list[Any]:
+    def failures(self, folded: FoldRecord) -> list[Any]:
         return History(self.workspace, folded).failures()
 
 
@@ -107,17 +107,17 @@ class Studio:
 def small_flushes(rows: int = 25) -> Iterator[None]:
     """Histories are kept in many flushes, as those of long logs are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(history_writer, "_MOST_WAITING", rows)
-        patch.setattr(flow_control, "_FIRST", rows)
-        patch.setattr(flow_control, "_MOST", rows)
+        patch.setattr(history_writer, "_MAX_PENDING_ROWS", rows)
+        patch.setattr(flow_control, "_FIRST_BATCH_EVENTS", rows)
+        patch.setattr(flow_control, "_MAX_BATCH_EVENTS", rows)
         yield
 
 
 @pytest.fixture
 def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Histories are gone through in many stretches, where they are kept in many flushes."""
-    monkeypatch.setattr(history_scan, "_FIRST", 10)
-    monkeypatch.setattr(history_scan, "_LONGEST", 50)
+    monkeypatch.setattr(history_scan, "_FIRST_CHUNK_EVENTS", 10)
+    monkeypatch.setattr(history_scan, "_MAX_CHUNK_CHANGES", 50)
 
 
 @pytest.fixture
@@ -156,6 +156,7 @@ def worker() -> Any:
         "fold.fast_path",
         "fold.fold_loop",
         "fold.parts",
+        "fold.result",
         "protocol.encoding",
         "protocol.event",
     ):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.ingest.loader import Loaded, Wish, load
+from storage.ingest.loader import LoadOptions, LoadResult, load_source
 from storage.workspace.workspace import Workspace
 
 Event = dict[str, Any]
@@ -43,8 +43,8 @@ class Desk:
         with path.open("ab") as stream:
             stream.write(more.encode() if isinstance(more, str) else more)
 
-    def load(self, *names: Path | str, **wish: Any) -> Loaded:
-        return load([str(name) for name in names], self.target, Wish(**wish))
+    def load(self, *names: Path | str, **wish: Any) -> LoadResult:
+        return load_source([str(name) for name in names], self.target, LoadOptions(**wish))
 
     def ask(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self.open().reading() as connection:

@@ -27,7 +27,7 @@ from sample_logs import SAMPLES
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 from tui.app import RefoldApp
-from tui.screens.main.main_screen import TravelScreen
+from tui.screens.main.main_screen import MainScreen
 from tui.widgets.bars import Header, MessageLine, PositionLine
 from tui.widgets.density_strip import DensityStrip
 from tui.widgets.line_view import LineView
@@ -69,7 +69,7 @@ class Seat:
     """By the message line."""
 
     @property
-    def travel(self) -> TravelScreen:
+    def travel(self) -> MainScreen:
         return self.app.travel
 
     @property
@@ -86,7 +86,7 @@ class Seat:
             busy = (
                 any(not w.is_finished for w in self.app.workers)
                 or any(not pump._message_queue.empty() for pump in self._pumps())
-                or self.travel.looking.busy
+                or self.travel.looking.is_busy
                 or any(pane._asked for pane in self.app.screen.query(PagedList))
                 or not self._settled()
             )
@@ -199,13 +199,13 @@ def sit(monkeypatch: pytest.MonkeyPatch) -> Sitting:
         theme: str | None = None,
     ) -> AsyncIterator[Seat]:
         told: list[str] = []
-        say = MessageLine.say
+        say = MessageLine.show_message
 
         def heard(self: MessageLine, message: str, *, trouble: bool = False) -> None:
             told.append(message)
             say(self, message, trouble=trouble)
 
-        monkeypatch.setattr(MessageLine, "say", heard)
+        monkeypatch.setattr(MessageLine, "show_message", heard)
         workspace.release()  # else the fold would wait for us
         app = RefoldApp(Workspace(workspace.path), wanted, at=at)
         async with app.run_test(size=size) as pilot:
@@ -231,7 +231,7 @@ class Shop:
 
 
 def refer(path: Path) -> reference.Reference:
-    return reference.parse(str(path), catalogue.default_python(), path.parent)
+    return reference.parse_reference(str(path), catalogue.default_python(), path.parent)
 
 
 @pytest.fixture(scope="session")
@@ -242,11 +242,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for path in (sample.log, sample.projection, sample.wrong_projection):
         shutil.copy(path, folder / path.name)
     target = folder / "orders.refold"
-    loader.load([str(folder / sample.log.name)], target)
+    loader.load_source([str(folder / sample.log.name)], target)
     workspace = Workspace(target)
     right, wrong = (refer(folder / p.name) for p in (sample.projection, sample.wrong_projection))
-    fold.fold(workspace, right)
-    fold.fold(workspace, wrong)
+    fold.fold_projection(workspace, right)
+    fold.fold_projection(workspace, wrong)
     with workspace.writing() as connection:
         # Neither this machine nor this interpreter is to be seen.
         connection.execute("UPDATE projections SET hash = 'f00d' || substr(hash, 5)")
@@ -265,7 +265,7 @@ def log(tmp_path: Path) -> Callable[..., Workspace]:
         with source.open("a") as stream:
             for record in records:
                 stream.write((record if isinstance(record, str) else json.dumps(record)) + "\n")
-        loader.load([str(source)], tmp_path / "log.refold")
+        loader.load_source([str(source)], tmp_path / "log.refold")
         return Workspace(tmp_path / "log.refold")
 
     return load

@@ -55,7 +55,7 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
+class _LazyCommandGroup(click.Group):
     """Imports a command when it is called, so that the screen's first paint waits for no other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -69,7 +69,7 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyCommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="refold", prog_name="refold")
 def cli() -> None:
     """A time-travel debugger for event-sourced systems.
@@ -83,9 +83,9 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit; an error of ours is one sentence, never a traceback."""
-    atexit.register(nothing_more)
+    atexit.register(close_standard_error)
     _clean_up_when_ended()
-    sys.exit(run(arguments))
+    sys.exit(run_command(arguments))
 
 
 def _clean_up_when_ended() -> None:
@@ -103,17 +103,17 @@ def _clean_up_when_ended() -> None:
             signal.signal(number, interrupt)
 
 
-def nothing_more() -> None:
+def close_standard_error() -> None:
     """All is said. What outlives the interpreter, as what a thread holds does, is counted by DuckDB's
     bindings on standard error."""
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run_command(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
-        result: Any = _called(arguments)
+        result: Any = _invoke(arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
@@ -125,8 +125,8 @@ def run(arguments: list[str] | None = None) -> int:
         error.show(sys.stderr)
         return 2
     except (click.Abort, KeyboardInterrupt):
-        return _say("Interrupted.", 4)
-    except (BrokenPipeError, _ReaderGoneError):
+        return _print_error("Interrupted.", 4)
+    except (BrokenPipeError, _OutputClosedError):
         # Whoever read the output has seen enough; the interpreter must not complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -134,42 +134,42 @@ def run(arguments: list[str] | None = None) -> int:
         from storage.errors import RefoldError  # noqa: PLC0415 - only an error needs it
 
         if isinstance(error, RefoldError):
-            return _say(error.message, error.exit_code)
+            return _print_error(error.message, error.exit_code)
         if isinstance(error, RuntimeError) and "interrupted" in str(error):
             # What DuckDB makes of Ctrl+C in the middle of a query; its transaction is undone.
-            return _say("Interrupted; what was kept before is kept.", 4)
+            return _print_error("Interrupted; what was kept before is kept.", 4)
         if os.environ.get("REFOLD_TRACEBACK"):
             raise
         if isinstance(error, OSError) and error.strerror:
             # A missing permission, a full disk, a limit: the system says what, and of which file.
             file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-            return _say(f"{file}{error.strerror}.", 2)
-        return _say(_unexpected(error), 2)
+            return _print_error(f"{file}{error.strerror}.", 2)
+        return _print_error(_unexpected_error_text(error), 2)
 
 
-class _ReaderGoneError(Exception):
+class _OutputClosedError(Exception):
     """Nobody reads standard output any more, as click and rich put it: by leaving with 1."""
 
 
-def _called(arguments: list[str] | None) -> Any:
+def _invoke(arguments: list[str] | None) -> Any:
     try:
         return cli.main(arguments, prog_name="refold", standalone_mode=False)
     except SystemExit as error:
-        raise _ReaderGoneError from error
+        raise _OutputClosedError from error
 
 
-def _say(message: str, code: int) -> int:
-    from tui.text.sanitize import printable  # noqa: PLC0415 - only an error needs it
+def _print_error(message: str, code: int) -> int:
+    from tui.text.sanitize import sanitize_line  # noqa: PLC0415 - only an error needs it
 
     sys.stdout.flush()
-    print(f"refold: {printable(message)}", file=sys.stderr)  # noqa: T201 - narration
+    print(f"refold: {sanitize_line(message)}", file=sys.stderr)  # noqa: T201 - narration
     return code
 
 
-def _unexpected(error: Exception) -> str:
-    from storage.errors import one_line  # noqa: PLC0415 - only an error needs it
+def _unexpected_error_text(error: Exception) -> str:
+    from storage.errors import summarize_error  # noqa: PLC0415 - only an error needs it
 
     return (
-        f"Something that refold didn't expect: {type(error).__name__}: {one_line(error)}"
+        f"Something that refold didn't expect: {type(error).__name__}: {summarize_error(error)}"
         " (set REFOLD_TRACEBACK=1 to see where, and please report it)."
     )

@@ -17,40 +17,40 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from replay.compare import code_edit
-from replay.compare.code_edit import Edit
-from replay.history.catalogue import Folded
+from replay.compare.code_edit import CodeEditComparison
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from replay.projection.declaration import over_all_events
+from replay.projection.declaration import is_over_all_events
 from replay.projection.reference import Reference
-from storage.errors import RefoldError, one_line
-from storage.timelines.workspace_view import Seen
-from storage.workspace.workspace import MAIN
-from tui.folding.file_watcher import Watch
-from tui.folding.fold_process import BackgroundFold, Told
-from tui.folding.warm_process import Standby
-from tui.state.fold_span import Surroundings
-from tui.state.session import Model
-from tui.state.snapshot import Sight
-from tui.text.sanitize import printable
+from storage.errors import RefoldError, summarize_error
+from storage.timelines.workspace_view import ForkedWorkspace
+from storage.workspace.workspace import MAIN_TIMELINE
+from tui.folding.file_watcher import FileWatcher
+from tui.folding.fold_process import FoldMessage, FoldProcess
+from tui.folding.warm_process import WarmProcess
+from tui.state.fold_span import FoldSpan
+from tui.state.session import Session
+from tui.state.snapshot import HistoryView
+from tui.text.sanitize import sanitize_line
 
 if TYPE_CHECKING:
-    from replay.forks.warm_worker import Standing
-    from tui.folding.fork_fold import ForkedFold
+    from replay.forks.warm_worker import WarmWorker
+    from tui.folding.fork_fold import ForkFoldThread
 
 _REFRESH_SECONDS = 0.7
-_STANDBY_SECONDS = 3.0
+_WARM_PROCESS_DELAY_SECONDS = 3.0
 """After which a process is started that waits for the next save."""
-_COMPARING = 4
+_COMPARISON_NOTE = 4
 """Comparing while it is folded rests this many times as long as it took."""
 
 
-class Folds:
+class FoldController:
     """Folds what was asked for, one after the other, while the screen is used."""
 
     def __init__(
         self,
         app: App[None],
-        model: Model,
+        model: Session,
         wanted: Sequence[Reference],
         label: str | None = None,
     ) -> None:
@@ -58,25 +58,25 @@ class Folds:
         self._app = app
         self._model = model
         self._wanted = list(wanted)
-        self._known: list[Folded] = [] if wanted else model.projections()
-        self._surroundings = Surroundings(model.extent.events)
+        self._known: list[FoldRecord] = [] if wanted else model.projections()
+        self._surroundings = FoldSpan(model.extent.event_count)
         self._asked_at: int | None = None
         """The position because of whose surroundings the last fold was begun."""
         labels = [folded.label for folded in self._known]
         self._index = labels.index(label) if label in labels else 0
-        self._fold: BackgroundFold | ForkedFold | None = None
-        self._standing: Standing | None = None
+        self._fold: FoldProcess | ForkFoldThread | None = None
+        self._standing: WarmWorker | None = None
         """A worker that is kept ready for forks."""
-        self._told = Told()
+        self._told = FoldMessage()
         self._error: str | None = None
         self._shown = 0.0
-        self._watch = Watch(self._saved)
-        self._standby = Standby()
+        self._watch = FileWatcher(self._on_code_saved)
+        self._standby = WarmProcess()
         self._old: History | None = None
         """What the running fold is to be compared with, if it is because of an edit."""
-        self._compared = Told()
+        self._compared = FoldMessage()
         self._compare_after = 0.0
-        self.edit: Edit | None = None
+        self.edit: CodeEditComparison | None = None
         """What the last edit of the code did."""
         self._on_screen: Callable[..., object] = lambda *_: None
         self._number = 0
@@ -112,34 +112,34 @@ class Folds:
         self._on_screen = on_screen
         self._choose()
 
-    def see(self) -> None:
+    def show_timeline(self) -> None:
         """Look at the same projection on the timeline that the model looks at now."""
         self._stop()
         self._standby.close()  # it would fold the timeline that was looked at before
-        self._watch.files({})
+        self._watch.watch_files({})
         self.edit = None
         self._known = [] if self._wanted else self._model.projections()
         self._index = min(self._index, max(self.count - 1, 0))
-        self._surroundings = Surroundings(self._model.extent.events)
+        self._surroundings = FoldSpan(self._model.extent.event_count)
         self._choose()
 
-    def grow(self) -> None:
+    def fold_new_events(self) -> None:
         """More events are there: fold them, now or when the running fold has ended."""
         position = self._surroundings.position
-        self._surroundings = Surroundings(self._model.extent.events)
+        self._surroundings = FoldSpan(self._model.extent.event_count)
         self._surroundings.position = position
         if self._fold is None and self._error is None:
             self._choose()
 
-    def next(self) -> None:
+    def show_next_projection(self) -> None:
         """Look at another projection."""
         self._stop()
-        self._watch.files({})
+        self._watch.watch_files({})
         self.edit = None
         self._index = (self._index + 1) % max(self.count, 1)
         self._choose()
 
-    def anew(self) -> None:
+    def refold(self) -> None:
         """Fold the current projection from the start."""
         self._stop()
         self.edit = None
@@ -159,7 +159,7 @@ class Folds:
         if self._standing is not None:
             self._standing.close()
 
-    def forget_edit(self) -> None:
+    def clear_code_edit(self) -> None:
         """Compare no more with what the code did before."""
         self.edit = None
         self._changed()
@@ -169,7 +169,7 @@ class Folds:
             fold, self._fold = self._fold, None
             fold.close()
 
-    def state(self) -> str:
+    def status_text(self) -> str:
         """A few words about how things stand, for the header."""
         if self._error is not None:
             return self._error
@@ -180,47 +180,47 @@ class Folds:
         history = self._model.history
         if history is None:
             return "no projection: name one with -p"
-        folded, events = history.folded, self._model.extent.events
-        if folded.partial:
-            return f"asked from {folded.first:,} to {folded.folded - 1:,}"
-        if folded.folded < events:
-            return f"folded up to {folded.folded:,} of {events:,}"
-        failed = f" · {folded.failures:,} failed" if folded.failures else ""
-        skipped = f" · {folded.skipped:,} skipped" if folded.skipped else ""
-        return f"folded {folded.folded:,}{failed}{skipped}"
+        folded, events = history.fold_record, self._model.extent.event_count
+        if folded.is_partial:
+            return f"asked from {folded.first_offset:,} to {folded.next_offset - 1:,}"
+        if folded.next_offset < events:
+            return f"folded up to {folded.next_offset:,} of {events:,}"
+        failed = f" · {folded.failure_count:,} failed" if folded.failure_count else ""
+        skipped = f" · {folded.skipped_events:,} skipped" if folded.skipped_events else ""
+        return f"folded {folded.next_offset:,}{failed}{skipped}"
 
     def _choose(self) -> None:
         self._error = None
         self._number += 1
-        find = partial(self._find, self._number, self.current, self._index)
+        find = partial(self._find_history, self._number, self.current, self._index)
         self._app.run_worker(find, thread=True, group="folds", exit_on_error=False)
 
-    def _find(self, number: int, wanted: Reference | None, index: int) -> None:
+    def _find_history(self, number: int, wanted: Reference | None, index: int) -> None:
         """What there is of the projection to look at; asked in a thread."""
         sight = error = None
         try:
             if wanted is not None:
-                self._surroundings.look_at(wanted)
+                self._surroundings.set_projection(wanted)
                 folded = self._model.find(wanted)
-                if folded is not None and self._still_so(folded):
-                    sight = self._model.sight(folded)
+                if folded is not None and self._is_current(folded):
+                    sight = self._model.query_history(folded)
             elif self._known:
-                sight = self._model.sight(self._known[index])
+                sight = self._model.query_history(self._known[index])
         except RefoldError as raised:
             error = raised.message
         except Exception as raised:  # noqa: BLE001 - a query that failed must not end the screen
-            error = f"The history can't be read: {one_line(raised)}"
+            error = f"The history can't be read: {summarize_error(raised)}"
         self._on_screen(self._found, number, sight, error)
 
-    def _still_so(self, folded: Folded) -> bool:
+    def _is_current(self, folded: FoldRecord) -> bool:
         """Whether its code, its answers and its timeline are what they were."""
-        timeline = folded.digest == self._model.workspace.digest
-        return folded.code_unchanged and folded.answers_unchanged and timeline
+        timeline = folded.timeline_digest == self._model.workspace.timeline_digest
+        return folded.is_code_unchanged and folded.are_recordings_unchanged and timeline
 
-    def _found(self, number: int, sight: Sight | None, error: str | None) -> None:
+    def _found(self, number: int, sight: HistoryView | None, error: str | None) -> None:
         if number != self._number:
             return
-        self._model.choose(sight)
+        self._model.show_history(sight)
         self._error = error
         if self.current is None or error is not None or self._complete(sight):
             self._watch_files()
@@ -228,10 +228,10 @@ class Folds:
         else:
             self._start(force=False)
 
-    def _complete(self, sight: Sight | None) -> bool:
-        return sight is not None and self._surroundings.done(sight.history.folded)
+    def _complete(self, sight: HistoryView | None) -> bool:
+        return sight is not None and self._surroundings.is_complete(sight.history.fold_record)
 
-    def stand_at(self, position: int) -> None:
+    def fold_around(self, position: int) -> None:
         """Time stands still there: have its surroundings asked, where not all is folded."""
         self._surroundings.position = position
         history = self._model.history
@@ -240,7 +240,7 @@ class Folds:
         if self._surroundings.span is None:
             return  # all of it is folded, or was until somebody stopped it
         # Who has stopped it there doesn't want it begun again.
-        if position != self._asked_at and not self._surroundings.done(history.folded):
+        if position != self._asked_at and not self._surroundings.is_complete(history.fold_record):
             self._asked_at = position
             self._start(force=False)
 
@@ -249,88 +249,109 @@ class Folds:
         if wanted is None:
             return
         self._error = None
-        self._told = self._compared = Told()
+        self._told = self._compared = FoldMessage()
         self._compare_after = 0.0
         self._old = old
         self._number += 1
-        heard = partial(self._heard, self._number, wanted, old)
+        heard = partial(self._on_fold_message, self._number, wanted, old)
         workspace = self._model.workspace
         workspace.release()  # else it would have to wait for the file
-        if isinstance(workspace, Seen) and not over_all_events(wanted.text):
+        if isinstance(workspace, ForkedWorkspace) and not is_over_all_events(wanted.text):
             self._fold = self._forked(workspace, wanted, heard)
-        elif workspace.timeline == MAIN and not force and (ready := self._standby.take(wanted)):
+        elif (
+            workspace.timeline == MAIN_TIMELINE
+            and not force
+            and (ready := self._standby.take(wanted))
+        ):
             self._fold = ready
-            ready.begin(heard)
+            ready.start(heard)
         else:
             span = self._surroundings.span
-            self._fold = BackgroundFold(workspace, wanted, heard, force=force, span=span)
+            self._fold = FoldProcess(workspace, wanted, heard, force=force, span=span)
         self._changed()
 
-    def _forked(self, seen: Seen, wanted: Reference, heard: Callable[[Told], None]) -> "ForkedFold":
-        from replay.forks.warm_worker import Standing  # noqa: PLC0415 - they import Arrow
-        from tui.folding.fork_fold import ForkedFold  # noqa: PLC0415 - as above
+    def _forked(
+        self, seen: ForkedWorkspace, wanted: Reference, heard: Callable[[FoldMessage], None]
+    ) -> "ForkFoldThread":
+        from replay.forks.warm_worker import WarmWorker  # noqa: PLC0415 - they import Arrow
+        from tui.folding.fork_fold import ForkFoldThread  # noqa: PLC0415 - as above
 
-        self._standing = self._standing or Standing()
-        return ForkedFold(seen, wanted, heard, self._standing)
+        self._standing = self._standing or WarmWorker()
+        return ForkFoldThread(seen, wanted, heard, self._standing)
 
-    def _heard(self, number: int, wanted: Reference, old: History | None, told: Told) -> None:
+    def _on_fold_message(
+        self, number: int, wanted: Reference, old: History | None, told: FoldMessage
+    ) -> None:
         """Called in the fold's thread, which never waits for the screen: it may be closing."""
         now = time.monotonic()
-        more = told.kept > self._compared.kept and now > self._compare_after
-        if told.ended or now - self._shown > _REFRESH_SECONDS or (old is not None and more):
+        more = told.changes > self._compared.changes and now > self._compare_after
+        if told.has_ended or now - self._shown > _REFRESH_SECONDS or (old is not None and more):
             self._shown = now
             sight = edit = None
             try:
                 folded = self._model.find(wanted)
-                whole = folded is not None and self._surroundings.done(folded)
-                if folded is not None and (old is None or (told.ended and whole)):
-                    sight = self._model.sight(folded)
-                if folded is not None and old is not None and (more or told.ended):
-                    edit = self._compare(old, folded, told)
+                whole = folded is not None and self._surroundings.is_complete(folded)
+                if folded is not None and (old is None or (told.has_ended and whole)):
+                    sight = self._model.query_history(folded)
+                if folded is not None and old is not None and (more or told.has_ended):
+                    edit = self._compare_code_edit(old, folded, told)
             except RefoldError:
                 pass  # whoever is told next asks once more
             except Exception as raised:  # noqa: BLE001 - a query that failed must not end the fold
-                trouble = f"The histories can't be read: {one_line(raised)}"
+                trouble = f"The histories can't be read: {summarize_error(raised)}"
                 told = replace(told, error=told.error or trouble)
             self._model.workspace.release()  # the fold wants to write
             with contextlib.suppress(RuntimeError):  # there is no screen any more
                 self._on_screen(self._take, number, told, sight, edit)
 
-    def _compare(self, old: History, folded: Folded, told: Told) -> Edit | None:
+    def _compare_code_edit(
+        self, old: History, folded: FoldRecord, told: FoldMessage
+    ) -> CodeEditComparison | None:
         """What is known of an edit by now; None where the code is as it was, or isn't folded yet."""
-        if folded.number == old.folded.number:
+        if folded.projection_number == old.fold_record.projection_number:
             return None
         started = time.monotonic()
-        edit = code_edit.compare(old, History(self._model.workspace, folded))
+        edit = code_edit.compare_code_edit(old, History(self._model.workspace, folded))
         self._compared = told
         now = time.monotonic()
-        self._compare_after = now + _COMPARING * (now - started)
+        self._compare_after = now + _COMPARISON_NOTE * (now - started)
         return edit
 
-    def _take(self, number: int, told: Told, sight: Sight | None, edit: Edit | None) -> None:
+    def _take(
+        self,
+        number: int,
+        told: FoldMessage,
+        sight: HistoryView | None,
+        edit: CodeEditComparison | None,
+    ) -> None:
         if self._fold is None or number != self._number:
             return
         self._told = told
         if sight is not None:
-            self._model.choose(sight)
-        if edit is not None or (told.ended and told.error is None):
+            self._model.show_history(sight)
+        if edit is not None or (told.has_ended and told.error is None):
             self.edit = edit
-        if told.ended:
+        if told.has_ended:
             self._fold = None
             self._error = told.error
             # Until the edit is folded to its end, what was folded before it stays.
             unfinished = self._old is not None and sight is None
             if told.error is not None:
                 # The header may be too narrow for the sentence.
-                self._app.notify(printable(told.error), severity="error", markup=False, timeout=10)
+                self._app.notify(
+                    sanitize_line(told.error), severity="error", markup=False, timeout=10
+                )
             elif unfinished:
                 self._app.notify("The edit isn't folded to its end; you see what was before it.")
-            elif edit is not None and not edit.documents:
+            elif edit is not None and not edit.differing_documents:
                 self._app.notify("The edit changes no state of any document.", timeout=4)
             if not unfinished or told.error is not None:  # else it would be folded again at once
                 self._watch_files()
             # The log grew meanwhile; a fold that was cancelled had not come to its own end.
-            if told.error is None and 0 < told.events == told.folded < self._model.extent.events:
+            if (
+                told.error is None
+                and 0 < told.events == told.folded < self._model.extent.event_count
+            ):
                 self._choose()
         self._changed()
 
@@ -342,30 +363,30 @@ class Folds:
         if wanted is None:
             return
         if self._error is None and history is not None:
-            self._watch.files(history.folded.files)
-        elif not self._watch.watching:
+            self._watch.watch_files(history.fold_record.files)
+        elif not self._watch.is_watching:
             # Nobody knows what it was that couldn't be folded, but it will be saved again.
             place = wanted.text if wanted.is_sql else wanted.text.rpartition(".py")[0]
             files = {place if wanted.is_sql else f"{place}.py": ""} if place else {}
-            self._watch.files(
-                {**dict.fromkeys(history.folded.files if history else (), ""), **files}
+            self._watch.watch_files(
+                {**dict.fromkeys(history.fold_record.files if history else (), ""), **files}
             )
-        self._app.set_timer(_STANDBY_SECONDS, self._stand_by)
+        self._app.set_timer(_WARM_PROCESS_DELAY_SECONDS, self._stand_by)
 
     def _stand_by(self) -> None:
         wanted = self.current
         whole = (
-            self._surroundings.span is None and self._model.workspace.timeline == MAIN
+            self._surroundings.span is None and self._model.workspace.timeline == MAIN_TIMELINE
         )  # else nobody knows what will be asked
         if wanted is not None and whole and self._fold is None:
             self._standby.start(self._model.workspace, wanted)
 
-    def _saved(self) -> None:
+    def _on_code_saved(self) -> None:
         """Called in the watch's thread."""
         with contextlib.suppress(RuntimeError):  # there is no screen any more
-            self._on_screen(self._fold_edit)
+            self._on_screen(self._fold_saved_code)
 
-    def _fold_edit(self) -> None:
+    def _fold_saved_code(self) -> None:
         """Fold what was saved, in the place of a fold that is running."""
         old = self._old if self._fold is not None and self._old is not None else None
         old = old or self._model.history
@@ -373,11 +394,11 @@ class Folds:
             self._start(force=False, old=old)
             return
         self._number += 1
-        stop = partial(self._stop_for_edit, self._number, self._fold, old)
+        stop = partial(self._stop_running_fold, self._number, self._fold, old)
         self._app.run_worker(stop, thread=True, group="folds", exit_on_error=False)
 
-    def _stop_for_edit(
-        self, number: int, fold: "BackgroundFold | ForkedFold", old: History | None
+    def _stop_running_fold(
+        self, number: int, fold: "FoldProcess | ForkFoldThread", old: History | None
     ) -> None:
         """In a thread, as a fold that is stopped keeps what it has first."""
         fold.close()

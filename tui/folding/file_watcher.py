@@ -9,24 +9,24 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _STEADY_SECONDS = 0.02
 """For so long a file must stay as it is before it counts as saved."""
 
-Look = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 
 
-class Watch:
+class FileWatcher:
     """Calls `saved` from a thread of its own whenever one of the files has another content."""
 
     def __init__(self, saved: Callable[[], None]) -> None:
         self._saved = saved
         self._lock = threading.Lock()
-        self._known: dict[Path, tuple[Look | None, str]] = {}
+        self._known: dict[Path, tuple[FileStamp | None, str]] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def files(self, files: Mapping[str, str]) -> None:
+    def watch_files(self, files: Mapping[str, str]) -> None:
         """Watch these from now on: paths, each with the SHA-256 of the content that is known.
 
         No content is known for an empty one; a file is taken as it is found then.
@@ -39,7 +39,7 @@ class Watch:
             self._thread.start()
 
     @property
-    def watching(self) -> bool:
+    def is_watching(self) -> bool:
         """There is a file to be watched."""
         return bool(self._known)
 
@@ -50,19 +50,19 @@ class Watch:
             self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(_SECONDS):
+        while not self._ended.wait(_POLL_SECONDS):
             with self._lock:
                 known = dict(self._known)
             changed = [self._changed(path, *kept) for path, kept in known.items()]
             if any(changed) and not self._ended.is_set():
                 self._saved()
 
-    def _changed(self, path: Path, before: Look | None, digest: str) -> bool:
-        look = _look(path)
+    def _changed(self, path: Path, before: FileStamp | None, digest: str) -> bool:
+        look = _stamp_file(path)
         if look is None or look == before:
             return False
         while not self._ended.wait(_STEADY_SECONDS):
-            again = _look(path)
+            again = _stamp_file(path)
             if again == look:
                 break
             look = again
@@ -76,7 +76,7 @@ class Watch:
         return digest not in ("", found)
 
 
-def _look(path: Path) -> Look | None:
+def _stamp_file(path: Path) -> FileStamp | None:
     """What tells that a file may have been written; None where there is none."""
     try:
         told = path.stat()

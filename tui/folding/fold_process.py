@@ -14,23 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replay.projection.reference import Reference
-from replay.projection.span import Span
+from replay.projection.span import OffsetSpan
 from storage.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Told:
+class FoldMessage:
     """What a fold said: how far it is, or how it ended."""
 
     folded: int = 0
     events: int = 0
-    kept: int = 0
+    changes: int = 0
     """Events whose states can be asked for."""
-    ended: bool = False
+    has_ended: bool = False
     error: str | None = None
 
 
-class BackgroundFold:
+class FoldProcess:
     """A running fold. `tell` is called from a thread of its own.
 
     One that stands by has its process at hand, and begins when it is told to.
@@ -40,10 +40,10 @@ class BackgroundFold:
         self,
         workspace: Workspace,
         reference: Reference,
-        tell: Callable[[Told], None],
+        tell: Callable[[FoldMessage], None],
         *,
         force: bool,
-        span: Span | None = None,
+        span: OffsetSpan | None = None,
         standby: bool = False,
     ) -> None:
         self._tell = tell
@@ -73,11 +73,11 @@ class BackgroundFold:
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Its process hasn't ended."""
         return self._process.poll() is None
 
-    def begin(self, tell: Callable[[Told], None]) -> None:
+    def start(self, tell: Callable[[FoldMessage], None]) -> None:
         """The end of standing by; from now on `tell` is who is told."""
         self._tell = tell
         with contextlib.suppress(OSError):
@@ -103,12 +103,12 @@ class BackgroundFold:
     def _hear(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         assert self._process.stderr is not None  # noqa: S101 - it was asked for
-        last = Told()
+        last = FoldMessage()
         for line in self._process.stdout:
             with contextlib.suppress(ValueError, KeyError):
                 said = json.loads(line)
                 if "folded" in said:
-                    last = Told(said["folded"], said["events"], said["kept"])
+                    last = FoldMessage(said["folded"], said["events"], said["kept"])
                     self._tell(last)
         words = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
@@ -117,4 +117,4 @@ class BackgroundFold:
             error = (words[-1] if words else f"the fold ended with code {code}").removeprefix(
                 "refold: "
             )
-        self._tell(Told(last.folded, last.events, last.kept, ended=True, error=error))
+        self._tell(FoldMessage(last.folded, last.events, last.changes, has_ended=True, error=error))

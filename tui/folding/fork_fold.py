@@ -11,18 +11,22 @@ from collections.abc import Callable
 from replay import fold
 from replay.event_fold.run_context import FoldProgress
 from replay.forks import edit_builder
-from replay.forks.warm_worker import Standing
+from replay.forks.warm_worker import WarmWorker
 from replay.projection.reference import Reference
-from storage.errors import CancelledError, RefoldError, StaleError, one_line
-from storage.timelines.workspace_view import Seen
-from tui.folding.fold_process import Told
+from storage.errors import CancelledError, RefoldError, StaleError, summarize_error
+from storage.timelines.workspace_view import ForkedWorkspace
+from tui.folding.fold_process import FoldMessage
 
 
-class ForkedFold:
+class ForkFoldThread:
     """A running fold. `tell` is called from a thread of its own."""
 
     def __init__(
-        self, seen: Seen, wanted: Reference, tell: Callable[[Told], None], standing: Standing
+        self,
+        seen: ForkedWorkspace,
+        wanted: Reference,
+        tell: Callable[[FoldMessage], None],
+        standing: WarmWorker,
     ) -> None:
         self._seen = seen
         self._wanted = wanted
@@ -42,21 +46,21 @@ class ForkedFold:
         self._thread.join(timeout=10)
 
     def _fold(self) -> None:
-        last = Told()
+        last = FoldMessage()
 
         def progress(p: FoldProgress) -> None:
             nonlocal last
-            last = Told(p.folded, p.events, 0)
+            last = FoldMessage(p.folded, p.events, 0)
             self._tell(last)
 
         error = None
         try:
-            fold.fold(
+            fold.fold_projection(
                 self._seen,
                 self._wanted,
                 on_progress=progress,
                 cancelled=self._stopped.is_set,
-                standing=self._standing,
+                warm_worker=self._standing,
             )
         except CancelledError:
             self._keep()
@@ -67,10 +71,10 @@ class ForkedFold:
             error = raised.message
             self._keep()
         except Exception as raised:  # noqa: BLE001 - what failed must not end the screen
-            error = f"The fork can't be folded: {one_line(raised)}"
+            error = f"The fork can't be folded: {summarize_error(raised)}"
             self._keep()
-        self._tell(Told(last.folded, last.events, last.events, ended=True, error=error))
+        self._tell(FoldMessage(last.folded, last.events, last.events, has_ended=True, error=error))
 
     def _keep(self) -> None:
         with contextlib.suppress(RefoldError):
-            edit_builder.keep(self._seen)
+            edit_builder.save_fork(self._seen)

@@ -2,14 +2,14 @@
 
 from replay.projection.reference import Reference
 from storage.workspace.workspace import Workspace
-from tui.folding.fold_process import BackgroundFold, Told
+from tui.folding.fold_process import FoldMessage, FoldProcess
 
 
-class Standby:
+class WarmProcess:
     """At most one such process."""
 
     def __init__(self) -> None:
-        self.fold: BackgroundFold | None = None
+        self.fold: FoldProcess | None = None
         """The one that waits."""
         self._wanted: Reference | None = None
 
@@ -19,9 +19,9 @@ class Standby:
             if self.fold is not None:
                 self.fold.cancel()
             self._wanted = wanted
-            self.fold = BackgroundFold(workspace, wanted, _nobody, force=False, standby=True)
+            self.fold = FoldProcess(workspace, wanted, _ignore_message, force=False, standby=True)
 
-    def take(self, wanted: Reference) -> BackgroundFold | None:
+    def take(self, wanted: Reference) -> FoldProcess | None:
         """The one that waits for this projection, which then is whose it is given to."""
         if not self._waits_for(wanted):
             return None
@@ -29,7 +29,7 @@ class Standby:
         return fold
 
     def _waits_for(self, wanted: Reference) -> bool:
-        return self.fold is not None and self.fold.alive and self._wanted == wanted
+        return self.fold is not None and self.fold.is_alive and self._wanted == wanted
 
     def close(self) -> None:
         """End it."""
@@ -38,5 +38,5 @@ class Standby:
             self.fold = None
 
 
-def _nobody(told: Told) -> None:
+def _ignore_message(told: FoldMessage) -> None:
     """Who is told by a process that waits."""

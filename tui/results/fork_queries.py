@@ -5,30 +5,30 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from replay.compare import call_comparison
-from replay.compare.history_comparison import Differing
-from storage.coordinates.offset_set import offsets
-from storage.coordinates.position_map import Mark
+from replay.compare.history_comparison import DifferingDocument
+from storage.coordinates.offset_set import pack_offsets
+from storage.coordinates.position_map import EditMark
 from storage.errors import QueryError
-from storage.log.event_log import EventLog, EventRow
-from storage.plural import counted
-from storage.timelines.workspace_view import Seen
+from storage.log.event_log import EventLog, EventSummary
+from storage.plural import format_count
+from storage.timelines.workspace_view import ForkedWorkspace
 from tui.results.table import (
-    MOST,
-    Finding,
-    Findings,
-    at_event,
-    cut_note,
-    listed,
-    of_document,
-    shown,
+    MAX_ROWS,
+    ResultRow,
+    ResultTable,
+    document_span,
+    event_span,
+    table_of_rows,
+    truncation_note,
+    value_text,
 )
-from tui.state.parent_comparison import Beside
-from tui.state.session import Model
-from tui.text.sanitize import shortened
+from tui.state.parent_comparison import ParentComparison
+from tui.state.session import Session
+from tui.text.sanitize import shorten
 from tui.text.span import Span
 
 if TYPE_CHECKING:
-    from replay.forks.fork_merge import Conflict
+    from replay.forks.fork_merge import DocumentConflict
 
 _AROUND = 3
 """Events that are shown around an edited one."""
@@ -40,28 +40,28 @@ _EVENT = 36
 _VALUE = 60
 
 
-def banner(workspace: Seen, beside: Beside | None) -> str:
+def what_if_banner(workspace: ForkedWorkspace, beside: ParentComparison | None) -> str:
     """What a fork is, in a line."""
     fork = workspace.fork
     said = [
         f"{fork.name}, forked from {fork.parent} at {fork.at}",
-        counted(len(fork.active), "edit"),
+        format_count(len(fork.active_edits), "edit"),
     ]
     if beside is not None:
-        differ = "differs" if beside.documents == 1 else "differ"
-        said.append(f"{counted(beside.documents, 'document')} {differ}")
+        differ = "differs" if beside.differing_documents == 1 else "differ"
+        said.append(f"{format_count(beside.differing_documents, 'document')} {differ}")
     return " · ".join(said) + (f" · {fork.note}" if fork.note else "")
 
 
-def differing(model: Model, beside: Beside) -> Iterator[Findings]:
+def differing_documents(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
     """The documents that are otherwise than on the parent, and since which event."""
-    found = beside.compared.differing
+    found = beside.comparison.differing_documents
     if not found:
         raise QueryError(f"No document differs between {' and '.join(beside.names)}.")
-    side = beside.compared.aligned.b
-    at = offsets(side.by(one.coordinate) for one in found[:MOST])
+    side = beside.comparison.aligned_timelines.b
+    at = pack_offsets(side.position_before(one.coordinate) for one in found[:MAX_ROWS])
 
-    def fetch(first: int, count: int) -> Sequence[Finding]:
+    def fetch(first: int, count: int) -> Sequence[ResultRow]:
         return [
             _differing_row(model, beside, one, place)
             for one, place in zip(
@@ -69,101 +69,107 @@ def differing(model: Model, beside: Beside) -> Iterator[Findings]:
             )
         ]
 
-    note = cut_note(len(found), MOST)
+    note = truncation_note(len(found), MAX_ROWS)
     what = f"differs: {' │ '.join(beside.names)}"
-    yield Findings(what, at, fetch, None, note, False, offsets(sorted(set(at))))
+    yield ResultTable(what, at, fetch, None, note, False, pack_offsets(sorted(set(at))))
 
 
-def _differing_row(model: Model, beside: Beside, one: Differing, place: int) -> Finding:
-    told = beside.compared.differences(one.key)
-    spans: list[Span] = [at_event(model, place), of_document(one.key)]
+def _differing_row(
+    model: Session, beside: ParentComparison, one: DifferingDocument, place: int
+) -> ResultRow:
+    told = beside.comparison.differences(one.key)
+    spans: list[Span] = [event_span(model, place), document_span(one.key)]
     for found in told[:_MOST_PATHS]:
         spans += [
-            (f"{found.written}: ", "name"),
-            (f"{shortened(shown(found.before), 30)} ", "was"),
-            (f"→ {shortened(shown(found.after), 30)}  ", ""),
+            (f"{found.path_text}: ", "name"),
+            (f"{shorten(value_text(found.before), 30)} ", "was"),
+            (f"→ {shorten(value_text(found.after), 30)}  ", ""),
         ]
     if len(told) > _MOST_PATHS:
         spans.append((f"and {len(told) - _MOST_PATHS:,} more", "muted"))
     if not told:
         spans.append(("only in the order of its members", "muted"))
-    return Finding(place, tuple(spans), one.key)
+    return ResultRow(place, tuple(spans), one.key)
 
 
-def conflicts(model: Model, found: "Sequence[Conflict]") -> Iterator[Findings]:
+def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iterator[ResultTable]:
     """The documents that both sides of a join changed, each in its own way."""
-    end = model.extent.events - 1
+    end = model.extent.event_count - 1
     rows = [
-        Finding(
+        ResultRow(
             end,
             (
-                of_document(one.key),
-                (f"a {shortened(one.a or '–', _VALUE)}  ", "was"),
-                (f"b {shortened(one.b or '–', _VALUE)}  ", "was"),
-                (f"joined {shortened(one.joined or '–', _VALUE)}", ""),
-                (f"  merged {shortened(one.merged, _VALUE)}" if one.merged else "", "added"),
+                document_span(one.key),
+                (f"a {shorten(one.a or '–', _VALUE)}  ", "was"),
+                (f"b {shorten(one.b or '–', _VALUE)}  ", "was"),
+                (f"joined {shorten(one.joined or '–', _VALUE)}", ""),
+                (f"  merged {shorten(one.merged, _VALUE)}" if one.merged else "", "added"),
                 (f"  {one.trouble}" if one.trouble else "", "failed"),
             ),
             one.key,
         )
-        for one in found[:MOST]
+        for one in found[:MAX_ROWS]
     ]
-    yield listed("changed by both sides; O resolves", rows, note=cut_note(len(found), MOST))
+    yield table_of_rows(
+        "changed by both sides; O resolves", rows, note=truncation_note(len(found), MAX_ROWS)
+    )
 
 
-def calls(model: Model, beside: Beside) -> Iterator[Findings]:
+def differing_calls(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
     """The calls that would be newly sent, no longer, otherwise, or twice."""
-    found = list(islice(call_comparison.compare(beside.parent, beside.history), MOST + 1))
+    found = list(islice(call_comparison.compare_calls(beside.parent, beside.history), MAX_ROWS + 1))
     if not found:
         raise QueryError(f"Both timelines make the same calls: {' and '.join(beside.names)}.")
     rows = []
-    for pair in found[:MOST]:
+    for pair in found[:MAX_ROWS]:
         one = pair.either
-        place = 0 if pair.at is None else model.workspace.place(pair.at)
+        place = 0 if pair.label is None else model.workspace.position_of(pair.label)
         style = "failed" if one.kind == "command" else ""
-        asked = " → ".join(side.asked for side in (pair.a, pair.b) if side is not None)
+        asked = " → ".join(side.short_request for side in (pair.a, pair.b) if side is not None)
         spans = (
-            at_event(model, place),
-            of_document(one.key or "–"),
+            event_span(model, place),
+            document_span(one.key or "–"),
             (f"{pair.headline:<22}", style),
-            (f"{shortened(f'{one.port} {one.operation}', 40)}  ", ""),
-            (shortened(asked, _VALUE), "muted"),
+            (f"{shorten(f'{one.port} {one.operation}', 40)}  ", ""),
+            (shorten(asked, _VALUE), "muted"),
         )
-        rows.append(Finding(place, spans, one.key))
+        rows.append(ResultRow(place, spans, one.key))
     what = f"calls: {' │ '.join(beside.names)}"
-    yield listed(what, rows, note=cut_note(len(found), MOST))
+    yield table_of_rows(what, rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def both_logs(model: Model, workspace: Seen) -> Iterator[Findings]:
+def side_by_side_events(model: Session, workspace: ForkedWorkspace) -> Iterator[ResultTable]:
     """The events of a fork and its parent side by side, around what was edited."""
-    marks = workspace.marks(0, model.extent.events)
+    marks = workspace.edit_marks(0, model.extent.event_count)
     if not marks:
         raise QueryError(f"No event is otherwise on {workspace.timeline}.")
     places = sorted(
         {
             place
             for mark in marks[:_MOST_EDITS]
-            for place in range(mark.place - _AROUND, mark.place + _AROUND + 1)
-            if 0 <= place < model.extent.events
+            for place in range(mark.position - _AROUND, mark.position + _AROUND + 1)
+            if 0 <= place < model.extent.event_count
         }
     )
-    at = offsets(places)
+    at = pack_offsets(places)
 
-    def fetch(first: int, count: int) -> Sequence[Finding]:
+    def fetch(first: int, count: int) -> Sequence[ResultRow]:
         return _side_by_side(model, workspace, places[first : first + count])
 
     what = f"events: {workspace.parent.timeline} │ {workspace.timeline}"
-    note = cut_note(len(marks), _MOST_EDITS)
-    yield Findings(what, at, fetch, None, note, False, offsets(m.place for m in marks))
+    note = truncation_note(len(marks), _MOST_EDITS)
+    yield ResultTable(what, at, fetch, None, note, False, pack_offsets(m.position for m in marks))
 
 
-def _side_by_side(model: Model, workspace: Seen, places: Sequence[int]) -> list[Finding]:
-    overlay = workspace.overlay
+def _side_by_side(
+    model: Session, workspace: ForkedWorkspace, places: Sequence[int]
+) -> list[ResultRow]:
+    overlay = workspace.position_map
     theirs = {place: overlay.to_parent(place) for place in places}
     wanted = sorted(place for place in theirs.values() if place is not None)
-    left = {row.offset: row for row in EventLog(workspace.parent).rows_at(wanted)}
-    right = {row.offset: row for row in model.log.rows_at(places)}
-    marks = {mark.place: mark for mark in workspace.marks(places[0], places[-1])}
+    left = {row.offset: row for row in EventLog(workspace.parent).read_events_at(wanted)}
+    right = {row.offset: row for row in model.log.read_events_at(places)}
+    marks = {mark.position: mark for mark in workspace.edit_marks(places[0], places[-1])}
     found = []
     for place in places:
         there = theirs[place]
@@ -172,22 +178,22 @@ def _side_by_side(model: Model, workspace: Seen, places: Sequence[int]) -> list[
         mine = right.get(place)
         sign = " " if mark is None else "~" if of_parent and mine else "-" if of_parent else "+"
         spans: tuple[Span, ...] = (
-            at_event(model, place),
+            event_span(model, place),
             _event(of_parent, "removed" if sign == "-" else "was" if sign == "~" else ""),
             (f" {sign} ", "mark"),
             _event(mine, "added" if sign == "+" else "changed" if sign == "~" else ""),
             (f"  {_moved(mark)}", "muted"),
         )
-        found.append(Finding(place, spans))
+        found.append(ResultRow(place, spans))
     return found
 
 
-def _event(row: EventRow | None, style: str) -> Span:
+def _event(row: EventSummary | None, style: str) -> Span:
     said = "" if row is None else f"{row.stream or '–'}  {row.type or '–'}"
-    return f"{shortened(said, _EVENT):<{_EVENT}}", style
+    return f"{shorten(said, _EVENT):<{_EVENT}}", style
 
 
-def _moved(mark: Mark | None) -> str:
-    if mark is None or mark.other is None:
+def _moved(mark: EditMark | None) -> str:
+    if mark is None or mark.counterpart is None:
         return ""
-    return f"moved to {mark.other}" if mark.leaves_a_gap else f"moved from {mark.other}"
+    return f"moved to {mark.counterpart}" if mark.leaves_gap else f"moved from {mark.counterpart}"

@@ -11,89 +11,89 @@ from storage.log import causation, irregularities
 from storage.log.positions import START
 from storage.marks import bookmarks
 from tui.results.table import (
-    LONGEST,
-    MOST,
-    Finding,
-    Findings,
-    at_event,
-    cut_note,
-    listed,
-    of_document,
+    MAX_ROWS,
+    MAX_TEXT,
+    ResultRow,
+    ResultTable,
+    document_span,
+    event_span,
+    table_of_rows,
+    truncation_note,
 )
-from tui.state.session import Model
-from tui.text.sanitize import shortened
-from tui.text.timestamps import full
+from tui.state.session import Session
+from tui.text.sanitize import shorten
+from tui.text.timestamps import format_full_time
 
 _VALUE = 60
 """Columns of a value that is irregular."""
 
 
-def irregular(model: Model) -> Iterator[Findings]:
+def list_irregularities(model: Session) -> Iterator[ResultTable]:
     """What is irregular in the order of the log."""
-    found = list(irregularities.find(model.workspace, MOST + 1))
+    found = list(irregularities.find_irregularities(model.workspace, MAX_ROWS + 1))
     if not found:
         raise QueryError(
             "No id comes twice, no revision jumps or repeats, and no stream's time runs backwards."
         )
     rows = [
-        Finding(
+        ResultRow(
             one.offset,
             (
-                at_event(model, one.offset),
-                (f"{shortened(one.stream or '–', LONGEST)}  ", ""),
+                event_span(model, one.offset),
+                (f"{shorten(one.stream or '–', MAX_TEXT)}  ", ""),
                 (f"{one.kind}  ", "failed"),
-                (f"{shortened(one.before, _VALUE)} ", "was"),
-                (f"→ {shortened(one.found, _VALUE)}", ""),
+                (f"{shorten(one.before, _VALUE)} ", "was"),
+                (f"→ {shorten(one.found, _VALUE)}", ""),
             ),
         )
-        for one in found[:MOST]
+        for one in found[:MAX_ROWS]
     ]
-    yield listed("irregular order", rows, note=cut_note(len(found), MOST))
+    yield table_of_rows("irregular order", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def caused(model: Model, position: int) -> Iterator[Findings]:
+def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
     """What led to the event at a position, and what it led to."""
     if position == START:
         raise QueryError("Before the first event there is nothing that led to anything.")
-    found = causation.around(model.workspace, position)
-    if len(found.tree) < 2:
+    found = causation.build_causal_tree(model.workspace, position)
+    if len(found.events) < 2:
         raise QueryError("No other event has its correlation id, led to it or came of it.")
     rows = [
-        Finding(
+        ResultRow(
             cause.event.offset,
             (
-                at_event(model, cause.event.offset),
+                event_span(model, cause.event.offset),
                 ("  " * min(cause.depth, 40) + ("└ " if cause.depth else ""), "muted"),
                 (f"{cause.event.type or '–'}", "mark" if cause.event.offset == position else ""),
-                (f"  {shortened(cause.event.stream or '–', 40)}", "key"),
-                (f"  {full(cause.event.time)}" if cause.event.time else "", "muted"),
+                (f"  {shorten(cause.event.stream or '–', 40)}", "key"),
+                (f"  {format_full_time(cause.event.time)}" if cause.event.time else "", "muted"),
             ),
         )
-        for cause in found.tree
+        for cause in found.events
     ]
-    note = "only the nearest are shown" if found.more else ""
-    yield listed("causes", rows, note=note)
+    note = "only the nearest are shown" if found.is_truncated else ""
+    yield table_of_rows("causes", rows, note=note)
 
 
-def bookmarked(model: Model) -> Iterator[Findings]:
+def list_bookmarks(model: Session) -> Iterator[ResultTable]:
     """The places that a person marked."""
-    found = bookmarks.kept(model.workspace)
+    found = bookmarks.list_bookmarks(model.workspace)
     if not found:
         raise QueryError("There are no bookmarks yet; B marks the place where you are.")
     rows = [
-        Finding(
-            b.offset,
+        ResultRow(
+            b.position,
             (
-                at_event(model, b.offset),
-                of_document(b.key or "–"),
+                event_span(model, b.position),
+                document_span(b.key or "–"),
                 (b.note or "–", ""),
                 (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),
             ),
             b.key,
-            paths.read(b.path) if b.path else None,
-            pinned=b.key is not None,
-            kept=b.number,
+            paths.parse_path(b.path) if b.path else None,
+            keeps_document=b.key is not None,
+            bookmark=b.number,
         )
         for b in found
     ]
-    yield listed("bookmarks", rows)
+    yield table_of_rows("bookmarks", rows)

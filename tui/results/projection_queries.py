@@ -8,37 +8,37 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from replay.compare.code_edit import Edit
+from replay.compare.code_edit import CodeEditComparison
 from replay.document import paths
-from replay.document.diff import differences
-from replay.document.paths import ABSENT, Path
+from replay.document.diff import find_differences
+from replay.document.paths import ABSENT, DocumentPath
 from replay.history import call_decisions
-from replay.history.call_decisions import Decided
+from replay.history.call_decisions import CallDecision
 from replay.history.history import History
 from replay.query import blame, condition_search, invariants
-from replay.query.blame import Touch
-from replay.query.unknown_paths import nowhere
-from storage.coordinates.offset_set import offsets
+from replay.query.blame import ValueChange
+from replay.query.unknown_paths import describe_unknown_paths
+from storage.coordinates.offset_set import pack_offsets
 from storage.errors import QueryError
-from storage.log.event_log import EventRow
+from storage.log.event_log import EventSummary
 from storage.log.positions import START
-from storage.plural import counted
+from storage.plural import format_count
 from tui.results.table import (
-    LONGEST,
-    MOST,
-    NAME,
-    Finding,
-    Findings,
-    at_event,
-    cut_note,
-    listed,
-    of_document,
-    shown,
+    EVENT_COLUMNS,
+    MAX_ROWS,
+    MAX_TEXT,
+    ResultRow,
+    ResultTable,
+    document_span,
+    event_span,
+    table_of_rows,
+    truncation_note,
+    value_text,
 )
-from tui.state.session import Model
-from tui.text.sanitize import shortened
+from tui.state.session import Session
+from tui.text.sanitize import shorten
 from tui.text.span import Span
-from tui.text.timestamps import full
+from tui.text.timestamps import format_full_time
 
 EDIT = "changed by the edit"
 """What the table of `changed_by` is called."""
@@ -49,175 +49,193 @@ _VALUE = 60
 """Columns of a value that a logpoint wrote."""
 
 
-def changes_of(model: Model, key: str | None, path: Path) -> Iterator[Findings]:
+def value_changes(model: Session, key: str | None, path: DocumentPath) -> Iterator[ResultTable]:
     """Who changed this value, ever: each change with what it was before and after."""
     history = _history(model)
     if key is None:
         raise QueryError("Select a document first; then ask who changed it.")
-    found = blame.touches(history, key, path, after=START, until=model.extent.events)
+    found = blame.find_value_changes(
+        history, key, path, after=START, until=model.extent.event_count
+    )
     touches = list(islice(found, _MOST_CHANGES + 1))
-    what = f"who changed {key} › {paths.write(path)}"
+    what = f"who changed {key} › {paths.format_path(path)}"
     if not touches:
-        raise QueryError(f"Nothing ever changed {paths.write(path)} of {key}.")
-    events = {e.offset: e for e in model.log.rows_at([t.offset for t in touches])}
-    width = min(max(len(e.type or "–") for e in events.values()), NAME)
+        raise QueryError(f"Nothing ever changed {paths.format_path(path)} of {key}.")
+    events = {e.offset: e for e in model.log.read_events_at([t.offset for t in touches])}
+    width = min(max(len(e.type or "–") for e in events.values()), EVENT_COLUMNS)
     rows = [
-        Finding(
+        ResultRow(
             touch.offset,
             (
                 *_place(model, touch.offset, events.get(touch.offset), width),
-                *_became(touch, whole=not path),
+                *_value_change_spans(touch, whole=not path),
             ),
             key,
             path,
         )
         for touch in touches[:_MOST_CHANGES]
     ]
-    yield listed(what, rows, note=cut_note(len(touches), _MOST_CHANGES))
+    yield table_of_rows(what, rows, note=truncation_note(len(touches), _MOST_CHANGES))
 
 
-def when(model: Model, text: str) -> Iterator[Findings]:
+def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
     """When a condition became true; one that begins with `!`: when it stopped being so."""
     history = _history(model)
     condition = text.removeprefix("!").strip()
     became = not text.startswith("!")
     what = f"{'became true' if became else 'stopped being true'}: {condition}"
-    watch = ("all" if condition_search.over_all(history, condition) else "states", condition)
-    at, keys, others = offsets(), list[str | None](), 0
-    for stretch in (condition_search.began if became else condition_search.ended)(
-        history, condition
-    ):
-        others += stretch.others
-        at.extend(hit.offset for hit in stretch.hits[: MOST - len(at)])
-        keys.extend(hit.key for hit in stretch.hits[: MOST - len(keys)])
-        done = stretch.until + 1 >= history.folded.folded or len(at) >= MOST
-        note = cut_note(len(at) + (0 if done and len(at) < MOST else len(at) // MOST), MOST)
+    watch = (
+        "all" if condition_search.is_over_all_documents(history, condition) else "states",
+        condition,
+    )
+    at, keys, others = pack_offsets(), list[str | None](), 0
+    for stretch in (
+        condition_search.find_became_true if became else condition_search.find_became_false
+    )(history, condition):
+        others += stretch.mismatched_states
+        at.extend(hit.offset for hit in stretch.transitions[: MAX_ROWS - len(at)])
+        keys.extend(hit.key for hit in stretch.transitions[: MAX_ROWS - len(keys)])
+        done = stretch.last_offset + 1 >= history.fold_record.next_offset or len(at) >= MAX_ROWS
+        note = truncation_note(
+            len(at) + (0 if done and len(at) < MAX_ROWS else len(at) // MAX_ROWS), MAX_ROWS
+        )
         if others:
             note = f"{note} {others:,} states hold a value of another kind.".strip()
         if not done:
-            note = f"{stretch.until / max(history.folded.folded, 1):.0%}, esc stops. {note}".strip()
+            note = f"{stretch.last_offset / max(history.fold_record.next_offset, 1):.0%}, esc stops. {note}".strip()
         if at or not done:
-            yield _of_places(
+            yield _position_table(
                 model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done
             )
-        if len(at) >= MOST:
+        if len(at) >= MAX_ROWS:
             return
-    missing = nowhere(history, condition)
+    missing = describe_unknown_paths(history, condition)
     if not at:
         kinds = f"{others:,} states hold a value of another kind. " if others else ""
         raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {kinds}{missing}".strip())
     if missing:
-        yield _of_places(model, what, (at, keys), watch=watch, note=missing, going_on=False)
+        yield _position_table(model, what, (at, keys), watch=watch, note=missing, going_on=False)
 
 
-def broken(model: Model) -> Iterator[Findings]:
+def invariant_violations(model: Session) -> Iterator[ResultTable]:
     """Where the projection's invariants became broken."""
     history = _history(model)
-    if not history.folded.invariants:
+    if not history.fold_record.invariants:
         raise QueryError(
-            f"{history.folded.name} declares no INVARIANTS; press F to ask for a condition."
+            f"{history.fold_record.name} declares no INVARIANTS; press F to ask for a condition."
         )
     troubles: list[str] = []
-    found = list(islice(invariants.broken(history, on_trouble=troubles.append), MOST + 1))
+    found = list(
+        islice(invariants.find_violations(history, on_error=troubles.append), MAX_ROWS + 1)
+    )
     if not found and troubles:
         raise QueryError(troubles[0])
     if not found:
         raise QueryError(
-            f"All {len(history.folded.invariants)} invariants of {history.folded.name} hold in"
+            f"All {len(history.fold_record.invariants)} invariants of {history.fold_record.name} hold in"
             " every state."
         )
     rows = [
-        Finding(
+        ResultRow(
             b.offset,
             (
-                at_event(model, b.offset),
-                of_document(b.key or "all documents"),
+                event_span(model, b.offset),
+                document_span(b.key or "all documents"),
                 (b.invariant, "failed"),
                 (f"  until {b.until:,}" if b.until is not None else "  to the end", "muted"),
-                (f"  {shortened(b.error, LONGEST)}" if b.error else "", "was"),
+                (f"  {shorten(b.error, MAX_TEXT)}" if b.error else "", "was"),
             ),
             b.key,
         )
-        for b in found[:MOST]
+        for b in found[:MAX_ROWS]
     ]
-    note = " ".join([cut_note(len(found), MOST), *troubles]).strip()
-    yield listed("broken invariants", rows, note=note)
+    note = " ".join([truncation_note(len(found), MAX_ROWS), *troubles]).strip()
+    yield table_of_rows("broken invariants", rows, note=note)
 
 
-def failures(model: Model) -> Iterator[Findings]:
+def handler_failures(model: Session) -> Iterator[ResultTable]:
     """Where a handler raised."""
-    found = _history(model).failures(limit=MOST + 1)
+    found = _history(model).failures(limit=MAX_ROWS + 1)
     if not found:
         raise QueryError("No handler raised.")
     rows = [
-        Finding(
+        ResultRow(
             f.offset,
             (
-                at_event(model, f.offset),
-                of_document(f.key or "–"),
+                event_span(model, f.offset),
+                document_span(f.key or "–"),
                 (f"{f.type or '–'}  ", ""),
-                (shortened(f.error, LONGEST), "failed"),
+                (shorten(f.error, MAX_TEXT), "failed"),
             ),
             f.key,
         )
-        for f in found[:MOST]
+        for f in found[:MAX_ROWS]
     ]
-    yield listed("handlers that raised", rows, note=cut_note(len(found), MOST))
+    yield table_of_rows("handlers that raised", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def calls(model: Model) -> Iterator[Findings]:
+def outside_calls(model: Session) -> Iterator[ResultTable]:
     """What handlers asked of the outside, and what became of it."""
     history = _history(model)
-    found = call_decisions.places(history, MOST + 1)
+    found = call_decisions.list_decision_offsets(history, MAX_ROWS + 1)
     if not found:
-        raise QueryError(f"No handler of {history.folded.name} called the outside.")
-    at = offsets(max(offset, 0) for offset in found[:MOST])
+        raise QueryError(f"No handler of {history.fold_record.name} called the outside.")
+    at = pack_offsets(max(offset, 0) for offset in found[:MAX_ROWS])
 
-    def fetch(first: int, count: int) -> Sequence[Finding]:
-        return [_called(model, one) for one in call_decisions.page(history, first, count)]
+    def fetch(first: int, count: int) -> Sequence[ResultRow]:
+        return [
+            _called(model, one) for one in call_decisions.read_decision_page(history, first, count)
+        ]
 
-    room = history.folded.room
-    note = " · ".join(filter(None, [cut_note(len(found), MOST), room and f"shut in at {room}"]))
-    yield Findings("calls", at, fetch, None, note, False, offsets(sorted(set(at))))
+    room = history.fold_record.isolation
+    note = " · ".join(
+        filter(None, [truncation_note(len(found), MAX_ROWS), room and f"shut in at {room}"])
+    )
+    yield ResultTable("calls", at, fetch, None, note, False, pack_offsets(sorted(set(at))))
 
 
-def _called(model: Model, one: Decided) -> Finding:
+def _called(model: Session, one: CallDecision) -> ResultRow:
     style = "failed" if one.decision in ("missed", "blocked") else "muted"
-    return Finding(
+    return ResultRow(
         one.offset or 0,
         (
-            at_event(model, one.offset or 0),
-            of_document(one.key or "–"),
+            event_span(model, one.offset or 0),
+            document_span(one.key or "–"),
             (f"{one.decision:<11}", style),
-            (f"{shortened(f'{one.port} {one.operation}', 40)}  ", ""),
-            (f"{shortened(one.asked, _VALUE)}  " if one.asked else "", "muted"),
-            (f"→ {shortened(one.answered, _VALUE)}" if one.answered else one.reason, "text"),
+            (f"{shorten(f'{one.port} {one.operation}', 40)}  ", ""),
+            (f"{shorten(one.short_request, _VALUE)}  " if one.short_request else "", "muted"),
+            (
+                f"→ {shorten(one.short_response, _VALUE)}" if one.short_response else one.reason,
+                "text",
+            ),
         ),
         one.key,
     )
 
 
-def unhandled(model: Model) -> Iterator[Findings]:
+def unhandled_types(model: Session) -> Iterator[ResultTable]:
     """Types and versions of events that the projection has no handler for."""
-    found = _history(model).unhandled()
+    found = _history(model).unhandled_events()
     if not found:
         raise QueryError("Every event has a handler.")
     rows = [
-        Finding(
+        ResultRow(
             u.offset,
             (
-                at_event(model, u.offset),
-                (f"{shortened(u.type or '–', LONGEST)}  ", ""),
+                event_span(model, u.offset),
+                (f"{shorten(u.type or '–', MAX_TEXT)}  ", ""),
                 (f"version {u.version}  " if u.version else "", "muted"),
-                (counted(u.events, "event"), ""),
+                (format_count(u.events, "event"), ""),
             ),
         )
-        for u in found[:MOST]
+        for u in found[:MAX_ROWS]
     ]
-    yield listed("events without a handler", rows, note=cut_note(len(found), MOST))
+    yield table_of_rows(
+        "events without a handler", rows, note=truncation_note(len(found), MAX_ROWS)
+    )
 
 
-def logged(model: Model, text: str) -> Iterator[Findings]:
+def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
     """A logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
     from replay.query import logpoints  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
 
@@ -227,64 +245,64 @@ def logged(model: Model, text: str) -> Iterator[Findings]:
         raise QueryError(
             f"{text!r} is no logpoint; write one as RefundIssued: state.refunded, data.amount"
         )
-    kept = [] if kind.strip() in ("", "*") else [logpoints.at_type(kind.strip())]
+    kept = [] if kind.strip() in ("", "*") else [logpoints.build_type_condition(kind.strip())]
     written, _, when = rest.partition(" if ")
-    table = logpoints.logged(
-        history, separated(written), kept, MOST, when=when.strip() or None
+    table = logpoints.evaluate_logpoints(
+        history, split_expressions(written), kept, MAX_ROWS, when=when.strip() or None
     ).rows
     if not table.num_rows:
         held = f" for which {when.strip()!r} holds" if when else ""
         raise QueryError(f"There is no event of the type {kind.strip()!r}{held}.")
 
-    def fetch(first: int, count: int) -> Sequence[Finding]:
+    def fetch(first: int, count: int) -> Sequence[ResultRow]:
         rows = table.slice(first, count).to_pylist()
-        return [_logged_row(model, row) for row in rows]
+        return [_logpoint_row(model, row) for row in rows]
 
-    at = offsets(table["offset"].to_pylist())
-    note = cut_note(table.num_rows, MOST)
-    yield Findings(f"log {text}", at, fetch, None, note, False, offsets(sorted(set(at))))
+    at = pack_offsets(table["offset"].to_pylist())
+    note = truncation_note(table.num_rows, MAX_ROWS)
+    yield ResultTable(f"log {text}", at, fetch, None, note, False, pack_offsets(sorted(set(at))))
 
 
-def changed_by(model: Model, edit: Edit) -> Findings:
+def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> ResultTable:
     """The documents that an edit of the code changed, each where it did so first."""
     rows = [
-        Finding(
+        ResultRow(
             first.offset,
-            (at_event(model, first.offset), (first.key, "key")),
+            (event_span(model, first.offset), (first.key, "key")),
             first.key,
-            pinned=True,
+            keeps_document=True,
         )
-        for first in edit.firsts
+        for first in edit.first_differences
     ]
-    note = f"compared up to #{edit.until - 1:,}"
-    if edit.documents > len(edit.firsts):
-        note = f"the first of {edit.documents:,} · {note}"
-    return listed(EDIT, rows, note=note)
+    note = f"compared up to #{edit.end_offset - 1:,}"
+    if edit.differing_documents > len(edit.first_differences):
+        note = f"the first of {edit.differing_documents:,} · {note}"
+    return table_of_rows(EDIT, rows, note=note)
 
 
-def _history(model: Model) -> History:
+def _history(model: Session) -> History:
     if model.history is None:
         raise QueryError("There are no states without a projection; name one with -p.")
     return model.history
 
 
-def _of_places(
-    model: Model,
+def _position_table(
+    model: Session,
     what: str,
     places: tuple[Sequence[int], list[str | None]],
     *,
     watch: tuple[str, str],
     note: str,
     going_on: bool,
-) -> Findings:
+) -> ResultTable:
     """Rows that say what happened at a place."""
-    at, keys = offsets(places[0]), places[1]
+    at, keys = pack_offsets(places[0]), places[1]
 
-    def fetch(first: int, count: int) -> Sequence[Finding]:
+    def fetch(first: int, count: int) -> Sequence[ResultRow]:
         wanted = at[first : first + count]
-        events = {e.offset: e for e in model.log.rows_at(list(wanted))}
+        events = {e.offset: e for e in model.log.read_events_at(list(wanted))}
         return [
-            Finding(
+            ResultRow(
                 offset,
                 (*_place(model, offset, events.get(offset)), (key or "all documents", "key")),
                 key,
@@ -292,48 +310,48 @@ def _of_places(
             for offset, key in zip(wanted, keys[first : first + count], strict=True)
         ]
 
-    return Findings(what, at, fetch, watch, note, going_on, offsets(sorted(set(at))))
+    return ResultTable(what, at, fetch, watch, note, going_on, pack_offsets(sorted(set(at))))
 
 
 def _place(
-    model: Model, offset: int, event: EventRow | None, width: int = NAME
+    model: Session, offset: int, event: EventSummary | None, width: int = EVENT_COLUMNS
 ) -> tuple[Span, ...]:
-    time = full(event.time) if event and event.time else ""
+    time = format_full_time(event.time) if event and event.time else ""
     kind = (event.type if event else None) or "–"
     return (
-        at_event(model, offset),
+        event_span(model, offset),
         (f"{time:<23}  " if time else "", "muted"),
-        (f"{shortened(kind, width):<{width}}  ", ""),
+        (f"{shorten(kind, width):<{width}}  ", ""),
     )
 
 
-def _became(touch: Touch, *, whole: bool) -> Iterator[Span]:
+def _value_change_spans(touch: ValueChange, *, whole: bool) -> Iterator[Span]:
     """What a change did to a value; to a whole document: to which paths of it."""
     if not whole or ABSENT in (touch.before, touch.after):
         yield from _step(touch.before, touch.after)
         return
-    changed = differences(touch.before, touch.after)
+    changed = find_differences(touch.before, touch.after)
     for number, one in enumerate(changed[:_MOST_PATHS]):
-        yield f"{'   ' if number else ''}{one.written} ", "key"
+        yield f"{'   ' if number else ''}{one.path_text} ", "key"
         yield from _step(one.before, one.after)
     if len(changed) > _MOST_PATHS:
         yield f"   and {len(changed) - _MOST_PATHS:,} more", "muted"
 
 
 def _step(before: object, after: object) -> tuple[Span, ...]:
-    return (shown(before), "was"), (" → ", "muted"), (shown(after), "text")
+    return (value_text(before), "was"), (" → ", "muted"), (value_text(after), "text")
 
 
-def _logged_row(model: Model, row: dict[str, Any]) -> Finding:
+def _logpoint_row(model: Session, row: dict[str, Any]) -> ResultRow:
     """The values in the order of the expressions, which the table's title names."""
     values = [text for name, text in row.items() if name not in ("offset", "key")]
-    cells = [("–" if text is None else shortened(text, _VALUE)) for text in values]
-    place = (at_event(model, row["offset"]), of_document(row["key"]))
+    cells = [("–" if text is None else shorten(text, _VALUE)) for text in values]
+    place = (event_span(model, row["offset"]), document_span(row["key"]))
     spans = [(f"{cell:<16}  ", "text") for cell in cells]
-    return Finding(row["offset"], (*place, *spans), row["key"])
+    return ResultRow(row["offset"], (*place, *spans), row["key"])
 
 
-def separated(text: str) -> list[str]:
+def split_expressions(text: str) -> list[str]:
     """Expressions between commas, but for the commas in parentheses and quotes."""
     parts, depth, quoted = [""], 0, ""
     for character in text:

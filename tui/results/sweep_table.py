@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import variants
-from replay.forks.sweep.variants import Variant
+from replay.forks.sweep.variants import SweepVariant
 from storage.errors import QueryError
 from storage.workspace.workspace import Workspace
-from tui.results.projection_queries import separated
-from tui.text.sanitize import printable, shortened
+from tui.results.projection_queries import split_expressions
+from tui.text.sanitize import sanitize_line, shorten
 
 if TYPE_CHECKING:
-    from replay.forks.sweep.fork_sweep import Outcome, Swept
+    from replay.forks.sweep.fork_sweep import SweepResult, VariantOutcome
 
 _SPREAD = re.compile(r"\s*(\S+)\s+to\s+(\S+)\s+by\s+(\S+)\s*")
 _WIDEST = 48
 
 
 @dataclass(frozen=True)
-class Wish:
+class SweepSpec:
     """What is to be varied, and what is asked of each fork."""
 
     events: str = ""
@@ -30,55 +30,55 @@ class Wish:
     """Of the value that is varied; empty: each event is dropped by itself."""
     values: str = ""
     """Between commas, or `5 to 25 by 5`."""
-    asked: str = ""
+    expressions: str = ""
     """Aggregates, between commas."""
 
     @property
     def aggregates(self) -> Sequence[str]:
         """What is asked of each fork; raises `QueryError` where nothing is."""
-        found = separated(self.asked)
+        found = split_expressions(self.expressions)
         if not found:
             raise QueryError("Say what to ask of each fork, such as sum(state.total).")
         return found
 
     @property
-    def listed(self) -> Sequence[str]:
+    def value_list(self) -> Sequence[str]:
         """The values; raises `QueryError`."""
         spread = _SPREAD.fullmatch(self.values)
         if spread is None:
-            return separated(self.values)
+            return split_expressions(self.values)
         try:
             first, last, step = map(float, spread.groups())
         except ValueError:
             raise QueryError(f"{self.values!r} has no three numbers; write 5 to 25 by 5.") from None
-        return variants.numbers(first, last, step)
+        return variants.list_numbers(first, last, step)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise `QueryError` where something is missing that no event is needed to tell."""
         _ = self.aggregates
-        if self.path and not self.listed:
+        if self.path and not self.value_list:
             raise QueryError(f"Say which values {self.path} is to have, such as 5, 10, 20.")
         if self.values and not self.path:
             raise QueryError("Say which value is varied, such as amount; without one, drop values.")
 
-    def variants(self, workspace: Workspace, name: str, position: int) -> list[Variant]:
+    def variants(self, workspace: Workspace, name: str, position: int) -> list[SweepVariant]:
         """The forks, from the timeline that is looked at. Raises `QueryError`."""
-        self.check()
+        self.validate()
         if self.events:
-            places = Editing(workspace, name).matching(self.events)
+            places = EditBuilder(workspace, name).find_matching_positions(self.events)
         elif position < 0:
             raise QueryError("At the start there is no event; say which events are varied.")
         else:
             places = [position]
         if not self.path:
-            return variants.dropping(workspace, name, places)
-        return variants.setting(workspace, name, places, self.path, self.listed)
+            return variants.build_drop_variants(workspace, name, places)
+        return variants.build_value_variants(workspace, name, places, self.path, self.value_list)
 
 
-class Table:
+class SweepTable:
     """The outcomes of a sweep, in an order that a person chooses."""
 
-    def __init__(self, wish: Wish, swept: "Swept") -> None:
+    def __init__(self, wish: SweepSpec, swept: "SweepResult") -> None:
         self.wish = wish
         self._swept = swept
         self._by = 0
@@ -90,18 +90,18 @@ class Table:
             min(max(len(name), *map(len, column)), _WIDEST)
             for name, column in zip(self.names, columns, strict=False)
         ]
-        self.rows = swept.ranked()
+        self.rows = swept.rank()
 
     @property
-    def order(self) -> str:
+    def order_text(self) -> str:
         """How the rows are sorted, in words."""
         way = "lowest" if self._ascending else "highest"
         return f"{way} {self.wish.aggregates[self._by]} first"
 
     @property
-    def base(self) -> str:
+    def base_text(self) -> str:
         """What the timeline itself comes to."""
-        values = map(_number, self._swept.base)
+        values = map(_number, self._swept.base_values)
         told = (f"{a} = {v}" for a, v in zip(self.wish.aggregates, values, strict=True))
         return f"without any edit: {', '.join(told)}"
 
@@ -111,29 +111,29 @@ class Table:
             self._by = (self._by + 1) % len(self.wish.aggregates)
         else:
             self._ascending = not self._ascending
-        self.rows = self._swept.ranked(by=self._by, ascending=self._ascending)
+        self.rows = self._swept.rank(aggregate_index=self._by, ascending=self._ascending)
 
     def heading(self) -> str:
         """The names of the columns."""
         return self._line(self.names)
 
-    def line(self, number: int) -> str:
+    def row_text(self, number: int) -> str:
         """A row, its columns under their names."""
         return self._line(self._written[id(self.rows[number])])
 
-    def trouble(self, number: int) -> str:
+    def error_text(self, number: int) -> str:
         """Why a fork came to nothing; empty where it didn't."""
-        return printable(self.rows[number].trouble or "")
+        return sanitize_line(self.rows[number].error or "")
 
     def _line(self, cells: Sequence[str]) -> str:
-        first, *rest = (shortened(c, w) for c, w in zip(cells, self._widths, strict=False))
+        first, *rest = (shorten(c, w) for c, w in zip(cells, self._widths, strict=False))
         told = (f"{cell:>{width}}" for cell, width in zip(rest, self._widths[1:], strict=False))
         return "  ".join((f"{first:<{self._widths[0]}}", *told))
 
 
-def _cells(one: "Outcome") -> Sequence[str]:
+def _cells(one: "VariantOutcome") -> Sequence[str]:
     numbers = (_number(value) for value in one.values)
-    return (printable(one.variant.what), *numbers, f"{one.differing:,}")
+    return (sanitize_line(one.variant.label), *numbers, f"{one.differing_documents:,}")
 
 
 def _number(value: float | None) -> str:

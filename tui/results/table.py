@@ -8,110 +8,110 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replay.document.diff import encode
-from replay.document.paths import ABSENT, Path
-from storage.coordinates.offset_set import Offsets, offsets, place_after
-from tui.results.prompt_queries import Matches
-from tui.text.sanitize import shortened
+from replay.document.diff import encode_value
+from replay.document.paths import ABSENT, DocumentPath
+from storage.coordinates.offset_set import Offsets, count_through, pack_offsets
+from tui.results.prompt_queries import SearchMatches
+from tui.text.sanitize import shorten
 from tui.text.span import Span
 
 if TYPE_CHECKING:
-    from tui.state.session import Model
+    from tui.state.session import Session
 
-MOST = 200_000
+MAX_ROWS = 200_000
 """Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
-NAME = 24
+EVENT_COLUMNS = 24
 """Columns of a document's key, and of an event's type."""
 
-LONGEST = 200
+MAX_TEXT = 200
 """Characters of a value in a row."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class ResultRow:
     """A row: a place, and what is said about it."""
 
     offset: int
     spans: tuple[Span, ...]
     key: str | None = None
     """The document to look at there."""
-    path: Path | None = None
+    path: DocumentPath | None = None
     """The value in it."""
-    pinned: bool = False
+    keeps_document: bool = False
     """The event may have changed other documents, so the key is to be stayed with."""
-    kept: int | None = None
+    bookmark: int | None = None
     """The bookmark that it stands for."""
 
 
 @dataclass(frozen=True)
-class Findings:
+class ResultTable:
     """What a question found."""
 
-    what: str
+    title: str
     """`who changed order-17 › total`"""
-    at: "Offsets[int]"
+    offsets: "Offsets[int]"
     """The offset of each row; ascending, but for a tree."""
-    fetch: Callable[[int, int], Sequence[Finding]]
+    fetch: Callable[[int, int], Sequence[ResultRow]]
     """(first row, how many) to rows; called in a thread."""
     watch: tuple[str, str] | None = None
     """What can be watched: what it is over, and the condition."""
     note: str = ""
     """What a person must know: that there are more, that it is still going on."""
-    going_on: bool = False
-    steps: "Offsets[int]" = field(default_factory=offsets)
+    is_growing: bool = False
+    steps: "Offsets[int]" = field(default_factory=pack_offsets)
     """Each offset once, ascending."""
-    rows: Sequence[Finding] | None = None
+    rows: Sequence[ResultRow] | None = None
     """All of them, where they are at hand."""
 
-    def matches(self) -> Matches:
+    def matches(self) -> SearchMatches:
         """To go through with n and N."""
-        return Matches(self.what, self.steps)
+        return SearchMatches(self.title, self.steps)
 
     def line_at(self, position: int) -> int:
         """The row that stands at a position, or the last before it; -1 before the first."""
-        if len(self.steps) == len(self.at) and self.at == self.steps:
-            return place_after(self.at, position) - 1
-        return self.at.index(position) if position in self.at else -1
+        if len(self.steps) == len(self.offsets) and self.offsets == self.steps:
+            return count_through(self.offsets, position) - 1
+        return self.offsets.index(position) if position in self.offsets else -1
 
 
-def listed(
+def table_of_rows(
     what: str,
-    rows: Sequence[Finding],
+    rows: Sequence[ResultRow],
     *,
     watch: tuple[str, str] | None = None,
     note: str = "",
     going_on: bool = False,
-) -> Findings:
+) -> ResultTable:
     """A table of rows that are all at hand."""
     kept = tuple(rows)
-    at = offsets(row.offset for row in kept)
-    return Findings(
+    at = pack_offsets(row.offset for row in kept)
+    return ResultTable(
         what,
         at,
         lambda first, count: kept[first : first + count],
         watch,
         note,
         going_on,
-        offsets(sorted(set(at))),
+        pack_offsets(sorted(set(at))),
         kept,
     )
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value in a row."""
-    return "–" if value is ABSENT else encode(value)[: LONGEST + 1]
+    return "–" if value is ABSENT else encode_value(value)[: MAX_TEXT + 1]
 
 
-def at_event(model: "Model", offset: int) -> Span:
+def event_span(model: "Session", offset: int) -> Span:
     """What an event is called, as wide as the last one of the log."""
-    return f" {model.shown(offset):>{len(f'{model.extent.events:,}')}}  ", "muted"
+    return f" {model.position_label(offset):>{len(f'{model.extent.event_count:,}')}}  ", "muted"
 
 
-def of_document(key: str) -> Span:
+def document_span(key: str) -> Span:
     """A document's key, with the columns that all have."""
-    return f"{shortened(key, NAME):<{NAME}}  ", "key"
+    return f"{shorten(key, EVENT_COLUMNS):<{EVENT_COLUMNS}}  ", "key"
 
 
-def cut_note(found: int, most: int) -> str:
+def truncation_note(found: int, most: int) -> str:
     """What to say where not all are shown."""
     return f"the first {most:,} are shown" if found > most else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from storage.errors import PositionError
-from storage.workspace.workspace import MAIN
+from storage.workspace.workspace import MAIN_TIMELINE
 
 SCHEME = "refold:"
 
@@ -19,7 +19,7 @@ class Address:
     """A workspace and a place in it."""
 
     workspace: Path
-    timeline: str = MAIN
+    timeline: str = MAIN_TIMELINE
     position: str = "end"
     """As a person writes it."""
     projection: str | None = None
@@ -31,7 +31,7 @@ class Address:
     def __str__(self) -> str:
         parts = {
             "at": self.position,
-            "timeline": None if self.timeline == MAIN else self.timeline,
+            "timeline": None if self.timeline == MAIN_TIMELINE else self.timeline,
             "p": self.projection,
             "key": self.key,
             "path": self.path,
@@ -41,7 +41,7 @@ class Address:
         return f"{SCHEME}{quote(str(self.workspace))}?{query}"
 
 
-def read(text: str) -> Address:
+def parse_address(text: str) -> Address:
     """The address that a person pasted; raises `PositionError` where it is none."""
     place, mark, query = text.strip().removeprefix(SCHEME).partition("?")
     found = dict(parse_qsl(query, keep_blank_values=True))
@@ -53,7 +53,7 @@ def read(text: str) -> Address:
         )
     return Address(
         Path(unquote(place)),
-        found.get("timeline", MAIN),
+        found.get("timeline", MAIN_TIMELINE),
         found.get("at", "end"),
         found.get("p"),
         found.get("key"),

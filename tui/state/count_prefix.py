@@ -4,14 +4,14 @@ _DIGITS = frozenset("0123456789")
 _MOST = 9
 
 
-class Count:
+class CountPrefix:
     """The number that is being typed. Any key that doesn't belong to it ends it."""
 
     def __init__(self) -> None:
         self._digits = ""
         self._typed: int | None = None
 
-    def hears(self, character: str | None) -> bool:
+    def accepts(self, character: str | None) -> bool:
         """Whether a key that was pressed belongs to the number."""
         if character in _DIGITS:
             self._digits = (self._digits + str(character))[:_MOST]
@@ -20,11 +20,11 @@ class Count:
         self._digits = ""
         return False
 
-    def typed(self) -> int | None:
+    def take_number(self) -> int | None:
         """The number before the key that was pressed last, given once."""
         typed, self._typed = self._typed, None
         return typed
 
-    def times(self) -> int:
+    def take_repetitions(self) -> int:
         """How many times a command is wanted; at least once."""
-        return max(self.typed() or 1, 1)
+        return max(self.take_number() or 1, 1)

@@ -4,18 +4,18 @@ A query over all events that says nothing of its documents is asked after each e
 only those around the cursor are.
 """
 
-from replay.history.catalogue import Folded
-from replay.projection.declaration import over_all_events
+from replay.history.catalogue import FoldRecord
+from replay.projection.declaration import is_over_all_events
 from replay.projection.reference import Reference
-from replay.projection.span import Span
+from replay.projection.span import OffsetSpan
 
-_BEFORE = 10
-_BEHIND = 30
-_QUICK = 100_000
+_EVENTS_BEFORE = 10
+_EVENTS_AFTER = 30
+_WHOLE_LOG_EVENTS = 100_000
 """Events up to which a question takes so little that those before the cursor can come first."""
 
 
-class Surroundings:
+class FoldSpan:
     """What is wanted of the projection that is looked at."""
 
     def __init__(self, events: int) -> None:
@@ -23,21 +23,21 @@ class Surroundings:
         self._asked = False
         self.position = events - 1
 
-    def look_at(self, wanted: Reference) -> None:
+    def set_projection(self, wanted: Reference) -> None:
         """Look at this projection; reads its file."""
-        self._asked = over_all_events(wanted.text)
+        self._asked = is_over_all_events(wanted.text)
 
     @property
-    def span(self) -> Span | None:
+    def span(self) -> OffsetSpan | None:
         """What is to be folded now; None: everything."""
         if not self._asked:
             return None
-        last = min(self.position + _BEHIND, self._events - 1)
-        before = _BEFORE if self._events <= _QUICK else 0
-        return Span(max(self.position - before, 0), last)
+        last = min(self.position + _EVENTS_AFTER, self._events - 1)
+        before = _EVENTS_BEFORE if self._events <= _WHOLE_LOG_EVENTS else 0
+        return OffsetSpan(max(self.position - before, 0), last)
 
-    def done(self, folded: Folded) -> bool:
+    def is_complete(self, folded: FoldRecord) -> bool:
         """Whether enough of it is folded."""
         if not self._asked:
-            return folded.folded >= self._events
-        return folded.covers(Span(0, self._events - 1)) or folded.knows(self.position)
+            return folded.next_offset >= self._events
+        return folded.covers(OffsetSpan(0, self._events - 1)) or folded.has_states_at(self.position)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from replay.history import call_decisions
 from replay.history.history import History
 from replay.query import condition_search, event_filter, invariants
-from storage.coordinates.offset_set import Offsets, offsets
+from storage.coordinates.offset_set import Offsets, pack_offsets
 from storage.errors import RefoldError
 from storage.log import irregularities
 from storage.marks import bookmarks, watches
 from storage.marks.watches import Watch
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 
@@ -37,69 +37,80 @@ class Lanes:
         self._workspace = workspace
         self._known: dict[tuple[object, ...], Offsets[int]] = {}
 
-    def all(self, history: History | None, *, complete: bool) -> list[Lane]:
+    def query_lanes(self, history: History | None, *, complete: bool) -> list[Lane]:
         """The lanes that have a place, but for failures; conditions are asked when a fold is over."""
         found: list[Lane] = []
         if history is not None and complete:
             found.append(Lane("broken", "broken", self._broken(history)))
         found += [
             Lane(watch.condition, "watch", self._hits(history, watch))
-            for watch in watches.kept(self._workspace)
-            if watch.over == "events" or (history is not None and complete)
+            for watch in watches.list_watches(self._workspace)
+            if watch.scope == "events" or (history is not None and complete)
         ]
-        if history is not None and history.folded.calls:
+        if history is not None and history.fold_record.call_count:
             found.append(Lane("calls", "call", self._calls(history)))
         found.append(Lane("irregular", "irregular", self._irregular()))
-        marked = bookmarks.kept(self._workspace)
-        found.append(Lane("bookmarks", "bookmark", offsets(b.offset for b in marked)))
+        marked = bookmarks.list_bookmarks(self._workspace)
+        found.append(Lane("bookmarks", "bookmark", pack_offsets(b.position for b in marked)))
         return [lane for lane in found if len(lane.offsets)]
 
     def _irregular(self) -> "Offsets[int]":
         key = ("irregular",)
         if key not in self._known:
-            known = irregularities.known(self._workspace)
+            known = irregularities.read_summary(self._workspace)
             self._known[key] = (
-                offsets() if isinstance(self._workspace, Seen) else offsets(known.places)
+                pack_offsets()
+                if isinstance(self._workspace, ForkedWorkspace)
+                else pack_offsets(known.offsets)
             )
         return self._known[key]
 
     def _broken(self, history: History) -> "Offsets[int]":
-        key = ("broken", history.folded.number, history.folded.folded)
+        key = ("broken", history.fold_record.projection_number, history.fold_record.next_offset)
         if key not in self._known:
-            found = invariants.broken(history, on_trouble=lambda _: None)  # `i` tells of it
+            found = invariants.find_violations(history, on_error=lambda _: None)  # `i` tells of it
             self._known[key] = _distinct(one.offset for one in found)
         return self._known[key]
 
     def _calls(self, history: History) -> "Offsets[int]":
-        key = ("calls", history.folded.number, history.folded.folded, history.folded.calls)
+        key = (
+            "calls",
+            history.fold_record.projection_number,
+            history.fold_record.next_offset,
+            history.fold_record.call_count,
+        )
         if key not in self._known:
-            self._known[key] = call_decisions.offsets(history)
+            self._known[key] = call_decisions.find_call_offsets(history)
         return self._known[key]
 
     def _hits(self, history: History | None, watch: Watch) -> "Offsets[int]":
-        of = (history.folded.number, history.folded.folded) if history else ()
-        key = (watch, *(() if watch.over == "events" else of))
+        of = (
+            (history.fold_record.projection_number, history.fold_record.next_offset)
+            if history
+            else ()
+        )
+        key = (watch, *(() if watch.scope == "events" else of))
         if key not in self._known:
             # One whose paths no other projection has is no trouble of this one.
             try:
                 self._known[key] = self._asked(history, watch)
             except RefoldError:
-                self._known[key] = offsets()
+                self._known[key] = pack_offsets()
         return self._known[key]
 
     def _asked(self, history: History | None, watch: Watch) -> "Offsets[int]":
-        if watch.over == "events":
-            return event_filter.kept_by(self._workspace, watch.condition)
+        if watch.scope == "events":
+            return event_filter.find_offsets(self._workspace, watch.condition)
         if history is None:
-            return offsets()
-        stretches = condition_search.began(history, watch.condition)
-        return _distinct(hit.offset for stretch in stretches for hit in stretch.hits)
+            return pack_offsets()
+        stretches = condition_search.find_became_true(history, watch.condition)
+        return _distinct(hit.offset for stretch in stretches for hit in stretch.transitions)
 
 
-def columns(found: Iterable[int], ends: Sequence[int]) -> list[int]:
+def strip_columns(found: Iterable[int], ends: Sequence[int]) -> list[int]:
     """The stretches that have one of the offsets, by the last offsets of all stretches."""
     return sorted({bisect_left(ends, offset) for offset in found})
 
 
 def _distinct(found: Iterable[int]) -> "Offsets[int]":
-    return offsets(sorted(set(found)))
+    return pack_offsets(sorted(set(found)))

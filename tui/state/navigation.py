@@ -4,22 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replay.document import paths
-from replay.document.paths import Path
+from replay.document.paths import DocumentPath
 from replay.query import blame
-from storage.coordinates.offset_set import place_after, place_of
+from storage.coordinates.offset_set import count_before, count_through
 from storage.log.positions import START
-from tui.state.session import Model
+from tui.state.session import Session
 
 
 @dataclass(frozen=True)
 class Seeker:
     """A way from one position to the next of a kind."""
 
-    what: str
+    noun: str
     """For a person: `next change of order-17`."""
     find: Callable[[int], int | None]
 
-    def go(self, position: int, times: int, *, enough: Callable[[], bool]) -> int | None:
+    def seek(self, position: int, times: int, *, enough: Callable[[], bool]) -> int | None:
         """The position so many steps away, or as far as there are any; None if there is none."""
         found = None
         for _ in range(times):
@@ -30,18 +30,18 @@ class Seeker:
         return found
 
 
-def in_stream(model: Model, position: int, way: int) -> Seeker | None:
+def stream_seeker(model: Session, position: int, way: int) -> Seeker | None:
     """Through the stream of the event at a position; None where there is no such stream."""
-    event = model.log.event(position)
+    event = model.log.read_event(position)
     if event is None or event.stream is None:
         return None
     stream = event.stream
-    find = model.log.next_in_stream if way > 0 else model.log.previous_in_stream
+    find = model.log.find_next_in_stream if way > 0 else model.log.find_previous_in_stream
     which = "next" if way > 0 else "earlier"
     return Seeker(f"{which} event of {stream}", lambda at: find(stream, at))
 
 
-def changes(model: Model, key: str | None, way: int) -> Seeker | None:
+def change_seeker(model: Session, key: str | None, way: int) -> Seeker | None:
     """Through the changes of a document."""
     history = model.history
     if history is None or key is None:
@@ -51,31 +51,33 @@ def changes(model: Model, key: str | None, way: int) -> Seeker | None:
     return Seeker(f"{which} change of {key}", lambda at: find(key, at))
 
 
-def touches(model: Model, key: str | None, path: Path, way: int) -> Seeker | None:
+def value_change_seeker(
+    model: Session, key: str | None, path: DocumentPath, way: int
+) -> Seeker | None:
     """Through the changes of one value of a document: who changed this?"""
     history = model.history
     if history is None or key is None:
         return None
 
     def find(position: int) -> int | None:
-        bounds = (START, position - 1) if way < 0 else (position, model.extent.events)
-        found = blame.touches(
+        bounds = (START, position - 1) if way < 0 else (position, model.extent.event_count)
+        found = blame.find_value_changes(
             history, key, path, after=bounds[0], until=bounds[1], backwards=way < 0
         )
         return next((touch.offset for touch in found), None)
 
     which = "later" if way > 0 else "earlier"
-    return Seeker(f"{which} change of {key} › {paths.write(path)}", find)
+    return Seeker(f"{which} change of {key} › {paths.format_path(path)}", find)
 
 
-def failures(model: Model, way: int) -> Seeker | None:
+def failure_seeker(model: Session, way: int) -> Seeker | None:
     """Through the events at which a handler raised."""
     if model.history is None:
         return None
     found = model.history.failure_offsets()
 
     def find(position: int) -> int | None:
-        place = place_after(found, position) if way > 0 else place_of(found, position) - 1
+        place = count_through(found, position) if way > 0 else count_before(found, position) - 1
         return found[place] if 0 <= place < len(found) else None
 
     return Seeker("further failure" if way > 0 else "earlier failure", find)

@@ -4,49 +4,51 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from replay.compare import history_comparison
-from replay.compare.history_comparison import Comparison
-from replay.document.diff import Difference, differences
-from replay.history.changes import value_of
-from replay.history.fork_base import forked
+from replay.compare.history_comparison import HistoryComparison
+from replay.document.diff import Difference, find_differences
+from replay.history.changes import value_after
+from replay.history.fork_base import find_forked_history
 from replay.history.history import History
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 
 
 @dataclass(frozen=True)
-class Beside:
+class ParentComparison:
     """A fork's history and its parent's."""
 
     parent: History
     history: History
-    seen: Seen
+    fork: ForkedWorkspace
 
     @property
     def names(self) -> tuple[str, str]:
-        return self.seen.parent.timeline, self.seen.timeline
+        return self.fork.parent.timeline, self.fork.timeline
 
     @cached_property
-    def compared(self) -> Comparison:
+    def comparison(self) -> HistoryComparison:
         """The documents that differ at the end; asked in a thread."""
-        return history_comparison.compare(self.parent, self.history)
+        return history_comparison.compare_histories(self.parent, self.history)
 
     @property
-    def documents(self) -> int:
+    def differing_documents(self) -> int:
         """How many differ; whoever asks first waits."""
-        return len(self.compared.differing)
+        return len(self.comparison.differing_documents)
 
     @property
-    def until(self) -> int:
-        return self.history.folded.folded
+    def end_offset(self) -> int:
+        return self.history.fold_record.next_offset
 
     def differences(self, key: str, position: int) -> list[Difference]:
         """What is otherwise in a document at a position: before on the parent, after on the fork."""
-        before = self.parent.state(key, self.seen.overlay.before(position))
-        return differences(value_of(before), value_of(self.history.state(key, position)))
+        before = self.parent.state_at(key, self.fork.position_map.parent_position_before(position))
+        return find_differences(
+            value_after(before), value_after(self.history.state_at(key, position))
+        )
 
 
-def beside(history: History | None) -> Beside | None:
+def compare_with_parent(history: History | None) -> ParentComparison | None:
     """What stands beside a history; None where it isn't a fork's."""
-    if history is None or not isinstance(history.workspace, Seen):
+    if history is None or not isinstance(history.workspace, ForkedWorkspace):
         return None
-    stands = forked(history)
-    return None if stands is None else Beside(stands.parent, history, history.workspace)
+    stands = find_forked_history(history)
+    return None if stands is None else ParentComparison(stands.parent, history, history.workspace)

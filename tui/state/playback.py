@@ -4,7 +4,7 @@ SPEEDS = (1, 2, 5, 10, 20, 50, 100, 1_000, 10_000)
 """Events a second."""
 
 
-class Play:
+class Playback:
     """Whether time goes on, and how fast."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Play:
         self.on = not self.on
         self._due = 0.0
 
-    def steps(self, seconds: float) -> int:
+    def due_steps(self, seconds: float) -> int:
         """How many events have become due, now that so much time has passed."""
         if not self.on:
             return 0

@@ -6,13 +6,13 @@ _KEPT = 500
 
 
 @dataclass
-class Jumps:
+class PositionHistory:
     """A history of positions, as a browser keeps one of pages."""
 
     _before: list[int] = field(default_factory=list)
     _after: list[int] = field(default_factory=list)
 
-    def leave(self, position: int) -> None:
+    def record_jump(self, position: int) -> None:
         """A jump away from a position; a way forward that there was is given up."""
         if not self._before or self._before[-1] != position:
             self._before.append(position)

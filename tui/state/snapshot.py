@@ -1,6 +1,6 @@
 """What the screen shows at a position: asked for in a thread, never changed after.
 
-A snapshot holds what a step must show at once; what can wait until time stands still is `Settled`.
+A snapshot holds what a step must show at once; what can wait until time stands still is `LateDetails`.
 """
 
 from collections.abc import Sequence
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.document.diff import Difference
-from replay.history.call_decisions import Decided, Near
-from replay.history.changes import Moment
-from replay.history.fold_reports import Failure, Upcast
+from replay.history.call_decisions import CallDecision, SimilarRecording
+from replay.history.changes import DocumentSnapshot
+from replay.history.fold_reports import Failure, UpcastRecord
 from replay.history.history import History
 from storage.coordinates.offset_set import Offsets
-from storage.coordinates.position_map import Mark
-from storage.log.event_log import Density, EventDetail, EventRow, Extent
-from storage.timelines.store import Timeline
+from storage.coordinates.position_map import EditMark
+from storage.log.event_log import EventDensity, EventDetail, EventSummary, LogExtent
+from storage.timelines.store import Fork
 from storage.workspace.workspace import Workspace
 from tui.state.lanes import Lane
 
 
 @dataclass(frozen=True)
-class Sight:
+class HistoryView:
     """A history to look at, with what is asked about it at every step."""
 
     history: History
-    failed: frozenset[int]
-    printed: "Offsets[int]"
+    failed_offsets: frozenset[int]
+    printed_offsets: "Offsets[int]"
     """Where handlers printed something."""
-    upcast: "Offsets[int]"
+    upcast_offsets: "Offsets[int]"
     """Where an event was handled as another."""
     read: bool
     """Whether clocks or random numbers were read."""
@@ -41,11 +41,11 @@ class Snapshot:
     position: int
     event: EventDetail | None
     """The event that the position stands after; None at the start."""
-    touched: tuple[str, ...]
+    changed_keys: tuple[str, ...]
     """Documents that the event changed."""
     key: str | None
     """The selected document."""
-    moment: Moment | None
+    moment: DocumentSnapshot | None
     value: Any
     """What the document is; `ABSENT` where it isn't there."""
     differences: tuple[Difference, ...]
@@ -54,13 +54,13 @@ class Snapshot:
     """What was raised at this event."""
     printed: str
     """What its handlers printed."""
-    calls: tuple[Decided, ...]
+    calls: tuple[CallDecision, ...]
     """What its handlers asked of the outside, and tried to."""
     reads: tuple[str, ...]
     """What they read of clocks and random numbers."""
-    near: tuple[Near, ...]
+    nearest_recordings: tuple[SimilarRecording, ...]
     """Recordings that are like a call that was missed."""
-    upcast: Upcast | None
+    upcast: UpcastRecord | None
     """What the event was handled as, where that isn't what is stored."""
     history: History | None
     """Where the states are from."""
@@ -72,13 +72,13 @@ class Snapshot:
     """The same of the base; empty where there is none."""
 
     @property
-    def known(self) -> bool:
+    def has_states(self) -> bool:
         """Whether the states of the position are kept."""
-        return self.history is not None and self.history.folded.knows(self.position)
+        return self.history is not None and self.history.fold_record.has_states_at(self.position)
 
 
 @dataclass(frozen=True)
-class Settled:
+class LateDetails:
     """What belongs to a snapshot and may come a moment later."""
 
     position: int
@@ -94,8 +94,8 @@ class Settled:
 class Overview:
     """The log as the strip shows it."""
 
-    extent: Extent
-    density: Density
+    extent: LogExtent
+    density: EventDensity
     failures: Sequence[int]
     """Stretches in which a handler raised."""
     lanes: Sequence[tuple[Lane, Sequence[int]]]
@@ -103,22 +103,22 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedEvent:
     """An event as the list shows it."""
 
-    place: int
+    position: int
     label: str
     """What it is called: `1,204`, `900+1`."""
-    row: EventRow | None
+    row: EventSummary | None
     """Of one that was dropped, what it was."""
-    mark: Mark | None = None
+    mark: EditMark | None = None
     """What was done to it on the fork."""
 
 
 @dataclass(frozen=True)
-class Outlook:
+class TimelineView:
     """A timeline to look at, with what is asked of it once."""
 
     workspace: Workspace
-    extent: Extent
-    timelines: Sequence[Timeline]
+    extent: LogExtent
+    timelines: Sequence[Fork]

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storage.query.sql_query import Answer
+    from storage.query.sql_query import QueryResult
 
 _KEPT = 200
 
 
 @dataclass(frozen=True)
-class RowPlace:
+class RowTarget:
     """Where a row of an answer leads."""
 
     offset: int
@@ -23,21 +23,21 @@ class SqlSession:
 
     text: str = ""
     """What stands in the editor."""
-    answer: "Answer | None" = None
+    answer: "QueryResult | None" = None
     line: int = -1
     """The line under the cursor of the answer."""
     _queries: list[str] = field(default_factory=list)
     _place: int = 0
     _unsent: str = ""
 
-    def remember(self, text: str) -> None:
+    def add_query(self, text: str) -> None:
         """It is asked now."""
         if not self._queries or self._queries[-1] != text:
             self._queries.append(text)
             del self._queries[:-_KEPT]
         self._place = len(self._queries)
 
-    def recall(self, text: str, by: int) -> str | None:
+    def recall_query(self, text: str, by: int) -> str | None:
         """An earlier query (-1) or a later one (1); the last of them is what was being typed."""
         place = self._place + by
         if not 0 <= place <= len(self._queries):

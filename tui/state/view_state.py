@@ -12,10 +12,10 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import get_current_worker
 
-from storage.errors import RefoldError, one_line
+from storage.errors import RefoldError, summarize_error
 from storage.log.positions import START
-from tui.state.session import Model
-from tui.state.snapshot import Settled, Snapshot
+from tui.state.session import Session
+from tui.state.snapshot import LateDetails, Snapshot
 
 _SETTLE_SECONDS = 0.1
 
@@ -23,20 +23,20 @@ _SETTLE_SECONDS = 0.1
 class Viewer(Protocol):
     """Who shows what was found."""
 
-    def show(self, snapshot: Snapshot) -> None: ...
+    def show_snapshot(self, snapshot: Snapshot) -> None: ...
 
-    def still(self) -> None:
+    def on_settled(self) -> None:
         """Time has stood still for a moment."""
 
-    def settle(self, settled: Settled) -> None: ...
+    def show_late_details(self, settled: LateDetails) -> None: ...
 
-    def complain(self, message: str) -> None: ...
+    def show_error(self, message: str) -> None: ...
 
 
-class Looking:
+class ViewState:
     """The place, and its snapshot."""
 
-    def __init__(self, screen: Screen[None], model: Model, viewer: Viewer) -> None:
+    def __init__(self, screen: Screen[None], model: Session, viewer: Viewer) -> None:
         self._screen = screen
         self._model = model
         self._viewer = viewer
@@ -45,7 +45,7 @@ class Looking:
         self.pinned = False
         """The selected document stays, whatever events change."""
         self.snapshot: Snapshot | None = None
-        self.settled: Settled | None = None
+        self.settled: LateDetails | None = None
         """What came a moment after the snapshot; it may belong to an earlier one."""
         self._due = False
         self._asking = False
@@ -53,27 +53,27 @@ class Looking:
         self._settling: Timer | None = None
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Something is still to come."""
         return self._due or self._asking or self._settling is not None
 
-    def stand_at(self, position: int) -> None:
+    def move_to(self, position: int) -> None:
         """Look from another position."""
         self.position = position
-        self.look()
+        self.request_snapshot()
 
-    def select(self, key: str) -> None:
+    def select_document(self, key: str) -> None:
         """Look at this document, and stay with it."""
         self.key = key
         self.pinned = True
-        self.look()
+        self.request_snapshot()
 
-    def pin(self, pinned: bool) -> None:
+    def set_pinned(self, pinned: bool) -> None:
         """Stay with the selected document, or follow what events change."""
         self.pinned = pinned
-        self.look()
+        self.request_snapshot()
 
-    def look(self) -> None:
+    def request_snapshot(self) -> None:
         """Look (again), after the keys that have been pressed meanwhile."""
         if not self._due:
             self._due = True
@@ -84,7 +84,7 @@ class Looking:
         if self._asking:
             self._again = True
             return
-        place = partial(self._model.look, self.position, self.key, follow=not self.pinned)
+        place = partial(self._model.snapshot_at, self.position, self.key, follow=not self.pinned)
         at_hand = place(since=self.snapshot, ask=False)
         if at_hand is not None:
             self._show(at_hand)
@@ -101,7 +101,7 @@ class Looking:
         except RefoldError as error:
             trouble = error.message
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            trouble = f"This position can't be shown: {one_line(error)}"
+            trouble = f"This position can't be shown: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
             self._screen.app.call_from_thread(self._answered, snapshot, trouble)
 
@@ -109,9 +109,9 @@ class Looking:
         self._asking = False
         again, self._again = self._again, False
         if again:
-            self.look()
+            self.request_snapshot()
         if snapshot is None:
-            self._viewer.complain(trouble)
+            self._viewer.show_error(trouble)
         elif not (again and self.pinned):
             # What was pinned while the answer was on its way counts more than the answer.
             self._show(snapshot)
@@ -119,7 +119,7 @@ class Looking:
     def _show(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.key = snapshot.key
-        self._viewer.show(snapshot)
+        self._viewer.show_snapshot(snapshot)
         if self._settling is not None:
             self._settling.stop()
         self._settling = self._screen.set_timer(_SETTLE_SECONDS, self._settle)
@@ -127,7 +127,7 @@ class Looking:
     def _settle(self) -> None:
         """Time stands still: fill in what is slower to ask for."""
         self._settling = None
-        self._viewer.still()
+        self._viewer.on_settled()
         if self.snapshot is not None:
             ask = partial(self._ask_settled, self.snapshot)
             self._screen.run_worker(
@@ -135,11 +135,11 @@ class Looking:
             )
 
     def _ask_settled(self, snapshot: Snapshot) -> None:
-        settled = self._model.settle(snapshot)
+        settled = self._model.late_details(snapshot)
         if not get_current_worker().is_cancelled:
             self._screen.app.call_from_thread(self._settled, settled)
 
-    def _settled(self, settled: Settled) -> None:
+    def _settled(self, settled: LateDetails) -> None:
         if (settled.position, settled.key) == (self.position, self.key):
             self.settled = settled
-            self._viewer.settle(settled)
+            self._viewer.show_late_details(settled)

@@ -12,7 +12,7 @@ WIDTH = 64
 _KEPT = 12
 
 
-class Windows(Generic[Item]):
+class WindowCache(Generic[Item]):
     """Items by offset, drawn a window at a time. May be used from several threads."""
 
     def __init__(self, draw: Callable[[int, int], dict[int, Item]]) -> None:
@@ -21,16 +21,16 @@ class Windows(Generic[Item]):
         self._lock = threading.Lock()
         self._generation = 0
 
-    def at(self, offset: int) -> Item | None:
+    def item_at(self, offset: int) -> Item | None:
         """The item at an offset, if there is one."""
         return self._window(offset // WIDTH).get(offset)
 
-    def holds(self, offset: int) -> bool:
+    def has_window(self, offset: int) -> bool:
         """The window of an offset is at hand."""
         with self._lock:
             return offset // WIDTH in self._windows
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop everything, as what lies behind it has changed."""
         with self._lock:
             self._windows.clear()

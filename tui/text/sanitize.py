@@ -19,21 +19,21 @@ _UNSAFE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def sanitize_line(text: str) -> str:
     """The text on one line, with a symbol for every character that isn't for reading."""
     if not _UNSAFE.search(text):
         return text
     return "".join("�" if "\ud800" <= c <= "\udfff" else c for c in text.translate(_SYMBOLS))
 
 
-def escaped(json_text: str) -> str:
+def escape_json(json_text: str) -> str:
     """JSON text with the same meaning, in which every character is for reading."""
     return _UNSAFE.sub(
         lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", json_text
     )
 
 
-def shortened(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """At most `width` columns, with a visible mark where there is more."""
     # No character is wider than two columns, so what is further back need not be measured.
     seen = text[: width + 1]
@@ -42,6 +42,6 @@ def shortened(text: str, width: int) -> str:
     return set_cell_size(seen, max(width - 1, 0)).rstrip() + "…"
 
 
-def fitted(text: str, width: int) -> str:
+def fit_width(text: str, width: int) -> str:
     """Exactly `width` columns: filled with blanks, or cut with a visible mark."""
-    return set_cell_size(shortened(printable(text[: width + 1]), width), width)
+    return set_cell_size(shorten(sanitize_line(text[: width + 1]), width), width)

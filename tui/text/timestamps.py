@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 
 
-def full(time: datetime) -> str:
+def format_full_time(time: datetime) -> str:
     """`2026-01-02 14:34:12.407`"""
     local = _local(time)
     text = local.strftime("%Y-%m-%d %H:%M:%S")
     return f"{text}.{local.microsecond // 1000:03d}" if local.microsecond else text
 
 
-def short(time: datetime) -> str:
+def format_short_time(time: datetime) -> str:
     """`2026-01-02 14:34`"""
     return _local(time).strftime("%Y-%m-%d %H:%M")
 

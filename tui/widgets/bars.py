@@ -12,8 +12,8 @@ from textual.widgets import Input, Static
 
 from storage.log.positions import START
 from tui.state.snapshot import Snapshot
-from tui.text.sanitize import fitted, printable, shortened
-from tui.text.timestamps import full
+from tui.text.sanitize import fit_width, sanitize_line, shorten
+from tui.text.timestamps import format_full_time
 
 _GLANCE_SECONDS = 2.0
 _READ_A_SECOND = 25
@@ -23,15 +23,15 @@ _READ_A_SECOND = 25
 class Header(Static):
     """What is open: workspace, timeline, projection; and how far it is folded."""
 
-    def say(self, place: list[str], state: str, *, trouble: bool = False) -> None:
+    def show_path(self, place: list[str], state: str, *, trouble: bool = False) -> None:
         """Show a path and, at the right end, a state."""
-        path = " › ".join(printable(part) for part in place)
+        path = " › ".join(sanitize_line(part) for part in place)
         width = max(self.size.width, 20)
-        state = shortened(printable(state), max(width - 20, 10))
+        state = shorten(sanitize_line(state), max(width - 20, 10))
         room = width - len(" refold  ") - len(state) - 2
         line = Content.assemble(
             (" refold ", "bold $text-accent"),
-            (f" {fitted(path, max(room, 8))}", ""),
+            (f" {fit_width(path, max(room, 8))}", ""),
             (f"{state} ", "$error" if trouble else "$text-muted"),
         )
         self.update(line, layout=False)
@@ -40,17 +40,17 @@ class Header(Static):
 class WhatIfLine(Static):
     """Says, for as long as it is so, that what is shown has never happened."""
 
-    def say(self, said: str) -> None:
+    def show_text(self, said: str) -> None:
         """Show it; empty: it has happened."""
         self.display = bool(said)
-        line = shortened(printable(said), max(self.app.size.width - 14, 20))
+        line = shorten(sanitize_line(said), max(self.app.size.width - 14, 20))
         self.update(Content.assemble((" WHAT IF ", "bold reverse"), (f"  {line}", "")))
 
 
 class PositionLine(Static):
     """The event that time stands after."""
 
-    def show(self, snapshot: Snapshot, events: int) -> None:
+    def show_snapshot(self, snapshot: Snapshot, events: int) -> None:
         """Say where and when."""
         if snapshot.position == START:
             line = Content.assemble((" start ", "bold"), (f"of {events:,} events", ""))
@@ -66,18 +66,18 @@ class PositionLine(Static):
             parts.append(("  ·  dropped", "bold $text-warning"))
         else:
             if event.time is not None:
-                parts.append((f"  ·  {full(event.time)}", ""))
+                parts.append((f"  ·  {format_full_time(event.time)}", ""))
             if event.stream is not None:
                 place = f" @{event.revision}" if event.revision is not None else ""
-                parts.append((f"  ·  {shortened(printable(event.stream[:80]), 60)}{place}", ""))
-            parts.append((f"  ·  {shortened(printable((event.type or '–')[:80]), 60)}", "bold"))
-        if len(snapshot.touched) > 1:
-            parts.append((f"  ·  {len(snapshot.touched)} documents", ""))
+                parts.append((f"  ·  {shorten(sanitize_line(event.stream[:80]), 60)}{place}", ""))
+            parts.append((f"  ·  {shorten(sanitize_line((event.type or '–')[:80]), 60)}", "bold"))
+        if len(snapshot.changed_keys) > 1:
+            parts.append((f"  ·  {len(snapshot.changed_keys)} documents", ""))
         if sum(cell_len(text) for text, _ in parts) > self.size.width:
             del parts[1]  # how many there are is what is missed least
         room = max(self.size.width, 20)
         for number, (text, style) in enumerate(parts):
-            parts[number] = (shortened(text, room), style) if room > 6 else ("", style)
+            parts[number] = (shorten(text, room), style) if room > 6 else ("", style)
             room -= cell_len(text)
         self.update(Content.assemble(*parts), layout=False)
 
@@ -90,12 +90,12 @@ class MessageLine(Static):
     def on_mount(self) -> None:
         self.display = False
 
-    def say(self, message: str, *, trouble: bool = False) -> None:
+    def show_message(self, message: str, *, trouble: bool = False) -> None:
         """Show it as long as it takes to read, or until the next."""
         if self._clock is not None:
             self._clock.stop()
         self.set_class(trouble, "-trouble")
-        self.update(Content(f" {printable(message)}"))
+        self.update(Content(f" {sanitize_line(message)}"))
         self.display = True
         seconds = _GLANCE_SECONDS + len(message) / _READ_A_SECOND
         self._clock = self.set_timer(seconds * (2 if trouble else 1), self.on_click)
@@ -104,7 +104,7 @@ class MessageLine(Static):
         """It has been read."""
         self.display = False
 
-    def over(self) -> None:
+    def clear_error(self) -> None:
         """What was wrong is so no longer: something else was asked, or found."""
         if self.has_class("-trouble"):
             self.display = False
@@ -134,7 +134,7 @@ class Prompt(Static):
         yield Static(id="prompt-label")
         yield Input(compact=True, id="prompt-input")
 
-    def ask(self, purpose: str, label: str, hint: str, value: str = "") -> None:
+    def open(self, purpose: str, label: str, hint: str, value: str = "") -> None:
         """Open it."""
         self.purpose = purpose
         self.query_one("#prompt-label", Static).update(Content.assemble((f" {label} ", "bold")))

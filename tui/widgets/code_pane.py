@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from textual.worker import get_current_worker
 
 from replay.document import paths
-from replay.document.paths import Path
-from replay.handlers.handler_source import Code, Handler
-from storage.errors import QueryError, one_line
+from replay.document.paths import DocumentPath
+from replay.handlers.handler_source import HandlerCode, HandlerSource
+from storage.errors import QueryError, summarize_error
 from tui.state.snapshot import Snapshot
 from tui.text.span import Span
 from tui.widgets.document_pane import DocumentPane
@@ -30,10 +30,10 @@ _TAB = 4
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ColouredHandler:
     """A handler with its colours."""
 
-    handler: Handler
+    handler: HandlerSource
     lines: tuple[tuple[Span, ...], ...]
 
 
@@ -43,60 +43,65 @@ class CodePane(LineView):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title="code")
         self._snapshot: Snapshot | None = None
-        self._code: Code | None = None
-        self._found: dict[str | None, _Shown | str] = {}
-        self._shown: _Shown | str = ""
+        self._code: HandlerCode | None = None
+        self._found: dict[str | None, _ColouredHandler | str] = {}
+        self._shown: _ColouredHandler | str = ""
         self._marked: frozenset[int] = frozenset()
         self._asking = False
 
     def on_mount(self) -> None:
-        self.watch(self.screen.query_one(DocumentPane), "cursor", self._mark, init=False)
+        self.watch(self.screen.query_one(DocumentPane), "cursor", self._mark_lines, init=False)
 
-    def show(self, snapshot: Snapshot | None) -> None:
+    def show_snapshot(self, snapshot: Snapshot | None) -> None:
         """The code that handled a snapshot's event; asked for in a thread where it isn't known."""
         self._snapshot = snapshot
         if not self.display or snapshot is None:
             return
         if snapshot.event is None or snapshot.history is None:
-            self._put("before the first event")
+            self._show_handler("before the first event")
             return
-        if self._code is None or self._code.folded is not snapshot.history.folded:
-            self._begin(snapshot.history)
+        if self._code is None or self._code.fold_record is not snapshot.history.fold_record:
+            self._load_code(snapshot.history)
         found = self._found.get(snapshot.event.type)
         if found is not None:
-            self._put(found)
+            self._show_handler(found)
         elif not self._asking and self._code is not None:
             self._asking = True
-            ask = partial(self._ask, self._code, snapshot.event.type)
+            ask = partial(self._query_handler, self._code, snapshot.event.type)
             self.run_worker(ask, thread=True, group="code", exit_on_error=False)
 
-    def _begin(self, history: "History") -> None:
+    def _load_code(self, history: "History") -> None:
         """Other code; the same code that was folded further is known already."""
-        before = self._code.folded if self._code is not None else None
-        now = history.folded
-        if before is None or (before.number, before.files) != (now.number, now.files):
-            self._code = Code(now)
+        before = self._code.fold_record if self._code is not None else None
+        now = history.fold_record
+        if before is None or (before.projection_number, before.files) != (
+            now.projection_number,
+            now.files,
+        ):
+            self._code = HandlerCode(now)
             self._found = {}
 
-    def _ask(self, code: Code, type_name: str | None) -> None:
-        found: _Shown | str
+    def _query_handler(self, code: HandlerCode, type_name: str | None) -> None:
+        found: _ColouredHandler | str
         try:
-            handler = code.handler(type_name)
-            found = _Shown(handler, tuple(_coloured(handler.lines)))
+            handler = code.find_handler(type_name)
+            found = _ColouredHandler(handler, tuple(_highlight_lines(handler.lines)))
         except QueryError as error:
             found = error.message
         except Exception as error:  # noqa: BLE001 - code that can't be read must not end the screen
-            found = f"The code can't be shown: {one_line(error)}"
+            found = f"The code can't be shown: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._answered, code, type_name, found)
+            self.app.call_from_thread(self._on_handler_found, code, type_name, found)
 
-    def _answered(self, code: Code, type_name: str | None, found: "_Shown | str") -> None:
+    def _on_handler_found(
+        self, code: HandlerCode, type_name: str | None, found: "_ColouredHandler | str"
+    ) -> None:
         self._asking = False
         if code is self._code:
             self._found[type_name] = found
-        self.show(self._snapshot)
+        self.show_snapshot(self._snapshot)
 
-    def _put(self, found: "_Shown | str") -> None:
+    def _show_handler(self, found: "_ColouredHandler | str") -> None:
         if found is not self._shown:
             self._shown = found
             self.line_count = 1 if isinstance(found, str) else len(found.lines)
@@ -107,29 +112,29 @@ class CodePane(LineView):
                 self.title = "code"
             else:
                 handler = found.handler
-                self.title = f"{handler.name} · {File(handler.file).name}:{handler.first}"
-        self._mark()
+                self.title = f"{handler.name} · {File(handler.file).name}:{handler.first_line}"
+        self._mark_lines()
 
-    def _mark(self) -> None:
+    def _mark_lines(self) -> None:
         """Mark the lines that may have changed the value that is looked at."""
         if isinstance(self._shown, str) or not self.display:
             self._marked = frozenset()
             self.subtitle = ""
             return
         handler = self._shown.handler
-        wanted, what = self._wanted()
-        marked = handler.touching(wanted)
+        wanted, what = self._marked_paths()
+        marked = handler.lines_changing(wanted)
         for number in marked ^ self._marked:
-            self.refresh_line(number - handler.first)
+            self.refresh_line(number - handler.first_line)
         self._marked = marked
         self.subtitle = f"▸ {what}" if marked else ""
         if marked:
-            self.show_line(min(marked) - handler.first)
+            self.show_line(min(marked) - handler.first_line)
 
-    def _wanted(self) -> tuple[Sequence[Path], str]:
+    def _marked_paths(self) -> tuple[Sequence[DocumentPath], str]:
         document = self.screen.query_one(DocumentPane)
         if document.cursor >= 0:
-            return [document.path], f"may change {paths.write(document.path)}"
+            return [document.path], f"may change {paths.format_path(document.path)}"
         changed = self._snapshot.differences if self._snapshot is not None else ()
         return [found.path for found in changed], "may have made the change"
 
@@ -137,8 +142,8 @@ class CodePane(LineView):
         if isinstance(self._shown, str):
             return [(f"  {self._shown}", "muted")]
         handler = self._shown.handler
-        number = handler.first + line
-        width = len(str(handler.first + len(handler.lines) - 1))
+        number = handler.first_line + line
+        width = len(str(handler.first_line + len(handler.lines) - 1))
         marked = number in self._marked
         head = ("▸" if marked else " ", "mark"), (f"{number:>{width}} ", "muted")
         return [*head, *self._shown.lines[line]]
@@ -146,7 +151,7 @@ class CodePane(LineView):
     def line_style(self, line: int) -> str:
         if isinstance(self._shown, str):
             return ""
-        return "changed" if self._shown.handler.first + line in self._marked else ""
+        return "changed" if self._shown.handler.first_line + line in self._marked else ""
 
     @property
     def content_width(self) -> int:
@@ -155,13 +160,13 @@ class CodePane(LineView):
         return max((len(line) for line in self._shown.handler.lines), default=0) + 8
 
 
-def _coloured(lines: Sequence[str]) -> Iterator[tuple[Span, ...]]:
+def _highlight_lines(lines: Sequence[str]) -> Iterator[tuple[Span, ...]]:
     """The lines with the styles of their tokens; plain where they can't be told apart."""
     shown = [line.expandtabs(_TAB) for line in lines]
     styles: list[list[tuple[int, int, str]]] = [[] for _ in shown]
     try:
         for token in tokenize.generate_tokens(io.StringIO("\n".join(shown)).readline):
-            style = _style(token)
+            style = _token_style(token)
             for row in range(token.start[0], token.end[0] + 1) if style else ():
                 start = token.start[1] if row == token.start[0] else 0
                 end = token.end[1] if row == token.end[0] else len(shown[row - 1])
@@ -177,7 +182,7 @@ def _coloured(lines: Sequence[str]) -> Iterator[tuple[Span, ...]]:
         yield (*(span for span in spans if span[0]), (line[at:], ""))
 
 
-def _style(token: tokenize.TokenInfo) -> str:
+def _token_style(token: tokenize.TokenInfo) -> str:
     if token.type == tokenize.NAME and keyword.iskeyword(token.string):
         return "truth" if token.string in ("None", "True", "False") else "key"
     return {tokenize.STRING: "text", tokenize.NUMBER: "number", tokenize.COMMENT: "muted"}.get(

@@ -7,14 +7,14 @@ from typing import Protocol
 from rich.cells import cell_len
 from textual.worker import get_current_worker
 
-from replay.document.diff import Difference, Kind, encode
-from storage.errors import RefoldError, one_line
-from tui.text.sanitize import fitted, printable, shortened
+from replay.document.diff import Difference, DifferenceKind, encode_value
+from storage.errors import RefoldError, summarize_error
+from tui.text.sanitize import fit_width, sanitize_line, shorten
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
 
 
-class TwoSides(Protocol):
+class DocumentComparison(Protocol):
     """What has documents that are otherwise on a second side."""
 
     @property
@@ -22,11 +22,11 @@ class TwoSides(Protocol):
         """What the sides are called."""
 
     @property
-    def documents(self) -> int:
+    def differing_documents(self) -> int:
         """How many documents differ."""
 
     @property
-    def until(self) -> int:
+    def end_offset(self) -> int:
         """Events that are known on both sides."""
 
     def differences(self, key: str, position: int) -> list[Difference]:
@@ -46,17 +46,21 @@ class ComparedPane(LineView):
         self._differences: Sequence[Difference] = ()
         self._said = ""
 
-    def look(self, edit: TwoSides | None, key: str | None, position: int, label: str) -> None:
+    def show_document(
+        self, edit: DocumentComparison | None, key: str | None, position: int, label: str
+    ) -> None:
         """Ask for the document at a position, in a thread."""
-        if edit is None or key is None or not edit.documents:
+        if edit is None or key is None or not edit.differing_documents:
             return
-        if position >= edit.until:
-            self._show(edit, key, position, label, (), "not folded up to here yet")
+        if position >= edit.end_offset:
+            self._show_differences(edit, key, position, label, (), "not folded up to here yet")
             return
-        ask = partial(self._ask, edit, key, position, label)
+        ask = partial(self._query_differences, edit, key, position, label)
         self.run_worker(ask, thread=True, exclusive=True, group="compared", exit_on_error=False)
 
-    def _ask(self, edit: TwoSides, key: str, position: int, label: str) -> None:
+    def _query_differences(
+        self, edit: DocumentComparison, key: str, position: int, label: str
+    ) -> None:
         found: Sequence[Difference] = ()
         said = "the same on both sides"
         try:
@@ -64,13 +68,15 @@ class ComparedPane(LineView):
         except RefoldError as error:
             said = error.message
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"This can't be compared: {one_line(error)}"
+            said = f"This can't be compared: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show, edit, key, position, label, found, said)
+            self.app.call_from_thread(
+                self._show_differences, edit, key, position, label, found, said
+            )
 
-    def _show(
+    def _show_differences(
         self,
-        edit: TwoSides,
+        edit: DocumentComparison,
         key: str,
         position: int,
         label: str,
@@ -79,7 +85,7 @@ class ComparedPane(LineView):
     ) -> None:
         self._differences, self._said = found, said
         self.line_count = max(len(found), 1)
-        self.title = f"{shortened(printable(key), 40)}: {' │ '.join(edit.names)}"
+        self.title = f"{shorten(sanitize_line(key), 40)}: {' │ '.join(edit.names)}"
         self.subtitle = f"at #{label}" if position >= 0 else "at the start"
         self.scroll_to(0, 0, animate=False, force=True)
         self.refresh()
@@ -90,19 +96,23 @@ class ComparedPane(LineView):
             return
         found = self._differences[line]
         width = self.scrollable_content_region.width
-        names = (cell_len(printable(d.written[:_LONGEST])) for d in self._differences)
+        names = (cell_len(sanitize_line(d.path_text[:_LONGEST])) for d in self._differences)
         column = min(max(names), _WIDEST, width // 3)
         room = max((width - column - 6) // 2, 6)
-        olds = (cell_len(printable(_value(d, old=True)[:room])) for d in self._differences)
+        olds = (cell_len(sanitize_line(_value_text(d, old=True)[:room])) for d in self._differences)
         left = min(max(olds), room)
-        sign = {Kind.ADDED: "+", Kind.REMOVED: "-", Kind.CHANGED: "~"}[found.kind]
+        sign = {
+            DifferenceKind.ADDED: "+",
+            DifferenceKind.REMOVED: "-",
+            DifferenceKind.CHANGED: "~",
+        }[found.kind]
         yield (f"{sign} ", found.kind.value)
-        yield (f"{fitted(found.written, column)} ", "name")
-        yield (fitted(_value(found, old=True), left), "was")
+        yield (f"{fit_width(found.path_text, column)} ", "name")
+        yield (fit_width(_value_text(found, old=True), left), "was")
         yield (" │ ", "muted")
-        yield (shortened(_value(found, old=False), room), "")
+        yield (shorten(_value_text(found, old=False), room), "")
 
 
-def _value(found: Difference, *, old: bool) -> str:
-    absent = Kind.ADDED if old else Kind.REMOVED
-    return "–" if found.kind is absent else encode(found.before if old else found.after)
+def _value_text(found: Difference, *, old: bool) -> str:
+    absent = DifferenceKind.ADDED if old else DifferenceKind.REMOVED
+    return "–" if found.kind is absent else encode_value(found.before if old else found.after)

@@ -14,10 +14,10 @@ from textual.widget import Widget
 
 from storage.log.positions import START
 from tui.state.lanes import Lane
-from tui.state.session import MOST_LANES
+from tui.state.session import MAX_LANES
 from tui.state.snapshot import Overview
-from tui.text.sanitize import printable, shortened
-from tui.text.timestamps import short
+from tui.text.sanitize import sanitize_line, shorten
+from tui.text.timestamps import format_short_time
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _MARKS = {"broken": "╵", "watch": "•", "call": "·", "irregular": "~", "bookmark": "▾"}
@@ -48,7 +48,7 @@ class DensityStrip(Widget):
             super().__init__()
             self.columns = columns
 
-    class Sought(Message):
+    class SeekRequested(Message):
         """A person pointed at a place."""
 
         def __init__(self, position: int, *, dragging: bool) -> None:
@@ -61,14 +61,14 @@ class DensityStrip(Widget):
         self._overview: Overview | None = None
         self._position = START
 
-    def show(self, overview: Overview) -> None:
+    def show_overview(self, overview: Overview) -> None:
         """Draw this log."""
         self._overview = overview
-        for count in range(1, MOST_LANES + 1):
+        for count in range(1, MAX_LANES + 1):
             self.set_class(len(overview.lanes) == count, f"-lanes-{count}")
         self.refresh()
 
-    def stand_at(self, position: int) -> None:
+    def move_cursor_to(self, position: int) -> None:
         """Move the cursor."""
         before = self._column(self._overview) if self._overview else None
         self._position = position
@@ -85,26 +85,26 @@ class DensityStrip(Widget):
             return Strip.blank(width, self.rich_style)
         rows = max(self.size.height - 2 - len(overview.lanes), 1)
         if y == 0:
-            return self._dates(overview, width)
+            return self._date_line(overview, width)
         if y <= rows:
-            return self._bars(overview, rows, rows - y)
+            return self._bar_row(overview, rows, rows - y)
         if y == rows + 1:
             return self._cursor_line(overview, width)
         return self._lane(*overview.lanes[min(y - rows - 2, len(overview.lanes) - 1)], width)
 
-    def _dates(self, overview: Overview, width: int) -> Strip:
+    def _date_line(self, overview: Overview, width: int) -> Strip:
         first, last = overview.extent.first_time, overview.extent.last_time
         if first is None or last is None:
-            left, right = "0", f"{max(overview.extent.events - 1, 0):,}"
+            left, right = "0", f"{max(overview.extent.event_count - 1, 0):,}"
         else:
-            left, right = short(first), short(last)
+            left, right = format_short_time(first), format_short_time(last)
         style = self.get_component_rich_style("strip--date")
         rule = "─" * max(width - len(left) - len(right) - 2, 0)
         return Strip([Segment(f"{left} {rule} {right}", style)]).adjust_cell_length(width)
 
-    def _bars(self, overview: Overview, rows: int, row: int) -> Strip:
+    def _bar_row(self, overview: Overview, rows: int, row: int) -> Strip:
         """One row of the bars, from the bottom; the past is told from the future by its colour."""
-        levels = _levels(overview.density.counts, rows * 8)
+        levels = _bar_heights(overview.density.counts, rows * 8)
         here = self._column(overview)
         past = self.get_component_rich_style("strip--past")
         future = self.get_component_rich_style("strip--bar")
@@ -117,7 +117,7 @@ class DensityStrip(Widget):
         edges = [-1, *marked, width]
         gap, start = max(((after - before, -before) for before, after in pairwise(edges)))
         room = gap - 3
-        name = shortened(printable(lane.name), room) if room > _SHORTEST else ""
+        name = shorten(sanitize_line(lane.name), room) if room > _SHORTEST else ""
         mark = self.get_component_rich_style(f"strip--{lane.style}")
         named = self.get_component_rich_style("strip--date")
         cells = []
@@ -162,10 +162,10 @@ class DensityStrip(Widget):
         if self._overview is not None:
             ends = self._overview.density.last_offsets
             position = int(ends[max(0, min(column, len(ends) - 1))])
-            self.post_message(self.Sought(position, dragging=dragging))
+            self.post_message(self.SeekRequested(position, dragging=dragging))
 
 
-def _levels(counts: Sequence[int], steps: int) -> list[int]:
+def _bar_heights(counts: Sequence[int], steps: int) -> list[int]:
     """Heights in eighths of a row; what isn't empty is never invisible."""
     most = max(*counts, 1)
     return [-(-count * steps // most) for count in counts]

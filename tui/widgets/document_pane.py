@@ -1,8 +1,8 @@
 """The selected document at the position, with what the event did to it."""
 
-from replay.document.diff import encode
-from replay.document.paths import ABSENT, Path
-from tui.state.snapshot import Settled, Snapshot
+from replay.document.diff import encode_value
+from replay.document.paths import ABSENT, DocumentPath
+from tui.state.snapshot import LateDetails, Snapshot
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 
@@ -12,9 +12,9 @@ class DocumentPane(ValueView):
 
     _snapshot: Snapshot | None = None
     _said = ""
-    _pointed: Path | None = None
+    _pointed: DocumentPath | None = None
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show_snapshot(self, snapshot: Snapshot) -> None:
         """The document as of a snapshot."""
         before, self._snapshot = self._snapshot, snapshot
         if before is not None and before.key != snapshot.key:
@@ -25,7 +25,7 @@ class DocumentPane(ValueView):
         self.title = snapshot.key or "document"
         self.redraw()
         if self._pointed is not None and snapshot.moment is not None:
-            self.stand_on(self._pointed)
+            self.select_path(self._pointed)
             self._pointed = None
         elif snapshot.differences:
             self.show_first_change()
@@ -35,7 +35,7 @@ class DocumentPane(ValueView):
         if self.cursor < 0 and self._snapshot is not None and self._snapshot.differences:
             self.show_first_change()
 
-    def point_at(self, path: Path) -> None:
+    def point_at(self, path: DocumentPath) -> None:
         """Put the cursor on this value when the next snapshot comes."""
         self._pointed = path
 
@@ -44,9 +44,9 @@ class DocumentPane(ValueView):
         if snapshot is None:
             return
         moment = snapshot.moment
-        if snapshot.key is None or moment is None or (moment.now is None):
+        if snapshot.key is None or moment is None or (moment.current is None):
             self.subtitle = self._said = ""
-            self.show_lines([ValueLine(((_nothing(snapshot), "muted"),))])
+            self.show_lines([ValueLine(((_empty_text(snapshot), "muted"),))])
             return
         value = snapshot.value
         opening = self.opening(self._pointed or self.path)
@@ -59,10 +59,10 @@ class DocumentPane(ValueView):
             base = f"#{snapshot.base_label}" if snapshot.base >= 0 else "the start"
             self._said = f"{count} differ from {base}"
         else:
-            self._said = _changed(snapshot, at, count)
+            self._said = _change_text(snapshot, at, count)
         self.subtitle = self._said
 
-    def settle(self, settled: Settled) -> None:
+    def show_late_details(self, settled: LateDetails) -> None:
         """Say when the document changes next."""
         if settled.next_change is not None and self._said:
             self.subtitle = f"{self._said} · next at {settled.next_change:,}"
@@ -70,20 +70,20 @@ class DocumentPane(ValueView):
     @property
     def text(self) -> str:
         """The document as JSON, for copying."""
-        return "" if self._snapshot is None else encode(self._snapshot.value)
+        return "" if self._snapshot is None else encode_value(self._snapshot.value)
 
 
-def _changed(snapshot: Snapshot, at: int | None, count: int) -> str:
+def _change_text(snapshot: Snapshot, at: int | None, count: int) -> str:
     """When the document became what it is."""
-    first = snapshot.history.folded.first if snapshot.history else 0
+    first = snapshot.history.fold_record.first_offset if snapshot.history else 0
     if at is None or at < first:
         return f"unchanged since before {first:,}"
     return f"{count} changed here" if at == snapshot.position else f"changed at {at:,}"
 
 
-def _nothing(snapshot: Snapshot) -> str:
+def _empty_text(snapshot: Snapshot) -> str:
     if snapshot.key is None:
         return "no document yet"
-    if not snapshot.known:
+    if not snapshot.has_states:
         return "not folded here yet"
     return "not born yet"

@@ -6,9 +6,9 @@ So the list grows at its end as time goes on, and no row ever jumps.
 from collections.abc import Iterable
 
 from replay.history.history import DocumentRow
-from tui.state.session import Model
-from tui.state.snapshot import Settled
-from tui.text.sanitize import shortened
+from tui.state.session import Session
+from tui.state.snapshot import LateDetails
+from tui.text.sanitize import shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
@@ -18,12 +18,12 @@ _LONGEST = 200
 class DocumentsPane(PagedList[DocumentRow]):
     """A row a document."""
 
-    def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(model.document_rows, id=id, title="documents")
         self._model = model
         self._touched: tuple[str, ...] = ()
 
-    def touch(self, keys: tuple[str, ...]) -> None:
+    def mark_changed(self, keys: tuple[str, ...]) -> None:
         """Show which documents the event changed."""
         before, self._touched = self._touched, keys
         others = set(before) ^ set(keys)
@@ -33,7 +33,7 @@ class DocumentsPane(PagedList[DocumentRow]):
             if row is not None and row.key in others:
                 self.refresh_line(line)
 
-    def settle(self, settled: Settled, *, pinned: bool) -> None:
+    def show_late_details(self, settled: LateDetails, *, pinned: bool) -> None:
         """Show the documents as of a position, with the cursor on the selected one."""
         if self.line_count != settled.documents:
             self.line_count = settled.documents
@@ -45,7 +45,7 @@ class DocumentsPane(PagedList[DocumentRow]):
     def row_spans(self, line: int, row: DocumentRow) -> Iterable[Span]:  # noqa: ARG002 - by contract
         changed = row.key in self._touched
         yield ("● " if changed else "  ", "mark")
-        yield (shortened(row.key, _LONGEST), "key" if changed else "")
-        first = self._model.history.folded.first if self._model.history else 0
+        yield (shorten(row.key, _LONGEST), "key" if changed else "")
+        first = self._model.history.fold_record.first_offset if self._model.history else 0
         since = f"since {row.born:,}" if row.born >= first else f"before {first:,}"
         yield (f"  {since}", "muted")

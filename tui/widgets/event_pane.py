@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from replay.document.diff import readable
+from replay.document.diff import decode_or_text
 from replay.document.paths import ABSENT
-from replay.history.call_decisions import Decided, Near
-from replay.history.fold_reports import Upcast
+from replay.history.call_decisions import CallDecision, SimilarRecording
+from replay.history.fold_reports import UpcastRecord
 from storage.log.event_log import EventDetail
 from storage.log.positions import START
 from tui.state.snapshot import Snapshot
-from tui.text.sanitize import shortened
-from tui.text.timestamps import full
+from tui.text.sanitize import shorten
+from tui.text.timestamps import format_full_time
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 
@@ -27,7 +27,7 @@ class EventPane(ValueView):
 
     _snapshot: Snapshot | None = None
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show_snapshot(self, snapshot: Snapshot) -> None:
         """The event of a snapshot."""
         self._snapshot = snapshot
         self.title = (snapshot.event.type or "event") if snapshot.event else "event"
@@ -45,34 +45,34 @@ class EventPane(ValueView):
             return
         lines: list[ValueLine] = []
         for call in snapshot.calls:
-            if call.decision in _STOPPED:
-                lines += _stopped(call)
-        for one in snapshot.near:
-            lines += _near(one)
+            if call.decision in _BLOCKED_DECISIONS:
+                lines += _blocked_call_lines(call)
+        for one in snapshot.nearest_recordings:
+            lines += _nearest_recording_lines(one)
         for failure in snapshot.failures:
-            lines.append(ValueLine(((f"✗ {shortened(failure.error, _LONGEST)}", "failed"),)))
+            lines.append(ValueLine(((f"✗ {shorten(failure.error, _LONGEST)}", "failed"),)))
             lines += [
-                ValueLine(((f"  {shortened(text, _LONGEST)}", "muted"),))
+                ValueLine(((f"  {shorten(text, _LONGEST)}", "muted"),))
                 for text in failure.traceback.splitlines()[1:]
             ]
         if snapshot.printed:
             lines += [
-                ValueLine(((f"▸ {shortened(text, _LONGEST)}", "muted"),))
+                ValueLine(((f"▸ {shorten(text, _LONGEST)}", "muted"),))
                 for text in snapshot.printed.rstrip("\n").split("\n")
             ]
-        lines += value_lines(readable(event.data), (), self.opening())
+        lines += value_lines(decode_or_text(event.data), (), self.opening())
         if snapshot.calls or snapshot.reads:
-            lines.append(_heading("calls"))
-            lines += [_call(call) for call in snapshot.calls]
+            lines.append(_heading_line("calls"))
+            lines += [_call_line(call) for call in snapshot.calls]
             if snapshot.reads:
                 lines.append(ValueLine(((f"read {', '.join(snapshot.reads)}", "muted"),)))
         if snapshot.upcast is not None:
-            lines += [_heading(f"handled as {_named(snapshot.upcast)}")]
-            lines += value_lines(readable(snapshot.upcast.data))
-        meta = readable(event.meta)
+            lines += [_heading_line(f"handled as {_upcast_text(snapshot.upcast)}")]
+            lines += value_lines(decode_or_text(snapshot.upcast.data))
+        meta = decode_or_text(event.meta)
         if meta is not ABSENT and meta != {}:
-            lines += [_heading("meta"), *value_lines(meta)]
-        lines += [_heading("event"), *value_lines(_fields(event))]
+            lines += [_heading_line("meta"), *value_lines(meta)]
+        lines += [_heading_line("event"), *value_lines(_event_fields(event))]
         self.show_lines(lines)
 
     @property
@@ -82,50 +82,55 @@ class EventPane(ValueView):
         return (event.data or "") if event else ""
 
 
-_STOPPED = ("missed", "blocked")
+_BLOCKED_DECISIONS = ("missed", "blocked")
 
 
-def _stopped(call: Decided) -> list[ValueLine]:
+def _blocked_call_lines(call: CallDecision) -> list[ValueLine]:
     """A call that got no answer, and an attempt to get out: why, and how it came to it."""
     said = f"✗ {call.decision} {call.port} {call.operation}: {call.reason}"
-    lines = [ValueLine(((shortened(said, _LONGEST), "failed"),))]
+    lines = [ValueLine(((shorten(said, _LONGEST), "failed"),))]
     stack = (call.stack or "").splitlines()[-_STACK:]
-    return lines + [ValueLine(((f"  {shortened(text, _LONGEST)}", "muted"),)) for text in stack]
+    return lines + [ValueLine(((f"  {shorten(text, _LONGEST)}", "muted"),)) for text in stack]
 
 
-def _near(near: Near) -> list[ValueLine]:
+def _nearest_recording_lines(near: SimilarRecording) -> list[ValueLine]:
     """A recording that is like what was missed."""
     how = "; ".join(near.differences)
-    said = f"  nearest: {near.recorded.call.operation}, {how}"
-    return [ValueLine(((shortened(said, _LONGEST), "muted"),))]
+    said = f"  nearest: {near.recording.call.operation}, {how}"
+    return [ValueLine(((shorten(said, _LONGEST), "muted"),))]
 
 
-def _call(call: Decided) -> ValueLine:
-    style = "failed" if call.decision in _STOPPED else "muted"
+def _call_line(call: CallDecision) -> ValueLine:
+    style = "failed" if call.decision in _BLOCKED_DECISIONS else "muted"
     return ValueLine(
         (
             (f"{call.decision}  ", style),
-            (f"{call.port} {shortened(call.operation, 60)} ", "key"),
-            (f"{shortened(call.asked, _SHOWN)} ", "muted"),
-            (f"→ {shortened(call.answered, _SHOWN)} " if call.answered is not None else "", ""),
+            (f"{call.port} {shorten(call.operation, 60)} ", "key"),
+            (f"{shorten(call.short_request, _SHOWN)} ", "muted"),
+            (
+                f"→ {shorten(call.short_response, _SHOWN)} "
+                if call.short_response is not None
+                else "",
+                "",
+            ),
             (f" {call.reason}", "muted"),
         )
     )
 
 
-def _named(upcast: Upcast) -> str:
+def _upcast_text(upcast: UpcastRecord) -> str:
     version = f" {upcast.version}" if upcast.version else ""
-    return shortened(f"{upcast.type}{version} of {upcast.stream}", 200)
+    return shorten(f"{upcast.type}{version} of {upcast.stream}", 200)
 
 
-def _heading(text: str) -> ValueLine:
+def _heading_line(text: str) -> ValueLine:
     return ValueLine(((f"─ {text}", "heading"),))
 
 
-def _fields(event: EventDetail) -> dict[str, Any]:
+def _event_fields(event: EventDetail) -> dict[str, Any]:
     fields = {
         "offset": event.offset,
-        "time": full(event.time) if event.time else None,
+        "time": format_full_time(event.time) if event.time else None,
         "stream": event.stream,
         "revision": event.revision,
         "version": event.version,

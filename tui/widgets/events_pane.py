@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from storage.coordinates.edit_kind import EditKind
-from storage.coordinates.offset_set import Offsets, holds, offsets, place_after
+from storage.coordinates.offset_set import Offsets, contains_offset, count_through, pack_offsets
 from storage.log.positions import START
-from tui.state.session import Model
-from tui.state.snapshot import Listed
-from tui.text.sanitize import fitted, shortened
+from tui.state.session import Session
+from tui.state.snapshot import ListedEvent
+from tui.text.sanitize import fit_width, shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
@@ -21,54 +21,54 @@ _SIGNS = {
 """What stands before an event that was edited, and how it is drawn."""
 
 
-class EventsPane(PagedList[Listed]):
+class EventsPane(PagedList[ListedEvent]):
     """A row an event; the cursor is the position."""
 
-    def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(model.event_rows, id=id, title="events")
         self._model = model
         self._offsets: Offsets[int] | None = None
-        self._matches: Offsets[int] = offsets()
+        self._matches: Offsets[int] = pack_offsets()
         self._digits = 1
 
     def show_all(self, count: int) -> None:
         """All events of the log."""
         self._offsets = None
         self._digits = len(f"{max(count - 1, 0):,}")
-        self.forget(self._model.event_rows)
+        self.clear_pages(self._model.event_rows)
         self.line_count = count
         self.subtitle = ""
 
     def show_only(self, found: "Offsets[int]", what: str) -> None:
         """Only these events."""
         self._offsets = found
-        self.forget(self._filtered)
+        self.clear_pages(self._filtered)
         self.line_count = len(found)
-        self.subtitle = f"{shortened(what, 40)}: {len(found):,}"
+        self.subtitle = f"{shorten(what, 40)}: {len(found):,}"
 
-    def mark(self, matches: "Offsets[int]") -> None:
+    def mark_matches(self, matches: "Offsets[int]") -> None:
         """Show which events a search found."""
         self._matches = matches
         self.refresh()
 
-    def stand_at(self, position: int) -> None:
+    def move_cursor_to(self, position: int) -> None:
         """Put the cursor on the position; in a filtered list on the last event before it."""
         if self._offsets is None:
             self.cursor = position if position != START else -1
         else:
-            self.cursor = place_after(self._offsets, position) - 1
+            self.cursor = count_through(self._offsets, position) - 1
 
     def offset_of(self, line: int) -> int:
         """The offset of the event on a line."""
         return line if self._offsets is None else int(self._offsets[line])
 
-    def row_spans(self, line: int, row: Listed) -> Iterable[Span]:  # noqa: ARG002 - by contract
-        sign, style = ("●", "match") if holds(self._matches, row.place) else (" ", "")
+    def row_spans(self, line: int, row: ListedEvent) -> Iterable[Span]:  # noqa: ARG002 - by contract
+        sign, style = ("●", "match") if contains_offset(self._matches, row.position) else (" ", "")
         under = ""
         if row.mark is not None:
             sign, under = _SIGNS[row.mark.kind]
             style = under
-            if row.mark.leaves_a_gap:
+            if row.mark.leaves_gap:
                 sign, style, under = "-", "removed", "removed"
         yield (sign, style)
         yield (f"{row.label:>{self._digits}} ", "muted")
@@ -79,10 +79,10 @@ class EventsPane(PagedList[Listed]):
         width = max(self.size.width - self._digits - 4, 10)
         stream = event.stream or "–"
         room = min(max(width // 2, 9), 18)
-        yield (f"{fitted(stream, room)} ", under or "key")
-        yield (shortened(event.type or "–", _LONGEST), under)
+        yield (f"{fit_width(stream, room)} ", under or "key")
+        yield (shorten(event.type or "–", _LONGEST), under)
 
-    def _filtered(self, first: int, count: int) -> Sequence[Listed]:
+    def _filtered(self, first: int, count: int) -> Sequence[ListedEvent]:
         found = self._offsets
         if found is None:
             return self._model.event_rows(first, count)

@@ -16,9 +16,9 @@ from textual.geometry import Size
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 from tui.text.span import Span
-from tui.widgets.pane import FramedView
+from tui.widgets.pane import Pane
 
 STYLES = (
     *("cursor", "cursor-blurred", "muted", "name", "text", "number", "truth", "key", "heading"),
@@ -26,7 +26,7 @@ STYLES = (
 )
 
 
-class LineView(FramedView, can_focus=True):
+class LineView(Pane, can_focus=True):
     """Lines with an optional cursor line."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
@@ -60,9 +60,9 @@ class LineView(FramedView, can_focus=True):
         return ""
 
     def watch_line_count(self) -> None:
-        self.fit()
+        self.fit_virtual_size()
 
-    def fit(self) -> None:
+    def fit_virtual_size(self) -> None:
         """Tell how far there is to scroll. A new size costs a layout of the screen, so what fits
         into the pane has the pane's own size, whatever it is."""
         room = self.scrollable_content_region.size
@@ -128,22 +128,22 @@ class LineView(FramedView, can_focus=True):
 
     def line_segments(self, line: int, width: int) -> list[Segment]:
         if line >= self.line_count:
-            return [Segment(" " * width, self._ground())]
+            return [Segment(" " * width, self._line_background())]
         under = self.line_style(line)
         on_cursor = line == self.cursor and self.has_focus
         if line == self.cursor:
             under = "cursor" if on_cursor else "cursor-blurred"
-        ground = self._ground(under)
+        ground = self._line_background(under)
         # On the cursor, its own colours are the readable ones.
         cells = [
-            Segment(printable(text), ground if on_cursor else ground + self._style(name))
+            Segment(sanitize_line(text), ground if on_cursor else ground + self._style(name))
             for text, name in self.spans(line)
         ]
         if self.scroll_offset.x:
             cells = list(Strip(cells).crop(self.scroll_offset.x, None))
-        return _fitted(cells, width, ground)
+        return _fit_segments(cells, width, ground)
 
-    def _ground(self, under: str = "") -> Style:
+    def _line_background(self, under: str = "") -> Style:
         """What a line stands on."""
         if under not in self._grounds:
             self._grounds[under] = self.rich_style + self._style(under)
@@ -175,7 +175,7 @@ class LineView(FramedView, can_focus=True):
 
     def on_resize(self) -> None:
         # Before the first layout there was no height to scroll in.
-        self.fit()
+        self.fit_virtual_size()
         self._place_cursor()
 
     def on_focus(self) -> None:
@@ -201,7 +201,7 @@ class LineView(FramedView, can_focus=True):
         self.cursor = max(0, min(line, self.line_count - 1))
 
 
-def _fitted(cells: list[Segment], width: int, ground: Style) -> list[Segment]:
+def _fit_segments(cells: list[Segment], width: int, ground: Style) -> list[Segment]:
     """A line of that width; what doesn't fit is cut with a mark, as a number would read as another."""
     if Segment.get_line_length(cells) > width > 0:
         text = "".join(cell.text for cell in cells).rstrip()

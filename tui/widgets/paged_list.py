@@ -15,7 +15,7 @@ from storage.errors import RefoldError
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
 
-PAGE = 256
+PAGE_ROWS = 256
 _KEPT = 16
 
 Row = TypeVar("Row")
@@ -49,7 +49,7 @@ class PagedList(LineView, Generic[Row]):
         """What a row says."""
         raise NotImplementedError
 
-    def forget(self, fetch: Fetch[Row] | None = None) -> None:
+    def clear_pages(self, fetch: Fetch[Row] | None = None) -> None:
         """Drop all pages, as the rows behind them have become others."""
         if fetch is not None:
             self._fetch = fetch
@@ -60,42 +60,42 @@ class PagedList(LineView, Generic[Row]):
 
     def row(self, line: int) -> Row | None:
         """The row, if its page is here; else it is asked for."""
-        number, place = divmod(line, PAGE)
+        number, place = divmod(line, PAGE_ROWS)
         page = self._pages.get(number)
         if page is None:
-            self._ask(number)
+            self._request_page(number)
             return None
         self._pages.move_to_end(number)
         # Whoever steps towards the end of a page will want the next.
-        if place > PAGE - 64 and line + 64 < self.line_count:
-            self._ask(number + 1)
+        if place > PAGE_ROWS - 64 and line + 64 < self.line_count:
+            self._request_page(number + 1)
         if place < 64 and number:
-            self._ask(number - 1)
+            self._request_page(number - 1)
         return page[place] if place < len(page) else None
 
     def spans(self, line: int) -> Iterable[Span]:
         row = self.row(line)
         return [(" ·", "muted")] if row is None else self.row_spans(line, row)
 
-    def _ask(self, number: int) -> None:
+    def _request_page(self, number: int) -> None:
         if number in self._asked or number in self._pages:
             return
         self._asked.add(number)
         generation, fetch = self._generation, self._fetch
         self.run_worker(
-            lambda: self._load(number, generation, fetch), thread=True, exit_on_error=False
+            lambda: self._fetch_page(number, generation, fetch), thread=True, exit_on_error=False
         )
 
-    def _load(self, number: int, generation: int, fetch: Fetch[Row]) -> None:
+    def _fetch_page(self, number: int, generation: int, fetch: Fetch[Row]) -> None:
         try:
-            rows = fetch(number * PAGE, PAGE)
+            rows = fetch(number * PAGE_ROWS, PAGE_ROWS)
         except RefoldError:
             # Whoever is drawn next asks once more.
             self._asked.discard(number)
             return
-        self.app.call_from_thread(self._arrived, number, generation, rows)
+        self.app.call_from_thread(self._on_page_fetched, number, generation, rows)
 
-    def _arrived(self, number: int, generation: int, rows: Sequence[Row]) -> None:
+    def _on_page_fetched(self, number: int, generation: int, rows: Sequence[Row]) -> None:
         if generation != self._generation:
             return
         self._asked.discard(number)

@@ -14,12 +14,12 @@ from textual.geometry import Offset, Region
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.text.sanitize import printable, shortened
+from tui.text.sanitize import sanitize_line, shorten
 
 _LONGEST = 200
 
 
-class FramedView(ScrollView):
+class Pane(ScrollView):
     """A frame with a title above and a subtitle below; its colours are those of the CSS border."""
 
     def __init__(self, *, id: str | None = None, title: str = "") -> None:  # noqa: A002 - Textual's name
@@ -52,7 +52,7 @@ class FramedView(ScrollView):
         self._label("subtitle", text, self.size.height)
 
     def _label(self, which: str, text: str, edge: int) -> None:
-        text = printable(shortened(text, _LONGEST))
+        text = sanitize_line(shorten(text, _LONGEST))
         if text != self._labels[which]:
             self._labels[which] = text
             self.refresh(Region(-1, edge, self.outer_size.width, 1))
@@ -91,7 +91,7 @@ class FramedView(ScrollView):
         for y in crop.line_range:
             strip = self._drawn.get(y)
             if strip is None:
-                strip = self._drawn[y] = self._draw(y)
+                strip = self._drawn[y] = self._draw_line(y)
             strips.append(strip)
         left, right = crop.column_span
         if (left, right) != (0, self.outer_size.width):
@@ -102,17 +102,17 @@ class FramedView(ScrollView):
         width = self.scrollable_content_region.width
         return Strip(self.line_segments(y + self.scroll_offset.y, width), width)
 
-    def _draw(self, y: int) -> Strip:
+    def _draw_line(self, y: int) -> Strip:
         """A line with its share of the frame, as it goes to the terminal."""
         width, height = self.outer_size
         frame, label = self._edge_styles()
         inner = self.scrollable_content_region.width
         if y == 0:
-            title = self._labelled(self.title, width - 6)
+            title = self._border_label(self.title, width - 6)
             rule = "─" * (width - 3 - cell_len(title))
             cells = [Segment("╭─", frame), Segment(title, label), Segment(f"{rule}╮", frame)]
         elif y == height - 1:
-            said = self._labelled(self.subtitle, width - 6)
+            said = self._border_label(self.subtitle, width - 6)
             rule = "─" * (width - 3 - cell_len(said))
             cells = [Segment(f"╰{rule}", frame), Segment(said, label), Segment("─╯", frame)]
         else:
@@ -126,7 +126,7 @@ class FramedView(ScrollView):
         return Strip(cells, width)
 
     @staticmethod
-    def _labelled(text: str, room: int) -> str:
+    def _border_label(text: str, room: int) -> str:
         if not text or room < 1:
             return ""
         return f" {text if cell_len(text) <= room else set_cell_size(text, room - 1) + '…'} "

@@ -18,15 +18,15 @@ from textual.worker import get_current_worker
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
-from replay.query.series import Series, series
-from replay.query.unknown_paths import nowhere
-from storage.errors import QueryError, RefoldError, one_line
-from storage.log.event_log import Density, Extent
+from replay.query.series import Series, compute_series
+from replay.query.unknown_paths import describe_unknown_paths
+from storage.errors import QueryError, RefoldError, summarize_error
+from storage.log.event_log import EventDensity, LogExtent
 from storage.log.positions import START
-from tui.state.parent_comparison import Beside, beside
-from tui.state.session import Model
-from tui.text.sanitize import printable, shortened
-from tui.text.timestamps import short
+from tui.state.parent_comparison import ParentComparison, compare_with_parent
+from tui.state.session import Session
+from tui.text.sanitize import sanitize_line, shorten
+from tui.text.timestamps import format_short_time
 
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _STRETCHES = 400
@@ -39,21 +39,21 @@ _TICK = 24
 class PlotPane(Vertical):
     """One plot of one or several values, with the position as a line in it."""
 
-    class Sought(Message):
+    class SeekRequested(Message):
         """A person pointed at a place."""
 
         def __init__(self, position: int) -> None:
             super().__init__()
             self.position = position
 
-    class Troubled(Message):
+    class PlotFailed(Message):
         """What was typed can't be plotted."""
 
         def __init__(self, message: str) -> None:
             super().__init__()
             self.message = message
 
-    def __init__(self, model: Model, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._model = model
         self._found: Sequence[Series] = ()
@@ -70,48 +70,52 @@ class PlotPane(Vertical):
         plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 2, 14
 
     @work(thread=True, exclusive=True, group="plot", exit_on_error=False)
-    def ask(self, text: str, names: Sequence[str], key: str | None) -> None:
+    def request_plot(self, text: str, names: Sequence[str], key: str | None) -> None:
         """Plot these; asked in a thread, as it scans."""
         try:
             history = self._model.history
             if history is None:
                 raise QueryError("There are no values without a projection; name one with -p.")
-            density = self._model.log.density(_STRETCHES)
-            found = [series(history, name, density.last_offsets, key) for name in names]
+            density = self._model.log.read_density(_STRETCHES)
+            found = [compute_series(history, name, density.last_offsets, key) for name in names]
             for one in found:
-                missing = nowhere(history, one.name)
-                if one.empty or missing:
+                missing = describe_unknown_paths(history, one.name)
+                if one.is_empty or missing:
                     raise QueryError(missing or f"{one.name} never was a number.")
-            sides = beside(history)
+            sides = compare_with_parent(history)
             if sides is not None:
-                found += self._of_parent(sides, names, density.last_offsets, key)
+                found += self._parent_series(sides, names, density.last_offsets, key)
         except RefoldError as error:
-            self.post_message(self.Troubled(error.message))
+            self.post_message(self.PlotFailed(error.message))
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            self.post_message(self.Troubled(f"{text!r} can't be plotted: {one_line(error)}"))
+            self.post_message(
+                self.PlotFailed(f"{text!r} can't be plotted: {summarize_error(error)}")
+            )
         else:
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._show, found, density)
 
-    def _of_parent(
-        self, sides: Beside, names: Sequence[str], ends: Sequence[int], key: str | None
+    def _parent_series(
+        self, sides: ParentComparison, names: Sequence[str], ends: Sequence[int], key: str | None
     ) -> list[Series]:
         """The same values on the timeline that was forked, over the same stretches."""
-        theirs = [sides.seen.overlay.before(end) for end in ends]
+        theirs = [sides.fork.position_map.parent_position_before(end) for end in ends]
         return [
-            replace(series(sides.parent, name, theirs, key), name=f"{name} on {sides.names[0]}")
+            replace(
+                compute_series(sides.parent, name, theirs, key), name=f"{name} on {sides.names[0]}"
+            )
             for name in names
         ]
 
-    def _show(self, found: Sequence[Series], density: Density) -> None:
+    def _show(self, found: Sequence[Series], density: EventDensity) -> None:
         self._found, self._ends = found, density.last_offsets
         self.display = True
         self.query_one(PlotWidget).set_x_formatter(
-            _Moments(self._model.extent, density, self.size.width)
+            _TimeAxis(self._model.extent, density, self.size.width)
         )
         self.call_after_refresh(self._draw)  # it has no size before it is laid out
 
-    def stand_at(self, position: int) -> None:
+    def move_cursor_to(self, position: int) -> None:
         """Move the line of the position; called when time stands still, as it draws everything."""
         self._position = position
         if self._found and self.display:
@@ -127,10 +131,10 @@ class PlotPane(Vertical):
         here = self._stretch()
         names = []
         for one, color in zip(self._found, _COLORS, strict=False):
-            plot.plot(*_path(one), line_style=color, hires_mode=HiResMode.BRAILLE)
+            plot.plot(*_series_points(one), line_style=color, hires_mode=HiResMode.BRAILLE)
             name = one.name if one.key is None else f"{one.name} of {one.key}"
-            name = shortened(printable(name), _LONGEST)
-            names += [(f" ━ {name} ", color), (f"{self._value(one, here)}  ", "bold")]
+            name = shorten(sanitize_line(name), _LONGEST)
+            names += [(f" ━ {name} ", color), (f"{self._value_text(one, here)}  ", "bold")]
         low = min(float(np.nanmin(one.low)) for one in self._found)
         high = max(float(np.nanmax(one.high)) for one in self._found)
         room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
@@ -141,7 +145,7 @@ class PlotPane(Vertical):
         names.append(("click seeks · esc closes", "$text-muted"))
         self.query_one("#plot-names", Static).update(Content.assemble(*names))
 
-    def _value(self, one: Series, here: int) -> str:
+    def _value_text(self, one: Series, here: int) -> str:
         """The value at the position; inside of a stretch in which it varies, from where to where."""
         if here < 0 or np.isnan(one.high[here]):
             return "–"
@@ -163,20 +167,20 @@ class PlotPane(Vertical):
         if self._found and 0 <= column < canvas.region.width:
             share = (column - 1) / max(canvas.region.width - 3, 1)
             stretch = round(max(0.0, min(share, 1.0)) * (len(self._ends) - 1))
-            self.post_message(self.Sought(int(self._ends[stretch])))
+            self.post_message(self.SeekRequested(int(self._ends[stretch])))
 
 
-def _path(one: Series) -> tuple[list[float], list[float]]:
+def _series_points(one: Series) -> tuple[list[float], list[float]]:
     """The points to draw through: at each stretch its lowest, its highest and its last value."""
     xs = np.repeat(np.arange(len(one.last), dtype=float), 3)
     ys = np.column_stack([one.low, one.high, one.last]).ravel()
     return xs.tolist(), ys.tolist()
 
 
-class _Moments(AxisFormatter):
+class _TimeAxis(AxisFormatter):
     """Stretches as times, or as offsets where the log has none."""
 
-    def __init__(self, extent: Extent, density: Density, width: int) -> None:
+    def __init__(self, extent: LogExtent, density: EventDensity, width: int) -> None:
         self._extent = extent
         self._density = density
         self._most = max(2, min(width // _TICK, 6))
@@ -192,6 +196,6 @@ class _Moments(AxisFormatter):
     def _label(self, tick: float) -> str:
         first, last = self._extent.first_time, self._extent.last_time
         ends = self._density.last_offsets
-        if self._density.by_time and first is not None and last is not None:
-            return short(first + (last - first) * (tick / max(len(ends) - 1, 1)))
+        if self._density.is_by_time and first is not None and last is not None:
+            return format_short_time(first + (last - first) * (tick / max(len(ends) - 1, 1)))
         return f"{ends[max(0, min(round(tick), len(ends) - 1))]:,}"

@@ -14,29 +14,29 @@ from textual.message import Message
 from textual.widgets import OptionList, TextArea
 from textual.widgets.option_list import Option
 
-from storage.query.completion import Completion, Word, complete
-from tui.text.sanitize import printable, shortened
+from storage.query.completion import Completion, Suggestion, complete_query
+from tui.text.sanitize import sanitize_line, shorten
 
 _SHOWN = 8
 _WIDEST = 28
 
 
-class Offers(OptionList, can_focus=False):
+class CompletionList(OptionList, can_focus=False):
     """The words that may be meant."""
 
-    words: tuple[Word, ...] = ()
+    words: tuple[Suggestion, ...] = ()
 
-    def offer(self, words: tuple[Word, ...], place: Offset) -> None:
+    def show_words(self, words: tuple[Suggestion, ...], place: Offset) -> None:
         """Show these at a place of the screen."""
         self.words = words
-        names = [shortened(printable(word.text), _WIDEST) for word in words]
+        names = [shorten(sanitize_line(word.text), _WIDEST) for word in words]
         room = max(map(len, names))
         self.clear_options()
         self.add_options(
             Option(
                 Content.assemble(
                     (f"{name:<{room}}", "bold"),
-                    (f"  {printable(word.detail or word.kind)}", "$text-muted"),
+                    (f"  {sanitize_line(word.detail or word.kind)}", "$text-muted"),
                 )
             )
             for name, word in zip(names, words, strict=True)
@@ -49,7 +49,7 @@ class Offers(OptionList, can_focus=False):
         self.display = True
 
     @property
-    def chosen(self) -> Word | None:
+    def selected_word(self) -> Suggestion | None:
         """The one under the cursor."""
         return None if self.highlighted is None else self.words[self.highlighted]
 
@@ -64,14 +64,14 @@ class QueryEditor(TextArea):
         Binding("down", "recall(1)", "Later", show=False),
     ]
 
-    class Entered(Message):
+    class QueryEntered(Message):
         """A person asks what stands here."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
-    class Recalled(Message):
+    class QueryRecalled(Message):
         """A person wants an earlier query (-1), or a later one (1)."""
 
         def __init__(self, by: int) -> None:
@@ -81,7 +81,7 @@ class QueryEditor(TextArea):
     projections: Sequence[str] = ()
     """Names that are offered for a projection."""
 
-    def __init__(self, text: str, offers: Offers, *, hint: str, id: str) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, text: str, offers: CompletionList, *, hint: str, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(
             text,
             id=id,
@@ -93,39 +93,39 @@ class QueryEditor(TextArea):
         self._completion: Completion | None = None
         self._silent = text
 
-    def put(self, text: str) -> None:
+    def replace_query(self, text: str) -> None:
         """Another query in this one's place."""
         self._silent = text
         self.text = text
         self.move_cursor(self.document.end)
 
     def action_ask(self) -> None:
-        self.close_offers()
-        self.post_message(self.Entered(self.text.strip()))
+        self.close_completions()
+        self.post_message(self.QueryEntered(self.text.strip()))
 
     def action_new_line(self) -> None:
-        self.close_offers()
+        self.close_completions()
         self._replace_via_keyboard("\n", *self.selection)
 
     def action_recall(self, by: int) -> None:
-        self.post_message(self.Recalled(by))
+        self.post_message(self.QueryRecalled(by))
 
     async def _on_key(self, event: events.Key) -> None:
-        if self._heard(event.key):
+        if self._handle_key(event.key):
             event.stop()
             event.prevent_default()
             return
         await super()._on_key(event)
 
-    def _heard(self, key: str) -> bool:
+    def _handle_key(self, key: str) -> bool:
         """Whether the key meant the list of words, a query before, or the question itself."""
         if self._offers.display:
             if key == "escape":
-                self.close_offers()
+                self.close_completions()
             elif key in ("down", "up"):
                 self._offers.action_cursor_down() if key == "down" else self._offers.action_cursor_up()
-            elif key == "tab" or (key == "enter" and self._offers.chosen is not None):
-                self._take(self._offers.chosen or self._offers.words[0])
+            elif key == "tab" or (key == "enter" and self._offers.selected_word is not None):
+                self._insert_word(self._offers.selected_word or self._offers.words[0])
             elif key == "enter":
                 self.action_ask()
             else:
@@ -143,38 +143,38 @@ class QueryEditor(TextArea):
 
     def on_text_area_changed(self) -> None:
         if self.text == self._silent or not self.has_focus:
-            self.close_offers()
+            self.close_completions()
             return
         self._silent = ""
-        self._completion = complete(self.text, self._place(), self.projections)
+        self._completion = complete_query(self.text, self._typed_length(), self.projections)
         if self._completion is None:
-            self.close_offers()
+            self.close_completions()
             return
-        typed = self._place() - self._completion.start
-        self.call_after_refresh(self._offer, self._completion, typed)
+        typed = self._typed_length() - self._completion.start
+        self.call_after_refresh(self._show_completions, self._completion, typed)
 
-    def _offer(self, completion: Completion, typed: int) -> None:
+    def _show_completions(self, completion: Completion, typed: int) -> None:
         if completion is self._completion:
             # Below what is typed, the word itself above the words.
             at = self.cursor_screen_offset - Offset(typed + 1, -1)
-            self._offers.offer(completion.words, at)
+            self._offers.show_words(completion.suggestions, at)
 
     def on_blur(self) -> None:
-        self.close_offers()
+        self.close_completions()
 
-    def close_offers(self) -> None:
+    def close_completions(self) -> None:
         """Offer nothing more until something is typed."""
         self._completion = None
         self._offers.display = False
 
-    def _take(self, word: Word) -> None:
+    def _insert_word(self, word: Suggestion) -> None:
         if self._completion is not None:
             row, column = self.cursor_location
-            typed = self._place() - self._completion.start
+            typed = self._typed_length() - self._completion.start
             self._silent = ""
             self.replace(word.text, (row, column - typed), (row, column))
             self.move_cursor((row, column - typed + len(word.text)))
 
-    def _place(self) -> int:
+    def _typed_length(self) -> int:
         """Characters before the cursor."""
         return len(self.get_text_range((0, 0), self.cursor_location))

@@ -9,8 +9,8 @@ from textual.events import MouseEvent
 from textual.message import Message
 from textual.strip import Strip
 
-from storage.query.sql_query import Answer
-from tui.text.sanitize import fitted, printable, shortened
+from storage.query.sql_query import QueryResult
+from tui.text.sanitize import fit_width, sanitize_line, shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
@@ -42,21 +42,21 @@ class ResultList(PagedList[Row]):
             self.number = number
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(_nothing, id=id, title="rows")
-        self._answer: Answer | None = None
+        super().__init__(_no_rows, id=id, title="rows")
+        self._answer: QueryResult | None = None
         self._widths: Sequence[int] = ()
         self._told = ""
 
-    def show(self, answer: Answer) -> None:
+    def show_answer(self, answer: QueryResult) -> None:
         """Show this answer from its beginning."""
         self._answer = answer
-        rows = f"{answer.count:,} row{'' if answer.count == 1 else 's'}"
-        self._told = f"the first {rows} of more" if answer.more else rows
+        rows = f"{answer.row_count:,} row{'' if answer.row_count == 1 else 's'}"
+        self._told = f"the first {rows} of more" if answer.is_truncated else rows
         self._fit_columns()
-        self.forget(self._rows)
+        self.clear_pages(self._rows)
         self.scroll_to(0, 0, animate=False, force=True)
-        self.line_count = answer.count + 1
-        self.cursor = 1 if answer.count else -1
+        self.line_count = answer.row_count + 1
+        self.cursor = 1 if answer.row_count else -1
 
     def _fit_columns(self) -> None:
         """As wide as what is in them where there is room; else the widest are cut, to a bound."""
@@ -65,12 +65,12 @@ class ResultList(PagedList[Row]):
             return
         wanted = [
             max(len(column.name), widest, 1)
-            for column, widest in zip(answer.columns, answer.widest, strict=True)
+            for column, widest in zip(answer.columns, answer.column_widths, strict=True)
         ]
         room = self.size.width - 2 * len(wanted)
         widths = [0] * len(wanted)
         for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
-            least = _A_TIME if answer.columns[number].kind.startswith("TIMESTAMP") else _NARROWEST
+            least = _A_TIME if answer.columns[number].type.startswith("TIMESTAMP") else _NARROWEST
             share = max(room // (len(wanted) - left), least)
             widths[number] = min(wanted[number], share)
             room -= widths[number]
@@ -94,18 +94,18 @@ class ResultList(PagedList[Row]):
             if value is None:
                 yield f" {NULL.rjust(width) if column.is_number else NULL.ljust(width)} ", "muted"
             elif column.is_number:
-                yield f" {shortened(printable(value), width):>{width}} ", "number"
+                yield f" {shorten(sanitize_line(value), width):>{width}} ", "number"
             else:
-                style = "truth" if column.kind == "BOOLEAN" else ""
-                yield f" {fitted(value, width)} ", style
+                style = "truth" if column.type == "BOOLEAN" else ""
+                yield f" {fit_width(value, width)} ", style
 
     def line_segments(self, line: int, width: int) -> list[Segment]:
         if line != self.scroll_offset.y or self._answer is None:
             return super().line_segments(line, width)
-        style = self._ground() + self._style("heading")
+        style = self._line_background() + self._style("heading")
         cells = []
         for column, room in zip(self._answer.columns, self._widths, strict=True):
-            name = fitted(column.name, room)
+            name = fit_width(column.name, room)
             cells.append(f" {name.strip().rjust(room) if column.is_number else name} ")
         names = Strip([Segment("".join(cells), style)]).crop(self.scroll_offset.x, None)
         return Segment.adjust_line_length(list(names), width, style)
@@ -127,15 +127,15 @@ class ResultList(PagedList[Row]):
         self._choose("copy")
 
     def _choose(self, what: str) -> None:
-        if self._answer is not None and 1 <= self.cursor <= self._answer.count:
+        if self._answer is not None and 1 <= self.cursor <= self._answer.row_count:
             self.post_message(self.Chosen(what, self.cursor - 1))
 
     def _rows(self, first: int, count: int) -> Sequence[Row]:
         if self._answer is None:
             return []
-        rows = self._answer.rows(max(first - 1, 0), count if first else count - 1)
+        rows = self._answer.read_rows(max(first - 1, 0), count if first else count - 1)
         return rows if first else [(), *rows]
 
 
-def _nothing(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
+def _no_rows(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
     return []

@@ -3,56 +3,56 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tui.results.table import Finding, Findings
+from tui.results.table import ResultRow, ResultTable
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 
-class FindingsPane(PagedList[Finding]):
+class ResultsPane(PagedList[ResultRow]):
     """A row a place."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(lambda _first, _count: (), id=id, title="found")
-        self.findings: Findings | None = None
+        self.findings: ResultTable | None = None
 
-    def show(self, findings: Findings) -> None:
+    def show_table(self, findings: ResultTable) -> None:
         """Show this table; one that goes on grows at its end."""
         before, self.findings = self.findings, findings
-        if before is None or before.what != findings.what or not before.going_on:
+        if before is None or before.title != findings.title or not before.is_growing:
             self.cursor = -1
-        self.title = findings.what
-        self.forget(findings.fetch)
-        self.line_count = len(findings.at)
+        self.title = findings.title
+        self.clear_pages(findings.fetch)
+        self.line_count = len(findings.offsets)
         # No taller than it needs to be, unless it may still grow; the style sheet says how tall.
-        self.styles.max_height = None if findings.going_on else max(self.line_count, 2) + 2
-        self._tell()
+        self.styles.max_height = None if findings.is_growing else max(self.line_count, 2) + 2
+        self._update_title()
 
-    def stopped(self) -> None:
+    def stop_growing(self) -> None:
         """The question was left: what is here is all there will be."""
         if self.findings is not None:
             note = "stopped before the end of the history"
-            self.findings = replace(self.findings, note=note, going_on=False)
-            self._tell()
+            self.findings = replace(self.findings, note=note, is_growing=False)
+            self._update_title()
 
-    def stand_at(self, position: int) -> None:
+    def move_cursor_to(self, position: int) -> None:
         """Put the cursor on the row that stands at a position, or the last before it."""
         found = self.findings
-        on_row = found is not None and 0 <= self.cursor < len(found.at)
-        if found is not None and not (on_row and found.at[self.cursor] == position):
+        on_row = found is not None and 0 <= self.cursor < len(found.offsets)
+        if found is not None and not (on_row and found.offsets[self.cursor] == position):
             self.cursor = found.line_at(position)
-        self._tell()
+        self._update_title()
 
-    def row(self, line: int) -> Finding | None:
+    def row(self, line: int) -> ResultRow | None:
         rows = self.findings.rows if self.findings is not None else None
         if rows is None:
             return super().row(line)
         return rows[line] if line < len(rows) else None
 
-    def row_spans(self, line: int, row: Finding) -> Iterable[Span]:  # noqa: ARG002 - by contract
+    def row_spans(self, line: int, row: ResultRow) -> Iterable[Span]:  # noqa: ARG002 - by contract
         return row.spans
 
-    def _tell(self) -> None:
+    def _update_title(self) -> None:
         if self.findings is not None:
             here = f"{self.cursor + 1:,} of " if self.cursor >= 0 else ""
             note = f" · {self.findings.note}" if self.findings.note else ""
-            self.subtitle = f"{here}{len(self.findings.at):,}{note}"
+            self.subtitle = f"{here}{len(self.findings.offsets):,}{note}"

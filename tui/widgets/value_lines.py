@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from replay.document.diff import Difference, Kind, encode
-from replay.document.paths import ABSENT, Path, Step
-from tui.text.sanitize import printable, shortened
+from replay.document.diff import Difference, DifferenceKind, encode_value
+from replay.document.paths import ABSENT, DocumentPath, PathStep
+from tui.text.sanitize import sanitize_line, shorten
 from tui.text.span import Span
 
 MOST_LINES = 5_000
@@ -36,34 +36,34 @@ class ValueLine:
     """A line of a value."""
 
     spans: tuple[Span, ...]
-    path: Path = ()
+    path: DocumentPath = ()
     style: str = ""
     """Under the whole line: `added`, `changed`, `removed` or nothing."""
-    opens: bool = False
+    is_expandable: bool = False
     """The line stands for an object or a list, which can be closed and opened."""
     left_out: int = 0
     """The line stands for members of the object at its path, of which so many are shown before it."""
 
 
 @dataclass(frozen=True)
-class Opening:
+class ExpansionState:
     """What of a value is shown."""
 
-    closed: frozenset[Path] = frozenset()
-    more: Mapping[Path, int] = field(default_factory=dict)
+    closed_paths: frozenset[DocumentPath] = frozenset()
+    more: Mapping[DocumentPath, int] = field(default_factory=dict)
     """How many members of objects with very many, where that isn't what it is for all."""
-    wanted: Path | None = None
+    revealed_path: DocumentPath | None = None
     """What is shown whatever is left out beside it."""
 
 
 def value_lines(
-    value: Any, differences: Sequence[Difference] = (), opening: Opening | None = None
+    value: Any, differences: Sequence[Difference] = (), opening: ExpansionState | None = None
 ) -> list[ValueLine]:
     """The lines of a value; removed parts are shown where they were."""
-    opening = opening or Opening()
-    marks = _Marks(differences, opening.wanted)
+    opening = opening or ExpansionState()
+    marks = _Marks(differences, opening.revealed_path)
     lines: list[ValueLine] = []
-    for line in _top(value, marks, opening):
+    for line in _root_lines(value, marks, opening):
         if len(lines) == MOST_LINES:
             lines.append(ValueLine((("… more lines than are shown here; y copies all", "muted"),)))
             break
@@ -74,68 +74,74 @@ def value_lines(
 class _Marks:
     """Where the differences are."""
 
-    def __init__(self, differences: Sequence[Difference] = (), wanted: Path | None = None) -> None:
-        self.at: Mapping[Path, Difference] = {d.path: d for d in differences}
-        self.removed: dict[Path, list[Difference]] = {}
-        self.below: dict[Path, set[Step]] = {}
+    def __init__(
+        self, differences: Sequence[Difference] = (), wanted: DocumentPath | None = None
+    ) -> None:
+        self.at: Mapping[DocumentPath, Difference] = {d.path: d for d in differences}
+        self.removed: dict[DocumentPath, list[Difference]] = {}
+        self.below: dict[DocumentPath, set[PathStep]] = {}
         """For each path on the way to a difference, the steps to take from there."""
         for path in (*self.at, *([] if wanted is None else [wanted])):
             for depth, step in enumerate(path):
                 self.below.setdefault(path[:depth], set()).add(step)
         for found in differences:
-            if found.kind is Kind.REMOVED and found.path:
+            if found.kind is DifferenceKind.REMOVED and found.path:
                 self.removed.setdefault(found.path[:-1], []).append(found)
 
 
-def _top(value: Any, marks: _Marks, opening: Opening) -> Iterator[ValueLine]:
+def _root_lines(value: Any, marks: _Marks, opening: ExpansionState) -> Iterator[ValueLine]:
     whole = marks.at.get(())
     if value is ABSENT:
         if whole is not None:
-            yield from _members(whole.before, (), _Marks(), opening, "removed")
+            yield from _member_lines(whole.before, (), _Marks(), opening, "removed")
         return
-    under = "added" if whole is not None and whole.kind is Kind.ADDED else ""
+    under = "added" if whole is not None and whole.kind is DifferenceKind.ADDED else ""
     if isinstance(value, (dict, list)):
         if not value:
             yield ValueLine((("{}" if isinstance(value, dict) else "[]", "muted"),), (), under)
-        yield from _members(value, (), marks, opening, under)
+        yield from _member_lines(value, (), marks, opening, under)
     else:
-        yield ValueLine((_scalar(value),), (), under)
+        yield ValueLine((_scalar_span(value),), (), under)
 
 
-def _members(
-    value: Any, path: Path, marks: _Marks, opening: Opening, under: str
+def _member_lines(
+    value: Any, path: DocumentPath, marks: _Marks, opening: ExpansionState, under: str
 ) -> Iterator[ValueLine]:
-    items = list(_shown(value, path, marks, opening))
-    scalars = [str(name)[:_WIDEST] for name, item, out in items if not out and not _inside(item)]
-    column = min(max((cell_len(printable(name)) for name in scalars), default=0), _WIDEST)
+    items = list(_shown_members(value, path, marks, opening))
+    scalars = [
+        str(name)[:_WIDEST] for name, item, out in items if not out and not _is_container(item)
+    ]
+    column = min(max((cell_len(sanitize_line(name)) for name in scalars), default=0), _WIDEST)
     shown = 0
     for name, item, out in items:
         if out:
             text = f"{'  ' * len(path)}  … {out:,} more" + (
                 " (enter shows some)" if not shown else ""
             )
-            yield ValueLine(((text, "muted"),), path, left_out=_first(value, path, opening))
+            yield ValueLine(
+                ((text, "muted"),), path, left_out=_shown_member_count(value, path, opening)
+            )
             shown += 1
         else:
-            yield from _member(name, item, (*path, name), marks, opening, under, column)
+            yield from _lines_of_member(name, item, (*path, name), marks, opening, under, column)
     for gone in marks.removed.get(path, ()):
-        yield from _member(
+        yield from _lines_of_member(
             gone.path[-1], gone.before, gone.path, _Marks(), opening, "removed", column
         )
 
 
-def _first(value: Any, path: Path, opening: Opening) -> int:
+def _shown_member_count(value: Any, path: DocumentPath, opening: ExpansionState) -> int:
     """How many members are shown of an object or a list, from its first one on."""
     return opening.more.get(path, _FEW if len(value) > _MANY else _MANY)
 
 
-def _shown(
-    value: Any, path: Path, marks: _Marks, opening: Opening
+def _shown_members(
+    value: Any, path: DocumentPath, marks: _Marks, opening: ExpansionState
 ) -> Iterator[tuple[Any, Any, int]]:
     """Names and members, and between them how many are left out of an object with very many."""
     names: Sequence[Any] = list(value) if isinstance(value, dict) else range(len(value))
-    first = min(_first(value, path, opening), len(names))
-    wanted = {name for name in marks.below.get(path, ()) if _has(value, name)}
+    first = min(_shown_member_count(value, path, opening), len(names))
+    wanted = {name for name in marks.below.get(path, ()) if _has_member(value, name)}
     if len(wanted) <= _SOUGHT:  # to go through all names would take longer than a step may
         marked = sorted(names.index(name) for name in wanted)
     else:
@@ -149,18 +155,18 @@ def _shown(
         shown = number
 
 
-def _has(value: Any, name: Any) -> bool:
+def _has_member(value: Any, name: Any) -> bool:
     if isinstance(value, dict):
         return name in value
     return isinstance(name, int) and name < len(value)
 
 
-def _member(
+def _lines_of_member(
     name: Any,
     value: Any,
-    path: Path,
+    path: DocumentPath,
     marks: _Marks,
-    opening: Opening,
+    opening: ExpansionState,
     under: str,
     column: int,
 ) -> Iterator[ValueLine]:
@@ -168,30 +174,30 @@ def _member(
     if found is not None and not under:
         under = found.kind.value
     indent = "  " * (len(path) - 1)
-    label = shortened(printable(name[:_LONGEST]), 60) if isinstance(name, str) else f"[{name}]"
+    label = shorten(sanitize_line(name[:_LONGEST]), 60) if isinstance(name, str) else f"[{name}]"
     label += " " * (column - cell_len(label))
     sign = {"added": "+", "removed": "-", "changed": "~"}.get(under, " ")
     head = ((f"{sign} ", under or "muted"), (f"{indent}{label} ", "name"))
-    if _inside(value) and len(path) < _DEEPEST:
-        if path in opening.closed:
+    if _is_container(value) and len(path) < _DEEPEST:
+        if path in opening.closed_paths:
             count = f"{'{' if isinstance(value, dict) else '['}{len(value):,} …"
-            yield ValueLine((*head, (count, "muted")), path, under, opens=True)
+            yield ValueLine((*head, (count, "muted")), path, under, is_expandable=True)
             return
-        yield ValueLine(head, path, under, opens=True)
-        yield from _members(value, path, marks, opening, under)
+        yield ValueLine(head, path, under, is_expandable=True)
+        yield from _member_lines(value, path, marks, opening, under)
         return
-    spans: tuple[Span, ...] = (*head, _scalar(value))
-    if found is not None and found.kind is Kind.CHANGED:
-        spans = (*spans, (f"   was {shortened(encode(found.before), 60)}", "was"))
+    spans: tuple[Span, ...] = (*head, _scalar_span(value))
+    if found is not None and found.kind is DifferenceKind.CHANGED:
+        spans = (*spans, (f"   was {shorten(encode_value(found.before), 60)}", "was"))
     yield ValueLine(spans, path, under)
 
 
-def _inside(value: Any) -> bool:
+def _is_container(value: Any) -> bool:
     return isinstance(value, (dict, list)) and bool(value)
 
 
-def _scalar(value: Any) -> Span:
-    text = shortened(encode(value), _LONGEST)
+def _scalar_span(value: Any) -> Span:
+    text = shorten(encode_value(value), _LONGEST)
     if isinstance(value, str):
         return text, "text"
     if value is None or isinstance(value, bool):

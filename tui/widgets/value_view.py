@@ -7,11 +7,11 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 
-from replay.document.paths import Path
-from tui.text.sanitize import printable
+from replay.document.paths import DocumentPath
+from tui.text.sanitize import sanitize_line
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
-from tui.widgets.value_lines import MORE, Opening, ValueLine
+from tui.widgets.value_lines import MORE, ExpansionState, ValueLine
 
 
 class ValueView(LineView):
@@ -25,16 +25,16 @@ class ValueView(LineView):
         super().__init__(id=id, title=title)
         self._lines: Sequence[ValueLine] = ()
         self._width = 0
-        self.closed: frozenset[Path] = frozenset()
-        self.more: dict[Path, int] = {}
+        self.closed: frozenset[DocumentPath] = frozenset()
+        self.more: dict[DocumentPath, int] = {}
         """How many members are shown of objects that have very many."""
 
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
         """Show these; the value that was looked at is under the cursor, where it is still there."""
         before, path, self._lines = self._lines, self.path, lines
-        self._width = max((_columns(line) for line in lines), default=0)
+        self._width = max((_line_width(line) for line in lines), default=0)
         self.line_count = len(lines)
-        self.fit()
+        self.fit_virtual_size()
         if self.cursor >= len(lines):
             self.cursor = len(lines) - 1
         if path and path != self.path:
@@ -55,11 +55,11 @@ class ValueView(LineView):
         return self._lines[line].style if line < len(self._lines) else ""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> DocumentPath:
         """The value under the cursor; the whole where there is none."""
         return self._lines[self.cursor].path if 0 <= self.cursor < len(self._lines) else ()
 
-    def stand_on(self, path: Path) -> None:
+    def select_path(self, path: DocumentPath) -> None:
         """Put the cursor on the value at a path, or on what is left of the way there."""
         while True:
             for number, line in enumerate(self._lines):
@@ -77,9 +77,9 @@ class ValueView(LineView):
                 self.show_line(number)
                 return
 
-    def opening(self, wanted: Path | None = None) -> Opening:
+    def opening(self, wanted: DocumentPath | None = None) -> ExpansionState:
         """What is open, and a path that is to be seen whatever is."""
-        return Opening(self.closed, self.more, wanted)
+        return ExpansionState(self.closed, self.more, wanted)
 
     def action_open_or_close(self) -> None:
         if not 0 <= self.cursor < len(self._lines):
@@ -88,7 +88,7 @@ class ValueView(LineView):
         if line.left_out:
             self.more = {**self.more, line.path: line.left_out + MORE}
             self.redraw()
-        elif line.opens:
+        elif line.is_expandable:
             self.closed ^= {line.path}
             self.redraw()
 
@@ -104,5 +104,5 @@ class ValueView(LineView):
                 self.action_open_or_close()
 
 
-def _columns(line: ValueLine) -> int:
-    return sum(cell_len(printable(text)) for text, _ in line.spans)
+def _line_width(line: ValueLine) -> int:
+    return sum(cell_len(sanitize_line(text)) for text, _ in line.spans)

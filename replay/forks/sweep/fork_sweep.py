@@ -4,110 +4,132 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from replay.event_fold.run_context import Means, Run
+from replay.event_fold.run_context import FoldLimits, FoldRun
 from replay.forks.sweep import trial_fold
-from replay.forks.sweep.trial_fold import Tried
-from replay.forks.sweep.variants import Variant
-from replay.history.catalogue import Folded
+from replay.forks.sweep.trial_fold import TrialResult
+from replay.forks.sweep.variants import SweepVariant
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from replay.projection.reference import Reference
-from replay.query.aggregate_totals import Changed, Totals
-from replay.worker_host.gateway_bridge import Calling
+from replay.query.aggregate_totals import AggregateTotals, TrialStateChange
+from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.errors import CancelledError, QueryError
 from storage.workspace.workspace import Workspace
 
-_PAGE = 50
-_AT_ONCE = 2
+_PAGE_VARIANTS = 50
+_CONCURRENT_WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VariantOutcome:
     """What a variant came to."""
 
-    variant: Variant
+    variant: SweepVariant
     values: Sequence[float | None]
     """The aggregates that were asked for, in their order."""
-    differing: int
+    differing_documents: int
     """Documents that differ at the end."""
-    failures: int
-    trouble: str | None
+    failure_count: int
+    error: str | None
     """Why it couldn't be folded."""
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """All outcomes, and what the timeline itself comes to."""
 
-    base: Sequence[float | None]
-    outcomes: Sequence[Outcome]
+    base_values: Sequence[float | None]
+    outcomes: Sequence[VariantOutcome]
 
-    def ranked(self, *, by: int = 0, ascending: bool = False) -> list[Outcome]:
+    def rank(self, *, aggregate_index: int = 0, ascending: bool = False) -> list[VariantOutcome]:
         """By one of the aggregates, the highest first; those without one last."""
 
-        def rank(outcome: Outcome) -> tuple[bool, float]:
-            value = outcome.values[by] if outcome.values else None
+        def rank(outcome: VariantOutcome) -> tuple[bool, float]:
+            value = outcome.values[aggregate_index] if outcome.values else None
             number = 0.0 if value is None else value if ascending else -value
-            return value is None or outcome.trouble is not None, number
+            return value is None or outcome.error is not None, number
 
         return sorted(self.outcomes, key=rank)
 
 
-def sweep(
+def sweep_variants(
     workspace: Workspace,
-    wanted: Reference,
-    base: Folded,
-    variants: Sequence[Variant],
+    reference: Reference,
+    base_record: FoldRecord,
+    variants: Sequence[SweepVariant],
     aggregates: Sequence[str],
     *,
     on_progress: Callable[[int], None] = lambda _: None,
-    cancelled: Callable[[], bool] = lambda: False,
-    at_once: int = _AT_ONCE,
-) -> Swept:
+    is_cancelled: Callable[[], bool] = lambda: False,
+    worker_count: int = _CONCURRENT_WORKERS,
+) -> SweepResult:
     """Fold what differs on each variant, and ask each for the aggregates at its end.
 
     `base` is the timeline's own fold. `on_progress` is told how many are done. Raises as a fold does,
     and `QueryError` where an aggregate can't be asked.
     """
-    if base.parts:
+    if base_record.part_change_count:
         raise QueryError(
-            f"{base.name} has documents so large that they are kept in parts, and those can't be"
+            f"{base_record.name} has documents so large that they are kept in parts, and those can't be"
             " swept; fork single timelines, and compare them."
         )
-    totals = Totals(History(workspace, base), aggregates, base.folded - 1)
-    done = 0
+    totals = AggregateTotals(
+        History(workspace, base_record), aggregates, base_record.next_offset - 1
+    )
+    done_count = 0
 
-    def tried(page: Sequence[Variant]) -> list[Tried]:
-        with Calling(workspace, wanted) as calling:
-            means = Means(1, 30.0, None)
-            run = Run(workspace, wanted, base.folded, means, None, cancelled, calling)
-            return list(trial_fold.tries(run, base, [one.seen for one in page]))
+    def tried(page: Sequence[SweepVariant]) -> list[TrialResult]:
+        with GatewayBridge(workspace, reference) as gateway_bridge:
+            limits = FoldLimits(1, 30.0, None)
+            run = FoldRun(
+                workspace,
+                reference,
+                base_record.next_offset,
+                limits,
+                None,
+                is_cancelled,
+                gateway_bridge,
+            )
+            return list(
+                trial_fold.try_forks(run, base_record, [one.forked_workspace for one in page])
+            )
 
-    outcomes: list[Outcome] = []
-    size = max(_PAGE, -(-len(variants) // (10 * at_once)))
+    outcomes: list[VariantOutcome] = []
+    size = max(_PAGE_VARIANTS, -(-len(variants) // (10 * worker_count)))
     pages = [variants[first : first + size] for first in range(0, len(variants), size)]
-    with ThreadPoolExecutor(at_once) as threads:
+    with ThreadPoolExecutor(worker_count) as threads:
         waiting = [threads.submit(tried, page) for page in pages]
         try:
             for page, found in zip(pages, waiting, strict=True):
-                outcomes += _outcomes(page, found.result(), totals)
-                done += len(page)
-                on_progress(done)
-                if cancelled():
-                    raise CancelledError(f"Stopped after {done:,} of {len(variants):,} forks.")
+                outcomes += _build_outcomes(page, found.result(), totals)
+                done_count += len(page)
+                on_progress(done_count)
+                if is_cancelled():
+                    raise CancelledError(
+                        f"Stopped after {done_count:,} of {len(variants):,} forks."
+                    )
         finally:
             threads.shutdown(cancel_futures=True)
-    return Swept(totals.values, outcomes)
+    return SweepResult(totals.values, outcomes)
 
 
-def _outcomes(page: Sequence[Variant], found: Sequence[Tried], totals: Totals) -> Iterator[Outcome]:
+def _build_outcomes(
+    page: Sequence[SweepVariant], results: Sequence[TrialResult], totals: AggregateTotals
+) -> Iterator[VariantOutcome]:
     changed = [
-        Changed(trial, sign, key, state.offset, state.state)
-        for trial, one in enumerate(found)
-        for key, (before, after) in one.differing.items()
+        TrialStateChange(trial, sign, key, state.offset, state.state)
+        for trial, one in enumerate(results)
+        for key, (before, after) in one.differing_documents.items()
         for sign, state in ((-1, before), (1, after))
         if state is not None and state.state is not None
     ]
-    values = totals.changed(changed, len(found)) if totals.texts else [[] for _ in found]
-    for variant, one, row in zip(page, found, values, strict=True):
-        numbers = [None] * len(row) if one.trouble else row
-        yield Outcome(variant, numbers, len(one.differing), one.failures, one.trouble)
+    values = (
+        totals.compute_trial_totals(changed, len(results))
+        if totals.texts
+        else [[] for _ in results]
+    )
+    for variant, one, row in zip(page, results, values, strict=True):
+        numbers = [None] * len(row) if one.error else row
+        yield VariantOutcome(
+            variant, numbers, len(one.differing_documents), one.failure_count, one.error
+        )

@@ -12,24 +12,24 @@ from typing import Any
 import pyarrow as pa
 
 from replay.event_fold import state_recall
-from replay.event_fold.run_context import Run
+from replay.event_fold.run_context import FoldRun
 from replay.forks import affected, fork_events
 from replay.forks.affected_documents import AffectedDocuments
-from replay.forks.fork_fold import Passing
-from replay.forks.warm_worker import Standing
-from replay.history.catalogue import Folded
-from replay.worker_host.worker_group import Crew, NotPlainError
+from replay.forks.fork_fold import ForkWorkerPass
+from replay.forks.warm_worker import WarmWorker
+from replay.history.catalogue import FoldRecord
+from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
-from storage.db.query import arrow
-from storage.timelines.workspace_view import Seen
+from storage.db.query import fetch_arrow
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
-_AT_ONCE = 500
+_FORKS_IN_MEMORY = 500
 """Forks whose documents are held in memory at once."""
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalState:
     """A document at the end: its JSON, None where it isn't there, and its last change."""
 
     offset: int
@@ -37,179 +37,232 @@ class Final:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """What a fork came to."""
 
-    seen: Seen
-    differing: Mapping[str, tuple[Final | None, Final | None]]
+    forked_workspace: ForkedWorkspace
+    differing_documents: Mapping[str, tuple[FinalState | None, FinalState | None]]
     """Documents that differ at the end: what they are on the parent, and here."""
-    diverged: Mapping[str, int]
+    diverged_at: Mapping[str, int]
     """The place of the first change of each that the parent doesn't have in the same way."""
-    failures: int
+    failure_count: int
     """How many handlers raised, of the documents that were touched."""
-    trouble: str | None = None
+    error: str | None = None
     """Why it couldn't be folded."""
 
 
-def tries(
-    run: Run, base: Folded, forks: Sequence[Seen], standing: Standing | None = None
-) -> Iterator[Tried]:
+def try_forks(
+    run: FoldRun,
+    base_record: FoldRecord,
+    forks: Sequence[ForkedWorkspace],
+    warm_worker: WarmWorker | None = None,
+) -> Iterator[TrialResult]:
     """What each of some forks of one timeline comes to, in their order.
 
     Documents must not be in parts, and the code must be the parent's. Raises `ProjectionError` where
     the projection can't be run, and `CancelledError`.
     """
-    careful = base.plain is False
-    for first in range(0, len(forks), _AT_ONCE):
-        page = forks[first : first + _AT_ONCE]
+    exact_encoding = base_record.round_trips_json is False
+    for first in range(0, len(forks), _FORKS_IN_MEMORY):
+        page = forks[first : first + _FORKS_IN_MEMORY]
         with ExitStack() as stack:
-            ready = standing or stack.enter_context(Standing())
+            worker = warm_worker or stack.enter_context(WarmWorker())
             try:
-                yield from list(_Trying(run, base, ready, careful=careful).all(page))
-            except NotPlainError:
-                careful = True
-                ready.close()
-                yield from list(_Trying(run, base, ready, careful=careful).all(page))
+                yield from list(
+                    _TrialRun(
+                        run, base_record, worker, exact_encoding=exact_encoding
+                    ).iterate_results(page)
+                )
+            except LossyStateError:
+                exact_encoding = True
+                worker.close()
+                yield from list(
+                    _TrialRun(
+                        run, base_record, worker, exact_encoding=exact_encoding
+                    ).iterate_results(page)
+                )
 
 
-class _Trying:
+class _TrialRun:
     """Some forks, one after the other, through one worker."""
 
-    def __init__(self, run: Run, base: Folded, standing: Standing, *, careful: bool) -> None:
+    def __init__(
+        self,
+        run: FoldRun,
+        base_record: FoldRecord,
+        warm_worker: WarmWorker,
+        *,
+        exact_encoding: bool,
+    ) -> None:
         self._run = run
-        self._base = base
-        self._standing = standing
-        self._careful = careful
+        self._base_record = base_record
+        self._warm_worker = warm_worker
+        self._exact_encoding = exact_encoding
 
-    def all(self, forks: Sequence[Seen]) -> Iterator[Tried]:
-        crew = self._crew()
-        found = _differences(forks, self._base, crew, self._run)
-        keys = {key for one in found for key in one.keys}
+    def iterate_results(self, forks: Sequence[ForkedWorkspace]) -> Iterator[TrialResult]:
+        worker_group = self._prepare_worker()
+        affected_by_fork = _find_affected_documents(
+            forks, self._base_record, worker_group, self._run
+        )
+        keys = {key for one in affected_by_fork for key in one.keys}
         parent = self._run.workspace
-        log = fork_events.reaching(parent, self._base, keys, routed=crew.routed)
-        changes = _Changes(parent, self._base, keys)
-        by_key = _by_key(log, parent, self._base, keys, routed=crew.routed)
-        for seen, one in zip(forks, found, strict=True):
+        log = fork_events.load_events_reaching(
+            parent, self._base_record, keys, is_routed=worker_group.is_routed
+        )
+        changes = _ParentChanges(parent, self._base_record, keys)
+        by_key = _rows_by_key(
+            log, parent, self._base_record, keys, is_routed=worker_group.is_routed
+        )
+        for forked_workspace, one in zip(forks, affected_by_fork, strict=True):
             rows = sorted({row for key in one.keys for row in by_key.get(key, ())})
             own = log.take(pa.array(rows, pa.int64()))
             try:
-                yield self._one(crew, seen, one, own, changes)
+                yield self._try_fork(worker_group, forked_workspace, one, own, changes)
             except WorkerDiedError as error:
-                self._standing.close()
-                yield Tried(seen, {}, {}, 0, f"the worker {error.what}")
-            crew = self._crew()
+                self._warm_worker.close()
+                yield TrialResult(forked_workspace, {}, {}, 0, f"the worker {error.reason}")
+            worker_group = self._prepare_worker()
 
-    def _crew(self) -> Crew:
-        crew, _ = self._standing.crew(self._run, careful=self._careful, plain=False)
-        return crew
+    def _prepare_worker(self) -> WorkerGroup:
+        worker_group, _ = self._warm_worker.prepare_worker(
+            self._run, exact_encoding=self._exact_encoding, round_trips_json=False
+        )
+        return worker_group
 
-    def _one(
-        self, crew: Crew, seen: Seen, found: AffectedDocuments, log: pa.Table, changes: "_Changes"
-    ) -> Tried:
-        passing = Passing(self._run, seen, self._base, crew, found, log)
-        here: dict[str, list[Final]] = {}
+    def _try_fork(
+        self,
+        worker_group: WorkerGroup,
+        forked_workspace: ForkedWorkspace,
+        affected: AffectedDocuments,
+        log: pa.Table,
+        changes: "_ParentChanges",
+    ) -> TrialResult:
+        worker_pass = ForkWorkerPass(
+            self._run, forked_workspace, self._base_record, worker_group, affected, log
+        )
+        own_changes: dict[str, list[FinalState]] = {}
         failures = 0
-        for told, _ in passing.through(self._base.changes):
-            rows = told.changes.select(["key", "offset", "state"]).to_pylist()
+        for batch_result, _ in worker_pass.iterate_results(self._base_record.change_count):
+            rows = batch_result.changes.select(["key", "offset", "state"]).to_pylist()
             for row in rows:
-                here.setdefault(row["key"], []).append(Final(row["offset"], row["state"]))
-            failures += len(told.failures)
-        differing: dict[str, tuple[Final | None, Final | None]] = {}
+                own_changes.setdefault(row["key"], []).append(
+                    FinalState(row["offset"], row["state"])
+                )
+            failures += len(batch_result.failures)
+        differing: dict[str, tuple[FinalState | None, FinalState | None]] = {}
         diverged: dict[str, int] = {}
-        for key in sorted(found.keys):
-            before, there = changes.around(key, found.parents_since)
-            mine = here.get(key, [])
-            last_there = there[-1] if there else before
-            last_here = mine[-1] if mine else before
+        for key in sorted(affected.keys):
+            before, parent_changes = changes.split_at(key, affected.parent_since_position)
+            own = own_changes.get(key, [])
+            last_there = parent_changes[-1] if parent_changes else before
+            last_here = own[-1] if own else before
             if (last_there and last_there.state) != (last_here and last_here.state):
-                moved = [Final(seen.overlay.from_parent(c.offset), c.state) for c in there]
+                moved_parent_changes = [
+                    FinalState(forked_workspace.position_map.from_parent(c.offset), c.state)
+                    for c in parent_changes
+                ]
                 differing[key] = (last_there, last_here)
-                diverged[key] = _first(before, moved, mine)
-        return Tried(seen, differing, diverged, failures)
+                diverged[key] = _first_difference(before, moved_parent_changes, own)
+        return TrialResult(forked_workspace, differing, diverged, failures)
 
 
-def _first(before: Final | None, there: Sequence[Final], here: Sequence[Final]) -> int:
+def _first_difference(
+    before: FinalState | None,
+    parent_changes: Sequence[FinalState],
+    own_changes: Sequence[FinalState],
+) -> int:
     """The place from which on two rows of changes differ."""
-    places = sorted({change.offset for change in (*there, *here)})
+    positions = sorted({change.offset for change in (*parent_changes, *own_changes)})
     a = b = before and before.state
-    theirs = {change.offset: change.state for change in there}
-    ours = {change.offset: change.state for change in here}
-    for place in places:
-        a, b = theirs.get(place, a), ours.get(place, b)
+    theirs = {change.offset: change.state for change in parent_changes}
+    ours = {change.offset: change.state for change in own_changes}
+    for position in positions:
+        a, b = theirs.get(position, a), ours.get(position, b)
         if a != b:
-            return place
-    return places[-1]
+            return position
+    return positions[-1]
 
 
-def _differences(
-    forks: Sequence[Seen], base: Folded, crew: Crew, run: Run
+def _find_affected_documents(
+    forks: Sequence[ForkedWorkspace],
+    base_record: FoldRecord,
+    worker_group: WorkerGroup,
+    run: FoldRun,
 ) -> list[AffectedDocuments]:
     """What may differ on each; the log and the worker are asked once for all."""
     parent = run.workspace
-    places = sorted({place for seen in forks for place in seen.overlay.hidden})
+    positions = sorted(
+        {position for seen in forks for position in seen.position_map.hidden_parent_positions}
+    )
     with parent.reading() as connection:
-        hidden = {row["offset"]: row for row in affected.events_at(connection, places)}
+        hidden = {row["offset"]: row for row in affected.load_events_at(connection, positions)}
         routes: dict[int, set[str]] = {}
-        if crew.routed and places:
-            connection.register("hidden_places", pa.table({"offset": pa.array(places, pa.int64())}))
+        if worker_group.is_routed and positions:
+            connection.register(
+                "hidden_places", pa.table({"offset": pa.array(positions, pa.int64())})
+            )
             rows = connection.execute(
                 'SELECT "offset", key FROM routes SEMI JOIN hidden_places USING ("offset")'
                 " WHERE projection = ? AND timeline = ?",
-                [base.number, base.timeline],
+                [base_record.projection_number, base_record.timeline],
             ).fetchall()
             for offset, key in rows:
                 routes.setdefault(offset, set()).add(key)
-    found = []
-    for seen in forks:
-        mine = [hidden[place] for place in seen.overlay.hidden if place in hidden]
-        one = affected.begun(seen, base, mine)
-        if crew.routed:
+    affected_by_fork = []
+    for forked_workspace in forks:
+        mine = [
+            hidden[place]
+            for place in forked_workspace.position_map.hidden_parent_positions
+            if place in hidden
+        ]
+        one = affected.locate_first_difference(forked_workspace, base_record, mine)
+        if worker_group.is_routed:
             one.keys |= {key for row in mine for key in routes.get(row["offset"], ())}
         else:
             one.keys |= {row["stream"] for row in mine if row["stream"] is not None}
-        found.append(one)
-    own = [fork_events.own_events(seen.overlay) for seen in forks]
-    if any(table.num_rows for table in own):
-        keys = iter(crew.routes(pa.concat_tables(own), run.stop_if_cancelled))
-        for one, table in zip(found, own, strict=True):
+        affected_by_fork.append(one)
+    own_events = [fork_events.build_own_events(seen.position_map) for seen in forks]
+    if any(table.num_rows for table in own_events):
+        keys = iter(worker_group.route_events(pa.concat_tables(own_events), run.raise_if_cancelled))
+        for one, table in zip(affected_by_fork, own_events, strict=True):
             for _ in range(table.num_rows):
                 one.keys |= set(next(keys))
-    return found
+    return affected_by_fork
 
 
-class _Changes:
+class _ParentChanges:
     """All changes of some documents on the parent."""
 
-    def __init__(self, parent: Workspace, base: Folded, keys: set[str]) -> None:
+    def __init__(self, parent: Workspace, base_record: FoldRecord, keys: set[str]) -> None:
         with parent.reading() as connection:
-            state_recall.want(connection, sorted(keys))
-            table = arrow(
+            state_recall.register_wanted_keys(connection, sorted(keys))
+            table = fetch_arrow(
                 connection,
                 'SELECT key, "offset", state FROM history WHERE projection = ? AND timeline = ?'
                 " AND key IN (SELECT key FROM wanted) ORDER BY key, change",
-                [base.number, base.timeline],
+                [base_record.projection_number, base_record.timeline],
             )
-        self._changes: dict[str, list[Final]] = {}
+        self._changes: dict[str, list[FinalState]] = {}
         for row in table.to_pylist():
-            self._changes.setdefault(row["key"], []).append(Final(row["offset"], row["state"]))
+            self._changes.setdefault(row["key"], []).append(FinalState(row["offset"], row["state"]))
 
-    def around(self, key: str, since: int) -> tuple[Final | None, list[Final]]:
+    def split_at(self, key: str, since_position: int) -> tuple[FinalState | None, list[FinalState]]:
         """The last change of a document before a place, and those from there on."""
-        found = self._changes.get(key, [])
-        first = bisect_left(found, since, key=lambda change: change.offset)
-        return (found[first - 1] if first else None), found[first:]
+        changes = self._changes.get(key, [])
+        first = bisect_left(changes, since_position, key=lambda change: change.offset)
+        return (changes[first - 1] if first else None), changes[first:]
 
 
-def _by_key(
-    log: pa.Table, parent: Workspace, base: Folded, keys: set[str], *, routed: bool
+def _rows_by_key(
+    log: pa.Table, parent: Workspace, base_record: FoldRecord, keys: set[str], *, is_routed: bool
 ) -> dict[str, list[int]]:
     """The rows of the events that reach each document."""
-    found: dict[str, list[int]] = {}
-    if not routed:
+    rows_by_key: dict[str, list[int]] = {}
+    if not is_routed:
         for row, stream in enumerate(log["stream"].to_pylist()):
-            found.setdefault(stream, []).append(row)
-        return found
+            rows_by_key.setdefault(stream, []).append(row)
+        return rows_by_key
     rows_at: dict[Any, int] = {offset: n for n, offset in enumerate(log["offset"].to_pylist())}
-    for offset, key in fork_events.routes_to(parent, base, keys):
-        found.setdefault(key, []).append(rows_at[offset])
-    return found
+    for offset, key in fork_events.load_routes_to(parent, base_record, keys):
+        rows_by_key.setdefault(key, []).append(rows_at[offset])
+    return rows_by_key

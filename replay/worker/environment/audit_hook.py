@@ -14,12 +14,12 @@ import traceback
 from typing import Any, Callable, Optional
 
 from ..protocol.user_code import WORKER_FOLDER
-from .import_hooks import when_imported
+from .import_hooks import patch_when_imported
 
-Noted = Callable[[str, Any, str], None]
+OnBlocked = Callable[[str, Any, str], None]
 """Takes what was attempted, as `socket.connect`, with what, and the stack."""
 
-_BLOCKED = frozenset(
+_BLOCKED_EVENTS = frozenset(
     (
         "socket.connect",
         "socket.getaddrinfo",
@@ -48,91 +48,99 @@ _BLOCKED = frozenset(
         "shutil.rmtree",
     )
 )
-_LOOKED_AT = frozenset(
+_CHECKED_EVENTS = frozenset(
     ("open", "sqlite3.connect", "os.kill", "os.killpg", "socket.__new__", "ctypes.dlopen")
 )
-_WRITING = "wax+"
-_SHARED_MEMORY = ("/dev/null",)
-_MOST_FRAMES = 30
+_WRITE_MODES = "wax+"
+_ALLOWED_FILES = ("/dev/null",)
+_MAX_FRAMES = 30
 
 
-class Room:
+class AuditHook:
     """What is forbidden, once it is closed."""
 
-    def __init__(self, noted: Optional[Noted] = None, handling: Callable[[], bool] = bool) -> None:
+    def __init__(
+        self, on_blocked: Optional[OnBlocked] = None, is_handling: Callable[[], bool] = bool
+    ) -> None:
         """`handling` says whether an event is being handled."""
-        self._noted = noted
-        self._handling = handling
-        self._own = threading.local()
+        self._on_blocked = on_blocked
+        self._is_handling = is_handling
+        self._thread_state = threading.local()
 
-    def close(self) -> None:
+    def install(self) -> None:
         """Forbid from now on, for the whole process."""
-        when_imported({"socket": _without_ipv6})
-        sys.addaudithook(self._refuse)
+        patch_when_imported({"socket": _disable_ipv6})
+        sys.addaudithook(self._check_event)
 
-    def _refuse(self, event: str, args: Any) -> None:
-        if event in _BLOCKED:
+    def _check_event(self, event: str, args: Any) -> None:
+        if event in _BLOCKED_EVENTS:
             given = args[1:] if event.startswith("socket.") and len(args) > 1 else args
-            self._stop(event, _shown(given), f"a replay lets nothing out: {event} is not allowed")
-        elif event in _LOOKED_AT:
-            self._look(event, args)
+            self._block(
+                event, _shorten_repr(given), f"a replay lets nothing out: {event} is not allowed"
+            )
+        elif event in _CHECKED_EVENTS:
+            self._check_arguments(event, args)
 
-    def _look(self, event: str, args: Any) -> None:
+    def _check_arguments(self, event: str, args: Any) -> None:
         """Refuse what may be refused, depending on what it is for."""
         if event == "open":
             path, mode, flags = args
-            if path in _SHARED_MEMORY or isinstance(path, int):
+            if path in _ALLOWED_FILES or isinstance(path, int):
                 return
-            writing = any(c in _WRITING for c in mode) if isinstance(mode, str) else bool(flags & 3)
-            if writing:
-                said = f"a replay writes no files; {path!r} stays as it is"
-                self._stop("file.write", _shown(path), said)
+            is_writing = (
+                any(c in _WRITE_MODES for c in mode) if isinstance(mode, str) else bool(flags & 3)
+            )
+            if is_writing:
+                message = f"a replay writes no files; {path!r} stays as it is"
+                self._block("file.write", _shorten_repr(path), message)
         elif event == "sqlite3.connect":
-            if _only_in_memory(str(args[0])):
+            if _is_read_only_database(str(args[0])):
                 return
-            said = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
-            self._stop("file.sqlite3", _shown(args[0]), said)
+            message = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
+            self._block("file.sqlite3", _shorten_repr(args[0]), message)
         elif event in ("os.kill", "os.killpg"):
             # Its group is its own too, and holds what the worker has started before.
             if args[0] == os.getpid():
                 return
-            self._stop(event, list(args), f"a replay lets nothing out: {event} is not allowed")
+            self._block(event, list(args), f"a replay lets nothing out: {event} is not allowed")
         elif event == "socket.__new__":
             # One that is made around a descriptor, as of a pair, leads nowhere.
             made = sys._getframe(2)
             if made.f_code.co_name == "__init__" and made.f_locals.get("fileno", 0) is None:
-                self._stop("socket.new", _shown(args[1:]), "a replay lets nothing out: no sockets")
-        elif args[0] is not None and self._handling() and not _importing():
+                self._block(
+                    "socket.new", _shorten_repr(args[1:]), "a replay lets nothing out: no sockets"
+                )
+        elif args[0] is not None and self._is_handling() and not _is_importing():
             # What is imported may be linked with anything; a handler that names a library isn't.
-            said = f"a replay lets nothing out: {args[0]!r} is not opened"
-            self._stop("ctypes.dlopen", _shown(args[0]), said)
+            message = f"a replay lets nothing out: {args[0]!r} is not opened"
+            self._block("ctypes.dlopen", _shorten_repr(args[0]), message)
 
-    def _stop(self, what: str, request: Any, said: str) -> None:
-        if self._noted is not None and not getattr(self._own, "noting", False):
-            self._own.noting = True  # what is done to note it isn't noted
+    def _block(self, event: str, request: Any, message: str) -> None:
+        if self._on_blocked is not None and not getattr(self._thread_state, "noting", False):
+            self._thread_state.noting = True  # what is done to note it isn't noted
             try:
-                self._noted(what, request, _stack())
+                self._on_blocked(event, request, _format_user_stack())
             finally:
-                self._own.noting = False
-        raise PermissionError(said)
+                self._thread_state.noting = False
+        raise PermissionError(message)
 
 
-def _without_ipv6(module: Any) -> None:
+def _disable_ipv6(module: Any) -> None:
     """Who asks whether there is IPv6 tries it with a socket."""
     module.has_ipv6 = False
 
 
-def _stack() -> str:
+def _format_user_stack() -> str:
     """How the user's code got there, without our own frames."""
     frames = [
         frame
-        for frame in traceback.extract_stack(limit=_MOST_FRAMES)
+        for frame in traceback.extract_stack(limit=_MAX_FRAMES)
         if not frame.filename.startswith(WORKER_FOLDER)
     ]
     return "".join(traceback.format_list(frames))
 
 
-def _importing() -> bool:
+def _is_importing() -> bool:
     frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__") == "importlib._bootstrap":
@@ -141,13 +149,13 @@ def _importing() -> bool:
     return False
 
 
-def _shown(value: Any) -> Any:
+def _shorten_repr(value: Any) -> Any:
     """Something short of what was given."""
     text = repr(value)
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-def _only_in_memory(database: str) -> bool:
+def _is_read_only_database(database: str) -> bool:
     return database in (":memory:", "") or (
         database.startswith("file:") and ("mode=ro" in database or "mode=memory" in database)
     )

@@ -6,18 +6,18 @@ import json
 from typing import Any, Dict, Optional
 
 
-def told(
+def build_blocked_decision(
     offset: int,
     key: Optional[str],
     ordinal: int,
-    what: str,
+    event: str,
     request: Any,
     stack: Optional[str],
-    how: Optional[str] = None,
+    description: Optional[str] = None,
 ) -> Dict[str, Any]:
     """As a decision of the gateway is: `what` is as `socket.connect`, `request` with what, and
     `how` says more than that."""
-    port, _, operation = what.partition(".")
+    port, _, operation = event.partition(".")
     return {
         "offset": offset,
         "key": key,
@@ -27,7 +27,7 @@ def told(
         "operation": operation or port,
         "request": json.dumps(request),
         "decision": "blocked",
-        "reason": f"a replay lets nothing out: {how or what}",
+        "reason": f"a replay lets nothing out: {description or event}",
         "call": None,
         "response": None,
         "stack": stack,

@@ -16,11 +16,11 @@ from bisect import bisect_left
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
-from ..protocol.printed import ROUTING
-from ..protocol.text_limits import carried
+from ..protocol.printed import ROUTING_PLACE
+from ..protocol.text_limits import escape_surrogates
 from . import blocked_attempts
 from .gateway_errors import CallFailedError, CallTimeoutError, GatewayError
-from .import_hooks import when_imported
+from .import_hooks import patch_when_imported
 
 try:
     import msgspec
@@ -28,18 +28,18 @@ except ImportError:  # the user's interpreter need not have it
     msgspec = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from ..protocol.channel import Line
-    from ..protocol.event import Batch
+    from ..protocol.channel import ParentChannel
+    from ..protocol.event import EventBatch
 
-Place = Tuple[int, Optional[str]]
+EventKey = Tuple[int, Optional[str]]
 """An event's offset, and the document that it is handled for."""
 
 _SUPPRESSED = 1
-_MOST_TOLD = 10_000
+_MAX_BLOCKED = 10_000
 """Blocked attempts that are told of one batch."""
 
 
-class Reply:
+class CallReply:
     """What came back for a call."""
 
     __slots__ = ("body", "error", "headers", "outcome", "status")
@@ -52,79 +52,79 @@ class Reply:
         self.body = body
 
 
-class Told:
+class CallColumns:
     """What became of the calls of a batch."""
 
     def __init__(self) -> None:
-        self.rows = array("i")
+        self.event_rows = array("i")
         """For each call that was answered from a recording, the index of its event."""
         self.ordinals = array("i")
         """Its place among the calls of its event."""
-        self.numbers = array("q")
+        self.recording_numbers = array("q")
         """The recording's number."""
-        self.codes = array("b")
+        self.command_flags = array("b")
         """Whether it was a command, which was not sent."""
         self.keys: List[Optional[str]] = []
-        self.decided: List[Dict[str, Any]] = []
+        self.call_decisions: List[Dict[str, Any]] = []
         """Every other, with what the parent said of it."""
 
 
-class Calls:
+class CallDispatcher:
     """What handlers ask of the outside, in whatever thread."""
 
-    def __init__(self, mark: Any, line: "Line") -> None:
+    def __init__(self, current_event: Any, channel: "ParentChannel") -> None:
         """`mark` holds the offset of the event that is being handled."""
-        self._mark = mark
-        self._line = line
-        self._own: "contextvars.ContextVar[Optional[Place]]" = contextvars.ContextVar(
+        self._current_event = current_event
+        self._channel = channel
+        self._thread_event: "contextvars.ContextVar[Optional[EventKey]]" = contextvars.ContextVar(
             "refold_event", default=None
         )
         self._lock = threading.RLock()
-        self.batch: Optional[Batch] = None
+        self.batch: Optional[EventBatch] = None
         """That of the event that is being handled."""
         self._answers: Dict[int, List[Any]] = {}
-        self._asked: Dict[Any, int] = {}
+        self._occurrences: Dict[Any, int] = {}
         self._ordinal = 0
-        self._at: Place = (-1, None)
-        self._encode = _encoder()
-        self._told = Told()
-        self.key: Optional[str] = None
+        self._counted_event: EventKey = (-1, None)
+        self._encode = _build_request_encoder()
+        self._columns = CallColumns()
+        self.document_key: Optional[str] = None
         """The document that the event is handled for, where that isn't its stream."""
-        self.refused: List[GatewayError] = []
+        self.refusals: List[GatewayError] = []
         """What was not answered while the event was handled; whoever swallows it fails all the same."""
 
-    def begin(self, batch: "Batch") -> None:
+    def begin_batch(self, batch: "EventBatch") -> None:
         """From now on, events of this batch are handled."""
         self.batch = batch
-        self._answers = batch.answers()
-        self._at = (-1, None)
+        self._answers = batch.recorded_answers()
+        self._counted_event = (-1, None)
 
-    def taken(self) -> Told:
+    def take_columns(self) -> CallColumns:
         """What became of calls since the last time."""
         with self._lock:
-            told, self._told = self._told, Told()
-        return told
+            columns, self._columns = self._columns, CallColumns()
+        return columns
 
-    def raise_refused(self) -> None:
+    def raise_first_refusal(self) -> None:
         """Raise what was not answered, as its handler hid it."""
-        error = self.refused[0]
-        self.refused.clear()
+        error = self.refusals[0]
+        self.refusals.clear()
         raise error
 
     @property
-    def routing(self) -> bool:
+    def is_routing(self) -> bool:
         """Whether an event's keys are being asked for."""
-        return bool(self._mark[1] == ROUTING)
+        return bool(self._current_event[1] == ROUTING_PLACE)
 
-    def place(self) -> Place:
+    def current_event_key(self) -> EventKey:
         """The event that this thread works for, and its document."""
-        return self._own.get() or self._current()
+        return self._thread_event.get() or self._handled_event_key()
 
-    def _current(self) -> Place:
-        offset = self._mark[0]
+    def _handled_event_key(self) -> EventKey:
+        offset = self._current_event[0]
         if self.batch is None or offset < 0:
             return (-1, None)
-        key = self.key
+        key = self.document_key
         return offset, self.batch.stream_of(offset) if key is None else key
 
     def follow_threads(self) -> None:
@@ -132,35 +132,35 @@ class Calls:
         start, calls = threading.Thread.start, self
 
         def started(thread: Any) -> None:
-            thread.run = calls.of_event(thread.run)
+            thread.run = calls.bind_to_event(thread.run)
             start(thread)
 
         threading.Thread.start = started  # type: ignore[method-assign, assignment]
-        when_imported({"concurrent.futures.thread": self._follow_pools})
+        patch_when_imported({"concurrent.futures.thread": self._follow_pools})
 
     def _follow_pools(self, module: Any) -> None:
         pools, calls = module.ThreadPoolExecutor, self
         submit = pools.submit
 
         def submitted(pool: Any, function: Any, /, *args: Any, **named: Any) -> Any:
-            return submit(pool, calls.of_event(function), *args, **named)
+            return submit(pool, calls.bind_to_event(function), *args, **named)
 
         pools.submit = submitted
 
-    def of_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def bind_to_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, to be run for the event that is being handled now."""
-        place = self.place()
+        event_key = self.current_event_key()
 
         def run(*args: Any, **named: Any) -> Any:
-            token = self._own.set(place)
+            token = self._thread_event.set(event_key)
             try:
                 return function(*args, **named)
             finally:
-                self._own.reset(token)
+                self._thread_event.reset(token)
 
         return run
 
-    def make(self, kind: str, port: str, operation: str, request: Any) -> Any:
+    def call_gateway(self, kind: str, port: str, operation: str, request: Any) -> Any:
         """A call of the gateway's: its answer, a JSON value."""
         try:
             text = self._encode(request)
@@ -171,131 +171,146 @@ class Calls:
                 f"the request of {port}.{operation} can't be written as JSON: {error}"
             ) from None
         with self._lock:
-            offset, key = self._enter(port, operation)
-            again = self._again((port, operation, text))
-            found = self._at_hand(offset, key, port, operation, text, again)
+            offset, key = self._enter_event(port, operation)
+            occurrence = self._count_occurrence((port, operation, text))
+            found = self._find_answer(offset, key, port, operation, text, occurrence)
             if found is not None:
                 return found[0]
             asked = {"call": kind, "port": str(port), "operation": str(operation)}
-            reply = self._ask({**asked, "occurrence": again}, offset, key, text.encode())
-        self._raise(reply)
+            reply = self._ask_parent(
+                {**asked, "occurrence": occurrence}, offset, key, text.encode()
+            )
+        self._raise_for_outcome(reply)
         return json.loads(reply.body) if reply.body else None
 
-    def http(
+    def call_http(
         self,
         method: str,
         url: str,
         headers: List[Tuple[str, str]],
         body: bytes,
         timeout: Optional[float] = None,
-    ) -> Reply:
+    ) -> CallReply:
         """A call of an HTTP client's, which would wait for `timeout` seconds. A failure is in the
         reply; raises `GatewayError`."""
         with self._lock:
-            offset, key = self._enter(method, url)
-            again = self._again((method, url, body))
+            offset, key = self._enter_event(method, url)
+            occurrence = self._count_occurrence((method, url, body))
             asked: Dict[str, Any] = {"call": None, "method": method, "url": url}
             asked.update(headers=headers, timeout=timeout)
-            return self._ask({**asked, "occurrence": again}, offset, key, body)
+            return self._ask_parent({**asked, "occurrence": occurrence}, offset, key, body)
 
-    def recorded(self, port: str, operation: str) -> Optional[List[Any]]:
+    def find_recorded(self, port: str, operation: str) -> Optional[List[Any]]:
         """The next answer that came for what isn't asked of the outside, such as the time."""
         if not self._answers:
             return None
         with self._lock:
-            offset, key = own = self.place()
-            self._stand_at(own)
-            again = self._again((port, operation, "null"))
-            return self._at_hand(offset, key, port, operation, "null", again)
+            offset, key = event_key = self.current_event_key()
+            self._reset_counts_for(event_key)
+            occurrence = self._count_occurrence((port, operation, "null"))
+            return self._find_answer(offset, key, port, operation, "null", occurrence)
 
-    def blocked(self, what: str, request: Any, stack: str) -> None:
+    def record_blocked(self, event: str, request: Any, stack: str) -> None:
         """Note an attempt to get out by another way."""
         with self._lock:
-            if len(self._told.decided) >= _MOST_TOLD:
+            if len(self._columns.call_decisions) >= _MAX_BLOCKED:
                 return
-            offset, key = own = self.place()
-            self._stand_at(own)
-            name = None if key is None else carried(key)
-            told = blocked_attempts.told(offset, name, self._next(), what, request, carried(stack))
-            self._told.decided.append(told)
+            offset, key = event_key = self.current_event_key()
+            self._reset_counts_for(event_key)
+            name = None if key is None else escape_surrogates(key)
+            decision = blocked_attempts.build_blocked_decision(
+                offset, name, self._next_ordinal(), event, request, escape_surrogates(stack)
+            )
+            self._columns.call_decisions.append(decision)
 
-    def _enter(self, port: str, operation: str) -> Place:
+    def _enter_event(self, port: str, operation: str) -> EventKey:
         """The event of a call; raises `GatewayError` where it has none any more."""
-        own = self.place()
-        offset = own[0]
+        event_key = self.current_event_key()
+        offset = event_key[0]
         if offset < 0:
-            raise self._refuse(f"{port} {operation} was called while no event is handled")
-        if own != self._current():
+            raise self._record_refusal(f"{port} {operation} was called while no event is handled")
+        if event_key != self._handled_event_key():
             raise GatewayError(f"{port} {operation} was called after its event, at offset {offset}")
-        self._stand_at(own)
-        return own
+        self._reset_counts_for(event_key)
+        return event_key
 
-    def _stand_at(self, own: Place) -> None:
+    def _reset_counts_for(self, event_key: EventKey) -> None:
         """Count anew for another event, or for another document of it."""
-        if own != self._at:
-            self._at, self._asked, self._ordinal = own, {}, 0
+        if event_key != self._counted_event:
+            self._counted_event, self._occurrences, self._ordinal = event_key, {}, 0
 
-    def _refuse(self, message: str) -> GatewayError:
+    def _record_refusal(self, message: str) -> GatewayError:
         error = GatewayError(message)
-        self.refused.append(error)
+        self.refusals.append(error)
         return error
 
-    def _again(self, call: Any) -> int:
+    def _count_occurrence(self, call: Any) -> int:
         """How often the same was asked before at this event."""
-        count = self._asked.get(call, 0)
-        self._asked[call] = count + 1
+        count = self._occurrences.get(call, 0)
+        self._occurrences[call] = count + 1
         return count
 
-    def _next(self) -> int:
+    def _next_ordinal(self) -> int:
         self._ordinal += 1
         return self._ordinal - 1
 
-    def _at_hand(
-        self, offset: int, key: Optional[str], port: str, operation: str, text: str, again: int
+    def _find_answer(
+        self, offset: int, key: Optional[str], port: str, operation: str, text: str, occurrence: int
     ) -> Optional[List[Any]]:
         """The answer that came with the batch, in a list; None where the parent must be asked."""
         for entry in self._answers.get(offset, ()):
-            kept, named, doing, asked, value, number, command = entry
-            if named == port and doing == operation and asked == text and kept in (None, key):
-                if again:
-                    again -= 1
+            answer_key, answer_port, answer_operation, answer_request, value, number, command = (
+                entry
+            )
+            if (
+                answer_port == port
+                and answer_operation == operation
+                and answer_request == text
+                and answer_key in (None, key)
+            ):
+                if occurrence:
+                    occurrence -= 1
                     continue
                 if self.batch is not None:
-                    self._tell(offset, key, number, _SUPPRESSED if command else 0)
-                return [deepcopy(value) if kept is None else value]
+                    self._record_call(offset, key, number, _SUPPRESSED if command else 0)
+                return [deepcopy(value) if answer_key is None else value]
         return None
 
-    def _tell(self, offset: int, key: Optional[str], number: int, code: int) -> None:
-        told = self._told
-        told.rows.append(bisect_left(self.batch.offsets, offset))  # type: ignore[union-attr]
-        told.ordinals.append(self._next())
-        told.numbers.append(number)
-        told.codes.append(code)
-        told.keys.append(key)
+    def _record_call(self, offset: int, key: Optional[str], number: int, code: int) -> None:
+        columns = self._columns
+        columns.event_rows.append(bisect_left(self.batch.offsets, offset))  # type: ignore[union-attr]
+        columns.ordinals.append(self._next_ordinal())
+        columns.recording_numbers.append(number)
+        columns.command_flags.append(code)
+        columns.keys.append(key)
 
-    def _ask(self, asked: Dict[str, Any], offset: int, key: Optional[str], body: bytes) -> Reply:
+    def _ask_parent(
+        self, request_fields: Dict[str, Any], offset: int, key: Optional[str], body: bytes
+    ) -> CallReply:
         event_id = self.batch.id_of(offset) if self.batch is not None else None
-        place = {"offset": offset, "key": key, "event_id": event_id}
-        header, parts = self._line.ask({"kind": "call", **place, **asked}, (body,))
-        told = header["told"]
-        if told is None:
-            self._tell(offset, key, header["number"], header["code"])
+        event_fields = {"offset": offset, "key": key, "event_id": event_id}
+        header, parts = self._channel.request(
+            {"kind": "call", **event_fields, **request_fields}, (body,)
+        )
+        decision = header["told"]
+        if decision is None:
+            self._record_call(offset, key, header["number"], header["code"])
         else:
-            self._told.decided.append(
-                {"offset": offset, "key": key, "ordinal": self._next(), **told}
+            self._columns.call_decisions.append(
+                {"offset": offset, "key": key, "ordinal": self._next_ordinal(), **decision}
             )
         if header["outcome"] is None:
-            raise self._refuse(header["error"])
-        return Reply(header, parts[0])
+            raise self._record_refusal(header["error"])
+        return CallReply(header, parts[0])
 
-    def _raise(self, reply: Reply) -> None:
+    def _raise_for_outcome(self, reply: CallReply) -> None:
         if reply.outcome == "timeout":
             raise CallTimeoutError(reply.error)
         if reply.outcome != "ok":
             raise CallFailedError(reply.error)
 
 
-def _encoder() -> Callable[[Any], str]:
+def _build_request_encoder() -> Callable[[Any], str]:
     """What writes a request so that the same is written the same."""
     if msgspec is not None:
         encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode

@@ -12,13 +12,13 @@ import gc
 import time
 from typing import Any, Callable, Optional
 
-Now = Callable[[str], Optional[int]]
+ReadClock = Callable[[str], Optional[int]]
 """Microseconds since 1970 for the clock of a name; None: this machine's."""
 
-_MILLION = 1_000_000
+_MICROSECONDS = 1_000_000
 
 
-def replace(now: Now) -> None:
+def replace_clocks(now: ReadClock) -> None:
     """Ask `now` from now on. To be called before the user's code is imported."""
     real_time, real_ns, localtime, gmtime, ctime, strftime = (
         *(time.time, time.time_ns, time.localtime, time.gmtime, time.ctime),
@@ -27,7 +27,7 @@ def replace(now: Now) -> None:
 
     def own_time() -> float:
         micros = now("time.time")
-        return real_time() if micros is None else micros / _MILLION
+        return real_time() if micros is None else micros / _MICROSECONDS
 
     def own_ns() -> int:
         micros = now("time.time_ns")
@@ -37,7 +37,7 @@ def replace(now: Now) -> None:
         def at(seconds: Any = None) -> Any:
             if seconds is None:
                 micros = now(name)
-                seconds = None if micros is None else micros / _MILLION
+                seconds = None if micros is None else micros / _MICROSECONDS
             return real(seconds)
 
         return at
@@ -49,19 +49,19 @@ def replace(now: Now) -> None:
     time.time, time.time_ns, time.localtime = own_time, own_ns, own_localtime
     time.gmtime, time.ctime = by_default(gmtime, "time.gmtime"), by_default(ctime, "time.ctime")
     time.strftime = own_strftime
-    _dates(now)
+    _replace_dates(now)
 
 
-def _dates(now: Now) -> None:
-    datetime_members, date_members = _members(now)
-    if not _changed_in_place(dt.datetime, datetime_members) or not _changed_in_place(
+def _replace_dates(now: ReadClock) -> None:
+    datetime_members, date_members = _build_class_methods(now)
+    if not _patch_in_place(dt.datetime, datetime_members) or not _patch_in_place(
         dt.date, date_members
     ):
-        dt.datetime = _standing_for(dt.datetime, datetime_members)  # type: ignore[misc]
-        dt.date = _standing_for(dt.date, date_members)  # type: ignore[misc]
+        dt.datetime = _build_substitute_class(dt.datetime, datetime_members)  # type: ignore[misc]
+        dt.date = _build_substitute_class(dt.date, date_members)  # type: ignore[misc]
 
 
-def _members(now: Now) -> Any:
+def _build_class_methods(now: ReadClock) -> Any:
     """The class methods of `datetime` and of `date`."""
 
     def micros_of(name: str) -> int:
@@ -69,7 +69,9 @@ def _members(now: Now) -> Any:
         return time.time_ns() // 1000 if micros is None else micros
 
     def at(cls: Any, micros: int, tz: Any = None) -> Any:
-        return cls.fromtimestamp(micros // _MILLION, tz).replace(microsecond=micros % _MILLION)
+        return cls.fromtimestamp(micros // _MICROSECONDS, tz).replace(
+            microsecond=micros % _MICROSECONDS
+        )
 
     def own_now(cls: Any, tz: Any = None) -> Any:
         return at(cls, micros_of("datetime.now"), tz)
@@ -81,12 +83,12 @@ def _members(now: Now) -> Any:
         return at(cls, micros_of("datetime.today"))
 
     def own_date(cls: Any) -> Any:
-        return cls.fromtimestamp(micros_of("date.today") / _MILLION)
+        return cls.fromtimestamp(micros_of("date.today") / _MICROSECONDS)
 
     return {"now": own_now, "utcnow": own_utcnow, "today": own_today}, {"today": own_date}
 
 
-def _changed_in_place(kind: type, members: Any) -> bool:
+def _patch_in_place(kind: type, members: Any) -> bool:
     """Put class methods into a type that is written in C; false where this Python doesn't let us."""
     try:
         import ctypes  # noqa: PLC0415 - some Pythons are built without it
@@ -102,8 +104,8 @@ def _changed_in_place(kind: type, members: Any) -> bool:
     return True
 
 
-def _standing_for(real: Any, members: Any) -> Any:
-    class Kind(type):
+def _build_substitute_class(real: Any, members: Any) -> Any:
+    class RealTypeMeta(type):
         """Values of the real class belong to the one that stands for it."""
 
         def __instancecheck__(cls, value: Any) -> bool:
@@ -115,7 +117,7 @@ def _standing_for(real: Any, members: Any) -> Any:
     def new(_cls: Any, *args: Any, **named: Any) -> Any:
         return real(*args, **named)
 
-    return Kind(
+    return RealTypeMeta(
         real.__name__,
         (real,),
         {"__new__": new, **{name: classmethod(function) for name, function in members.items()}},

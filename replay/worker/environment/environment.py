@@ -9,42 +9,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from . import clients
-from .audit_hook import Room
-from .calls import Calls, Told
-from .deterministic_time import OwnTime
+from .audit_hook import AuditHook
+from .calls import CallColumns, CallDispatcher
+from .deterministic_time import DeterministicTime
 from .gateway import Gateway
-from .shifted_world import World
+from .shifted_world import ShiftedWorld
 
 if TYPE_CHECKING:
-    from ..protocol.channel import Line
+    from ..protocol.channel import ParentChannel
 
 
-class Surroundings:
+class WorkerEnvironment:
     """The world of one worker."""
 
-    def __init__(self, mark: Any, line: "Line", spec: Dict[str, Any]) -> None:
+    def __init__(self, current_event: Any, channel: "ParentChannel", spec: Dict[str, Any]) -> None:
         """`spec` has `name`, `own_time`, and `world` where clocks are to be ahead."""
-        self.calls = Calls(mark, line)
-        self._own = OwnTime(self.calls, spec["name"])
-        self.gateway = Gateway(self.calls, self._own)
-        self._ahead: Optional[Dict[str, int]] = spec["world"]
-        self._world = World(mark)
-        self._own_time = bool(spec["own_time"])
-        self._room = Room(self.calls.blocked, lambda: mark[0] >= 0)
+        self.calls = CallDispatcher(current_event, channel)
+        self._deterministic_time = DeterministicTime(self.calls, spec["name"])
+        self.gateway = Gateway(self.calls, self._deterministic_time)
+        self._world_settings: Optional[Dict[str, int]] = spec["world"]
+        self._shifted_world = ShiftedWorld(current_event)
+        self._uses_event_time = bool(spec["own_time"])
+        self._audit_hook = AuditHook(self.calls.record_blocked, lambda: current_event[0] >= 0)
 
-    def enter(self) -> None:
+    def install(self) -> None:
         """Put up all that the user's code is to find when it is imported."""
-        if self._ahead is not None:
-            self._world.enter(**self._ahead)
-        elif self._own_time:
-            self._own.enter()
+        if self._world_settings is not None:
+            self._shifted_world.install(**self._world_settings)
+        elif self._uses_event_time:
+            self._deterministic_time.install()
         self.calls.follow_threads()
-        clients.intercept(self.calls)
+        clients.intercept_clients(self.calls)
 
-    def close(self) -> None:
+    def lock_down(self) -> None:
         """Close the doors."""
-        self._room.close()
+        self._audit_hook.install()
 
-    def taken(self) -> Tuple[Told, List[Dict[str, Any]]]:
+    def take_reports(self) -> Tuple[CallColumns, List[Dict[str, Any]]]:
         """What became of calls since the last time, and what was read of clocks and chance."""
-        return self.calls.taken(), self._world.taken() if self._ahead else self._own.taken()
+        return (
+            self.calls.take_columns(),
+            self._shifted_world.take_reads()
+            if self._world_settings
+            else self._deterministic_time.take_reads(),
+        )

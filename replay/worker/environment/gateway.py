@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .gateway_errors import CallFailedError, CallTimeoutError
 
 if TYPE_CHECKING:
-    from .calls import Calls
-    from .deterministic_time import OwnTime
+    from .calls import CallDispatcher
+    from .deterministic_time import DeterministicTime
 
 
 class Gateway:
@@ -21,20 +21,20 @@ class Gateway:
     Timeout = CallTimeoutError
     """What it raises where it timed out."""
 
-    def __init__(self, calls: "Calls", own: "OwnTime") -> None:
+    def __init__(self, calls: "CallDispatcher", deterministic_time: "DeterministicTime") -> None:
         self._calls = calls
-        self._own = own
+        self._deterministic_time = deterministic_time
 
     def query(self, port: str, operation: str, request: Any = None) -> Any:
         """Ask the outside: the answer, a fresh JSON value.
 
         Raises `GatewayError` where nothing answers it, and `Failed` or `Timeout` where it failed.
         """
-        return self._calls.make("query", port, operation, request)
+        return self._calls.call_gateway("query", port, operation, request)
 
     def command(self, port: str, operation: str, request: Any = None) -> Any:
         """Change something outside; what it was answered with. Raises as `query` does."""
-        return self._calls.make("command", port, operation, request)
+        return self._calls.call_gateway("command", port, operation, request)
 
     async def aquery(self, port: str, operation: str, request: Any = None) -> Any:
         """`query` in an async handler."""
@@ -46,7 +46,7 @@ class Gateway:
 
     def now(self) -> datetime:
         """The time, in UTC: as recorded, or the event's."""
-        now: datetime = self._own.now()
+        now: datetime = self._deterministic_time.now()
         return now
 
     def random(self, purpose: str = "") -> float:
@@ -54,10 +54,10 @@ class Gateway:
 
         Each purpose has numbers of its own, so that one more call doesn't shift all others.
         """
-        drawn: float = self._own.random(purpose)
+        drawn: float = self._deterministic_time.random(purpose)
         return drawn
 
     def uuid(self, purpose: str = "") -> uuid.UUID:
         """An id: as recorded, or made of the event, the projection and the purpose."""
-        made: uuid.UUID = self._own.uuid(purpose)
+        made: uuid.UUID = self._deterministic_time.uuid(purpose)
         return made

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import List, NamedTuple, Optional, Tuple
 
 Headers = List[Tuple[str, str]]
-OF_TRANSFER = (
+TRANSFER_HEADERS = (
     "content-length",
     "transfer-encoding",
     "connection",
@@ -15,7 +15,7 @@ OF_TRANSFER = (
 )
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """What a client has sent."""
 
     method: str
@@ -24,7 +24,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-def request(data: bytes) -> Optional[Request]:
+def parse_request(data: bytes) -> Optional[HttpRequest]:
     """The request in what was sent so far; None while it isn't whole."""
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
@@ -37,24 +37,28 @@ def request(data: bytes) -> Optional[Request]:
     ]
     named = {name.lower(): value for name, value in headers}
     if "chunked" in named.get("transfer-encoding", "").lower():
-        body = _unchunked(rest)
-        return None if body is None else Request(method, target, headers, body)
+        body = _decode_chunked(rest)
+        return None if body is None else HttpRequest(method, target, headers, body)
     length = named.get("content-length", "0")
-    wanted = int(length) if length.isdigit() else 0
-    return None if len(rest) < wanted else Request(method, target, headers, rest[:wanted])
+    body_length = int(length) if length.isdigit() else 0
+    return (
+        None
+        if len(rest) < body_length
+        else HttpRequest(method, target, headers, rest[:body_length])
+    )
 
 
-def answer(status: int, headers: Headers, body: bytes, method: str) -> bytes:
+def format_response(status: int, headers: Headers, body: bytes, method: str) -> bytes:
     """The bytes of an answer whose body is decoded already; the connection ends with it."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
     lines = [f"HTTP/1.1 {status} {phrase}"]
-    empty = method == "HEAD" or status in (204, 304)
-    dropped = ("transfer-encoding", "connection") if method == "HEAD" else OF_TRANSFER
-    lines += [f"{n}: {_one_line(v)}" for n, v in headers if n.lower() not in dropped]
-    if empty:
+    has_no_body = method == "HEAD" or status in (204, 304)
+    dropped_headers = ("transfer-encoding", "connection") if method == "HEAD" else TRANSFER_HEADERS
+    lines += [f"{n}: {_to_one_line(v)}" for n, v in headers if n.lower() not in dropped_headers]
+    if has_no_body:
         body = b""
     else:
         lines.append(f"content-length: {len(body)}")
@@ -62,11 +66,11 @@ def answer(status: int, headers: Headers, body: bytes, method: str) -> bytes:
     return text.encode("latin-1", "replace") + body
 
 
-def _one_line(value: str) -> str:
+def _to_one_line(value: str) -> str:
     return value.replace("\r", " ").replace("\n", " ")
 
 
-def _unchunked(data: bytes) -> Optional[bytes]:
+def _decode_chunked(data: bytes) -> Optional[bytes]:
     body = b""
     while True:
         line, end, data = data.partition(b"\r\n")

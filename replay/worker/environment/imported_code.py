@@ -29,7 +29,7 @@ def watch() -> None:
 
     def get_code(self: Any, fullname: str) -> Any:
         path = self.get_filename(fullname)
-        if user_code.is_foreign(path):
+        if user_code.is_foreign_file(path):
             return original(self, fullname)
         before = _stat(path)
         source = self.get_data(path)

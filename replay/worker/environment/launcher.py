@@ -34,9 +34,9 @@ _IO_URING_SETUP = 425
 _TERMINAL_READ = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK
 
 
-def shut(
+def restrict_process(
     *,
-    listening: bool = False,
+    with_listener: bool = False,
     all_threads: bool = False,
     readable: Optional[Sequence[str]] = None,
 ) -> Tuple[Dict[str, Any], Optional[int]]:
@@ -53,7 +53,7 @@ def shut(
         return {"level": 1, "files": False, "why": "the kernel refuses it"}, None
     files = landlock.restrict_files(libc, readable)
     listener = seccomp_filter.install_filter(
-        libc, machine, is_listening=listening, all_threads=all_threads
+        libc, machine, is_listening=with_listener, all_threads=all_threads
     )
     if listener is None:
         why = f"seccomp: {os.strerror(ctypes.get_errno())}"
@@ -61,17 +61,17 @@ def shut(
     return {"level": 2, "files": files, "why": ""}, listener or None
 
 
-def tried(said: Dict[str, Any]) -> Dict[str, Any]:
+def verify_restrictions(report: Dict[str, Any]) -> Dict[str, Any]:
     """What was said, corrected by trying every way out as a native client would."""
-    if said["level"] != 2:
-        return said
+    if report["level"] != 2:
+        return report
     libc = ctypes.CDLL(None, use_errno=True)
-    if said["files"] and any(_opens(libc, path, os.O_WRONLY) for path in _own_files()):
-        said = {**said, "files": False}
+    if report["files"] and any(_opens(libc, path, os.O_WRONLY) for path in _own_files()):
+        report = {**report, "files": False}
     out = [name for name, succeeds in _ways_out(libc) if succeeds()]
     if out:
-        said = {**said, "level": 1, "why": f"{', '.join(out)} all the same"}
-    return said
+        report = {**report, "level": 1, "why": f"{', '.join(out)} all the same"}
+    return report
 
 
 def _ways_out(libc: Any) -> Iterator[Tuple[str, Callable[[], bool]]]:
@@ -139,16 +139,16 @@ def _main() -> None:
 
         fcntl.ioctl(0, _TAKE_TERMINAL, 0)
     if spec.get("memory"):
-        memory_limit.limit(spec["memory"])
-    said, listener = shut(listening=True, readable=spec.get("readable"))
-    text = b"files" if said["files"] else b"-"
+        memory_limit.limit_memory(spec["memory"])
+    report, listener = restrict_process(with_listener=True, readable=spec.get("readable"))
+    text = b"files" if report["files"] else b"-"
     if listener is not None:
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [listener]).tobytes())]
         parent.sendmsg([text], rights)
         os.close(listener)
     else:
         parent.sendmsg([text])
-    parent.sendmsg([json.dumps(tried(said)).encode()])
+    parent.sendmsg([json.dumps(verify_restrictions(report)).encode()])
     parent.close()
     try:
         os.execv(sys.argv[2], sys.argv[3:])  # noqa: S606 - it becomes the user's interpreter

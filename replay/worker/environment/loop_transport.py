@@ -7,27 +7,27 @@ from typing import Any, Callable
 
 from . import http_text
 
-Answered = Callable[[http_text.Request], bytes]
+AnswerRequest = Callable[[http_text.HttpRequest], bytes]
 """Gives the bytes of an answer; raises what a connection would."""
 
 
-class Transport(asyncio.Transport):
+class GatewayTransport(asyncio.Transport):
     """One connection."""
 
-    def __init__(self, answered: Answered, protocol: Any) -> None:
+    def __init__(self, answer_request: AnswerRequest, protocol: Any) -> None:
         super().__init__()
-        self._answered = answered
+        self._answer_request = answer_request
         self._protocol = protocol
         self._sent = bytearray()
         self._closing = False
 
     def write(self, data: Any) -> None:
         self._sent += bytes(data)
-        asked = http_text.request(bytes(self._sent))
-        if asked is not None:
+        http_request = http_text.parse_request(bytes(self._sent))
+        if http_request is not None:
             self._sent.clear()
             # The protocol expects an answer only after it has seen its request written.
-            asyncio.get_running_loop().call_soon(self._answer, asked)
+            asyncio.get_running_loop().call_soon(self._send_answer, http_request)
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
@@ -58,9 +58,9 @@ class Transport(asyncio.Transport):
     def set_write_buffer_limits(self, *_: Any, **__: Any) -> None:
         """Nothing is held back."""
 
-    def _answer(self, asked: http_text.Request) -> None:
+    def _send_answer(self, http_request: http_text.HttpRequest) -> None:
         try:
-            answer = self._answered(asked)
+            answer = self._answer_request(http_request)
         except Exception as error:
             self._protocol.set_exception(error)
             return

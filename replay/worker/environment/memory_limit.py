@@ -15,7 +15,7 @@ except ImportError:  # there is none on Windows
     resource = None  # type: ignore[assignment]
 
 
-def limit(memory: int) -> None:
+def limit_memory(limit_bytes: int) -> None:
     """Refuse to take more than so many bytes, for good; a `MemoryError` tells it.
 
     Does nothing where the launcher has set such a limit, which can't be changed any more.
@@ -24,21 +24,21 @@ def limit(memory: int) -> None:
         return
     kind = resource.RLIMIT_DATA if sys.platform.startswith("linux") else resource.RLIMIT_AS
     soft, hard = resource.getrlimit(kind)
-    if resource.RLIM_INFINITY not in (soft, hard) and max(soft, hard) <= memory:
+    if resource.RLIM_INFINITY not in (soft, hard) and max(soft, hard) <= limit_bytes:
         return
-    wanted = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    resource.setrlimit(kind, (wanted, wanted))
+    soft_limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(kind, (soft_limit, soft_limit))
 
 
-def spare(size: int) -> None:
+def require_memory(size_bytes: int) -> None:
     """Raise `MemoryError` where so many bytes can't be taken.
 
     To be asked before something large is encoded: msgspec 0.22 crashes where it finds no room.
     """
-    bytearray(size)
+    bytearray(size_bytes)
 
 
-def taken() -> int:
+def measure_memory() -> int:
     """Bytes of memory that this process has, or has had at most where nobody knows better."""
     try:
         with open("/proc/self/statm", "rb") as stream:

@@ -16,9 +16,9 @@ import sys
 from typing import Any, Callable, List, Optional
 from uuid import UUID
 
-from ..protocol.user_code import is_foreign
+from ..protocol.user_code import is_foreign_file
 
-METHODS = ("apply", "when", "evolve", "mutate")
+EVENT_METHODS = ("apply", "when", "evolve", "mutate")
 """What people call the method that takes an event."""
 
 
@@ -26,22 +26,22 @@ class AggregateError(Exception):
     """An aggregate that nobody knows how to make; the message is a sentence for a person."""
 
 
-def adapted(kind: Any) -> Any:
+def adapt_aggregate(kind: Any) -> Any:
     """A projection over instances of a class, or None where the class isn't an aggregate."""
     if any(base.__module__.split(".")[0] == "eventsourcing" for base in kind.__mro__):
-        return _EventSourced(kind)
+        return _EventSourcingAdapter(kind)
     if any(name.startswith("on_") for name in dir(kind)):
         return None
-    for name in METHODS:
+    for name in EVENT_METHODS:
         method = inspect.getattr_static(kind, name, None)
         if isinstance(method, functools.singledispatchmethod):
             method = method.func
-        if inspect.isfunction(method) and len(_required(method)) == 2:
-            return _Instances(kind, name)
+        if inspect.isfunction(method) and len(_required_parameters(method)) == 2:
+            return _ClassAdapter(kind, name)
     return None
 
 
-class _Aggregate:
+class _AggregateAdapter:
     """What both kinds have from their class."""
 
     def __init__(self, kind: Any) -> None:
@@ -53,7 +53,7 @@ class _Aggregate:
                 setattr(self, name, found)
 
 
-class _Instances(_Aggregate):
+class _ClassAdapter(_AggregateAdapter):
     """A class of the user's own."""
 
     def __init__(self, kind: Any, method: str) -> None:
@@ -61,35 +61,35 @@ class _Instances(_Aggregate):
         self._method = method
         # An __init__ of its own; object's takes anything in its signature, and nothing in truth.
         own = kind.__init__ is not object.__init__
-        wanted = len(_required(kind.__init__)) - 1 if own else 0
-        if wanted > 1:
+        argument_count = len(_required_parameters(kind.__init__)) - 1 if own else 0
+        if argument_count > 1:
             raise AggregateError(
-                f"{kind.__name__} takes {wanted} arguments to be made, and only its key is known;"
+                f"{kind.__name__} takes {argument_count} arguments to be made, and only its key is known;"
                 " write a module with initial(key) and apply(state, event) beside it"
             )
-        self._wants_key = wanted == 1
+        self._takes_key = argument_count == 1
 
     def initial(self, key: str) -> Any:
-        return self._kind(key) if self._wants_key else self._kind()
+        return self._kind(key) if self._takes_key else self._kind()
 
     def apply(self, state: Any, event: Any) -> Any:
-        return getattr(state, self._method)(self._typed(event))
+        return getattr(state, self._method)(self._to_typed_event(event))
 
-    def _typed(self, event: Any) -> Any:
+    def _to_typed_event(self, event: Any) -> Any:
         kind: Any = getattr(self._module, (event.type or "").rsplit(".", 1)[-1], None)
-        if not _is_theirs(kind):
+        if not _is_user_class(kind):
             return event
         return kind(**event.data) if isinstance(event.data, dict) else kind(event.data)
 
 
-class _EventSourced(_Aggregate):
+class _EventSourcingAdapter(_AggregateAdapter):
     """A class of the library `eventsourcing`, over its own stored events."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
         persistence: Any = importlib.import_module("eventsourcing.persistence")
         self._stored: Callable[..., Any] = persistence.StoredEvent
-        self._mapper: Any = getattr(self._module, "MAPPER", None) or _mapper(persistence)
+        self._mapper: Any = getattr(self._module, "MAPPER", None) or _build_mapper(persistence)
 
     def initial(self, key: str) -> Any:  # noqa: ARG002 - its first event makes it
         return None
@@ -99,7 +99,7 @@ class _EventSourced(_Aggregate):
         if ":" not in topic:
             topic = f"{self._kind.__module__}:{topic}"
         stored = self._stored(
-            originator_id=_id(event.stream),
+            originator_id=_parse_originator_id(event.stream),
             originator_version=event.revision,
             topic=topic,
             state=json.dumps(event.data).encode(),
@@ -108,15 +108,15 @@ class _EventSourced(_Aggregate):
         return event.DELETED if mutated is None else mutated
 
 
-def _is_theirs(kind: Any) -> bool:
+def _is_user_class(kind: Any) -> bool:
     """Whether it is a class of the user's own code: an event's type may name anything."""
     if not inspect.isclass(kind):
         return False
     module = sys.modules.get(kind.__module__)
-    return not is_foreign(getattr(module, "__file__", None) or "/site-packages/")
+    return not is_foreign_file(getattr(module, "__file__", None) or "/site-packages/")
 
 
-def _mapper(persistence: Any) -> Any:
+def _build_mapper(persistence: Any) -> Any:
     """What an application of the library has, where nothing else is said."""
     transcoder = persistence.JSONTranscoder()
     for name in ("UUIDAsHex", "DecimalAsStr", "DatetimeAsISO"):
@@ -124,18 +124,18 @@ def _mapper(persistence: Any) -> Any:
     return persistence.Mapper(transcoder)
 
 
-def _id(stream: Optional[str]) -> Any:
+def _parse_originator_id(stream: Optional[str]) -> Any:
     try:
         return UUID(stream or "")
     except ValueError:
         return stream
 
 
-def _required(function: Any) -> List[Any]:
+def _required_parameters(function: Any) -> List[Any]:
     """The parameters that have to be given by place."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return []
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p for p in parameters if p.kind in places and p.default is p.empty]
+    positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p for p in parameters if p.kind in positional_kinds and p.default is p.empty]

@@ -16,15 +16,15 @@ import re
 import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..protocol.constants import MERGED
-from ..protocol.text_limits import carried
+from ..protocol.constants import MERGED_EVENT_TYPE
+from ..protocol.text_limits import escape_surrogates
 from . import aggregates
-from .upcasting import Upcasting
+from .upcasting import UpcastChain
 
 Handler = Callable[[Any, Any, str], Any]
 """(state, event, key) to the new state, None for the same, or `event.DELETED`."""
 
-Filled = Tuple[List[Any], Dict[str, Any]]
+ExtraArguments = Tuple[List[Any], Dict[str, Any]]
 """Arguments by place and by name."""
 
 
@@ -40,23 +40,23 @@ class Projection:
         self._target = target
         self._gateway = gateway
         self._handlers: Dict[Optional[str], Optional[Handler]] = {}
-        self.decimals = bool(getattr(target, "DECIMALS", False))
+        self.uses_decimals = bool(getattr(target, "DECIMALS", False))
         self.key: Optional[Callable[[Any], Any]] = getattr(target, "key", None)
         declared_upcast = getattr(target, "upcast", None)
-        self.upcast = None if declared_upcast is None else Upcasting(declared_upcast)
+        self.upcast = None if declared_upcast is None else UpcastChain(declared_upcast)
         self._initial = getattr(target, "initial", None)
-        names = (name for name in aggregates.METHODS if callable(getattr(target, name, None)))
-        self._all = next(names, "apply")
+        names = (name for name in aggregates.EVENT_METHODS if callable(getattr(target, name, None)))
+        self._catch_all_name = next(names, "apply")
         """What the function for events of any type is called."""
-        self._apply = self._adapted(self._all)
-        declared = declared_invariants(getattr(target, "INVARIANTS", None), name)
+        self._catch_all_handler = self._adapt_function(self._catch_all_name)
+        declared = parse_invariants(getattr(target, "INVARIANTS", None), name)
         self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
         self.conditions = {n: rule for n, rule in declared.items() if not callable(rule)}
         """Invariants that are conditions in SQL, such as `sum(state.balance) = 0`."""
-        self.handled = sorted(n for n in dir(target) if n.startswith("on_"))
-        for handled in self.handled:
-            self._adapted(handled)
-        if self._apply is None and not self.handled:
+        self.handler_names = sorted(n for n in dir(target) if n.startswith("on_"))
+        for handled in self.handler_names:
+            self._adapt_function(handled)
+        if self._catch_all_handler is None and not self.handler_names:
             raise ContractError(
                 f"{name} is no projection: it has neither apply(state, event)"
                 " nor on_<type>(state, event), nor project(events) at the place that is named"
@@ -69,31 +69,37 @@ class Projection:
         return function if callable(function) else None
 
     @property
-    def routed(self) -> bool:
+    def is_routed(self) -> bool:
         """Whether an event's stream needn't be its key: then each event must be asked for its own."""
         return self.key is not None or self.upcast is not None
 
-    def handler(self, type_name: Optional[str]) -> Optional[Handler]:
+    def find_handler(self, type_name: Optional[str]) -> Optional[Handler]:
         """The function for events of a type, or None where there is none."""
-        if type_name == MERGED:
-            return self._resolved
+        if type_name == MERGED_EVENT_TYPE:
+            return self._apply_merged
         if type_name not in self._handlers:
             name = "on_" + re.sub(r"\W", "_", type_name or "")
-            self._handlers[type_name] = self._adapted(name) or self._apply
+            self._handlers[type_name] = self._adapt_function(name) or self._catch_all_handler
         return self._handlers[type_name]
 
-    def direct(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
+    def find_direct_handler(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
         """The user's own two-parameter function for a type, where it needs no adapter."""
-        function = self._function(type_name)
-        adapted = function is None or _is_async(function) or _wanted(function)
+        function = self._find_function(type_name)
+        adapted = function is None or _is_async(function) or _find_extra_parameters(function)
         return None if adapted else function
 
-    def own(self, type_name: Optional[str], key: str) -> Optional[Tuple[Any, Filled]]:
+    def find_user_function(
+        self, type_name: Optional[str], key: str
+    ) -> Optional[Tuple[Any, ExtraArguments]]:
         """The user's own function for a type, and what it takes beyond the state and the event."""
-        function = self._function(type_name)
-        return None if function is None else (function, _filling(function, self._gateway)(key))
+        function = self._find_function(type_name)
+        return (
+            None
+            if function is None
+            else (function, _build_argument_filler(function, self._gateway)(key))
+        )
 
-    def _resolved(self, state: Any, event: Any, _key: str) -> Any:
+    def _apply_merged(self, state: Any, event: Any, _key: str) -> Any:
         document = event.data["state"]
         load = getattr(self._target, "load", None)
         if document is None:
@@ -105,10 +111,10 @@ class Projection:
             )
         return load(document) if callable(load) else document
 
-    def _function(self, type_name: Optional[str]) -> Any:
-        if type_name == MERGED:
+    def _find_function(self, type_name: Optional[str]) -> Any:
+        if type_name == MERGED_EVENT_TYPE:
             return None
-        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), self._all):
+        for name in ("on_" + re.sub(r"\W", "_", type_name or ""), self._catch_all_name):
             function = getattr(self._target, name, None)
             if callable(function):
                 return function
@@ -118,63 +124,69 @@ class Projection:
         """The state of a document before its first event."""
         return {} if self._initial is None else self._initial(key)
 
-    def keys(self, event: Any) -> List[str]:
+    def keys_of(self, event: Any) -> List[str]:
         """The documents that an event is for."""
-        merged = event.type == MERGED
+        merged = event.type == MERGED_EVENT_TYPE
         keys = event.stream if self.key is None or merged else self.key(event)
         if keys is None:
             return []
         if isinstance(keys, str):
-            return [carried(keys)]
+            return [escape_surrogates(keys)]
         if isinstance(keys, (list, tuple, set, frozenset)) or hasattr(keys, "__next__"):
-            return list(dict.fromkeys(carried(str(key)) for key in keys if key is not None))
+            return list(
+                dict.fromkeys(escape_surrogates(str(key)) for key in keys if key is not None)
+            )
         if isinstance(keys, (dict, bytes)):
             raise TypeError(
                 "key(event) returned a %s; it gives a key, a list of keys, or None"
                 % type(keys).__name__
             )
-        return [carried(str(keys))]
+        return [escape_surrogates(str(keys))]
 
-    def _adapted(self, name: str) -> Optional[Handler]:
+    def _adapt_function(self, name: str) -> Optional[Handler]:
         function = getattr(self._target, name, None)
         if not callable(function):
             return None
-        if not _takes_two(function):
+        if not _takes_state_and_event(function):
             raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
-        if not _wanted(function):
+        if not _find_extra_parameters(function):
             if _is_async(function):
-                return lambda state, event, _key: finished(function(state, event))
+                return lambda state, event, _key: await_result(function(state, event))
             return lambda state, event, _key: function(state, event)
-        fill = _filling(function, self._gateway)
+        fill = _build_argument_filler(function, self._gateway)
 
         def call(state: Any, event: Any, key: str) -> Any:
             first, named = fill(key)
             return function(state, event, *first, **named)
 
         if _is_async(function):
-            return lambda state, event, key: finished(call(state, event, key))
+            return lambda state, event, key: await_result(call(state, event, key))
         return call
 
 
-def load(reference: str, gateway: Any) -> Projection:
+def load_projection(reference: str, gateway: Any) -> Projection:
     """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
-    target, name = imported(reference)
+    target, name = import_target(reference)
     if inspect.isclass(target):
-        target = aggregates.adapted(target) or target()
+        target = aggregates.adapt_aggregate(target) or target()
     return Projection(target, name, gateway)
 
 
-def imported(reference: str) -> Tuple[Any, str]:
+def import_target(reference: str) -> Tuple[Any, str]:
     """The module, or what in it is named, and a name for it; raises `ContractError`."""
-    place, colon, attribute = reference.rpartition(":")
+    module_or_file, colon, attribute = reference.rpartition(":")
     if not colon or reference.endswith(".py"):
-        place, attribute = reference, ""
-    module = _load_file(place) if place.endswith(".py") else importlib.import_module(place)
+        module_or_file, attribute = reference, ""
+    module = (
+        _load_file(module_or_file)
+        if module_or_file.endswith(".py")
+        else importlib.import_module(module_or_file)
+    )
     target: Any = module
-    name = attribute or os.path.splitext(os.path.basename(place))[0].rsplit(".", 1)[-1]
+    name = attribute or os.path.splitext(os.path.basename(module_or_file))[0].rsplit(".", 1)[-1]
     for part in attribute.split(".") if attribute else ():
         if not hasattr(target, part):
-            raise ContractError(f"{place} has nothing called {attribute}")
+            raise ContractError(f"{module_or_file} has nothing called {attribute}")
         target = getattr(target, part)
     return target, name
 
@@ -193,7 +205,7 @@ def _load_file(path: str) -> Any:
     return module
 
 
-def declared_invariants(declared: Any, name: str) -> Dict[str, Any]:
+def parse_invariants(declared: Any, name: str) -> Dict[str, Any]:
     """By name, each a function of the state or a condition as text; raises `ContractError`."""
     if declared is None:
         return {}
@@ -206,16 +218,16 @@ def declared_invariants(declared: Any, name: str) -> Dict[str, Any]:
             raise ContractError(
                 f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
             )
-    return {carried(str(invariant)): rule for invariant, rule in declared.items()}
+    return {escape_surrogates(str(invariant)): rule for invariant, rule in declared.items()}
 
 
-def finished(returned: Any) -> Any:
+def await_result(returned: Any) -> Any:
     """What a handler returned, once an async one has come to its end."""
-    return _loop().run_until_complete(returned) if inspect.iscoroutine(returned) else returned
+    return _event_loop().run_until_complete(returned) if inspect.iscoroutine(returned) else returned
 
 
 @functools.lru_cache(maxsize=None)
-def _loop() -> Any:
+def _event_loop() -> Any:
     """The event loop of all async handlers, one after the other."""
     import asyncio  # noqa: PLC0415 - most projections have no use for it
 
@@ -230,7 +242,7 @@ def _is_async(function: Any) -> bool:
     )
 
 
-def _takes_two(function: Any) -> bool:
+def _takes_state_and_event(function: Any) -> bool:
     """Whether it can be given a state and an event."""
     try:
         signature = inspect.signature(function)
@@ -238,47 +250,53 @@ def _takes_two(function: Any) -> bool:
         return True
     extra = {n: None for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
     try:
-        signature.bind(None, None, *([None] * _more(signature)), **extra)
+        signature.bind(None, None, *([None] * _count_further_parameters(signature)), **extra)
     except TypeError:
         return False
     return True
 
 
-def _more(signature: inspect.Signature) -> int:
+def _count_further_parameters(signature: inspect.Signature) -> int:
     """How many parameters after state and event have to be given by place."""
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [
-        p for p in signature.parameters.values() if p.kind in places and p.default is p.empty
+        p
+        for p in signature.parameters.values()
+        if p.kind in positional_kinds and p.default is p.empty
     ]
     return max(len(required) - 2, 0)
 
 
-def _filling(function: Any, gateway: Any) -> Callable[[str], Filled]:
+def _build_argument_filler(function: Any, gateway: Any) -> Callable[[str], ExtraArguments]:
     """What gives, for a key, the arguments that a function takes beyond the state and the event."""
-    wanted = _wanted(function)
-    parameters = inspect.signature(function).parameters if wanted else {}
-    named = {n for n in wanted if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
+    extra_parameters = _find_extra_parameters(function)
+    parameters = inspect.signature(function).parameters if extra_parameters else {}
+    named = {
+        n for n in extra_parameters if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY
+    }
 
-    def fill(key: str) -> Filled:
-        filled = {name: key if what == "key" else gateway for name, what in wanted.items()}
+    def fill(key: str) -> ExtraArguments:
+        filled = {
+            name: key if what == "key" else gateway for name, what in extra_parameters.items()
+        }
         first = [value for name, value in filled.items() if name not in named]
         return first, {name: filled[name] for name in named}
 
     return fill
 
 
-def _wanted(function: Any) -> Dict[str, str]:
+def _find_extra_parameters(function: Any) -> Dict[str, str]:
     """Which parameters beyond state and event are to be filled, with what."""
     try:
         parameters: List[Tuple[str, Any]] = list(inspect.signature(function).parameters.items())
     except (TypeError, ValueError):
         return {}
-    wanted = {}
+    extra_parameters = {}
     for position, (name, parameter) in enumerate(parameters):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if position >= 2 and name in ("key", "gateway"):
-            wanted[name] = name
+            extra_parameters[name] = name
         elif position == 2 and parameter.default is parameter.empty:
-            wanted[name] = "gateway"
-    return wanted
+            extra_parameters[name] = "gateway"
+    return extra_parameters

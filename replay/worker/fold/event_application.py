@@ -5,24 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Optional
 
-from ..protocol.event import Batch, Late
-from .documents import Document
-from .invariants import Invariants
-from .result import Result
+from ..protocol.event import EventBatch, LazyEvent
+from .documents import HeldDocument
+from .invariants import InvariantChecker
+from .result import ResultColumns
 
 
-class Visit:
+class EventApplication:
     """An event of a batch, and a document that it reaches."""
 
     __slots__ = ("batch", "document", "index", "key", "place", "result")
 
     def __init__(
         self,
-        result: Result,
-        batch: Batch,
+        result: ResultColumns,
+        batch: EventBatch,
         index: int,
         key: str,
-        document: Document,
+        document: HeldDocument,
         place: int = 0,
     ) -> None:
         """`place` is that of the key among those of its event."""
@@ -39,31 +39,37 @@ class Visit:
         offset: int = self.batch.offset(self.index)
         return offset
 
-    def routed(self) -> None:
+    def add_route(self) -> None:
         """Tell that the event reaches the document."""
         self.result.route_rows.append(self.index)
         self.result.route_keys.append(self.key)
         self.result.route_places.append(self.place)
 
-    def changed(self, text: Optional[bytes], change: int) -> None:
+    def add_change(self, text: Optional[bytes], change: int) -> None:
         """Tell that it made this of the document, which is the change of that number."""
         result, document = self.result, self.document
-        result.previous.append(document.change)
+        result.previous_changes.append(document.change)
         document.change = change
-        result.rows.append(self.index)
-        result.places.append(self.place)
+        result.event_rows.append(self.index)
+        result.key_places.append(self.place)
         result.states.append(text)
         result.keys.append(self.key)
 
-    def turned(self, invariants: Invariants) -> None:
+    def add_invariant_transitions(self, invariants: InvariantChecker) -> None:
         """Tell which invariants have turned with the document's new state."""
         document = self.document
-        turned = partial(invariants.turned, self.key, there=document.text is not None)
+        update_invariants = partial(
+            invariants.update, self.key, is_existing=document.text is not None
+        )
         parts = document.parts
-        for turn in turned(document.state) if parts is None else parts.aside(turned):
-            self.result.turns.append({"offset": self.offset, **turn})
+        for turn in (
+            update_invariants(document.state)
+            if parts is None
+            else parts.query_untracked(update_invariants)
+        ):
+            self.result.invariant_transitions.append({"offset": self.offset, **turn})
 
-    def failed(self, error: BaseException) -> None:
+    def add_failure(self, error: BaseException) -> None:
         """Tell what was raised."""
-        kind = Late(self.batch, self.index).type
-        self.result.failed(self.offset, self.key, kind, error)
+        kind = LazyEvent(self.batch, self.index).type
+        self.result.add_failure(self.offset, self.key, kind, error)

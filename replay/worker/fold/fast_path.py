@@ -10,61 +10,72 @@ from functools import partial
 from typing import Any, List, Optional
 
 from ..protocol import encoding
-from ..protocol.event import DELETED, Batch, Event
-from ..protocol.tracebacks import failing
+from ..protocol.event import DELETED, Event, EventBatch
+from ..protocol.tracebacks import list_failure_types
 from .contract import Projection
-from .documents import Document, NotPlainError
-from .event_application import Visit
-from .fold_loop import Folder, given
-from .large import LARGE, SAME
-from .result import Result
+from .documents import HeldDocument, LossyEncodingError
+from .event_application import EventApplication
+from .fold_loop import PythonFoldEngine, apply_with_key
+from .large import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE
+from .result import ResultColumns
 
 
-class QuickFolder(Folder):
+class FastFoldEngine(PythonFoldEngine):
     """Folds a projection that doesn't route, not carefully, and with nobody who probes."""
 
     _next_change: int
 
-    def _apply(self, batch: Batch) -> Result:
-        result = Result()
-        by_key, streams, mark = self._documents.by_key, batch.streams, self._mark
-        held: List[Optional[Document]] = [None if s is None else by_key.get(s) for s in streams]
+    def _apply_batch(self, batch: EventBatch) -> ResultColumns:
+        result = ResultColumns()
+        by_key, streams, current_event = self._documents.by_key, batch.streams, self._current_event
+        documents_by_stream: List[Optional[HeldDocument]] = [
+            None if s is None else by_key.get(s) for s in streams
+        ]
         projection, decode, change = self._projection, self.decode, self._next_change
-        directs = [projection.direct(name) for name in batch.types]
-        handlers = [projection.handler(name) for name in batch.types]
-        encode_into, written = encoding.plain_encoder_into(), bytearray()
-        rows, previous, states, keys = result.rows, result.previous, result.states, result.keys
+        direct_handlers = [projection.find_direct_handler(name) for name in batch.types]
+        handlers = [projection.find_handler(name) for name in batch.types]
+        encode_into, buffer = encoding.build_plain_encoder_into(), bytearray()
+        rows, previous, states, keys = (
+            result.event_rows,
+            result.previous_changes,
+            result.states,
+            result.keys,
+        )
         skipped = [0] * len(batch.types)
-        looks, refused = self._documents.looks, self._calls.refused
+        checks_every_change, refused = self._documents.checks_every_change, self._calls.refusals
         initial, index = projection.initial, -1
-        large, looks_at = self._large, self._looks_at
-        hold, broken = self._hold, self._invariants.broken
+        large_documents, check_interval = self._large_documents, self._check_interval
+        all_hold, broken = self._all_hold, self._invariants.broken_by_key
         columns = zip(batch.offsets, batch.type_codes, batch.stream_codes, batch.data())
-        for mark[0], code, stream, data in columns:
+        for current_event[0], code, stream, data in columns:
             index += 1
-            handle, handler = directs[code], handlers[code]
+            handle, handler = direct_handlers[code], handlers[code]
             if handler is None:
                 skipped[code] += 1
                 continue
             key = streams[stream]
             if key is None:
                 continue
-            document = held[stream]
+            document = documents_by_stream[stream]
             if document is None:
-                document = held[stream] = by_key[key] = Document()
+                document = documents_by_stream[stream] = by_key[key] = HeldDocument()
             event = Event()
             event.data, event._batch, event._index = data, batch, index
             if document.parts is not None:
-                look = bool(looks_at and change % looks_at == 0)
-                handle = handle or partial(given, handler, key)
+                is_checked = bool(check_interval and change % check_interval == 0)
+                handle = handle or partial(apply_with_key, handler, key)
                 try:
-                    text = large.apply(document, key, result, event, handle, look=look)
-                except NotPlainError:
+                    text = large_documents.apply_event(
+                        document, key, result, event, handle, is_checked=is_checked
+                    )
+                except LossyEncodingError:
                     raise
-                except failing() as error:
-                    self._fail_in_parts(Visit(result, batch, index, key, document), error)
+                except list_failure_types() as error:
+                    self._record_failure_in_parts(
+                        EventApplication(result, batch, index, key, document), error
+                    )
                     continue
-                if text is SAME:
+                if text is UNCHANGED_STATE:
                     continue
                 state = document.state
             else:
@@ -77,43 +88,49 @@ class QuickFolder(Folder):
                         state = decode(before)
                     returned = handle(state, event) if handle else handler(state, event, key)
                     if refused:
-                        self._calls.raise_refused()
+                        self._calls.raise_first_refusal()
                     if returned is DELETED:
                         state = text = None
                     else:
                         if returned is not None:
                             state = returned
-                        encode_into(state, written)
-                        text = bytes(written)
-                except failing() as error:
-                    visit = Visit(result, batch, index, key, document)
-                    self._fail(visit, error, document.state, before, state)
+                        encode_into(state, buffer)
+                        text = bytes(buffer)
+                except list_failure_types() as error:
+                    application = EventApplication(result, batch, index, key, document)
+                    self._record_failure(application, error, document.state, before, state)
                     continue
                 document.state = state
                 if text == before:
                     continue
                 document.text = text
-                if looks and not encoding.is_plain(state):
-                    raise NotPlainError  # at the end of the batch it may be another state
-                if text is not None and len(text) > LARGE:
-                    text = large.take_apart(Visit(result, batch, index, key, document))
+                if checks_every_change and not encoding.round_trips_json(state):
+                    raise LossyEncodingError  # at the end of the batch it may be another state
+                if text is not None and len(text) > LARGE_DOCUMENT_BYTES:
+                    text = large_documents.split_document(
+                        EventApplication(result, batch, index, key, document)
+                    )
             previous.append(document.change)
             document.change = change
             change += 1
             rows.append(index)
             states.append(text)
             keys.append(key)
-            if hold is not None and (
-                document.parts is not None or not hold(state) or key in broken
+            if all_hold is not None and (
+                document.parts is not None or not all_hold(state) or key in broken
             ):
-                Visit(result, batch, index, key, document).turned(self._invariants)
+                EventApplication(result, batch, index, key, document).add_invariant_transitions(
+                    self._invariants
+                )
         self._next_change = change
-        result.skipped = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
+        result.unhandled_by_type = {str(batch.types[i]): n for i, n in enumerate(skipped) if n}
         return result
 
 
-def folder(projection: Projection, *given: Any, careful: bool, **more: Any) -> Folder:
-    """What folds a projection as quickly as may be; the arguments are those of `Folder`."""
-    common = not (projection.routed or careful or more.get("probe"))
-    kind = QuickFolder if common else Folder
-    return kind(projection, *given, careful=careful, **more)
+def build_fold_engine(
+    projection: Projection, *positional: Any, careful: bool, **options: Any
+) -> PythonFoldEngine:
+    """What folds a projection as quickly as may be; the arguments are those of `PythonFoldEngine`."""
+    is_common_case = not (projection.is_routed or careful or options.get("probe"))
+    engine_type = FastFoldEngine if is_common_case else PythonFoldEngine
+    return engine_type(projection, *positional, careful=careful, **options)

@@ -4,87 +4,102 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional, Set
 
-from ..environment.calls import Calls
+from ..environment.calls import CallDispatcher
 from ..protocol.event import DELETED
-from .documents import Document, NotPlainError
-from .event_application import Visit
-from .parts import Kept, Parts
-from .result import IN_PARTS, Result
-from .tracked_dict import WholeError
+from .documents import HeldDocument, LossyEncodingError
+from .event_application import EventApplication
+from .parts import DocumentParts, StoredParts
+from .result import STATE_IN_PARTS, ResultColumns
+from .tracked_dict import NotSplittableError
 
-LARGE = 64 << 10
+LARGE_DOCUMENT_BYTES = 64 << 10
 """Bytes of JSON from which on a document is kept in parts."""
-SAME = b" "
+UNCHANGED_STATE = b" "
 """What stands for the JSON of a document that an event left as it was; no JSON is that."""
 
 
-class Large:
+class LargeDocumentApplier:
     """Takes documents apart, and applies events to those that are."""
 
     def __init__(
         self,
         encode: Callable[[Any], bytes],
         decode: Callable[[Any], Any],
-        calls: Calls,
+        calls: CallDispatcher,
         *,
-        careful: bool,
+        exact_encoding: bool,
     ) -> None:
         self._calls = calls
         self._encode = encode
         self._decode = decode
-        self._careful = careful
-        self._whole: Set[str] = set()
+        self._exact_encoding = exact_encoding
+        self._unsplittable_keys: Set[str] = set()
         """Keys of large documents that can't be kept in parts."""
 
-    def take_apart(self, visit: Visit) -> Optional[bytes]:
+    def split_document(self, application: EventApplication) -> Optional[bytes]:
         """Keep a document in parts from now on, where it can be; what is told as its JSON."""
-        document = visit.document
-        if visit.key not in self._whole:
-            parts = self._parts()
+        document = application.document
+        if application.key not in self._unsplittable_keys:
+            parts = self._create_parts()
             try:
-                parts.take_apart(document.state, visit.result.parts, len(visit.result.rows))
-                document.parts, document.state, document.text = parts, parts.root, IN_PARTS
-            except (WholeError, RecursionError):
-                self._whole.add(visit.key)
+                parts.split_state(
+                    document.state,
+                    application.result.part_columns,
+                    len(application.result.event_rows),
+                )
+                document.parts, document.state, document.text = parts, parts.root, STATE_IN_PARTS
+            except (NotSplittableError, RecursionError):
+                self._unsplittable_keys.add(application.key)
         text: Optional[bytes] = document.text
         return text
 
-    def take_up(self, document: Document, kept: Kept) -> Parts:
+    def restore_document(self, document: HeldDocument, stored_parts: StoredParts) -> DocumentParts:
         """Give a document the parts that an earlier fold kept, and return them."""
-        parts = self._parts()
-        parts.take_up(*kept)
+        parts = self._create_parts()
+        parts.restore(*stored_parts)
         document.parts = parts
-        document.state, document.text = parts.root, IN_PARTS
+        document.state, document.text = parts.root, STATE_IN_PARTS
         return parts
 
-    def apply(
-        self, document: Any, key: str, result: Result, event: Any, handle: Any, *, look: bool
+    def apply_event(
+        self,
+        document: Any,
+        key: str,
+        result: ResultColumns,
+        event: Any,
+        handle: Any,
+        *,
+        is_checked: bool,
     ) -> Optional[bytes]:
-        """What the document is told as after an event: `SAME`, in parts, whole or gone.
+        """What the document is told as after an event: `UNCHANGED_STATE`, in parts, whole or gone.
 
         Raises what `handle(state, event)` does, after which the parts are to be taken back, and
         `NotPlainError` where one is to `look` for what JSON can't bring back.
         """
-        parts, change = document.parts, len(result.rows)
+        parts, change = document.parts, len(result.event_rows)
         returned = handle(parts.root, event)
-        if self._calls.refused:
-            self._calls.raise_refused()
-        if look and not parts.changes_are_plain(returned):
-            raise NotPlainError
+        if self._calls.refusals:
+            self._calls.raise_first_refusal()
+        if is_checked and not parts.changes_are_plain(returned):
+            raise LossyEncodingError
         state: Any = None
         text: Optional[bytes] = None
         if returned is not DELETED:
             try:
-                return IN_PARTS if parts.settle(returned, result.parts, change) else SAME
-            except WholeError:
+                return (
+                    STATE_IN_PARTS
+                    if parts.settle(returned, result.part_columns, change)
+                    else UNCHANGED_STATE
+                )
+            except NotSplittableError:
                 state = parts.whole(returned)
                 text = self._encode(state)
-        parts.vanish(result.parts, change)
+        parts.vanish(result.part_columns, change)
         document.parts = None
         document.state, document.text = state, text
         if text is not None:
-            self._whole.add(key)
+            self._unsplittable_keys.add(key)
         return text
 
-    def _parts(self) -> Parts:
-        return Parts(self._encode, self._decode, careful=self._careful)
+    def _create_parts(self) -> DocumentParts:
+        return DocumentParts(self._encode, self._decode, exact_encoding=self._exact_encoding)

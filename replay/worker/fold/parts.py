@@ -18,383 +18,413 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set,
 
 from ..environment import memory_limit
 from ..protocol import encoding
-from .result import Changed, ToldParts
+from .result import ChangedParts, PartColumns
 from .tracked_dict import (
-    OBJECTS,
-    Held,
+    DICT_TYPES,
+    ChangeNotes,
     Member,
-    Notes,
-    Place,
-    Split,
-    WholeError,
-    arrived,
-    below,
-    by_itself,
-    check_names,
-    get,
-    look,
-    put,
-    shares,
-    splits,
-    unsplit,
+    NotSplittableError,
+    PartContent,
+    PartPlace,
+    TrackedDict,
+    find_untracked,
+    get_untracked,
+    has_shared_values,
+    iterate_tracked,
+    last_added_names,
+    member_path,
+    raise_for_unsplittable_names,
+    set_untracked,
+    to_plain_member,
+    to_plain_value,
 )
 
-SMALL = 1 << 10
+MAX_OBJECT_PART_BYTES = 1 << 10
 """Bytes of JSON up to which an object is one part."""
 
-_MUCH = 1 << 20
+_LARGE_PART_BYTES = 1 << 20
 """Bytes of JSON that there may be no room for."""
-OPEN = b"{}"
+SPLIT_OBJECT = b"{}"
 """What an object that is taken apart is kept as."""
 
-Kept = Tuple[Iterable[Tuple[str, Place, bytes]], int]
+StoredParts = Tuple[Iterable[Tuple[str, PartPlace, bytes]], int]
 """Parts as they were kept, in the order of their places, and the number of the next member."""
 
 
 _ABSENT = object()
 
 
-class Parts:
+class DocumentParts:
     """One large document, taken apart."""
 
     def __init__(
-        self, encode: Callable[[Any], bytes], decode: Callable[[Any], Any], *, careful: bool
+        self, encode: Callable[[Any], bytes], decode: Callable[[Any], Any], *, exact_encoding: bool
     ) -> None:
         self.encode = encode
         self._decode = decode
-        self._careful = careful
-        self._notes = Notes(careful=careful)
-        self._next = self._settled = 1
-        self.root = self.opened(None, None, "", ())
+        self._exact_encoding = exact_encoding
+        self._notes = ChangeNotes(keeps_originals=exact_encoding)
+        self._next_number = self._settled_number = 1
+        self.root = self.create_object(None, None, "", ())
 
-    def take_apart(self, state: Any, told: ToldParts, change: int) -> None:
-        """Begin with a state, and tell its parts; raises `WholeError` where it can't be taken apart."""
-        if type(state) is not dict or shares(state):
-            raise WholeError
-        rows: Changed = {"": ((), OPEN)}
+    def split_state(self, state: Any, part_columns: PartColumns, change: int) -> None:
+        """Begin with a state, and tell its parts; raises `NotSplittableError` where it can't be taken apart."""
+        if type(state) is not dict or has_shared_values(state):
+            raise NotSplittableError
+        rows: ChangedParts = {"": ((), SPLIT_OBJECT)}
         self.fill(self.root, state, rows)
-        self._settled = self._next
-        told.take(change, rows)
+        self._settled_number = self._next_number
+        part_columns.add_parts(change, rows)
 
-    def take_up(self, rows: Iterable[Tuple[str, Place, bytes]], following: int) -> None:
+    def restore(self, rows: Iterable[Tuple[str, PartPlace, bytes]], next_number: int) -> None:
         """Begin with the parts that there were, in the order of their places; `following` is the
         number of the next member that is put in."""
-        opened = {"": self.root}
+        objects = {"": self.root}
         for path, place, text in rows:
             if not path:
                 continue
-            above, _, step = path.rpartition("/")
-            parent = opened[above]
+            parent_path, _, step = path.rpartition("/")
+            parent = objects[parent_path]
             name = step.replace("~1", "/").replace("~0", "~")
-            if text == OPEN:
-                value = opened[path] = self.opened(parent, name, path, place)
+            if text == SPLIT_OBJECT:
+                value = objects[path] = self.create_object(parent, name, path, place)
             else:
                 value = self._decode(text)
-            put(parent, name, value)
-            kept = value if text == OPEN else text
-            parent.known[name] = Member(place[-1], kept, path)
-        self._next = self._settled = following
+            set_untracked(parent, name, value)
+            content = value if text == SPLIT_OBJECT else text
+            parent.known[name] = Member(place[-1], content, path)
+        self._next_number = self._settled_number = next_number
 
     @property
     def changed(self) -> Iterator[Any]:
         """The values that the last event may have changed, before it is settled or taken back."""
-        for split in self._notes.taken:
-            if not split.in_document:
+        for tracked in self._notes.noted_dicts:
+            if not tracked.in_document:
                 continue  # what it had may stand elsewhere now, once
-            for name in split.touched:
-                value = look(split, name)
-                if value.__class__ is not Split:
+            for name in tracked.touched:
+                value = find_untracked(tracked, name)
+                if value.__class__ is not TrackedDict:
                     yield value
 
-    def aside(self, ask: Callable[[Any], Any]) -> Any:
+    def query_untracked(self, query: Callable[[Any], Any]) -> Any:
         """What somebody makes of the state who changes nothing; nothing is noted meanwhile."""
-        self._notes.open = False
+        self._notes.is_recording = False
         try:
-            return ask(self.root)
+            return query(self.root)
         finally:
-            self._notes.open = True
+            self._notes.is_recording = True
 
-    def settle(self, state: Any, told: ToldParts, change: int) -> bool:
+    def settle(self, state: Any, part_columns: PartColumns, change: int) -> bool:
         """Tell the parts that an event changed, whose handler gave this state (None: the same);
         whether there are any.
 
-        Nothing is settled where it raises: what encoding raises, or `WholeError`.
+        Nothing is settled where it raises: what encoding raises, or `NotSplittableError`.
         """
-        if self._careful and shares(list(self.changed)):
-            raise WholeError
-        same = state is None or state is self.root
-        count = len(told.paths)
-        if not (same and self._quickly_settled(told, change)):
-            settling = _Settling(self)
-            if not same:
+        if self._exact_encoding and has_shared_values(list(self.changed)):
+            raise NotSplittableError
+        is_same_object = state is None or state is self.root
+        count = len(part_columns.paths)
+        if not (is_same_object and self._settle_simple_changes(part_columns, change)):
+            settling = _Settlement(self)
+            if not is_same_object:
                 if type(state) is not dict:
-                    raise WholeError
-                settling.replace(self.root, state)
-            settling.touched(self._notes.taken)
-            settling.put()
-            told.take(change, settling.rows)
-            self._close()
-        self._settled = self._next
-        return len(told.paths) > count
+                    raise NotSplittableError
+                settling.replace_object(self.root, state)
+            settling.settle_touched(self._notes.noted_dicts)
+            settling.apply_changes()
+            part_columns.add_parts(change, settling.rows)
+            self._clear_notes()
+        self._settled_number = self._next_number
+        return len(part_columns.paths) > count
 
-    def _quickly_settled(self, told: ToldParts, change: int) -> bool:
+    def _settle_simple_changes(self, part_columns: PartColumns, change: int) -> bool:
         """The common case, in which only parts have come, changed or gone; False: it is another."""
         encode = self.encode
         changed: List[Tuple[Member, bytes]] = []
-        others: List[Tuple[Split, List[Any], Dict[Any, bytes]]] = []
-        for split in self._notes.taken:
-            known, removed = split.known, split.removed
-            gone: List[Any] = []
-            new: Dict[Any, bytes] = {}
-            for name in split.touched:
+        structural_changes: List[Tuple[TrackedDict, List[Any], Dict[Any, bytes]]] = []
+        for tracked in self._notes.noted_dicts:
+            known, removed = tracked.known, tracked.removed
+            removed_names: List[Any] = []
+            new_texts: Dict[Any, bytes] = {}
+            for name in tracked.touched:
                 member = known.get(name)
-                value = look(split, name, _ABSENT)
-                if value.__class__ is Split or (member and member.kept.__class__ is Split):
+                value = find_untracked(tracked, name, _ABSENT)
+                if value.__class__ is TrackedDict or (
+                    member and member.kept.__class__ is TrackedDict
+                ):
                     return False
                 if value is _ABSENT:
                     if member is not None:
-                        gone.append(name)
+                        removed_names.append(name)
                     continue
-                if member is not None and len(member.kept) > _MUCH:
-                    memory_limit.spare(4 * len(member.kept))
+                if member is not None and len(member.kept) > _LARGE_PART_BYTES:
+                    memory_limit.require_memory(4 * len(member.kept))
                 text = encode(value)
-                if value.__class__ is dict and (len(text) > SMALL or text == OPEN):
+                if value.__class__ is dict and (
+                    len(text) > MAX_OBJECT_PART_BYTES or text == SPLIT_OBJECT
+                ):
                     return False
                 if member is None or name in removed:
-                    new[name] = text
+                    new_texts[name] = text
                 elif text != member.kept:
                     changed.append((member, text))
-            if gone or new:
-                check_names(split, new)
-                others.append((split, gone, new))
+            if removed_names or new_texts:
+                raise_for_unsplittable_names(tracked, new_texts)
+                structural_changes.append((tracked, removed_names, new_texts))
         for member, text in changed:
             member.kept = text
-            told.rows.append(change)
-            told.paths.append(member.path)
-            told.states.append(text)
-        for split, gone, new in others:
-            known = split.known
-            rows: Changed = {known.pop(name).path: (None, None) for name in gone}
-            for name in arrived(split, len(new)):
-                member = known[name] = Member(self.number(), new[name], below(split, name))
-                rows[member.path] = (*split.place, member.number), new[name]
-            told.take(change, rows)
-        self._close()
+            part_columns.change_rows.append(change)
+            part_columns.paths.append(member.path)
+            part_columns.states.append(text)
+        for tracked, removed_names, new_texts in structural_changes:
+            known = tracked.known
+            rows: ChangedParts = {known.pop(name).path: (None, None) for name in removed_names}
+            for name in last_added_names(tracked, len(new_texts)):
+                member = known[name] = Member(
+                    self.take_number(), new_texts[name], member_path(tracked, name)
+                )
+                rows[member.path] = (*tracked.place, member.number), new_texts[name]
+            part_columns.add_parts(change, rows)
+        self._clear_notes()
         return True
 
     def take_back(self) -> None:
         """Make the document what it was before the event."""
-        for split in self._notes.taken:
-            for name, original in split.touched.items():
-                was = split.known.get(name)
+        for tracked in self._notes.noted_dicts:
+            for name, original in tracked.touched.items():
+                was = tracked.known.get(name)
                 if was is None:
-                    dict.pop(split, name, None)
-                elif was.kept.__class__ is Split:
-                    put(split, name, was.kept)
+                    dict.pop(tracked, name, None)
+                elif was.kept.__class__ is TrackedDict:
+                    set_untracked(tracked, name, was.kept)
                 else:
-                    put(split, name, original if self._careful else self._decode(was.kept))
-            if split.removed:
-                names = sorted(split.known, key=lambda name: split.known[name].number)
-                members = {name: get(split, name) for name in names}
-                dict.clear(split)
-                dict.update(split, members)
-        self._next = self._settled
-        self._close()
+                    set_untracked(
+                        tracked, name, original if self._exact_encoding else self._decode(was.kept)
+                    )
+            if tracked.removed:
+                names = sorted(tracked.known, key=lambda name: tracked.known[name].number)
+                members = {name: get_untracked(tracked, name) for name in names}
+                dict.clear(tracked)
+                dict.update(tracked, members)
+        self._next_number = self._settled_number
+        self._clear_notes()
 
     def changes_are_plain(self, state: Any) -> bool:
         """Whether what the last event put in comes back from its JSON, as far as a look goes;
         `state` is what its handler gave."""
         values = list(self.changed)  # together, as a value may be at two places now
         if state.__class__ is dict:
-            met = set(map(encoding.identity, values))
-            values += [value for value in dict.values(state) if encoding.identity(value) not in met]
-        found: bool = encoding.is_plain([v for v in values if v.__class__ is not Split])
+            met = set(map(encoding.object_identity, values))
+            values += [
+                value for value in dict.values(state) if encoding.object_identity(value) not in met
+            ]
+        found: bool = encoding.round_trips_json(
+            [v for v in values if v.__class__ is not TrackedDict]
+        )
         return found
 
     def whole(self, state: Any) -> Any:
         """The state that a handler gave (None: the same), not taken apart."""
-        return unsplit(self.root if state is None else state)
+        return to_plain_value(self.root if state is None else state)
 
-    def vanish(self, told: ToldParts, change: int) -> None:
+    def vanish(self, part_columns: PartColumns, change: int) -> None:
         """Tell that there are no parts: there is no document any more, or it is kept whole."""
-        rows: Changed = {"": (None, None)}
-        self.forget(self.root, rows)
-        told.take(change, rows)
+        rows: ChangedParts = {"": (None, None)}
+        self.report_removed(self.root, rows)
+        part_columns.add_parts(change, rows)
 
-    def as_told(self) -> bool:
+    def matches_report(self) -> bool:
         """Whether every part is what was told of it, which it isn't if a handler kept a value for
         itself and changed it later."""
-        return all(map(self._same, splits(self.root)))
+        return all(map(self._matches_report, iterate_tracked(self.root)))
 
-    def is_plain(self) -> bool:
+    def round_trips_json(self) -> bool:
         """Whether the document comes back from its JSON as it is."""
-        members = [m for split in splits(self.root) for m in dict.items(split)]
+        members = [m for tracked in iterate_tracked(self.root) for m in dict.items(tracked)]
         if not all(type(name) is str for name, _ in members):
             return False
         # Together, as a value may be at two places.
-        plain: bool = encoding.is_plain([v for _, v in members if v.__class__ is not Split])
+        plain: bool = encoding.round_trips_json(
+            [v for _, v in members if v.__class__ is not TrackedDict]
+        )
         return plain
 
     # How objects are taken apart
 
-    def opened(self, parent: Optional[Split], name: Any, path: str, place: Place) -> Split:
+    def create_object(
+        self, parent: Optional[TrackedDict], name: Any, path: str, place: PartPlace
+    ) -> TrackedDict:
         """An object without members."""
-        split = Split()
-        split.known, split.touched, split.removed = {}, {}, set()
-        split.notes, split.parent, split.name = self._notes, parent, name
-        split.path, split.place = path, place
-        return split
+        tracked = TrackedDict()
+        tracked.known, tracked.touched, tracked.removed = {}, {}, set()
+        tracked.notes, tracked.parent, tracked.name = self._notes, parent, name
+        tracked.path, tracked.place = path, place
+        return tracked
 
-    def fill(self, split: Split, members: Dict[Any, Any], rows: Changed) -> None:
+    def fill(self, tracked: TrackedDict, members: Dict[Any, Any], rows: ChangedParts) -> None:
         """Put members into an object that is new."""
         for name in members:
-            number = self.number()
-            kept, value = self.kept(split, name, number, get(members, name), rows)
-            put(split, name, value)
-            split.known[name] = Member(number, kept, below(split, name))
+            number = self.take_number()
+            kept, value = self.store_member(
+                tracked, name, number, get_untracked(members, name), rows
+            )
+            set_untracked(tracked, name, value)
+            tracked.known[name] = Member(number, kept, member_path(tracked, name))
 
-    def kept(
-        self, split: Split, name: Any, number: int, value: Any, rows: Changed
-    ) -> Tuple[Held, Any]:
+    def store_member(
+        self, tracked: TrackedDict, name: Any, number: int, value: Any, rows: ChangedParts
+    ) -> Tuple[PartContent, Any]:
         """How a new member is kept, and what then stands in its object."""
-        check_names(split, (name,))
-        path, place = below(split, name), (*split.place, number)
-        if value.__class__ is Split and value.at_home:
-            raise WholeError
-        text = self.encode(value)
-        if value.__class__ in OBJECTS and (len(text) > SMALL or text == OPEN):
-            rows[path] = place, OPEN
-            inner = self.opened(split, name, path, place)
+        raise_for_unsplittable_names(tracked, (name,))
+        path, place = member_path(tracked, name), (*tracked.place, number)
+        if value.__class__ is TrackedDict and value.at_home:
+            raise NotSplittableError
+        encoded = self.encode(value)
+        if value.__class__ in DICT_TYPES and (
+            len(encoded) > MAX_OBJECT_PART_BYTES or encoded == SPLIT_OBJECT
+        ):
+            rows[path] = place, SPLIT_OBJECT
+            inner = self.create_object(tracked, name, path, place)
             self.fill(inner, value, rows)
             return inner, inner
-        rows[path] = place, text
-        return text, by_itself(value)
+        rows[path] = place, encoded
+        return encoded, to_plain_member(value)
 
-    def number(self) -> int:
+    def take_number(self) -> int:
         """The next member's."""
-        self._next += 1
-        return self._next - 1
+        self._next_number += 1
+        return self._next_number - 1
 
-    def forget(self, split: Split, rows: Changed) -> None:
+    def report_removed(self, tracked: TrackedDict, rows: ChangedParts) -> None:
         """All that was below an object is gone."""
-        for member in split.known.values():
-            if isinstance(member.kept, Split):
-                self.forget(member.kept, rows)
+        for member in tracked.known.values():
+            if isinstance(member.kept, TrackedDict):
+                self.report_removed(member.kept, rows)
             rows[member.path] = None, None
 
-    def _same(self, split: Split) -> bool:
-        return dict.keys(split) == split.known.keys() and all(
-            get(split, name) is member.kept
-            if member.kept.__class__ is Split
-            else self.encode(get(split, name)) == member.kept
-            for name, member in split.known.items()
+    def _matches_report(self, tracked: TrackedDict) -> bool:
+        return dict.keys(tracked) == tracked.known.keys() and all(
+            get_untracked(tracked, name) is member.kept
+            if member.kept.__class__ is TrackedDict
+            else self.encode(get_untracked(tracked, name)) == member.kept
+            for name, member in tracked.known.items()
         )
 
-    def _close(self) -> None:
-        for split in self._notes.taken:
-            split.touched.clear()
-            split.removed.clear()
-        self._notes.taken.clear()
+    def _clear_notes(self) -> None:
+        for tracked in self._notes.noted_dicts:
+            tracked.touched.clear()
+            tracked.removed.clear()
+        self._notes.noted_dicts.clear()
 
 
-class _Settling:
+class _Settlement:
     """What one event did; nothing of it is put into the document before all is known."""
 
-    def __init__(self, parts: Parts) -> None:
-        self.rows: Changed = {}
+    def __init__(self, parts: DocumentParts) -> None:
+        self.rows: ChangedParts = {}
         self._parts = parts
-        self._members: List[Tuple[Split, Any, Member, Any]] = []
-        self._gone: List[Tuple[Split, Any]] = []
-        self._replaced: List[Split] = []
-        self._settled: Set[int] = set()
+        self._members: List[Tuple[TrackedDict, Any, Member, Any]] = []
+        self._removed_members: List[Tuple[TrackedDict, Any]] = []
+        self._replaced_objects: List[TrackedDict] = []
+        self._settled_ids: Set[int] = set()
         """The objects that are out of the document now, or have been gone through."""
 
-    def touched(self, noted: List[Split]) -> None:
+    def settle_touched(self, noted_dicts: List[TrackedDict]) -> None:
         """What was noted by these objects."""
-        if len(noted) > 1:
-            noted = sorted(noted, key=lambda split: len(split.place))  # outer ones first
-        for split in noted:
-            if encoding.identity(split) in self._settled:
+        if len(noted_dicts) > 1:
+            noted_dicts = sorted(
+                noted_dicts, key=lambda tracked: len(tracked.place)
+            )  # outer ones first
+        for split in noted_dicts:
+            if encoding.object_identity(split) in self._settled_ids:
                 continue
-            new = 0
+            new_count = 0
             for name in split.touched:
                 if name not in split:
-                    self._take_out(split, name)
+                    self._remove_member(split, name)
                 elif name in split.removed or name not in split.known:
-                    new += 1
+                    new_count += 1
                 else:
-                    self._put_in(split, name, get(split, name), new=False)
-            for name in arrived(split, new):
-                self._put_in(split, name, get(split, name), new=True)
+                    self._settle_member(split, name, get_untracked(split, name), is_new=False)
+            for name in last_added_names(split, new_count):
+                self._settle_member(split, name, get_untracked(split, name), is_new=True)
 
-    def replace(self, split: Split, members: Dict[Any, Any]) -> None:
+    def replace_object(self, tracked: TrackedDict, members: Dict[Any, Any]) -> None:
         """An object in the place of another one, whose members may be the same."""
-        self._settled.add(encoding.identity(split))
-        self._replaced.append(split)
+        self._settled_ids.add(encoding.object_identity(tracked))
+        self._replaced_objects.append(tracked)
         highest = -1
         for name in members:
-            number = split.known[name].number if name in split.known else -1
+            number = tracked.known[name].number if name in tracked.known else -1
             # Numbers grow with the order of the members.
-            highest = self._put_in(split, name, get(members, name), new=number < highest)
-        for name in split.known:
+            highest = self._settle_member(
+                tracked, name, get_untracked(members, name), is_new=number < highest
+            )
+        for name in tracked.known:
             if name not in members:
-                self._take_out(split, name)
+                self._remove_member(tracked, name)
 
-    def put(self) -> None:
+    def apply_changes(self) -> None:
         """Put all of it into the document."""
-        for split in self._replaced:
-            dict.clear(split)
-        for split, name in self._gone:
-            split.known.pop(name, None)
-        for split, name, member, value in self._members:
-            split.known[name] = member
-            put(split, name, value)
+        for tracked in self._replaced_objects:
+            dict.clear(tracked)
+        for tracked, name in self._removed_members:
+            tracked.known.pop(name, None)
+        for tracked, name, member, value in self._members:
+            tracked.known[name] = member
+            set_untracked(tracked, name, value)
 
-    def _put_in(self, split: Split, name: Any, value: Any, *, new: bool) -> int:
+    def _settle_member(self, tracked: TrackedDict, name: Any, value: Any, *, is_new: bool) -> int:
         """Take note of a member; its number."""
-        was = split.known.get(name)
-        if was is None or new:
-            if was is not None:
-                self._forget(was.kept)
-            number = self._parts.number()
-            kept, value = self._parts.kept(split, name, number, value, self.rows)
+        previous = tracked.known.get(name)
+        if previous is None or is_new:
+            if previous is not None:
+                self._report_removed(previous.kept)
+            number = self._parts.take_number()
+            content, value = self._parts.store_member(tracked, name, number, value, self.rows)
         else:
-            number = was.number
-            kept, value = self._kept(split, name, was, value)
-        self._members.append((split, name, Member(number, kept, below(split, name)), value))
+            number = previous.number
+            content, value = self._store_known_member(tracked, name, previous, value)
+        self._members.append(
+            (tracked, name, Member(number, content, member_path(tracked, name)), value)
+        )
         return number
 
-    def _kept(self, split: Split, name: Any, was: Member, value: Any) -> Tuple[Held, Any]:
+    def _store_known_member(
+        self, tracked: TrackedDict, name: Any, previous: Member, value: Any
+    ) -> Tuple[PartContent, Any]:
         """How a member is kept that has been there before."""
-        number, before = was.number, was.kept
-        if isinstance(before, Split):
-            if value is before:
-                return before, before
-            if value.__class__ in OBJECTS:
-                if value.__class__ is Split and value.at_home:
-                    raise WholeError
-                self.replace(before, value)
-                return before, before
-            self._forget(before)
+        number, previous_content = previous.number, previous.kept
+        if isinstance(previous_content, TrackedDict):
+            if value is previous_content:
+                return previous_content, previous_content
+            if value.__class__ in DICT_TYPES:
+                if value.__class__ is TrackedDict and value.at_home:
+                    raise NotSplittableError
+                self.replace_object(previous_content, value)
+                return previous_content, previous_content
+            self._report_removed(previous_content)
         else:
-            if len(before) > _MUCH:
-                memory_limit.spare(4 * len(before))
+            if len(previous_content) > _LARGE_PART_BYTES:
+                memory_limit.require_memory(4 * len(previous_content))
             text = self._parts.encode(value)
-            if text == before:
-                return before, value
-            if value.__class__ not in OBJECTS or (len(text) <= SMALL and text != OPEN):
-                self.rows[was.path] = None, text
-                return text, by_itself(value)
-        return self._parts.kept(split, name, number, value, self.rows)
+            if text == previous_content:
+                return previous_content, value
+            if value.__class__ not in DICT_TYPES or (
+                len(text) <= MAX_OBJECT_PART_BYTES and text != SPLIT_OBJECT
+            ):
+                self.rows[previous.path] = None, text
+                return text, to_plain_member(value)
+        return self._parts.store_member(tracked, name, number, value, self.rows)
 
-    def _take_out(self, split: Split, name: Any) -> None:
-        was = split.known.get(name)
-        if was is not None:
-            self._forget(was.kept)
-            self.rows[was.path] = None, None
-            self._gone.append((split, name))
+    def _remove_member(self, tracked: TrackedDict, name: Any) -> None:
+        previous = tracked.known.get(name)
+        if previous is not None:
+            self._report_removed(previous.kept)
+            self.rows[previous.path] = None, None
+            self._removed_members.append((tracked, name))
 
-    def _forget(self, kept: Held) -> None:
-        if isinstance(kept, Split):
-            self._parts.forget(kept, self.rows)
-            self._settled.update(map(encoding.identity, splits(kept)))
+    def _report_removed(self, content: PartContent) -> None:
+        if isinstance(content, TrackedDict):
+            self._parts.report_removed(content, self.rows)
+            self._settled_ids.update(map(encoding.object_identity, iterate_tracked(content)))

@@ -6,58 +6,64 @@ import inspect
 from typing import Any, BinaryIO, Callable, Dict, List
 
 from ..protocol import tracebacks, wire
-from ..protocol.encoding import encode
-from ..protocol.text_limits import carried
+from ..protocol.encoding import encode_exactly
+from ..protocol.text_limits import escape_surrogates
 from . import contract
 
 
-class UnpackingError(Exception):
+class DecoderError(Exception):
     """The function can't be asked; the message is a sentence for a person."""
 
 
-def load(reference: str) -> Callable[[Any], Any]:
-    """Import it; raises `UnpackingError` where it is no function, and what its code raises."""
-    function, name = contract.imported(reference)
+def load_decoder(reference: str) -> Callable[[Any], Any]:
+    """Import it; raises `DecoderError` where it is no function, and what its code raises."""
+    function, name = contract.import_target(reference)
     if not callable(function) or inspect.iscoroutinefunction(function):
-        raise UnpackingError(f"{name} is no function that can be asked as it is")
+        raise DecoderError(f"{name} is no function that can be asked as it is")
     found: Callable[[Any], Any] = function
     return found
 
 
-class Session:
+class DecoderSession:
     """Answers the parent until it closes the pipe."""
 
     def __init__(
-        self, unpack: Callable[[Any], Any], mark: Any, incoming: BinaryIO, outgoing: BinaryIO
+        self,
+        decode: Callable[[Any], Any],
+        current_payload: Any,
+        incoming: BinaryIO,
+        outgoing: BinaryIO,
     ) -> None:
         """`mark` is to tell which payload it is at."""
-        self._unpack = unpack
-        self._mark = mark
+        self._decode = decode
+        self._current_payload = current_payload
         self._incoming, self._outgoing = incoming, outgoing
 
     def run(self) -> None:
-        wire.send(self._outgoing, {"kind": "ready"})
+        wire.send_frame(self._outgoing, {"kind": "ready"})
         while True:
             try:
-                header, parts = wire.receive(self._incoming)
-            except wire.ClosedError:
+                header, parts = wire.receive_frame(self._incoming)
+            except wire.ConnectionClosedError:
                 return
-            wire.send(self._outgoing, *self._unpacked(header, parts[0]))
+            wire.send_frame(self._outgoing, *self._decode_payloads(header, parts[0]))
 
-    def _unpacked(self, header: Dict[str, Any], payloads: bytes) -> Any:
-        found: List[bytes] = []
+    def _decode_payloads(self, header: Dict[str, Any], payloads: bytes) -> Any:
+        texts: List[bytes] = []
         lengths: List[int] = []
-        error, at = "", 0
+        error, position = "", 0
         for number, (length, is_text) in enumerate(zip(header["lengths"], header["texts"])):
-            self._mark[0] = header["first"] + number
-            payload = payloads[at : at + length]
-            at += length
+            self._current_payload[0] = header["first"] + number
+            payload = payloads[position : position + length]
+            position += length
             try:
-                text = encode(self._unpack(payload.decode() if is_text else payload))
+                text = encode_exactly(self._decode(payload.decode() if is_text else payload))
             except Exception as raised_:
-                error = error or carried((tracebacks.summary(raised_).splitlines() or [""])[0])
+                error = error or escape_surrogates(
+                    (tracebacks.summarize_error(raised_).splitlines() or [""])[0]
+                )
                 lengths.append(-1)
             else:
-                found.append(text)
+                texts.append(text)
                 lengths.append(len(text))
-        return {"kind": "unpacked", "lengths": lengths, "error": error}, (b"".join(found),)
+        return {"kind": "unpacked", "lengths": lengths, "error": error}, (b"".join(texts),)

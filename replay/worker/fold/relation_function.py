@@ -15,15 +15,15 @@ from io import BytesIO
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional
 
 from ..protocol import tracebacks, wire
-from ..protocol.text_limits import carried
+from ..protocol.text_limits import escape_surrogates
 from . import contract
 
 
-class ProjectingError(Exception):
+class RelationFunctionError(Exception):
     """The function can't be asked; the message is a sentence for a person."""
 
 
-class Asked:
+class RelationFunction:
     """The user's function, and what is declared beside it."""
 
     def __init__(self, function: Any, name: str, declared: Dict[str, Any]) -> None:
@@ -32,81 +32,87 @@ class Asked:
         self.declared = declared
 
 
-def load(reference: str) -> Asked:
-    """Import it; raises `ProjectingError` where it can't be asked, and what its code raises."""
-    target, name = contract.imported(reference)
+def load_relation_function(reference: str) -> RelationFunction:
+    """Import it; raises `RelationFunctionError` where it can't be asked, and what its code raises."""
+    target, name = contract.import_target(reference)
     if inspect.isclass(target):
         target = target()
     if not callable(target.project) or inspect.iscoroutinefunction(target.project):
-        raise ProjectingError(f"{name}.project is no function that can be asked as it is")
-    own = getattr(target, "OWN_EVENTS_OF", None)
-    if own is not None and not isinstance(own, str):
-        raise ProjectingError(
+        raise RelationFunctionError(f"{name}.project is no function that can be asked as it is")
+    own_events_expression = getattr(target, "OWN_EVENTS_OF", None)
+    if own_events_expression is not None and not isinstance(own_events_expression, str):
+        raise RelationFunctionError(
             f"{name}.OWN_EVENTS_OF is no text; it is a column of events, or an SQL expression"
         )
-    invariants = contract.declared_invariants(getattr(target, "INVARIANTS", None), name)
-    strange = [rule for rule, condition in invariants.items() if callable(condition)]
-    if strange:
-        raise ProjectingError(
-            f"{name}.INVARIANTS[{strange[0]!r}] is a function; where states are rows of a frame,"
+    invariants = contract.parse_invariants(getattr(target, "INVARIANTS", None), name)
+    function_invariants = [rule for rule, condition in invariants.items() if callable(condition)]
+    if function_invariants:
+        raise RelationFunctionError(
+            f"{name}.INVARIANTS[{function_invariants[0]!r}] is a function; where states are rows of a frame,"
             " an invariant is a condition, such as 'state.total >= 0'"
         )
     try:
         importlib.import_module("polars")  # the user's interpreter need not have it
     except ImportError as error:
-        raise ProjectingError(
+        raise RelationFunctionError(
             f"{name}.project wants a Polars LazyFrame, and its interpreter has no polars"
         ) from error
-    return Asked(target.project, name, {"own": own, "invariants": invariants})
+    return RelationFunction(
+        target.project, name, {"own": own_events_expression, "invariants": invariants}
+    )
 
 
-class Session:
+class RelationSession:
     """Answers the parent until it closes the pipe."""
 
     def __init__(
         self,
-        asked: Asked,
-        ready: Dict[str, Any],
-        mark: Any,
+        relation: RelationFunction,
+        ready_header: Dict[str, Any],
+        current_event: Any,
         incoming: BinaryIO,
         outgoing: BinaryIO,
         answers: BinaryIO,
     ) -> None:
-        self._asked = asked
-        self._ready = ready
-        self._mark = mark
+        self._relation = relation
+        self._ready_header = ready_header
+        self._heartbeat = current_event
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
-        self._asking = threading.Lock()
-        self._question = 0
+        self._lock = threading.Lock()
+        self._evaluation_number = 0
         """Which question is being answered: after one that failed, Polars may still draw for it."""
-        self._drawn: Dict[int, Any] = {}
+        self._queues_by_draw: Dict[int, Any] = {}
         """For each draw, what has come of it. Polars draws in several threads, in any order."""
-        self._draws = 0
+        self._draw_count = 0
 
     def run(self) -> None:
-        threading.Thread(target=self._sort_answers, daemon=True).start()
-        wire.send(self._outgoing, {"kind": "ready", **self._ready})
+        threading.Thread(target=self._dispatch_answers, daemon=True).start()
+        wire.send_frame(self._outgoing, {"kind": "ready", **self._ready_header})
         while True:
             try:
-                wire.receive(self._incoming)
-            except wire.ClosedError:
+                wire.receive_frame(self._incoming)
+            except wire.ConnectionClosedError:
                 return
-            self._mark[0] += 1  # it is alive
+            self._heartbeat[0] += 1  # it is alive
             try:
-                rows = self._projected()
+                rows = self._evaluate()
             except Exception as error:
-                said = carried((tracebacks.summary(error).splitlines() or [""])[0])
-                with self._asking:
-                    self._question += 1
-                    self._drawn.clear()
-                    wire.send(self._outgoing, {"kind": "raised", "error": said})
+                message = escape_surrogates(
+                    (tracebacks.summarize_error(error).splitlines() or [""])[0]
+                )
+                with self._lock:
+                    self._evaluation_number += 1
+                    self._queues_by_draw.clear()
+                    wire.send_frame(self._outgoing, {"kind": "raised", "error": message})
             else:
-                wire.send(self._outgoing, {"kind": "projected"}, (rows,))
+                wire.send_frame(self._outgoing, {"kind": "projected"}, (rows,))
 
-    def _projected(self) -> bytes:
+    def _evaluate(self) -> bytes:
         import polars as pl  # noqa: PLC0415 - as above
 
-        frame = self._asked.function(_events(partial(self._draw, self._question)))
+        frame = self._relation.function(
+            _build_lazy_events(partial(self._draw_columns, self._evaluation_number))
+        )
         if isinstance(frame, pl.LazyFrame):
             frame = frame.collect()
         if not isinstance(frame, pl.DataFrame):
@@ -121,46 +127,50 @@ class Session:
         if hasattr(pl, "Int128"):
             readable.append(pl.col(pl.Int128).cast(pl.Decimal(38, 0)))
         out = BytesIO()
-        frame.with_columns(*readable).rechunk().write_ipc_stream(out, compat_level=_oldest(pl))
+        frame.with_columns(*readable).rechunk().write_ipc_stream(
+            out, compat_level=_oldest_compatibility(pl)
+        )
         return out.getvalue()
 
-    def _draw(self, question: int, columns: List[str]) -> Iterator[Any]:
+    def _draw_columns(self, evaluation_number: int, columns: List[str]) -> Iterator[Any]:
         """These columns of all events, in frames, as they come."""
         import polars as pl  # noqa: PLC0415 - as above
 
-        with self._asking:
-            if question != self._question:
-                raise ProjectingError("nobody waits for it any more")
-            self._draws += 1
-            answers = self._drawn[self._draws] = queue.SimpleQueue()
-            wire.send(self._outgoing, {"kind": "draw", "draw": self._draws, "columns": columns})
+        with self._lock:
+            if evaluation_number != self._evaluation_number:
+                raise RelationFunctionError("nobody waits for it any more")
+            self._draw_count += 1
+            answers = self._queues_by_draw[self._draw_count] = queue.SimpleQueue()
+            wire.send_frame(
+                self._outgoing, {"kind": "draw", "draw": self._draw_count, "columns": columns}
+            )
         while True:
             header, parts = answers.get()
             if header["kind"] == "end":
                 return
             if header["kind"] == "failed":
-                raise ProjectingError("the events can't be read")
+                raise RelationFunctionError("the events can't be read")
             yield pl.read_ipc_stream(BytesIO(parts[0]))
 
-    def _sort_answers(self) -> None:
+    def _dispatch_answers(self) -> None:
         """Each answer to the draw that it is for; some have nobody who waits any more."""
         while True:
             try:
-                header, parts = wire.receive(self._answers)
-            except wire.ClosedError:
+                header, parts = wire.receive_frame(self._answers)
+            except wire.ConnectionClosedError:
                 return
-            self._mark[0] += 1
-            waiting = self._drawn.get(header["draw"])
+            self._heartbeat[0] += 1
+            waiting = self._queues_by_draw.get(header["draw"])
             if waiting is not None:
                 waiting.put((header, parts))
 
 
-def _oldest(pl: Any) -> Any:
+def _oldest_compatibility(pl: Any) -> Any:
     """The way to lay texts out that every reader of Arrow knows."""
     return pl.CompatLevel.oldest()
 
 
-def _events(draw: Any) -> Any:
+def _build_lazy_events(draw: Any) -> Any:
     """All events as a LazyFrame."""
     import polars as pl  # noqa: PLC0415 - as above
     from polars.io.plugins import register_io_source  # noqa: PLC0415 - as above
@@ -189,7 +199,7 @@ def _events(draw: Any) -> Any:
             yield found if predicate is None else found.filter(predicate)
 
     # Where it is asked for twice, it gives the same, so that it may be drawn once.
-    wishes: Dict[str, Any] = {"schema": schema}
+    options: Dict[str, Any] = {"schema": schema}
     if "is_pure" in inspect.signature(register_io_source).parameters:
-        wishes["is_pure"] = True
-    return register_io_source(source, **wishes)
+        options["is_pure"] = True
+    return register_io_source(source, **options)

@@ -14,20 +14,20 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Un
 
 from ..protocol import encoding
 
-Place = Tuple[int, ...]
+PartPlace = Tuple[int, ...]
 """A number for each step of a path."""
-Held = Union[bytes, "Split"]
+PartContent = Union[bytes, "TrackedDict"]
 """A part's JSON, or the object whose members are parts."""
 
 
-class WholeError(Exception):
+class NotSplittableError(Exception):
     """The document can't be kept in parts: one value is at two places of it, or it is no object."""
 
 
-_UNCHANGING = frozenset((str, int, float, bool, type(None), bytes))
-get = dict.__getitem__
-put = dict.__setitem__
-look = dict.get
+_IMMUTABLE_TYPES = frozenset((str, int, float, bool, type(None), bytes))
+get_untracked = dict.__getitem__
+set_untracked = dict.__setitem__
+find_untracked = dict.get
 """What is done to the dict without being noted."""
 
 
@@ -36,33 +36,33 @@ class Member:
 
     __slots__ = ("kept", "number", "path")
 
-    def __init__(self, number: int, kept: Held, path: str) -> None:
+    def __init__(self, number: int, kept: PartContent, path: str) -> None:
         self.number = number
         self.kept = kept
         self.path = path
 
 
-class Notes:
+class ChangeNotes:
     """What one event may have changed in one document."""
 
-    def __init__(self, *, careful: bool) -> None:
-        self.open = True
-        self.careful = careful
+    def __init__(self, *, keeps_originals: bool) -> None:
+        self.is_recording = True
+        self.keeps_originals = keeps_originals
         """JSON doesn't bring back what there was."""
-        self.taken: List[Split] = []
+        self.noted_dicts: List[TrackedDict] = []
         """The objects that have noted something."""
 
 
-class Split(dict):  # type: ignore[type-arg]
+class TrackedDict(dict):  # type: ignore[type-arg]
     """An object that is taken apart. Handlers see a dict."""
 
     __slots__ = ("known", "name", "notes", "parent", "path", "place", "removed", "touched")
 
-    notes: Notes
-    parent: Optional[Split]
+    notes: ChangeNotes
+    parent: Optional[TrackedDict]
     name: Any
     path: str
-    place: Place
+    place: PartPlace
     known: Dict[Any, Member]
     touched: Dict[Any, Any]
     """Members that an event may have changed, with what they were where that isn't told by JSON."""
@@ -70,9 +70,9 @@ class Split(dict):  # type: ignore[type-arg]
     """Members that an event took out, whether or not it put others in under their names."""
 
     def __getitem__(self, name: Any) -> Any:
-        value = get(self, name)
-        if value.__class__ not in _QUIET and name not in self.touched:
-            self._note(name)
+        value = get_untracked(self, name)
+        if value.__class__ not in _UNNOTED_TYPES and name not in self.touched:
+            self._note_member(name)
         return value
 
     def get(self, name: Any, default: Any = None) -> Any:
@@ -85,23 +85,23 @@ class Split(dict):  # type: ignore[type-arg]
 
     def __setitem__(self, name: Any, value: Any) -> None:
         if name not in self.touched:
-            self._note(name)
-        put(self, name, value)
+            self._note_member(name)
+        set_untracked(self, name, value)
 
     def __delitem__(self, name: Any) -> None:
-        if name in self and self.notes.open:
+        if name in self and self.notes.is_recording:
             if name not in self.touched:
-                self._note(name)
+                self._note_member(name)
             self.removed.add(name)
         dict.__delitem__(self, name)
 
     def pop(self, name: Any, *default: Any) -> Any:
         if name not in self:
             return dict.pop(self, name, *default)
-        value = get(self, name)
+        value = get_untracked(self, name)
         del self[name]
         # It may be put elsewhere, and then is another's.
-        return by_itself(value)
+        return to_plain_member(value)
 
     def popitem(self) -> Tuple[Any, Any]:
         if not self:
@@ -117,7 +117,7 @@ class Split(dict):  # type: ignore[type-arg]
         for name, value in dict(*others, **more).items():
             self[name] = value
 
-    def __ior__(self, other: Any) -> "Split":
+    def __ior__(self, other: Any) -> "TrackedDict":
         self.update(other)
         return self
 
@@ -143,10 +143,10 @@ class Split(dict):  # type: ignore[type-arg]
         return other | dict(self)
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> Dict[Any, Any]:
-        return {name: deepcopy(get(self, name), memo) for name in self}
+        return {name: deepcopy(get_untracked(self, name), memo) for name in self}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return dict, (unsplit(self),)
+        return dict, (to_plain_value(self),)
 
     @classmethod
     def fromkeys(cls, names: Any, value: Any = None) -> Any:
@@ -155,29 +155,29 @@ class Split(dict):  # type: ignore[type-arg]
     @property
     def at_home(self) -> bool:
         """Whether it stands where it was put."""
-        return self.parent is None or look(self.parent, self.name) is self
+        return self.parent is None or find_untracked(self.parent, self.name) is self
 
     @property
     def in_document(self) -> bool:
         """Whether it, and all that is around it, stands where it was put."""
-        split: Optional[Split] = self
-        while split is not None and split.at_home:
-            split = split.parent
-        return split is None
+        tracked: Optional[TrackedDict] = self
+        while tracked is not None and tracked.at_home:
+            tracked = tracked.parent
+        return tracked is None
 
-    def _note(self, name: Any) -> None:
+    def _note_member(self, name: Any) -> None:
         """A member that wasn't noted yet may be changed from now on."""
         touched, notes = self.touched, self.notes
-        if not notes.open:
+        if not notes.is_recording:
             return
         if not touched:
-            notes.taken.append(self)
-        touched[name] = _original(self, name) if notes.careful else None
+            notes.noted_dicts.append(self)
+        touched[name] = _copy_original(self, name) if notes.keeps_originals else None
 
 
-_QUIET = _UNCHANGING | {Split}
+_UNNOTED_TYPES = _IMMUTABLE_TYPES | {TrackedDict}
 """What can be handed out without being noted: it notes itself, or can't change."""
-OBJECTS = (dict, Split)
+DICT_TYPES = (dict, TrackedDict)
 """What can be taken apart."""
 
 
@@ -195,78 +195,78 @@ class _Items(abc.ItemsView):  # type: ignore[type-arg]
         return ((name, self._mapping[name]) for name in reversed(self._mapping))
 
 
-def arrived(split: Split, count: int) -> List[Any]:
+def last_added_names(tracked: TrackedDict, count: int) -> List[Any]:
     """The names that were put into an object last, in their order."""
-    return list(islice(dict.__reversed__(split), count))[::-1]
+    return list(islice(dict.__reversed__(tracked), count))[::-1]
 
 
-def below(split: Split, name: Any) -> str:
+def member_path(tracked: TrackedDict, name: Any) -> str:
     """The path of a member."""
-    text = name if type(name) is str else encoding.name_of(name)
+    text = name if type(name) is str else encoding.encode_key(name)
     if "~" in text or "/" in text:
         text = text.replace("~", "~0").replace("/", "~1")
-    return f"{split.path}/{text}"
+    return f"{tracked.path}/{text}"
 
 
-def check_names(split: Split, names: Iterable[Any]) -> None:
-    """Raise `WholeError` where new members can't have paths of their own."""
-    first = next(dict.__iter__(split), None)
+def raise_for_unsplittable_names(tracked: TrackedDict, names: Iterable[Any]) -> None:
+    """Raise `NotSplittableError` where new members can't have paths of their own."""
+    first = next(dict.__iter__(tracked), None)
     for name in names:
         # 1 and "1" would have the same; and paths are told one after the other, with NUL between.
         if type(name) is not type(first if first is not None else name):
-            raise WholeError
-        if type(name) is not str and not split.notes.careful:
-            raise WholeError  # it is no plain document, as will be seen
+            raise NotSplittableError
+        if type(name) is not str and not tracked.notes.keeps_originals:
+            raise NotSplittableError  # it is no plain document, as will be seen
         if type(name) is str and not name.isascii():
             try:
                 name.encode()
             except UnicodeEncodeError:
-                raise WholeError from None
-        if "\0" in (name if type(name) is str else encoding.name_of(name)):
-            raise WholeError
+                raise NotSplittableError from None
+        if "\0" in (name if type(name) is str else encoding.encode_key(name)):
+            raise NotSplittableError
 
 
-def splits(split: Split) -> Iterator[Split]:
+def iterate_tracked(tracked: TrackedDict) -> Iterator[TrackedDict]:
     """An object that is taken apart, and all inside of it, as they are known."""
-    yield split
-    for member in split.known.values():
-        if isinstance(member.kept, Split):
-            yield from splits(member.kept)
+    yield tracked
+    for member in tracked.known.values():
+        if isinstance(member.kept, TrackedDict):
+            yield from iterate_tracked(member.kept)
 
 
-def by_itself(member: Any) -> Any:
+def to_plain_member(member: Any) -> Any:
     """A member that may be put elsewhere: an object that was taken apart as one that wasn't."""
-    return unsplit(member) if member.__class__ is Split else member
+    return to_plain_value(member) if member.__class__ is TrackedDict else member
 
 
-def unsplit(value: Any) -> Any:
+def to_plain_value(value: Any) -> Any:
     """A value without objects that are taken apart; what is one value in it stays one."""
-    return _unsplit(value, {})
+    return _to_plain_value(value, {})
 
 
-def _unsplit(value: Any, met: Dict[int, Any]) -> Any:
-    if value.__class__ is Split:
-        if encoding.identity(value) not in met:
-            met[encoding.identity(value)] = made = {}
+def _to_plain_value(value: Any, plain_by_id: Dict[int, Any]) -> Any:
+    if value.__class__ is TrackedDict:
+        if encoding.object_identity(value) not in plain_by_id:
+            plain_by_id[encoding.object_identity(value)] = plain = {}
             for name in dict.__iter__(value):
-                made[name] = _unsplit(get(value, name), met)
-        return met[encoding.identity(value)]
+                plain[name] = _to_plain_value(get_untracked(value, name), plain_by_id)
+        return plain_by_id[encoding.object_identity(value)]
     if value.__class__ is dict:
         for name, inside in value.items():
-            value[name] = _unsplit(inside, met)
+            value[name] = _to_plain_value(inside, plain_by_id)
     elif value.__class__ is list:
-        value[:] = [_unsplit(inside, met) for inside in value]
+        value[:] = [_to_plain_value(inside, plain_by_id) for inside in value]
     return value
 
 
-def shares(state: Any) -> bool:
+def has_shared_values(state: Any) -> bool:
     """Whether a value that may change is at two places of a state, or inside of itself, or belongs
     to an object that is taken apart."""
-    seen: Set[int] = set()
+    seen_ids: Set[int] = set()
     waiting = [state]
     while waiting:
         value = waiting.pop()
-        if value.__class__ is Split:
+        if value.__class__ is TrackedDict:
             return True
         if isinstance(value, dict):
             inside: Any = value.values()
@@ -277,14 +277,14 @@ def shares(state: Any) -> bool:
         else:
             continue
         if not isinstance(value, tuple):
-            if encoding.identity(value) in seen:
+            if encoding.object_identity(value) in seen_ids:
                 return True
-            seen.add(encoding.identity(value))
-        waiting += [item for item in inside if item.__class__ not in _UNCHANGING]
+            seen_ids.add(encoding.object_identity(value))
+        waiting += [item for item in inside if item.__class__ not in _IMMUTABLE_TYPES]
     return False
 
 
-def _original(split: Split, name: Any) -> Any:
+def _copy_original(tracked: TrackedDict, name: Any) -> Any:
     """What a member was before it may change; an object that is taken apart keeps it by itself."""
-    value = look(split, name)
-    return value if value.__class__ is Split else deepcopy(value)
+    value = find_untracked(tracked, name)
+    return value if value.__class__ is TrackedDict else deepcopy(value)

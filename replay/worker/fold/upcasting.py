@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Optional
 
-from ..protocol.event import FIELDS, Event, Upcast
+from ..protocol.event import EVENT_FIELDS, Event, Upcast
 
-_MOST = 100
+_MAX_UPCAST_STEPS = 100
 """Steps after which an upcast is taken to have no end."""
 
 
-class Upcasting:
+class UpcastChain:
     """The projection's upcasts, as one function."""
 
     def __init__(self, declared: Any) -> None:
@@ -27,15 +27,15 @@ class Upcasting:
     def __call__(self, event: Any) -> Any:
         """The event as it is to be handled; the same where nothing is to be done."""
         for function in self._chain:
-            event = _completed(event, function(event))
-        return event if self._function is None else self._to_the_end(self._function, event)
+            event = _complete_event(event, function(event))
+        return event if self._function is None else self._upcast_until_stable(self._function, event)
 
     @staticmethod
-    def _to_the_end(function: Callable[[Any], Any], event: Any) -> Any:
+    def _upcast_until_stable(function: Callable[[Any], Any], event: Any) -> Any:
         steps = [event]
-        while len(steps) <= _MOST:
-            after = _completed(event, function(event))
-            if after is event or _same(after, event):
+        while len(steps) <= _MAX_UPCAST_STEPS:
+            after = _complete_event(event, function(event))
+            if after is event or _is_same_event(after, event):
                 return event
             event = after
             steps.append(event)
@@ -43,13 +43,13 @@ class Upcasting:
         raise RecursionError(f"upcast comes to no end: {met} → …")
 
 
-def _completed(event: Any, returned: Any) -> Any:
+def _complete_event(event: Any, returned: Any) -> Any:
     if returned is None or isinstance(returned, (Event, Upcast)):
         return event if returned is None else returned
     if not hasattr(returned, "type"):
         raise TypeError(f"upcast returned a {type(returned).__name__}, which has no type")
-    return Upcast(event, {n: getattr(returned, n) for n in FIELDS if hasattr(returned, n)})
+    return Upcast(event, {n: getattr(returned, n) for n in EVENT_FIELDS if hasattr(returned, n)})
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same_event(one: Any, other: Any) -> bool:
     return all(getattr(one, n) == getattr(other, n) for n in ("type", "version", "stream", "data"))

@@ -8,21 +8,23 @@ from typing import Any, BinaryIO, Dict, List, Tuple
 from . import wire
 
 
-class Line:
+class ParentChannel:
     """Two pipes. May be used from any thread."""
 
     def __init__(self, outgoing: BinaryIO, answers: BinaryIO) -> None:
         self._outgoing, self._answers = outgoing, answers
-        self._one_at_a_time = threading.RLock()
+        self._lock = threading.RLock()
 
-    def tell(self, header: Dict[str, Any], parts: Tuple[Any, ...] = ()) -> None:
+    def send(self, header: Dict[str, Any], parts: Tuple[Any, ...] = ()) -> None:
         """Say something that needs no answer."""
-        with self._one_at_a_time:
-            wire.send(self._outgoing, header, parts)
+        with self._lock:
+            wire.send_frame(self._outgoing, header, parts)
 
-    def ask(self, header: Dict[str, Any], parts: Tuple[Any, ...] = ()) -> Tuple[Any, List[bytes]]:
+    def request(
+        self, header: Dict[str, Any], parts: Tuple[Any, ...] = ()
+    ) -> Tuple[Any, List[bytes]]:
         """Say something, and the answer to it."""
-        with self._one_at_a_time:
-            wire.send(self._outgoing, header, parts)
-            answer: Tuple[Any, List[bytes]] = wire.receive(self._answers)
+        with self._lock:
+            wire.send_frame(self._outgoing, header, parts)
+            answer: Tuple[Any, List[bytes]] = wire.receive_frame(self._answers)
         return answer

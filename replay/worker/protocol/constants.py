@@ -1,4 +1,4 @@
 """Words that the worker and its parent share."""
 
-MERGED = "refold.Merged"
+MERGED_EVENT_TYPE = "refold.Merged"
 """The type of an event that says what a document is, where two forks were joined: `data["state"]`."""

@@ -15,10 +15,10 @@ try:
 except ImportError:  # the user's interpreter need not have it
     msgspec = None  # type: ignore[assignment]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_AT_ONCE = 256
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EVENTS_DECODED_TOGETHER = 256
 """Events whose data is decoded together."""
-_NO_NUMBER = -(2**63)
+MISSING_NUMBER = -(2**63)
 """What stands for NULL in a column of integers."""
 
 
@@ -32,7 +32,7 @@ class _Deleted:
 DELETED = _Deleted()
 
 
-FIELDS = (
+EVENT_FIELDS = (
     *("offset", "time", "stream", "revision", "type", "version"),
     *("id", "correlation_id", "causation_id", "data", "meta"),
 )
@@ -41,7 +41,7 @@ FIELDS = (
 class Upcast:
     """An event as `upcast` made it: any of its fields may differ."""
 
-    __slots__ = FIELDS
+    __slots__ = EVENT_FIELDS
     DELETED = DELETED
     offset: int
     stream: Optional[str]
@@ -50,11 +50,11 @@ class Upcast:
     data: Any
 
     def __init__(self, event: Any, changes: Dict[str, Any]) -> None:
-        for name in FIELDS:
+        for name in EVENT_FIELDS:
             setattr(self, name, changes[name] if name in changes else getattr(event, name))
-        strange = set(changes) - set(FIELDS)
-        if strange:
-            raise TypeError(f"an event has no {min(strange)}")
+        unknown = set(changes) - set(EVENT_FIELDS)
+        if unknown:
+            raise TypeError(f"an event has no {min(unknown)}")
 
     def replace(self, **changes: Any) -> "Upcast":
         """The event with some of its fields changed."""
@@ -72,7 +72,7 @@ class Event:
 
     __slots__ = ("_batch", "_index", "data")
     DELETED = DELETED
-    _batch: Batch
+    _batch: EventBatch
     _index: int
     data: Any
 
@@ -85,7 +85,7 @@ class Event:
     def time(self) -> Optional[datetime]:
         """When it happened, in UTC."""
         micros = self._batch.numbers("time")[self._index]
-        return None if micros == _NO_NUMBER else _EPOCH + timedelta(microseconds=micros)
+        return None if micros == MISSING_NUMBER else EPOCH + timedelta(microseconds=micros)
 
     @property
     def stream(self) -> Optional[str]:
@@ -99,7 +99,7 @@ class Event:
     def revision(self) -> Optional[int]:
         """0-based position inside the stream, or what the source counts from."""
         number = self._batch.numbers("revision")[self._index]
-        return None if number == _NO_NUMBER else number
+        return None if number == MISSING_NUMBER else number
 
     @property
     def version(self) -> Any:
@@ -132,19 +132,19 @@ class Event:
         return f"<event {self.offset} {self.type} of {self.stream}>"
 
 
-def event_of(batch: Batch, index: int, data: Any) -> Event:
+def build_event(batch: EventBatch, index: int, data: Any) -> Event:
     """An event of a batch, with its data."""
     event = Event()
     event._batch, event._index, event.data = batch, index, data
     return event
 
 
-class Late(Event):
+class LazyEvent(Event):
     """One event whose data is decoded when somebody asks for it."""
 
     __slots__ = ()
 
-    def __init__(self, batch: Batch, index: int) -> None:
+    def __init__(self, batch: EventBatch, index: int) -> None:
         self._batch = batch
         self._index = index
 
@@ -157,21 +157,21 @@ class Late(Event):
 
 
 # Handlers that look are to see one kind of event.
-Late.__name__ = Late.__qualname__ = Event.__name__
+LazyEvent.__name__ = LazyEvent.__qualname__ = Event.__name__
 
 
-class Batch:
+class EventBatch:
     """Consecutive events in columns, as they came from the parent."""
 
     def __init__(self, header: Any, parts: List[bytes], decode: Callable[[Any], Any]) -> None:
         self.decode = decode
-        self.count: int = header["count"]
+        self.event_count: int = header["count"]
         self._parts = dict(zip(header["columns"], parts))
-        self.offsets = _ints("q", self._parts["offset"])
+        self.offsets = _decode_numbers("q", self._parts["offset"])
         self.types: List[Optional[str]] = [*json.loads(self._parts["types"]), None]
-        self.type_codes: Sequence[int] = _ints("i", self._parts["type_codes"])
+        self.type_codes: Sequence[int] = _decode_numbers("i", self._parts["type_codes"])
         self.streams: List[Optional[str]] = [*json.loads(self._parts["streams"]), None]
-        self.stream_codes: Sequence[int] = _ints("i", self._parts["stream_codes"])
+        self.stream_codes: Sequence[int] = _decode_numbers("i", self._parts["stream_codes"])
         self._texts: dict[str, List[Optional[str]]] = {}
         self._numbers: dict[str, Any] = {}
 
@@ -187,24 +187,24 @@ class Batch:
 
         Not of all: what is decoded is looked at while it is near.
         """
-        return chain.from_iterable(self._pieces())
+        return chain.from_iterable(self._iterate_decoded_chunks())
 
-    def _pieces(self) -> Iterator[List[Any]]:
-        whole, lengths = self._parts["data"], _ints("i", self._parts["data_lengths"])
+    def _iterate_decoded_chunks(self) -> Iterator[List[Any]]:
+        data, lengths = self._parts["data"], _decode_numbers("i", self._parts["data_lengths"])
         end = 1
-        for first in range(0, self.count, _AT_ONCE):
-            here = lengths[first : first + _AT_ONCE]
+        for first in range(0, self.event_count, _EVENTS_DECODED_TOGETHER):
+            chunk_lengths = lengths[first : first + _EVENTS_DECODED_TOGETHER]
             start = end
             # NULL has the length -1, and is written as null; each has a comma or the bracket behind it.
-            end += sum(here) + 5 * here.count(-1) + len(here)
+            end += sum(chunk_lengths) + 5 * chunk_lengths.count(-1) + len(chunk_lengths)
             try:
-                values = self.decode(b"[%b]" % whole[start : end - 1])
+                values = self.decode(b"[%b]" % data[start : end - 1])
             except Exception:
                 values = None
-            if isinstance(values, list) and len(values) == len(here):
+            if isinstance(values, list) and len(values) == len(chunk_lengths):
                 yield values
             else:
-                yield [self.data_of(first + index) for index in range(len(here))]
+                yield [self.data_of(first + index) for index in range(len(chunk_lengths))]
 
     def data_of(self, index: int) -> Any:
         """A fresh copy of one event's data; None where Python's decoder refuses it."""
@@ -214,9 +214,9 @@ class Batch:
         try:
             return self.decode(text)
         except Exception:
-            return self._refused(text)
+            return self._decode_leniently(text)
 
-    def _refused(self, text: str) -> Any:
+    def _decode_leniently(self, text: str) -> Any:
         """What only the standard library reads: half a surrogate pair, numbers beyond floats."""
         try:
             return json.loads(text, parse_float=type(self.decode("0.5")))
@@ -226,36 +226,38 @@ class Batch:
     def stream_of(self, offset: int) -> Optional[str]:
         """The stream of the event at an offset; None where it is in another batch."""
         index = bisect_left(self.offsets, offset)
-        return self.streams[self.stream_codes[index]] if index < self.count else None
+        return self.streams[self.stream_codes[index]] if index < self.event_count else None
 
     def id_of(self, offset: int) -> Optional[str]:
         """The id of the event at an offset."""
         return self.texts("id")[bisect_left(self.offsets, offset)]
 
-    def answers(self) -> Dict[int, List[Any]]:
+    def recorded_answers(self) -> Dict[int, List[Any]]:
         """What is recorded of calls, by offset: lists of key, port, operation, request (canonical
         JSON), response, the recording's number, and whether it was a command."""
         found: Dict[int, List[Any]] = {}
         if "answers" in self._parts:
             entries = self.decode(self._parts["answers"])
-            for offset, entry in zip(_ints("q", self._parts["answered"]), entries):
+            for offset, entry in zip(_decode_numbers("q", self._parts["answered"]), entries):
                 found.setdefault(offset, []).append(entry)
         return found
 
     def numbers(self, column: str) -> Any:
         if column not in self._numbers:
-            self._numbers[column] = _ints("q", self._parts[column])
+            self._numbers[column] = _decode_numbers("q", self._parts[column])
         return self._numbers[column]
 
     def texts(self, column: str) -> List[Optional[str]]:
         if column not in self._texts:
-            self._texts[column] = _split(
-                self._parts[column], _ints("i", self._parts[column + "_lengths"]), column == "data"
+            self._texts[column] = _split_texts(
+                self._parts[column],
+                _decode_numbers("i", self._parts[column + "_lengths"]),
+                column == "data",
             )
         return self._texts[column]
 
 
-def decoder(*, decimals: bool) -> Callable[[Any], Any]:
+def build_decoder(*, decimals: bool) -> Callable[[Any], Any]:
     """What turns JSON text or bytes into values, as `json.loads` would; decimals if asked for."""
     if msgspec is not None:
         if decimals:
@@ -266,23 +268,23 @@ def decoder(*, decimals: bool) -> Callable[[Any], Any]:
     return json.loads
 
 
-def _ints(kind: str, data: bytes) -> Any:
+def _decode_numbers(kind: str, data: bytes) -> Any:
     numbers = array(kind)
     numbers.frombytes(data)
     return numbers
 
 
-def _split(data: bytes, lengths: Any, in_list: bool) -> List[Optional[str]]:
+def _split_texts(data: bytes, lengths: Any, in_list: bool) -> List[Optional[str]]:
     """Texts out of a blob; a length of -1 is NULL. A JSON list has a character between items."""
     step = 1 if in_list else 0
-    at = step
+    position = step
     texts: List[Optional[str]] = []
     for length in lengths:
         if length < 0:
             # A list writes NULL as null.
             texts.append(None)
-            at += 4 + step if in_list else 0
+            position += 4 + step if in_list else 0
         else:
-            texts.append(data[at : at + length].decode())
-            at += length + step
+            texts.append(data[position : position + length].decode())
+            position += length + step
     return texts

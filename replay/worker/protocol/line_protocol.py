@@ -13,10 +13,10 @@ import subprocess
 import threading
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-PROTOCOL = 1
+PROTOCOL_VERSION = 1
 _LINE_ENDS = re.compile("[\r\n]")
-_SHOWN = 60
-_PATIENCE = 5.0
+_MAX_SHOWN_CHARACTERS = 60
+_EXIT_TIMEOUT_SECONDS = 5.0
 """Seconds for a program to end after its input has."""
 
 
@@ -24,7 +24,7 @@ class ProtocolError(Exception):
     """The program doesn't speak the protocol; the message says what is wrong, as in `it …`."""
 
 
-class Speaker:
+class ProgramConnection:
     """A running program, and the lines that go in and out of it."""
 
     def __init__(
@@ -45,20 +45,21 @@ class Speaker:
             )
         except OSError as error:
             raise ProtocolError(f"can't be started: {error.strerror} ({command[0]})") from error
-        self._to: Any = self._process.stdin
-        self._from: Any = self._process.stdout
+        self._stdin: Any = self._process.stdin
+        self._stdout: Any = self._process.stdout
 
     def greet(self, *, resuming: bool) -> Dict[str, Any]:
         """What the program says of itself; raises `ProtocolError`."""
-        self.say([json.dumps({"refold": PROTOCOL, "resuming": resuming}).encode()])
-        ready = self.answer("the greeting")
-        if ready.get("ready") != PROTOCOL:
+        self.send_lines([json.dumps({"refold": PROTOCOL_VERSION, "resuming": resuming}).encode()])
+        ready = self.read_answer("the greeting")
+        if ready.get("ready") != PROTOCOL_VERSION:
             raise ProtocolError(
-                f'answered the greeting with {short(ready)} instead of {{"ready": {PROTOCOL}, …}}'
+                f'answered the greeting with {shorten_json(ready)} instead of {{"ready":'
+                f" {PROTOCOL_VERSION}, …}}"
             )
         return ready
 
-    def say(self, lines: List[bytes]) -> threading.Thread:
+    def send_lines(self, lines: List[bytes]) -> threading.Thread:
         """Write lines in a thread, as the program may want to be read before it reads on.
 
         A share without events has no lines, and an empty line is no message.
@@ -67,25 +68,31 @@ class Speaker:
         thread.start()
         return thread
 
-    def answer(self, to: str) -> Dict[str, Any]:
+    def read_answer(self, request_name: str) -> Dict[str, Any]:
         """The next line, an object; raises `ProtocolError`."""
-        line = self._from.readline()
+        line = self._stdout.readline()
         if not line.endswith(b"\n"):
-            raise ProtocolError(f"{self._end(line)} before it answered {to}")
+            raise ProtocolError(f"{self._describe_end(line)} before it answered {request_name}")
         try:
-            answer = json.loads(line, parse_constant=_no_number, parse_float=_finite)
+            answer = json.loads(
+                line, parse_constant=_refuse_constant, parse_float=_parse_finite_float
+            )
         except RecursionError:
-            raise ProtocolError(f"answered {to} with what is nested too deep") from None
+            raise ProtocolError(f"answered {request_name} with what is nested too deep") from None
         except ValueError:
-            raise ProtocolError(f"answered {to} with what is no JSON: {short(line)}") from None
+            raise ProtocolError(
+                f"answered {request_name} with what is no JSON: {shorten_json(line)}"
+            ) from None
         if not isinstance(answer, dict):
-            raise ProtocolError(f"answered {to} with {short(answer)}, which is no object")
+            raise ProtocolError(
+                f"answered {request_name} with {shorten_json(answer)}, which is no object"
+            )
         return answer
 
     def close(self) -> Tuple[Optional[int], bytes]:
         """End its input; its exit code, None where it has to be killed, and what it still says."""
         try:
-            rest, _ = self._process.communicate(timeout=_PATIENCE)
+            rest, _ = self._process.communicate(timeout=_EXIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             return None, b""
@@ -99,14 +106,14 @@ class Speaker:
         if not lines:
             return
         try:
-            self._to.write(b"\n".join(lines) + b"\n")
-            self._to.flush()
+            self._stdin.write(b"\n".join(lines) + b"\n")
+            self._stdin.flush()
         except (OSError, ValueError):
             return  # whoever reads will see that it has ended
 
-    def _end(self, line: bytes) -> str:
+    def _describe_end(self, line: bytes) -> str:
         try:
-            code = self._process.wait(timeout=_PATIENCE)
+            code = self._process.wait(timeout=_EXIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             return "closed its standard output"
         cut = " in the middle of a line" if line else ""
@@ -115,44 +122,49 @@ class Speaker:
         return f"exited with code {code}{cut}"
 
 
-def checked(answer: Dict[str, Any], stream: Optional[str], *, routes: bool) -> None:
+def validate_answer(answer: Dict[str, Any], stream: Optional[str], *, may_route: bool) -> None:
     """Raise `ProtocolError` where an answer to an event isn't one of those there are."""
     members = [name for name in ("changes", "skipped", "error") if name in answer]
     if len(members) != 1:
         raise ProtocolError(
-            f"answered {short(answer)}, which has {' and '.join(members) or 'none'} of changes,"
+            f"answered {shorten_json(answer)}, which has {' and '.join(members) or 'none'} of changes,"
             " skipped and error; it needs one of them"
         )
     [member] = members
     kind = {"changes": dict, "skipped": bool, "error": str}[member]
     if not isinstance(answer[member], kind) or answer[member] is False:
-        wanted = {"changes": "an object of documents", "skipped": "true", "error": "a text"}[member]
+        expected = {"changes": "an object of documents", "skipped": "true", "error": "a text"}[
+            member
+        ]
         raise ProtocolError(
-            f"answered with {member} = {short(answer[member])}, where {wanted} is wanted"
+            f"answered with {member} = {shorten_json(answer[member])}, where {expected} is wanted"
         )
-    named = answer.get("changes", {} if "key" not in answer else {answer["key"]: None})
-    strange = [key for key in named if not routes and key != stream]
-    if strange:
+    documents = answer.get("changes", {} if "key" not in answer else {answer["key"]: None})
+    foreign_keys = [key for key in documents if not may_route and key != stream]
+    if foreign_keys:
         raise ProtocolError(
-            f"named the document {short(strange[0])} for an event of {short(stream)}; it must say"
+            f"named the document {shorten_json(foreign_keys[0])} for an event of"
+            f" {shorten_json(stream)}; it must say"
             ' "routes": true when it is greeted'
         )
 
 
-def _no_number(text: str) -> Any:
+def _refuse_constant(text: str) -> Any:
     raise ValueError(text)
 
 
-def _finite(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ProtocolError(
-            f"answered with the number {short(text.encode())}, which no double holds"
+            f"answered with the number {shorten_json(text.encode())}, which no double holds"
         )
     return number
 
 
-def line(what: str, event: Any, data: Optional[str], meta: Optional[str]) -> bytes:
+def format_event_line(
+    message_kind: str, event: Any, data: Optional[str], meta: Optional[str]
+) -> bytes:
     """The line that hands over an event, or asks for its route; `data` and `meta` are JSON texts."""
     time = event.time
     fields = {
@@ -168,12 +180,12 @@ def line(what: str, event: Any, data: Optional[str], meta: Optional[str]) -> byt
     }
     # Between its tokens JSON may hold line ends, which this protocol keeps for itself.
     data, meta = (_LINE_ENDS.sub(" ", text or "null") for text in (data, meta))
-    return f'{{"{what}":{json.dumps(fields)[:-1]},"data":{data},"meta":{meta}}}}}'.encode()
+    return f'{{"{message_kind}":{json.dumps(fields)[:-1]},"data":{data},"meta":{meta}}}}}'.encode()
 
 
-def short(value: Any) -> str:
+def shorten_json(value: Any) -> str:
     """A value as JSON, or what was read, for a sentence."""
     text = (
         value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else json.dumps(value)
     )
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[: _MAX_SHOWN_CHARACTERS - 1] + "…"

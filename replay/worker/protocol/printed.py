@@ -9,55 +9,65 @@ from __future__ import annotations
 import sys
 from typing import Any, Dict, List, Tuple
 
-from .text_limits import MOST, carried
+from .text_limits import MAX_TEXT_CHARACTERS, escape_surrogates
 
-ROUTING = -1
+ROUTING_PLACE = -1
 """The place of what was printed while the events' keys were asked for."""
 
 
-class Printed:
+class OutputCapture:
     """What was printed since it was last asked for."""
 
-    def __init__(self, mark: Any) -> None:
+    def __init__(self, current_event: Any) -> None:
         """`mark` holds the offset of the event that is being handled, and the place of its key."""
-        self._mark = mark
+        self._current_event = current_event
         self._texts: Dict[Tuple[int, int], List[str]] = {}
         self._lengths: Dict[Tuple[int, int], int] = {}
 
-    def listen(self) -> None:
+    def start(self) -> None:
         """From now on, to both standard streams."""
-        sys.stdout = _Stream(sys.stdout, self._take)
-        sys.stderr = _Stream(sys.stderr, self._take)
+        sys.stdout = _CapturedStream(sys.stdout, self._capture)
+        sys.stderr = _CapturedStream(sys.stderr, self._capture)
 
-    def taken(self) -> List[Dict[str, Any]]:
+    def take_texts(self) -> List[Dict[str, Any]]:
         """What was printed since the last time, a text for each event and place of a key."""
         found = []
         for (offset, place), texts in sorted(self._texts.items()):
             text, length = "".join(texts), self._lengths[offset, place]
-            more = f"… and {length - MOST:,} more characters" if length > MOST else ""
-            found.append({"offset": offset, "place": place, "text": carried(text[:MOST] + more)})
+            more = (
+                f"… and {length - MAX_TEXT_CHARACTERS:,} more characters"
+                if length > MAX_TEXT_CHARACTERS
+                else ""
+            )
+            found.append(
+                {
+                    "offset": offset,
+                    "place": place,
+                    "text": escape_surrogates(text[:MAX_TEXT_CHARACTERS] + more),
+                }
+            )
         self._texts, self._lengths = {}, {}
         return found
 
-    def _take(self, text: str) -> None:
-        at = self._mark[0], self._mark[1]
+    def _capture(self, text: str) -> None:
+        at = self._current_event[0], self._current_event[1]
         if at[0] < 0:
             return  # while it is being loaded
         length = self._lengths.get(at, 0)
-        if length < MOST:
-            self._texts.setdefault(at, []).append(text[: MOST - length])
+        if length < MAX_TEXT_CHARACTERS:
+            self._texts.setdefault(at, []).append(text[: MAX_TEXT_CHARACTERS - length])
         self._lengths[at] = length + len(text)
 
 
-class _Stream:
+class _CapturedStream:
     """A standard stream that somebody listens to."""
 
-    def __init__(self, stream: Any, take: Any) -> None:
+    def __init__(self, stream: Any, on_text: Any) -> None:
         self._stream = stream
-        self._take = take
+        self._on_text = on_text
 
     def write(self, text: str) -> int:
-        self._take(text)
+        self._on_text(text)
         return int(self._stream.write(text))
 
     def writelines(self, lines: Any) -> None:

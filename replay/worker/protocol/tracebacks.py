@@ -11,7 +11,7 @@ from typing import Container, Optional, Tuple, Type
 from .user_code import WORKER_FOLDER, is_worker_code
 
 
-def failing() -> Tuple[Type[BaseException], ...]:
+def list_failure_types() -> Tuple[Type[BaseException], ...]:
     """What a handler may raise that fails for one event; what else there is ends its process.
 
     A cancelled coroutine raises what is no `Exception`; asyncio isn't imported to know of it.
@@ -21,24 +21,24 @@ def failing() -> Tuple[Type[BaseException], ...]:
     return (Exception, GeneratorExit, *cancelled)
 
 
-def summary(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
-def user_traceback(error: BaseException) -> str:
+def format_user_traceback(error: BaseException) -> str:
     """The traceback without our own frames: the user's code and what it called."""
-    trace = user_frames(error)
+    trace = find_user_frames(error)
     if trace is None:
-        return summary(error)
-    told = traceback.TracebackException(type(error), error, trace)
+        return summarize_error(error)
+    formatted = traceback.TracebackException(type(error), error, trace)
     # What is ours in the middle of it, such as the gateway, is no place to look for a mistake.
     here = WORKER_FOLDER + os.sep
-    theirs = [frame for frame in told.stack if not frame.filename.startswith(here)]
-    told.stack = traceback.StackSummary.from_list(theirs)
-    return "".join(told.format())
+    theirs = [frame for frame in formatted.stack if not frame.filename.startswith(here)]
+    formatted.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(formatted.format())
 
 
-def user_frames(error: BaseException) -> Optional[TracebackType]:
+def find_user_frames(error: BaseException) -> Optional[TracebackType]:
     """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
     trace = error.__traceback__
     while trace is not None and (
@@ -49,7 +49,7 @@ def user_frames(error: BaseException) -> Optional[TracebackType]:
     return trace
 
 
-def place(error: BaseException, files: Container[str]) -> str:
+def describe_location(error: BaseException, files: Container[str]) -> str:
     """The last line of these files that led to the error, as `orders.py, line 7`; or nothing."""
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -16,17 +16,17 @@ def is_worker_code(module_globals: Dict[str, Any]) -> bool:
     return bool(package) and package.split(".")[0] == __name__.split(".")[0]
 
 
-def files() -> List[str]:
+def list_user_files() -> List[str]:
     """The files of all loaded modules outside the standard library and site-packages."""
     found = []
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if path and path.endswith(".py") and not is_foreign(path):
+        if path and path.endswith(".py") and not is_foreign_file(path):
             found.append(path)
     return sorted(set(found))
 
 
-def is_foreign(path: str) -> bool:
+def is_foreign_file(path: str) -> bool:
     library = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
     inside = path.startswith(library) and ("/lib/python" in path or "\\lib\\" in path.lower())
     return inside or "site-packages" in path or path.startswith(WORKER_FOLDER)

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 _LENGTH = struct.Struct("<I")
 
 
-class ClosedError(Exception):
+class ConnectionClosedError(Exception):
     """The other side is gone."""
 
 
-def send(stream: BinaryIO, header: dict[str, Any], parts: tuple[Any, ...] = ()) -> None:
+def send_frame(stream: BinaryIO, header: dict[str, Any], parts: tuple[Any, ...] = ()) -> None:
     """Write one frame; the parts are anything with a buffer."""
     views = [memoryview(part).cast("B") for part in parts]
     text = json.dumps({**header, "parts": [view.nbytes for view in views]}).encode()
@@ -28,15 +28,15 @@ def send(stream: BinaryIO, header: dict[str, Any], parts: tuple[Any, ...] = ()) 
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
-    """Read one frame; raises `ClosedError` at the end of the stream, or inside a frame."""
-    (size,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
-    header = json.loads(_exactly(stream, size))
-    return header, [_exactly(stream, length) for length in header["parts"]]
+def receive_frame(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
+    """Read one frame; raises `ConnectionClosedError` at the end of the stream, or inside a frame."""
+    (size,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
+    header = json.loads(_read_exactly(stream, size))
+    return header, [_read_exactly(stream, length) for length in header["parts"]]
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     data = stream.read(size)
     if len(data) != size:
-        raise ClosedError
+        raise ConnectionClosedError
     return data

@@ -20,7 +20,7 @@ from storage.ingest.envelopes.emmett import EMMETT
 from storage.ingest.envelopes.envelope import Envelope
 from storage.ingest.envelopes.eventsourcing import EVENTSOURCING
 from storage.ingest.envelopes.kafka import CONSOLE_CONSUMER, KAFKA, KAFKA_CONNECT, KCAT, RPK
-from storage.ingest.envelopes.kurrentdb import ATOM, GAFFER, RECORDS
+from storage.ingest.envelopes.kurrentdb import ATOM, GAFFER, KURRENTDB
 from storage.ingest.envelopes.marten import MARTEN
 from storage.ingest.envelopes.message_db import MESSAGE_DB
 from storage.ingest.envelopes.outbox import OUTBOX
@@ -43,7 +43,7 @@ ENVELOPES: tuple[Envelope, ...] = (
         MARTEN,
         AXON,
     ),
-    *(AXON_5, EVENTSOURCING, ATOM, RECORDS, MESSAGE_DB, EMMETT, COMMANDED, RAILS_EVENT_STORE),
+    *(AXON_5, EVENTSOURCING, ATOM, KURRENTDB, MESSAGE_DB, EMMETT, COMMANDED, RAILS_EVENT_STORE),
     *(COMMANDED_EVENTS, AKKA, PROOPH, OUTBOX, OCEL, DYNAMODB, CLOUDTRAIL, EVENTBRIDGE),
     *(GITHUB_ARCHIVE, TEMPORAL, GAFFER, XES),
 )

@@ -1,44 +1,44 @@
 """Axon: `DomainEventEntry` of Axon 3 and 4, `AggregateEventEntry` of Axon 5. Source: Axon's JPA entities."""
 
-from storage.ingest.envelopes.envelope import TOTAL, Envelope, Stored, at
+from storage.ingest.envelopes.envelope import TOTAL_ORDER, Envelope, StoreLayout, path_value
 
 AXON = Envelope(
     name="axon",
-    requires=("aggregateIdentifier", "sequenceNumber", "payloadType", "payload"),
+    required_members=("aggregateIdentifier", "sequenceNumber", "payloadType", "payload"),
     fields={
-        "offset": at("globalIndex"),
-        "time": at("timeStamp"),
-        "stream": at("aggregateIdentifier"),
-        "revision": at("sequenceNumber"),
+        "offset": path_value("globalIndex"),
+        "time": path_value("timeStamp"),
+        "stream": path_value("aggregateIdentifier"),
+        "revision": path_value("sequenceNumber"),
         # `type` is the aggregate's.
-        "type": at("payloadType"),
-        "version": at("payloadRevision"),
-        "id": at("eventIdentifier"),
-        "correlation_id": at("metaData", "correlationId"),
-        "causation_id": at("metaData", "traceId"),
-        "data": at("payload"),
-        "meta": at("metaData"),
+        "type": path_value("payloadType"),
+        "version": path_value("payloadRevision"),
+        "id": path_value("eventIdentifier"),
+        "correlation_id": path_value("metaData", "correlationId"),
+        "causation_id": path_value("metaData", "traceId"),
+        "data": path_value("payload"),
+        "meta": path_value("metaData"),
     },
-    order=TOTAL,
-    stored=Stored("domain_event_entry", ("global_index",)),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("domain_event_entry", ("global_index",)),
 )
 
 AXON_5 = Envelope(
     name="axon",
-    requires=("aggregateIdentifier", "aggregateSequenceNumber", "type", "payload"),
+    required_members=("aggregateIdentifier", "aggregateSequenceNumber", "type", "payload"),
     fields={
-        "offset": at("globalIndex"),
-        "time": at("timestamp"),
-        "stream": at("aggregateIdentifier"),
-        "revision": at("aggregateSequenceNumber"),
-        "type": at("type"),
-        "version": at("version"),
-        "id": at("identifier"),
-        "correlation_id": at("metadata", "correlationId"),
-        "causation_id": at("metadata", "causationId"),
-        "data": at("payload"),
-        "meta": at("metadata"),
+        "offset": path_value("globalIndex"),
+        "time": path_value("timestamp"),
+        "stream": path_value("aggregateIdentifier"),
+        "revision": path_value("aggregateSequenceNumber"),
+        "type": path_value("type"),
+        "version": path_value("version"),
+        "id": path_value("identifier"),
+        "correlation_id": path_value("metadata", "correlationId"),
+        "causation_id": path_value("metadata", "causationId"),
+        "data": path_value("payload"),
+        "meta": path_value("metadata"),
     },
-    order=TOTAL,
-    stored=Stored("aggregate_event_entry", ("global_index",)),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("aggregate_event_entry", ("global_index",)),
 )

@@ -1,21 +1,29 @@
 """CloudEvents 1.0 in their JSON format; what it doesn't name are extensions. Source: its specification."""
 
-from storage.ingest.envelopes.envelope import AS_WRITTEN, REST, Envelope, at, first
+from storage.ingest.envelopes.envelope import (
+    RECORD_ORDER,
+    REMAINING,
+    Envelope,
+    first_present,
+    path_value,
+)
 
 CLOUDEVENTS = Envelope(
     name="cloudevents",
-    requires=("specversion", "id", "source", "type"),
+    required_members=("specversion", "id", "source", "type"),
     fields={
-        "offset": at("sequence"),
-        "time": at("time"),
-        "stream": first(at("subject"), at("partitionkey"), at("source")),
-        "type": at("type"),
-        "version": at("dataschema"),
-        "id": at("id"),
-        "correlation_id": at("correlationid"),
-        "causation_id": at("causationid"),
-        "data": first(at("data"), at("data_base64")),
-        "meta": REST,
+        "offset": path_value("sequence"),
+        "time": path_value("time"),
+        "stream": first_present(
+            path_value("subject"), path_value("partitionkey"), path_value("source")
+        ),
+        "type": path_value("type"),
+        "version": path_value("dataschema"),
+        "id": path_value("id"),
+        "correlation_id": path_value("correlationid"),
+        "causation_id": path_value("causationid"),
+        "data": first_present(path_value("data"), path_value("data_base64")),
+        "meta": REMAINING,
     },
-    order=AS_WRITTEN,
+    order_description=RECORD_ORDER,
 )

@@ -4,41 +4,55 @@ Source: its migrations. `events` alone has no order; the join where `stream_id` 
 `stream_version` is the offset and `original_stream_version` the revision.
 """
 
-from storage.ingest.envelopes.envelope import BY_TIME, TOTAL, Envelope, Stored, at, first
+from storage.ingest.envelopes.envelope import (
+    ORDER_BY_TIME,
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
 
 _FIELDS = {
-    "time": at("created_at"),
-    "type": at("event_type"),
-    "id": at("event_id"),
-    "correlation_id": at("correlation_id"),
-    "causation_id": at("causation_id"),
-    "data": at("data"),
-    "meta": at("metadata"),
+    "time": path_value("created_at"),
+    "type": path_value("event_type"),
+    "id": path_value("event_id"),
+    "correlation_id": path_value("correlation_id"),
+    "causation_id": path_value("causation_id"),
+    "data": path_value("data"),
+    "meta": path_value("metadata"),
 }
 COMMANDED = Envelope(
     name="commanded",
-    requires=("event_id", "event_type", "original_stream_id", "original_stream_version"),
+    required_members=("event_id", "event_type", "original_stream_id", "original_stream_version"),
     fields={
         **_FIELDS,
-        "offset": at("stream_version"),
-        "stream": first(at("stream_uuid"), at("original_stream_id")),
-        "revision": at("original_stream_version"),
+        "offset": path_value("stream_version"),
+        "stream": first_present(path_value("stream_uuid"), path_value("original_stream_id")),
+        "revision": path_value("original_stream_version"),
     },
-    order=TOTAL,
+    order_description=TOTAL_ORDER,
 )
 COMMANDED_EVENTS = Envelope(
     name="commanded",
-    requires=("event_id", "event_type", "causation_id", "correlation_id", "data", "created_at"),
+    required_members=(
+        "event_id",
+        "event_type",
+        "causation_id",
+        "correlation_id",
+        "data",
+        "created_at",
+    ),
     fields=_FIELDS,
-    order=BY_TIME,
-    looks=lambda record: not {"stream", "streamid", "validat"} & set(record),
-    stored=Stored(
+    order_description=ORDER_BY_TIME,
+    matches_values=lambda record: not {"stream", "streamid", "validat"} & set(record),
+    store_layout=StoreLayout(
         "events",
         ("stream_version",),
-        beside=("stream_events", "streams"),
-        join="JOIN {0} a ON a.event_id = e.event_id AND a.stream_id = 0"
+        joined_tables=("stream_events", "streams"),
+        join_sql="JOIN {0} a ON a.event_id = e.event_id AND a.stream_id = 0"
         " LEFT JOIN {1} s ON s.stream_id = a.original_stream_id",
-        extra=(
+        joined_columns=(
             ("a", "stream_version"),
             ("a", "original_stream_id"),
             ("a", "original_stream_version"),

@@ -9,75 +9,99 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage.ingest.envelopes.envelope import (
-    BY_PARTITION,
+    ORDER_BY_PARTITION,
     Envelope,
-    Fields,
-    Folded,
-    at,
-    first,
-    fixed,
-    joined,
+    FieldExpressions,
+    NormalizedRecord,
+    first_present,
+    fixed_text,
+    join_texts,
+    path_value,
 )
-from storage.ingest.mapping.expressions import Record, Rest, opened, value_at
+from storage.ingest.mapping.expressions import (
+    Record,
+    RemainingMembers,
+    get_value,
+    parse_embedded_json,
+)
 
-_KEYS = ("id", "_id", "uuid", "key", "code")
+_KEY_NAMES = ("id", "_id", "uuid", "key", "code")
 
 
-def _looks(record: Folded) -> bool:
-    source = opened(record["source"])
+def _is_change(record: NormalizedRecord) -> bool:
+    source = parse_embedded_json(record["source"])
     return record["op"] in tuple("cudrtm") and isinstance(source, dict) and "db" in source
 
 
-def _row_key(records: Sequence[Record]) -> list[str]:
+def _guess_row_key(records: Sequence[Record]) -> list[str]:
     """The column that names a row, as far as names tell."""
     rows: list[Any] = [
-        opened(value_at(r, (side,))) for r in records for side in ("after", "before")
+        parse_embedded_json(get_value(r, (side,))) for r in records for side in ("after", "before")
     ]
     names = dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)
-    known = [name for name in _KEYS if name in names]
+    known = [name for name in _KEY_NAMES if name in names]
     return known or [name for name in names if name.endswith(("_id", "Id"))][:1]
 
 
-def _changes(records: Sequence[Record]) -> Fields:
-    table = first(at("source", "table"), at("source", "collection"), at("source", "schema"))
-    keys = [at(side, name) for name in _row_key(records) for side in ("after", "before")]
+def _change_fields(records: Sequence[Record]) -> FieldExpressions:
+    table = first_present(
+        path_value("source", "table"),
+        path_value("source", "collection"),
+        path_value("source", "schema"),
+    )
+    keys = [
+        path_value(side, name) for name in _guess_row_key(records) for side in ("after", "before")
+    ]
     return {
-        "offset": first(at("source", "lsn"), at("source", "pos"), at("source", "scn")),
-        "time": first(at("source", "ts_ms"), at("ts_ms")),
-        "stream": joined(table, first(*keys), between=":") if keys else table,
-        "type": joined(table, at("op"), between="."),
-        "correlation_id": first(at("transaction", "id"), at("source", "txId")),
-        "data": first(at("after"), at("before")),
-        "meta": Rest((), ("after",)),
+        "offset": first_present(
+            path_value("source", "lsn"), path_value("source", "pos"), path_value("source", "scn")
+        ),
+        "time": first_present(path_value("source", "ts_ms"), path_value("ts_ms")),
+        "stream": join_texts(table, first_present(*keys), separator=":") if keys else table,
+        "type": join_texts(table, path_value("op"), separator="."),
+        "correlation_id": first_present(
+            path_value("transaction", "id"), path_value("source", "txId")
+        ),
+        "data": first_present(path_value("after"), path_value("before")),
+        "meta": RemainingMembers((), ("after",)),
     }
 
 
-def _rows(records: Sequence[Record]) -> Fields:
+def _flattened_fields(records: Sequence[Record]) -> FieldExpressions:
     names = dict.fromkeys(name for record in records for name in record)
-    key = next((name for name in (*_KEYS, *names) if name in names), "id")
-    table = first(at("__table"), at("__source_table"), at("__collection"), fixed("row"))
+    key = next((name for name in (*_KEY_NAMES, *names) if name in names), "id")
+    table = first_present(
+        path_value("__table"),
+        path_value("__source_table"),
+        path_value("__collection"),
+        fixed_text("row"),
+    )
     return {
-        "offset": first(at("__lsn"), at("__source_lsn"), at("__source_pos")),
-        "time": first(at("__source_ts_ms"), at("__ts_ms")),
-        "stream": joined(table, at(key), between=":"),
-        "type": joined(table, first(at("__op"), at("__deleted")), between="."),
-        "data": Rest((), tuple(name for name in names if name.startswith("__"))),
+        "offset": first_present(
+            path_value("__lsn"), path_value("__source_lsn"), path_value("__source_pos")
+        ),
+        "time": first_present(path_value("__source_ts_ms"), path_value("__ts_ms")),
+        "stream": join_texts(table, path_value(key), separator=":"),
+        "type": join_texts(
+            table, first_present(path_value("__op"), path_value("__deleted")), separator="."
+        ),
+        "data": RemainingMembers((), tuple(name for name in names if name.startswith("__"))),
     }
 
 
 DEBEZIUM = Envelope(
     name="debezium",
-    requires=("op", "source"),
-    fields=_changes,
-    order=BY_PARTITION,
-    looks=lambda record: (
-        any(side in record for side in ("after", "before", "patch")) and _looks(record)
+    required_members=("op", "source"),
+    fields=_change_fields,
+    order_description=ORDER_BY_PARTITION,
+    matches_values=lambda record: (
+        any(side in record for side in ("after", "before", "patch")) and _is_change(record)
     ),
 )
 FLATTENED = Envelope(
     name="debezium-flat",
-    requires=("__deleted",),
-    fields=_rows,
-    order=BY_PARTITION,
-    exact=("__deleted",),
+    required_members=("__deleted",),
+    fields=_flattened_fields,
+    order_description=ORDER_BY_PARTITION,
+    exact_members=("__deleted",),
 )

@@ -4,89 +4,99 @@ Source: the OCEL 2.0 specification, Temporal's `HistoryEvent`, the documentation
 streams and of CloudTrail.
 """
 
-from storage.ingest.envelopes.envelope import AS_WRITTEN, BY_TIME, REST, Envelope, Stored, at, first
-from storage.ingest.mapping.expressions import Rest
+from storage.ingest.envelopes.envelope import (
+    ORDER_BY_TIME,
+    RECORD_ORDER,
+    REMAINING,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
+from storage.ingest.mapping.expressions import RemainingMembers
 
 OCEL = Envelope(
     name="ocel",
-    requires=("id", "type", "time", "relationships"),
-    optional=("relationships",),
+    required_members=("id", "type", "time", "relationships"),
+    optional_members=("relationships",),
     fields={
-        "time": at("time"),
+        "time": path_value("time"),
         # One event belongs to many objects; a projection's `key` may return all of them.
-        "stream": at("relationships", 0, "objectId"),
-        "type": at("type"),
-        "id": at("id"),
-        "data": Rest((), ("id", "type", "time")),
+        "stream": path_value("relationships", 0, "objectId"),
+        "type": path_value("type"),
+        "id": path_value("id"),
+        "data": RemainingMembers((), ("id", "type", "time")),
     },
-    order=BY_TIME,
-    stored=Stored(table="ocel_events", order=("time",)),
+    order_description=ORDER_BY_TIME,
+    store_layout=StoreLayout(table="ocel_events", order_columns=("time",)),
 )
 TEMPORAL = Envelope(
     name="temporal",
-    requires=("eventId", "eventTime", "eventType"),
+    required_members=("eventId", "eventTime", "eventType"),
     fields={
-        "offset": at("eventId"),
-        "time": at("eventTime"),
-        "type": at("eventType"),
-        "id": at("eventId"),
-        "version": at("version"),
-        "data": REST,
+        "offset": path_value("eventId"),
+        "time": path_value("eventTime"),
+        "type": path_value("eventType"),
+        "id": path_value("eventId"),
+        "version": path_value("version"),
+        "data": REMAINING,
     },
-    order="total: a history numbers its events",
-    looks=lambda record: not {"streamid", "eventsource"} & set(record),
+    order_description="total: a history numbers its events",
+    matches_values=lambda record: not {"streamid", "eventsource"} & set(record),
 )
 EVENTBRIDGE = Envelope(
     name="eventbridge",
-    requires=("detail-type", "source", "time", "detail"),
+    required_members=("detail-type", "source", "time", "detail"),
     fields={
-        "time": at("time"),
-        "stream": first(at("resources", 0), at("source")),
-        "type": at("detail-type"),
-        "id": at("id"),
-        "data": at("detail"),
-        "meta": REST,
+        "time": path_value("time"),
+        "stream": first_present(path_value("resources", 0), path_value("source")),
+        "type": path_value("detail-type"),
+        "id": path_value("id"),
+        "data": path_value("detail"),
+        "meta": REMAINING,
     },
-    order=AS_WRITTEN,
+    order_description=RECORD_ORDER,
 )
 DYNAMODB = Envelope(
     name="dynamodb",
-    requires=("eventID", "eventName", "dynamodb"),
+    required_members=("eventID", "eventName", "dynamodb"),
     fields={
-        "offset": at("dynamodb", "SequenceNumber"),
-        "time": at("dynamodb", "ApproximateCreationDateTime"),
-        "stream": at("dynamodb", "Keys"),
-        "type": at("eventName"),
-        "id": at("eventID"),
-        "data": first(at("dynamodb", "NewImage"), at("dynamodb", "OldImage")),
-        "meta": REST,
+        "offset": path_value("dynamodb", "SequenceNumber"),
+        "time": path_value("dynamodb", "ApproximateCreationDateTime"),
+        "stream": path_value("dynamodb", "Keys"),
+        "type": path_value("eventName"),
+        "id": path_value("eventID"),
+        "data": first_present(
+            path_value("dynamodb", "NewImage"), path_value("dynamodb", "OldImage")
+        ),
+        "meta": REMAINING,
     },
-    order="per item; between items it is that of the source",
+    order_description="per item; between items it is that of the source",
 )
 CLOUDTRAIL = Envelope(
     name="cloudtrail",
-    requires=("eventSource", "eventName", "eventTime", "eventID"),
+    required_members=("eventSource", "eventName", "eventTime", "eventID"),
     fields={
-        "time": at("eventTime"),
-        "stream": at("eventSource"),
-        "type": at("eventName"),
-        "version": at("eventVersion"),
-        "id": at("eventID"),
-        "data": REST,
+        "time": path_value("eventTime"),
+        "stream": path_value("eventSource"),
+        "type": path_value("eventName"),
+        "version": path_value("eventVersion"),
+        "id": path_value("eventID"),
+        "data": REMAINING,
     },
-    order=BY_TIME,
+    order_description=ORDER_BY_TIME,
 )
 GITHUB_ARCHIVE = Envelope(
     name="github-archive",
-    requires=("id", "type", "actor", "repo", "payload", "public", "created_at"),
+    required_members=("id", "type", "actor", "repo", "payload", "public", "created_at"),
     fields={
-        "offset": at("id"),
-        "time": at("created_at"),
-        "stream": at("repo", "name"),
-        "type": at("type"),
-        "id": at("id"),
-        "data": at("payload"),
-        "meta": REST,
+        "offset": path_value("id"),
+        "time": path_value("created_at"),
+        "stream": path_value("repo", "name"),
+        "type": path_value("type"),
+        "id": path_value("id"),
+        "data": path_value("payload"),
+        "meta": REMAINING,
     },
-    order=BY_TIME,
+    order_description=ORDER_BY_TIME,
 )

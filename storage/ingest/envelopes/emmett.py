@@ -1,24 +1,30 @@
 """Emmett: rows of `emt_messages`. Source: its PostgreSQL and SQLite schemas."""
 
-from storage.ingest.envelopes.envelope import TOTAL, Envelope, Stored, at, first
+from storage.ingest.envelopes.envelope import (
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
 
 EMMETT = Envelope(
     name="emmett",
-    requires=("stream_position", "stream_id", "message_type", "message_data"),
+    required_members=("stream_position", "stream_id", "message_type", "message_data"),
     fields={
-        "offset": at("global_position"),
-        "time": at("created"),
-        "stream": at("stream_id"),
-        "revision": at("stream_position"),
-        "type": at("message_type"),
-        "version": at("message_schema_version"),
-        "id": at("message_id"),
-        "correlation_id": at("message_metadata", "correlationId"),
-        "causation_id": at("message_metadata", "causationId"),
+        "offset": path_value("global_position"),
+        "time": path_value("created"),
+        "stream": path_value("stream_id"),
+        "revision": path_value("stream_position"),
+        "type": path_value("message_type"),
+        "version": path_value("message_schema_version"),
+        "id": path_value("message_id"),
+        "correlation_id": path_value("message_metadata", "correlationId"),
+        "causation_id": path_value("message_metadata", "causationId"),
         # `message_data` holds the data alone, or the whole message.
-        "data": first(at("message_data", "data"), at("message_data")),
-        "meta": at("message_metadata"),
+        "data": first_present(path_value("message_data", "data"), path_value("message_data")),
+        "meta": path_value("message_metadata"),
     },
-    order=TOTAL,
-    stored=Stored("emt_messages", ("transaction_id", "global_position")),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("emt_messages", ("transaction_id", "global_position")),
 )

@@ -5,43 +5,43 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from storage.ingest.mapping.column_guess import plain
+from storage.ingest.mapping.column_guess import normalize_name
 from storage.ingest.mapping.expressions import (
-    At,
     Expression,
-    First,
-    Fixed,
-    Header,
-    Joined,
-    Match,
+    FirstPresent,
+    FixedText,
+    HeaderValue,
+    JoinedText,
+    PathValue,
     Record,
-    Rest,
+    RegexGroup,
+    RemainingMembers,
 )
 
-TOTAL = "total: the store numbers all events"
-BY_PARTITION = "per partition; between partitions it is that of the source"
-BY_STREAM = "per stream; between streams it is that of the source"
-BY_TIME = "by timestamps only"
-AS_WRITTEN = "the order of the records"
+TOTAL_ORDER = "total: the store numbers all events"
+ORDER_BY_PARTITION = "per partition; between partitions it is that of the source"
+ORDER_BY_STREAM = "per stream; between streams it is that of the source"
+ORDER_BY_TIME = "by timestamps only"
+RECORD_ORDER = "the order of the records"
 
-Fields = Mapping[str, Expression]
-Folded = Mapping[str, Any]
+FieldExpressions = Mapping[str, Expression]
+NormalizedRecord = Mapping[str, Any]
 """A record by the folded names of its members."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoreLayout:
     """How an event store's tables are read as one log."""
 
     table: str
     """The name that it has unless a person chose another; its rows are `e` in the join."""
-    order: tuple[str, ...]
+    order_columns: tuple[str, ...]
     """Columns that give the order, and from which a load goes on; those that are there are used."""
-    beside: tuple[str, ...] = ()
+    joined_tables: tuple[str, ...] = ()
     """Tables that are joined to it."""
-    join: str = ""
+    join_sql: str = ""
     """How: SQL with the other tables as {0}, {1} …"""
-    extra: tuple[tuple[str, str], ...] = ()
+    joined_columns: tuple[tuple[str, str], ...] = ()
     """What is taken of them, as alias and column."""
 
 
@@ -53,61 +53,63 @@ class Envelope:
     """
 
     name: str
-    requires: tuple[str, ...]
+    required_members: tuple[str, ...]
     """Members that every record has."""
-    fields: "Fields | Callable[[Sequence[Record]], Fields]"
-    """By event field; a `Rest` without exceptions is what no other field takes."""
-    order: str
-    looks: Callable[[Folded], bool] = field(default=lambda _: True)
+    fields: "FieldExpressions | Callable[[Sequence[Record]], FieldExpressions]"
+    """By event field; a `RemainingMembers` without exceptions is what no other field takes."""
+    order_description: str
+    matches_values: Callable[[NormalizedRecord], bool] = field(default=lambda _: True)
     """What must hold of the values, beside the names."""
-    optional: tuple[str, ...] = ()
+    optional_members: tuple[str, ...] = ()
     """Those of the required members that tell the envelope, but that a record of it may lack."""
-    exact: tuple[str, ...] = ()
+    exact_members: tuple[str, ...] = ()
     """Members whose names must be written just so."""
-    inner: str = ""
+    inner_member: str = ""
     """A member in which another envelope may lie."""
-    keeps: tuple[str, ...] = ()
+    overriding_fields: tuple[str, ...] = ()
     """Fields that count more than those of what lies inside."""
-    skips: Expression | None = None
+    skip_condition: Expression | None = None
     """True where the system itself passes over the event."""
-    stored: Stored | None = None
+    store_layout: StoreLayout | None = None
     """Where the system keeps them in a database."""
-    newest_first: bool = False
+    is_newest_first: bool = False
     """It is handed out backwards, and then sorted by offset."""
 
-    def may_hold(self, names: Collection[str]) -> bool:
+    def may_contain(self, names: Collection[str]) -> bool:
         """Whether a record whose members have these names may be in it."""
-        folded = {plain(name) for name in names}
-        return folded.issuperset(self._required) and all(name in names for name in self.exact)
+        normalized = {normalize_name(name) for name in names}
+        return normalized.issuperset(self._normalized_members) and all(
+            name in names for name in self.exact_members
+        )
 
     @cached_property
-    def _required(self) -> Sequence[str]:
-        return [plain(name) for name in self.requires]
+    def _normalized_members(self) -> Sequence[str]:
+        return [normalize_name(name) for name in self.required_members]
 
 
-def at(*path: str | int) -> At:
-    return At(path)
+def path_value(*path: str | int) -> PathValue:
+    return PathValue(path)
 
 
-def first(*of: Expression) -> First:
-    return First(of)
+def first_present(*operands: Expression) -> FirstPresent:
+    return FirstPresent(operands)
 
 
-def joined(*of: Expression, between: str = "") -> Joined:
-    return Joined(of, between)
+def join_texts(*operands: Expression, separator: str = "") -> JoinedText:
+    return JoinedText(operands, separator)
 
 
-def matched(of: Expression, pattern: str) -> Match:
-    return Match(of, pattern)
+def match_group(operand: Expression, pattern: str) -> RegexGroup:
+    return RegexGroup(operand, pattern)
 
 
-def header(column: str, name: str) -> Header:
-    return Header((column,), name)
+def header_value(column: str, name: str) -> HeaderValue:
+    return HeaderValue((column,), name)
 
 
-def fixed(text: str) -> Fixed:
-    return Fixed(text)
+def fixed_text(text: str) -> FixedText:
+    return FixedText(text)
 
 
-REST = Rest((), ())
+REMAINING = RemainingMembers((), ())
 """What no other field takes."""

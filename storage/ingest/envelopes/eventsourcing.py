@@ -4,19 +4,28 @@
 Revisions start at 1. There is no column of time; the state has one.
 """
 
-from storage.ingest.envelopes.envelope import TOTAL, Envelope, Stored, at, first, matched
+from storage.ingest.envelopes.envelope import (
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    first_present,
+    match_group,
+    path_value,
+)
 
 EVENTSOURCING = Envelope(
     name="eventsourcing",
-    requires=("originator_id", "originator_version", "topic", "state"),
+    required_members=("originator_id", "originator_version", "topic", "state"),
     fields={
-        "offset": first(at("notification_id"), at("rowid")),
-        "time": first(at("state", "timestamp", "_data_"), at("state", "timestamp")),
-        "stream": at("originator_id"),
-        "revision": at("originator_version"),
-        "type": matched(at("topic"), ":(.+)$"),
-        "data": at("state"),
+        "offset": first_present(path_value("notification_id"), path_value("rowid")),
+        "time": first_present(
+            path_value("state", "timestamp", "_data_"), path_value("state", "timestamp")
+        ),
+        "stream": path_value("originator_id"),
+        "revision": path_value("originator_version"),
+        "type": match_group(path_value("topic"), ":(.+)$"),
+        "data": path_value("state"),
     },
-    order=TOTAL,
-    stored=Stored("stored_events", ("notification_id", "rowid")),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("stored_events", ("notification_id", "rowid")),
 )

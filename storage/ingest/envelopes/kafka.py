@@ -5,80 +5,95 @@ place is its partition and offset; the value may be an envelope of its own.
 """
 
 from storage.ingest.envelopes.envelope import (
-    BY_PARTITION,
+    ORDER_BY_PARTITION,
     Envelope,
-    Fields,
-    Folded,
-    at,
-    first,
-    fixed,
-    header,
-    joined,
+    FieldExpressions,
+    NormalizedRecord,
+    first_present,
+    fixed_text,
+    header_value,
+    join_texts,
+    path_value,
 )
 
-HEADERS = ("type", "event-type", "eventType", "event_type", "ce_type", "ce-type", "__TypeId__")
+TYPE_HEADERS = ("type", "event-type", "eventType", "event_type", "ce_type", "ce-type", "__TypeId__")
 """Headers in which producers name the type of an event."""
 
 
-def _fields(value: str, time: str) -> Fields:
+def _record_fields(value: str, time: str) -> FieldExpressions:
     return {
-        "offset": joined(at("partition"), at("offset"), between=":"),
-        "time": first(header("headers", "ce_time"), at(time)),
-        "stream": first(header("headers", "ce_subject"), at("key"), at("topic")),
-        "type": first(
-            *(header("headers", name) for name in HEADERS), at("topic"), fixed("message")
+        "offset": join_texts(path_value("partition"), path_value("offset"), separator=":"),
+        "time": first_present(header_value("headers", "ce_time"), path_value(time)),
+        "stream": first_present(
+            header_value("headers", "ce_subject"), path_value("key"), path_value("topic")
         ),
-        "id": first(header("headers", "ce_id"), header("headers", "id")),
-        "correlation_id": first(
-            header("headers", "correlation_id"), header("headers", "correlationId")
+        "type": first_present(
+            *(header_value("headers", name) for name in TYPE_HEADERS),
+            path_value("topic"),
+            fixed_text("message"),
         ),
-        "causation_id": first(header("headers", "causation_id"), header("headers", "causationId")),
-        "data": at(value),
-        "meta": at("headers"),
+        "id": first_present(header_value("headers", "ce_id"), header_value("headers", "id")),
+        "correlation_id": first_present(
+            header_value("headers", "correlation_id"), header_value("headers", "correlationId")
+        ),
+        "causation_id": first_present(
+            header_value("headers", "causation_id"), header_value("headers", "causationId")
+        ),
+        "data": path_value(value),
+        "meta": path_value("headers"),
     }
 
 
-def _is_connect(record: Folded) -> bool:
+def _is_connect(record: NormalizedRecord) -> bool:
     return set(record) == {"schema", "payload"}
 
 
 KAFKA = Envelope(
     name="kafka",
-    requires=("topic", "partition", "offset", "tstype", "timestamp", "key", "value", "headers"),
-    fields=_fields("value", "timestamp"),
-    order=BY_PARTITION,
-    inner="value",
-    keeps=("offset",),
+    required_members=(
+        "topic",
+        "partition",
+        "offset",
+        "tstype",
+        "timestamp",
+        "key",
+        "value",
+        "headers",
+    ),
+    fields=_record_fields("value", "timestamp"),
+    order_description=ORDER_BY_PARTITION,
+    inner_member="value",
+    overriding_fields=("offset",),
 )
 KCAT = Envelope(
     name="kcat",
-    requires=("topic", "partition", "offset", "tstype", "payload"),
-    fields=_fields("payload", "ts"),
-    order=BY_PARTITION,
-    inner="payload",
-    keeps=("offset",),
+    required_members=("topic", "partition", "offset", "tstype", "payload"),
+    fields=_record_fields("payload", "ts"),
+    order_description=ORDER_BY_PARTITION,
+    inner_member="payload",
+    overriding_fields=("offset",),
 )
 RPK = Envelope(
     name="rpk",
-    requires=("topic", "partition", "offset", "value"),
-    fields=_fields("value", "timestamp"),
-    order=BY_PARTITION,
-    inner="value",
-    keeps=("offset",),
+    required_members=("topic", "partition", "offset", "value"),
+    fields=_record_fields("value", "timestamp"),
+    order_description=ORDER_BY_PARTITION,
+    inner_member="value",
+    overriding_fields=("offset",),
 )
 CONSOLE_CONSUMER = Envelope(
     name="kafka-console-consumer",
-    requires=("tstype", "timestamp", "value"),
-    fields=_fields("value", "timestamp"),
-    order=BY_PARTITION,
-    inner="value",
-    keeps=("offset",),
+    required_members=("tstype", "timestamp", "value"),
+    fields=_record_fields("value", "timestamp"),
+    order_description=ORDER_BY_PARTITION,
+    inner_member="value",
+    overriding_fields=("offset",),
 )
 KAFKA_CONNECT = Envelope(
     name="kafka-connect",
-    requires=("schema", "payload"),
-    fields={"data": at("payload")},
-    order=BY_PARTITION,
-    looks=_is_connect,
-    inner="payload",
+    required_members=("schema", "payload"),
+    fields={"data": path_value("payload")},
+    order_description=ORDER_BY_PARTITION,
+    matches_values=_is_connect,
+    inner_member="payload",
 )

@@ -3,58 +3,68 @@
 Source: KurrentDB's AtomPub writer and its documentation of SQL and of Gaffer.
 """
 
-from storage.ingest.envelopes.envelope import AS_WRITTEN, REST, TOTAL, Envelope, Stored, at, first
+from storage.ingest.envelopes.envelope import (
+    RECORD_ORDER,
+    REMAINING,
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
 
 ATOM = Envelope(
     name="kurrentdb-atom",
-    requires=("eventId", "eventType", "eventNumber", "streamId", "isJson"),
+    required_members=("eventId", "eventType", "eventNumber", "streamId", "isJson"),
     fields={
-        "offset": first(at("positionEventNumber"), at("eventNumber")),
-        "time": at("updated"),
-        "stream": at("streamId"),
-        "revision": at("eventNumber"),
-        "type": at("eventType"),
-        "id": at("eventId"),
-        "correlation_id": at("metaData", "$correlationId"),
-        "causation_id": at("metaData", "$causationId"),
-        "data": at("data"),
-        "meta": at("metaData"),
+        "offset": first_present(path_value("positionEventNumber"), path_value("eventNumber")),
+        "time": path_value("updated"),
+        "stream": path_value("streamId"),
+        "revision": path_value("eventNumber"),
+        "type": path_value("eventType"),
+        "id": path_value("eventId"),
+        "correlation_id": path_value("metaData", "$correlationId"),
+        "causation_id": path_value("metaData", "$causationId"),
+        "data": path_value("data"),
+        "meta": path_value("metaData"),
     },
-    order="total: the feed numbers its entries",
-    newest_first=True,
+    order_description="total: the feed numbers its entries",
+    is_newest_first=True,
 )
 
-RECORDS = Envelope(
+KURRENTDB = Envelope(
     name="kurrentdb",
-    requires=("log_position", "stream", "stream_revision", "schema_name", "record_id"),
+    required_members=("log_position", "stream", "stream_revision", "schema_name", "record_id"),
     fields={
-        "offset": at("log_position"),
-        "time": at("created_at"),
-        "stream": at("stream"),
-        "revision": at("stream_revision"),
-        "type": at("schema_name"),
-        "id": at("record_id"),
-        "correlation_id": at("metadata", "$correlationId"),
-        "causation_id": at("metadata", "$causationId"),
-        "data": at("data"),
-        "meta": at("metadata"),
+        "offset": path_value("log_position"),
+        "time": path_value("created_at"),
+        "stream": path_value("stream"),
+        "revision": path_value("stream_revision"),
+        "type": path_value("schema_name"),
+        "id": path_value("record_id"),
+        "correlation_id": path_value("metadata", "$correlationId"),
+        "causation_id": path_value("metadata", "$causationId"),
+        "data": path_value("data"),
+        "meta": path_value("metadata"),
     },
-    order=TOTAL,
-    stored=Stored("records", ("log_position",)),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("records", ("log_position",)),
 )
 
 GAFFER = Envelope(
     name="gaffer",
-    requires=("eventType", "streamId", "data"),
+    required_members=("eventType", "streamId", "data"),
     fields={
-        "stream": at("streamId"),
-        "type": at("eventType"),
-        "id": at("eventId"),
-        "time": first(at("created"), at("createdAt"), at("timestamp")),
-        "revision": first(at("eventNumber"), at("streamRevision")),
-        "data": at("data"),
-        "meta": first(at("metadata"), REST),
+        "stream": path_value("streamId"),
+        "type": path_value("eventType"),
+        "id": path_value("eventId"),
+        "time": first_present(
+            path_value("created"), path_value("createdAt"), path_value("timestamp")
+        ),
+        "revision": first_present(path_value("eventNumber"), path_value("streamRevision")),
+        "data": path_value("data"),
+        "meta": first_present(path_value("metadata"), REMAINING),
     },
-    order=AS_WRITTEN,
-    looks=lambda record: not {"eventattributes", "eventtime"} & set(record),
+    order_description=RECORD_ORDER,
+    matches_values=lambda record: not {"eventattributes", "eventtime"} & set(record),
 )

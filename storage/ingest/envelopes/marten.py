@@ -1,23 +1,29 @@
 """Marten: rows of `mt_events` in PostgreSQL. Source: Marten's own schema, `EventsTable`."""
 
-from storage.ingest.envelopes.envelope import REST, TOTAL, Envelope, Stored, at
+from storage.ingest.envelopes.envelope import (
+    REMAINING,
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    path_value,
+)
 
 MARTEN = Envelope(
     name="marten",
-    requires=("seq_id", "stream_id", "version", "type", "mt_dotnet_type"),
+    required_members=("seq_id", "stream_id", "version", "type", "mt_dotnet_type"),
     fields={
-        "offset": at("seq_id"),
-        "time": at("timestamp"),
-        "stream": at("stream_id"),
-        "revision": at("version"),
-        "type": at("type"),
-        "id": at("id"),
-        "correlation_id": at("correlation_id"),
-        "causation_id": at("causation_id"),
-        "data": at("data"),
-        "meta": REST,
+        "offset": path_value("seq_id"),
+        "time": path_value("timestamp"),
+        "stream": path_value("stream_id"),
+        "revision": path_value("version"),
+        "type": path_value("type"),
+        "id": path_value("id"),
+        "correlation_id": path_value("correlation_id"),
+        "causation_id": path_value("causation_id"),
+        "data": path_value("data"),
+        "meta": REMAINING,
     },
-    order=TOTAL,
-    skips=at("is_skipped"),
-    stored=Stored("mt_events", ("seq_id",)),
+    order_description=TOTAL_ORDER,
+    skip_condition=path_value("is_skipped"),
+    store_layout=StoreLayout("mt_events", ("seq_id",)),
 )

@@ -1,20 +1,34 @@
 """Outbox tables, as Debezium's outbox router wants them. Source: its documentation."""
 
-from storage.ingest.envelopes.envelope import BY_STREAM, REST, Envelope, Stored, at, first
+from storage.ingest.envelopes.envelope import (
+    ORDER_BY_STREAM,
+    REMAINING,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
 
 OUTBOX = Envelope(
     name="outbox",
-    requires=("aggregatetype", "aggregateid", "type", "payload"),
+    required_members=("aggregatetype", "aggregateid", "type", "payload"),
     fields={
-        "offset": first(at("sequence"), at("seq"), at("position")),
-        "time": first(at("timestamp"), at("created_at"), at("occurred_at"), at("created_on")),
-        "stream": at("aggregateid"),
-        "type": at("type"),
-        "version": at("version"),
-        "id": at("id"),
-        "data": at("payload"),
-        "meta": REST,
+        "offset": first_present(path_value("sequence"), path_value("seq"), path_value("position")),
+        "time": first_present(
+            path_value("timestamp"),
+            path_value("created_at"),
+            path_value("occurred_at"),
+            path_value("created_on"),
+        ),
+        "stream": path_value("aggregateid"),
+        "type": path_value("type"),
+        "version": path_value("version"),
+        "id": path_value("id"),
+        "data": path_value("payload"),
+        "meta": REMAINING,
     },
-    order=BY_STREAM,
-    stored=Stored("outbox", ("sequence", "seq", "position", "created_at", "timestamp", "id")),
+    order_description=ORDER_BY_STREAM,
+    store_layout=StoreLayout(
+        "outbox", ("sequence", "seq", "position", "created_at", "timestamp", "id")
+    ),
 )

@@ -1,15 +1,15 @@
 """Process mining: XES and the CSV that goes by its names. Source: IEEE 1849."""
 
-from storage.ingest.envelopes.envelope import BY_TIME, Envelope, at, first
+from storage.ingest.envelopes.envelope import ORDER_BY_TIME, Envelope, first_present, path_value
 
 XES = Envelope(
     name="xes",
-    requires=("case:concept:name", "concept:name"),
+    required_members=("case:concept:name", "concept:name"),
     fields={
-        "time": at("time:timestamp"),
-        "stream": at("case:concept:name"),
-        "type": at("concept:name"),
-        "id": first(at("identity:id"), at("EventID")),
+        "time": path_value("time:timestamp"),
+        "stream": path_value("case:concept:name"),
+        "type": path_value("concept:name"),
+        "id": first_present(path_value("identity:id"), path_value("EventID")),
     },
-    order=BY_TIME,
+    order_description=ORDER_BY_TIME,
 )

@@ -1,21 +1,21 @@
 """Prooph: rows of an event stream's table; the aggregate is in the metadata. Source: its PDO strategies."""
 
-from storage.ingest.envelopes.envelope import TOTAL, Envelope, Stored, at
+from storage.ingest.envelopes.envelope import TOTAL_ORDER, Envelope, StoreLayout, path_value
 
 PROOPH = Envelope(
     name="prooph",
-    requires=("no", "event_id", "event_name", "payload"),
+    required_members=("no", "event_id", "event_name", "payload"),
     fields={
-        "offset": at("no"),
-        "time": at("created_at"),
-        "stream": at("metadata", "_aggregate_id"),
-        "revision": at("metadata", "_aggregate_version"),
-        "type": at("event_name"),
-        "id": at("event_id"),
-        "causation_id": at("metadata", "_causation_id"),
-        "data": at("payload"),
-        "meta": at("metadata"),
+        "offset": path_value("no"),
+        "time": path_value("created_at"),
+        "stream": path_value("metadata", "_aggregate_id"),
+        "revision": path_value("metadata", "_aggregate_version"),
+        "type": path_value("event_name"),
+        "id": path_value("event_id"),
+        "causation_id": path_value("metadata", "_causation_id"),
+        "data": path_value("payload"),
+        "meta": path_value("metadata"),
     },
-    order=TOTAL,
-    stored=Stored("event_streams", ("no",)),
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout("event_streams", ("no",)),
 )

@@ -3,30 +3,36 @@
 It has two times: `valid_at`, where it is set, is when the event counts, `created_at` when it was written.
 """
 
-from storage.ingest.envelopes.envelope import TOTAL, Envelope, Stored, at, first
+from storage.ingest.envelopes.envelope import (
+    TOTAL_ORDER,
+    Envelope,
+    StoreLayout,
+    first_present,
+    path_value,
+)
 
 RAILS_EVENT_STORE = Envelope(
     name="rails-event-store",
-    requires=("event_id", "event_type", "metadata", "data", "created_at", "valid_at"),
+    required_members=("event_id", "event_type", "metadata", "data", "created_at", "valid_at"),
     fields={
-        "offset": at("id"),
-        "time": first(at("valid_at"), at("created_at")),
-        "stream": at("stream"),
-        "revision": at("position"),
-        "type": at("event_type"),
-        "id": at("event_id"),
-        "correlation_id": at("metadata", "correlation_id"),
-        "causation_id": at("metadata", "causation_id"),
-        "data": at("data"),
-        "meta": at("metadata"),
+        "offset": path_value("id"),
+        "time": first_present(path_value("valid_at"), path_value("created_at")),
+        "stream": path_value("stream"),
+        "revision": path_value("position"),
+        "type": path_value("event_type"),
+        "id": path_value("event_id"),
+        "correlation_id": path_value("metadata", "correlation_id"),
+        "causation_id": path_value("metadata", "causation_id"),
+        "data": path_value("data"),
+        "meta": path_value("metadata"),
     },
-    order=TOTAL,
-    stored=Stored(
+    order_description=TOTAL_ORDER,
+    store_layout=StoreLayout(
         "event_store_events",
         ("id",),
-        beside=("event_store_events_in_streams",),
+        joined_tables=("event_store_events_in_streams",),
         # An event may be linked into several streams; the first is the one it was written to.
-        join="LEFT JOIN {0} s ON s.id = (SELECT min(x.id) FROM {0} x WHERE x.event_id = e.event_id)",
-        extra=(("s", "stream"), ("s", "position")),
+        join_sql="LEFT JOIN {0} s ON s.id = (SELECT min(x.id) FROM {0} x WHERE x.event_id = e.event_id)",
+        joined_columns=(("s", "stream"), ("s", "position")),
     ),
 )

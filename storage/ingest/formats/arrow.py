@@ -12,42 +12,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from storage.ingest.formats import LINE, Reading, columns
+from storage.ingest.formats import LINE_COLUMN, ReadPass, columns
 from storage.ingest.io import object_store
 from storage.ingest.mapping import FieldMapping, Record
 from storage.ingest.parser import parser_process
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
 
-class _Untrusted(columns.Columns):
+class _Untrusted(columns.ColumnFormat):
     """Files that a process of its own reads; it calls the functions `parse_…` of the same class."""
 
     name: str
     title: str
     """What it is called in a sentence."""
-    whole = True
+    is_whole_file = True
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - its library reads it
-        with object_store.as_file(path) as file:
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - its library reads it
+        with object_store.local_copy(path) as file:
             request = {"op": "sample", "format": self.name, "path": file}
             batches = parser_process.read_batches(request, path, self.title)
             return [record for batch in batches for record in batch.to_pylist()]
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        with object_store.as_file(reading.path) as file:
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        with object_store.local_copy(reading.path) as file:
             request = {
                 "op": "batches",
                 "format": self.name,
                 "path": file,
                 "mapping": mapping.to_json(),
             }
-            reading.lines = reading.start_line
+            reading.line_count = reading.start_line
             for batch in parser_process.read_batches(request, reading.path, self.title):
                 found = columns.checked(batch, reading.path, self.title)
-                line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
-                reading.lines += found.num_rows
-                yield found.set_column(found.num_columns - 1, LINE, line)
-        reading.taken = reading.lines
+                line = pa.array(np.arange(found.num_rows) + reading.line_count + 1)
+                reading.line_count += found.num_rows
+                yield found.set_column(found.num_columns - 1, LINE_COLUMN, line)
+        reading.consumed = reading.line_count
 
 
 class Parquet(_Untrusted):
@@ -61,17 +61,17 @@ class Parquet(_Untrusted):
 
     def parse_sample(self, file: str) -> Iterator[pa.RecordBatch]:
         """Yield the first records; called in the parser's process."""
-        connection = columns.connect()
-        relation = f"read_parquet({quoted(file)})"
-        types = columns.types_of(connection, relation)
+        connection = columns.connect_reader()
+        relation = f"read_parquet({quote_literal(file)})"
+        types = columns.read_column_types(connection, relation)
         yield from columns.sample_table(connection, relation, types).to_batches()
 
-    def parse_batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+    def parse_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         """Yield all rows as fields of events; called in the parser's process."""
-        connection = columns.connect()
-        relation = f"read_parquet({quoted(reading.path)})"
-        types = columns.types_of(connection, relation)
-        yield from columns.batches(connection, relation, types, mapping, reading)
+        connection = columns.connect_reader()
+        relation = f"read_parquet({quote_literal(reading.path)})"
+        types = columns.read_column_types(connection, relation)
+        yield from columns.read_event_batches(connection, relation, types, mapping, reading)
 
 
 class ArrowIpc(_Untrusted):
@@ -88,25 +88,25 @@ class ArrowIpc(_Untrusted):
 
     def parse_sample(self, file: str) -> Iterator[pa.RecordBatch]:
         """Yield the first records; called in the parser's process."""
-        first = next(self._read(file), None)
+        first = next(self._read_record_batches(file), None)
         if first is None:
             return
-        connection = columns.connect()
+        connection = columns.connect_reader()
         connection.register("records", pa.Table.from_batches([first]))
-        types = columns.types_of(connection, "records")
+        types = columns.read_column_types(connection, "records")
         yield from columns.sample_table(connection, "records", types).to_batches()
 
-    def parse_batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+    def parse_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         """Yield all rows as fields of events; called in the parser's process."""
-        connection = columns.connect()
-        for batch in self._read(reading.path):
+        connection = columns.connect_reader()
+        for batch in self._read_record_batches(reading.path):
             connection.register("records", pa.Table.from_batches([batch]))
-            types = columns.types_of(connection, "records")
-            counted = Reading(reading.path, start_line=reading.lines)
-            yield from columns.batches(connection, "records", types, mapping, counted)
-            reading.lines = counted.lines
+            types = columns.read_column_types(connection, "records")
+            counted = ReadPass(reading.path, start_line=reading.line_count)
+            yield from columns.read_event_batches(connection, "records", types, mapping, counted)
+            reading.line_count = counted.line_count
 
-    def _read(self, path: str) -> Iterator[pa.RecordBatch]:
+    def _read_record_batches(self, path: str) -> Iterator[pa.RecordBatch]:
         """Yield the batches of a file, each validated before anybody touches its values."""
         with pa.memory_map(path) as mapped:
             for batch in self._batches(mapped):

@@ -9,72 +9,74 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from storage.ingest.formats import SAMPLE, Reading, columns, lines
+from storage.ingest.formats import SAMPLE_RECORDS, ReadPass, columns, lines
 from storage.ingest.mapping import FieldMapping, Record
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
-_BEGINS = re.compile(rb"(CreateTime|LogAppendTime):\d+(\t|\r?\n|$)|NoTimestampType\t")
+_FIRST_BYTES = re.compile(rb"(CreateTime|LogAppendTime):\d+(\t|\r?\n|$)|NoTimestampType\t")
 _LINE = (
     r"^(?:(CreateTime|LogAppendTime):(\d+)|NoTimestampType)\t(?:Partition:(\d+)\t)?"
     r"(?:Offset:(\d+)\t)?(?:Delivery:\d+\t)?(?:Epoch:\d+\t)?"
     r"(?:(NO_HEADERS|[^\t:]+:[^\t]*)\t(?P<both>[^\t]*\t))?(?:([^\t]*)\t)?(.*)$"
 )
-_NAMES = ("tstype", "timestamp", "partition", "offset", "headers", "behind", "key", "value")
-_TYPES = {
+_GROUP_NAMES = ("tstype", "timestamp", "partition", "offset", "headers", "behind", "key", "value")
+_COLUMN_TYPES = {
     **dict.fromkeys(("tstype", "partition", "offset", "key", "value"), "VARCHAR"),
     "timestamp": "VARCHAR",
     "headers": "VARCHAR",
 }
 
 
-class ConsoleConsumer(columns.Columns):
+class ConsoleConsumer(columns.ColumnFormat):
     """Dumps of a topic by Kafka's own tool."""
 
     name = "text"
-    whole = False
+    is_whole_file = False
 
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
-        return _BEGINS.match(head) is not None
+        return _FIRST_BYTES.match(head) is not None
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
-        texts = head.decode(errors="replace").splitlines()[:SAMPLE]
-        connection = columns.connect()
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
+        texts = head.decode(errors="replace").splitlines()[:SAMPLE_RECORDS]
+        connection = columns.connect_reader()
         try:
             connection.register("console", pa.table({"l": texts, "line": list(range(len(texts)))}))
-            rows = connection.sql(f"SELECT * EXCLUDE (line) FROM {_PARTS}").to_arrow_table()
+            rows = connection.sql(f"SELECT * EXCLUDE (line) FROM {_RECORDS_SQL}").to_arrow_table()
             return rows.to_pylist()  # type: ignore[no-any-return]
         finally:
             connection.close()
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        connection = columns.connect()
-        query = columns.query(_TYPES, mapping, _PARTS, line="line")
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        connection = columns.connect_reader()
+        query = columns.build_event_query(_COLUMN_TYPES, mapping, _RECORDS_SQL, line="line")
         try:
-            for chunk in lines.read(reading):
+            for chunk in lines.read_lines(reading):
                 connection.register("console", pa.table({"l": chunk.texts, "line": chunk.numbers}))
-                yield from columns.as_fields(connection.sql(query).to_arrow_reader(columns.BATCH))
+                yield from columns.cast_to_event_schema(
+                    connection.sql(query).to_arrow_reader(columns.BATCH_ROWS)
+                )
         finally:
             connection.close()
 
 
-def _headers(text: str) -> str:
+def _headers_sql(text: str) -> str:
     """SQL of the headers as JSON: `a:1,b:2` as pairs."""
     pair = "{'key': split_part(h, ':', 1), 'value': substr(h, length(split_part(h, ':', 1)) + 2)}"
     pairs = f"list_transform(string_split({text}, ','), lambda h: {pair})"
     return f"CASE WHEN {text} <> '' AND {text} <> 'NO_HEADERS' THEN CAST(to_json({pairs}) AS VARCHAR) END"
 
 
-_PART = "regexp_extract(rtrim(l, chr(10) || chr(13)), {}, [{}])".format(
-    quoted(_LINE.replace("(?P<both>", "(")), ", ".join(map(quoted, _NAMES))
+_GROUPS_SQL = "regexp_extract(rtrim(l, chr(10) || chr(13)), {}, [{}])".format(
+    quote_literal(_LINE.replace("(?P<both>", "(")), ", ".join(map(quote_literal, _GROUP_NAMES))
 )
-_PARTS = (
+_RECORDS_SQL = (
     "(SELECT nullif(p.tstype, '') AS tstype, nullif(p.\"timestamp\", '') AS \"timestamp\","
     " nullif(p.partition, '') AS partition, nullif(p.\"offset\", '') AS \"offset\","
-    f" {_headers('p.headers')} AS headers,"
+    f" {_headers_sql('p.headers')} AS headers,"
     " nullif(CASE WHEN p.headers <> '' THEN rtrim(p.behind, chr(9))"
     # Headers that were printed without a key can be told from one only where there are none.
     " WHEN p.key NOT IN ('', 'NO_HEADERS') THEN p.key END, 'null') AS key,"
     " nullif(CASE WHEN p.tstype = '' AND p.value = '' THEN rtrim(l, chr(10) || chr(13))"
     " ELSE p.value END, 'null')"
-    f" AS value, line FROM (SELECT *, {_PART} AS p FROM console))"
+    f" AS value, line FROM (SELECT *, {_GROUPS_SQL} AS p FROM console))"
 )

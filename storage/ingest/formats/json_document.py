@@ -11,19 +11,19 @@ from itertools import islice
 import msgspec
 
 from storage.errors import SourceError
-from storage.ingest.formats import SAMPLE, Reading, lines
+from storage.ingest.formats import SAMPLE_RECORDS, ReadPass, lines
 from storage.ingest.formats.jsonl import JsonLines
 from storage.ingest.io import byte_streams, raw_json
 from storage.ingest.mapping import Record
-from storage.ingest.mapping.column_guess import plain
+from storage.ingest.mapping.column_guess import normalize_name
 
-MOST = 2 << 30
+MAX_BYTES = 2 << 30
 """Bytes of the largest document that is read."""
 
-LISTS = ("events", "entries", "records", "items", "messages", "history")
+LIST_MEMBERS = ("events", "entries", "records", "items", "messages", "history")
 """Members that hold a document's events: of Temporal and OCEL, of Atom feeds, of AWS."""
 
-_OF_EVENTS = {"type", "eventtype", "eventname", "activity", "specversion"}
+_EVENT_MEMBERS = {"type", "eventtype", "eventname", "activity", "specversion"}
 """What an event has, and no document of them."""
 
 
@@ -31,83 +31,87 @@ class JsonDocument(JsonLines):
     """`.json` as most tools write it."""
 
     name = "json"
-    whole = True
+    is_whole_file = True
 
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
-        begun = head.removeprefix(lines.BOM).lstrip()
-        if begun[:1] == b"[":
+        start = head.removeprefix(lines.BYTE_ORDER_MARK).lstrip()
+        if start[:1] == b"[":
             return True
-        if begun[:1] != b"{":
+        if start[:1] != b"{":
             return False
-        first, broken, rest = begun.partition(b"\n")
+        first, line_break, rest = start.partition(b"\n")
         try:
-            members = raw_json.members(first)
+            members = raw_json.parse_members(first)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             # An object that goes on in the next line, or is the whole file; else a damaged line.
             indented = first.strip() in (b"{", b"{}") or not first.rstrip().endswith(b"}")
-            return indented and (not broken or rest[:1] in (b" ", b"\t", b"}", b"\r", b"\n", b'"'))
-        return not rest.strip() and _held(members) is not None
+            return indented and (
+                not line_break or rest[:1] in (b" ", b"\t", b"}", b"\r", b"\n", b'"')
+            )
+        return not rest.strip() and _find_event_list(members) is not None
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - it is read whole
-        decoded = (_decoded(text) for text in _events(path))
-        return list(islice((one for one in decoded if isinstance(one, dict)), SAMPLE))
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - it is read whole
+        decoded = (_decode_json(text) for text in _iterate_events(path))
+        return list(islice((one for one in decoded if isinstance(one, dict)), SAMPLE_RECORDS))
 
-    def lines(self, reading: Reading) -> Iterator[lines.Lines]:
-        return lines.of_texts(_events(reading.path), reading)
+    def read_lines(self, reading: ReadPass) -> Iterator[lines.Lines]:
+        return lines.number_texts(_iterate_events(reading.path), reading)
 
 
-def _events(path: str) -> Iterator[str]:
+def _iterate_events(path: str) -> Iterator[str]:
     """The JSON text of each event; raises `SourceError` where the document is damaged."""
     stream, _ = byte_streams.open_bytes(path)
     with stream:
         try:
-            data = stream.read(MOST + 1)
-        except byte_streams.Broken as error:
-            raise byte_streams.broken(path, error) from error
-    if len(data) > MOST:
+            data = stream.read(MAX_BYTES + 1)
+        except byte_streams.STREAM_ERRORS as error:
+            raise byte_streams.damaged_source_error(path, error) from error
+    if len(data) > MAX_BYTES:
         raise SourceError(
-            f"{path} is one JSON document of over {MOST >> 30} GiB;"
+            f"{path} is one JSON document of over {MAX_BYTES >> 30} GiB;"
             " write an object a line (`jq -c '.[]'` does that) and load those."
         )
-    data = data.removeprefix(lines.BOM)
+    data = data.removeprefix(lines.BYTE_ORDER_MARK)
     try:
         if data.lstrip()[:1] == b"[":
-            yield from (bytes(raw).decode() for raw in raw_json.items(data))
+            yield from (bytes(raw).decode() for raw in raw_json.parse_items(data))
             return
-        members = raw_json.members(data)
+        members = raw_json.parse_members(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if "trailing" not in str(error):
-            raise _damaged(path, error) from error
-        yield from _one_after_another(path, data)
+            raise _unreadable_error(path, error) from error
+        yield from _iterate_concatenated(path, data)
         return
-    held = _held(members)
+    event_list = _find_event_list(members)
     try:
-        yield from [data.decode()] if held is None else (bytes(raw).decode() for raw in held)
+        yield from (
+            [data.decode()] if event_list is None else (bytes(raw).decode() for raw in event_list)
+        )
     except UnicodeDecodeError as error:
-        raise _damaged(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def _held(members: raw_json.Members) -> list[msgspec.Raw] | None:
+def _find_event_list(members: raw_json.RawMembers) -> list[msgspec.Raw] | None:
     """The events that an object holds in a list; None where it is an event itself."""
     by_name = {name.lower(): raw for name, raw in members.items()}
-    if _OF_EVENTS & {plain(name) for name in members}:
+    if _EVENT_MEMBERS & {normalize_name(name) for name in members}:
         return None
-    for name in LISTS:
+    for name in LIST_MEMBERS:
         if name in by_name:
             raw = bytes(by_name[name]).lstrip()
             try:
                 if raw[:1] == b"[":
-                    found = raw_json.items(raw)
+                    found = raw_json.parse_items(raw)
                     if not found or any(bytes(one)[:1] == b"{" for one in found[:10]):
                         return found
                 elif raw[:1] == b"{":
-                    return _held(raw_json.members(raw))
+                    return _find_event_list(raw_json.parse_members(raw))
             except (msgspec.DecodeError, RecursionError):
                 return None
     return None
 
 
-def _one_after_another(path: str, data: bytes) -> Iterator[str]:
+def _iterate_concatenated(path: str, data: bytes) -> Iterator[str]:
     """Objects that follow each other with nothing but blanks between."""
     text, decoder, at = data.decode(errors="replace"), json.JSONDecoder(), 0
     while at < len(text):
@@ -117,18 +121,18 @@ def _one_after_another(path: str, data: bytes) -> Iterator[str]:
         try:
             _, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise _damaged(path, error) from error
+            raise _unreadable_error(path, error) from error
         yield text[at:end]
         at = end
 
 
-def _decoded(text: str) -> object:
+def _decode_json(text: str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _damaged(path: str, error: Exception) -> SourceError:
+def _unreadable_error(path: str, error: Exception) -> SourceError:
     reason = str(error).removeprefix("JSON is malformed: ") or "it is nested too deep"
     return SourceError(f"{path} is a JSON document that can't be read ({reason}); is it complete?")

@@ -14,128 +14,139 @@ import polars as pl
 import pyarrow as pa
 
 from storage.ingest.formats import (
-    LINE,
+    LINE_COLUMN,
     MAX_DEPTH,
-    SAMPLE,
-    Fields,
-    Reading,
-    UnfitError,
+    SAMPLE_RECORDS,
+    FieldSql,
+    NotAnEventError,
+    ReadPass,
     lines,
     number_precision,
 )
 from storage.ingest.formats.sql_compiler import (
-    TRUE,
-    Compiled,
-    Wanted,
-    freed_json,
-    freed_text,
-    member,
+    TRUE_TEXTS,
+    CompiledMapping,
+    RequestedPaths,
+    member_json_sql,
+    member_text_sql,
+    struct_member_sql,
 )
 from storage.ingest.io import raw_json
-from storage.ingest.io.raw_json import Members
-from storage.ingest.mapping import FIELDS, PAYLOADS, FieldMapping, Record
-from storage.ingest.mapping.expressions import Path, Rest, value, walk
-from storage.quoting import quoted
+from storage.ingest.io.raw_json import RawMembers
+from storage.ingest.mapping import FIELDS, PAYLOAD_FIELDS, FieldMapping, Record
+from storage.ingest.mapping.expressions import (
+    FieldPath,
+    RemainingMembers,
+    evaluate_expression,
+    walk_path,
+)
+from storage.quoting import quote_literal
 
-_BATCH = 65_536
+_BATCH_ROWS = 65_536
 _SCHEMA = pa.schema(
     [
         ("raw", pa.string()),
         ("l", pa.string()),
         ("marked", pa.bool_()),
         ("suspect", pa.bool_()),
-        (LINE, pa.int64()),
+        (LINE_COLUMN, pa.int64()),
     ]
 )
 
 # Few lines have blanks before them, and trimming all is dear.
-_AN_OBJECT = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
+_IS_OBJECT_SQL = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
 
 
 class JsonLines:
     """`.jsonl`, `.ndjson`, and whatever else has an object on its first line."""
 
     name = "jsonl"
-    whole = False
+    is_whole_file = False
 
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
-        return head.removeprefix(lines.BOM).lstrip()[:1] == b"{"
+        return head.removeprefix(lines.BYTE_ORDER_MARK).lstrip()[:1] == b"{"
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
         records = []
-        for line in head.removeprefix(lines.BOM).splitlines():
+        for line in head.removeprefix(lines.BYTE_ORDER_MARK).splitlines():
             try:
                 record = _decoded(line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 continue
             if isinstance(record, dict):
                 records.append(record)
-            if len(records) == SAMPLE:
+            if len(records) == SAMPLE_RECORDS:
                 break
         return records
 
-    def lines(self, reading: Reading) -> Iterator[lines.Lines]:
+    def read_lines(self, reading: ReadPass) -> Iterator[lines.Lines]:
         """The text of each record, and its number."""
-        return lines.read(reading)
+        return lines.read_lines(reading)
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is passed on
-        for chunk in self.lines(reading):
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is passed on
+        for chunk in self.read_lines(reading):
             texts = pl.Series(pl.from_arrow(chunk.texts))
-            parsed, marked = number_precision.protected(chunk.texts, texts)
-            columns = [chunk.texts, parsed, marked, _suspect(texts).to_arrow(), chunk.numbers]
+            parsed, marked = number_precision.protect_numbers(chunk.texts, texts)
+            columns = [
+                chunk.texts,
+                parsed,
+                marked,
+                _may_be_too_deep(texts).to_arrow(),
+                chunk.numbers,
+            ]
             whole = pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
-            for start in range(0, whole.num_rows, _BATCH):
-                yield whole.slice(start, _BATCH)
+            for start in range(0, whole.num_rows, _BATCH_ROWS):
+                yield whole.slice(start, _BATCH_ROWS)
 
-    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:  # noqa: ARG002 - there is one
-        line = _Line()
-        compiled = Compiled(mapping, line)
-        if not (line.in_sql and compiled.in_sql):
-            return Fields({}, good="false", raw="raw")
-        return Fields(
-            compiled.fields(),
-            good=f"j IS NOT NULL AND NOT suspect AND {_AN_OBJECT}"
-            f" AND {compiled.parsed} AND NOT {compiled.skipped}",
-            raw="raw",
+    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:  # noqa: ARG002 - there is one
+        line = _LineRow()
+        compiled = CompiledMapping(mapping, line)
+        if not (line.is_representable and compiled.is_representable):
+            return FieldSql({}, is_good_sql="false", raw_sql="raw")
+        return FieldSql(
+            compiled.compile_fields(),
+            is_good_sql=f"j IS NOT NULL AND NOT suspect AND {_IS_OBJECT_SQL}"
+            f" AND {compiled.is_parsed_sql} AND NOT {compiled.is_skipped_sql}",
+            raw_sql="raw",
             stages=(
-                f"CASE WHEN NOT suspect THEN try(from_json(l, {line.structure})) END AS j",
-                *compiled.stages(),
+                f"CASE WHEN NOT suspect THEN try(from_json(l, {line.structure_sql})) END AS j",
+                *compiled.compile_stages(),
             ),
         )
 
-    def second_look(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
-        if not raw.strip() or (mapping.envelopes and raw.strip() == "null"):
+    def repair_row(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
+        if not raw.strip() or (mapping.envelope_names and raw.strip() == "null"):
             return None  # a tombstone
         try:
-            members = raw_json.members(raw)
+            members = raw_json.parse_members(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            raise UnfitError(_why(raw, error)) from error
-        if (deep := depth(raw)) > MAX_DEPTH:
-            raise UnfitError(_too_deep(deep))
-        return _row(members, mapping)
+            raise NotAnEventError(_reject_reason(raw, error)) from error
+        if (nesting := measure_depth(raw)) > MAX_DEPTH:
+            raise NotAnEventError(_too_deep_reason(nesting))
+        return _repair_line(members, mapping)
 
 
-class _Line(Wanted):
+class _LineRow(RequestedPaths):
     """A line as a root: what is wanted of it is parsed at once."""
 
-    deep = True
+    reaches_into_objects = True
 
-    def fragile(self, path: Path) -> str | None:  # noqa: ARG002 - it is known of the whole line
+    def has_fragile_number_sql(self, path: FieldPath) -> str | None:  # noqa: ARG002 - it is known of the whole line
         return None
 
-    def text(self, path: Path) -> str:
-        return freed_text("j", path, "marked")
+    def text_sql(self, path: FieldPath) -> str:
+        return member_text_sql("j", path, "marked")
 
-    def json(self, path: Path) -> str:
-        return freed_json("j", path, "marked")
+    def json_sql(self, path: FieldPath) -> str:
+        return member_json_sql("j", path, "marked")
 
-    def has(self, path: Path) -> str:
-        return f"({member('j', path)} IS NOT NULL)"
+    def has_value_sql(self, path: FieldPath) -> str:
+        return f"({struct_member_sql('j', path)} IS NOT NULL)"
 
-    def rest(self, without: Sequence[str]) -> str:
-        gone = quoted(msgspec.json.encode(dict.fromkeys(without)).decode())
-        rest = f"CAST(try(json_merge_patch(l, {gone})) AS VARCHAR)"
-        return f"CASE WHEN marked THEN {number_precision.freed(rest)} ELSE {rest} END"
+    def rest_sql(self, excluded: Sequence[str]) -> str:
+        removed = quote_literal(msgspec.json.encode(dict.fromkeys(excluded)).decode())
+        rest = f"CAST(try(json_merge_patch(l, {removed})) AS VARCHAR)"
+        return f"CASE WHEN marked THEN {number_precision.free_numbers_sql(rest)} ELSE {rest} END"
 
 
 def _decoded(line: bytes) -> object:
@@ -152,7 +163,7 @@ def _decoded(line: bytes) -> object:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def _suspect(texts: pl.Series) -> pl.Series:
+def _may_be_too_deep(texts: pl.Series) -> pl.Series:
     """Lines that DuckDB would take and JSON doesn't have: nested too deep, or with NaN or Infinity."""
     suspect = texts.str.contains(raw_json.NOT_FINITE).fill_null(value=False)
     long = texts.str.len_bytes() > 2 * MAX_DEPTH
@@ -162,115 +173,118 @@ def _suspect(texts: pl.Series) -> pl.Series:
     return suspect | (brackets > MAX_DEPTH)
 
 
-def _row(members: Members, mapping: FieldMapping) -> dict[str, str | None]:
+def _repair_line(members: RawMembers, mapping: FieldMapping) -> dict[str, str | None]:
     """What the SQL does, for one line that it can't read."""
-    reader = _Members(members)
-    if mapping.skips is not None and reader.text(value(mapping.skips, reader)) in TRUE:
-        raise UnfitError(f"{mapping.envelopes[0]} passes over it")
+    reader = _RawRecordReader(members)
+    if (
+        mapping.skip_condition is not None
+        and reader.text_of(evaluate_expression(mapping.skip_condition, reader)) in TRUE_TEXTS
+    ):
+        raise NotAnEventError(f"{mapping.envelope_names[0]} passes over it")
     row: dict[str, str | None] = {}
     for field in FIELDS:
-        expression = mapping.expression(field)
-        found = None if expression is None else value(expression, reader)
-        row[field] = _json(found) if field in PAYLOADS else reader.text(found)
-    if any(reader.at(path) is None for path in mapping.fits):
-        row["data"], row["type"] = None if mapping.redacted else _json(members), None
+        expression = mapping.expression_for(field)
+        found = None if expression is None else evaluate_expression(expression, reader)
+        row[field] = _raw_to_json(found) if field in PAYLOAD_FIELDS else reader.text_of(found)
+    if any(reader.get(path) is None for path in mapping.required_paths):
+        row["data"], row["type"] = None if mapping.redacted else _raw_to_json(members), None
         row["meta"] = None if mapping.redacted else row["meta"]
-    if row["meta"] == "{}" and isinstance(mapping.expression("meta"), Rest):
+    if row["meta"] == "{}" and isinstance(mapping.expression_for("meta"), RemainingMembers):
         row["meta"] = None
     return row
 
 
-class _Members:
+class _RawRecordReader:
     """A line's members as raw JSON, so that numbers keep their digits."""
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: RawMembers) -> None:
         self._members = members
 
-    def at(self, path: Path) -> Any:
-        there = walk(self._members, path, _opened)
-        return None if isinstance(there, msgspec.Raw) and bytes(there) == b"null" else there
+    def get(self, path: FieldPath) -> Any:
+        value = walk_path(self._members, path, _parse_raw)
+        return None if isinstance(value, msgspec.Raw) and bytes(value) == b"null" else value
 
-    def opened(self, there: Any) -> Any:
-        return _opened(there)
+    def parse_json(self, value: Any) -> Any:
+        return _parse_raw(value)
 
-    def text(self, there: Any) -> str | None:
-        if there is None or isinstance(there, str):
-            return there
-        if not isinstance(there, msgspec.Raw):
-            return _json(there)
-        text = bytes(there).decode()
+    def text_of(self, value: Any) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        if not isinstance(value, msgspec.Raw):
+            return _raw_to_json(value)
+        text = bytes(value).decode()
         return str(msgspec.json.decode(text)) if text.startswith('"') else text
 
 
-def _opened(there: Any) -> Any:
+def _parse_raw(value: Any) -> Any:
     """The members of an object, the items of a list, also of those that a string holds."""
-    if not isinstance(there, msgspec.Raw):
-        return there
-    raw = bytes(there)
+    if not isinstance(value, msgspec.Raw):
+        return value
+    raw = bytes(value)
     try:
         if raw[:1] == b'"':
             raw = msgspec.json.decode(raw).encode()
         if raw[:1] == b"{":
-            return raw_json.members(raw)
+            return raw_json.parse_members(raw)
         if raw[:1] == b"[":
-            return raw_json.items(raw)
+            return raw_json.parse_items(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         pass
-    return there
+    return value
 
 
-def _json(there: Any) -> str | None:
+def _raw_to_json(value: Any) -> str | None:
     """The JSON text of what was reached, with its numbers as they stand."""
-    if there is None:
+    if value is None:
         return None
-    if isinstance(there, msgspec.Raw):
+    if isinstance(value, msgspec.Raw):
         # Text that holds an object or a list is taken for what it holds.
-        raw = _flat(there).encode()
-        if raw[:1] == b'"' and not isinstance(_opened(there), msgspec.Raw):
+        raw = _compact_json(value).encode()
+        if raw[:1] == b'"' and not isinstance(_parse_raw(value), msgspec.Raw):
             return str(msgspec.json.decode(raw))
         return raw.decode()
-    if isinstance(there, dict):
-        members = (f"{_name(n)}:{_flat(v)}" for n, v in there.items())
+    if isinstance(value, dict):
+        members = (f"{_json_name(n)}:{_compact_json(v)}" for n, v in value.items())
         return "{" + ",".join(members) + "}"
-    if isinstance(there, list):
-        return "[" + ",".join(map(_flat, there)) + "]"
-    return msgspec.json.encode(there).decode()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_compact_json, value)) + "]"
+    return msgspec.json.encode(value).decode()
 
 
-def _flat(raw: msgspec.Raw) -> str:
+def _compact_json(raw: msgspec.Raw) -> str:
     """A value in one line; its digits stay."""
     text = bytes(raw)
     return (msgspec.json.format(text, indent=-1) if b"\n" in text else text).decode()
 
 
-def _name(name: str) -> str:
+def _json_name(name: str) -> str:
     return msgspec.json.encode(name).decode()
 
 
-def _why(text: str, error: Exception) -> str:
+def _reject_reason(text: str, error: Exception) -> str:
     if isinstance(error, RecursionError) or "recursion" in str(error):
-        return _too_deep(depth(text))
+        return _too_deep_reason(measure_depth(text))
     if isinstance(error, msgspec.ValidationError):
         return "not a JSON object"
     reason = str(error).removeprefix("JSON is malformed: ")
     return f"not valid JSON: {reason}" if reason else "not valid JSON"
 
 
-def _too_deep(deep: int) -> str:
-    return f"nested {deep:,} deep; at most {MAX_DEPTH} is taken"
+def _too_deep_reason(nesting: int) -> str:
+    return f"nested {nesting:,} deep; at most {MAX_DEPTH} is taken"
 
 
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 
-def depth(text: str) -> int:
+def measure_depth(text: str) -> int:
     """How deep arrays and objects are nested in a JSON text, well-formed or not."""
-    now = deepest = 0
+    current = deepest = 0
     for token in _TOKENS.finditer(text):
         first = token[0][0]
         if first in "[{":
-            now += 1
-            deepest = max(deepest, now)
+            current += 1
+            deepest = max(deepest, current)
         elif first in "]}":
-            now -= 1
+            current -= 1
     return deepest

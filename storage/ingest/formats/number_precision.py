@@ -13,16 +13,16 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import polars as pl
 
-from storage.quoting import quoted
+from storage.quoting import quote_literal
 
 # Not behind an escaped quote: that is JSON inside of a string, whose numbers nobody parses yet.
-_BEFORE = r'(?:[^\\](?:\\\\)*"\s*:|[\[,])\s*'
+_BEFORE_NUMBER = r'(?:[^\\](?:\\\\)*"\s*:|[\[,])\s*'
 
 # What a fragile number has somewhere: a fraction that is long, tiny or ends in 0, many digits before
 # it, a negative zero, an exponent. Each has a literal to look for, which an alternation of them
 # wouldn't have; they need no context, so they may find it inside a string. A long run of digits
 # has no literal: see `_has_long_run`.
-_SUSPECT = (
+_SUSPECT_PATTERNS = (
     r"(?-u)\.(?:[0-9]{9}|0000|[0-9]+0[,\]} \r\n\t])",
     r"(?-u)[0-9]{8}\.",
     r"(?-u)-0[,\]} \r\n\t]",
@@ -30,62 +30,66 @@ _SUSPECT = (
 )
 _LONG_RUN = r"(?-u)[0-9]{19}"
 # The same at a number's place; an identifier such as 5e3f is none.
-_FRAGILE = (
+_FRAGILE_NUMBER = (
     r"(?-u)[:\[,]\s*-?(?:[0-9]{20}|[0-9]{8,}\.|[0-9]+\.(?:[0-9]{9}|[0-9]+0[,\]} \r\n\t])"
     r"|[0-9]+\.0000|[0-9.]+[eE])|-0[,\]} \r\n\t]|-[0-9]{19}"
 )
 
 # Greedy, so that it ends where the number does; what could follow a shorter one is no JSON anyway.
 _NUMBER = (
-    rf"({_BEFORE})"
+    rf"({_BEFORE_NUMBER})"
     r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
 )
 
 _ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _TOKEN = secrets.token_hex(6)
-_OPEN, _CLOSE = f"~{_TOKEN}<", f">{_TOKEN}~"
+_OPENING_MARK, _CLOSING_MARK = f"~{_TOKEN}<", f">{_TOKEN}~"
 
 # Strings are passed over whole. RE2 has no anchor at the end of the match before, so that the rest of the text
 # must be a match too, or the search would go on inside of a string.
-_OUTSIDE = r'(?:"(?:[^"\\]|\\.)*"|[^"])*'
-_NUMBER_OUTSIDE = (
-    rf"(?s)({_OUTSIDE}?[:\[,]\s*)"
+_OUTSIDE_STRINGS = r'(?:"(?:[^"\\]|\\.)*"|[^"])*'
+_NUMBER_OUTSIDE_STRINGS = (
+    rf"(?s)({_OUTSIDE_STRINGS}?[:\[,]\s*)"
     r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
-    rf"|({_OUTSIDE})\z"
+    rf"|({_OUTSIDE_STRINGS})\z"
 )
 
 
-def protected(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.Array]:
+def protect_numbers(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.Array]:
     """Lines of JSON (`texts` are the same) with fragile numbers as marked strings, and which have any.
 
     A line in which a number's place stands inside a string is no JSON any more, and says so when it
     is parsed: the mark closes the string too early.
     """
-    places = fragile(lines, texts)
-    if not places.any():
-        return lines, pa.array(places)
+    is_fragile_line = find_fragile_lines(lines, texts)
+    if not is_fragile_line.any():
+        return lines, pa.array(is_fragile_line)
     import polars as pl  # noqa: PLC0415 - a parser's process starts sooner without both
     import pyarrow.compute as pc  # noqa: PLC0415 - as above
 
-    found = pl.Series(np.flatnonzero(places))
-    marked = texts.gather(found).str.replace_all(_NUMBER, f'${{1}}"{_OPEN}${{2}}{_CLOSE}"')
-    replaced = pc.replace_with_mask(lines, places, marked.to_arrow().cast(pa.string()))
-    return replaced, pa.array(places)
+    found = pl.Series(np.flatnonzero(is_fragile_line))
+    marked = texts.gather(found).str.replace_all(
+        _NUMBER, f'${{1}}"{_OPENING_MARK}${{2}}{_CLOSING_MARK}"'
+    )
+    replaced = pc.replace_with_mask(lines, is_fragile_line, marked.to_arrow().cast(pa.string()))
+    return replaced, pa.array(is_fragile_line)
 
 
-def fragile(lines: pa.Array, texts: "pl.Series") -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
+def find_fragile_lines(
+    lines: pa.Array, texts: "pl.Series"
+) -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
     """Which of the texts (`lines` are the same) may have a number that a double would change."""
-    places = np.zeros(len(lines), dtype=bool)
-    suspect = texts.str.contains(_SUSPECT[0])
-    for pattern in _SUSPECT[1:]:
+    is_fragile_line = np.zeros(len(lines), dtype=bool)
+    suspect = texts.str.contains(_SUSPECT_PATTERNS[0])
+    for pattern in _SUSPECT_PATTERNS[1:]:
         suspect |= texts.str.contains(pattern)
     if _has_long_run(lines):
         suspect |= texts.str.contains(_LONG_RUN)
     if suspect.any():
         found = suspect.arg_true()
-        found = found.filter(texts.gather(found).str.contains(_FRAGILE))
-        places[found.to_numpy()] = True
-    return places
+        found = found.filter(texts.gather(found).str.contains(_FRAGILE_NUMBER))
+        is_fragile_line[found.to_numpy()] = True
+    return is_fragile_line
 
 
 def _has_long_run(lines: pa.Array) -> bool:
@@ -98,30 +102,30 @@ def _has_long_run(lines: pa.Array) -> bool:
     digit = (text[::4] - _ZERO) < _TEN
     four = digit[:-3] & digit[1:-2] & digit[2:-1] & digit[3:]
     starts = np.flatnonzero(four) * 4
-    for place in range(1, 16):
-        inside = starts[starts + place < len(text)]
-        starts = inside[(text[inside + place] - _ZERO) < _TEN]
+    for digit_index in range(1, 16):
+        inside = starts[starts + digit_index < len(text)]
+        starts = inside[(text[inside + digit_index] - _ZERO) < _TEN]
     return len(starts) > 0
 
 
-def freed(json_text: str) -> str:
+def free_numbers_sql(json_text: str) -> str:
     """SQL that turns marked strings in the SQL expression `json_text` (JSON) back into numbers."""
-    return f"replace(replace({json_text}, '\"{_OPEN}', ''), '{_CLOSE}\"', '')"
+    return f"replace(replace({json_text}, '\"{_OPENING_MARK}', ''), '{_CLOSING_MARK}\"', '')"
 
 
-def freed_scalar(text: str) -> str:
+def free_scalar_sql(text: str) -> str:
     """The same for a scalar that was taken out of its JSON."""
-    return f"replace(replace({text}, '{_OPEN}', ''), '{_CLOSE}', '')"
+    return f"replace(replace({text}, '{_OPENING_MARK}', ''), '{_CLOSING_MARK}', '')"
 
 
-def is_fragile(text: str) -> str:
+def is_fragile_sql(text: str) -> str:
     """SQL: whether the JSON text `text` may have a number that a double would change."""
-    return f"regexp_matches({text}, {quoted(_FRAGILE.removeprefix('(?-u)'))})"
+    return f"regexp_matches({text}, {quote_literal(_FRAGILE_NUMBER.removeprefix('(?-u)'))})"
 
 
-def protected_in_sql(text: str) -> str:
+def protect_numbers_sql(text: str) -> str:
     """SQL of the JSON text with its fragile numbers as marked strings."""
-    marked = quoted(f'\\1"{_OPEN}\\2{_CLOSE}"\\3')
-    nothing = quoted(f'"{_OPEN}{_CLOSE}"')
-    replaced = f"regexp_replace({text}, {quoted(_NUMBER_OUTSIDE)}, {marked}, 'g')"
+    marked = quote_literal(f'\\1"{_OPENING_MARK}\\2{_CLOSING_MARK}"\\3')
+    nothing = quote_literal(f'"{_OPENING_MARK}{_CLOSING_MARK}"')
+    replaced = f"regexp_replace({text}, {quote_literal(_NUMBER_OUTSIDE_STRINGS)}, {marked}, 'g')"
     return f"replace({replaced}, {nothing}, '')"

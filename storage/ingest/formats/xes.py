@@ -10,50 +10,50 @@ from xml.parsers import expat
 
 import msgspec
 
-from storage.errors import SourceError, one_line
-from storage.ingest.formats import SAMPLE, Reading, lines
+from storage.errors import SourceError, summarize_error
+from storage.ingest.formats import SAMPLE_RECORDS, ReadPass, lines
 from storage.ingest.formats.jsonl import JsonLines
 from storage.ingest.io import byte_streams
 from storage.ingest.mapping import Record
 
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _ATTRIBUTES = ("string", "date", "int", "float", "boolean", "id", "list", "container")
 _MAX_DEPTH = 500
 """Elements inside of elements."""
 _MAX_ATTRIBUTES = 10_000
 """Attributes of one event, or of one trace, whose events repeat them."""
-_NUMBER = msgspec.json.Decoder(float)
+_NUMBER_DECODER = msgspec.json.Decoder(float)
 
 
 class Xes(JsonLines):
     """`.xes`, also compressed."""
 
     name = "xes"
-    whole = True
+    is_whole_file = True
 
     def recognises(self, name: str, head: bytes) -> bool:
-        begun = head.removeprefix(lines.BOM).lstrip()
-        return begun[:1] == b"<" and (b"<log" in begun[:65_536] or ".xes" in name.lower())
+        start = head.removeprefix(lines.BYTE_ORDER_MARK).lstrip()
+        return start[:1] == b"<" and (b"<log" in start[:65_536] or ".xes" in name.lower())
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - it is parsed
-        return [msgspec.json.decode(text) for text in islice(_events(path), SAMPLE)]
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - it is parsed
+        return [msgspec.json.decode(text) for text in islice(_iterate_events(path), SAMPLE_RECORDS)]
 
-    def lines(self, reading: Reading) -> Iterator[lines.Lines]:
-        return lines.of_texts(_events(reading.path), reading)
+    def read_lines(self, reading: ReadPass) -> Iterator[lines.Lines]:
+        return lines.number_texts(_iterate_events(reading.path), reading)
 
 
-class _Log:
+class _EventCollector:
     """Takes in what a parser finds, and gives events as JSON text."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.events: list[str] = []
         self._trace: dict[str, str] = {}
         self._event: dict[str, str] | None = None
         self._elements = 0
         self._depth = 0
         """Of attributes that are inside of others; only the outermost are taken."""
 
-    def begin(self, tag: str, attributes: dict[str, str]) -> None:
+    def start_element(self, tag: str, attributes: dict[str, str]) -> None:
         tag = tag.rpartition(":")[2]
         self._elements += 1
         if self._elements > _MAX_DEPTH:
@@ -65,18 +65,18 @@ class _Log:
         elif tag in _ATTRIBUTES:
             self._depth += 1
             if self._depth == 1 and "key" in attributes:
-                said = _json(tag, attributes.get("value", ""))
+                json_value = _attribute_json(tag, attributes.get("value", ""))
                 if max(len(self._trace), len(self._event or ())) > _MAX_ATTRIBUTES:
                     raise SourceError(
                         f"An XES log whose events have more than {_MAX_ATTRIBUTES:,} attributes"
                         " is not read."
                     )
                 if self._event is not None:
-                    self._event[attributes["key"]] = said
+                    self._event[attributes["key"]] = json_value
                 else:
-                    self._trace[f"case:{attributes['key']}"] = said
+                    self._trace[f"case:{attributes['key']}"] = json_value
 
-    def end(self, tag: str) -> None:
+    def end_element(self, tag: str) -> None:
         tag = tag.rpartition(":")[2]
         self._elements -= 1
         if tag in _ATTRIBUTES:
@@ -86,45 +86,45 @@ class _Log:
         elif tag == "event" and self._event is not None:
             members = {**self._trace, **self._event}
             said = (f"{msgspec.json.encode(n).decode()}:{v}" for n, v in members.items())
-            self.found.append("{" + ",".join(said) + "}")
+            self.events.append("{" + ",".join(said) + "}")
             self._event = None
 
 
-def _events(path: str) -> Iterator[str]:
-    parser, log = expat.ParserCreate(), _Log()
-    parser.StartElementHandler, parser.EndElementHandler = log.begin, log.end
-    parser.EntityDeclHandler = parser.StartDoctypeDeclHandler = _refuse
+def _iterate_events(path: str) -> Iterator[str]:
+    parser, log = expat.ParserCreate(), _EventCollector()
+    parser.StartElementHandler, parser.EndElementHandler = log.start_element, log.end_element
+    parser.EntityDeclHandler = parser.StartDoctypeDeclHandler = _refuse_entities
     stream, _ = byte_streams.open_bytes(path)
     with stream:
         try:
-            while chunk := stream.read(_CHUNK):
+            while chunk := stream.read(_CHUNK_BYTES):
                 parser.Parse(chunk, False)
-                yield from log.found
-                log.found.clear()
+                yield from log.events
+                log.events.clear()
             parser.Parse(b"", True)
-        except byte_streams.Broken as error:
-            raise byte_streams.broken(path, error) from error
+        except byte_streams.STREAM_ERRORS as error:
+            raise byte_streams.damaged_source_error(path, error) from error
         except expat.ExpatError as error:
             raise SourceError(f"{path} can't be read as XES ({error}); is it complete?") from error
         except (LookupError, ValueError) as error:  # raised while the parser asks for an encoding
             raise SourceError(
-                f"{path} is in an encoding that can't be read ({one_line(error)});"
+                f"{path} is in an encoding that can't be read ({summarize_error(error)});"
                 " convert it to UTF-8 first."
             ) from error
-    yield from log.found
+    yield from log.events
 
 
-def _refuse(*_: Any) -> None:
+def _refuse_entities(*_: Any) -> None:
     raise SourceError(
         "An XES log that declares a document type or entities of its own is not read; take the"
         " declaration out."
     )
 
 
-def _json(kind: str, text: str) -> str:
+def _attribute_json(kind: str, text: str) -> str:
     if kind in ("int", "float"):
         try:
-            _NUMBER.decode(text)
+            _NUMBER_DECODER.decode(text)
         except (msgspec.DecodeError, UnicodeError):
             pass
         else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, summarize_error
 from storage.ingest.io import object_store
 from storage.ingest.io.expansion import Expansion
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 STDIN = "-"
 """The name of standard input where a source is expected."""
 
-_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
+_MAGIC_BYTES = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
 
-Broken = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+STREAM_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading a damaged or truncated compressed file raises."""
 
 
-def compression(head: bytes) -> str | None:
+def detect_compression(head: bytes) -> str | None:
     """`gzip`, `zstd`, `xz`, or None for plain bytes."""
-    return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
+    return next((name for name, magic in _MAGIC_BYTES.items() if head.startswith(magic)), None)
 
 
 def open_plain(path: str) -> io.BufferedReader:
@@ -48,12 +48,12 @@ def open_plain(path: str) -> io.BufferedReader:
 def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     """The decompressed bytes from `start` on, and the compression they came in."""
     plain = open_plain(path)
-    kind = compression(plain.peek(6)[:6])
-    packed: BinaryIO | _Zstd
+    kind = detect_compression(plain.peek(6)[:6])
+    packed: BinaryIO | _StrictZstdStream
     if kind == "gzip":
         packed = cast("BinaryIO", gzip.GzipFile(fileobj=plain))
     elif kind == "zstd":
-        packed = _Zstd(plain)
+        packed = _StrictZstdStream(plain)
     elif kind == "xz":
         packed = cast("BinaryIO", lzma.LZMAFile(plain))  # noqa: SIM115 - the caller closes it
     else:
@@ -65,15 +65,17 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     try:
         while skipped < start:
             skipped += len(stream.read(min(1 << 20, start - skipped))) or start
-    except Broken as error:
-        raise broken(path, error) from error
+    except STREAM_ERRORS as error:
+        raise damaged_source_error(path, error) from error
     return stream, kind
 
 
 class _Bounded(io.RawIOBase):
     """Unpacked bytes, as long as they don't expand too far."""
 
-    def __init__(self, path: str, unpacked: "BinaryIO | _Zstd", packed: io.BufferedReader) -> None:
+    def __init__(
+        self, path: str, unpacked: "BinaryIO | _StrictZstdStream", packed: io.BufferedReader
+    ) -> None:
         self._unpacked = unpacked
         self._packed = packed
         self._taken = 0
@@ -99,54 +101,54 @@ _ZSTD_PIECE = 4 << 10
 """Packed bytes that are unpacked at once; four of them may stand for 128 KiB."""
 
 
-class _Zstd(io.RawIOBase):
+class _StrictZstdStream(io.RawIOBase):
     """zstandard's own reader takes the end of a file that was cut off for the end of its data."""
 
     def __init__(self, packed: io.BufferedReader) -> None:
-        self._packed = packed
+        self._compressed = packed
         self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._behind = b""
-        self._ready = memoryview(b"")
+        self._unused_input = b""
+        self._output = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "Buffer") -> int:
-        while not self._ready:
-            packed = self._behind or self._packed.read(_ZSTD_PIECE)
-            self._behind = b""
+        while not self._output:
+            packed = self._unused_input or self._compressed.read(_ZSTD_PIECE)
+            self._unused_input = b""
             if not packed:
                 if self._frame is not None:
                     raise EOFError("it ends inside a frame")
                 return 0
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._ready = memoryview(self._frame.decompress(packed))
+            self._output = memoryview(self._frame.decompress(packed))
             if self._frame.eof:
-                self._behind, self._frame = self._frame.unused_data, None
+                self._unused_input, self._frame = self._frame.unused_data, None
         target = memoryview(buffer).cast("B")
-        count = min(len(target), len(self._ready))
-        target[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
+        count = min(len(target), len(self._output))
+        target[:count] = self._output[:count]
+        self._output = self._output[count:]
         return count
 
     def close(self) -> None:
-        self._packed.close()
+        self._compressed.close()
         super().close()
 
 
-def broken(path: str, error: BaseException) -> SourceError:
-    return SourceError(f"{path} is damaged or was cut off ({one_line(error)}).")
+def damaged_source_error(path: str, error: BaseException) -> SourceError:
+    return SourceError(f"{path} is damaged or was cut off ({summarize_error(error)}).")
 
 
-def spool(path: str, start: int, into: Path) -> None:
+def spool_to_file(path: str, start: int, target_path: Path) -> None:
     """Write the decompressed bytes from `start` on into a file, for readers that need one."""
     stream, _ = open_bytes(path, start)
-    with stream, into.open("wb") as target:
+    with stream, target_path.open("wb") as target:
         try:
             shutil.copyfileobj(stream, target, 1 << 20)
-        except Broken as error:
-            raise broken(path, error) from error
+        except STREAM_ERRORS as error:
+            raise damaged_source_error(path, error) from error
 
 
 def spool_stream(name: str, into: Path) -> None:

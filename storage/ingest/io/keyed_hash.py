@@ -17,25 +17,25 @@ from pathlib import Path
 from storage import config_dir
 from storage.errors import ConfigurationError
 
-PLACEHOLDER = re.compile(r"redacted-[0-9a-f]{16}")
+PLACEHOLDER_PATTERN = re.compile(r"redacted-[0-9a-f]{16}")
 _WRITTEN = re.compile(rb"[0-9a-fA-F]{64}")
 """A key as its file has it: 32 bytes."""
 _MOST_BYTES = 4_096
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-def key_file() -> Path:
+def key_path() -> Path:
     """Where the key of the hashes lies."""
-    return config_dir.path() / "redaction.key"
+    return config_dir.config_folder() / "redaction.key"
 
 
-def user_key() -> bytes:
+def load_or_create_key() -> bytes:
     """Return the user's key; the first call on a machine creates it.
 
     Raises `ConfigurationError` if the file holds anything but a key, or can't be read or created:
     a hash under an empty or a passing key could be guessed, or would equal no other.
     """
-    path = key_file()
+    path = key_path()
     return _create_key(path) if (found := _read_key(path)) is None else found
 
 
@@ -128,7 +128,7 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
         os.close(folder)
 
 
-def placeholder(key: bytes, secret: str) -> str:
+def make_placeholder(key: bytes, secret: str) -> str:
     """What stands for a secret."""
     digest = hmac.new(key, secret.encode("utf-8", "replace"), hashlib.sha256)
     return f"redacted-{digest.hexdigest()[:16]}"

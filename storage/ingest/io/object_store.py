@@ -14,75 +14,75 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, summarize_error
 
 SCHEMES = ("s3://", "gs://", "gcs://")
-_PATTERN = "*?["
-_NOBODY = "anonymous@"
+_WILDCARDS = "*?["
+_ANONYMOUS = "anonymous@"
 """What stands before a bucket that everybody may read."""
-_PATIENCE = "retry_limit_seconds"
+_RETRY_PARAMETER = "retry_limit_seconds"
 
 
 def is_object(name: str) -> bool:
     return name.lower().startswith(SCHEMES)
 
 
-def public(name: str) -> str:
+def redact_uri(name: str) -> str:
     """The name without what is said of the way there."""
     scheme, _, rest = name.partition("://")
-    return f"{scheme}://{_parted(rest)[0]}"
+    return f"{scheme}://{_split_parameters(rest)[0]}"
 
 
-def expand(name: str) -> list[str]:
+def list_objects(name: str) -> list[str]:
     """The objects that a name or a pattern stands for, unordered."""
     scheme, _, rest = name.partition("://")
-    place, parameters = _parted(rest)
-    if "@" in place.partition("/")[0].removeprefix(_NOBODY):
+    bucket_and_key, parameters = _split_parameters(rest)
+    if "@" in bucket_and_key.partition("/")[0].removeprefix(_ANONYMOUS):
         raise SourceError(
             "Credentials don't belong into the name of an object; put them where the store's tools find"
             " them, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment."
         )
-    if not any(mark in place for mark in _PATTERN):
+    if not any(mark in bucket_and_key for mark in _WILDCARDS):
         return [name]
-    first = min(place.index(mark) for mark in _PATTERN if mark in place)
-    folder = place[:first].rpartition("/")[0]
+    first = min(bucket_and_key.index(mark) for mark in _WILDCARDS if mark in bucket_and_key)
+    folder = bucket_and_key[:first].rpartition("/")[0]
     from pyarrow import fs  # noqa: PLC0415 - it is large, and few need it
 
-    system, within = _open(f"{scheme}://{folder}{parameters}", name)
-    wanted = within + place[len(folder) :]
-    with _told(name):
+    system, within = _open_filesystem(f"{scheme}://{folder}{parameters}", name)
+    pattern = within + bucket_and_key[len(folder) :]
+    with _translate_errors(name):
         infos = system.get_file_info(fs.FileSelector(within, recursive=True, allow_not_found=True))
-    found = [info.path for info in infos if info.is_file and _matches(info.path, wanted)]
+    found = [info.path for info in infos if info.is_file and _matches_pattern(info.path, pattern)]
     if not found:
-        raise SourceError(f"No object matches {public(name)}.")
-    nobody = _NOBODY if place.startswith(_NOBODY) else ""
-    return [f"{scheme}://{nobody}{path}{parameters}" for path in found]
+        raise SourceError(f"No object matches {redact_uri(name)}.")
+    anonymous_prefix = _ANONYMOUS if bucket_and_key.startswith(_ANONYMOUS) else ""
+    return [f"{scheme}://{anonymous_prefix}{path}{parameters}" for path in found]
 
 
-def size_and_time(name: str) -> tuple[int, int]:
+def read_size_and_time(name: str) -> tuple[int, int]:
     """Bytes, and when it was written, in nanoseconds; raises `SourceError` where it isn't there."""
-    system, path = _open(name, name)
-    with _told(name):
+    system, path = _open_filesystem(name, name)
+    with _translate_errors(name):
         info = system.get_file_info(path)
     if not info.is_file:
-        raise SourceError(f"There is no object {public(name)}.")
+        raise SourceError(f"There is no object {redact_uri(name)}.")
     return info.size, info.mtime_ns or 0
 
 
 def open_object(name: str) -> io.BufferedReader:
     """Its bytes."""
-    system, path = _open(name, name)
-    with _told(name):
+    system, path = _open_filesystem(name, name)
+    with _translate_errors(name):
         return io.BufferedReader(system.open_input_file(path), 1 << 20)
 
 
 @contextmanager
-def as_file(name: str) -> Iterator[str]:
+def local_copy(name: str) -> Iterator[str]:
     """The path of a file with the same bytes, for readers that want one."""
     if not is_object(name):
         yield name
         return
-    *folders, last = public(name).split("/")
+    *folders, last = redact_uri(name).split("/")
     with tempfile.TemporaryDirectory(prefix="refold-") as outer:
         # Folders such as `year=2026` are columns of Parquet.
         folder = Path(outer, *(one for one in folders if "=" in one))
@@ -93,29 +93,29 @@ def as_file(name: str) -> Iterator[str]:
         yield str(local)
 
 
-def _open(link: str, name: str) -> tuple[Any, str]:
+def _open_filesystem(link: str, name: str) -> tuple[Any, str]:
     from pyarrow import fs  # noqa: PLC0415 - as above
 
-    if not link.startswith("s3://") and _PATIENCE not in link:
+    if not link.startswith("s3://") and _RETRY_PARAMETER not in link:
         # Google's client would go on asking for a quarter of an hour.
-        link += f"{'&' if _parted(link)[1] else '?'}{_PATIENCE}=20"
-    with _told(name):
+        link += f"{'&' if _split_parameters(link)[1] else '?'}{_RETRY_PARAMETER}=20"
+    with _translate_errors(name):
         return fs.FileSystem.from_uri(link)  # type: ignore[no-any-return]
 
 
-def _parted(rest: str) -> tuple[str, str]:
+def _split_parameters(rest: str) -> tuple[str, str]:
     """Bucket and key, and the parameters with their question mark, which in a key is a pattern."""
     if not _has_parameters(rest):
         return rest, ""
-    place, _, parameters = rest.rpartition("?")
-    return place, f"?{parameters}"
+    bucket_and_key, _, parameters = rest.rpartition("?")
+    return bucket_and_key, f"?{parameters}"
 
 
 def _has_parameters(rest: str) -> bool:
     return "=" in rest.rpartition("?")[2] and "?" in rest and "/" not in rest.rpartition("?")[2]
 
 
-def _matches(path: str, pattern: str) -> bool:
+def _matches_pattern(path: str, pattern: str) -> bool:
     """As the shell does: a star ends at a slash, two stars don't."""
     if "**" in pattern:
         return fnmatchcase(path, pattern.replace("**/", "*"))
@@ -124,22 +124,22 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     """What a store complains of, as a `SourceError`."""
     from pyarrow import ArrowException  # noqa: PLC0415 - as above
 
     try:
         yield
     except (OSError, ValueError, ArrowException) as error:
-        raise _trouble(name, error) from error
+        raise _translate_error(name, error) from error
 
 
-def _trouble(name: str, error: Exception) -> SourceError:
+def _translate_error(name: str, error: Exception) -> SourceError:
     if isinstance(error, FileNotFoundError):
-        return SourceError(f"There is no object {public(name)}.")
+        return SourceError(f"There is no object {redact_uri(name)}.")
     if "create a OAuth2 access token" in str(error):
         return SourceError(
-            f"{public(name)} can't be read, as no credentials were found: log in with gcloud auth"
-            f" application-default login, or write gs://{_NOBODY}… if everybody may read it."
+            f"{redact_uri(name)} can't be read, as no credentials were found: log in with gcloud auth"
+            f" application-default login, or write gs://{_ANONYMOUS}… if everybody may read it."
         )
-    return SourceError(f"{public(name)} can't be read ({one_line(error)}).")
+    return SourceError(f"{redact_uri(name)} can't be read ({summarize_error(error)}).")

@@ -10,18 +10,18 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-_END = object()
+_END_OF_ITEMS = object()
 
 
-def ahead(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
+def prefetch_items(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
     """The same items in the same order, up to `depth` of them drawn in advance."""
-    waiting: queue.Queue[object] = queue.Queue(depth)
+    queued: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()
 
     def put(item: object) -> bool:
         while not stop.is_set():
             try:
-                waiting.put(item, timeout=0.1)
+                queued.put(item, timeout=0.1)
             except queue.Full:
                 continue
             return True
@@ -32,15 +32,15 @@ def ahead(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
             for item in items:
                 if not put(item):
                     return
-            put(_END)
+            put(_END_OF_ITEMS)
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer
-            put(_Raised(error))
+            put(_RaisedError(error))
 
     thread = threading.Thread(target=draw, daemon=True, name="prefetch")
     thread.start()
     try:
-        while (item := waiting.get()) is not _END:
-            if isinstance(item, _Raised):
+        while (item := queued.get()) is not _END_OF_ITEMS:
+            if isinstance(item, _RaisedError):
                 raise item.error
             yield item  # type: ignore[misc]
     finally:
@@ -48,6 +48,6 @@ def ahead(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
         thread.join()
 
 
-class _Raised:
+class _RaisedError:
     def __init__(self, error: BaseException) -> None:
         self.error = error

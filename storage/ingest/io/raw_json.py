@@ -13,10 +13,10 @@ MAX_ITEMS = 10_000_000
 _CHUNK = 4 << 20
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
-Members = dict[str, msgspec.Raw]
+RawMembers = dict[str, msgspec.Raw]
 """An object's members."""
 
-members = msgspec.json.Decoder(Members).decode
+parse_members = msgspec.json.Decoder(RawMembers).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 NOT_FINITE = r"(^|[:,\[])\s*-?(?i:nan|inf)"
@@ -44,7 +44,7 @@ def _as_string(found: re.Match[str]) -> str:
     return '"-Infinity"' if said.startswith("-") else '"Infinity"'
 
 
-def items(text: bytes) -> list[msgspec.Raw]:
+def parse_items(text: bytes) -> list[msgspec.Raw]:
     """Return the items of a list; raise `SourceError` if it has too many of them."""
     if text.count(b",") >= MAX_ITEMS and _count_items(text) > MAX_ITEMS:
         raise SourceError(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 _EPOCHS = (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6), ("epoch_ns", 10**9))
-_EARLIEST = 315_532_800
+_EARLIEST_SECONDS = 315_532_800
 """1980-01-01 in seconds: a smaller number is a duration or a counter, not a date."""
-_LATEST = 4_102_444_800
+_LATEST_SECONDS = 4_102_444_800
 """2100-01-01 in seconds."""
 
 PATTERNS = (
@@ -38,7 +38,7 @@ NOTATIONS = ("iso", *(name for name, _ in _EPOCHS), *PATTERNS)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-def notation(values: Sequence[object]) -> str | None:
+def detect_notation(values: Sequence[object]) -> str | None:
     """How these values write a time: `iso`, `epoch_s` … `epoch_ns`, a pattern, or None if they don't.
 
     At least four in five of the values must agree.
@@ -51,24 +51,30 @@ def notation(values: Sequence[object]) -> str | None:
     numbers = [float(text) for text in texts if _NUMBER.fullmatch(text)]
     if len(numbers) >= enough:
         for name, unit in _EPOCHS:
-            if sum(_EARLIEST * unit <= number < _LATEST * unit for number in numbers) >= enough:
+            if (
+                sum(
+                    _EARLIEST_SECONDS * unit <= number < _LATEST_SECONDS * unit
+                    for number in numbers
+                )
+                >= enough
+            ):
                 return name
         return None
-    if sum(_is_iso(text) for text in texts) >= enough:
+    if sum(_is_iso_time(text) for text in texts) >= enough:
         return "iso"
     for pattern in PATTERNS:
-        if sum(_matches(text, pattern) for text in texts) >= enough:
+        if sum(_matches_pattern(text, pattern) for text in texts) >= enough:
             return pattern
     return None
 
 
-def read_as_utc(text: str, how: str) -> str:
+def utc_time_sql(text: str, notation_name: str) -> str:
     """SQL that reads the SQL expression `text` (VARCHAR), in that notation, as a time.
 
     It is a TIMESTAMP in UTC, or one with its zone.
     """
     for name, unit in _EPOCHS:
-        if how == name:
+        if notation_name == name:
             # Whole numbers stay whole: a double has no room for nanoseconds since 1970.
             whole = f"try_cast({text} AS BIGINT)"
             micros = (
@@ -78,7 +84,7 @@ def read_as_utc(text: str, how: str) -> str:
             # A cast to a whole number would round the fraction away.
             broken = f"regexp_matches({text}, '[.eE]')"
             return f"try(make_timestamp(CASE WHEN {broken} THEN {fraction} ELSE {micros} END))"
-    if how == "iso":
+    if notation_name == "iso":
         # Not AS TIMESTAMP, which passes over an offset from UTC; the connection's zone is UTC.
         # What stands in for a time that is missing may be Kafka's own, in milliseconds.
         stamp = (
@@ -86,7 +92,7 @@ def read_as_utc(text: str, how: str) -> str:
         )
         millis = f"CAST(make_timestamp({stamp} * 1000) AS TIMESTAMPTZ)"
         return f"coalesce(try_cast({text} AS TIMESTAMPTZ), {millis})"
-    return f"try_strptime({text}, '{how}')"
+    return f"try_strptime({text}, '{notation_name}')"
 
 
 def within_range(moment: str) -> str:
@@ -114,7 +120,7 @@ def meta_with_unreadable(meta: str, text: str, moment: str) -> str:
     return f"CASE WHEN {unread} THEN {whole} ELSE {meta} END"
 
 
-def _is_iso(text: str) -> bool:
+def _is_iso_time(text: str) -> bool:
     try:
         datetime.fromisoformat(text)
     except ValueError:
@@ -122,7 +128,7 @@ def _is_iso(text: str) -> bool:
     return not text.isdigit()
 
 
-def _matches(text: str, pattern: str) -> bool:
+def _matches_pattern(text: str, pattern: str) -> bool:
     try:
         datetime.strptime(text, pattern)  # noqa: DTZ007 - only whether it parses is asked
     except ValueError:

@@ -10,9 +10,15 @@ from typing import Any
 
 from storage.ingest.io import timestamps
 from storage.ingest.mapping import expressions
-from storage.ingest.mapping.expressions import At, Expression, Path, Record, Rest
+from storage.ingest.mapping.expressions import (
+    Expression,
+    FieldPath,
+    PathValue,
+    Record,
+    RemainingMembers,
+)
 
-__all__ = ["FIELDS", "PAYLOADS", "FieldMapping", "Record", "Source", "path_of"]
+__all__ = ["FIELDS", "PAYLOAD_FIELDS", "FieldMapping", "FieldSource", "Record", "parse_path"]
 
 FIELDS = (
     "offset",
@@ -28,75 +34,75 @@ FIELDS = (
     "meta",
 )
 
-PAYLOADS = ("data", "meta")
+PAYLOAD_FIELDS = ("data", "meta")
 """Those that are JSON; all others are text."""
 
 
 @dataclass(frozen=True)
-class Source:
+class FieldSource:
     """Where an event's field comes from."""
 
     expression: Expression
-    why: str
+    reason: str
     """`name`, `values`, `given`, or the name of the envelope that has it."""
 
     @property
-    def column(self) -> str:
+    def column_text(self) -> str:
         """The expression as people read it; that of a path is what they type."""
-        return expressions.written(self.expression)
+        return expressions.format_expression(self.expression)
 
 
 @dataclass(frozen=True)
 class FieldMapping:
     """From event fields to what a record holds. A field that is left out isn't in the source."""
 
-    fields: Mapping[str, Source]
+    fields: Mapping[str, FieldSource]
     columns: tuple[str, ...]
     """All columns that were seen, in their order."""
     time_notation: str = "iso"
     """How the time is written, in the words of `storage.ingest.io.timestamps`."""
     whole_log: str = ""
     """The stream that every event belongs to where the source names none: the log's own name."""
-    envelopes: tuple[str, ...] = ()
+    envelope_names: tuple[str, ...] = ()
     """The formats that were recognised, from outside in."""
-    texts: frozenset[Path] = field(default_factory=frozenset)
+    texts: frozenset[FieldPath] = field(default_factory=frozenset)
     """Paths to text that holds JSON."""
-    fits: tuple[Path, ...] = ()
+    required_paths: tuple[FieldPath, ...] = ()
     """Where every record of the envelope has a value; one that lacks any keeps all of it as `data`."""
-    skips: Expression | None = None
+    skip_condition: Expression | None = None
     """True where the source itself passes over a record."""
-    order: str = "the order of the records"
+    order_description: str = "the order of the records"
     """How good the order is."""
     decoders: Mapping[str, str] = field(default_factory=dict)
     """By field, how its payloads are decoded; in the words of `storage.ingest.payload_decoders`."""
     redacted: tuple[str, ...] = ()
     """Paths whose values never reach the workspace; in the words of `storage.ingest.redaction`."""
-    newest_first: bool = False
+    is_newest_first: bool = False
     """The records come backwards, and are put in the order of their offsets."""
 
-    def expression(self, field: str) -> Expression | None:
+    def expression_for(self, field: str) -> Expression | None:
         """What gives the field; `data` that is no column is all that isn't mapped."""
         source = self.fields.get(field)
         if source is None:
-            return Rest((), self.taken) if field == "data" else None
+            return RemainingMembers((), self.mapped_columns) if field == "data" else None
         return source.expression
 
-    def has(self, field: str) -> bool:
+    def has_field(self, field: str) -> bool:
         return field in self.fields
 
     @property
-    def taken(self) -> tuple[str, ...]:
+    def mapped_columns(self) -> tuple[str, ...]:
         """Columns that became a field of their own, and so aren't repeated in `data`."""
         whole = [s.expression for s in self.fields.values()]
-        return tuple(str(e.path[0]) for e in whole if isinstance(e, At) and len(e.path) == 1)
+        return tuple(str(e.path[0]) for e in whole if isinstance(e, PathValue) and len(e.path) == 1)
 
-    def describe(self) -> list[tuple[str, str, str]]:
+    def describe_fields(self) -> list[tuple[str, str, str]]:
         """(field, column, why) in the order of an event's fields, for showing it to a person."""
         rows = []
         for name in FIELDS:
             source = self.fields.get(name)
             if source is not None:
-                note = source.why
+                note = source.reason
                 if name == "time" and self.time_notation != "iso":
                     note += f", read as {self.time_notation}"
                 hidden = [p for p in self.redacted if p.partition(".")[0] == name]
@@ -104,7 +110,7 @@ class FieldMapping:
                     note += f", without {', '.join(hidden)}"
                 if name in self.decoders:
                     note += f", decoded as {self.decoders[name]}"
-                rows.append((name, source.column, note))
+                rows.append((name, source.column_text, note))
             elif name == "offset":
                 rows.append((name, "–", "the order of the lines"))
             elif name == "stream":
@@ -116,18 +122,20 @@ class FieldMapping:
     def to_json(self) -> dict[str, Any]:
         return {
             "fields": {
-                name: {"is": expressions.to_json(s.expression), "why": s.why}
+                name: {"is": expressions.to_json(s.expression), "why": s.reason}
                 for name, s in self.fields.items()
             },
             "columns": list(self.columns),
             "time_notation": self.time_notation,
             "whole_log": self.whole_log,
-            "envelopes": list(self.envelopes),
+            "envelopes": list(self.envelope_names),
             "texts": [list(path) for path in sorted(self.texts, key=str)],
-            "fits": [list(path) for path in self.fits],
-            "skips": None if self.skips is None else expressions.to_json(self.skips),
-            "order": self.order,
-            "newest_first": self.newest_first,
+            "fits": [list(path) for path in self.required_paths],
+            "skips": None
+            if self.skip_condition is None
+            else expressions.to_json(self.skip_condition),
+            "order": self.order_description,
+            "newest_first": self.is_newest_first,
             "decoders": dict(self.decoders),
             "redacted": list(self.redacted),
         }
@@ -139,31 +147,31 @@ class FieldMapping:
             raise ValueError(value["time_notation"])
         return cls(
             fields={
-                name: Source(_expression(s, value["columns"]), s["why"])
+                name: FieldSource(_read_expression(s, value["columns"]), s["why"])
                 for name, s in value["fields"].items()
             },
             columns=tuple(value["columns"]),
             time_notation=value["time_notation"],
             whole_log=value["whole_log"],
-            envelopes=tuple(value.get("envelopes", ())),
+            envelope_names=tuple(value.get("envelopes", ())),
             texts=frozenset(tuple(path) for path in value.get("texts", ())),
-            fits=tuple(tuple(path) for path in value.get("fits", ())),
-            skips=expressions.from_json(value["skips"]) if value.get("skips") else None,
-            order=value.get("order", cls.order),
-            newest_first=bool(value.get("newest_first")),
+            required_paths=tuple(tuple(path) for path in value.get("fits", ())),
+            skip_condition=expressions.from_json(value["skips"]) if value.get("skips") else None,
+            order_description=value.get("order", cls.order_description),
+            is_newest_first=bool(value.get("newest_first")),
             redacted=tuple(map(str, value.get("redacted", ()))),
             decoders={str(k): str(v) for k, v in value.get("decoders", {}).items()},
         )
 
 
-def path_of(column: str, columns: Collection[str]) -> Path:
+def parse_path(column: str, columns: Collection[str]) -> FieldPath:
     """A column, or a path into one (`meta.dt`) where no column has the whole name."""
     if column in columns:
         return (column,)
     return tuple(int(step) if step.isdigit() else step for step in column.split("."))
 
 
-def _expression(said: Mapping[str, Any], columns: Collection[str]) -> Expression:
-    if "column" in said:  # as it was written before there were envelopes
-        return At(path_of(said["column"], columns))
-    return expressions.from_json(said["is"])
+def _read_expression(stored: Mapping[str, Any], columns: Collection[str]) -> Expression:
+    if "column" in stored:  # as it was written before there were envelopes
+        return PathValue(parse_path(stored["column"], columns))
+    return expressions.from_json(stored["is"])

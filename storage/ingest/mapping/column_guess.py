@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 from storage.ingest.io import timestamps
-from storage.ingest.mapping import Record, Source
-from storage.ingest.mapping.expressions import At, of_record
+from storage.ingest.mapping import FieldSource, Record
+from storage.ingest.mapping.expressions import PathValue, evaluate_record
 
-_NAMES: dict[str, tuple[str, ...]] = {
+_FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "offset": (
         *("offset", "globalposition", "globalindex", "seqid", "sequence", "seq", "position"),
         *("logposition", "sequencenumber", "no"),
@@ -46,116 +46,116 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-Found = dict[str, Source]
+FieldSources = dict[str, FieldSource]
 
 
-def guess(records: Sequence[Record], given: Mapping[str, Source]) -> Found:
+def guess_fields(records: Sequence[Record], given: Mapping[str, FieldSource]) -> FieldSources:
     """The fields that the names of columns tell, beside those that are `given`."""
     columns = tuple(dict.fromkeys(name for record in records for name in record))
     fields = dict(given)
-    paths = [s.expression.path for s in given.values() if isinstance(s.expression, At)]
-    taken = {path[0] for path in paths if len(path) == 1}
-    for field in _ORDER_OF_CHOICE:
+    paths = [s.expression.path for s in given.values() if isinstance(s.expression, PathValue)]
+    used_columns = {path[0] for path in paths if len(path) == 1}
+    for field in _GUESS_ORDER:
         if field in fields:
             continue
-        for column in _by_name(columns, field):
-            if column not in taken and _CHECKS[field](records, column, fields):
-                fields[field] = Source(At((column,)), "name")
-                taken.add(column)
+        for column in _columns_named_like(columns, field):
+            if column not in used_columns and _FIELD_CHECKS[field](records, column, fields):
+                fields[field] = FieldSource(PathValue((column,)), "name")
+                used_columns.add(column)
                 break
     if "time" not in fields:
         for column in columns:
             values = [record.get(column) for record in records]
             texts = [value for value in values if isinstance(value, str)]
-            if column not in taken and texts and timestamps.notation(texts):
-                fields["time"] = Source(At((column,)), "values")
+            if column not in used_columns and texts and timestamps.detect_notation(texts):
+                fields["time"] = FieldSource(PathValue((column,)), "values")
                 break
     return fields
 
 
 # What takes `version` or `sequencenumber` away from whom: a revision is tried before both.
-_ORDER_OF_CHOICE = (
+_GUESS_ORDER = (
     *("time", "type", "stream", "data", "meta", "id", "correlation_id", "causation_id"),
     *("revision", "offset", "version"),
 )
 
 
 @lru_cache(maxsize=4096)
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name as names are compared: `globalIndex` is `global_index`."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def _by_name(columns: Iterable[str], field: str) -> list[str]:
-    folded = {column: plain(column) for column in columns}
-    return [c for name in _NAMES[field] for c in folded if folded[c] == name]
+def _columns_named_like(columns: Iterable[str], field: str) -> list[str]:
+    normalized = {column: normalize_name(column) for column in columns}
+    return [c for name in _FIELD_NAMES[field] for c in normalized if normalized[c] == name]
 
 
-_SURELY_TYPES = ("type", "eventtype", "eventname", "messagetype")
+_CERTAIN_TYPE_NAMES = ("type", "eventtype", "eventname", "messagetype")
 """Names that nothing else has, however many types a log begins with."""
 
-Check = Callable[[Sequence[Record], str, Mapping[str, Source]], bool]
+FieldCheck = Callable[[Sequence[Record], str, Mapping[str, FieldSource]], bool]
 
 
-def _values(records: Sequence[Record], column: str) -> list[Any]:
+def _present_values(records: Sequence[Record], column: str) -> list[Any]:
     return [record[column] for record in records if record.get(column) is not None]
 
 
-def _is_time(records: Sequence[Record], column: str, _: Mapping[str, Source]) -> bool:
-    values = _values(records, column)
+def _is_time(records: Sequence[Record], column: str, _: Mapping[str, FieldSource]) -> bool:
+    values = _present_values(records, column)
     if not values or any(isinstance(v, (dict, list, bool)) for v in values):
         return False
     # A column called `time` with small numbers (seconds since midnight) is still the time.
-    return timestamps.notation(values) is not None or all(_is_number(v) for v in values)
+    return timestamps.detect_notation(values) is not None or all(_is_number(v) for v in values)
 
 
-def _is_scalar(records: Sequence[Record], column: str, _: Mapping[str, Source]) -> bool:
-    values = _values(records, column)
+def _is_scalar(records: Sequence[Record], column: str, _: Mapping[str, FieldSource]) -> bool:
+    values = _present_values(records, column)
     return bool(values) and not any(isinstance(v, (dict, list, bool)) for v in values)
 
 
-def _is_type(records: Sequence[Record], column: str, fields: Mapping[str, Source]) -> bool:
-    values = _values(records, column)
+def _is_type(records: Sequence[Record], column: str, fields: Mapping[str, FieldSource]) -> bool:
+    values = _present_values(records, column)
     if not values or not _is_scalar(records, column, fields):
         return False
-    few = len(set(map(str, values))) <= max(50, len(values) // 5)
-    return few or plain(column) in _SURELY_TYPES
+    has_few_types = len(set(map(str, values))) <= max(50, len(values) // 5)
+    return has_few_types or normalize_name(column) in _CERTAIN_TYPE_NAMES
 
 
-def _is_unique(records: Sequence[Record], column: str, fields: Mapping[str, Source]) -> bool:
-    values = [str(value) for value in _values(records, column)]
+def _is_unique(records: Sequence[Record], column: str, fields: Mapping[str, FieldSource]) -> bool:
+    values = [str(value) for value in _present_values(records, column)]
     # At-least-once delivery repeats ids; a foreign key repeats them all the time.
     return _is_scalar(records, column, fields) and len(set(values)) >= 0.9 * len(values)
 
 
-def _is_payload(records: Sequence[Record], column: str, _: Mapping[str, Source]) -> bool:
-    values = _values(records, column)
+def _is_payload(records: Sequence[Record], column: str, _: Mapping[str, FieldSource]) -> bool:
+    values = _present_values(records, column)
     objects = sum(isinstance(v, dict) or _looks_like_json(v) for v in values)
     return bool(values) and objects >= 0.8 * len(values)
 
 
-def _is_integer(records: Sequence[Record], column: str, _: Mapping[str, Source]) -> bool:
-    values = _values(records, column)
+def _is_integer(records: Sequence[Record], column: str, _: Mapping[str, FieldSource]) -> bool:
+    values = _present_values(records, column)
     return bool(values) and all(_is_number(v) and float(v).is_integer() for v in values)
 
 
-def _is_revision(records: Sequence[Record], column: str, fields: Mapping[str, Source]) -> bool:
+def _is_revision(records: Sequence[Record], column: str, fields: Mapping[str, FieldSource]) -> bool:
     """Whole numbers that rise within their stream: a schema version repeats, a revision doesn't."""
     stream = fields.get("stream")
     if stream is None or not _is_integer(records, column, fields):
         return False
     pairs = Counter(
-        (str(of_record(stream.expression, record)), str(record[column]))
+        (str(evaluate_record(stream.expression, record)), str(record[column]))
         for record in records
         if record.get(column) is not None
     )
     streams = {pair[0] for pair in pairs}
     repeated = sum(pairs.values()) > len(streams)
     distinct = len(pairs) >= 0.9 * sum(pairs.values())
-    return distinct and (repeated or plain(column) != "version")
+    return distinct and (repeated or normalize_name(column) != "version")
 
 
-_CHECKS: dict[str, Check] = {
+_FIELD_CHECKS: dict[str, FieldCheck] = {
     "offset": _is_integer,
     "time": _is_time,
     "stream": _is_scalar,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """Names of members, and places in lists, from the record down."""
 
 Record = Mapping[str, Any]
@@ -19,310 +19,328 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class At:
+class PathValue:
     """The value at a path."""
 
-    path: Path
+    path: FieldPath
 
 
 @dataclass(frozen=True)
-class Header:
+class HeaderValue:
     """A Kafka header's value: of a flat list of keys and values, of a list of pairs, or of an object."""
 
-    path: Path
-    name: str
+    path: FieldPath
+    header_name: str
 
 
 @dataclass(frozen=True)
-class Rest:
+class RemainingMembers:
     """The object at a path but for some of its members."""
 
-    path: Path
-    without: tuple[str, ...]
+    path: FieldPath
+    excluded: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedText:
     """The same text for all records."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class First:
+class FirstPresent:
     """The first of several that is there."""
 
-    of: "tuple[Expression, ...]"
+    operands: "tuple[Expression, ...]"
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedText:
     """Those that are there, in one text."""
 
-    of: "tuple[Expression, ...]"
-    between: str
+    operands: "tuple[Expression, ...]"
+    separator: str
 
 
 @dataclass(frozen=True)
-class Match:
+class RegexGroup:
     """The first group of a regular expression; nothing where it isn't found."""
 
-    of: "Expression"
+    operand: "Expression"
     pattern: str
 
 
-Expression = At | Header | Rest | Fixed | First | Joined | Match
+Expression = (
+    PathValue | HeaderValue | RemainingMembers | FixedText | FirstPresent | JoinedText | RegexGroup
+)
 
 
-Leaf = At | Header | Rest
+Leaf = PathValue | HeaderValue | RemainingMembers
 
 
-def changed(
-    expression: Expression, change: "Callable[[Leaf], Expression | None]"
+def map_leaves(
+    expression: Expression, transform: "Callable[[Leaf], Expression | None]"
 ) -> Expression | None:
     """The same with other leaves; what has none left is gone, and of one alternative only that is left."""
     match expression:
-        case At() | Header() | Rest():
-            return change(expression)
-        case Fixed():
+        case PathValue() | HeaderValue() | RemainingMembers():
+            return transform(expression)
+        case FixedText():
             return expression
-        case First():
-            options = _all_changed(expression.of, change)
-            return First(options) if len(options) > 1 else options[0] if options else None
-        case Joined():
-            parts = _all_changed(expression.of, change)
-            return Joined(parts, expression.between) if parts else None
-        case Match():
-            there = changed(expression.of, change)
-            return None if there is None else Match(there, expression.pattern)
+        case FirstPresent():
+            alternatives = _map_all_leaves(expression.operands, transform)
+            return (
+                FirstPresent(alternatives)
+                if len(alternatives) > 1
+                else alternatives[0]
+                if alternatives
+                else None
+            )
+        case JoinedText():
+            parts = _map_all_leaves(expression.operands, transform)
+            return JoinedText(parts, expression.separator) if parts else None
+        case RegexGroup():
+            operand = map_leaves(expression.operand, transform)
+            return None if operand is None else RegexGroup(operand, expression.pattern)
 
 
-def _all_changed(
-    of: tuple[Expression, ...], change: "Callable[[Leaf], Expression | None]"
+def _map_all_leaves(
+    expressions: tuple[Expression, ...], transform: "Callable[[Leaf], Expression | None]"
 ) -> tuple[Expression, ...]:
-    return tuple(one for e in of if (one := changed(e, change)) is not None)
+    return tuple(one for e in expressions if (one := map_leaves(e, transform)) is not None)
 
 
-def at_path(leaf: Leaf, path: Path) -> Leaf:
+def with_path(leaf: Leaf, path: FieldPath) -> Leaf:
     """A leaf at another path."""
     return replace(leaf, path=path)
 
 
-def leaves(expression: Expression) -> Iterator[Leaf]:
+def iterate_leaves(expression: Expression) -> Iterator[Leaf]:
     """What it reads of a record."""
     match expression:
-        case At() | Header() | Rest():
+        case PathValue() | HeaderValue() | RemainingMembers():
             yield expression
-        case Fixed():
+        case FixedText():
             pass
-        case First() | Joined():
-            for one in expression.of:
-                yield from leaves(one)
-        case Match():
-            yield from leaves(expression.of)
+        case FirstPresent() | JoinedText():
+            for one in expression.operands:
+                yield from iterate_leaves(one)
+        case RegexGroup():
+            yield from iterate_leaves(expression.operand)
 
 
-def written(expression: Expression) -> str:
+def format_expression(expression: Expression) -> str:
     """How it is shown to a person."""
     match expression:
-        case At():
-            return written_path(expression.path)
-        case Header():
-            return f"header {expression.name}"
-        case Rest():
-            there = f"{written_path(expression.path)}: " if expression.path else ""
-            return f"{there}all fields that are not mapped"
-        case Fixed():
+        case PathValue():
+            return format_path(expression.path)
+        case HeaderValue():
+            return f"header {expression.header_name}"
+        case RemainingMembers():
+            prefix = f"{format_path(expression.path)}: " if expression.path else ""
+            return f"{prefix}all fields that are not mapped"
+        case FixedText():
             return f"“{expression.text}”"
-        case First():
-            said = ", else ".join(written(one) for one in expression.of[:2])
-            return said if len(expression.of) <= 2 else f"{said}, …"
-        case Joined():
-            return f" {expression.between} ".join(_briefly(one) for one in expression.of)
-        case Match():
-            return f"{written(expression.of)} as {expression.pattern}"
+        case FirstPresent():
+            shown = ", else ".join(format_expression(one) for one in expression.operands[:2])
+            return shown if len(expression.operands) <= 2 else f"{shown}, …"
+        case JoinedText():
+            return f" {expression.separator} ".join(
+                _format_first_operand(one) for one in expression.operands
+            )
+        case RegexGroup():
+            return f"{format_expression(expression.operand)} as {expression.pattern}"
 
 
-def _briefly(expression: Expression) -> str:
-    return written(expression.of[0]) if isinstance(expression, First) else written(expression)
+def _format_first_operand(expression: Expression) -> str:
+    return (
+        format_expression(expression.operands[0])
+        if isinstance(expression, FirstPresent)
+        else format_expression(expression)
+    )
 
 
-def written_path(path: Path) -> str:
+def format_path(path: FieldPath) -> str:
     return ".".join(str(step) for step in path)
 
 
-class Reader(Protocol):
+class RecordReader(Protocol):
     """A record in memory, in whatever values it is held."""
 
-    def at(self, path: Path) -> Any:
+    def get(self, path: FieldPath) -> Any:
         """The value at a path; None where there is none."""
         ...
 
-    def opened(self, there: Any) -> Any:
+    def parse_json(self, value: Any) -> Any:
         """An object as a mapping and a list as a list, also what a text holds; else as it is."""
         ...
 
-    def text(self, there: Any) -> str | None:
+    def text_of(self, value: Any) -> str | None:
         """The text of a value."""
         ...
 
 
-def value(expression: Expression, reader: Reader) -> Any:
+def evaluate_expression(expression: Expression, reader: RecordReader) -> Any:
     """What an expression gives for a record."""
     match expression:
-        case At():
-            return reader.at(expression.path)
-        case Header():
-            return _header(reader, expression)
-        case Rest():
-            there = reader.opened(reader.at(expression.path))
-            if not isinstance(there, Mapping):
+        case PathValue():
+            return reader.get(expression.path)
+        case HeaderValue():
+            return _find_header(reader, expression)
+        case RemainingMembers():
+            base = reader.parse_json(reader.get(expression.path))
+            if not isinstance(base, Mapping):
                 return None
-            return {name: v for name, v in there.items() if name not in expression.without}
-        case Fixed():
+            return {name: v for name, v in base.items() if name not in expression.excluded}
+        case FixedText():
             return expression.text
-        case First():
-            found = (value(one, reader) for one in expression.of)
+        case FirstPresent():
+            found = (evaluate_expression(one, reader) for one in expression.operands)
             return next((one for one in found if one is not None), None)
-        case Joined():
-            parts = [reader.text(value(one, reader)) for one in expression.of]
-            said = [part for part in parts if part is not None]
-            return expression.between.join(said) if said else None
-        case Match():
-            there = reader.text(value(expression.of, reader))
-            found_at = re.search(expression.pattern, there) if there is not None else None
+        case JoinedText():
+            parts = [
+                reader.text_of(evaluate_expression(one, reader)) for one in expression.operands
+            ]
+            texts = [part for part in parts if part is not None]
+            return expression.separator.join(texts) if texts else None
+        case RegexGroup():
+            base = reader.text_of(evaluate_expression(expression.operand, reader))
+            found_at = re.search(expression.pattern, base) if base is not None else None
             return found_at[1] if found_at else None
 
 
-def _header(reader: Reader, expression: Header) -> Any:
-    headers = reader.opened(reader.at(expression.path))
+def _find_header(reader: RecordReader, expression: HeaderValue) -> Any:
+    headers = reader.parse_json(reader.get(expression.path))
     if isinstance(headers, Mapping):
-        return headers.get(expression.name)
+        return headers.get(expression.header_name)
     if not isinstance(headers, list):
         return None
-    pairs = [reader.opened(one) for one in headers]
+    pairs = [reader.parse_json(one) for one in headers]
     if pairs and isinstance(pairs[0], Mapping):
-        keyed = ((reader.text(p.get("key")), p.get("value")) for p in pairs)
+        named_values = ((reader.text_of(p.get("key")), p.get("value")) for p in pairs)
     else:
-        keyed = ((reader.text(k), v) for k, v in zip(headers[::2], headers[1::2], strict=False))
-    return next((v for k, v in keyed if k == expression.name), None)
+        named_values = (
+            (reader.text_of(k), v) for k, v in zip(headers[::2], headers[1::2], strict=False)
+        )
+    return next((v for k, v in named_values if k == expression.header_name), None)
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _PythonRecordReader:
     """A record of Python's own values."""
 
     record: Record
 
-    def at(self, path: Path) -> Any:
-        return value_at(self.record, path)
+    def get(self, path: FieldPath) -> Any:
+        return get_value(self.record, path)
 
-    def opened(self, there: Any) -> Any:
-        return opened(there)
+    def parse_json(self, value: Any) -> Any:
+        return parse_embedded_json(value)
 
-    def text(self, there: Any) -> str | None:
-        return plain_text(there)
+    def text_of(self, value: Any) -> str | None:
+        return value_to_text(value)
 
 
-def of_record(expression: Expression, record: Record) -> Any:
+def evaluate_record(expression: Expression, record: Record) -> Any:
     """What an expression gives for a record of Python's own values."""
-    return value(expression, _Plain(record))
+    return evaluate_expression(expression, _PythonRecordReader(record))
 
 
-def value_at(record: Any, path: Path) -> Any:
+def get_value(record: Any, path: FieldPath) -> Any:
     """The value at a path of Python's own values, also inside of text that holds JSON."""
-    return walk(record, path, opened)
+    return walk_path(record, path, parse_embedded_json)
 
 
-def walk(there: Any, path: Path, opened: Callable[[Any], Any]) -> Any:
+def walk_path(value: Any, path: FieldPath, parse: Callable[[Any], Any]) -> Any:
     """The value at a path; `opened` makes a mapping or a list of what holds one."""
     for step in path:
-        there = opened(there)
-        if isinstance(there, Mapping):
-            there = there.get(str(step))
-        elif isinstance(there, list) and isinstance(step, int) and step < len(there):
-            there = there[step]
+        value = parse(value)
+        if isinstance(value, Mapping):
+            value = value.get(str(step))
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
         else:
             return None
-    return there
+    return value
 
 
-def opened(there: Any) -> Any:
+def parse_embedded_json(value: Any) -> Any:
     """What a text holds, if that is a JSON object or list; anything else as it is."""
-    if isinstance(there, (bytes, bytearray)):
-        there = bytes(there).decode(errors="replace")
-    if isinstance(there, str) and there[:1] in ("{", "["):
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value).decode(errors="replace")
+    if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            return json.loads(there)
+            return json.loads(value)
         except (ValueError, RecursionError):
-            return there
-    return there
+            return value
+    return value
 
 
-def plain_text(there: Any) -> str | None:
-    if there is None or isinstance(there, str):
-        return there
-    if isinstance(there, bool):
-        return str(there).lower()
-    return json.dumps(there, default=str) if isinstance(there, (dict, list)) else str(there)
+def value_to_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
 # Kept in the workspace
 
-_KINDS: dict[str, type] = {
-    "at": At,
-    "header": Header,
-    "rest": Rest,
-    "fixed": Fixed,
-    "first": First,
-    "joined": Joined,
-    "match": Match,
+_EXPRESSION_KINDS: dict[str, type] = {
+    "at": PathValue,
+    "header": HeaderValue,
+    "rest": RemainingMembers,
+    "fixed": FixedText,
+    "first": FirstPresent,
+    "joined": JoinedText,
+    "match": RegexGroup,
 }
 
 
 def to_json(expression: Expression) -> list[Any]:
     """A JSON value from which `from_json` makes the same expression."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(expression, cls))
+    kind = next(name for name, cls in _EXPRESSION_KINDS.items() if isinstance(expression, cls))
     match expression:
-        case At():
+        case PathValue():
             return [kind, list(expression.path)]
-        case Header():
-            return [kind, list(expression.path), expression.name]
-        case Rest():
-            return [kind, list(expression.path), list(expression.without)]
-        case Fixed():
+        case HeaderValue():
+            return [kind, list(expression.path), expression.header_name]
+        case RemainingMembers():
+            return [kind, list(expression.path), list(expression.excluded)]
+        case FixedText():
             return [kind, expression.text]
-        case First():
-            return [kind, [to_json(one) for one in expression.of]]
-        case Joined():
-            return [kind, [to_json(one) for one in expression.of], expression.between]
-        case Match():
-            return [kind, to_json(expression.of), expression.pattern]
+        case FirstPresent():
+            return [kind, [to_json(one) for one in expression.operands]]
+        case JoinedText():
+            return [kind, [to_json(one) for one in expression.operands], expression.separator]
+        case RegexGroup():
+            return [kind, to_json(expression.operand), expression.pattern]
 
 
-def from_json(said: Any) -> Expression:
+def from_json(stored: Any) -> Expression:
     """The expression that `to_json` wrote; raises `ValueError` where it is none."""
-    kind, first, *more = said
+    kind, first, *more = stored
     match kind, more:
         case "at", []:
-            return At(_path(first))
+            return PathValue(_read_path(first))
         case "header", [str(name)]:
-            return Header(_path(first), name)
+            return HeaderValue(_read_path(first), name)
         case "rest", [list(without)]:
-            return Rest(_path(first), tuple(map(str, without)))
+            return RemainingMembers(_read_path(first), tuple(map(str, without)))
         case "fixed", [] if isinstance(first, str):
-            return Fixed(first)
+            return FixedText(first)
         case "first", []:
-            return First(tuple(map(from_json, first)))
+            return FirstPresent(tuple(map(from_json, first)))
         case "joined", [str(between)]:
-            return Joined(tuple(map(from_json, first)), between)
+            return JoinedText(tuple(map(from_json, first)), between)
         case "match", [str(pattern)]:
             re.compile(pattern)
-            return Match(from_json(first), pattern)
+            return RegexGroup(from_json(first), pattern)
     raise ValueError(kind)
 
 
-def _path(said: Any) -> Path:
-    if not isinstance(said, list) or not all(type(step) in (str, int) for step in said):
-        raise ValueError(said)
-    return tuple(said)
+def _read_path(stored: Any) -> FieldPath:
+    if not isinstance(stored, list) or not all(type(step) in (str, int) for step in stored):
+        raise ValueError(stored)
+    return tuple(stored)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.errors import SourceError
-from storage.ingest.formats import SAMPLE_BYTES, Format, Reading
+from storage.ingest.formats import SAMPLE_BYTES, Format, ReadPass
 from storage.ingest.formats.arrow import ArrowIpc, Parquet
 from storage.ingest.formats.console_consumer import ConsoleConsumer
 from storage.ingest.formats.csv import Csv
@@ -35,10 +35,10 @@ FORMATS: tuple[Format, ...] = (
 STDIN = "-"
 """The name of standard input where a source is expected."""
 
-SPOOL = "refold-stdin-"
+SPOOL_PREFIX = "refold-stdin-"
 """How the folder's name begins into which standard input is written."""
 
-_ENDINGS = (
+_EXTENSIONS = (
     *("gz", "zst", "xz", "xes", "jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "pq"),
     *("arrow", "feather", "ipc", "db", "sqlite", "sqlite3", "duckdb"),
 )
@@ -47,36 +47,40 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
-class File:
+class FileSource:
     """A file of a source, looked at."""
 
     path: str
     format: Format
     head: bytes
     """The first decompressed bytes."""
-    size: int
+    size_bytes: int
     modified_ns: int
 
-    def sample(self) -> Sequence[Record]:
-        return self.format.sample(self.path, self.head)
+    def read_sample(self) -> Sequence[Record]:
+        return self.format.read_sample(self.path, self.head)
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        return self.format.batches(reading, mapping)
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        return self.format.read_batches(reading, mapping)
 
-    def taken(self, reading: Reading) -> Fingerprint:
-        whole = self.format.whole
-        print_ = fingerprints.take(
-            self.path, reading.taken, self.size, self.modified_ns, whole=whole
+    def take_fingerprint(self, reading: ReadPass) -> Fingerprint:
+        is_whole_file = self.format.is_whole_file
+        fingerprint = fingerprints.take_fingerprint(
+            self.path,
+            reading.consumed,
+            self.size_bytes,
+            self.modified_ns,
+            is_whole_file=is_whole_file,
         )
-        return replace(print_, path=resolved(self.path))
+        return replace(fingerprint, path=stored_path(self.path))
 
 
-def expand(name: str) -> list[str]:
+def expand_pattern(name: str) -> list[str]:
     """The files that a name or a pattern stands for; raises `SourceError` where there is none."""
     if object_store.is_object(name):
-        return sorted(object_store.expand(name), key=_natural)
+        return sorted(object_store.list_objects(name), key=_natural_key)
     if has_magic(name) and not Path(name).exists():
-        found = sorted(glob(name, recursive=True), key=_natural)  # noqa: PTH207 - a pattern may be absolute
+        found = sorted(glob(name, recursive=True), key=_natural_key)  # noqa: PTH207 - a pattern may be absolute
         if not found:
             raise SourceError(f"No file matches {name}.")
         return [path for path in found if Path(path).is_file()]
@@ -85,7 +89,7 @@ def expand(name: str) -> list[str]:
     raise SourceError(f"There is no file {name}.")
 
 
-def database(name: str) -> str | None:
+def detect_database(name: str) -> str | None:
     """The kind of database that a file is; None where it is none."""
     if object_store.is_object(name) or not Path(name).is_file():
         return None
@@ -96,10 +100,10 @@ def database(name: str) -> str | None:
     return "duckdb" if head[8:12] == b"DUCK" else None
 
 
-def resolved(path: str) -> str:
+def stored_path(path: str) -> str:
     """How a file is known in a workspace."""
     if object_store.is_object(path):
-        return object_store.public(path)
+        return object_store.redact_uri(path)
     if is_spooled(path):
         return Path(path).name
     return STDIN if is_stream(path) else str(Path(path).resolve())
@@ -107,7 +111,7 @@ def resolved(path: str) -> str:
 
 def is_spooled(path: str) -> bool:
     """Whether it is standard input or another stream, written into a file."""
-    return Path(path).name.startswith(STDIN) and Path(path).parent.name.startswith(SPOOL)
+    return Path(path).name.startswith(STDIN) and Path(path).parent.name.startswith(SPOOL_PREFIX)
 
 
 def is_stream(name: str) -> bool:
@@ -117,7 +121,7 @@ def is_stream(name: str) -> bool:
     """
     if name == STDIN:
         return True
-    if uris.is_link(name) or object_store.is_object(name):
+    if uris.is_uri(name) or object_store.is_object(name):
         return False
     try:
         status = Path(name).stat()
@@ -145,14 +149,14 @@ def _is_terminal(name: str) -> bool:
         os.close(descriptor)
 
 
-def look(path: str, wanted: str | None = None) -> File:
+def open_file(path: str, format_name: str | None = None) -> FileSource:
     """Open a file for its first bytes and tell its format; `wanted` names one instead.
 
     Raises `SourceError` for what is empty, unreadable, or in no format that refold knows.
     """
-    head = _head(path)
+    head = _read_head(path)
     if object_store.is_object(path):
-        size, modified = object_store.size_and_time(path)
+        size, modified = object_store.read_size_and_time(path)
     else:
         status = Path(path).stat()
         size, modified = status.st_size, status.st_mtime_ns
@@ -160,14 +164,16 @@ def look(path: str, wanted: str | None = None) -> File:
         raise SourceError(f"{path} is empty; there is no event in it.")
     if head.startswith(_UTF16):
         raise SourceError(f"{path} is written in UTF-16; convert it to UTF-8 first.")
-    if wanted is not None:
+    if format_name is not None:
         by_name = {form.name: form for form in FORMATS}
-        if wanted not in by_name:
-            raise SourceError(f"There is no format {wanted!r}; refold reads {', '.join(by_name)}.")
-        return File(path, by_name[wanted], head, size, modified)
+        if format_name not in by_name:
+            raise SourceError(
+                f"There is no format {format_name!r}; refold reads {', '.join(by_name)}."
+            )
+        return FileSource(path, by_name[format_name], head, size, modified)
     for form in FORMATS:
         if form.recognises(path, head):
-            return File(path, form, head, size, modified)
+            return FileSource(path, form, head, size, modified)
     if not head.strip():
         raise SourceError(f"{path} holds blank lines only; there is no event in it.")
     shown = head.lstrip()[:20].decode("utf-8", "replace")
@@ -177,11 +183,11 @@ def look(path: str, wanted: str | None = None) -> File:
     )
 
 
-def log_name(path: str) -> str:
+def derive_log_name(path: str) -> str:
     """The log's own name: the file's, without its endings; what a link leads to."""
-    if uris.is_link(path):
-        return uris.log_name(path)
-    name = Path(object_store.public(path) if object_store.is_object(path) else path).name
+    if uris.is_uri(path):
+        return uris.derive_log_name(path)
+    name = Path(object_store.redact_uri(path) if object_store.is_object(path) else path).name
     while re.search(
         r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc|db|sqlite|sqlite3|duckdb)$",
         name,
@@ -190,14 +196,14 @@ def log_name(path: str) -> str:
     return name or "log"
 
 
-def _head(path: str) -> bytes:
+def _read_head(path: str) -> bytes:
     stream, _ = byte_streams.open_bytes(path)
     with stream:
         try:
             return stream.read(SAMPLE_BYTES)
-        except byte_streams.Broken as error:
-            raise byte_streams.broken(path, error) from error
+        except byte_streams.STREAM_ERRORS as error:
+            raise byte_streams.damaged_source_error(path, error) from error
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
+def _natural_key(path: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]

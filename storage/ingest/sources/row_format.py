@@ -10,101 +10,117 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from storage.ingest.formats import LINE, Fields, Reading, columns, number_precision
+from storage.ingest.formats import LINE_COLUMN, FieldSql, ReadPass, columns, number_precision
 from storage.ingest.mapping import FieldMapping, Record
-from storage.quoting import own
+from storage.quoting import unique_column_name
 
-_KIND = b"kind"
-_MOST_BYTES = 64 << 20
+_KIND_METADATA = b"kind"
+_MAX_BATCH_BYTES = 64 << 20
 """Of rows that are passed on at once."""
 
 
-class Rows(columns.Columns):
+class RowFormat(columns.ColumnFormat):
     """A format whose rows a source draws itself."""
 
-    whole = False
+    is_whole_file = False
 
-    def __init__(self, kind: str) -> None:
-        self.name = kind
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - no file is one
         return False
 
-    def sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - as above
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - as above
         return []
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - as above
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - as above
         return iter(())
 
-    def fields(self, mapping: FieldMapping, schema: pa.Schema) -> Fields:
+    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:
         said = {field.name: field.metadata or {} for field in schema}
-        types = {name: kept[_KIND].decode() for name, kept in said.items() if _KIND in kept}
-        known = {name: own(name) for name in types if own(name) in schema.names}
-        return columns.of_row(types, mapping, known)
+        types = {
+            name: kept[_KIND_METADATA].decode()
+            for name, kept in said.items()
+            if _KIND_METADATA in kept
+        }
+        known = {
+            name: unique_column_name(name)
+            for name in types
+            if unique_column_name(name) in schema.names
+        }
+        return columns.compile_row(types, mapping, known)
 
 
-def numbered(
+def number_rows(
     rows: Iterator[pa.RecordBatch],
     types: Mapping[str, str],
-    reading: Reading,
+    reading: ReadPass,
     mapping: FieldMapping,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows with these columns as batches of `Rows`; counts `reading.lines`."""
-    reading.lines = reading.start_line
-    opaque, opened = columns.opaque(mapping), columns.opened(types, mapping)
-    for bare in _gathered(rows):
-        batch = _as_text(bare, opaque)
+    """Rows with these columns as batches of `RowFormat`; counts `reading.lines`."""
+    reading.line_count = reading.start_line
+    decoded_columns, json_columns = (
+        columns.list_decoded_columns(mapping),
+        columns.list_json_columns(types, mapping),
+    )
+    for bare in _gather_batches(rows):
+        batch = _decode_utf8(bare, decoded_columns)
         for index, there in enumerate(batch.schema):
-            kept = {**(there.metadata or {}), _KIND: _type(types[there.name], there.type)}
+            kept = {
+                **(there.metadata or {}),
+                _KIND_METADATA: _column_kind(types[there.name], there.type),
+            }
             batch = batch.set_column(index, there.with_metadata(kept), batch.column(index))
         for found in batch.combine_chunks().to_batches():
-            line = pa.array(np.arange(found.num_rows) + reading.lines + 1)
-            reading.lines += found.num_rows
-            yield _looked_at(found, opened).append_column(LINE, line)
+            line = pa.array(np.arange(found.num_rows) + reading.line_count + 1)
+            reading.line_count += found.num_rows
+            yield _mark_fragile_numbers(found, json_columns).append_column(LINE_COLUMN, line)
 
 
-def _looked_at(batch: pa.RecordBatch, opened: Collection[str]) -> pa.RecordBatch:
+def _mark_fragile_numbers(batch: pa.RecordBatch, json_columns: Collection[str]) -> pa.RecordBatch:
     """With what is known of the numbers in its JSON."""
-    for name in opened:
+    for name in json_columns:
         if name in batch.schema.names and pa.types.is_string(batch.schema.field(name).type):
             texts = batch.column(name)
-            fragile = number_precision.fragile(texts, pl.Series(pl.from_arrow(texts)))
-            batch = batch.append_column(own(name), pa.array(fragile))
+            fragile = number_precision.find_fragile_lines(texts, pl.Series(pl.from_arrow(texts)))
+            batch = batch.append_column(unique_column_name(name), pa.array(fragile))
     return batch
 
 
-def _gathered(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _gather_batches(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows, enough of them at once: whatever is done with them is done for all."""
     for _, alike in groupby(rows, lambda batch: batch.schema):
-        waiting: list[pa.RecordBatch] = []
+        gathered: list[pa.RecordBatch] = []
         count = size = 0
         for batch in alike:
-            waiting.append(batch)
+            gathered.append(batch)
             count, size = count + batch.num_rows, size + batch.nbytes
-            if count >= columns.BATCH or size >= _MOST_BYTES:
-                yield pa.Table.from_batches(waiting)
-                waiting, count, size = [], 0, 0
-        if waiting:
-            yield pa.Table.from_batches(waiting)
+            if count >= columns.BATCH_ROWS or size >= _MAX_BATCH_BYTES:
+                yield pa.Table.from_batches(gathered)
+                gathered, count, size = [], 0, 0
+        if gathered:
+            yield pa.Table.from_batches(gathered)
 
 
-def _type(wanted: str, found: pa.DataType) -> str:
+def _column_kind(declared: str, actual: pa.DataType) -> str:
     """What a column is, where its values may be others than its type says."""
-    if pa.types.is_string(found):
-        return {"BLOB": "VARCHAR", "BIGINT": columns.NUMBER, "DOUBLE": columns.NUMBER}.get(
-            wanted, wanted
-        )
-    if pa.types.is_binary(found):
+    if pa.types.is_string(actual):
+        return {
+            "BLOB": "VARCHAR",
+            "BIGINT": columns.NUMBER_TEXT,
+            "DOUBLE": columns.NUMBER_TEXT,
+        }.get(declared, declared)
+    if pa.types.is_binary(actual):
         return "BLOB"
-    if wanted in ("BIGINT", "DOUBLE", columns.NUMBER):
-        return "DOUBLE" if pa.types.is_floating(found) else "BIGINT"
-    return wanted
+    if declared in ("BIGINT", "DOUBLE", columns.NUMBER_TEXT):
+        return "DOUBLE" if pa.types.is_floating(actual) else "BIGINT"
+    return declared
 
 
-def _as_text(batch: pa.Table, opaque: Collection[str]) -> pa.Table:
+def _decode_utf8(batch: pa.Table, decoded_columns: Collection[str]) -> pa.Table:
     """Bytes that are all UTF-8 as text, which is checked once for the batch."""
     for index, described in enumerate(batch.schema):
-        if pa.types.is_binary(described.type) and described.name not in opaque:
+        if pa.types.is_binary(described.type) and described.name not in decoded_columns:
             try:
                 text = batch.column(index).cast(pa.string())
             except pa.ArrowInvalid:

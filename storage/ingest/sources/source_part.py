@@ -5,12 +5,12 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from storage.ingest.formats import Format, Reading
+from storage.ingest.formats import Format, ReadPass
 from storage.ingest.io.fingerprints import Fingerprint
 from storage.ingest.mapping import FieldMapping, Record
 
 
-class Piece(Protocol):
+class SourcePart(Protocol):
     """A file, a table, or a topic, looked at."""
 
     @property
@@ -19,7 +19,7 @@ class Piece(Protocol):
         ...
 
     @property
-    def size(self) -> int:
+    def size_bytes(self) -> int:
         """Bytes; 0 where nobody knows."""
         ...
 
@@ -28,14 +28,14 @@ class Piece(Protocol):
         """How its rows become fields."""
         ...
 
-    def sample(self) -> Sequence[Record]:
+    def read_sample(self) -> Sequence[Record]:
         """Records from the beginning."""
         ...
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         """What comes after what was taken before."""
         ...
 
-    def taken(self, reading: Reading) -> Fingerprint:
+    def take_fingerprint(self, reading: ReadPass) -> Fingerprint:
         """What is kept of it, so that it is known again and read on from there."""
         ...

@@ -14,7 +14,7 @@ from storage.workspace.schema.folds import (
     FAILURES,
     FOLDS,
     HISTORY,
-    NUMBERS,
+    NUMBER_COLUMNS,
     PARTS,
     PRINTED,
     PROJECTIONS,
@@ -25,13 +25,12 @@ from storage.workspace.schema.folds import (
 )
 from storage.workspace.schema.log import EVENTS, REJECTS, SOURCES, WORKSPACE
 from storage.workspace.schema.marks import BOOKMARKS, WATCHES
-from storage.workspace.schema.table import OnRemoval, Table
+from storage.workspace.schema.table import OnRemoval, TableSchema
 from storage.workspace.schema.timelines import EDITS, FORKED, TIMELINES, TOUCHED
 
 __all__ = [
     "BODIES",
     "BOOKMARKS",
-    "BY_NAME",
     "CALLS",
     "DECISIONS",
     "DOCUMENTS",
@@ -39,11 +38,11 @@ __all__ = [
     "EVENTS",
     "FAILURES",
     "FOLDS",
+    "FOLD_TABLES",
     "FORKED",
     "FORMAT_VERSION",
     "HISTORY",
-    "NUMBERS",
-    "OF_FOLDS",
+    "NUMBER_COLUMNS",
     "PARTS",
     "PRINTED",
     "PROJECTIONS",
@@ -52,6 +51,7 @@ __all__ = [
     "ROUTES",
     "SOURCES",
     "TABLES",
+    "TABLES_BY_NAME",
     "TIMELINES",
     "TOUCHED",
     "TURNS",
@@ -59,8 +59,8 @@ __all__ = [
     "WATCHES",
     "WORKSPACE",
     "OnRemoval",
-    "Table",
-    "create",
+    "TableSchema",
+    "create_schema",
 ]
 
 FORMAT_VERSION = 10
@@ -98,16 +98,16 @@ TABLES = (
     BOOKMARKS,
     WATCHES,
 )
-BY_NAME = {table.name: table for table in TABLES}
-OF_FOLDS = (
+TABLES_BY_NAME = {table.name: table for table in TABLES}
+FOLD_TABLES = (
     *("folds", "forked", "touched", "documents", "history", "parts", "routes", "failures"),
     *("turns", "printed", "upcasts", "decisions", "reads"),
 )
 """Those of what was folded, by projection and timeline."""
 
 
-def create(connection: duckdb.DuckDBPyConnection) -> None:
+def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Create every table and every macro in an empty workspace."""
     for table in TABLES:
         connection.execute(table.ddl)
-    macros.create(connection)
+    macros.create_macros(connection)

@@ -1,8 +1,8 @@
 """Recordings of calls to the outside."""
 
-from storage.workspace.schema.table import Table, deleted
+from storage.workspace.schema.table import TableSchema, deleted
 
-CALLS = Table(
+CALLS = TableSchema(
     "calls",
     (
         ("call", "BIGINT"),
@@ -71,7 +71,7 @@ CALLS = Table(
 imported. `offset` is NULL where nobody knows yet which event caused it. A small JSON answer is the
 `response`; any other lies in `bodies`."""
 
-BODIES = Table(
+BODIES = TableSchema(
     "bodies",
     (("body", "VARCHAR"), ("media", "VARCHAR"), ("text", "VARCHAR"), ("bytes", "BLOB")),
     values=deleted("media", "text", "bytes"),

@@ -1,8 +1,8 @@
 """What was folded: projections, how far they are, every state, and what else workers told."""
 
-from storage.workspace.schema.table import Table, emptied
+from storage.workspace.schema.table import TableSchema, emptied
 
-PROJECTIONS = Table(
+PROJECTIONS = TableSchema(
     "projections",
     (
         ("projection", "INTEGER"),
@@ -20,7 +20,7 @@ PROJECTIONS = Table(
     without_values=frozenset(("projection", "hash", "created", "superseded")),
 )
 
-FOLDS = Table(
+FOLDS = TableSchema(
     "folds",
     (
         ("projection", "INTEGER"),
@@ -65,7 +65,7 @@ FOLDS = Table(
 """How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
 where a projection over all events was asked over a stretch of the log."""
 
-DOCUMENTS = Table(
+DOCUMENTS = TableSchema(
     "documents",
     (
         ("projection", "INTEGER"),
@@ -79,10 +79,10 @@ DOCUMENTS = Table(
 )
 """Every key that ever had a document, in the order in which they were born."""
 
-NUMBERS = tuple(f"number{n}" for n in range(1, 9))
+NUMBER_COLUMNS = tuple(f"number{n}" for n in range(1, 9))
 """Columns of a history for numbers of its states; see `replay.query.number_columns`."""
 
-HISTORY = Table(
+HISTORY = TableSchema(
     "history",
     (
         ("projection", "INTEGER"),
@@ -94,14 +94,14 @@ HISTORY = Table(
         ("previous", "BIGINT"),
         ("in_parts", "BOOLEAN"),
         ("state", "VARCHAR"),
-        *((name, "DOUBLE") for name in NUMBERS),
+        *((name, "DOUBLE") for name in NUMBER_COLUMNS),
     ),
-    values=emptied("key", "state", *NUMBERS),
+    values=emptied("key", "state", *NUMBER_COLUMNS),
     without_values=frozenset(
         ("projection", "timeline", "bucket", "offset", "change", "previous", "in_parts")
     ),
-    alike=frozenset(("state",)),
-    numbers=frozenset(NUMBERS),
+    similar_text_columns=frozenset(("state",)),
+    double_columns=frozenset(NUMBER_COLUMNS),
 )
 """Every state that ever existed: a row a change; a NULL state is a deletion, and that of a document
 `in_parts` is made of its parts as of the change.
@@ -112,7 +112,7 @@ changes in the order of the log from 0, and `previous` is the number of the same
 before, so that every state is compared with the one before it without being put in order by key.
 Which numbers stand beside the states is said in `folds`."""
 
-PARTS = Table(
+PARTS = TableSchema(
     "parts",
     (
         ("projection", "INTEGER"),
@@ -127,11 +127,11 @@ PARTS = Table(
     ),
     values=emptied("key", "part", "state"),
     without_values=frozenset(("projection", "timeline", "bucket", "offset", "change", "place")),
-    alike=frozenset(("state",)),
+    similar_text_columns=frozenset(("state",)),
 )
 """What changed of large documents: a row a part and change; see `storage.workspace.document_parts`."""
 
-ROUTES = Table(
+ROUTES = TableSchema(
     "routes",
     (
         ("projection", "INTEGER"),
@@ -143,7 +143,7 @@ ROUTES = Table(
     without_values=frozenset(("projection", "timeline", "offset")),
 )
 
-FAILURES = Table(
+FAILURES = TableSchema(
     "failures",
     (
         ("projection", "INTEGER"),
@@ -158,7 +158,7 @@ FAILURES = Table(
     without_values=frozenset(("projection", "timeline", "offset")),
 )
 
-PRINTED = Table(
+PRINTED = TableSchema(
     "printed",
     (
         ("projection", "INTEGER"),
@@ -173,7 +173,7 @@ PRINTED = Table(
 )
 """What handlers wrote to standard output and standard error, one text a document of an event."""
 
-UPCASTS = Table(
+UPCASTS = TableSchema(
     "upcasts",
     (
         ("projection", "INTEGER"),
@@ -189,7 +189,7 @@ UPCASTS = Table(
 )
 """Events that a projection handled as others than they are stored."""
 
-TURNS = Table(
+TURNS = TableSchema(
     "turns",
     (
         ("projection", "INTEGER"),
@@ -205,7 +205,7 @@ TURNS = Table(
 )
 """Where an invariant that is a function of the projection's became broken, and whole again."""
 
-DECISIONS = Table(
+DECISIONS = TableSchema(
     "decisions",
     (
         ("projection", "INTEGER"),
@@ -231,7 +231,7 @@ DECISIONS = Table(
 """What became of every call of a fold. One that was answered from a recording, which is `call`, says
 no more; any other has its own request and response."""
 
-READS = Table(
+READS = TableSchema(
     "reads",
     (
         ("projection", "INTEGER"),

@@ -1,8 +1,8 @@
 """The log itself: the file, what it came from, its events, and what could not be read."""
 
-from storage.workspace.schema.table import Table, cleared, counted
+from storage.workspace.schema.table import TableSchema, cleared, counted
 
-WORKSPACE = Table(
+WORKSPACE = TableSchema(
     "workspace",
     (("name", "VARCHAR"), ("value", "VARCHAR")),
     values=counted("value"),
@@ -10,7 +10,7 @@ WORKSPACE = Table(
 )
 """Facts about the file itself, a JSON value each: format_version, mapping, types of columns."""
 
-SOURCES = Table(
+SOURCES = TableSchema(
     "sources",
     (
         ("source", "INTEGER"),
@@ -44,7 +44,7 @@ SOURCES = Table(
 )
 """The files the log came from, with what is needed to see whether they have changed since."""
 
-OF_EVENTS = (
+EVENT_COLUMNS = (
     ("time", "TIMESTAMP WITH TIME ZONE"),
     ("stream", "VARCHAR"),
     ("revision", "BIGINT"),
@@ -57,24 +57,24 @@ OF_EVENTS = (
     ("meta", "VARCHAR"),
 )
 """What an event says, wherever it is kept."""
-EVENT_VALUES = tuple(name for name, _ in OF_EVENTS if name != "time")
+EVENT_VALUES = tuple(name for name, _ in EVENT_COLUMNS if name != "time")
 """Those of its fields that can hold a value to be removed: an event keeps its time when it is removed."""
 
-EVENTS = Table(
+EVENTS = TableSchema(
     "events",
     (
         ("offset", "BIGINT"),
-        *OF_EVENTS,
+        *EVENT_COLUMNS,
         ("source", "INTEGER"),
         ("line", "BIGINT"),
         ("source_position", "VARCHAR"),
     ),
     values=counted(*EVENT_VALUES, "source_position"),
     without_values=frozenset(("offset", "time", "source", "line")),
-    ids=frozenset(("id", "correlation_id", "causation_id", "source_position")),
+    id_columns=frozenset(("id", "correlation_id", "causation_id", "source_position")),
 )
 
-REJECTS = Table(
+REJECTS = TableSchema(
     "rejects",
     (("source", "INTEGER"), ("line", "BIGINT"), ("reason", "VARCHAR"), ("text", "VARCHAR")),
     values=cleared("reason", "text"),

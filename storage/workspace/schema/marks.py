@@ -1,8 +1,8 @@
 """What a person keeps in sight: bookmarks and watches."""
 
-from storage.workspace.schema.table import Table, deleted
+from storage.workspace.schema.table import TableSchema, deleted
 
-BOOKMARKS = Table(
+BOOKMARKS = TableSchema(
     "bookmarks",
     (
         ("bookmark", "INTEGER"),
@@ -22,7 +22,7 @@ BOOKMARKS = Table(
 )
 """Places that a person marked. The projection is a name, as its code may change."""
 
-WATCHES = Table(
+WATCHES = TableSchema(
     "watches",
     (
         ("watch", "INTEGER"),

@@ -18,7 +18,7 @@ class OnRemoval(Enum):
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSchema:
     """A table of the workspace: its columns in order, as (name, DuckDB type)."""
 
     name: str
@@ -27,12 +27,12 @@ class Table:
     """The columns that can hold a value taken from an event's data or from a call."""
     without_values: frozenset[str]
     """All other columns: numbers that refold gives, hashes, names that a person chose."""
-    ids: frozenset[str] = frozenset()
+    id_columns: frozenset[str] = frozenset()
     """Columns of ids, which hardly repeat: looking for what to compress is a fifth of a load."""
-    alike: frozenset[str] = frozenset()
+    similar_text_columns: frozenset[str] = frozenset()
     """Columns of texts each of which is much like the one before: zstd takes half the time to write
     and a third of the room of what DuckDB would choose."""
-    numbers: frozenset[str] = frozenset()
+    double_columns: frozenset[str] = frozenset()
     """Columns of doubles, for which nothing but alp needs to be tried."""
 
     def __post_init__(self) -> None:
@@ -68,11 +68,11 @@ class Table:
         return f'CREATE TABLE "{self.name}" ({columns})'
 
     def _compression(self, name: str) -> str:
-        if name in self.ids:
+        if name in self.id_columns:
             return " USING COMPRESSION uncompressed"
-        if name in self.numbers:
+        if name in self.double_columns:
             return " USING COMPRESSION alp"
-        return " USING COMPRESSION zstd" if name in self.alike else ""
+        return " USING COMPRESSION zstd" if name in self.similar_text_columns else ""
 
 
 def emptied(*columns: str) -> dict[str, OnRemoval]:

@@ -1,9 +1,9 @@
 """Forks: where they branch, what is edited on them, and what their folds stand on."""
 
-from storage.workspace.schema.log import EVENT_VALUES, OF_EVENTS
-from storage.workspace.schema.table import Table, cleared, counted, deleted, emptied
+from storage.workspace.schema.log import EVENT_COLUMNS, EVENT_VALUES
+from storage.workspace.schema.table import TableSchema, cleared, counted, deleted, emptied
 
-TIMELINES = Table(
+TIMELINES = TableSchema(
     "timelines",
     (
         ("timeline", "VARCHAR"),
@@ -18,7 +18,7 @@ TIMELINES = Table(
 )
 """Forks. `offset` and `inserted` are the position at which one branches: `900+1` is 900 and 1."""
 
-EDITS = Table(
+EDITS = TableSchema(
     "edits",
     (
         ("timeline", "VARCHAR"),
@@ -33,7 +33,7 @@ EDITS = Table(
         ("moved_offset", "BIGINT"),
         ("moved_inserted", "BIGINT"),
         ("said", "VARCHAR"),
-        *OF_EVENTS,
+        *EVENT_COLUMNS,
     ),
     values={**counted(*EVENT_VALUES), **deleted("said")},
     without_values=frozenset(
@@ -55,7 +55,7 @@ EDITS = Table(
 )
 """What is otherwise on a fork; see `storage.timelines.edits`."""
 
-FORKED = Table(
+FORKED = TableSchema(
     "forked",
     (
         ("projection", "INTEGER"),
@@ -76,7 +76,7 @@ FORKED = Table(
 projection `base`: all before the place `since`, and what concerns no document that is `touched`,
 unless `everything` may be otherwise. So `history` and the like hold what differs only."""
 
-TOUCHED = Table(
+TOUCHED = TableSchema(
     "touched",
     (("projection", "INTEGER"), ("timeline", "VARCHAR"), ("key", "VARCHAR")),
     values=emptied("key"),

@@ -99,7 +99,7 @@ def journal(*lines):
 def take(caller, name, text):
     path = caller.folder / name
     path.write_text(text)
-    return import_export.take_in(caller.workspace, path, caller.settings().ports)
+    return import_export.import_recordings(caller.workspace, path, caller.settings().ports)
 
 
 def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(
@@ -118,8 +118,10 @@ def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(
     ]
     assert [f.offset for f in caller.failures(folded)] == [2]
     # By hand, what nothing tells.
-    [left] = [one for one in recording_store.all_of(caller.workspace) if one.offset is None]
-    assignment.by_hand(caller.workspace, left.number, 2)
+    [left] = [
+        one for one in recording_store.iterate_recordings(caller.workspace) if one.offset is None
+    ]
+    assignment.assign_manually(caller.workspace, left.recording_number, 2)
     assert caller.states(caller.replay())[-1] == {"status": 200, "said": {"n": 9}}
     assert outside.count == 0
 
@@ -173,14 +175,14 @@ def test_what_is_exported_can_be_imported_and_gives_the_same(caller: Caller, new
     assert caller.failures(folded) == []
     wanted = caller.states(folded)
     out = caller.folder / f"out.{ending}"
-    assert import_export.put_out(caller.workspace, out).calls == 3
+    assert import_export.export_recordings(caller.workspace, out).call_count == 3
     other = new_caller()
     other.events(*EVENTS)
     other.file("p.py", ASKS)
-    import_export.take_in(other.workspace, out, other.settings().ports)
+    import_export.import_recordings(other.workspace, out, other.settings().ports)
     if ending == "yaml":  # which knows no times
-        for one in list(recording_store.all_of(other.workspace)):
-            assignment.by_hand(other.workspace, one.number, one.number)
+        for one in list(recording_store.iterate_recordings(other.workspace)):
+            assignment.assign_manually(other.workspace, one.recording_number, one.recording_number)
     assert other.states(other.replay()) == wanted
 
 
@@ -200,11 +202,11 @@ def test_bodies_that_are_bytes_stay_bytes(caller: Caller, outside: Outside, new_
     assert caller.states(caller.replay()) == [{"hex": blob.hex()}]
     for ending in ("jsonl", "yaml", "har"):
         out = caller.folder / f"out.{ending}"
-        import_export.put_out(caller.workspace, out)
+        import_export.export_recordings(caller.workspace, out)
         other = new_caller()
         other.events(("a", "T", {}))
-        import_export.take_in(other.workspace, out, other.settings().ports)
-        [one] = recording_store.all_of(other.workspace)
+        import_export.import_recordings(other.workspace, out, other.settings().ports)
+        [one] = recording_store.iterate_recordings(other.workspace)
         assert one.answer.body == blob, ending
 
 
@@ -245,7 +247,7 @@ def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(
         take(caller, name, text)
     assert refused.value.message.endswith(".")
     assert "\n" not in refused.value.message
-    assert recording_store.count(caller.workspace) == 0
+    assert recording_store.count_recordings(caller.workspace) == 0
     assert not (caller.folder / "out").exists()
 
 
@@ -254,7 +256,7 @@ def test_the_same_file_twice_is_nothing_new(caller: Caller):
     line = journal({"port": "fx", "operation": "rate", "event_id": "e0", "response": 1})
     assert take(caller, "c.jsonl", line).calls == 1
     assert take(caller, "d.jsonl", line).again
-    assert recording_store.count(caller.workspace) == 1
+    assert recording_store.count_recordings(caller.workspace) == 1
 
 
 def test_half_a_journal_is_not_kept(caller: Caller):
@@ -262,7 +264,7 @@ def test_half_a_journal_is_not_kept(caller: Caller):
     good = {"port": "fx", "operation": "rate", "response": 1}
     with pytest.raises(SourceError, match="line 3"):
         take(caller, "c.jsonl", journal(good, good) + "{broken\n")
-    assert recording_store.count(caller.workspace) == 0
+    assert recording_store.count_recordings(caller.workspace) == 0
 
 
 def test_a_har_without_bodies_says_so(caller: Caller):
@@ -277,5 +279,7 @@ def test_a_har_without_bodies_says_so(caller: Caller):
     )
     found = take(caller, "c.har", json.dumps(file))
     assert (found.calls, found.without_answer) == (2, 1)
-    outcomes = [one.answer.outcome.value for one in recording_store.all_of(caller.workspace)]
+    outcomes = [
+        one.answer.outcome.value for one in recording_store.iterate_recordings(caller.workspace)
+    ]
     assert outcomes == ["ok", "error"]

@@ -35,11 +35,11 @@ def test_what_a_handler_reads_of_the_world_is_told_with_the_first_state_that_dif
         f"{IMPORTS}def on_Set(state, event): state['n'] = event.data['n']\n"
         f"def on_Other(state, event): state['read'] = {READERS[name]}\n",
     )
-    found = projection_properties.determinism(workspace, studio.refer())
+    found = projection_properties.check_determinism(workspace, studio.refer())
     assert found is not None
     assert (found.offset, found.key) == (3, "d")
-    assert [d.written for d in found.differences] == ["read"]
-    assert name in found.read
+    assert [d.path_text for d in found.differences] == ["read"]
+    assert name in found.reads
 
 
 UNREAD = {
@@ -59,9 +59,9 @@ def test_what_is_read_unseen_is_found_by_the_state(studio: Studio, name):
         ]
     )
     studio.file("p.py", f"def on_Other(state, event): state['read'] = {UNREAD[name]}\n")
-    found = projection_properties.determinism(workspace, studio.refer())
+    found = projection_properties.check_determinism(workspace, studio.refer())
     assert found is not None
-    assert next(d.written.split("[")[0] for d in found.differences) == "read"
+    assert next(d.path_text.split("[")[0] for d in found.differences) == "read"
 
 
 def test_an_error_that_comes_only_sometimes_is_a_difference(studio: Studio):
@@ -83,9 +83,9 @@ def test_an_error_that_comes_only_sometimes_is_a_difference(studio: Studio):
             if event.data["n"] == 50 and os.environ["TZ"] != "UTC": raise ValueError("too late")
         """,
     )
-    found = projection_properties.determinism(workspace, studio.refer())
+    found = projection_properties.check_determinism(workspace, studio.refer())
     assert found is not None
-    assert (found.offset, found.key, found.other) == (50, "c", "ValueError: too late")
+    assert (found.offset, found.key, found.second_state) == (50, "c", "ValueError: too late")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
@@ -93,16 +93,16 @@ def test_every_kind_that_depends_on_its_events_only_is_found_to(studio: Studio, 
     workspace = studio.events(*[(key, "Added", {"by": data["n"]}) for key, _, data in EVENTS])
     wanted = studio.refer(kind.write(studio))
     if not kind.handles:
-        for ask in (projection_properties.determinism, projection_properties.isolation):
+        for ask in (projection_properties.check_determinism, projection_properties.check_isolation):
             with pytest.raises(ProjectionError, match="no handlers of which this could be asked"):
                 ask(workspace, wanted)
         return
-    assert projection_properties.determinism(workspace, wanted) is None
+    assert projection_properties.check_determinism(workspace, wanted) is None
     if kind.name == "routing program":
         with pytest.raises(ProjectionError, match="routes by itself"):
-            projection_properties.isolation(workspace, wanted)
+            projection_properties.check_isolation(workspace, wanted)
         return
-    assert projection_properties.isolation(workspace, wanted) is None
+    assert projection_properties.check_isolation(workspace, wanted) is None
 
 
 def test_the_right_dates_are_still_dates(studio: Studio):
@@ -125,7 +125,7 @@ def test_the_right_dates_are_still_dates(studio: Studio):
             state["placed"] = Placed(at, at.date())
         """,
     )
-    assert projection_properties.determinism(workspace, studio.refer()) is None
+    assert projection_properties.check_determinism(workspace, studio.refer()) is None
     assert studio.failures(studio.fold()) == []
 
 
@@ -142,9 +142,9 @@ def on_Other(state, event, key):
     LAST["key"] = key
 """
     studio.file("p.py", key + source)
-    found = projection_properties.isolation(workspace, studio.refer())
+    found = projection_properties.check_isolation(workspace, studio.refer())
     assert found is not None
-    assert [d.written for d in found.differences] == ["before"]
+    assert [d.path_text for d in found.differences] == ["before"]
     assert 0 < found.offset < 60
 
 
@@ -158,7 +158,7 @@ def test_events_that_may_not_come_twice_are_counted_by_type(studio: Studio):
         """,
     )
     before = studio.changes(studio.fold())
-    [found] = projection_properties.probed(workspace, studio.refer(), "idempotence")
+    [found] = projection_properties.run_probe(workspace, studio.refer(), "idempotence")
     assert (found.types, found.count) == (["Other"], sum(e[1] == "Other" for e in EVENTS))
     assert (found.offset, found.key) == (3, "d")
     assert studio.changes(studio.found()) == before
@@ -175,7 +175,7 @@ def test_what_ignores_an_event_it_has_seen_may_come_twice(studio: Studio):
             state["seen"][event.id] = event.data["n"]
         """,
     )
-    assert projection_properties.probed(workspace, studio.refer(), "idempotence") == []
+    assert projection_properties.run_probe(workspace, studio.refer(), "idempotence") == []
 
 
 def test_neighbours_of_different_streams_are_tried_the_other_way_round(studio: Studio):
@@ -196,7 +196,7 @@ def test_neighbours_of_different_streams_are_tried_the_other_way_round(studio: S
         def on_Doubled(state, event): state["n"] *= 2
         """,
     )
-    [found] = projection_properties.probed(workspace, studio.refer(), "reorder")
+    [found] = projection_properties.run_probe(workspace, studio.refer(), "reorder")
     assert (list(found.types), found.count, found.offset, found.key) == (
         ["Added", "Doubled"],
         1,
@@ -210,8 +210,8 @@ def test_nothing_is_written(studio: Studio):
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     workspace.release()
     before = studio.path.read_bytes()
-    projection_properties.determinism(workspace, studio.refer())
-    projection_properties.probed(workspace, studio.refer(), "reorder")
+    projection_properties.check_determinism(workspace, studio.refer())
+    projection_properties.run_probe(workspace, studio.refer(), "reorder")
     workspace.release()
     assert studio.path.read_bytes() == before
 
@@ -223,20 +223,22 @@ def test_a_worker_that_dies_is_one_sentence(studio: Studio):
         "import os\ndef apply(state, event):\n    if event.data['n'] == 9: os._exit(3)\n    state['n'] = 1\n",
     )
     with pytest.raises(ProjectionError, match="exited with code 3 at offset 9, so nothing can be"):
-        projection_properties.determinism(workspace, studio.refer())
+        projection_properties.check_determinism(workspace, studio.refer())
 
 
 def test_a_program_can_not_be_tried(studio: Studio):
     workspace = studio.events(*EVENTS)
     [program] = [kind for kind in KINDS if kind.name == "program"]
     with pytest.raises(ProjectionError, match="holds its documents itself"):
-        projection_properties.probed(workspace, studio.refer(program.write(studio)), "idempotence")
+        projection_properties.run_probe(
+            workspace, studio.refer(program.write(studio)), "idempotence"
+        )
 
 
 def test_the_command_says_what_broke_and_exits_with_1(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    from tui.cli import run
+    from tui.cli import run_command
 
     studio.events(*EVENTS).close()
     studio.file(
@@ -246,10 +248,10 @@ def test_the_command_says_what_broke_and_exits_with_1(
     )
     monkeypatch.chdir(studio.folder)
     command = ["check", "log.refold", "-p", "p.py", "--determinism", "--idempotence"]
-    assert run([*command, "--json"]) == 1
+    assert run_command([*command, "--json"]) == 1
     rows: list[Any] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["property"] for row in rows] == ["determinism", "idempotence"]
     assert (rows[0]["offset"], rows[0]["path"], rows[0]["read"]) == (3, "r", ["random.random"])
     assert (rows[1]["type"], rows[1]["offset"]) == ("Other", 3)
-    assert run([*command[:-2], "--isolation", "--reorder"]) == 0  # each event has its own
-    assert run([*command, "--invariant", "true"]) == 2
+    assert run_command([*command[:-2], "--isolation", "--reorder"]) == 0  # each event has its own
+    assert run_command([*command, "--invariant", "true"]) == 2

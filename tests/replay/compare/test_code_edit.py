@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.compare import code_edit
-from replay.compare.code_edit import First
-from replay.document.diff import differences
+from replay.compare.code_edit import FirstDifference
+from replay.document.diff import find_differences
 from replay.document.paths import ABSENT
 from replay.history import catalogue
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from tests.support.projection_studio import Studio
 
@@ -30,7 +30,7 @@ ROWS = st.dictionaries(
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Folded, Folded]:
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, FoldRecord, FoldRecord]:
     """A log with two histories, of code before and after an edit."""
     studio = Studio(tmp_path_factory.mktemp("firsts"))
     studio.events(*(("a", "T", {}) for _ in range(EVENTS)))
@@ -40,7 +40,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Folded, Folde
     return studio, old, studio.fold()
 
 
-def _write(studio: Studio, folded: Folded, rows: list[Row]) -> None:
+def _write(studio: Studio, folded: FoldRecord, rows: list[Row]) -> None:
     table = pa.table(
         {
             "offset": pa.array([r[0] for r in rows], pa.int64()),
@@ -49,17 +49,17 @@ def _write(studio: Studio, folded: Folded, rows: list[Row]) -> None:
         }
     )
     with studio.workspace.writing() as connection:
-        connection.execute("DELETE FROM history WHERE projection = ?", [folded.number])
+        connection.execute("DELETE FROM history WHERE projection = ?", [folded.projection_number])
         connection.register("rows", table)
         connection.execute(
             "INSERT INTO history BY NAME SELECT ? AS projection, 'main' AS timeline,"
             " CAST(md5_number(key) & 4294967295 AS UINTEGER) AS bucket, row_number() OVER () AS change,"
             ' key, "offset", false AS in_parts, state FROM rows',
-            [folded.number],
+            [folded.projection_number],
         )
 
 
-def _walk(old: list[Row], new: list[Row], until: int) -> list[First]:
+def _walk(old: list[Row], new: list[Row], until: int) -> list[FirstDifference]:
     """Every offset, every document, both states."""
     found: dict[str, int] = {}
     states: list[dict[str, str]] = [{}, {}]
@@ -71,22 +71,26 @@ def _walk(old: list[Row], new: list[Row], until: int) -> list[First]:
         for key in "abc":
             if states[0].get(key) != states[1].get(key):
                 found.setdefault(key, offset)
-    return [First(offset, key) for offset, key in sorted((o, k) for k, o in found.items())]
+    return [
+        FirstDifference(offset, key) for offset, key in sorted((o, k) for k, o in found.items())
+    ]
 
 
 @settings(deadline=None, max_examples=40)
 @given(common=ROWS, old=ROWS, new=ROWS)
 def test_the_first_differences_are_those_of_a_naive_walk(
-    two: tuple[Studio, Folded, Folded], common, old, new
+    two: tuple[Studio, FoldRecord, FoldRecord], common, old, new
 ):
     studio, before, after = two
     rows = [[(*at, state) for at, state in (common | own).items()] for own in (old, new)]
     _write(studio, before, rows[0])
     _write(studio, after, rows[1])
-    edit = code_edit.compare(*(History(studio.workspace, folded) for folded in (before, after)))
-    assert edit.until == EVENTS
-    assert list(edit.firsts) == _walk(*rows, EVENTS)
-    assert edit.documents == len(edit.firsts)
+    edit = code_edit.compare_code_edit(
+        *(History(studio.workspace, folded) for folded in (before, after))
+    )
+    assert edit.end_offset == EVENTS
+    assert list(edit.first_differences) == _walk(*rows, EVENTS)
+    assert edit.differing_documents == len(edit.first_differences)
 
 
 def test_real_edits_are_found_by_a_walk_too(studio: Studio):
@@ -102,11 +106,13 @@ def test_real_edits_are_found_by_a_walk_too(studio: Studio):
         [(o, k, None if s is None else json.dumps(s)) for o, k, s in studio.changes(folded)]
         for folded in (old, new)
     ]
-    edit = code_edit.compare(*(History(studio.workspace, folded) for folded in (old, new)))
-    assert list(edit.firsts) == _walk(*rows, 80)
-    assert edit.firsts
-    first = edit.firsts[0]
-    assert edit.differences(first.key, first.offset) == differences({"n": 1}, {"n": 2})
+    edit = code_edit.compare_code_edit(
+        *(History(studio.workspace, folded) for folded in (old, new))
+    )
+    assert list(edit.first_differences) == _walk(*rows, 80)
+    assert edit.first_differences
+    first = edit.first_differences[0]
+    assert edit.differences(first.key, first.offset) == find_differences({"n": 1}, {"n": 2})
     assert edit.differences(first.key, first.offset - 1) == []
     assert edit.differences("nobody", 10) == []
 
@@ -121,17 +127,23 @@ def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(
     with pytest.raises(Exception, match="offset 10"):
         studio.fold()
     new = studio.found()
-    monkeypatch.setattr(code_edit, "MOST", 3)
-    edit = code_edit.compare(*(History(studio.workspace, folded) for folded in (old, new)))
-    assert (edit.until, edit.documents) == (10, 10)
-    assert edit.firsts == (First(0, "k0"), First(1, "k1"), First(2, "k2"))
+    monkeypatch.setattr(code_edit, "MAX_LISTED_DOCUMENTS", 3)
+    edit = code_edit.compare_code_edit(
+        *(History(studio.workspace, folded) for folded in (old, new))
+    )
+    assert (edit.end_offset, edit.differing_documents) == (10, 10)
+    assert edit.first_differences == (
+        FirstDifference(0, "k0"),
+        FirstDifference(1, "k1"),
+        FirstDifference(2, "k2"),
+    )
     found = edit.differences("k19", 19)
     assert [(d.path, d.before, d.after) for d in found] == [((), {"n": 1}, ABSENT)]
 
 
 def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     studio.events(*(("a", "T", {}) for _ in range(4)))
-    folded: dict[str, Folded] = {}
+    folded: dict[str, FoldRecord] = {}
 
     def fold(name: str, source: str = "") -> Any:
         studio.file("p.py", f"def apply(s, e):\n    s[{name!r}] = 1\n{source}")
@@ -151,4 +163,6 @@ def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     folded["d"] = studio.found()
     folded["e"] = fold("e")
     assert kept() == {"c", "e"}, "d was never folded to the end"
-    assert [f.number for f in catalogue.known(studio.workspace)] == [folded["e"].number]
+    assert [f.projection_number for f in catalogue.list_folds(studio.workspace)] == [
+        folded["e"].number
+    ]

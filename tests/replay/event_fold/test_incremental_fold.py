@@ -25,7 +25,7 @@ def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio: 
         (2, "a", {"n": 2, "seen by this process": [2]}),
         (3, "c", {"n": 1, "seen by this process": [2, 3]}),
     ]
-    assert (folded.folded, folded.keys, folded.changes) == (4, 3, 4)
+    assert (folded.next_offset, folded.document_count, folded.change_count) == (4, 3, 4)
 
 
 @pytest.mark.parametrize("state", ["[]", "set()"])
@@ -44,10 +44,13 @@ def test_in_steps_is_the_same_as_from_the_start(studio: Studio, state, key):
         studio.events(*[("abcd"[(n + step) % 4], kinds[n], {"n": n + step}) for n in range(4)])
         studio.fold()
     stepped = studio.found()
-    changes, counts = studio.changes(stepped), (stepped.keys, stepped.changes, stepped.failures)
+    changes, counts = (
+        studio.changes(stepped),
+        (stepped.document_count, stepped.change_count, stepped.failure_count),
+    )
     whole = studio.fold(force=True)
     assert studio.changes(whole) == changes
-    assert (whole.keys, whole.changes, whole.failures) == counts
+    assert (whole.document_count, whole.change_count, whole.failure_count) == counts
 
 
 def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio: Studio):
@@ -56,7 +59,9 @@ def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio:
     studio.fold()
     studio.events(("b", "T", {}))
     offsets = []
-    fold.fold(studio.workspace, studio.refer(), on_progress=lambda p: offsets.append(p.folded))
+    fold.fold_projection(
+        studio.workspace, studio.refer(), on_progress=lambda p: offsets.append(p.folded)
+    )
     with studio.workspace.writing() as connection:
         connection.execute('DELETE FROM history WHERE "offset" = 0')
     studio.events(("b", "T", {}))
@@ -71,7 +76,7 @@ def test_what_is_folded_is_there_without_starting_a_worker(
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     first = studio.fold()
-    monkeypatch.setattr("replay.fold.Crew", None)
+    monkeypatch.setattr("replay.fold.WorkerGroup", None)
     assert studio.fold() == first
 
 
@@ -82,11 +87,14 @@ def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio: Studio)
     studio.file("p.py", "def apply(state, event): state['v'] = 2\n")
     two = studio.fold()
     assert (one.name, two.name) == ("p", "p")
-    assert one.hash != two.hash
+    assert one.code_hash != two.code_hash
     assert studio.changes(two) == [(0, "a", {"v": 2})]
     studio.file("p.py", "def apply(state, event): state['v'] = 1\n")
     again = studio.fold()
-    assert (again.number, studio.changes(again)) == (one.number, [(0, "a", {"v": 1})])
+    assert (again.projection_number, studio.changes(again)) == (
+        one.projection_number,
+        [(0, "a", {"v": 1})],
+    )
 
 
 def test_a_helper_beside_the_projection_is_part_of_its_code(studio: Studio):
@@ -104,7 +112,7 @@ def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio: St
     for source in (sets, "def apply(state, event): state['v'] = 1\n", sets):
         studio.file("p.py", source)
         studio.fold()
-    assert studio.found().plain is False
+    assert studio.found().round_trips_json is False
     studio.events(("a", "T", {}))
     assert studio.changes(studio.fold())[-1] == (1, "a", [0, 1])
 
@@ -113,4 +121,4 @@ def test_an_interpreter_that_is_not_there_is_named(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     with pytest.raises(ProjectionError, match="/no/python can't be started"):
-        fold.fold(studio.workspace, studio.refer("p.py", "/no/python"))
+        fold.fold_projection(studio.workspace, studio.refer("p.py", "/no/python"))

@@ -36,11 +36,11 @@ def events() -> list[Any]:
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Workers are full as soon as they may be; the parts of each fold in shares."""
-    monkeypatch.setattr(run_context, "ROOM", 1)
-    monkeypatch.setattr(partitioned_fold, "parts_for", lambda *_: 2)
-    monkeypatch.setattr(partitioned_fold, "_BATCH", 7_000)
+    monkeypatch.setattr(run_context, "DEFAULT_DOCUMENT_BUDGET_BYTES", 1)
+    monkeypatch.setattr(partitioned_fold, "choose_share_count", lambda *_: 2)
+    monkeypatch.setattr(partitioned_fold, "_BATCH_EVENTS", 7_000)
     parts: list[int] = []
-    fold = partitioned_fold.fold
+    fold = partitioned_fold.fold_by_shares
 
     def watched(of: Any, recording: Any, count: int, *rest: Any, **named: Any) -> None:
         parts.append(count)

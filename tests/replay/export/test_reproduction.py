@@ -13,11 +13,11 @@ import pytest
 
 from replay import fold
 from replay.export import reproduction
-from replay.export.reproduction import Exported, expectation
+from replay.export.reproduction import Reproduction, parse_expectation
 from replay.history.history import History
 from replay.projection import reference
 from sample_logs import SAMPLES
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from storage.errors import PositionError, QueryError
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
@@ -43,10 +43,10 @@ def verdicts(*folders: Path, projection: Path | None = None) -> dict[str, bool]:
     return {name: how == "PASSED" for how, name in said}
 
 
-def exported(history: History, offset: int, key: str | None = None, **wishes: Any) -> Exported:
-    wanted = [expectation(text) for text in wishes.pop("expected", ())]
+def exported(history: History, offset: int, key: str | None = None, **wishes: Any) -> Reproduction:
+    wanted = [parse_expectation(text) for text in wishes.pop("expected", ())]
     cwd = str(history.workspace.path.parent)
-    return reproduction.export(history, offset, key, cwd=cwd, expected=wanted, **wishes)
+    return reproduction.write_reproduction(history, offset, key, cwd=cwd, expected=wanted, **wishes)
 
 
 def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
@@ -63,10 +63,10 @@ def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name, tmp_path: Path):
     sample = SAMPLES[name]
-    loader.load([str(sample.log)], tmp_path / f"{name}.refold")
+    loader.load_source([str(sample.log)], tmp_path / f"{name}.refold")
     workspace = Workspace(tmp_path / f"{name}.refold")
-    wrong = reference.parse(str(sample.wrong_projection), sys.executable, tmp_path)
-    history = History(workspace, fold.fold(workspace, wrong))
+    wrong = reference.parse_reference(str(sample.wrong_projection), sys.executable, tmp_path)
+    history = History(workspace, fold.fold_projection(workspace, wrong))
     made = []
     for (offset, key), fields in documented(name).items():
         expected = [f"{field}={value}" for field, value in fields]
@@ -74,7 +74,7 @@ def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name
     assert len(made) == 2
     folders = [m.folder for m in made]
     assert [m.folder.parent for m in made] == [tmp_path, tmp_path]
-    assert not any(m.true_already for m in made)
+    assert not any(m.already_met for m in made)
     assert set(verdicts(*folders).values()) == {False}
     assert set(verdicts(*folders, projection=sample.projection).values()) == {True}
 
@@ -171,7 +171,7 @@ def small(tmp_path_factory):
                 f' "time": "2026-01-01T00:00:00.00000{7 + n % 2}Z", "data": {data},'
                 f' "meta": {{"m": {n}}}}}\n'
             )
-    loader.load([str(folder / "log.jsonl")], folder / "log.refold")
+    loader.load_source([str(folder / "log.jsonl")], folder / "log.refold")
     workspace = Workspace(folder / "log.refold")
     made = {}
     for number, (name, (wrong, _, given)) in enumerate(SMALL.items()):
@@ -180,7 +180,9 @@ def small(tmp_path_factory):
         code.write_text(wrong)
         attribute = wish.pop("name", "")
         text = f"{code}:{attribute}" if attribute else str(code)
-        folded = fold.fold(workspace, reference.parse(text, sys.executable, folder))
+        folded = fold.fold_projection(
+            workspace, reference.parse_reference(text, sys.executable, folder)
+        )
         offset = wish.pop("offset")
         target = folder / f"r{number}"
         made[name] = exported(History(workspace, folded), offset, folder=target, **wish)
@@ -236,13 +238,13 @@ def test_the_slice_can_be_loaded_again_and_has_all_digits(studio: Studio):
     lines = (made.folder / "events.jsonl").read_text()
     assert [json.loads(line)["offset"] for line in lines.splitlines()] == [0, 2, 3]
     assert "0.10000000000000000000010" in lines
-    loader.load([str(made.folder / "events.jsonl")], studio.folder / "again.refold")
+    loader.load_source([str(made.folder / "events.jsonl")], studio.folder / "again.refold")
     again = Workspace(studio.folder / "again.refold")
     with studio.workspace.reading() as old, again.reading() as new:
-        wanted = arrow(
+        wanted = fetch_arrow(
             old, f'SELECT {COLUMNS} FROM events WHERE "offset" IN (0, 2, 3) ORDER BY "offset"'
         )
-        assert arrow(new, f'SELECT {COLUMNS} FROM events ORDER BY "offset"').equals(wanted)
+        assert fetch_arrow(new, f'SELECT {COLUMNS} FROM events ORDER BY "offset"').equals(wanted)
 
 
 def test_the_page_says_what_how_and_with_which_code(studio: Studio):
@@ -252,8 +254,8 @@ def test_the_page_says_what_how_and_with_which_code(studio: Studio):
     made = exported(history, 0, expected=["n=2"])
     page = (made.folder / "README.md").read_text()
     assert made.folder.name == "o_neil__31m_@0"
-    assert history.folded.label in page
-    assert history.folded.hash in page
+    assert history.fold_record.label in page
+    assert history.fold_record.code_hash in page
     assert "n = 2 (it was 1)" in page
     assert f"refold open {studio.path} -p {studio.folder}/p.py --at 0" in page
     assert "--key $'o\\'neil\\u001b[31m\\n'" in page
@@ -301,7 +303,7 @@ def test_what_is_so_already_is_told(studio: Studio):
     studio.events(("a", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1.50\n")
     made = exported(studio.history(), 0, expected=["n=1.5", "m=2"])
-    assert made.true_already == ["n = 1.5"]
+    assert made.already_met == ["n = 1.5"]
 
 
 @pytest.mark.parametrize(
@@ -314,10 +316,10 @@ def test_what_is_so_already_is_told(studio: Studio):
     ],
 )
 def test_an_expectation_is_a_path_and_json(text, path, value):
-    assert (expectation(text).path, expectation(text).text) == (path, value)
+    assert (parse_expectation(text).path, parse_expectation(text).expected_json) == (path, value)
 
 
 @pytest.mark.parametrize("text", ["a", "a=b", "a..b=1", "=", "a={"])
 def test_an_expectation_that_is_none_says_how_to_write_it(text):
     with pytest.raises(QueryError):
-        expectation(text)
+        parse_expectation(text)

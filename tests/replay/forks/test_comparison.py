@@ -9,25 +9,28 @@ from hypothesis import strategies as st
 
 from replay import fold
 from replay.compare import history_comparison
-from replay.compare.alignment import Aligned
-from replay.event_fold.run_context import Means, Run
+from replay.compare.alignment import AlignedTimelines
+from replay.event_fold.run_context import FoldLimits, FoldRun
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
 from replay.query import aggregate_totals
-from replay.worker_host.gateway_bridge import Calling
-from replay.worker_host.worker_process import PATIENCE
+from replay.worker_host.gateway_bridge import GatewayBridge
+from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
 from storage.timelines.edits import Edit
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
 
 
 def differing(a: Any, b: Any, at: Any = None) -> list[tuple[str, str]]:
-    return [(one.key, str(one.diverged)) for one in history_comparison.compare(a, b, at).differing]
+    return [
+        (one.key, str(one.label))
+        for one in history_comparison.compare_histories(a, b, at).differing_documents
+    ]
 
 
 def test_what_differs_and_since_when(bench: Bench):
@@ -37,8 +40,8 @@ def test_what_differs_and_since_when(bench: Bench):
     assert differing(b, a) == [("c", "7"), ("d", "13")]
     assert differing(a, b, (12, 12)) == [("c", "7")]
     assert differing(a, a) == []
-    found = history_comparison.compare(a, b)
-    assert [(d.written, d.before, d.after) for d in found.differences("c")] == [("total", 87, 80)]
+    found = history_comparison.compare_histories(a, b)
+    assert [(d.path_text, d.before, d.after) for d in found.differences("c")] == [("total", 87, 80)]
     state_a, state_b = found.states("d")
     assert json.loads(state_a or "")["total"] - json.loads(state_b or "")["total"] == 13
 
@@ -57,7 +60,7 @@ def test_a_document_that_heals_differs_only_meanwhile(bench: Bench):
 def test_cousins_are_compared_by_the_events_that_they_share(bench: Bench):
     left = bench.fork("left", lambda made: made.insert(3, event("a", 5)))
     right = bench.fork("right", lambda made: [made.insert(8, event("b", 1)), made.drop(20)])
-    deeper = bench.fork("deeper", lambda made: made.drop(left.place(Label(4))), parent=left)
+    deeper = bench.fork("deeper", lambda made: made.drop(left.position_of(Label(4))), parent=left)
     a, b, c = (bench.history(side) for side in (left, right, deeper))
     assert differing(a, b) == [("a", "3+1"), ("b", "8+1")]
     assert differing(c, b) == [("a", "3+1"), ("e", "4"), ("b", "8+1")]
@@ -75,8 +78,8 @@ def test_two_projections_of_one_log(bench: Bench):
 
 def test_a_document_that_only_one_has(bench: Bench):
     fork = bench.fork("f", lambda made: made.append(event("new", 1)))
-    found = history_comparison.compare(bench.history(), bench.history(fork))
-    assert [(one.key, str(one.diverged)) for one in found.differing] == [("new", "29+1")]
+    found = history_comparison.compare_histories(bench.history(), bench.history(fork))
+    assert [(one.key, str(one.label)) for one in found.differing_documents] == [("new", "29+1")]
     assert found.states("new")[0] is None
     assert found.states("new")[1] is not None
 
@@ -87,27 +90,31 @@ def test_aligned_coordinates_lead_back_and_keep_the_order(tmp_path_factory, wish
     bench = _bench(tmp_path_factory)
     sides = []
     for name in ("one", "two"):
-        made = Editing(bench.workspace, name)
+        made = EditBuilder(bench.workspace, name)
         for place, first in wished:
             if first or name == "two":
                 made.insert(place, event("a", 1))
-        sides.append(edit_builder.fork(bench.workspace, name, made.edits))
-    aligned = Aligned(*sides)
+        sides.append(edit_builder.create_fork(bench.workspace, name, made.edits))
+    aligned = AlignedTimelines(*sides)
     for side in (aligned.a, aligned.b):
-        places = range(side.workspace.overlay.events)
-        coordinates = [side.coordinate(place) for place in places]
+        places = range(side.workspace.position_map.position_count)
+        coordinates = [side.coordinate_of(place) for place in places]
         assert coordinates == sorted(set(coordinates))
-        assert [side.at(coordinate) for coordinate in coordinates] == list(places)
+        assert [side.position_at(coordinate) for coordinate in coordinates] == list(places)
         with side.workspace.reading() as connection:
             asked = connection.execute(
-                f'SELECT {side.sql} FROM (SELECT unnest(range(?)) AS "offset") ORDER BY "offset"',
+                f'SELECT {side.coordinate_sql} FROM (SELECT unnest(range(?)) AS "offset") ORDER BY "offset"',
                 [len(coordinates)],
             ).fetchall()
         assert [found for (found,) in asked] == coordinates
-    rows = aligned.rows(0, aligned.count)
-    assert [row.a for row in rows if row.a is not None] == list(range(sides[0].overlay.events))
-    assert [row.b for row in rows if row.b is not None] == list(range(sides[1].overlay.events))
-    assert [aligned.row_of(row.at) for row in rows] == list(range(len(rows)))
+    rows = aligned.load_rows(0, aligned.row_count)
+    assert [row.a for row in rows if row.a is not None] == list(
+        range(sides[0].position_map.position_count)
+    )
+    assert [row.b for row in rows if row.b is not None] == list(
+        range(sides[1].position_map.position_count)
+    )
+    assert [aligned.row_of(row.coordinate) for row in rows] == list(range(len(rows)))
 
 
 _BENCHES: list[Any] = []
@@ -121,8 +128,10 @@ def _bench(tmp_path_factory: Any) -> Any:
     return _BENCHES[0]
 
 
-def run_of(bench: Any, workspace: Workspace, calling: Calling) -> Run:
-    return Run(workspace, bench.refer(), 30, Means(1, PATIENCE, None), None, bool, calling)
+def run_of(bench: Any, workspace: Workspace, calling: GatewayBridge) -> FoldRun:
+    return FoldRun(
+        workspace, bench.refer(), 30, FoldLimits(1, PATIENCE_SECONDS, None), None, bool, calling
+    )
 
 
 def test_trials_say_what_folding_each_would(bench: Bench):
@@ -135,21 +144,25 @@ def test_trials_say_what_folding_each_would(bench: Bench):
     ]
     forks = []
     for n, wish in enumerate(wishes):
-        made = Editing(bench.workspace, f"t{n}")
+        made = EditBuilder(bench.workspace, f"t{n}")
         wish(made)
-        forks.append(edit_builder.fork(bench.workspace, f"t{n}", made.edits))
-    with Calling(bench.workspace, bench.refer()) as calling:
-        found = list(trial_fold.tries(run_of(bench, bench.workspace, calling), base.folded, forks))
+        forks.append(edit_builder.create_fork(bench.workspace, f"t{n}", made.edits))
+    with GatewayBridge(bench.workspace, bench.refer()) as calling:
+        found = list(
+            trial_fold.try_forks(run_of(bench, bench.workspace, calling), base.fold_record, forks)
+        )
     for one, fork in zip(found, forks, strict=True):
-        kept = bench.history(edit_builder.keep(fork))
-        compared = history_comparison.compare(base, kept)
-        assert sorted(one.differing) == sorted(d.key for d in compared.differing)
-        for d in compared.differing:
-            before, after = one.differing[d.key]
+        kept = bench.history(edit_builder.save_fork(fork))
+        compared = history_comparison.compare_histories(base, kept)
+        assert sorted(one.differing_documents) == sorted(
+            d.key for d in compared.differing_documents
+        )
+        for d in compared.differing_documents:
+            before, after = one.differing_documents[d.key]
             state_a, state_b = compared.states(d.key)
             assert (before and before.state, after and after.state) == (state_a, state_b)
-            assert str(fork.label(one.diverged[d.key])) == str(d.diverged)
-    assert [one.failures for one in found] == [0, 1, 0, 0]
+            assert str(fork.label_at(one.diverged_at[d.key])) == str(d.label)
+    assert [one.failure_count for one in found] == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,7 @@ def test_totals_are_those_of_all_documents(bench: Bench, text):
         "avg(state.total)": sum(sums.values()) / 6,
         "sum(state.total) / count(*) + 1": sum(sums.values()) / 6 + 1,
     }
-    assert aggregate_totals.asked(bench.history(fork), [text], 30) == [
+    assert aggregate_totals.compute_totals(bench.history(fork), [text], 30) == [
         pytest.approx(expected[text])
     ]
 
@@ -173,50 +186,54 @@ def test_totals_keep_digits_that_a_double_has_not(bench: Bench):
     bench.code("DECIMALS = True\n" + PROJECTION)
     fork = bench.fork("f", lambda made: made.set(0, "by", "12345678901234567.25"))
     history = bench.history(fork)
-    found = aggregate_totals.Totals(history, ["sum(state.total) - 12345678901234567"], 29)
+    found = aggregate_totals.AggregateTotals(history, ["sum(state.total) - 12345678901234567"], 29)
     assert found.values == [435.25]
 
 
 def test_a_sweep_ranks_what_each_fork_comes_to(bench: Bench):
     base = bench.history()
-    varied = variants.setting(bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"])
-    swept = fork_sweep.sweep(
-        bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"]
+    varied = variants.build_value_variants(
+        bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"]
     )
-    assert swept.base == [435]
-    ranked = [(one.variant.what, one.values[0], one.differing) for one in swept.ranked()]
+    swept = fork_sweep.sweep_variants(
+        bench.workspace, bench.refer(), base.fold_record, varied, ["sum(state.total)"]
+    )
+    assert swept.base_values == [435]
+    ranked = [(one.variant.label, one.values[0], one.differing_documents) for one in swept.rank()]
     assert ranked == [
         ("by = 100", 528, 1),
         ("by = 7", 435, 0),
         ("by = 1", 429, 1),
         ('by = "wrong"', 428, 1),
     ]
-    assert swept.ranked(ascending=True)[0].variant.what == 'by = "wrong"'
-    best = edit_builder.keep(swept.ranked()[0].variant.seen)
+    assert swept.rank(ascending=True)[0].variant.label == 'by = "wrong"'
+    best = edit_builder.save_fork(swept.rank()[0].variant.forked_workspace)
     assert bench.total(bench.history(best), "c") == 87 + 93
 
 
 def test_a_sweep_drops_each_event_by_itself(bench: Bench):
     base = bench.history()
-    places = Editing(bench.workspace, "s").matching("stream = 'e'")
-    varied = variants.dropping(bench.workspace, "s", places)
-    swept = fork_sweep.sweep(
-        bench.workspace, bench.refer(), base.folded, varied, ["sum(state.total)"]
+    places = EditBuilder(bench.workspace, "s").find_matching_positions("stream = 'e'")
+    varied = variants.build_drop_variants(bench.workspace, "s", places)
+    swept = fork_sweep.sweep_variants(
+        bench.workspace, bench.refer(), base.fold_record, varied, ["sum(state.total)"]
     )
-    assert [one.values[0] for one in swept.ranked()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
+    assert [one.values[0] for one in swept.rank()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
     with pytest.raises(QueryError, match="nothing to sweep"):
-        variants.dropping(bench.workspace, "s", [])
+        variants.build_drop_variants(bench.workspace, "s", [])
 
 
 def test_a_sweep_over_a_fork_starts_from_the_fork(bench: Bench):
     fork = bench.fork("f", lambda made: [made.insert(3, event("a", 1000)), made.drop(10)])
     base = bench.history(fork)
-    places = Editing(fork, "s").matching("stream = 'a'")
-    varied = variants.dropping(fork, "s", places)
-    swept = fork_sweep.sweep(fork, bench.refer(), base.folded, varied, ["sum(state.total)"])
+    places = EditBuilder(fork, "s").find_matching_positions("stream = 'a'")
+    varied = variants.build_drop_variants(fork, "s", places)
+    swept = fork_sweep.sweep_variants(
+        fork, bench.refer(), base.fold_record, varied, ["sum(state.total)"]
+    )
     whole = 435 + 1000 - 10
-    assert swept.base == [whole]
-    assert {one.variant.what: one.values[0] for one in swept.outcomes} == {
+    assert swept.base_values == [whole]
+    assert {one.variant.label: one.values[0] for one in swept.outcomes} == {
         "without 0": whole,
         "without 3+1": whole - 1000,
         **{f"without {n}": whole - n for n in (5, 15, 20, 25)},
@@ -229,27 +246,33 @@ ROUTED = PROJECTION + 'def key(event): return event.data.get("to", event.stream)
 def test_trials_of_a_projection_that_routes(bench: Bench):
     bench.code(ROUTED)
     base = bench.history()
-    made = Editing(bench.workspace, "t")
+    made = EditBuilder(bench.workspace, "t")
     made.set(7, "to", '["x", "a"]')
-    fork = edit_builder.fork(bench.workspace, "t", made.edits)
-    with Calling(bench.workspace, bench.refer()) as calling:
-        (one,) = trial_fold.tries(run_of(bench, bench.workspace, calling), base.folded, [fork])
-    kept = history_comparison.compare(base, bench.history(edit_builder.keep(fork)))
-    assert sorted(one.differing) == sorted(d.key for d in kept.differing) == ["a", "c", "x"]
+    fork = edit_builder.create_fork(bench.workspace, "t", made.edits)
+    with GatewayBridge(bench.workspace, bench.refer()) as calling:
+        (one,) = trial_fold.try_forks(
+            run_of(bench, bench.workspace, calling), base.fold_record, [fork]
+        )
+    kept = history_comparison.compare_histories(base, bench.history(edit_builder.save_fork(fork)))
+    assert (
+        sorted(one.differing_documents)
+        == sorted(d.key for d in kept.differing_documents)
+        == ["a", "c", "x"]
+    )
 
 
 def test_a_fork_goes_on_from_other_states_with_other_code(bench: Bench):
     bench.history()
     fixed = bench.code(PROJECTION.replace('event.data["by"]', '2 * event.data["by"]'), "fixed.py")
-    made = edit_builder.fork(
-        bench.workspace, "hotfix", [Edit(EditKind.BASE, Label(0), said="p")], at=14
+    made = edit_builder.create_fork(
+        bench.workspace, "hotfix", [Edit(EditKind.BASE, Label(0), value="p")], fork_position=14
     )
-    history = bench.history(edit_builder.keep(made), "fixed.py")
+    history = bench.history(edit_builder.save_fork(made), "fixed.py")
     for place, key in enumerate("abcde"):
         numbers = range(place, 30, 5)
         expected = sum(n if n < 15 else 2 * n for n in numbers)
         assert bench.total(history, key) == expected
-    assert history.folded.changes == 30
-    assert fixed.name == history.folded.name
-    assert isinstance(history.workspace, Seen)
-    assert fold.fold(history.workspace, fixed) == history.folded
+    assert history.fold_record.change_count == 30
+    assert fixed.name == history.fold_record.name
+    assert isinstance(history.workspace, ForkedWorkspace)
+    assert fold.fold_projection(history.workspace, fixed) == history.fold_record

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from replay import fold
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
-from replay.forks.warm_worker import Standing
+from replay.forks.edit_builder import EditBuilder
+from replay.forks.warm_worker import WarmWorker
 from replay.history.history import History
 from replay.projection import reference
 from replay.query import condition_search, running_aggregates
 from storage.log.event_log import EventLog
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -81,7 +81,7 @@ wishes = st.lists(
 
 def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
     """A workspace with events as they are, at the offsets that they name."""
-    with workspaces.created(path) as connection:
+    with workspaces.create_workspace(path) as connection:
         connection.execute("BEGIN")
         for row in rows:
             connection.execute(
@@ -92,22 +92,22 @@ def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
     return Workspace(path)
 
 
-def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> Seen:
+def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> ForkedWorkspace:
     """A fork with as many of these edits as can be made."""
-    editing_ = Editing(workspace, name)
-    places = EventLog(workspace).extent().events
+    editing_ = EditBuilder(workspace, name)
+    places = EventLog(workspace).read_extent().event_count
     touched: set[int] = set()
     for what, one, other, number in asked:
         place, after = one % places, min(other, places - 1)
         text = json.dumps(spare[number % len(spare)])
         log = EventLog(workspace)
         if what == "append":
-            editing_.append(text) if log.event(places - 1) else None
+            editing_.append(text) if log.read_event(places - 1) else None
             continue
-        there = log.event(after) is not None or after < 0
+        there = log.read_event(after) is not None or after < 0
         if what == "insert":
             editing_.insert(after, text) if there else None
-        elif log.event(place) is None or place in touched:
+        elif log.read_event(place) is None or place in touched:
             continue
         elif what == "drop":
             editing_.drop(place)
@@ -118,7 +118,7 @@ def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) 
         elif there and after not in (place, place - 1):
             editing_.move(place, after)
             touched.add(place)
-    return edit_builder.keep(edit_builder.fork(workspace, name, editing_.edits))
+    return edit_builder.save_fork(edit_builder.create_fork(workspace, name, editing_.edits))
 
 
 def told(history: History, places: Sequence[int]) -> dict[str, Any]:
@@ -128,20 +128,20 @@ def told(history: History, places: Sequence[int]) -> dict[str, Any]:
         changes = connection.execute(
             'SELECT "offset", key, state FROM history WHERE projection = ? AND timeline = ?'
             ' ORDER BY "offset", key',
-            [history.folded.number, history.folded.timeline],
+            [history.fold_record.projection_number, history.fold_record.timeline],
         ).fetchall()
     middle = places[len(places) // 2] if places else -1
     last = places[-1] if places else -1
-    states = {key: history.state(key, middle) for key in "abcdxy"}
+    states = {key: history.state_at(key, middle) for key in "abcdxy"}
     return {
         "changes": [(numbers[at], *rest) for at, *rest in changes],
         "states": {
             k: None if c is None else (numbers[c.offset], c.state) for k, c in states.items()
         },
         "documents": [(d.ordinal, d.key, numbers[d.born]) for d in history.documents(0, 1000)],
-        "born": [history.born_by(place) for place in places],
+        "born": [history.count_documents_at(place) for place in places],
         "failures": [(numbers[f.offset], f.key, f.error) for f in history.failures()],
-        "printed": [(numbers[at], text) for at, text in history.printed()],
+        "printed": [(numbers[at], text) for at, text in history.printed_output()],
         "breaks": [
             (
                 b.invariant,
@@ -149,31 +149,40 @@ def told(history: History, places: Sequence[int]) -> dict[str, Any]:
                 b.key,
                 b.until if b.until is None else numbers[b.until],
             )
-            for b in history.breaks()
+            for b in history.invariant_violations()
         ],
-        "unhandled": dict(history.folded.unhandled),
-        "counts": (history.folded.keys, history.folded.changes, history.folded.failures),
+        "unhandled": dict(history.fold_record.unhandled_by_type),
+        "counts": (
+            history.fold_record.document_count,
+            history.fold_record.change_count,
+            history.fold_record.failure_count,
+        ),
         "window": {
             numbers[offset]: {
-                key: (m.now and m.now.state, m.before and m.before.state) for key, m in at.items()
+                key: (m.current and m.current.state, m.previous and m.previous.state)
+                for key, m in at.items()
             }
-            for offset, at in history.window(0, last).items()
+            for offset, at in history.changes_by_event(0, last).items()
         },
         "hits": [
             (numbers[hit.offset], hit.key)
-            for stretch in condition_search.began(history, "state.total > 3")
-            for hit in stretch.hits
+            for stretch in condition_search.find_became_true(history, "state.total > 3")
+            for hit in stretch.transitions
         ],
         "sums": [
             (numbers[at], holds)
-            for stretch in running_aggregates.turns(history, "sum(state.total) > 5")
-            for at, holds in stretch.rows
+            for stretch in running_aggregates.scan_aggregate_transitions(
+                history, "sum(state.total) > 5"
+            )
+            for at, holds in stretch.transitions
         ],
         "all": [
-            sorted((r["key"], r["state"]) for b in history.all_at(at) for r in b.to_pylist())
+            sorted(
+                (r["key"], r["state"]) for b in history.scan_documents_at(at) for r in b.to_pylist()
+            )
             for at in places[::5]
         ],
-        "changed": sorted(history.changed_between(-1, last)),
+        "changed": sorted(history.scan_documents_changed_between(-1, last)),
     }
 
 
@@ -185,13 +194,13 @@ def test_a_fork_is_what_folding_its_log_whole_gives(
 ):
     folder = tmp_path_factory.mktemp("fork")
     (folder / "p.py").write_text(KINDS[kind])
-    wanted = reference.parse("p.py", sys.executable, folder)
+    wanted = reference.parse_reference("p.py", sys.executable, folder)
     rows = [
         {**event, "offset": n, "id": f"e{n}", "data": json.dumps(event["data"])}
         for n, event in enumerate(log)
     ]
     workspace = made(folder / "log.refold", rows)
-    with Standing() as standing:
+    with WarmWorker() as standing:
         seen: Workspace = workspace
         for name, asked in (("one", first), ("two", second)):
             seen = edited(seen, name, asked, spare)
@@ -199,7 +208,7 @@ def test_a_fork_is_what_folding_its_log_whole_gives(
 
 
 def compare_with_whole(
-    folder: Path, seen: Workspace, wanted: reference.Reference, kind: str, standing: Standing
+    folder: Path, seen: Workspace, wanted: reference.Reference, kind: str, standing: WarmWorker
 ) -> None:
     with seen.reading() as connection:
         found = connection.execute(
@@ -209,8 +218,8 @@ def compare_with_whole(
     rows = [dict(zip(columns, row, strict=True)) for row in found]
     dense = [{**row, "offset": number} for number, row in enumerate(rows)]
     whole = made(folder / f"{seen.timeline}.refold", dense)
-    expected = told(History(whole, fold.fold(whole, wanted)), range(len(rows)))
-    history = History(seen, fold.fold(seen, wanted, standing=standing))
+    expected = told(History(whole, fold.fold_projection(whole, wanted)), range(len(rows)))
+    history = History(seen, fold.fold_projection(seen, wanted, warm_worker=standing))
     got = told(history, [row["offset"] for row in rows])
     for what in expected:
         assert got[what] == expected[what], what

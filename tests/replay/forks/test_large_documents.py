@@ -28,7 +28,7 @@ def on_Failed(state, event):
 
 
 def log(path: Any, rows: list[tuple[int, str, str, int]]) -> Workspace:
-    with workspaces.created(path) as connection:
+    with workspaces.create_workspace(path) as connection:
         connection.execute("BEGIN")
         for offset, stream, kind, by in rows:
             connection.execute(
@@ -65,7 +65,7 @@ def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(
         ],
     )
     main = inventory.history()
-    assert main.folded.parts > 0
+    assert main.fold_record.part_change_count > 0
     history = inventory.history(fork)
     with fork.reading() as connection:
         rows = connection.execute(
@@ -74,29 +74,33 @@ def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(
     whole = inventory.history(
         log(tmp_path / "whole.refold", [(n, *row) for n, row in enumerate(rows)])
     )
-    end, last = fork.overlay.events - 1, len(rows) - 1
-    states = [h.state("all", at) for h, at in ((history, end), (whole, last))]
+    end, last = fork.position_map.position_count - 1, len(rows) - 1
+    states = [h.state_at("all", at) for h, at in ((history, end), (whole, last))]
     assert [json.loads(change.state or "") for change in states if change] == [
         json.loads(states[1].state or "")
     ] * 2
-    before = [h.state("all", at) for h, at in ((history, 1199), (main, 1199))]
+    before = [h.state_at("all", at) for h, at in ((history, 1199), (main, 1199))]
     assert before[0] is not None
     assert before[1] is not None
     assert before[0].state == before[1].state
-    (one,) = history_comparison.compare(main, history).differing
-    assert (one.key, str(one.diverged)) == ("all", "1200")
-    told = {d.written for d in history_comparison.compare(main, history).differences("all")}
+    (one,) = history_comparison.compare_histories(main, history).differing_documents
+    assert (one.key, str(one.label)) == ("all", "1200")
+    told = {
+        d.path_text for d in history_comparison.compare_histories(main, history).differences("all")
+    }
     assert {"items.new", "items.item-3", "moves"} <= told
-    found = list(blame.touches(history, "all", ("items", "new", "qty"), after=-1, until=end))
-    assert [(str(fork.label(touch.offset)), touch.after) for touch in found] == [("1250+1", 5)]
+    found = list(
+        blame.find_value_changes(history, "all", ("items", "new", "qty"), after=-1, until=end)
+    )
+    assert [(str(fork.label_at(touch.offset)), touch.after) for touch in found] == [("1250+1", 5)]
 
 
 def test_its_states_in_between_can_be_stepped_through(inventory: Bench):
     fork = inventory.fork("f", lambda made: made.set(1350, "by", "100"))
     history = inventory.history(fork)
-    moments = history.window(1340, 1360)
-    changed = moments[1350]["all"].differences()
-    assert [(d.written, d.after - d.before) for d in changed if "qty" in d.written] == [
+    moments = history.changes_by_event(1340, 1360)
+    changed = moments[1350]["all"].differences_to_previous()
+    assert [(d.path_text, d.after - d.before) for d in changed if "qty" in d.path_text] == [
         ("items.item-150.qty", 100)
     ]
-    assert fold.fold(fork, inventory.refer()) == history.folded
+    assert fold.fold_projection(fork, inventory.refer()) == history.fold_record

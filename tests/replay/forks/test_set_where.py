@@ -2,7 +2,7 @@
 
 import pytest
 
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from storage.errors import PositionError, QueryError
 from storage.query import condition_parser
 from storage.workspace.workspace import Workspace
@@ -12,8 +12,8 @@ from tests.support.fork_bench import Bench
 def test_many_events_are_set_as_one_by_one_and_read_at_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
-    one, many = Editing(bench.workspace, "f"), Editing(bench.workspace, "f")
-    places = many.matching("type = 'Added'")
+    one, many = EditBuilder(bench.workspace, "f"), EditBuilder(bench.workspace, "f")
+    places = many.find_matching_positions("type = 'Added'")
     for place in places:
         one.set(place, "by", "100")
     readings = []
@@ -27,12 +27,12 @@ def test_many_events_are_set_as_one_by_one_and_read_at_once(
 
 def test_an_event_that_is_not_there_is_refused(bench: Bench):
     with pytest.raises(PositionError, match="There is no event at 99"):
-        Editing(bench.workspace, "f").set_all([3, 99], "by", "1")
+        EditBuilder(bench.workspace, "f").set_all([3, 99], "by", "1")
 
 
 def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench: Bench):
     with bench.workspace.reading() as connection:
         for condition in (f"revision > {'9' * 40}", f"revision = -{'1' * 400} OR type = 'T'"):
             with pytest.raises(QueryError, match=r"holds a whole number of .* digits"):
-                condition_parser.parsed(connection, condition, "events")
-        assert condition_parser.parsed(connection, "revision > 1.5e40", "events")
+                condition_parser.parse_condition(connection, condition, "events")
+        assert condition_parser.parse_condition(connection, "revision > 1.5e40", "events")

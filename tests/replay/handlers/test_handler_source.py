@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.document import paths
-from replay.document.diff import differences
-from replay.handlers.handler_source import Code
+from replay.document.diff import find_differences
+from replay.handlers.handler_source import HandlerCode
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio
 
@@ -70,17 +70,17 @@ PATHS = [
 ]
 
 
-def code(studio: Studio, source: str, name: str = "") -> Code:
+def code(studio: Studio, source: str, name: str = "") -> HandlerCode:
     studio.file("p.py", source)
-    return Code(studio.fold("p.py" + name))
+    return HandlerCode(studio.fold("p.py" + name))
 
 
 def marked(found: Any, path: str) -> list[str]:
-    lines = found.touching([paths.read(path)])
+    lines = found.touching([paths.parse_path(path)])
     return [found.lines[number - found.first].strip() for number in sorted(lines)]
 
 
-def _above_or_below(place: str, path: paths.Path) -> bool:
+def _above_or_below(place: str, path: paths.DocumentPath) -> bool:
     steps = place.split(".")
     return all(a in ("*", str(b)) for a, b in zip(steps, path, strict=False))
 
@@ -105,14 +105,14 @@ def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(
     source = "def apply(state, event):\n" + "".join(f"    {s}\n" for s in chosen) + HELPERS
     file = studio.file("p.py", source)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    found = Code(dataclasses.replace(folded, files={str(file): digest})).handler("T")
-    wanted = paths.read(path)
+    found = HandlerCode(dataclasses.replace(folded, files={str(file): digest})).find_handler("T")
+    wanted = paths.parse_path(path)
     expected = {
         n
         for n, statement in enumerate(chosen, 2)
         if any(_above_or_below(place, wanted) for place in STATEMENTS[statement])
     }
-    assert found.touching([wanted]) == expected
+    assert found.lines_changing([wanted]) == expected
 
 
 @pytest.mark.parametrize("statement", sorted(STATEMENTS))
@@ -121,7 +121,7 @@ def test_what_a_statement_really_changes_is_what_is_said(statement):
     names: dict[str, Any] = {"KEY": KEY, "state": state}
     exec(HELPERS, names)
     exec(statement, names)
-    for difference in differences(STATE, json.loads(json.dumps(state))):
+    for difference in find_differences(STATE, json.loads(json.dumps(state))):
         assert any(_above_or_below(p, difference.path) for p in STATEMENTS[statement])
 
 
@@ -142,13 +142,13 @@ def test_a_module_with_functions_and_apply(studio: Studio):
             s["n"] = 2
         """,
     )
-    placed = found.handler("Order Placed!")
-    assert (placed.name, placed.first, len(placed.lines)) == ("on_Order_Placed_", 4, 5)
+    placed = found.find_handler("Order Placed!")
+    assert (placed.name, placed.first_line, len(placed.lines)) == ("on_Order_Placed_", 4, 5)
     assert marked(placed, "n") == ['state["n"] = (', "1", ")"]
-    other = found.handler("Other")
+    other = found.find_handler("Other")
     assert other.name == "apply"
     assert marked(other, "n") == ['s["n"] = 2']
-    assert found.handler(None).name == "apply"
+    assert found.find_handler(None).name == "apply"
 
 
 @pytest.mark.parametrize("name", [":Orders", ":orders"])
@@ -172,9 +172,9 @@ def test_a_class_its_bases_and_objects_of_it(studio: Studio, name):
         """,
         name,
     )
-    assert marked(found.handler("T"), "note") == ["self._note(state)"]
-    assert marked(found.handler("U"), "u") == ['def on_U(state, event): state["u"] = 1']
-    assert marked(found.handler("U"), "note") == []
+    assert marked(found.find_handler("T"), "note") == ["self._note(state)"]
+    assert marked(found.find_handler("U"), "u") == ['def on_U(state, event): state["u"] = 1']
+    assert marked(found.find_handler("U"), "note") == []
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_class_its_bases_and_objects_of_it(studio: Studio, name):
 def test_a_new_state_that_is_given_back(studio: Studio, body, changed):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def apply(state, event):\n    {body}\n")
-    handler = Code(studio.fold()).handler("T")
+    handler = HandlerCode(studio.fold()).find_handler("T")
     for path, lines in changed.items():
         assert marked(handler, path) == lines, path
 
@@ -215,8 +215,8 @@ def test_a_lambda_and_another_name(studio: Studio):
         on_U = helper
         """,
     )
-    assert marked(found.handler("T"), "n") == ["on_T = lambda state, event: state.update(n=1)"]
-    assert found.handler("U").name == "helper"
+    assert marked(found.find_handler("T"), "n") == ["on_T = lambda state, event: state.update(n=1)"]
+    assert found.find_handler("U").name == "helper"
 
 
 def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.MonkeyPatch):
@@ -224,31 +224,31 @@ def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.Monkey
     file = studio.file("q.py", "def on_T(state, event): state['n'] = 1\n")
     found = code(studio, "from q import on_T\nimport functools\non_U = functools.partial(on_T)\n")
     with pytest.raises(QueryError, match="on_T is imported from q"):
-        found.handler("T")
+        found.find_handler("T")
     with pytest.raises(QueryError, match=r"on_U .* line 3"):
-        found.handler("U")
+        found.find_handler("U")
     with pytest.raises(QueryError, match=r"p\.py has no handler for V"):
-        found.handler("V")
-    assert isinstance(found.known("V"), str)
-    assert found.known("W") is None
+        found.find_handler("V")
+    assert isinstance(found.cached_handler("V"), str)
+    assert found.cached_handler("W") is None
     file = studio.file("p.py", "def on_T(state, event): state['n'] = 2\n")
-    fresh = Code(found.folded)
+    fresh = HandlerCode(found.fold_record)
     with pytest.raises(QueryError, match=r"p\.py has changed since it was folded"):
-        fresh.handler("T")
+        fresh.find_handler("T")
     file.unlink()
     with pytest.raises(QueryError, match="No such file"):
-        Code(found.folded).handler("T")
+        HandlerCode(found.fold_record).find_handler("T")
     nowhere = SimpleNamespace(reference="shop.orders:X", files={}, name="X")
     with pytest.raises(QueryError, match="The file of X isn't known"):
-        Code(nowhere).handler("T")  # type: ignore[arg-type]
+        HandlerCode(nowhere).find_handler("T")  # type: ignore[arg-type]
 
 
 def test_what_was_read_stays_right_for_its_history(studio: Studio):
     studio.events(("a", "T", {}), ("a", "U", {}))
     found = code(studio, "def on_T(s, e): s['n'] = 1\ndef on_U(s, e): s['n'] = 2\n")
-    assert found.handler("T").lines == ("def on_T(s, e): s['n'] = 1",)
+    assert found.find_handler("T").lines == ("def on_T(s, e): s['n'] = 1",)
     studio.file("p.py", "def on_U(s, e): s['n'] = 3\n")
-    assert found.handler("U").lines == ("def on_U(s, e): s['n'] = 2",)
+    assert found.find_handler("U").lines == ("def on_U(s, e): s['n'] = 2",)
 
 
 def test_a_module_that_is_imported_by_name(studio: Studio):
@@ -256,8 +256,8 @@ def test_a_module_that_is_imported_by_name(studio: Studio):
     studio.file("shop/__init__.py", "")
     studio.file("shop/orders.py", "class Orders:\n    def on_T(self, s, e): s['n'] = 1\n")
     studio.events(("a", "T", {}))
-    found = Code(studio.fold("shop.orders:Orders"))
-    assert marked(found.handler("T"), "n") == ["def on_T(self, s, e): s['n'] = 1"]
+    found = HandlerCode(studio.fold("shop.orders:Orders"))
+    assert marked(found.find_handler("T"), "n") == ["def on_T(self, s, e): s['n'] = 1"]
 
 
 def test_reading_runs_nothing(studio: Studio):
@@ -272,4 +272,4 @@ def test_reading_runs_nothing(studio: Studio):
     )
     found = code(studio, source)
     (studio.folder / "armed").touch()
-    assert found.handler("T").name == "apply"
+    assert found.find_handler("T").name == "apply"

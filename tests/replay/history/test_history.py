@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.document import paths
-from replay.document.diff import decode, differences, same
+from replay.document.diff import decode_state, find_differences, is_same_value
 from replay.document.paths import ABSENT
 from replay.history.history import History
 from tests.support.projection_studio import Studio
@@ -71,15 +71,19 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 @settings(deadline=None, max_examples=60)
 @given(key=ALL_KEYS, position=POSITIONS)
 def test_the_state_of_a_key_and_what_its_last_change_did(history: History, key, position):
-    moment = history.moment(key, position)
-    state = None if moment.now is None or moment.now.state is None else json.loads(moment.now.state)
+    moment = history.document_at(key, position)
+    state = (
+        None
+        if moment.current is None or moment.current.state is None
+        else json.loads(moment.current.state)
+    )
     assert state == at(position).get(key)
     before = [n for n in changed(key) if n <= position]
     assert moment.changed_at == (before[-1] if before else None)
     if before:
         n = before[-1]
         old, new = at(n - 1).get(key, ABSENT), at(n).get(key, ABSENT)
-        assert moment.differences() == differences(old, new)
+        assert moment.differences_to_previous() == find_differences(old, new)
 
 
 @settings(deadline=None, max_examples=60)
@@ -97,12 +101,12 @@ def test_the_next_and_the_previous_change(history: History, key, position):
 @settings(deadline=None, max_examples=40)
 @given(one=POSITIONS, other=POSITIONS)
 def test_all_states_and_what_changed_between(history: History, one, other):
-    rows = [row for batch in history.all_at(one) for row in batch.to_pylist()]
+    rows = [row for batch in history.scan_documents_at(one) for row in batch.to_pylist()]
     assert {r["key"]: json.loads(r["state"]) for r in rows} == at(one)
     start, end = sorted((one, other))
     found = {
         key: (old and json.loads(old), new and json.loads(new))
-        for key, old, new in history.changed_between(start, end)
+        for key, old, new in history.scan_documents_changed_between(start, end)
     }
     assert found == {
         key: (at(start).get(key), at(end).get(key))
@@ -118,7 +122,7 @@ def test_documents_are_numbered_in_the_order_of_their_birth(history: History):
         assert document.born == changed(document.key)[0]
         assert history.ordinal_of(document.key) == document.ordinal
     for position in range(-1, EVENTS):
-        assert history.born_by(position) == sum(d.born <= position for d in documents)
+        assert history.count_documents_at(position) == sum(d.born <= position for d in documents)
 
 
 def test_all_failures_of_one_event_are_there(studio: Studio):
@@ -151,13 +155,13 @@ def value_at(value: Any, path: Any) -> Any:
 @settings(max_examples=300, deadline=None)
 @given(before=VALUES, after=VALUES)
 def test_applying_the_differences_to_one_value_gives_the_other(before, after):
-    found = differences(before, after)
-    assert (found == []) == same(before, after)
-    assert len({paths.write(d.path) for d in found}) == len(found)
+    found = find_differences(before, after)
+    assert (found == []) == is_same_value(before, after)
+    assert len({paths.format_path(d.path) for d in found}) == len(found)
     for difference in found:
         if difference.before is not ABSENT:
-            assert same(value_at(before, difference.path), difference.before)
-    assert same(applied(before, found), after)
+            assert is_same_value(value_at(before, difference.path), difference.before)
+    assert is_same_value(applied(before, found), after)
 
 
 def applied(value: Any, found: Any) -> Any:
@@ -182,7 +186,7 @@ def applied(value: Any, found: Any) -> Any:
 
 
 def test_numbers_are_compared_by_their_digits_and_1_is_not_true():
-    assert not same(decode("0.10"), decode("0.1"))
-    assert not same(decode("1"), decode("true"))
-    assert paths.write(("a b", "c", 0)) == '$."a b".c[0]'
-    assert paths.write(("items", "sku-7", "qty")) == "items.sku-7.qty"
+    assert not is_same_value(decode_state("0.10"), decode_state("0.1"))
+    assert not is_same_value(decode_state("1"), decode_state("true"))
+    assert paths.format_path(("a b", "c", 0)) == '$."a b".c[0]'
+    assert paths.format_path(("items", "sku-7", "qty")) == "items.sku-7.qty"

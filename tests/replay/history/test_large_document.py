@@ -10,7 +10,7 @@ import pytest
 from replay.checks import projection_properties
 from replay.compare import code_edit
 from replay.document import paths
-from replay.document.diff import decode, differences, encode
+from replay.document.diff import decode_state, encode_value, find_differences
 from replay.history.history import History
 from replay.query import blame, condition_search, expressions, logpoints, series
 from tests.support.projection_studio import small_flushes
@@ -120,7 +120,7 @@ def test_every_state_is_what_a_plain_loop_makes(folded: Any) -> None:
             found = history.state(key, offset)
             assert json.dumps(_state(found)) == json.dumps(documents.get(key))
             if found is not None and found.state is not None:
-                assert encode(found.value) == encode(decode(found.state))
+                assert encode_value(found.value) == encode_value(decode_state(found.state))
 
 
 def test_windows_lead_from_one_state_to_the_next_in_both_directions(folded: Any) -> None:
@@ -131,26 +131,28 @@ def test_windows_lead_from_one_state_to_the_next_in_both_directions(folded: Any)
     for offset in order:
         first = offset // 64 * 64
         if first not in windows:
-            windows[first] = history.window(first, first + 63)
+            windows[first] = history.changes_by_event(first, first + 63)
         moment = windows[first].get(offset, {}).get("all")
         if moment is None or moment.now.state is None:
             continue
         assert json.dumps(_read(moment.now.value)) == json.dumps(after[offset]["all"])
         before = after[offset - 1].get("all") if offset else None
-        old = decode(None if before is None else json.dumps(before))
-        new = decode(json.dumps(after[offset]["all"]))
-        assert _told(moment.differences()) == _told(differences(old, new))
+        old = decode_state(None if before is None else json.dumps(before))
+        new = decode_state(json.dumps(after[offset]["all"]))
+        assert _told(moment.differences()) == _told(find_differences(old, new))
 
 
 def _read(value: Any) -> Any:
     """As JSON has it, whatever reads its members late."""
     if isinstance(value, dict):
         return {name: _read(inside) for name, inside in value.items()}
-    return json.loads(encode(value))
+    return json.loads(encode_value(value))
 
 
 def _told(found: Any) -> Any:
-    return sorted((d.written, encode(d.before), encode(d.after), d.kind.value) for d in found)
+    return sorted(
+        (d.written, encode_value(d.before), encode_value(d.after), d.kind.value) for d in found
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,18 +160,18 @@ def _told(found: Any) -> Any:
 )
 def test_blame_finds_every_event_that_changed_a_value(folded: Any, path: str) -> None:
     _, history, after = folded
-    steps = paths.read(path)
+    steps = paths.parse_path(path)
     expected = []
     before: Any = paths.ABSENT
     for offset, documents in enumerate(after):
-        value = paths.value_at(documents["all"], steps) if "all" in documents else paths.ABSENT
+        value = paths.get_value_at(documents["all"], steps) if "all" in documents else paths.ABSENT
         if value is not before and (
             value is paths.ABSENT or before is paths.ABSENT or value != before
         ):
             expected.append(offset)
         before = value
     for backwards in (False, True):
-        touches = blame.touches(
+        touches = blame.find_value_changes(
             history, "all", steps, after=-1, until=len(after), backwards=backwards
         )
         assert [t.offset for t in touches] == (expected[::-1] if backwards else expected)
@@ -193,9 +195,9 @@ def test_conditions_are_true_of_large_states(folded: Any, condition: str) -> Non
         connection.execute("CREATE TEMP TABLE states (o BIGINT, key VARCHAR, state VARCHAR)")
         rows = [(o, k, json.dumps(s)) for o, d in enumerate(after) for k, s in d.items()]
         connection.executemany("INSERT INTO states VALUES (?, ?, ?)", rows)
-        wanted = expressions.condition(connection, condition, long_numbers=False)
+        wanted = expressions.compile_condition(connection, condition, long_numbers=False)
         held = connection.execute(
-            f"SELECT o, key, {wanted.sql} FROM (SELECT o, key{wanted.values} FROM"
+            f"SELECT o, key, {wanted.sql} FROM (SELECT o, key{wanted.columns_sql} FROM"
             ' (SELECT *, o AS "offset" FROM states))'
         ).fetchall()
     true = {(o, k) for o, k, holds in held if holds}
@@ -205,25 +207,29 @@ def test_conditions_are_true_of_large_states(folded: Any, condition: str) -> Non
         for k in ("all", "small")
         if (o, k) in true and (o - 1, k) not in true
     ]
-    hits = [(h.offset, h.key) for m in condition_search.began(history, condition) for h in m.hits]
+    hits = [
+        (h.offset, h.key)
+        for m in condition_search.find_became_true(history, condition)
+        for h in m.transitions
+    ]
     assert hits == turned
 
 
 def test_sums_over_all_documents_and_plots_of_one(folded: Any) -> None:
     _, history, after = folded
     ends = list(range(len(after)))
-    totals = series.series(history, "sum(state.count)", ends)
+    totals = series.compute_series(history, "sum(state.count)", ends)
     assert list(totals.last) == [
         pytest.approx(sum(d["count"] for d in documents.values())) for documents in after
     ]
-    values = series.series(history, "state.items['item-7'].n", ends, "all")
+    values = series.compute_series(history, "state.items['item-7'].n", ends, "all")
     expected = [d.get("all", {}).get("items", {}).get("item-7", {}).get("n") for d in after]
     assert [None if math.isnan(v) else v for v in values.last] == expected
 
 
 def test_logpoints_see_large_states(folded: Any) -> None:
     _, history, after = folded
-    found = logpoints.logged(
+    found = logpoints.evaluate_logpoints(
         history, ["state.items['item-7'].n", "before.count"], ["type = 'Changed'"]
     )
     for row in found.rows.to_pylist():
@@ -325,25 +331,29 @@ def test_an_edit_of_the_code_is_found_in_large_documents(new_studio: Any) -> Non
         PROJECTION.replace('event.data["n"]\n        item', 'event.data["n"] % 8\n        item'),
     )
     old, new = studio.history("old.py"), studio.history("new.py")
-    edit = code_edit.compare(old, new)
+    edit = code_edit.compare_code_edit(old, new)
     first = next((o for o, (_, kind, data) in enumerate(events) if _differ(old, new, o)), None)
-    assert [(f.offset, f.key) for f in edit.firsts] == ([] if first is None else [(first, "all")])
+    assert [(f.offset, f.key) for f in edit.first_differences] == (
+        [] if first is None else [(first, "all")]
+    )
     if first is not None:
         assert edit.differences("all", first)
 
 
 def _differ(old: History, new: History, offset: int) -> bool:
-    return _state(old.state("all", offset)) != _state(new.state("all", offset))
+    return _state(old.state_at("all", offset)) != _state(new.state_at("all", offset))
 
 
 def test_what_handlers_depend_on_is_seen_in_large_documents(new_studio: Any) -> None:
     studio = new_studio()
     studio.events(*_events(5, 40))
     studio.file("same.py", PROJECTION)
-    assert projection_properties.determinism(studio.workspace, studio.refer("same.py")) is None
-    assert projection_properties.isolation(studio.workspace, studio.refer("same.py")) is None
+    assert (
+        projection_properties.check_determinism(studio.workspace, studio.refer("same.py")) is None
+    )
+    assert projection_properties.check_isolation(studio.workspace, studio.refer("same.py")) is None
     studio.file("p.py", PROJECTION.replace('["n"] = event.data["n"]', '["n"] = hash("x")'))
-    found = projection_properties.determinism(studio.workspace, studio.refer())
+    found = projection_properties.check_determinism(studio.workspace, studio.refer())
     assert found is not None
     assert found.key == "all"
     assert any(d.path[-1] == "n" for d in found.differences)
@@ -356,7 +366,7 @@ def test_what_handlers_depend_on_is_seen_in_large_documents(new_studio: Any) -> 
         )
     )
     studio.file("p.py", seen)
-    found = projection_properties.isolation(studio.workspace, studio.refer())
+    found = projection_properties.check_isolation(studio.workspace, studio.refer())
     assert found is not None
     assert found.key == "all"
 
@@ -388,7 +398,7 @@ def test_an_object_that_is_replaced_by_a_copy_of_itself_stays_in_parts(new_studi
     history = History(studio.workspace, folded)
     for offset, event in enumerate([*kinds, *random.Random(5).sample(kinds, 20)]):
         space["apply"](state, type("Event", (), {"type": event, "offset": offset}))
-        found = history.state("all", offset)
+        found = history.state_at("all", offset)
         assert found is not None
-        assert decode(found.state) == state, offset
+        assert decode_state(found.state) == state, offset
     assert folded.plain

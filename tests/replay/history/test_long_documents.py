@@ -8,8 +8,8 @@ from replay import fold
 from replay.event_fold import history_writer
 from replay.history.history import History
 from replay.query import blame, condition_search, logpoints, series
-from replay.worker_host.flow_control import Pace
-from storage.workspace.workspace import SCREEN_MEMORY, Workspace
+from replay.worker_host.flow_control import FlowControl
+from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
 from tests.support.projection_studio import Studio
 
 EVENTS = 2_500
@@ -36,7 +36,7 @@ def history(tmp_path_factory, places):
     studio.file("p.py", LONG)
     folded = studio.fold()
     studio.workspace.close()
-    return History(Workspace(studio.path, memory=SCREEN_MEMORY), folded)
+    return History(Workspace(studio.path, memory_bytes=SCREEN_MEMORY_BYTES), folded)
 
 
 def test_a_state_is_shown(history, places):
@@ -53,7 +53,7 @@ def test_who_changed_a_value_is_known(history, places):
     for backwards in (False, True):
         found = [
             touch.offset
-            for touch in blame.touches(
+            for touch in blame.find_value_changes(
                 history, "s1", path, after=-1, until=EVENTS, backwards=backwards
             )
         ]
@@ -72,27 +72,29 @@ def test_every_change_is_gone_through_with_the_one_before(history):
 def test_conditions_and_values_are_asked(history):
     found = [
         hit.offset
-        for page in condition_search.began(history, "state.n > 1000")
-        for hit in page.hits
+        for page in condition_search.find_became_true(history, "state.n > 1000")
+        for hit in page.transitions
     ]
     assert found == [2_000, 2_001]
-    plot = series.series(history, "sum(state.n)", [1_999], None)
+    plot = series.compute_series(history, "sum(state.n)", [1_999], None)
     assert plot is not None
 
 
 def test_a_logpoint_sees_states_before_and_after(history):
-    rows = logpoints.logged(history, ["state.n", "before.n", "data.at"]).rows.to_pylist()
+    rows = logpoints.evaluate_logpoints(
+        history, ["state.n", "before.n", "data.at"]
+    ).rows.to_pylist()
     assert len(rows) == EVENTS
     assert [(row["e0"], row["e1"]) for row in rows[4:7]] == [("3", "2"), ("3", "2"), ("4", "3")]
-    some = logpoints.logged(history, ["state.n"], ["stream = 's1'"], 5).rows
+    some = logpoints.evaluate_logpoints(history, ["state.n"], ["stream = 's1'"], 5).rows
     assert some["offset"].to_pylist() == [1, 3, 5, 7, 9]
 
 
 def test_a_logpoint_asks_in_stretches_where_all_at_once_is_too_much(
     history, monkeypatch: pytest.MonkeyPatch, places
 ):
-    whole = logpoints.logged(history, ["state.n", "before.n"]).rows
-    arrow, refused = logpoints.arrow, []
+    whole = logpoints.evaluate_logpoints(history, ["state.n", "before.n"]).rows
+    arrow, refused = logpoints.fetch_arrow, []
 
     def little_memory(connection, query, parameters):
         if parameters["end"] - parameters["first"] > 700:
@@ -100,31 +102,31 @@ def test_a_logpoint_asks_in_stretches_where_all_at_once_is_too_much(
             raise logpoints.duckdb.OutOfMemoryException("too much")
         return arrow(connection, query, parameters)
 
-    monkeypatch.setattr(logpoints, "arrow", little_memory)
-    assert logpoints.logged(history, ["state.n", "before.n"]).rows == whole
+    monkeypatch.setattr(logpoints, "fetch_arrow", little_memory)
+    assert logpoints.evaluate_logpoints(history, ["state.n", "before.n"]).rows == whole
     assert len(refused) == 3
 
 
 def test_states_are_flushed_by_what_they_weigh(studio: Studio, monkeypatch: pytest.MonkeyPatch):
     flushes = []
-    flush = history_writer.Recording.flush
-    monkeypatch.setattr(history_writer, "_MOST_WAITING_BYTES", 2_000_000)
+    flush = history_writer.HistoryWriter.flush
+    monkeypatch.setattr(history_writer, "_MAX_PENDING_BYTES", 2_000_000)
     monkeypatch.setattr(fold, "_FIRST_FLUSH_SECONDS", 1_000.0)
     monkeypatch.setattr(
-        history_writer.Recording,
+        history_writer.HistoryWriter,
         "flush",
         lambda self, *a, **k: flushes.append(self.waiting) or flush(self, *a, **k),
     )
     studio.events(*(("s", "Put", {"at": n % ITEMS}) for n in range(2_000)))
     studio.file("p.py", LONG)
-    assert studio.fold().changes == sum(flushes) == 2_000
+    assert studio.fold().change_count == sum(flushes) == 2_000
     assert max(flushes) <= 1_024  # the first batch, of which nothing is known before
 
 
 def test_batches_are_short_where_what_comes_back_is_long():
-    pace = Pace()
+    pace = FlowControl()
     for _ in range(4):
-        pace.came_back(1_000, 50_000 * 1_000)
-    assert pace.batch() == 320
-    pace.came_back(320, 50_000_000 * 320)
-    assert pace.batch() == 1
+        pace.record_result(1_000, 50_000 * 1_000)
+    assert pace.next_batch_size() == 320
+    pace.record_result(320, 50_000_000 * 320)
+    assert pace.next_batch_size() == 1

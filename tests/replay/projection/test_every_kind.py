@@ -49,7 +49,7 @@ def test_the_history_is_that_of_a_fold_by_hand(studio: Studio, kind: Kind):
     assert folded.name == ("Counter" if "Counter" in kind.reference else "counter")
     unknown = sum(e[1] == "Unknown" for e in EVENTS)
     told = kind.handles and not kind.handles_all
-    assert dict(folded.unhandled) == ({"Unknown": unknown} if told else {})
+    assert dict(folded.unhandled_by_type) == ({"Unknown": unknown} if told else {})
 
 
 def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio, kind: Kind):
@@ -70,17 +70,17 @@ def test_a_fold_goes_on_where_it_ended(studio: Studio, kind: Kind):
         with small_flushes():
             folded = studio.fold(reference)
     assert studio.changes(folded) == _expected(EVENTS, kind)
-    assert folded.folded == 160
+    assert folded.next_offset == 160
 
 
 def test_changed_code_is_another_projection(studio: Studio, kind: Kind):
     studio.events(*EVENTS[:20])
     reference = kind.write(studio)
     before = studio.fold(reference)
-    assert studio.fold(reference).hash == before.hash
+    assert studio.fold(reference).code_hash == before.code_hash
     kind.changed(studio, lambda source: source.replace("seen", "met"))
     after = studio.fold(reference)
-    assert after.hash != before.hash
+    assert after.code_hash != before.code_hash
     assert "met" in studio.changes(after)[0][2]
 
 
@@ -91,5 +91,5 @@ def test_states_can_be_asked_at_any_offset(studio: Studio, kind: Kind):
     for offset in range(0, 160, 13):
         latest = {key: state for at, key, state in expected if at <= offset}
         there = {key: state for key, state in latest.items() if state is not None}
-        rows = [row for batch in history.all_at(offset) for row in batch.to_pylist()]
+        rows = [row for batch in history.scan_documents_at(offset) for row in batch.to_pylist()]
         assert {row["key"]: json.loads(row["state"]) for row in rows} == there

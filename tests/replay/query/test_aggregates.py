@@ -10,7 +10,7 @@ import pytest
 
 from replay.history.history import History
 from replay.query import condition_search, invariants
-from replay.query.series import series
+from replay.query.series import compute_series
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio, small_flushes
 
@@ -119,17 +119,20 @@ def test_when_a_condition_on_all_documents_turned(history: History, text, bound)
             (began if now else ended).append(offset)
         held = now
     condition = f"{text} {bound}"
-    for asked, expected in ((condition_search.began, began), (condition_search.ended, ended)):
+    for asked, expected in (
+        (condition_search.find_became_true, began),
+        (condition_search.find_became_false, ended),
+    ):
         stretches = list(asked(history, condition))
-        assert [hit.offset for stretch in stretches for hit in stretch.hits] == expected
-        assert all(hit.offset <= s.until for s in stretches for hit in s.hits)
+        assert [hit.offset for stretch in stretches for hit in stretch.transitions] == expected
+        assert all(hit.offset <= s.last_offset for s in stretches for hit in s.transitions)
 
 
 @pytest.mark.parametrize("text", VALUES)
 @pytest.mark.parametrize("ends", [[EVENTS - 1], [-1, 19, 19, 20, 150, EVENTS - 1]])
 def test_values_over_time_keep_the_lowest_and_the_highest(history: History, text, ends):
     numbers = _walk(VALUES[text])
-    found = series(history, text, ends)
+    found = compute_series(history, text, ends)
     before = math.nan
     first = 0
     for place, end in enumerate(ends):
@@ -147,13 +150,17 @@ def _same(one: float, other: float) -> None:
 
 
 def test_nothing_is_more_than_what_is_divided_by_zero(history: History):
-    assert not any(s.hits for s in condition_search.began(history, "sum(state.n) / 0 > 1"))
-    assert not any(s.hits for s in condition_search.began(history, "state.n / 0 > 1"))
-    assert series(history, "sum(state.n) / 0", [EVENTS - 1]).empty
+    assert not any(
+        s.transitions for s in condition_search.find_became_true(history, "sum(state.n) / 0 > 1")
+    )
+    assert not any(
+        s.transitions for s in condition_search.find_became_true(history, "state.n / 0 > 1")
+    )
+    assert compute_series(history, "sum(state.n) / 0", [EVENTS - 1]).is_empty
 
 
 def test_values_of_a_document_end_with_it(history: History):
-    found = series(history, "state.n", list(range(EVENTS)), "x")
+    found = compute_series(history, "state.n", list(range(EVENTS)), "x")
     now = math.nan
     for offset, (key, members) in enumerate(STATES):
         if key == "x":
@@ -162,7 +169,7 @@ def test_values_of_a_document_end_with_it(history: History):
             # What Decimals are written as in JSON is text, so digits in text are a number too.
             now = 3.0 if text == '"3"' else math.nan if number is None else float(number)
         _same(found.last[offset], now)
-    assert series(history, "state.nowhere", [EVENTS - 1], "x").empty
+    assert compute_series(history, "state.nowhere", [EVENTS - 1], "x").is_empty
 
 
 @pytest.mark.parametrize(
@@ -178,7 +185,7 @@ def test_values_of_a_document_end_with_it(history: History):
 )
 def test_what_has_no_values_is_one_sentence(history: History, text, key, said):
     with pytest.raises(QueryError, match=said):
-        series(history, text, [EVENTS - 1], key)
+        compute_series(history, text, [EVENTS - 1], key)
 
 
 @pytest.mark.parametrize("decimals", ["DECIMALS = True", ""])
@@ -186,10 +193,10 @@ def test_numbers_with_more_digits_than_millionths_are_added_in_full(new_studio, 
     big, small = "9007199254740993", "0.00000001"
     states = [("x", {"n": small}), ("y", {"n": big}), ("x", {"n": "0"}), ("y", {"n": "0"})]
     history = _log(new_studio(), states, PROJECTION.format(decimals=decimals))
-    [stretch] = condition_search.began(history, "sum(state.n) = 0")
-    assert [hit.offset for hit in stretch.hits] == [3]
-    [stretch] = condition_search.began(history, "sum(state.n) > 0")
-    assert [hit.offset for hit in stretch.hits] == [0]
+    [stretch] = condition_search.find_became_true(history, "sum(state.n) = 0")
+    assert [hit.offset for hit in stretch.transitions] == [3]
+    [stretch] = condition_search.find_became_true(history, "sum(state.n) > 0")
+    assert [hit.offset for hit in stretch.transitions] == [0]
 
 
 INVARIANTS = """
@@ -225,7 +232,7 @@ BREAKS = [
 
 
 def _breaks(history: History) -> list[Any]:
-    found = invariants.broken(history)
+    found = invariants.find_violations(history)
     return [(b.offset, b.invariant, b.key, b.until, bool(b.error)) for b in found]
 
 
@@ -236,7 +243,7 @@ def test_invariants_are_told_where_they_turn(studio: Studio):
     # The sum is 9, then 10, then 8 without x's number, and 0, 3 and 7.
     wanted = [(1, "few", None, 4, False) if b[1] == "few" else b for b in BREAKS]
     assert _breaks(history) == wanted
-    errors = {b.error for b in invariants.broken(history) if b.offset == 4 and b.error}
+    errors = {b.error for b in invariants.find_violations(history) if b.offset == 4 and b.error}
     assert errors == {"KeyError: 'n'"}
 
 
@@ -300,7 +307,7 @@ def test_invariants_may_be_functions_in_a_list(studio: Studio):
 def test_an_invariant_that_is_asked_is_broken_where_it_cant_be_told(studio: Studio):
     studio.file("p.py", "def apply(state, event): state.update(event.data)\n")
     studio.events(("s", "A", {"n": 1}), ("s", "A", {"n": "x"}), ("s", "A", {"n": 2}))
-    found = list(invariants.broken(studio.history(), {"positive": "state.n > 0"}))
+    found = list(invariants.find_violations(studio.history(), {"positive": "state.n > 0"}))
     assert [(b.invariant, b.offset, b.key, b.until) for b in found] == [("positive", 1, "s", 2)]
     with pytest.raises(QueryError, match=r"'state\.n >' doesn't parse"):
-        invariants.broken(studio.history(), {"x": "state.n >"})
+        invariants.find_violations(studio.history(), {"x": "state.n >"})

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from replay.document import paths
-from replay.document.diff import same
+from replay.document.diff import is_same_value
 from replay.document.paths import ABSENT
 from replay.history.history import History
 from replay.query import blame
@@ -55,7 +55,7 @@ def _decoded(text: str | None) -> Any:
     return ABSENT if text is None else json.loads(text, parse_float=Decimal)
 
 
-def _paths(value: Any, path: paths.Path = ()) -> list[paths.Path]:
+def _paths(value: Any, path: paths.DocumentPath = ()) -> list[paths.DocumentPath]:
     found = [path]
     items = value.items() if isinstance(value, dict) else ()
     if isinstance(value, list):
@@ -87,13 +87,15 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     return studio.history()
 
 
-def _naive(key: str, path: paths.Path, after: int, until: int) -> list[tuple[int, Any, Any]]:
+def _naive(
+    key: str, path: paths.DocumentPath, after: int, until: int
+) -> list[tuple[int, Any, Any]]:
     found, before = [], ABSENT
     for offset, (of, text) in enumerate(STATES):
         if of != key:
             continue
-        now = paths.value_at(_decoded(text), path)
-        if not (now is ABSENT and before is ABSENT) and not same(before, now):
+        now = paths.get_value_at(_decoded(text), path)
+        if not (now is ABSENT and before is ABSENT) and not is_same_value(before, now):
             found.append((offset, before, now))
         before = now
     return [touch for touch in found if after < touch[0] <= until]
@@ -109,7 +111,9 @@ def _naive(key: str, path: paths.Path, after: int, until: int) -> list[tuple[int
 )
 def test_every_change_of_a_value_is_found(history: History, key, path, bounds, backwards):
     after, until = sorted(bounds)
-    found = blame.touches(history, key, ("v", *path), after=after, until=until, backwards=backwards)
+    found = blame.find_value_changes(
+        history, key, ("v", *path), after=after, until=until, backwards=backwards
+    )
     wanted = _naive(key, path, after, until)
     told = [(t.offset, repr(t.before), repr(t.after)) for t in found]
     expected = [(o, repr(b), repr(a)) for o, b, a in (wanted[::-1] if backwards else wanted)]
@@ -117,9 +121,9 @@ def test_every_change_of_a_value_is_found(history: History, key, path, bounds, b
 
 
 def test_the_whole_document_changes_with_every_state(history: History):
-    found = blame.touches(history, "x", (), after=START, until=EVENTS)
+    found = blame.find_value_changes(history, "x", (), after=START, until=EVENTS)
     assert [t.offset for t in found] == [
-        row[0] for row in history.steps("x", (), after=START, until=EVENTS, backwards=False)
+        row[0] for row in history.value_changes("x", (), after=START, until=EVENTS, backwards=False)
     ]
 
 
@@ -128,7 +132,7 @@ STEPS = st.one_of(st.integers(0, 30), st.text(max_size=5))
 
 @given(path=st.lists(STEPS, max_size=4).map(tuple))
 def test_what_is_written_is_read_back(path):
-    assert paths.read(paths.write(path)) == path
+    assert paths.parse_path(paths.format_path(path)) == path
 
 
 @pytest.mark.parametrize(
@@ -142,11 +146,11 @@ def test_what_is_written_is_read_back(path):
     ],
 )
 def test_the_ways_to_write_a_path(text, path):
-    assert paths.read(text) == path
+    assert paths.parse_path(text) == path
 
 
 @pytest.mark.parametrize("text", ["a..b", "a[", "a[x]", 'a."b', "a]b", "."])
 def test_a_path_that_cannot_be_read_is_one_sentence(text):
     with pytest.raises(QueryError, match="can't be read from") as caught:
-        paths.read(text)
+        paths.parse_path(text)
     assert "\n" not in caught.value.message

@@ -58,8 +58,8 @@ def _stretches(request: Any) -> None:
         request.getfixturevalue(request.param)
 
 
-def hits(found: Iterable[condition_search.Moments]) -> list[condition_search.Hit]:
-    return [hit for stretch in found for hit in stretch.hits]
+def hits(found: Iterable[condition_search.TransitionPage]) -> list[condition_search.Transition]:
+    return [hit for stretch in found for hit in stretch.transitions]
 
 
 def number(value: Any) -> Any:
@@ -120,7 +120,7 @@ def _greater(one: Any, other: Any) -> bool:
 def test_every_moment_at_which_a_condition_turned(history: History, condition):
     test = CONDITIONS[condition]
     # What the handlers were given.
-    fraction = Decimal if history.folded.plain is False else float
+    fraction = Decimal if history.fold_record.round_trips_json is False else float
     held = dict.fromkeys(KEYS, False)
     began, ended = [], []
     for offset, (key, raw) in enumerate(STATES):
@@ -129,9 +129,13 @@ def test_every_moment_at_which_a_condition_turned(history: History, condition):
         if now != held[key]:
             (began if now else ended).append((offset, key))
         held[key] = now
-    assert [(h.offset, h.key) for h in hits(condition_search.began(history, condition))] == began
-    assert [(h.offset, h.key) for h in hits(condition_search.ended(history, condition))] == ended
-    broken = condition_search.breaks(history, "x", f"NOT ({condition})")
+    assert [
+        (h.offset, h.key) for h in hits(condition_search.find_became_true(history, condition))
+    ] == began
+    assert [
+        (h.offset, h.key) for h in hits(condition_search.find_became_false(history, condition))
+    ] == ended
+    broken = condition_search.find_invariant_violations(history, "x", f"NOT ({condition})")
     assert [(b.offset, b.key) for b in broken] == began
     assert sorted((b.until, b.key) for b in broken if b.until is not None) == ended
     assert all(b.until is None or b.until > b.offset for b in broken)
@@ -139,15 +143,18 @@ def test_every_moment_at_which_a_condition_turned(history: History, condition):
 
 @pytest.mark.parametrize("history", ["decimals"], indirect=True)
 def test_long_numbers_are_compared_with_all_their_digits(history: History):
-    found = hits(condition_search.began(history, "state.n = 12345678901234567.25"))
-    states = history.states_of([(h.offset, h.key) for h in found]).values()
+    found = hits(condition_search.find_became_true(history, "state.n = 12345678901234567.25"))
+    states = history.states_after([(h.offset, h.key) for h in found]).values()
     assert {json.loads(state, parse_float=Decimal)["n"] for state in states} == {
         Decimal("12345678901234567.25")
     }
 
 
 def test_values_of_another_kind_are_counted(history: History):
-    others = sum(stretch.others for stretch in condition_search.began(history, "state.n < 0"))
+    others = sum(
+        stretch.mismatched_states
+        for stretch in condition_search.find_became_true(history, "state.n < 0")
+    )
     values = [json.loads(raw).get("n") for _, raw in STATES if raw]
     # A state that is the same as the one before is no change.
     assert 0 < others <= sum(isinstance(v, (str, bool, list, dict)) for v in values)
@@ -184,7 +191,7 @@ def test_values_of_another_kind_are_counted(history: History):
 )
 def test_what_is_no_condition_is_one_sentence(history: History, condition, said):
     with pytest.raises(QueryError, match=said) as caught:
-        hits(condition_search.began(history, condition))
+        hits(condition_search.find_became_true(history, condition))
     assert "\n" not in caught.value.message
 
 
@@ -199,7 +206,7 @@ def test_changes_that_a_stranger_numbered_are_refused(studio: Studio, damage):
         connection.execute(f"UPDATE history SET {damage}")
     for condition in ("state.n > 2", "sum(state.n) > 2"):
         with pytest.raises(WorkspaceError, match="aren't numbered in the order of the log"):
-            list(condition_search.began(history, condition))
+            list(condition_search.find_became_true(history, condition))
 
 
 def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio: Studio):
@@ -207,15 +214,17 @@ def test_whole_numbers_of_many_digits_are_compared_with_all_of_them(studio: Stud
     long = 12345678901234567890123456789
     studio.events(*[("a", "T", {"n": n}) for n in (long, long - 1, -long, 3)])
     history = studio.history()
-    assert hits(condition_search.began(history, f"state.n = {long - 1}")) == [
-        condition_search.Hit(1, "a")
+    assert hits(condition_search.find_became_true(history, f"state.n = {long - 1}")) == [
+        condition_search.Transition(1, "a")
     ]
-    assert hits(condition_search.began(history, f"state.n > {long - 1}")) == [
-        condition_search.Hit(0, "a")
+    assert hits(condition_search.find_became_true(history, f"state.n > {long - 1}")) == [
+        condition_search.Transition(0, "a")
     ]
-    assert hits(condition_search.began(history, "state.n < 0")) == [condition_search.Hit(2, "a")]
+    assert hits(condition_search.find_became_true(history, "state.n < 0")) == [
+        condition_search.Transition(2, "a")
+    ]
     with pytest.raises(QueryError, match="a number has more than 26 digits"):
-        list(condition_search.began(history, "sum(state.n) > 1"))
+        list(condition_search.find_became_true(history, "sum(state.n) > 1"))
 
 
 def test_answers_come_a_stretch_at_a_time(new_studio: Any, many_stretches: None) -> None:
@@ -230,9 +239,11 @@ def test_answers_come_a_stretch_at_a_time(new_studio: Any, many_stretches: None)
     )
     with small_flushes():
         history = studio.history()
-    found = list(condition_search.began(history, "state.n % 2 = 1 and key = 'all'"))
-    assert [hit.offset for stretch in found for hit in stretch.hits] == list(range(1, 200, 2))
+    found = list(condition_search.find_became_true(history, "state.n % 2 = 1 and key = 'all'"))
+    assert [hit.offset for stretch in found for hit in stretch.transitions] == list(
+        range(1, 200, 2)
+    )
     assert len(found) > 3
-    last = [stretch.until for stretch in found]
+    last = [stretch.last_offset for stretch in found]
     assert last == sorted(set(last))
     assert last[-1] == 199

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replay.query.event_filter import kept_by
+from replay.query.event_filter import find_offsets
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio
 
@@ -32,7 +32,7 @@ EVENTS = [
 )
 def test_what_a_filter_keeps(studio: Studio, text, offsets):
     workspace = studio.events(*EVENTS)
-    assert list(kept_by(workspace, text)) == offsets
+    assert list(find_offsets(workspace, text)) == offsets
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_what_a_filter_keeps(studio: Studio, text, offsets):
 def test_a_wrong_filter_is_one_sentence(studio: Studio, text, said):
     workspace = studio.events(*EVENTS)
     with pytest.raises(QueryError, match=said):
-        kept_by(workspace, text)
+        find_offsets(workspace, text)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replay.query.logpoints import at_type, logged
+from replay.query.logpoints import build_type_condition, evaluate_logpoints
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio
 
@@ -33,7 +33,9 @@ def history(studio: Studio):
 
 
 def test_state_before_and_after_every_event_of_a_type(history):
-    found = logged(history, ["state.n", "before.n", "state.n - before.n"], [at_type("Added")])
+    found = evaluate_logpoints(
+        history, ["state.n", "before.n", "state.n - before.n"], [build_type_condition("Added")]
+    )
     assert rows(found) == [
         (0, "a", "1", None, None),
         (1, "b", "5", None, None),
@@ -43,16 +45,18 @@ def test_state_before_and_after_every_event_of_a_type(history):
 
 
 def test_an_event_that_changed_nothing_still_sees_the_state(history):
-    assert rows(logged(history, ["state.n", "before.n"], [at_type("Looked")])) == [
-        (2, "a", "1", "1")
-    ]
-    assert rows(logged(history, ["state", "before"], [at_type("Closed")])) == [
-        (4, "a", None, '{"n":3.5}')
-    ]
+    assert rows(
+        evaluate_logpoints(history, ["state.n", "before.n"], [build_type_condition("Looked")])
+    ) == [(2, "a", "1", "1")]
+    assert rows(
+        evaluate_logpoints(history, ["state", "before"], [build_type_condition("Closed")])
+    ) == [(4, "a", None, '{"n":3.5}')]
 
 
 def test_the_event_itself(history):
-    found = logged(history, ["data.note", "type", "stream", "offset + 1", "key = 'b'"], limit=2)
+    found = evaluate_logpoints(
+        history, ["data.note", "type", "stream", "offset + 1", "key = 'b'"], limit=2
+    )
     assert rows(found) == [
         (0, "a", None, '"Added"', '"a"', "1", "false"),
         (1, "b", '"it\'s \\"so\\""', '"Added"', '"b"', "2", "true"),
@@ -63,20 +67,22 @@ def test_a_text_that_looks_like_numbers_stays_one(studio: Studio):
     studio.file("p.py", "def apply(state, event): state.update(event.data)\n")
     text = 'x,12345678901234567890 [1,2 ":3'
     studio.events(("s", "A", {"t": text, "n": 0.1}))
-    found = logged(studio.history(), ["data.n", "state.n"])
+    found = evaluate_logpoints(studio.history(), ["data.n", "state.n"])
     assert rows(found) == [(0, "s", "0.1", "0.1")]
 
 
 def test_conditions_add_up(history):
-    found = logged(history, ["data.n"], [at_type("Added"), "offset > 2"])
+    found = evaluate_logpoints(history, ["data.n"], [build_type_condition("Added"), "offset > 2"])
     assert rows(found) == [(3, "a", "2.5"), (5, "a", "1")]
 
 
 def test_only_where_a_condition_holds(history):
-    found = logged(history, ["data.n"], [at_type("Added")], when="state.n > before.n")
+    found = evaluate_logpoints(
+        history, ["data.n"], [build_type_condition("Added")], when="state.n > before.n"
+    )
     assert rows(found) == [(3, "a", "2.5")]
     with pytest.raises(QueryError, match="where true or false is wanted"):
-        logged(history, ["data.n"], when="1")
+        evaluate_logpoints(history, ["data.n"], when="1")
 
 
 def test_a_projection_that_chooses_its_keys(studio: Studio):
@@ -88,14 +94,16 @@ def test_a_projection_that_chooses_its_keys(studio: Studio):
         """,
     )
     studio.events(("s", "A", {"to": ["x", "y"]}), ("s", "A", {"to": "y"}), ("s", "A", {"to": []}))
-    found = logged(studio.history(), ["state.n", "before.n"])
+    found = evaluate_logpoints(studio.history(), ["state.n", "before.n"])
     assert rows(found) == [(0, "x", "1", None), (0, "y", "1", None), (1, "y", "2", "1")]
 
 
 def test_a_type_with_a_quote_in_it(studio: Studio):
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     studio.events(("s", "it's", {}), ("s", "other", {}))
-    assert rows(logged(studio.history(), ["state.n"], [at_type("it's")])) == [(0, "s", "1")]
+    assert rows(
+        evaluate_logpoints(studio.history(), ["state.n"], [build_type_condition("it's")])
+    ) == [(0, "s", "1")]
 
 
 @pytest.mark.parametrize(
@@ -109,4 +117,4 @@ def test_a_type_with_a_quote_in_it(studio: Studio):
 )
 def test_what_is_no_expression_is_one_sentence(history, text, said):
     with pytest.raises(QueryError, match=said):
-        logged(history, [text])
+        evaluate_logpoints(history, [text])

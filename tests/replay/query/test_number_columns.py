@@ -63,7 +63,7 @@ def rows(history: History, columns: str) -> list[tuple[Any, ...]]:
 
 
 def kept(history: History) -> list[str | None]:
-    found: list[str | None] = json.loads(history.folded.numbers or "[]")
+    found: list[str | None] = json.loads(history.fold_record.number_columns or "[]")
     return found
 
 
@@ -72,7 +72,7 @@ def forget(history: History) -> History:
     with history.workspace.writing() as connection:
         connection.execute("UPDATE folds SET numbers = '[]'")
         connection.execute("UPDATE history SET number1 = NULL, number2 = NULL, number3 = NULL")
-    return History(history.workspace, catalogue.known(history.workspace)[-1])
+    return History(history.workspace, catalogue.list_folds(history.workspace)[-1])
 
 
 def answers(history: History) -> list[Any]:
@@ -80,16 +80,16 @@ def answers(history: History) -> list[Any]:
     for condition in CONDITIONS:
         turned = [
             list(ask(history, condition))
-            for ask in (condition_search.began, condition_search.ended)
+            for ask in (condition_search.find_became_true, condition_search.find_became_false)
         ]
-        found.append([hit for stretches in turned for s in stretches for hit in s.hits])
-        found.append(sum(stretch.others for stretch in turned[0]))
+        found.append([hit for stretches in turned for s in stretches for hit in s.transitions])
+        found.append(sum(stretch.mismatched_states for stretch in turned[0]))
     for condition in OF_ALL:
         try:
             found += [
                 row
-                for stretch in running_aggregates.turns(history, condition)
-                for row in stretch.rows
+                for stretch in running_aggregates.scan_aggregate_transitions(history, condition)
+                for row in stretch.transitions
             ]
         except QueryError as error:
             found.append(str(error))  # a number is too large for a sum
@@ -153,7 +153,11 @@ def test_which_are_chosen(studio: Studio, state: Any, found: list[str]) -> None:
 def test_a_number_where_others_have_an_object(studio: Studio) -> None:
     history = folded(studio, [("x", {"n": 1}), ("x", {"n": {"m": 2}}), ("x", {"n": 3})] * 4, 2)
     assert kept(history) == [None]
-    assert [h.offset for s in condition_search.began(history, "state.n > 2") for h in s.hits] == [
+    assert [
+        h.offset
+        for s in condition_search.find_became_true(history, "state.n > 2")
+        for h in s.transitions
+    ] == [
         2,
         5,
         8,
@@ -169,9 +173,11 @@ def test_a_log_that_grew_goes_on_with_the_same_columns(studio: Studio) -> None:
     assert rows(grown, "number1, number2") == [(n, None) for n in range(24)]
     odd = folded(studio, [("y", {"n": "text"})])
     assert kept(odd) == [None]
-    assert [h.offset for s in condition_search.began(odd, "state.n = 'text'") for h in s.hits] == [
-        24
-    ]
+    assert [
+        h.offset
+        for s in condition_search.find_became_true(odd, "state.n = 'text'")
+        for h in s.transitions
+    ] == [24]
 
 
 def test_decimals_are_asked_of_the_states(studio: Studio) -> None:
@@ -182,4 +188,6 @@ def test_decimals_are_asked_of_the_states(studio: Studio) -> None:
     studio.events()
     history = studio.history()
     asked = "state.n > 12345678901234567.255"
-    assert [h.offset for s in condition_search.began(history, asked) for h in s.hits] == [1]
+    assert [
+        h.offset for s in condition_search.find_became_true(history, asked) for h in s.transitions
+    ] == [1]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.history.history import History
-from replay.projection.declaration import over_all_events
-from replay.projection.span import Span
+from replay.projection.declaration import is_over_all_events
+from replay.projection.span import OffsetSpan
 from replay.query import blame, condition_search, invariants
 from replay.query_projections import per_key
-from replay.query_projections.state_query import Looked
+from replay.query_projections.state_query import StateQuery
 from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
 from tests.support.projection_kinds import POLARS, SQL
@@ -59,13 +59,13 @@ def undeclared(request: Any, studio: Any) -> str:
 def test_states_and_differences_are_had_at_any_position_without_a_history(
     studio: Studio, undeclared: str
 ):
-    looked = Looked(studio.workspace, studio.refer(undeclared))
+    looked = StateQuery(studio.workspace, studio.refer(undeclared))
     for offset in (START, 0, 17, 59):
-        assert _at(looked.all_at(offset)) == _documents(EVENTS[: offset + 1])
+        assert _at(looked.scan_documents_at(offset)) == _documents(EVENTS[: offset + 1])
     there = _documents(EVENTS[:41])
-    assert _at(looked.all_at(40, min(there))) == {min(there): there[min(there)]}
+    assert _at(looked.scan_documents_at(40, min(there))) == {min(there): there[min(there)]}
     before, after = (_documents(EVENTS[:n]) for n in (21, 51))
-    found = {key: (old, new) for key, old, new in looked.changed_between(20, 50)}
+    found = {key: (old, new) for key, old, new in looked.scan_documents_changed_between(20, 50)}
     wanted = {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
     assert found.keys() == wanted
     for key, (old, new) in found.items():
@@ -74,12 +74,12 @@ def test_states_and_differences_are_had_at_any_position_without_a_history(
 
 
 def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, undeclared: str):
-    folded = studio.fold(undeclared, span=Span(20, 40))
+    folded = studio.fold(undeclared, span=OffsetSpan(20, 40))
     history = History(studio.workspace, folded)
-    assert (folded.first, folded.folded) == (20, 41)
-    assert [folded.knows(at) for at in (18, 19, 40, 41)] == [False, True, True, False]
+    assert (folded.first_offset, folded.next_offset) == (20, 41)
+    assert [folded.has_states_at(at) for at in (18, 19, 40, 41)] == [False, True, True, False]
     for offset in range(19, 41):
-        assert _at(history.all_at(offset)) == _documents(EVENTS[: offset + 1])
+        assert _at(history.scan_documents_at(offset)) == _documents(EVENTS[: offset + 1])
     for offset in range(20, 41):
         old, new = (_documents(EVENTS[: offset + n]) for n in (0, 1))
         changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
@@ -87,9 +87,15 @@ def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, unde
     # What there was before isn't taken for a change.
     assert history.keys_changed_at(19) == []
     for key in "abcde":
-        touches = blame.touches(history, key, ("total",), after=START, until=40, backwards=True)
+        touches = blame.find_value_changes(
+            history, key, ("total",), after=START, until=40, backwards=True
+        )
         assert all(20 <= touch.offset <= 40 for touch in touches)
-    hits = [h for s in condition_search.began(history, "state.total > 3") for h in s.hits]
+    hits = [
+        h
+        for s in condition_search.find_became_true(history, "state.total > 3")
+        for h in s.transitions
+    ]
     assert all(20 <= hit.offset <= 40 for hit in hits)
     became = [
         (offset, key)
@@ -101,16 +107,18 @@ def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, unde
 
 
 def test_a_stretch_grows_and_another_takes_its_place(studio: Studio, undeclared: str):
-    studio.fold(undeclared, span=Span(20, 30))
-    grown = studio.fold(undeclared, span=Span(25, 45))
-    assert (grown.first, grown.folded) == (20, 46)
-    assert studio.fold(undeclared, span=Span(22, 28)).folded == 46  # there is nothing to do
-    other = studio.fold(undeclared, span=Span(50, 55))
-    assert (other.first, other.folded) == (50, 56)
-    assert _at(History(studio.workspace, other).all_at(52)) == _documents(EVENTS[:53])
+    studio.fold(undeclared, span=OffsetSpan(20, 30))
+    grown = studio.fold(undeclared, span=OffsetSpan(25, 45))
+    assert (grown.first_offset, grown.next_offset) == (20, 46)
+    assert (
+        studio.fold(undeclared, span=OffsetSpan(22, 28)).next_offset == 46
+    )  # there is nothing to do
+    other = studio.fold(undeclared, span=OffsetSpan(50, 55))
+    assert (other.first_offset, other.next_offset) == (50, 56)
+    assert _at(History(studio.workspace, other).scan_documents_at(52)) == _documents(EVENTS[:53])
     # Nothing said: what is there is as good.
-    assert studio.fold(undeclared).first == 50
-    assert studio.fold(undeclared, force=True).first == len(EVENTS)
+    assert studio.fold(undeclared).first_offset == 50
+    assert studio.fold(undeclared, force=True).first_offset == len(EVENTS)
 
 
 @pytest.mark.parametrize("source", ["counter.sql", "counter.py"])
@@ -128,13 +136,13 @@ def test_stretches_of_any_length_give_the_states_of_every_position(
     studio.events(*events)
     studio.file(source, {"counter.sql": SQL, "counter.py": POLARS}[source])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(per_key, "_FIRST", data.draw(st.integers(1, 9)))
-        patch.setattr(per_key, "_POOL", 10)
+        patch.setattr(per_key, "_FIRST_STRETCH_EVENTS", data.draw(st.integers(1, 9)))
+        patch.setattr(per_key, "_MAX_POOL_EVENTS", 10)
         folded = studio.fold(source)
     studio.changes(folded)  # which looks at how they are numbered
     history = History(studio.workspace, folded)
     for offset in range(len(events)):
-        assert _at(history.all_at(offset)) == _documents(events[: offset + 1])
+        assert _at(history.scan_documents_at(offset)) == _documents(events[: offset + 1])
 
 
 def test_documents_need_not_be_streams(studio: Studio):
@@ -150,11 +158,11 @@ def test_documents_need_not_be_streams(studio: Studio):
         " WHERE key IS NOT NULL GROUP BY key",
     )
     history = studio.history("p.sql")
-    assert history.routed
-    assert [(o, k, s["qty"]) for o, k, s in studio.changes(history.folded)] == [
+    assert history.is_routed
+    assert [(o, k, s["qty"]) for o, k, s in studio.changes(history.fold_record)] == [
         *((0, "a", 0), (1, "b", 1), (2, "a", 2), (3, "c", 3), (4, "a", 6), (5, "b", 6))
     ]
-    assert [(b.offset, b.key) for b in invariants.broken(history)] == [(4, "a"), (5, "b")]
+    assert [(b.offset, b.key) for b in invariants.find_violations(history)] == [(4, "a"), (5, "b")]
 
 
 def test_states_are_written_by_the_rules(studio: Studio):
@@ -183,7 +191,7 @@ def test_states_are_written_by_the_rules(studio: Studio):
         '"map":{"a\\"b":0.50,"c":null},"deep":[["Infinity"]],"nothing":null,'
         '"json":{"a":  [0.10]},"text":"-- refold: hello"}'
     )
-    assert folded.plain
+    assert folded.round_trips_json
 
 
 def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio: Studio):
@@ -195,7 +203,7 @@ def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio
     )
     with pytest.raises(ProjectionError, match=r"p fails at offset 30: .*'many'"):
         studio.fold("p.sql")
-    assert studio.found("p.sql").folded == 30
+    assert studio.found("p.sql").next_offset == 30
     assert studio.changes(studio.found("p.sql"))[-1] == (29, "s", {"n": sum(range(30))})
 
 
@@ -221,7 +229,7 @@ def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio: Studi
     )
     with pytest.raises(ProjectionError, match=r"p .* at offset 40"):
         studio.fold(file)
-    assert studio.found(file).folded == 40
+    assert studio.found(file).next_offset == 40
 
 
 def test_rows_without_a_key_are_nobodys_and_events_without_one_must_not_give_any(studio: Studio):
@@ -229,7 +237,9 @@ def test_rows_without_a_key_are_nobodys_and_events_without_one_must_not_give_any
     query = "SELECT stream AS key, count(*) AS n FROM events GROUP BY stream"
     studio.file("u.sql", query)
     studio.file("d.sql", "-- refold: own events of stream\n" + query)
-    assert _at(Looked(studio.workspace, studio.refer("u.sql")).all_at(1)) == {"s": {"n": 1}}
+    assert _at(StateQuery(studio.workspace, studio.refer("u.sql")).scan_documents_at(1)) == {
+        "s": {"n": 1}
+    }
     assert studio.changes(studio.fold("d.sql")) == [(0, "s", {"n": 1})]
     studio.file("d.sql", "-- refold: own events of stream\n" + query.replace("stream AS", "'x' AS"))
     with pytest.raises(
@@ -299,13 +309,13 @@ def test_a_function_that_gives_no_frame_is_refused_in_a_sentence(studio: Studio,
 def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(per_key, "MOST_ASKED", 10)
+    monkeypatch.setattr(per_key, "MAX_EVENTS_PER_DOCUMENT", 10)
     studio.events(*[("s", "Added", {"by": 1}) for _ in range(20)])
     studio.file("p.sql", SQL)
     with pytest.raises(ProjectionError, match="'s' has 20 events"):
         studio.fold("p.sql")
-    history = studio.history("p.sql", span=Span(12, 14))
-    assert [s["total"] for _, _, s in studio.changes(history.folded)] == [12, 13, 14, 15]
+    history = studio.history("p.sql", span=OffsetSpan(12, 14))
+    assert [s["total"] for _, _, s in studio.changes(history.fold_record)] == [12, 13, 14, 15]
 
 
 def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio: Studio):
@@ -313,9 +323,9 @@ def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio: Studio):
     studio.file("p.sql", UNDECLARED["counter.sql"])
     asked = iter(range(1_000))
     with pytest.raises(CancelledError):
-        studio.fold("p.sql", span=Span(10, 50), cancelled=lambda: next(asked) > 25)
-    assert 10 <= studio.found("p.sql").folded < 51
-    assert studio.fold("p.sql", span=Span(10, 50)).folded == 51
+        studio.fold("p.sql", span=OffsetSpan(10, 50), cancelled=lambda: next(asked) > 25)
+    assert 10 <= studio.found("p.sql").next_offset < 51
+    assert studio.fold("p.sql", span=OffsetSpan(10, 50)).next_offset == 51
 
 
 def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio: Studio):
@@ -332,7 +342,7 @@ def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio: Studio):
         "d.py": False,
         "e.sql": True,
     }.items():
-        assert over_all_events(studio.refer(text).text) is over, text
+        assert is_over_all_events(studio.refer(text).text) is over, text
 
 
 def test_frames_are_drawn_as_they_are_asked_for(studio: Studio):
@@ -350,8 +360,8 @@ def test_frames_are_drawn_as_they_are_asked_for(studio: Studio):
                 .rename({"stream": "key"}).collect())
         """,
     )
-    looked = Looked(studio.workspace, studio.refer("p.py"))
-    found = _at(looked.all_at(59))
+    looked = StateQuery(studio.workspace, studio.refer("p.py"))
+    found = _at(looked.scan_documents_at(59))
     for key in "abcde":
         mine = [n for n, event in enumerate(EVENTS) if event[0] == key]
         added = sum(EVENTS[n][1] == "Added" for n in mine)

@@ -3,7 +3,7 @@
 import pytest
 
 from replay.query_projections import engines
-from replay.query_projections.engines import Sql
+from replay.query_projections.engines import SqlRelation
 from storage.errors import ProjectionError
 from tests.support.fork_bench import Bench
 
@@ -97,8 +97,8 @@ def test_an_answer_that_takes_too_long_is_ended(bench: Bench):
         "slow.sql",
     )
     with bench.workspace.reading() as connection:
-        relation = Sql(reference, timeout_seconds=0.3)
+        relation = SqlRelation(reference, timeout_seconds=0.3)
         with pytest.raises(ProjectionError, match=r"slow did not answer within 0\.3 s"):
-            relation.answer(connection)
+            relation.evaluate(connection)
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
-    assert engines.opened(reference, 3.0, None, lambda: None)._timeout_seconds == 60
+    assert engines.open_relation(reference, 3.0, None, lambda: None)._timeout_seconds == 60

@@ -14,7 +14,7 @@ import pytest
 from replay import fold
 from replay.worker.protocol import wire
 from replay.worker_host import worker_group, worker_process
-from replay.worker_host.batch_result import told
+from replay.worker_host.batch_result import decode_batch_result
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
 from storage.errors import ProjectionError
 from tests.support.projection_studio import Studio
@@ -68,11 +68,11 @@ def recorded(request, tmp_path_factory):
 
     def understood(frame, events, **named):
         batches[id(frame.parts)] = events
-        return told(frame, events, **named)
+        return decode_batch_result(frame, events, **named)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker_process, "receive_frame", receive)
-        patched.setattr(worker_group, "told", understood)
+        patched.setattr(worker_group, "decode_batch_result", understood)
         studio.fold("p.py")
     return [(frame, batches.get(id(frame.parts))) for frame in frames]
 
@@ -161,7 +161,7 @@ def test_mutated_frames_are_refused_or_make_sense(recorded, bounded):
             try:
                 heard = receive_frame(io.BytesIO(_mutated(frame, drawn)), 1 << 26)
                 if heard.kind == "folded" and events is not None:
-                    found = told(heard, events, routed=frame.header["routed"])
+                    found = decode_batch_result(heard, events, is_routed=frame.header["routed"])
                     found.changes.validate(full=True)
                     assert all(
                         state is None or json.loads(state or "0") is not Ellipsis
@@ -170,7 +170,7 @@ def test_mutated_frames_are_refused_or_make_sense(recorded, bounded):
             except BrokenFrameError as error:
                 refused += 1
                 message = error.message
-            except wire.ClosedError:
+            except wire.ConnectionClosedError:
                 refused += 1
             assert message.startswith("The worker sent ")
             assert "\n" not in message
@@ -231,6 +231,6 @@ def test_a_worker_that_speaks_another_protocol_costs_a_sentence(studio: Studio, 
     python.write_text(f"#!{sys.executable}\n" + _FORGER.replace("WAY", WAYS[name]))
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(ProjectionError) as caught:
-        fold.fold(studio.workspace, studio.refer("p.py", str(python)), patience=2)
+        fold.fold_projection(studio.workspace, studio.refer("p.py", str(python)), patience=2)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400

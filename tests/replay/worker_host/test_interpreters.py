@@ -88,7 +88,7 @@ def test_a_fold_goes_on_in_another_interpreter_of_that_version(studio: Studio, p
 
 
 def _fold(studio: Any, python: str) -> Any:
-    return fold.fold(studio.workspace, studio.refer("p.py", python))
+    return fold.fold_projection(studio.workspace, studio.refer("p.py", python))
 
 
 def _texts(studio: Any, folded: Any) -> list[Any]:

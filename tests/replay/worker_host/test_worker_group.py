@@ -74,14 +74,14 @@ def test_every_kind_gives_the_same_with_several_workers(studio: Studio, kind: Ki
     reference = kind.write(studio)
     studio.events(*EVENTS)
     alone = studio.fold(reference)
-    wanted = everything(studio, alone.number)
+    wanted = everything(studio, alone.projection_number)
     if kind.name == "routing program":
         with pytest.raises(ProjectionError, match="routes by itself, so only one worker can fold"):
             studio.fold(reference, workers=3, force=True)
         return
     for workers in (2, 3):
         again = studio.fold(reference, workers=workers, force=True)
-        assert everything(studio, again.number) == wanted
+        assert everything(studio, again.projection_number) == wanted
     assert len(wanted["history"]) > 50
 
 
@@ -90,11 +90,11 @@ def test_routes_are_shared_in_order(studio: Studio, workers):
     studio.events(*_moved(300))
     studio.file("p.py", TRANSFERS)
     alone = studio.fold()
-    wanted = everything(studio, alone.number)
+    wanted = everything(studio, alone.projection_number)
     assert min(map(len, wanted.values())) > 0
     with small_flushes():
         again = studio.fold(workers=workers, force=True)
-    assert everything(studio, again.number) == wanted
+    assert everything(studio, again.projection_number) == wanted
 
 
 @settings(
@@ -127,10 +127,10 @@ def test_states_that_are_not_plain_are_met_by_any_of_them(studio: Studio):
             if event.stream == "g": state["set"] = {event.data["n"]}
         """,
     )
-    alone = everything(studio, studio.fold().number)
+    alone = everything(studio, studio.fold().projection_number)
     folded = studio.fold(workers=3, force=True)
-    assert folded.plain is False
-    assert everything(studio, folded.number) == alone
+    assert folded.round_trips_json is False
+    assert everything(studio, folded.projection_number) == alone
 
 
 @pytest.mark.parametrize("statement", ["os._exit(7)", "while True: pass"])
@@ -156,6 +156,6 @@ def test_cancelling_keeps_whole_batches(studio: Studio):
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     with pytest.raises(CancelledError):
         studio.fold(workers=2, cancelled=lambda: True)
-    kept = studio.found().folded
+    kept = studio.found().next_offset
     assert 0 < kept <= 9000
     assert len(studio.changes(studio.fold(workers=2))) == 9000

@@ -86,7 +86,11 @@ def test_types_without_a_handler_are_skipped_and_counted(studio: Studio):
     studio.events(*some(2, "Known"), *some(3, "Un.known"))
     studio.file("p.py", "def on_Known(state, event): state['n'] = 1\n")
     folded = studio.fold()
-    assert (folded.skipped, dict(folded.unhandled), folded.folded) == (3, {"Un.known": 3}, 5)
+    assert (folded.skipped_events, dict(folded.unhandled_by_type), folded.next_offset) == (
+        3,
+        {"Un.known": 3},
+        5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio: 
         studio.fold(patience=2)
     assert "offset 8 (Bad of a)" in caught.value.message
     kept = studio.found()
-    assert kept.folded == 8
+    assert kept.next_offset == 8
     assert studio.changes(kept)[-1] == (7, "b", {"n": 3})
 
 
@@ -163,7 +167,7 @@ def test_printing_a_lot_neither_blocks_nor_corrupts(studio: Studio):
     studio.events(*some(20))
     noise = "    print('x' * 100_000); print('y' * 100_000, file=sys.stderr)\n"
     studio.file("p.py", f"import sys\ndef apply(state, event):\n{noise}    state['n'] = 1\n")
-    assert studio.fold(patience=10).keys == 3
+    assert studio.fold(patience=10).document_count == 3
 
 
 FORBIDDEN = {
@@ -221,8 +225,8 @@ def test_cancelling_keeps_what_was_folded(studio: Studio):
     studio.file("p.py", COUNT)
     with pytest.raises(CancelledError):
         studio.fold(cancelled=lambda: True)
-    assert 0 < studio.found().folded <= 9000
-    assert studio.fold().changes == 9000
+    assert 0 < studio.found().next_offset <= 9000
+    assert studio.fold().change_count == 9000
     assert studio.changes(studio.found())[-1] == (8999, "c", {"n": 3000})
 
 
@@ -331,10 +335,10 @@ def test_what_handlers_print_is_kept_by_event(studio: Studio):
     )
     history = studio.history()
     assert list(history.printed_offsets()) == [7, 11, 13]
-    assert history.printed_at(7) == "seven 7 and an error\n\x1b[31mred\n"
-    assert history.printed_at(11) == "WARNING:root:eleven\n"
-    assert history.printed_at(13) == "x" * 10_000 + "… and 40,001 more characters"
-    assert [offset for offset, _ in history.printed(2)] == [7, 11]
+    assert history.printed_output_at(7) == "seven 7 and an error\n\x1b[31mred\n"
+    assert history.printed_output_at(11) == "WARNING:root:eleven\n"
+    assert history.printed_output_at(13) == "x" * 10_000 + "… and 40,001 more characters"
+    assert [offset for offset, _ in history.printed_output(2)] == [7, 11]
     studio.fold(force=True, workers=2)
     assert list(history.printed_offsets()) == [7, 11, 13]
 
@@ -356,8 +360,8 @@ def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio: Studio, sta
     assert "used up the 160 MB that it may take (--memory) at offset " in caught.value.message
     assert "what was folded before it is kept." in caught.value.message
     kept = studio.found()
-    assert 0 < kept.folded < 300
-    assert len(studio.changes(kept)) == kept.folded
+    assert 0 < kept.next_offset < 300
+    assert len(studio.changes(kept)) == kept.next_offset
 
 
 def test_threads_that_are_left_running_hold_nothing_up(studio: Studio):
@@ -372,7 +376,7 @@ def test_threads_that_are_left_running_hold_nothing_up(studio: Studio):
         """,
     )
     begun = time.monotonic()
-    assert studio.fold().changes == 9
+    assert studio.fold().change_count == 9
     assert time.monotonic() - begun < 20
 
 
@@ -399,4 +403,4 @@ def test_a_slow_handler_is_heard_of_soon_and_can_be_stopped(studio: Studio):
     told = []
     with pytest.raises(CancelledError):
         studio.fold(on_progress=told.append, cancelled=lambda: any(p.folded for p in told))
-    assert 0 < studio.found().folded < 200
+    assert 0 < studio.found().next_offset < 200

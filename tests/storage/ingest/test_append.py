@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError, WorkspaceError
-from storage.ingest.loader import Wish, load
+from storage.ingest.loader import LoadOptions, load_source
 
 
 def test_torn_last_line_arrives_once_when_it_is_whole(desk: Any) -> None:
@@ -70,7 +70,7 @@ def test_what_is_written_while_loading_arrives_next_time(desk: Any) -> None:
             grown.append(True)
             desk.grow(path, desk.text(desk.event(2)))
 
-    load([str(path)], desk.target, on_progress=on_progress)
+    load_source([str(path)], desk.target, on_progress=on_progress)
     desk.load(path)
     assert desk.column("id") == ["e1", "e2"]
 
@@ -85,7 +85,7 @@ def test_an_overtaken_load_appends_nothing_twice(desk: Any) -> None:
         if not other:
             other.append(desk.load(path))
 
-    ours = load([str(path)], desk.target, on_mapping=on_mapping)
+    ours = load_source([str(path)], desk.target, on_mapping=on_mapping)
     assert (other[0].appended, ours.appended, ours.log.events) == (1, 0, 2)
     assert desk.column('"offset"') == [0, 1]
 
@@ -153,12 +153,12 @@ def test_rewritten_source_is_refused_and_nothing_is_lost(desk: Any, change: str)
 
 
 def test_touched_source_is_unchanged(desk: Any) -> None:
-    from storage.ingest.provenance import changes
+    from storage.ingest.provenance import detect_source_changes
 
     path = desk.write(desk.text(desk.event(1)))
     desk.load(path)
     path.touch()
-    assert changes(desk.open()) == {}
+    assert detect_source_changes(desk.open()) == {}
     assert desk.load(path).appended == 0
 
 
@@ -175,7 +175,7 @@ def test_what_is_no_workspace_is_not_replaced(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(1)))
     before = path.read_bytes()
     with pytest.raises(WorkspaceError, match="not a workspace"):
-        load([str(path)], path, Wish(replace=True))
+        load_source([str(path)], path, LoadOptions(replace=True))
     assert path.read_bytes() == before
 
 

@@ -154,7 +154,7 @@ def test_a_time_out_of_range_is_null_and_its_text_is_kept(desk: Any, time: str) 
     assert [t is None for t in desk.column("time")] == [False] * 9 + [True]
     meta = json.loads(desk.column("meta")[-1])
     assert meta["unreadable_time"] == time.strip('"')
-    assert EventLog(desk.open()).event(9).time is None
+    assert EventLog(desk.open()).read_event(9).time is None
 
 
 def test_a_time_out_of_range_that_a_workspace_holds_is_none(desk: Any) -> None:
@@ -162,8 +162,8 @@ def test_a_time_out_of_range_that_a_workspace_holds_is_none(desk: Any) -> None:
     with desk.open().writing() as connection:
         connection.execute("UPDATE events SET time = TIMESTAMPTZ '200000-01-01 00:00:00+00'")
     log = EventLog(desk.open())
-    assert log.event(0).time is None
-    assert log.extent().last_time is None
+    assert log.read_event(0).time is None
+    assert log.read_extent().last_time is None
 
 
 @pytest.mark.parametrize("encoding", ["rot13", "UTF-32", "nonsense", "idna", "punycode"])

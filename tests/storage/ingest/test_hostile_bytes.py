@@ -21,12 +21,12 @@ import pytest
 import zstandard
 
 from storage.errors import SourceError
-from storage.ingest.format_detection import detect
-from storage.ingest.formats import Reading
+from storage.ingest.format_detection import detect_mapping
+from storage.ingest.formats import ReadPass
 from storage.ingest.io import raw_json
 from storage.ingest.parser import batch_frame, parser_limits, parser_process
 from storage.ingest.payload_decoders import Decoder
-from storage.ingest.sources import expand, look
+from storage.ingest.sources import expand_names, open_part
 from tests.support.mutators import mutations
 
 EVENTS = [
@@ -83,9 +83,9 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 def read_all(path: Path) -> int:
     """Read a source to its end, without a workspace; return its rows."""
     kind = {".db": "sqlite:", ".duckdb": "duckdb:"}.get(path.suffix)
-    piece = look(f"{kind}{path}?table=log" if kind else expand([str(path)])[0])
-    mapping = detect(list(piece.sample()), {}, "log")
-    return sum(batch.num_rows for batch in piece.batches(Reading(piece.path), mapping))
+    piece = open_part(f"{kind}{path}?table=log" if kind else expand_names([str(path)])[0])
+    mapping = detect_mapping(list(piece.read_sample()), {}, "log")
+    return sum(batch.num_rows for batch in piece.read_batches(ReadPass(piece.path), mapping))
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -292,7 +292,7 @@ def test_avro_beyond_its_bytes_stays_as_it_is(tmp_path: Path, schema: Any, paylo
     decoder = _avro_of(tmp_path, schema)
     text = json.dumps(base64.b64encode(payload).decode())
     assert decoder(text) == text
-    assert decoder.failed == 1
+    assert decoder.failure_count == 1
 
 
 def test_avro_of_a_recursive_schema_is_read(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def _yaml_of_aliases() -> str:
 def test_yaml_beyond_its_bytes_stays_as_it_is(text: str) -> None:
     decoder = Decoder("yaml")
     assert decoder(json.dumps(text)) == json.dumps(text)
-    assert decoder.failed == 1
+    assert decoder.failure_count == 1
 
 
 def test_yaml_with_aliases_is_read() -> None:

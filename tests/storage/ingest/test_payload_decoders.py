@@ -157,7 +157,7 @@ def test_what_is_not_known_is_said(desk: Any, how: dict[str, str], said: str) ->
 
 
 def test_bombs_do_not_go_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.ingest.payload_decoders.MOST", 1 << 20)
+    monkeypatch.setattr("storage.ingest.payload_decoders.MAX_UNPACKED_BYTES", 1 << 20)
     bomb = b"\0" * (4 << 20)
     for how, packed in (
         ("gzip", gzip.compress(bomb)),
@@ -171,7 +171,7 @@ def test_bombs_do_not_go_off(monkeypatch: pytest.MonkeyPatch) -> None:
         decoder = Decoder(f"base64+{how}")
         text = json.dumps(b64(packed))
         assert decoder(text) == text
-        assert decoder.failed == 1
+        assert decoder.failure_count == 1
 
 
 @given(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError
-from storage.ingest.redaction import Redaction, Removal
+from storage.ingest.redaction import Redaction, ValueRemoval
 from storage.workspace import schema
 from tests.storage.ingest.envelopes.test_envelopes import SHAPES
 
@@ -120,19 +120,19 @@ def test_paths_that_lead_nowhere_are_refused(desk: Any, path: str) -> None:
 
 def test_whatever_the_value_is() -> None:
     redaction = Redaction(["data.a", "data.*.b", "meta"], b"key")
-    assert redaction.value("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}') == (
-        redaction.value("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}')
+    assert redaction.redact_field("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}') == (
+        redaction.redact_field("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}')
     )
-    assert '"d":0.10' in str(redaction.value("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}'))
-    assert "1.10" not in str(redaction.value("data", '{"a":1.10}'))
-    assert redaction.value("data", '"text"') == '"text"'
-    assert str(redaction.value("meta", '{"x":1}')).startswith('"redacted-')
-    assert redaction.value("meta", None) is None
-    assert "x" not in str(redaction.value("data", '{"a":' + "[" * 100_000))
+    assert '"d":0.10' in str(redaction.redact_field("data", '{"a":1.10,"c":{"b":[1],"d":0.10}}'))
+    assert "1.10" not in str(redaction.redact_field("data", '{"a":1.10}'))
+    assert redaction.redact_field("data", '"text"') == '"text"'
+    assert str(redaction.redact_field("meta", '{"x":1}')).startswith('"redacted-')
+    assert redaction.redact_field("meta", None) is None
+    assert "x" not in str(redaction.redact_field("data", '{"a":' + "[" * 100_000))
     line = "é\n" * 50
-    [covered] = redaction.covered(__import__("pyarrow").chunked_array([[line]])).to_pylist()
+    [covered] = redaction.encrypt_lines(__import__("pyarrow").chunked_array([[line]])).to_pylist()
     assert "é" not in covered
-    assert redaction.uncovered(covered) == line
+    assert redaction.decrypt_line(covered) == line
 
 
 INSIDE = {
@@ -155,16 +155,16 @@ def test_a_path_leads_into_pairs_and_texts(shape: str) -> None:
     met: set[str] = set()
     text = json.dumps(INSIDE[shape])
     redaction = Redaction(paths, b"key")
-    hashed = str(redaction.value("data", text))
+    hashed = str(redaction.redact_field("data", text))
     assert NUMBER not in hashed
     assert "redacted-" in hashed
     assert hashed.count("redacted-") == 1
-    removed = str(Removal(paths, met=met).value("data", text))
+    removed = str(ValueRemoval(paths, seen_values=met).redact_field("data", text))
     assert NUMBER not in removed
     assert "redacted-" not in removed
     assert {one.strip() for one in met} == {NUMBER}
     for other in ("data.cards", "data.headers.cards", "data.other.card"):
-        assert Redaction([other], b"key").value("data", text) == text
+        assert Redaction([other], b"key").redact_field("data", text) == text
 
 
 def test_texts_that_hold_nothing_of_a_path_stay_as_they_are() -> None:
@@ -175,4 +175,4 @@ def test_texts_that_hold_nothing_of_a_path_stay_as_they_are() -> None:
         {"headers": "x"},
     ):
         text = json.dumps(data)
-        assert Redaction(["data.headers.card"], b"key").value("data", text) == text
+        assert Redaction(["data.headers.card"], b"key").redact_field("data", text) == text

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.db.duckdb_errors import is_of_the_file, trouble
+from storage.db.duckdb_errors import is_file_error, translate_error
 from storage.errors import QueryError
 
 WS = Path("/data/permission denied/w.refold")
@@ -24,14 +24,14 @@ WS = Path("/data/permission denied/w.refold")
 )
 def test_a_refusal_of_the_system_is_named(said: str, expected: str) -> None:
     for kind in (duckdb.IOException, duckdb.TransactionException):
-        message = trouble(kind(said), WS).message
+        message = translate_error(kind(said), WS).message
         assert expected in message
         assert "damaged" not in message
 
 
 def test_real_damage_is_still_damage() -> None:
     error = duckdb.IOException(f'IO Error: Corrupt database file "{WS}": checksum mismatch')
-    assert "is damaged" in trouble(error, WS).message
+    assert "is damaged" in translate_error(error, WS).message
 
 
 def test_a_function_that_fails_is_not_of_the_file() -> None:
@@ -39,5 +39,5 @@ def test_a_function_that_fails_is_not_of_the_file() -> None:
         "INTERNAL Error: Scalar function threw an execution error, but the function is not marked as"
         " fallible"
     )
-    assert not is_of_the_file(error)
-    assert isinstance(trouble(error, WS), QueryError)
+    assert not is_file_error(error)
+    assert isinstance(translate_error(error, WS), QueryError)

@@ -26,7 +26,7 @@ def test_every_kind_is_found(desk: Any) -> None:
     # So few are no proof of what a revision and an id are.
     fields = {"revision": "revision", "id": "id"}
     loaded = desk.load(desk.write(desk.text(*rows)), fields=fields)
-    assert list(irregularities.find(desk.open())) == [
+    assert list(irregularities.find_irregularities(desk.open())) == [
         Irregularity(2, "s", "revision jumps", "1", "5"),
         Irregularity(3, "s", "repeated id", "1", "e1"),
         Irregularity(3, "s", "revision repeats", "5", "5"),
@@ -34,8 +34,8 @@ def test_every_kind_is_found(desk: Any) -> None:
             4, "s", "time runs backwards", "2026-01-03 12:00:03+00", "2026-01-03 12:00:01+00"
         ),
     ]
-    known = irregularities.known(desk.open())
-    assert known.places == (2, 3, 4)
+    known = irregularities.read_summary(desk.open())
+    assert known.offsets == (2, 3, 4)
     assert set(known.counts.values()) == {1}
     said = " ".join(loaded.log.oddities())
     assert "1 event whose revision jumps over others of its stream" in said
@@ -44,7 +44,7 @@ def test_every_kind_is_found(desk: Any) -> None:
 
 def test_a_stream_may_begin_anywhere(desk: Any) -> None:
     desk.load(desk.write(desk.text(row(7), row(8))))
-    assert list(irregularities.find(desk.open())) == []
+    assert list(irregularities.find_irregularities(desk.open())) == []
 
 
 def test_what_is_appended_is_held_against_what_was_there(desk: Any) -> None:
@@ -52,10 +52,13 @@ def test_what_is_appended_is_held_against_what_was_there(desk: Any) -> None:
     desk.load(path)
     desk.grow(path, desk.text(row(3), row(2, stream="t", id="t1")))
     desk.load(path)
-    kinds = [(one.offset, one.kind) for one in irregularities.find(desk.open())]
+    kinds = [(one.offset, one.kind) for one in irregularities.find_irregularities(desk.open())]
     assert kinds == [(2, "revision jumps"), (3, "repeated id")]
-    assert irregularities.known(desk.open()).places == (2, 3)
-    assert irregularities.known(desk.open()).counts == {"revision jumps": 1, "repeated id": 1}
+    assert irregularities.read_summary(desk.open()).offsets == (2, 3)
+    assert irregularities.read_summary(desk.open()).counts == {
+        "revision jumps": 1,
+        "repeated id": 1,
+    }
 
 
 events = st.tuples(
@@ -96,8 +99,8 @@ def test_loading_in_two_parts_finds_what_a_plain_loop_finds(
     if written[cut:]:
         desk.grow(path, desk.text(*written[cut:]))
         desk.load(path)
-    found = [(one.offset, one.kind) for one in irregularities.find(desk.open())]
+    found = [(one.offset, one.kind) for one in irregularities.find_irregularities(desk.open())]
     assert found == sorted(wanted)
-    known = irregularities.known(desk.open())
+    known = irregularities.read_summary(desk.open())
     assert sum(known.counts.values()) == len(wanted)
-    assert set(known.places) == {offset for offset, _ in wanted}
+    assert set(known.offsets) == {offset for offset, _ in wanted}

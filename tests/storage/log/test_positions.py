@@ -58,7 +58,7 @@ GOOD = {
 
 @pytest.mark.parametrize("text", GOOD)
 def test_every_form(log: Workspace, text: str) -> None:
-    assert positions.resolve(log, text) == GOOD[text]
+    assert positions.resolve_position(log, text) == GOOD[text]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_every_form(log: Workspace, text: str) -> None:
 )
 def test_what_is_no_position_is_said_so(log: Workspace, new_york: None, text: str) -> None:
     try:
-        found = positions.resolve(log, text)
+        found = positions.resolve_position(log, text)
     except PositionError as error:
         assert error.message.endswith((".", ";"))  # noqa: PT017 - far times may be positions
     else:
@@ -101,23 +101,23 @@ def test_what_is_no_position_is_said_so(log: Workspace, new_york: None, text: st
 
 
 def test_time_without_a_zone_is_local(log: Workspace, new_york: None) -> None:
-    assert positions.resolve(log, "2026-01-01T18:59:59") == 0
-    assert positions.resolve(log, "2026-01-01T19:00:00") == 1
-    assert positions.resolve(log, "2026-01-02") == 1
-    assert positions.resolve(log, "2026-01-01") == 0
-    assert positions.resolve(log, "2026-01-01T00:00Z") == 0
+    assert positions.resolve_position(log, "2026-01-01T18:59:59") == 0
+    assert positions.resolve_position(log, "2026-01-01T19:00:00") == 1
+    assert positions.resolve_position(log, "2026-01-02") == 1
+    assert positions.resolve_position(log, "2026-01-01") == 0
+    assert positions.resolve_position(log, "2026-01-01T00:00Z") == 0
 
 
 def test_log_without_times(desk: Any) -> None:
     desk.load(desk.write('{"type":"T","data":{}}\n'))
     with pytest.raises(PositionError, match="has no times"):
-        positions.resolve(desk.open(), "2026-01-01")
+        positions.resolve_position(desk.open(), "2026-01-01")
 
 
 def test_log_of_rejects_only_has_one_position(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(1))[:-1] + "x\n" + desk.text(desk.event(2)))
     desk.load(path)
-    assert positions.resolve(desk.open(), "100%") == 0
+    assert positions.resolve_position(desk.open(), "100%") == 0
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -125,15 +125,19 @@ def test_log_of_rejects_only_has_one_position(desk: Any) -> None:
 def test_an_event_is_reached_at_its_own_microsecond(
     tmp_path_factory: pytest.TempPathFactory, micros: list[int]
 ) -> None:
-    from storage.ingest.loader import Wish, load
+    from storage.ingest.loader import LoadOptions, load_source
 
     folder = tmp_path_factory.mktemp("micros")
     moments = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=m) for m in sorted(micros)]
     lines = [f'{{"time":"{moment.isoformat()}","type":"T"}}\n' for moment in moments]
     (folder / "log.jsonl").write_text("".join(lines))
-    load([str(folder / "log.jsonl")], folder / "w.refold", Wish(fields={"time": "time"}))
+    load_source(
+        [str(folder / "log.jsonl")],
+        folder / "w.refold",
+        LoadOptions(field_columns={"time": "time"}),
+    )
     workspace = Workspace(folder / "w.refold")
     for offset, moment in enumerate(moments):
-        assert positions.resolve(workspace, moment.isoformat()) == offset
+        assert positions.resolve_position(workspace, moment.isoformat()) == offset
         before = moment - timedelta(microseconds=1)
-        assert positions.resolve(workspace, before.isoformat()) == offset - 1
+        assert positions.resolve_position(workspace, before.isoformat()) == offset - 1

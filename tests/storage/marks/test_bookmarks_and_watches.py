@@ -10,42 +10,44 @@ from tests.support.source_desk import Desk
 def test_bookmarks_are_kept_in_the_order_of_the_log(desk: Desk):
     desk.load(desk.write(desk.text(*map(desk.event, range(5)))))
     workspace = desk.open()
-    late = bookmarks.add(workspace, offset=4, note="hm ✓", projection="p", key="k", path="a.b")
-    early = bookmarks.add(workspace, offset=1, note="")
-    assert bookmarks.kept(workspace) == [early, late]
+    late = bookmarks.add_bookmark(
+        workspace, offset=4, note="hm ✓", projection="p", key="k", path="a.b"
+    )
+    early = bookmarks.add_bookmark(workspace, offset=1, note="")
+    assert bookmarks.list_bookmarks(workspace) == [early, late]
     assert (late.note, late.projection, late.key, late.path) == ("hm ✓", "p", "k", "a.b")
-    bookmarks.remove(workspace, early.number)
-    bookmarks.remove(workspace, early.number)
-    assert bookmarks.kept(workspace) == [late]
+    bookmarks.remove_bookmark(workspace, early.number)
+    bookmarks.remove_bookmark(workspace, early.number)
+    assert bookmarks.list_bookmarks(workspace) == [late]
 
 
 def test_what_is_kept_outlives_an_append(desk: Desk):
     log = desk.write(desk.text(desk.event(0)))
     desk.load(log)
     workspace = desk.open()
-    marked = bookmarks.add(workspace, offset=0, note="n")
-    watched = watches.add(workspace, "states", "state.n < 0")
+    marked = bookmarks.add_bookmark(workspace, offset=0, note="n")
+    watched = watches.add_watch(workspace, "states", "state.n < 0")
     workspace.release()
     desk.grow(log, desk.text(desk.event(1)))
     desk.load(log)
-    assert bookmarks.kept(desk.open()) == [marked]
-    assert watches.kept(desk.open()) == [watched]
+    assert bookmarks.list_bookmarks(desk.open()) == [marked]
+    assert watches.list_watches(desk.open()) == [watched]
 
 
 def test_a_watch_is_kept_once(desk: Desk):
     desk.load(desk.write(desk.text(desk.event(0))))
     workspace = desk.open()
-    first = watches.add(workspace, "states", "state.n < 0")
-    assert watches.add(workspace, "states", "state.n < 0") == first
-    other = watches.add(workspace, "events", "state.n < 0")
-    assert watches.kept(workspace) == [first, other]
-    watches.remove(workspace, first.number)
-    assert watches.kept(workspace) == [other]
+    first = watches.add_watch(workspace, "states", "state.n < 0")
+    assert watches.add_watch(workspace, "states", "state.n < 0") == first
+    other = watches.add_watch(workspace, "events", "state.n < 0")
+    assert watches.list_watches(workspace) == [first, other]
+    watches.remove_watch(workspace, first.number)
+    assert watches.list_watches(workspace) == [other]
 
 
 def tree(desk, offset):
-    found = causation.around(desk.open(), offset)
-    return [(c.event.offset, c.depth) for c in found.tree], found.more
+    found = causation.build_causal_tree(desk.open(), offset)
+    return [(c.event.offset, c.depth) for c in found.events], found.is_truncated
 
 
 def caused(desk, number, cause=None, correlation=None, **others):
@@ -90,7 +92,7 @@ def test_an_id_that_is_repeated_stands_for_its_first_event(desk: Desk):
 
 
 def test_of_too_many_the_nearest_are_shown(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(causation, "MOST", 5)
+    monkeypatch.setattr(causation, "MAX_EVENTS", 5)
     desk.load(desk.write(desk.text(*(caused(desk, n, correlation="all") for n in range(20)))))
     found, more = tree(desk, 10)
     assert [offset for offset, _ in found] == [8, 9, 10, 11, 12]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.query.completion import complete
+from storage.query.completion import complete_query
 
 NAMES = ("orders", "orders@3f2a", "stock")
 
@@ -10,8 +10,8 @@ NAMES = ("orders", "orders@3f2a", "stock")
 def offered(typed: str) -> list[str]:
     """Words offered at `|`, or at the end."""
     before, _, behind = typed.partition("|")
-    found = complete(before + behind, len(before), NAMES)
-    return [] if found is None else [word.text for word in found.words]
+    found = complete_query(before + behind, len(before), NAMES)
+    return [] if found is None else [word.text for word in found.suggestions]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_nothing_is_offered_where_nothing_is_known(typed: str) -> None:
 
 def test_what_was_typed_is_what_a_word_takes_the_place_of() -> None:
     text = "SELECT stre FROM events"
-    found = complete(text, len("SELECT stre"), NAMES)
+    found = complete_query(text, len("SELECT stre"), NAMES)
     assert found is not None
     assert text[: found.start] == "SELECT "

@@ -30,7 +30,7 @@ def log(shared_desk: Any) -> EventLog:
     ],
 )
 def test_condition_holds(log: EventLog, condition: str, expected: list[int]) -> None:
-    assert list(log.matching(condition)) == expected
+    assert list(log.find_matching(condition)) == expected
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_condition_holds(log: EventLog, condition: str, expected: list[int]) -> 
 )
 def test_what_is_no_condition_is_said_so(log: EventLog, condition: str) -> None:
     with pytest.raises(QueryError, match="The condition"):
-        log.matching(condition)
-    assert log.extent().events == 5
+        log.find_matching(condition)
+    assert log.read_extent().event_count == 5

@@ -8,7 +8,7 @@ import pytest
 from storage.errors import CancelledError, QueryError
 from storage.log.event_log import EventLog
 from storage.query import sql_query
-from storage.query.sql_query import Stop, answer, asked
+from storage.query.sql_query import QueryCancellation, fetch_result, run_query
 from storage.workspace.workspace import Workspace
 
 CHANGES = "would change the workspace, and a query only asks; start it with SELECT or FROM."
@@ -72,7 +72,7 @@ def kept(desk: Any) -> Workspace:
 def test_what_is_no_question_is_refused_in_one_sentence(kept: Workspace, query: str) -> None:
     before = kept.path.read_bytes()
     with pytest.raises(QueryError) as refused:
-        answer(kept, query, Stop())
+        fetch_result(kept, query, QueryCancellation())
     assert REFUSED[query] in refused.value.message
     assert "\n" not in refused.value.message
     kept.release()
@@ -96,42 +96,42 @@ def test_what_is_no_question_is_refused_in_one_sentence(kept: Workspace, query: 
     ],
 )
 def test_whatever_asks_is_answered(kept: Workspace, query: str) -> None:
-    found = answer(kept, query, Stop())
-    assert len(found.columns) == len(found.widest)
-    rows = found.rows(0, 10)
-    assert len(rows) == min(found.count, 10)
+    found = fetch_result(kept, query, QueryCancellation())
+    assert len(found.columns) == len(found.column_widths)
+    rows = found.read_rows(0, 10)
+    assert len(rows) == min(found.row_count, 10)
     assert all(isinstance(value, str | None) for row in rows for value in row)
 
 
 def test_an_answer_begins_and_says_that_there_is_more(
     kept: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_query, "MOST_ROWS", 500)
-    found = answer(kept, "SELECT i FROM range(50000000000) t(i)", Stop())
-    assert (found.count, found.more) == (500, True)
-    assert found.rows(498, 10) == [("498",), ("499",)]
-    assert not answer(kept, "SELECT i FROM range(500) t(i)", Stop()).more
+    monkeypatch.setattr(sql_query, "MAX_ROWS", 500)
+    found = fetch_result(kept, "SELECT i FROM range(50000000000) t(i)", QueryCancellation())
+    assert (found.row_count, found.is_truncated) == (500, True)
+    assert found.read_rows(498, 10) == [("498",), ("499",)]
+    assert not fetch_result(kept, "SELECT i FROM range(500) t(i)", QueryCancellation()).is_truncated
 
 
 def test_large_values_end_an_answer_too(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_query, "MOST_BYTES", 1_000_000)
-    found = answer(kept, "SELECT repeat('x', 10000) FROM range(100000)", Stop())
-    assert found.more
-    assert found.count < 1000
-    assert found.widest == (10_000,)
-    assert len(str(found.rows(0, 1)[0][0])) == sql_query.CELL
-    assert len(str(found.row(0)[0])) == 10_000
+    monkeypatch.setattr(sql_query, "MAX_BYTES", 1_000_000)
+    found = fetch_result(kept, "SELECT repeat('x', 10000) FROM range(100000)", QueryCancellation())
+    assert found.is_truncated
+    assert found.row_count < 1000
+    assert found.column_widths == (10_000,)
+    assert len(str(found.read_rows(0, 1)[0][0])) == sql_query.MAX_CELL_CHARACTERS
+    assert len(str(found.read_row(0)[0])) == 10_000
 
 
 def test_an_error_after_the_first_rows_is_told_as_well(kept: Workspace) -> None:
     late = "SELECT CASE WHEN i > 50000 THEN error('late') ELSE i END FROM range(90000) t(i)"
     with pytest.raises(QueryError, match=r"The query failed: late\."):
-        answer(kept, late, Stop())
+        fetch_result(kept, late, QueryCancellation())
     with (
         pytest.raises(QueryError, match=r"The query failed: late\."),
-        asked(kept, late) as question,
+        run_query(kept, late) as question,
     ):
-        list(question.batches())
+        list(question.read_batches())
 
 
 @pytest.mark.parametrize(
@@ -144,26 +144,26 @@ def test_an_error_after_the_first_rows_is_told_as_well(kept: Workspace) -> None:
 def test_a_question_is_stopped_from_another_thread(
     kept: Workspace, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_query, "MOST_ROWS", 10**12)
-    stop = Stop()
-    threading.Timer(0.2, stop.stop).start()
+    monkeypatch.setattr(sql_query, "MAX_ROWS", 10**12)
+    stop = QueryCancellation()
+    threading.Timer(0.2, stop.cancel).start()
     with pytest.raises(CancelledError):
-        answer(kept, query, stop)
-    assert answer(kept, "SELECT 1", Stop()).rows(0, 1) == [("1",)]
+        fetch_result(kept, query, stop)
+    assert fetch_result(kept, "SELECT 1", QueryCancellation()).read_rows(0, 1) == [("1",)]
 
 
 def test_what_is_stopped_before_it_begins_is_not_asked(kept: Workspace) -> None:
-    stop = Stop()
-    stop.stop()
+    stop = QueryCancellation()
+    stop.cancel()
     with pytest.raises(CancelledError):
-        answer(kept, "SELECT 1", stop)
+        fetch_result(kept, "SELECT 1", stop)
 
 
 def test_nothing_is_held_while_an_answer_is_looked_at(kept: Workspace) -> None:
-    found = answer(kept, "FROM events", Stop())
+    found = fetch_result(kept, "FROM events", QueryCancellation())
     with kept.writing() as connection:
         connection.execute("DELETE FROM events")
-    assert len(found.rows(0, 10)) == 3
+    assert len(found.read_rows(0, 10)) == 3
 
 
 def at_minutes(desk: Any, minutes: list[int | None]) -> EventLog:
@@ -174,15 +174,15 @@ def at_minutes(desk: Any, minutes: list[int | None]) -> EventLog:
 
 
 def test_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
-    density = at_minutes(desk, [*range(600), 0]).density(10)
-    assert density.by_time
+    density = at_minutes(desk, [*range(600), 0]).read_density(10)
+    assert density.is_by_time
     assert [abs(end - 60 * (n + 1)) < 3 for n, end in enumerate(density.last_offsets)] == [
         True
     ] * 10
 
 
 def test_a_time_far_in_the_future_moves_none_behind_it(desk: Any) -> None:
-    density = at_minutes(desk, [0, 1, 599, *range(3, 600)]).density(10)
+    density = at_minutes(desk, [0, 1, 599, *range(3, 600)]).read_density(10)
     assert [abs(end - 60 * (n + 1)) < 4 for n, end in enumerate(density.last_offsets)] == [
         True
     ] * 10
@@ -190,6 +190,6 @@ def test_a_time_far_in_the_future_moves_none_behind_it(desk: Any) -> None:
 
 def test_events_without_a_time_lie_between_those_that_have_one(desk: Any) -> None:
     minutes = [m for minute in range(100) for m in (minute, None)]
-    density = at_minutes(desk, minutes).density(10)
+    density = at_minutes(desk, minutes).read_density(10)
     assert list(density.last_offsets) == [2 * (10 * (n + 1) - 1) for n in range(9)] + [198]
     assert sum(density.counts) == 100

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from gateway.calls import Decision, Kind, Outcome
+from gateway.calls import AnswerOutcome, CallKind, Decision
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import WorkspaceError
 from storage.workspace import cell_rules, content, schema, validation_cache
@@ -65,7 +65,7 @@ def run(command: str, ws: Path) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     arguments = [word.format(ws=ws) for word in shlex.split(command)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), no_hang():
-        code = cli.run(arguments)
+        code = cli.run_command(arguments)
     return code, out.getvalue(), err.getvalue()
 
 
@@ -159,9 +159,9 @@ def test_what_refold_never_writes_is_refused_in_one_sentence(stranger: Path, wha
 def test_rules_name_the_words_that_refold_writes() -> None:
     expected = {
         "edits.kind": EditKind,
-        "calls.kind": Kind,
-        "calls.outcome": Outcome,
-        "decisions.kind": Kind,
+        "calls.kind": CallKind,
+        "calls.outcome": AnswerOutcome,
+        "decisions.kind": CallKind,
         "decisions.decision": Decision,
     }
     for name, words in expected.items():
@@ -173,7 +173,7 @@ def test_rules_name_the_words_that_refold_writes() -> None:
 
 def test_every_table_and_column_that_a_rule_names_is_there() -> None:
     with duckdb.connect() as connection:
-        schema.create(connection)
+        schema.create_schema(connection)
         for table in schema.TABLES:
             for rule in cell_rules.rules_of(table.name):
                 connection.execute(f"SELECT count_if({rule.broken}) FROM {table.name}")
@@ -212,14 +212,14 @@ def test_another_file_in_the_place_of_an_open_one_is_noticed(
     workspace.release()
     with pytest.raises(WorkspaceError, match="holds the macro count"), workspace.reading():
         pass
-    assert not validation_cache.known(stranger)
+    assert not validation_cache.is_validated(stranger)
 
 
 def test_what_refold_writes_needs_no_second_look(
     stranger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Workspace(stranger), Workspace(stranger)
-    monkeypatch.setattr(validation_cache, "_look", lambda *_: pytest.fail("it was validated again"))
+    monkeypatch.setattr(validation_cache, "_validate", lambda *_: pytest.fail("it was validated again"))
     for one, other in ((first, second), (second, first)):
         with one.writing() as connection:
             connection.execute("INSERT INTO watches VALUES (9, 'events', 'true', now())")

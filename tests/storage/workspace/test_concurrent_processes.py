@@ -61,7 +61,7 @@ def test_readers_share(desk: Any, kept: Path) -> None:
 @pytest.mark.parametrize(("they", "we"), [("reading", "writing"), ("writing", "reading")])
 def test_whoever_waits_too_long_is_told_for_whom(kept: Path, they: str, we: str) -> None:
     waited_for: list[str] = []
-    workspace = Workspace(kept, wait=0.3, on_wait=waited_for.append)
+    workspace = Workspace(kept, wait_seconds=0.3, on_wait=waited_for.append)
     workspace.release()
     with another(HOLD, kept, they, 30) as process:
         message = rf"still being used by .*process {process.pid}\) after 0\.3 s.*--wait"

@@ -41,7 +41,7 @@ def test_documents_at_every_position(history: History, client: duckdb.DuckDBPyCo
     for position in range(-1, 15):
         expected = {
             (row["key"], row["offset"], row["state"])
-            for batch in history.all_at(position)
+            for batch in history.scan_documents_at(position)
             for row in batch.to_pylist()
         }
         found = client.execute("FROM state_at('p', ?)", [position]).fetchall()
@@ -70,7 +70,7 @@ def test_changes_of_a_document(history: History, client: duckdb.DuckDBPyConnecti
 
 
 def test_the_current_code_is_meant_and_any_code_can_be_named(studio: Any, history: History) -> None:
-    old = history.folded
+    old = history.fold_record
     studio.file("p.py", COUNTING.replace("+= 1", "+= 10"))
     new = studio.fold()
     with studio.workspace.reading() as connection:
@@ -81,7 +81,9 @@ def test_the_current_code_is_meant_and_any_code_can_be_named(studio: Any, histor
 
         assert (total("p"), total(new.label), total(old.label)) == ("10", "10", "1")
         query = "SELECT projection_number('p'), projection_number(?)"
-        assert connection.execute(query, [old.label]).fetchall() == [(new.number, old.number)]
+        assert connection.execute(query, [old.label]).fetchall() == [
+            (new.number, old.projection_number)
+        ]
 
 
 @pytest.mark.parametrize("name", ["q", "p@0000", "p' OR true --", ""])

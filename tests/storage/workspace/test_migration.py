@@ -7,16 +7,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage.db.query import arrow
+from storage.db.query import fetch_arrow
 from storage.errors import CancelledError, WorkspaceError
 from storage.ingest import loader
 from storage.marks import bookmarks, watches
 from storage.timelines import workspace_view
 from storage.workspace import migration, schema
-from storage.workspace.migration import Older
+from storage.workspace.migration import OlderWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION
-from tui.cli import run
+from tui.cli import run_command
 
 MADE = (
     "sources",
@@ -32,7 +32,7 @@ MADE = (
 
 _UNDONE = {
     10: [
-        *(f"ALTER TABLE history DROP COLUMN {name}" for name in schema.NUMBERS),
+        *(f"ALTER TABLE history DROP COLUMN {name}" for name in schema.NUMBER_COLUMNS),
         "ALTER TABLE folds DROP COLUMN numbers",
     ],
     9: ["ALTER TABLE printed DROP COLUMN key", "ALTER TABLE reads DROP COLUMN key"],
@@ -65,20 +65,23 @@ def lived_in(tmp_path_factory):
     log, path = folder / "log.jsonl", folder / "log.refold"
     lines = [{"stream": f"s{n % 3}", "type": "Counted", "data": {"by": n}} for n in range(40)]
     log.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "torn\n")
-    loader.load([str(log)], path, loader.Wish())
+    loader.load_source([str(log)], path, loader.LoadOptions())
     (folder / "counts.py").write_text(PROJECTION)
-    assert run(["fork", str(path), "try", "--at", "7", "--drop", "8", "--set", "9", "by", "5"]) == 0
+    assert (
+        run_command(["fork", str(path), "try", "--at", "7", "--drop", "8", "--set", "9", "by", "5"])
+        == 0
+    )
     workspace = Workspace(path)
-    bookmarks.add(workspace, offset=5, note="here", key="s1")
-    bookmarks.add(workspace_view.on(workspace, "try"), offset=6, note="there")
-    watches.add(workspace, "states", "count > 3")
+    bookmarks.add_bookmark(workspace, offset=5, note="here", key="s1")
+    bookmarks.add_bookmark(workspace_view.open_timeline(workspace, "try"), offset=6, note="there")
+    watches.add_watch(workspace, "states", "count > 3")
     with workspace.writing() as connection:
         connection.execute(
             'INSERT INTO calls (call, "offset", key, port, operation, body)'
             " VALUES (1, 4, 's1', 'p', 'o', 'b')"
         )
         connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'said', NULL)")
-    assert run(["replay", str(path), "-p", str(folder / "counts.py")]) == 0
+    assert run_command(["replay", str(path), "-p", str(folder / "counts.py")]) == 0
     return path
 
 
@@ -91,7 +94,7 @@ def kept(lived_in, tmp_path: Path):
 
 def made(path: Path) -> dict[str, list[dict[str, object]]]:
     with Workspace(path).reading() as connection:
-        return {name: arrow(connection, f"FROM {name}").to_pylist() for name in MADE}
+        return {name: fetch_arrow(connection, f"FROM {name}").to_pylist() for name in MADE}
 
 
 @pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
@@ -100,7 +103,7 @@ def test_what_people_made_is_in_the_new_one(kept, version, capfd):
     aged(kept, version)
     with pytest.raises(WorkspaceError, match=f"older refold.*format {version}.*`refold migrate"):
         Workspace(kept)
-    assert run(["migrate", str(kept), "--json"]) == 0
+    assert run_command(["migrate", str(kept), "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["format"] == version
     assert told["events"] == 40
@@ -118,10 +121,10 @@ def test_what_people_made_is_in_the_new_one(kept, version, capfd):
 
 def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
     aged(kept, 6)
-    assert run(["migrate", str(kept)]) == 0
+    assert run_command(["migrate", str(kept)]) == 0
     assert "was of format 6" in capfd.readouterr().err
     projection = str(kept.with_name("counts.py"))
-    assert run(["replay", str(kept), "-p", projection]) == 0
+    assert run_command(["replay", str(kept), "-p", projection]) == 0
     assert "40 events" in capfd.readouterr().out
     log = kept.with_name("log.jsonl")
     shutil.copy(made(kept)["sources"][0]["path"], log)
@@ -129,12 +132,12 @@ def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
         stream.write('{"stream": "s1", "type": "Counted", "data": {"by": 1}}\n')
     with Workspace(kept).writing() as connection:
         connection.execute("UPDATE sources SET path = ?", [str(log)])
-    assert loader.load([str(log)], kept, loader.Wish()).events == 41
+    assert loader.load_source([str(log)], kept, loader.LoadOptions()).events == 41
 
 
 def test_one_of_this_format_is_left_alone(kept, capfd):
     before = kept.read_bytes()
-    assert run(["migrate", str(kept)]) == 0
+    assert run_command(["migrate", str(kept)]) == 0
     assert "already" in capfd.readouterr().err
     assert kept.read_bytes() == before
 
@@ -143,14 +146,14 @@ def test_who_is_interrupted_leaves_it_as_it_was(kept):
     aged(kept, 9)
     before = kept.read_bytes()
     with pytest.raises(CancelledError):
-        Older(kept).migrate(cancelled=lambda: True)
+        OlderWorkspace(kept).migrate(is_cancelled=lambda: True)
     assert kept.read_bytes() == before
     assert sorted(p.name for p in kept.parent.iterdir()) == ["counts.py", "log.refold"]
 
 
 def test_rows_are_told_as_they_are_written(kept):
     aged(kept, 9)
-    older, told = Older(kept), []
+    older, told = OlderWorkspace(kept), []
     older.migrate(on_progress=told.append)
     assert told == sorted(told)
     assert 40 < told[-1] <= older_rows(kept)
@@ -176,7 +179,7 @@ def test_a_strangers_is_refused(kept, statements, said):
         for statement in statements:
             connection.execute(statement)
     with pytest.raises(WorkspaceError, match=said):
-        Older(kept)
+        OlderWorkspace(kept)
 
 
 def test_a_strangers_macros_are_neither_run_nor_taken_over(kept):
@@ -186,21 +189,21 @@ def test_a_strangers_macros_are_neither_run_nor_taken_over(kept):
         for name in ("count", "stats"):
             connection.execute(f"CREATE MACRO {name}(x) AS error('run')")
         connection.execute("CREATE MACRO events() AS TABLE SELECT error('run') AS \"offset\"")
-    assert Older(kept).migrate() == migration.Migrated(9, 40, 1, 2, 1, 2, 1)
+    assert OlderWorkspace(kept).migrate() == migration.MigrationResult(9, 40, 1, 2, 1, 2, 1)
     assert made(kept) == before
 
 
 def test_a_newer_one_is_refused(kept):
     aged(kept, schema.FORMAT_VERSION + 1)
     with pytest.raises(WorkspaceError, match="newer refold"):
-        Older(kept)
+        OlderWorkspace(kept)
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(
     kept, monkeypatch: pytest.MonkeyPatch
 ):
     aged(kept, 9)
-    older = Older(kept)
+    older = OlderWorkspace(kept)
     monkeypatch.setattr("storage.workspace.file_rewrite.os.access", lambda *_: False)
     with pytest.raises(WorkspaceError, match="can't be written; copy it"):
         older.migrate()

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from replay import fold
-from replay.erasure import Wish, remove
+from replay.erasure import ErasureRequest, erase
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
-from storage.db.query import arrow
+from replay.forks.edit_builder import EditBuilder
+from storage.db.query import fetch_arrow
 from storage.errors import RefoldError, StaleError, WorkspaceError
 from storage.marks import bookmarks, watches
 from storage.timelines import store, workspace_view
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench
 from tui.state import fork_edits
@@ -50,12 +50,12 @@ def at_once(folder: Path, commands: list[list[str]]) -> list[tuple[int, str, str
 def another(bench: Bench) -> Workspace:
     """The workspace as another process would open it, which holds no reader's lock meanwhile."""
     bench.workspace.release()
-    return Workspace(bench.workspace.path, wait=5)
+    return Workspace(bench.workspace.path, wait_seconds=5)
 
 
-def fork_of(bench: Bench, name: str) -> Seen:
-    found = workspace_view.on(Workspace(bench.workspace.path), name)
-    assert isinstance(found, Seen)
+def fork_of(bench: Bench, name: str) -> ForkedWorkspace:
+    found = workspace_view.open_timeline(Workspace(bench.workspace.path), name)
+    assert isinstance(found, ForkedWorkspace)
     return found
 
 
@@ -65,7 +65,7 @@ def test_edits_made_at_once_are_all_kept(bench: Bench) -> None:
     commands = [["edit", "log.refold", "f", "--drop", str(n)] for n in range(TOGETHER)]
     assert [code for code, *_ in at_once(bench.folder, commands)] == [0] * TOGETHER
     fork = fork_of(bench, "f").fork
-    assert sorted(edit.label.offset for edit in fork.active) == [*range(TOGETHER), 20]
+    assert sorted(edit.label.offset for edit in fork.active_edits) == [*range(TOGETHER), 20]
     assert len({edit.number for edit in fork.edits}) == TOGETHER + 1
 
 
@@ -77,7 +77,7 @@ def test_inserts_made_at_once_after_one_event_get_names_of_their_own(bench: Benc
         for n in range(4)
     ]
     assert [code for code, *_ in at_once(bench.folder, commands)] == [0] * 4
-    labels = [edit.label.inserted for edit in fork_of(bench, "f").fork.active]
+    labels = [edit.label.inserted for edit in fork_of(bench, "f").fork.active_edits]
     assert sorted(labels) == [0, 1, 2, 3, 4]
 
 
@@ -88,7 +88,7 @@ def test_one_of_several_forks_of_one_name_is_made(bench: Bench) -> None:
     assert sorted(code for code, *_ in found) == [0] + [2] * (TOGETHER - 1)
     for code, _, errors in found:
         assert code == 0 or "There is a timeline called f already" in errors
-    assert len(fork_of(bench, "f").fork.active) == 1
+    assert len(fork_of(bench, "f").fork.active_edits) == 1
 
 
 def test_folds_of_one_projection_at_once_give_one_history(bench: Bench) -> None:
@@ -112,7 +112,7 @@ def test_a_replay_beside_a_removal_ends_with_a_sentence_or_a_history(bench: Benc
         assert "Traceback" not in errors
     assert [code for code, *_ in found] == [0] * 4
     history = bench.history()
-    assert history.state("a", 29) is None
+    assert history.state_at("a", 29) is None
 
 
 def test_appends_at_once_are_all_loaded_once(tmp_path: Path) -> None:
@@ -147,16 +147,18 @@ def test_two_logs_loaded_at_once_into_one_new_file_don_t_replace_one_another(
 def test_an_edit_on_a_screen_s_copy_is_laid_over_what_others_edited(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.drop(20))
     other = another(bench)
-    fork_edits.make(workspace_view.on(other, "f"), None, lambda step, at: step.drop(at), 3)
+    fork_edits.make(
+        workspace_view.open_timeline(other, "f"), None, lambda step, at: step.drop(at), 3
+    )
     other.close()
     made = fork_edits.make(shown, None, lambda step, at: step.drop(at), 7)
-    assert [edit.label.offset for edit in made.fork.active] == [20, 3, 7]
-    undone = fork_edits.turn(shown, edit_builder.undone)
+    assert [edit.label.offset for edit in made.fork.active_edits] == [20, 3, 7]
+    undone = fork_edits.turn(shown, edit_builder.undo_last_step)
     assert undone is not None
-    assert [edit.label.offset for edit in undone.fork.active] == [20, 3]
-    redone = fork_edits.turn(shown, edit_builder.redone)
+    assert [edit.label.offset for edit in undone.fork.active_edits] == [20, 3]
+    redone = fork_edits.turn(shown, edit_builder.redo_last_step)
     assert redone is not None
-    assert [edit.label.offset for edit in redone.fork.active] == [20, 3, 7]
+    assert [edit.label.offset for edit in redone.fork.active_edits] == [20, 3, 7]
 
 
 def test_an_edit_is_of_the_event_that_was_selected_though_another_was_inserted(
@@ -165,38 +167,40 @@ def test_an_edit_is_of_the_event_that_was_selected_though_another_was_inserted(
     shown = bench.fork("f", lambda made: made.drop(20))
     other = another(bench)
     fork_edits.make(
-        workspace_view.on(other, "f"),
+        workspace_view.open_timeline(other, "f"),
         None,
         lambda step, at: step.insert(at, '{"type": "Added", "stream": "z"}'),
         2,
     )
     other.close()
     made = fork_edits.make(shown, None, lambda step, at: step.drop(at), 7)
-    assert made.fork.active[-1].label.offset == 7
+    assert made.fork.active_edits[-1].label.offset == 7
 
 
 def test_what_was_removed_doesn_t_come_back_with_an_edit_an_undo_or_a_fold(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.set(0, "email", '"ann@example.org"'))
     shown = fork_edits.make(shown, None, lambda step, at: step.drop(at), 9)
     other = another(bench)
-    remove(other, Wish(values=("data.email",)))
+    erase(other, ErasureRequest(value_paths=("data.email",)))
     other.close()
-    undone = fork_edits.turn(shown, edit_builder.undone)
+    undone = fork_edits.turn(shown, edit_builder.undo_last_step)
     assert undone is not None
-    fork_edits.turn(shown, edit_builder.redone)
+    fork_edits.turn(shown, edit_builder.redo_last_step)
     made = fork_edits.make(shown, None, lambda step, at: step.set(at, "by", "5"), 0)
-    assert '"by":5' in (made.fork.active[-1].event.data or "")  # type: ignore[union-attr]
+    assert '"by":5' in (made.fork.active_edits[-1].event.data or "")  # type: ignore[union-attr]
     with pytest.raises(StaleError):
-        fold.fold(shown, bench.refer())
-    with made.file.reading() as connection:
+        fold.fold_projection(shown, bench.refer())
+    with made.main_workspace.reading() as connection:
         for table in ("edits", "history", "events"):
-            assert "ann@example.org" not in str(arrow(connection, f"FROM {table}").to_pylist())
+            assert "ann@example.org" not in str(
+                fetch_arrow(connection, f"FROM {table}").to_pylist()
+            )
 
 
 def test_an_event_that_was_changed_while_it_was_edited_is_not_replaced(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.set(0, "email", '"ann@example.org"'))
-    with_email = Editing(shown, "f")._event(0)
-    remove(another(bench), Wish(values=("data.email",)))
+    with_email = EditBuilder(shown, "f")._load_event(0)
+    erase(another(bench), ErasureRequest(value_paths=("data.email",)))
     with pytest.raises(RefoldError, match="was changed by another refold while you edited it"):
         fork_edits.make(shown, None, lambda step, at: step.replace(at, "{}", with_email), 0)
 
@@ -204,15 +208,15 @@ def test_an_event_that_was_changed_while_it_was_edited_is_not_replaced(bench: Be
 def test_a_fork_that_was_removed_doesn_t_come_back_with_its_fold(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.drop(3))
     other = another(bench)
-    store.remove(other, "f")
+    store.remove_fork(other, "f")
     other.close()
     with pytest.raises(WorkspaceError, match="removed or renamed"):
-        fold.fold(shown, bench.refer())
+        fold.fold_projection(shown, bench.refer())
     with pytest.raises(WorkspaceError, match="no timeline called 'f'"):
         fork_edits.make(shown, None, lambda step, at: step.drop(at), 4)
     with pytest.raises(WorkspaceError, match="no timeline called 'f'"):
-        bookmarks.add(shown, offset=3, note="here")
-    assert store.known(Workspace(bench.workspace.path)) == []
+        bookmarks.add_bookmark(shown, offset=3, note="here")
+    assert store.list_forks(Workspace(bench.workspace.path)) == []
 
 
 @pytest.mark.parametrize("of", ["the log", "a fork"])
@@ -231,14 +235,14 @@ def test_a_fold_that_has_begun_before_a_removal_keeps_nothing_of_it(bench: Bench
         if not removed:
             bench.workspace.release()
             other = another(bench)
-            removed.append(remove(other, Wish(values=("data.email",))))
+            removed.append(erase(other, ErasureRequest(value_paths=("data.email",))))
             other.close()
 
     if of == "the log":
-        fold.fold(shown, bench.refer(), on_progress=progress)
+        fold.fold_projection(shown, bench.refer(), on_progress=progress)
     else:
         with pytest.raises(StaleError, match="rewritten by another refold"):
-            fold.fold(shown, bench.refer(), on_progress=progress)
+            fold.fold_projection(shown, bench.refer(), on_progress=progress)
     assert removed
     with bench.workspace.reading() as connection:
         assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())
@@ -247,15 +251,15 @@ def test_a_fold_that_has_begun_before_a_removal_keeps_nothing_of_it(bench: Bench
 def test_a_watch_that_two_screens_add_is_kept_once(bench: Bench) -> None:
     other = another(bench)
     for workspace in (bench.workspace, other):
-        watches.add(workspace, "states", "state.total > 3")
+        watches.add_watch(workspace, "states", "state.total > 3")
         workspace.release()
-    assert len(watches.kept(bench.workspace)) == 1
+    assert len(watches.list_watches(bench.workspace)) == 1
 
 
 def test_a_write_of_an_older_generation_is_refused_once(bench: Bench) -> None:
     other = another(bench)
     other.release()
-    remove(bench.workspace, Wish(streams=("a",)))
+    erase(bench.workspace, ErasureRequest(streams=("a",)))
     with pytest.raises(StaleError, match="rewritten by another refold"):
-        watches.add(other, "states", "true")
-    watches.add(other, "states", "true")
+        watches.add_watch(other, "states", "true")
+    watches.add_watch(other, "states", "true")

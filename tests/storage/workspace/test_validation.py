@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from storage.db.connect import connect
-from storage.db.memory_budget import Allowance
+from storage.db.connect import connect_isolated
+from storage.db.memory_budget import MemoryBudget
 from storage.errors import RefoldError, WorkspaceError
 from storage.log.event_log import EventLog
 from storage.workspace import macros, schema, validation, validation_cache
@@ -187,8 +187,8 @@ def test_flipped_bytes_are_told_as_damage_or_do_no_harm(kept: Path) -> None:
         kept.write_bytes(content)
         try:
             log = EventLog(Workspace(kept))
-            assert [row.offset for row in log.rows(0, 5)] == [0, 1]
-            assert log.event(1).data == '{"n":2}'  # type: ignore[union-attr]
+            assert [row.offset for row in log.read_events(0, 5)] == [0, 1]
+            assert log.read_event(1).data == '{"n":2}'  # type: ignore[union-attr]
         except WorkspaceError as error:
             assert "damaged" in error.message  # noqa: PT017 - some of these do no harm
             damaged += 1
@@ -238,7 +238,7 @@ def test_times_are_utc_whatever_the_machine_says(desk: Any, new_york: None) -> N
     assert desk.ask("SELECT CAST(time AS VARCHAR), current_setting('TimeZone') FROM events") == [
         ("2026-01-03 12:00:01+00", "UTC")
     ]
-    assert EventLog(desk.open()).matching("time = '2026-01-03 12:00:01'")[0] == 0
+    assert EventLog(desk.open()).find_matching("time = '2026-01-03 12:00:01'")[0] == 0
 
 
 def test_two_workspaces_of_one_process_read_one_file(desk: Any, kept: Path) -> None:
@@ -281,7 +281,7 @@ def test_failed_writing_is_rolled_back(desk: Any, kept: Path) -> None:
 
 def test_connection_is_read_only_where_it_is_asked_to_be(kept: Path) -> None:
     with (
-        connect(kept, read_only=True, allowance=Allowance(100_000_000)) as connection,
+        connect_isolated(kept, read_only=True, budget=MemoryBudget(100_000_000)) as connection,
         pytest.raises(duckdb.Error, match="read-only"),
     ):
         connection.execute("DELETE FROM events")
@@ -294,9 +294,9 @@ def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
     def look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         seen.append(path)
-        assert validation.foreign(connection) is None
+        assert validation.find_foreign_object(connection) is None
 
-    monkeypatch.setattr(validation_cache, "_look", look)
+    monkeypatch.setattr(validation_cache, "_validate", look)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(validation_cache, "_by_path", {})
     return seen

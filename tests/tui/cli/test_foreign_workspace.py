@@ -130,10 +130,10 @@ def test_a_writer_that_is_killed_leaves_the_workspace_the_users_own(folder):
     validation_cache.remember_writing(ws, ws)
     with duckdb.connect(str(ws)) as connection:  # as refold would, before it is killed
         connection.execute(WRITE)
-    assert not validation_cache.known(ws)
+    assert not validation_cache.is_validated(ws)
     assert validation_cache.is_own(ws)
     assert run("state {ws} -p p --json", ws)[0] == 0
-    assert validation_cache.known(ws)
+    assert validation_cache.is_validated(ws)
     assert validation_cache.is_own(ws)
 
 

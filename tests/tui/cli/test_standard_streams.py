@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.cli import run
+from tui.cli import run_command
 
 REFOLD = [sys.executable, "-c", "from tui.cli import main; main()"]
 
@@ -116,7 +116,7 @@ def test_an_empty_stream_is_an_error(here, command):
 
 
 def test_a_device_without_an_end_is_refused(capsys):
-    assert run(["load", "/dev/zero"]) == 2
+    assert run_command(["load", "/dev/zero"]) == 2
     assert "/dev/zero is a device" in capsys.readouterr().err
 
 

@@ -34,7 +34,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(
         await seat.until(lambda: _known(seat))
         await seat.until(lambda: "asked from" in seat.header)
         await seat.still()
-        assert seat.travel.looking.snapshot.touched
+        assert seat.travel.looking.snapshot.changed_keys
         assert "last" in "\n".join(seat.pane("document"))
         assert "700" in "\n".join(seat.pane("document"))
         assert any("before 690" in line for line in seat.pane("documents"))
@@ -61,7 +61,7 @@ async def test_one_that_says_what_its_documents_depend_on_is_folded_whole(
     shop: Shop, sit: Sitting, tmp_path: Path
 ):
     (tmp_path / "counts.sql").write_text("-- refold: own events of stream\n" + QUERY)
-    wanted = reference.parse("counts.sql", catalogue.default_python(), Path(tmp_path))
+    wanted = reference.parse_reference("counts.sql", catalogue.default_python(), Path(tmp_path))
     async with sit(_own(shop, tmp_path), wanted, at=20, still=False) as seat:
         await seat.until(lambda: "folded 3,000" in seat.header, seconds=30)
         await seat.type("F", "state.events > 6")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import PositionError
-from tui.state.address import Address, read
+from tui.state.address import Address, parse_address
 
 texts = st.none() | st.text(min_size=1)
 
@@ -21,14 +21,14 @@ texts = st.none() | st.text(min_size=1)
 )
 def test_an_address_is_read_as_it_was_written(name, position, projection, key, path):
     place = Address(Path("/work") / name, "main", position, projection, key, path)
-    assert read(str(place)) == place
+    assert parse_address(str(place)) == place
     assert str(place).isprintable()
 
 
 @pytest.mark.parametrize("text", ["", "x.refold", "refold:", "refold:/x?", "refold:/x?colour=3"])
 def test_what_is_no_address_is_one_sentence(text):
     if text == "refold:/x?":
-        assert read(text) == Address(Path("/x"))
+        assert parse_address(text) == Address(Path("/x"))
         return
     with pytest.raises(PositionError, match="is no address"):
-        read(text)
+        parse_address(text)

@@ -30,10 +30,10 @@ def large(tmp_path: Path):
             data = {"item": f"item-{item}", "by": by}
             log.write(json.dumps({"id": f"e{n}", "stream": "s", "type": "T", "data": data}) + "\n")
     (tmp_path / "p.py").write_text(PROJECTION)
-    loader.load([str(tmp_path / "log.jsonl")], tmp_path / "log.refold")
+    loader.load_source([str(tmp_path / "log.jsonl")], tmp_path / "log.refold")
     workspace = Workspace(tmp_path / "log.refold")
     projection = refer(tmp_path / "p.py")
-    assert fold.fold(workspace, projection).parts > ITEMS
+    assert fold.fold_projection(workspace, projection).part_change_count > ITEMS
     return workspace, projection
 
 
@@ -67,7 +67,7 @@ async def test_what_is_gone_comes_back_where_it_was(large, sit: Sitting):
 
 async def test_more_of_it_is_shown_on_request(large, sit: Sitting):
     async with sit(*large, at=5) as seat:
-        seat.travel.looking.stand_at(2 * ITEMS)
+        seat.travel.looking.move_to(2 * ITEMS)
         await seat.still()
         pane = seat.travel.query_one("#document")
         pane.focus()

@@ -130,7 +130,7 @@ async def test_travelling_while_it_is_folded_and_cancelling(
     from storage.workspace.workspace import Workspace
 
     (tmp_path / "big.jsonl").write_bytes(b"".join(generate("orders", 60_000)))
-    loader.load([str(tmp_path / "big.jsonl")], tmp_path / "big.refold")
+    loader.load_source([str(tmp_path / "big.jsonl")], tmp_path / "big.refold")
     slow = "import time\n" + COUNTER + "    time.sleep(0.0005)\n"
     workspace = Workspace(tmp_path / "big.refold")
     async with sit(workspace, projection(slow), at=100, still=False) as seat:

@@ -13,18 +13,18 @@ from gateway.exchange import import_export
 from gateway.modes import Mode
 from replay.compare import call_comparison
 from replay.history import call_decisions
-from replay.history.call_decisions import Decided
-from replay.worker_host.worker_process import PATIENCE
+from replay.history.call_decisions import CallDecision
+from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.errors import CancelledError
 from storage.log.positions import START
-from storage.plural import counted
+from storage.plural import format_count
 from storage.timelines import workspace_view as seeing
 from storage.workspace.workspace import Workspace
 from tui.cli.support import config_file, options, output, pending_commands, progress_display
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 _COLUMNS = ("offset", "key", "port", "operation", "kind", "decision", "request", "response")
-_GOING_OUT = [mode.value for mode in Mode if mode.goes_out]
+_GOING_OUT = [mode.value for mode in Mode if mode.makes_live_calls]
 
 
 @click.command()
@@ -57,7 +57,11 @@ _GOING_OUT = [mode.value for mode in Mode if mode.goes_out]
 @options.to_option
 @options.python_option
 @click.option(
-    "--patience", type=float, default=PATIENCE, show_default=True, help="Seconds for an event."
+    "--patience",
+    type=float,
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Seconds for an event.",
 )
 @options.wait_option
 @options.json_option
@@ -91,12 +95,12 @@ def record(
     pending = pending_commands.choices(resend, mark_done)
     pending.refuse_unknown(workspace)
     wished = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
-    settings = config_file.settings(workspace.path, config, **wished)
-    wanted = options.runnable(projection, python, workspace)
-    span = options.span(workspace, start, end)
+    settings = config_file.gateway_settings(workspace.path, config, **wished)
+    wanted = options.runnable_reference(projection, python, workspace)
+    span = options.parse_span(workspace, start, end)
     before = None
     if span is not None and span.first > 0:
-        before = options.fold(workspace, wanted)
+        before = options.fold_missing(workspace, wanted)
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
 
@@ -104,50 +108,59 @@ def record(
         if stop.is_set():
             raise CancelledError("Stopped; the calls that were answered are kept.")
 
-    with progress_display.recording(wanted.name) as progress:
+    with progress_display.recording_bar(wanted.name) as progress:
         made, changed = call_recorder.record(
             workspace,
             wanted,
             settings,
-            before=before,
+            base_record=before,
             span=span,
             patience=patience,
             on_progress=progress,
-            cancelled=cancelled,
+            raise_if_cancelled=cancelled,
         )
-    if made.missed is not None:
-        progress_display.say(
-            f"Not every call could be made; the first that couldn't: {made.missed}."
+    if made.first_missed is not None:
+        progress_display.print_message(
+            f"Not every call could be made; the first that couldn't: {made.first_missed}."
         )
-    for port in made.uncalled:
-        progress_display.say(f"No command was called on the port {port}.")
-    unsent = made.suppressed - len(made.pending)
+    for port in made.uncalled_ports:
+        progress_display.print_message(f"No command was called on the port {port}.")
+    unsent = made.suppressed_count - len(made.pending)
     if unsent > 0:
-        progress_display.say(
-            f"{counted(unsent, 'command')} not sent; --send PORT lets commands out to a port."
+        progress_display.print_message(
+            f"{format_count(unsent, 'command')} not sent; --send PORT lets commands out to a port."
         )
-    progress_display.hint(pending_commands.sentence(made.pending))
-    told = {"calls": made.calls, "errors": made.errors, "suppressed": made.suppressed}
+    progress_display.print_hint(pending_commands.sentence(made.pending))
+    told = {
+        "calls": made.call_count,
+        "errors": made.error_count,
+        "suppressed": made.suppressed_count,
+    }
     told["pending"] = len(made.pending)
     if as_json:
-        output.document({**told, "changed": len(changed)} if settings.mode is Mode.AUDIT else told)
+        output.print_document(
+            {**told, "changed": len(changed)} if settings.mode is Mode.AUDIT else told
+        )
     else:
         click.echo(
-            f"{wanted.name}: {counted(made.calls, 'call')}, {counted(made.errors, 'error')},"
-            f" {made.suppressed:,} suppressed"
+            f"{wanted.name}: {format_count(made.call_count, 'call')},"
+            f" {format_count(made.error_count, 'error')},"
+            f" {made.suppressed_count:,} suppressed"
         )
     if settings.mode is Mode.AUDIT and not as_json:
         rows = (
             (
-                c.recorded.offset,
-                c.recorded.call.key,
-                c.recorded.call.port,
-                c.recorded.call.operation,
+                c.recording.offset,
+                c.recording.call.key,
+                c.recording.call.port,
+                c.recording.call.operation,
                 "; ".join(c.differences),
             )
             for c in changed
         )
-        output.table(("offset", "key", "port", "operation", "then → now"), rows, right=("offset",))
+        output.print_table(
+            ("offset", "key", "port", "operation", "then → now"), rows, right=("offset",)
+        )
     return int(bool(changed))
 
 
@@ -184,36 +197,36 @@ def calls(
     if other is not None:
         if projection is None:
             raise click.UsageError("--compare needs a projection: -p PROJ")
-        _compare(workspace, other, projection, python, limit, as_json=as_json)
+        _print_call_differences(workspace, other, projection, python, limit, as_json=as_json)
         return
     if projection is None:
         if reads:
             raise click.UsageError("--reads needs a projection: -p PROJ")
-        found = call_decisions.recorded(workspace)
+        found = call_decisions.list_recordings(workspace)
     else:
-        history = options.folded_history(workspace, projection, python)
+        history = options.fold_history(workspace, projection, python)
         if reads:
-            rows = call_decisions.reads(history, limit)
-            output.told(("offset", "read"), rows, as_json=as_json, right=("offset",))
+            rows = call_decisions.list_nondeterministic_reads(history, limit)
+            output.print_rows(("offset", "read"), rows, as_json=as_json, right=("offset",))
             return
-        found = call_decisions.of_fold(history)
+        found = call_decisions.read_fold_decisions(history)
     if at is not None:
-        offset = options.position(workspace, at)
+        offset = options.parse_position(workspace, at)
         found = (one for one in found if one.offset == (None if offset == START else offset))
     if decision is not None:
         found = (one for one in found if one.decision == decision)
     found = islice(found, limit)
     if at is not None and not as_json:
         for one in found:
-            _tell(one)
+            _print_call(one)
     elif as_json:
-        output.lines(map(_line, found))
+        output.print_json_lines(map(_call_row, found))
     else:
         shown = ([getattr(one, name) for name in (*_COLUMNS, "reason")] for one in found)
-        output.table((*_COLUMNS, "reason"), shown, right=("offset",))
+        output.print_table((*_COLUMNS, "reason"), shown, right=("offset",))
 
 
-def _compare(
+def _print_call_differences(
     workspace: Workspace,
     other: str,
     projection: str,
@@ -224,28 +237,30 @@ def _compare(
 ) -> None:
     """The calls that a second timeline makes otherwise."""
     a, b = (
-        options.folded_history(seeing.on(workspace.file, timeline), projection, python)
+        options.fold_history(
+            seeing.open_timeline(workspace.main_workspace, timeline), projection, python
+        )
         for timeline in (workspace.timeline, other)
     )
-    pairs = islice(call_comparison.compare(a, b), limit)
+    pairs = islice(call_comparison.compare_calls(a, b), limit)
     columns = ("offset", "key", "port", "operation", "kind", "change", "says")
     rows = []
     for pair in pairs:
         one = pair.either
-        at = None if pair.at is None else pair.at.shown
+        at = None if pair.label is None else pair.label.json_value
         place = (at, one.key, one.port, one.operation, one.kind)
         told = dict(zip(columns, (*place, pair.change.value, pair.headline), strict=True))
         for name, side in (("a", pair.a), ("b", pair.b)):
-            told[f"request_{name}"] = output.raw(None if side is None else side.request)
-            told[f"response_{name}"] = output.raw(None if side is None else side.response)
+            told[f"request_{name}"] = output.raw_json(None if side is None else side.request)
+            told[f"response_{name}"] = output.raw_json(None if side is None else side.response)
         rows.append(told)
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         shown = (*columns, "request_a", "request_b")
-        output.table(shown, ([row[name] for name in shown] for row in rows))
-    progress_display.say(
-        f"{counted(len(rows), 'call')} {'differs' if len(rows) == 1 else 'differ'}."
+        output.print_table(shown, ([row[name] for name in shown] for row in rows))
+    progress_display.print_message(
+        f"{format_count(len(rows), 'call')} {'differs' if len(rows) == 1 else 'differ'}."
     )
 
 
@@ -257,7 +272,7 @@ def _compare(
 @click.option(
     "--window",
     type=float,
-    default=import_export.WINDOW.total_seconds(),
+    default=import_export.ASSIGNMENT_WINDOW.total_seconds(),
     show_default=True,
     metavar="SECONDS",
     help="How long after an event a call may be that belongs to it by its time.",
@@ -267,25 +282,29 @@ def _compare(
 def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool) -> None:
     """Take calls from a cassette of vcrpy, a HAR, or a journal of JSON lines."""
     workspace = options.open_workspace(ws, wait)
-    ports = config_file.settings(workspace.path).ports
-    with progress_display.busy(f"importing {file}"):
-        found = import_export.take_in(workspace, file, ports, timedelta(seconds=window))
-    if found.again:
-        progress_display.say(f"{file} was imported before; nothing is new.")
-    unassigned = found.calls - found.assigned
+    ports = config_file.gateway_settings(workspace.path).ports
+    with progress_display.busy_bar(f"importing {file}"):
+        found = import_export.import_recordings(workspace, file, ports, timedelta(seconds=window))
+    if found.was_imported_before:
+        progress_display.print_message(f"{file} was imported before; nothing is new.")
+    unassigned = found.call_count - found.assigned_count
     if unassigned:
-        progress_display.say(
-            f"Nothing tells which event caused {counted(unassigned, 'call')}; `refold calls-assign`"
+        progress_display.print_message(
+            f"Nothing tells which event caused {format_count(unassigned, 'call')}; `refold calls-assign`"
             ' says it, or missing = ["latest"] of a port lets any event use them.'
         )
-    if found.without_answer:
-        progress_display.say(f"{counted(found.without_answer, 'answer')} in {file} without a body.")
-    if found.secrets:
-        progress_display.say("Secrets were found, and taken out.")
+    if found.without_answer_count:
+        progress_display.print_message(
+            f"{format_count(found.without_answer_count, 'answer')} in {file} without a body."
+        )
+    if found.has_secrets:
+        progress_display.print_message("Secrets were found, and taken out.")
     if as_json:
-        output.document({"calls": found.calls, "assigned": found.assigned})
+        output.print_document({"calls": found.call_count, "assigned": found.assigned_count})
     else:
-        click.echo(f"{counted(found.calls, 'call')}, {found.assigned:,} assigned to an event")
+        click.echo(
+            f"{format_count(found.call_count, 'call')}, {found.assigned_count:,} assigned to an event"
+        )
 
 
 @click.command("calls-export")
@@ -296,20 +315,20 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
 def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
     """Write all recordings to FILE: .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."""
     workspace = options.open_workspace(ws, wait)
-    with progress_display.busy(f"exporting to {file}"):
-        found = import_export.put_out(workspace, file)
-    if found.left_out:
-        progress_display.say(
-            f"{counted(found.left_out, 'call')} left out that only a journal can hold."
+    with progress_display.busy_bar(f"exporting to {file}"):
+        found = import_export.export_recordings(workspace, file)
+    if found.left_out_count:
+        progress_display.print_message(
+            f"{format_count(found.left_out_count, 'call')} left out that only a journal can hold."
         )
-    if found.secrets:
-        progress_display.say(
+    if found.has_secrets:
+        progress_display.print_message(
             "More secrets were found than when it was recorded; they were taken out."
         )
     if as_json:
-        output.document({"calls": found.calls})
+        output.print_document({"calls": found.call_count})
     else:
-        click.echo(f"{counted(found.calls, 'call')} written to {file}")
+        click.echo(f"{format_count(found.call_count, 'call')} written to {file}")
 
 
 @click.command("calls-assign")
@@ -320,22 +339,22 @@ def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
 def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
     """Say by hand which event caused an imported call: its number (column `call`), and the event."""
     workspace = options.open_workspace(ws, wait)
-    offset = options.position(workspace, position)
-    call_decisions.assign(workspace, str(call), offset)
+    offset = options.parse_position(workspace, position)
+    call_decisions.assign_recording(workspace, str(call), offset)
 
 
-def _line(one: Decided) -> dict[str, Any]:
+def _call_row(one: CallDecision) -> dict[str, Any]:
     told = {name: getattr(one, name) for name in _COLUMNS}
-    told["request"], told["response"] = output.raw(one.request), output.raw(one.response)
+    told["request"], told["response"] = output.raw_json(one.request), output.raw_json(one.response)
     return {**told, "reason": one.reason, "call": one.call, "stack": one.stack}
 
 
-def _tell(one: Decided) -> None:
+def _print_call(one: CallDecision) -> None:
     """A call at length."""
-    click.echo(printable(f"{one.port} {one.operation}  {one.decision}: {one.reason}"))
+    click.echo(sanitize_line(f"{one.port} {one.operation}  {one.decision}: {one.reason}"))
     for name, text in (("request", one.request), ("response", one.response)):
         if text is not None:
-            click.echo(f"  {name}: {printable(text)}")
+            click.echo(f"  {name}: {sanitize_line(text)}")
     if one.stack:
         for line in one.stack.splitlines():
-            click.echo(f"  {printable(line)}")
+            click.echo(f"  {sanitize_line(line)}")

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from replay.document.diff import encode
-from replay.history.fold_reports import Break
+from replay.document.diff import encode_value
+from replay.history.fold_reports import InvariantViolation
 from replay.projection.reference import Reference
-from replay.projection.span import Span
+from replay.projection.span import OffsetSpan
 from replay.query import invariants
-from replay.query.unknown_paths import nowhere
+from replay.query.unknown_paths import describe_unknown_paths
 from storage.workspace.workspace import Workspace
 from tui.cli.support import options, output, progress_display
 
@@ -84,20 +84,20 @@ def check(
             raise click.UsageError(
                 "--invariant asks the history; ask for the properties by themselves"
             )
-        reference = options.runnable(projection, python, workspace)
-        return _properties(workspace, reference, properties, as_json=as_json)
-    span = options.span(workspace, start, end)
-    history = options.folded_history(workspace, projection, python, span)
+        reference = options.runnable_reference(projection, python, workspace)
+        return _check_properties(workspace, reference, properties, as_json=as_json)
+    span = options.parse_span(workspace, start, end)
+    history = options.fold_history(workspace, projection, python, span)
     wanted = {text: text for text in asked} or None
-    names = wanted or history.folded.invariants
+    names = wanted or history.fold_record.invariants
     if not names:
-        progress_display.say(
-            f"{history.folded.name} declares no INVARIANTS; give one with --invariant CONDITION."
+        progress_display.print_message(
+            f"{history.fold_record.name} declares no INVARIANTS; give one with --invariant CONDITION."
         )
         return 0
     troubles: list[str] = []
-    found = invariants.broken(history, wanted, on_trouble=None if asked else troubles.append)
-    rows = output.Counted(
+    found = invariants.find_violations(history, wanted, on_error=None if asked else troubles.append)
+    rows = output.CountedRows(
         {
             "invariant": b.invariant,
             "offset": b.offset,
@@ -105,51 +105,58 @@ def check(
             "until": b.until,
             "error": b.error,
         }
-        for b in islice((b for b in found if _within(b, span)), limit)
+        for b in islice((b for b in found if _is_within(b, span)), limit)
     )
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         columns = ("invariant", "offset", "key", "until", "error")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "until"))
-    if history.folded.partial and rows.count:
-        progress_display.say(
-            f"What is broken at offset {history.folded.first - 1:,}, where the asked events begin, was before."
+        output.print_table(
+            columns, ([r[c] for c in columns] for r in rows), right=("offset", "until")
+        )
+    if history.fold_record.is_partial and rows.count:
+        progress_display.print_message(
+            f"What is broken at offset {history.fold_record.first_offset - 1:,}, where the"
+            " asked events begin, was before."
         )
     for trouble in troubles:
-        progress_display.say(trouble)
+        progress_display.print_message(trouble)
     for text in asked:
-        progress_display.hint(nowhere(history, text))
+        progress_display.print_hint(describe_unknown_paths(history, text))
     if not rows.count and not troubles:
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
-        progress_display.say(f"{held} in every state up to offset {history.folded.folded - 1:,}.")
+        progress_display.print_message(
+            f"{held} in every state up to offset {history.fold_record.next_offset - 1:,}."
+        )
     return 2 if troubles else int(rows.count > 0)
 
 
-def _within(found: Break, span: Span | None) -> bool:
+def _is_within(found: InvariantViolation, span: OffsetSpan | None) -> bool:
     """Whether an invariant was broken anywhere in a span."""
     return span is None or (
-        found.offset <= span.last and (found.until is None or found.until > span.base)
+        found.offset <= span.last and (found.until is None or found.until > span.position_before)
     )
 
 
-def _properties(workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool) -> int:
+def _check_properties(
+    workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool
+) -> int:
     """Whether folding it another way gives the same; rows tell where it doesn't."""
-    rows = [row for name in names for row in _broken(workspace, wanted, name)]
+    rows = [row for name in names for row in _property_violations(workspace, wanted, name)]
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     elif rows:
         columns = ("property", "offset", "key", "type", "count", "path", "one", "other", "read")
         shown = [c for c in columns if any(row.get(c) not in (None, []) for row in rows)]
-        cells = ([_cell(row.get(c)) for c in shown] for row in rows)
-        output.table(shown, cells, right=("offset", "count"))
+        cells = ([_cell_text(row.get(c)) for c in shown] for row in rows)
+        output.print_table(shown, cells, right=("offset", "count"))
     for name in names:
         if not any(row["property"] == name for row in rows):
-            progress_display.say(_HELD[name].format(wanted.name))
+            progress_display.print_message(_HOLDS_TEXT[name].format(wanted.name))
     return int(bool(rows))
 
 
-_HELD = {
+_HOLDS_TEXT = {
     "determinism": "{} gives the same states with another hash seed, clock, time zone and random seed.",
     "isolation": "{} gives the same states when its keys are folded apart.",
     "idempotence": "{} gives the same states if any event came twice.",
@@ -158,12 +165,14 @@ _HELD = {
 }
 
 
-def _broken(workspace: Workspace, wanted: Reference, name: str) -> list[dict[str, Any]]:
+def _property_violations(
+    workspace: Workspace, wanted: Reference, name: str
+) -> list[dict[str, Any]]:
     from replay.checks import projection_properties  # noqa: PLC0415 - most checks ask the history
 
-    with progress_display.checking(name, wanted.name) as progress:
+    with progress_display.check_bar(name, wanted.name) as progress:
         if name in ("idempotence", "reorder"):
-            found = projection_properties.probed(workspace, wanted, name, on_progress=progress)
+            found = projection_properties.run_probe(workspace, wanted, name, on_progress=progress)
             return [
                 {
                     "property": name,
@@ -175,9 +184,9 @@ def _broken(workspace: Workspace, wanted: Reference, name: str) -> list[dict[str
                 for one in found
             ]
         fold = (
-            projection_properties.determinism
+            projection_properties.check_determinism
             if name == "determinism"
-            else projection_properties.isolation
+            else projection_properties.check_isolation
         )
         disagreement = fold(workspace, wanted, on_progress=progress)
     if disagreement is None:
@@ -186,14 +195,14 @@ def _broken(workspace: Workspace, wanted: Reference, name: str) -> list[dict[str
     return [
         {
             **place,
-            "path": one.written,
-            "one": encode(one.before),
-            "other": encode(one.after),
-            "read": list(disagreement.read),
+            "path": one.path_text,
+            "one": encode_value(one.before),
+            "other": encode_value(one.after),
+            "read": list(disagreement.reads),
         }
         for one in disagreement.differences
     ]
 
 
-def _cell(value: Any) -> Any:
+def _cell_text(value: Any) -> Any:
     return ", ".join(value) if isinstance(value, list) else value

@@ -2,11 +2,11 @@
 
 import click
 
-from replay.document.diff import decode, differences, encode
+from replay.document.diff import decode_state, encode_value, find_differences
 from replay.handlers import debug_session
-from replay.handlers.debug_session import Stepped, Wish
+from replay.handlers.debug_session import DebugResult, DebugTarget
 from tui.cli.support import options, output, progress_display
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 _IDE_PORT = 5678
 """What IDEs offer for debugpy."""
@@ -44,28 +44,30 @@ def debug(
     The handler gets a terminal of its own inside yours; Ctrl+C five times in a row ends it.
     """
     workspace = options.open_workspace(ws, wait, timeline)
-    wanted = options.runnable(projection, python, workspace)
-    offset = options.position(workspace, at)
-    wish = Wish(offset, key, preferred, _IDE_PORT if ide and port is None else port)
-    folded = debug_session.history_before(
+    wanted = options.runnable_reference(projection, python, workspace)
+    offset = options.parse_position(workspace, at)
+    wish = DebugTarget(offset, key, preferred, _IDE_PORT if ide and port is None else port)
+    folded = debug_session.find_history_before(
         workspace,
         wanted,
         offset,
-        lambda: options.fold(workspace, wanted),
+        lambda: options.fold_missing(workspace, wanted),
     )
     workspace.release()
-    debug_session.step(workspace, wanted, folded, wish, _tell, printable)
+    debug_session.debug_handler(workspace, wanted, folded, wish, _print_result, sanitize_line)
 
 
-def _tell(stepped: Stepped) -> None:
+def _print_result(stepped: DebugResult) -> None:
     """What the handler did, and what it raised."""
     if stepped.traceback is not None:
-        progress_display.text(stepped.traceback)
-        progress_display.say(f"The handler raised, so {stepped.key} stays as it was.")
+        progress_display.print_text(stepped.traceback)
+        progress_display.print_message(f"The handler raised, so {stepped.key} stays as it was.")
         return
-    found = differences(decode(stepped.before), decode(stepped.after))
+    found = find_differences(decode_state(stepped.state_before), decode_state(stepped.state_after))
     if found:
-        rows = [(stepped.key, d.written, encode(d.before), encode(d.after)) for d in found]
-        output.table(("key", "path", "before", "after"), rows)
+        rows = [
+            (stepped.key, d.path_text, encode_value(d.before), encode_value(d.after)) for d in found
+        ]
+        output.print_table(("key", "path", "before", "after"), rows)
     else:
-        progress_display.say(f"The handler changed nothing in {stepped.key}.")
+        progress_display.print_message(f"The handler changed nothing in {stepped.key}.")

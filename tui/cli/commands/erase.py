@@ -5,10 +5,10 @@ from dataclasses import asdict
 import click
 
 from replay import erasure
-from replay.erasure import Removed, Wish
-from storage.plural import counted
+from replay.erasure import ErasureRequest, ErasureResult
+from storage.plural import format_count
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import stoppable
+from tui.cli.support.sigint import catch_sigint
 
 
 @click.command()
@@ -52,27 +52,33 @@ def remove(
     for. The source that was loaded stays as it is.
     """
     workspace = options.open_workspace(ws, wait)
-    wish = Wish(streams, where, values, redacted)
-    offsets = erasure.chosen(workspace, wish)
+    wish = ErasureRequest(streams, where, values, redacted)
+    offsets = erasure.select_offsets(workspace, wish)
     with workspace.reading() as connection:
-        total = workspace.events(connection)
+        total = workspace.count_positions(connection)
     events = total if offsets is None else len(offsets)
     what = " and ".join((*values, *redacted))
-    said = f"{what} of {counted(events, 'event')}" if wish.of_values else counted(events, "event")
+    said = (
+        f"{what} of {format_count(events, 'event')}"
+        if wish.removes_values
+        else format_count(events, "event")
+    )
     before = workspace.path.stat().st_size
     if not yes:
         click.confirm(f"Remove {said} from {workspace.path} for good?", abort=True, err=True)
-    with progress_display.rewriting(total) as progress, stoppable() as cancelled:
-        removed = erasure.remove(workspace, wish, on_progress=progress, cancelled=cancelled)
+    with progress_display.rewrite_bar(total) as progress, catch_sigint() as cancelled:
+        removed = erasure.erase(workspace, wish, on_progress=progress, is_cancelled=cancelled)
     if as_json:
-        output.lines([asdict(removed)])
+        output.print_json_lines([asdict(removed)])
     else:
-        output.table(("removed", "count"), list(_rows(removed, wish)), right=("count",))
-    progress_display.say(_told(removed, before, workspace.path.stat().st_size))
+        output.print_table(
+            ("removed", "count"), list(_summary_rows(removed, wish)), right=("count",)
+        )
+    progress_display.print_message(_summary_text(removed, before, workspace.path.stat().st_size))
 
 
-def _rows(removed: Removed, wish: Wish) -> "list[tuple[str, int]]":
-    names = {"events": "events with such values" if wish.of_values else "events"}
+def _summary_rows(removed: ErasureResult, wish: ErasureRequest) -> "list[tuple[str, int]]":
+    names = {"events": "events with such values" if wish.removes_values else "events"}
     names |= {"calls": "recorded calls", "edits": "edits of forks", "bookmarks": "bookmarks"}
     names |= {"watches": "watches", "notes": "notes of forks", "rejects": "rejected lines"}
     names |= {"folds": "histories, folded anew when they are asked for"}
@@ -80,10 +86,10 @@ def _rows(removed: Removed, wish: Wish) -> "list[tuple[str, int]]":
     return [(said, count) for said, count in found if count]
 
 
-def _told(removed: Removed, before: int, after: int) -> str:
+def _summary_text(removed: ErasureResult, before: int, after: int) -> str:
     size = f"The file was written anew: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
     if removed.unsearched:
-        values = counted(removed.unsearched, "value")
+        values = format_count(removed.unsearched, "value")
         return f"{size} Other events weren't looked through for them, as these are {values}."
     if not removed.remains:
         return size
@@ -94,5 +100,5 @@ def _told(removed: Removed, before: int, after: int) -> str:
         "timelines": "fork name",
         "workspace": "fact about the file",
     }
-    left = ", ".join(counted(n, named[where]) for where, n in removed.remains.items())
+    left = ", ".join(format_count(n, named[where]) for where, n in removed.remains.items())
     return f"{size} What was removed is still mentioned: {left}."

@@ -8,8 +8,8 @@ from replay.export import timeline_log
 from replay.forks import fork_file
 from storage.errors import QueryError
 from storage.timelines import workspace_view as seeing
-from storage.timelines.workspace_view import Seen
-from tui.cli.commands.fork import row
+from storage.timelines.workspace_view import ForkedWorkspace
+from tui.cli.commands.fork import timeline_row
 from tui.cli.support import options, output, progress_display
 
 _file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
@@ -28,13 +28,13 @@ def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_j
 
     A pytest file that shows what comes out of it is `refold reproduce --timeline NAME`.
     """
-    seen = seeing.on(options.open_workspace(ws, wait), name)
-    if not isinstance(seen, Seen):
+    seen = seeing.open_timeline(options.open_workspace(ws, wait), name)
+    if not isinstance(seen, ForkedWorkspace):
         raise QueryError("main is the log itself; `refold export` writes that.")
-    with progress_display.busy(f"writing {file}"):
-        size = fork_file.write(seen, file, replace=replace)
+    with progress_display.busy_bar(f"writing {file}"):
+        size = fork_file.write_fork_file(seen, file, replace=replace)
     if as_json:
-        output.document({"timeline": name, "file": str(file), "bytes": size})
+        output.print_document({"timeline": name, "file": str(file), "bytes": size})
     else:
         click.echo(f"{file}: {size:,} bytes")
 
@@ -48,11 +48,11 @@ def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_j
 def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool) -> None:
     """Make a fork again that was written by `refold fork-export`, on the same log."""
     workspace = options.open_workspace(ws, wait)
-    with progress_display.busy(f"looking at {workspace.path}"):
-        seen = fork_file.apply(workspace, file, name)
-    told = row(seen.fork)
+    with progress_display.busy_bar(f"looking at {workspace.path}"):
+        seen = fork_file.apply_fork_file(workspace, file, name)
+    told = timeline_row(seen.fork)
     if as_json:
-        output.document(told)
+        output.print_document(told)
     else:
         click.echo(f"{told['timeline']}: forked from {told['parent']} at {told['at']}")
 
@@ -67,9 +67,11 @@ def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool
 def export(ws: str, file: Path, timeline: str, replace: bool, wait: float, as_json: bool) -> None:
     """Write the log of a timeline, with its edits, as JSON lines or Parquet that can be loaded."""
     workspace = options.open_workspace(ws, wait, timeline)
-    with progress_display.writing(str(file)) as progress:
-        count = timeline_log.write(workspace, file, replace=replace, on_progress=progress)
+    with progress_display.file_bar(str(file)) as progress:
+        count = timeline_log.write_timeline_log(
+            workspace, file, replace=replace, on_progress=progress
+        )
     if as_json:
-        output.document({"file": str(file), "events": count})
+        output.print_document({"file": str(file), "events": count})
     else:
         click.echo(f"{file}: {count:,} events")

@@ -6,22 +6,22 @@ from typing import Any
 
 import click
 
-from replay.document.diff import decode
+from replay.document.diff import decode_state
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
-from storage.plural import counted
+from storage.plural import format_count
 from storage.timelines.edits import Edit
-from storage.timelines.store import Timeline
-from storage.timelines.workspace_view import Seen
-from storage.workspace.workspace import MAIN, Workspace
+from storage.timelines.store import Fork
+from storage.timelines.workspace_view import ForkedWorkspace
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.cli.support import config_file, options, output, progress_display
 
 _Command = Callable[..., Any]
 
-_EDITS = (
+_EDIT_OPTIONS = (
     click.option("--drop", "drops", metavar="POSITION", multiple=True, help="Without this event."),
     click.option(
         "--drop-where", metavar="SQL", multiple=True, help="Without the events that match."
@@ -91,8 +91,8 @@ _EDITS = (
 _ONE_OF_THREE = "Undo, redo and edits are three things; ask for one of them."
 
 
-def _edits(command: _Command) -> _Command:
-    for option in reversed(_EDITS):
+def _add_edit_options(command: _Command) -> _Command:
+    for option in reversed(_EDIT_OPTIONS):
         command = option(command)
     return command
 
@@ -100,9 +100,11 @@ def _edits(command: _Command) -> _Command:
 @click.command()
 @options.workspace_argument
 @click.argument("name", metavar="NAME")
-@click.option("--from", "parent", metavar="T", default=MAIN, help="The timeline to fork; main.")
+@click.option(
+    "--from", "parent", metavar="T", default=MAIN_TIMELINE, help="The timeline to fork; main."
+)
 @click.option("--at", metavar="POSITION", help="Where it branches; else before its first edit.")
-@_edits
+@_add_edit_options
 @click.option(
     "--states-of",
     metavar="PROJ",
@@ -128,21 +130,21 @@ def fork(
     folded again. `refold compare WS main NAME -p PROJ` says what would have happened.
     """
 
-    def attempt(workspace: Workspace) -> Seen:
-        found = _wished(workspace, name, wishes)
-        place = None if at is None else options.position(workspace, at)
+    def attempt(workspace: Workspace) -> ForkedWorkspace:
+        found = _requested_edits(workspace, name, wishes)
+        place = None if at is None else options.parse_position(workspace, at)
         if states_of is not None:
-            found.append(Edit(EditKind.BASE, Label(0), said=states_of))
-        return edit_builder.fork(workspace, name, found, at=place, note=note)
+            found.append(Edit(EditKind.BASE, Label(0), value=states_of))
+        return edit_builder.create_fork(workspace, name, found, fork_position=place, note=note)
 
     made = edit_builder.change(options.open_workspace(ws, wait, parent), attempt)
-    _tell(made, as_json=as_json)
+    _print_fork(made, as_json=as_json)
 
 
 @click.command()
 @options.workspace_argument
 @click.argument("name", metavar="NAME")
-@_edits
+@_add_edit_options
 @click.option("--undo", is_flag=True, help="Take the last step back.")
 @click.option("--redo", is_flag=True, help="Do again what was undone.")
 @options.wait_option
@@ -155,51 +157,53 @@ def edit(
     if undo and redo:
         raise click.UsageError(_ONE_OF_THREE)
 
-    def attempt(seen: Workspace) -> Seen | None:
-        if not isinstance(seen, Seen):
+    def attempt(seen: Workspace) -> ForkedWorkspace | None:
+        if not isinstance(seen, ForkedWorkspace):
             raise QueryError("The log itself is never changed; fork it, and edit the fork.")
-        found = _wished(seen, name, wishes)
+        found = _requested_edits(seen, name, wishes)
         if undo or redo:
             if found:
                 raise click.UsageError(_ONE_OF_THREE)
-            return edit_builder.undone(seen) if undo else edit_builder.redone(seen)
+            return edit_builder.undo_last_step(seen) if undo else edit_builder.redo_last_step(seen)
         if not found:
             raise click.UsageError("Say what is to be edited, such as --drop 1204.")
-        return edit_builder.edited(seen, found)
+        return edit_builder.append_edits(seen, found)
 
     kept = edit_builder.change(workspace, attempt)
     if kept is None:
-        progress_display.say(f"There is nothing on {name} to be {'undone' if undo else 'redone'}.")
+        progress_display.print_message(
+            f"There is nothing on {name} to be {'undone' if undo else 'redone'}."
+        )
         return 1
-    _tell(kept, as_json=as_json)
+    _print_fork(kept, as_json=as_json)
     return 0
 
 
-def _wished(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edit]:
+def _requested_edits(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edit]:
     """All edits that the options ask for."""
-    made = Editing(workspace, name)
+    made = EditBuilder(workspace, name)
 
     def place(text: str) -> int:
-        return options.position(workspace, text)
+        return options.parse_position(workspace, text)
 
     for text in wishes["drops"]:
         made.drop(place(text))
     for first, last in wishes["drop_range"]:
-        made.drop_all(made.between(place(first), place(last)))
+        made.drop_all(made.find_positions_between(place(first), place(last)))
     for condition in wishes["drop_where"]:
-        made.drop_all(made.matching(condition))
+        made.drop_all(made.find_matching_positions(condition))
     for text in wishes["replaces"]:
-        position, event = _split(text, "--replace")
+        position, event = _split_position(text, "--replace")
         made.replace(place(position), event)
     for position, path, value in wishes["sets"]:
         made.set(place(position), path, value)
     for condition, path, value in wishes["set_where"]:
-        made.set_all(made.matching(condition), path, value)
+        made.set_all(made.find_matching_positions(condition), path, value)
     for text in wishes["inserts"]:
-        position, event = _split(text, "--insert")
+        position, event = _split_position(text, "--insert")
         made.insert(place(position), event)
     for text in wishes["appends"]:
-        made.append(_event(text))
+        made.append(_read_event(text))
     for position, after in wishes["moves"]:
         made.move(place(position), place(after))
     for text in wishes["reversals"]:
@@ -207,12 +211,13 @@ def _wished(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edi
         made.reverse(place(position), paths.split(",") if paths else ())
     for file in wishes["answers"]:
         made.edits += [
-            Edit(EditKind.ANSWERS, Label(0), said=said) for said in config_file.overrides_in(file)
+            Edit(EditKind.ANSWERS, Label(0), value=said)
+            for said in config_file.read_overrides(file)
         ]
     return made.edits
 
 
-def _split(text: str, option: str) -> tuple[str, str]:
+def _split_position(text: str, option: str) -> tuple[str, str]:
     """POSITION and EVENT, at the first `={` or `=@`."""
     places = [place for mark in ("={", "=@") if (place := text.find(mark)) > 0]
     if not places:
@@ -220,10 +225,10 @@ def _split(text: str, option: str) -> tuple[str, str]:
             f'{option} takes POSITION=EVENT, such as {option} 1204=\'{{"type": "Paid"}}\''
             " or 1204=@event.json."
         )
-    return text[: min(places)], _event(text[min(places) + 1 :])
+    return text[: min(places)], _read_event(text[min(places) + 1 :])
 
 
-def _event(text: str) -> str:
+def _read_event(text: str) -> str:
     if not text.startswith("@"):
         return text
     try:
@@ -232,28 +237,28 @@ def _event(text: str) -> str:
         raise QueryError(f"{text[1:]} can't be read: {error}.") from error
 
 
-def _tell(seen: Seen, *, as_json: bool) -> None:
-    told = row(seen.fork)
+def _print_fork(seen: ForkedWorkspace, *, as_json: bool) -> None:
+    told = timeline_row(seen.fork)
     if as_json:
-        output.document(told)
+        output.print_document(told)
     else:
         click.echo(
             f"{seen.timeline}: forked from {told['parent']} at {told['at']},"
-            f" {counted(told['edits'], 'edit')}"
+            f" {format_count(told['edits'], 'edit')}"
         )
 
 
-def row(fork: Timeline) -> dict[str, Any]:
+def timeline_row(fork: Fork) -> dict[str, Any]:
     """A fork as the contract tells it."""
     return {
         "timeline": fork.name,
         "parent": fork.parent,
-        "at": fork.at.shown if fork.at.offset >= 0 else str(fork.at),
-        "edits": len(fork.active),
+        "at": fork.at.json_value if fork.at.offset >= 0 else str(fork.at),
+        "edits": len(fork.active_edits),
     }
 
 
-def described(edits: Sequence[Edit]) -> list[str]:
+def describe_edits(edits: Sequence[Edit]) -> list[str]:
     """Edits in a few words each."""
     found = []
     for one in edits:
@@ -267,12 +272,12 @@ def described(edits: Sequence[Edit]) -> list[str]:
         elif one.kind is EditKind.MOVE:
             found.append(f"{one.moved} moved to {one.label}")
         elif one.kind is EditKind.ANSWERS:
-            found.append(f"answers otherwise: {_port(one.said)}")
+            found.append(f"answers otherwise: {_port_text(one.value)}")
         else:
-            found.append(f"goes on from the states of {one.said}")
+            found.append(f"goes on from the states of {one.value}")
     return found
 
 
-def _port(said: str | None) -> str:
-    override = decode(said)
+def _port_text(said: str | None) -> str:
+    override = decode_state(said)
     return str(override.get("port")) if isinstance(override, dict) else "?"

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
-from replay.document.diff import Difference, decode, differences, encode
-from replay.history.changes import Moment
+from replay.document.diff import Difference, decode_state, encode_value, find_differences
+from replay.history.changes import DocumentSnapshot
 from replay.history.history import History
 from replay.query import event_filter
-from storage.errors import QueryError, one_line
-from storage.ingest.io.prefetch import ahead
+from storage.errors import QueryError, summarize_error
+from storage.ingest.io.prefetch import prefetch_items
 from storage.log import irregularities as log_irregularities
 from storage.query import sql_query
 from storage.workspace.workspace import Workspace
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.output import Raw
+from tui.cli.support.output import RawJson
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from replay.query_projections.state_query import Looked
+    from replay.query_projections.state_query import StateQuery
 
 
 @click.command()
@@ -48,24 +48,26 @@ def events(
 ) -> None:
     """The events, in order; with --at those that had happened by then, the last N of them."""
     workspace = options.open_workspace(ws, wait, timeline)
-    rows = _events(workspace, at, where, limit)
+    rows = _event_rows(workspace, at, where, limit)
     if as_json:
-        output.lines(
-            {**row, "data": output.raw(row["data"]), "meta": output.raw(row["meta"])}
+        output.print_json_lines(
+            {**row, "data": output.raw_json(row["data"]), "meta": output.raw_json(row["meta"])}
             for row in rows
         )
     else:
         columns = ("offset", "time", "stream", "revision", "type", "data")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset", "revision"))
+        output.print_table(
+            columns, ([r[c] for c in columns] for r in rows), right=("offset", "revision")
+        )
 
 
-def _events(
+def _event_rows(
     workspace: Workspace, at: str | None, where: str | None, limit: int | None
 ) -> Iterator[dict[str, Any]]:
-    until = options.position(workspace, at)
+    until = options.parse_position(workspace, at)
     columns = '"offset", time, stream, revision, type, id, data, meta'
     with workspace.reading() as connection:
-        condition = "true" if where is None else event_filter.where(connection, where)
+        condition = "true" if where is None else event_filter.compile_where(connection, where)
         query = (
             f'SELECT {columns} FROM events WHERE "offset" <= ? AND {condition} ORDER BY "offset"'
         )
@@ -76,7 +78,9 @@ def _events(
             for batch in connection.sql(query, params=[until]).to_arrow_reader(10_000):
                 yield from batch.to_pylist()
         except duckdb.Error as error:
-            raise QueryError(f"The condition {where!r} failed: {one_line(error)}.") from error
+            raise QueryError(
+                f"The condition {where!r} failed: {summarize_error(error)}."
+            ) from error
 
 
 @click.command()
@@ -102,54 +106,58 @@ def state(
 ) -> int:
     """The documents at a position; with --key one of them, whole."""
     workspace = options.open_workspace(ws, wait, timeline)
-    offset = options.position(workspace, at)
-    states = options.states(workspace, projection, python, offset, offset)
+    offset = options.parse_position(workspace, at)
+    states = options.states_between(workspace, projection, python, offset, offset)
     if isinstance(states, History):
-        rows = _all_states(states, offset) if key is None else _one_state(states, key, offset)
+        rows = _state_rows(states, offset) if key is None else _state_row(states, key, offset)
     else:
-        rows = _looked_at(states, key, offset)
-    found = output.Counted(islice(rows, limit))
+        rows = _query_state_rows(states, key, offset)
+    found = output.CountedRows(islice(rows, limit))
     if as_json:
-        output.lines(found)
+        output.print_json_lines(found)
     elif key is not None:
         for row in found:
-            output.table(("key", "offset"), [(row["key"], row["offset"])], right=("offset",))
-            output.whole(row["state"])
+            output.print_table(("key", "offset"), [(row["key"], row["offset"])], right=("offset",))
+            output.print_state(row["state"])
     else:
-        output.table(
+        output.print_table(
             ("key", "offset", "state"),
             ((r["key"], r["offset"], r["state"]) for r in found),
             right=("offset",),
         )
     if key is not None and not found.count and limit != 0:
-        progress_display.say(f"There is no document {key!r} at {at or 'the end'}.")
+        progress_display.print_message(f"There is no document {key!r} at {at or 'the end'}.")
         return 1
     return 0
 
 
-def _all_states(history: History, offset: int) -> Iterator[dict[str, Any]]:
-    for batch in history.all_at(offset):
+def _state_rows(history: History, offset: int) -> Iterator[dict[str, Any]]:
+    for batch in history.scan_documents_at(offset):
         for row in batch.to_pylist():
-            at = _known(history, row["offset"])
-            yield {"key": row["key"], "offset": at, "state": Raw(row["state"])}
+            at = _known_offset(history, row["offset"])
+            yield {"key": row["key"], "offset": at, "state": RawJson(row["state"])}
 
 
-def _known(history: History, changed: int) -> int | None:
+def _known_offset(history: History, changed: int) -> int | None:
     """The offset of a change, where it isn't before what is known."""
-    return changed if changed >= history.folded.first else None
+    return changed if changed >= history.fold_record.first_offset else None
 
 
-def _looked_at(states: "Looked", key: str | None, offset: int) -> Iterator[dict[str, Any]]:
-    for batch in progress_display.asked(states.name, states.all_at(offset, key)):
+def _query_state_rows(
+    states: "StateQuery", key: str | None, offset: int
+) -> Iterator[dict[str, Any]]:
+    for batch in progress_display.rows_with_bar(
+        states.projection_name, states.scan_documents_at(offset, key)
+    ):
         for row in batch.to_pylist():
-            yield {"key": row["key"], "offset": None, "state": Raw(row["state"])}
+            yield {"key": row["key"], "offset": None, "state": RawJson(row["state"])}
 
 
-def _one_state(history: History, key: str, offset: int) -> Iterator[dict[str, Any]]:
-    change = history.state(key, offset)
+def _state_row(history: History, key: str, offset: int) -> Iterator[dict[str, Any]]:
+    change = history.state_at(key, offset)
     if change is not None and change.state is not None:
-        at = _known(history, change.offset)
-        yield {"key": key, "offset": at, "state": Raw(change.state)}
+        at = _known_offset(history, change.offset)
+        yield {"key": key, "offset": at, "state": RawJson(change.state)}
 
 
 @click.command()
@@ -177,48 +185,52 @@ def diff(
 ) -> None:
     """What changed between two positions: paths, with the value before and after."""
     workspace = options.open_workspace(ws, wait, timeline)
-    first, last = options.position(workspace, start), options.position(workspace, end)
-    states = options.states(workspace, projection, python, *sorted((first, last)))
-    rows = output.Counted(islice(_differences(states, first, last, key), limit))
+    first, last = options.parse_position(workspace, start), options.parse_position(workspace, end)
+    states = options.states_between(workspace, projection, python, *sorted((first, last)))
+    rows = output.CountedRows(islice(_difference_rows(states, first, last, key), limit))
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         columns = ("key", "path", "before", "after")
-        output.table(columns, ([r[c] for c in columns] for r in rows))
+        output.print_table(columns, ([r[c] for c in columns] for r in rows))
     if not rows.count and limit != 0:
         what = "no document" if key is None else f"nothing of {key!r}"
-        progress_display.say(f"From {start} to {end} {what} has changed.")
+        progress_display.print_message(f"From {start} to {end} {what} has changed.")
 
 
-def _differences(
-    states: "History | Looked", first: int, last: int, key: str | None
+def _difference_rows(
+    states: "History | StateQuery", first: int, last: int, key: str | None
 ) -> Iterator[dict[str, Any]]:
     early, late = sorted((first, last))
-    for name, found in _found(states, early, late, key):
+    for name, found in _document_differences(states, early, late, key):
         turned = found if first <= last else Difference(found.path, found.after, found.before)
         yield {
             "key": name,
-            "path": turned.written,
-            "before": Raw(encode(turned.before)),
-            "after": Raw(encode(turned.after)),
+            "path": turned.path_text,
+            "before": RawJson(encode_value(turned.before)),
+            "after": RawJson(encode_value(turned.after)),
             "kind": turned.kind.value,
         }
 
 
-def _found(
-    states: "History | Looked", early: int, late: int, key: str | None
+def _document_differences(
+    states: "History | StateQuery", early: int, late: int, key: str | None
 ) -> Iterator[tuple[str, Difference]]:
     """Documents, and how they differ at the later position."""
     if isinstance(states, History) and key is not None:
-        moment = Moment(states.state(key, late), states.state(key, early))
-        yield from ((key, found) for found in moment.differences())
+        moment = DocumentSnapshot(states.state_at(key, late), states.state_at(key, early))
+        yield from ((key, found) for found in moment.differences_to_previous())
         return
     if isinstance(states, History):
-        pairs = states.changed_between(early, late)
+        pairs = states.scan_documents_changed_between(early, late)
     else:
-        pairs = progress_display.asked(states.name, states.changed_between(early, late, key))
+        pairs = progress_display.rows_with_bar(
+            states.projection_name, states.scan_documents_changed_between(early, late, key)
+        )
     for name, old, new in pairs:
-        yield from ((name, found) for found in differences(decode(old), decode(new)))
+        yield from (
+            (name, found) for found in find_differences(decode_state(old), decode_state(new))
+        )
 
 
 @click.command()
@@ -240,13 +252,13 @@ def failures(
 ) -> None:
     """The handlers that raised, each with its offset; with --json its traceback too."""
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
+    history = options.fold_history(workspace, projection, python)
     found = history.failures(limit=limit)
     columns = ("offset", "key", "type", "error", "traceback")
     if as_json:
-        output.lines({name: getattr(f, name) for name in columns} for f in found)
+        output.print_json_lines({name: getattr(f, name) for name in columns} for f in found)
     else:
-        output.table(
+        output.print_table(
             columns[:4], ([getattr(f, n) for n in columns[:4]] for f in found), right=("offset",)
         )
 
@@ -270,9 +282,9 @@ def printed(
 ) -> None:
     """What handlers wrote to standard output and standard error, by event."""
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
-    found = history.printed(limit)
-    output.told(("offset", "text"), found, as_json=as_json, right=("offset",))
+    history = options.fold_history(workspace, projection, python)
+    found = history.printed_output(limit)
+    output.print_rows(("offset", "text"), found, as_json=as_json, right=("offset",))
 
 
 @click.command()
@@ -287,10 +299,10 @@ def unhandled(
 ) -> None:
     """Types and versions of events that PROJ has no handler for, with how many and the first."""
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
+    history = options.fold_history(workspace, projection, python)
     columns = ("type", "version", "events", "offset")
-    rows = [[getattr(u, name) for name in columns] for u in history.unhandled()]
-    output.told(columns, rows, as_json=as_json, right=("events", "offset"))
+    rows = [[getattr(u, name) for name in columns] for u in history.unhandled_events()]
+    output.print_rows(columns, rows, as_json=as_json, right=("events", "offset"))
 
 
 @click.command()
@@ -303,9 +315,9 @@ def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_js
     """Ids that come again, revisions that jump or repeat, times that run backwards in a stream."""
     workspace = options.open_workspace(ws, wait, timeline)
     columns = ("offset", "stream", "kind", "before", "found")
-    found = log_irregularities.find(workspace, limit)
+    found = log_irregularities.find_irregularities(workspace, limit)
     rows = ([getattr(one, name) for name in columns] for one in found)
-    output.told(columns, rows, as_json=as_json, right=("offset",))
+    output.print_rows(columns, rows, as_json=as_json, right=("offset",))
 
 
 @click.command()
@@ -317,21 +329,23 @@ def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_js
 def sql(ws: str, query: str, timeline: str, wait: float, as_json: bool) -> None:
     """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
     workspace = options.open_workspace(ws, wait, timeline)
-    stop = sql_query.Stop()
-    with _stopped_by_ctrl_c(stop), sql_query.asked(workspace, query, stop) as question:
+    stop = sql_query.QueryCancellation()
+    with _stopped_by_ctrl_c(stop), sql_query.run_query(workspace, query, stop) as question:
         names = [column.name for column in question.columns]
         # In a thread, as Arrow waits for DuckDB without hearing any signal.
-        rows = (row for batch in ahead(question.batches()) for row in _plain(batch))
+        rows = (
+            row for batch in prefetch_items(question.read_batches()) for row in _plain_rows(batch)
+        )
         if as_json:
-            output.lines(dict(zip(names, row, strict=True)) for row in rows)
+            output.print_json_lines(dict(zip(names, row, strict=True)) for row in rows)
         else:
-            output.table(names, rows)
+            output.print_table(names, rows)
 
 
 @contextmanager
-def _stopped_by_ctrl_c(stop: sql_query.Stop) -> Iterator[None]:
+def _stopped_by_ctrl_c(stop: sql_query.QueryCancellation) -> Iterator[None]:
     def interrupted(number: int, frame: object) -> None:  # noqa: ARG001 - signal's signature
-        stop.stop()
+        stop.cancel()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, interrupted)
@@ -341,6 +355,6 @@ def _stopped_by_ctrl_c(stop: sql_query.Stop) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _plain(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
+def _plain_rows(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:
     columns = [column.to_pylist() for column in batch.columns]
     return zip(*columns, strict=True)

@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.ingest import loader, payload_decoders, sources
-from storage.ingest.loader import Loaded, Wish
+from storage.ingest.loader import LoadOptions, LoadResult
 from storage.ingest.mapping import FieldMapping
-from storage.plural import counted
+from storage.plural import format_count
 from tui.cli.support import config_file, options, output, progress_display, source_follower
 from tui.cli.support.config_schema import DeclaredSource
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 
 @click.command()
@@ -71,8 +71,8 @@ def load(
     The same source again appends what is new in it.
     """
     fields, decoded = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
-    kept = config_file.find_source(source[0]) if len(source) == 1 else None
-    path = Path(target) if target else _target(source[0], kept)
+    kept = config_file.find_declared_source(source[0]) if len(source) == 1 else None
+    path = Path(target) if target else _default_workspace(source[0], kept)
     if kept is not None:
         # What is said here counts more than what is kept in the file.
         fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
@@ -81,65 +81,73 @@ def load(
     streams = {name for name in source if sources.is_stream(name)}
     if follow and streams:
         raise click.UsageError("Standard input can't be followed; it can be read once.")
-    unpackers = _unpackers(python) if payload_decoders.code_in(decoded) else None
-    wish = Wish(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
-    with progress_display.loading(" ".join(map(sources.known_as, source))) as progress:
-        loaded = loader.load(
+    unpackers = _decoder_factory(python) if payload_decoders.list_user_code(decoded) else None
+    wish = LoadOptions(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
+    with progress_display.load_bar(" ".join(map(sources.stored_name, source))) as progress:
+        loaded = loader.load_source(
             source,
             path,
             wish,
             on_progress=progress,
-            on_mapping=_show,
-            on_wait=progress_display.waiting,
+            on_mapping=_print_mapping,
+            on_wait=progress_display.print_waiting,
         )
-    if loaded.undecoded:
-        payloads = counted(loaded.undecoded, "payload")
-        progress_display.say(f"{payloads} can't be decoded so, and stayed as they are stored.")
-    for oddity in loaded.log.oddities():
-        progress_display.say(oddity)
+    if loaded.undecoded_count:
+        payloads = format_count(loaded.undecoded_count, "payload")
+        progress_display.print_message(
+            f"{payloads} can't be decoded so, and stayed as they are stored."
+        )
+    for oddity in loaded.log.describe_oddities():
+        progress_display.print_message(oddity)
     if not loaded.log.events:
-        progress_display.say(f"No event was loaded from {' '.join(map(sources.known_as, source))}.")
+        progress_display.print_message(
+            f"No event was loaded from {' '.join(map(sources.stored_name, source))}."
+        )
     if as_json:
-        output.document(_result(loaded))
+        output.print_document(_result_document(loaded))
     else:
-        _tell(loaded, leads_on=source[0] not in streams)
+        _print_result(loaded, leads_on=source[0] not in streams)
     if follow:
         again = dataclasses.replace(wish, replace=False)
-        source_follower.follow(source, path, again, _appended, beside=beside)
+        source_follower.follow_source(source, path, again, _print_appended, beside=beside)
 
 
-def _unpackers(python: str | None) -> payload_decoders.Unpackers:
+def _decoder_factory(python: str | None) -> payload_decoders.DecoderFinder:
     """What finds functions that decode, and ends their workers with the command."""
     from replay.history import catalogue  # noqa: PLC0415 - only what is named needs a worker
-    from replay.worker_host.decoder_worker import Unpackers  # noqa: PLC0415 - as above
+    from replay.worker_host.decoder_worker import DecoderWorkers  # noqa: PLC0415 - as above
 
-    unpackers = Unpackers(python or catalogue.default_python(), Path.cwd())
+    unpackers = DecoderWorkers(python or catalogue.default_python(), Path.cwd())
     click.get_current_context().call_on_close(unpackers.close)
     return unpackers
 
 
-def _appended(loaded: Loaded) -> None:
-    progress_display.say(f"{counted(loaded.appended, 'new event')}, {loaded.events:,} in all.")
+def _print_appended(loaded: LoadResult) -> None:
+    progress_display.print_message(
+        f"{format_count(loaded.appended, 'new event')}, {loaded.events:,} in all."
+    )
 
 
-def _target(name: str, kept: DeclaredSource | None) -> Path:
-    return loader.default_target(name) if kept is None else Path(f"{name}.refold")
+def _default_workspace(name: str, kept: DeclaredSource | None) -> Path:
+    return loader.choose_default_target(name) if kept is None else Path(f"{name}.refold")
 
 
-def _show(mapping: FieldMapping, form: str) -> None:
+def _print_mapping(mapping: FieldMapping, form: str) -> None:
     shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for field, column, why in mapping.describe():
+    for field, column, why in mapping.describe_fields():
         shown.add_row(
-            field, Text(printable(column), style="bold"), Text(printable(why), style="dim")
+            field, Text(sanitize_line(column), style="bold"), Text(sanitize_line(why), style="dim")
         )
-    progress_display.say(f"{form}; an event's fields come from these columns (--map overrides):")
+    progress_display.print_message(
+        f"{form}; an event's fields come from these columns (--map overrides):"
+    )
     progress_display.console.print(shown)
-    if mapping.envelopes:
-        turned = ", and the records come newest first" if mapping.newest_first else ""
-        progress_display.say(f"Their order is {mapping.order}{turned}.")
+    if mapping.envelope_names:
+        turned = ", and the records come newest first" if mapping.is_newest_first else ""
+        progress_display.print_message(f"Their order is {mapping.order_description}{turned}.")
 
 
-def _result(loaded: Loaded) -> dict[str, object]:
+def _result_document(loaded: LoadResult) -> dict[str, object]:
     return {
         "workspace": str(loaded.workspace),
         "events": loaded.log.events,
@@ -148,20 +156,20 @@ def _result(loaded: Loaded) -> dict[str, object]:
         "streams": loaded.log.streams,
         "types": loaded.log.types,
         "format": loaded.format,
-        "mapping": {f: s.column for f, s in loaded.mapping.fields.items()},
-        "first_time": output.moment(loaded.log.first_time),
-        "last_time": output.moment(loaded.log.last_time),
+        "mapping": {f: s.column_text for f, s in loaded.mapping.fields.items()},
+        "first_time": output.iso_time(loaded.log.first_time),
+        "last_time": output.iso_time(loaded.log.last_time),
         "seconds": round(loaded.seconds, 3),
     }
 
 
-def _tell(loaded: Loaded, *, leads_on: bool) -> None:
+def _print_result(loaded: LoadResult, *, leads_on: bool) -> None:
     log = loaded.log
-    new = f"{counted(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
+    new = f"{format_count(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
     click.echo(
-        f"{loaded.workspace}: {new}{counted(log.events, 'event')} in {counted(log.streams, 'stream')}"
+        f"{loaded.workspace}: {new}{format_count(log.events, 'event')} in {format_count(log.streams, 'stream')}"
         f" ({loaded.seconds:.1f} s)"
     )
-    output.table(("type", "events"), log.types.items(), right=("events",))
+    output.print_table(("type", "events"), log.types.items(), right=("events",))
     if leads_on:
-        progress_display.say(f"Next: refold open {loaded.workspace} -p PROJECTION.py")
+        progress_display.print_message(f"Next: refold open {loaded.workspace} -p PROJECTION.py")

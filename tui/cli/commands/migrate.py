@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from storage.errors import StaleError
-from storage.plural import counted
-from storage.workspace.migration import Migrated, Older
+from storage.plural import format_count
+from storage.workspace.migration import MigrationResult, OlderWorkspace
 from storage.workspace.schema import FORMAT_VERSION
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import stoppable
+from tui.cli.support.sigint import catch_sigint
 
 
 @click.command()
@@ -26,28 +26,28 @@ def migrate(workspace: Path, wait: float, as_json: bool) -> None:
     """
     migrated = None
     while migrated is None:
-        older = Older(workspace, wait=wait, on_wait=progress_display.waiting)
-        if not older.outdated:
-            progress_display.say(f"{workspace} is of format {FORMAT_VERSION} already.")
+        older = OlderWorkspace(workspace, wait_seconds=wait, on_wait=progress_display.print_waiting)
+        if not older.is_outdated:
+            progress_display.print_message(f"{workspace} is of format {FORMAT_VERSION} already.")
             return
         with (
             suppress(StaleError),  # another process has migrated it, or written into it
-            progress_display.rewriting(older.rows) as progress,
-            stoppable() as cancelled,
+            progress_display.rewrite_bar(older.estimate_rows) as progress,
+            catch_sigint() as cancelled,
         ):
-            migrated = older.migrate(on_progress=progress, cancelled=cancelled)
+            migrated = older.migrate(on_progress=progress, is_cancelled=cancelled)
     if as_json:
-        output.lines([asdict(migrated)])
+        output.print_json_lines([asdict(migrated)])
     else:
-        rows = [(name, count) for name, count in _rows(migrated).items() if count]
-        output.table(("taken over", "count"), rows, right=("count",))
-    progress_display.say(
+        rows = [(name, count) for name, count in _summary_rows(migrated).items() if count]
+        output.print_table(("taken over", "count"), rows, right=("count",))
+    progress_display.print_message(
         f"{workspace} was of format {migrated.format} and is of format {FORMAT_VERSION};"
-        f" {counted(migrated.events, 'event')} will be folded when they are asked for."
+        f" {format_count(migrated.events, 'event')} will be folded when they are asked for."
     )
 
 
-def _rows(migrated: Migrated) -> dict[str, int]:
+def _summary_rows(migrated: MigrationResult) -> dict[str, int]:
     return {
         "events": migrated.events,
         "forks": migrated.forks,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sample_logs import SAMPLES
-from storage.workspace.workspace import SCREEN_MEMORY, Workspace
+from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
 from tui.cli.support import options, progress_display, source_follower
 from tui.state import address
 
@@ -38,22 +38,24 @@ def open_(
         raise click.UsageError(
             "The screen needs a terminal; `refold state`, `find`, `check` and others answer without."
         )
-    from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+    from tui.app import run_app  # noqa: PLC0415 - Textual is imported for the screen only
 
     place = None
     if ws.startswith(address.SCHEME):
-        place = address.read(ws)
+        place = address.parse_address(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
-    workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY)
-    wanted = [options.refer(projection, python, workspace) for projection in projections]
-    offset = options.position(workspace, at) if at is not None else None
+    workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY_BYTES)
+    wanted = [
+        options.projection_reference(projection, python, workspace) for projection in projections
+    ]
+    offset = options.parse_position(workspace, at) if at is not None else None
     if follow and options.is_workspace(ws):
         raise click.UsageError(
             f"{ws} is a workspace; --follow wants the source, as a file or a link."
         )
     nobody: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
-    with source_follower.apart(ws, workspace.path) if follow else nobody as told:
-        run(workspace, wanted, at=offset, place=place, told=told)
+    with source_follower.follow_in_process(ws, workspace.path) if follow else nobody as told:
+        run_app(workspace, wanted, at=offset, place=place, told=told)
 
 
 @click.command()
@@ -68,14 +70,16 @@ def demo(name: str) -> None:
         log = Path(folder) / sample.log.name
         shutil.copy(sample.log, log)
         target = Path(folder) / f"{name}.refold"
-        with progress_display.loading(str(sample.log.name)) as progress:
-            loader.load([str(log)], target, on_progress=progress)
+        with progress_display.load_bar(str(sample.log.name)) as progress:
+            loader.load_source([str(log)], target, on_progress=progress)
         if options.is_terminal():
-            from tui.app import run  # noqa: PLC0415 - Textual is imported for the screen only
+            from tui.app import run_app  # noqa: PLC0415 - Textual is imported for the screen only
 
-            workspace = Workspace(target, memory=SCREEN_MEMORY)
-            run(workspace, [options.refer(str(sample.wrong_projection))], at=None)
+            workspace = Workspace(target, memory_bytes=SCREEN_MEMORY_BYTES)
+            run_app(
+                workspace, [options.projection_reference(str(sample.wrong_projection))], at=None
+            )
         else:
-            from tui.cli.commands.demo import tour  # noqa: PLC0415 - only where there is no terminal
+            from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only where there is no terminal
 
-            tour(sample, Workspace(target))
+            print_tour(sample, Workspace(target))

@@ -6,14 +6,14 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from replay.checks.protocol_check import PATIENCE, ProtocolTest
+from replay.checks.protocol_check import PATIENCE_SECONDS, ProtocolCheck
 from sample_logs import SAMPLES
 from storage.errors import QueryError
 from storage.ingest import loader
 from storage.log.event_log import EventDetail, EventLog
 from storage.workspace.workspace import Workspace
 from tui.cli.support import options, output
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 
 @click.command("protocol-test", context_settings={"ignore_unknown_options": True})
@@ -28,7 +28,7 @@ from tui.text.sanitize import printable
 @click.option(
     "--patience",
     type=float,
-    default=PATIENCE,
+    default=PATIENCE_SECONDS,
     show_default=True,
     help="Seconds that a check may take.",
 )
@@ -45,34 +45,38 @@ def protocol_test(
 ) -> int:
     """Check that COMMAND speaks the worker protocol, and say what is wrong; then exit code 1."""
     words = shlex.split(command[0].removeprefix("cmd:")) if len(command) == 1 else list(command)
-    events = _sample(limit) if ws is None else _first(options.open_workspace(ws, wait), limit)
+    events = (
+        _sample_events(limit)
+        if ws is None
+        else _first_events(options.open_workspace(ws, wait), limit)
+    )
     failed = 0
-    test = ProtocolTest(words, events, patience, _said)
-    for finding in test.findings():
-        failed += not finding.passed
+    test = ProtocolCheck(words, events, patience, _print_line)
+    for finding in test.run_checks():
+        failed += not finding.has_passed
         if as_json:
-            told = {"check": finding.check, "passed": finding.passed, "said": finding.said}
-            output.lines([told])
+            told = {"check": finding.check, "passed": finding.has_passed, "said": finding.problem}
+            output.print_json_lines([told])
         else:
-            click.echo(f"{'✓' if finding.passed else '✗'} {finding.check}")
-            if finding.said:
-                click.echo(f"  {printable(finding.said)}")
+            click.echo(f"{'✓' if finding.has_passed else '✗'} {finding.check}")
+            if finding.problem:
+                click.echo(f"  {sanitize_line(finding.problem)}")
     return int(failed > 0)
 
 
-def _said(line: str) -> None:
-    click.echo(printable(line), err=True)
+def _print_line(line: str) -> None:
+    click.echo(sanitize_line(line), err=True)
 
 
-def _sample(limit: int) -> list[EventDetail]:
+def _sample_events(limit: int) -> list[EventDetail]:
     with TemporaryDirectory() as folder:
         target = Path(folder) / "orders.refold"
-        loader.load([str(SAMPLES["orders"].log)], target)
-        return _first(Workspace(target), limit)
+        loader.load_source([str(SAMPLES["orders"].log)], target)
+        return _first_events(Workspace(target), limit)
 
 
-def _first(workspace: Workspace, limit: int) -> list[EventDetail]:
-    events = EventLog(workspace).details(0, limit)
+def _first_events(workspace: Workspace, limit: int) -> list[EventDetail]:
+    events = EventLog(workspace).read_details(0, limit)
     workspace.close()
     if not events:
         raise QueryError(f"{workspace.path} has no events to try the program on.")

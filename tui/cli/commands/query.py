@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.document import paths
-from replay.document.diff import Difference, encode
+from replay.document.diff import Difference, encode_value
 from replay.history.history import History
 from replay.query import blame as blaming
 from replay.query import condition_search
-from replay.query.blame import Touch
-from replay.query.condition_search import Hit
-from replay.query.unknown_paths import nowhere
+from replay.query.blame import ValueChange
+from replay.query.condition_search import Transition
+from replay.query.unknown_paths import describe_unknown_paths
 from storage.log import causation as causing
 from storage.log.event_log import EventLog
 from storage.log.positions import START
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.output import Raw
+from tui.cli.support.output import RawJson
 
 if TYPE_CHECKING:
     from replay.query.series import Series
 
-_AT_ONCE = 256
+_BATCH_ROWS = 256
 
 
 @click.command()
@@ -57,25 +57,29 @@ def blame(
     """The event that last changed a value: items.sku-7.qty, lines[0].qty, $."a b".c."""
     if at is not None and end is not None:
         raise click.UsageError("--at and --to both say where to end; give one of them")
-    wanted = paths.read(path)
+    wanted = paths.parse_path(path)
     workspace = options.open_workspace(ws, wait, timeline)
-    span = options.span(workspace, start, end or (at if start is not None else None))
-    history = options.folded_history(workspace, projection, python, span)
-    until = options.position(workspace, end or at)
-    after = span.base if span else START
-    found = blaming.touches(history, key, wanted, after=after, until=until, backwards=True)
-    rows = output.Counted(_with_events(history, found if every else islice(found, 1)))
+    span = options.parse_span(workspace, start, end or (at if start is not None else None))
+    history = options.fold_history(workspace, projection, python, span)
+    until = options.parse_position(workspace, end or at)
+    after = span.position_before if span else START
+    found = blaming.find_value_changes(
+        history, key, wanted, after=after, until=until, backwards=True
+    )
+    rows = output.CountedRows(_value_change_rows(history, found if every else islice(found, 1)))
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         columns = ("offset", "time", "type", "id", "before", "after")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+        output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if not rows.count:
         if history.ordinal_of(key) is None:
-            progress_display.say(f"There never was a document {key!r}.")
+            progress_display.print_message(f"There never was a document {key!r}.")
         else:
             by = end or at or "the end"
-            progress_display.say(f"Nothing had changed {paths.write(wanted)} of {key!r} by {by}.")
+            progress_display.print_message(
+                f"Nothing had changed {paths.format_path(wanted)} of {key!r} by {by}."
+            )
         return 1
     return 0
 
@@ -116,51 +120,55 @@ def find(
     document counts as false.
     """
     workspace = options.open_workspace(ws, wait, timeline)
-    span = options.span(workspace, start, end)
-    history = options.folded_history(workspace, projection, python, span)
-    after = span.base if span else START
+    span = options.parse_span(workspace, start, end)
+    history = options.fold_history(workspace, projection, python, span)
+    after = span.position_before if span else START
     others = 0
 
-    def hits() -> Iterator[Hit]:
+    def hits() -> Iterator[Transition]:
         nonlocal others
-        for stretch in (condition_search.ended if ended else condition_search.began)(
-            history, condition
-        ):
-            others += stretch.others
-            yield from (hit for hit in stretch.hits if hit.offset > after)
-            if span is not None and stretch.until >= span.last:
+        for stretch in (
+            condition_search.find_became_false if ended else condition_search.find_became_true
+        )(history, condition):
+            others += stretch.mismatched_states
+            yield from (hit for hit in stretch.transitions if hit.offset > after)
+            if span is not None and stretch.last_offset >= span.last:
                 return
 
-    def wanted() -> Iterator[Hit]:
+    def wanted() -> Iterator[Transition]:
         return takewhile(lambda hit: span is None or hit.offset <= span.last, hits())
 
-    rows = output.Counted(_with_states(history, islice(wanted(), 1 if first else limit)))
+    rows = output.CountedRows(_transition_rows(history, islice(wanted(), 1 if first else limit)))
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         columns = ("offset", "key", "state")
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+        output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if others:
-        progress_display.say(
+        progress_display.print_message(
             f"{others:,} states hold a value of another kind than {condition!r} compares it as;"
             " they count as false."
         )
     if not rows.count:
         turned = "stopped being true" if ended else "became true"
-        progress_display.say(f"{condition!r} never {turned}.")
-    if rows.count and history.folded.parts:
-        progress_display.say("Of a large document, state is what the event changed of it.")
-    progress_display.hint(nowhere(history, condition))
+        progress_display.print_message(f"{condition!r} never {turned}.")
+    if rows.count and history.fold_record.part_change_count:
+        progress_display.print_message(
+            "Of a large document, state is what the event changed of it."
+        )
+    progress_display.print_hint(describe_unknown_paths(history, condition))
 
 
-def _with_states(history: History, hits: Iterator[Hit]) -> Iterator[dict[str, Any]]:
+def _transition_rows(history: History, hits: Iterator[Transition]) -> Iterator[dict[str, Any]]:
     count = 1  # the first is wanted at once
     while page := list(islice(hits, count)):
-        states = history.states_of([(hit.offset, hit.key) for hit in page if hit.key is not None])
+        states = history.states_after(
+            [(hit.offset, hit.key) for hit in page if hit.key is not None]
+        )
         for hit in page:
             state = states.get((hit.offset, hit.key)) if hit.key is not None else None
-            yield {"offset": hit.offset, "key": hit.key, "state": output.raw(state)}
-        count = _AT_ONCE
+            yield {"offset": hit.offset, "key": hit.key, "state": output.raw_json(state)}
+        count = _BATCH_ROWS
 
 
 @click.command()
@@ -195,26 +203,26 @@ def values(
     The log is cut into stretches, of time where it has times; each keeps the lowest, the highest
     and the last value.
     """
-    from replay.query.series import series  # noqa: PLC0415 - it imports numpy, which others needn't
+    from replay.query.series import compute_series  # noqa: PLC0415 - it imports numpy, which others needn't
 
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
-    ends = EventLog(workspace).density(stretches).last_offsets
+    history = options.fold_history(workspace, projection, python)
+    ends = EventLog(workspace).read_density(stretches).last_offsets
     rows = (
         {"expression": text, "offset": end, "low": low, "high": high, "last": last}
         for text in expressions
-        for end, low, high, last in _points(series(history, text, ends, key), ends)
+        for end, low, high, last in _series_points(compute_series(history, text, ends, key), ends)
     )
     columns = ("expression", "offset", "low", "high", "last")
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
+        output.print_table(columns, ([r[c] for c in columns] for r in rows), right=columns[1:])
     for text in expressions:
-        progress_display.hint(nowhere(history, text))
+        progress_display.print_hint(describe_unknown_paths(history, text))
 
 
-def _points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
+def _series_points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
     """The stretches that have events and a value; what isn't a number is null."""
     before = START
     numbers = zip(ends, found.low.tolist(), found.high.tolist(), found.last.tolist(), strict=True)
@@ -257,18 +265,21 @@ def logpoint(
     They are SQL over state, before, data, meta, and the event's columns:
     "state.total - before.total" data.amount
     """
-    from replay.query.logpoints import at_type, logged  # noqa: PLC0415 - it imports Arrow
+    from replay.query.logpoints import build_type_condition, evaluate_logpoints  # noqa: PLC0415 - it imports Arrow
 
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
-    conditions = [*([at_type(kind)] if kind is not None else []), *([where] if where else [])]
-    found = logged(history, expressions, conditions, limit, when=when)
+    history = options.fold_history(workspace, projection, python)
+    conditions = [
+        *([build_type_condition(kind)] if kind is not None else []),
+        *([where] if where else []),
+    ]
+    found = evaluate_logpoints(history, expressions, conditions, limit, when=when)
     columns = ("offset", "key", *expressions)
     rows = (
         dict(
             zip(
                 columns,
-                [row["offset"], row["key"], *map(output.raw, list(row.values())[2:])],
+                [row["offset"], row["key"], *map(output.raw_json, list(row.values())[2:])],
                 strict=True,
             )
         )
@@ -276,13 +287,13 @@ def logpoint(
         for row in batch.to_pylist()
     )
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
-        output.table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
+        output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if not found.rows.num_rows and limit != 0:
         of_kind = f" of the type {kind!r}" if kind is not None else ""
         kept = " that the conditions keep" if where or when else ""
-        progress_display.say(f"There is no event{of_kind}{kept}.")
+        progress_display.print_message(f"There is no event{of_kind}{kept}.")
 
 
 @click.command()
@@ -293,8 +304,8 @@ def logpoint(
 def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
     """What led to an event, and what it led to, by causation and correlation ids."""
     workspace = options.open_workspace(ws, wait)
-    offset = options.position(workspace, at)
-    found = causing.around(workspace, offset)
+    offset = options.parse_position(workspace, at)
+    found = causing.build_causal_tree(workspace, offset)
     rows = [
         {
             "offset": cause.event.offset,
@@ -304,30 +315,32 @@ def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
             "type": cause.event.type,
             "id": cause.event.id,
         }
-        for cause in found.tree
+        for cause in found.events
     ]
     if as_json:
-        output.lines(rows)
+        output.print_json_lines(rows)
     else:
         columns = ("offset", "event", "stream", "time")
-        output.table(
+        output.print_table(
             columns,
             (
                 (c.event.offset, "  " * c.depth + (c.event.type or "–"), c.event.stream)
                 + (c.event.time,)
-                for c in found.tree
+                for c in found.events
             ),
             right=("offset",),
         )
-    if found.more:
-        progress_display.say(f"Only the {len(rows):,} events nearest to {offset:,} are shown.")
+    if found.is_truncated:
+        progress_display.print_message(
+            f"Only the {len(rows):,} events nearest to {offset:,} are shown."
+        )
     return 0
 
 
-def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str, Any]]:
+def _value_change_rows(history: History, found: Iterator[ValueChange]) -> Iterator[dict[str, Any]]:
     log = EventLog(history.workspace)
-    while touches := list(islice(found, _AT_ONCE)):
-        events = {e.offset: e for e in log.rows_at([t.offset for t in touches])}
+    while touches := list(islice(found, _BATCH_ROWS)):
+        events = {e.offset: e for e in log.read_events_at([t.offset for t in touches])}
         for touch in touches:
             event = events.get(touch.offset)
             yield {
@@ -335,7 +348,7 @@ def _with_events(history: History, found: Iterator[Touch]) -> Iterator[dict[str,
                 "time": event.time if event else None,
                 "type": event.type if event else None,
                 "id": event.id if event else None,
-                "before": Raw(encode(touch.before)),
-                "after": Raw(encode(touch.after)),
+                "before": RawJson(encode_value(touch.before)),
+                "after": RawJson(encode_value(touch.after)),
                 "kind": Difference((), touch.before, touch.after).kind.value,
             }

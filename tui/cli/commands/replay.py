@@ -10,18 +10,18 @@ from pathlib import Path
 
 import click
 
-from gateway.modes import DEFAULT, Mode
+from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
 from replay.event_fold.run_context import FoldProgress
-from storage.plural import counted
+from storage.plural import format_count
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 
-_LEAST = 64 << 20
+_MIN_MEMORY_BYTES = 64 << 20
 """Bytes that a worker needs for itself."""
 _UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+def _parse_bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", value.strip(), re.IGNORECASE)
@@ -55,14 +55,14 @@ def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | No
 @click.option(
     "--memory",
     metavar="SIZE",
-    callback=_bytes,
+    callback=_parse_bytes,
     help="What all workers may take, such as 500MB. More documents than fit into it are folded share"
     " after share; so they are beyond 1GiB where nothing is said.",
 )
 @click.option(
     "--mode",
-    type=click.Choice([mode.value for mode in Mode if not mode.goes_out]),
-    default=DEFAULT.value,
+    type=click.Choice([mode.value for mode in Mode if not mode.makes_live_calls]),
+    default=DEFAULT_MODE.value,
     show_default=True,
     help="How calls to the outside are answered. what-if: by the overrides too, as a history of its own.",
 )
@@ -104,29 +104,31 @@ def replay(
     """
     if standby and not sys.stdin.readline():
         return  # whoever might have wanted it is gone
-    if memory is not None and memory < workers * _LEAST:
+    if memory is not None and memory < workers * _MIN_MEMORY_BYTES:
         raise click.BadParameter(
-            f"a worker needs {_LEAST >> 20}MiB at least", param_hint="--memory"
+            f"a worker needs {_MIN_MEMORY_BYTES >> 20}MiB at least", param_hint="--memory"
         )
     workspace = options.open_workspace(ws, wait, timeline)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     wished = {"mode": Mode(mode), "own_time": own_time}
-    settings = config_file.settings(workspace.path, config, **wished)
-    wanted = options.refer(projection, python, workspace, settings)
+    settings = config_file.gateway_settings(workspace.path, config, **wished)
+    wanted = options.projection_reference(projection, python, workspace, settings)
     with (
-        nullcontext(_line) if progress_lines else progress_display.folding(wanted.name) as progress
+        nullcontext(_print_progress_line)
+        if progress_lines
+        else progress_display.fold_bar(wanted.name) as progress
     ):
-        folded = fold.fold(
+        folded = fold.fold_projection(
             workspace,
             wanted,
             force=force,
             workers=workers,
             patience=patience,
             memory=memory,
-            span=options.span(workspace, start, end),
-            ask=missing_call_prompt.answer
+            span=options.parse_span(workspace, start, end),
+            ask=missing_call_prompt.ask_for_answer
             if options.is_terminal() and not progress_lines
             else None,
             on_progress=progress,
@@ -135,30 +137,31 @@ def replay(
     result = {
         "projection": folded.label,
         "timeline": folded.timeline,
-        "events": folded.folded,
-        "skipped": folded.skipped,
-        "failures": folded.failures,
-        "keys": folded.keys,
-        "changes": folded.changes,
+        "events": folded.next_offset,
+        "skipped": folded.skipped_events,
+        "failures": folded.failure_count,
+        "keys": folded.document_count,
+        "changes": folded.change_count,
         "seconds": round(folded.seconds, 3),
-        "calls": folded.calls,
-        "clean_room": folded.room,
+        "calls": folded.call_count,
+        "clean_room": folded.isolation,
     }
-    if folded.room is not None and not as_json and not progress_lines:
-        progress_display.say(f"Its worker was shut in at {folded.room}.")
-    for type_name, count in folded.unhandled.items():
-        progress_display.say(f"No handler for {type_name}: {count:,} events skipped.")
+    if folded.isolation is not None and not as_json and not progress_lines:
+        progress_display.print_message(f"Its worker was shut in at {folded.isolation}.")
+    for type_name, count in folded.unhandled_by_type.items():
+        progress_display.print_message(f"No handler for {type_name}: {count:,} events skipped.")
     if as_json or progress_lines:
-        output.document(result)
+        output.print_document(result)
     else:
         click.echo(
-            f"{folded.label}: {counted(folded.folded, 'event')}, {folded.skipped:,} skipped,"
-            f" {counted(folded.failures, 'failure')}, {counted(folded.keys, 'document')},"
-            f" {counted(folded.changes, 'change')} ({folded.seconds:.1f} s)"
+            f"{folded.label}: {format_count(folded.next_offset, 'event')}, {folded.skipped_events:,} skipped,"
+            f" {format_count(folded.failure_count, 'failure')},"
+            f" {format_count(folded.document_count, 'document')},"
+            f" {format_count(folded.change_count, 'change')} ({folded.seconds:.1f} s)"
         )
 
 
-def _line(progress: FoldProgress) -> None:
+def _print_progress_line(progress: FoldProgress) -> None:
     """For the screen, which folds by running this command."""
     sys.stdout.write(
         json.dumps(

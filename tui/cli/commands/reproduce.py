@@ -51,32 +51,34 @@ def reproduce(
     The test runs without refold. It says that the handler doesn't raise, or that the invariant
     holds, if that is what is wrong at the position; else what --expect says.
     """
-    wanted = [reproduction.expectation(text) for text in expected]
+    wanted = [reproduction.parse_expectation(text) for text in expected]
     workspace = options.open_workspace(ws, wait, timeline)
-    history = options.folded_history(workspace, projection, python)
-    exported = reproduction.export(
+    history = options.fold_history(workspace, projection, python)
+    exported = reproduction.write_reproduction(
         history,
-        options.position(workspace, at),
+        options.parse_position(workspace, at),
         key,
-        cwd=options.folder_of(projection, workspace),
+        cwd=options.projection_folder(projection, workspace),
         expected=wanted,
         folder=folder,
         replace=replace,
     )
-    for text in exported.true_already:
-        progress_display.say(f"{text} at {at} already, so that doesn't show what is wrong.")
+    for text in exported.already_met:
+        progress_display.print_message(
+            f"{text} at {at} already, so that doesn't show what is wrong."
+        )
     if as_json:
-        output.document(
+        output.print_document(
             {
                 "folder": str(exported.folder),
                 "key": exported.key,
                 "events": exported.events,
                 "test": str(exported.test),
-                "asserts": list(exported.asserted),
+                "asserts": list(exported.assertions),
             }
         )
     else:
         click.echo(str(exported.folder))
-        progress_display.say(
-            f"{exported.events:,} events; the test says: {'; '.join(exported.asserted)}."
+        progress_display.print_message(
+            f"{exported.events:,} events; the test says: {'; '.join(exported.assertions)}."
         )

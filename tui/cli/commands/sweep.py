@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import click
 
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, variants
-from replay.forks.sweep.fork_sweep import Swept
-from replay.forks.sweep.variants import Variant
-from storage.plural import counted
+from replay.forks.sweep.fork_sweep import SweepResult
+from replay.forks.sweep.variants import SweepVariant
+from storage.plural import format_count
 from storage.timelines import store
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import stoppable
+from tui.cli.support.sigint import catch_sigint
 
 
 @click.command()
@@ -77,56 +77,60 @@ def sweep(
     Nothing of it is kept, but the first forks of --keep; those can be opened and compared.
     """
     workspace = options.open_workspace(ws, wait, timeline)
-    wanted = options.runnable(projection, python, workspace)
+    wanted = options.runnable_reference(projection, python, workspace)
     if sum(one is not None for one in (drop_each, path, set_where)) != 1:
         raise click.UsageError(
             "Say what is varied: --drop-each SQL, --set POSITION PATH, or --set-where."
         )
-    base = options.fold(workspace, wanted)
-    name = name or variants.free_name(fork.name for fork in store.known(workspace))
+    base = options.fold_missing(workspace, wanted)
+    name = name or variants.choose_free_name(fork.name for fork in store.list_forks(workspace))
     if drop_each is not None:
-        places = Editing(workspace, name).matching(drop_each)
-        varied = variants.dropping(workspace, name, places)
+        places = EditBuilder(workspace, name).find_matching_positions(drop_each)
+        varied = variants.build_drop_variants(workspace, name, places)
     else:
         where = path or set_where or ("", "")
         if path is not None:
-            places = [options.position(workspace, where[0])]
+            places = [options.parse_position(workspace, where[0])]
         else:
-            places = Editing(workspace, name).matching(where[0])
-        wished = [*listed, *(variants.numbers(*spread) if spread is not None else ())]
-        varied = variants.setting(workspace, name, places, where[1], wished)
-    with progress_display.sweeping(len(varied)) as progress, stoppable() as cancelled:
-        swept = fork_sweep.sweep(
-            workspace, wanted, base, varied, values, on_progress=progress, cancelled=cancelled
+            places = EditBuilder(workspace, name).find_matching_positions(where[0])
+        wished = [*listed, *(variants.list_numbers(*spread) if spread is not None else ())]
+        varied = variants.build_value_variants(workspace, name, places, where[1], wished)
+    with progress_display.sweep_bar(len(varied)) as progress, catch_sigint() as cancelled:
+        swept = fork_sweep.sweep_variants(
+            workspace, wanted, base, varied, values, on_progress=progress, is_cancelled=cancelled
         )
-    _tell(swept, values, limit, ascending=ascending, as_json=as_json)
-    _keep([one.variant for one in swept.ranked(ascending=ascending)[:keep]])
+    _print_results(swept, values, limit, ascending=ascending, as_json=as_json)
+    _keep_forks([one.variant for one in swept.rank(ascending=ascending)[:keep]])
 
 
-def _tell(
-    swept: Swept, values: Sequence[str], limit: int | None, *, ascending: bool, as_json: bool
+def _print_results(
+    swept: SweepResult, values: Sequence[str], limit: int | None, *, ascending: bool, as_json: bool
 ) -> None:
-    ranked = swept.ranked(ascending=ascending)[:limit]
+    ranked = swept.rank(ascending=ascending)[:limit]
     columns = ("timeline", "what", *values, "documents", "trouble")
     rows = [
         (
-            one.variant.seen.timeline,
-            one.variant.what,
+            one.variant.forked_workspace.timeline,
+            one.variant.label,
             *one.values,
-            one.differing,
-            one.trouble,
+            one.differing_documents,
+            one.error,
         )
         for one in ranked
     ]
     if as_json:
-        output.lines(dict(zip(columns, row, strict=True)) for row in rows)
+        output.print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
         return
-    output.table(columns, rows, right=("documents",))
-    base = ", ".join(f"{text} = {value}" for text, value in zip(values, swept.base, strict=True))
-    progress_display.say(f"{counted(len(swept.outcomes), 'fork')}; without any edit: {base}.")
+    output.print_table(columns, rows, right=("documents",))
+    base = ", ".join(
+        f"{text} = {value}" for text, value in zip(values, swept.base_values, strict=True)
+    )
+    progress_display.print_message(
+        f"{format_count(len(swept.outcomes), 'fork')}; without any edit: {base}."
+    )
 
 
-def _keep(chosen: Sequence[Variant]) -> None:
+def _keep_forks(chosen: Sequence[SweepVariant]) -> None:
     for one in chosen:
-        edit_builder.keep(one.seen)
-        progress_display.say(f"Kept {one.seen.timeline}: {one.what}.")
+        edit_builder.save_fork(one.forked_workspace)
+        progress_display.print_message(f"Kept {one.forked_workspace.timeline}: {one.label}.")

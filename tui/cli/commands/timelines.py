@@ -7,16 +7,16 @@ from typing import Any
 import click
 
 from replay.compare import history_comparison
-from replay.compare.history_comparison import Comparison
-from replay.document.diff import encode
+from replay.compare.history_comparison import HistoryComparison
+from replay.document.diff import encode_value
 from replay.forks import fork_merge
 from replay.query import aggregate_totals
-from storage.plural import counted
+from storage.plural import format_count
 from storage.timelines import store
 from storage.timelines import workspace_view as seeing
-from tui.cli.commands.fork import described, row
+from tui.cli.commands.fork import describe_edits, timeline_row
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.output import raw
+from tui.cli.support.output import raw_json
 
 
 @click.command()
@@ -39,18 +39,18 @@ def timelines(
     """All timelines, as a tree: the log itself, and its forks."""
     workspace = options.open_workspace(ws, wait)
     if rename:
-        store.rename(workspace, *rename)
+        store.rename_fork(workspace, *rename)
     if annotate:
-        store.annotate(workspace, *annotate)
+        store.set_note(workspace, *annotate)
     if remove:
-        store.remove(workspace, remove)
-    forks = {one.name: one for one in store.known(workspace)}
+        store.remove_fork(workspace, remove)
+    forks = {one.name: one for one in store.list_forks(workspace)}
     if as_json:
-        output.lines(
+        output.print_json_lines(
             [{"timeline": "main", "parent": None, "at": None, "edits": 0, "note": ""}]
             + [
-                {**row(one), "note": one.note}
-                | ({"described": described(one.active)} if with_edits else {})
+                {**timeline_row(one), "note": one.note}
+                | ({"described": describe_edits(one.active_edits)} if with_edits else {})
                 for one in forks.values()
             ]
         )
@@ -59,12 +59,13 @@ def timelines(
     rows: list[list[Any]] = [["main", "", 0, ""]]
     for name, one in forks.items():
         depths[name] = depths[one.parent] + 1
-        rows.append(["  " * depths[name] + name, str(one.at), len(one.active), one.note])
+        rows.append(["  " * depths[name] + name, str(one.at), len(one.active_edits), one.note])
         if with_edits:
             rows += [
-                ["  " * depths[name] + "  · " + said, "", "", ""] for said in described(one.active)
+                ["  " * depths[name] + "  · " + said, "", "", ""]
+                for said in describe_edits(one.active_edits)
             ]
-    output.table(("timeline", "at", "edits", "note"), rows, right=("edits",))
+    output.print_table(("timeline", "at", "edits", "note"), rows, right=("edits",))
 
 
 @click.command()
@@ -113,50 +114,59 @@ def compare(
         raise click.UsageError("Two projections can be compared; give -p once or twice.")
     workspace = options.open_workspace(ws, wait)
     first, second = (
-        options.folded_history(seeing.on(workspace, timeline), projection, python)
+        options.fold_history(seeing.open_timeline(workspace, timeline), projection, python)
         for timeline, projection in zip((a, b), (projections * 2)[:2], strict=True)
     )
     place = None
     if at is not None:
-        place = (options.position(first.workspace, at), options.position(second.workspace, at))
-    with progress_display.busy(f"comparing {a} and {b}"):
-        found = history_comparison.compare(first, second, place)
+        place = (
+            options.parse_position(first.workspace, at),
+            options.parse_position(second.workspace, at),
+        )
+    with progress_display.busy_bar(f"comparing {a} and {b}"):
+        found = history_comparison.compare_histories(first, second, place)
         numbers = [
-            aggregate_totals.asked(side, values, end)
-            for side, end in zip((first, second), found.at, strict=True)
+            aggregate_totals.compute_totals(side, values, end)
+            for side, end in zip((first, second), found.positions, strict=True)
         ]
     if as_json:
-        _as_json(found, values, numbers, limit, with_diff=with_diff)
+        _print_json(found, values, numbers, limit, with_diff=with_diff)
     else:
-        _as_table(found, (a, b), values, numbers, limit, with_diff=with_diff)
-    return 1 if exit_code and found.differing else 0
+        _print_table(found, (a, b), values, numbers, limit, with_diff=with_diff)
+    return 1 if exit_code and found.differing_documents else 0
 
 
-def _as_json(
-    found: Comparison,
+def _print_json(
+    found: HistoryComparison,
     values: tuple[str, ...],
     numbers: list[list[float | None]],
     limit: int | None,
     *,
     with_diff: bool,
 ) -> None:
-    for one in found.differing[:limit]:
+    for one in found.differing_documents[:limit]:
         state_a, state_b = found.states(one.key)
-        told: dict[str, Any] = {"key": one.key, "diverged_at": one.diverged.shown}
-        told |= {"a": raw(state_a), "b": raw(state_b)}
+        told: dict[str, Any] = {"key": one.key, "diverged_at": one.label.json_value}
+        told |= {"a": raw_json(state_a), "b": raw_json(state_b)}
         if with_diff:
             told["differences"] = [
-                {"path": d.written, "a": raw(encode(d.before)), "b": raw(encode(d.after))}
+                {
+                    "path": d.path_text,
+                    "a": raw_json(encode_value(d.before)),
+                    "b": raw_json(encode_value(d.after)),
+                }
                 for d in found.differences(one.key)
             ]
-            told["differences"] = output.nested(told["differences"])
-        output.lines([told])
+            told["differences"] = output.nested_rows(told["differences"])
+        output.print_json_lines([told])
     for text, of_a, of_b in zip(values, *numbers, strict=True):
-        output.lines([{"value": text, "a": of_a, "b": of_b, "difference": _minus(of_b, of_a)}])
+        output.print_json_lines(
+            [{"value": text, "a": of_a, "b": of_b, "difference": _subtract(of_b, of_a)}]
+        )
 
 
-def _as_table(
-    found: Comparison,
+def _print_table(
+    found: HistoryComparison,
     names: tuple[str, str],
     values: tuple[str, ...],
     numbers: list[list[float | None]],
@@ -164,31 +174,33 @@ def _as_table(
     *,
     with_diff: bool,
 ) -> None:
-    shown = found.differing[:limit]
+    shown = found.differing_documents[:limit]
     if with_diff:
         rows = [
-            (one.key, str(one.diverged), d.written, encode(d.before), encode(d.after))
+            (one.key, str(one.label), d.path_text, encode_value(d.before), encode_value(d.after))
             for one in shown
             for d in found.differences(one.key)
         ]
-        output.table(("key", "diverged at", "path", *names), rows)
+        output.print_table(("key", "diverged at", "path", *names), rows)
     elif shown:
-        output.table(
+        output.print_table(
             ("key", "diverged at", *names),
-            ((one.key, str(one.diverged), *found.states(one.key)) for one in shown),
+            ((one.key, str(one.label), *found.states(one.key)) for one in shown),
         )
     if values:
         rows_of_values = [
-            (text, of_a, of_b, _minus(of_b, of_a))
+            (text, of_a, of_b, _subtract(of_b, of_a))
             for text, of_a, of_b in zip(values, *numbers, strict=True)
         ]
-        output.table(("value", *names, "difference"), rows_of_values)
+        output.print_table(("value", *names, "difference"), rows_of_values)
     where = "" if names[0] != names[1] else " of the two projections"
-    differ = "differs" if len(found.differing) == 1 else "differ"
-    progress_display.say(f"{counted(len(found.differing), 'document')}{where} {differ}.")
+    differ = "differs" if len(found.differing_documents) == 1 else "differ"
+    progress_display.print_message(
+        f"{format_count(len(found.differing_documents), 'document')}{where} {differ}."
+    )
 
 
-def _minus(one: float | None, other: float | None) -> float | None:
+def _subtract(one: float | None, other: float | None) -> float | None:
     """The difference of two numbers, as they are written."""
     if one is None or other is None:
         return None
@@ -245,43 +257,43 @@ def join(
     merge(base, left, right) makes of it, or what --resolve says.
     """
     workspace = options.open_workspace(ws, wait)
-    one, other = (seeing.on(workspace, timeline) for timeline in (a, b))
-    wanted = options.runnable(projection, python, workspace)
-    joined = fork_merge.join(
+    one, other = (seeing.open_timeline(workspace, timeline) for timeline in (a, b))
+    wanted = options.runnable_reference(projection, python, workspace)
+    joined = fork_merge.merge_forks(
         one,
         other,
         name,
         wanted,
-        partial(options.fold, wanted=wanted),
+        partial(options.fold_missing, wanted=wanted),
         order=order,
         prefer=prefer,
         resolutions=dict(resolutions),
     )
     told = [
-        {"event": c.label.shown, "a": c.a.value, "b": c.b.value, "taken": c.taken}
-        for c in joined.events
+        {"event": c.label.json_value, "a": c.a.value, "b": c.b.value, "taken": c.preferred}
+        for c in joined.event_conflicts
     ] + [
         {
             "key": c.key,
-            **{n: raw(getattr(c, n)) for n in ("base", "a", "b", "joined", "merged")},
+            **{n: raw_json(getattr(c, n)) for n in ("base", "a", "b", "joined", "merged")},
             "trouble": c.trouble,
             "resolved": c.resolved,
         }
-        for c in joined.documents
+        for c in joined.document_conflicts
     ]
     if as_json:
-        output.lines([{"timeline": name, "conflicts": output.nested(told)}])
+        output.print_json_lines([{"timeline": name, "conflicts": output.nested_rows(told)}])
         return
-    fork = joined.seen.fork
-    click.echo(f"{name}: {counted(len(fork.active), 'edit')}, forked from {fork.parent}")
-    if joined.events:
-        output.table(
+    fork = joined.forked_workspace.fork
+    click.echo(f"{name}: {format_count(len(fork.active_edits), 'edit')}, forked from {fork.parent}")
+    if joined.event_conflicts:
+        output.print_table(
             ("event", a, b, "taken"),
-            ((str(c.label), c.a.value, c.b.value, c.taken) for c in joined.events),
+            ((str(c.label), c.a.value, c.b.value, c.preferred) for c in joined.event_conflicts),
         )
-    if joined.documents:
-        output.table(
+    if joined.document_conflicts:
+        output.print_table(
             ("key", a, b, "joined", "resolved"),
-            ((c.key, c.a, c.b, c.joined, c.resolved) for c in joined.documents),
+            ((c.key, c.a, c.b, c.joined, c.resolved) for c in joined.document_conflicts),
         )
-    progress_display.say(f"{counted(len(told), 'conflict')}.")
+    progress_display.print_message(f"{format_count(len(told), 'conflict')}.")

@@ -11,7 +11,7 @@ from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
 from tui.cli.support import config_file, options, output
 from tui.cli.support.consent import Isolation, agreed_digests, keep_agreement, revoke_agreement
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 
 @click.command()
@@ -37,17 +37,17 @@ def trust(file: Path, only_list: bool, revoke: bool, as_json: bool) -> None:
     else:
         rows = _declared_rows(file, only_list=only_list)
     if as_json:
-        output.lines(row for row, _ in rows)
+        output.print_json_lines(row for row, _ in rows)
         return
     for row, text in rows:
-        click.echo(printable(f"{text}{'' if row['agreed'] else ' - not agreed'}"))
+        click.echo(sanitize_line(f"{text}{'' if row['agreed'] else ' - not agreed'}"))
     if not rows:
-        click.echo(printable(f"{file} names nothing that runs or is reached."), err=True)
+        click.echo(sanitize_line(f"{file} names nothing that runs or is reached."), err=True)
 
 
 def _declared_rows(file: Path, *, only_list: bool) -> list[tuple[dict[str, Any], str]]:
     """The entries of a `refold.toml`, as JSON and as text."""
-    found = config_file.read(file / config_file.NAME if file.is_dir() else file)
+    found = config_file.read_config(file / config_file.NAME if file.is_dir() else file)
     items = found.consent_items()
     if not only_list:
         keep_agreement(found.path, items, only=True)
@@ -75,9 +75,9 @@ def _workspace_rows(
     named = list_named_files(workspace)
     workspace.close()
     if not only_list:
-        if not validation_cache.known(file):
+        if not validation_cache.is_validated(file):
             raise WorkspaceError(f"{file} changed while it was read; run the command again.")
-        validation_cache.remember(file, own=not revoke)
+        validation_cache.mark_validated(file, own=not revoke)
     agreed = validation_cache.is_own(file)
     return [
         (
@@ -98,4 +98,4 @@ def _revoke(file: Path) -> None:
     path = (file / config_file.NAME if file.is_dir() else file).resolve()
     known = revoke_agreement(path)
     said = "Nothing of {} is agreed to any more." if known else "Nothing of {} was agreed to."
-    click.echo(printable(said.format(path)), err=True)
+    click.echo(sanitize_line(said.format(path)), err=True)

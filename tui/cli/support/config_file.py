@@ -29,10 +29,10 @@ import msgspec
 
 from gateway import overrides
 from gateway import ports as gateway_ports
-from gateway.modes import DEFAULT, Mode
+from gateway.modes import DEFAULT_MODE, Mode
 from gateway.overrides import Override
-from gateway.ports import Port, Ports
-from gateway.settings import Settings
+from gateway.ports import Port, PortSet
+from gateway.settings import GatewaySettings
 from replay.history import catalogue
 from replay.projection import reference
 from replay.projection.reference import Reference
@@ -45,17 +45,17 @@ from tui.cli.support.consent import ConsentItem, declared_items, require_consent
 NAME = "refold.toml"
 
 
-class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
+class _GatewaySection(msgspec.Struct, forbid_unknown_fields=True):
     own_time: bool = True
     seed: int = 0
 
 
-class _File(msgspec.Struct):
+class _ConfigFile(msgspec.Struct):
     sources: dict[str, DeclaredSource] = {}
     projections: dict[str, DeclaredProjection] = {}
     ports: Any = {}
     overrides: Any = []
-    gateway: _Gateway = msgspec.field(default_factory=_Gateway)
+    gateway: _GatewaySection = msgspec.field(default_factory=_GatewaySection)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Declarations:
     sources: dict[str, DeclaredSource]
     ports: dict[str, Port]
     overrides: Sequence[Override]
-    gateway: _Gateway
+    gateway: _GatewaySection
 
     def reference(self, name: str, python: str | None) -> Reference:
         """The projection of that name; raises `ProjectionError` where nobody agreed to run it."""
@@ -81,7 +81,9 @@ class Declarations:
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
         # The file may be a stranger's, so its code reads only what lies beside it.
-        return replace(reference.parse(found.code, chosen, folder), readable=(str(folder),))
+        return replace(
+            reference.parse_reference(found.code, chosen, folder), readable=(str(folder),)
+        )
 
     def source(self, name: str) -> DeclaredSource:
         """The source of that name, its files where the file lies.
@@ -93,9 +95,12 @@ class Declarations:
         folder = self.path.parent
         self._require(lambda: declared_items.source_items(folder, name, found))
         decode = {
-            field: payload_decoders.beside(folder, how) for field, how in found.decode.items()
+            field: payload_decoders.resolve_code_path(folder, how)
+            for field, how in found.decode.items()
         }
-        near = [one if sources.is_remote(one) else _beside(folder, one) for one in found.names]
+        near = [
+            one if sources.is_remote(one) else _resolve_beside(folder, one) for one in found.names
+        ]
         return msgspec.structs.replace(found, origin=near, decode=decode)
 
     def agree_to_call(self, *, replaying: bool) -> None:
@@ -123,25 +128,25 @@ class Declarations:
         require_consent(self.path, lambda: list(list_items()))
 
 
-def read(path: Path) -> Declarations:
+def read_config(path: Path) -> Declarations:
     """The declarations in a file; raises `ProjectionError` where they can't be understood."""
     try:
         content = path.read_bytes()
-        file = msgspec.toml.decode(content, type=_File)
+        file = msgspec.toml.decode(content, type=_ConfigFile)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProjectionError(f"{path} can't be read: {error}.") from error
-    ports = gateway_ports.parse(file.ports, str(path))
-    changed = overrides.parse(file.overrides, str(path))
+    ports = gateway_ports.parse_ports(file.ports, str(path))
+    changed = overrides.parse_overrides(file.overrides, str(path))
     named = file.projections, file.sources
     return Declarations(path.resolve(), content, *named, ports, changed, file.gateway)
 
 
-def find(name: str, workspace: Path) -> Declarations | None:
+def find_config_for(name: str, workspace: Path) -> Declarations | None:
     """The declarations that know this name: beside the workspace, or in the current folder."""
-    return next((found for found in _there(workspace) if name in found.projections), None)
+    return next((found for found in _configs_near(workspace) if name in found.projections), None)
 
 
-def find_source(name: str) -> DeclaredSource | None:
+def find_declared_source(name: str) -> DeclaredSource | None:
     """The source that is declared under a name in the current folder; None where there is none.
 
     Raises `SourceError` where the file can't be understood, or nobody agreed to it.
@@ -150,57 +155,59 @@ def find_source(name: str) -> DeclaredSource | None:
     if Path(name).exists() or sources.is_remote(name) or not there.is_file():
         return None
     try:
-        declared = read(there)
+        declared = read_config(there)
         return declared.source(name) if name in declared.sources else None
     except ProjectionError as error:
         raise SourceError(error.message) from error
 
 
-def _beside(folder: Path, name: str) -> str:
+def _resolve_beside(folder: Path, name: str) -> str:
     kind, colon, rest = name.partition(":")
     if colon and kind in ("sqlite", "duckdb"):
         return f"{kind}:{folder / rest}"
     return str(folder / name)
 
 
-def settings(workspace: Path, config: Path | None = None, **wished: Any) -> Settings:
+def gateway_settings(workspace: Path, config: Path | None = None, **wished: Any) -> GatewaySettings:
     """How projections meet the outside: by a file that was named, or the first that there is.
 
     `wished` are fields of the settings. A file that was named with --config is the person's own
     choice, as code named with -p is, and needs no further consent. Raises `ProjectionError` where
     calls would go out by a file that was found, and nobody agreed to that.
     """
-    found = read(config) if config is not None else next(_there(workspace), None)
+    found = read_config(config) if config is not None else next(_configs_near(workspace), None)
     wanted: dict[str, Any] = dict(wished)
-    mode = wanted.get("mode", DEFAULT)
+    mode = wanted.get("mode", DEFAULT_MODE)
     if found is None:
-        return Settings(**wanted)
+        return GatewaySettings(**wanted)
     if config is None:
         found.agree_to_call(replaying=not mode.goes_out)
     else:
         for item in found.called(replaying=not mode.goes_out):
-            progress_display.say(f"As you gave --config: {item.sentence}.")
+            progress_display.print_message(f"As you gave --config: {item.sentence}.")
     if mode is Mode.WHAT_IF:
         wanted.setdefault("overrides", found.overrides)
         wanted.setdefault("seed", found.gateway.seed)
     own_time = found.gateway.own_time and wanted.pop("own_time", True)
-    return Settings(ports=Ports(found.ports), own_time=own_time, folder=found.path.parent, **wanted)
+    return GatewaySettings(
+        ports=PortSet(found.ports), own_time=own_time, folder=found.path.parent, **wanted
+    )
 
 
-def overrides_in(file: Path) -> list[str]:
+def read_overrides(file: Path) -> list[str]:
     """The `[[overrides]]` of a file, as JSON each; raises `ProjectionError`."""
     try:
-        content = msgspec.toml.decode(file.read_bytes(), type=_File)
+        content = msgspec.toml.decode(file.read_bytes(), type=_ConfigFile)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProjectionError(f"{file} can't be read: {error}.") from error
-    found = overrides.parse(content.overrides, str(file))
+    found = overrides.parse_overrides(content.overrides, str(file))
     if not found:
         raise ProjectionError(f"{file} declares no [[overrides]].")
     return [msgspec.json.encode(one).decode() for one in found]
 
 
-def _there(workspace: Path) -> Iterator[Declarations]:
+def _configs_near(workspace: Path) -> Iterator[Declarations]:
     for folder in dict.fromkeys((workspace.resolve().parent, Path.cwd())):
         path = folder / NAME
         if path.is_file():
-            yield read(path)
+            yield read_config(path)

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gateway.settings import Settings
+from gateway.settings import GatewaySettings
 from replay.history import catalogue
-from replay.history.catalogue import Folded
+from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from replay.projection import reference
-from replay.projection.declaration import over_all_events
-from replay.projection.span import Span
+from replay.projection.declaration import is_over_all_events
+from replay.projection.span import OffsetSpan
 from storage.errors import ProjectionError, QueryError, SourceError
 from storage.ingest import provenance
-from storage.ingest.io.fingerprints import Change
+from storage.ingest.io.fingerprints import SourceChange
 from storage.log import positions
 from storage.timelines import workspace_view
-from storage.workspace.workspace import MAIN, Workspace
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.cli.support import config_file, output, progress_display
 
 if TYPE_CHECKING:
-    from replay.query_projections.state_query import Looked
+    from replay.query_projections.state_query import StateQuery
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -97,122 +97,132 @@ def timeline_option(command: Command) -> Command:
         "--timeline",
         "timeline",
         metavar="T",
-        default=MAIN,
+        default=MAIN_TIMELINE,
         show_default=True,
         help="The timeline: the log itself, or a fork.",
     )(command)
 
 
 def open_workspace(
-    ws: str, wait: float, timeline: str = MAIN, memory: int | None = None
+    ws: str, wait: float, timeline: str = MAIN_TIMELINE, memory: int | None = None
 ) -> Workspace:
     """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
     in it."""
-    workspace = workspace_view.on(_opened(ws, wait, memory), timeline)
-    if timeline != MAIN:
-        output.show_places_of(workspace)
+    workspace = workspace_view.open_timeline(_open_or_load(ws, wait, memory), timeline)
+    if timeline != MAIN_TIMELINE:
+        output.use_labels_of(workspace)
     return workspace
 
 
-def _opened(ws: str, wait: float, memory: int | None) -> Workspace:
+def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
     path = Path(ws)
-    wanted: dict[str, Any] = {"wait": wait, "on_wait": progress_display.waiting}
+    wanted: dict[str, Any] = {"wait": wait, "on_wait": progress_display.print_waiting}
     if memory is not None:
         wanted["memory"] = memory
     if is_workspace(ws):
         workspace = Workspace(path, **wanted)
-        for file, change in provenance.changes(workspace).items():
-            _warn_of(file, change, workspace)
+        for file, change in provenance.detect_source_changes(workspace).items():
+            _warn_of_change(file, change, workspace)
         return workspace
     from storage.ingest import loader, sources  # noqa: PLC0415 - a workspace needs none of the formats
 
-    target = loader.default_target(ws)
+    target = loader.choose_default_target(ws)
     if not target.exists() or _is_behind(Workspace(target, **wanted), ws):
         try:
-            with progress_display.loading(sources.known_as(ws)) as progress:
-                loader.load([ws], target, loader.Wish(wait=wait), on_progress=progress)
+            with progress_display.load_bar(sources.stored_name(ws)) as progress:
+                loader.load_source(
+                    [ws], target, loader.LoadOptions(wait_seconds=wait), on_progress=progress
+                )
         except SourceError as error:
             if not (target.exists() and sources.is_remote(ws)):
                 raise
-            progress_display.say(f"{error.message} The workspace is as it was loaded.")
+            progress_display.print_message(f"{error.message} The workspace is as it was loaded.")
     return Workspace(target, **wanted)
 
 
-def states(
+def states_between(
     workspace: Workspace,
     projection: str,
     python: str | None,
     first: int,
     last: int,
-) -> "History | Looked":
+) -> "History | StateQuery":
     """What knows the states of PROJ at two positions.
 
     One that is a query over all events is asked there, where no history of it is kept.
     """
-    if _names_code(projection) or config_file.find(projection, workspace.path) is not None:
-        wanted = refer(projection, python, workspace)
-        if over_all_events(wanted.text):
-            kept = catalogue.find(workspace, wanted)
-            known = kept is not None and kept.knows(first) and kept.knows(last)
-            if kept is not None and known and kept.code_unchanged:
+    if (
+        _names_code(projection)
+        or config_file.find_config_for(projection, workspace.path) is not None
+    ):
+        wanted = projection_reference(projection, python, workspace)
+        if is_over_all_events(wanted.text):
+            kept = catalogue.find_fold(workspace, wanted)
+            known = kept is not None and kept.has_states_at(first) and kept.has_states_at(last)
+            if kept is not None and known and kept.is_code_unchanged:
                 return History(workspace, kept)
-            from replay.query_projections.state_query import Looked  # noqa: PLC0415 - others need no Arrow
+            from replay.query_projections.state_query import StateQuery  # noqa: PLC0415 - others need no Arrow
 
-            return Looked(workspace, wanted)
-    history = folded_history(workspace, projection, python)
+            return StateQuery(workspace, wanted)
+    history = fold_history(workspace, projection, python)
     for position in (first, last):
-        if history.folded.partial and not history.folded.knows(position):
+        if history.fold_record.is_partial and not history.fold_record.has_states_at(position):
             raise QueryError(
-                f"{history.folded.label} has no states kept at offset {position:,}, only from"
-                f" {history.folded.first - 1:,} to {history.folded.folded - 1:,}; name its file with -p."
+                f"{history.fold_record.label} has no states kept at offset {position:,}, only from"
+                f" {history.fold_record.first_offset - 1:,} to"
+                f" {history.fold_record.next_offset - 1:,}; name its file with -p."
             )
     return history
 
 
-def folded_history(
+def fold_history(
     workspace: Workspace,
     projection: str,
     python: str | None = None,
-    span: Span | None = None,
+    span: OffsetSpan | None = None,
 ) -> History:
     """The history of PROJ, folded as far as the log goes, or over a span of it.
 
     A name that the workspace knows is enough to look at what was folded; it runs nothing, because
     the workspace may come from a stranger.
     """
-    if not _names_code(projection) and config_file.find(projection, workspace.path) is None:
-        folded = catalogue.by_name(workspace, projection)
+    if (
+        not _names_code(projection)
+        and config_file.find_config_for(projection, workspace.path) is None
+    ):
+        folded = catalogue.get_fold_by_name(workspace, projection)
         _warn_if_behind(workspace, folded)
         return History(workspace, folded)
-    wanted = refer(projection, python, workspace)
-    folded = fold(workspace, wanted, span=span)
-    if span is None and over_all_events(wanted.text):
-        _tell_of_span(workspace, folded)
+    wanted = projection_reference(projection, python, workspace)
+    folded = fold_missing(workspace, wanted, span=span)
+    if span is None and is_over_all_events(wanted.text):
+        _report_span(workspace, folded)
     return History(workspace, folded)
 
 
-def _tell_of_span(workspace: Workspace, folded: Folded) -> None:
+def _report_span(workspace: Workspace, folded: FoldRecord) -> None:
     """Say of a projection over all events where its states are known, if not everywhere."""
-    end = positions.resolve(workspace, "end")
-    if folded.covers(Span(0, end)):
+    end = positions.resolve_position(workspace, "end")
+    if folded.covers(OffsetSpan(0, end)):
         return
-    if folded.folded <= folded.first:
+    if folded.next_offset <= folded.first_offset:
         raise QueryError(
             f"{folded.name} says nothing of what its documents depend on, so their states are known"
             " only where it is asked: give --from and --to, or declare 'own events of stream' in it"
             " if each depends on the events of its own stream only."
         )
-    progress_display.say(
-        f"{folded.label} was asked from {folded.first:,} to {folded.folded - 1:,}, and its states are"
+    progress_display.print_message(
+        f"{folded.label} was asked from {folded.first_offset:,} to {folded.next_offset - 1:,},"
+        " and its states are"
         " known there only."
     )
 
 
-def refer(
+def projection_reference(
     projection: str,
     python: str | None = None,
     workspace: Workspace | None = None,
-    settings: Settings | None = None,
+    settings: GatewaySettings | None = None,
 ) -> reference.Reference:
     """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`.
 
@@ -220,62 +230,71 @@ def refer(
     """
     found = None
     if workspace is not None and not _names_code(projection):
-        declarations = config_file.find(projection, workspace.path)
+        declarations = config_file.find_config_for(projection, workspace.path)
         if declarations is not None:
             found = declarations.reference(projection, python)
     if found is None:
-        found = reference.parse(projection, python or catalogue.default_python(), Path.cwd())
+        found = reference.parse_reference(
+            projection, python or catalogue.default_python(), Path.cwd()
+        )
     if settings is None and workspace is not None:
-        settings = config_file.settings(workspace.path)
+        settings = config_file.gateway_settings(workspace.path)
     context = click.get_current_context(silent=True)
     readable = None if context is None else context.meta.get(_READABLE)
     if readable is not None:
         found = replace(found, readable=readable)
-    return found if settings is None else replace(found, settings=settings)
+    return found if settings is None else replace(found, gateway_settings=settings)
 
 
-def runnable(projection: str, python: str | None, workspace: Workspace) -> reference.Reference:
+def runnable_reference(
+    projection: str, python: str | None, workspace: Workspace
+) -> reference.Reference:
     """The same, where code is about to run: a name that only the workspace knows is refused."""
-    if not _names_code(projection) and config_file.find(projection, workspace.path) is None:
-        names = {n for f in catalogue.known(workspace) for n in (f.name, f.label)}
+    if (
+        not _names_code(projection)
+        and config_file.find_config_for(projection, workspace.path) is None
+    ):
+        names = {n for f in catalogue.list_folds(workspace) for n in (f.name, f.label)}
         if projection in names:
             raise ProjectionError(
                 f"{projection} names a history of {workspace.path}, and only code that you name"
                 " is run; give its file with -p."
             )
-    return refer(projection, python, workspace)
+    return projection_reference(projection, python, workspace)
 
 
-def folder_of(projection: str, workspace: Workspace) -> str:
+def projection_folder(projection: str, workspace: Workspace) -> str:
     """The folder that PROJ is run in; nobody needs to agree to that."""
-    declarations = None if _names_code(projection) else config_file.find(projection, workspace.path)
+    declarations = (
+        None if _names_code(projection) else config_file.find_config_for(projection, workspace.path)
+    )
     return str(Path.cwd() if declarations is None else declarations.path.parent)
 
 
-def fold(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> Folded:
+def fold_missing(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> FoldRecord:
     """Fold what is missing, with a progress bar."""
     from replay import fold as fold_module  # noqa: PLC0415 - looking at a history needs no fold
 
-    with progress_display.folding(wanted.name) as progress:
-        return fold_module.fold(workspace, wanted, on_progress=progress, **wishes)
+    with progress_display.fold_bar(wanted.name) as progress:
+        return fold_module.fold_projection(workspace, wanted, on_progress=progress, **wishes)
 
 
-def position(workspace: Workspace, text: str | None) -> int:
+def parse_position(workspace: Workspace, text: str | None) -> int:
     """The offset of a POSITION; the end where none is given."""
-    return positions.resolve(workspace, "end" if text is None else text)
+    return positions.resolve_position(workspace, "end" if text is None else text)
 
 
-def span(workspace: Workspace, start: str | None, end: str | None) -> Span | None:
+def parse_span(workspace: Workspace, start: str | None, end: str | None) -> OffsetSpan | None:
     """The span of --from and --to; None where neither is given."""
     if start is None and end is None:
         return None
-    first, last = (position(workspace, text) for text in (start or "0", end))
+    first, last = (parse_position(workspace, text) for text in (start or "0", end))
     if first > last:
         what = f"--from {start}" if start is not None else "the first event"
         raise click.UsageError(
             f"{what} is behind {f'--to {end}' if end is not None else 'the end'}."
         )
-    return Span(max(first, 0), last)
+    return OffsetSpan(max(first, 0), last)
 
 
 def _names_code(projection: str) -> bool:
@@ -296,11 +315,13 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
     if sources.is_stream(ws):
         return True  # what it holds is known only by reading it
-    named = {sources.known_as(p) for p in sources.expand([ws])}
+    named = {sources.stored_name(p) for p in sources.expand_names([ws])}
     if named - loaded:
         return True
     # Whether there is more elsewhere is known only by asking for it.
-    return sources.is_remote(ws) or bool(provenance.changes(workspace, named, thorough=False))
+    return sources.is_remote(ws) or bool(
+        provenance.detect_source_changes(workspace, named, reads_files=False)
+    )
 
 
 def _is_duckdb(path: Path) -> bool:
@@ -313,31 +334,35 @@ def _is_duckdb(path: Path) -> bool:
         return False
 
 
-def _warn_of(file: str, change: Change, workspace: Workspace) -> None:
-    if change is Change.GROWN:
-        progress_display.say(
+def _warn_of_change(file: str, change: SourceChange, workspace: Workspace) -> None:
+    if change is SourceChange.GROWN:
+        progress_display.print_message(
             f"{file} {change.value} since it was loaded; `refold load {file}` appends."
         )
-    elif change is Change.REWRITTEN:
-        progress_display.say(f"{file} {change.value} since it was loaded into {workspace.path}.")
+    elif change is SourceChange.REWRITTEN:
+        progress_display.print_message(
+            f"{file} {change.value} since it was loaded into {workspace.path}."
+        )
 
 
-def _warn_if_behind(workspace: Workspace, folded: Folded) -> None:
-    end = positions.resolve(workspace, "end") + 1
-    if folded.folded < end:
-        progress_display.say(
-            f"{folded.label} is folded up to offset {folded.folded - 1:,} of {end - 1:,};"
+def _warn_if_behind(workspace: Workspace, folded: FoldRecord) -> None:
+    end = positions.resolve_position(workspace, "end") + 1
+    if folded.next_offset < end:
+        progress_display.print_message(
+            f"{folded.label} is folded up to offset {folded.next_offset - 1:,} of {end - 1:,};"
             " name its file with -p to fold the rest."
         )
     if not folded.may_read_files:
-        progress_display.say(
+        progress_display.print_message(
             f"Whether the code of {folded.label} has changed is not known: {workspace.path} came from"
             f" elsewhere, and `refold trust {workspace.path}` lets refold read the files that it names."
         )
-    elif not folded.code_unchanged:
-        progress_display.say(f"The code of {folded.label} has changed since it was folded.")
-    if not folded.answers_unchanged:
-        progress_display.say(f"Recordings have changed since {folded.label} was folded.")
+    elif not folded.is_code_unchanged:
+        progress_display.print_message(
+            f"The code of {folded.label} has changed since it was folded."
+        )
+    if not folded.are_recordings_unchanged:
+        progress_display.print_message(f"Recordings have changed since {folded.label} was folded.")
 
 
 def parse_pairs(pairs: Sequence[str], option: str = "--map") -> dict[str, str]:

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from replay.worker.protocol.encoding import encode
+from replay.worker.protocol.encoding import encode_exactly
 from storage.workspace.workspace import Workspace
-from tui.text.sanitize import escaped, printable, shortened
+from tui.text.sanitize import escape_json, sanitize_line, shorten
 
 _TIMELINE = "refold.timeline"
 _PLACES = ("offset", "until")
@@ -26,27 +26,29 @@ _CELL = 80
 """Characters of a cell in a table; what is longer is cut with a mark."""
 
 
-class Raw(str):
+class RawJson(str):
     """JSON text that goes out as it is."""
 
     __slots__ = ()
 
 
-def raw(text: str | None) -> Raw | None:
+def raw_json(text: str | None) -> RawJson | None:
     """JSON text, where there is any."""
-    return None if text is None else Raw(text)
+    return None if text is None else RawJson(text)
 
 
-def nested(rows: Iterable[Mapping[str, Any]]) -> Raw:
+def nested_rows(rows: Iterable[Mapping[str, Any]]) -> RawJson:
     """Rows as a JSON list inside of a row; what is raw in them stays so."""
     written = (
-        "{" + ", ".join(f"{json.dumps(name)}: {_json(value)}" for name, value in row.items()) + "}"
+        "{"
+        + ", ".join(f"{json.dumps(name)}: {_json_text(value)}" for name, value in row.items())
+        + "}"
         for row in rows
     )
-    return Raw("[" + ", ".join(written) + "]")
+    return RawJson("[" + ", ".join(written) + "]")
 
 
-class Counted:
+class CountedRows:
     """Rows that know afterwards how many there were."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -59,26 +61,26 @@ class Counted:
             yield row
 
 
-def whole(state: str) -> None:
+def print_state(state: str) -> None:
     """A state for a person: all of it, a member a line."""
     try:
         shown = msgspec.json.format(state.encode(), indent=2).decode()
     except (msgspec.MsgspecError, RecursionError):  # nested too deeply to be laid out
         shown = state
-    sys.stdout.writelines(f"{printable(line)}\n" for line in shown.splitlines())
+    sys.stdout.writelines(f"{sanitize_line(line)}\n" for line in shown.splitlines())
 
 
-def document(value: Mapping[str, Any]) -> None:
+def print_document(value: Mapping[str, Any]) -> None:
     """One JSON document."""
     sys.stdout.write(_one_line(json.dumps(dict(value), ensure_ascii=False, default=str)))
 
 
-def lines(rows: Iterable[Mapping[str, Any]]) -> None:
+def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
     """JSON lines."""
     label = _labels()
     for row in rows:
         members = (
-            f"{json.dumps(name)}: {_json(label(name, value))}" for name, value in row.items()
+            f"{json.dumps(name)}: {_json_text(label(name, value))}" for name, value in row.items()
         )
         sys.stdout.write(_one_line("{" + ", ".join(members) + "}"))
 
@@ -87,10 +89,10 @@ def _one_line(text: str) -> str:
     """JSON on one line, with the same meaning, in which nothing acts on a terminal."""
     if text.isascii() and text.isprintable():
         return text + "\n"
-    return escaped(text).replace("\n", " ").replace("\t", " ") + "\n"
+    return escape_json(text).replace("\n", " ").replace("\t", " ") + "\n"
 
 
-def told(
+def print_rows(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
@@ -99,12 +101,12 @@ def told(
 ) -> None:
     """Rows of these columns, as JSON lines or as a table."""
     if as_json:
-        lines(dict(zip(columns, row, strict=True)) for row in rows)
+        print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
     else:
-        table(columns, rows, right=right)
+        print_table(columns, rows, right=right)
 
 
-def table(
+def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
     """A table for a person; streamed in blocks, so that a long one begins at once."""
@@ -125,14 +127,14 @@ def table(
 
     label = _labels()
     for row in rows:
-        shown = (_text(label(name, value)) for name, value in zip(columns, row, strict=False))
-        block.append([Text(shortened(printable(text), _CELL)) for text in shown])
+        shown = (_cell_text(label(name, value)) for name, value in zip(columns, row, strict=False))
+        block.append([Text(shorten(sanitize_line(text), _CELL)) for text in shown])
         if len(block) == 500:
             flush()
     flush()
 
 
-def show_places_of(workspace: Workspace) -> None:
+def use_labels_of(workspace: Workspace) -> None:
     """Write the places of a timeline as what they are called, from now on in this command."""
     context = click.get_current_context(silent=True)
     if context is not None:
@@ -152,7 +154,7 @@ def _labels() -> Callable[[str, Any], Any]:
     return label
 
 
-def moment(time: datetime | None) -> str | None:
+def iso_time(time: datetime | None) -> str | None:
     """A time as the contract writes it: ISO 8601 in UTC."""
     if time is None:
         return None
@@ -160,17 +162,17 @@ def moment(time: datetime | None) -> str | None:
     return (text.rstrip("0") if not text.endswith(".000000") else text[:-7]) + "Z"
 
 
-def _json(value: Any) -> str:
-    if isinstance(value, Raw):
+def _json_text(value: Any) -> str:
+    if isinstance(value, RawJson):
         return str(value)
     if isinstance(value, datetime):
-        return json.dumps(moment(value))
-    return encode(value).decode()
+        return json.dumps(iso_time(value))
+    return encode_exactly(value).decode()
 
 
-def _text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return moment(value) or ""
+        return iso_time(value) or ""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

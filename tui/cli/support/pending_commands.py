@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.calls import canonical
-from gateway.recording_store import Recorded
+from gateway.calls import encode_canonical
+from gateway.recording_store import Recording
 from gateway.sent_commands import Choice, Choices
-from storage.plural import counted
+from storage.plural import format_count
 from tui.cli.support import options, progress_display
 
 _LISTED = 5
@@ -24,17 +24,17 @@ def choices(resend: Sequence[str], done: Sequence[str]) -> Choices:
     )
 
 
-def sentence(pending: Sequence[Recorded]) -> str:
+def sentence(pending: Sequence[Recording]) -> str:
     """What is said of commands that were not sent again; empty where there are none."""
     if not pending:
         return ""
     named = ", ".join(
-        f"call {one.number} ({one.call.port}.{one.call.operation} at {one.offset})"
+        f"call {one.recording_number} ({one.call.port}.{one.call.operation} at {one.offset})"
         for one in pending[:_LISTED]
     )
     more = f" and {len(pending) - _LISTED:,} more" if len(pending) > _LISTED else ""
     return (
-        f"{counted(len(pending), 'pending command')} not sent again, because an earlier recording may have"
+        f"{format_count(len(pending), 'pending command')} not sent again, because an earlier recording may have"
         f" sent them: {named}{more}. Send one again with --resend CALL, or take it for answered with"
         " --mark-done CALL."
     )
@@ -48,13 +48,13 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _ask(pending: Recorded) -> Choice:
+def _ask(pending: Recording) -> Choice:
     call = pending.call
-    with progress_display.aside():
-        request = canonical(call.request).decode()
-        progress_display.say(
+    with progress_display.hide_bar():
+        request = encode_canonical(call.request).decode()
+        progress_display.print_message(
             f"At {call.offset:,} {call.key} sends {call.port} {call.operation} {request}. An earlier"
-            f" recording may have sent it, and nobody saw how it ended (call {pending.number})."
+            f" recording may have sent it, and nobody saw how it ended (call {pending.recording_number})."
         )
         while True:
             said = click.prompt(

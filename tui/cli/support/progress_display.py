@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-_waited_for: set[str] = set()
+_reported_holders: set[str] = set()
 console = Console(stderr=True, highlight=False)
 
 
-def say(sentence: str) -> None:
+def print_message(sentence: str) -> None:
     """A sentence for the person."""
-    console.print(printable(sentence), markup=False, soft_wrap=True)
+    console.print(sanitize_line(sentence), markup=False, soft_wrap=True)
 
 
-def hint(sentence: str) -> None:
+def print_hint(sentence: str) -> None:
     """A sentence that may be empty, where there is nothing to tell."""
     if sentence:
-        say(sentence)
+        print_message(sentence)
 
 
-def text(lines: str) -> None:
+def print_text(lines: str) -> None:
     """Text of several lines, such as a traceback."""
     for line in lines.splitlines():
-        say(line)
+        print_message(line)
 
 
-def waiting(holder: str) -> None:
+def print_waiting(holder: str) -> None:
     """The workspace is locked by another process; told once, however often they take turns."""
-    if holder not in _waited_for:
-        _waited_for.add(holder)
-        say(f"Waiting for {holder} …")
+    if holder not in _reported_holders:
+        _reported_holders.add(holder)
+        print_message(f"Waiting for {holder} …")
 
 
 _bars: list["Progress"] = []
@@ -55,7 +55,7 @@ _bars: list["Progress"] = []
 
 
 @contextmanager
-def _shown(bars: "Progress") -> Iterator[None]:
+def _show_bar(bars: "Progress") -> Iterator[None]:
     _bars.append(bars)
     try:
         yield
@@ -64,7 +64,7 @@ def _shown(bars: "Progress") -> Iterator[None]:
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def hide_bar() -> Iterator[None]:
     """Put the bar away while a person is asked something."""
     for bars in _bars:
         bars.stop()
@@ -74,7 +74,7 @@ def aside() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+def _progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import (  # noqa: PLC0415 - most commands show no bar
         BarColumn,
         Progress,
@@ -91,8 +91,11 @@ def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn(),
     )
     quiet = not sys.stderr.isatty() or bool(os.environ.get("REFOLD_QUIET"))
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bars, _shown(bars):
-        task = bars.add_task(printable(what), total=None, note="")
+    with (
+        Progress(*columns, console=console, transient=True, disable=quiet) as bars,
+        _show_bar(bars),
+    ):
+        task = bars.add_task(sanitize_line(what), total=None, note="")
 
         def update(done: int, total: int, note: str) -> None:
             bars.update(task, completed=done, total=total or None, note=note)
@@ -101,16 +104,16 @@ def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def loading(source: str) -> Iterator["storage_loading.OnProgress"]:
+def load_bar(source: str) -> Iterator["storage_loading.OnProgress"]:
     """A bar for a load."""
-    with _bar(f"loading {source}") as update:
-        yield lambda p: update(p.done, p.total, f"{p.events:,} events")
+    with _progress_bar(f"loading {source}") as update:
+        yield lambda p: update(p.read_bytes, p.total_bytes, f"{p.events:,} events")
 
 
 @contextmanager
-def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
+def fold_bar(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
     """A bar for a fold."""
-    with _bar(f"folding {name}") as update:
+    with _progress_bar(f"folding {name}") as update:
 
         def told(p: "FoldProgress") -> None:
             failed = f", {p.failures:,} failures" if p.failures else ""
@@ -120,50 +123,50 @@ def folding(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
 
 
 @contextmanager
-def recording(name: str) -> Iterator[Callable[[int, int, int], None]]:
+def recording_bar(name: str) -> Iterator[Callable[[int, int, int], None]]:
     """A bar for a run that goes out."""
-    with _bar(f"recording {name}") as update:
+    with _progress_bar(f"recording {name}") as update:
         yield lambda done, total, calls: update(done, total, f"{calls:,} calls")
 
 
 @contextmanager
-def sweeping(forks: int) -> Iterator[Callable[[int], None]]:
+def sweep_bar(forks: int) -> Iterator[Callable[[int], None]]:
     """A bar for a sweep."""
-    with _bar("sweeping") as update:
+    with _progress_bar("sweeping") as update:
         yield lambda done: update(done, forks, f"{done:,} of {forks:,} forks")
 
 
 @contextmanager
-def rewriting(events: int) -> Iterator[Callable[[int], None]]:
+def rewrite_bar(events: int) -> Iterator[Callable[[int], None]]:
     """A bar for a workspace that is written anew."""
-    with _bar("writing anew") as update:
+    with _progress_bar("writing anew") as update:
         yield lambda rows: update(min(rows, events), events, f"{rows:,} rows")
 
 
 @contextmanager
-def writing(file: str) -> Iterator[Callable[[int], None]]:
+def file_bar(file: str) -> Iterator[Callable[[int], None]]:
     """A bar for a file that is written."""
-    with _bar(f"writing {file}") as update:
+    with _progress_bar(f"writing {file}") as update:
         yield lambda events: update(0, 0, f"{events:,} events")
 
 
 @contextmanager
-def busy(what: str) -> Iterator[None]:
+def busy_bar(what: str) -> Iterator[None]:
     """A bar for what can't tell how far it is."""
-    with _bar(what):
+    with _progress_bar(what):
         yield
 
 
-def asked(name: str, rows: Iterator[Row]) -> Iterator[Row]:
+def rows_with_bar(name: str, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows of a question, with a bar until the first of them is there."""
-    with _bar(f"asking {name}"):
+    with _progress_bar(f"asking {name}"):
         first = list(islice(rows, 1))
     yield from first
     yield from rows
 
 
 @contextmanager
-def checking(what: str, name: str) -> Iterator[Callable[[int, int], None]]:
+def check_bar(what: str, name: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for a check that folds."""
-    with _bar(f"checking the {what} of {name}") as update:
+    with _progress_bar(f"checking the {what} of {name}") as update:
         yield lambda done, total: update(done, total, f"{done:,} of {total:,} events")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def catch_sigint() -> Iterator[Callable[[], bool]]:
     """Ctrl+C is noted, and ends nothing by itself; what is given tells whether it was pressed."""
     stop = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())

@@ -14,22 +14,22 @@ from pathlib import Path
 
 from storage.errors import SourceError
 from storage.ingest import loader
-from storage.ingest.loader import Loaded, Wish
+from storage.ingest.loader import LoadOptions, LoadResult
 from tui.cli.support import progress_display
 
-SECONDS = 1.0
+POLL_SECONDS = 1.0
 """Between two looks at the source."""
 _BEGUN = "Following"
 """What is said when everything is loaded that was there."""
-MOST_SECONDS = 30.0
+MAX_POLL_SECONDS = 30.0
 """Between two looks at a source that can't be read."""
 
 
-def follow(
+def follow_source(
     source: Sequence[str],
     target: Path,
-    wish: Wish,
-    appended: Callable[[Loaded], None],
+    wish: LoadOptions,
+    appended: Callable[[LoadResult], None],
     *,
     beside: int | None = None,
 ) -> None:
@@ -37,27 +37,27 @@ def follow(
 
     One that follows `beside` a screen, a process, ends when that has gone.
     """
-    progress_display.say(f"{_BEGUN}; Ctrl+C ends it.")
-    rest, trouble = SECONDS, ""
+    progress_display.print_message(f"{_BEGUN}; Ctrl+C ends it.")
+    rest, trouble = POLL_SECONDS, ""
     with suppress(KeyboardInterrupt):
         while beside is None or os.getppid() == beside:
             time.sleep(rest)
             try:
-                loaded = loader.load(source, target, wish)
+                loaded = loader.load_source(source, target, wish)
             except SourceError as error:
                 if error.message != trouble:
-                    progress_display.say(f"{error.message} It is tried again.")
-                rest, trouble = min(2 * rest, MOST_SECONDS), error.message
+                    progress_display.print_message(f"{error.message} It is tried again.")
+                rest, trouble = min(2 * rest, MAX_POLL_SECONDS), error.message
                 continue
             if trouble:
-                progress_display.say("It can be read again.")
-            rest, trouble = SECONDS, ""
+                progress_display.print_message("It can be read again.")
+            rest, trouble = POLL_SECONDS, ""
             if loaded.appended:
                 appended(loaded)
 
 
 @contextmanager
-def apart(source: str, target: Path) -> Iterator[Iterator[str]]:
+def follow_in_process(source: str, target: Path) -> Iterator[Iterator[str]]:
     """Follow a source in a process of its own, so that a screen only has to look at the workspace;
     what is to be told a person, as it comes."""
     command = [sys.executable, "-c", "from tui.cli import main; main()", "load", source]
@@ -74,7 +74,7 @@ def apart(source: str, target: Path) -> Iterator[Iterator[str]]:
         errors="replace",
     )
     try:
-        yield _told(child, source)
+        yield _child_messages(child, source)
     finally:
         child.terminate()
         try:
@@ -83,7 +83,7 @@ def apart(source: str, target: Path) -> Iterator[Iterator[str]]:
             child.kill()
 
 
-def _told(child: "subprocess.Popen[str]", source: str) -> Iterator[str]:
+def _child_messages(child: "subprocess.Popen[str]", source: str) -> Iterator[str]:
     lines = (line.strip() for line in child.stderr or ())
     for line in lines:
         if line.startswith(_BEGUN):

@@ -15,11 +15,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from replay.worker_host.sigint import undisturbed
+from replay.worker_host.sigint import sigint_ignored
 from storage.errors import RefoldError
-from tui.text.sanitize import escaped, printable
+from tui.text.sanitize import escape_json, sanitize_line
 
-_LARGEST = 1 << 20
+_MAX_TEXT_BYTES = 1 << 20
 """Characters that are edited on the screen."""
 
 
@@ -36,26 +36,26 @@ class EditorScreen(ModalScreen[str | None]):
         """`check` raises a `RefoldError` where a text can't be taken."""
         super().__init__()
         self._title = title
-        self._text = text[:_LARGEST]
+        self._text = text[:_MAX_TEXT_BYTES]
         self._check = check
 
     def compose(self) -> ComposeResult:
         with Vertical(id="editor"):
-            yield TextArea(escaped(self._text), id="editor-text", soft_wrap=True)
+            yield TextArea(escape_json(self._text), id="editor-text", soft_wrap=True)
             yield Static(id="editor-said")
 
     def on_mount(self) -> None:
         box = self.query_one("#editor")
-        box.border_title = printable(self._title)
+        box.border_title = sanitize_line(self._title)
         box.border_subtitle = "ctrl+s takes it · ctrl+o opens $EDITOR · esc leaves"
-        self._say("")
+        self._show_status("")
 
     def on_text_area_changed(self) -> None:
-        self._say(self._wrong())
+        self._show_status(self._validation_error())
 
     def action_take(self) -> None:
-        wrong = self._wrong()
-        self._say(wrong)
+        wrong = self._validation_error()
+        self._show_status(wrong)
         if not wrong:
             self.dismiss(self.query_one(TextArea).text)
 
@@ -67,17 +67,17 @@ class EditorScreen(ModalScreen[str | None]):
             file = Path(folder) / "event.json"
             file.write_text(area.text, encoding="utf-8")
             try:
-                with self.app.suspend(), undisturbed():
+                with self.app.suspend(), sigint_ignored():
                     subprocess.run([*command, str(file)], check=False)
             except SuspendNotSupported:
-                self._say("This terminal can't be handed over to another editor.")
+                self._show_status("This terminal can't be handed over to another editor.")
                 return
             except OSError as error:
-                self._say(f"{command[0]} can't be started: {error.strerror}.")
+                self._show_status(f"{command[0]} can't be started: {error.strerror}.")
                 return
-            area.text = escaped(file.read_text(encoding="utf-8", errors="replace"))
+            area.text = escape_json(file.read_text(encoding="utf-8", errors="replace"))
 
-    def _wrong(self) -> str:
+    def _validation_error(self) -> str:
         """What keeps the text from being taken, in a sentence; empty where nothing does."""
         try:
             self._check(self.query_one(TextArea).text)
@@ -85,7 +85,7 @@ class EditorScreen(ModalScreen[str | None]):
             return error.message
         return ""
 
-    def _say(self, wrong: str) -> None:
+    def _show_status(self, wrong: str) -> None:
         said = self.query_one("#editor-said", Static)
         said.set_class(bool(wrong), "-trouble")
-        said.update(Content(printable(wrong) if wrong else "It can be taken."))
+        said.update(Content(sanitize_line(wrong) if wrong else "It can be taken."))

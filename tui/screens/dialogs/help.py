@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from tui.commands import COMMANDS, Command
 
-_MOVING = (
+_MOVEMENT_HELP = (
     ("↑ ↓ h j k l", "move in a pane; also PgUp PgDn Home End"),
     ("tab shift+tab", "next pane, pane before"),
     ("enter", "in a document: close and open a part"),
@@ -44,14 +44,14 @@ class HelpScreen(ModalScreen[str | None]):
     def on_mount(self) -> None:
         self.query_one("#help").border_title = "what can be pressed now"
         self.query_one("#help").border_subtitle = "enter runs it · esc closes"
-        self._fill("")
+        self._show_commands("")
 
-    def _fill(self, wanted: str) -> None:
+    def _show_commands(self, wanted: str) -> None:
         shown = self.query_one(OptionList)
         shown.clear_options()
         group = ""
         for command in COMMANDS:
-            if command not in self._possible or wanted.lower() not in _searched(command):
+            if command not in self._possible or wanted.lower() not in _search_text(command):
                 continue
             if command.group != group:
                 group = command.group
@@ -64,7 +64,7 @@ class HelpScreen(ModalScreen[str | None]):
             shown.add_option(
                 Option(Content.assemble(("moving", "bold $text-accent")), disabled=True)
             )
-            for keys, what in _MOVING:
+            for keys, what in _MOVEMENT_HELP:
                 line = Content.assemble((f"  {keys:<14}", "bold"), (what, "$text-muted"))
                 shown.add_option(Option(line, disabled=True))
         shown.highlighted = next(
@@ -73,7 +73,7 @@ class HelpScreen(ModalScreen[str | None]):
         )
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._fill(event.value.strip())
+        self._show_commands(event.value.strip())
 
     def on_input_submitted(self) -> None:
         shown = self.query_one(OptionList)
@@ -91,5 +91,5 @@ class HelpScreen(ModalScreen[str | None]):
         self.query_one(OptionList).focus()
 
 
-def _searched(command: Command) -> str:
+def _search_text(command: Command) -> str:
     return f"{command.shown} {command.title} {command.group} {command.id}".lower()

@@ -7,8 +7,8 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
-from replay.document.diff import encode, readable
-from storage.query.sql_query import Column
+from replay.document.diff import decode_or_text, encode_value
+from storage.query.sql_query import ResultColumn
 from tui.widgets.value_lines import value_lines
 from tui.widgets.value_view import ValueView
 
@@ -46,20 +46,20 @@ class RowScreen(ModalScreen[None]):
         self.query_one(RowView).move_cursor(0)
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(encode(self._row))
+        self.app.copy_to_clipboard(encode_value(self._row))
 
 
-def whole(columns: tuple[Column, ...], row: tuple[str | None, ...]) -> dict[str, Any]:
+def row_as_dict(columns: tuple[ResultColumn, ...], row: tuple[str | None, ...]) -> dict[str, Any]:
     """Names to values; a name that is there twice gets a number."""
     found: dict[str, Any] = {}
     for number, (column, text) in enumerate(zip(columns, row, strict=True), start=1):
         name = column.name if column.name not in found else f"{column.name} ({number})"
-        found[name] = _value(column, text)
+        found[name] = _column_value(column, text)
     return found
 
 
-def _value(column: Column, text: str | None) -> Any:
+def _column_value(column: ResultColumn, text: str | None) -> Any:
     if text is None:
         return None
-    plain = column.is_number or column.kind == "BOOLEAN"
-    return readable(text) if plain or text[:1] in ("{", "[") else text
+    plain = column.is_number or column.type == "BOOLEAN"
+    return decode_or_text(text) if plain or text[:1] in ("{", "[") else text

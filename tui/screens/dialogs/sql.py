@@ -15,19 +15,19 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
-from replay.document.diff import encode
-from storage.errors import RefoldError, one_line
+from replay.document.diff import encode_value
+from storage.errors import RefoldError, summarize_error
 from storage.log.positions import START
-from storage.query.sql_query import Answer, Stop, answer
-from storage.quoting import quoted
+from storage.query.sql_query import QueryCancellation, QueryResult, fetch_result
+from storage.quoting import quote_literal
 from storage.workspace.macros import MACROS
-from storage.workspace.workspace import MAIN
-from tui.screens.dialogs.row import RowScreen, whole
-from tui.state.session import Model
-from tui.state.sql_session import RowPlace, SqlSession
-from tui.text.sanitize import printable
+from storage.workspace.workspace import MAIN_TIMELINE
+from tui.screens.dialogs.row import RowScreen, row_as_dict
+from tui.state.session import Session
+from tui.state.sql_session import RowTarget, SqlSession
+from tui.text.sanitize import sanitize_line
 from tui.widgets.bars import Header
-from tui.widgets.query_editor import Offers, QueryEditor
+from tui.widgets.query_editor import CompletionList, QueryEditor
 from tui.widgets.result_list import ResultList
 
 _TICK_SECONDS = 0.25
@@ -36,7 +36,7 @@ _QUIET_SECONDS = 1.0
 _HINT = f"macros: {', '.join(m.name for m in MACROS)} · SHOW TABLES lists the tables"
 
 
-class SqlScreen(Screen[RowPlace | None]):
+class SqlScreen(Screen[RowTarget | None]):
     """Gives back the place of the row that was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,58 +44,58 @@ class SqlScreen(Screen[RowPlace | None]):
         Binding("escape", "back", "back", key_display="esc"),
     ]
 
-    def __init__(self, model: Model, asking: SqlSession) -> None:
+    def __init__(self, model: Session, asking: SqlSession) -> None:
         super().__init__()
         self._model = model
         self._asking = asking
-        self._stop: Stop | None = None
+        self._stop: QueryCancellation | None = None
         self._began = 0.0
 
     def compose(self) -> ComposeResult:
-        offers = Offers(id="offers", compact=True)
+        offers = CompletionList(id="offers", compact=True)
         yield Header(id="header")
-        yield QueryEditor(self._asking.text, offers, hint=self._example(), id="query")
+        yield QueryEditor(self._asking.text, offers, hint=self._example_query(), id="query")
         yield Static(id="said")
         yield ResultList(id="rows")
         yield offers
         yield Footer(show_command_palette=False, compact=True)
 
-    def _example(self) -> str:
+    def _example_query(self) -> str:
         """A query that can be asked here as it is."""
         history = self._model.history
         if history is None:
             return "SELECT type, count(*) FROM events GROUP BY ALL"
         timeline = self._model.workspace.timeline
-        on = "" if timeline == MAIN else f", timeline := {quoted(timeline)}"
-        return f"FROM latest({quoted(history.folded.label)}{on})"
+        on = "" if timeline == MAIN_TIMELINE else f", timeline := {quote_literal(timeline)}"
+        return f"FROM latest({quote_literal(history.fold_record.label)}{on})"
 
     def on_mount(self) -> None:
-        self.query_one(Offers).display = False
+        self.query_one(CompletionList).display = False
         editor = self.query_one(QueryEditor)
         editor.border_title = "SQL"
         editor.move_cursor(editor.document.end)
         editor.focus()
-        self._know_projections()
+        self._load_projections()
         self.set_interval(_TICK_SECONDS, self._tick)
         kept = self._asking.answer
         if kept is not None:
             rows = self.query_one(ResultList)
-            rows.show(kept)
+            rows.show_answer(kept)
             self.call_after_refresh(rows.move_cursor, self._asking.line)
-            self._say(_told(kept))
+            self._show_message(_answer_summary(kept))
             rows.focus()
         else:
-            self._say(_HINT)
+            self._show_message(_HINT)
 
     def on_resize(self) -> None:
         place = [self._model.workspace.path.stem, self._model.workspace.timeline, "SQL"]
-        self.query_one(Header).say(place, "read-only: it changes nothing")
+        self.query_one(Header).show_path(place, "read-only: it changes nothing")
 
     def on_unmount(self) -> None:
-        self._end()
+        self._stop_query()
 
     @work(thread=True, group="names", exit_on_error=False)
-    def _know_projections(self) -> None:
+    def _load_projections(self) -> None:
         try:
             known = self._model.projections()
         except RefoldError:
@@ -106,61 +106,63 @@ class SqlScreen(Screen[RowPlace | None]):
 
     # SqlSession
 
-    def on_query_editor_entered(self, event: QueryEditor.Entered) -> None:
+    def on_query_editor_query_entered(self, event: QueryEditor.QueryEntered) -> None:
         if not event.text:
             return
-        self._end()
-        self._asking.remember(event.text)
-        self._stop, self._began = Stop(), time.monotonic()
-        self._say("")
-        self._ask(event.text, self._stop)
+        self._stop_query()
+        self._asking.add_query(event.text)
+        self._stop, self._began = QueryCancellation(), time.monotonic()
+        self._show_message("")
+        self._run_query(event.text, self._stop)
 
     @work(thread=True, group="sql", exit_on_error=False)
-    def _ask(self, text: str, stop: Stop) -> None:
-        found: Answer | None = None
+    def _run_query(self, text: str, stop: QueryCancellation) -> None:
+        found: QueryResult | None = None
         trouble = ""
         try:
-            found = answer(self._model.workspace, text, stop)
+            found = fetch_result(self._model.workspace, text, stop)
         except RefoldError as error:
             trouble = error.message
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            trouble = f"The query failed: {one_line(error)}"
+            trouble = f"The query failed: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._answered, stop, found, trouble)
+            self.app.call_from_thread(self._show_answer, stop, found, trouble)
 
-    def _answered(self, stop: Stop, found: Answer | None, trouble: str) -> None:
+    def _show_answer(
+        self, stop: QueryCancellation, found: QueryResult | None, trouble: str
+    ) -> None:
         if stop is not self._stop:
             return  # another was asked meanwhile, or it was cancelled
         self._stop = None
         if found is None:
-            self._say(trouble, "$text-error")
+            self._show_message(trouble, "$text-error")
             return
         self._asking.answer = found
         rows = self.query_one(ResultList)
-        rows.show(found)
-        self._say(_told(found))
-        if found.count:
+        rows.show_answer(found)
+        self._show_message(_answer_summary(found))
+        if found.row_count:
             rows.focus()
 
     def _tick(self) -> None:
         taken = time.monotonic() - self._began
         if self._stop is not None and taken >= _QUIET_SECONDS:
-            self._say(f"running for {taken:.0f} s · esc cancels", "$text-warning")
+            self._show_message(f"running for {taken:.0f} s · esc cancels", "$text-warning")
 
-    def _end(self) -> None:
+    def _stop_query(self) -> None:
         """Give up what is being asked."""
         if self._stop is not None:
-            self._stop.stop()
+            self._stop.cancel()
             self._stop = None
 
-    def _say(self, text: str, style: str = "$text-muted") -> None:
-        self.query_one("#said", Static).update(Content.assemble((printable(text), style)))
+    def _show_message(self, text: str, style: str = "$text-muted") -> None:
+        self.query_one("#said", Static).update(Content.assemble((sanitize_line(text), style)))
 
-    def on_query_editor_recalled(self, event: QueryEditor.Recalled) -> None:
+    def on_query_editor_query_recalled(self, event: QueryEditor.QueryRecalled) -> None:
         editor = self.query_one(QueryEditor)
-        earlier = self._asking.recall(editor.text, event.by)
+        earlier = self._asking.recall_query(editor.text, event.by)
         if earlier is not None:
-            editor.put(earlier)
+            editor.replace_query(earlier)
 
     # What rows are for
 
@@ -168,40 +170,40 @@ class SqlScreen(Screen[RowPlace | None]):
         found = self._asking.answer
         if found is None:
             return
-        row = whole(found.columns, found.row(event.number))
+        row = row_as_dict(found.columns, found.read_row(event.number))
         if event.what == "open":
-            self.app.push_screen(RowScreen(row, f"row {event.number + 1:,} of {found.count:,}"))
+            self.app.push_screen(RowScreen(row, f"row {event.number + 1:,} of {found.row_count:,}"))
         elif event.what == "copy":
-            self.app.copy_to_clipboard(encode(row))
+            self.app.copy_to_clipboard(encode_value(row))
             self.notify("Copied the row as JSON.", timeout=2)
         else:
             self._seek(row.get("offset", row), row.get("key"))
 
     def _seek(self, offset: object, key: object) -> None:
-        last = self._model.extent.events - 1
+        last = self._model.extent.event_count - 1
         if not isinstance(offset, int):
-            self._say('Only a row with an "offset" leads somewhere; space shows it whole.')
+            self._show_message('Only a row with an "offset" leads somewhere; space shows it whole.')
         elif not START <= offset <= last:
-            self._say(f"There is no event at {offset:,}; the last one is at {last:,}.")
+            self._show_message(f"There is no event at {offset:,}; the last one is at {last:,}.")
         else:
-            self._leave(RowPlace(offset, key if isinstance(key, str) else None))
+            self._leave(RowTarget(offset, key if isinstance(key, str) else None))
 
     def action_back(self) -> None:
         """Esc: give up the query that runs, else the screen."""
         if self._stop is not None:
-            self._end()
-            self._say("The query was cancelled.")
+            self._stop_query()
+            self._show_message("The query was cancelled.")
         else:
             self._leave(None)
 
-    def _leave(self, place: RowPlace | None) -> None:
+    def _leave(self, place: RowTarget | None) -> None:
         self._asking.text = self.query_one(QueryEditor).text
         self._asking.line = self.query_one(ResultList).cursor
         self.dismiss(place)
 
 
-def _told(found: Answer) -> str:
-    rows = "1 row" if found.count == 1 else f"{found.count:,} rows"
-    if found.more:
+def _answer_summary(found: QueryResult) -> str:
+    rows = "1 row" if found.row_count == 1 else f"{found.row_count:,} rows"
+    if found.is_truncated:
         rows = f"the first {rows}; there are more, so narrow the query to see them"
     return f"{rows} · {found.seconds:.2f} s"

@@ -11,10 +11,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from storage.errors import QueryError
-from tui.results.sweep_table import Wish
-from tui.text.sanitize import printable
+from tui.results.sweep_table import SweepSpec
+from tui.text.sanitize import sanitize_line
 
-_ASKED = {
+_FIELDS = {
     "events": ("events", "type = 'RefundIssued'; empty: the event at {here}"),
     "path": ("path in them", "amount: the value that is varied; empty: each event is dropped"),
     "values": ("values of it", "5, 10, 20, or 5 to 25 by 5"),
@@ -22,7 +22,7 @@ _ASKED = {
 }
 
 
-class SweepForm(ModalScreen[Wish | None]):
+class SweepForm(ModalScreen[SweepSpec | None]):
     """Gives back what was wished for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -31,14 +31,14 @@ class SweepForm(ModalScreen[Wish | None]):
         Binding("up", "app.focus_previous", show=False),
     ]
 
-    def __init__(self, wish: Wish, here: str) -> None:
+    def __init__(self, wish: SweepSpec, here: str) -> None:
         super().__init__()
         self._wish = wish
         self._here = here
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sweep"):
-            for name, (label, hint) in _ASKED.items():
+            for name, (label, hint) in _FIELDS.items():
                 yield Label(label)
                 yield Input(
                     getattr(self._wish, name),
@@ -52,30 +52,30 @@ class SweepForm(ModalScreen[Wish | None]):
         box = self.query_one("#sweep")
         box.border_title = "sweep: a fork each"
         box.border_subtitle = "enter sweeps · tab next field · esc leaves"
-        self._say("")
+        self._show_error("")
 
     def on_input_changed(self) -> None:
-        self._say("")
+        self._show_error("")
 
     def on_input_submitted(self) -> None:
-        wish = self._typed()
+        wish = self._spec()
         try:
-            wish.check()
+            wish.validate()
         except QueryError as error:
-            self._say(error.message)
+            self._show_error(error.message)
         else:
             self.dismiss(wish)
 
-    def _typed(self) -> Wish:
-        typed = (self.query_one(f"#sweep-{one.name}", Input).value for one in fields(Wish))
-        return Wish(*(text.strip() for text in typed))
+    def _spec(self) -> SweepSpec:
+        typed = (self.query_one(f"#sweep-{one.name}", Input).value for one in fields(SweepSpec))
+        return SweepSpec(*(text.strip() for text in typed))
 
-    def _say(self, wrong: str) -> None:
+    def _show_error(self, wrong: str) -> None:
         said = self.query_one("#sweep-said", Static)
         said.set_class(bool(wrong), "-trouble")
-        wish = self._typed()
+        wish = self._spec()
         where = f"all events where {wish.events}" if wish.events else f"the event at {self._here}"
         told = f"A fork for each value of {wish.path}, in {where}."
         if not wish.path:
             told = f"A fork for each of {where}, without it."
-        said.update(Content(printable(wrong or told)))
+        said.update(Content(sanitize_line(wrong or told)))

@@ -12,16 +12,16 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Footer
 
-from storage.plural import counted
-from tui.results.sweep_table import Table
+from storage.plural import format_count
+from tui.results.sweep_table import SweepTable
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
 
 if TYPE_CHECKING:
-    from replay.forks.sweep.variants import Variant  # noqa: F401 - used in the base class's type
+    from replay.forks.sweep.variants import SweepVariant  # noqa: F401 - used in the base class's type
 
 
-class OutcomesScreen(ModalScreen["Variant | str | None"]):
+class SweepResultsScreen(ModalScreen["SweepVariant | str | None"]):
     """Gives back the fork that is to be opened, or `another`: another sweep is wanted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,45 +32,45 @@ class OutcomesScreen(ModalScreen["Variant | str | None"]):
         Binding("escape,q", "dismiss(None)", "close", key_display="esc"),
     ]
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: SweepTable) -> None:
         super().__init__()
         self._table = table
 
     def compose(self) -> ComposeResult:
-        yield Outcomes(self._table)
+        yield SweepResultList(self._table)
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(Outcomes).show()
+        self.query_one(SweepResultList).show()
 
     def action_open(self) -> None:
-        row = self.query_one(Outcomes).cursor - 1
+        row = self.query_one(SweepResultList).cursor - 1
         self.dismiss(self._table.rows[row].variant)
 
     def action_sort(self, other: bool) -> None:
         self._table.sort(other=other)
-        self.query_one(Outcomes).show()
+        self.query_one(SweepResultList).show()
 
 
-class Outcomes(LineView):
+class SweepResultList(LineView):
     """A fork a line, under the names of the columns, so rows are counted from one."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: SweepTable) -> None:
         super().__init__(id="outcomes")
         self._table = table
 
     def show(self) -> None:
         """Show the rows in their order, the first under the cursor."""
         self.line_count = len(self._table.rows) + 1
-        self.title = f"{counted(len(self._table.rows), 'fork')}, {self._table.order}"
-        self.subtitle = self._table.base
+        self.title = f"{format_count(len(self._table.rows), 'fork')}, {self._table.order_text}"
+        self.subtitle = self._table.base_text
         self.scroll_to(0, 0, animate=False, force=True)
         self.cursor = 1
         self.refresh()
 
     def spans(self, line: int) -> Iterable[Span]:
-        yield f" {self._table.line(line - 1)}", ""
-        yield f"  {self._table.trouble(line - 1)}", "failed"
+        yield f" {self._table.row_text(line - 1)}", ""
+        yield f"  {self._table.error_text(line - 1)}", "failed"
 
     @property
     def content_width(self) -> int:
@@ -79,7 +79,7 @@ class Outcomes(LineView):
     def line_segments(self, line: int, width: int) -> list[Segment]:
         if line != self.scroll_offset.y:
             return super().line_segments(line, width)
-        style = self._ground() + self._style("heading")
+        style = self._line_background() + self._style("heading")
         names = Strip([Segment(f" {self._table.heading()}", style)])
         return Segment.adjust_line_length(
             list(names.crop(self.scroll_offset.x, None)), width, style

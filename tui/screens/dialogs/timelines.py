@@ -11,10 +11,10 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from storage.plural import counted
-from storage.timelines.store import Timeline
-from storage.workspace.workspace import MAIN
-from tui.text.sanitize import printable, shortened
+from storage.plural import format_count
+from storage.timelines.store import Fork
+from storage.workspace.workspace import MAIN_TIMELINE
+from tui.text.sanitize import sanitize_line, shorten
 
 
 class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
@@ -28,7 +28,7 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
         Binding("J,shift+j", "chosen('join')", "join"),
     ]
 
-    def __init__(self, forks: Sequence[Timeline], here: str) -> None:
+    def __init__(self, forks: Sequence[Fork], here: str) -> None:
         super().__init__()
         self._forks = forks
         self._here = here
@@ -42,22 +42,26 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
         box.border_title = "timelines"
         box.border_subtitle = "enter opens · J joins with this one · x removes · esc closes"
         shown = self.query_one(OptionList)
-        depths = {MAIN: 0}
-        shown.add_option(Option(self._line(MAIN, 0, "the log itself"), id=MAIN))
+        depths = {MAIN_TIMELINE: 0}
+        shown.add_option(
+            Option(self._timeline_line(MAIN_TIMELINE, 0, "the log itself"), id=MAIN_TIMELINE)
+        )
         for fork in self._forks:
             depths[fork.name] = depths[fork.parent] + 1
-            said = f"at {fork.at} · {counted(len(fork.active), 'edit')}"
-            said += f" · {shortened(printable(fork.note), 60)}" if fork.note else ""
-            shown.add_option(Option(self._line(fork.name, depths[fork.name], said), id=fork.name))
+            said = f"at {fork.at} · {format_count(len(fork.active_edits), 'edit')}"
+            said += f" · {shorten(sanitize_line(fork.note), 60)}" if fork.note else ""
+            shown.add_option(
+                Option(self._timeline_line(fork.name, depths[fork.name], said), id=fork.name)
+            )
         shown.highlighted = next((n for n, o in enumerate(shown.options) if o.id == self._here), 0)
 
-    def _line(self, name: str, depth: int, said: str) -> Content:
+    def _timeline_line(self, name: str, depth: int, said: str) -> Content:
         mark = "▸ " if name == self._here else "  "
         branch = "  " * (depth - 1) + "└ " if depth else ""
         return Content.assemble(
             (mark, "bold $text-accent"),
             (branch, "$text-muted"),
-            (f"{printable(name)}  ", "bold" if name == self._here else ""),
+            (f"{sanitize_line(name)}  ", "bold" if name == self._here else ""),
             (said, "$text-muted"),
         )
 
@@ -68,8 +72,8 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
     def action_chosen(self, what: str) -> None:
         shown = self.query_one(OptionList)
         if shown.highlighted is not None:
-            name = shown.get_option_at_index(shown.highlighted).id or MAIN
+            name = shown.get_option_at_index(shown.highlighted).id or MAIN_TIMELINE
             self.dismiss((what, name))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(("open", event.option.id or MAIN))
+        self.dismiss(("open", event.option.id or MAIN_TIMELINE))

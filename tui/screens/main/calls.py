@@ -6,11 +6,11 @@ from functools import partial
 from textual import work
 
 from replay.history import call_decisions
-from replay.history.call_decisions import Decided
+from replay.history.call_decisions import CallDecision
 from replay.history.history import History
 from storage.errors import RefoldError
-from storage.plural import counted
-from tui.commands import holding
+from storage.plural import format_count
+from tui.commands import requirement_names
 from tui.results import projection_queries
 from tui.screens.main.code import CodeScreen
 
@@ -19,18 +19,18 @@ class CallsScreen(CodeScreen):
     """The part of the travel screen that is about the gateway."""
 
     @property
-    def there(self) -> set[str]:
+    def available_needs(self) -> set[str]:
         history, snapshot = self._model.history, self.looking.snapshot
-        return super().there | holding(
-            calls=history is not None and history.folded.calls > 0,
+        return super().available_needs | requirement_names(
+            calls=history is not None and history.fold_record.call_count > 0,
             called=snapshot is not None and bool(snapshot.calls),
         )
 
     def action_calls(self) -> None:
-        self.ask(partial(projection_queries.calls, self._model))
+        self.run_query(partial(projection_queries.outside_calls, self._model))
 
     @property
-    def missed(self) -> Decided | None:
+    def missed(self) -> CallDecision | None:
         """The first call of this event that nothing answered."""
         snapshot = self.looking.snapshot
         calls = snapshot.calls if snapshot is not None else ()
@@ -39,43 +39,45 @@ class CallsScreen(CodeScreen):
     def action_answer(self) -> None:
         missed = self.missed
         if missed is not None:
-            near = self.looking.snapshot.near if self.looking.snapshot else ()
-            self.prompt("answer", near[0].recorded.answer.shown if near else "")
+            near = self.looking.snapshot.nearest_recordings if self.looking.snapshot else ()
+            self.prompt("answer", near[0].recording.answer.value_json if near else "")
 
-    def answer(self, text: str) -> None:
+    def answer_call(self, text: str) -> None:
         missed, history = self.missed, self._model.history
         if missed is not None and history is not None:
             self._answer_missed(missed, history, text)
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def _answer_missed(self, missed: Decided, history: History, text: str) -> None:
-        self._change_recordings(lambda: call_decisions.answer(history, missed, text))
+    def _answer_missed(self, missed: CallDecision, history: History, text: str) -> None:
+        self._change_recordings(lambda: call_decisions.answer_missed_call(history, missed, text))
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def action_assign(self) -> None:
         """Ask which of the imported calls of no known event this event made."""
-        left = call_decisions.unassigned(self._model.workspace)
+        left = call_decisions.list_unassigned_recordings(self._model.workspace)
         if not left:
-            self.app.call_from_thread(self.complain, "Every call that was recorded has its event.")
+            self.app.call_from_thread(
+                self.show_error, "Every call that was recorded has its event."
+            )
             return
         first = left[0]
-        told = f"{counted(len(left), 'call')} without an event; {first.call}: {first.asked}"
-        self.app.call_from_thread(self.say, told)
+        told = f"{format_count(len(left), 'call')} without an event; {first.call}: {first.short_request}"
+        self.app.call_from_thread(self.show_message, told)
         self.app.call_from_thread(self.prompt, "assign", str(first.call))
 
-    def assign(self, text: str) -> None:
+    def assign_call(self, text: str) -> None:
         self._assign(text)
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def _assign(self, text: str) -> None:
         workspace, position = self._model.workspace, self.position
-        self._change_recordings(lambda: call_decisions.assign(workspace, text, position))
+        self._change_recordings(lambda: call_decisions.assign_recording(workspace, text, position))
 
     def _change_recordings(self, change: Callable[[], None]) -> None:
         """In a thread: change them, and fold anew."""
         try:
             change()
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
         else:
-            self.app.call_from_thread(self._folds.anew)
+            self.app.call_from_thread(self._folds.refold)

@@ -4,34 +4,34 @@ from textual import work
 
 from replay.projection.reference import Reference
 from storage.errors import RefoldError
-from tui.commands import holding
-from tui.folding.controller import Folds
+from tui.commands import requirement_names
+from tui.folding.controller import FoldController
 from tui.screens.main import debugger, reproduction
-from tui.screens.main.bookmarks import KeepsScreen
-from tui.state.session import Model
+from tui.screens.main.bookmarks import BookmarksScreen
+from tui.state.session import Session
 from tui.widgets.code_pane import CodePane
 
 
-class CodeScreen(KeepsScreen):
+class CodeScreen(BookmarksScreen):
     """The part of the travel screen that has to do with code."""
 
-    def __init__(self, model: Model, folds: Folds) -> None:
+    def __init__(self, model: Session, folds: FoldController) -> None:
         super().__init__(model)
         self._folds = folds
 
     @property
-    def there(self) -> set[str]:
-        return super().there | holding(
+    def available_needs(self) -> set[str]:
+        return super().available_needs | requirement_names(
             fold=self._folds.running,
             projections=self._folds.count > 1,
             reference=self._folds.current is not None,
         )
 
     def action_other(self) -> None:
-        self._folds.next()
+        self._folds.show_next_projection()
 
     def action_refold(self) -> None:
-        self._folds.anew()
+        self._folds.refold()
 
     def action_cancel_fold(self) -> None:
         self._folds.cancel()
@@ -40,9 +40,9 @@ class CodeScreen(KeepsScreen):
         """Step into the handler of this event; the terminal is the debugger's until it ends."""
         place = (self._folds.current, self.position, self.looking.key)
         try:
-            debugger.step_into(self.app, self._model, *place)
+            debugger.debug_handler(self.app, self._model, *place)
         except RefoldError as error:
-            self.complain(error.message)
+            self.show_error(error.message)
 
     def action_reproduce(self) -> None:
         self._reproduce(self._folds.current, self.position, self.looking.key)
@@ -50,13 +50,13 @@ class CodeScreen(KeepsScreen):
     @work(thread=True, exclusive=True, group="reproduce", exit_on_error=False)
     def _reproduce(self, wanted: Reference | None, position: int, key: str | None) -> None:
         try:
-            said = reproduction.export(self._model, wanted, position, key)
+            said = reproduction.export_reproduction(self._model, wanted, position, key)
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
         else:
-            self.app.call_from_thread(self.say, said)
+            self.app.call_from_thread(self.show_message, said)
 
-    def close_code(self) -> bool:
+    def close_code_pane(self) -> bool:
         """Leave the code for the documents; false where it isn't shown."""
         if not self.has_class("-code"):
             return False
@@ -65,4 +65,4 @@ class CodeScreen(KeepsScreen):
 
     def action_code(self) -> None:
         self.toggle_class("-code")
-        self.query_one(CodePane).show(self.looking.snapshot)
+        self.query_one(CodePane).show_snapshot(self.looking.snapshot)

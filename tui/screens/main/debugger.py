@@ -7,17 +7,17 @@ import sys
 from textual.app import App, SuspendNotSupported
 
 from replay.projection.reference import Reference
-from replay.worker_host.sigint import undisturbed
+from replay.worker_host.sigint import sigint_ignored
 from storage.errors import QueryError
 from storage.log.positions import START
-from storage.workspace.workspace import MAIN
-from tui.state.session import Model
+from storage.workspace.workspace import MAIN_TIMELINE
+from tui.state.session import Session
 
 _BACK = "Enter goes back to the screen. "
 
 
-def step_into(
-    app: App[None], model: Model, wanted: Reference | None, position: int, key: str | None
+def debug_handler(
+    app: App[None], model: Session, wanted: Reference | None, position: int, key: str | None
 ) -> None:
     """Suspend the screen for the handler of the event at a position, then come back.
 
@@ -30,24 +30,24 @@ def step_into(
     # -P: nothing of the folder in which the user's code lies is imported, whatever its name.
     command = [sys.executable, "-P", "-m", "tui.cli"]
     asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
-    asked += ["--python", wanted.python, "--at", str(model.workspace.label(position))]
-    if model.workspace.timeline != MAIN:
+    asked += ["--python", wanted.python, "--at", str(model.workspace.label_at(position))]
+    if model.workspace.timeline != MAIN_TIMELINE:
         asked += ["--timeline", model.workspace.timeline]
     if key is not None:
         asked += ["--prefer", key]
     try:
         with app.suspend():
             model.workspace.release()
-            run([*command, *asked], wanted.cwd)
+            run_in_terminal([*command, *asked], wanted.cwd)
     except SuspendNotSupported as error:
         raise QueryError(
             f"This terminal can't be handed over; in another one run: refold {shlex.join(asked)}"
         ) from error
 
 
-def run(command: list[str], cwd: str) -> None:
+def run_in_terminal(command: list[str], cwd: str) -> None:
     """Run it in the terminal, and wait until the person has seen what it says."""
-    with undisturbed():
+    with sigint_ignored():
         subprocess.run(command, cwd=cwd, check=False)
         try:
             input(_BACK)

@@ -17,44 +17,44 @@ from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, RefoldError
 from storage.log.positions import START
-from storage.plural import counted
+from storage.plural import format_count
 from storage.timelines import event_json, store, workspace_view
-from storage.timelines.edits import EVENT_FIELDS, Edit, Event
-from storage.timelines.workspace_view import Seen
-from storage.workspace.workspace import MAIN, Workspace
-from tui.commands import holding
+from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
+from storage.timelines.workspace_view import ForkedWorkspace
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
+from tui.commands import requirement_names
 from tui.results import fork_queries
 from tui.screens.dialogs.editor import EditorScreen
 from tui.screens.dialogs.timelines import TimelinesScreen
 from tui.screens.main.calls import CallsScreen
-from tui.screens.main.search import Typed
+from tui.screens.main.search import PromptInput
 from tui.state import fork_edits
 from tui.state.fork_edits import Wish
-from tui.state.parent_comparison import Beside, beside
-from tui.state.snapshot import Outlook
+from tui.state.parent_comparison import ParentComparison, compare_with_parent
+from tui.state.snapshot import TimelineView
 from tui.widgets.bars import Prompt
 
 if TYPE_CHECKING:
-    from replay.forks.fork_merge import Conflict
+    from replay.forks.fork_merge import DocumentConflict
 
-_NOTHING = Event(**dict.fromkeys(EVENT_FIELDS))
+_NOTHING = EditedEvent(**dict.fromkeys(EVENT_FIELDS))
 
 
 class ForksScreen(CallsScreen):
     """The part of the travel screen that edits the past."""
 
-    _wished: Wish | None = None
+    _pending_edit: Wish | None = None
     """What is to be edited on a fork whose name is being asked for."""
     _wished_at: int = START
     """The position of that edit."""
-    _joined: str | None = None
+    _merged_fork: str | None = None
     """The timeline that this one is to be joined with."""
-    _conflicts: "Mapping[str, Conflict]" = MappingProxyType({})
+    _conflicts: "Mapping[str, DocumentConflict]" = MappingProxyType({})
     """Documents that both sides of a join changed, by key."""
-    beside: Beside | None = None
+    parent_comparison: ParentComparison | None = None
     """The parent, beside the fork that is looked at."""
 
-    def see(self, outlook: Outlook, position: int) -> None:
+    def show_timeline(self, outlook: TimelineView, position: int) -> None:
         """Look at another timeline."""
         raise NotImplementedError
 
@@ -63,10 +63,10 @@ class ForksScreen(CallsScreen):
         return self._model.workspace
 
     @property
-    def there(self) -> set[str]:
-        return super().there | holding(
-            fork=isinstance(self._workspace, Seen),
-            beside=self.beside is not None,
+    def available_needs(self) -> set[str]:
+        return super().available_needs | requirement_names(
+            fork=isinstance(self._workspace, ForkedWorkspace),
+            beside=self.parent_comparison is not None,
             conflict=self.conflict is not None,
         )
 
@@ -76,34 +76,36 @@ class ForksScreen(CallsScreen):
         # Beside those of the other parts: Textual calls all.
         text = event.text
         if event.purpose == "fork" and text:
-            wish, self._wished = self._wished, None
-            self._make(text, wish, None, self.position if wish is None else self._wished_at)
+            wish, self._pending_edit = self._pending_edit, None
+            self._apply_edit(text, wish, None, self.position if wish is None else self._wished_at)
         elif event.purpose == "move" and text:
-            self._ask_edit(
+            self._request_edit(
                 lambda made, at: made.move(at, fork_edits.resolve(made.workspace, text)),
                 ("move", text),
             )
         elif event.purpose == "set" and text:
-            self._set(text)
+            self._set_event_value(text)
         elif event.purpose == "drop" and text:
-            self._ask_edit(lambda made, _: made.drop_all(made.matching(text)), ("drop", text))
-        elif event.purpose == "join" and text and self._joined is not None:
-            self._join(self._joined, text)
+            self._request_edit(
+                lambda made, _: made.drop_all(made.find_matching_positions(text)), ("drop", text)
+            )
+        elif event.purpose == "join" and text and self._merged_fork is not None:
+            self._merge_forks(self._merged_fork, text)
         elif event.purpose == "resolve" and text:
             self._resolve_conflict(text)
         elif event.purpose == "otherwise" and text:
-            self._answer_otherwise(text)
+            self._override_call(text)
 
     # Edits
 
     def action_fork(self) -> None:
         """Fork the timeline here: what comes after is the fork's own."""
-        self._wished = None
-        self.prompt("fork", self._free_name())
+        self._pending_edit = None
+        self.prompt("fork", self._free_fork_name())
 
     def action_drop_event(self) -> None:
-        if self._on_event():
-            self._ask_edit(lambda made, at: made.drop(at))
+        if self._is_on_event():
+            self._request_edit(lambda made, at: made.drop(at))
 
     def action_drop_matching(self) -> None:
         self.prompt("drop", self._filtered.text if self._filtered is not None else "")
@@ -111,17 +113,19 @@ class ForksScreen(CallsScreen):
     def action_replace_event(self) -> None:
         """Edit the event where one stands."""
         snapshot, position = self.looking.snapshot, self.position
-        if not self._on_event() or snapshot is None or snapshot.event is None:
+        if not self._is_on_event() or snapshot is None or snapshot.event is None:
             return
-        there = Event(**{name: getattr(snapshot.event, name) for name in EVENT_FIELDS})
+        there = EditedEvent(**{name: getattr(snapshot.event, name) for name in EVENT_FIELDS})
 
         def taken(text: str | None) -> None:
-            if text is not None and event_json.read(text, there) != there:
-                self._ask_edit(lambda made, at: made.replace(at, text, there), position=position)
+            if text is not None and event_json.parse_event(text, there) != there:
+                self._request_edit(
+                    lambda made, at: made.replace(at, text, there), position=position
+                )
 
-        title = f"the event at {self._workspace.label(position)}"
-        check = partial(event_json.read, there=there)
-        self.app.push_screen(EditorScreen(title, event_json.write(there), check), taken)
+        title = f"the event at {self._workspace.label_at(position)}"
+        check = partial(event_json.parse_event, there=there)
+        self.app.push_screen(EditorScreen(title, event_json.format_event(there), check), taken)
 
     def action_insert_event(self) -> None:
         """Write an event that happens after the one where one stands."""
@@ -136,30 +140,32 @@ class ForksScreen(CallsScreen):
 
         def taken(text: str | None) -> None:
             if text is not None:
-                self._ask_edit(lambda made, at: made.insert(at, text), position=position)
+                self._request_edit(lambda made, at: made.insert(at, text), position=position)
 
-        title = f"a new event after {self._workspace.label(position)}"
-        check = partial(event_json.read, there=_NOTHING)
+        title = f"a new event after {self._workspace.label_at(position)}"
+        check = partial(event_json.parse_event, there=_NOTHING)
         self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
 
     def action_move_event(self) -> None:
-        if self._on_event():
+        if self._is_on_event():
             self.prompt("move")
 
     def action_set_value(self) -> None:
-        if self._on_event():
+        if self._is_on_event():
             self.prompt("set")
 
     def action_reverse_event(self) -> None:
-        if self._on_event():
-            self._ask_edit(lambda made, at: made.reverse(at))
+        if self._is_on_event():
+            self._request_edit(lambda made, at: made.reverse(at))
 
-    def _set(self, text: str) -> None:
+    def _set_event_value(self, text: str) -> None:
         path, equals, value = text.partition("=")
         if not equals:
-            self._complain_of(f"{text!r} sets nothing; write amount = 0", ("set", text))
+            self._show_prompt_error(f"{text!r} sets nothing; write amount = 0", ("set", text))
             return
-        self._ask_edit(lambda made, at: made.set(at, path.strip(), value.strip()), ("set", text))
+        self._request_edit(
+            lambda made, at: made.set(at, path.strip(), value.strip()), ("set", text)
+        )
 
     def action_answer(self) -> None:
         """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
@@ -169,7 +175,7 @@ class ForksScreen(CallsScreen):
             return
         self.prompt("otherwise", snapshot.calls[0].response or "")
 
-    def _answer_otherwise(self, text: str) -> None:
+    def _override_call(self, text: str) -> None:
         snapshot, position = self.looking.snapshot, self.position
         call = snapshot.calls[0] if snapshot is not None and snapshot.calls else None
         if call is None:
@@ -178,122 +184,131 @@ class ForksScreen(CallsScreen):
             answer = json.loads(text)
             request = json.loads(call.request or "null")
         except (ValueError, RecursionError):
-            self.complain(f"{text!r} is no JSON, and an answer is.")
+            self.show_error(f"{text!r} is no JSON, and an answer is.")
             return
         override = {"port": call.port, "operation": call.operation, "respond": answer}
         override |= {"from": position, "to": position}
         if isinstance(request, dict) and "url" not in request:
             override["request"] = request
         said = json.dumps(override)
-        self._ask_edit(
-            lambda made, _: made.edits.append(Edit(EditKind.ANSWERS, Label(0), said=said))
+        self._request_edit(
+            lambda made, _: made.edits.append(Edit(EditKind.ANSWERS, Label(0), value=said))
         )
 
     def action_undo(self) -> None:
-        self._turn(edit_builder.undone, "undone")
+        self._undo_or_redo(edit_builder.undo_last_step, "undone")
 
     def action_redo(self) -> None:
-        self._turn(edit_builder.redone, "done again")
+        self._undo_or_redo(edit_builder.redo_last_step, "done again")
 
-    def _on_event(self) -> bool:
+    def _is_on_event(self) -> bool:
         if self.position == START:
-            self.complain("At the start there is no event to be edited.")
+            self.show_error("At the start there is no event to be edited.")
             return False
         return True
 
-    def _ask_edit(
-        self, wish: Wish, typed: Typed | None = None, position: int | None = None
+    def _request_edit(
+        self, wish: Wish, typed: PromptInput | None = None, position: int | None = None
     ) -> None:
         """Edit the fork, as it was `typed`, at a position or where one stands; the log itself is
         forked first, under a name that is asked for."""
         position = self.position if position is None else position
-        if isinstance(self._workspace, Seen):
-            self._make(None, wish, typed, position)
+        if isinstance(self._workspace, ForkedWorkspace):
+            self._apply_edit(None, wish, typed, position)
         else:
-            self._wished = wish
+            self._pending_edit = wish
             self._wished_at = position
             # The prompt at which this edit was typed is still closing.
-            self.call_after_refresh(self.prompt, "fork", self._free_name())
+            self.call_after_refresh(self.prompt, "fork", self._free_fork_name())
 
-    def _free_name(self) -> str:
+    def _free_fork_name(self) -> str:
         taken = {one.name for one in self._model.timelines}
         return next(name for n in range(1, 10_000) if (name := f"what-if-{n}") not in taken)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _make(
-        self, name: str | None, wish: Wish | None, typed: Typed | None, position: int
+    def _apply_edit(
+        self, name: str | None, wish: Wish | None, typed: PromptInput | None, position: int
     ) -> None:
         """Fork under a name, or edit the fork that is looked at; in a thread."""
         try:
-            self._look_at(fork_edits.make(self._workspace, name, wish, position))
+            self._open_timeline(fork_edits.make(self._workspace, name, wish, position))
         except RefoldError as error:
-            self.app.call_from_thread(self._complain_of, error.message, typed)
+            self.app.call_from_thread(self._show_prompt_error, error.message, typed)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _turn(self, turned: Callable[[Seen], Seen | None], what: str) -> None:
+    def _undo_or_redo(
+        self, turned: Callable[[ForkedWorkspace], ForkedWorkspace | None], what: str
+    ) -> None:
         try:
             changed = fork_edits.turn(self._workspace, turned)
             if changed is None:
-                self.app.call_from_thread(self.say, f"There is nothing to be {what}.")
+                self.app.call_from_thread(self.show_message, f"There is nothing to be {what}.")
             else:
-                self._look_at(changed)
+                self._open_timeline(changed)
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
 
-    def _look_at(self, workspace: Workspace, *, keep: bool = False) -> None:
+    def _open_timeline(self, workspace: Workspace, *, keep: bool = False) -> None:
         """In a thread: look at another timeline from now on, at the same moment."""
-        if keep and isinstance(workspace, Seen):
-            edit_builder.keep(workspace)
-        outlook = self._model.outlook(workspace)
-        label = self._workspace.label(self.position)
+        if keep and isinstance(workspace, ForkedWorkspace):
+            edit_builder.save_fork(workspace)
+        outlook = self._model.query_timeline(workspace)
+        label = self._workspace.label_at(self.position)
         try:
-            position = workspace.place(label)
+            position = workspace.position_of(label)
         except PositionError:
-            position = workspace.place(Label(min(label.offset, outlook.extent.events - 1)))
-        self.app.call_from_thread(self.see, outlook, position)
+            position = workspace.position_of(
+                Label(min(label.offset, outlook.extent.event_count - 1))
+            )
+        self.app.call_from_thread(self.show_timeline, outlook, position)
 
     # Timelines
 
     def action_timelines(self) -> None:
         self.app.push_screen(
-            TimelinesScreen(self._model.timelines, self._workspace.timeline), self._chosen
+            TimelinesScreen(self._model.timelines, self._workspace.timeline),
+            self._on_timeline_chosen,
         )
 
-    def _chosen(self, chosen: tuple[str, str] | None) -> None:
+    def _on_timeline_chosen(self, chosen: tuple[str, str] | None) -> None:
         if chosen is None:
             return
         what, name = chosen
         if what == "open":
-            self._open(name)
+            self._open_by_name(name)
         elif what == "remove":
-            self._remove(name)
+            self._remove_fork(name)
         else:
-            self._joined = name
+            self._merged_fork = name
             self.prompt("join", f"{self._workspace.timeline}-{name}")
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _open(self, name: str) -> None:
+    def _open_by_name(self, name: str) -> None:
         try:
-            self._look_at(workspace_view.on(self._workspace.file, name))
+            self._open_timeline(workspace_view.open_timeline(self._workspace.main_workspace, name))
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _remove(self, name: str) -> None:
+    def _remove_fork(self, name: str) -> None:
         workspace = self._workspace
         try:
-            if name in (MAIN, workspace.timeline):
-                said = "The log itself stays." if name == MAIN else "Open another timeline first."
-                self.app.call_from_thread(self.complain, said)
+            if name in (MAIN_TIMELINE, workspace.timeline):
+                said = (
+                    "The log itself stays."
+                    if name == MAIN_TIMELINE
+                    else "Open another timeline first."
+                )
+                self.app.call_from_thread(self.show_error, said)
                 return
-            store.remove(workspace.file, name)
-            self._model.ask_timelines()
-            self.app.call_from_thread(self.say, f"{name} is gone.")
+            store.remove_fork(workspace.main_workspace, name)
+            self._model.refresh_timelines()
+            self.app.call_from_thread(self.show_message, f"{name} is gone.")
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
-    def _join(self, other: str, name: str) -> None:
+    def _merge_forks(self, other: str, name: str) -> None:
         from replay import fold as fold_module  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
         from replay.forks import fork_merge  # noqa: PLC0415 - as above
 
@@ -301,25 +316,33 @@ class ForksScreen(CallsScreen):
         try:
             if wanted is None:
                 raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
-            fold = partial(fold_module.fold, wanted=wanted)
-            joined = fork_merge.join(
-                workspace, workspace_view.on(workspace.file, other), name, wanted, fold
+            fold = partial(fold_module.fold_projection, reference=wanted)
+            joined = fork_merge.merge_forks(
+                workspace,
+                workspace_view.open_timeline(workspace.main_workspace, other),
+                name,
+                wanted,
+                fold,
             )
-            self._look_at(joined.seen)
-            self._conflicts = {one.key: one for one in joined.documents}
-            edited = counted(len(joined.events), "event")
-            both = counted(len(joined.documents), "document")
+            self._open_timeline(joined.forked_workspace)
+            self._conflicts = {one.key: one for one in joined.document_conflicts}
+            edited = format_count(len(joined.event_conflicts), "event")
+            both = format_count(len(joined.document_conflicts), "document")
             said = f"Both edited {edited}, and changed {both}; O resolves the one selected."
-            there = joined.events or joined.documents
-            self.app.call_from_thread(self.say, said if there else "Joined without a conflict.")
-            if joined.documents:
-                found = partial(fork_queries.conflicts, self._model, joined.documents)
-                self.app.call_from_thread(self.ask, found)
+            there = joined.event_conflicts or joined.document_conflicts
+            self.app.call_from_thread(
+                self.show_message, said if there else "Joined without a conflict."
+            )
+            if joined.document_conflicts:
+                found = partial(
+                    fork_queries.merge_conflicts, self._model, joined.document_conflicts
+                )
+                self.app.call_from_thread(self.run_query, found)
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
 
     @property
-    def conflict(self) -> "Conflict | None":
+    def conflict(self) -> "DocumentConflict | None":
         """The selected document, where both sides of the join changed it."""
         return self._conflicts.get(self.looking.key or "")
 
@@ -333,52 +356,58 @@ class ForksScreen(CallsScreen):
 
         workspace, conflict = self._workspace, self.conflict
         try:
-            if conflict is not None and isinstance(workspace, Seen):
-                made = fork_merge.resolved(workspace, conflict, text)
-                self._look_at(edit_builder.keep(made))
+            if conflict is not None and isinstance(workspace, ForkedWorkspace):
+                made = fork_merge.resolve_conflict(workspace, conflict, text)
+                self._open_timeline(edit_builder.save_fork(made))
         except RefoldError as error:
-            self.app.call_from_thread(self.complain, error.message)
+            self.app.call_from_thread(self.show_error, error.message)
 
     # Comparing
 
     def action_compare(self) -> None:
         """The documents that are otherwise than on the parent."""
-        if self.beside is not None:
-            self.ask(partial(fork_queries.differing, self._model, self.beside))
+        if self.parent_comparison is not None:
+            self.run_query(
+                partial(fork_queries.differing_documents, self._model, self.parent_comparison)
+            )
 
     def action_compare_calls(self) -> None:
         """The calls to the outside that are otherwise than on the parent."""
-        if self.beside is not None:
-            self.ask(partial(fork_queries.calls, self._model, self.beside))
+        if self.parent_comparison is not None:
+            self.run_query(
+                partial(fork_queries.differing_calls, self._model, self.parent_comparison)
+            )
 
     def action_both_logs(self) -> None:
         """The events of both timelines side by side, around what was edited."""
-        if isinstance(self._workspace, Seen):
-            self.ask(partial(fork_queries.both_logs, self._model, self._workspace))
+        if isinstance(self._workspace, ForkedWorkspace):
+            self.run_query(partial(fork_queries.side_by_side_events, self._model, self._workspace))
 
-    def look_beside(self) -> None:
+    def compare_with_parent(self) -> None:
         """Find what stands beside what is looked at, after it was folded."""
-        self._look_beside()
+        self._query_parent_comparison()
 
     @work(thread=True, exclusive=True, group="beside", exit_on_error=False)
-    def _look_beside(self) -> None:
+    def _query_parent_comparison(self) -> None:
         found, said = None, ""
         workspace = self._workspace
         try:
-            found = beside(self._model.history)
-            if isinstance(workspace, Seen):
-                said = fork_queries.banner(workspace, found)
+            found = compare_with_parent(self._model.history)
+            if isinstance(workspace, ForkedWorkspace):
+                said = fork_queries.what_if_banner(workspace, found)
         except RefoldError as error:
             said = error.message
-        self.app.call_from_thread(self._stand_beside, workspace, found, said)
+        self.app.call_from_thread(self._show_parent_comparison, workspace, found, said)
 
-    def _stand_beside(self, workspace: Workspace, found: Beside | None, said: str) -> None:
+    def _show_parent_comparison(
+        self, workspace: Workspace, found: ParentComparison | None, said: str
+    ) -> None:
         if workspace is not self._workspace:
             return  # another timeline is looked at since
-        self.beside = found
-        self.tell_what_if(said)
-        self.looking.look()
+        self.parent_comparison = found
+        self.show_what_if(said)
+        self.looking.request_snapshot()
 
-    def tell_what_if(self, said: str) -> None:
+    def show_what_if(self, said: str) -> None:
         """Show for as long as it is so that nothing here has happened; empty: it has."""
         raise NotImplementedError

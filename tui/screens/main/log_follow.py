@@ -10,78 +10,82 @@ from typing import ClassVar
 from textual import work
 
 from storage.errors import RefoldError
-from storage.log.event_log import Extent
+from storage.log.event_log import LogExtent
 from storage.timelines import workspace_view
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tui.screens.main.sweeps import SweepsScreen
-from tui.state.snapshot import Outlook
+from tui.state.snapshot import TimelineView
 from tui.widgets.events_pane import EventsPane
-from tui.widgets.results_pane import FindingsPane
+from tui.widgets.results_pane import ResultsPane
 
 
-class GrowingScreen(SweepsScreen):
+class LogFollowScreen(SweepsScreen):
     """The part of the travel screen that notices what was appended."""
 
-    LOOK_SECONDS: ClassVar[float] = 1.0
+    POLL_SECONDS: ClassVar[float] = 1.0
     """How often the workspace is looked at."""
 
-    _file_was: tuple[int, ...] = ()
+    _last_file_stamp: tuple[int, ...] = ()
     """Times and sizes of the workspace's files when it was asked last."""
 
-    def watch_growth(self) -> None:
+    def follow_log(self) -> None:
         """Look at the workspace from now on."""
-        self.set_interval(self.LOOK_SECONDS, self._look)
+        self.set_interval(self.POLL_SECONDS, self._poll_file)
 
-    def grown(self, position: int) -> None:
+    def show_new_events(self, position: int) -> None:
         """More events are there than before: show it, and stand at a position."""
         raise NotImplementedError
 
     @work(thread=True, exclusive=True, group="growth", exit_on_error=False)
-    def _look(self) -> None:
+    def _poll_file(self) -> None:
         workspace = self._model.workspace
-        now = _files(workspace.path)
-        if now == self._file_was:
+        now = _file_stamp(workspace.path)
+        if now == self._last_file_stamp:
             return
         try:
-            if isinstance(workspace, Seen):
-                outlook = self._model.outlook(workspace_view.on(workspace.file, workspace.timeline))
+            if isinstance(workspace, ForkedWorkspace):
+                outlook = self._model.query_timeline(
+                    workspace_view.open_timeline(workspace.main_workspace, workspace.timeline)
+                )
                 extent = outlook.extent
             else:
-                outlook, extent = None, self._model.log.extent()
+                outlook, extent = None, self._model.log.read_extent()
         except RefoldError:
             return  # someone writes just now, or the fork isn't kept yet; it is looked at again
-        if extent.events <= self._model.extent.events:
-            self._file_was = now
+        if extent.event_count <= self._model.extent.event_count:
+            self._last_file_stamp = now
         elif outlook is None:
-            self._file_was = now
-            self.app.call_from_thread(self._take_growth, workspace, extent)
+            self._last_file_stamp = now
+            self.app.call_from_thread(self._on_log_grown, workspace, extent)
         else:
-            self.app.call_from_thread(self._see_growth, workspace, outlook, now)
+            self.app.call_from_thread(self._on_parent_grown, workspace, outlook, now)
 
-    def _see_growth(self, before: Workspace, outlook: Outlook, now: tuple[int, ...]) -> None:
+    def _on_parent_grown(
+        self, before: Workspace, outlook: TimelineView, now: tuple[int, ...]
+    ) -> None:
         """The fork's parent has grown."""
         busy = self._folds.running or self._filtered is not None or self._matches is not None
-        open_ = self.query_one(FindingsPane).display or self.plotted
+        open_ = self.query_one(ResultsPane).display or self.has_plot
         if before is not self._model.workspace or busy or open_:
             return
-        self._file_was = now
-        at_end = self.position == self._model.extent.events - 1
-        self.see(outlook, outlook.extent.events - 1 if at_end else self.position)
+        self._last_file_stamp = now
+        at_end = self.position == self._model.extent.event_count - 1
+        self.show_timeline(outlook, outlook.extent.event_count - 1 if at_end else self.position)
 
-    def _take_growth(self, workspace: object, extent: Extent) -> None:
+    def _on_log_grown(self, workspace: object, extent: LogExtent) -> None:
         before = self._model.extent
-        if workspace is not self._model.workspace or extent.events <= before.events:
+        if workspace is not self._model.workspace or extent.event_count <= before.event_count:
             return
-        at_end = self.position == before.events - 1
-        self._model.grow(extent)
+        at_end = self.position == before.event_count - 1
+        self._model.extend_log(extent)
         if self._filtered is None:
-            self.query_one(EventsPane).show_all(extent.events)
-        self._folds.grow()
-        self.grown(extent.events - 1 if at_end else self.position)
+            self.query_one(EventsPane).show_all(extent.event_count)
+        self._folds.fold_new_events()
+        self.show_new_events(extent.event_count - 1 if at_end else self.position)
 
 
-def _files(path: Path) -> tuple[int, ...]:
+def _file_stamp(path: Path) -> tuple[int, ...]:
     found: list[int] = []
     for file in (path, Path(f"{path}.wal")):
         try:

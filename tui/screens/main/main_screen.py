@@ -20,22 +20,22 @@ from replay.document import paths
 from replay.history.history import History
 from storage.errors import RefoldError
 from storage.log.positions import START
-from storage.timelines.workspace_view import Seen
+from storage.timelines.workspace_view import ForkedWorkspace
 from tui import commands
 from tui.commands import COMMANDS, Command, bindings
-from tui.folding.controller import Folds
+from tui.folding.controller import FoldController
 from tui.results import fork_queries
 from tui.screens.dialogs.help import HelpScreen
-from tui.screens.main.log_follow import GrowingScreen
-from tui.screens.main.strip import Overlooking
+from tui.screens.main.log_follow import LogFollowScreen
+from tui.screens.main.strip import StripController
 from tui.state import navigation
 from tui.state.address import Address
 from tui.state.navigation import Seeker
-from tui.state.playback import Play
-from tui.state.position_history import Jumps
-from tui.state.session import Model
-from tui.state.snapshot import Outlook, Settled, Snapshot
-from tui.state.view_state import Looking
+from tui.state.playback import Playback
+from tui.state.position_history import PositionHistory
+from tui.state.session import Session
+from tui.state.snapshot import LateDetails, Snapshot, TimelineView
+from tui.state.view_state import ViewState
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
 from tui.widgets.code_pane import CodePane
 from tui.widgets.compared_pane import ComparedPane
@@ -46,27 +46,27 @@ from tui.widgets.event_pane import EventPane
 from tui.widgets.events_pane import EventsPane
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
-from tui.widgets.results_pane import FindingsPane
+from tui.widgets.results_pane import ResultsPane
 
 _PLAY_SECONDS = 0.1
 _IDLE_SECONDS = 0.25
 
 
-class TravelScreen(GrowingScreen):
+class MainScreen(LogFollowScreen):
     """The main screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
 
     def __init__(
-        self, model: Model, folds: Folds, at: int | None, place: Address | None = None
+        self, model: Session, folds: FoldController, at: int | None, place: Address | None = None
     ) -> None:
         super().__init__(model, folds)
         self._place = place
         self._start_at = at
-        self.looking = Looking(self, model, self)
-        self._overlooking = Overlooking(self, model, self.complain)
-        self._jumps = Jumps()
-        self._play = Play()
+        self.looking = ViewState(self, model, self)
+        self._overlooking = StripController(self, model, self.show_error)
+        self._jumps = PositionHistory()
+        self._play = Playback()
         self._possible: list[Command] = []
         self._beside_of: History | None = None
         """The history for which it was found what stands beside it."""
@@ -88,7 +88,7 @@ class TravelScreen(GrowingScreen):
                     yield EventPane(id="event", title="event")
                 yield ComparedPane(id="compared")
                 yield CodePane(id="code")
-        yield FindingsPane(id="findings")
+        yield ResultsPane(id="findings")
         yield MessageLine(id="message")
         yield Prompt(id="prompt")
         yield Footer(show_command_palette=False, compact=True)
@@ -97,22 +97,22 @@ class TravelScreen(GrowingScreen):
         self.query_one(Prompt).display = False
         self.query_one(WhatIfLine).display = False
         events = self.query_one(EventsPane)
-        events.show_all(self._model.extent.events)
+        events.show_all(self._model.extent.event_count)
         events.focus()
-        last = self._model.extent.events - 1
+        last = self._model.extent.event_count - 1
         position = self._start_at if self._start_at is not None else last
-        self._folds.stand_at(position)
-        self._folds.begin(self._fold_changed)
-        self._stand(position)
+        self._folds.fold_around(position)
+        self._folds.begin(self._on_fold_changed)
+        self._move_to(position)
         if self._place is not None and self._place.key is not None:
-            self.query_one(DocumentPane).point_at(paths.read(self._place.path or "$"))
-            self.looking.select(self._place.key)
-        self.set_interval(_IDLE_SECONDS, self._idle)
-        self.set_interval(_PLAY_SECONDS, self._play_on)
-        self.watch_growth()
+            self.query_one(DocumentPane).point_at(paths.parse_path(self._place.path or "$"))
+            self.looking.select_document(self._place.key)
+        self.set_interval(_IDLE_SECONDS, self._release_when_idle)
+        self.set_interval(_PLAY_SECONDS, self._play_due_events)
+        self.follow_log()
 
     @work(thread=True, group="idle", exit_on_error=False)
-    def _idle(self) -> None:
+    def _release_when_idle(self) -> None:
         """Other processes may write while nothing is asked; without a terminal there is nobody."""
         self._model.workspace.release()
         if self._terminal is not None and not os.isatty(self._terminal):
@@ -123,162 +123,166 @@ class TravelScreen(GrowingScreen):
         self.set_class(event.size.width < 110, "-narrow")
         self.set_class(event.size.height >= 36, "-tall")
         self.set_class(event.size.width < 110 and event.size.height < 36, "-small")
-        self._tell_header()
+        self._update_header()
 
     # Moving through time
 
     def go(self, position: int, *, jump: bool = True) -> None:
         """Stand after another event; a jump can be gone back over."""
-        position = max(START, min(position, self._model.extent.events - 1))
+        position = max(START, min(position, self._model.extent.event_count - 1))
         if position == self.position:
             return
         if jump:
-            self._jumps.leave(self.position)
-        self._stand(position)
+            self._jumps.record_jump(self.position)
+        self._move_to(position)
 
-    def _stand(self, position: int) -> None:
-        self.query_one(MessageLine).over()
-        self.query_one(EventsPane).stand_at(position)
-        self._overlooking.stand_at(position)
-        findings = self.query_one(FindingsPane)
+    def _move_to(self, position: int) -> None:
+        self.query_one(MessageLine).clear_error()
+        self.query_one(EventsPane).move_cursor_to(position)
+        self._overlooking.move_cursor_to(position)
+        findings = self.query_one(ResultsPane)
         if findings.display:
-            findings.stand_at(position)
-        self.looking.stand_at(position)
+            findings.move_cursor_to(position)
+        self.looking.move_to(position)
 
     # What Looking found
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show_snapshot(self, snapshot: Snapshot) -> None:
         with self.app.batch_update():
-            self.query_one(PositionLine).show(snapshot, self._model.extent.events)
-            self.query_one(EventPane).show(snapshot)
-            self.query_one(DocumentPane).show(snapshot)
-            self.query_one(DocumentsPane).touch(snapshot.touched)
-            self.query_one(CodePane).show(snapshot)
+            self.query_one(PositionLine).show_snapshot(snapshot, self._model.extent.event_count)
+            self.query_one(EventPane).show_snapshot(snapshot)
+            self.query_one(DocumentPane).show_snapshot(snapshot)
+            self.query_one(DocumentsPane).mark_changed(snapshot.changed_keys)
+            self.query_one(CodePane).show_snapshot(snapshot)
 
-    def still(self) -> None:
-        self.stand_in_plot()
-        self._folds.stand_at(self.position)
-        possible = self.possible()
+    def on_settled(self) -> None:
+        self.show_position_in_plot()
+        self._folds.fold_around(self.position)
+        possible = self.available_commands()
         if possible != self._possible:
             # The footer is laid out anew by it.
             self._possible = possible
             self.refresh_bindings()
 
-    def settle(self, settled: Settled) -> None:
-        self.query_one(DocumentPane).settle(settled)
-        self.query_one(DocumentsPane).settle(settled, pinned=self.looking.pinned)
-        sides = self._folds.edit or self.beside
-        label = self._model.shown(settled.position)
-        self.query_one(ComparedPane).look(sides, settled.key, settled.position, label)
+    def show_late_details(self, settled: LateDetails) -> None:
+        self.query_one(DocumentPane).show_late_details(settled)
+        self.query_one(DocumentsPane).show_late_details(settled, pinned=self.looking.pinned)
+        sides = self._folds.edit or self.parent_comparison
+        label = self._model.position_label(settled.position)
+        self.query_one(ComparedPane).show_document(sides, settled.key, settled.position, label)
 
-    def complain(self, message: str) -> None:
-        self.query_one(MessageLine).say(message, trouble=True)
+    def show_error(self, message: str) -> None:
+        self.query_one(MessageLine).show_message(message, trouble=True)
 
     # What panes ask for
 
     def on_paged_list_picked(self, event: PagedList.Picked) -> None:
         if isinstance(event.sender, EventsPane):
             self.go(event.sender.offset_of(event.line), jump=False)
-        elif isinstance(event.sender, FindingsPane):
-            self.pick_finding(event)
+        elif isinstance(event.sender, ResultsPane):
+            self.go_to_picked_row(event)
         elif isinstance(event.sender, DocumentsPane):
             row = event.sender.row(event.line)
             if row is not None:
-                self.looking.select(row.key)
+                self.looking.select_document(row.key)
 
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
-        self._overlooking.look(event.columns)
+        self._overlooking.refresh_overview(event.columns)
 
-    def on_density_strip_sought(self, event: DensityStrip.Sought) -> None:
+    def on_density_strip_seek_requested(self, event: DensityStrip.SeekRequested) -> None:
         self.go(event.position, jump=not event.dragging)
 
     def draw_lanes(self) -> None:
-        self._overlooking.draw_lanes()
+        self._overlooking.refresh_lanes()
 
     # Folding
 
-    def _fold_changed(self) -> None:
+    def _on_fold_changed(self) -> None:
         """More is folded, or another projection is looked at."""
         if not (self.query("Header") and self.query("DocumentsPane")):
             return  # the screen is being closed
-        self.query_one(DocumentsPane).forget()
-        self._tell_header()
-        self._overlooking.look()
+        self.query_one(DocumentsPane).clear_pages()
+        self._update_header()
+        self._overlooking.refresh_overview()
         self.draw_lanes()
         edit = self._folds.edit
         if edit is None and self._model.history is not self._beside_of:
             self._beside_of = self._model.history
-            self.look_beside()
-        self._show_sides()
-        self.show_edit(edit)
-        self.looking.look()
+            self.compare_with_parent()
+        self._update_side_panes()
+        self.show_code_edit(edit)
+        self.looking.request_snapshot()
 
-    def _show_sides(self) -> None:
-        sides = self._folds.edit or self.beside
-        self.set_class(sides is not None and sides.documents > 0, "-edited")
+    def _update_side_panes(self) -> None:
+        sides = self._folds.edit or self.parent_comparison
+        self.set_class(sides is not None and sides.differing_documents > 0, "-edited")
 
-    def tell_what_if(self, said: str) -> None:
-        self.query_one(WhatIfLine).say(said)
-        self._show_sides()
+    def show_what_if(self, said: str) -> None:
+        self.query_one(WhatIfLine).show_text(said)
+        self._update_side_panes()
         self.refresh_bindings()
 
-    def see(self, outlook: Outlook, position: int) -> None:
-        self.close_findings()
+    def show_timeline(self, outlook: TimelineView, position: int) -> None:
+        self.close_results()
         self.close_plot()
-        self._go_through(None)
+        self._set_matches(None)
         self._filtered = None
-        self._jumps = Jumps()
-        self.beside, self._beside_of = None, None
-        self._model.see(outlook)
+        self._jumps = PositionHistory()
+        self.parent_comparison, self._beside_of = None, None
+        self._model.show_timeline(outlook)
         fork = outlook.workspace
-        self.tell_what_if(fork_queries.banner(fork, None) if isinstance(fork, Seen) else "")
+        self.show_what_if(
+            fork_queries.what_if_banner(fork, None) if isinstance(fork, ForkedWorkspace) else ""
+        )
         events = self.query_one(EventsPane)
-        events.show_all(outlook.extent.events)
-        self.query_one(DocumentsPane).forget()
-        self._folds.see()
-        events.stand_at(position)
-        self._overlooking.stand_at(position)
-        self.looking.stand_at(position)
-        self.looking.look()
-        self._tell_header()
-        self._overlooking.look()
+        events.show_all(outlook.extent.event_count)
+        self.query_one(DocumentsPane).clear_pages()
+        self._folds.show_timeline()
+        events.move_cursor_to(position)
+        self._overlooking.move_cursor_to(position)
+        self.looking.move_to(position)
+        self.looking.request_snapshot()
+        self._update_header()
+        self._overlooking.refresh_overview()
 
-    def grown(self, position: int) -> None:
-        self._stand(position)
-        self.looking.look()
-        self._tell_header()
-        self._overlooking.look()
+    def show_new_events(self, position: int) -> None:
+        self._move_to(position)
+        self.looking.request_snapshot()
+        self._update_header()
+        self._overlooking.refresh_overview()
         self.draw_lanes()
 
-    def _tell_header(self) -> None:
+    def _update_header(self) -> None:
         place = [self._model.workspace.path.stem, self._model.workspace.timeline]
         if self._model.history is not None:
-            folded = self._model.history.folded
-            place.append(f"{folded.label} WHAT-IF" if folded.hypothetical else folded.label)
+            folded = self._model.history.fold_record
+            place.append(f"{folded.label} WHAT-IF" if folded.is_hypothetical else folded.label)
         elif self._folds.current is not None:
             place.append(self._folds.current.name)
-        self.query_one(Header).say(place, self._folds.state(), trouble=self._folds.trouble)
+        self.query_one(Header).show_path(
+            place, self._folds.status_text(), trouble=self._folds.trouble
+        )
 
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return commands.may(action, parameters, self.there)
+        return commands.is_available(action, parameters, self.available_needs)
 
-    def possible(self) -> list[Command]:
+    def available_commands(self) -> list[Command]:
         """What can be pressed now."""
-        return commands.possible(self.there)
+        return commands.available_commands(self.available_needs)
 
     def on_key(self, event: Key) -> None:
         """Digits before a command: so many times; with % a share of the log."""
-        if self._count.hears(event.character):
+        if self._count.accepts(event.character):
             event.stop()
-        elif event.character == "%" and (share := self._count.typed()) is not None:
-            self.go(round(self._model.extent.events * min(share, 100) / 100) - 1)
-        elif why := commands.missing(event.key, self.there):
-            self.say(why)
+        elif event.character == "%" and (share := self._count.take_number()) is not None:
+            self.go(round(self._model.extent.event_count * min(share, 100) / 100) - 1)
+        elif why := commands.missing_requirement(event.key, self.available_needs):
+            self.show_message(why)
 
     def action_step(self, way: int) -> None:
-        times = self._count.times()
+        times = self._count.take_repetitions()
         self._step(way * times, jump=times > 1)
 
     def _step(self, by: int, *, jump: bool) -> None:
@@ -296,20 +300,28 @@ class TravelScreen(GrowingScreen):
 
     def action_in_stream(self, way: int) -> None:
         self._seek(
-            lambda: navigation.in_stream(self._model, self.position, way), self._count.times()
+            lambda: navigation.stream_seeker(self._model, self.position, way),
+            self._count.take_repetitions(),
         )
 
     def action_change(self, way: int) -> None:
         key = self.looking.key
-        self._seek(lambda: navigation.changes(self._model, key, way), self._count.times())
+        self._seek(
+            lambda: navigation.change_seeker(self._model, key, way), self._count.take_repetitions()
+        )
 
     def action_touched(self, way: int) -> None:
         """Who changed the value under the document's cursor?"""
         key, path = self.looking.key, self.query_one(DocumentPane).path
-        self._seek(lambda: navigation.touches(self._model, key, path, way), self._count.times())
+        self._seek(
+            lambda: navigation.value_change_seeker(self._model, key, path, way),
+            self._count.take_repetitions(),
+        )
 
     def action_failure(self, way: int) -> None:
-        self._seek(lambda: navigation.failures(self._model, way), self._count.times())
+        self._seek(
+            lambda: navigation.failure_seeker(self._model, way), self._count.take_repetitions()
+        )
 
     @work(thread=True, exclusive=True, group="seek", exit_on_error=False)
     def _seek(self, choose: Callable[[], Seeker | None], times: int) -> None:
@@ -318,16 +330,16 @@ class TravelScreen(GrowingScreen):
             seeker = choose()
             if seeker is None:
                 return
-            position = seeker.go(self.position, times, enough=lambda: worker.is_cancelled)
+            position = seeker.seek(self.position, times, enough=lambda: worker.is_cancelled)
         except RefoldError as error:
-            call(self.complain, error.message)
+            call(self.show_error, error.message)
             return
         if not worker.is_cancelled:
-            call(self._sought, position, seeker.what)
+            call(self._on_seek_done, position, seeker.noun)
 
-    def _sought(self, position: int | None, what: str) -> None:
+    def _on_seek_done(self, position: int | None, what: str) -> None:
         if position is None:
-            self.say(f"There is no {what}.")
+            self.show_message(f"There is no {what}.")
         else:
             self.go(position)
 
@@ -335,27 +347,27 @@ class TravelScreen(GrowingScreen):
         self.go(START)
 
     def action_to_end(self) -> None:
-        self.go(self._model.extent.events - 1)
+        self.go(self._model.extent.event_count - 1)
 
     def action_jump_back(self) -> None:
-        self._jumped(self._jumps.back(self.position))
+        self._on_jump(self._jumps.back(self.position))
 
     def action_jump_forward(self) -> None:
-        self._jumped(self._jumps.forward(self.position))
+        self._on_jump(self._jumps.forward(self.position))
 
-    def _jumped(self, position: int | None) -> None:
+    def _on_jump(self, position: int | None) -> None:
         if position is not None:
-            self._stand(position)
+            self._move_to(position)
 
     def action_play(self) -> None:
         self._play.toggle()
 
     def action_speed(self, by: int) -> None:
         self._play.change_speed(by)
-        self.say(f"Speed: {self._play.speed:,} events/s.")
+        self.show_message(f"Speed: {self._play.speed:,} events/s.")
 
-    def _play_on(self) -> None:
-        steps = self._play.steps(_PLAY_SECONDS)
+    def _play_due_events(self) -> None:
+        steps = self._play.due_steps(_PLAY_SECONDS)
         if not steps:
             return
         before = self.position
@@ -366,12 +378,12 @@ class TravelScreen(GrowingScreen):
         self.prompt(purpose)
 
     def action_pin(self) -> None:
-        self.looking.pin(not self.looking.pinned)
+        self.looking.set_pinned(not self.looking.pinned)
 
     def action_base(self) -> None:
         """Compare with this position from now on; again: with the event before, as ever."""
         self._model.base = self.position if self._model.base is None else None
-        self.looking.look()
+        self.looking.request_snapshot()
 
     def action_zoom(self) -> None:
         if self.maximized is not None:
@@ -385,23 +397,23 @@ class TravelScreen(GrowingScreen):
             self.minimize()
         elif self._play.on:
             self._play.toggle()
-        elif self.stop_asking():
+        elif self.stop_query():
             pass
-        elif self._folds.edit is not None and self._folds.edit.documents:
-            self._folds.forget_edit()
-        elif self.close_findings() or self.close_plot() or self.close_code():
+        elif self._folds.edit is not None and self._folds.edit.differing_documents:
+            self._folds.clear_code_edit()
+        elif self.close_results() or self.close_plot() or self.close_code_pane():
             pass
         elif self._matches is not None:
-            self._go_through(None)
+            self._set_matches(None)
         elif self._filtered is not None:
             self.clear_filter()
         elif self._model.base is not None:
             self.action_base()
         elif self.looking.pinned:
-            self.looking.pin(pinned=False)
+            self.looking.set_pinned(pinned=False)
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.possible()), self._run_command)
+        self.app.push_screen(HelpScreen(self.available_commands()), self._run_command)
 
     def _run_command(self, chosen: str | None) -> None:
         for command in COMMANDS:

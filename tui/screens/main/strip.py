@@ -10,15 +10,17 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from storage.errors import RefoldError
-from tui.state.session import Model
+from tui.state.session import Session
 from tui.state.snapshot import Overview
 from tui.widgets.density_strip import DensityStrip
 
 
-class Overlooking:
+class StripController:
     """The strip of a screen, and what it is given to show."""
 
-    def __init__(self, screen: Screen[None], model: Model, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, screen: Screen[None], model: Session, complain: Callable[[str], None]
+    ) -> None:
         self._screen = screen
         self._model = model
         self._complain = complain
@@ -27,35 +29,35 @@ class Overlooking:
     def _strip(self) -> DensityStrip:
         return self._screen.query_one(DensityStrip)
 
-    def stand_at(self, position: int) -> None:
+    def move_cursor_to(self, position: int) -> None:
         """The cursor is at another event."""
-        self._strip.stand_at(position)
+        self._strip.move_cursor_to(position)
 
-    def look(self, columns: int | None = None) -> None:
+    def refresh_overview(self, columns: int | None = None) -> None:
         """Show the log as it is now, in so many columns, or as many as there are."""
         wanted = max(self._strip.size.width, 1) if columns is None else columns
-        self._run(partial(self._ask, wanted), "overview")
+        self._run(partial(self._query_overview, wanted), "overview")
 
-    def draw_lanes(self) -> None:
+    def refresh_lanes(self) -> None:
         """Look for what the lanes mark, and show it where it is another than before."""
-        self._run(self._draw, "lanes")
+        self._run(self._query_lanes, "lanes")
 
     def _run(self, work: Callable[[], None], group: str) -> None:
         self._screen.run_worker(work, thread=True, exclusive=True, group=group, exit_on_error=False)
 
-    def _ask(self, columns: int) -> None:
+    def _query_overview(self, columns: int) -> None:
         overview = self._model.overview(columns)
         if not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self._show, overview)
+            self._screen.app.call_from_thread(self._show_overview, overview)
 
-    def _show(self, overview: Overview) -> None:
-        self._strip.show(overview)
+    def _show_overview(self, overview: Overview) -> None:
+        self._strip.show_overview(overview)
 
-    def _draw(self) -> None:
+    def _query_lanes(self) -> None:
         others = False
         try:
-            others = self._model.draw_lanes()
+            others = self._model.refresh_lanes()
         except RefoldError as error:
             self._screen.app.call_from_thread(self._complain, error.message)
         if others and not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self.look)
+            self._screen.app.call_from_thread(self.refresh_overview)

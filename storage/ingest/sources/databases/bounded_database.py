@@ -10,31 +10,31 @@ import pyarrow as pa
 
 from storage.errors import SourceError
 from storage.ingest.parser import parser_process
-from storage.ingest.sources.databases.database import Columns, Database, OfLink
-from storage.ingest.sources.uris import Link
+from storage.ingest.sources.databases.database import ColumnTypes, Database, LinkedDatabase
+from storage.ingest.sources.uris import SourceUri
 
 _TITLES = {"sqlite": "SQLite", "duckdb": "DuckDB"}
 
 
-class ShutIn(OfLink):
+class IsolatedDatabase(LinkedDatabase):
     """A database file whose bytes only the parser's process reads."""
 
-    def __init__(self, database: Database, link: Link) -> None:
+    def __init__(self, database: Database, link: SourceUri) -> None:
         super().__init__(link)
         self._database = database
         self.kind = database.kind
 
-    def tables(self) -> Mapping[str, Columns]:
+    def list_tables(self) -> Mapping[str, ColumnTypes]:
         found = parser_process.read_result(self._request(op="tables"), *self._names)
         if not _is_tables(found):
-            raise SourceError(f"{self._link.public} can't be read: its reader sent no tables.")
+            raise SourceError(f"{self._uri.public_uri} can't be read: its reader sent no tables.")
         return dict(found)
 
-    def column(self, alias: str, name: str, kind: str) -> tuple[str, str]:
-        return self._database.column(alias, name, kind)
+    def column_sql(self, alias: str, name: str, kind: str) -> tuple[str, str]:
+        return self._database.column_sql(alias, name, kind)
 
     @contextmanager
-    def read(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
+    def read_query(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
         batches = parser_process.read_batches(self._request(op="read", query=query), *self._names)
         try:
             yield batches
@@ -43,11 +43,11 @@ class ShutIn(OfLink):
 
     @property
     def _names(self) -> tuple[str, str]:
-        return self._link.public, _TITLES[self.kind]
+        return self._uri.public_uri, _TITLES[self.kind]
 
     def _request(self, **others: Any) -> dict[str, Any]:
-        place = self._link.place
-        request = {"kind": self.kind, "path": place, "public": self._link.public, **others}
+        place = self._uri.target
+        request = {"kind": self.kind, "path": place, "public": self._uri.public_uri, **others}
         # SQLite takes part in the locks of a write-ahead log, which lie in a file beside it.
         if self.kind == "sqlite" and _has_write_ahead_log(place):
             request["writable"] = [os.path.dirname(place)]  # noqa: PTH120 - as the parser takes it

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from storage.errors import SourceError
 
-_JAAS = "sasl.jaas.config"
+_JAAS_SETTING = "sasl.jaas.config"
 _WITH_PASSWORD = ("PlainLoginModule", "ScramLoginModule")
 _OPTION = re.compile(r"""(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s;"']+))""")
-_IDENTIFICATION = "ssl.endpoint.identification.algorithm"
-_LEFT_OUT = (
+_IDENTIFICATION_SETTING = "ssl.endpoint.identification.algorithm"
+_IGNORED_SETTINGS = (
     *("key.deserializer", "value.deserializer", "key.serializer", "value.serializer"),
     *("max.poll.records", "default.api.timeout.ms", "interceptor.classes"),
     *("ssl.protocol", "ssl.enabled.protocols", "ssl.truststore.type", "ssl.keystore.type"),
     *("ssl.truststore.password", "basic.auth.credentials.source"),
 )
-_OTHERWISE = {
+_RENAMED_SETTINGS = {
     "fetch.max.wait.ms": "fetch.wait.max.ms",
     "ssl.truststore.certificates": "ssl.ca.pem",
     "ssl.keystore.certificate.chain": "ssl.certificate.pem",
@@ -27,64 +27,72 @@ _OTHERWISE = {
     "basic.auth.user.info": "schema.registry.basic.auth.user.info",
 }
 """What is the same under another name."""
-_BY_ITS_NAME = {".pem": "PEM", ".crt": "PEM", ".p12": "PKCS12", ".pfx": "PKCS12"}
+_TYPE_BY_SUFFIX = {".pem": "PEM", ".crt": "PEM", ".p12": "PKCS12", ".pfx": "PKCS12"}
 
 
-def in_words_of_librdkafka(said: dict[str, str], path: Path) -> dict[str, str]:
+def to_librdkafka_settings(java_settings: dict[str, str], path: Path) -> dict[str, str]:
     """The same settings; those that both clients know are as they were.
 
     Raises `SourceError` where one has no counterpart; `path` is where it was read.
     """
-    found = {_OTHERWISE.get(k, k): v for k, v in said.items() if k not in _LEFT_OUT}
-    if _JAAS in found:
-        found |= _login(found.pop(_JAAS), path)
-    if "ssl.truststore.location" in found:
-        there = found.pop("ssl.truststore.location")
-        if _kind(said, "truststore", there) != "PEM":
+    settings = {
+        _RENAMED_SETTINGS.get(k, k): v
+        for k, v in java_settings.items()
+        if k not in _IGNORED_SETTINGS
+    }
+    if _JAAS_SETTING in settings:
+        settings |= _parse_jaas_login(settings.pop(_JAAS_SETTING), path)
+    if "ssl.truststore.location" in settings:
+        truststore_path = settings.pop("ssl.truststore.location")
+        if _store_type(java_settings, "truststore", truststore_path) != "PEM":
             raise SourceError(
-                f"{path}: certificates are read as PEM, which {there} isn't; write them with keytool"
+                f"{path}: certificates are read as PEM, which {truststore_path} isn't; write them with keytool"
                 " -exportcert -rfc, and name the file in ssl.ca.location."
             )
-        found["ssl.ca.location"] = there
-    if "ssl.keystore.location" in found:
-        found |= _own_certificate(said, found.pop("ssl.keystore.location"), path)
-    if found.get(_IDENTIFICATION) == "":
-        found[_IDENTIFICATION] = "none"
-    return found
+        settings["ssl.ca.location"] = truststore_path
+    if "ssl.keystore.location" in settings:
+        settings |= _client_certificate_settings(
+            java_settings, settings.pop("ssl.keystore.location"), path
+        )
+    if settings.get(_IDENTIFICATION_SETTING) == "":
+        settings[_IDENTIFICATION_SETTING] = "none"
+    return settings
 
 
-def _login(said: str, path: Path) -> dict[str, str]:
+def _parse_jaas_login(jaas_entry: str, path: Path) -> dict[str, str]:
     """The user's name and password in an entry of JAAS."""
-    module = said.split(maxsplit=1)[0].rpartition(".")[2] if said.strip() else "nothing"
+    module = jaas_entry.split(maxsplit=1)[0].rpartition(".")[2] if jaas_entry.strip() else "nothing"
     if module not in _WITH_PASSWORD:
         raise SourceError(
-            f"{path}: {_JAAS} names {module}; only a login with a name and a password is carried over"
+            f"{path}: {_JAAS_SETTING} names {module}; only a login with a name and a password is carried over"
             f" from there ({', '.join(_WITH_PASSWORD)}), others are written as librdkafka does."
         )
     options = {
         name: re.sub(r"\\(.)", r"\1", double or single) or bare
-        for name, double, single, bare in _OPTION.findall(said)
+        for name, double, single, bare in _OPTION.findall(jaas_entry)
     }
     lacks = [name for name in ("username", "password") if name not in options]
     if lacks:
-        raise SourceError(f"{path}: {_JAAS} has no {lacks[0]}.")
+        raise SourceError(f"{path}: {_JAAS_SETTING} has no {lacks[0]}.")
     return {f"sasl.{name}": options[name] for name in ("username", "password")}
 
 
-def _own_certificate(said: dict[str, str], there: str, path: Path) -> dict[str, str]:
+def _client_certificate_settings(
+    java_settings: dict[str, str], keystore_path: str, path: Path
+) -> dict[str, str]:
     """What the client shows of itself."""
-    kind = _kind(said, "keystore", there)
+    kind = _store_type(java_settings, "keystore", keystore_path)
     if kind == "PKCS12":
-        return {"ssl.keystore.location": there}
+        return {"ssl.keystore.location": keystore_path}
     if kind == "PEM":
-        return {"ssl.certificate.location": there, "ssl.key.location": there}
+        return {"ssl.certificate.location": keystore_path, "ssl.key.location": keystore_path}
     raise SourceError(
-        f"{path}: the client's certificate is read as PEM or PKCS12, which {there} isn't; write it with"
+        f"{path}: the client's certificate is read as PEM or PKCS12, which {keystore_path} isn't; write it with"
         " keytool -importkeystore -deststoretype PKCS12, and say ssl.keystore.type=PKCS12."
     )
 
 
-def _kind(said: dict[str, str], store: str, there: str) -> str:
+def _store_type(java_settings: dict[str, str], store: str, path: str) -> str:
     """What sort of file it is: as is said, or by its name; Java's own otherwise."""
-    known = _BY_ITS_NAME.get(Path(there).suffix.lower(), "JKS")
-    return said.get(f"ssl.{store}.type", known).upper()
+    known = _TYPE_BY_SUFFIX.get(Path(path).suffix.lower(), "JKS")
+    return java_settings.get(f"ssl.{store}.type", known).upper()

@@ -4,9 +4,9 @@ from confluent_kafka import KafkaError
 
 from storage.errors import SourceError
 
-END = KafkaError._PARTITION_EOF
+PARTITION_END = KafkaError._PARTITION_EOF
 """Of what is no trouble: a partition has been read to its end."""
-REFUSED = (
+REFUSAL_CODES = (
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
     KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -15,7 +15,7 @@ REFUSED = (
 """Troubles that waiting doesn't heal."""
 
 
-def said(path: str, error: KafkaError) -> SourceError:
+def translate_error(path: str, error: KafkaError) -> SourceError:
     what = {
         KafkaError._AUTHENTICATION: "the broker refuses the login",
         KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses the login",

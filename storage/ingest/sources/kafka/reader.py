@@ -14,17 +14,17 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from storage.errors import SourceError
 from storage.ingest.sources.kafka import kafka_errors
-from storage.ingest.sources.kafka.merging import Merge
+from storage.ingest.sources.kafka.merging import PartitionMerge
 
-PATIENCE = 30.0
+PATIENCE_SECONDS = 30.0
 """Seconds without a record after which a broker that complained is taken to be gone."""
-_AT_ONCE = 500
+_BATCH_MESSAGES = 500
 """Messages at a time: with some more Python would begin to look for garbage among them, again and again."""
-_MERGED_AT_ONCE = 10_000
-_MOST_WAITING = 400_000
+_MERGE_ROWS = 10_000
+_MAX_WAITING_RECORDS = 400_000
 """Records of one partition that may wait for those of others."""
 
-SCHEMA = pa.schema(
+RECORD_SCHEMA = pa.schema(
     [
         ("topic", pa.string()),
         ("partition", pa.int64()),
@@ -36,153 +36,163 @@ SCHEMA = pa.schema(
         ("headers", pa.string()),
     ]
 )
-_TIMES = pa.array(["none", "create", "append"])
+_TIMESTAMP_TYPES = pa.array(["none", "create", "append"])
 
-_Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+_PartitionNumbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """A topic and a partition of it."""
 
 
 @dataclass
-class Range:
+class OffsetRange:
     """What is read of a partition: from an offset on, up to before another."""
 
-    start: int
-    end: int
+    first_offset: int
+    end_offset: int
 
 
-class Reader:
+class PartitionReader:
     """Draws records of several partitions, and puts them in one order."""
 
     def __init__(
         self,
         consumer: Consumer,
-        wanted: dict[Place, Range],
+        ranges: dict[Partition, OffsetRange],
         path: str,
-        heard: list[KafkaError],
+        errors: list[KafkaError],
     ) -> None:
         self._consumer = consumer
-        self._wanted = wanted
+        self._ranges = ranges
         self._path = path
-        self._heard = heard
-        self._numbers = {place: number for number, place in enumerate(wanted)}
-        self._open = set(wanted)
-        self._paused: set[Place] = set()
-        self._merge = Merge(len(wanted))
+        self._errors = errors
+        self._number_by_partition = {place: number for number, place in enumerate(ranges)}
+        self._open_partitions = set(ranges)
+        self._paused_partitions: set[Partition] = set()
+        self._merge = PartitionMerge(len(ranges))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        heard = time.monotonic()
-        added = 0
-        while self._open:
-            messages = self._consumer.consume(_AT_ONCE, timeout=0.5)
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
+        last_message_at = time.monotonic()
+        waiting_rows = 0
+        while self._open_partitions:
+            messages = self._consumer.consume(_BATCH_MESSAGES, timeout=0.5)
             if messages:
-                heard = time.monotonic()
-            self._complain(time.monotonic() - heard)
-            if good := self._take(messages):
-                batch, places = self._wanted_of(_batch(good))
-                if len(self._wanted) == 1:
+                last_message_at = time.monotonic()
+            self._raise_if_broken(time.monotonic() - last_message_at)
+            if records := self._split_records(messages):
+                batch, places = self._filter_ranges(_messages_to_batch(records))
+                if len(self._ranges) == 1:
                     yield batch
                     continue
-                self._merge.add(batch, places)
-                added += batch.num_rows
-            if not good or added >= _MERGED_AT_ONCE:
-                yield from self._merge.ready()
-                self._hold_back()
-                added = 0
-        yield from self._merge.ready()
+                self._merge.add_records(batch, places)
+                waiting_rows += batch.num_rows
+            if not records or waiting_rows >= _MERGE_ROWS:
+                yield from self._merge.take_ready()
+                self._pause_partitions_ahead()
+                waiting_rows = 0
+        yield from self._merge.take_ready()
 
-    def _complain(self, silent: float) -> None:
-        for error in self._heard:
-            if error.fatal() or error.code() in kafka_errors.REFUSED or silent > PATIENCE:
-                raise kafka_errors.said(self._path, error)
-        if silent > 2 * PATIENCE:
-            raise SourceError(f"{self._path}: the broker has sent nothing for {silent:.0f} s.")
+    def _raise_if_broken(self, silent_seconds: float) -> None:
+        for error in self._errors:
+            if (
+                error.fatal()
+                or error.code() in kafka_errors.REFUSAL_CODES
+                or silent_seconds > PATIENCE_SECONDS
+            ):
+                raise kafka_errors.translate_error(self._path, error)
+        if silent_seconds > 2 * PATIENCE_SECONDS:
+            raise SourceError(
+                f"{self._path}: the broker has sent nothing for {silent_seconds:.0f} s."
+            )
 
-    def _take(self, messages: list[Message]) -> list[Message]:
+    def _split_records(self, messages: list[Message]) -> list[Message]:
         """Those that are records and wanted; ends of partitions are noted."""
         errors = list(map(Message.error, messages))
         if any(errors):
             for message, error in zip(messages, errors, strict=True):
                 if error is None:
                     continue
-                if error.code() != kafka_errors.END:
-                    raise kafka_errors.said(self._path, error)
-                self._end((message.topic() or "", message.partition() or 0))
+                if error.code() != kafka_errors.PARTITION_END:
+                    raise kafka_errors.translate_error(self._path, error)
+                self._end_partition((message.topic() or "", message.partition() or 0))
             messages = [m for m, e in zip(messages, errors, strict=True) if e is None]
         return messages
 
-    def _end(self, place: Place) -> None:
-        if place in self._open:
-            self._open.discard(place)
-            self._merge.end(self._numbers[place])
-            self._consumer.pause([TopicPartition(*place)])
+    def _end_partition(self, partition: Partition) -> None:
+        if partition in self._open_partitions:
+            self._open_partitions.discard(partition)
+            self._merge.end_partition(self._number_by_partition[partition])
+            self._consumer.pause([TopicPartition(*partition)])
 
-    def _wanted_of(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _Places]:
+    def _filter_ranges(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _PartitionNumbers]:
         """The records that are asked for, and the number of the partition of each."""
         offsets = batch["offset"].to_numpy()
-        places = self._places(batch)
+        places = self._partition_numbers(batch)
         keep = np.ones(len(offsets), dtype=bool)
-        for number, (place, there) in enumerate(self._wanted.items()):
+        for number, (place, there) in enumerate(self._ranges.items()):
             own = places == number
             if own.any():
-                keep &= ~(own & (offsets >= there.end))
-                if offsets[own].max() >= there.end - 1:
-                    self._end(place)
+                keep &= ~(own & (offsets >= there.end_offset))
+                if offsets[own].max() >= there.end_offset - 1:
+                    self._end_partition(place)
         if not keep.all():
             batch, places = batch.filter(pa.array(keep)), places[keep]
         return batch, places
 
-    def _places(self, batch: pa.RecordBatch) -> _Places:
-        if len(self._numbers) == 1:
+    def _partition_numbers(self, batch: pa.RecordBatch) -> _PartitionNumbers:
+        if len(self._number_by_partition) == 1:
             return np.zeros(batch.num_rows, dtype=np.int64)
         partitions = batch["partition"].to_numpy()
         topics = np.array(batch["topic"].to_pylist(), dtype=object)
         places = np.zeros(len(partitions), dtype=np.int64)
-        for (topic, partition), number in self._numbers.items():
+        for (topic, partition), number in self._number_by_partition.items():
             places[(topics == topic) & (partitions == partition)] = number
         return places
 
-    def _hold_back(self) -> None:
+    def _pause_partitions_ahead(self) -> None:
         """Let partitions wait that are far ahead of others in time."""
-        for place in self._open:
-            count = self._merge.counts[self._numbers[place]]
-            if count > _MOST_WAITING and place not in self._paused and len(self._open) > 1:
-                self._paused.add(place)
-                self._consumer.pause([TopicPartition(*place)])
-            elif count < _MOST_WAITING // 2 and place in self._paused:
-                self._paused.discard(place)
-                self._consumer.resume([TopicPartition(*place)])
+        for partition in self._open_partitions:
+            count = self._merge.waiting_counts[self._number_by_partition[partition]]
+            if (
+                count > _MAX_WAITING_RECORDS
+                and partition not in self._paused_partitions
+                and len(self._open_partitions) > 1
+            ):
+                self._paused_partitions.add(partition)
+                self._consumer.pause([TopicPartition(*partition)])
+            elif count < _MAX_WAITING_RECORDS // 2 and partition in self._paused_partitions:
+                self._paused_partitions.discard(partition)
+                self._consumer.resume([TopicPartition(*partition)])
 
 
-def _batch(messages: list[Message]) -> pa.RecordBatch:
+def _messages_to_batch(messages: list[Message]) -> pa.RecordBatch:
     # The methods are called without a Python frame a record.
     count = len(messages)
     both = chain.from_iterable(map(Message.timestamp, messages))
     times = np.fromiter(both, np.int64, 2 * count).reshape(count, 2)
-    headers = [None if h is None else _headers(h) for h in map(Message.headers, messages)]
+    headers = [None if h is None else _headers_to_json(h) for h in map(Message.headers, messages)]
     arrays = [
         pa.array(list(map(Message.topic, messages)), pa.string()),
         pa.array(np.fromiter(map(Message.partition, messages), np.int64, count)),
         pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
-        _TIMES.take(pa.array(times[:, 0])),
+        _TIMESTAMP_TYPES.take(pa.array(times[:, 0])),
         pa.array(times[:, 1]),
         pa.array(list(map(_key, messages)), pa.binary()),
         pa.array(list(map(_value, messages)), pa.binary()),
         pa.array(headers, pa.string()),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
 
 
 _key, _value = Message.key, Message.value
 
 
-def _headers(headers: Any) -> str:
-    pairs = [{"key": key, "value": None if v is None else _header(v)} for key, v in headers]
+def _headers_to_json(headers: Any) -> str:
+    pairs = [{"key": key, "value": None if v is None else _header_text(v)} for key, v in headers]
     return msgspec.json.encode(pairs).decode()
 
 
-def _header(value: bytes) -> str:
+def _header_text(value: bytes) -> str:
     """Its text, or base64 of what is none."""
     try:
         return value.decode()
@@ -190,5 +200,5 @@ def _header(value: bytes) -> str:
         return base64.b64encode(value).decode()
 
 
-def text(raw: bytes | str) -> str:
+def decode_text(raw: bytes | str) -> str:
     return raw if isinstance(raw, str) else raw.decode(errors="replace")

@@ -13,14 +13,14 @@ import fastavro
 import httpx
 import msgspec
 
-from storage.errors import SourceError, one_line
+from storage.errors import SourceError, summarize_error
 from storage.ingest.io import avro_payload
 
-_MAGIC = 0
-_HEAD = 5
+_MAGIC_BYTE = 0
+_HEADER_BYTES = 5
 
 
-class Registry:
+class SchemaRegistry:
     """A schema registry, asked once for each schema."""
 
     def __init__(self, settings: dict[str, str]) -> None:
@@ -29,119 +29,121 @@ class Registry:
             base_url=settings["url"],
             auth=(auth[0], auth[2]) if auth[0] else None,
             timeout=10,
-            verify=_trusted(settings),
+            verify=_make_ssl_context(settings),
         )
         self._decoders: dict[int, Callable[[bytes], bytes] | None] = {}
-        self.undecoded = 0
+        self.undecoded_count = 0
         """Payloads that were left as they are, though they name a schema."""
 
-    def decoded(self, payloads: Sequence[bytes | None]) -> list[bytes | None]:
+    def decode_payloads(self, payloads: Sequence[bytes | None]) -> list[bytes | None]:
         """The same payloads, those with a schema as JSON.
 
         Raises `SourceError` where the registry isn't there, or lacks a schema.
         """
         return [
             payload
-            if payload is None or len(payload) < _HEAD or payload[0] != _MAGIC
-            else self._decode(payload)
+            if payload is None or len(payload) < _HEADER_BYTES or payload[0] != _MAGIC_BYTE
+            else self._decode_payload(payload)
             for payload in payloads
         ]
 
     def close(self) -> None:
         self._client.close()
 
-    def _decode(self, payload: bytes) -> bytes:
-        number = int.from_bytes(payload[1:_HEAD], "big")
+    def _decode_payload(self, payload: bytes) -> bytes:
+        number = int.from_bytes(payload[1:_HEADER_BYTES], "big")
         if number not in self._decoders:
-            self._decoders[number] = self._decoder(number)
+            self._decoders[number] = self._make_decoder(number)
         decoder = self._decoders[number]
         try:
             if decoder is not None:
-                return decoder(payload[_HEAD:])
+                return decoder(payload[_HEADER_BYTES:])
         except Exception:  # noqa: BLE001, S110 - whatever the bytes are, the load goes on
             pass
-        self.undecoded += 1
+        self.undecoded_count += 1
         return payload
 
-    def _decoder(self, number: int) -> Callable[[bytes], bytes] | None:
-        said = self._schema(number)
-        kind = said.get("schemaType", "AVRO")
+    def _make_decoder(self, number: int) -> Callable[[bytes], bytes] | None:
+        stored = self._read_schema(number)
+        kind = stored.get("schemaType", "AVRO")
         if kind == "JSON":
             return bytes
         if kind == "PROTOBUF":
-            return self._protobuf(number)
+            return self._make_protobuf_decoder(number)
         if kind != "AVRO":
             return None
         named: dict[str, Any] = {}
-        for reference in said.get("references", ()):
+        for reference in stored.get("references", ()):
             path = f"/subjects/{reference['subject']}/versions/{reference['version']}"
-            fastavro.parse_schema(msgspec.json.decode(self._ask(path)["schema"]), named)
-        schema = fastavro.parse_schema(msgspec.json.decode(said["schema"]), named)
+            fastavro.parse_schema(msgspec.json.decode(self._get_json(path)["schema"]), named)
+        schema = fastavro.parse_schema(msgspec.json.decode(stored["schema"]), named)
         read = avro_payload.reader_of(schema, named)
 
         def decode(payload: bytes) -> bytes:
-            return msgspec.json.encode(read(payload), enc_hook=_shown)
+            return msgspec.json.encode(read(payload), enc_hook=_encode_unknown)
 
         return decode
 
-    def _protobuf(self, number: int) -> Callable[[bytes], bytes] | None:
+    def _make_protobuf_decoder(self, number: int) -> Callable[[bytes], bytes] | None:
         """By the compiled descriptor, for which a registry is asked in place of the text."""
         from storage.ingest.io import protobuf  # noqa: PLC0415 - it takes its time to import
 
-        said = self._ask(f"/schemas/ids/{number}?format=serialized")
+        stored = self._get_json(f"/schemas/ids/{number}?format=serialized")
         files: dict[str, Any] = {}
         try:
-            own = protobuf.file_of(base64.b64decode(said["schema"], validate=True))
-            self._referred(said, files)
-            messages = protobuf.Messages([*files.values(), own])
+            descriptor = protobuf.read_file_descriptor(
+                base64.b64decode(stored["schema"], validate=True)
+            )
+            self._read_imports(stored, files)
+            messages = protobuf.MessageTypes([*files.values(), descriptor])
         except (ValueError, KeyError, TypeError):
             return None  # a registry that has the text only
-        known: dict[tuple[int, ...], protobuf.Decode] = {}
+        decoder_by_index: dict[tuple[int, ...], protobuf.MessageDecoder] = {}
 
         def decode(payload: bytes) -> bytes:
-            place, message = protobuf.place(payload)
-            if place not in known:
-                known[place] = messages.at(own.name, place)
-            return msgspec.json.encode(known[place](message), enc_hook=_shown)
+            place, message = protobuf.split_message_index(payload)
+            if place not in decoder_by_index:
+                decoder_by_index[place] = messages.decoder_by_index(descriptor.name, place)
+            return msgspec.json.encode(decoder_by_index[place](message), enc_hook=_encode_unknown)
 
         return decode
 
-    def _referred(self, said: dict[str, Any], files: dict[str, Any]) -> None:
+    def _read_imports(self, stored: dict[str, Any], files: dict[str, Any]) -> None:
         """The files that a schema imports, under the names by which it does."""
         from storage.ingest.io import protobuf  # noqa: PLC0415 - as above
 
-        for reference in said.get("references", ()):
+        for reference in stored.get("references", ()):
             if reference["name"] in files:
                 continue
             path = f"/subjects/{reference['subject']}/versions/{reference['version']}"
-            found = self._ask(f"{path}?format=serialized")
-            file = protobuf.file_of(base64.b64decode(found["schema"], validate=True))
+            found = self._get_json(f"{path}?format=serialized")
+            file = protobuf.read_file_descriptor(base64.b64decode(found["schema"], validate=True))
             file.name = reference["name"]
             files[file.name] = file
-            self._referred(found, files)
+            self._read_imports(found, files)
 
-    def _schema(self, number: int) -> dict[str, Any]:
-        return self._ask(f"/schemas/ids/{number}")
+    def _read_schema(self, number: int) -> dict[str, Any]:
+        return self._get_json(f"/schemas/ids/{number}")
 
-    def _ask(self, path: str) -> dict[str, Any]:
+    def _get_json(self, path: str) -> dict[str, Any]:
         try:
             answer = self._client.get(path)
             answer.raise_for_status()
             found = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise SourceError(
-                f"The schema registry has no answer to {path} ({one_line(error)})."
+                f"The schema registry has no answer to {path} ({summarize_error(error)})."
             ) from error
         if not isinstance(found, dict):
             raise SourceError(f"The schema registry's answer to {path} is no schema.")
         return found
 
 
-def _shown(value: Any) -> Any:
+def _encode_unknown(value: Any) -> Any:
     return str(value)
 
 
-def _trusted(settings: dict[str, str]) -> ssl.SSLContext:
+def _make_ssl_context(settings: dict[str, str]) -> ssl.SSLContext:
     """Whom the registry's client believes, and what it shows of itself; raises `SourceError`."""
     try:
         context = ssl.create_default_context(cafile=settings.get("ssl.ca.location"))
@@ -153,7 +155,7 @@ def _trusted(settings: dict[str, str]) -> ssl.SSLContext:
             )
     except OSError as error:
         raise SourceError(
-            f"The registry's certificates can't be read ({one_line(error)}); see schema.registry.ssl.…"
+            f"The registry's certificates can't be read ({summarize_error(error)}); see schema.registry.ssl.…"
             " in the configuration."
         ) from error
     return context

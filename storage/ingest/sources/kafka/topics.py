@@ -14,22 +14,28 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from storage.errors import SourceError
-from storage.ingest.formats import SAMPLE, Format, Reading
+from storage.ingest.formats import SAMPLE_RECORDS, Format, ReadPass
 from storage.ingest.io import fingerprints
 from storage.ingest.io.fingerprints import Fingerprint
 from storage.ingest.mapping import FieldMapping, Record
 from storage.ingest.sources import uris
 from storage.ingest.sources.kafka import kafka_errors, settings
-from storage.ingest.sources.kafka.reader import SCHEMA, Place, Range, Reader, text
-from storage.ingest.sources.row_format import Rows, numbered
-from storage.ingest.sources.uris import Link
+from storage.ingest.sources.kafka.reader import (
+    RECORD_SCHEMA,
+    OffsetRange,
+    Partition,
+    PartitionReader,
+    decode_text,
+)
+from storage.ingest.sources.row_format import RowFormat, number_rows
+from storage.ingest.sources.uris import SourceUri
 
-OWN = ("config", "registry", "partitions", "from", "to")
+URI_OPTIONS = ("config", "registry", "partitions", "from", "to")
 """Parameters of a link that are ours."""
 
-_ASKED = 15.0
+_METADATA_TIMEOUT_SECONDS = 15.0
 """Seconds that a broker may take to say which topics there are."""
-_TYPES = {
+_COLUMN_TYPES = {
     **dict.fromkeys(("topic", "tstype"), "VARCHAR"),
     **dict.fromkeys(("partition", "offset", "timestamp"), "BIGINT"),
     **dict.fromkeys(("key", "value"), "BLOB"),
@@ -38,196 +44,216 @@ _TYPES = {
 
 
 @dataclass
-class Topics:
+class TopicSource:
     """One topic, or several as one log."""
 
-    link: Link
-    said: dict[str, str]
-    ranges: dict[Place, Range]
+    uri: SourceUri
+    client_settings: dict[str, str]
+    ranges: dict[Partition, OffsetRange]
     """In the order of the topics as they were named."""
-    size: int = 0
-    _troubles: list[KafkaError] = field(default_factory=list)
+    size_bytes: int = 0
+    _errors: list[KafkaError] = field(default_factory=list)
 
     @property
     def path(self) -> str:
-        return self.link.public
+        return self.uri.public_uri
 
     @property
     def format(self) -> Format:
-        return Rows("kafka")
+        return RowFormat("kafka")
 
-    def sample(self) -> Sequence[Record]:
+    def read_sample(self) -> Sequence[Record]:
         """Records from the beginning of every partition; raises `SourceError` where there is none."""
-        share = max(SAMPLE // max(len(self.ranges), 1), 20)
-        few = {p: Range(r.start, min(r.end, r.start + share)) for p, r in self.ranges.items()}
+        records_per_partition = max(SAMPLE_RECORDS // max(len(self.ranges), 1), 20)
+        first_ranges = {
+            p: OffsetRange(
+                r.first_offset, min(r.end_offset, r.first_offset + records_per_partition)
+            )
+            for p, r in self.ranges.items()
+        }
         found: list[Record] = []
-        for batch in self._read(few):
-            found += _records(batch)
+        for batch in self._read_ranges(first_ranges):
+            found += _batch_to_records(batch)
         if not found:
             raise SourceError(f"There is no record in {self.path}.")
-        return found[:SAMPLE]
+        return found[:SAMPLE_RECORDS]
 
-    def batches(self, reading: Reading, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        known: dict[str, int] = reading.position.get("next", {})
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
+        next_offsets: dict[str, int] = reading.source_position.get("next", {})
         ranges = {}
-        for place, there in self.ranges.items():
-            start = known.get(_written(place), there.start)
-            if start < there.start and known:
-                gone = f"{_written(place)}: {start} to {there.start - 1} were removed before they were read"
-                reading.reject(reading.start_line, gone, "", 0)
-            ranges[place] = Range(max(start, there.start), there.end)
-        ends = {_written(place): r.end for place, r in ranges.items()}
-        reading.position = {"next": {**known, **ends}}
-        yield from numbered(self._read(ranges, reading), _TYPES, reading, mapping)
-        reading.taken = reading.lines
+        for place, available in self.ranges.items():
+            start = next_offsets.get(_format_partition(place), available.first_offset)
+            if start < available.first_offset and next_offsets:
+                reason = (
+                    f"{_format_partition(place)}: {start} to {available.first_offset - 1} were"
+                    " removed before they were read"
+                )
+                reading.add_reject(reading.start_line, reason, "", 0)
+            ranges[place] = OffsetRange(max(start, available.first_offset), available.end_offset)
+        ends = {_format_partition(place): r.end_offset for place, r in ranges.items()}
+        reading.source_position = {"next": {**next_offsets, **ends}}
+        yield from number_rows(self._read_ranges(ranges, reading), _COLUMN_TYPES, reading, mapping)
+        reading.consumed = reading.line_count
 
-    def taken(self, reading: Reading) -> Fingerprint:
-        return fingerprints.at(self.path, reading.lines, reading.position)
+    def take_fingerprint(self, reading: ReadPass) -> Fingerprint:
+        return fingerprints.make_position_fingerprint(
+            self.path, reading.line_count, reading.source_position
+        )
 
     # Reading
 
-    def _read(
-        self, ranges: dict[Place, Range], reading: Reading | None = None
+    def _read_ranges(
+        self, ranges: dict[Partition, OffsetRange], reading: ReadPass | None = None
     ) -> Iterator[pa.RecordBatch]:
-        wanted = {place: r for place, r in ranges.items() if r.start < r.end}
-        if not wanted:
+        nonempty = {place: r for place, r in ranges.items() if r.first_offset < r.end_offset}
+        if not nonempty:
             return
-        registry = self._registry()
-        consumer = _consumer(self.said, self._troubles)
+        registry = self._open_registry()
+        consumer = _make_consumer(self.client_settings, self._errors)
         try:
-            consumer.assign([TopicPartition(t, p, wanted[t, p].start) for t, p in wanted])
-            reader = Reader(consumer, wanted, self.path, self._troubles)
-            for batch in reader.batches():
+            consumer.assign(
+                [TopicPartition(t, p, nonempty[t, p].first_offset) for t, p in nonempty]
+            )
+            reader = PartitionReader(consumer, nonempty, self.path, self._errors)
+            for batch in reader.read_batches():
                 if registry is not None:
-                    batch = _decoded(batch, registry)  # noqa: PLW2901 - the same records
+                    batch = _decode_batch(batch, registry)  # noqa: PLW2901 - the same records
                 yield batch
         except KafkaException as error:
-            raise kafka_errors.said(self.path, error.args[0]) from error
+            raise kafka_errors.translate_error(self.path, error.args[0]) from error
         finally:
             consumer.close()
             if registry is not None:
                 registry.close()
                 if reading is not None:
-                    reading.undecoded += registry.undecoded
+                    reading.undecoded_count += registry.undecoded
 
-    def _registry(self) -> Any:
-        said = settings.of_registry(self.said)
+    def _open_registry(self) -> Any:
+        said = settings.registry_settings(self.client_settings)
         if not said:
             return None
-        from storage.ingest.sources.kafka.registry import Registry  # noqa: PLC0415 - by those who have one
+        from storage.ingest.sources.kafka.registry import SchemaRegistry  # noqa: PLC0415 - by those who have one
 
-        return Registry(said)
+        return SchemaRegistry(said)
 
 
-def look(name: str) -> Topics:
+def open_topics(name: str) -> TopicSource:
     """The topics that a link names, as they are now.
 
     Raises `SourceError` where the broker isn't there or refuses, or a topic doesn't exist.
     """
-    link = uris.read(name, OWN)
-    said = settings.read(link)
-    wanted = [
-        topic for topic in link.place.rpartition("/")[2].partition("?")[0].split(",") if topic
+    uri = uris.parse_uri(name, URI_OPTIONS)
+    client_settings = settings.read_settings(uri)
+    topic_names = [
+        topic for topic in uri.target.rpartition("/")[2].partition("?")[0].split(",") if topic
     ]
-    if not wanted:
-        raise SourceError(f"{link.public} names no topic; write kafka://HOST:PORT/TOPIC.")
-    heard: list[KafkaError] = []
-    consumer = _consumer(said, heard)
+    if not topic_names:
+        raise SourceError(f"{uri.public_uri} names no topic; write kafka://HOST:PORT/TOPIC.")
+    errors: list[KafkaError] = []
+    consumer = _make_consumer(client_settings, errors)
     try:
-        places = _places(_topics(consumer, link, heard), wanted, link)
-        ranges = {place: _range(consumer, place, link) for place in places}
+        partitions = _list_partitions(_list_topics(consumer, uri, errors), topic_names, uri)
+        ranges = {place: _resolve_range(consumer, place, uri) for place in partitions}
     except KafkaException as error:
-        raise kafka_errors.said(link.public, error.args[0]) from error
+        raise kafka_errors.translate_error(uri.public_uri, error.args[0]) from error
     finally:
         consumer.close()
-    return Topics(link, said, ranges)
+    return TopicSource(uri, client_settings, ranges)
 
 
-def _topics(consumer: Consumer, link: Link, heard: list[KafkaError]) -> dict[str, Any]:
+def _list_topics(consumer: Consumer, uri: SourceUri, errors: list[KafkaError]) -> dict[str, Any]:
     """What topics there are; gives up as soon as the broker refuses."""
-    deadline = time.monotonic() + _ASKED
+    deadline = time.monotonic() + _METADATA_TIMEOUT_SECONDS
     while True:
         try:
             found: dict[str, Any] = consumer.list_topics(timeout=1).topics
             return found
         except KafkaException as error:
             consumer.poll(0)  # what went wrong is told only now
-            refused = next((one for one in heard if one.code() in kafka_errors.REFUSED), None)
+            refused = next(
+                (one for one in errors if one.code() in kafka_errors.REFUSAL_CODES), None
+            )
             if refused is not None or time.monotonic() > deadline:
-                raise kafka_errors.said(
-                    link.public, refused or (heard or error.args)[-1]
+                raise kafka_errors.translate_error(
+                    uri.public_uri, refused or (errors or error.args)[-1]
                 ) from error
 
 
-def _places(there: dict[str, Any], wanted: list[str], link: Link) -> list[Place]:
-    chosen = {int(p) for p in link.wishes.get("partitions", "").split(",") if p.strip().isdigit()}
-    places = []
-    for topic in wanted:
-        if topic not in there or there[topic].error is not None:
-            known = sorted(name for name in there if not name.startswith("__"))[:20]
+def _list_partitions(
+    topics: dict[str, Any], topic_names: list[str], uri: SourceUri
+) -> list[Partition]:
+    chosen = {int(p) for p in uri.options.get("partitions", "").split(",") if p.strip().isdigit()}
+    found = []
+    for topic in topic_names:
+        if topic not in topics or topics[topic].error is not None:
+            known = sorted(name for name in topics if not name.startswith("__"))[:20]
             raise SourceError(
-                f"{link.public}: there is no topic {topic}; there are: {', '.join(known) or 'none'}."
+                f"{uri.public_uri}: there is no topic {topic}; there are: {', '.join(known) or 'none'}."
             )
-        partitions = sorted(there[topic].partitions)
+        partitions = sorted(topics[topic].partitions)
         if chosen - set(partitions):
             raise SourceError(
                 f"{topic} has no partition {min(chosen - set(partitions))}; it has {len(partitions)}."
             )
-        places += [(topic, one) for one in partitions if not chosen or one in chosen]
-    return places
+        found += [(topic, one) for one in partitions if not chosen or one in chosen]
+    return found
 
 
-def _range(consumer: Consumer, place: Place, link: Link) -> Range:
-    low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASKED)
-    start = _bound(consumer, place, link.wishes.get("from"), low, high)
-    end = _bound(consumer, place, link.wishes.get("to"), high, high)
-    return Range(max(low, start), min(high, end))
+def _resolve_range(consumer: Consumer, partition: Partition, uri: SourceUri) -> OffsetRange:
+    low, high = consumer.get_watermark_offsets(
+        TopicPartition(*partition), timeout=_METADATA_TIMEOUT_SECONDS
+    )
+    start = _resolve_bound(consumer, partition, uri.options.get("from"), low, high)
+    end = _resolve_bound(consumer, partition, uri.options.get("to"), high, high)
+    return OffsetRange(max(low, start), min(high, end))
 
 
-def _bound(consumer: Consumer, place: Place, said: str | None, default: int, high: int) -> int:
+def _resolve_bound(
+    consumer: Consumer, partition: Partition, bound: str | None, default: int, high: int
+) -> int:
     """An offset: given, negative from the end, or the first one at a time."""
-    if not said:
+    if not bound:
         return default
-    if said.lstrip("-").isdigit():
-        return int(said) if int(said) >= 0 else high + int(said)
+    if bound.lstrip("-").isdigit():
+        return int(bound) if int(bound) >= 0 else high + int(bound)
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(bound)
     except ValueError as error:
         raise SourceError(
-            f"{said!r} is neither an offset nor a time; write 1200 or 2026-01-03T12:00."
+            f"{bound!r} is neither an offset nor a time; write 1200 or 2026-01-03T12:00."
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    asked = TopicPartition(*place, int(moment.timestamp() * 1000))
-    found = consumer.offsets_for_times([asked], timeout=_ASKED)[0].offset
+    at_time = TopicPartition(*partition, int(moment.timestamp() * 1000))
+    found = consumer.offsets_for_times([at_time], timeout=_METADATA_TIMEOUT_SECONDS)[0].offset
     return found if found >= 0 else high
 
 
-def _consumer(said: dict[str, str], heard: list[KafkaError]) -> Consumer:
+def _make_consumer(client_settings: dict[str, str], errors: list[KafkaError]) -> Consumer:
     try:
-        return Consumer({**settings.of_consumer(said), "error_cb": heard.append})
+        return Consumer({**settings.consumer_settings(client_settings), "error_cb": errors.append})
     except KafkaException as error:
         raise SourceError(
             f"Kafka's client refuses the configuration: {error.args[0].str()}."
         ) from error
 
 
-def _decoded(batch: pa.RecordBatch, registry: Any) -> pa.RecordBatch:
+def _decode_batch(batch: pa.RecordBatch, registry: Any) -> pa.RecordBatch:
     for name in ("key", "value"):
-        index = SCHEMA.get_field_index(name)
+        index = RECORD_SCHEMA.get_field_index(name)
         array = pa.array(registry.decoded(batch[name].to_pylist()), pa.binary())
         batch = batch.set_column(index, name, array)
     return batch
 
 
-def _records(batch: pa.RecordBatch) -> list[Record]:
+def _batch_to_records(batch: pa.RecordBatch) -> list[Record]:
     rows: list[dict[str, Any]] = batch.to_pylist()
     for row in rows:
         for name in ("key", "value"):
             if row[name] is not None:
-                row[name] = text(row[name])
+                row[name] = decode_text(row[name])
     return rows  # type: ignore[return-value]
 
 
-def _written(place: Place) -> str:
-    return f"{place[0]}/{place[1]}"
+def _format_partition(partition: Partition) -> str:
+    return f"{partition[0]}/{partition[1]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.modes import Mode
-from replay.worker_host.sandbox import Cell
+from replay.worker_host.sandbox import Sandbox
 from sample_logs import SAMPLES
 from tests.support.gateway_caller import Caller, Outside
 
@@ -184,11 +184,11 @@ def test_a_native_clients_attempts_are_told_too(caller: Caller, outside: Outside
 @LINUX
 def test_the_kernel_keeps_it_in_and_says_so():
     told = []
-    cell = Cell([sys.executable, "-c", "import socket; socket.socket()"], told.append)
-    assert (cell.room.level, cell.room.files) == (2, True)
+    cell = Sandbox([sys.executable, "-c", "import socket; socket.socket()"], told.append)
+    assert (cell.isolation.level, cell.isolation.files) == (2, True)
     assert cell.process.wait() == 1
     assert "AF_INET" in [call.request for call in told]
-    assert str(cell.room) == "level 2, by the kernel"
+    assert str(cell.isolation) == "level 2, by the kernel"
 
 
 @LINUX
@@ -200,7 +200,7 @@ def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path: Path):
     code = "import ctypes; print(ctypes.CDLL(None).socket(2, 1, 0)); open('x', 'w')"
     import subprocess
 
-    cell = Cell(
+    cell = Sandbox(
         [str(python), "-c", code],
         lambda _: None,
         stdout=subprocess.PIPE,

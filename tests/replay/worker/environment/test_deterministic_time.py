@@ -136,11 +136,11 @@ def test_reads_are_listed_and_it_can_be_turned_off(caller: Caller):
     caller.file("p.py", "import time\ndef apply(s, event):\n    s['t'] = time.time()\n")
     folded = caller.replay()
     history = History(caller.workspace, folded)
-    assert call_decisions.reads(history) == [(0, "time.time")]
-    assert call_decisions.reads_between(history, 0, 5) == {0: ["time.time"]}
+    assert call_decisions.list_nondeterministic_reads(history) == [(0, "time.time")]
+    assert call_decisions.list_nondeterministic_reads_between(history, 0, 5) == {0: ["time.time"]}
     assert caller.states(folded) == [{"t": 1740823200.25}]
     own = caller.replay(own_time=False)
-    assert own.number != folded.number
+    assert own.projection_number != folded.projection_number
     assert caller.states(own)[0]["t"] > 1740823200.25 + 10**6
 
 
@@ -167,7 +167,7 @@ def test_what_was_recorded_of_time_and_chance_is_given(caller: Caller):
     ]
     journal = caller.folder / "calls.jsonl"
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    import_export.take_in(caller.workspace, journal, caller.settings().ports)
+    import_export.import_recordings(caller.workspace, journal, caller.settings().ports)
     caller.file(
         "p.py",
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from replay.worker_host.sandbox import Cell, CellOptions
+from replay.worker_host.sandbox import CellOptions, Sandbox
 from tests.support.escapes import ESCAPES, MULTIPLIED, program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
@@ -42,7 +42,7 @@ def users(tmp_path: Path):
 def _run(code, sent="", told=None, **options):
     """What a shut-in Python prints, and its exit code."""
     report = (lambda call: None) if told is None else told.append
-    cell = Cell(
+    cell = Sandbox(
         [sys.executable, "-c", code],
         report,
         CellOptions(**options),
@@ -183,7 +183,7 @@ def _session(leader):
 
 
 def test_a_child_that_wants_a_session_of_its_own_ends_with_the_worker():
-    cell = Cell(
+    cell = Sandbox(
         [sys.executable, "-c", CHILD + "time.sleep(600)"],
         lambda _: None,
         stdout=subprocess.PIPE,

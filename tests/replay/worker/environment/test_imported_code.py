@@ -33,11 +33,11 @@ def test_code_that_is_saved_while_it_is_imported_is_folded_as_it_is_now(studio: 
         "from pathlib import Path\nVALUE = 'old'\ndef apply(state, event): state['value'] = VALUE\n"
     )
     path.write_text(text)
-    folded = fold.fold(studio.workspace, studio.refer("p.py"))
+    folded = fold.fold_projection(studio.workspace, studio.refer("p.py"))
     assert states(studio, folded) == [{"value": "old"}]
     assert folded.files[str(path)] == hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_text(text.replace("old", "new"))
-    again = fold.fold(studio.workspace, studio.refer("p.py"))
+    again = fold.fold_projection(studio.workspace, studio.refer("p.py"))
     assert states(studio, again) == [{"value": "new"}]
 
 
@@ -54,7 +54,7 @@ def test_the_hash_is_that_of_the_bytes_that_were_compiled(
     from replay.projection import reference
     from replay.worker_host import worker_group
 
-    real = reference.unchanged
+    real = reference.are_files_unchanged
     saved: list[bool] = []
 
     def save_first(files: Any) -> bool:
@@ -64,12 +64,12 @@ def test_the_hash_is_that_of_the_bytes_that_were_compiled(
             path.write_text(old.replace("VALUE = 1", "VALUE = 2"))
         return real(files)
 
-    monkeypatch.setattr(worker_group.references, "unchanged", save_first)
-    folded = fold.fold(studio.workspace, studio.refer("p.py"))
+    monkeypatch.setattr(worker_group.references, "are_files_unchanged", save_first)
+    folded = fold.fold_projection(studio.workspace, studio.refer("p.py"))
     assert saved
     name = "value" if module == "p.py" else "helper"
     assert states(studio, folded)[0][name] == 2
-    assert History(studio.workspace, folded).folded.code_unchanged
+    assert History(studio.workspace, folded).fold_record.is_code_unchanged
 
 
 def test_a_cached_file_of_the_same_second_and_size_is_not_taken_for_the_source(
@@ -85,7 +85,7 @@ def test_a_cached_file_of_the_same_second_and_size_is_not_taken_for_the_source(
     helper.write_text("VALUE = 2\n")
     os.utime(helper, (1_700_000_000, 1_700_000_000))
     (studio.folder / "p.py").write_text(SAVED_WHILE_IMPORTED.format(value=1))
-    folded = fold.fold(studio.workspace, studio.refer("p.py"))
+    folded = fold.fold_projection(studio.workspace, studio.refer("p.py"))
     assert states(studio, folded)[0]["helper"] == 2
     assert folded.files[str(helper)] == hashlib.sha256(b"VALUE = 2\n").hexdigest()
 
@@ -97,6 +97,6 @@ def test_a_cached_file_that_is_surely_of_its_source_is_used(studio: Any) -> None
     os.utime(helper, (1_700_000_000, 1_700_000_000))
     py_compile.compile(str(helper), doraise=True)
     (studio.folder / "p.py").write_text(SAVED_WHILE_IMPORTED.format(value=1))
-    folded = fold.fold(studio.workspace, studio.refer("p.py"))
+    folded = fold.fold_projection(studio.workspace, studio.refer("p.py"))
     assert states(studio, folded)[0]["helper"] == 1
     assert folded.files[str(helper)] == hashlib.sha256(b"VALUE = 1\n").hexdigest()

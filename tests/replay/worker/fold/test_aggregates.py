@@ -76,7 +76,7 @@ def test_a_class_that_takes_events_is_a_projection(studio: Studio, style, carefu
     )
     studio.file("bank.py", EVENTS + textwrap.dedent(STYLES[style]))
     history = studio.history("bank.py:Account", workers=2 if careful else 1)
-    assert studio.changes(history.folded) == [
+    assert studio.changes(history.fold_record) == [
         (0, "a", {"balance": 3, "open": True}),
         (1, "b", {"balance": 5, "open": True}),
         (2, "a", {"balance": 7, "open": True}),
@@ -138,7 +138,7 @@ def test_aggregates_of_the_library_fold_over_its_own_stored_events(
         assert (state["name"], state["tricks"]) == (dog.name, dog.tricks)
         assert state["_version"] == dog.version
     assert latest[str(bella.id)]["worth"] == 12.5
-    assert folded.plain is False
+    assert folded.round_trips_json is False
     taught = json.dumps({**json.loads(stored[1].state), "trick": "beg"}).encode()
     studio.events(_record(rex.id, 4, "dogs:Dog.Taught", taught))
     assert studio.changes(studio.fold("dogs.py:Dog"))[-1][2]["tricks"] == ["roll", "sit", "beg"]

@@ -127,7 +127,7 @@ def test_the_same_in_one_process_in_batches_of_any_size(
     if not routed:
         events = [(stream, kind, {"n": data["n"]}) for stream, kind, data in events]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.fold.documents, "_LATELY", -1 if cool else 1_000)
+        patch.setattr(worker.fold.documents, "_RECENT_CHANGES", -1 if cool else 1_000)
         found = in_process(worker, tmp_path_factory, events, careful, cut, routed)
     assert found == reference_fold(events)
 
@@ -141,26 +141,26 @@ def in_process(
 
     file = folders.mktemp("p") / "p.py"
     file.write_text(BODY if routed else UNROUTED)
-    projection = worker.fold.contract.load(str(file), None)
-    decode = worker.protocol.event.decoder(decimals=False)
-    calls = worker.environment.calls.Calls([0, 0], None)
-    folder = worker.fold.fast_path.folder(projection, decode, [0, 0], calls, careful=careful)
+    projection = worker.fold.contract.load_projection(str(file), None)
+    decode = worker.protocol.event.build_decoder(decimals=False)
+    calls = worker.environment.calls.CallDispatcher([0, 0], None)
+    folder = worker.fold.fast_path.build_fold_engine(projection, decode, [0, 0], calls, careful=careful)
     found = []
     for first in range(0, len(events), cut):
         part = events[first : first + cut]
         columns: dict[str, Any] = {
-            name: pa.nulls(len(part), pa.string()) for name in event_frame.COLUMNS
+            name: pa.nulls(len(part), pa.string()) for name in event_frame.EVENT_COLUMNS
         }
         columns["offset"] = pa.array(range(first, first + len(part)), pa.int64())
         columns["time"] = columns["revision"] = pa.nulls(len(part), pa.int64())
         columns["stream"] = pa.array([e[0] for e in part])
         columns["type"] = pa.array([e[1] for e in part])
         columns["data"] = pa.array([json.dumps(e[2]) for e in part])
-        header, parts = event_frame.frame(pa.table(columns))
+        header, parts = event_frame.build_event_frame(pa.table(columns))
         buffers = [bytes(memoryview(p).cast("B")) for p in parts]
-        folder.cool()
-        result = folder.fold(worker.protocol.event.Batch(header, buffers, decode))
-        for row, key, state in zip(result.rows, result.keys, result.states, strict=True):
+        folder.release_memory()
+        result = folder.fold(worker.protocol.event.EventBatch(header, buffers, decode))
+        for row, key, state in zip(result.event_rows, result.keys, result.states, strict=True):
             found.append((first + row, key, None if state is None else json.loads(state)))
     return sorted(found, key=lambda change: change[:2])
 
@@ -209,7 +209,7 @@ def test_a_deleted_document_is_born_again_from_its_initial_state(studio: Studio)
         (2, "a", None),
         (4, "a", {"n": 11}),
     ]
-    assert folded.keys == 1
+    assert folded.document_count == 1
 
 
 def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio: Studio):
@@ -220,8 +220,8 @@ def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio: Studio
     studio.file("exact.py", "DECIMALS = True\n" + source)
     studio.file("floats.py", source)
     end = len("ab") - 1
-    assert studio.history("exact.py").state("a", end).state == '{"sum":0.20}'
-    assert studio.history("floats.py").state("a", end).state == '{"sum":0.2}'
+    assert studio.history("exact.py").state_at("a", end).state == '{"sum":0.20}'
+    assert studio.history("floats.py").state_at("a", end).state == '{"sum":0.2}'
 
 
 def test_an_upcast_event_is_routed_and_handled_as_what_it_became(studio: Studio):
@@ -273,7 +273,7 @@ def test_keys_of_every_kind(studio: Studio, returned, keys):
     studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
     history = studio.history()
     assert history.keys_changed_at(0) == keys
-    assert all(history.state(key, 0) for key in keys)
+    assert all(history.state_at(key, 0) for key in keys)
 
 
 @pytest.mark.parametrize("returned", ["{'a': 1}", "b'a'"])

@@ -162,13 +162,13 @@ def _read(parts: dict[str, Any]) -> str:
 
 def _told(worker: Any, tell: Any, *state: Any) -> list[Any]:
     """What is told of parts: path, place, and JSON."""
-    told = worker.result.ToldParts()
+    told = worker.fold.result.PartColumns()
     tell(*state, told, 7)
-    assert list(told.rows) == [7] * len(told.paths)
+    assert list(told.change_rows) == [7] * len(told.paths)
     places: dict[int, Any] = {}
     at = 0
-    for row, depth in zip(told.placed, told.depths, strict=True):
-        places[row] = tuple(told.numbers[at : at + depth])
+    for row, depth in zip(told.placed_rows, told.depths, strict=True):
+        places[row] = tuple(told.place_numbers[at : at + depth])
         at += depth
     return [
         (path, places.get(row), text)
@@ -188,15 +188,15 @@ def _keep(kept: dict[str, Any], rows: Any) -> None:
 def small(worker: Any) -> Any:
     """The module, with parts of some 20 bytes."""
     module = worker.fold.parts
-    module.SMALL = 20
+    module.MAX_OBJECT_PART_BYTES = 20
     yield module
-    module.SMALL = 1 << 10
+    module.MAX_OBJECT_PART_BYTES = 1 << 10
 
 
 def _parts(small: Any, worker: Any, *, careful: bool) -> Any:
     encoding = worker.protocol.encoding
-    encode = encoding.encode if careful else encoding.plain_encoder()
-    return small.Parts(encode, json.loads, careful=careful)
+    encode = encoding.encode_exactly if careful else encoding.build_plain_encoder()
+    return small.DocumentParts(encode, json.loads, exact_encoding=careful)
 
 
 @pytest.mark.parametrize("careful", [False, True], ids=["plain", "careful"])
@@ -208,7 +208,7 @@ def test_parts_say_what_a_whole_document_is(
     state = copy.deepcopy(state)
     parts = _parts(small, worker, careful=careful)
     kept: dict[str, Any] = {}
-    _keep(kept, _told(worker, parts.take_apart, copy.deepcopy(state)))
+    _keep(kept, _told(worker, parts.split_state, copy.deepcopy(state)))
     for event in events:
         before = json.dumps(state)
         try:
@@ -233,10 +233,10 @@ def test_parts_say_what_a_whole_document_is(
         assert all(kept.get(path, (None, None))[1] != text or place for path, place, text in rows)
         _keep(kept, rows)
         assert _read(kept) == json.dumps(state) == json.dumps(parts.root)
-        assert parts.as_told()
+        assert parts.matches_report()
     again = _parts(small, worker, careful=careful)
     rows = sorted(((p, *of) for p, of in kept.items()), key=lambda row: row[1])
-    again.take_up(rows, 10**6)
+    again.restore(rows, 10**6)
     assert json.dumps(again.root) == json.dumps(state)
-    assert again.as_told()
-    assert again.is_plain()
+    assert again.matches_report()
+    assert again.round_trips_json()

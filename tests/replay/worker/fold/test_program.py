@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from replay.checks.protocol_check import ProtocolTest
+from replay.checks.protocol_check import ProtocolCheck
 from sample_logs import SAMPLES
 from storage.errors import ProjectionError
 from storage.log.event_log import EventLog
@@ -60,9 +60,9 @@ def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
         subprocess.run(["javac", "-d", str(studio.folder), command[1]], check=True)
         command = ["java", "-XX:TieredStopAtLevel=1", "-cp", str(studio.folder), "Orders"]
     shutil.copy(SAMPLES["orders"].log, studio.log)
-    events = EventLog(studio.events()).details(0, 60)
-    findings = list(ProtocolTest(command, events).findings())
-    assert [f.said for f in findings if not f.passed] == []
+    events = EventLog(studio.events()).read_details(0, 60)
+    findings = list(ProtocolCheck(command, events).run_checks())
+    assert [f.problem for f in findings if not f.has_passed] == []
     assert len(findings) == 8
 
 
@@ -76,18 +76,18 @@ def test_the_conversation_of_the_document_is_spoken(studio: Studio, worker):
     assert ready["ready"] == 1
     events, answers = rest[::2], rest[1::2]
     data = [(e["event"]["stream"], e["event"]["type"], e["event"]["data"]) for e in events]
-    from refold_worker.protocol.line_protocol import line
+    from refold_worker.protocol.line_protocol import format_event_line
 
     for event, detail in zip(
-        events, EventLog(studio.events(*data)).details(0, len(data)), strict=True
+        events, EventLog(studio.events(*data)).read_details(0, len(data)), strict=True
     ):
-        told = json.loads(line("event", detail, detail.data, detail.meta))
+        told = json.loads(format_event_line("event", detail, detail.data, detail.meta))
         assert list(told["event"]) == list(event["event"])
         assert told["event"]["offset"] == event["event"]["offset"]
     _program(studio, f"ANSWERS = {answers!r}\n" + _ANSWERING)
     folded = studio.fold(f"cmd:{sys.executable} p.py")
     assert studio.changes(folded) == [(0, "order-1", {"items": {"tea": 2}})]
-    assert dict(folded.unhandled) == {"PageViewed": 1}
+    assert dict(folded.unhandled_by_type) == {"PageViewed": 1}
 
 
 _ANSWERING = """
@@ -291,10 +291,12 @@ def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
     source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
     studio.file("p.py", source)
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
-    found = ProtocolTest(
-        [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=3
+    found = ProtocolCheck(
+        [sys.executable, str(studio.folder / "p.py")],
+        events.read_details(0, 40),
+        patience_seconds=3,
     )
-    wrong = {f.check: f.said for f in found.findings() if not f.passed}
+    wrong = {f.check: f.problem for f in found.run_checks() if not f.has_passed}
     name = check.removesuffix(" with strange members")
     assert name in wrong
     assert any(said in text for text in wrong.values())
@@ -304,10 +306,12 @@ def test_a_good_program_passes_however_it_routes(studio: Studio):
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     for routes in ("True", "False"):
         studio.file("p.py", PROGRAM.replace("ROUTES", routes))
-        test = ProtocolTest(
-            [sys.executable, str(studio.folder / "p.py")], events.details(0, 40), patience=5
+        test = ProtocolCheck(
+            [sys.executable, str(studio.folder / "p.py")],
+            events.read_details(0, 40),
+            patience_seconds=5,
         )
-        assert [f.said for f in test.findings()] == [""] * 8
+        assert [f.problem for f in test.run_checks()] == [""] * 8
 
 
 def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from replay.history.fold_reports import Unhandled, Upcast
+from replay.history.fold_reports import UnhandledEvents, UpcastRecord
 from tests.replay.worker_host.test_worker_group import everything
 from tests.support.projection_studio import Studio
 
@@ -51,15 +51,15 @@ def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio: Studio
     studio.file("p.py", source + HANDLER)
     history = studio.history(workers=workers)
     assert [
-        (o, k, s["title"], s["version"], s["at"]) for o, k, s in studio.changes(history.folded)
+        (o, k, s["title"], s["version"], s["at"]) for o, k, s in studio.changes(history.fold_record)
     ] == [
         (0, "a", "x", 3, 0),
         (1, "a", "y", 3, 1),
         (2, "b", "z", 3, 2),
     ]
     assert list(history.upcast_offsets()) == [0, 1]
-    assert history.upcast_at(0) == Upcast("a", "OrderPlaced", "3", '{"title":"x"}')
-    assert history.upcast_at(2) is None
+    assert history.upcast_record_at(0) == UpcastRecord("a", "OrderPlaced", "3", '{"title":"x"}')
+    assert history.upcast_record_at(2) is None
     with studio.workspace.reading() as connection:
         [(kind, data)] = connection.execute(
             'SELECT type, data FROM events WHERE "offset" = 0'
@@ -70,17 +70,17 @@ def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio: Studio
 def test_what_nobody_handles_is_listed_by_type_and_version(studio: Studio):
     studio.events(*PLACED)
     studio.file("p.py", ONE.replace('"OrderPlaced", version=2', '"Lost", version=9') + HANDLER)
-    assert studio.history().unhandled() == [
-        Unhandled("Lost", "9", 1, 0),
-        Unhandled("Gone", "1", 1, 3),
-        Unhandled("Gone", "2", 2, 4),
+    assert studio.history().unhandled_events() == [
+        UnhandledEvents("Lost", "9", 1, 0),
+        UnhandledEvents("Gone", "1", 1, 3),
+        UnhandledEvents("Gone", "2", 2, 4),
     ]
 
 
 def test_without_a_type_it_is_listed_too(studio: Studio):
     studio.events({"stream": "a", "data": {}}, {"stream": "a", "type": "T", "data": {}})
     studio.file("p.py", "def on_T(state, event): state['n'] = 1\n")
-    assert studio.history().unhandled() == [Unhandled(None, None, 1, 0)]
+    assert studio.history().unhandled_events() == [UnhandledEvents(None, None, 1, 0)]
 
 
 ENDLESS = {
@@ -132,5 +132,5 @@ def test_an_upcast_that_always_returns_an_event_ends(studio: Studio):
         "orderplaced",
         "orderplaced",
     ]
-    alone = everything(studio, folded.number)
-    assert everything(studio, studio.fold(workers=2, force=True).number) == alone
+    alone = everything(studio, folded.projection_number)
+    assert everything(studio, studio.fold(workers=2, force=True).projection_number) == alone

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from storage.ingest.loader import load
+from storage.ingest.loader import load_source
 from storage.workspace.workspace import Workspace
 
 digits = st.text("0123456789", min_size=1, max_size=25)
@@ -66,7 +66,7 @@ def kept(lines: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="digits-") as folder:
         log, target = Path(folder) / "log.jsonl", Path(folder) / "log.refold"
         log.write_bytes("".join(line + "\n" for line in lines).encode())
-        load([str(log)], target)
+        load_source([str(log)], target)
         with Workspace(target).reading() as connection:
             rejects = connection.execute("SELECT reason, text FROM rejects").fetchall()
             assert rejects == []
@@ -105,9 +105,9 @@ def test_in_scalar_fields(values: list[str]) -> None:
         lines = ['{"id":"x","type":"T","data":{}}\n']
         lines += [f'{{"id":{value},"type":"T","data":{{}}}}\n' for value in values]
         log.write_text("".join(lines))
-        from storage.ingest.loader import Wish
+        from storage.ingest.loader import LoadOptions
 
-        load([str(log)], target, Wish(fields={"id": "id"}))
+        load_source([str(log)], target, LoadOptions(field_columns={"id": "id"}))
         with Workspace(target).reading() as connection:
             rows = connection.execute('SELECT id FROM events ORDER BY "offset"').fetchall()
     assert [row[0] for row in rows] == ["x", *values]

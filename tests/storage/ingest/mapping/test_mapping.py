@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from storage.errors import SourceError
-from storage.ingest.format_detection import detect
+from storage.ingest.format_detection import detect_mapping
 from storage.ingest.mapping import FieldMapping
 
 MOMENT = datetime(2026, 1, 3, 12, 0, 0, tzinfo=UTC)
 
 
 def columns(mapping: FieldMapping) -> dict[str, str]:
-    return {field: source.column for field, source in mapping.fields.items()}
+    return {field: source.column_text for field, source in mapping.fields.items()}
 
 
 def found(*records: dict[str, Any], **given: str) -> dict[str, str]:
-    return columns(detect(records, given, "log"))
+    return columns(detect_mapping(records, given, "log"))
 
 
 def test_marten() -> None:
@@ -161,7 +161,7 @@ def test_what_is_given_must_exist(desk: Any) -> None:
         ({"id": "nope"}, "column 'nope'"),
     ):
         with pytest.raises(SourceError, match=what):
-            detect([desk.event(1)], given, "log")
+            detect_mapping([desk.event(1)], given, "log")
 
 
 def test_log_without_a_stream_is_one_stream_of_its_own_name(desk: Any) -> None:
@@ -170,12 +170,14 @@ def test_log_without_a_stream_is_one_stream_of_its_own_name(desk: Any) -> None:
 
 
 def test_mapping_survives_its_json() -> None:
-    mapping = detect([{"id": "1", "ts": 1767441600, "type": "T", "x": 1}], {}, "log")
+    mapping = detect_mapping([{"id": "1", "ts": 1767441600, "type": "T", "x": 1}], {}, "log")
     assert FieldMapping.from_json(mapping.to_json()) == mapping
 
 
 def test_description_names_every_field_that_a_person_would_miss() -> None:
-    described = {row[0]: row[1:] for row in detect([{"ts": 1767441600}], {}, "log").describe()}
+    described = {
+        row[0]: row[1:] for row in detect_mapping([{"ts": 1767441600}], {}, "log").describe_fields()
+    }
     assert described["time"] == ("ts", "name, read as epoch_s")
     assert described["stream"][1] == "the whole log is one stream, log"
     assert described["offset"][1] == "the order of the lines"

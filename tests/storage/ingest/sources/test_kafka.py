@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from storage.errors import SourceError
 from storage.ingest.sources import uris
-from storage.ingest.sources.kafka.java_properties import in_words_of_librdkafka
-from storage.ingest.sources.kafka.merging import Merge
-from storage.ingest.sources.kafka.settings import read as settings_of
-from storage.ingest.sources.kafka.topics import OWN
+from storage.ingest.sources.kafka.java_properties import to_librdkafka_settings
+from storage.ingest.sources.kafka.merging import PartitionMerge
+from storage.ingest.sources.kafka.settings import read_settings as settings_of
+from storage.ingest.sources.kafka.topics import URI_OPTIONS
 from tests.support import protobuf_messages, servers
 
 T = 1767441600000
@@ -165,26 +165,26 @@ def test_what_is_wrong_is_said(desk: Any, mock: Cluster, tmp_path: Any) -> None:
 
 
 def test_a_broker_that_is_not_there(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.ingest.sources.kafka.topics._ASKED", 2.0)
+    monkeypatch.setattr("storage.ingest.sources.kafka.topics._METADATA_TIMEOUT_SECONDS", 2.0)
     (port,) = servers.free_ports(1)
     with pytest.raises(SourceError, match=rf"kafka://127.0.0.1:{port}/orders: .*(answer|reached)"):
         desk.load(f"kafka://127.0.0.1:{port}/orders")
 
 
 def test_a_broker_that_goes_away(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.ingest.sources.kafka.reader.PATIENCE", 1.0)
+    monkeypatch.setattr("storage.ingest.sources.kafka.reader.PATIENCE_SECONDS", 1.0)
     producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 0})
     broker = next(iter(producer.list_topics(timeout=10).brokers.values()))
     cluster = Cluster(f"{broker.host}:{broker.port}", producer)
     cluster.write("gone", created("g", 1))
     from storage.ingest.sources.kafka import topics
 
-    piece = topics.look(cluster.link("gone"))
+    piece = topics.open_topics(cluster.link("gone"))
     place = next(iter(piece.ranges))
-    piece.ranges[place].end = 1_000
+    piece.ranges[place].end_offset = 1_000
     del producer, cluster.producer
     with pytest.raises(SourceError, match=r"kafka://.*/gone"):
-        piece.sample()
+        piece.read_sample()
 
 
 class Registry:
@@ -309,7 +309,7 @@ def test_a_registry_that_is_asked_in_secret(desk: Any, mock: Cluster, tmp_path: 
 @given(partitions, st.randoms(use_true_random=False))
 def test_merging_is_the_same_however_records_arrive(times: list[list[int]], random: Any) -> None:
     def merged() -> list[tuple[int, int]]:
-        merge, out = Merge(len(times)), []
+        merge, out = PartitionMerge(len(times)), []
         left = [list(enumerate(one)) for one in times]
         open_ = set(range(len(times)))
         while open_:
@@ -320,7 +320,7 @@ def test_merging_is_the_same_however_records_arrive(times: list[list[int]], rand
                 left[place] = left[place][taken:]
                 if not left[place] and random.random() < 0.5:
                     open_.discard(place)
-                    merge.end(place)
+                    merge.end_partition(place)
             if rows:
                 batch = pa.RecordBatch.from_pydict(
                     {
@@ -329,8 +329,8 @@ def test_merging_is_the_same_however_records_arrive(times: list[list[int]], rand
                         "n": [r[2] for r in rows],
                     }
                 )
-                merge.add(batch, np.array([r[0] for r in rows]))
-            for batch in merge.ready():
+                merge.add_records(batch, np.array([r[0] for r in rows]))
+            for batch in merge.take_ready():
                 out += list(zip(batch["p"].to_pylist(), batch["n"].to_pylist(), strict=True))
         return out
 
@@ -557,10 +557,10 @@ def test_a_broker_that_nobody_vouches_for(desk: Any, broker: servers.Broker) -> 
 )
 def test_settings_of_javas_client(said: dict[str, str], found: Any) -> None:
     if isinstance(found, dict):
-        assert in_words_of_librdkafka(said, Path("c")) == found
+        assert to_librdkafka_settings(said, Path("c")) == found
     else:
         with pytest.raises(SourceError, match=found):
-            in_words_of_librdkafka(said, Path("c"))
+            to_librdkafka_settings(said, Path("c"))
 
 
 def test_lines_that_go_on(desk: Any, mock: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,6 +568,6 @@ def test_lines_that_go_on(desk: Any, mock: Cluster, monkeypatch: pytest.MonkeyPa
     config = desk.write(
         "# no setting \\\nclient.id=refold's \\\n  own\nsasl.password=ends with\\\n", "c.properties"
     )
-    said = settings_of(uris.read(mock.link("lines", config=config), OWN))
+    said = settings_of(uris.parse_uri(mock.link("lines", config=config), URI_OPTIONS))
     assert said["client.id"] == "refold's own"
     assert said["sasl.password"] == "ends with\\"

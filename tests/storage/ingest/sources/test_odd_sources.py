@@ -201,8 +201,8 @@ def test_packed_bytes_may_look_like_text(desk: Any) -> None:
     ],
 )
 def test_no_secret_of_a_link_is_shown(link: str) -> None:
-    assert "s3cret" not in uris.public(link)
-    assert uris.is_link(uris.public(link))
+    assert "s3cret" not in uris.redact_uri(link)
+    assert uris.is_uri(uris.redact_uri(link))
 
 
 @pytest.mark.parametrize("password", ["s3cret/1", "1/s3cret", "s3cret@1", "1?s3cret", "1#s3cret"])

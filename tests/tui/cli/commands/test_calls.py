@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.cli import run
+from tui.cli import run_command
 
 PROJECTION = """
 def apply(state, event, gateway):
@@ -55,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service):
 def shell(capsys, folder):
     def call(*arguments):
         capsys.readouterr()
-        code = run(list(arguments))
+        code = run_command(list(arguments))
         said = capsys.readouterr()
         return code, said.out, said.err
 

@@ -31,7 +31,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     Path("mail.py").write_text(SENDING)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.run(list(arguments))
+        code = cli.run_command(list(arguments))
         said = capsys.readouterr()
         return code, said.out, said.err
 

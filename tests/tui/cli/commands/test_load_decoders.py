@@ -41,7 +41,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
                 out.write(json.dumps(row) + "\n")
 
     def run(*arguments):
-        code = cli.run(list(arguments))
+        code = cli.run_command(list(arguments))
         said = capsys.readouterr()
         return code, said.out, said.err
 

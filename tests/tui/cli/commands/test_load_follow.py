@@ -22,7 +22,7 @@ def grow(path, first, count):
 
 
 def events(path):
-    workspace = Workspace(path, wait=5)
+    workspace = Workspace(path, wait_seconds=5)
     with workspace.reading() as connection:
         found = [
             row[0]

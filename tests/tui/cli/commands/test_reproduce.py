@@ -26,7 +26,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
             stream.write(json.dumps(event) + "\n")
 
     def run(*arguments: str, projection: str = "p.py") -> tuple[int, str, str]:
-        code = cli.run(["reproduce", "log.jsonl", "-p", projection, *arguments])
+        code = cli.run_command(["reproduce", "log.jsonl", "-p", projection, *arguments])
         said = capsys.readouterr()
         return code, said.out, said.err
 

@@ -80,7 +80,7 @@ class Shell:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         self._capsys.readouterr()
-        code = cli.run(list(arguments))
+        code = cli.run_command(list(arguments))
         said = self._capsys.readouterr()
         return code, said.out, said.err
 
@@ -294,7 +294,7 @@ def test_an_agreement_can_be_revoked(shell):
 def test_a_damaged_agreement_is_none(shell, content):
     declare(shell, TICKS)
     shell("trust")
-    (kept,) = (config_dir.path() / "agreements").glob("*.json")
+    (kept,) = (config_dir.config_folder() / "agreements").glob("*.json")
     whole = json.loads(kept.read_text())
     kept.write_text(content or json.dumps({**whole, "file": "/another/refold.toml"}))
     assert shell("replay", "log.jsonl", "-p", "ticks")[0] == 3
@@ -312,7 +312,7 @@ def test_an_agreement_that_cannot_be_kept_is_one_sentence(shell, tmp_path: Path)
 
 
 def _agree(number: int) -> None:
-    found = config_file.read(Path("refold.toml"))
+    found = config_file.read_config(Path("refold.toml"))
     keep_agreement(found.path, [found.consent_items()[number]], only=False)
 
 

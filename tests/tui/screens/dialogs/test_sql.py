@@ -8,8 +8,8 @@ from textual.widgets import Static
 from storage.query import sql_query
 from tui.screens.dialogs.row import RowScreen, RowView
 from tui.screens.dialogs.sql import SqlScreen
-from tui.screens.main.main_screen import TravelScreen
-from tui.widgets.query_editor import Offers, QueryEditor
+from tui.screens.main.main_screen import MainScreen
+from tui.widgets.query_editor import CompletionList, QueryEditor
 from tui.widgets.result_list import ResultList
 
 KEYS = {"'": "apostrophe", " ": "space", "(": "left_parenthesis", ")": "right_parenthesis"}
@@ -42,7 +42,7 @@ async def ask(seat: Any, text: str) -> None:
     if not isinstance(seat.app.screen, SqlScreen):
         await seat.press("S")
     editor(seat).focus()
-    editor(seat).put(text)
+    editor(seat).replace_query(text)
     await seat.press("enter")
 
 
@@ -71,7 +71,7 @@ async def test_rows_are_aligned_under_their_names(shop: Any, sit: Any) -> None:
 async def test_typing_offers_words_and_tab_takes_them(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await seat.press("S")
-        offers = seat.app.screen.query_one(Offers)
+        offers = seat.app.screen.query_one(CompletionList)
         assert not offers.display
         await write(seat, "FROM cha")
         assert offers.display
@@ -96,10 +96,10 @@ async def test_enter_asks_though_words_are_offered_and_escape_closes_them(
         await seat.press("S")
         await write(seat, "FROM doc")
         await seat.press("escape")
-        assert not seat.app.screen.query_one(Offers).display
+        assert not seat.app.screen.query_one(CompletionList).display
         assert isinstance(seat.app.screen, SqlScreen)
         await write(seat, "u")
-        assert seat.app.screen.query_one(Offers).display
+        assert seat.app.screen.query_one(CompletionList).display
         await seat.press("enter")
         assert editor(seat).text == "FROM docu"
         assert "docu does not exist" in said(seat)
@@ -109,7 +109,7 @@ async def test_enter_on_a_row_goes_to_its_event_and_document(shop: Any, sit: Any
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "FROM state_at('orders', 1500) WHERE key = 'order-129'")
         await seat.press("enter")
-        assert isinstance(seat.app.screen, TravelScreen)
+        assert isinstance(seat.app.screen, MainScreen)
         assert seat.position == 966
         assert seat.title("document") == "order-129"
         await seat.press("ctrl+o")
@@ -154,7 +154,7 @@ async def test_paging_through_many_rows(shop: Any, sit: Any) -> None:
 async def test_of_very_many_rows_the_first_are_kept_and_that_is_said(
     shop: Any, sit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_query, "MOST_ROWS", 1000)
+    monkeypatch.setattr(sql_query, "MAX_ROWS", 1000)
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "SELECT i FROM range(20000000000) t(i)")
         assert said(seat).startswith("the first 1,000 rows; there are more")
@@ -191,14 +191,14 @@ async def test_what_is_wrong_is_said_below_the_query(
 async def test_a_query_that_takes_long_says_so_and_escape_ends_it(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await seat.press("S")
-        editor(seat).put("SELECT count(*) FROM range(10000000000) a, range(10000) b")
+        editor(seat).replace_query("SELECT count(*) FROM range(10000000000) a, range(10000) b")
         await seat.hit("enter")
         await seat.until(lambda: "esc cancels" in said(seat))
         await seat.press("escape")  # waits until nothing runs any more
         assert said(seat) == "The query was cancelled."
         assert isinstance(seat.app.screen, SqlScreen)
         await seat.press("escape")
-        assert isinstance(seat.app.screen, TravelScreen)
+        assert isinstance(seat.app.screen, MainScreen)
 
 
 async def test_earlier_queries_come_back(shop: Any, sit: Any) -> None:
@@ -206,7 +206,7 @@ async def test_earlier_queries_come_back(shop: Any, sit: Any) -> None:
         await ask(seat, "SELECT 1")
         await ask(seat, "SELECT 2")
         editor(seat).focus()
-        editor(seat).put("SELECT 3")
+        editor(seat).replace_query("SELECT 3")
         await seat.press("up", "up")
         assert editor(seat).text == "SELECT 1"
         await seat.press("up")

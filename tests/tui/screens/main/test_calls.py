@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.exchange import import_export
-from gateway.ports import Ports
+from gateway.ports import PortSet
 from replay import fold
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
@@ -58,11 +58,11 @@ def till(tmp_path: Path):
         )
     )
     path = tmp_path / "till.refold"
-    loader.load([str(events)], path)
+    loader.load_source([str(events)], path)
     workspace = Workspace(path)
-    import_export.take_in(workspace, journal, Ports())
+    import_export.import_recordings(workspace, journal, PortSet())
     (tmp_path / "till.py").write_text(SOURCE)
-    fold.fold(workspace, refer(tmp_path / "till.py"))
+    fold.fold_projection(workspace, refer(tmp_path / "till.py"))
     return workspace
 
 
@@ -117,7 +117,7 @@ async def test_they_are_a_table_whose_rows_move_time(till, sit: Sitting):
 
 async def test_without_calls_there_is_nothing_to_be_listed(shop: Shop, sit: Sitting):
     async with sit(shop.workspace, at=5) as seat:
-        assert "ask.calls" not in {command.id for command in seat.travel.possible()}
+        assert "ask.calls" not in {command.id for command in seat.travel.available_commands()}
 
 
 async def test_an_imported_call_of_no_event_is_given_to_the_one_here(
@@ -126,7 +126,7 @@ async def test_an_imported_call_of_no_event_is_given_to_the_one_here(
     journal = tmp_path / "more.jsonl"
     asked = {"port": "rates", "operation": "rate", "request": {"pair": "EURUSD"}}
     journal.write_text(json.dumps({**asked, "response": 5}) + "\n")
-    import_export.take_in(till, journal, Ports())
+    import_export.import_recordings(till, journal, PortSet())
     wanted = refer(Path(tmp_path / "till.py"))
     async with sit(till, wanted, at=30, size=(200, 60)) as seat:
         await seat.until(lambda: "missed  rates rate" in _event(seat), 30)

@@ -22,7 +22,7 @@ def own(shop: Any, tmp_path: Path) -> tuple[Workspace, Path]:
     shutil.copy(shop.wrong.text, path)
     shutil.copy(shop.workspace.path, tmp_path / "orders.refold")
     workspace = Workspace(tmp_path / "orders.refold")
-    fold.fold(workspace, refer(path))
+    fold.fold_projection(workspace, refer(path))
     return workspace, path
 
 
@@ -222,7 +222,7 @@ async def test_the_last_of_two_quick_saves_counts(own: tuple[Workspace, Path], s
 async def test_a_process_that_stands_by_folds_what_is_saved(
     own: tuple[Workspace, Path], sit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.folding.controller._STANDBY_SECONDS", 0.01)
+    monkeypatch.setattr("tui.folding.controller._WARM_PROCESS_DELAY_SECONDS", 0.01)
     workspace, path = own
     async with sit(workspace, refer(path), at=2376) as seat:
         await seat.until(lambda: seat.travel._folds._standby.fold is not None)

@@ -9,10 +9,10 @@ import pytest
 from textual.widgets import OptionList, TextArea
 
 from gateway.exchange import import_export
-from gateway.ports import Ports
+from gateway.ports import PortSet
 from replay import fold
 from replay.forks import edit_builder
-from replay.forks.edit_builder import Editing
+from replay.forks.edit_builder import EditBuilder
 from replay.projection import reference
 from storage.coordinates.edit_kind import EditKind
 from storage.ingest import loader
@@ -21,7 +21,7 @@ from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Sitting, refer
 from tui.screens.dialogs.editor import EditorScreen
 from tui.screens.dialogs.timelines import TimelinesScreen
-from tui.state.parent_comparison import beside
+from tui.state.parent_comparison import compare_with_parent
 from tui.widgets.bars import WhatIfLine
 
 SOURCE = """
@@ -39,10 +39,10 @@ def till(tmp_path: Path):
         for n in range(40)
     )
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    loader.load([str(source)], tmp_path / "till.refold")
+    loader.load_source([str(source)], tmp_path / "till.refold")
     (tmp_path / "till.py").write_text(SOURCE)
     workspace = Workspace(tmp_path / "till.refold")
-    fold.fold(workspace, refer(tmp_path / "till.py"))
+    fold.fold_projection(workspace, refer(tmp_path / "till.py"))
     return workspace
 
 
@@ -75,8 +75,8 @@ async def test_an_edit_of_the_log_forks_it_first(till, sit: Sitting):
         await seat.press("G")
         await seat.type("d", "till-0")
         assert f"total {sum(range(0, 40, 4)) - 8}" in document(seat).replace("  ", " ")
-    (fork,) = store.known(Workspace(till.path))
-    assert [(e.kind, str(e.label)) for e in fork.active] == [(EditKind.DROP, "8")]
+    (fork,) = store.list_forks(Workspace(till.path))
+    assert [(e.kind, str(e.label)) for e in fork.active_edits] == [(EditKind.DROP, "8")]
 
 
 async def test_what_differs_is_a_table_and_the_document_stands_beside_its_twin(till, sit: Sitting):
@@ -201,9 +201,9 @@ async def test_what_is_found_late_is_not_told_of_another_timeline(
     def slowly(history):
         if history is not None and history.workspace.timeline != "main":
             late.wait(10)
-        return beside(history)
+        return compare_with_parent(history)
 
-    monkeypatch.setattr("tui.screens.main.forks.beside", slowly)
+    monkeypatch.setattr("tui.screens.main.forks.compare_with_parent", slowly)
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         line = seat.travel.query_one(WhatIfLine)
@@ -242,12 +242,12 @@ async def test_two_forks_are_joined(till, sit: Sitting):
 
 
 async def test_a_conflict_is_resolved_on_the_screen(till, sit: Sitting):
-    first = Editing(till, "one")
+    first = EditBuilder(till, "one")
     first.drop(8)
-    edit_builder.keep(edit_builder.fork(till, "one", first.edits))
-    second = Editing(till, "two")
+    edit_builder.save_fork(edit_builder.create_fork(till, "one", first.edits))
+    second = EditBuilder(till, "two")
     second.drop(12)
-    edit_builder.keep(edit_builder.fork(till, "two", second.edits))
+    edit_builder.save_fork(edit_builder.create_fork(till, "two", second.edits))
     till.release()
     async with sit(till, code(till), at=8) as seat:
         await seat.hit("T")
@@ -294,7 +294,7 @@ async def test_without_code_a_fork_is_kept_and_not_folded(till, sit: Sitting):
         await seat.press("D", "enter")
         await folded(seat, "what-if-1, forked from main at 7 · 1 edit")
         assert "no projection" in seat.header
-    assert [fork.name for fork in store.known(Workspace(till.path))] == ["what-if-1"]
+    assert [fork.name for fork in store.list_forks(Workspace(till.path))] == ["what-if-1"]
 
 
 async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_path: Path):
@@ -306,9 +306,9 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_pa
     journal = tmp_path / "calls.jsonl"
     call = {"port": "rates", "operation": "rate", "request": {"pair": "EURUSD"}, "response": 2}
     journal.write_text("".join(json.dumps({"event_id": f"e{n}", **call}) + "\n" for n in range(40)))
-    import_export.take_in(till, journal, Ports())
+    import_export.import_recordings(till, journal, PortSet())
     wanted = refer(tmp_path / "rates.py")
-    fold.fold(till, wanted)
+    fold.fold_projection(till, wanted)
     async with sit(till, wanted, at=8) as seat:
         assert "recorded  rates rate" in "\n".join(seat.pane("event"))
         await seat.hit("a")
@@ -337,7 +337,7 @@ async def test_a_strangers_names_and_data_do_nothing_to_the_screen(
         ]
     )
     wanted = projection("def apply(state, event): state['n'] = state.get('n', 0) + 1")
-    fold.fold(workspace, wanted)
+    fold.fold_projection(workspace, wanted)
     async with sit(workspace, wanted, at=1) as seat:
         await seat.hit("R")
         await seat.until(lambda: isinstance(seat.app.screen, EditorScreen))

@@ -442,4 +442,4 @@ async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
 def test_every_command_that_cannot_be_given_says_why() -> None:
     for command in commands.COMMANDS:
         if command.needs not in ("", "findings"):
-            assert commands.missing(command.keys.split(",")[0], set()).endswith(".")
+            assert commands.missing_requirement(command.keys.split(",")[0], set()).endswith(".")

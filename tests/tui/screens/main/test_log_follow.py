@@ -32,7 +32,7 @@ def till(tmp_path: Path):
     """A log of ten events that is loaded, and a projection of it."""
     path = tmp_path / "till.jsonl"
     grow(path, 0, 10)
-    loader.load([str(path)], tmp_path / "till.refold")
+    loader.load_source([str(path)], tmp_path / "till.refold")
     (tmp_path / "till.py").write_text(
         'def apply(state, event):\n    state["total"] = state.get("total", 0) + event.data["amount"]\n'
     )
@@ -75,9 +75,9 @@ async def test_a_fork_of_a_growing_log(till, sit: Sitting):
         command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
         await asyncio.sleep(1.5)
-        assert seat.app.model.extent.events == 10  # who reads a table isn't disturbed
+        assert seat.app.model.extent.event_count == 10  # who reads a table isn't disturbed
         await seat.press("escape", "escape", "G")
-        await seat.until(lambda: seat.app.model.extent.events == 15)
+        await seat.until(lambda: seat.app.model.extent.event_count == 15)
         assert seat.position == 14
         await seat.until(lambda: any("101" in line for line in seat.pane("document")))
         assert "what-if-1" in seat.header

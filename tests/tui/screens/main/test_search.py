@@ -18,7 +18,7 @@ from tui.results import projection_queries
 from tui.state import address
 from tui.widgets.bars import MessageLine
 from tui.widgets.plot_pane import PlotPane
-from tui.widgets.results_pane import FindingsPane
+from tui.widgets.results_pane import ResultsPane
 
 BROKEN = 1504
 """Where order-245 is paid twice, as the sample's README says."""
@@ -32,8 +32,8 @@ def own(shop: Shop, tmp_path: Path) -> Shop:
             shutil.copy(path, tmp_path / path.name)
     workspace = Workspace(tmp_path / shop.workspace.path.name)
     right, wrong = (refer(tmp_path / Path(r.text).name) for r in (shop.right, shop.wrong))
-    fold.fold(workspace, wrong)
-    fold.fold(workspace, right)
+    fold.fold_projection(workspace, wrong)
+    fold.fold_projection(workspace, right)
     return Shop(workspace, right, wrong)
 
 
@@ -43,7 +43,7 @@ def found(seat: Any) -> list[str]:
 
 
 def shown(seat: Any) -> bool:
-    return bool(seat.travel.query_one(FindingsPane).display)
+    return bool(seat.travel.query_one(ResultsPane).display)
 
 
 async def test_broken_invariants_as_a_table(shop: Any, sit: Any) -> None:
@@ -203,7 +203,7 @@ async def test_a_watch_becomes_a_lane(own: Shop, sit: Any) -> None:
         await seat.press("+")
         await seat.until(lambda: len(seat.pane_strip().splitlines()) == lines + 1)
     workspace = Workspace(own.workspace.path)
-    assert [w.over for w in watches.kept(workspace)] == ["states", "events"]
+    assert [w.scope for w in watches.list_watches(workspace)] == ["states", "events"]
     workspace.close()
     async with sit(own.workspace, own.right, at=0) as seat:
         await seat.until(lambda: seat.pane_strip().count("•") > 5)
@@ -228,7 +228,7 @@ async def test_bookmarks_with_notes(own: Shop, sit: Any) -> None:
         await seat.until(lambda: "▾" not in seat.pane_strip())
         assert not shown(seat)
     workspace = Workspace(own.workspace.path)
-    assert bookmarks.kept(workspace) == []
+    assert bookmarks.list_bookmarks(workspace) == []
     workspace.close()
 
 
@@ -252,7 +252,7 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
         seat.app.copy_to_clipboard = copied.append
         await seat.press("tab", "tab", "end", "Y")
         line = seat.travel.query_one("#document").path
-    place = address.read(copied[0])
+    place = address.parse_address(copied[0])
     assert place.workspace == shop.workspace.path.resolve()
     assert (place.position, place.key) == (str(BROKEN), "order-245")
     app = RefoldApp(Workspace(place.workspace), (), at=int(place.position), place=place)
@@ -264,22 +264,22 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
         assert app.travel.looking.key == "order-245"
         assert app.travel.query_one("#document").path == line
         assert app.model.history is not None
-        assert app.model.history.folded.name == "orders"
+        assert app.model.history.fold_record.name == "orders"
 
 
 async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> None:
     from replay.query import history_scan
 
     left = threading.Event()
-    drawn = history_scan.ahead
+    drawn = history_scan.prefetch_items
 
     def waiting(items: Any, depth: int) -> Any:
         for number, item in enumerate(drawn(items, depth)):
             assert number == 0 or left.wait(30)
             yield item
 
-    monkeypatch.setattr(history_scan, "_FIRST", 5)
-    monkeypatch.setattr(history_scan, "ahead", waiting)
+    monkeypatch.setattr(history_scan, "_FIRST_CHUNK_EVENTS", 5)
+    monkeypatch.setattr(history_scan, "prefetch_items", waiting)
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.hit("F")
         await seat.still()
@@ -291,7 +291,7 @@ async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> 
         left.set()
         await seat.still()
         assert "stopped before the end" in seat.subtitle("findings")
-        pane = seat.travel.query_one(FindingsPane)
+        pane = seat.travel.query_one(ResultsPane)
         assert 0 < len(pane.findings.at) < 523
 
 
@@ -308,7 +308,7 @@ async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) 
 
 
 def test_expressions_are_separated_by_the_commas_between_them() -> None:
-    found = projection_queries.separated("a, f(b, c), 'x,y', d['e,f'],")
+    found = projection_queries.split_expressions("a, f(b, c), 'x,y', d['e,f'],")
     assert found == ["a", "f(b, c)", "'x,y'", "d['e,f']"]
 
 

@@ -8,7 +8,7 @@ from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Sitting
 from tests.tui.screens.main.test_forks import code, document, folded, till  # noqa: F401 - a fixture
 from tui.screens.dialogs.sweep_form import SweepForm
-from tui.screens.dialogs.sweep_results import OutcomesScreen
+from tui.screens.dialogs.sweep_results import SweepResultsScreen
 
 
 async def sweep(seat, **typed):
@@ -23,7 +23,7 @@ async def sweep(seat, **typed):
 
 
 async def listed(seat):
-    await seat.until(lambda: isinstance(seat.app.screen, OutcomesScreen))
+    await seat.until(lambda: isinstance(seat.app.screen, SweepResultsScreen))
     await seat.pilot.pause()
     return seat.screen_text()
 
@@ -44,12 +44,12 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  
             ("15", "787", "1"),
             ("5", "777", "1"),
         ]
-        assert store.known(Workspace(till.path)) == []
+        assert store.list_forks(Workspace(till.path)) == []
         await seat.hit("r")
         await seat.until(lambda: "lowest sum(state.total) first" in seat.screen_text())
         await seat.hit("enter")
         await folded(seat, "sweep-0, forked from main at 7 · 1 edit · 1 document differs")
-        assert [fork.name for fork in store.known(Workspace(till.path))] == ["sweep-0"]
+        assert [fork.name for fork in store.list_forks(Workspace(till.path))] == ["sweep-0"]
 
         await seat.hit("*")
         await listed(seat)

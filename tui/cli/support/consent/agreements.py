@@ -67,7 +67,7 @@ def revoke_agreement(file: Path) -> bool:
 
 
 def _folder() -> Path:
-    return config_dir.path() / "agreements"
+    return config_dir.config_folder() / "agreements"
 
 
 def _place(file: Path) -> Path:

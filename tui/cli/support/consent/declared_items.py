@@ -80,7 +80,7 @@ def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[
     """Where a source is, if that isn't below the file's folder, and what decodes its payloads."""
     elsewhere = [one for one in source.names if _is_elsewhere(folder, one)]
     if elsewhere:
-        shown = ", ".join(map(sources.known_as, elsewhere))
+        shown = ", ".join(map(sources.stored_name, elsewhere))
         config = [value for one in elsewhere for value in _client_files(one)]
         files = tuple(read_named_file(Path.cwd(), value) for value in config)
         declared = msgspec.to_builtins(source)
@@ -90,7 +90,7 @@ def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[
         files = tuple(
             read_named_file(folder, _expanded(one)) for one in payload_decoders.files_in(how)
         )
-        runs = bool(payload_decoders.code_in({field: how}))
+        runs = bool(payload_decoders.list_user_code({field: how}))
         if runs or files:
             yield ConsentItem(
                 f"sources.{name}.decode.{field}",

@@ -10,7 +10,7 @@ import click
 from storage.errors import ProjectionError
 from tui.cli.support.consent.agreements import agreed_digests, keep_agreement
 from tui.cli.support.consent.item import ConsentItem
-from tui.text.sanitize import printable
+from tui.text.sanitize import sanitize_line
 
 
 def require_consent(file: Path, list_items: Callable[[], Sequence[ConsentItem]]) -> None:
@@ -31,10 +31,10 @@ def require_consent(file: Path, list_items: Callable[[], Sequence[ConsentItem]])
             f"Nobody has agreed to this in {file}: {listed}. `refold trust --list {where}` shows"
             f" all that the file names, and `refold trust {where}` agrees to it."
         )
-    click.echo(printable(f"{file} names what needs your consent:"), err=True)
+    click.echo(sanitize_line(f"{file} names what needs your consent:"), err=True)
     for item in items:
         changed = " (changed since you agreed)" if item.name in agreed.values() else ""
-        click.echo(printable(f"  {item.text}{changed}"), err=True)
+        click.echo(sanitize_line(f"  {item.text}{changed}"), err=True)
     if not click.confirm("Allow this, now and later?", err=True):
         raise ProjectionError(f"You did not agree to {file}, so nothing was run.")
     now = {item.digest for item in list_items()}
