@@ -23,8 +23,8 @@ from bench import (
     seek,
     sources,
 )
-from replay import fold as fold_module
-from replay.projection import reference
+from replay.fold import fold_projection
+from replay.projection import projection_reference
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 
@@ -77,8 +77,10 @@ def _folded(events: int) -> None:
     target = logs.workspace(events)
     if not target.exists():
         loader.load_source([str(logs.orders(events))], target)
-    projection = reference.parse_reference(str(logs.PROJECTION), sys.executable, Path.cwd())
-    fold_module.fold_projection(Workspace(target), projection)
+    projection = projection_reference.parse_reference(
+        str(logs.PROJECTION), sys.executable, Path.cwd()
+    )
+    fold_projection(Workspace(target), projection)
 
 
 def _say(lines: Iterable[str]) -> None:

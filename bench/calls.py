@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import logs
 from bench.measured import apart, seconds, tell
 from replay import fold
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.worker_host import worker_process
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
@@ -47,7 +47,7 @@ _LEFT_OUT = '''    def enter(self) -> None:
 def ours(workspace: Path, projection: Path, worker: Path) -> None:
     """A fold, anew, by the worker of a folder."""
     worker_process.WORKER_MAIN = worker
-    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
+    wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(workspace)
     tell(seconds=seconds(lambda: fold.fold_projection(opened, wanted, force=True)))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import logs
 from bench.measured import apart, tell
 from replay import fold
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
 from tui.folding.controller import FoldController
 from tui.state.session import Session
@@ -39,7 +39,7 @@ class _App:
 
 
 async def _saved(workspace: Path, code: Path) -> dict[str, float]:
-    wanted = reference.parse_reference(str(code), sys.executable, code.parent)
+    wanted = projection_reference.parse_reference(str(code), sys.executable, code.parent)
     model = Session(Workspace(workspace, memory_bytes=SCREEN_MEMORY_BYTES))
     folds = FoldController(_App(), model, [wanted])  # type: ignore[arg-type]
     first, ended = asyncio.Event(), asyncio.Event()
@@ -79,7 +79,8 @@ def ours(path: Path) -> None:
     shutil.copy(path, folder / path.name)
     code = Path(shutil.copy(logs.PROJECTION, folder))
     fold.fold_projection(
-        Workspace(folder / path.name), reference.parse_reference(str(code), sys.executable, folder)
+        Workspace(folder / path.name),
+        projection_reference.parse_reference(str(code), sys.executable, folder),
     )
     tell(**asyncio.run(_saved(folder / path.name, code)))
     shutil.rmtree(folder)

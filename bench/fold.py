@@ -17,7 +17,7 @@ import msgspec
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay import fold
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def baseline(workspace: Path, projection: Path) -> None:
 
 def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
     """What `refold replay --force` does."""
-    wanted = reference.parse_reference(str(projection), python, Path.cwd())
+    wanted = projection_reference.parse_reference(str(projection), python, Path.cwd())
     opened = Workspace(workspace)
     tell(
         seconds=seconds(

@@ -11,15 +11,15 @@ from bench import logs
 from bench.measured import apart, seconds, tell
 from replay import fold
 from replay.compare import history_comparison
-from replay.event_fold.run_context import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
 from replay.forks.warm_worker import WarmWorker
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.worker_host.gateway_bridge import GatewayBridge
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -43,8 +43,8 @@ def on_OrderPlaced(state, event):
 """
 
 
-def _wanted(projection: Path) -> reference.Reference:
-    return reference.parse_reference(str(projection), sys.executable, Path.cwd())
+def _wanted(projection: Path) -> projection_reference.Reference:
+    return projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
 
 
 def _without(workspace: Workspace, name: str, place: int) -> ForkedWorkspace:

@@ -12,10 +12,10 @@ import msgspec
 
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
-from replay import fold as fold_module
+from replay.fold import fold_projection
 from replay.history import catalogue
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
 from tui.state.session import Session
 
@@ -76,9 +76,9 @@ def baseline(path: Path) -> None:
 
 def fold(path: Path, projection: Path) -> None:
     """What `refold replay --force` does."""
-    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
+    wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
-    tell(seconds=seconds(lambda: fold_module.fold_projection(opened, wanted, force=True)))
+    tell(seconds=seconds(lambda: fold_projection(opened, wanted, force=True)))
 
 
 def look(path: Path) -> None:

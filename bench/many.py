@@ -5,8 +5,8 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import apart, seconds, tell
-from replay import fold as fold_module
-from replay.projection import reference
+from replay.fold import fold_projection
+from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
 
 PROJECTION = """
@@ -33,10 +33,10 @@ def log(keys: int) -> Path:
 
 def fold(path: Path, projection: Path, memory: str) -> None:
     """What `refold replay --force` does, in so many MB; 0: what is taken where nothing is said."""
-    wanted = reference.parse_reference(str(projection), sys.executable, Path.cwd())
+    wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
     limit = int(memory) << 20 or None
-    took = seconds(lambda: fold_module.fold_projection(opened, wanted, force=True, memory=limit))
+    took = seconds(lambda: fold_projection(opened, wanted, force=True, memory=limit))
     with opened.reading() as connection:
         rows = connection.execute(
             'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'

@@ -8,7 +8,7 @@ import msgspec
 from bench import bare, logs
 from bench.measured import apart, seconds, tell
 from replay.event_fold import event_reader
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.query_projections.state_query import StateQuery
 from storage.workspace.workspace import Workspace
 
@@ -51,7 +51,7 @@ def ours(workspace: Path, projection: Path) -> None:
     """All documents of the last position, as JSON."""
     opened = Workspace(workspace)
     looked = StateQuery(
-        opened, reference.parse_reference(str(projection), sys.executable, Path.cwd())
+        opened, projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     )
     end = event_reader.count_events(opened) - 1
     found = 0

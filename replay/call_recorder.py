@@ -18,10 +18,10 @@ from gateway.settings import GatewaySettings
 from replay.event_fold import state_recall
 from replay.event_fold.event_reader import EventReader
 from replay.history.catalogue import FoldRecord
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import Reference
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference
 from replay.worker_host.batch_result import BatchResult
 from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
@@ -150,7 +150,7 @@ class _CallRecorder:
             patience=patience,
         ) as worker_group:
             ready = worker_group.wait_until_ready()
-            self._gateway_bridge.broker.code_hash = reference.hash_projection(
+            self._gateway_bridge.broker.code_hash = projection_reference.hash_projection(
                 ready["files"], ready["python"]
             )
             try:

@@ -16,24 +16,24 @@ import pyarrow as pa
 from gateway.broker import AskPerson
 from replay.event_fold import event_reader, fold_restart, partitioned_fold, state_recall
 from replay.event_fold.event_reader import EventReader
+from replay.event_fold.fold_run import FoldLimits, FoldRun, OnFoldProgress
 from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter
-from replay.event_fold.run_context import FoldLimits, FoldRun, OnFoldProgress
 from replay.forks import fork_fold as forks
 from replay.forks.warm_worker import WarmWorker
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.projection import declaration
-from replay.projection.reference import Reference, apply_timeline_answers
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference, apply_timeline_answers
 from replay.query_projections import relation_fold as relational
 from replay.worker_host.flow_control import FlowControl
 from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import LossyStateError, WorkerGroup, WorkersFullError
 from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
-from storage.db.query import fetch_rows as rows_of
+from storage.db.query import fetch_rows
 from storage.errors import CancelledError, ProjectionError, StaleError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _FLUSH_SECONDS = 5.0
@@ -265,7 +265,7 @@ class _LogFold:
 
     def _death_message(self, death: WorkerDiedError) -> str:
         with self._run.workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 'SELECT type, stream FROM events WHERE "offset" = ?',
                 [death.offset],

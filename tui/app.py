@@ -14,7 +14,7 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 from tui.folding.controller import FoldController
 from tui.screens.main.main_screen import MainScreen

@@ -15,7 +15,7 @@ from replay.document.diff import Difference, decode_or_text, encode_value, find_
 from replay.event_fold.event_reader import EventReader
 from replay.history.large_document import build_sparse_value
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.worker_host.batch_result import BatchResult
 from replay.worker_host.flow_control import FlowControl
 from replay.worker_host.gateway_bridge import GatewayBridge

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.coordinates.event_labels import Label
-from storage.timelines.workspace_view import ForkedWorkspace, step_function_sql
+from storage.timelines.forked_workspace import ForkedWorkspace, step_function_sql
 from storage.workspace.workspace import Workspace
 
 _COORDINATE_BITS = 20

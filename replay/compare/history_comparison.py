@@ -13,7 +13,7 @@ import duckdb
 from replay.compare.alignment import AlignedTimelines
 from replay.document.diff import Difference, find_differences
 from replay.history.changes import Change, value_after
-from replay.history.fork_base import ForkedHistory, find_forked_history
+from replay.history.forked_history import ForkedHistory, find_forked_history
 from replay.history.history import History
 from storage.coordinates.event_labels import Label
 from storage.quoting import quote_literal

@@ -5,7 +5,7 @@ from typing import Protocol
 from replay.event_fold.history_writer import ConcurrentFoldError
 from replay.history.catalogue import FoldRecord
 from storage.errors import CancelledError, StaleError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.event_fold.event_reader import EventReader
+from replay.event_fold.fold_run import FoldRun
 from replay.event_fold.history_writer import HistoryWriter
-from replay.event_fold.run_context import FoldRun
 from replay.worker.protocol import wire
 from replay.worker_host import event_frame
 from replay.worker_host.batch_result import BatchMerger, decode_batch_result

@@ -52,7 +52,7 @@ def _dense_events_sql(workspace: Workspace) -> str:
     gap_positions = [mark.position for mark in workspace.edit_marks(0, 1 << 62) if mark.leaves_gap]
     dense_offset = '"offset"'
     if gap_positions:
-        from storage.timelines.workspace_view import step_function_sql  # noqa: PLC0415 - only forks have gaps
+        from storage.timelines.forked_workspace import step_function_sql  # noqa: PLC0415 - only forks have gaps
 
         dense_offset = (
             '"offset" +'

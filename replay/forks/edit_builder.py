@@ -21,11 +21,10 @@ from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import PositionMap
 from storage.errors import PositionError, QueryError, StaleError, WorkspaceError, summarize_error
 from storage.log.event_log import EventLog
-from storage.timelines import edits, event_json, store
-from storage.timelines import workspace_view as seeing
+from storage.timelines import edits, event_json, fork_store, forked_workspace
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
-from storage.timelines.store import Fork
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.fork_store import Fork
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _PAGE_EVENTS = 100
@@ -253,7 +252,7 @@ def create_fork(
     It branches `at` a place of the parent's, or before its first edit. Raises `WorkspaceError`,
     `PositionError` and `QueryError`.
     """
-    store.check_name_is_free(parent, name)
+    fork_store.check_name_is_free(parent, name)
     overlay = parent.position_map
     # Other answers and other code may be asked for from any position on.
     of_events = _first_edited_position(
@@ -284,19 +283,19 @@ def save_fork(forked_workspace: ForkedWorkspace) -> ForkedWorkspace:
     is taken or other forks stand on it.
     """
     with forked_workspace.main_workspace.writing() as connection:
-        store.save_fork(connection, forked_workspace.lineage, forked_workspace.before)
+        fork_store.save_fork(connection, forked_workspace.lineage, forked_workspace.before)
     return _as_kept(forked_workspace)
 
 
 def create(seen: ForkedWorkspace) -> ForkedWorkspace:
     """Keep a new fork; raise as `keep` does, also where an equal fork has its name."""
     with seen.main_workspace.writing() as connection:
-        store.create(connection, seen.lineage)
+        fork_store.create(connection, seen.lineage)
     return _as_kept(seen)
 
 
 def _as_kept(seen: ForkedWorkspace) -> ForkedWorkspace:
-    found = seeing.open_timeline(seen.main_workspace, seen.timeline)
+    found = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
     seen.main_workspace.release()  # as after every write: others may be waiting
     if not isinstance(found, ForkedWorkspace):
         raise WorkspaceError("The log itself is never changed; fork it, and edit the fork.")
@@ -315,15 +314,15 @@ def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
     """
     while True:
         generation = workspace.main_workspace.generation
-        made = attempt(seeing.open_timeline(workspace.main_workspace, workspace.timeline))
+        made = attempt(forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline))
         if made is None:
             return made
         try:
             with made.main_workspace.writing(generation=generation) as connection:
                 if made.before is None:
-                    store.create(connection, made.lineage)
+                    fork_store.create(connection, made.lineage)
                 else:
-                    store.save_fork(connection, made.lineage, made.before)
+                    fork_store.save_fork(connection, made.lineage, made.before)
         except StaleError:
             continue
         return _as_kept(made)
@@ -354,7 +353,7 @@ def _with_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) ->
     if first is not None and first - 1 < overlay.position_of(fork_label):
         fork_label = overlay.label_at(first - 1)
     changed = replace(fork, edits=new_edits, at=fork_label)
-    store.check_is_editable(forked_workspace.main_workspace, fork.name)
+    fork_store.check_is_editable(forked_workspace.main_workspace, fork.name)
     return ForkedWorkspace(forked_workspace.parent, changed, forked_workspace.before or fork)
 
 

@@ -15,8 +15,8 @@ from storage.db.query import fetch_arrow
 from storage.log.tombstones import IS_HANDLED_SQL
 from storage.quoting import quote_literal
 from storage.timelines.edits import EVENT_FIELDS
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.timelines.overlay import ForkOverlay
-from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 MAX_DOCUMENTS_IN_MEMORY = 2_000

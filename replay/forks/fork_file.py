@@ -13,12 +13,11 @@ import msgspec
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, SourceError
-from storage.timelines import edits, event_json, log_fingerprint, store
-from storage.timelines import workspace_view as seeing
+from storage.timelines import edits, event_json, fork_store, log_fingerprint
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
+from storage.timelines.fork_store import Fork
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.timelines.log_fingerprint import LogFingerprint
-from storage.timelines.store import Fork
-from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 FORMAT_VERSION = 1
@@ -88,7 +87,7 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
     if difference is not None:
         raise SourceError(f"{path} is a fork of another log than {workspace.path}: {difference}.")
     generation = workspace.main_workspace.generation
-    existing_by_name = {one.name: one for one in store.list_forks(workspace)}
+    existing_by_name = {one.name: one for one in fork_store.list_forks(workspace)}
     forked_workspace: Workspace = workspace.main_workspace
     new: list[ForkedWorkspace] = []
     for index, fork_entry in enumerate(file.forks):
@@ -103,13 +102,13 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
         if existing is not None and not last and existing.digest == timeline.digest:
             forked_workspace = ForkedWorkspace(forked_workspace, existing)
             continue
-        store.validate_name(timeline.name)
+        fork_store.validate_name(timeline.name)
         forked_workspace = _laid_over(forked_workspace, timeline, path)
         new.append(forked_workspace)
     with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
-            store.create(connection, one.lineage)
-    found = seeing.open_timeline(workspace.main_workspace, forked_workspace.timeline)
+            fork_store.create(connection, one.lineage)
+    found = forked_workspace.open_timeline(workspace.main_workspace, forked_workspace.timeline)
     if not isinstance(found, ForkedWorkspace):
         raise SourceError(f"{path} holds no fork.")
     return found

@@ -1,6 +1,6 @@
 """Folding a fork: only the documents that may differ, from their states on the parent.
 
-Everything else is what the parent's fold says, which the fork's stands on (`storage.timelines.workspace_view`).
+Everything else comes from the parent's fold (see `storage.timelines.forked_workspace`).
 """
 
 import time
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from replay.event_fold import state_recall
-from replay.event_fold.run_context import FoldRun
-from replay.forks import affected, fork_events
+from replay.event_fold.fold_run import FoldRun
+from replay.forks import affected_search, fork_events
 from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_history_writer import ForkHistoryWriter
 from replay.forks.warm_worker import WarmWorker
@@ -25,7 +25,7 @@ from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 
 MAX_CHECKED_CHANGES = 20_000
 """Changes up to which a worker looks at every state for what JSON can't bring back."""
@@ -77,7 +77,7 @@ def _fold_with_worker(
     worker_group, ready_header = warm_worker.prepare_worker(
         run, exact_encoding=exact_encoding, round_trips_json=round_trips_json
     )
-    found = affected.find_affected_documents(
+    found = affected_search.find_affected_documents(
         forked_workspace, base_record, worker_group, run.raise_if_cancelled
     )
     writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, found)

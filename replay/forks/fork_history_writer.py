@@ -12,17 +12,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from replay.event_fold.fold_run import FoldRun
 from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter, flush_id
-from replay.event_fold.run_context import FoldRun
 from replay.forks.affected_documents import AffectedDocuments
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.history.history import compute_bucket
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.query.number_columns import NumberColumns
 from replay.worker_host.batch_result import BatchResult
-from storage.timelines import store
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import fork_store
+from storage.timelines.forked_workspace import ForkedWorkspace
 
 _MAX_LISTED_BIRTHS = 500
 """Documents born otherwise that are noted one by one; where there are more, all are listed anew."""
@@ -60,7 +60,7 @@ class ForkHistoryWriter(HistoryWriter):
         """Of events that were upcast."""
         self._is_registered = False
         self._is_finished = False
-        self._hash = reference.hash_projection(
+        self._hash = projection_reference.hash_projection(
             ready_header["files"], ready_header["python"], run.reference.gateway_settings
         )
         self._written = 0
@@ -119,7 +119,7 @@ class ForkHistoryWriter(HistoryWriter):
         if self._is_registered:
             self._refuse_overtaken(connection)
             return
-        is_new = store.save_fork(
+        is_new = fork_store.save_fork(
             connection, self._forked_workspace.lineage, self._forked_workspace.before
         )
         if catalogue.is_refolded(connection, self._base_record):
@@ -138,7 +138,7 @@ class ForkHistoryWriter(HistoryWriter):
 
     def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise `ConcurrentFoldError` when another process dropped what was written before."""
-        store.refuse_stale(connection, self._forked_workspace.lineage)
+        fork_store.refuse_stale(connection, self._forked_workspace.lineage)
         ((there,),) = connection.execute(
             "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?",
             self._fold_parameters,

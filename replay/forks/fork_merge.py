@@ -15,24 +15,23 @@ from datetime import UTC, datetime
 from replay.compare import history_comparison
 from replay.compare.alignment import find_common_ancestor
 from replay.document import diff
-from replay.event_fold.run_context import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.warm_worker import WarmWorker
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.worker.protocol.constants import MERGED_EVENT_TYPE
 from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, RefoldError, WorkspaceError
-from storage.timelines import edits, store
-from storage.timelines import workspace_view as seeing
+from storage.timelines import edits, fork_store, forked_workspace
 from storage.timelines.edits import Edit, EditedEvent
+from storage.timelines.fork_store import Fork
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.timelines.overlay import ForkOverlay
-from storage.timelines.store import Fork
-from storage.timelines.workspace_view import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 ORDERS = ("time", "a", "b")
@@ -105,7 +104,7 @@ def merge_forks(
         merged_history = History(forked_workspace, fold_timeline(forked_workspace))
     except RefoldError:
         with suppress(RefoldError):  # it may have been forked, or removed, by now
-            store.remove_fork(forked_workspace.main_workspace, forked_workspace.timeline)
+            fork_store.remove_fork(forked_workspace.main_workspace, forked_workspace.timeline)
         raise
     changed_in = [
         {
@@ -143,9 +142,9 @@ def _created(seen: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
     with seen.main_workspace.writing() as connection:
         for side in sides:
             if isinstance(side, ForkedWorkspace):
-                store.refuse_stale(connection, side.lineage)
-        store.create(connection, seen.lineage)
-    kept = seeing.open_timeline(seen.main_workspace, seen.timeline)
+                fork_store.refuse_stale(connection, side.lineage)
+        fork_store.create(connection, seen.lineage)
+    kept = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
     return kept if isinstance(kept, ForkedWorkspace) else seen
 
 

@@ -3,8 +3,8 @@
 from contextlib import ExitStack
 from typing import Any
 
-from replay.event_fold.run_context import FoldRun
-from replay.projection import reference
+from replay.event_fold.fold_run import FoldRun
+from replay.projection import projection_reference
 from replay.worker_host.worker_group import WorkerGroup
 
 
@@ -41,7 +41,7 @@ class WarmWorker:
         if (
             is_reusable
             and self._worker_group is not None
-            and reference.are_files_unchanged(self._ready_header["files"])
+            and projection_reference.are_files_unchanged(self._ready_header["files"])
         ):
             self._worker_group.reset(run.gateway_bridge)
             return self._worker_group, self._ready_header

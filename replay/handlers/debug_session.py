@@ -22,7 +22,7 @@ from replay.handlers.debug_terminal import DebugTerminal, Sanitize
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.worker.protocol import wire
 from replay.worker_host import event_frame, process_session, worker_process
 from replay.worker_host.gateway_bridge import GatewayBridge

@@ -16,7 +16,7 @@ from replay.handlers import mutation_analysis
 from replay.handlers.mutation_analysis import FunctionNode, Mutation
 from replay.history.catalogue import FoldRecord
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import is_program
+from replay.projection.projection_reference import is_program
 from storage import regular_file
 from storage.errors import QueryError, summarize_error
 

@@ -13,7 +13,7 @@ from gateway.recording_store import Recording
 from gateway.redaction import Redactor
 from replay.history.fold_reports import FOLD_CONDITION, FoldReports
 from storage.coordinates.offset_set import Offsets
-from storage.db.query import fetch_rows as rows_of
+from storage.db.query import fetch_rows
 from storage.errors import QueryError
 from storage.log.positions import START
 from storage.workspace.workspace import Workspace
@@ -203,7 +203,9 @@ def answer_missed_call(history: FoldReports, missed_call: CallDecision, text: st
     except (msgspec.DecodeError, RecursionError) as error:
         raise QueryError(f"{text!r} is no JSON: {error}.") from error
     with history.workspace.writing() as connection:
-        rows = rows_of(connection, 'SELECT id FROM events WHERE "offset" = ?', [missed_call.offset])
+        rows = fetch_rows(
+            connection, 'SELECT id FROM events WHERE "offset" = ?', [missed_call.offset]
+        )
         request = calls.decode_body((missed_call.request or "null").encode(), "application/json")
         call_origin = (missed_call.offset or 0, rows[0]["id"] if rows else None, missed_call.key)
         call = Call(
@@ -245,7 +247,7 @@ def _load_decision_rows(
     history: FoldReports, condition: str, parameters: tuple[Any, ...], count: int, first: int
 ) -> list[dict[str, Any]]:
     with history.workspace.reading() as connection:
-        return rows_of(
+        return fetch_rows(
             connection,
             f"SELECT * FROM decisions WHERE {FOLD_CONDITION} AND {condition} ORDER BY {_LOG_ORDER}"
             f" LIMIT {int(count)} OFFSET {int(first)}",

@@ -15,10 +15,10 @@ import duckdb
 
 from gateway import recording_store
 from gateway.modes import DEFAULT_MODE
-from replay.projection import reference
-from replay.projection.reference import Reference, apply_timeline_answers
-from replay.projection.span import OffsetSpan
-from storage.db.query import fetch_rows as rows_of
+from replay.projection import projection_reference
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference, apply_timeline_answers
+from storage.db.query import fetch_rows
 from storage.errors import ProjectionError
 from storage.workspace import schema, validation_cache
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
@@ -96,7 +96,7 @@ class FoldRecord:
     @property
     def is_code_unchanged(self) -> bool:
         """Whether its files are known to be what they were."""
-        return self.may_read_files and reference.are_files_unchanged(self.files)
+        return self.may_read_files and projection_reference.are_files_unchanged(self.files)
 
 
 def default_python() -> str:
@@ -276,7 +276,7 @@ def _load_fold_records(
     may_read_files: bool,
 ) -> list[FoldRecord]:
     version = recording_store.read_version(connection)
-    rows = rows_of(
+    rows = fetch_rows(
         connection,
         "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
         " unhandled, failures, keys, changes, parts, plain, numbers, seconds, settings, room, calls,"

@@ -6,7 +6,7 @@ from typing import Any
 
 from replay.history.catalogue import FoldRecord
 from storage.coordinates.offset_set import Offsets, pack_offsets
-from storage.db.query import fetch_rows as rows_of
+from storage.db.query import fetch_rows
 from storage.workspace.workspace import Workspace
 
 FOLD_CONDITION = "projection = ? AND timeline = ?"
@@ -75,7 +75,7 @@ class FoldReports:
     def invariant_violations(self) -> list[InvariantViolation]:
         """Where invariants that are functions of the projection's became broken, in order."""
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 'SELECT * EXCLUDE (broken) FROM (SELECT invariant, "offset", key, error, broken,'
                 ' lead("offset") OVER (PARTITION BY invariant, key ORDER BY "offset") AS until'
@@ -100,7 +100,7 @@ class FoldReports:
     def upcast_record_at(self, offset: int) -> UpcastRecord | None:
         """What the projection made of an event before it handled it; None where nothing."""
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 f'SELECT stream, type, version, data FROM upcasts WHERE {FOLD_CONDITION} AND "offset" = ?',
                 [*self._fold_parameters, offset],
@@ -115,7 +115,7 @@ class FoldReports:
         """Types and versions of events that no handler was there for, the first met first; scans."""
         names = list(self.fold_record.unhandled_by_type)
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 'SELECT type, version, count(*) AS events, min("offset") AS "offset" FROM'
                 " (SELECT coalesce(u.type, e.type) AS type, coalesce(u.version, e.version) AS version,"
@@ -163,7 +163,7 @@ class FoldReports:
 
     def _failures(self, condition: str, offset: int) -> list[Failure]:
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 f'SELECT "offset", key, type, error, traceback FROM failures WHERE {FOLD_CONDITION}'
                 f" AND {condition}",

@@ -20,7 +20,7 @@ from replay.history.catalogue import FoldRecord
 from replay.history.changes import Change, DocumentSnapshot, WholeDocumentChange, value_after
 from replay.history.fold_reports import FOLD_CONDITION, FoldReports
 from replay.history.large_document import LargeDocument, LargeDocumentChange, build_sparse_value
-from storage.db.query import fetch_rows as rows_of
+from storage.db.query import fetch_rows
 from storage.quoting import quote_literal
 from storage.workspace import document_parts
 from storage.workspace.workspace import Workspace
@@ -241,7 +241,7 @@ class History(FoldReports):
     def documents(self, first: int, count: int) -> list[DocumentRow]:
         """Documents in the order of their birth, by ordinal; an older position has fewer of them."""
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 f"SELECT ordinal, key, born FROM documents WHERE {FOLD_CONDITION}"
                 " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
@@ -270,7 +270,7 @@ class History(FoldReports):
     def keys_containing(self, text: str, limit: int) -> list[DocumentRow]:
         """Documents whose key contains the text, in any case; scans the keys."""
         with self._workspace.reading() as connection:
-            rows = rows_of(
+            rows = fetch_rows(
                 connection,
                 f"SELECT ordinal, key, born FROM documents WHERE {FOLD_CONDITION}"
                 f" AND contains(lower(key), lower(?)) ORDER BY ordinal LIMIT {int(limit)}",

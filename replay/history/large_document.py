@@ -227,10 +227,12 @@ class LargeDocument:
 
     def _load_value(self, change: int) -> LazyObject:
         with self._workspace.reading() as connection:
+            live_parts = document_parts.live_parts_sql(
+                f"({_DOCUMENT_CONDITION} AND (h.change <= ?))"
+            )
             found = fetch_arrow(
                 connection,
-                "SELECT part, place[-1] AS place, state FROM"
-                f" ({document_parts.live_parts_sql(f'({_DOCUMENT_CONDITION} AND (h.change <= ?))')}) ORDER BY place",
+                f"SELECT part, place[-1] AS place, state FROM ({live_parts}) ORDER BY place",
                 [*self._document_parameters, change],
             )
         current = root = LazyObject()

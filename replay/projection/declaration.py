@@ -17,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 
-from replay.projection.reference import Reference, is_program, is_sql
+from replay.projection.projection_reference import Reference, is_program, is_sql
 from storage.errors import ProjectionError
 
 _DECLARATION_COMMENT = re.compile(r"--\s*refold:\s*(.*?)\s*")

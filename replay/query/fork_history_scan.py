@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import duckdb
 import numpy as np
 
-from replay.history.fork_base import ForkedHistory
+from replay.history.forked_history import ForkedHistory
 from replay.history.history import History
 from replay.query import part_projection
 from replay.query.scan_types import Extraction, NumberArray, ScanChunk

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 import duckdb
 import numpy as np
 
-from replay.history.fork_base import find_forked_history
+from replay.history.forked_history import find_forked_history
 from replay.history.history import History
 from replay.query.fork_history_scan import scan_fork_history
 from replay.query.history_scan import scan_log_history

@@ -67,7 +67,7 @@ class MillionthsEncoding:
 
 
 class FullPrecisionEncoding:
-    """Numbers in 38 digits, twelve of them behind the point; see `replay.query.sql_compiler.EXACT_NUMBER_TYPE`."""
+    """Numbers of 38 digits, twelve of them behind the point (see `sql_compiler.EXACT_NUMBER_TYPE`)."""
 
     def split_sql(self, number: str, double: str) -> list[str]:
         fit = f"TRY_CAST({number} AS {EXACT_NUMBER_TYPE})"

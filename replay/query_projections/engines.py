@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from replay.projection import declaration
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.query_projections import rows_to_documents, sql_scope
 from replay.query_projections.rows_to_documents import InvalidDocumentsError
 from replay.worker_host import event_frame

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
+from replay.event_fold.fold_run import FoldRun
 from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter
-from replay.event_fold.run_context import FoldRun
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
 from replay.query_projections import change_numbering, per_event
 from replay.query_projections.engines import Relation, open_relation
 from replay.query_projections.evaluation import RelationEvaluation, open_evaluation

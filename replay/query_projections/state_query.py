@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.query_projections.engines import open_relation
 from replay.query_projections.evaluation import DOCUMENTS_TABLE, RelationEvaluation, open_evaluation
 from replay.worker_host.worker_process import PATIENCE_SECONDS

@@ -28,7 +28,7 @@ from .protocol import tracebacks, user_code, wire
 from .protocol.channel import ParentChannel
 from .protocol.event import EventBatch, build_decoder
 from .protocol.line_protocol import ProgramConnection, ProtocolError
-from .protocol.printed import OutputCapture
+from .protocol.output_capture import OutputCapture
 
 LOADING_OFFSET = -1
 """What the page of the mark says before the first event; before that, not even Python has begun."""

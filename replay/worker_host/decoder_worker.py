@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.worker_host.worker_frames import BrokenFrameError
 from replay.worker_host.worker_process import Worker, WorkerDiedError, projection_load_error
 from storage.errors import SourceError
@@ -36,14 +36,15 @@ class DecoderWorkers:
                 f"{function_reference!r} names no function that decodes; write python:FILE.py:function."
             )
         return _DecoderWorker(
-            reference.parse_reference(function_reference, self._python, self._cwd), self._stack
+            projection_reference.parse_reference(function_reference, self._python, self._cwd),
+            self._stack,
         )
 
 
 class _DecoderWorker:
     """One function. Its worker is started when there is something to unpack."""
 
-    def __init__(self, wanted: reference.Reference, stack: ExitStack) -> None:
+    def __init__(self, wanted: projection_reference.Reference, stack: ExitStack) -> None:
         self._reference = wanted
         self._stack = stack
         self._worker: Worker | None = None

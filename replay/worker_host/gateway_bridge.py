@@ -18,7 +18,7 @@ from gateway.broker import AskPerson, Broker
 from gateway.calls import Call, CallKind, CallOutcome
 from gateway.modes import Mode
 from gateway.recording_store import Recording
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 
 CancellationCheck = Callable[[], None]

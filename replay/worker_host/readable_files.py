@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from replay.projection.reference import Reference, is_program
+from replay.projection.projection_reference import Reference, is_program
 from replay.worker_host.sandbox import Sandbox
 from storage.errors import ProjectionError
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from replay.projection import reference as references
-from replay.projection.reference import Reference
+from replay.projection import projection_reference as references
+from replay.projection.projection_reference import Reference
 from replay.worker_host import event_frame
 from replay.worker_host.batch_result import (
     BatchMerger,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.worker.environment import blocked_attempts
 from replay.worker.protocol import wire
 from replay.worker_host.event_mark import EventMark

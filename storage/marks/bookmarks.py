@@ -6,7 +6,7 @@ from typing import Any
 
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError
-from storage.timelines import store
+from storage.timelines import fork_store
 from storage.workspace.workspace import Workspace
 
 
@@ -41,7 +41,7 @@ def add_bookmark(
     """Keep a place on the workspace's timeline."""
     label = workspace.label_at(offset)
     with workspace.writing() as connection:
-        store.refuse_unknown(connection, workspace)
+        fork_store.refuse_unknown(connection, workspace)
         rows = connection.execute(
             "INSERT INTO bookmarks SELECT coalesce(max(bookmark), 0) + 1, ?, ?, ?, ?, ?, ?, ?, now()"
             f" FROM bookmarks RETURNING {_COLUMNS}",

@@ -14,8 +14,7 @@ import duckdb
 
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
-from storage.db.query import fetch_rows as rows_of
-from storage.db.query import time_from_micros
+from storage.db.query import fetch_rows, time_from_micros
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +105,7 @@ def read_edits(connection: duckdb.DuckDBPyConnection, timeline: str) -> list[Edi
     columns = ", ".join(
         'epoch_us("time") AS "time"' if name == "time" else f'"{name}"' for name in _EDIT_COLUMNS
     )
-    rows = rows_of(
+    rows = fetch_rows(
         connection, f"SELECT {columns} FROM edits WHERE timeline = ? ORDER BY edit", [timeline]
     )
     return [_edit_of_row(row) for row in rows]

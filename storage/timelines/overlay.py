@@ -11,7 +11,7 @@ from storage.coordinates.position_map import EditMark, PositionMap
 from storage.timelines.edits import Edit, EditedEvent
 
 if TYPE_CHECKING:
-    from storage.timelines.store import Fork
+    from storage.timelines.fork_store import Fork
 
 
 @dataclass(frozen=True)

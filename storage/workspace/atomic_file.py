@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 
 from storage.db import duckdb_errors
-from storage.db.connect import connect_isolated
 from storage.db.duckdb_errors import translate_error
+from storage.db.isolated_connection import connect_isolated
 from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
 from storage.workspace import validation_cache, workspace
 

@@ -18,10 +18,9 @@ import duckdb
 
 from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import EditMark, PositionMap
-from storage.db import duckdb_errors
-from storage.db import memory_budget as allowances
-from storage.db.connect import connect_isolated
+from storage.db import duckdb_errors, memory_budget
 from storage.db.duckdb_errors import translate_error
+from storage.db.isolated_connection import connect_isolated
 from storage.db.memory_budget import MemoryBudget
 from storage.errors import PositionError, StaleError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import quote_identifier
@@ -56,7 +55,7 @@ class Workspace:
 
     Raises `WorkspaceError` where the file is missing, damaged, too new, or holds foreign objects,
     and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds. It shows the
-    log itself; what it looks like from a fork, `storage.timelines.workspace_view` tells.
+    log itself; what it looks like from a fork, `storage.timelines.forked_workspace` tells.
     """
 
     timeline = MAIN_TIMELINE
@@ -342,7 +341,7 @@ class Workspace:
     def _compute_budget(
         self, connection: duckdb.DuckDBPyConnection, requested: MemoryBudget
     ) -> MemoryBudget:
-        budget = allowances.compute_budget(connection, requested)
+        budget = memory_budget.compute_budget(connection, requested)
         self._computed_budgets[requested] = self._file_state(), budget
         return budget
 

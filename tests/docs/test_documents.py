@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replay import fold
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.ingest import loader
 from storage.workspace import macros, schema
 from storage.workspace.workspace import Workspace
@@ -117,7 +117,9 @@ def folded(tmp_path_factory):
     workspace = Workspace(path)
     import sys
 
-    wanted = reference.parse_reference("sample_logs/orders/orders.py", sys.executable, ROOT)
+    wanted = projection_reference.parse_reference(
+        "sample_logs/orders/orders.py", sys.executable, ROOT
+    )
     fold.fold_projection(workspace, wanted)
     return workspace
 

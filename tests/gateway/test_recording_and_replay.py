@@ -107,7 +107,7 @@ def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller: Caller, o
 
 
 def _span(first, last):
-    from replay.projection.span import OffsetSpan
+    from replay.projection.offset_span import OffsetSpan
 
     return OffsetSpan(first, last)
 

@@ -19,7 +19,7 @@ from storage.errors import CancelledError, RefoldError
 from storage.ingest import loader
 from storage.log.event_log import EventLog
 from storage.marks import bookmarks, watches
-from storage.timelines import store, workspace_view
+from storage.timelines import fork_store, forked_workspace
 from storage.workspace import schema
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
@@ -89,7 +89,7 @@ def talkative(bench: Bench):
             made.drop(10),
         ],
     )
-    store.set_note(workspace, "f", f"for {NAME}")
+    fork_store.set_note(workspace, "f", f"for {NAME}")
     bench.history()
     bench.history(fork)
     return bench
@@ -117,7 +117,7 @@ def test_a_stream_is_nowhere_afterwards(talkative):
     assert history.folded.skipped == 0
     assert [mark.note for mark in bookmarks.list_bookmarks(workspace)] == ["stays"]
     assert len(watches.list_watches(workspace)) == 1
-    fork = workspace_view.open_timeline(workspace, "f")
+    fork = forked_workspace.open_timeline(workspace, "f")
     assert fork.fork.note == ""
     other = talkative.history(fork)
     assert {n: talkative.total(other, n) for n in "abe"} == {n: before[n] for n in "be"} | {
@@ -142,7 +142,7 @@ def test_what_only_a_fork_says_is_looked_for_too(bench: Bench):
     made = json.dumps({"by": 1, "who": {"email": "only@fork.org"}})
     bench.fork("f", lambda m: m.insert(3, event("x", 1).replace('{"by": 1}', made)))
     bench.fork("g", lambda m: m.insert(3, event("only@fork.org", 1)))
-    store.set_note(bench.workspace, "f", "what only@fork.org would do")
+    fork_store.set_note(bench.workspace, "f", "what only@fork.org would do")
     bookmarks.add_bookmark(
         bench.workspace, offset=4, note="only@fork.org", projection=None, key=None, path=None
     )

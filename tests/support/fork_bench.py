@@ -12,9 +12,9 @@ from replay import fold
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.history.history import History
-from replay.projection import reference
-from replay.projection.reference import Reference
-from storage.timelines.workspace_view import ForkedWorkspace
+from replay.projection import projection_reference
+from replay.projection.projection_reference import Reference
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -47,7 +47,7 @@ class Bench:
         return self.refer(name)
 
     def refer(self, name: str = "p.py") -> Reference:
-        return reference.parse_reference(name, sys.executable, self.folder)
+        return projection_reference.parse_reference(name, sys.executable, self.folder)
 
     def fork(
         self, name: str, wish: Callable[[EditBuilder], Any], parent: Workspace | None = None

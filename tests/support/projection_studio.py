@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from replay import fold as fold_module
 from replay.event_fold import history_writer
+from replay.fold import fold_projection
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.query import history_scan
 from replay.worker_host import flow_control
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 
-WORKER = Path(reference.__file__).parents[1] / "worker"
+WORKER = Path(projection_reference.__file__).parents[1] / "worker"
 
 
 class Studio:
@@ -64,11 +64,15 @@ class Studio:
         path.write_text(textwrap.dedent(source))
         return path
 
-    def refer(self, text: str = "p.py", python: str | None = None) -> reference.Reference:
-        return reference.parse_reference(text, python or catalogue.default_python(), self.folder)
+    def refer(
+        self, text: str = "p.py", python: str | None = None
+    ) -> projection_reference.Reference:
+        return projection_reference.parse_reference(
+            text, python or catalogue.default_python(), self.folder
+        )
 
     def fold(self, text: str = "p.py", **wishes: Any) -> FoldRecord:
-        return fold_module.fold_projection(self.workspace, self.refer(text), **wishes)
+        return fold_projection(self.workspace, self.refer(text), **wishes)
 
     def found(self, text: str = "p.py") -> FoldRecord:
         """What is folded by now, without folding anything."""

@@ -22,7 +22,7 @@ from textual.worker import Worker
 
 from replay import fold
 from replay.history import catalogue
-from replay.projection import reference
+from replay.projection import projection_reference
 from sample_logs import SAMPLES
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
@@ -192,7 +192,7 @@ def sit(monkeypatch: pytest.MonkeyPatch) -> Sitting:
     @asynccontextmanager
     async def sitting(
         workspace: Workspace,
-        *wanted: reference.Reference,
+        *wanted: projection_reference.Reference,
         at: int | None = None,
         size: tuple[int, int] = (120, 40),
         still: bool = True,
@@ -226,12 +226,12 @@ class Shop:
     """The orders log, folded by its two projections."""
 
     workspace: Workspace
-    right: reference.Reference
-    wrong: reference.Reference
+    right: projection_reference.Reference
+    wrong: projection_reference.Reference
 
 
-def refer(path: Path) -> reference.Reference:
-    return reference.parse_reference(str(path), catalogue.default_python(), path.parent)
+def refer(path: Path) -> projection_reference.Reference:
+    return projection_reference.parse_reference(str(path), catalogue.default_python(), path.parent)
 
 
 @pytest.fixture(scope="session")
@@ -272,10 +272,10 @@ def log(tmp_path: Path) -> Callable[..., Workspace]:
 
 
 @pytest.fixture
-def projection(tmp_path: Path) -> Callable[..., reference.Reference]:
+def projection(tmp_path: Path) -> Callable[..., projection_reference.Reference]:
     """A projection file with this source."""
 
-    def write(source: str, name: str = "p.py") -> reference.Reference:
+    def write(source: str, name: str = "p.py") -> projection_reference.Reference:
         (tmp_path / name).write_text(source)
         return refer(tmp_path / name)
 

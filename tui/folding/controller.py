@@ -21,9 +21,9 @@ from replay.compare.code_edit import CodeEditComparison
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.errors import RefoldError, summarize_error
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import MAIN_TIMELINE
 from tui.folding.file_watcher import FileWatcher
 from tui.folding.fold_process import FoldMessage, FoldProcess

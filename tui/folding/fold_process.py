@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replay.projection.reference import Reference
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 
 

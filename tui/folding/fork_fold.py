@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable
 
 from replay import fold
-from replay.event_fold.run_context import FoldProgress
+from replay.event_fold.fold_run import FoldProgress
 from replay.forks import edit_builder
 from replay.forks.warm_worker import WarmWorker
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.errors import CancelledError, RefoldError, StaleError, summarize_error
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from tui.folding.fold_process import FoldMessage
 
 

@@ -1,6 +1,6 @@
 """A process at hand that has all of a projection loaded, and waits to be told to fold it."""
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 from tui.folding.fold_process import FoldMessage, FoldProcess
 

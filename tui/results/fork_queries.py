@@ -11,7 +11,7 @@ from storage.coordinates.position_map import EditMark
 from storage.errors import QueryError
 from storage.log.event_log import EventLog, EventSummary
 from storage.plural import format_count
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from tui.results.table import (
     MAX_ROWS,
     ResultRow,

@@ -102,7 +102,8 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
         if others:
             note = f"{note} {others:,} states hold a value of another kind.".strip()
         if not done:
-            note = f"{stretch.last_offset / max(history.fold_record.next_offset, 1):.0%}, esc stops. {note}".strip()
+            share = stretch.last_offset / max(history.fold_record.next_offset, 1)
+            note = f"{share:.0%}, esc stops. {note}".strip()
         if at or not done:
             yield _position_table(
                 model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done

@@ -6,8 +6,8 @@ only those around the cursor are.
 
 from replay.history.catalogue import FoldRecord
 from replay.projection.declaration import is_over_all_events
-from replay.projection.reference import Reference
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference
 
 _EVENTS_BEFORE = 10
 _EVENTS_AFTER = 30

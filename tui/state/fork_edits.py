@@ -5,7 +5,7 @@ from collections.abc import Callable
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from storage.log.positions import START
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 Wish = Callable[[EditBuilder, int], object]

@@ -16,7 +16,7 @@ from storage.errors import RefoldError
 from storage.log import irregularities
 from storage.marks import bookmarks, watches
 from storage.marks.watches import Watch
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 

@@ -7,9 +7,9 @@ from replay.compare import history_comparison
 from replay.compare.history_comparison import HistoryComparison
 from replay.document.diff import Difference, find_differences
 from replay.history.changes import value_after
-from replay.history.fork_base import find_forked_history
+from replay.history.forked_history import find_forked_history
 from replay.history.history import History
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from replay.history.catalogue import FoldRecord
 from replay.history.changes import Change, DocumentSnapshot
 from replay.history.history import DocumentRow, History
 from replay.history.large_document import LargeDocumentChange
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.coordinates.offset_set import contains_offset, pack_offsets
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDetail, EventLog, EventSummary, LogExtent
 from storage.log.positions import START
-from storage.timelines import store
-from storage.timelines.store import Fork
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import fork_store
+from storage.timelines.fork_store import Fork
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tui.state.lanes import Lane, Lanes, strip_columns
 from tui.state.snapshot import (
@@ -44,7 +44,7 @@ class Session:
         self.workspace = workspace
         self.log = EventLog(workspace)
         self.extent = self.log.read_extent()
-        self.timelines: Sequence[Fork] = store.list_forks(workspace)
+        self.timelines: Sequence[Fork] = fork_store.list_forks(workspace)
         """The forks that there are."""
         self.history: History | None = None
         self.base: int | None = None
@@ -63,18 +63,18 @@ class Session:
 
     def query_timeline(self, workspace: Workspace) -> TimelineView:
         """What `see` wants to know of a timeline."""
-        forks = {fork.name: fork for fork in store.list_forks(workspace)}
+        forks = {fork.name: fork for fork in fork_store.list_forks(workspace)}
         if isinstance(workspace, ForkedWorkspace):  # which may not be kept yet
             forks[workspace.timeline] = workspace.fork
         return TimelineView(
             workspace,
             EventLog(workspace).read_extent(),
-            store.sort_parents_first([*forks.values()]),
+            fork_store.sort_parents_first([*forks.values()]),
         )
 
     def refresh_timelines(self) -> None:
         """Ask anew which forks there are."""
-        self.timelines = store.list_forks(self.workspace)
+        self.timelines = fork_store.list_forks(self.workspace)
 
     def show_timeline(self, outlook: TimelineView) -> None:
         """Look at another timeline from now on; asks nothing, so that the screen may call it."""

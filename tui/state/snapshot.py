@@ -15,7 +15,7 @@ from replay.history.history import History
 from storage.coordinates.offset_set import Offsets
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDensity, EventDetail, EventSummary, LogExtent
-from storage.timelines.store import Fork
+from storage.timelines.fork_store import Fork
 from storage.workspace.workspace import Workspace
 from tui.state.lanes import Lane
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from replay.event_fold.run_context import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldLimits, FoldRun
 from replay.forks.sweep import trial_fold
 from replay.forks.sweep.trial_fold import TrialResult
 from replay.forks.sweep.variants import SweepVariant
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.query.aggregate_totals import AggregateTotals, TrialStateChange
 from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.errors import CancelledError, QueryError

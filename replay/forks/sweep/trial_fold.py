@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from replay.event_fold import state_recall
-from replay.event_fold.run_context import FoldRun
-from replay.forks import affected, fork_events
+from replay.event_fold.fold_run import FoldRun
+from replay.forks import affected_search, fork_events
 from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_fold import ForkWorkerPass
 from replay.forks.warm_worker import WarmWorker
@@ -21,7 +21,7 @@ from replay.history.catalogue import FoldRecord
 from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
 from storage.db.query import fetch_arrow
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _FORKS_IN_MEMORY = 500
@@ -195,7 +195,9 @@ def _find_affected_documents(
         {position for seen in forks for position in seen.position_map.hidden_parent_positions}
     )
     with parent.reading() as connection:
-        hidden = {row["offset"]: row for row in affected.load_events_at(connection, positions)}
+        hidden = {
+            row["offset"]: row for row in affected_search.load_events_at(connection, positions)
+        }
         routes: dict[int, set[str]] = {}
         if worker_group.is_routed and positions:
             connection.register(
@@ -215,7 +217,7 @@ def _find_affected_documents(
             for place in forked_workspace.position_map.hidden_parent_positions
             if place in hidden
         ]
-        one = affected.locate_first_difference(forked_workspace, base_record, mine)
+        one = affected_search.locate_first_difference(forked_workspace, base_record, mine)
         if worker_group.is_routed:
             one.keys |= {key for row in mine for key in routes.get(row["offset"], ())}
         else:

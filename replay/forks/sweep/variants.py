@@ -7,7 +7,7 @@ from itertools import count
 
 from replay.forks.edit_builder import EditBuilder, create_fork
 from storage.errors import QueryError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 MAX_VARIANTS = 10_000

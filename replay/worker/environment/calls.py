@@ -16,7 +16,7 @@ from bisect import bisect_left
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
-from ..protocol.printed import ROUTING_PLACE
+from ..protocol.output_capture import ROUTING_PLACE
 from ..protocol.text_limits import escape_surrogates
 from . import blocked_attempts
 from .gateway_errors import CallFailedError, CallTimeoutError, GatewayError

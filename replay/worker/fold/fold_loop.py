@@ -15,7 +15,7 @@ from ..environment.calls import CallDispatcher
 from ..protocol import encoding, tracebacks, user_code
 from ..protocol.constants import MERGED_EVENT_TYPE
 from ..protocol.event import DELETED, EventBatch, LazyEvent, Upcast
-from ..protocol.printed import ROUTING_PLACE
+from ..protocol.output_capture import ROUTING_PLACE
 from ..protocol.text_limits import escape_surrogates
 from .contract import Handler, Projection
 from .documents import DocumentShare, DocumentStore, HeldDocument, LossyEncodingError

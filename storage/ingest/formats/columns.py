@@ -78,7 +78,8 @@ def sample_table(
     columns = ", ".join(
         quote_identifier(c)
         if _is_nested(t) or t in _EXACT_NUMBER_TYPES
-        else f"coalesce(try(decode({quote_identifier(c)})), base64({quote_identifier(c)})) AS {quote_identifier(c)}"
+        else f"coalesce(try(decode({quote_identifier(c)})), base64({quote_identifier(c)}))"
+        f" AS {quote_identifier(c)}"
         if t == "BLOB"
         else f"CAST({quote_identifier(c)} AS VARCHAR) AS {quote_identifier(c)}"
         for c, t in types.items()

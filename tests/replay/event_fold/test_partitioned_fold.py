@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from replay.event_fold import partitioned_fold, run_context
+from replay.event_fold import fold_run, partitioned_fold
 from replay.history.history import History
 from storage.errors import CancelledError
 
@@ -36,7 +36,7 @@ def events() -> list[Any]:
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Workers are full as soon as they may be; the parts of each fold in shares."""
-    monkeypatch.setattr(run_context, "DEFAULT_DOCUMENT_BUDGET_BYTES", 1)
+    monkeypatch.setattr(fold_run, "DEFAULT_DOCUMENT_BUDGET_BYTES", 1)
     monkeypatch.setattr(partitioned_fold, "choose_share_count", lambda *_: 2)
     monkeypatch.setattr(partitioned_fold, "_BATCH_EVENTS", 7_000)
     parts: list[int] = []

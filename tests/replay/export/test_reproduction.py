@@ -15,7 +15,7 @@ from replay import fold
 from replay.export import reproduction
 from replay.export.reproduction import Reproduction, parse_expectation
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from sample_logs import SAMPLES
 from storage.db.query import fetch_arrow
 from storage.errors import PositionError, QueryError
@@ -65,7 +65,9 @@ def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name
     sample = SAMPLES[name]
     loader.load_source([str(sample.log)], tmp_path / f"{name}.refold")
     workspace = Workspace(tmp_path / f"{name}.refold")
-    wrong = reference.parse_reference(str(sample.wrong_projection), sys.executable, tmp_path)
+    wrong = projection_reference.parse_reference(
+        str(sample.wrong_projection), sys.executable, tmp_path
+    )
     history = History(workspace, fold.fold_projection(workspace, wrong))
     made = []
     for (offset, key), fields in documented(name).items():
@@ -181,7 +183,7 @@ def small(tmp_path_factory):
         attribute = wish.pop("name", "")
         text = f"{code}:{attribute}" if attribute else str(code)
         folded = fold.fold_projection(
-            workspace, reference.parse_reference(text, sys.executable, folder)
+            workspace, projection_reference.parse_reference(text, sys.executable, folder)
         )
         offset = wish.pop("offset")
         target = folder / f"r{number}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from replay import fold
 from replay.compare import history_comparison
 from replay.compare.alignment import AlignedTimelines
-from replay.event_fold.run_context import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
@@ -21,7 +21,7 @@ from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
 from storage.timelines.edits import Edit
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
 

@@ -15,13 +15,12 @@ from replay import fold
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.errors import PositionError, QueryError, WorkspaceError
 from storage.log import positions
 from storage.log.event_log import EventLog
-from storage.timelines import store
-from storage.timelines import workspace_view as seeing
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import fork_store, forked_workspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -175,7 +174,7 @@ def test_steps_are_undone_and_done_again(workspace: Workspace):
     assert all_back is not None
     assert names(all_back) == [str(n) for n in range(12)]
     assert edit_builder.undo_last_step(all_back) is None
-    on = edit_builder.redo_last_step(seeing.open_timeline(workspace, "f"))  # type: ignore[arg-type]
+    on = edit_builder.redo_last_step(forked_workspace.open_timeline(workspace, "f"))  # type: ignore[arg-type]
     assert on is not None
     assert names(on) == whole
     assert edit_builder.redo_last_step(on) is None
@@ -200,18 +199,18 @@ def test_a_fork_with_forks_stays_as_it_is(workspace: Workspace):
     with pytest.raises(WorkspaceError, match="g is forked from f"):
         edit_builder.append_edits(fork, made.edits)
     with pytest.raises(WorkspaceError, match="remove it first"):
-        store.remove_fork(workspace, "f")
-    store.rename_fork(workspace, "f", "first")
-    assert [(t.name, t.parent) for t in store.list_forks(workspace)] == [
+        fork_store.remove_fork(workspace, "f")
+    fork_store.rename_fork(workspace, "f", "first")
+    assert [(t.name, t.parent) for t in fork_store.list_forks(workspace)] == [
         ("first", "main"),
         ("g", "first"),
     ]
-    assert names(seeing.open_timeline(workspace, "g")) == [
+    assert names(forked_workspace.open_timeline(workspace, "g")) == [
         str(n) for n in range(12) if n not in (4, 5)
     ]
-    store.remove_fork(workspace, "g")
-    store.remove_fork(workspace, "first")
-    assert store.list_forks(workspace) == []
+    fork_store.remove_fork(workspace, "g")
+    fork_store.remove_fork(workspace, "first")
+    assert fork_store.list_forks(workspace) == []
 
 
 @pytest.mark.parametrize("name", ["main", "", "a b", "../x", "x" * 65, "a/b", "-x"])
@@ -247,7 +246,7 @@ def test_a_fork_earlier_than_its_edits_is_refused(workspace: Workspace):
 
 def test_new_events_of_the_log_are_the_forks_too(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
-    wanted = reference.parse_reference("p.py", sys.executable, tmp_path)
+    wanted = projection_reference.parse_reference("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: [made.drop(0), made.append(new("a"))])
     history = History(fork, fold.fold_projection(fork, wanted))
     state = history.state_at("a", 12)
@@ -258,7 +257,7 @@ def test_new_events_of_the_log_are_the_forks_too(workspace: Workspace, tmp_path:
             "INSERT INTO events (\"offset\", stream, type, id, data) VALUES (12, 'a', 'Added', 'e12',"
             " '{\"by\": 1000}')"
         )
-    fork = seeing.open_timeline(workspace, "f")  # type: ignore[assignment]
+    fork = forked_workspace.open_timeline(workspace, "f")  # type: ignore[assignment]
     assert names(fork)[-3:] == ["11", "11+1", "12"]
     history = History(fork, fold.fold_projection(fork, wanted))
     state = history.state_at("a", 13)
@@ -267,14 +266,14 @@ def test_new_events_of_the_log_are_the_forks_too(workspace: Workspace, tmp_path:
 
 
 def _fold(path: str, folder: str) -> None:
-    wanted = reference.parse_reference("p.py", sys.executable, Path(folder))
-    fork = seeing.open_timeline(Workspace(Path(path)), "f")
+    wanted = projection_reference.parse_reference("p.py", sys.executable, Path(folder))
+    fork = forked_workspace.open_timeline(Workspace(Path(path)), "f")
     fold.fold_projection(fork, wanted, force=True)
 
 
 def test_a_killed_fold_of_a_fork_leaves_it_as_it_was(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
-    wanted = reference.parse_reference("p.py", sys.executable, tmp_path)
+    wanted = projection_reference.parse_reference("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: made.drop(3))
     before = History(fork, fold.fold_projection(fork, wanted)).state_at("a", 11)
     assert before is not None
@@ -286,7 +285,7 @@ def test_a_killed_fold_of_a_fork_leaves_it_as_it_was(workspace: Workspace, tmp_p
         time.sleep(delay)
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
-        again = seeing.open_timeline(Workspace(workspace.path), "f")
+        again = forked_workspace.open_timeline(Workspace(workspace.path), "f")
         assert names(again) == names(fork)
         state = History(again, fold.fold_projection(again, wanted)).state_at("a", 11)
         assert state is not None

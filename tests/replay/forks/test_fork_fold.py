@@ -15,10 +15,10 @@ from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.warm_worker import WarmWorker
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference
 from replay.query import condition_search, running_aggregates
 from storage.log.event_log import EventLog
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 
@@ -194,7 +194,7 @@ def test_a_fork_is_what_folding_its_log_whole_gives(
 ):
     folder = tmp_path_factory.mktemp("fork")
     (folder / "p.py").write_text(KINDS[kind])
-    wanted = reference.parse_reference("p.py", sys.executable, folder)
+    wanted = projection_reference.parse_reference("p.py", sys.executable, folder)
     rows = [
         {**event, "offset": n, "id": f"e{n}", "data": json.dumps(event["data"])}
         for n, event in enumerate(log)
@@ -208,7 +208,11 @@ def test_a_fork_is_what_folding_its_log_whole_gives(
 
 
 def compare_with_whole(
-    folder: Path, seen: Workspace, wanted: reference.Reference, kind: str, standing: WarmWorker
+    folder: Path,
+    seen: Workspace,
+    wanted: projection_reference.Reference,
+    kind: str,
+    standing: WarmWorker,
 ) -> None:
     with seen.reading() as connection:
         found = connection.execute(

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from replay import fold as fold_module
 from replay.export import timeline_log
+from replay.fold import fold_projection
 from replay.forks import fork_file, fork_merge
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, SourceError, WorkspaceError
 from storage.ingest import loader
 from storage.log.event_log import EventLog
-from storage.timelines import store
+from storage.timelines import fork_store
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
 
 
 def join(bench: Bench, a: Any, b: Any, name: str = "both", **wishes: Any) -> fork_merge.MergeResult:
-    fold = partial(fold_module.fold_projection, reference=bench.refer())
+    fold = partial(fold_projection, reference=bench.refer())
     return fork_merge.merge_forks(a, b, name, bench.refer(), fold, **wishes)
 
 
@@ -175,7 +175,7 @@ def test_a_fork_goes_to_another_workspace_and_back(bench: Bench, tmp_path_factor
     assert file.stat().st_size < 20_000
     other = Bench(tmp_path_factory.mktemp("other"))
     applied = fork_file.apply_fork_file(other.workspace, file, "mine")
-    assert [t.name for t in store.list_forks(other.workspace)] == ["first", "mine"]
+    assert [t.name for t in fork_store.list_forks(other.workspace)] == ["first", "mine"]
     assert names(applied) == names(second)
     a, b = bench.history(second), other.history(applied)
     assert [bench.total(a, key) for key in "abcde"] == [other.total(b, key) for key in "abcde"]
@@ -213,7 +213,7 @@ def test_what_is_no_fork_is_refused(bench: Bench, content):
     file.write_bytes(content)
     with pytest.raises(SourceError):
         fork_file.apply_fork_file(bench.workspace, file)
-    assert store.list_forks(bench.workspace) == []
+    assert fork_store.list_forks(bench.workspace) == []
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])

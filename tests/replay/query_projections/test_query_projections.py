@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replay.history.history import History
 from replay.projection.declaration import is_over_all_events
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
 from replay.query import blame, condition_search, invariants
 from replay.query_projections import per_key
 from replay.query_projections.state_query import StateQuery

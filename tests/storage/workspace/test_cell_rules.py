@@ -219,7 +219,9 @@ def test_what_refold_writes_needs_no_second_look(
     stranger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Workspace(stranger), Workspace(stranger)
-    monkeypatch.setattr(validation_cache, "_validate", lambda *_: pytest.fail("it was validated again"))
+    monkeypatch.setattr(
+        validation_cache, "_validate", lambda *_: pytest.fail("it was validated again")
+    )
     for one, other in ((first, second), (second, first)):
         with one.writing() as connection:
             connection.execute("INSERT INTO watches VALUES (9, 'events', 'true', now())")

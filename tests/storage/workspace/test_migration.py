@@ -11,7 +11,7 @@ from storage.db.query import fetch_arrow
 from storage.errors import CancelledError, WorkspaceError
 from storage.ingest import loader
 from storage.marks import bookmarks, watches
-from storage.timelines import workspace_view
+from storage.timelines import forked_workspace
 from storage.workspace import migration, schema
 from storage.workspace.migration import OlderWorkspace
 from storage.workspace.workspace import Workspace
@@ -73,7 +73,7 @@ def lived_in(tmp_path_factory):
     )
     workspace = Workspace(path)
     bookmarks.add_bookmark(workspace, offset=5, note="here", key="s1")
-    bookmarks.add_bookmark(workspace_view.open_timeline(workspace, "try"), offset=6, note="there")
+    bookmarks.add_bookmark(forked_workspace.open_timeline(workspace, "try"), offset=6, note="there")
     watches.add_watch(workspace, "states", "count > 3")
     with workspace.writing() as connection:
         connection.execute(

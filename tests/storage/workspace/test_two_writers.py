@@ -16,8 +16,8 @@ from replay.forks.edit_builder import EditBuilder
 from storage.db.query import fetch_arrow
 from storage.errors import RefoldError, StaleError, WorkspaceError
 from storage.marks import bookmarks, watches
-from storage.timelines import store, workspace_view
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import fork_store, forked_workspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench
 from tui.state import fork_edits
@@ -54,7 +54,7 @@ def another(bench: Bench) -> Workspace:
 
 
 def fork_of(bench: Bench, name: str) -> ForkedWorkspace:
-    found = workspace_view.open_timeline(Workspace(bench.workspace.path), name)
+    found = forked_workspace.open_timeline(Workspace(bench.workspace.path), name)
     assert isinstance(found, ForkedWorkspace)
     return found
 
@@ -148,7 +148,7 @@ def test_an_edit_on_a_screen_s_copy_is_laid_over_what_others_edited(bench: Bench
     shown = bench.fork("f", lambda made: made.drop(20))
     other = another(bench)
     fork_edits.make(
-        workspace_view.open_timeline(other, "f"), None, lambda step, at: step.drop(at), 3
+        forked_workspace.open_timeline(other, "f"), None, lambda step, at: step.drop(at), 3
     )
     other.close()
     made = fork_edits.make(shown, None, lambda step, at: step.drop(at), 7)
@@ -167,7 +167,7 @@ def test_an_edit_is_of_the_event_that_was_selected_though_another_was_inserted(
     shown = bench.fork("f", lambda made: made.drop(20))
     other = another(bench)
     fork_edits.make(
-        workspace_view.open_timeline(other, "f"),
+        forked_workspace.open_timeline(other, "f"),
         None,
         lambda step, at: step.insert(at, '{"type": "Added", "stream": "z"}'),
         2,
@@ -208,7 +208,7 @@ def test_an_event_that_was_changed_while_it_was_edited_is_not_replaced(bench: Be
 def test_a_fork_that_was_removed_doesn_t_come_back_with_its_fold(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.drop(3))
     other = another(bench)
-    store.remove_fork(other, "f")
+    fork_store.remove_fork(other, "f")
     other.close()
     with pytest.raises(WorkspaceError, match="removed or renamed"):
         fold.fold_projection(shown, bench.refer())
@@ -216,7 +216,7 @@ def test_a_fork_that_was_removed_doesn_t_come_back_with_its_fold(bench: Bench) -
         fork_edits.make(shown, None, lambda step, at: step.drop(at), 4)
     with pytest.raises(WorkspaceError, match="no timeline called 'f'"):
         bookmarks.add_bookmark(shown, offset=3, note="here")
-    assert store.list_forks(Workspace(bench.workspace.path)) == []
+    assert fork_store.list_forks(Workspace(bench.workspace.path)) == []
 
 
 @pytest.mark.parametrize("of", ["the log", "a fork"])

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from storage.db.connect import connect_isolated
+from storage.db.isolated_connection import connect_isolated
 from storage.db.memory_budget import MemoryBudget
 from storage.errors import RefoldError, WorkspaceError
 from storage.log.event_log import EventLog

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from replay.history import catalogue
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Shop, Sitting, refer
 
@@ -61,7 +61,9 @@ async def test_one_that_says_what_its_documents_depend_on_is_folded_whole(
     shop: Shop, sit: Sitting, tmp_path: Path
 ):
     (tmp_path / "counts.sql").write_text("-- refold: own events of stream\n" + QUERY)
-    wanted = reference.parse_reference("counts.sql", catalogue.default_python(), Path(tmp_path))
+    wanted = projection_reference.parse_reference(
+        "counts.sql", catalogue.default_python(), Path(tmp_path)
+    )
     async with sit(_own(shop, tmp_path), wanted, at=20, still=False) as seat:
         await seat.until(lambda: "folded 3,000" in seat.header, seconds=30)
         await seat.type("F", "state.events > 6")

@@ -18,7 +18,7 @@ from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.errors import CancelledError
 from storage.log.positions import START
 from storage.plural import format_count
-from storage.timelines import workspace_view as seeing
+from storage.timelines import forked_workspace
 from storage.workspace.workspace import Workspace
 from tui.cli.support import config_file, options, output, pending_commands, progress_display
 from tui.text.sanitize import sanitize_line
@@ -238,7 +238,7 @@ def _print_call_differences(
     """The calls that a second timeline makes otherwise."""
     a, b = (
         options.fold_history(
-            seeing.open_timeline(workspace.main_workspace, timeline), projection, python
+            forked_workspace.open_timeline(workspace.main_workspace, timeline), projection, python
         )
         for timeline in (workspace.timeline, other)
     )

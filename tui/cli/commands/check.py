@@ -7,8 +7,8 @@ import click
 
 from replay.document.diff import encode_value
 from replay.history.fold_reports import InvariantViolation
-from replay.projection.reference import Reference
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
+from replay.projection.projection_reference import Reference
 from replay.query import invariants
 from replay.query.unknown_paths import describe_unknown_paths
 from storage.workspace.workspace import Workspace

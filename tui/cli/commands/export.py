@@ -7,8 +7,8 @@ import click
 from replay.export import timeline_log
 from replay.forks import fork_file
 from storage.errors import QueryError
-from storage.timelines import workspace_view as seeing
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import forked_workspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from tui.cli.commands.fork import timeline_row
 from tui.cli.support import options, output, progress_display
 
@@ -28,7 +28,7 @@ def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_j
 
     A pytest file that shows what comes out of it is `refold reproduce --timeline NAME`.
     """
-    seen = seeing.open_timeline(options.open_workspace(ws, wait), name)
+    seen = forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
     if not isinstance(seen, ForkedWorkspace):
         raise QueryError("main is the log itself; `refold export` writes that.")
     with progress_display.busy_bar(f"writing {file}"):

@@ -14,8 +14,8 @@ from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
 from storage.plural import format_count
 from storage.timelines.edits import Edit
-from storage.timelines.store import Fork
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.fork_store import Fork
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.cli.support import config_file, options, output, progress_display
 

@@ -12,7 +12,7 @@ import click
 
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
-from replay.event_fold.run_context import FoldProgress
+from replay.event_fold.fold_run import FoldProgress
 from storage.plural import format_count
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 

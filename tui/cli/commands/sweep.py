@@ -10,7 +10,7 @@ from replay.forks.sweep import fork_sweep, variants
 from replay.forks.sweep.fork_sweep import SweepResult
 from replay.forks.sweep.variants import SweepVariant
 from storage.plural import format_count
-from storage.timelines import store
+from storage.timelines import fork_store
 from tui.cli.support import options, output, progress_display
 from tui.cli.support.sigint import catch_sigint
 
@@ -83,7 +83,7 @@ def sweep(
             "Say what is varied: --drop-each SQL, --set POSITION PATH, or --set-where."
         )
     base = options.fold_missing(workspace, wanted)
-    name = name or variants.choose_free_name(fork.name for fork in store.list_forks(workspace))
+    name = name or variants.choose_free_name(fork.name for fork in fork_store.list_forks(workspace))
     if drop_each is not None:
         places = EditBuilder(workspace, name).find_matching_positions(drop_each)
         varied = variants.build_drop_variants(workspace, name, places)

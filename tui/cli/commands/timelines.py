@@ -12,8 +12,7 @@ from replay.document.diff import encode_value
 from replay.forks import fork_merge
 from replay.query import aggregate_totals
 from storage.plural import format_count
-from storage.timelines import store
-from storage.timelines import workspace_view as seeing
+from storage.timelines import fork_store, forked_workspace
 from tui.cli.commands.fork import describe_edits, timeline_row
 from tui.cli.support import options, output, progress_display
 from tui.cli.support.output import raw_json
@@ -39,12 +38,12 @@ def timelines(
     """All timelines, as a tree: the log itself, and its forks."""
     workspace = options.open_workspace(ws, wait)
     if rename:
-        store.rename_fork(workspace, *rename)
+        fork_store.rename_fork(workspace, *rename)
     if annotate:
-        store.set_note(workspace, *annotate)
+        fork_store.set_note(workspace, *annotate)
     if remove:
-        store.remove_fork(workspace, remove)
-    forks = {one.name: one for one in store.list_forks(workspace)}
+        fork_store.remove_fork(workspace, remove)
+    forks = {one.name: one for one in fork_store.list_forks(workspace)}
     if as_json:
         output.print_json_lines(
             [{"timeline": "main", "parent": None, "at": None, "edits": 0, "note": ""}]
@@ -114,7 +113,9 @@ def compare(
         raise click.UsageError("Two projections can be compared; give -p once or twice.")
     workspace = options.open_workspace(ws, wait)
     first, second = (
-        options.fold_history(seeing.open_timeline(workspace, timeline), projection, python)
+        options.fold_history(
+            forked_workspace.open_timeline(workspace, timeline), projection, python
+        )
         for timeline, projection in zip((a, b), (projections * 2)[:2], strict=True)
     )
     place = None
@@ -257,7 +258,7 @@ def join(
     merge(base, left, right) makes of it, or what --resolve says.
     """
     workspace = options.open_workspace(ws, wait)
-    one, other = (seeing.open_timeline(workspace, timeline) for timeline in (a, b))
+    one, other = (forked_workspace.open_timeline(workspace, timeline) for timeline in (a, b))
     wanted = options.runnable_reference(projection, python, workspace)
     joined = fork_merge.merge_forks(
         one,

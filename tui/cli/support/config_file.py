@@ -34,8 +34,8 @@ from gateway.overrides import Override
 from gateway.ports import Port, PortSet
 from gateway.settings import GatewaySettings
 from replay.history import catalogue
-from replay.projection import reference
-from replay.projection.reference import Reference
+from replay.projection import projection_reference
+from replay.projection.projection_reference import Reference
 from storage.errors import ProjectionError, SourceError
 from storage.ingest import payload_decoders, sources
 from tui.cli.support import progress_display
@@ -82,7 +82,8 @@ class Declarations:
             chosen = str(folder / found.python)
         # The file may be a stranger's, so its code reads only what lies beside it.
         return replace(
-            reference.parse_reference(found.code, chosen, folder), readable=(str(folder),)
+            projection_reference.parse_reference(found.code, chosen, folder),
+            readable=(str(folder),),
         )
 
     def source(self, name: str) -> DeclaredSource:

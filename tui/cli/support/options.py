@@ -12,14 +12,14 @@ from gateway.settings import GatewaySettings
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
-from replay.projection import reference
+from replay.projection import projection_reference as projection_reference_module
 from replay.projection.declaration import is_over_all_events
-from replay.projection.span import OffsetSpan
+from replay.projection.offset_span import OffsetSpan
 from storage.errors import ProjectionError, QueryError, SourceError
 from storage.ingest import provenance
 from storage.ingest.io.fingerprints import SourceChange
 from storage.log import positions
-from storage.timelines import workspace_view
+from storage.timelines import forked_workspace
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.cli.support import config_file, output, progress_display
 
@@ -108,7 +108,7 @@ def open_workspace(
 ) -> Workspace:
     """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
     in it."""
-    workspace = workspace_view.open_timeline(_open_or_load(ws, wait, memory), timeline)
+    workspace = forked_workspace.open_timeline(_open_or_load(ws, wait, memory), timeline)
     if timeline != MAIN_TIMELINE:
         output.use_labels_of(workspace)
     return workspace
@@ -223,7 +223,7 @@ def projection_reference(
     python: str | None = None,
     workspace: Workspace | None = None,
     settings: GatewaySettings | None = None,
-) -> reference.Reference:
+) -> projection_reference_module.Reference:
     """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`.
 
     It meets the outside by these settings, or by those of the `refold.toml`.
@@ -234,7 +234,7 @@ def projection_reference(
         if declarations is not None:
             found = declarations.reference(projection, python)
     if found is None:
-        found = reference.parse_reference(
+        found = projection_reference_module.parse_reference(
             projection, python or catalogue.default_python(), Path.cwd()
         )
     if settings is None and workspace is not None:
@@ -248,7 +248,7 @@ def projection_reference(
 
 def runnable_reference(
     projection: str, python: str | None, workspace: Workspace
-) -> reference.Reference:
+) -> projection_reference_module.Reference:
     """The same, where code is about to run: a name that only the workspace knows is refused."""
     if (
         not _names_code(projection)
@@ -271,12 +271,14 @@ def projection_folder(projection: str, workspace: Workspace) -> str:
     return str(Path.cwd() if declarations is None else declarations.path.parent)
 
 
-def fold_missing(workspace: Workspace, wanted: reference.Reference, **wishes: Any) -> FoldRecord:
+def fold_missing(
+    workspace: Workspace, wanted: projection_reference_module.Reference, **wishes: Any
+) -> FoldRecord:
     """Fold what is missing, with a progress bar."""
-    from replay import fold as fold_module  # noqa: PLC0415 - looking at a history needs no fold
+    from replay.fold import fold_projection  # noqa: PLC0415 - looking at a history needs no fold
 
     with progress_display.fold_bar(wanted.name) as progress:
-        return fold_module.fold_projection(workspace, wanted, on_progress=progress, **wishes)
+        return fold_projection(workspace, wanted, on_progress=progress, **wishes)
 
 
 def parse_position(workspace: Workspace, text: str | None) -> int:

@@ -17,7 +17,7 @@ from tui.text.sanitize import sanitize_line
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from replay.event_fold.run_context import FoldProgress
+    from replay.event_fold.fold_run import FoldProgress
     from storage.ingest import loader as storage_loading
 
 Row = TypeVar("Row")

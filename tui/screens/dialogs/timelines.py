@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from storage.plural import format_count
-from storage.timelines.store import Fork
+from storage.timelines.fork_store import Fork
 from storage.workspace.workspace import MAIN_TIMELINE
 from tui.text.sanitize import sanitize_line, shorten
 

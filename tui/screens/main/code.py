@@ -2,7 +2,7 @@
 
 from textual import work
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.errors import RefoldError
 from tui.commands import requirement_names
 from tui.folding.controller import FoldController

@@ -6,7 +6,7 @@ import sys
 
 from textual.app import App, SuspendNotSupported
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from replay.worker_host.sigint import sigint_ignored
 from storage.errors import QueryError
 from storage.log.positions import START

@@ -18,9 +18,9 @@ from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, RefoldError
 from storage.log.positions import START
 from storage.plural import format_count
-from storage.timelines import event_json, store, workspace_view
+from storage.timelines import event_json, fork_store, forked_workspace
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.commands import requirement_names
 from tui.results import fork_queries
@@ -285,7 +285,9 @@ class ForksScreen(CallsScreen):
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _open_by_name(self, name: str) -> None:
         try:
-            self._open_timeline(workspace_view.open_timeline(self._workspace.main_workspace, name))
+            self._open_timeline(
+                forked_workspace.open_timeline(self._workspace.main_workspace, name)
+            )
         except RefoldError as error:
             self.app.call_from_thread(self.show_error, error.message)
 
@@ -301,7 +303,7 @@ class ForksScreen(CallsScreen):
                 )
                 self.app.call_from_thread(self.show_error, said)
                 return
-            store.remove_fork(workspace.main_workspace, name)
+            fork_store.remove_fork(workspace.main_workspace, name)
             self._model.refresh_timelines()
             self.app.call_from_thread(self.show_message, f"{name} is gone.")
         except RefoldError as error:
@@ -309,17 +311,17 @@ class ForksScreen(CallsScreen):
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _merge_forks(self, other: str, name: str) -> None:
-        from replay import fold as fold_module  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+        from replay.fold import fold_projection  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
         from replay.forks import fork_merge  # noqa: PLC0415 - as above
 
         workspace, wanted = self._workspace, self._folds.current
         try:
             if wanted is None:
                 raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
-            fold = partial(fold_module.fold_projection, reference=wanted)
+            fold = partial(fold_projection, reference=wanted)
             joined = fork_merge.merge_forks(
                 workspace,
-                workspace_view.open_timeline(workspace.main_workspace, other),
+                forked_workspace.open_timeline(workspace.main_workspace, other),
                 name,
                 wanted,
                 fold,

@@ -11,8 +11,8 @@ from textual import work
 
 from storage.errors import RefoldError
 from storage.log.event_log import LogExtent
-from storage.timelines import workspace_view
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines import forked_workspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tui.screens.main.sweeps import SweepsScreen
 from tui.state.snapshot import TimelineView
@@ -46,7 +46,7 @@ class LogFollowScreen(SweepsScreen):
         try:
             if isinstance(workspace, ForkedWorkspace):
                 outlook = self._model.query_timeline(
-                    workspace_view.open_timeline(workspace.main_workspace, workspace.timeline)
+                    forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline)
                 )
                 extent = outlook.extent
             else:

@@ -20,7 +20,7 @@ from replay.document import paths
 from replay.history.history import History
 from storage.errors import RefoldError
 from storage.log.positions import START
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from tui import commands
 from tui.commands import COMMANDS, Command, bindings
 from tui.folding.controller import FoldController

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.errors import QueryError
 from storage.plural import format_count
 from tui.state.session import Session

@@ -10,9 +10,9 @@ from textual.worker import get_current_worker
 from replay.forks.sweep import variants
 from replay.forks.sweep.variants import SweepVariant
 from replay.history.history import History
-from replay.projection.reference import Reference
+from replay.projection.projection_reference import Reference
 from storage.errors import CancelledError, QueryError, RefoldError
-from storage.timelines import workspace_view
+from storage.timelines import forked_workspace
 from tui.results.sweep_table import SweepSpec, SweepTable
 from tui.screens.dialogs.sweep_form import SweepForm
 from tui.screens.dialogs.sweep_results import SweepResultsScreen
@@ -102,7 +102,7 @@ class SweepsScreen(ForksScreen):
         try:
             if name in {one.name for one in self._model.timelines}:
                 self._open_timeline(
-                    workspace_view.open_timeline(self._workspace.main_workspace, name)
+                    forked_workspace.open_timeline(self._workspace.main_workspace, name)
                 )
             else:
                 self._open_timeline(chosen.forked_workspace, keep=self._folds.current is None)

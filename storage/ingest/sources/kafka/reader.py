@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from storage.errors import SourceError
 from storage.ingest.sources.kafka import kafka_errors
-from storage.ingest.sources.kafka.merging import PartitionMerge
+from storage.ingest.sources.kafka.partition_merge import PartitionMerge
 
 PATIENCE_SECONDS = 30.0
 """Seconds without a record after which a broker that complained is taken to be gone."""

@@ -51,10 +51,10 @@ def test_the_hash_is_that_of_the_bytes_that_were_compiled(
     (studio.folder / "p.py").write_text(SAVED_WHILE_IMPORTED.format(value=1))
     path = studio.folder / module
     old = path.read_text()
-    from replay.projection import reference
+    from replay.projection import projection_reference
     from replay.worker_host import worker_group
 
-    real = reference.are_files_unchanged
+    real = projection_reference.are_files_unchanged
     saved: list[bool] = []
 
     def save_first(files: Any) -> bool:

@@ -144,7 +144,9 @@ def in_process(
     projection = worker.fold.contract.load_projection(str(file), None)
     decode = worker.protocol.event.build_decoder(decimals=False)
     calls = worker.environment.calls.CallDispatcher([0, 0], None)
-    folder = worker.fold.fast_path.build_fold_engine(projection, decode, [0, 0], calls, careful=careful)
+    folder = worker.fold.fast_path.build_fold_engine(
+        projection, decode, [0, 0], calls, careful=careful
+    )
     found = []
     for first in range(0, len(events), cut):
         part = events[first : first + cut]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from storage.errors import SourceError
 from storage.ingest.sources import uris
 from storage.ingest.sources.kafka.java_properties import to_librdkafka_settings
-from storage.ingest.sources.kafka.merging import PartitionMerge
+from storage.ingest.sources.kafka.partition_merge import PartitionMerge
 from storage.ingest.sources.kafka.settings import read_settings as settings_of
 from storage.ingest.sources.kafka.topics import URI_OPTIONS
 from tests.support import protobuf_messages, servers

@@ -13,10 +13,10 @@ from gateway.ports import PortSet
 from replay import fold
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.coordinates.edit_kind import EditKind
 from storage.ingest import loader
-from storage.timelines import store
+from storage.timelines import fork_store
 from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Sitting, refer
 from tui.screens.dialogs.editor import EditorScreen
@@ -75,7 +75,7 @@ async def test_an_edit_of_the_log_forks_it_first(till, sit: Sitting):
         await seat.press("G")
         await seat.type("d", "till-0")
         assert f"total {sum(range(0, 40, 4)) - 8}" in document(seat).replace("  ", " ")
-    (fork,) = store.list_forks(Workspace(till.path))
+    (fork,) = fork_store.list_forks(Workspace(till.path))
     assert [(e.kind, str(e.label)) for e in fork.active_edits] == [(EditKind.DROP, "8")]
 
 
@@ -294,7 +294,7 @@ async def test_without_code_a_fork_is_kept_and_not_folded(till, sit: Sitting):
         await seat.press("D", "enter")
         await folded(seat, "what-if-1, forked from main at 7 · 1 edit")
         assert "no projection" in seat.header
-    assert [fork.name for fork in store.list_forks(Workspace(till.path))] == ["what-if-1"]
+    assert [fork.name for fork in fork_store.list_forks(Workspace(till.path))] == ["what-if-1"]
 
 
 async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_path: Path):
@@ -328,7 +328,9 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_pa
 
 
 async def test_a_strangers_names_and_data_do_nothing_to_the_screen(
-    log: Callable[..., Workspace], projection: Callable[..., reference.Reference], sit: Sitting
+    log: Callable[..., Workspace],
+    projection: Callable[..., projection_reference.Reference],
+    sit: Sitting,
 ):
     workspace = log(
         *[

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.ports import Port
-from replay.projection import reference
+from replay.projection import projection_reference
 from storage.ingest import payload_decoders, sources
 from tui.cli.support.consent.item import (
     ConsentItem,
@@ -35,11 +35,11 @@ def projection_items(
 ) -> Iterator[ConsentItem]:
     """The code of a projection, and its interpreter if the file's own is used (`with_python`)."""
     code = projection.code
-    if reference.is_program(code):
+    if projection_reference.is_program(code):
         action = f"runs the program {code.removeprefix(_PROGRAM)}"
         isolation = native_isolation()
         files = _program_files(folder, code.removeprefix(_PROGRAM))
-    elif reference.is_sql(code):
+    elif projection_reference.is_sql(code):
         action = f"runs the SQL of {code} in a database that opens no files"
         isolation = Isolation.UNSANDBOXED
         files = (read_named_file(folder, code),)

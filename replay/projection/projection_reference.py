@@ -24,7 +24,7 @@ from gateway.settings import DEFAULT_SETTINGS, GatewaySettings
 from storage import regular_file
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _PROGRAM_PREFIX = "cmd:"

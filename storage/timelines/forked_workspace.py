@@ -17,7 +17,7 @@ import duckdb
 from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import EditMark
 from storage.quoting import quote_literal
-from storage.timelines import store
+from storage.timelines import fork_store
 from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.overlay import ForkOverlay
 from storage.workspace import schema
@@ -26,7 +26,7 @@ from storage.workspace.workspace import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from storage.timelines.store import Fork
+    from storage.timelines.fork_store import Fork
 
 _MAX_LITERALS = 200
 """Keys or places that are written into a query; more are joined."""
@@ -64,7 +64,7 @@ class FoldBasis:
 def open_timeline(workspace: Workspace, name: str) -> Workspace:
     """The workspace on a timeline; raises `WorkspaceError` where there is no such timeline."""
     opened = workspace
-    for timeline in store.read_lineage(workspace, name):
+    for timeline in fork_store.read_lineage(workspace, name):
         opened = ForkedWorkspace(opened, timeline)
     return opened
 

@@ -15,9 +15,9 @@ from replay.forks.fork_events import build_own_events
 from replay.history.catalogue import FoldRecord
 from replay.worker_host.worker_group import WorkerGroup
 from storage.coordinates.edit_kind import EditKind
-from storage.db.query import fetch_rows as rows_of
+from storage.db.query import fetch_rows
 from storage.errors import ProjectionError
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 
 
 def find_affected_documents(
@@ -83,9 +83,9 @@ def load_events_at(
     query = 'SELECT "offset", type, stream FROM events'
     if len(positions) <= 1_000:
         listed = ", ".join(str(int(position)) for position in positions) or "NULL"
-        return rows_of(connection, f'{query} WHERE "offset" IN ({listed}) ORDER BY "offset"')
+        return fetch_rows(connection, f'{query} WHERE "offset" IN ({listed}) ORDER BY "offset"')
     connection.register("edited_places", pa.table({"offset": pa.array(positions, pa.int64())}))
-    return rows_of(
+    return fetch_rows(
         connection, f'{query} SEMI JOIN edited_places USING ("offset") ORDER BY "offset"'
     )
 

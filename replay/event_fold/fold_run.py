@@ -10,8 +10,8 @@ from typing import Any
 
 from replay.event_fold.history_writer import HistoryWriter
 from replay.history import catalogue
-from replay.projection import reference
-from replay.projection.reference import Reference
+from replay.projection import projection_reference
+from replay.projection.projection_reference import Reference
 from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.errors import CancelledError
 from storage.workspace.workspace import Workspace
@@ -84,7 +84,7 @@ class FoldRun:
     def start_history(self, ready: Mapping[str, Any], *, force: bool) -> HistoryWriter:
         """Its history, to be folded on; from the start where it is forced."""
         files, invariants = ready["files"], ready["invariants"]
-        code_hash = reference.hash_projection(
+        code_hash = projection_reference.hash_projection(
             files, ready["python"], self.reference.gateway_settings
         )
         with self.workspace.writing(generation=self.generation) as connection:

@@ -15,8 +15,7 @@ from typing import Any
 import duckdb
 
 from storage.coordinates.event_labels import Label
-from storage.db.query import fetch_rows as rows_of
-from storage.db.query import time_from_micros
+from storage.db.query import fetch_rows, time_from_micros
 from storage.errors import StaleError, WorkspaceError
 from storage.timelines import edits
 from storage.timelines.edits import Edit
@@ -263,7 +262,7 @@ def _child_names(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 def _read_forks(connection: duckdb.DuckDBPyConnection, name: str | None = None) -> list[Fork]:
     condition = "" if name is None else "WHERE timeline = $name"
-    rows = rows_of(
+    rows = fetch_rows(
         connection,
         'SELECT timeline, parent, "offset", inserted, note, epoch_us(created) AS created'
         f" FROM timelines {condition} ORDER BY created, timeline",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from replay.history import catalogue
 from replay.history.history import History
 from storage.quoting import quote_literal
-from storage.timelines.workspace_view import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace
 
 
 @dataclass(frozen=True)
