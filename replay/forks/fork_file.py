@@ -16,7 +16,7 @@ from storage.errors import PositionError, QueryError, SourceError
 from storage.timelines import edits, event_json, fork_store, log_fingerprint
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, open_timeline
 from storage.timelines.log_fingerprint import LogFingerprint
 from storage.workspace.workspace import Workspace
 
@@ -108,7 +108,7 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
     with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
             fork_store.create(connection, one.lineage)
-    found = forked_workspace.open_timeline(workspace.main_workspace, forked_workspace.timeline)
+    found = open_timeline(workspace.main_workspace, forked_workspace.timeline)
     if not isinstance(found, ForkedWorkspace):
         raise SourceError(f"{path} holds no fork.")
     return found
