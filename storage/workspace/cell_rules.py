@@ -39,7 +39,7 @@ REQUIRED = {
     "turns": "projection timeline invariant offset key broken",
     "printed": "projection timeline offset place text",
     "upcasts": "projection timeline offset",
-    "calls": "call timeline ordinal occurrence kind port operation fingerprint request outcome attempts"
+    "calls": "call ordinal occurrence kind port operation fingerprint request outcome attempts"
     " latency origin",
     "bodies": "body media",
     "decisions": "projection timeline offset ordinal decision",
@@ -84,7 +84,7 @@ _ONE_OF = {
     "calls.outcome": "ok error timeout cancelled pending",
     "calls.origin": "live imported stub",
     "decisions.kind": "query command",
-    "decisions.decision": "recorded stubbed suppressed blocked missed live",
+    "decisions.decision": "recorded stubbed suppressed blocked missed live pending",
     "watches.over": "states events all",
 }
 """Columns that hold one of a few words."""

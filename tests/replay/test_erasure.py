@@ -281,11 +281,11 @@ def test_all_others_are_as_if_those_had_never_been(tmp_path_factory, removed, ro
 KILLED = """
 import sys
 from pathlib import Path
-from replay.erasure import Wish, remove
+from replay.erasure import ErasureRequest, erase
 from storage.workspace.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 print("ready", flush=True)
-remove(workspace, Wish(streams=["a"]))
+erase(workspace, ErasureRequest(streams=["a"]))
 """
 
 

@@ -278,7 +278,7 @@ def test_a_har_without_bodies_says_so(caller: Caller):
         }
     )
     found = take(caller, "c.har", json.dumps(file))
-    assert (found.calls, found.without_answer) == (2, 1)
+    assert (found.calls, found.without_answer_count) == (2, 1)
     outcomes = [
         one.answer.outcome.value for one in recording_store.iterate_recordings(caller.workspace)
     ]

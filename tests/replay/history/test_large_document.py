@@ -247,9 +247,11 @@ def test_logpoints_see_large_states(folded: Any) -> None:
 def test_lists_of_documents_and_what_changed_between(folded: Any) -> None:
     _, history, after = folded
     for offset in (3, 100, 239):
-        rows = [row for batch in history.all_at(offset) for row in batch.to_pylist()]
+        rows = [row for batch in history.scan_documents_at(offset) for row in batch.to_pylist()]
         assert {row["key"]: json.loads(row["state"]) for row in rows} == after[offset]
-    changed = {key: (old, new) for key, old, new in history.changed_between(100, 140)}
+    changed = {
+        key: (old, new) for key, old, new in history.scan_documents_changed_between(100, 140)
+    }
     old, new = changed["all"]
     assert (old and json.loads(old)) == after[100].get("all")
     assert (new and json.loads(new)) == after[140].get("all")

@@ -278,14 +278,16 @@ def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio: Studio):
         "p.py", "import os, time\ndef apply(state, event):\n    while True: time.sleep(0.1)\n"
     )
     code = (
-        "from pathlib import Path; import sys; from replay import catalogue, folding, process, reference\n"
+        "from pathlib import Path; import sys; from replay.fold import fold_projection\n"
+        "from replay.history import catalogue; from replay.projection import projection_reference\n"
+        "from replay.worker_host import sandbox\n"
         "from storage.workspace.workspace import Workspace\n"
-        "start = process.subprocess.Popen\n"
+        "start = sandbox.subprocess.Popen\n"
         "def popen(*a, **k):\n"
         "    started = start(*a, **k); Path('pid').write_text(str(started.pid)); return started\n"
-        "process.subprocess.Popen = popen\n"
-        "wanted = reference.parse('p.py', catalogue.default_python(), Path.cwd())\n"
-        "folding.fold(Workspace(Path('log.refold')), wanted)\n"
+        "sandbox.subprocess.Popen = popen\n"
+        "wanted = projection_reference.parse_reference('p.py', catalogue.default_python(), Path.cwd())\n"
+        "fold_projection(Workspace(Path('log.refold')), wanted)\n"
     )
     studio.workspace.release()
     root = str(ROOT)

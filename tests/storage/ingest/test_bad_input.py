@@ -44,7 +44,7 @@ def test_bad_line_is_rejected_with_its_reason(desk: Any, what: str) -> None:
     assert line == 3
     assert reason.startswith(expected)
     assert text == bad[:1000]
-    assert any("rejected" in oddity for oddity in loaded.log.oddities())
+    assert any("rejected" in oddity for oddity in loaded.log.describe_oddities())
 
 
 @pytest.mark.parametrize("what", BAD_LINES)
@@ -150,7 +150,7 @@ def test_a_time_out_of_range_is_null_and_its_text_is_kept(desk: Any, time: str) 
     good = [desk.event(n, time=1767225600000 + n) for n in range(9)]
     bad = f'{{"id":"x","time":{time},"stream":"s","type":"T","data":{{}}}}\n'
     loaded = desk.load(desk.write(desk.text(*good) + bad))
-    assert loaded.log.without_time == 1
+    assert loaded.log.without_time_count == 1
     assert [t is None for t in desk.column("time")] == [False] * 9 + [True]
     meta = json.loads(desk.column("meta")[-1])
     assert meta["unreadable_time"] == time.strip('"')
@@ -200,8 +200,8 @@ def test_repeated_ids_and_times_that_run_backwards_are_told(desk: Any) -> None:
     events[7] = events[6]
     events[9]["time"], events[15]["time"] = "soon", "2026-01-01"
     log = desk.load(desk.write(desk.text(*events))).log
-    assert (log.repeated_ids, log.backwards, log.without_time) == (1, 1, 1)
-    assert len(log.oddities()) == 3
+    assert (log.repeated_id_count, log.backward_time_count, log.without_time_count) == (1, 1, 1)
+    assert len(log.describe_oddities()) == 3
     assert desk.column("id") == [event["id"] for event in events]
     assert [time is None for time in desk.column("time")].index(True) == 9
 
@@ -300,7 +300,7 @@ class TestOddColumns:
 def test_times_none_of_which_can_be_read_are_told(desk: Any) -> None:
     source = desk.write(desk.text({"at": "noon", "type": "T"}, {"at": "x", "type": "T"}))
     loaded = desk.load(source, field_columns={"time": "at"})
-    assert loaded.log.oddities() == ["2 events without a time that can be read."]
+    assert loaded.log.describe_oddities() == ["2 events without a time that can be read."]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ EVENTS = [
 
 def write_arrow(path: Path) -> None:
     table = pa.Table.from_pylist(EVENTS)
-    with pa.ipc.new_file(path, table.schema) as file:
+    with pa.ipc.replace_atomically(path, table.schema) as file:
         file.write_table(table, 20)
 
 

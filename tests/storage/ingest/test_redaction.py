@@ -43,7 +43,7 @@ def test_the_value_is_nowhere_and_equal_ones_stay_equal(desk: Any) -> None:
     assert all('"price":0.10' in one.replace(" ", "") for one in desk.column("data"))
     assert len(set(desk.column("stream"))) == 3
     assert all(name.startswith("redacted-") for name in desk.column("stream"))
-    assert "without data.user.email, data.to.email" in str(loaded.mapping.describe())
+    assert "without data.user.email, data.to.email" in str(loaded.mapping.describe_fields())
 
 
 def test_lines_that_need_a_second_look_and_rejects(desk: Any) -> None:

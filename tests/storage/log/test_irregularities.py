@@ -37,7 +37,7 @@ def test_every_kind_is_found(desk: Any) -> None:
     known = irregularities.read_summary(desk.open())
     assert known.offsets == (2, 3, 4)
     assert set(known.counts.values()) == {1}
-    said = " ".join(loaded.log.oddities())
+    said = " ".join(loaded.log.describe_oddities())
     assert "1 event whose revision jumps over others of its stream" in said
     assert "1 of them than the one before in its stream" in said
 

@@ -28,9 +28,9 @@ with getattr(workspace, sys.argv[2])() as connection:
 LOAD = """
 import sys
 from pathlib import Path
-from storage.ingest.loader import load
+from storage.ingest.loader import load_source
 print("begun", flush=True)
-print(load([sys.argv[1]], Path(sys.argv[2])).appended)
+print(load_source([sys.argv[1]], Path(sys.argv[2])).appended)
 """
 
 
@@ -55,7 +55,7 @@ def kept(desk: Any) -> Path:
 
 def test_readers_share(desk: Any, kept: Path) -> None:
     with another(HOLD, kept, "reading", 30):
-        assert len(desk.open(wait_seconds=0).fact("mapping")["fields"]) == 5
+        assert len(desk.open(wait_seconds=0).get_metadata("mapping")["fields"]) == 5
 
 
 @pytest.mark.parametrize(("they", "we"), [("reading", "writing"), ("writing", "reading")])
@@ -81,7 +81,7 @@ def test_waiting_ends_with_the_lock(desk: Any, kept: Path) -> None:
 def test_a_reader_in_between_gives_the_file_back(desk: Any, kept: Path) -> None:
     """A screen that keeps reading must not keep writers out."""
     workspace = desk.open()
-    workspace.fact("mapping")
+    workspace.get_metadata("mapping")
     workspace.release()
     desk.grow(desk.folder / "log.jsonl", desk.text(desk.event(2)))
     done = subprocess.run(

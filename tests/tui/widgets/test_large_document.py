@@ -86,7 +86,7 @@ async def test_who_changed_a_value_of_a_large_document(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 3) as seat:
         pane = seat.travel.query_one("#document")
         pane.focus()
-        pane.stand_on(("items", "item-902", "n"))
+        pane.select_path(("items", "item-902", "n"))
         await seat.press("w")
         assert seat.travel.position == 2 * ITEMS + 2
         await seat.press("w")

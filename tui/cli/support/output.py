@@ -149,7 +149,7 @@ def _labels() -> Callable[[str, Any], Any]:
     def label(name: str, value: Any) -> Any:
         if workspace is None or name not in _PLACES or type(value) is not int or value < 0:
             return value
-        return workspace.label(value).shown
+        return workspace.label_at(value).shown
 
     return label
 

@@ -201,8 +201,8 @@ def test_a_child_ends_when_refold_is_killed_after_its_worker_has_ended(tmp_path:
     script = f"""
 import subprocess, sys, time
 sys.path.insert(0, {root!r})
-from replay.cell import Cell
-cell = Cell([sys.executable, "-c", {CHILD!r}], lambda _: None, stdout=subprocess.PIPE)
+from replay.worker_host.sandbox import Sandbox
+cell = Sandbox([sys.executable, "-c", {CHILD!r}], lambda _: None, stdout=subprocess.PIPE)
 assert cell.process.stdout.readline() == b"born\\n"
 cell.process.wait()
 print(cell.process.pid, flush=True)

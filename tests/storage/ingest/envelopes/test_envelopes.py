@@ -649,7 +649,7 @@ EXACT = ("data", "meta")
 
 def check(desk: Any, loaded: Any, shape: Shape) -> None:
     assert loaded.format.partition("+")[2] == shape.envelope
-    assert loaded.mapping.order.startswith(shape.order)
+    assert loaded.mapping.order_description.startswith(shape.order)
     assert desk.rejects() == []
     for name in {name for event in shape.events for name in event}:
         wanted = [event[name] for event in shape.events]
@@ -728,7 +728,9 @@ def test_two_formats_in_one_file(desk: Any) -> None:
     assert loaded.format == "jsonl+debezium"
     assert [json.loads(t) for t in desk.column("data")[-2:]] == others
     assert desk.column("type")[-2:] == [None, None]
-    assert any("2 records are in another format than debezium" in o for o in loaded.log.oddities())
+    assert any(
+        "2 records are in another format than debezium" in o for o in loaded.log.describe_oddities()
+    )
 
 
 def test_a_tombstone_is_no_damage(desk: Any) -> None:
@@ -743,7 +745,7 @@ def test_what_is_given_counts_more(desk: Any) -> None:
         desk.write(desk.text(*SHAPES["marten"].records)), field_columns={"stream": "tenant_id"}
     )
     assert desk.column("stream") == ["*DEFAULT*"] * 2
-    assert loaded.mapping.fields["stream"].why == "given"
+    assert loaded.mapping.fields["stream"].reason == "given"
 
 
 def test_hostile_payloads(desk: Any) -> None:

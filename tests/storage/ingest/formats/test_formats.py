@@ -94,7 +94,7 @@ FORMATS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "log.tsv": lambda rows: as_csv(rows, "\t"),
     "semicolons.csv": lambda rows: as_csv(rows, ";"),
     "log.parquet": as_parquet,
-    "log.arrow": lambda rows: as_arrow(rows, pa.ipc.new_file),
+    "log.arrow": lambda rows: as_arrow(rows, pa.ipc.replace_atomically),
     "log.arrows": lambda rows: as_arrow(rows, pa.ipc.new_stream),
 }
 every_format = pytest.mark.parametrize("name", FORMATS)
@@ -133,7 +133,7 @@ def test_payload_keeps_every_digit(looked_at: Any) -> None:
 
 def test_fields_are_found_by_name(looked_at: Any) -> None:
     mapping = looked_at.loaded.mapping
-    assert {field: source.column for field, source in mapping.fields.items()} == {
+    assert {field: source.column_text for field, source in mapping.fields.items()} == {
         field: field for field in FIELDS
     }
     kind = looked_at.name.split(".")[1].replace("tsv", "csv").replace("arrows", "arrow")

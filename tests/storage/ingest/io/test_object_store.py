@@ -140,7 +140,7 @@ def test_other_formats(desk: Any, bucket: Bucket) -> None:
     assert desk.load(bucket.link("f/log.json"), replace=True).format == "json"
     table = pa.Table.from_pylist([{**row, "data": "{}"} for row in rows(0, 2)])
     out = io.BytesIO()
-    with pa.ipc.new_file(out, table.schema) as writer:
+    with pa.ipc.replace_atomically(out, table.schema) as writer:
         writer.write_table(table)
     bucket.put("f/log.arrow", out.getvalue())
     assert desk.load(bucket.link("f/log.arrow"), replace=True).format == "arrow"

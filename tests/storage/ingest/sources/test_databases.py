@@ -111,7 +111,7 @@ def test_marten(desk: Any, fresh: Any) -> None:
     fresh.run(INTO_MARTEN, *(marten(n) for n in (3, 1, 2)))
     loaded = desk.load(fresh.link)
     assert loaded.format == "postgresql+marten"
-    assert loaded.mapping.order.startswith("total")
+    assert loaded.mapping.order_description.startswith("total")
     assert desk.column("source_position") == ["1", "2", "3"]
     assert desk.column("data") == ['{"n": 1.10}', '{"n": 2.10}', '{"n": 3.10}']
     assert desk.column("stream") == [ID.format(1)] * 3
@@ -413,7 +413,7 @@ def test_lists_and_floats_of_a_duckdb_file_are_what_they_were(desk: Any) -> None
         )
     desk.load(f"duckdb:{path}?table=log")
     numbers = '"d":[1.5,null],"h":[170141183460469231731687303715884105727]'
-    others = '"t":["12:00:01"],"e":["a"],"n":[[1],[]],"f":1.1,"i":Infinity'
+    others = '"t":["12:00:01"],"e":["a"],"n":[[1],[]],"f":1.1,"i":"Infinity"'
     assert desk.column("data") == [f"{{{numbers},{others}}}"]
 
 
@@ -501,4 +501,5 @@ def test_a_log_in_the_order_of_times_may_be_older_than_python_knows(desk: Any, f
     fresh.run("""INSERT INTO log VALUES ('0044-03-15 12:00:00+00 BC', 'Stabbed', 'caesar')""")
     desk.load(fresh.table("log"), field_columns={"time": "at"})
     assert desk.column("type") == ["Stabbed"]
-    assert desk.column("CAST(time AS VARCHAR)") == ["0044-03-15 (BC) 12:00:00+00"]
+    assert desk.column("time") == [None]
+    assert "0044" in desk.column("meta")[0]

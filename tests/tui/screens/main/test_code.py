@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replay import fold
+from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
 from tests.tui.conftest import refer
 
@@ -21,6 +22,7 @@ def own(shop: Any, tmp_path: Path) -> tuple[Workspace, Path]:
     path = tmp_path / "orders_wrong.py"
     shutil.copy(shop.wrong.text, path)
     shutil.copy(shop.workspace.path, tmp_path / "orders.refold")
+    validation_cache.mark_validated(tmp_path / "orders.refold", own=True)
     workspace = Workspace(tmp_path / "orders.refold")
     fold.fold_projection(workspace, refer(path))
     return workspace, path
