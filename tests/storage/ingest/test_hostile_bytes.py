@@ -111,7 +111,7 @@ def test_a_crash_of_the_reader_is_a_sentence(tmp_path: Path) -> None:
         parser._process.send_signal(signal.SIGSEGV)
         os.kill(parser._process.pid, signal.SIGCONT)
         parser._process.wait()
-        with pytest.raises(SourceError, match=r"crashed the reader \(SIGSEGV\).*write it again"):
+        with pytest.raises(SourceError, match=r"crashed the parser \(SIGSEGV\).*write it again"):
             list(parser.ask({"op": "sample", "format": "arrow", "path": str(path)}, "log", "Arrow"))
     assert read_all(path) == 40
 

@@ -77,7 +77,7 @@ def test_a_column_called_data_is_taken(shell):
     Path("other.jsonl").write_text('{"id": "1", "type": "T", "payload": "a:1"}\n')
     code, _, err = shell("load", "other.jsonl", "--decode", OWN[3])
     assert code == 2
-    assert "There is no column data to decode; say which it is with --map data=COLUMN." in err
+    assert "There is no column data to decode; name the column with --map data=COLUMN." in err
 
 
 def test_it_is_the_last_of_several_steps(shell):
