@@ -124,7 +124,9 @@ class ParserProcess:
                 case "failed":
                     self.is_idle = True
                     reason = _one_line(header.get("message"))
-                    raise SourceError(f"{name} can't be read as {kind} ({reason}); is it complete?")
+                    raise SourceError(
+                        f"{name} can't be read as {kind} ({reason}). Check that the file is complete."
+                    )
                 case _:
                     raise FrameError("the kind of a frame is unknown")
 

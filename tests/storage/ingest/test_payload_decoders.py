@@ -71,7 +71,9 @@ def test_avro_by_a_schema(desk: Any) -> None:
     fastavro.schemaless_writer(out, SCHEMA, {"n": 7, "raw": b"\x01"})
     row = desk.event(1, data=b64(out.getvalue()))
     desk.load(
-        desk.write(desk.text(row)), decoders={"data": f"avro:{schema}"}, field_columns={"data": "data"}
+        desk.write(desk.text(row)),
+        decoders={"data": f"avro:{schema}"},
+        field_columns={"data": "data"},
     )
     assert desk.column("data") == ['{"n":7,"raw":"AQ=="}']
 
@@ -101,7 +103,7 @@ def test_a_descriptor_without_what_it_imports_is_refused(desk: Any) -> None:
     alone = desk.write(protobuf_messages.compiled(with_imports=False), "alone.desc")
     with pytest.raises(SourceError, match="is no message of a descriptor set"):
         Decoder(f"protobuf:{alone}:shop.Placed")
-    with pytest.raises(SourceError, match=r"there is no message shop\.Nothing in it"):
+    with pytest.raises(SourceError, match=r"it has no message shop\.Nothing"):
         Decoder(f"protobuf:{desk.write(protobuf_messages.compiled(), 'shop.desc')}:shop.Nothing")
 
 
@@ -134,20 +136,22 @@ def test_blobs_of_a_database(desk: Any) -> None:
     connection.execute("INSERT INTO e VALUES ('T', 's', ?)", [zlib.compress(PLAIN)])
     connection.commit()
     connection.close()
-    desk.load(f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"})
+    desk.load(
+        f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"}
+    )
     assert desk.column("data") == [PLAIN.decode()]
 
 
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"data": "rot13"}, "no decoder 'rot13'; there are base64"),
+        ({"data": "rot13"}, "Unknown decoder 'rot13'. Use one of base64"),
         ({"data": "avro:/nowhere.avsc"}, "is no Avro schema"),
         ({"data": "avro"}, "is no Avro schema"),
         ({"data": "protobuf"}, "is no message of a descriptor set"),
         ({"data": "protobuf:/nowhere.desc:a.B"}, "is no message of a descriptor set"),
-        ({"data": "gzip:x"}, "no decoder 'gzip:x'"),
-        ({"type": "gzip"}, "takes data and meta, and not 'type'"),
+        ({"data": "gzip:x"}, "Unknown decoder 'gzip:x'"),
+        ({"type": "gzip"}, "can't decode 'type'. Name data or meta"),
     ],
 )
 def test_what_is_not_known_is_said(desk: Any, how: dict[str, str], said: str) -> None:
