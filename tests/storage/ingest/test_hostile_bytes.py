@@ -348,7 +348,7 @@ def test_yaml_with_aliases_is_read() -> None:
 )
 def test_xml_that_is_more_than_it_says_is_refused(desk: Any, head: str, body: str) -> None:
     log = f"<?xml version='1.0'?>{head}<log><trace><event><string key='a' value='x'/>{body}"
-    with pytest.raises(SourceError, match="Remove the declaration|Flatten it"):
+    with pytest.raises(SourceError, match=r"Remove the declaration|Flatten it"):
         desk.load(desk.write(log + "</event></trace></log>", "log.xes"))
 
 
