@@ -649,7 +649,7 @@ EXACT = ("data", "meta")
 
 def check(desk: Any, loaded: Any, shape: Shape) -> None:
     assert loaded.format.partition("+")[2] == shape.envelope
-    assert loaded.mapping.order.startswith(shape.order)
+    assert loaded.mapping.order_description.startswith(shape.order)
     assert desk.rejects() == []
     for name in {name for event in shape.events for name in event}:
         wanted = [event[name] for event in shape.events]
