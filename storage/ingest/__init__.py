@@ -1,1 +1,1 @@
-"""From a source to the log: plan, detect, map, order and redact, then load."""
+"""Load sources into the log: plan, detect formats, map fields, order and redact, then insert."""

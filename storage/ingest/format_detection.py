@@ -1,7 +1,7 @@
-"""Finding the mapping for the records of a source: envelopes are unwrapped in turn, then names tell.
+"""Detect the mapping for the records of a source: unwrap known envelopes, then guess from names.
 
-What a person gives always holds. At least half of the records looked at must be in an envelope for it
-to be taken for one; those that aren't keep all of themselves as `data`.
+A field that the user gives with --map always wins. An envelope is recognised if at least half of the
+sampled records are in it; a record that isn't becomes `data` as a whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,19 @@ from storage.ingest.mapping.expressions import (
 )
 
 _MIN_SHARE = 0.5
-"""Share of the records that must be in an envelope."""
+"""Share of the sampled records that must be in an envelope, from 0 to 1."""
 _MAX_LAYERS = 4
+"""Maximum number of envelopes inside each other."""
 
 
 def detect_mapping(
     records: Sequence[Record], given: Mapping[str, str], whole_log: str
 ) -> FieldMapping:
-    """The mapping for records like these; `given` is what the person said, by field.
+    """Return the mapping for records like these.
 
-    Raises `SourceError` where `given` names a field that events don't have or a column that no
-    record of the sample has.
+    `given` holds the columns that the user gave, by field; `whole_log` is the stream of all events
+    if the records name none. Raises `SourceError` if `given` names a field that events don't have,
+    or a column that no record has.
     """
     columns = tuple(dict.fromkeys(name for record in records for name in record))
     given_fields = _given_fields(records, given, columns)
@@ -65,7 +67,7 @@ def detect_mapping(
 def _map_rest_to_meta(
     fields: dict[str, FieldSource], columns: Sequence[str]
 ) -> dict[str, FieldSource]:
-    """What stands beside the data in no field is meta, where there is none: nothing of an event is lost."""
+    """Map unmapped columns to `meta` if `data` is mapped and `meta` isn't, to lose no column."""
     all_leaves = (leaf for source in fields.values() for leaf in iterate_leaves(source.expression))
     used = {str(leaf.path[0]) for leaf in all_leaves if leaf.path}
     if "data" not in fields or "meta" in fields or used.issuperset(columns):
@@ -80,13 +82,13 @@ def _given_fields(
     for field, column in given.items():
         if field not in FIELDS:
             raise SourceError(
-                f"An event has no field {field!r}; --map takes one of {', '.join(FIELDS)}."
+                f"An event has no field {field!r}. Give --map one of {', '.join(FIELDS)}."
             )
         path = parse_path(column, columns)
         if not any(get_value(record, path) is not None for record in records):
             raise SourceError(
-                f"No record has a column {column!r} for --map {field}={column};"
-                f" there are: {', '.join(columns) or 'none'}."
+                f"No record has a column {column!r} for --map {field}={column}. Columns:"
+                f" {', '.join(columns) or 'none'}."
             )
         fields[field] = FieldSource(PathValue(path), "given")
     return fields
@@ -95,7 +97,7 @@ def _given_fields(
 def _unwrap_envelopes(
     records: Sequence[Record], given: Mapping[str, FieldSource], columns: tuple[str, ...]
 ) -> FieldMapping | None:
-    """What the envelopes tell, from outside in; None where there is none."""
+    """Return the mapping that the envelopes give, from outside in; None if there is no envelope."""
     envelopes: list[Envelope] = []
     fields: dict[str, FieldSource] = {}
     kept_fields: set[str] = set()
@@ -151,7 +153,7 @@ def _is_newest_first(records: Sequence[Record], fields: Mapping[str, FieldSource
 
 
 def recognise_envelope(records: Sequence[Record]) -> Envelope | None:
-    """The envelope in which most of these records are, if that is enough of them."""
+    """Return the envelope of most records; None if fewer than half of them are in one envelope."""
     best, most = None, 0
     shapes = _group_by_shape(records)
     for envelope in ENVELOPES:
@@ -166,7 +168,7 @@ def recognise_envelope(records: Sequence[Record]) -> Envelope | None:
 
 
 def _group_by_shape(records: Sequence[Record]) -> list[list[Record]]:
-    """The records whose members have the same names together: most logs have few such shapes."""
+    """Group records by their member names; most logs have few such shapes."""
     shapes: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         shapes.setdefault(tuple(record), []).append(record)
@@ -174,7 +176,7 @@ def _group_by_shape(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _matching_records(envelope: Envelope, records: Sequence[Record]) -> list[Record]:
-    """Those of one shape that look as the envelope's records do."""
+    """Return those records of one shape whose values match the envelope."""
     names = {name: normalize_name(name) for name in records[0]}
     return [
         one for one in records if envelope.matches_values({names[n]: v for n, v in one.items()})
@@ -182,7 +184,7 @@ def _matching_records(envelope: Envelope, records: Sequence[Record]) -> list[Rec
 
 
 def _required_paths(envelope: Envelope, records: Sequence[Record]) -> tuple[FieldPath, ...]:
-    """The members that all records of an envelope have."""
+    """Return the paths of the members that all sampled records of an envelope have."""
     matching = [
         record
         for alike in _group_by_shape(records)
@@ -197,23 +199,23 @@ def _required_paths(envelope: Envelope, records: Sequence[Record]) -> tuple[Fiel
 
 
 def _names_by_normalized(records: Sequence[Record]) -> dict[str, str]:
-    """The names that records have, by how they are compared."""
+    """Return the records' member names by normalized name."""
     return {normalize_name(name): name for record in reversed(records) for name in record}
 
 
 def _actual_name(name: str, names: Mapping[str, str]) -> str:
-    """A documented name as these records write it."""
+    """Return the spelling that these records use for a documented name."""
     return name if name in names.values() else names.get(normalize_name(name), name)
 
 
 _STORE_ASSIGNED_FIELDS = ("stream", "revision")
-"""Fields that refold makes up where no record has one."""
+"""Fields that refold assigns itself if no record has them."""
 
 
 def _resolve_envelope_fields(
     envelope: Envelope, records: Sequence[Record]
 ) -> dict[str, Expression]:
-    """The fields that an envelope's records have, under the names that they have here."""
+    """Return the expressions of the envelope's fields that these records have, in their spelling."""
     fields = envelope.fields(records) if callable(envelope.fields) else envelope.fields
     names = _names_by_normalized(records)
     renamed = {
@@ -236,21 +238,21 @@ def _resolve_envelope_fields(
 
 
 def _exclude_used(used_names: tuple[str, ...], leaf: Leaf) -> Leaf:
-    """`RemainingMembers` of a record means what no other field takes."""
+    """Exclude the used members from a `RemainingMembers` of the whole record."""
     return RemainingMembers((), used_names) if leaf == RemainingMembers((), ()) else leaf
 
 
 def _rename_leaf(names: Mapping[str, str], leaf: Leaf) -> Leaf:
-    """A leaf under the name that its member has in these records."""
+    """Return the leaf with its first member in the spelling of these records."""
     if not leaf.path:
         return leaf
     return with_path(leaf, (_actual_name(str(leaf.path[0]), names), *leaf.path[1:]))
 
 
 def _rename_existing_leaf(names: Mapping[str, str], leaf: Leaf) -> Leaf | None:
-    """The same; None where no record of the sample has the member."""
-    found = _rename_leaf(names, leaf)
-    return found if not found.path or found.path[0] in names.values() else None
+    """Return the leaf in the spelling of these records; None if no record has the member."""
+    renamed = _rename_leaf(names, leaf)
+    return renamed if not renamed.path or renamed.path[0] in names.values() else None
 
 
 def _has_values(
@@ -271,7 +273,10 @@ def _merge_fields(
     reason: str,
     kept_fields: set[str],
 ) -> dict[str, FieldSource]:
-    """What lies inside counts more, and what is outside stands in for it where it is missing."""
+    """Merge the fields of an inner record at `path`; the outer value is used if the inner is absent.
+
+    Fields in `kept_fields` keep their outer expression.
+    """
     fields = dict(outer)
     for field, expression in inner.items():
         if field in kept_fields:
@@ -286,23 +291,27 @@ def _merge_fields(
 
 
 def _prefix_paths(path: FieldPath, expression: Expression) -> Expression:
-    """The same over records that lie at a path of other records."""
+    """Return the expression for records that lie at `path` inside outer records."""
     return map_leaves(expression, lambda leaf: with_path(leaf, path + leaf.path)) or expression
 
 
 def _unwrap_member(records: Sequence[Record], member: str) -> list[Record]:
-    """What lies in a member, where enough of the records have an object there."""
+    """Return the objects in a member; empty if fewer than half of its values are objects."""
     values: list[Any] = [parse_embedded_json(record.get(member)) for record in records]
-    found: list[Record] = [one for one in values if isinstance(one, dict)]
-    values = [one for one in values if one is not None]
-    return found if len(found) >= _MIN_SHARE * len(values) else []
+    objects: list[Record] = [value for value in values if isinstance(value, dict)]
+    values = [value for value in values if value is not None]
+    return objects if len(objects) >= _MIN_SHARE * len(values) else []
 
 
 _INNER_FIELDS = ("type", "id", "revision", "version", "correlation_id", "causation_id", "time")
 
 
 def _guess_inner_fields(records: Sequence[Record]) -> dict[str, Expression]:
-    """What the names tell of values in no envelope that is known: an event of its own, or its data."""
+    """Guess fields of the innermost records, which are in no known envelope.
+
+    Records with a type and data are events, and give stream and data too. Records without a type
+    are the data of an event and give no field.
+    """
     guessed = {field: source.expression for field, source in guess_fields(records, {}).items()}
     is_event = {"type", "data"} <= set(guessed)
     fields = (*_INNER_FIELDS, "stream", "data") if is_event else _INNER_FIELDS
@@ -312,7 +321,7 @@ def _guess_inner_fields(records: Sequence[Record]) -> dict[str, Expression]:
 
 
 def _find_json_text_paths(records: Sequence[Record], mapping: FieldMapping) -> frozenset[FieldPath]:
-    """The prefixes of paths at which text lies that holds JSON."""
+    """Return the prefixes of mapped paths at which a text holds JSON."""
     paths = {
         leaf.path[:n]
         for source in mapping.fields.values()

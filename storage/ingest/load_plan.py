@@ -1,6 +1,7 @@
-"""What a load will read: which files or rests of files, into what, by which mapping.
+"""Load plans: the files or remainders of files to read, the target and the mapping.
 
-Decided before anything is written; a source that doesn't belong to the workspace is refused here.
+A plan is made before anything is written. Planning refuses a source that doesn't belong to the
+workspace.
 """
 
 import tempfile
@@ -31,26 +32,26 @@ from storage.workspace.atomic_file import place_new, place_over_unlocked, replac
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a person asked for beside the source itself."""
+    """The options of a load, as given on the command line."""
 
     format: str | None = None
     field_columns: Mapping[str, str] = field(default_factory=dict)
-    """Event field to column, as given with --map."""
+    """Column by event field, as given with --map."""
     decoders: Mapping[str, str] = field(default_factory=dict)
-    """Event field to how it is decoded, as given with --decode."""
+    """Decoding steps by event field, as given with --decode."""
     redacted_paths: tuple[str, ...] = ()
-    """Paths that are redacted, as given with --redact."""
+    """Paths to redact, as given with --redact."""
     order_by: str | None = None
     is_strict: bool = False
     replace: bool = False
     wait_seconds: float = 30.0
     find_decoder: payload_decoders.DecoderFinder | None = None
-    """Finds functions of the user's that decode, where one was named: no code runs that wasn't."""
+    """Finds the user's decoding functions. None if the user named none: then no user code runs."""
 
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A piece of the source, or the rest of one, that is to be read."""
+    """A part of the source to read, from its beginning or from where the last load ended."""
 
     source_number: int
     source_part: SourcePart
@@ -60,7 +61,7 @@ class PlannedPart:
 
 @dataclass
 class LoadPlan:
-    """A load that has been decided on: which bytes, into what, by which mapping."""
+    """A planned load: the parts to read, the mapping, and how to open the target."""
 
     parts: list[PlannedPart]
     mapping: FieldMapping
@@ -69,10 +70,11 @@ class LoadPlan:
     first_offset: int = 0
     is_new_workspace: bool = True
     known_origins: Sequence[Origin] = ()
-    """What the workspace held when it was decided."""
+    """The workspace's sources when the load was planned."""
 
 
 def plan_new_workspace(target: Path, paths: Sequence[str], options: LoadOptions) -> LoadPlan:
+    """Plan the load of all paths into a new workspace at `target`; raises `SourceError`."""
     source_parts = [sources.open_part(path, options.format) for path in paths]
     log_name = sources.derive_log_name(target.stem if files.is_spooled(paths[0]) else paths[0])
     mapping = _detect_mapping(source_parts, options, log_name)
@@ -91,6 +93,11 @@ def plan_new_workspace(target: Path, paths: Sequence[str], options: LoadOptions)
 def plan_append(
     target: workspace.Workspace, paths: Sequence[str], options: LoadOptions
 ) -> LoadPlan:
+    """Plan to append what is new in the paths to an existing workspace.
+
+    Raises `SourceError` if the paths hold another log, were rewritten, or are given with another
+    mapping than the workspace has.
+    """
     with target.reading() as connection:
         origins = {k.fingerprint.path: k for k in provenance.read_origins(connection)}
         mapping = _read_mapping(connection, target.path)
@@ -101,7 +108,7 @@ def plan_append(
     if not set(origins) & set(path_by_name):
         raise SourceError(
             f"{target.path} holds another log ({next(iter(origins), 'from elsewhere')});"
-            " give another file with -o, or --replace to load this one instead."
+            " give another file with -o, or load this log instead with --replace."
         )
     given = {f: PathValue(parse_path(c, mapping.columns)) for f, c in options.field_columns.items()}
     has_other_mapping = any(mapping.expression_for(f) != e for f, e in given.items())
@@ -111,7 +118,8 @@ def plan_append(
         or (set(options.redacted_paths) - set(mapping.redacted))
     ):
         raise SourceError(
-            f"{target.path} was loaded with another mapping; --replace loads it anew with this one."
+            f"{target.path} was loaded with another mapping; load it again with --replace to use"
+            " this one."
         )
     parts: list[PlannedPart] = []
     formats = [k.format for k in origins.values()]
@@ -138,14 +146,14 @@ def plan_append(
                 PlannedPart(before.source_number, sources.open_part(path), read_pass, True)
             )
             continue
-        # Standard input was written into another file than the last time.
+        # Standard input is copied to a new temporary file at each load, so its path changes.
         change = fingerprints.detect_change(replace(before.fingerprint, path=path), reads_file=True)
         if change is SourceChange.REWRITTEN or (
             change is SourceChange.GROWN and _has_torn_row_grown(before, path)
         ):
             raise SourceError(
                 f"{path} no longer begins with the events that were loaded from it;"
-                " --replace loads it anew."
+                " load it again with --replace."
             )
         if change is SourceChange.GROWN or before.ends_without_line_break:
             read_pass = ReadPass(
@@ -175,23 +183,23 @@ def _read_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMap
         return FieldMapping.from_json(workspace.read_metadata(connection, "mapping"))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise WorkspaceError(
-            f"{path} doesn't say which field of its source is which; --replace loads it anew."
+            f"{path} has no valid mapping of its source's fields; load it again with --replace."
         ) from error
 
 
-def _refuse_unnamed_files(path: Path, mapping: FieldMapping, wish: LoadOptions) -> None:
-    """Raise `SourceError` where a workspace that isn't the user's own names a schema to read."""
+def _refuse_unnamed_files(path: Path, mapping: FieldMapping, options: LoadOptions) -> None:
+    """Raise `SourceError` if a workspace that the user doesn't own names a schema file to read."""
     for name, how in mapping.decoders.items():
         files_of = payload_decoders.files_in(how)
-        if files_of and wish.decoders.get(name) != how and not validation_cache.is_own(path):
+        if files_of and options.decoders.get(name) != how and not validation_cache.is_own(path):
             raise SourceError(
-                f"{path} came from elsewhere and names the file {files_of[0]} to decode {name} with;"
+                f"{path} came from elsewhere and decodes {name} with the file {files_of[0]};"
                 f" give --decode {name}={how}, or agree with `refold trust {path}`."
             )
 
 
 def _has_torn_row_grown(origin: Origin, path: str) -> bool:
-    """The last row had no line break when it was taken, and has become longer since."""
+    """Return whether the last row had no line break when it was loaded and is longer now."""
     if not origin.ends_without_line_break or origin.format == "jsonl":
         return False
     stream, _ = byte_streams.open_bytes(path, origin.fingerprint.consumed)
@@ -201,9 +209,10 @@ def _has_torn_row_grown(origin: Origin, path: str) -> bool:
 
 @contextmanager
 def spool_standard_input(paths: Sequence[str]) -> Iterator[list[str]]:
-    """The same paths, with each stream written into a file: a sample is read before the whole.
+    """Yield the paths with each stream replaced by a temporary copy.
 
-    Streams are standard input and pipes, such as <(…), /dev/stdin and named pipes.
+    A stream can be read only once, but a load reads a sample before the whole. Streams are
+    standard input and pipes, such as <(…), /dev/stdin and named pipes. Errors name the stream.
     """
     streams = [path for path in paths if files.is_stream(path)]
     if not streams:
@@ -220,8 +229,8 @@ def spool_standard_input(paths: Sequence[str]) -> Iterator[list[str]]:
         except SourceError as error:
             message = error.message
             for path, file in reversed(spooled.items()):
-                said = "standard input" if path == sources.STDIN else path
-                message = message.replace(file, said)
+                stream_name = "standard input" if path == sources.STDIN else path
+                message = message.replace(file, stream_name)
             raise SourceError(message) from error
 
 
@@ -232,24 +241,26 @@ def _detect_mapping(
         records = [record for piece in source_parts[:5] for record in piece.read_sample()]
     except duckdb.ConversionException as error:
         raise SourceError(
-            f"{source_parts[0].path} holds a value that no workspace can hold ({summarize_error(error)})."
+            f"{source_parts[0].path} holds a value that a workspace can't store"
+            f" ({summarize_error(error)}). Correct the value in the source."
         ) from error
     if not records:
         raise SourceError(
-            f"There is no event in {source_parts[0].path}; no line of it could be read."
+            f"No event found in {source_parts[0].path}: none of its lines could be read. Name the"
+            " format with --format."
         )
-    payload_decoders.build_decoders(
-        options.decoders, options.find_decoder
-    )  # else it would be refused in the middle
-    Redaction(options.redacted_paths, b"")  # as above
+    # Check decoders and paths now, because an error during the load would come late.
+    payload_decoders.build_decoders(options.decoders, options.find_decoder)
+    Redaction(options.redacted_paths, b"")
     mapping = detect_mapping(records, options.field_columns, log_name)
     unmapped = [name for name in options.decoders if not mapping.has_field(name)]
     if unmapped:
-        # Opaque text is no data to whoever looks for JSON; here a person says that it is.
+        # Detection takes only JSON for a payload. The user says that this opaque text is one.
         missing = [name for name in unmapped if not any(name in record for record in records)]
         if missing:
             raise SourceError(
-                f"There is no column {missing[0]} to decode; say which it is with --map {missing[0]}=COLUMN."
+                f"There is no column {missing[0]} to decode; name the column with"
+                f" --map {missing[0]}=COLUMN."
             )
         mapping = detect_mapping(
             records, {**options.field_columns, **{name: name for name in unmapped}}, log_name
@@ -258,6 +269,6 @@ def _detect_mapping(
 
 
 def _format_name(source_parts: Sequence[SourcePart], mapping: FieldMapping) -> str:
-    """Transport and envelope, as `jsonl+debezium`."""
+    """Return the names of formats and envelopes, such as `jsonl+debezium`."""
     names = (piece.format.name for piece in source_parts)
     return "+".join(dict.fromkeys((*names, *mapping.envelope_names)))

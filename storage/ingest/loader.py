@@ -1,7 +1,7 @@
-"""Loading: a source into a workspace, whole or not at all.
+"""Load a source into a workspace, completely or not at all.
 
-A new workspace is written under another name and takes its place at the end; an existing one is
-extended inside one transaction. Killed at any point, what was there before is still there.
+A new workspace is written to a temporary file, which replaces the target at the end; an existing
+workspace is extended inside one transaction. A load that is killed leaves the target unchanged.
 Offsets follow the order of the files and of the lines in them.
 """
 
@@ -54,32 +54,32 @@ __all__ = ["LoadOptions", "LoadProgress", "LoadResult", "choose_default_target",
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """How far a load has come."""
+    """The progress of a running load."""
 
     events: int
     read_bytes: int
-    """Bytes read."""
+    """Bytes read until now."""
     total_bytes: int
-    """Bytes there are; 0 where that isn't known."""
+    """Bytes of all sources; 0 if their size is unknown."""
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load did."""
+    """The result of a load."""
 
     workspace: Path
     appended: int
     events: int
-    """How many the workspace holds now."""
+    """Number of events in the workspace after the load."""
     format: str
     mapping: FieldMapping
     seconds: float
     undecoded_count: int = 0
-    """Payloads that stayed as they were stored, though they should have been decoded."""
+    """Number of payloads that couldn't be decoded and were kept in their stored form."""
 
     @cached_property
     def log(self) -> "statistics.LogStatistics":
-        """What can be said of the whole log; scans it, for whoever asks."""
+        """Statistics of the whole log; the first access scans the log."""
         existing = workspace.Workspace(self.workspace)
         try:
             with existing.reading() as connection:
@@ -101,10 +101,10 @@ def load_source(
     on_mapping: OnMapping | None = None,
     on_wait: workspace.OnWait | None = None,
 ) -> LoadResult:
-    """Load a source into the workspace at `target`, or append what is new in it.
+    """Load a source into the workspace at `target`, or append the source's new events.
 
-    Raises `SourceError` where the source can't be read, or another one than before was given, and
-    `WorkspaceError` where the workspace can't be written.
+    Raises `SourceError` if the source can't be read or isn't the source of the workspace, and
+    `WorkspaceError` if the workspace can't be written.
     """
     options = options or LoadOptions()
     started = time.monotonic()
@@ -123,7 +123,7 @@ def load_source(
             if on_mapping is not None and plan.parts:
                 on_mapping(plan.mapping, plan.format_name)
             run = _LoadRun(plan, options, on_progress)
-            if not plan.parts:  # nothing is new, so nobody has to wait
+            if not plan.parts:  # nothing is new, so the write lock isn't needed
                 break
             with suppress(StaleError), plan.open_connection() as connection:
                 run.write_into(connection)
@@ -140,7 +140,11 @@ def load_source(
 
 
 def choose_default_target(source_name: str) -> Path:
-    """The workspace that belongs to a source: beside it, or in the cache where that can't be written."""
+    """Return the default workspace of a source.
+
+    It is a file beside the source, or in the cache folder if the source's folder isn't writable.
+    The workspace of standard input, a pipe, a URI or an object lies in the working directory.
+    """
     if source_name == sources.STDIN or (
         sources.is_stream(source_name) and source_name.startswith(("/dev/", "/proc/"))
     ):
@@ -158,7 +162,7 @@ def choose_default_target(source_name: str) -> Path:
 
 
 class _LoadRun:
-    """One pass: batches of text out of the files, events into the workspace."""
+    """One run of a load plan: reads batches from the files and inserts events into the workspace."""
 
     def __init__(
         self, plan: LoadPlan, options: LoadOptions, on_progress: OnProgress | None
@@ -178,17 +182,20 @@ class _LoadRun:
 
     @property
     def event_count(self) -> int:
-        """How many were written."""
+        """Number of events written."""
         return self._event_count
 
     @property
     def undecoded_count(self) -> int:
-        """Payloads that no decoder could read."""
+        """Number of payloads that no decoder could read."""
         packed = sum(decoder.failure_count for decoder in self._decoders.values())
         return packed + sum(part.read_pass.undecoded_count for part in self._plan.parts)
 
     def write_into(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Write events, rejects and fingerprints."""
+        """Write events, rejects and fingerprints.
+
+        Raises `StaleError` if another process changed the workspace's sources after planning.
+        """
         if (
             not self._plan.is_new_workspace
             and provenance.read_origins(connection) != self._plan.known_origins
@@ -201,7 +208,7 @@ class _LoadRun:
 
     @contextmanager
     def _registered_functions(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """What decodes and redacts as functions of SQL, for as long as it is loaded."""
+        """Register the decoding and redacting functions in DuckDB while the context is open."""
         functions: dict[str, Callable[[pa.ChunkedArray], pa.Array]] = {
             f"decoded_{name}": decoder.decode_column for name, decoder in self._decoders.items()
         }
@@ -223,13 +230,13 @@ class _LoadRun:
             yield
         finally:
             for name in functions:
-                with suppress(duckdb.Error):  # a load that failed has closed its transaction
+                with suppress(duckdb.Error):  # a failed load has already closed its transaction
                     connection.remove_function(name)
 
     def _call_and_keep_error(
         self, function: Callable[[pa.ChunkedArray], pa.Array], texts: pa.ChunkedArray
     ) -> pa.Array:
-        """What failed is kept, as DuckDB has only the words of it."""
+        """Call a function and keep its exception, because DuckDB passes on only the message."""
         try:
             return function(texts)
         except BaseException as error:
@@ -239,7 +246,7 @@ class _LoadRun:
     def _write_all(self, connection: duckdb.DuckDBPyConnection) -> None:
         for part in self._plan.parts:
             if part.is_continued:
-                # A torn last line is read again, now that it may be whole.
+                # Read a torn last line again, because it may be complete now.
                 connection.execute(
                     "DELETE FROM rejects WHERE source = ? AND line > ?",
                     [part.source_number, part.read_pass.start_line],
@@ -272,7 +279,8 @@ class _LoadRun:
                 connection.unregister("incoming")
         except duckdb.ConversionException as error:
             raise self._failure or SourceError(
-                f"{part.source_part.path} holds a value that no workspace can hold ({summarize_error(error)})."
+                f"{part.source_part.path} holds a value that a workspace can't store"
+                f" ({summarize_error(error)}). Correct the value in the source."
             ) from error
         except duckdb.Error as error:
             raise self._failure or error from error
@@ -281,8 +289,8 @@ class _LoadRun:
         if self._event_count == before:
             return
         if self._plan.is_new_workspace:
-            # Nobody sees the new file yet. Changing rows within the transaction that inserts them
-            # would write all of them a second time.
+            # No other process sees the new file yet, so it may be committed early. Changing rows in
+            # the transaction that inserted them would write all of them a second time.
             connection.execute("COMMIT")
             connection.execute("BEGIN")
         source_format, mapping = part.source_part.format, self._plan.mapping
@@ -297,7 +305,7 @@ class _LoadRun:
         )
 
     def _batches_with_offsets(self, part: PlannedPart) -> Iterator[pa.RecordBatch]:
-        """The file's batches with offsets."""
+        """Yield the batches of a file with an offset for each row, and report progress."""
         for batch in part.source_part.read_batches(part.read_pass, self._plan.mapping):
             first = self._plan.first_offset + self._event_count
             self._event_count += batch.num_rows
@@ -311,7 +319,7 @@ class _LoadRun:
                 )
 
     def _keep_errors(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """What is raised on the way, also Ctrl+C, is kept: DuckDB passes it on as text only."""
+        """Yield the batches and keep what they raise, also Ctrl+C: DuckDB passes on only the text."""
         try:
             yield from batches
         except BaseException as error:
@@ -319,9 +327,9 @@ class _LoadRun:
             raise
 
     def _insert_statement(self, part: PlannedPart, schema: pa.Schema) -> str:
-        """One statement from the row of such a batch to the row of an event.
+        """Return the statement that inserts a batch with this schema as events.
 
-        A row that isn't good is kept with the negative of its line, and its text as `data`.
+        A row that SQL can't read is inserted with its negative line number and its text as `data`.
         """
         mapping = self._plan.mapping
         fields = part.source_part.format.compile_fields(mapping, schema)
@@ -336,7 +344,7 @@ class _LoadRun:
         for name in self._redaction.steps_by_field:
             text[name] = f"CASE WHEN {_IS_GOOD_COLUMN} THEN redacted_{name}({text[name]}) END"
         raw = f"covered({fields.raw_sql})" if self._redaction else fields.raw_sql
-        if part.source_part.format.name != "jsonl":  # whose lines were checked
+        if part.source_part.format.name != "jsonl":  # JSON Lines has checked its lines already
             for name in PAYLOAD_FIELDS:
                 bare = f"regexp_matches({text[name]}, {quote_literal(raw_json.NOT_FINITE)})"
                 text[name] = (
@@ -369,7 +377,7 @@ class _LoadRun:
             )
 
     def _describe_reject(self, reject: Reject) -> tuple[str, str]:
-        """What is kept of a reject; where something is redacted, nothing that it says itself."""
+        """Return the reason and text to store; with redaction, neither may quote the line."""
         if self._redaction:
             return "it can't be read, and --redact keeps nothing of it", ""
         return reject.reason, reject.text

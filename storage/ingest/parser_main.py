@@ -1,6 +1,7 @@
-"""The program of a parser process: answers requests about untrusted files until its input ends.
+"""The main program of a parser process: answer requests about untrusted files until input ends.
 
-It imports what it needs, bounds itself (`storage.ingest.parser.parser_limits`), and then opens the first file.
+It imports its libraries and limits itself (`storage.ingest.parser.parser_limits`) before it opens the first
+file.
 """
 
 import json
@@ -26,22 +27,22 @@ from storage.ingest.sources.uris import SourceUri
 _FORMATS = {form.name: form for form in (Parquet(), ArrowIpc())}
 _DATABASES: dict[str, Callable[[SourceUri], Database]] = {"sqlite": Sqlite, "duckdb": DuckDbFile}
 _LARGEST_BYTES = 64 << 20
-"""A batch that is larger is sent in pieces."""
+"""Maximum bytes of a batch; a larger one is sent in pieces."""
 
 
 def main() -> None:
-    """Answer requests, a JSON object a line, with frames."""
+    """Read requests from standard input, one JSON object per line, and answer each with frames."""
     settings = json.loads(sys.argv[2])
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     parser_limits.shut_in(settings["size_bytes"], settings["writable"])
     session = _Session(answers, parser_limits.allowed_seconds(settings["size_bytes"]))
     while line := requests.readline():
         session.answer(json.loads(line))
-    os._exit(0)  # nothing is left to write, and taking libraries down takes long
+    os._exit(0)  # skips the slow shutdown of the libraries; everything is written
 
 
 class _Session:
-    """Answers one request after the other."""
+    """The state of a parser process while it answers requests one by one."""
 
     def __init__(self, answers: BinaryIO, seconds: int) -> None:
         self._answers = answers
@@ -49,6 +50,7 @@ class _Session:
         self._schema: pa.Schema | None = None
 
     def answer(self, request: dict[str, Any]) -> None:
+        """Answer a request with frames; errors become frames too."""
         parser_limits.grant_seconds(self._seconds)
         self._schema = None
         try:
@@ -59,15 +61,15 @@ class _Session:
                 self._end(tables)
                 return
             for batch in _batches(request):
-                for piece in _pieces(batch):
+                for piece in _split_large_batch(batch):
                     self._send(piece)
             self._end(None)
         except SourceError as error:
-            self._say("refused", error.message)
+            self._send_error("refused", error.message)
         except (MemoryError, duckdb.OutOfMemoryException):
-            self._say("memory", "")
+            self._send_error("memory", "")
         except Exception as error:  # noqa: BLE001 - hostile bytes raise nearly everything
-            self._say("failed", summarize_error(error))
+            self._send_error("failed", summarize_error(error))
 
     def _send(self, batch: pa.RecordBatch) -> None:
         if batch.schema != self._schema:
@@ -78,7 +80,7 @@ class _Session:
         batch_frame.write_frame(self._answers, header, buffers)
         parser_limits.grant_seconds(self._seconds)
 
-    def _say(self, kind: str, message: str) -> None:
+    def _send_error(self, kind: str, message: str) -> None:
         batch_frame.write_frame(self._answers, {"kind": kind, "message": message})
 
     def _end(self, result: Any) -> None:
@@ -88,11 +90,11 @@ class _Session:
 def _batches(request: dict[str, Any]) -> Iterator[pa.RecordBatch]:
     if request["op"] == "read":
         with _database(request).read_query(request["query"]) as batches:
-            yield from map(_carried, batches)
+            yield from map(_cast_to_frame_types, batches)
         return
     form = _FORMATS[request["format"]]
     if request["op"] == "sample":
-        yield from map(_carried, form.parse_sample(request["path"]))
+        yield from map(_cast_to_frame_types, form.parse_sample(request["path"]))
         return
     mapping = FieldMapping.from_json(request["mapping"])
     yield from form.parse_batches(ReadPass(request["path"]), mapping)
@@ -103,7 +105,7 @@ def _database(request: dict[str, Any]) -> Database:
     return _DATABASES[request["kind"]](link)
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _split_large_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     size = batch.nbytes
     if size <= _LARGEST_BYTES:
         yield batch
@@ -113,8 +115,8 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, rows)
 
 
-def _carried(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch without metadata, whose columns are of types that a frame carries."""
+def _cast_to_frame_types(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch without metadata; columns of types that frames don't support become text."""
     arrays, fields = [], []
     for field, column in zip(batch.schema, batch.columns, strict=True):
         try:

@@ -1,7 +1,7 @@
-"""Payloads that are opaque as they are stored: packed, in another notation than JSON, or both.
+"""Decode payloads that are stored compressed, in another notation than JSON, or both.
 
-A chain of steps makes JSON of them, `base64+gzip+msgpack`. What a chain can't read stays as it is stored,
-is counted, and the load goes on.
+A decoder is a chain of steps, such as `base64+gzip+msgpack`, that turns a payload into JSON. A payload that
+the chain can't read keeps its stored form and is counted, and the load goes on.
 """
 
 import base64
@@ -29,75 +29,76 @@ from storage.ingest.mapping import PAYLOAD_FIELDS
 _SCHEMA_BYTES = 64 << 20
 
 MAX_UNPACKED_BYTES = 64 << 20
-"""Bytes that a payload may have when it is unpacked."""
+"""Maximum bytes of a decompressed payload."""
 _LIMITS = {"msgpack": 16 << 20, "avro": 16 << 20, "protobuf": 4 << 20, "yaml": 1 << 20}
-"""Bytes of a payload in a notation whose values take much more memory, or time, than its bytes."""
+"""Maximum bytes of a payload, by notation: its values take much more memory or time than its bytes."""
 _AT_ONCE = 512 << 20
-"""Bytes of decoded payloads that are held at once; further ones stay as they are stored."""
+"""Maximum bytes of decoded payloads in one batch; the payloads after them keep their stored form."""
 
 _FAILURES = (
     *(ValueError, TypeError, KeyError, IndexError, EOFError, OSError, RecursionError),
     *(zlib.error, binascii.Error, zstandard.ZstdError, msgspec.MsgspecError, yaml.YAMLError),
     *(pa.ArrowException, UnicodeError, ArithmeticError, AttributeError, MemoryError),
 )
-"""What steps raise at bytes that they can't read; hostile ones raise nearly everything."""
+"""What a step raises for bytes that it can't read; malicious bytes raise nearly everything."""
 
 DecodeStep = Callable[[Any], Any]
 UserDecoder = Callable[[Sequence[str | bytes]], Sequence[str | None]]
-"""A function of the user's: payloads into JSON texts; None where it raises."""
+"""A function of the user that turns payloads into JSON texts; None for a payload at which it raises."""
 DecoderFinder = Callable[[str], UserDecoder]
-"""Finds such a function by its name, `decoders.py:unpack`."""
+"""Finds a user's function by its name, such as `decoders.py:unpack`."""
 _USER_FUNCTION_PREFIX = "python:"
 
 
 @dataclass
 class Decoder:
-    """A chain of steps, and how often it was of no use."""
+    """A chain of decoding steps for one field, and the number of payloads that it couldn't read."""
 
     steps: str
-    """The steps, as `base64+gzip+msgpack`; a schema's file stands behind a colon."""
+    """The steps, such as `base64+gzip+msgpack`; the file of a schema follows a colon."""
     find_decoder: DecoderFinder | None = None
-    """Finds functions of the user's, where they may run."""
+    """Finds the user's functions; None if they may not run."""
     failure_count: int = 0
+    """Number of payloads that kept their stored form."""
     _functions: Sequence[DecodeStep] = field(default_factory=list)
     _expansion: Expansion = field(default_factory=lambda: Expansion("The payloads"))
     _user_decoder: UserDecoder | None = None
-    """The last step, where it is the user's."""
+    """The last step, if it is a function of the user."""
 
     def __post_init__(self) -> None:
         step_names, function_name = self.steps.split("+"), _user_function_name(self.steps)
         if function_name:
             if self.find_decoder is None:
                 raise SourceError(
-                    f"Payloads are decoded by {function_name}, and no code runs that isn't"
-                    f" named: give --decode FIELD={self.steps}."
+                    f"The code in {function_name} decodes payloads, and refold runs only code that"
+                    f" you name: give --decode FIELD={self.steps}."
                 )
             self._user_decoder = self.find_decoder(function_name)
             step_names.pop()
         self._functions = [_find_step(name) for name in step_names]
 
     def __call__(self, text: str | None) -> str | None:
-        """The JSON text of a payload, of which the text of the stored JSON is given."""
+        """Return the decoded payload as JSON text; `text` is the stored payload as JSON text."""
         return self._decode_all([text])[0]
 
     def decode_column(self, texts: pa.ChunkedArray) -> pa.Array:
-        """The same for a column."""
+        """Return a column of decoded payloads as JSON texts."""
         return pa.array(self._decode_all(texts.to_pylist()), pa.string())
 
     def _decode_all(self, texts: Sequence[str | None]) -> list[str | None]:
         decoded = list(texts)
         user_payloads: dict[int, str | bytes] = {}
-        """What the user's function is to unpack."""
+        """Payloads for the user's function, by index."""
         held = 0
         for number, text in enumerate(texts):
             try:
                 value = None if text is None else msgspec.json.decode(text)
                 if not isinstance(value, str):
-                    continue  # not packed after all
+                    continue  # this payload is plain JSON
                 if held > _AT_ONCE:
                     self.failure_count += 1
                     continue
-                value = self._stepped(value)
+                value = self._apply_steps(value)
                 if self._user_decoder is None:
                     decoded[number] = written = _encode_value(value)
                     held += len(written)
@@ -114,24 +115,24 @@ class Decoder:
                 self.failure_count += text is None
         return decoded
 
-    def _stepped(self, value: Any) -> Any:
+    def _apply_steps(self, value: Any) -> Any:
         size = len(value)
         for step in self._functions:
             value = step(value)
             if isinstance(value, bytes):
-                # What expands too far in all is no log; `SourceError` is none of the failures.
+                # A source that expands too far is refused: `SourceError` is not in _FAILURES.
                 self._expansion.count(size, len(value))
                 size = len(value)
         return value
 
 
 def list_user_code(decoders: Mapping[str, str]) -> list[str]:
-    """Those of the ways to decode that run a function of the user's."""
+    """Return the decoders' steps that run a function of the user."""
     return [steps for steps in decoders.values() if _user_function_name(steps)]
 
 
 def resolve_code_path(folder: Path, steps: str) -> str:
-    """A way to decode, with the folder in which its files (function, schema) lie in their names."""
+    """Return the steps with the files of functions and schemas resolved against `folder`."""
     return "+".join(_with_folder(folder, step) for step in steps.split("+"))
 
 
@@ -142,9 +143,9 @@ def _with_folder(folder: Path, step: str) -> str:
     return f"{step.removesuffix(rest)}{folder / rest}"
 
 
-def files_in(said: str) -> list[str]:
-    """The files that a way to decode names: of the function, and of schemas."""
-    named = [(step, _file_and_more(step)) for step in said.split("+")]
+def files_in(steps: str) -> list[str]:
+    """Return the files that decoding steps name: of functions and of schemas."""
+    named = [(step, _file_and_more(step)) for step in steps.split("+")]
     return [
         rest if step.startswith("avro:") else rest.rpartition(":")[0] or rest
         for step, rest in named
@@ -153,13 +154,13 @@ def files_in(said: str) -> list[str]:
 
 
 def _file_and_more(step: str) -> str:
-    """What stands behind the name of a step that takes a file; empty for any other step."""
+    """Return what follows the colon in a step that names a file; empty for any other step."""
     kind, _, rest = step.partition(":")
     return rest if kind in ("python", "avro", "protobuf") else ""
 
 
 def _user_function_name(steps: str) -> str:
-    """The user's function, where the last step is one: `decoders.py:unpack`."""
+    """Return the user's function of the last step, such as `decoders.py:unpack`; empty if none."""
     last = steps.rpartition("+")[2]
     return (
         last.removeprefix(_USER_FUNCTION_PREFIX) if last.startswith(_USER_FUNCTION_PREFIX) else ""
@@ -175,10 +176,12 @@ def _encode_value(value: Any) -> str:
 def build_decoders(
     steps_by_field: Mapping[str, str], find_decoder: DecoderFinder | None = None
 ) -> dict[str, Decoder]:
-    """The decoders of fields; raises `SourceError` where a field or a step isn't known."""
+    """Return the decoder of each field; raises `SourceError` if a field or a step is unknown."""
     unknown = [name for name in steps_by_field if name not in PAYLOAD_FIELDS]
     if unknown:
-        raise SourceError(f"--decode takes {' and '.join(PAYLOAD_FIELDS)}, and not {unknown[0]!r}.")
+        raise SourceError(
+            f"--decode can't decode {unknown[0]!r}. Name {' or '.join(PAYLOAD_FIELDS)}."
+        )
     return {name: Decoder(steps, find_decoder) for name, steps in steps_by_field.items()}
 
 
@@ -190,13 +193,13 @@ def _find_step(step: str) -> DecodeStep:
         return _protobuf_step(schema)
     if name not in _STEPS or schema:
         raise SourceError(
-            f"There is no decoder {step!r}; there are {', '.join((*_STEPS, *_SCHEMA_STEP_NAMES))}."
+            f"Unknown decoder {step!r}. Use one of {', '.join((*_STEPS, *_SCHEMA_STEP_NAMES))}."
         )
     return _STEPS[name]
 
 
 def _to_bytes(value: Any) -> bytes:
-    """Bytes, which in JSON are text in base64."""
+    """Return a step's input as bytes; text is base64, because JSON has no bytes."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     return base64.b64decode(value, validate=True)
@@ -226,7 +229,7 @@ def _decompress_zstd(value: Any) -> bytes:
 
 
 def _decompress_snappy(value: Any) -> bytes:
-    """Snappy's block format, which says its own length first."""
+    """Decompress Snappy's block format, which begins with the length of its content."""
     packed, size, shift = _to_bytes(value), 0, 0
     for byte in packed[:5]:
         size |= (byte & 0x7F) << shift
@@ -255,43 +258,45 @@ def _decode_msgpack(value: Any) -> Any:
 
 
 def _decode_yaml(value: Any) -> Any:
-    # libyaml crashes at deep nesting; this one raises.
+    # libyaml crashes at deep nesting; this parser raises.
     return bounded_yaml.load(_within("yaml", _to_text(value)), _RubyYamlLoader)
 
 
 _SPOKEN = (msgspec.DecodeError, fastavro.schema.SchemaParseException)
-"""Errors that say what is wrong with a schema."""
+"""Errors whose message says what is wrong with a schema."""
 
 
 def _avro_step(path: str) -> DecodeStep:
-    """Avro without its container, by a schema in a file."""
+    """Return a step that reads Avro without its container, with the schema in a file."""
     named: dict[str, Any] = {}
     try:
-        said = msgspec.json.decode(_schema(path))
-        read = avro_payload.reader_of(fastavro.parse_schema(said, named), named)
+        schema = msgspec.json.decode(_read_schema(path))
+        read = avro_payload.reader_of(fastavro.parse_schema(schema, named), named)
     except OSError as error:
         raise SourceError(f"{path or 'avro:'} can't be read: {error.strerror or error}.") from error
-    except Exception as error:  # fastavro takes the schema's shape for granted
-        said = summarize_error(error) if isinstance(error, _SPOKEN) else "it has another shape"
-        raise SourceError(f"{path or 'avro:'} is no Avro schema ({said}).") from error
+    except Exception as error:  # fastavro assumes the schema's shape, and raises nearly everything
+        has_reason = isinstance(error, _SPOKEN)
+        reason = summarize_error(error) if has_reason else "it has another shape"
+        raise SourceError(f"{path or 'avro:'} is no Avro schema ({reason}).") from error
     return lambda value: read(_within("avro", _to_bytes(value)))
 
 
-def _schema(path: str) -> bytes:
-    """The content of a schema's file; a pipe or a device is none."""
+def _read_schema(path: str) -> bytes:
+    """Return the content of a schema's file; raises `OSError` for a pipe or a device."""
     return regular_file.read_bytes(Path(path).expanduser(), _SCHEMA_BYTES)
 
 
 def _protobuf_step(step_argument: str) -> DecodeStep:
-    """A message of Protocol Buffers, by a compiled descriptor and its name."""
-    from storage.ingest.io import protobuf  # noqa: PLC0415 - it takes its time to import
+    """Return a step that reads a Protocol Buffers message, with a descriptor set and its name."""
+    from storage.ingest.io import protobuf  # noqa: PLC0415 - it is slow to import
 
     path, _, name = step_argument.rpartition(":")
     try:
-        decode = protobuf.read_descriptor_set(_schema(path)).decoder_by_name(name)
+        decode = protobuf.read_descriptor_set(_read_schema(path)).decoder_by_name(name)
     except (OSError, RuntimeError, ValueError, RecursionError) as error:
         raise SourceError(
-            f"{step_argument or 'protobuf:'} is no message of a descriptor set ({summarize_error(error)})."
+            f"{step_argument or 'protobuf:'} is no message of a descriptor set"
+            f" ({summarize_error(error)}). Give protobuf:SET.desc:package.Message."
         ) from error
     return lambda value: decode(_within("protobuf", _to_bytes(value)))
 
@@ -314,7 +319,7 @@ _STEPS: Mapping[str, DecodeStep] = {
 
 
 class _RubyYamlLoader(yaml.SafeLoader):
-    """YAML as Ruby writes it: its symbols become text, its objects the mappings that they are."""
+    """Loader of YAML written by Ruby: symbols become text, and objects become mappings."""
 
 
 def _construct_untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
@@ -330,7 +335,7 @@ _RubyYamlLoader.add_multi_constructor("tag:", _construct_untagged)
 
 
 def _bytes_to_json(data: bytes) -> Any:
-    """What unpacked bytes hold: JSON, text, or what is shown in hexadecimal."""
+    """Return decoded bytes as JSON, as text if they are UTF-8, or as hexadecimal text."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

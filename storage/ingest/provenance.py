@@ -1,4 +1,4 @@
-"""Where a workspace's log came from, and what has become of those files since."""
+"""The sources of a workspace's log, and how their files have changed since the load."""
 
 import lzma
 import zlib
@@ -18,26 +18,26 @@ _UNREADABLE: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, ArithmeticError, RefoldError),
     *(zlib.error, lzma.LZMAError, zstandard.ZstdError),
 )
-"""What reading a file raises that isn't what it was."""
+"""What reading a file raises if its content is no longer what was loaded."""
 
 WHOLE_FORMATS = ("parquet", "arrow", "json", "xes")
-"""Formats whose files are rewritten, never appended to."""
+"""Formats whose files are rewritten as a whole and never appended to."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A file that events were loaded from: a row of the `sources` table."""
+    """A file from which events were loaded: a row of the `sources` table."""
 
     source_number: int
     fingerprint: Fingerprint
     format: str
     line_count: int
     ends_without_line_break: bool
-    """It ended without a line break when it was taken."""
+    """Whether the file ended without a line break when it was loaded."""
 
 
 def read_origins(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
-    """All origins of a workspace, in the order in which they were loaded."""
+    """Return all origins of a workspace, in the order of loading."""
     rows = connection.execute(
         "SELECT source, path, size, modified_ns, taken, head, tail, format, lines, partial"
         " FROM sources ORDER BY source"
@@ -57,20 +57,23 @@ def read_origins(connection: duckdb.DuckDBPyConnection) -> list[Origin]:
 def detect_source_changes(
     workspace: Workspace, named: Collection[str] = (), *, reads_files: bool = False
 ) -> dict[str, SourceChange]:
-    """What has become of each file, where anything has; `thorough` reads the files.
+    """Return the change of each changed source file, by path.
 
-    Of a workspace that isn't the user's own only the files are looked at that the user `named`.
+    With `reads_files` the files' content is hashed; without it, size and time decide. In a
+    workspace that the user doesn't own, only the `named` files are examined.
     """
     with workspace.reading() as connection:
         origins = read_origins(connection)
     if not validation_cache.is_own(workspace.path):
         origins = [one for one in origins if one.fingerprint.path in named]
-    found = {o.fingerprint.path: _change(o.fingerprint, thorough=reads_files) for o in origins}
-    return {path: what for path, what in found.items() if what is not SourceChange.NONE}
+    changes = {
+        o.fingerprint.path: _detect_change(o.fingerprint, reads_file=reads_files) for o in origins
+    }
+    return {path: change for path, change in changes.items() if change is not SourceChange.NONE}
 
 
-def _change(before: Fingerprint, *, thorough: bool) -> SourceChange:
+def _detect_change(before: Fingerprint, *, reads_file: bool) -> SourceChange:
     try:
-        return fingerprints.detect_change(before, reads_file=thorough)
+        return fingerprints.detect_change(before, reads_file=reads_file)
     except _UNREADABLE:
         return SourceChange.REWRITTEN

@@ -1,11 +1,10 @@
-"""Values that never reach the workspace: in their place stand keyed hashes, from the load on; and values
-that are taken out of it later.
+"""Redaction: replace values by keyed hashes during a load, or remove values from a workspace later.
 
-A path begins with an event's field: `data.email`, `data.lines.*.card`, `meta.user`, `stream`. Lists are looked
-through, pairs such as {"name": "email", "value": "…"} count as a member, and texts that hold JSON or XML are
-looked into. What can't be told apart is left out rather than kept: the text of rejects, and records in another
-format than the rest. Lines that SQL can't read wait for their second look encrypted, as a file keeps what was
-overwritten in it.
+A path begins with an event's field: `data.email`, `data.lines.*.card`, `meta.user`, `stream`. A path also
+matches inside lists, inside texts that hold JSON or XML, and pairs such as {"name": "email", "value": "…"}.
+If refold can't find the values to redact, it drops the whole text: the text of rejects, and records in another
+format than the rest. Lines that SQL can't read are encrypted until they are repaired, because the workspace
+file may retain overwritten bytes.
 """
 
 import base64
@@ -28,13 +27,13 @@ _NONCE_BYTES = 16
 _PAIR_NAMES = frozenset(("name", "key", "field", "header", "parameter", "property", "@name", "id"))
 _PAIR_VALUES = frozenset(("value", "values", "val", "content", "#text", "text"))
 _MOST_OF_PAIR = 12
-"""Members of the largest object that is taken for a pair of a name and a value."""
+"""Maximum number of members of an object that counts as a pair of a name and a value."""
 
 PathSteps = tuple[str, ...]
 
 
 class Redaction:
-    """What is redacted of each field."""
+    """The paths to redact in each field, and the key of the hashes that replace their values."""
 
     _OPTION_NAME: ClassVar[str] = "--redact"
     _ALLOWED_FIELDS: ClassVar[Sequence[str]] = (*PAYLOAD_FIELDS, *SCALAR_FIELDS)
@@ -42,14 +41,15 @@ class Redaction:
     def __init__(
         self, paths: Sequence[str], key: bytes | None = None, seen_values: set[str] | None = None
     ) -> None:
-        """Raises `SourceError` for a path that begins with no field that can be redacted.
+        """Parse the paths; without `key`, load the user's key or create it.
 
-        Every value that is met is added to `met`, those inside of objects and lists one by one.
+        Each redacted value is added to `seen_values`; objects and lists add their scalars one by
+        one. Raises `SourceError` if a path doesn't begin with a field that can be redacted.
         """
         self.steps_by_field: dict[str, list[PathSteps]] = {}
         self._seen_values = seen_values
         self._redacted_count = 0
-        """How many values were redacted; what has none stays as it is written."""
+        """Number of values redacted; a text in which it doesn't rise is kept byte for byte."""
         for path in paths:
             field, *steps = path.split(".")
             if (
@@ -58,8 +58,8 @@ class Redaction:
                 or "" in steps
             ):
                 raise SourceError(
-                    f"{self._OPTION_NAME} {path}: a path begins with {', '.join(self._ALLOWED_FIELDS)},"
-                    " as data.email."
+                    f"Invalid path in {self._OPTION_NAME} {path}. Begin it with one of"
+                    f" {', '.join(self._ALLOWED_FIELDS)}, such as data.email."
                 )
             self.steps_by_field.setdefault(field, []).append(tuple(steps))
         self._key = (keyed_hash.load_or_create_key() if key is None else key) if paths else b""
@@ -69,11 +69,11 @@ class Redaction:
         return bool(self.steps_by_field)
 
     def redact_row(self, row: Mapping[str, str | None]) -> dict[str, str | None]:
-        """The fields of an event, redacted."""
+        """Return the fields of an event, redacted."""
         return {name: self.redact_field(name, text) for name, text in row.items()}
 
     def redact_field(self, field: str, text: str | None) -> str | None:
-        """The text of a field, redacted; of a payload, its JSON."""
+        """Return the redacted text of a field; the text of a payload is its JSON."""
         paths = self.steps_by_field.get(field)
         if paths is None or text is None:
             return text
@@ -89,7 +89,7 @@ class Redaction:
             return self._placeholder_json(text).decode()
 
     def redact_column(self, field: str, texts: pa.ChunkedArray) -> pa.Array:
-        """The same for a column."""
+        """Return a column of a field's texts, redacted."""
         return pa.array([self.redact_field(field, text) for text in texts.to_pylist()], pa.string())
 
     def _redact_json(self, raw: bytes, paths: Sequence[PathSteps]) -> bytes:
@@ -118,38 +118,38 @@ class Redaction:
         return raw
 
     def _inside_text(self, raw: bytes, paths: Sequence[PathSteps]) -> bytes:
-        """A text that may hold JSON or XML, redacted at what of the paths leads on into it."""
+        """Return a JSON string, redacted at the paths that lead into JSON or XML inside it."""
         text = str(msgspec.json.decode(raw))
         before = self._redacted_count
-        kept = text
+        redacted = text
         if text.lstrip()[:1] in ("{", "["):
             try:
-                kept = self._redact_json(text.encode(), paths).decode()
+                redacted = self._redact_json(text.encode(), paths).decode()
             except (msgspec.DecodeError, RecursionError, UnicodeError):
                 return raw
         elif "<" in text:
             for path in paths:
-                kept = self._inside_xml(kept, path[-1])
-        return msgspec.json.encode(kept) if self._redacted_count > before else raw
+                redacted = self._inside_xml(redacted, path[-1])
+        return msgspec.json.encode(redacted) if self._redacted_count > before else raw
 
     def _inside_xml(self, text: str, name: str) -> str:
-        """XML without the text of elements, and the attributes, of a name."""
+        """Return XML with the texts of elements and the attributes of this name redacted."""
         named = rf"(?:[\w.-]+:)?{re.escape(name)}"
         element = rf"(<{named}(?:\s[^<>]*)?>)([^<>]+|\s*<!\[CDATA\[.*?\]\]>\s*)(?=</)"
         attribute = rf"(?<=\s)({named}\s*=\s*)(\"[^\"<]*\"|'[^'<]*')"
         text = re.sub(element, self._xml_value, text, flags=re.DOTALL)
         return re.sub(attribute, self._xml_value, text)
 
-    def _xml_value(self, found: re.Match[str]) -> str:
-        said = found[2].strip()
-        quote = said[0] if said[0] in "\"'" and found[1][-1] != ">" else ""
-        said = said[len(quote) : len(said) - len(quote)]
-        if said.startswith("<!["):
-            said = said[9:-3]
+    def _xml_value(self, match: re.Match[str]) -> str:
+        text = match[2].strip()
+        quote = text[0] if text[0] in "\"'" and match[1][-1] != ">" else ""
+        text = text[len(quote) : len(text) - len(quote)]
+        if text.startswith("<!["):
+            text = text[9:-3]
         self._redacted_count += 1
-        value = html.unescape(said)
+        value = html.unescape(text)
         self._add_seen_value(value)
-        return f"{found[1]}{quote}{self._text_stand_in(value)}{quote}"
+        return f"{match[1]}{quote}{self._placeholder_text(value)}{quote}"
 
     def _replace_value(self, raw: bytes) -> bytes:
         if raw.strip() == b"null":
@@ -163,28 +163,28 @@ class Redaction:
         return self._placeholder_json(text_value)
 
     def _placeholder_json(self, text: str) -> bytes:
-        """What stands in a value's place, as JSON."""
-        return msgspec.json.encode(self._text_stand_in(text))
+        """Return the JSON that replaces a value."""
+        return msgspec.json.encode(self._placeholder_text(text))
 
-    def _text_stand_in(self, said: str) -> str:
-        """What stands in its place inside of a text."""
-        return keyed_hash.make_placeholder(self._key, said)
+    def _placeholder_text(self, text: str) -> str:
+        """Return the text that replaces a value inside a text."""
+        return keyed_hash.make_placeholder(self._key, text)
 
     def _add_seen_value(self, text: str) -> None:
         if self._seen_values is not None:
             self._seen_values.add(text)
 
-    # Lines that wait
+    # Lines that wait for their repair
 
     def encrypt_lines(self, texts: pa.ChunkedArray) -> pa.Array:
-        """Lines as nobody but this process can read them."""
+        """Return lines encrypted with a key that only this process has."""
         return pa.array(
             [None if text is None else self._encrypt_line(text) for text in texts.to_pylist()],
             pa.string(),
         )
 
     def decrypt_line(self, text: str) -> str:
-        """The line again."""
+        """Return the line that `encrypt_lines` encrypted."""
         packed = base64.b85decode(text)
         return _xor_with_key_stream(
             self._line_key, packed[:_NONCE_BYTES], packed[_NONCE_BYTES:]
@@ -198,20 +198,20 @@ class Redaction:
 
 
 class ValueRemoval(Redaction):
-    """Values that are taken away: null stands in their place."""
+    """Removal of values from an existing workspace: null replaces them, or an empty text in a text."""
 
     _OPTION_NAME = "--value"
     _ALLOWED_FIELDS = PAYLOAD_FIELDS
 
-    def _placeholder_json(self, said: str) -> bytes:  # noqa: ARG002 - whatever it was
+    def _placeholder_json(self, text: str) -> bytes:  # noqa: ARG002 - the same for every value
         return b"null"
 
-    def _text_stand_in(self, said: str) -> str:  # noqa: ARG002 - as above
+    def _placeholder_text(self, text: str) -> str:  # noqa: ARG002 - as above
         return ""
 
 
 def _names_path(members: raw_json.RawMembers, paths: Sequence[PathSteps]) -> bool:
-    """Whether an object is a pair, as {"name": "email", "value": "…"}, whose name a path gives."""
+    """Return whether an object is a pair such as {"name": "email", "value": "…"} named by a path."""
     if len(members) > _MOST_OF_PAIR or not any(name.lower() in _PAIR_VALUES for name in members):
         return False
     return any(
@@ -221,27 +221,30 @@ def _names_path(members: raw_json.RawMembers, paths: Sequence[PathSteps]) -> boo
 
 
 def _is_named(raw: bytes, paths: Sequence[PathSteps]) -> bool:
-    """Whether a JSON text is the last step of a path, in whatever case: names of headers have none."""
+    """Return whether a JSON text is the last step of a path.
+
+    The comparison ignores case, because the names of headers do.
+    """
     if raw[:1] != b'"':
         return False
     try:
-        said = str(msgspec.json.decode(raw)).lower()
+        name = str(msgspec.json.decode(raw)).lower()
     except msgspec.DecodeError:
         return False
-    return any(len(path) == 1 and path[0].lower() == said for path in paths)
+    return any(len(path) == 1 and path[0].lower() == name for path in paths)
 
 
 def _iterate_scalars(value: Any) -> Iterator[str]:
-    """The texts and numbers in a value."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inside:
-        yield from _iterate_scalars(one)
+    """Yield the texts and numbers in a value, as text."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        yield from _iterate_scalars(item)
     if not isinstance(value, (dict, list, bool, type(None))):
         yield str(value)
 
 
 def _xor_with_key_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
-    """Data under a stream of bytes that only the key gives; twice, it is the data again."""
+    """Return the data XORed with SHAKE-256 of key and nonce; a second call restores the data."""
     stream = hashlib.shake_256(key + nonce).digest(len(data))
     mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
     return mixed.to_bytes(len(data), "big")

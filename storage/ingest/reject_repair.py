@@ -1,7 +1,7 @@
-"""Rows that were inserted as they stood, because no set-based parser could read them.
+"""Repair or reject rows that SQL couldn't read and that were inserted as raw text.
 
-Each is looked at on its own: repaired in place, or made a reject and taken out. Offsets are closed
-up behind what was taken out, so that they stay dense.
+Each such row is parsed on its own: it is repaired in place, or becomes a reject and is removed.
+The offsets after a removed row move down, because offsets must stay dense.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from storage.ingest.redaction import Redaction
 
 _BATCH_ROWS = 10_000
 _MAX_REJECT_CHARACTERS = 1000
-"""Characters of a rejected line that are kept to show it."""
+"""Characters of a rejected line that the workspace keeps."""
 
 
 def repair_or_reject_rows(
@@ -30,7 +30,10 @@ def repair_or_reject_rows(
     decoders: Mapping[str, Decoder],
     redaction: Redaction,
 ) -> int:
-    """Look at every row with a negative line from `first_offset` on; the number taken out."""
+    """Repair or reject every row with a negative line number from `first_offset` on.
+
+    Return the number of rows that became rejects and were removed.
+    """
     rejected_offsets: list[int] = []
     next_offset = first_offset
     while rows := connection.execute(

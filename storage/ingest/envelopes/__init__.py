@@ -1,6 +1,6 @@
-"""Envelopes: the shapes in which systems write their events. One module tells of one system.
+"""Envelopes: the record shapes in which known systems write their events, one module per system.
 
-`ENVELOPES` has all of them, in the order in which a record is held against them.
+`ENVELOPES` lists all of them in the order in which records are matched; at a tie the first wins.
 """
 
 from storage.ingest.envelopes.akka import AKKA

@@ -1,4 +1,4 @@
-"""Akka and Pekko JDBC: rows of `event_journal`; payloads are bytes of a serialiser. Source: its schema."""
+"""Akka and Pekko JDBC: rows of `event_journal`; payloads are serialised bytes. Source: its schema."""
 
 from storage.ingest.envelopes.envelope import (
     REMAINING,

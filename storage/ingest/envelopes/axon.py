@@ -10,7 +10,7 @@ AXON = Envelope(
         "time": path_value("timeStamp"),
         "stream": path_value("aggregateIdentifier"),
         "revision": path_value("sequenceNumber"),
-        # `type` is the aggregate's.
+        # The member `type` is the type of the aggregate, not of the event.
         "type": path_value("payloadType"),
         "version": path_value("payloadRevision"),
         "id": path_value("eventIdentifier"),

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in their JSON format; what it doesn't name are extensions. Source: its specification."""
+"""CloudEvents 1.0 in the JSON format; other members are extensions. Source: the specification."""
 
 from storage.ingest.envelopes.envelope import (
     RECORD_ORDER,

@@ -1,7 +1,7 @@
-"""Commanded's EventStore: `events`, joined with `stream_events` for their streams and their order.
+"""Commanded's EventStore: `events`, joined with `stream_events` for stream and order.
 
-Source: its migrations. `events` alone has no order; the join where `stream_id` is 0 gives it, and then
-`stream_version` is the offset and `original_stream_version` the revision.
+Source: its migrations. `events` alone has no order. The rows of `stream_events` with `stream_id` 0 give it:
+their `stream_version` is the offset and their `original_stream_version` the revision.
 """
 
 from storage.ingest.envelopes.envelope import (

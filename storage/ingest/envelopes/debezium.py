@@ -1,8 +1,8 @@
-"""Debezium's changes of a database, and their flattened variant. Source: its connectors' documentation.
+"""Debezium's database changes, and their flattened variant. Source: its connectors' documentation.
 
-An event's type is its table and operation (`c` create, `u` update, `d` delete, `r` read by a
-snapshot, `t` truncate), its stream the table and the row's key, its data the row after the change, or
-before it where it is gone. What stood there before is in `meta`.
+The type of an event is table and operation (`c` create, `u` update, `d` delete, `r` read by a
+snapshot, `t` truncate). The stream is table and row key. The data is the row after the change, or
+before it if the row was deleted. The row before the change is in `meta`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def _is_change(record: NormalizedRecord) -> bool:
 
 
 def _guess_row_key(records: Sequence[Record]) -> list[str]:
-    """The column that names a row, as far as names tell."""
+    """Return the columns that may be the row's key, guessed from their names."""
     rows: list[Any] = [
         parse_embedded_json(get_value(r, (side,))) for r in records for side in ("after", "before")
     ]

@@ -1,4 +1,4 @@
-"""Events that lie as a list in a JSON document: OCEL 2.0, Temporal's histories, AWS's records.
+"""Events in lists of JSON documents: OCEL 2.0, Temporal's histories, AWS's records, GitHub's archive.
 
 Source: the OCEL 2.0 specification, Temporal's `HistoryEvent`, the documentation of EventBridge, of DynamoDB
 streams and of CloudTrail.

@@ -21,7 +21,7 @@ EMMETT = Envelope(
         "id": path_value("message_id"),
         "correlation_id": path_value("message_metadata", "correlationId"),
         "causation_id": path_value("message_metadata", "causationId"),
-        # `message_data` holds the data alone, or the whole message.
+        # `message_data` holds either the data alone or the whole message.
         "data": first_present(path_value("message_data", "data"), path_value("message_data")),
         "meta": path_value("message_metadata"),
     },

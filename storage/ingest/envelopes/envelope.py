@@ -1,4 +1,4 @@
-"""What an envelope is: the shape in which a system writes its events, known by the names in it."""
+"""The type `Envelope`: the record shape in which a system writes events, known by member names."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,57 +26,62 @@ RECORD_ORDER = "the order of the records"
 
 FieldExpressions = Mapping[str, Expression]
 NormalizedRecord = Mapping[str, Any]
-"""A record by the folded names of its members."""
+"""A record's values by normalized member name (lower case, without punctuation)."""
 
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """How an event store's tables are read as one log."""
+    """The tables and columns of an event store, for reading them as one log."""
 
     table: str
-    """The name that it has unless a person chose another; its rows are `e` in the join."""
+    """The table's default name; its alias in the join is `e`."""
     order_columns: tuple[str, ...]
-    """Columns that give the order, and from which a load goes on; those that are there are used."""
+    """Columns that give the order and the position of a load; missing ones are ignored."""
     joined_tables: tuple[str, ...] = ()
-    """Tables that are joined to it."""
+    """Tables joined to the table."""
     join_sql: str = ""
-    """How: SQL with the other tables as {0}, {1} …"""
+    """The join's SQL, with the joined tables as {0}, {1} …"""
     joined_columns: tuple[tuple[str, str], ...] = ()
-    """What is taken of them, as alias and column."""
+    """Columns read from the joined tables, as (alias, column)."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A format of events, wherever its records come from.
+    """A shape of event records, independent of the format or source that carries them.
 
-    Names are those of its documentation; they are compared without case and punctuation.
+    Member names are those of the system's documentation; they are compared without case and
+    punctuation.
     """
 
     name: str
     required_members: tuple[str, ...]
-    """Members that every record has."""
+    """Members that identify the envelope: every record has them."""
     fields: "FieldExpressions | Callable[[Sequence[Record]], FieldExpressions]"
-    """By event field; a `RemainingMembers` without exceptions is what no other field takes."""
+    """Expression by event field, or a function from sampled records to it.
+
+    `REMAINING` stands for all members that no other field uses.
+    """
     order_description: str
+    """What the order of the events is based on, as text."""
     matches_values: Callable[[NormalizedRecord], bool] = field(default=lambda _: True)
-    """What must hold of the values, beside the names."""
+    """Returns whether the values of a record fit too."""
     optional_members: tuple[str, ...] = ()
-    """Those of the required members that tell the envelope, but that a record of it may lack."""
+    """Required members that a few records may lack."""
     exact_members: tuple[str, ...] = ()
-    """Members whose names must be written just so."""
+    """Members whose names must match exactly, with case and punctuation."""
     inner_member: str = ""
-    """A member in which another envelope may lie."""
+    """The member that may hold another envelope; empty if none may."""
     overriding_fields: tuple[str, ...] = ()
-    """Fields that count more than those of what lies inside."""
+    """Fields that win over the same fields of an inner envelope."""
     skip_condition: Expression | None = None
-    """True where the system itself passes over the event."""
+    """True for a record that the system marks as skipped."""
     store_layout: StoreLayout | None = None
-    """Where the system keeps them in a database."""
+    """The layout of the system's tables, if it stores events in a database."""
     is_newest_first: bool = False
-    """It is handed out backwards, and then sorted by offset."""
+    """Whether the system may return the newest event first; the loader then sorts by offset."""
 
     def may_contain(self, names: Collection[str]) -> bool:
-        """Whether a record whose members have these names may be in it."""
+        """Return whether a record with these member names may be in this envelope."""
         normalized = {normalize_name(name) for name in names}
         return normalized.issuperset(self._normalized_members) and all(
             name in names for name in self.exact_members
@@ -112,4 +117,4 @@ def fixed_text(text: str) -> FixedText:
 
 
 REMAINING = RemainingMembers((), ())
-"""What no other field takes."""
+"""All members that no other field uses."""

@@ -1,7 +1,7 @@
 """Python's eventsourcing library, version 9: rows of `stored_events`. Source: its recorders.
 
-`state` is JSON in which other types are wrapped, as `{"_type_": "datetime_iso", "_data_": "…"}`.
-Revisions start at 1. There is no column of time; the state has one.
+`state` is JSON that wraps other types, such as `{"_type_": "datetime_iso", "_data_": "…"}`.
+Revisions start at 1. The time is in the state, because the table has no column for it.
 """
 
 from storage.ingest.envelopes.envelope import (

@@ -1,7 +1,7 @@
 """Dumps of Kafka topics: `kcat -J`, `rpk topic consume`, `kafka-console-consumer`, and Connect's JSON.
 
-Source: kcat's and rpk's output formats, Kafka's DefaultMessageFormatter and JsonConverter. A record's
-place is its partition and offset; the value may be an envelope of its own.
+Source: kcat's and rpk's output formats, Kafka's DefaultMessageFormatter and JsonConverter. The source
+position of a record is its partition and offset. The value may be another envelope.
 """
 
 from storage.ingest.envelopes.envelope import (
@@ -17,7 +17,7 @@ from storage.ingest.envelopes.envelope import (
 )
 
 TYPE_HEADERS = ("type", "event-type", "eventType", "event_type", "ce_type", "ce-type", "__TypeId__")
-"""Headers in which producers name the type of an event."""
+"""Headers in which producers write the type of an event."""
 
 
 def _record_fields(value: str, time: str) -> FieldExpressions:

@@ -1,4 +1,4 @@
-"""KurrentDB, once EventStoreDB: its Atom feed with bodies, its table `kdb.records`, Gaffer's fixtures.
+"""KurrentDB, formerly EventStoreDB: its Atom feed with bodies, its table `kdb.records`, Gaffer's fixtures.
 
 Source: KurrentDB's AtomPub writer and its documentation of SQL and of Gaffer.
 """

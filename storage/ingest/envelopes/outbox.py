@@ -1,4 +1,4 @@
-"""Outbox tables, as Debezium's outbox router wants them. Source: its documentation."""
+"""Outbox tables in the layout that Debezium's outbox router expects. Source: its documentation."""
 
 from storage.ingest.envelopes.envelope import (
     ORDER_BY_STREAM,

@@ -1,4 +1,4 @@
-"""Process mining: XES and the CSV that goes by its names. Source: IEEE 1849."""
+"""Process mining: XES, and CSV files with the attribute names of XES. Source: IEEE 1849."""
 
 from storage.ingest.envelopes.envelope import ORDER_BY_TIME, Envelope, first_present, path_value
 

@@ -1,4 +1,4 @@
-"""Prooph: rows of an event stream's table; the aggregate is in the metadata. Source: its PDO strategies."""
+"""Prooph: rows of an event stream's table; `metadata` names the aggregate. Source: its PDO strategies."""
 
 from storage.ingest.envelopes.envelope import TOTAL_ORDER, Envelope, StoreLayout, path_value
 

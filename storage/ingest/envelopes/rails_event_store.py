@@ -1,6 +1,6 @@
-"""Rails Event Store: `event_store_events`, with its streams where they are joined. Source: its migrations.
+"""Rails Event Store: `event_store_events`, joined with its streams if possible. Source: its migrations.
 
-It has two times: `valid_at`, where it is set, is when the event counts, `created_at` when it was written.
+An event has two times: `created_at` is when it was written, and `valid_at`, if set, is when it takes effect.
 """
 
 from storage.ingest.envelopes.envelope import (
@@ -31,7 +31,7 @@ RAILS_EVENT_STORE = Envelope(
         "event_store_events",
         ("id",),
         joined_tables=("event_store_events_in_streams",),
-        # An event may be linked into several streams; the first is the one it was written to.
+        # An event may be linked to several streams; the first link is the stream it was written to.
         join_sql="LEFT JOIN {0} s ON s.id = (SELECT min(x.id) FROM {0} x WHERE x.event_id = e.event_id)",
         joined_columns=(("s", "stream"), ("s", "position")),
     ),

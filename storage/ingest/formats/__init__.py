@@ -1,8 +1,8 @@
-"""Formats: how the records of a file become an event's fields, as text.
+"""Formats: read the records of a file and turn them into the fields of events, as text.
 
-A format draws batches from the file and gives the SQL from a batch's row to the fields; the loader
-runs it inside one insertion, so that no row passes through Python. A row that the SQL can't read
-is marked as not good and gets a second look, one by one, which repairs it or says what is wrong.
+A format yields batches of rows and gives the SQL from a row to the fields. The loader runs this SQL
+in one insertion, so no row passes through Python. A row that the SQL can't read is marked as not
+good; the loader then parses it alone, and repairs it or rejects it with a reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,20 +16,20 @@ from storage.ingest.mapping import FieldMapping, Record
 from storage.quoting import unique_column_name
 
 SAMPLE_RECORDS = 1000
-"""Records that are looked at to find the mapping."""
+"""Maximum number of records from which the mapping is detected."""
 
 SAMPLE_BYTES = 8 << 20
-"""Decompressed bytes of a file's head in which they are looked for."""
+"""Decompressed bytes at the beginning of a file from which the sample is taken."""
 
 LINE_COLUMN = unique_column_name("line")
-"""The column of a batch that says which line or row of its source each is, from 1 on."""
+"""The column of a batch that holds the line or row number in the source, from 1."""
 
 MAX_DEPTH = 500
-"""Nested arrays and objects in one event; Python's own decoder stops at about twice that."""
+"""Maximum nesting of arrays and objects in an event; Python's decoder stops at about twice that."""
 
 
 MAX_REJECTS = 1_000_000
-"""Lines of a source that may be no events; each is kept, with its reason."""
+"""Maximum number of rejects of a file in one load; each is kept with its reason."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,42 @@ class Reject:
 
 
 class NotAnEventError(Exception):
-    """A line is no event; the message says why."""
+    """A line is not an event; the message says why."""
 
 
 @dataclass
 class ReadPass:
-    """A pass over one file: filled in while its batches are drawn."""
+    """The progress and result of reading one file; updated while its batches are read."""
 
     path: str
     start_byte: int = 0
-    """Bytes that were taken before."""
+    """Decompressed bytes (for a whole file: rows) that earlier loads consumed."""
     start_line: int = 0
+    """Lines that earlier loads consumed."""
     starts_inside_line: bool = False
-    """What was taken before ended without a line break."""
+    """Whether the part that earlier loads consumed ended without a line break."""
     consumed: int = 0
-    """Bytes (for a whole file: rows) taken when all batches are drawn."""
+    """Decompressed bytes (for a whole file: rows) consumed in all; valid after the last batch."""
     line_count: int = 0
+    """Lines consumed in all; valid after the last batch."""
     ends_without_line_break: bool = False
-    """The file ended without a line break, so its last line may still grow."""
+    """Whether the file ends without a line break: then its last line may still grow."""
     is_last_line_torn: bool = False
-    """That last line is no event as it stands; it was given back and is read again next time."""
+    """Whether that last line is not an event yet: then it isn't consumed, and the next load reads it."""
     read_bytes: int = 0
-    """Bytes of the file that were read so far, for a progress bar."""
+    """Bytes of the file read until now, for a progress bar."""
     source_position: dict[str, Any] = field(default_factory=dict)
-    """Of a source that is no file, up to where it was taken; advanced while batches are drawn."""
+    """For a source that isn't a file: its own position after the records read until now."""
     undecoded_count: int = 0
-    """Payloads that a registry's schemas couldn't decode, and that stayed as they were."""
+    """Number of payloads that a registry's schemas couldn't decode and that kept their stored form."""
     rejects: list[Reject] = field(default_factory=list)
 
     def add_reject(self, line: int, reason: str, text: str, size_bytes: int) -> None:
-        """Refuse a line of `size` bytes; give the last one back if its writer may not be done."""
+        """Add a reject for a line of `size_bytes` bytes.
+
+        If the file ends inside this line, the line isn't consumed, because its writer may go on.
+        Raises `SourceError` if the file has more than `MAX_REJECTS` rejects.
+        """
         if self.ends_without_line_break and not self.is_last_line_torn and line == self.line_count:
             self.is_last_line_torn = True
             reason = f"the file ends inside this line ({reason})"
@@ -79,51 +85,54 @@ class ReadPass:
             self.line_count -= 1
         if len(self.rejects) >= MAX_REJECTS:
             raise SourceError(
-                f"{self.path} has more than {MAX_REJECTS:,} lines that are no events"
-                f" (line {line}: {reason}); is it in another format, which --format names?"
+                f"{self.path} has more than {MAX_REJECTS:,} lines that are not events"
+                f" (line {line}: {reason}). If it is in another format, name it with --format."
             )
         self.rejects.append(Reject(line, reason, text))
 
 
 @dataclass(frozen=True)
 class FieldSql:
-    """SQL over a batch's row."""
+    """The SQL that turns a row of a batch into the fields of an event."""
 
     text_by_field: Mapping[str, str]
-    """An expression of type VARCHAR for each field that the source has."""
+    """An SQL expression of type VARCHAR for each field that the source has."""
     time_sql: str | None = None
-    """What `time` is as a TIMESTAMPTZ, where the source has it as such."""
+    """`time` as a TIMESTAMPTZ expression; None if the source has it as text only."""
     is_good_sql: str = "true"
-    """Whether the row could be read."""
+    """A BOOLEAN expression: whether SQL could read the row."""
     raw_sql: str = "NULL"
-    """The row as it stood in the file, for a second look."""
+    """The row as written in the file, for `Format.repair_row`."""
     stages: Sequence[str] = ()
-    """Columns computed once for each row, one after the other, which the other expressions may use."""
+    """Select lists computed in this order, once per row; later stages and the fields use their columns."""
 
 
 class Format(Protocol):
-    """One way to write records into a file."""
+    """A file format that holds records."""
 
     name: str
     is_whole_file: bool
-    """The file has an index of its own (Parquet, Arrow): it is rewritten, never appended to."""
+    """Whether files are read as a whole (Parquet, Arrow, XES): rewritten, never appended to."""
 
     def recognises(self, name: str, head: bytes) -> bool:
-        """Whether a file of this name, with these first decompressed bytes, is in this format."""
+        """Return whether a file with this name and these first decompressed bytes has this format."""
         ...
 
     def read_sample(self, path: str, head: bytes) -> Sequence[Record]:
-        """Up to `SAMPLE_RECORDS` records from the beginning."""
+        """Return up to `SAMPLE_RECORDS` records from the beginning of the file."""
         ...
 
     def read_batches(self, read_pass: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        """Batches in the order of the file, with a column `LINE` (int64)."""
+        """Yield batches in the order of the file, with a column `LINE_COLUMN` (int64)."""
         ...
 
     def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:
-        """How the row of a batch with this schema becomes the fields of an event."""
+        """Return the SQL from a row of a batch with this schema to the fields of an event."""
         ...
 
     def repair_row(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
-        """The fields of a row that wasn't good; None for a blank one; raises `NotAnEventError`."""
+        """Return the fields, by name, of a row that SQL couldn't read.
+
+        Return None for a blank row. Raises `NotAnEventError` if the row isn't an event.
+        """
         ...

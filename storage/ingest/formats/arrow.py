@@ -1,7 +1,7 @@
-"""Parquet files, and Arrow IPC files and streams (Feather). They are taken as a whole.
+"""The formats Parquet, and Arrow IPC files and streams (Feather). Files are read as a whole.
 
-Such a file has an index of its own and is never appended to: a log of them grows by a further file.
-Their libraries trust what a file says of itself, so a process of its own reads them
+Such a file contains an index and is never appended to: a log of them grows by another file. Their
+libraries trust the content of a file, so a separate process reads it
 (`storage.ingest.parser.parser_process`).
 """
 
@@ -19,12 +19,12 @@ from storage.ingest.parser import parser_process
 from storage.quoting import quote_literal
 
 
-class _Untrusted(columns.ColumnFormat):
-    """Files that a process of its own reads; it calls the functions `parse_…` of the same class."""
+class _ParsedInProcess(columns.ColumnFormat):
+    """A format that the parser process reads, with the methods `parse_…` of the subclass."""
 
     name: str
     title: str
-    """What it is called in a sentence."""
+    """The name of the format in messages."""
     is_whole_file = True
 
     def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - its library reads it
@@ -43,14 +43,14 @@ class _Untrusted(columns.ColumnFormat):
             }
             reading.line_count = reading.start_line
             for batch in parser_process.read_batches(request, reading.path, self.title):
-                found = columns.checked(batch, reading.path, self.title)
-                line = pa.array(np.arange(found.num_rows) + reading.line_count + 1)
-                reading.line_count += found.num_rows
-                yield found.set_column(found.num_columns - 1, LINE_COLUMN, line)
+                checked = columns.checked(batch, reading.path, self.title)
+                line = pa.array(np.arange(checked.num_rows) + reading.line_count + 1)
+                reading.line_count += checked.num_rows
+                yield checked.set_column(checked.num_columns - 1, LINE_COLUMN, line)
         reading.consumed = reading.line_count
 
 
-class Parquet(_Untrusted):
+class Parquet(_ParsedInProcess):
     """Apache Parquet, read by DuckDB."""
 
     name = "parquet"
@@ -60,22 +60,22 @@ class Parquet(_Untrusted):
         return head.startswith(b"PAR1") or name.lower().endswith((".parquet", ".pq"))
 
     def parse_sample(self, file: str) -> Iterator[pa.RecordBatch]:
-        """Yield the first records; called in the parser's process."""
+        """Yield the first records; runs in the parser process."""
         connection = columns.connect_reader()
         relation = f"read_parquet({quote_literal(file)})"
         types = columns.read_column_types(connection, relation)
         yield from columns.sample_table(connection, relation, types).to_batches()
 
     def parse_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        """Yield all rows as fields of events; called in the parser's process."""
+        """Yield all rows as fields of events; runs in the parser process."""
         connection = columns.connect_reader()
         relation = f"read_parquet({quote_literal(reading.path)})"
         types = columns.read_column_types(connection, relation)
         yield from columns.read_event_batches(connection, relation, types, mapping, reading)
 
 
-class ArrowIpc(_Untrusted):
-    """Arrow's own files and streams; Feather version 2 is one."""
+class ArrowIpc(_ParsedInProcess):
+    """Arrow IPC files and streams; Feather version 2 is an Arrow IPC file."""
 
     name = "arrow"
     title = "Arrow"
@@ -87,7 +87,7 @@ class ArrowIpc(_Untrusted):
         )
 
     def parse_sample(self, file: str) -> Iterator[pa.RecordBatch]:
-        """Yield the first records; called in the parser's process."""
+        """Yield the first records; runs in the parser process."""
         first = next(self._read_record_batches(file), None)
         if first is None:
             return
@@ -97,7 +97,7 @@ class ArrowIpc(_Untrusted):
         yield from columns.sample_table(connection, "records", types).to_batches()
 
     def parse_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        """Yield all rows as fields of events; called in the parser's process."""
+        """Yield all rows as fields of events; runs in the parser process."""
         connection = columns.connect_reader()
         for batch in self._read_record_batches(reading.path):
             connection.register("records", pa.Table.from_batches([batch]))
@@ -107,7 +107,7 @@ class ArrowIpc(_Untrusted):
             reading.line_count = counted.line_count
 
     def _read_record_batches(self, path: str) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of a file, each validated before anybody touches its values."""
+        """Yield the batches of a file, each validated in full before its values are used."""
         with pa.memory_map(path) as mapped:
             for batch in self._batches(mapped):
                 batch.validate(full=True)

@@ -1,7 +1,8 @@
-"""Formats whose records have typed columns: what they share is the SQL from columns to event fields.
+"""The SQL from typed columns to the fields of events, shared by all formats with columns.
 
-A column that is mapped becomes its text. The rest become one JSON object, in which integers and
-decimals keep their digits, and text that holds JSON where `data` is expected is taken as it is.
+A mapped column becomes its text. The other columns become one JSON object in which integers and
+decimals keep their digits. A text column that is mapped to `data` or `meta` and holds JSON is used
+unchanged.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,19 +28,19 @@ _EVENT_SCHEMA = pa.schema(
 )
 _TIME_INDEX = _EVENT_SCHEMA.get_field_index("time")
 TIME_TYPE = pa.timestamp("us", "UTC")
-"""What `time` may be instead of text, where a column holds it as such."""
+"""The type of the field `time` if a column holds times; it is text for all other columns."""
 
 
 class ColumnFormat:
-    """Files that DuckDB reads: their batches already hold an event's fields."""
+    """Base of formats that DuckDB reads: their batches already hold the fields of events."""
 
-    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:  # noqa: ARG002 - it was used for the batches
+    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:  # noqa: ARG002 - `read_batches` has used it
         texts = {field: f'"{field}"' for field in FIELDS}
         moment = '"time"' if pa.types.is_timestamp(schema.field("time").type) else None
         return FieldSql(texts, moment, is_good_sql="NOT skipped", raw_sql="coalesce(data, '')")
 
-    def repair_row(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:  # noqa: ARG002 - only what the source passes over isn't good
-        raise NotAnEventError(f"{mapping.envelope_names[0]} passes over it")
+    def repair_row(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:  # noqa: ARG002 - the only such rows are those that the source skips
+        raise NotAnEventError(f"{mapping.envelope_names[0]} marks the record as skipped")
 
 
 _EXACT_NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", "UTINYINT")
@@ -48,7 +49,7 @@ _JSON_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 
 
 def connect_reader() -> duckdb.DuckDBPyConnection:
-    """A connection of its own for reading files; it never sees a workspace."""
+    """Return a new in-memory DuckDB connection for reading files; it never opens a workspace."""
     connection = duckdb.connect(config={"memory_limit": "512MB", "threads": 2})
     connection.execute(
         "SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false;"
@@ -58,7 +59,7 @@ def connect_reader() -> duckdb.DuckDBPyConnection:
 
 
 def read_column_types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
-    """Column names and DuckDB types of a relation, given as SQL."""
+    """Return the DuckDB type of each column of a relation, which is given as SQL."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in described}
 
@@ -66,7 +67,7 @@ def read_column_types(connection: duckdb.DuckDBPyConnection, relation: str) -> d
 def read_sample_records(
     connection: duckdb.DuckDBPyConnection, relation: str, types: Mapping[str, str]
 ) -> Sequence[Record]:
-    """The first records, with nested values as Python's and all others as text or number."""
+    """Return the first records; nested values are Python values, all others text or numbers."""
     rows: list[dict[str, Any]] = sample_table(connection, relation, types).to_pylist()
     return rows
 
@@ -74,7 +75,7 @@ def read_sample_records(
 def sample_table(
     connection: duckdb.DuckDBPyConnection, relation: str, types: Mapping[str, str]
 ) -> pa.Table:
-    """Return the same records as a table."""
+    """Return the records of `read_sample_records` as a table."""
     columns = ", ".join(
         quote_identifier(c)
         if _is_nested(t) or t in _EXACT_NUMBER_TYPES
@@ -98,7 +99,10 @@ def read_event_batches(
     *,
     first_line: int = 1,
 ) -> Iterator[pa.RecordBatch]:
-    """The relation's rows as batches of event fields; counts `reading.lines`."""
+    """Yield the relation's rows as batches of event fields, and count `reading.line_count`.
+
+    The line of the first row is `first_line`, for a file that begins with a header.
+    """
     reading.line_count = reading.start_line
     relation_batches = connection.sql(build_event_query(types, mapping, relation)).to_arrow_reader(
         BATCH_ROWS
@@ -112,7 +116,7 @@ def read_event_batches(
 def build_event_query(
     types: Mapping[str, str], mapping: FieldMapping, relation: str, *, line: str = "0"
 ) -> str:
-    """SQL from a relation's rows to the fields of events, and the number of each."""
+    """Return the query from a relation's rows to the fields of events; `line` is SQL of the number."""
     fields = compile_row(types, mapping)
     for stage in fields.stages:
         relation = f"(SELECT *, {stage} FROM {relation})"
@@ -132,10 +136,10 @@ def compile_row(
     mapping: FieldMapping,
     fragile_columns: Mapping[str, str] = MappingProxyType({}),
 ) -> FieldSql:
-    """From a row with these columns to the fields of an event.
+    """Return the SQL from a row with these columns to the fields of an event.
 
-    `fragile` says of columns in which other column it stands whether their text has a number that
-    `storage.ingest.formats.number_precision` protects; of the others it is found out.
+    `fragile_columns` names, for a column, the BOOLEAN column that says whether its text has a number
+    that `storage.ingest.formats.number_precision` must protect. For other columns SQL tests the text.
     """
     compiled = CompiledMapping(
         mapping, _ColumnRow(types, list_decoded_columns(mapping), fragile_columns)
@@ -147,7 +151,7 @@ def compile_row(
 
 
 def list_json_columns(types: Mapping[str, str], mapping: FieldMapping) -> list[str]:
-    """The columns whose JSON is taken apart."""
+    """Return the columns whose JSON is parsed into members."""
     return [
         str(path[0])
         for path in CompiledMapping(mapping, _ColumnRow(types)).parsed_paths
@@ -156,7 +160,7 @@ def list_json_columns(types: Mapping[str, str], mapping: FieldMapping) -> list[s
 
 
 def _time_column_sql(types: Mapping[str, str], mapping: FieldMapping) -> str | None:
-    """The field `time`, where it is a column of times: writing and reading them as text takes long."""
+    """Return `time` as TIMESTAMPTZ if a column holds it so, because a detour over text is slow."""
     expression = mapping.expression_for("time")
     if not isinstance(expression, PathValue) or {"time"} & {*mapping.decoders, *mapping.redacted}:
         return None
@@ -168,20 +172,20 @@ def _time_column_sql(types: Mapping[str, str], mapping: FieldMapping) -> str | N
 
 
 def list_decoded_columns(mapping: FieldMapping) -> set[str]:
-    """The columns of the fields that are decoded."""
-    wanted = [mapping.expression_for(field) for field in mapping.decoders]
+    """Return the columns of the fields that have a decoder."""
+    expressions = [mapping.expression_for(field) for field in mapping.decoders]
     return {
         str(leaf.path[0])
-        for e in wanted
+        for e in expressions
         if e is not None
         for leaf in iterate_leaves(e)
         if leaf.path
     }
 
 
-def cast_to_event_schema(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """What `query` gave, in the schema of all such formats."""
-    for batch in found:
+def cast_to_event_schema(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the result of `build_event_query` in the schema that all column formats share."""
+    for batch in batches:
         schema = _EVENT_SCHEMA
         if pa.types.is_timestamp(batch.schema.field(_TIME_INDEX).type):
             schema = schema.set(_TIME_INDEX, pa.field("time", TIME_TYPE))
@@ -189,20 +193,24 @@ def cast_to_event_schema(found: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordB
 
 
 def checked(batch: pa.RecordBatch, path: str, kind: str) -> pa.RecordBatch:
-    """Return what another process sent as `as_fields` gave it; raises `SourceError` for anything else."""
+    """Return a batch from the parser process in the event schema.
+
+    Raises `SourceError` if its columns have other types.
+    """
     expected = _EVENT_SCHEMA
     if len(batch.schema) > _TIME_INDEX and batch.schema.field(_TIME_INDEX).type == TIME_TYPE:
         expected = expected.set(_TIME_INDEX, pa.field("time", TIME_TYPE))
-    # The name of the column with the lines is chosen at random by each process.
+    # Compare types only: each process chooses a random name for the line column.
     if batch.schema.types != expected.types:
         raise SourceError(
-            f"{path} can't be read as {kind}: its reader sent other columns than asked."
+            f"{path} can't be read as {kind}: its parser sent other columns than requested. The file"
+            " is damaged or malicious; write it again from its source."
         )
     return pa.RecordBatch.from_arrays(batch.columns, schema=expected)
 
 
 class _ColumnRow:
-    """A row of typed columns as a root."""
+    """A row of typed columns, as the root from which `CompiledMapping` reads."""
 
     reaches_into_objects = False
 
@@ -212,16 +220,16 @@ class _ColumnRow:
         opaque_columns: Collection[str] = (),
         fragile_columns: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Bytes in `opaque` columns are to be decoded, and never taken for text."""
+        """Bytes in `opaque_columns` are passed to a decoder as base64, and never read as text."""
         self._types = types
         self._opaque_columns = opaque_columns
         self._fragile_columns = fragile_columns
 
     def request_path(self, path: FieldPath, kind: str) -> None:
-        """All columns are there."""
+        """Do nothing: a row has all its columns."""
 
     def request_presence(self, path: FieldPath) -> None:
-        """As above."""
+        """Do nothing: a row has all its columns."""
 
     def has_value_sql(self, path: FieldPath) -> str:
         column = str(path[0])
@@ -233,7 +241,7 @@ class _ColumnRow:
     def text_sql(self, path: FieldPath) -> str:
         kind = self._types.get(str(path[0]))
         column = quote_identifier(str(path[0]))
-        if kind is None:  # another file of the log has it
+        if kind is None:  # only another file of the log has this column
             return "CAST(NULL AS VARCHAR)"
         if kind == "BLOB":
             return f"coalesce(try(decode({column})), hex({column}))"
@@ -279,8 +287,8 @@ def _json_value_sql(column: str, kind: str) -> str:
     elif kind == "BLOB":
         value = f"to_json(base64({quoted}))"
     elif kind in ("DOUBLE", "FLOAT"):
-        # JSON has no NaN and no infinity; Python's json module reads and writes them so. And to_json
-        # makes a double of a float, with digits that nobody wrote.
+        # JSON has no NaN and no infinity; write them as Python's json module does. Don't use to_json
+        # for a FLOAT: it converts to a double, and adds digits that the source doesn't have.
         finite = quoted if kind == "FLOAT" else f"to_json({quoted})"
         value = (
             f"CASE WHEN isnan({quoted}) THEN 'NaN' WHEN isinf({quoted}) THEN"
@@ -311,7 +319,10 @@ def _is_nested(kind: str) -> bool:
 
 
 NUMBER_TEXT = "text of a number"
-BOOLEAN_TEXT = "text of a truth value"
-CHECKED_JSON = "JSON that was checked where it lay"
-ROW_NUMBER = "a row's place in its file, which is no value of it"
-"""Kinds of a column of text, such as one whose values look like numbers or truth values (CSV)."""
+"""Kind of a text column whose values look like numbers (CSV)."""
+BOOLEAN_TEXT = "text of a boolean"
+"""Kind of a text column whose values look like true and false (CSV)."""
+CHECKED_JSON = "JSON that the source has checked"
+"""Kind of a text column of valid JSON, which is used without another check."""
+ROW_NUMBER = "a row's number in its file"
+"""Kind of a column that only numbers the rows, and is not a value of the record."""

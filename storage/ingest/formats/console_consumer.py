@@ -1,4 +1,4 @@
-"""What `kafka-console-consumer` prints: a record a line, its parts between tabs, each of them optional.
+"""The output of `kafka-console-consumer`: one record per line, with optional parts separated by tabs.
 
 Source: Kafka's DefaultMessageFormatter, which writes timestamp, partition, offset, headers, key and
 value in this order.
@@ -28,7 +28,7 @@ _COLUMN_TYPES = {
 
 
 class ConsoleConsumer(columns.ColumnFormat):
-    """Dumps of a topic by Kafka's own tool."""
+    """Dumps of a topic that `kafka-console-consumer` printed."""
 
     name = "text"
     is_whole_file = False
@@ -36,7 +36,7 @@ class ConsoleConsumer(columns.ColumnFormat):
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
         return _FIRST_BYTES.match(head) is not None
 
-    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head suffices
         texts = head.decode(errors="replace").splitlines()[:SAMPLE_RECORDS]
         connection = columns.connect_reader()
         try:
@@ -60,7 +60,7 @@ class ConsoleConsumer(columns.ColumnFormat):
 
 
 def _headers_sql(text: str) -> str:
-    """SQL of the headers as JSON: `a:1,b:2` as pairs."""
+    """Return SQL that turns headers such as `a:1,b:2` into a JSON list of keys and values."""
     pair = "{'key': split_part(h, ':', 1), 'value': substr(h, length(split_part(h, ':', 1)) + 2)}"
     pairs = f"list_transform(string_split({text}, ','), lambda h: {pair})"
     return f"CASE WHEN {text} <> '' AND {text} <> 'NO_HEADERS' THEN CAST(to_json({pairs}) AS VARCHAR) END"
@@ -74,7 +74,7 @@ _RECORDS_SQL = (
     " nullif(p.partition, '') AS partition, nullif(p.\"offset\", '') AS \"offset\","
     f" {_headers_sql('p.headers')} AS headers,"
     " nullif(CASE WHEN p.headers <> '' THEN rtrim(p.behind, chr(9))"
-    # Headers that were printed without a key can be told from one only where there are none.
+    # Headers printed without a key look like a key, except for the text NO_HEADERS.
     " WHEN p.key NOT IN ('', 'NO_HEADERS') THEN p.key END, 'null') AS key,"
     " nullif(CASE WHEN p.tstype = '' AND p.value = '' THEN rtrim(l, chr(10) || chr(13))"
     " ELSE p.value END, 'null')"

@@ -1,7 +1,7 @@
-"""CSV and TSV, in whatever dialect DuckDB's sniffer finds.
+"""The formats CSV and TSV, in the dialect that DuckDB's sniffer detects.
 
-Every cell is read as text. A column whose cells look like numbers gives numbers with their digits
-as written; 007 is no number.
+Every cell is read as text. In a column whose cells look like numbers, a cell that is a JSON number
+becomes a number with its digits as written. 007 is not a JSON number and stays text.
 """
 
 import tempfile
@@ -21,12 +21,12 @@ from storage.quoting import quote_literal
 
 _BEGINNING_BYTES = 1 << 20
 _MAX_ROW_LINES = 4
-"""That a cell's text may have, so that a row is looked for that ends before the file's end."""
+"""Maximum lines of a torn last row; without them the sniffer is tried again on the beginning."""
 _NUMBER_TYPES = ("BIGINT", "DOUBLE", "INTEGER", "HUGEINT", "DECIMAL")
 
 
 class Csv(columns.ColumnFormat):
-    """Comma-, tab-, semicolon- or otherwise separated records."""
+    """Records with cells separated by commas, tabs, semicolons or another character."""
 
     name = "csv"
     is_whole_file = False
@@ -73,7 +73,7 @@ class Csv(columns.ColumnFormat):
             size = source.stat().st_size
             rejects, torn_row_start = dialect.read_rejects(reading.start_line, size)
             reading.rejects.extend(rejects)
-            # A row that the file ends in is read again when its writer is done.
+            # Don't consume a row inside which the file ends: the next load reads it again.
             size = size if torn_row_start is None else torn_row_start
             reading.consumed = reading.start_byte + size
             breaks, reading.ends_without_line_break = _count_line_breaks(source, size)
@@ -81,7 +81,7 @@ class Csv(columns.ColumnFormat):
 
 
 class _Dialect:
-    """A CSV file, decompressed where need be, and how it is written."""
+    """The dialect of a plain CSV file: separator, quotes, header, and names and kinds of columns."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path = path
@@ -106,7 +106,7 @@ class _Dialect:
             ) from error
         if _without_placeholder(dialect["Quote"]):
             return dialect
-        # A file that ends inside of quotes is taken for one that has none: its beginning tells more.
+        # The sniffer finds no quotes in a file that ends inside quotes. Try its beginning instead.
         for beginning in self._write_beginnings():
             with suppress(duckdb.Error):
                 retried = self._sniff_file(beginning)
@@ -118,11 +118,11 @@ class _Dialect:
         return dialect
 
     def _sniff_file(self, path: Path) -> dict[str, Any]:
-        found = self.connection.sql("FROM sniff_csv(?, store_rejects = true)", params=[str(path)])
-        return found.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
+        sniffed = self.connection.sql("FROM sniff_csv(?, store_rejects = true)", params=[str(path)])
+        return sniffed.to_arrow_table().to_pylist()[0]  # type: ignore[no-any-return]
 
     def _write_beginnings(self) -> Iterator[Path]:
-        """The first lines of the file, without the last one, then without the one before it, and so on."""
+        """Yield a file with the first lines, without the last line, then the last two, and so on."""
         with self.path.open("rb") as stream:
             text = stream.read(_BEGINNING_BYTES)
         lines = text.splitlines(keepends=True) if b'"' in text else []
@@ -132,7 +132,7 @@ class _Dialect:
             yield path
 
     def relation_sql(self, path: Path, *, has_header: bool | None = None) -> str:
-        """SQL for the records of a file in this dialect, all cells as text."""
+        """Return SQL that reads the records of a file in this dialect, with all cells as text."""
         columns_sql = ", ".join(f"{quote_literal(n)}: 'VARCHAR'" for n in self.names)
         return (
             f"read_csv({quote_literal(str(path))}, delim = {quote_literal(self.delimiter)},"
@@ -143,7 +143,11 @@ class _Dialect:
         )
 
     def read_rejects(self, lines_before: int, size_bytes: int) -> tuple[list[Reject], int | None]:
-        """The rows that can't be read of so many bytes, and where one begins that the bytes end in."""
+        """Return the rows of the file that can't be read, and where a torn last row begins.
+
+        `size_bytes` is the size of the file. The second value is the first byte of a row inside
+        which the file ends, or None.
+        """
         rows = self.connection.execute(
             "SELECT line, first(error_message ORDER BY error_message), first(csv_line),"
             " first(line_byte_position) - 1 FROM reject_errors GROUP BY line ORDER BY line"
@@ -182,7 +186,7 @@ class _DialectContext:
 
 
 def _count_line_breaks(path: Path, size_bytes: int) -> tuple[int, bool]:
-    """How many there are in the first bytes of a file, and whether these end without one."""
+    """Return the number of line breaks in the first bytes, and whether these end without one."""
     count, last, left_bytes = 0, b"\n", size_bytes
     with path.open("rb") as stream:
         while chunk := stream.read(min(left_bytes, _BEGINNING_BYTES)):

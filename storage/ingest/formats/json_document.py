@@ -1,7 +1,7 @@
 """JSON documents: a list of events, an object that holds such a list, or events over several lines.
 
-A document has to be known to its end before its parts are, so it is held in memory while it is read;
-what an event's JSON says stays as it stands.
+refold holds a document in memory, because the parser must read it to its end before it knows the
+parts. The JSON text of each event is unchanged.
 """
 
 import json
@@ -18,17 +18,17 @@ from storage.ingest.mapping import Record
 from storage.ingest.mapping.column_guess import normalize_name
 
 MAX_BYTES = 2 << 30
-"""Bytes of the largest document that is read."""
+"""Maximum bytes of a document."""
 
 LIST_MEMBERS = ("events", "entries", "records", "items", "messages", "history")
-"""Members that hold a document's events: of Temporal and OCEL, of Atom feeds, of AWS."""
+"""Members that hold a document's events, for example in Temporal, OCEL, Atom feeds and AWS."""
 
 _EVENT_MEMBERS = {"type", "eventtype", "eventname", "activity", "specversion"}
-"""What an event has, and no document of them."""
+"""Normalized names of members that an event has and a document of events doesn't."""
 
 
 class JsonDocument(JsonLines):
-    """`.json` as most tools write it."""
+    """JSON documents (`.json`)."""
 
     name = "json"
     is_whole_file = True
@@ -43,7 +43,7 @@ class JsonDocument(JsonLines):
         try:
             members = raw_json.parse_members(first)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            # An object that goes on in the next line, or is the whole file; else a damaged line.
+            # The object goes on in the next line or is the whole file; if not, the line is damaged.
             indented = first.strip() in (b"{", b"{}") or not first.rstrip().endswith(b"}")
             return indented and (
                 not line_break or rest[:1] in (b" ", b"\t", b"}", b"\r", b"\n", b'"')
@@ -59,7 +59,7 @@ class JsonDocument(JsonLines):
 
 
 def _iterate_events(path: str) -> Iterator[str]:
-    """The JSON text of each event; raises `SourceError` where the document is damaged."""
+    """Yield the JSON text of each event; raises `SourceError` if the document is damaged or too large."""
     stream, _ = byte_streams.open_bytes(path)
     with stream:
         try:
@@ -68,8 +68,8 @@ def _iterate_events(path: str) -> Iterator[str]:
             raise byte_streams.damaged_source_error(path, error) from error
     if len(data) > MAX_BYTES:
         raise SourceError(
-            f"{path} is one JSON document of over {MAX_BYTES >> 30} GiB;"
-            " write an object a line (`jq -c '.[]'` does that) and load those."
+            f"{path} is one JSON document of over {MAX_BYTES >> 30} GiB."
+            " Write one object per line (with `jq -c '.[]'`) and load these lines."
         )
     data = data.removeprefix(lines.BYTE_ORDER_MARK)
     try:
@@ -92,7 +92,7 @@ def _iterate_events(path: str) -> Iterator[str]:
 
 
 def _find_event_list(members: raw_json.RawMembers) -> list[msgspec.Raw] | None:
-    """The events that an object holds in a list; None where it is an event itself."""
+    """Return the events that an object holds in a list; None if the object is an event itself."""
     by_name = {name.lower(): raw for name, raw in members.items()}
     if _EVENT_MEMBERS & {normalize_name(name) for name in members}:
         return None
@@ -101,9 +101,9 @@ def _find_event_list(members: raw_json.RawMembers) -> list[msgspec.Raw] | None:
             raw = bytes(by_name[name]).lstrip()
             try:
                 if raw[:1] == b"[":
-                    found = raw_json.parse_items(raw)
-                    if not found or any(bytes(one)[:1] == b"{" for one in found[:10]):
-                        return found
+                    items = raw_json.parse_items(raw)
+                    if not items or any(bytes(item)[:1] == b"{" for item in items[:10]):
+                        return items
                 elif raw[:1] == b"{":
                     return _find_event_list(raw_json.parse_members(raw))
             except (msgspec.DecodeError, RecursionError):
@@ -112,7 +112,7 @@ def _find_event_list(members: raw_json.RawMembers) -> list[msgspec.Raw] | None:
 
 
 def _iterate_concatenated(path: str, data: bytes) -> Iterator[str]:
-    """Objects that follow each other with nothing but blanks between."""
+    """Yield the JSON text of values that follow each other with only whitespace between them."""
     text, decoder, at = data.decode(errors="replace"), json.JSONDecoder(), 0
     while at < len(text):
         if text[at].isspace():
@@ -135,4 +135,6 @@ def _decode_json(text: str) -> object:
 
 def _unreadable_error(path: str, error: Exception) -> SourceError:
     reason = str(error).removeprefix("JSON is malformed: ") or "it is nested too deep"
-    return SourceError(f"{path} is a JSON document that can't be read ({reason}); is it complete?")
+    return SourceError(
+        f"{path} is a JSON document that can't be read ({reason}). Check that the file is complete."
+    )

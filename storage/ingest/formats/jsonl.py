@@ -1,7 +1,7 @@
-"""JSON lines: an object a line.
+"""The format JSON Lines: one JSON object per line.
 
-Set-based: DuckDB parses whole batches, and only lines that it refuses are looked at one by one, to
-say why. Numbers keep their text (see `storage.ingest.formats.number_precision`).
+DuckDB parses whole batches. Only lines that it can't parse are parsed one by one, to repair them or
+to give a reason. Numbers keep their text (see `storage.ingest.formats.number_precision`).
 """
 
 import json
@@ -53,12 +53,12 @@ _SCHEMA = pa.schema(
     ]
 )
 
-# Few lines have blanks before them, and trimming all is dear.
+# Few lines begin with whitespace, and trimming every line is slow.
 _IS_OBJECT_SQL = "CASE WHEN starts_with(l, '{') THEN true ELSE starts_with(ltrim(l), '{') END"
 
 
 class JsonLines:
-    """`.jsonl`, `.ndjson`, and whatever else has an object on its first line."""
+    """JSON Lines (`.jsonl`, `.ndjson`): any file whose first line begins with an object."""
 
     name = "jsonl"
     is_whole_file = False
@@ -66,7 +66,7 @@ class JsonLines:
     def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - the bytes decide
         return head.removeprefix(lines.BYTE_ORDER_MARK).lstrip()[:1] == b"{"
 
-    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head will do
+    def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - the head suffices
         records = []
         for line in head.removeprefix(lines.BYTE_ORDER_MARK).splitlines():
             try:
@@ -80,10 +80,10 @@ class JsonLines:
         return records
 
     def read_lines(self, reading: ReadPass) -> Iterator[lines.Lines]:
-        """The text of each record, and its number."""
+        """Yield the text and the number of each record."""
         return lines.read_lines(reading)
 
-    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is passed on
+    def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - every line is read whole
         for chunk in self.read_lines(reading):
             texts = pl.Series(pl.from_arrow(chunk.texts))
             parsed, marked = number_precision.protect_numbers(chunk.texts, texts)
@@ -98,7 +98,7 @@ class JsonLines:
             for start in range(0, whole.num_rows, _BATCH_ROWS):
                 yield whole.slice(start, _BATCH_ROWS)
 
-    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:  # noqa: ARG002 - there is one
+    def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:  # noqa: ARG002 - all batches have the same schema
         line = _LineRow()
         compiled = CompiledMapping(mapping, line)
         if not (line.is_representable and compiled.is_representable):
@@ -116,7 +116,7 @@ class JsonLines:
 
     def repair_row(self, raw: str, mapping: FieldMapping) -> dict[str, str | None] | None:
         if not raw.strip() or (mapping.envelope_names and raw.strip() == "null"):
-            return None  # a tombstone
+            return None  # a blank line, or a Kafka tombstone
         try:
             members = raw_json.parse_members(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -127,11 +127,11 @@ class JsonLines:
 
 
 class _LineRow(RequestedPaths):
-    """A line as a root: what is wanted of it is parsed at once."""
+    """A line of JSON, as the root from which `CompiledMapping` reads; parsed once per line."""
 
     reaches_into_objects = True
 
-    def has_fragile_number_sql(self, path: FieldPath) -> str | None:  # noqa: ARG002 - it is known of the whole line
+    def has_fragile_number_sql(self, path: FieldPath) -> str | None:  # noqa: ARG002 - the column `marked` says so for the whole line
         return None
 
     def text_sql(self, path: FieldPath) -> str:
@@ -150,8 +150,11 @@ class _LineRow(RequestedPaths):
 
 
 def _decoded(line: bytes) -> object:
-    """A line as a value; whole numbers that are too long for msgspec stay texts, as only names and
-    shapes of a sample matter."""
+    """Return a line as a value.
+
+    Integers that are too long for msgspec become text, because only names and shapes of a sample
+    matter.
+    """
     try:
         return msgspec.json.decode(line)
     except msgspec.DecodeError as error:
@@ -164,7 +167,7 @@ def _decoded(line: bytes) -> object:
 
 
 def _may_be_too_deep(texts: pl.Series) -> pl.Series:
-    """Lines that DuckDB would take and JSON doesn't have: nested too deep, or with NaN or Infinity."""
+    """Return which lines may be nested too deep or hold NaN or Infinity, which DuckDB would accept."""
     suspect = texts.str.contains(raw_json.NOT_FINITE).fill_null(value=False)
     long = texts.str.len_bytes() > 2 * MAX_DEPTH
     if not long.any():
@@ -174,18 +177,21 @@ def _may_be_too_deep(texts: pl.Series) -> pl.Series:
 
 
 def _repair_line(members: RawMembers, mapping: FieldMapping) -> dict[str, str | None]:
-    """What the SQL does, for one line that it can't read."""
+    """Return the fields of one line that the SQL can't read, by the rules of the SQL.
+
+    Raises `NotAnEventError` if the mapping skips the record.
+    """
     reader = _RawRecordReader(members)
     if (
         mapping.skip_condition is not None
         and reader.text_of(evaluate_expression(mapping.skip_condition, reader)) in TRUE_TEXTS
     ):
-        raise NotAnEventError(f"{mapping.envelope_names[0]} passes over it")
+        raise NotAnEventError(f"{mapping.envelope_names[0]} marks the record as skipped")
     row: dict[str, str | None] = {}
     for field in FIELDS:
         expression = mapping.expression_for(field)
-        found = None if expression is None else evaluate_expression(expression, reader)
-        row[field] = _raw_to_json(found) if field in PAYLOAD_FIELDS else reader.text_of(found)
+        value = None if expression is None else evaluate_expression(expression, reader)
+        row[field] = _raw_to_json(value) if field in PAYLOAD_FIELDS else reader.text_of(value)
     if any(reader.get(path) is None for path in mapping.required_paths):
         row["data"], row["type"] = None if mapping.redacted else _raw_to_json(members), None
         row["meta"] = None if mapping.redacted else row["meta"]
@@ -195,7 +201,7 @@ def _repair_line(members: RawMembers, mapping: FieldMapping) -> dict[str, str | 
 
 
 class _RawRecordReader:
-    """A line's members as raw JSON, so that numbers keep their digits."""
+    """A reader of a line's members as raw JSON, because raw numbers keep their digits."""
 
     def __init__(self, members: RawMembers) -> None:
         self._members = members
@@ -217,7 +223,10 @@ class _RawRecordReader:
 
 
 def _parse_raw(value: Any) -> Any:
-    """The members of an object, the items of a list, also of those that a string holds."""
+    """Return the members of an object or the items of a list, also if a string holds it.
+
+    Any other value is returned unchanged.
+    """
     if not isinstance(value, msgspec.Raw):
         return value
     raw = bytes(value)
@@ -234,11 +243,11 @@ def _parse_raw(value: Any) -> Any:
 
 
 def _raw_to_json(value: Any) -> str | None:
-    """The JSON text of what was reached, with its numbers as they stand."""
+    """Return the JSON text of a value, with its numbers as written."""
     if value is None:
         return None
     if isinstance(value, msgspec.Raw):
-        # Text that holds an object or a list is taken for what it holds.
+        # A string that holds an object or a list becomes that object or list.
         raw = _compact_json(value).encode()
         if raw[:1] == b'"' and not isinstance(_parse_raw(value), msgspec.Raw):
             return str(msgspec.json.decode(raw))
@@ -252,7 +261,7 @@ def _raw_to_json(value: Any) -> str | None:
 
 
 def _compact_json(raw: msgspec.Raw) -> str:
-    """A value in one line; its digits stay."""
+    """Return the JSON of a value without line breaks; its numbers are unchanged."""
     text = bytes(raw)
     return (msgspec.json.format(text, indent=-1) if b"\n" in text else text).decode()
 
@@ -271,14 +280,14 @@ def _reject_reason(text: str, error: Exception) -> str:
 
 
 def _too_deep_reason(nesting: int) -> str:
-    return f"nested {nesting:,} deep; at most {MAX_DEPTH} is taken"
+    return f"nested {nesting:,} deep; the limit is {MAX_DEPTH}"
 
 
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 
 def measure_depth(text: str) -> int:
-    """How deep arrays and objects are nested in a JSON text, well-formed or not."""
+    """Return how deep arrays and objects are nested in a JSON text, which may be invalid."""
     current = deepest = 0
     for token in _TOKENS.finditer(text):
         first = token[0][0]

@@ -1,7 +1,7 @@
-"""Bytes into lines: batches of whole, valid UTF-8 lines with their numbers.
+"""Split bytes into batches of complete, valid UTF-8 lines with their numbers.
 
-A byte order mark is dropped, blank lines are passed over, and a line that isn't UTF-8 or is longer
-than `MAX_LINE_BYTES` is a reject. Memory holds one chunk of the file, whatever the file's size.
+A byte order mark is dropped. A line that isn't UTF-8 becomes a reject; a line longer than
+`MAX_LINE_BYTES` stops the load. Memory holds one chunk and one line, whatever the file's size.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from storage.ingest.formats import ReadPass
 from storage.ingest.io import byte_streams
 
 CHUNK_BYTES = 8 << 20
-"""Bytes read at once: more of them no longer fit into a processor's cache between two passes."""
+"""Bytes read at once; a larger chunk no longer fits into a processor's cache between two passes."""
 
 _BATCH_TEXTS = 16_384
 
 MAX_LINE_BYTES = 256 << 20
-"""Bytes of the longest line that is taken for a record."""
+"""Maximum bytes of a line."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some writers put before UTF-8; it is no part of the first line."""
+"""The mark that some writers put before UTF-8; it is not part of the first line."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,17 @@ class Lines:
     """Consecutive lines of a file, each with its line break."""
 
     texts: pa.Array
-    """Strings."""
+    """The lines, as strings."""
     numbers: pa.Array
-    """1-based line numbers, as int64."""
+    """Line numbers from 1, as int64."""
 
 
 def read_lines(reading: ReadPass) -> Iterator[Lines]:
-    """The lines of a file from `reading.start` on; keeps `taken`, `lines` and `done` up to date.
+    """Yield the lines of a file from `reading.start_byte` on.
 
-    A last line without a line break is `reading.partial`; it may be torn.
-    Raises `SourceError` where the bytes can't be read.
+    Updates `consumed`, `line_count` and `read_bytes` of `reading`. After the last batch,
+    `ends_without_line_break` says whether the last line has no line break: it may be torn.
+    Raises `SourceError` if the bytes can't be read or a line is too long.
     """
     stream, _ = byte_streams.open_bytes(reading.path, reading.start_byte)
     reading.consumed, reading.line_count = reading.start_byte, reading.start_line
@@ -59,7 +60,7 @@ def read_lines(reading: ReadPass) -> Iterator[Lines]:
                     chunk = chunk[len(BYTE_ORDER_MARK) :]
                     reading.consumed += len(BYTE_ORDER_MARK)
             if reading.starts_inside_line and chunk:
-                # The line break belongs to a line that was taken without it.
+                # This line break ends a line that an earlier load consumed without it.
                 reading.starts_inside_line = False
                 ending = 2 if chunk.startswith(b"\r\n") else int(chunk.startswith(b"\n"))
                 chunk = chunk[ending:]
@@ -81,7 +82,10 @@ def read_lines(reading: ReadPass) -> Iterator[Lines]:
 
 
 def number_texts(texts: Iterator[str], reading: ReadPass) -> Iterator[Lines]:
-    """Records that are no lines of the file, as if they were; counted in `taken` and `lines`."""
+    """Yield records that are not lines of the file, numbered like lines.
+
+    Counts them in `reading.consumed` and `reading.line_count`.
+    """
     while texts_of_batch := list(islice(texts, _BATCH_TEXTS)):
         numbers = np.arange(reading.line_count + 1, reading.line_count + 1 + len(texts_of_batch))
         reading.line_count += len(texts_of_batch)
@@ -92,8 +96,8 @@ def number_texts(texts: Iterator[str], reading: ReadPass) -> Iterator[Lines]:
 def _refuse_long(line: bytearray, reading: ReadPass) -> None:
     if len(line) > MAX_LINE_BYTES:
         raise SourceError(
-            f"{reading.path} has a line of over {MAX_LINE_BYTES >> 20} MiB after line {reading.line_count};"
-            " an event has to fit into memory."
+            f"{reading.path} has a line of over {MAX_LINE_BYTES >> 20} MiB after line"
+            f" {reading.line_count}, which doesn't fit into memory as an event. Split or remove it."
         )
 
 

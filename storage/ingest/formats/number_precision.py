@@ -1,7 +1,7 @@
-"""Numbers in JSON text keep the digits they were written with, through a parser that makes doubles.
+"""Protect the digits of numbers in JSON text from DuckDB's parser, which reads doubles.
 
-DuckDB reads JSON with doubles and writes 0.10 as 0.1. Where a text holds a number that would
-change, every such number is made a marked string before parsing, and is freed again afterwards.
+DuckDB reads 0.10 as a double and writes 0.1. A number that would change is fragile: it becomes a
+marked string before parsing, and a number again afterwards.
 """
 
 import secrets
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 from storage.quoting import quote_literal
 
-# Not behind an escaped quote: that is JSON inside of a string, whose numbers nobody parses yet.
+# Not after an escaped quote: that is JSON inside a string, which is not parsed at this stage.
 _BEFORE_NUMBER = r'(?:[^\\](?:\\\\)*"\s*:|[\[,])\s*'
 
-# What a fragile number has somewhere: a fraction that is long, tiny or ends in 0, many digits before
-# it, a negative zero, an exponent. Each has a literal to look for, which an alternation of them
-# wouldn't have; they need no context, so they may find it inside a string. A long run of digits
-# has no literal: see `_has_long_run`.
+# A fragile number has one of: a fraction that is long, tiny or ends in 0, many digits before the
+# fraction, a negative zero, an exponent. The patterns are separate, because each then has a literal
+# that speeds up the search. They have no context, so they may also match inside a string. A long run
+# of digits has no literal: see `_has_long_run`.
 _SUSPECT_PATTERNS = (
     r"(?-u)\.(?:[0-9]{9}|0000|[0-9]+0[,\]} \r\n\t])",
     r"(?-u)[0-9]{8}\.",
@@ -29,13 +29,13 @@ _SUSPECT_PATTERNS = (
     r"(?-u)[0-9][eE][-+0-9]",
 )
 _LONG_RUN = r"(?-u)[0-9]{19}"
-# The same at a number's place; an identifier such as 5e3f is none.
+# The same, but only where a number may stand: an identifier such as 5e3f doesn't match.
 _FRAGILE_NUMBER = (
     r"(?-u)[:\[,]\s*-?(?:[0-9]{20}|[0-9]{8,}\.|[0-9]+\.(?:[0-9]{9}|[0-9]+0[,\]} \r\n\t])"
     r"|[0-9]+\.0000|[0-9.]+[eE])|-0[,\]} \r\n\t]|-[0-9]{19}"
 )
 
-# Greedy, so that it ends where the number does; what could follow a shorter one is no JSON anyway.
+# Greedy, because the match must end where the number ends.
 _NUMBER = (
     rf"({_BEFORE_NUMBER})"
     r"(-?(?:[0-9]+\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]{19,})|-0)"
@@ -45,8 +45,8 @@ _ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _TOKEN = secrets.token_hex(6)
 _OPENING_MARK, _CLOSING_MARK = f"~{_TOKEN}<", f">{_TOKEN}~"
 
-# Strings are passed over whole. RE2 has no anchor at the end of the match before, so that the rest of the text
-# must be a match too, or the search would go on inside of a string.
+# The pattern skips whole strings. RE2 has no anchor at the end of the previous match. The rest of the text must
+# therefore match too, because the search would go on inside a string.
 _OUTSIDE_STRINGS = r'(?:"(?:[^"\\]|\\.)*"|[^"])*'
 _NUMBER_OUTSIDE_STRINGS = (
     rf"(?s)({_OUTSIDE_STRINGS}?[:\[,]\s*)"
@@ -56,19 +56,19 @@ _NUMBER_OUTSIDE_STRINGS = (
 
 
 def protect_numbers(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.Array]:
-    """Lines of JSON (`texts` are the same) with fragile numbers as marked strings, and which have any.
+    """Return the lines with fragile numbers as marked strings, and which lines have any.
 
-    A line in which a number's place stands inside a string is no JSON any more, and says so when it
-    is parsed: the mark closes the string too early.
+    `texts` holds the same lines as `lines`. If the pattern matches inside a string, the mark closes
+    the string too early: the line is then invalid JSON, and parsing it fails instead of changing it.
     """
     is_fragile_line = find_fragile_lines(lines, texts)
     if not is_fragile_line.any():
         return lines, pa.array(is_fragile_line)
-    import polars as pl  # noqa: PLC0415 - a parser's process starts sooner without both
+    import polars as pl  # noqa: PLC0415 - a parser process starts faster without both
     import pyarrow.compute as pc  # noqa: PLC0415 - as above
 
-    found = pl.Series(np.flatnonzero(is_fragile_line))
-    marked = texts.gather(found).str.replace_all(
+    indices = pl.Series(np.flatnonzero(is_fragile_line))
+    marked = texts.gather(indices).str.replace_all(
         _NUMBER, f'${{1}}"{_OPENING_MARK}${{2}}{_CLOSING_MARK}"'
     )
     replaced = pc.replace_with_mask(lines, is_fragile_line, marked.to_arrow().cast(pa.string()))
@@ -78,7 +78,7 @@ def protect_numbers(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.A
 def find_fragile_lines(
     lines: pa.Array, texts: "pl.Series"
 ) -> "np.ndarray[tuple[int], np.dtype[np.bool]]":
-    """Which of the texts (`lines` are the same) may have a number that a double would change."""
+    """Return which lines may have a number that a double would change; `texts` are the same lines."""
     is_fragile_line = np.zeros(len(lines), dtype=bool)
     suspect = texts.str.contains(_SUSPECT_PATTERNS[0])
     for pattern in _SUSPECT_PATTERNS[1:]:
@@ -86,14 +86,18 @@ def find_fragile_lines(
     if _has_long_run(lines):
         suspect |= texts.str.contains(_LONG_RUN)
     if suspect.any():
-        found = suspect.arg_true()
-        found = found.filter(texts.gather(found).str.contains(_FRAGILE_NUMBER))
-        is_fragile_line[found.to_numpy()] = True
+        indices = suspect.arg_true()
+        indices = indices.filter(texts.gather(indices).str.contains(_FRAGILE_NUMBER))
+        is_fragile_line[indices.to_numpy()] = True
     return is_fragile_line
 
 
 def _has_long_run(lines: pa.Array) -> bool:
-    """Whether there may be 19 digits in a row: four of them then are at places that 4 divides."""
+    """Return whether a run of 19 digits may exist.
+
+    Every such run contains 16 digits that begin at a multiple of 4. Reading every fourth byte first
+    is faster than reading all.
+    """
     _, offsets, data = lines.buffers()
     if data is None:
         return False
@@ -109,22 +113,22 @@ def _has_long_run(lines: pa.Array) -> bool:
 
 
 def free_numbers_sql(json_text: str) -> str:
-    """SQL that turns marked strings in the SQL expression `json_text` (JSON) back into numbers."""
+    """Return SQL that turns the marked strings in `json_text`, an SQL expression, back into numbers."""
     return f"replace(replace({json_text}, '\"{_OPENING_MARK}', ''), '{_CLOSING_MARK}\"', '')"
 
 
 def free_scalar_sql(text: str) -> str:
-    """The same for a scalar that was taken out of its JSON."""
+    """Return SQL that removes the marks from `text`, a scalar extracted from protected JSON."""
     return f"replace(replace({text}, '{_OPENING_MARK}', ''), '{_CLOSING_MARK}', '')"
 
 
 def is_fragile_sql(text: str) -> str:
-    """SQL: whether the JSON text `text` may have a number that a double would change."""
+    """Return an SQL condition: the JSON text `text` may have a number that a double would change."""
     return f"regexp_matches({text}, {quote_literal(_FRAGILE_NUMBER.removeprefix('(?-u)'))})"
 
 
 def protect_numbers_sql(text: str) -> str:
-    """SQL of the JSON text with its fragile numbers as marked strings."""
+    """Return SQL of the JSON text `text` with fragile numbers as marked strings."""
     marked = quote_literal(f'\\1"{_OPENING_MARK}\\2{_CLOSING_MARK}"\\3')
     nothing = quote_literal(f'"{_OPENING_MARK}{_CLOSING_MARK}"')
     replaced = f"regexp_replace({text}, {quote_literal(_NUMBER_OUTSIDE_STRINGS)}, {marked}, 'g')"

@@ -1,8 +1,8 @@
-"""Expressions over records, as SQL: stages that take JSON apart once a row, and the fields over them.
+"""Compile a mapping's expressions to SQL: stages that parse JSON once per row, and the fields.
 
 A record is a tree of JSON texts: the line itself or a column, and any text inside that holds JSON.
-Each such text is a node, parsed by one `from_json` into what is wanted of it. Numbers are protected
-in each (see `storage.ingest.formats.number_precision`).
+Each such text is a node. One `from_json` parses it into the requested members, with its numbers
+protected (see `storage.ingest.formats.number_precision`).
 """
 
 from collections.abc import Collection, Sequence
@@ -28,63 +28,63 @@ from storage.ingest.mapping.expressions import (
 from storage.quoting import quote_literal, unique_column_name
 
 TRUE_TEXTS = ("true", "t", "1")
-"""How a source writes that it passes over a record."""
+"""Values of a skip condition that count as true."""
 
 _HEADERS_OF_PAIRS = '[{"key":"VARCHAR","value":"VARCHAR"}]'
 
 
 class RowSql(Protocol):
-    """What a batch's row holds before anything inside of it is parsed."""
+    """A row of a batch as the root of a record, before the JSON inside it is parsed."""
 
     reaches_into_objects: bool
-    """Whether it reaches into objects itself."""
+    """Whether the row itself resolves paths into objects, as a line of JSON does."""
 
     def request_path(self, path: FieldPath, kind: str) -> None:
-        """Say beforehand what will be asked for, as a type: `VARCHAR` or `JSON`."""
+        """Request the value at a path before SQL is compiled; `kind` is `VARCHAR` or `JSON`."""
         ...
 
     def request_presence(self, path: FieldPath) -> None:
-        """Say, after all that, that `has` will be asked for."""
+        """Request `has_value_sql` for a path; called after all calls of `request_path`."""
         ...
 
     def has_value_sql(self, path: FieldPath) -> str:
-        """SQL (BOOLEAN): whether there is a value at a path."""
+        """Return SQL (BOOLEAN): a value exists at the path."""
         ...
 
     def has_fragile_number_sql(self, path: FieldPath) -> str | None:
-        """SQL (BOOLEAN): whether the text at a path has a number to be protected, where that is known."""
+        """Return SQL (BOOLEAN): the text at the path has a fragile number; None if unknown."""
         ...
 
     def text_sql(self, path: FieldPath) -> str:
-        """SQL (VARCHAR) of the scalar at a path; NULL where there is none."""
+        """Return SQL (VARCHAR) of the scalar at the path; NULL if there is none."""
         ...
 
     def json_sql(self, path: FieldPath) -> str:
-        """SQL (VARCHAR) of the JSON there, as it was written."""
+        """Return SQL (VARCHAR) of the JSON at the path, as written."""
         ...
 
     def rest_sql(self, excluded: Sequence[str]) -> str:
-        """SQL (VARCHAR) of the object of all members but these."""
+        """Return SQL (VARCHAR) of the object with all members except `excluded`."""
         ...
 
 
 @dataclass
 class RequestedPaths:
-    """What is wanted of a JSON text."""
+    """The members that expressions request of a JSON text."""
 
     type_by_path: dict[FieldPath, str] = field(default_factory=dict)
-    """From here to the type, `VARCHAR` or `JSON`."""
+    """Type (`VARCHAR` or `JSON`) by path, relative to the text."""
 
     def request_path(self, path: FieldPath, kind: str) -> None:
         self.type_by_path[path] = "JSON" if "JSON" in (kind, self.type_by_path.get(path)) else kind
 
     def request_presence(self, path: FieldPath) -> None:
-        if not any(wanted[: len(path)] == path for wanted in self.type_by_path):
+        if not any(requested[: len(path)] == path for requested in self.type_by_path):
             self.type_by_path[path] = "VARCHAR"
 
     @property
     def structure_sql(self) -> str:
-        """As `from_json` wants it, quoted."""
+        """The structure argument of `from_json`, as an SQL literal."""
         tree: dict[str, Any] = {}
         for path, kind in self.type_by_path.items():
             level = tree
@@ -95,7 +95,7 @@ class RequestedPaths:
 
     @property
     def is_representable(self) -> bool:
-        """Whether DuckDB's structures can hold it: no nameless member, none that differ in case only."""
+        """Whether a DuckDB STRUCT can hold the members: none is nameless, none differ only in case."""
         steps = [tuple(str(step) for step in path) for path in self.type_by_path]
         exact = {path[:n] for path in steps for n in range(1, len(path) + 1)}
         case_folded = {tuple(step.casefold() for step in path) for path in exact}
@@ -103,27 +103,28 @@ class RequestedPaths:
 
 
 def struct_member_sql(struct_sql: str, path: FieldPath) -> str:
-    """SQL of a member of a structure."""
+    """Return SQL of a member of a STRUCT."""
     return struct_sql + "".join(f"[{quote_literal(str(step))}]" for step in path)
 
 
 def member_text_sql(struct: str, path: FieldPath, is_marked: str) -> str:
-    """SQL of a scalar in a structure that was parsed from protected JSON."""
+    """Return SQL of a scalar member of a STRUCT that was parsed from protected JSON."""
     member_sql = struct_member_sql(struct, path)
     return f"CASE WHEN {is_marked} THEN {number_precision.free_scalar_sql(member_sql)} ELSE {member_sql} END"
 
 
 def member_json_sql(struct: str, path: FieldPath, is_marked: str) -> str:
-    """SQL of the JSON text of a member of such a structure."""
+    """Return SQL of the JSON text of a member of a STRUCT that was parsed from protected JSON."""
     member_sql = f"CAST({struct_member_sql(struct, path)} AS VARCHAR)"
     return f"(CASE WHEN {is_marked} THEN {number_precision.free_numbers_sql(member_sql)} ELSE {member_sql} END)"
 
 
 @dataclass
 class JsonNode(RequestedPaths):
-    """A JSON text inside of a row."""
+    """A JSON text inside a row, and the columns that its stages compute."""
 
     number: int = 0
+    """Makes the names of the columns unique."""
 
     @property
     def text_column(self) -> str:
@@ -139,7 +140,7 @@ class JsonNode(RequestedPaths):
 
 
 class CompiledMapping:
-    """The SQL for a mapping over rows with this root."""
+    """The SQL of a mapping over rows of one kind."""
 
     def __init__(self, mapping: FieldMapping, row: RowSql) -> None:
         self._row = row
@@ -147,7 +148,7 @@ class CompiledMapping:
         self._node_by_path: dict[FieldPath, JsonNode] = {}
         self._boundaries: set[FieldPath] = set()
         self._json_column_by_path: dict[FieldPath, str] = {}
-        """Columns that hold the JSON at a path, which several expressions look at."""
+        """Column that holds the JSON at a path, because several expressions may use it."""
         expressions = [(f, mapping.expression_for(f)) for f in FIELDS]
         self._expression_by_field = {f: e for f, e in expressions if e is not None}
         self._find_boundaries()
@@ -166,11 +167,11 @@ class CompiledMapping:
 
     @property
     def parsed_paths(self) -> Collection[FieldPath]:
-        """Where JSON stands that is taken apart, beside the row itself."""
+        """The paths of JSON texts inside the row that the stages parse."""
         return self._node_by_path
 
     def compile_fields(self) -> dict[str, str]:
-        """The SQL of each field."""
+        """Return the SQL (VARCHAR) of each field that the source has."""
         texts = {}
         for name, expression in self._expression_by_field.items():
             is_payload = name in PAYLOAD_FIELDS
@@ -179,7 +180,7 @@ class CompiledMapping:
             lacks_required = " OR ".join(
                 f"NOT {self._row.has_value_sql(path)}" for path in self._mapping.required_paths
             )
-            # Nobody knows where in it a value stands that must not be kept.
+            # With redaction drop the whole record: its values to redact can't be located.
             whole = "CAST(NULL AS VARCHAR)" if self._mapping.redacted else self._row.rest_sql(())
             texts["data"] = f"CASE WHEN {lacks_required} THEN {whole} ELSE {texts['data']} END"
             emptied = ("type", "meta") if self._mapping.redacted else ("type",)
@@ -192,7 +193,7 @@ class CompiledMapping:
 
     @property
     def is_parsed_sql(self) -> str:
-        """SQL of a condition: no text inside that looks like an object failed to be read."""
+        """An SQL condition: every text with protected numbers was parsed."""
         nodes = self._node_by_path.values()
         conditions = [
             f"({n.text_column} IS NULL OR {n.struct_column} IS NOT NULL OR NOT {n.is_marked_column})"
@@ -202,7 +203,7 @@ class CompiledMapping:
 
     @property
     def is_skipped_sql(self) -> str:
-        """SQL of a condition: the source itself passes over this record."""
+        """An SQL condition: the source marks this record as skipped."""
         if self._mapping.skip_condition is None:
             return "false"
         return (
@@ -211,23 +212,23 @@ class CompiledMapping:
         )
 
     def compile_stages(self) -> tuple[str, ...]:
-        """Columns to be computed one after the other, each over those before."""
+        """Return select lists to compute in this order; each may use the columns before it."""
         stages = self._json_stages(())
         for path in sorted(
             self._node_by_path, key=lambda p: (len(p), self._node_by_path[p].number)
         ):
             node = self._node_by_path[path]
-            there, opened = self._json_column_or_sql(path), unique_column_name(f"o{node.number}")
+            json_sql, opened = self._json_column_or_sql(path), unique_column_name(f"o{node.number}")
             stages.append(
-                f"CASE WHEN starts_with({there}, '\"') THEN CAST({there} AS JSON) ->> '$'"
-                f" ELSE {there} END AS {opened}"
+                f"CASE WHEN starts_with({json_sql}, '\"') THEN CAST({json_sql} AS JSON) ->> '$'"
+                f" ELSE {json_sql} END AS {opened}"
             )
             fragile, known = (
                 number_precision.is_fragile_sql(opened),
                 self._row.has_fragile_number_sql(path),
             )
             if known is not None:
-                fragile = f"CASE WHEN starts_with({there}, '\"') THEN {fragile} ELSE {known} END"
+                fragile = f"CASE WHEN starts_with({json_sql}, '\"') THEN {fragile} ELSE {known} END"
             stages.append(
                 f"CASE WHEN NOT starts_with(ltrim({opened}), '{{') OR {_may_be_too_deep_sql(opened)} THEN NULL"
                 f" ELSE {opened} END AS {node.text_column}, coalesce({fragile}, false) AS"
@@ -240,7 +241,7 @@ class CompiledMapping:
         return tuple(stages)
 
     def _json_stages(self, home: FieldPath) -> list[str]:
-        """The JSON that is wanted of a node, or of the row itself."""
+        """Return the stage, if any, with the requested JSON of a node; () is the row itself."""
         columns = [
             f"{self._json_sql(p)} AS {name}"
             for p, name in self._json_column_by_path.items()
@@ -287,7 +288,7 @@ class CompiledMapping:
             self._request_path(leaf.path, "JSON" if is_payload else "VARCHAR")
 
     def _node_path_of(self, path: FieldPath) -> FieldPath:
-        """The node in which a path lies; () is the root."""
+        """Return the path of the innermost node that contains a path; () is the row itself."""
         return max(
             (b for b in self._boundaries if b == path[: len(b)] and len(b) < len(path)),
             key=len,
@@ -333,40 +334,43 @@ class CompiledMapping:
                 parts = ", ".join(self._expression_sql(one, False) for one in expression.operands)
                 return f"nullif(concat_ws({quote_literal(expression.separator)}, {parts}), '')"
             case RegexGroup():
-                there = self._expression_sql(expression.operand, False)
-                return (
-                    f"nullif(regexp_extract({there}, {quote_literal(expression.pattern)}, 1), '')"
-                )
+                text_sql = self._expression_sql(expression.operand, False)
+                pattern = quote_literal(expression.pattern)
+                return f"nullif(regexp_extract({text_sql}, {pattern}, 1), '')"
 
     def _path_sql(self, path: FieldPath, is_payload: bool) -> str:
         before_index = _path_before_index(path)
         if before_index != path:
-            there, inside = self._json_column_or_sql(before_index), path[len(before_index) :]
+            json_sql, inside = self._json_column_or_sql(before_index), path[len(before_index) :]
             steps = "".join(f"[{s}]" if isinstance(s, int) else f'."{s}"' for s in inside)
             names = "".join(f'."{s}"' for s in inside)
-            asked = (
-                f"CAST({there} AS JSON) ->> {quote_literal('$' + said)}" for said in (steps, names)
+            alternatives = (
+                f"CAST({json_sql} AS JSON) ->> {quote_literal('$' + json_path)}"
+                for json_path in (steps, names)
             )
-            return f"try(coalesce({', '.join(asked)}))"
+            return f"try(coalesce({', '.join(alternatives)}))"
         if is_payload:
-            there = self._json_column_or_sql(path)
-            # Text that holds an object or a list is taken for what it holds.
+            json_sql = self._json_column_or_sql(path)
+            # A string that holds an object or a list becomes that object or list.
             return (
-                f"CASE WHEN starts_with({there}, '\"{{') OR starts_with({there}, '\"[')"
-                f" THEN (CASE WHEN json_valid({there} ->> '$') THEN {there} ->> '$' ELSE {there} END)"
-                f" ELSE {there} END"
+                f"CASE WHEN starts_with({json_sql}, '\"{{') OR starts_with({json_sql}, '\"[') THEN"
+                f" (CASE WHEN json_valid({json_sql} ->> '$') THEN {json_sql} ->> '$' ELSE {json_sql} END)"
+                f" ELSE {json_sql} END"
             )
         home = self._node_path_of(path)
         if not home:
             return self._row.text_sql(path)
         node, inside = self._node_by_path[home], path[len(home) :]
         if node.type_by_path[inside] == "JSON":
-            there = self._json_column_or_sql(path)
-            return f"CASE WHEN starts_with({there}, '\"') THEN {there} ->> '$' ELSE nullif({there}, 'null') END"
+            json_sql = self._json_column_or_sql(path)
+            return (
+                f"CASE WHEN starts_with({json_sql}, '\"') THEN {json_sql} ->> '$'"
+                f" ELSE nullif({json_sql}, 'null') END"
+            )
         return member_text_sql(node.struct_column, inside, node.is_marked_column)
 
     def _json_column_or_sql(self, path: FieldPath) -> str:
-        """The JSON text at a path."""
+        """Return the column that holds the JSON at a path, or SQL of it."""
         return (
             self._json_column_by_path[path]
             if path in self._json_column_by_path
@@ -381,15 +385,15 @@ class CompiledMapping:
         return member_json_sql(node.struct_column, path[len(home) :], node.is_marked_column)
 
     def _header_sql(self, leaf: HeaderValue) -> str:
-        there, name = self._json_column_or_sql(leaf.path), quote_literal(leaf.header_name)
-        flat = f"from_json({there}, '[\"VARCHAR\"]')"
-        pairs = f"from_json({there}, '{_HEADERS_OF_PAIRS}')"
+        json_sql, name = self._json_column_or_sql(leaf.path), quote_literal(leaf.header_name)
+        flat = f"from_json({json_sql}, '[\"VARCHAR\"]')"
+        pairs = f"from_json({json_sql}, '{_HEADERS_OF_PAIRS}')"
         member = quote_literal(f'$."{leaf.header_name}"')
         return (
-            f"CASE WHEN starts_with({there}, '{{') THEN {there} ->> {member}"
-            f" WHEN starts_with({there}, '[{{') THEN"
+            f"CASE WHEN starts_with({json_sql}, '{{') THEN {json_sql} ->> {member}"
+            f" WHEN starts_with({json_sql}, '[{{') THEN"
             f" try(list_filter({pairs}, lambda h: h.key = {name})[1].value)"
-            f" WHEN starts_with({there}, '[') THEN"
+            f" WHEN starts_with({json_sql}, '[') THEN"
             f" try({flat}[list_position({flat}, {name}) + 1]) END"
         )
 
@@ -401,7 +405,7 @@ class CompiledMapping:
 
 
 def without_members_sql(text: str, is_marked: str, names: Sequence[str]) -> str:
-    """SQL of a JSON object without some members; its numbers keep their digits."""
+    """Return SQL of a JSON object without the members `names`; its numbers keep their digits."""
     removed = quote_literal(msgspec.json.encode(dict.fromkeys(names)).decode())
     plain = f"CAST(try(json_merge_patch({text}, {removed})) AS VARCHAR)"
     protected = number_precision.protect_numbers_sql(text)
@@ -412,13 +416,13 @@ def without_members_sql(text: str, is_marked: str, names: Sequence[str]) -> str:
 
 
 def _path_before_index(path: FieldPath) -> FieldPath:
-    """A path up to where it goes into a list."""
+    """Return the steps of a path before its first index into a list."""
     return path[: next((n for n, step in enumerate(path) if isinstance(step, int)), len(path))]
 
 
 def _may_be_too_deep_sql(text: str) -> str:
     brackets = f"length({text}) - length(replace(replace({text}, '{{', ''), '[', ''))"
-    # Nothing but CASE keeps short texts from being counted.
+    # CASE, unlike AND, keeps DuckDB from counting the brackets of short texts.
     return (
         f"CASE WHEN strlen({text}) > {2 * MAX_DEPTH} THEN {brackets} > {MAX_DEPTH} ELSE false END"
     )

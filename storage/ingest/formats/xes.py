@@ -1,6 +1,7 @@
-"""XES, the XML of process mining: events in traces, each with typed attributes. Source: IEEE 1849.
+"""The format XES, XML of process mining: events in traces, with typed attributes. Source: IEEE 1849.
 
-Attributes keep their names; those of the trace are there as `case:…`, as in the CSV of the same tools.
+Attributes keep their names. Each event repeats the attributes of its trace as `case:…`, as the CSV files
+of process mining tools do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +20,14 @@ from storage.ingest.mapping import Record
 _CHUNK_BYTES = 1 << 20
 _ATTRIBUTES = ("string", "date", "int", "float", "boolean", "id", "list", "container")
 _MAX_DEPTH = 500
-"""Elements inside of elements."""
+"""Maximum nesting of elements."""
 _MAX_ATTRIBUTES = 10_000
-"""Attributes of one event, or of one trace, whose events repeat them."""
+"""Maximum attributes of one event, or of one trace, because its events repeat them."""
 _NUMBER_DECODER = msgspec.json.Decoder(float)
 
 
 class Xes(JsonLines):
-    """`.xes`, also compressed."""
+    """XES files (`.xes`), plain or compressed."""
 
     name = "xes"
     is_whole_file = True
@@ -43,7 +44,7 @@ class Xes(JsonLines):
 
 
 class _EventCollector:
-    """Takes in what a parser finds, and gives events as JSON text."""
+    """Handlers of the XML parser that collect events as JSON text."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -51,13 +52,15 @@ class _EventCollector:
         self._event: dict[str, str] | None = None
         self._elements = 0
         self._depth = 0
-        """Of attributes that are inside of others; only the outermost are taken."""
+        """Nesting of attributes inside each other; only the outermost ones are read."""
 
     def start_element(self, tag: str, attributes: dict[str, str]) -> None:
         tag = tag.rpartition(":")[2]
         self._elements += 1
         if self._elements > _MAX_DEPTH:
-            raise SourceError(f"An XES log that is nested deeper than {_MAX_DEPTH} is not read.")
+            raise SourceError(
+                f"The XES log is nested deeper than {_MAX_DEPTH}. Flatten it before loading."
+            )
         if tag == "trace":
             self._trace = {}
         elif tag == "event":
@@ -68,8 +71,8 @@ class _EventCollector:
                 json_value = _attribute_json(tag, attributes.get("value", ""))
                 if max(len(self._trace), len(self._event or ())) > _MAX_ATTRIBUTES:
                     raise SourceError(
-                        f"An XES log whose events have more than {_MAX_ATTRIBUTES:,} attributes"
-                        " is not read."
+                        f"An event or trace of the XES log has more than {_MAX_ATTRIBUTES:,}"
+                        " attributes. Remove attributes before loading."
                     )
                 if self._event is not None:
                     self._event[attributes["key"]] = json_value
@@ -85,8 +88,8 @@ class _EventCollector:
             self._trace = {}
         elif tag == "event" and self._event is not None:
             members = {**self._trace, **self._event}
-            said = (f"{msgspec.json.encode(n).decode()}:{v}" for n, v in members.items())
-            self.events.append("{" + ",".join(said) + "}")
+            texts = (f"{msgspec.json.encode(n).decode()}:{v}" for n, v in members.items())
+            self.events.append("{" + ",".join(texts) + "}")
             self._event = None
 
 
@@ -105,19 +108,21 @@ def _iterate_events(path: str) -> Iterator[str]:
         except byte_streams.STREAM_ERRORS as error:
             raise byte_streams.damaged_source_error(path, error) from error
         except expat.ExpatError as error:
-            raise SourceError(f"{path} can't be read as XES ({error}); is it complete?") from error
-        except (LookupError, ValueError) as error:  # raised while the parser asks for an encoding
             raise SourceError(
-                f"{path} is in an encoding that can't be read ({summarize_error(error)});"
-                " convert it to UTF-8 first."
+                f"{path} can't be read as XES ({error}). Check that the file is complete."
+            ) from error
+        except (LookupError, ValueError) as error:  # raised when the parser looks up an encoding
+            raise SourceError(
+                f"{path} is in an encoding that can't be read ({summarize_error(error)})."
+                " Convert it to UTF-8 first."
             ) from error
     yield from log.events
 
 
 def _refuse_entities(*_: Any) -> None:
     raise SourceError(
-        "An XES log that declares a document type or entities of its own is not read; take the"
-        " declaration out."
+        "The XES log declares a document type or entities, which refold doesn't read. Remove the"
+        " declaration."
     )
 
 

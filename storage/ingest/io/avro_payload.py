@@ -1,8 +1,8 @@
-"""Avro payloads without their container, read within bounds.
+"""Read Avro payloads without their container, within limits on depth and number of values.
 
-fastavro goes down as deep as a recursive schema lets the bytes say, until the process crashes, and
-makes as many items of an array as the bytes claim, even of items that take no byte. Payloads of a
-schema that lets so are walked through first, and refused where they go beyond the bounds.
+With a recursive schema, fastavro recurses as deep as the bytes say, until the process crashes. It
+also makes as many array items as the bytes claim, even if an item takes no bytes. If a schema allows
+either, refold first walks through each payload, and refuses it if it exceeds the limits.
 """
 
 import io
@@ -13,12 +13,15 @@ from typing import Any
 import fastavro
 
 MAX_DEPTH = 250
+"""Maximum nesting of types in a schema, and of values in a payload."""
 MAX_VALUES = 500_000
+"""Maximum number of values in a payload."""
 _FREE_VALUES = 16
-"""Values that a schema may make of each byte without its payloads being walked through."""
+"""Values per byte of an array item up to which payloads need no walk."""
 _MAX_DECIMAL_BYTES = 512
+"""Maximum bytes of a decimal, because converting a longer one is slow."""
 _SMALL_BYTES = 8 << 10
-"""A payload in which no decimal is long enough to take much time."""
+"""Bytes of a payload up to which no decimal is long enough to be slow."""
 _SIZES = {
     "null": 0,
     "boolean": 1,
@@ -29,7 +32,9 @@ _SIZES = {
     "bytes": 1,
     "string": 1,
 }
+"""Minimum bytes of a value, by primitive type."""
 _ENOUGH = 1 << 40
+"""Cap of sizes and counts, because nested records multiply them."""
 
 Schema = Any
 Named = dict[str, Any]
@@ -38,8 +43,9 @@ Named = dict[str, Any]
 def reader_of(schema: Schema, named: Named) -> Callable[[bytes], Any]:
     """Return a function from a payload's bytes to its value.
 
-    `schema` and `named` are what `fastavro.parse_schema` made. The function raises `ValueError` for
-    what exceeds the bounds, and what fastavro raises.
+    `schema` and `named` are the results of `fastavro.parse_schema`. The function raises `ValueError`
+    if a payload exceeds the limits, and whatever fastavro raises. Raises `ValueError` if the schema
+    is nested too deep.
     """
     shape = _Shapes(named)
     shape.of(schema, 0)
@@ -54,16 +60,16 @@ def reader_of(schema: Schema, named: Named) -> Callable[[bytes], Any]:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What the shortest payload of a schema is."""
+    """The smallest payload of a type."""
 
     size: int
-    """Bytes."""
+    """Minimum number of bytes."""
     values: int
-    """Values that they make."""
+    """Number of values that these bytes hold."""
 
 
 class _Shapes:
-    """The shapes of a schema's types, and whether they let a payload be larger than its bytes say."""
+    """The shapes of a schema's types, and whether few bytes may hold many or deep values."""
 
     def __init__(self, named: Named) -> None:
         self.is_unbounded = False
@@ -72,7 +78,7 @@ class _Shapes:
         self._known: dict[str, _Shape | None] = {}
 
     def of(self, schema: Schema, depth: int) -> _Shape:
-        """Return the shape of a type."""
+        """Return the shape of a type; raises `ValueError` if it is nested too deep."""
         if depth > MAX_DEPTH:
             raise ValueError(f"the schema is nested deeper than {MAX_DEPTH}")
         if isinstance(schema, list):
@@ -107,7 +113,7 @@ class _Shapes:
         if name not in self._known:
             return self.of(self._named[name], depth + 1)
         found = self._known[name]
-        if found is None:  # it is inside of itself
+        if found is None:  # the type contains itself
             self.is_unbounded = True
             return _Shape(0, 1)
         return found
@@ -126,7 +132,7 @@ class _Shapes:
 
 
 class _Walk:
-    """One pass over a payload that makes nothing of it."""
+    """A walk through a payload that checks the limits without creating values."""
 
     def __init__(self, payload: bytes, named: Named) -> None:
         self._payload = payload
@@ -135,7 +141,7 @@ class _Walk:
         self._values = 0
 
     def value(self, schema: Schema, depth: int) -> None:
-        """Pass over a value; raises `ValueError` where it exceeds the bounds."""
+        """Walk through a value; raises `ValueError` if it exceeds the limits."""
         self._values += 1
         if depth > MAX_DEPTH:
             raise ValueError(f"the payload is nested deeper than {MAX_DEPTH}")

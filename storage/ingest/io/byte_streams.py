@@ -1,4 +1,4 @@
-"""Bytes of a source, decompressed: compression is told by the first bytes, never by the name."""
+"""Read the decompressed bytes of a source; the first bytes, never the name, tell the compression."""
 
 import contextlib
 import gzip
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 STDIN = "-"
-"""The name of standard input where a source is expected."""
+"""The source name that stands for standard input."""
 
 _MAGIC_BYTES = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00"}
 
 STREAM_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-"""What reading a damaged or truncated compressed file raises."""
+"""The exceptions that reading a damaged or truncated compressed file raises."""
 
 
 def detect_compression(head: bytes) -> str | None:
-    """`gzip`, `zstd`, `xz`, or None for plain bytes."""
+    """Return `gzip`, `zstd` or `xz`, or None for plain bytes."""
     return next((name for name, magic in _MAGIC_BYTES.items() if head.startswith(magic)), None)
 
 
 def open_plain(path: str) -> io.BufferedReader:
-    """The file's bytes as they are; raises `SourceError` for what isn't a readable file."""
+    """Return the stored bytes of a file or object; raises `SourceError` if it isn't readable."""
     if object_store.is_object(path):
         return object_store.open_object(path)
     if Path(path).is_dir():
-        raise SourceError(f"{path} is a directory; name the files in it, as {path}/*.jsonl.")
+        raise SourceError(f"{path} is a directory. Name the files in it, such as {path}/*.jsonl.")
     try:
         return Path(path).open("rb")
     except OSError as error:
@@ -46,7 +46,10 @@ def open_plain(path: str) -> io.BufferedReader:
 
 
 def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
-    """The decompressed bytes from `start` on, and the compression they came in."""
+    """Return the decompressed bytes from byte `start` on, and their compression (None: plain).
+
+    Raises `SourceError` if the file isn't readable or is damaged before `start`.
+    """
     plain = open_plain(path)
     kind = detect_compression(plain.peek(6)[:6])
     packed: BinaryIO | _StrictZstdStream
@@ -60,7 +63,7 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
         if start:
             plain.seek(start)
         return plain, None
-    stream = cast("BinaryIO", io.BufferedReader(_Bounded(path, packed, plain), 1 << 20))
+    stream = cast("BinaryIO", io.BufferedReader(_BoundedStream(path, packed, plain), 1 << 20))
     skipped = 0
     try:
         while skipped < start:
@@ -70,15 +73,15 @@ def open_bytes(path: str, start: int = 0) -> tuple[BinaryIO, str | None]:
     return stream, kind
 
 
-class _Bounded(io.RawIOBase):
-    """Unpacked bytes, as long as they don't expand too far."""
+class _BoundedStream(io.RawIOBase):
+    """Unpacked bytes of a source; reading raises `SourceError` if they expand too far."""
 
     def __init__(
         self, path: str, unpacked: "BinaryIO | _StrictZstdStream", packed: io.BufferedReader
     ) -> None:
         self._unpacked = unpacked
         self._packed = packed
-        self._taken = 0
+        self._packed_bytes = 0
         self._expansion = Expansion(path)
 
     def readable(self) -> bool:
@@ -86,9 +89,9 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         count: int = self._unpacked.readinto(buffer)  # type: ignore[union-attr]
-        taken = self._packed.tell()
-        self._expansion.count(taken - self._taken, count)
-        self._taken = taken
+        packed_bytes = self._packed.tell()
+        self._expansion.count(packed_bytes - self._packed_bytes, count)
+        self._packed_bytes = packed_bytes
         return count
 
     def close(self) -> None:
@@ -98,11 +101,14 @@ class _Bounded(io.RawIOBase):
 
 
 _ZSTD_PIECE = 4 << 10
-"""Packed bytes that are unpacked at once; four of them may stand for 128 KiB."""
+"""Packed bytes to unpack at once; kept small, because four packed bytes may hold 128 KiB."""
 
 
 class _StrictZstdStream(io.RawIOBase):
-    """zstandard's own reader takes the end of a file that was cut off for the end of its data."""
+    """A zstd reader that raises `EOFError` for a truncated file.
+
+    zstandard's own reader takes the end of a truncated file for the end of its data.
+    """
 
     def __init__(self, packed: io.BufferedReader) -> None:
         self._compressed = packed
@@ -119,7 +125,7 @@ class _StrictZstdStream(io.RawIOBase):
             self._unused_input = b""
             if not packed:
                 if self._frame is not None:
-                    raise EOFError("it ends inside a frame")
+                    raise EOFError("the file ends inside a frame")
                 return 0
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
@@ -138,11 +144,14 @@ class _StrictZstdStream(io.RawIOBase):
 
 
 def damaged_source_error(path: str, error: BaseException) -> SourceError:
-    return SourceError(f"{path} is damaged or was cut off ({summarize_error(error)}).")
+    """Return the error for a file that is damaged or truncated."""
+    return SourceError(
+        f"{path} is damaged or truncated ({summarize_error(error)}). Copy it again from its origin."
+    )
 
 
 def spool_to_file(path: str, start: int, target_path: Path) -> None:
-    """Write the decompressed bytes from `start` on into a file, for readers that need one."""
+    """Write the decompressed bytes from byte `start` on to a file, for readers that need a file."""
     stream, _ = open_bytes(path, start)
     with stream, target_path.open("wb") as target:
         try:
@@ -152,9 +161,9 @@ def spool_to_file(path: str, start: int, target_path: Path) -> None:
 
 
 def spool_stream(name: str, into: Path) -> None:
-    """Write a stream into a file, because it can be read once only: standard input, or a pipe.
+    """Write standard input or a pipe to a file, because a stream can be read only once.
 
-    Opening a named pipe waits for whoever writes into it. Raises `SourceError`.
+    Opening a named pipe waits for its writer. Raises `SourceError` if reading or writing fails.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -164,5 +173,5 @@ def spool_stream(name: str, into: Path) -> None:
             )
             shutil.copyfileobj(stream, target, 1 << 20)
     except OSError as error:
-        said = "standard input" if name == STDIN else name
-        raise SourceError(f"{said} can't be copied to {into.parent}: {error.strerror}.") from error
+        shown = "standard input" if name == STDIN else name
+        raise SourceError(f"{shown} can't be copied to {into.parent}: {error.strerror}.") from error

@@ -1,7 +1,7 @@
-"""Whether a source still begins with what was loaded from it, and whether there is more of it.
+"""Fingerprints of sources, which tell whether a source has grown or was rewritten since its load.
 
-A file is known by a hash of its first bytes and of the last bytes that were taken from it: an
-appended file keeps both, a rotated or rewritten one doesn't. Positions are of decompressed bytes.
+A fingerprint hashes a file's first bytes and the last bytes that were loaded from it: an appended
+file keeps both, a rotated or rewritten one doesn't. Positions count decompressed bytes.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from typing import Any
 from storage.ingest.io import byte_streams, object_store
 
 _HASHED_BYTES = 65_536
-"""Bytes hashed at each end."""
+"""Maximum bytes hashed at each end."""
 
 
 class SourceChange(Enum):
-    """What has become of a source since it was loaded."""
+    """How a source has changed since it was loaded."""
 
     NONE = "unchanged"
     GROWN = "has grown"
@@ -31,50 +31,57 @@ class SourceChange(Enum):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a source was when it was loaded."""
+    """The size, time and hashes of a source when it was loaded."""
 
     path: str
     size_bytes: int
-    """Bytes on disk; -1 for what is no file."""
+    """Bytes on disk; -1 if the source isn't a file."""
     modified_ns: int
+    """Time of the last change in nanoseconds since 1970; 0 if the source isn't a file."""
     consumed: int
-    """Decompressed bytes that were loaded; for Parquet and Arrow files, rows."""
+    """Decompressed bytes that were loaded; rows of a file that is read as a whole; records of others."""
     head_hash: str
+    """Hash of the first bytes; empty if the source isn't a file."""
     tail_hash: str
-    """Hashes of both ends; of what is no file, the position up to which it was taken, as JSON."""
+    """Hash of the last loaded bytes; if the source isn't a file, its position as JSON."""
     is_whole_file: bool
-    """True where the file is known as a whole, as Parquet, and can't be continued."""
+    """Whether the file is read as a whole, such as Parquet, and never continued."""
 
 
 def take_fingerprint(
     path: str, consumed: int, size_bytes: int, modified_ns: int, *, is_whole_file: bool
 ) -> Fingerprint:
-    """The fingerprint of a source of which `taken` bytes (or rows) were loaded.
+    """Return the fingerprint of a file from which `consumed` bytes (or rows) were loaded.
 
-    `size` and `modified_ns` are from before it was read: what is written meanwhile must show later.
+    `size_bytes` and `modified_ns` must be read before the file is, because a change during the load
+    must show later.
     """
     head, tail = _hash_ends(path, size_bytes if is_whole_file else consumed, is_raw=is_whole_file)
     return Fingerprint(path, size_bytes, modified_ns, consumed, head, tail, is_whole_file)
 
 
 def make_position_fingerprint(path: str, consumed: int, position: Mapping[str, Any]) -> Fingerprint:
-    """The fingerprint of what is no file, of which `taken` records were loaded, up to a position."""
+    """Return the fingerprint of a source that isn't a file, after `consumed` records."""
     return Fingerprint(path, -1, 0, consumed, "", json.dumps(position), is_whole_file=False)
 
 
 def read_position(fingerprint: Fingerprint) -> dict[str, Any]:
-    """Up to where such a source was taken."""
+    """Return the position up to which a source that isn't a file was loaded."""
     stored = json.loads(fingerprint.tail_hash or "{}")
     return stored if isinstance(stored, dict) else {}
 
 
 def detect_change(before: Fingerprint, *, reads_file: bool) -> SourceChange:
-    """What has become of the source; `thorough` reads it, else size and time must do."""
+    """Return how the source has changed.
+
+    With `reads_file` the content is hashed; without it, only size and time decide. Changes of
+    standard input, streams and, without `reads_file`, objects are not detected.
+    """
     if before.path.startswith(byte_streams.STDIN) or before.size_bytes < 0:
-        return SourceChange.NONE  # whether there is more is known only when it is asked for
+        return SourceChange.NONE  # only a load finds out whether there is more
     if object_store.is_object(before.path):
         if not reads_file:
-            return SourceChange.NONE  # a workspace is opened without asking anybody
+            return SourceChange.NONE  # opening a workspace must send no request
         size, modified_ns = object_store.read_size_and_time(before.path)
     else:
         try:
@@ -82,7 +89,7 @@ def detect_change(before: Fingerprint, *, reads_file: bool) -> SourceChange:
         except (OSError, ValueError):
             return SourceChange.GONE
         if not stat.S_ISREG(status.st_mode):
-            return SourceChange.REWRITTEN  # nobody waits for what a pipe or a device has to say
+            return SourceChange.REWRITTEN  # reading a pipe or a device might wait forever
         size, modified_ns = status.st_size, status.st_mtime_ns
     if (size, modified_ns) == (before.size_bytes, before.modified_ns):
         return SourceChange.NONE

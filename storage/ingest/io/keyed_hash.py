@@ -1,6 +1,7 @@
-"""What stands in the place of a secret: a keyed hash, so that equal secrets stay equal.
+"""Keyed hashes that replace secrets; equal secrets get equal hashes.
 
-The key lies in the user's configuration and never in a workspace, or short secrets could be guessed.
+The key lies in the user's configuration and never in a workspace, because with the key short secrets
+could be guessed.
 """
 
 import contextlib
@@ -19,28 +20,29 @@ from storage.errors import ConfigurationError
 
 PLACEHOLDER_PATTERN = re.compile(r"redacted-[0-9a-f]{16}")
 _WRITTEN = re.compile(rb"[0-9a-fA-F]{64}")
-"""A key as its file has it: 32 bytes."""
+"""The content of a key's file: 32 bytes in hexadecimal."""
 _MOST_BYTES = 4_096
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def key_path() -> Path:
-    """Where the key of the hashes lies."""
+    """Return the path of the key's file."""
     return config_dir.config_folder() / "redaction.key"
 
 
 def load_or_create_key() -> bytes:
     """Return the user's key; the first call on a machine creates it.
 
-    Raises `ConfigurationError` if the file holds anything but a key, or can't be read or created:
-    a hash under an empty or a passing key could be guessed, or would equal no other.
+    Raises `ConfigurationError` if the file doesn't hold a key, or can't be read or created. There is
+    no substitute: hashes with an empty key can be guessed, and hashes with a temporary key match no
+    others.
     """
     path = key_path()
     return _create_key(path) if (found := _read_key(path)) is None else found
 
 
 def _read_key(path: Path) -> bytes | None:
-    """Return the key in the file, None if there is no file."""
+    """Return the key in the file; None if there is no file."""
     try:
         # Opening a named pipe without O_NONBLOCK would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -73,7 +75,7 @@ def _no_key(path: Path, what: str) -> ConfigurationError:
 
 
 def _create_key(path: Path) -> bytes:
-    """Create the key whole or not at all; return the one that is in place afterwards."""
+    """Create the key completely or not at all; return the key in the file afterwards."""
     made = secrets.token_bytes(32)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -84,7 +86,7 @@ def _create_key(path: Path) -> bytes:
         finally:
             unfinished.unlink(missing_ok=True)
     except FileExistsError:
-        pass  # another process was first: its key is the user's key
+        pass  # another process was faster: its key is the user's key
     except OSError as error:
         raise ConfigurationError(
             f"The redaction key {path} can't be created: {error.strerror}."
@@ -107,7 +109,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _put_in_place(unfinished: Path, path: Path) -> None:
-    """Give the file its name; raise `FileExistsError` if another file has it."""
+    """Give the file its final name; raises `FileExistsError` if a file has this name."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         try:
@@ -129,6 +131,6 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
 
 
 def make_placeholder(key: bytes, secret: str) -> str:
-    """What stands for a secret."""
+    """Return the text that replaces a secret: `redacted-` and 16 hexadecimal digits."""
     digest = hmac.new(key, secret.encode("utf-8", "replace"), hashlib.sha256)
     return f"redacted-{digest.hexdigest()[:16]}"

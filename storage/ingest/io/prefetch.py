@@ -1,7 +1,7 @@
-"""Drawing an iterator ahead in a thread, so that reading, parsing and writing overlap.
+"""Prefetch an iterator's items in a thread, because reading, parsing and writing can then overlap.
 
-What waits in between is bounded. An exception is raised where the item would have come; leaving
-the consumer early ends the thread.
+The queue of waiting items is bounded. An exception is raised in the consumer in place of the next
+item. Closing the generator ends the thread.
 """
 
 import queue
@@ -14,7 +14,7 @@ _END_OF_ITEMS = object()
 
 
 def prefetch_items(items: Iterator[T], depth: int = 1) -> Generator[T, None, None]:
-    """The same items in the same order, up to `depth` of them drawn in advance."""
+    """Yield the same items in the same order; a thread fetches up to `depth` of them in advance."""
     queued: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -27,7 +27,7 @@ def prefetch_items(items: Iterator[T], depth: int = 1) -> Generator[T, None, Non
             return True
         return False
 
-    def draw() -> None:
+    def fetch() -> None:
         try:
             for item in items:
                 if not put(item):
@@ -36,7 +36,7 @@ def prefetch_items(items: Iterator[T], depth: int = 1) -> Generator[T, None, Non
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer
             put(_RaisedError(error))
 
-    thread = threading.Thread(target=draw, daemon=True, name="prefetch")
+    thread = threading.Thread(target=fetch, daemon=True, name="prefetch")
     thread.start()
     try:
         while (item := queued.get()) is not _END_OF_ITEMS:

@@ -1,6 +1,6 @@
-"""Protocol Buffers as JSON, by compiled descriptors: messages in ProtoJSON, with the names of their fields.
+"""Decode Protocol Buffers messages with compiled descriptors to ProtoJSON, with the original field names.
 
-In ProtoJSON (protobuf.dev/programming-guides/json) a number of 64 bits is text, as JavaScript would round it.
+In ProtoJSON (protobuf.dev/programming-guides/json) a 64-bit integer is text, because JavaScript would round it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,14 +10,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError
 
 MessageDecoder = Callable[[bytes], Any]
-"""A message's bytes into what JSON has of it; raises `ValueError` where they are none."""
+"""Turns a message's bytes into a JSON value; raises `ValueError` if they aren't such a message."""
 
 
 class MessageTypes:
-    """The messages of some files."""
+    """The message types of a set of files."""
 
     def __init__(self, files: Iterable[descriptor_pb2.FileDescriptorProto]) -> None:
-        """Raises `ValueError` where they don't belong together."""
+        """Add the files; raises `ValueError` if they don't fit together."""
         self._pool = descriptor_pool.DescriptorPool()
         self._names: list[str] = []
         waiting = {file.name: file for file in files}
@@ -26,23 +26,26 @@ class MessageTypes:
             self._add_file(file, waiting)
 
     def decoder_by_name(self, name: str) -> MessageDecoder:
-        """A message by its full name; raises `ValueError` where there is none."""
+        """Return the decoder of a message by its full name; raises `ValueError` if none has it."""
         try:
             return _make_decoder(self._pool.FindMessageTypeByName(name))
         except KeyError:
-            raise ValueError(f"there is no message {name} in it") from None
+            raise ValueError(f"it has no message {name}") from None
 
     def decoder_by_index(self, file: str, message_index: Sequence[int]) -> MessageDecoder:
-        """A message of a file by its place: the second, and in it the first."""
-        found = self._pool.FindFileByName(file)
+        """Return the decoder of a message by its index in a file.
+
+        The index (1, 0) means the second message of the file, and in it the first nested one.
+        """
+        descriptor = self._pool.FindFileByName(file)
         first, *inner = message_index
-        message = list(found.message_types_by_name.values())[first]
+        message = list(descriptor.message_types_by_name.values())[first]
         for number in inner:
             message = message.nested_types[number]
         return _make_decoder(message)
 
     def _add_file(self, file: Any, waiting: dict[str, Any]) -> None:
-        """A file after those that it imports; what a compiler always has is at hand."""
+        """Add a file after the files that it imports; the standard files come from the library."""
         if waiting.pop(file.name, None) is None:
             return
         for name in file.dependency:
@@ -61,7 +64,10 @@ class MessageTypes:
 
 
 def read_descriptor_set(data: bytes) -> MessageTypes:
-    """What `protoc --include_imports --descriptor_set_out` writes; raises `ValueError`."""
+    """Return the messages of a file written by `protoc --include_imports --descriptor_set_out`.
+
+    Raises `ValueError` if the bytes aren't a descriptor set.
+    """
     try:
         return MessageTypes(descriptor_pb2.FileDescriptorSet.FromString(data).file)
     except (DecodeError, KeyError, TypeError) as error:
@@ -69,7 +75,7 @@ def read_descriptor_set(data: bytes) -> MessageTypes:
 
 
 def read_file_descriptor(data: bytes) -> Any:
-    """One file's descriptor; raises `ValueError`."""
+    """Return one file's descriptor; raises `ValueError` if the bytes aren't one."""
     try:
         return descriptor_pb2.FileDescriptorProto.FromString(data)
     except DecodeError as error:
@@ -77,21 +83,24 @@ def read_file_descriptor(data: bytes) -> Any:
 
 
 def split_message_index(data: bytes) -> tuple[tuple[int, ...], bytes]:
-    """Which message of its file it is, and the message itself, as Confluent's wire format has it."""
+    """Split a payload in Confluent's wire format into the message's index in its file and its bytes.
+
+    Raises `ValueError` if the payload doesn't begin with a message index.
+    """
     count, data = _read_zigzag(data)
     if count == 0:
         return (0,), data
     if not 0 < count <= len(data):
         raise ValueError(count)
-    found = []
+    index = []
     for _ in range(count):
         number, data = _read_zigzag(data)
-        found.append(number)
-    return tuple(found), data
+        index.append(number)
+    return tuple(index), data
 
 
 def _read_zigzag(data: bytes) -> tuple[int, bytes]:
-    """A zigzag number, and what comes after it."""
+    """Return the zigzag number at the beginning, and the bytes after it."""
     number = 0
     for n, byte in enumerate(data[:10]):
         number |= (byte & 0x7F) << (7 * n)

@@ -1,7 +1,7 @@
-"""Which part of a source's records is which field of an event.
+"""Mappings: which part of a source's records becomes which field of an event.
 
-The person sees it and overrides it field by field (`--map stream=case_id`). It is kept in the
-workspace, so that what is appended is read as what was loaded.
+refold shows the mapping, and the user overrides it field by field (`--map stream=case_id`). The
+workspace stores it, because appended records must be read like the first ones.
 """
 
 from collections.abc import Collection, Mapping
@@ -35,53 +35,62 @@ FIELDS = (
 )
 
 PAYLOAD_FIELDS = ("data", "meta")
-"""Those that are JSON; all others are text."""
+"""The fields that hold JSON; all others hold text."""
 
 
 @dataclass(frozen=True)
 class FieldSource:
-    """Where an event's field comes from."""
+    """The expression that gives an event's field, and the reason why it was chosen."""
 
     expression: Expression
     reason: str
-    """`name`, `values`, `given`, or the name of the envelope that has it."""
+    """`name` or `values` (guessed from them), `given`, `rest`, or the name of an envelope."""
 
     @property
     def column_text(self) -> str:
-        """The expression as people read it; that of a path is what they type."""
+        """The expression as readable text; a path is shown as typed for --map."""
         return expressions.format_expression(self.expression)
 
 
 @dataclass(frozen=True)
 class FieldMapping:
-    """From event fields to what a record holds. A field that is left out isn't in the source."""
+    """The mapping from event fields to expressions over a record.
+
+    A field without an entry isn't in the source.
+    """
 
     fields: Mapping[str, FieldSource]
     columns: tuple[str, ...]
-    """All columns that were seen, in their order."""
+    """All columns of the sampled records, in their order."""
     time_notation: str = "iso"
-    """How the time is written, in the words of `storage.ingest.io.timestamps`."""
+    """The notation of the time, one of `storage.ingest.io.timestamps.NOTATIONS`."""
     whole_log: str = ""
-    """The stream that every event belongs to where the source names none: the log's own name."""
+    """The stream of every event if the source names no streams: the name of the log."""
     envelope_names: tuple[str, ...] = ()
-    """The formats that were recognised, from outside in."""
+    """The names of the recognised envelopes, from outside in."""
     texts: frozenset[FieldPath] = field(default_factory=frozenset)
     """Paths to text that holds JSON."""
     required_paths: tuple[FieldPath, ...] = ()
-    """Where every record of the envelope has a value; one that lacks any keeps all of it as `data`."""
+    """Paths at which every record of the envelope has a value.
+
+    A record that lacks one becomes `data` as a whole.
+    """
     skip_condition: Expression | None = None
-    """True where the source itself passes over a record."""
+    """True for a record that the source marks as skipped."""
     order_description: str = "the order of the records"
-    """How good the order is."""
+    """What the order of the events is based on, as text."""
     decoders: Mapping[str, str] = field(default_factory=dict)
-    """By field, how its payloads are decoded; in the words of `storage.ingest.payload_decoders`."""
+    """Decoding steps of payloads by field, as in `storage.ingest.payload_decoders`."""
     redacted: tuple[str, ...] = ()
-    """Paths whose values never reach the workspace; in the words of `storage.ingest.redaction`."""
+    """Paths whose values never reach the workspace, as in `storage.ingest.redaction`."""
     is_newest_first: bool = False
-    """The records come backwards, and are put in the order of their offsets."""
+    """Whether the newest record comes first; the loader then sorts by offset."""
 
     def expression_for(self, field: str) -> Expression | None:
-        """What gives the field; `data` that is no column is all that isn't mapped."""
+        """Return the expression of a field, or None.
+
+        Without a mapping for `data`, it is the object of all columns that aren't mapped.
+        """
         source = self.fields.get(field)
         if source is None:
             return RemainingMembers((), self.mapped_columns) if field == "data" else None
@@ -92,12 +101,12 @@ class FieldMapping:
 
     @property
     def mapped_columns(self) -> tuple[str, ...]:
-        """Columns that became a field of their own, and so aren't repeated in `data`."""
+        """Columns that are mapped to a field as a whole, and so aren't repeated in `data`."""
         whole = [s.expression for s in self.fields.values()]
         return tuple(str(e.path[0]) for e in whole if isinstance(e, PathValue) and len(e.path) == 1)
 
     def describe_fields(self) -> list[tuple[str, str, str]]:
-        """(field, column, why) in the order of an event's fields, for showing it to a person."""
+        """Return (field, column, reason) as text, in the order of an event's fields."""
         rows = []
         for name in FIELDS:
             source = self.fields.get(name)
@@ -120,6 +129,7 @@ class FieldMapping:
         return rows
 
     def to_json(self) -> dict[str, Any]:
+        """Return a JSON value from which `from_json` makes the same mapping."""
         return {
             "fields": {
                 name: {"is": expressions.to_json(s.expression), "why": s.reason}
@@ -142,7 +152,11 @@ class FieldMapping:
 
     @classmethod
     def from_json(cls, value: Any) -> "FieldMapping":
-        """What `to_json` wrote; raises what a value of another shape raises."""
+        """Return the mapping that `to_json` wrote.
+
+        Raises `TypeError`, `ValueError`, `LookupError` or `AttributeError` if the value has another
+        shape.
+        """
         if value["time_notation"] not in timestamps.NOTATIONS:
             raise ValueError(value["time_notation"])
         return cls(
@@ -165,13 +179,13 @@ class FieldMapping:
 
 
 def parse_path(column: str, columns: Collection[str]) -> FieldPath:
-    """A column, or a path into one (`meta.dt`) where no column has the whole name."""
+    """Return the path of a column, or a path into one (`meta.dt`) if no column has the whole name."""
     if column in columns:
         return (column,)
     return tuple(int(step) if step.isdigit() else step for step in column.split("."))
 
 
 def _read_expression(stored: Mapping[str, Any], columns: Collection[str]) -> Expression:
-    if "column" in stored:  # as it was written before there were envelopes
+    if "column" in stored:  # written by versions that knew no envelopes
         return PathValue(parse_path(stored["column"], columns))
     return expressions.from_json(stored["is"])

@@ -1,7 +1,7 @@
-"""What the names of columns tell of a log in no format that is known by itself.
+"""Guess the fields of a log without a known envelope from the names of its columns.
 
-Names are compared in lower case without punctuation, and a name counts only where the values agree
-with it.
+Names are compared in lower case without punctuation. A name counts only if the values of the column
+fit the field.
 """
 
 import re
@@ -50,7 +50,7 @@ FieldSources = dict[str, FieldSource]
 
 
 def guess_fields(records: Sequence[Record], given: Mapping[str, FieldSource]) -> FieldSources:
-    """The fields that the names of columns tell, beside those that are `given`."""
+    """Return the `given` fields, and those guessed from names and values of the other columns."""
     columns = tuple(dict.fromkeys(name for record in records for name in record))
     fields = dict(given)
     paths = [s.expression.path for s in given.values() if isinstance(s.expression, PathValue)]
@@ -73,7 +73,8 @@ def guess_fields(records: Sequence[Record], given: Mapping[str, FieldSource]) ->
     return fields
 
 
-# What takes `version` or `sequencenumber` away from whom: a revision is tried before both.
+# Each column is used once, so the order decides: `version` and `sequencenumber` may be a revision,
+# which is tried before the fields version and offset.
 _GUESS_ORDER = (
     *("time", "type", "stream", "data", "meta", "id", "correlation_id", "causation_id"),
     *("revision", "offset", "version"),
@@ -82,7 +83,7 @@ _GUESS_ORDER = (
 
 @lru_cache(maxsize=4096)
 def normalize_name(name: str) -> str:
-    """A name as names are compared: `globalIndex` is `global_index`."""
+    """Return a name as names are compared: `globalIndex` and `global_index` give the same."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
@@ -92,7 +93,7 @@ def _columns_named_like(columns: Iterable[str], field: str) -> list[str]:
 
 
 _CERTAIN_TYPE_NAMES = ("type", "eventtype", "eventname", "messagetype")
-"""Names that nothing else has, however many types a log begins with."""
+"""Names that always mean the type, even if the sample has many different values."""
 
 FieldCheck = Callable[[Sequence[Record], str, Mapping[str, FieldSource]], bool]
 
@@ -105,7 +106,7 @@ def _is_time(records: Sequence[Record], column: str, _: Mapping[str, FieldSource
     values = _present_values(records, column)
     if not values or any(isinstance(v, (dict, list, bool)) for v in values):
         return False
-    # A column called `time` with small numbers (seconds since midnight) is still the time.
+    # A column called `time` with small numbers, such as seconds since midnight, is still the time.
     return timestamps.detect_notation(values) is not None or all(_is_number(v) for v in values)
 
 
@@ -124,7 +125,7 @@ def _is_type(records: Sequence[Record], column: str, fields: Mapping[str, FieldS
 
 def _is_unique(records: Sequence[Record], column: str, fields: Mapping[str, FieldSource]) -> bool:
     values = [str(value) for value in _present_values(records, column)]
-    # At-least-once delivery repeats ids; a foreign key repeats them all the time.
+    # At-least-once delivery repeats a few ids; a foreign key repeats most of them.
     return _is_scalar(records, column, fields) and len(set(values)) >= 0.9 * len(values)
 
 
@@ -140,7 +141,10 @@ def _is_integer(records: Sequence[Record], column: str, _: Mapping[str, FieldSou
 
 
 def _is_revision(records: Sequence[Record], column: str, fields: Mapping[str, FieldSource]) -> bool:
-    """Whole numbers that rise within their stream: a schema version repeats, a revision doesn't."""
+    """Return whether the integers differ within each stream.
+
+    A schema version repeats within a stream; a revision doesn't.
+    """
     stream = fields.get("stream")
     if stream is None or not _is_integer(records, column, fields):
         return False

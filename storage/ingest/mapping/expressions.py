@@ -1,8 +1,8 @@
-"""Where an event's field comes from in a record of its source: a small algebra over paths.
+"""Expressions over paths that give an event's field from a record of its source.
 
-An expression says it once; `value` computes it from a record in memory, and
-`storage.ingest.formats.sql_compiler` writes it as SQL.
-A path looks into text that holds JSON as if it were that JSON.
+`evaluate_expression` evaluates an expression for a record in memory, and
+`storage.ingest.formats.sql_compiler` compiles it to SQL; both must agree. A path also leads into text
+that holds JSON.
 """
 
 import json
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 FieldPath = tuple[str | int, ...]
-"""Names of members, and places in lists, from the record down."""
+"""Names of members and indexes of list items, from the record inward."""
 
 Record = Mapping[str, Any]
-"""A record of the source: column name to value."""
+"""A record of the source: value by column name."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class PathValue:
 
 @dataclass(frozen=True)
 class HeaderValue:
-    """A Kafka header's value: of a flat list of keys and values, of a list of pairs, or of an object."""
+    """The value of a Kafka header.
+
+    The headers at the path are a flat list of keys and values, a list of pairs, or an object.
+    """
 
     path: FieldPath
     header_name: str
@@ -35,7 +38,7 @@ class HeaderValue:
 
 @dataclass(frozen=True)
 class RemainingMembers:
-    """The object at a path but for some of its members."""
+    """The object at a path without the excluded members."""
 
     path: FieldPath
     excluded: tuple[str, ...]
@@ -50,14 +53,14 @@ class FixedText:
 
 @dataclass(frozen=True)
 class FirstPresent:
-    """The first of several that is there."""
+    """The first operand that has a value."""
 
     operands: "tuple[Expression, ...]"
 
 
 @dataclass(frozen=True)
 class JoinedText:
-    """Those that are there, in one text."""
+    """The texts of all operands that have a value, joined by the separator."""
 
     operands: "tuple[Expression, ...]"
     separator: str
@@ -65,7 +68,7 @@ class JoinedText:
 
 @dataclass(frozen=True)
 class RegexGroup:
-    """The first group of a regular expression; nothing where it isn't found."""
+    """The first group of a regular expression in the operand's text; None if it doesn't match."""
 
     operand: "Expression"
     pattern: str
@@ -82,7 +85,10 @@ Leaf = PathValue | HeaderValue | RemainingMembers
 def map_leaves(
     expression: Expression, transform: "Callable[[Leaf], Expression | None]"
 ) -> Expression | None:
-    """The same with other leaves; what has none left is gone, and of one alternative only that is left."""
+    """Return the expression with each leaf replaced by `transform(leaf)`, or removed if that is None.
+
+    Return None if no leaf is left. A `FirstPresent` with one operand left becomes that operand.
+    """
     match expression:
         case PathValue() | HeaderValue() | RemainingMembers():
             return transform(expression)
@@ -112,12 +118,12 @@ def _map_all_leaves(
 
 
 def with_path(leaf: Leaf, path: FieldPath) -> Leaf:
-    """A leaf at another path."""
+    """Return the leaf with another path."""
     return replace(leaf, path=path)
 
 
 def iterate_leaves(expression: Expression) -> Iterator[Leaf]:
-    """What it reads of a record."""
+    """Yield the leaves of an expression: the parts that read the record."""
     match expression:
         case PathValue() | HeaderValue() | RemainingMembers():
             yield expression
@@ -131,7 +137,7 @@ def iterate_leaves(expression: Expression) -> Iterator[Leaf]:
 
 
 def format_expression(expression: Expression) -> str:
-    """How it is shown to a person."""
+    """Return the expression as readable text."""
     match expression:
         case PathValue():
             return format_path(expression.path)
@@ -162,27 +168,31 @@ def _format_first_operand(expression: Expression) -> str:
 
 
 def format_path(path: FieldPath) -> str:
+    """Return a path as text, such as `meta.dt`."""
     return ".".join(str(step) for step in path)
 
 
 class RecordReader(Protocol):
-    """A record in memory, in whatever values it is held."""
+    """Access to a record in memory, for any representation of its values."""
 
     def get(self, path: FieldPath) -> Any:
-        """The value at a path; None where there is none."""
+        """Return the value at a path; None if there is none."""
         ...
 
     def parse_json(self, value: Any) -> Any:
-        """An object as a mapping and a list as a list, also what a text holds; else as it is."""
+        """Return an object as a mapping and a list as a list, also if a text holds it.
+
+        Any other value is returned unchanged.
+        """
         ...
 
     def text_of(self, value: Any) -> str | None:
-        """The text of a value."""
+        """Return the text of a value; None for None."""
         ...
 
 
 def evaluate_expression(expression: Expression, reader: RecordReader) -> Any:
-    """What an expression gives for a record."""
+    """Return the value of an expression for a record; None if it has none."""
     match expression:
         case PathValue():
             return reader.get(expression.path)
@@ -196,8 +206,8 @@ def evaluate_expression(expression: Expression, reader: RecordReader) -> Any:
         case FixedText():
             return expression.text
         case FirstPresent():
-            found = (evaluate_expression(one, reader) for one in expression.operands)
-            return next((one for one in found if one is not None), None)
+            values = (evaluate_expression(one, reader) for one in expression.operands)
+            return next((value for value in values if value is not None), None)
         case JoinedText():
             parts = [
                 reader.text_of(evaluate_expression(one, reader)) for one in expression.operands
@@ -206,8 +216,8 @@ def evaluate_expression(expression: Expression, reader: RecordReader) -> Any:
             return expression.separator.join(texts) if texts else None
         case RegexGroup():
             base = reader.text_of(evaluate_expression(expression.operand, reader))
-            found_at = re.search(expression.pattern, base) if base is not None else None
-            return found_at[1] if found_at else None
+            match = re.search(expression.pattern, base) if base is not None else None
+            return match[1] if match else None
 
 
 def _find_header(reader: RecordReader, expression: HeaderValue) -> Any:
@@ -228,7 +238,7 @@ def _find_header(reader: RecordReader, expression: HeaderValue) -> Any:
 
 @dataclass(frozen=True)
 class _PythonRecordReader:
-    """A record of Python's own values."""
+    """A reader of a record of plain Python values."""
 
     record: Record
 
@@ -243,17 +253,20 @@ class _PythonRecordReader:
 
 
 def evaluate_record(expression: Expression, record: Record) -> Any:
-    """What an expression gives for a record of Python's own values."""
+    """Return the value of an expression for a record of plain Python values; None if it has none."""
     return evaluate_expression(expression, _PythonRecordReader(record))
 
 
 def get_value(record: Any, path: FieldPath) -> Any:
-    """The value at a path of Python's own values, also inside of text that holds JSON."""
+    """Return the value at a path of plain Python values, also inside text that holds JSON."""
     return walk_path(record, path, parse_embedded_json)
 
 
 def walk_path(value: Any, path: FieldPath, parse: Callable[[Any], Any]) -> Any:
-    """The value at a path; `opened` makes a mapping or a list of what holds one."""
+    """Return the value at a path; None if there is none.
+
+    `parse` turns a value that holds an object or a list into a mapping or a list.
+    """
     for step in path:
         value = parse(value)
         if isinstance(value, Mapping):
@@ -266,7 +279,7 @@ def walk_path(value: Any, path: FieldPath, parse: Callable[[Any], Any]) -> Any:
 
 
 def parse_embedded_json(value: Any) -> Any:
-    """What a text holds, if that is a JSON object or list; anything else as it is."""
+    """Return the JSON object or list that a text holds; any other value unchanged, bytes as text."""
     if isinstance(value, (bytes, bytearray)):
         value = bytes(value).decode(errors="replace")
     if isinstance(value, str) and value[:1] in ("{", "["):
@@ -278,6 +291,7 @@ def parse_embedded_json(value: Any) -> Any:
 
 
 def value_to_text(value: Any) -> str | None:
+    """Return a Python value as text: objects, lists and booleans as JSON; None for None."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -285,7 +299,7 @@ def value_to_text(value: Any) -> str | None:
     return json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
-# Kept in the workspace
+# Storage in the workspace
 
 _EXPRESSION_KINDS: dict[str, type] = {
     "at": PathValue,
@@ -299,7 +313,7 @@ _EXPRESSION_KINDS: dict[str, type] = {
 
 
 def to_json(expression: Expression) -> list[Any]:
-    """A JSON value from which `from_json` makes the same expression."""
+    """Return a JSON value from which `from_json` makes the same expression."""
     kind = next(name for name, cls in _EXPRESSION_KINDS.items() if isinstance(expression, cls))
     match expression:
         case PathValue():
@@ -319,7 +333,7 @@ def to_json(expression: Expression) -> list[Any]:
 
 
 def from_json(stored: Any) -> Expression:
-    """The expression that `to_json` wrote; raises `ValueError` where it is none."""
+    """Return the expression that `to_json` wrote; raises `ValueError` if the value isn't one."""
     kind, first, *more = stored
     match kind, more:
         case "at", []:

@@ -1,1 +1,1 @@
-"""A bounded process that parses files which their library doesn't validate."""
+"""A process with limits that parses files whose library doesn't validate them."""

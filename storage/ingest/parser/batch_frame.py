@@ -1,8 +1,8 @@
-"""Record batches as frames between refold and the process that parses untrusted files.
+"""Frames that carry record batches from the parser process to refold.
 
-Arrow's own IPC reader trusts the metadata of a message and crashes at forged ones. A frame therefore
-carries buffers and their lengths only: the reader checks each length, knows each type from a closed
-list, and validates the arrays in full before anybody touches their values.
+Arrow's own IPC reader trusts the metadata of a message and crashes if they are forged. A frame
+therefore carries only buffers and their lengths. The reader checks each length, accepts types from
+a closed list only, and validates the arrays in full before their values are used.
 """
 
 import json
@@ -13,9 +13,9 @@ import pyarrow as pa
 
 MAX_HEADER_BYTES = 4 << 20
 MAX_FRAME_BYTES = 1 << 30
-"""Buffers of one batch."""
+"""Maximum bytes of the buffers of one batch, with padding."""
 _MAX_DEPTH = 64
-"""Nested lists and structs in the type of a column."""
+"""Maximum nesting of lists and structs in the type of a column."""
 _ALIGNMENT = 64
 _LEAVES = {
     str(leaf): leaf
@@ -30,17 +30,17 @@ _UNITS = ("s", "ms", "us", "ns")
 
 
 class FrameError(ValueError):
-    """The other side sent what is no frame; the message says what is wrong with it."""
+    """The other process sent an invalid frame; the message says why it is invalid."""
 
 
 class UnsupportedTypeError(ValueError):
-    """A type that no frame carries."""
+    """A frame can't carry columns of this type."""
 
 
 def write_frame(
     stream: BinaryIO, header: dict[str, Any], buffers: Sequence[pa.Buffer | None] = ()
 ) -> None:
-    """Write a header, and buffers that begin at multiples of 64 bytes."""
+    """Write a header, and its buffers padded to multiples of 64 bytes."""
     lengths = [-1 if buffer is None else buffer.size for buffer in buffers]
     text = json.dumps({**header, "buffers": lengths}).encode()
     stream.write(len(text).to_bytes(4, "little") + text)
@@ -54,7 +54,7 @@ def write_frame(
 def read_header(stream: BinaryIO) -> dict[str, Any] | None:
     """Return the header of the next frame, or None at the end of the stream.
 
-    Raises `FrameError` if it is none.
+    Raises `FrameError` if the header is invalid.
     """
     size = stream.read(4)
     if not size:
@@ -64,16 +64,16 @@ def read_header(stream: BinaryIO) -> dict[str, Any] | None:
         raise FrameError("the length of a header is out of bounds")
     text = stream.read(length)
     try:
-        found = json.loads(text)
+        header = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FrameError("a header is not JSON") from error
-    if len(text) < length or not isinstance(found, dict):
+    if len(text) < length or not isinstance(header, dict):
         raise FrameError("a header is not an object")
-    return found
+    return header
 
 
 def read_buffers(stream: BinaryIO, header: dict[str, Any]) -> list[pa.Buffer | None]:
-    """Return the buffers that a header announces; raises `FrameError`."""
+    """Return the buffers that a header announces; raises `FrameError` if they are too long or torn."""
     lengths = header.get("buffers")
     if not isinstance(lengths, list) or not all(
         type(length) is int and -1 <= length <= MAX_FRAME_BYTES for length in lengths
@@ -88,14 +88,14 @@ def read_buffers(stream: BinaryIO, header: dict[str, Any]) -> list[pa.Buffer | N
     while filled < total:
         count = stream.readinto(target[filled:])  # type: ignore[attr-defined]
         if not count:
-            raise FrameError("it ends inside a frame")
+            raise FrameError("the output ends inside a frame")
         filled += count
-    found: list[pa.Buffer | None] = []
+    buffers: list[pa.Buffer | None] = []
     start = 0
     for length, step in zip(lengths, padded, strict=True):
-        found.append(None if length < 0 else whole.slice(start, length))
+        buffers.append(None if length < 0 else whole.slice(start, length))
         start += step
-    return found
+    return buffers
 
 
 def describe_schema(schema: pa.Schema) -> list[Any]:
@@ -108,13 +108,13 @@ def read_schema(described: object) -> pa.Schema:
     try:
         return pa.schema([_field(one, 0) for one in _items(described)])
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise FrameError("a schema is not described as it must be") from error
+        raise FrameError("the description of a schema is invalid") from error
 
 
 def split_batch(batch: pa.RecordBatch) -> tuple[dict[str, Any], list[pa.Buffer | None]]:
     """Return the header and the buffers of a batch."""
     if any(array.offset for column in batch.columns for array in _nodes(column)):
-        # Arrow's writer leaves nothing in front of the first row.
+        # Arrow's writer drops the bytes before the first row, and so removes the offsets.
         batch = pa.ipc.read_record_batch(batch.serialize(), batch.schema)
     nodes = [[len(array), array.offset] for column in batch.columns for array in _nodes(column)]
     buffers = [buffer for column in batch.columns for buffer in column.buffers()]
@@ -129,13 +129,13 @@ def join_batch(
     if type(rows) is not int or not 0 <= rows < 1 << 31 or not isinstance(nodes, list):
         raise FrameError("a batch has no number of rows")
     try:
-        # DuckDB writes a HUGEINT as a decimal of more digits than Arrow's may have, so that a full
-        # validation would refuse its values; any 16 bytes are a decimal that does no harm.
+        # DuckDB writes a HUGEINT as a decimal with more digits than Arrow allows, which a full
+        # validation refuses. Any 16 bytes are a harmless decimal, so validate decimals as bytes.
         plain = pa.schema([field.with_type(_without_decimals(field.type)) for field in schema])
         _joined(nodes, buffers, plain, rows).validate(full=True)
         batch = _joined(nodes, buffers, schema, rows)
     except (pa.ArrowException, StopIteration, TypeError, ValueError, OverflowError) as error:
-        raise FrameError(f"its rows are not valid ({error})") from error
+        raise FrameError(f"the rows of a batch are invalid ({error})") from error
     return batch
 
 
@@ -145,7 +145,7 @@ def _joined(
     sizes, waiting = iter(nodes), iter(buffers)
     arrays = [_array(field.type, sizes, waiting) for field in schema]
     if next(sizes, None) is not None or any(len(array) != rows for array in arrays):
-        raise FrameError("a batch has other columns than it says")
+        raise FrameError("the columns of a batch don't match its header")
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -180,7 +180,7 @@ def _array(
 
 
 def _nodes(array: pa.Array) -> Iterator[pa.Array]:
-    """An array and all inside of it, in the order of its buffers."""
+    """Yield an array and its nested arrays, in the order of their buffers."""
     yield array
     if pa.types.is_struct(array.type):
         for index in range(array.type.num_fields):
@@ -215,7 +215,7 @@ def _described(kind: pa.DataType) -> Any:
 
 def _items(described: object) -> list[Any]:
     if not isinstance(described, list):
-        raise FrameError("a type is not described as it must be")
+        raise FrameError("the description of a type is invalid")
     return described
 
 
@@ -231,7 +231,7 @@ def _type(described: object, depth: int) -> pa.DataType:
         raise FrameError(f"a type is nested deeper than {_MAX_DEPTH}")
     if isinstance(described, str):
         if described not in _LEAVES:
-            raise FrameError("a type is not one that refold knows")
+            raise FrameError("a type is unknown to refold")
         return _LEAVES[described]
     kind, *rest = _items(described)
     if kind == "timestamp" and rest[0] in _UNITS:
@@ -247,4 +247,4 @@ def _type(described: object, depth: int) -> pa.DataType:
         return pa.map_(_type(key, depth + 1), _type(item, depth + 1))
     if kind == "struct":
         return pa.struct([_field(one, depth + 1) for one in rest])
-    raise FrameError("a type is not one that refold knows")
+    raise FrameError("a type is unknown to refold")

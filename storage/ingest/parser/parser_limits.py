@@ -1,8 +1,8 @@
-"""Limits of the process that parses untrusted files: memory, time, files, no way to other processes.
+"""Limits of the process that parses untrusted files: memory, time, files, no access to processes.
 
-Standard library only. The kernel enforces each limit. A system that lacks one (macOS has no seccomp
-and no landlock, and bounds no memory) runs the parser in a separate process all the same, so that a
-crash ends the parser and not refold.
+Standard library only. The kernel enforces each limit. A system may lack some of them (macOS has no
+seccomp and no landlock, and limits no memory). The parser still runs in a separate process there,
+because then a crash ends the parser and not refold.
 """
 
 import ctypes
@@ -16,10 +16,10 @@ from contextlib import suppress
 
 MEMORY_BYTES = 2 << 30
 _SPARE_ADDRESSES = 16 << 30
-"""Address space beside that of the mapped file; allocators reserve much more than they use."""
+"""Bytes of address space beside the mapped file; allocators reserve much more than they use."""
 _MAX_OPEN_FILES = 256
 _MAX_WRITTEN_BYTES = 64 << 30
-"""A sort of a large table may spill so much into the scratch folder."""
+"""Maximum bytes of a written file; sorting a large table spills into the scratch folder."""
 _SECONDS = 10
 _BYTES_PER_SECOND = 4 << 20
 
@@ -49,7 +49,7 @@ _CLONE, _CLONE3 = {"x86_64": 56, "aarch64": 220}, 435
 _CLONE_THREAD = 0x10000
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
-"""The C library then takes the older call, whose flags a filter can see."""
+"""On this error the C library falls back to the older call, whose flags a filter can check."""
 _LOAD, _EQUALS, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _OTHER_TABLE = 0x40000000
 _WRITES = 0b1_1111_1111_0010
@@ -57,7 +57,7 @@ _WRITE_FILE, _REFER, _TRUNCATE, _IOCTL = 1 << 1, 1 << 13, 1 << 14, 1 << 15
 
 
 def is_supported() -> bool:
-    """Return whether the kernel can keep a parser from sockets, programs and files."""
+    """Return whether the kernel can deny a parser sockets, programs and files."""
     if not sys.platform.startswith("linux") or os.uname().machine not in _REFUSED:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -65,12 +65,12 @@ def is_supported() -> bool:
 
 
 def allowed_seconds(size_bytes: int) -> int:
-    """Return the processor time that a parser may take between two answers, by the file's size."""
+    """Return the seconds of processor time between two answers, for a file of this size."""
     return _SECONDS + size_bytes // _BYTES_PER_SECOND
 
 
 def shut_in(size_bytes: int, writable: Sequence[str], memory_bytes: int = MEMORY_BYTES) -> None:
-    """Bound this process; it can then write only in the folders of `writable`."""
+    """Limit this process for files up to `size_bytes`; it can write only in the `writable` folders."""
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name, most in (
@@ -79,7 +79,7 @@ def shut_in(size_bytes: int, writable: Sequence[str], memory_bytes: int = MEMORY
         ("RLIMIT_FSIZE", _MAX_WRITTEN_BYTES if writable else 0),
         ("RLIMIT_NOFILE", _MAX_OPEN_FILES),
     ):
-        # macOS refuses some of them.
+        # macOS refuses some of these limits.
         with suppress(OSError, ValueError, AttributeError):
             limit = getattr(resource, name)
             hard = resource.getrlimit(limit)[1]
@@ -90,7 +90,7 @@ def shut_in(size_bytes: int, writable: Sequence[str], memory_bytes: int = MEMORY
 
 
 def grant_seconds(seconds: int) -> None:
-    """Let this process take so many more seconds of the processor; SIGXCPU ends it then."""
+    """Grant this process more seconds of processor time; after them SIGXCPU ends it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + seconds
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -108,12 +108,12 @@ def _shut_in_by_kernel(writable: Sequence[str]) -> None:
     if machine in _REFUSED:
         program = _filter(machine)
         text = ctypes.create_string_buffer(program)
-        wanted = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(text))
-        libc.prctl(_SECCOMP_MODE, _FILTER_MODE, ctypes.create_string_buffer(wanted), 0, 0)
+        header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(text))
+        libc.prctl(_SECCOMP_MODE, _FILTER_MODE, ctypes.create_string_buffer(header), 0, 0)
 
 
 def _filter(machine: str) -> bytes:
-    """Return seccomp's program: instructions with how many to skip if true, and if false."""
+    """Return the seccomp program; each instruction says how many to skip if true, and if false."""
     lines = [
         (_LOAD, 0, 0, 4),
         (_EQUALS, 1, 0, _ARCHITECTURE[machine]),
@@ -159,11 +159,11 @@ def _forbid_writes(libc: ctypes.CDLL, writable: Sequence[str]) -> None:
         return
     for path, rights in (("/dev/null", _WRITE_FILE), *((path, handled) for path in writable)):
         try:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor))
         libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0)
-        os.close(place)
+        os.close(descriptor)
     libc.syscall(_LANDLOCK_ENFORCE, ruleset, 0)
     os.close(ruleset)

@@ -1,10 +1,9 @@
-"""A bounded process that parses one untrusted file and gives its rows back.
+"""Start, lend and end the parser processes, which read untrusted files and return their rows.
 
 Some libraries do not validate what they read: a changed byte of an Arrow file crashes the process.
-refold therefore starts its own interpreter once more for such a file
-(`storage.ingest.parser_main`), with bounds on memory and processor time and, on Linux,
-without sockets and without writing files. A crash there becomes one sentence here. Rows arrive in
-frames that are checked (`storage.ingest.parser.batch_frame`).
+refold therefore reads such a file in a second process (`storage.ingest.parser_main`) with limits on
+memory and processor time and, on Linux, without sockets and without writing files. A crash of the
+parser becomes a `SourceError`. Rows arrive in checked frames (`storage.ingest.parser.batch_frame`).
 """
 
 import atexit
@@ -33,21 +32,27 @@ _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from storage.ingest.parser_main import main; main()"
 )
 _ROOT = str(Path(__file__).parent.parent)
+_ENDED = "the process ended"
 _PIPE_BYTES = 1 << 20
 _SLOWNESS = 6
-"""A machine that others use as well gives the parser a fraction of its time."""
+"""Wall-clock seconds allowed per second of processor time, because a machine may be shared."""
 _MAX_REASON = 300
+"""Characters of a frame error that a message quotes."""
 
 
 class ParserProcess:
     """A running parser for the files of one folder."""
 
     def __init__(self, size_bytes: int, writable: Sequence[str]) -> None:
-        """`size_bytes` is the size of its largest file; it may write below `writable` only."""
+        """Start the process.
+
+        `size_bytes` is the size of the largest file to read. Beside its scratch folder, the process
+        can write only in the `writable` folders.
+        """
         self._stack = ExitStack()
         self.size_bytes = size_bytes
         self.is_idle = True
-        """Whether it has answered what it was asked."""
+        """Whether the process has answered its last request completely."""
         self._seconds = _SLOWNESS * parser_limits.allowed_seconds(size_bytes)
         folder = self._stack.enter_context(
             tempfile.TemporaryDirectory(prefix="refold-parser-", ignore_cleanup_errors=True)
@@ -65,7 +70,9 @@ class ParserProcess:
         )
         self._stack.callback(self._end)
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._answers = io.BufferedReader(_Patient(self._process.stdout, self._seconds), 1 << 16)
+        self._answers = io.BufferedReader(
+            _PipeWithTimeout(self._process.stdout, self._seconds), 1 << 16
+        )
 
     @property
     def is_running(self) -> bool:
@@ -78,15 +85,18 @@ class ParserProcess:
     def ask(self, request: dict[str, Any], name: str, kind: str) -> Iterator[dict[str, Any]]:
         """Send a request and yield its answers: `{"batch": …}`, and at last `{"result": …}`.
 
-        `name` and `kind` name the file and its format in errors. Raises `SourceError`.
+        `name` and `kind` name the file and its format in errors. Raises `SourceError` if the file
+        can't be read or the process ends.
         """
         try:
-            yield from self._answered(request, name, kind)
+            yield from self._read_answers(request, name, kind)
         except (FrameError, OSError) as error:
             self.close()
             raise self._failure(name, kind, error) from error
 
-    def _answered(self, request: dict[str, Any], name: str, kind: str) -> Iterator[dict[str, Any]]:
+    def _read_answers(
+        self, request: dict[str, Any], name: str, kind: str
+    ) -> Iterator[dict[str, Any]]:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
@@ -95,7 +105,7 @@ class ParserProcess:
         while True:
             header = batch_frame.read_header(self._answers)
             if header is None:
-                raise FrameError("it ended")
+                raise FrameError(_ENDED)
             buffers = batch_frame.read_buffers(self._answers, header)
             match header.get("kind"):
                 case "schema":
@@ -108,36 +118,38 @@ class ParserProcess:
                     return
                 case "refused":
                     self.is_idle = True
-                    raise SourceError(_sentence(header.get("message")))
+                    raise SourceError(_one_line(header.get("message")))
                 case "memory":
-                    raise SourceError(_memory(name, kind))
+                    raise SourceError(_memory_message(name, kind))
                 case "failed":
                     self.is_idle = True
-                    reason = _sentence(header.get("message"))
-                    raise SourceError(f"{name} can't be read as {kind} ({reason}); is it complete?")
+                    reason = _one_line(header.get("message"))
+                    raise SourceError(
+                        f"{name} can't be read as {kind} ({reason}). Check that the file is complete."
+                    )
                 case _:
-                    raise FrameError("a frame is of no known kind")
+                    raise FrameError("the kind of a frame is unknown")
 
     def _failure(self, name: str, kind: str, error: Exception) -> SourceError:
-        """What ended a parser that didn't answer, as a sentence."""
+        """Return the error that says why the parser ended or was stopped."""
         code = self._process.returncode
         if code == -signal.SIGXCPU or isinstance(error, TimeoutError):
             return SourceError(
-                f"{name} can't be read as {kind}: its reader was stopped after"
+                f"{name} can't be read as {kind}: refold stopped its parser after"
                 f" {parser_limits.allowed_seconds(self.size_bytes)} seconds without a row."
-                " The file is damaged or made to do harm; write it again from its source."
+                " The file is damaged or malicious; write it again from its source."
             )
         if code < 0 and code != -signal.SIGKILL:
             return SourceError(
-                f"{name} can't be read as {kind}: its bytes crashed the reader"
-                f" ({signal.Signals(-code).name}), which runs in a process of its own. The file is"
-                " damaged or made to do harm; write it again from its source."
+                f"{name} can't be read as {kind}: its bytes crashed the parser"
+                f" ({signal.Signals(-code).name}), which runs in a separate process. The file is"
+                " damaged or malicious; write it again from its source."
             )
-        if code == -signal.SIGKILL and str(error) == "it ended":
-            return SourceError(_memory(name, kind))
+        if code == -signal.SIGKILL and str(error) == _ENDED:
+            return SourceError(_memory_message(name, kind))
         return SourceError(
-            f"{name} can't be read as {kind}: its reader answered with what can't be used"
-            f" ({str(error)[:_MAX_REASON]}). The file is damaged or made to do harm; write it again"
+            f"{name} can't be read as {kind}: its parser sent an invalid answer"
+            f" ({str(error)[:_MAX_REASON]}). The file is damaged or malicious; write it again"
             " from its source."
         )
 
@@ -147,15 +159,15 @@ class ParserProcess:
                 with contextlib.suppress(OSError):
                     stream.close()
         try:
-            # A process that crashes is given the time to say by which signal.
+            # Wait for a crashing process, because its exit code names the signal.
             self._process.wait(1)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
 
-class _Patient(io.RawIOBase):
-    """A pipe that is read for a bounded time."""
+class _PipeWithTimeout(io.RawIOBase):
+    """A pipe whose reads raise `TimeoutError` after `seconds` without data."""
 
     def __init__(self, pipe: Any, seconds: float) -> None:
         self._pipe = pipe
@@ -172,7 +184,7 @@ class _Patient(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._poll.poll(1000 * self._seconds):
-            raise TimeoutError("it doesn't answer")
+            raise TimeoutError("the parser doesn't answer")
         return os.readv(self._pipe.fileno(), [buffer])
 
 
@@ -183,9 +195,9 @@ _idle_lock = threading.Lock()
 
 @contextlib.contextmanager
 def parser_of(path: str, writable: Sequence[str] = ()) -> Iterator[ParserProcess]:
-    """Lend the parser of a file's folder; the next file of the folder finds it running.
+    """Lend a parser for a file; later files of the same folder reuse the process.
 
-    A parser that crashed, or was left in the middle of an answer, ends.
+    A parser that crashed, or whose answer wasn't read to its end, is ended.
     """
     size = os.stat(path).st_size if os.path.exists(path) else 0  # noqa: PTH110, PTH116 - called per file
     key = (os.path.dirname(path), tuple(writable))  # noqa: PTH120 - as above
@@ -206,7 +218,7 @@ def parser_of(path: str, writable: Sequence[str] = ()) -> Iterator[ParserProcess
 
 
 def _keep_idle(key: tuple[str, tuple[str, ...]], parser: ParserProcess) -> None:
-    """Keep one parser for the next file, for a while."""
+    """Keep one parser for `_IDLE_SECONDS`, and end the one kept before."""
     with _idle_lock:
         others = [_idle.pop(other) for other in list(_idle)]
         _idle[key] = parser
@@ -227,7 +239,7 @@ def _end_if_idle(key: tuple[str, tuple[str, ...]], parser: ParserProcess) -> Non
 
 def read_batches(request: dict[str, Any], name: str, kind: str) -> Iterator[pa.RecordBatch]:
     """Yield the batches that answer a request about the file at `request["path"]`."""
-    path = os.path.abspath(request["path"])  # noqa: PTH100 - links stay, as folders may be columns
+    path = os.path.abspath(request["path"])  # noqa: PTH100 - keeps links, because folder names may be columns
     with parser_of(path, request.get("writable", ())) as parser:
         for answer in parser.ask({**request, "path": path}, name, kind):
             if "batch" in answer:
@@ -235,7 +247,7 @@ def read_batches(request: dict[str, Any], name: str, kind: str) -> Iterator[pa.R
 
 
 def read_result(request: dict[str, Any], name: str, kind: str) -> Any:
-    """Return what answers a request that has no rows."""
+    """Return the result of a request that has no rows."""
     path = os.path.abspath(request["path"])  # noqa: PTH100 - as above
     with parser_of(path, request.get("writable", ())) as parser:
         for answer in parser.ask({**request, "path": path}, name, kind):
@@ -246,21 +258,21 @@ def read_result(request: dict[str, Any], name: str, kind: str) -> Any:
 
 @atexit.register
 def close_idle() -> None:
-    """End the parser that waits for another file."""
+    """End the idle parser; also called when the interpreter exits."""
     with _idle_lock:
         waiting = [_idle.pop(key) for key in list(_idle)]
     for parser in waiting:
         parser.close()
 
 
-def _sentence(message: object) -> str:
-    text = message if isinstance(message, str) else "it gave no reason"
+def _one_line(message: object) -> str:
+    text = message if isinstance(message, str) else "the parser gave no reason"
     return " ".join(text.split())[:2000]
 
 
-def _memory(name: str, kind: str) -> str:
-    most = parser_limits.MEMORY_BYTES >> 30
+def _memory_message(name: str, kind: str) -> str:
+    limit_gib = parser_limits.MEMORY_BYTES >> 30
     return (
-        f"{name} can't be read as {kind} within {most} GiB of memory. Write it again with fewer rows"
-        " in each batch or row group; if it is small, it is damaged or made to do harm."
+        f"{name} can't be read as {kind} within {limit_gib} GiB of memory. Write it again with fewer"
+        " rows in each batch or row group. If the file is small, it is damaged or malicious."
     )

@@ -253,7 +253,7 @@ def test_damage_behind_many_good_lines_is_told_as_damage(desk: Any) -> None:
     )
     packed = gzip.compress(log.encode())
     path = desk.write(packed[:-2000], "log.jsonl.gz")
-    with pytest.raises(SourceError, match="damaged or was cut off"):
+    with pytest.raises(SourceError, match="damaged or truncated"):
         desk.load(path)
     assert desk.leftovers() == []
 

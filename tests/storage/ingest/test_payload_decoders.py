@@ -103,7 +103,7 @@ def test_a_descriptor_without_what_it_imports_is_refused(desk: Any) -> None:
     alone = desk.write(protobuf_messages.compiled(with_imports=False), "alone.desc")
     with pytest.raises(SourceError, match="is no message of a descriptor set"):
         Decoder(f"protobuf:{alone}:shop.Placed")
-    with pytest.raises(SourceError, match=r"there is no message shop\.Nothing in it"):
+    with pytest.raises(SourceError, match=r"it has no message shop\.Nothing"):
         Decoder(f"protobuf:{desk.write(protobuf_messages.compiled(), 'shop.desc')}:shop.Nothing")
 
 
@@ -145,13 +145,13 @@ def test_blobs_of_a_database(desk: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"data": "rot13"}, "no decoder 'rot13'; there are base64"),
-        ({"data": "avro:/nowhere.avsc"}, "is no Avro schema"),
-        ({"data": "avro"}, "is no Avro schema"),
+        ({"data": "rot13"}, "Unknown decoder 'rot13'. Use one of base64"),
+        ({"data": "avro:/nowhere.avsc"}, "nowhere.avsc can't be read: No such file"),
+        ({"data": "avro"}, "avro: can't be read"),
         ({"data": "protobuf"}, "is no message of a descriptor set"),
         ({"data": "protobuf:/nowhere.desc:a.B"}, "is no message of a descriptor set"),
-        ({"data": "gzip:x"}, "no decoder 'gzip:x'"),
-        ({"type": "gzip"}, "takes data and meta, and not 'type'"),
+        ({"data": "gzip:x"}, "Unknown decoder 'gzip:x'"),
+        ({"type": "gzip"}, "can't decode 'type'. Name data or meta"),
     ],
 )
 def test_what_is_not_known_is_said(desk: Any, how: dict[str, str], said: str) -> None:

@@ -113,7 +113,7 @@ def test_what_is_decoded_is_redacted_afterwards(desk: Any) -> None:
 
 @pytest.mark.parametrize("path", ["email", "data..x", "time", "stream.x", "", "data."])
 def test_paths_that_lead_nowhere_are_refused(desk: Any, path: str) -> None:
-    with pytest.raises(SourceError, match="a path begins with data, meta"):
+    with pytest.raises(SourceError, match="Begin it with one of data, meta"):
         desk.load(desk.write(desk.text(desk.event(1))), redacted_paths=(path,))
     assert not desk.target.exists()
 

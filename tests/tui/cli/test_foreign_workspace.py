@@ -155,7 +155,7 @@ def test_a_schema_that_a_workspace_names_is_not_read(folder):
     )
     code, _, err = run("load packed.jsonl -o packed.refold", ws)
     assert code == 2
-    assert "names the file pipe to decode data with" in err
+    assert "decodes data with the file pipe" in err
     assert run("trust {ws}", ws)[0] == 0
     code, _, err = run("load packed.jsonl -o packed.refold", ws)
     assert code == 2

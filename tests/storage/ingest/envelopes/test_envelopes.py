@@ -718,7 +718,7 @@ def test_what_marten_skips_is_a_reject(desk: Any) -> None:
             path = desk.write(desk.text(*rows))
         desk.load(path, replace=True)
         assert desk.column("source_position") == ["0", "2"]
-        assert [reason for _, reason, _ in desk.rejects()] == ["marten passes over it"]
+        assert [reason for _, reason, _ in desk.rejects()] == ["marten marks the record as skipped"]
 
 
 def test_two_formats_in_one_file(desk: Any) -> None:

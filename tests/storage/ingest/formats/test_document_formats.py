@@ -117,7 +117,7 @@ def test_xes(desk: Any, name: str) -> None:
 
 
 def test_damaged_and_hostile_xes(desk: Any) -> None:
-    with pytest.raises(SourceError, match="is it complete"):
+    with pytest.raises(SourceError, match="Check that the file is complete"):
         desk.load(desk.write(XES[:-40], "log.xes"))
     bomb = '<!DOCTYPE log [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><log><trace/></log>'
     with pytest.raises(SourceError, match="entities"):

@@ -77,7 +77,7 @@ def test_a_column_called_data_is_taken(shell):
     Path("other.jsonl").write_text('{"id": "1", "type": "T", "payload": "a:1"}\n')
     code, _, err = shell("load", "other.jsonl", "--decode", OWN[3])
     assert code == 2
-    assert "There is no column data to decode; say which it is with --map data=COLUMN." in err
+    assert "There is no column data to decode; name the column with --map data=COLUMN." in err
 
 
 def test_it_is_the_last_of_several_steps(shell):
@@ -93,7 +93,7 @@ def test_appends_run_no_code_that_is_not_named(shell):
     shell.write("a:2")
     code, _, err = shell("load", "log.jsonl")
     assert code == 2
-    assert "no code runs that isn't named: give --decode FIELD=python:decoders.py:unpack" in err
+    assert "refold runs only code that you name: give --decode FIELD=python:decoders.py:unpack" in err
     code, _, err = shell("open", "log.jsonl", "--at", "0")
     assert code == 2
     assert shell("load", "log.jsonl", *OWN)[0] == 0
@@ -121,7 +121,7 @@ def test_a_file_that_names_code_is_asked_about(shell):
         ("python:decoders.py", 2, "names no function that decodes"),
         ("python:decoders.py:nothing", 3, "has nothing called nothing"),
         ("python:decoders.py:Path", 3, "Path is no function"),
-        ("python:decoders.py:unpack+gzip", 2, "There is no decoder 'python:decoders.py:unpack'"),
+        ("python:decoders.py:unpack+gzip", 2, "Unknown decoder 'python:decoders.py:unpack'"),
     ],
 )
 def test_what_is_no_function_is_said(shell, how, code, said):
