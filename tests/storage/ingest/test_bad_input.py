@@ -44,7 +44,7 @@ def test_bad_line_is_rejected_with_its_reason(desk: Any, what: str) -> None:
     assert line == 3
     assert reason.startswith(expected)
     assert text == bad[:1000]
-    assert any("rejected" in oddity for oddity in loaded.log.oddities())
+    assert any("rejected" in oddity for oddity in loaded.log.describe_oddities())
 
 
 @pytest.mark.parametrize("what", BAD_LINES)
@@ -201,7 +201,7 @@ def test_repeated_ids_and_times_that_run_backwards_are_told(desk: Any) -> None:
     events[9]["time"], events[15]["time"] = "soon", "2026-01-01"
     log = desk.load(desk.write(desk.text(*events))).log
     assert (log.repeated_ids, log.backwards, log.without_time) == (1, 1, 1)
-    assert len(log.oddities()) == 3
+    assert len(log.describe_oddities()) == 3
     assert desk.column("id") == [event["id"] for event in events]
     assert [time is None for time in desk.column("time")].index(True) == 9
 
@@ -300,7 +300,7 @@ class TestOddColumns:
 def test_times_none_of_which_can_be_read_are_told(desk: Any) -> None:
     source = desk.write(desk.text({"at": "noon", "type": "T"}, {"at": "x", "type": "T"}))
     loaded = desk.load(source, fields={"time": "at"})
-    assert loaded.log.oddities() == ["2 events without a time that can be read."]
+    assert loaded.log.describe_oddities() == ["2 events without a time that can be read."]
 
 
 @pytest.mark.parametrize(

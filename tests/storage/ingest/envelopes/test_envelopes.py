@@ -728,7 +728,9 @@ def test_two_formats_in_one_file(desk: Any) -> None:
     assert loaded.format == "jsonl+debezium"
     assert [json.loads(t) for t in desk.column("data")[-2:]] == others
     assert desk.column("type")[-2:] == [None, None]
-    assert any("2 records are in another format than debezium" in o for o in loaded.log.oddities())
+    assert any(
+        "2 records are in another format than debezium" in o for o in loaded.log.describe_oddities()
+    )
 
 
 def test_a_tombstone_is_no_damage(desk: Any) -> None:
