@@ -193,9 +193,9 @@ def test_a_foreign_view_that_takes_the_place_of_events_is_noticed(stranger: Path
         connection.execute("SELECT count(*) FROM events").fetchall()
     workspace.release()
     change(stranger, "ALTER TABLE events RENAME TO kept", "CREATE VIEW events AS FROM kept")
-    with pytest.raises(WorkspaceError, match="holds the view events"), workspace.reading():
+    with pytest.raises(WorkspaceError, match="contains the view events"), workspace.reading():
         pass
-    with pytest.raises(WorkspaceError, match="holds the view events"), workspace.writing():
+    with pytest.raises(WorkspaceError, match="contains the view events"), workspace.writing():
         pass
 
 
@@ -210,7 +210,7 @@ def test_another_file_in_the_place_of_an_open_one_is_noticed(
         with workspace.reading() as connection:  # it is what was validated that is open still
             assert connection.execute("SELECT count(*) FROM events").fetchone() == (12,)
     workspace.release()
-    with pytest.raises(WorkspaceError, match="holds the macro count"), workspace.reading():
+    with pytest.raises(WorkspaceError, match="contains the macro count"), workspace.reading():
         pass
     assert not validation_cache.is_validated(stranger)
 

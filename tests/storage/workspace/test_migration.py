@@ -167,10 +167,16 @@ def older_rows(path: Path) -> int:
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (["CREATE VIEW v AS SELECT 1"], "holds the view v"),
+        (["CREATE VIEW v AS SELECT 1"], "contains the view v"),
         (["ALTER TABLE events ALTER type SET DEFAULT 'x'"], "has a default"),
-        (["ALTER TABLE events ADD COLUMN more INTEGER"], "no refold wrote the column events.more"),
-        (["ALTER TABLE edits ALTER step TYPE VARCHAR"], "no refold wrote the column edits.step"),
+        (
+            ["ALTER TABLE events ADD COLUMN more INTEGER"],
+            "the column events.more, which refold did not create",
+        ),
+        (
+            ["ALTER TABLE edits ALTER step TYPE VARCHAR"],
+            "the column edits.step, which refold did not create",
+        ),
     ],
 )
 def test_a_strangers_is_refused(kept, statements, said):
@@ -205,5 +211,5 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(
     aged(kept, 9)
     older = OlderWorkspace(kept)
     monkeypatch.setattr("storage.workspace.file_rewrite.os.access", lambda *_: False)
-    with pytest.raises(WorkspaceError, match="can't be written; copy it"):
+    with pytest.raises(WorkspaceError, match="can't be written, and rewriting"):
         older.migrate()

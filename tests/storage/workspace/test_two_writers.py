@@ -87,7 +87,7 @@ def test_one_of_several_forks_of_one_name_is_made(bench: Bench) -> None:
     found = at_once(bench.folder, commands)
     assert sorted(code for code, *_ in found) == [0] + [2] * (TOGETHER - 1)
     for code, _, errors in found:
-        assert code == 0 or "There is a timeline called f already" in errors
+        assert code == 0 or "A timeline called f already exists" in errors
     assert len(fork_of(bench, "f").fork.active_edits) == 1
 
 

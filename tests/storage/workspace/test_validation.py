@@ -126,10 +126,10 @@ def test_foreign_object_is_refused(kept: Path, what: str) -> None:
 
 def test_what_is_wrong_with_a_macro_is_told(kept: Path) -> None:
     for what, said in (
-        ("a macro of ours with another default", "other defaults"),
-        ("a macro of ours with another body", "macro latest is another than refold's"),
+        ("a macro of ours with another default", "has defaults"),
+        ("a macro of ours with another body", "macro latest differs from refold's"),
         ("a missing macro", "macro changes is missing"),
-        ("a macro that shadows a function", "holds the macro count"),
+        ("a macro that shadows a function", "contains the macro count"),
     ):
         copy = kept.with_name(f"{what}.refold")
         shutil.copy(kept, copy)
@@ -145,7 +145,7 @@ def test_a_duckdb_that_prints_macros_in_other_words_opens_it(
     monkeypatch.setattr(macros, "MACROS", tuple(spelled))
     Workspace(kept)
     changed(kept, FOREIGN["a macro of ours with another default"][0])
-    with pytest.raises(WorkspaceError, match="other defaults"):
+    with pytest.raises(WorkspaceError, match="has defaults"):
         Workspace(kept)
 
 

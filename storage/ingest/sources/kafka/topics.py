@@ -126,7 +126,7 @@ class TopicSource:
             if registry is not None:
                 registry.close()
                 if reading is not None:
-                    reading.undecoded_count += registry.undecoded
+                    reading.undecoded_count += registry.undecoded_count
 
     def _open_registry(self) -> Any:
         said = settings.registry_settings(self.client_settings)
@@ -241,7 +241,7 @@ def _make_consumer(client_settings: dict[str, str], errors: list[KafkaError]) ->
 def _decode_batch(batch: pa.RecordBatch, registry: Any) -> pa.RecordBatch:
     for name in ("key", "value"):
         index = RECORD_SCHEMA.get_field_index(name)
-        array = pa.array(registry.decoded(batch[name].to_pylist()), pa.binary())
+        array = pa.array(registry.decode_payloads(batch[name].to_pylist()), pa.binary())
         batch = batch.set_column(index, name, array)
     return batch
 
