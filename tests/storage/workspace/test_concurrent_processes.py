@@ -64,7 +64,7 @@ def test_whoever_waits_too_long_is_told_for_whom(kept: Path, they: str, we: str)
     workspace = Workspace(kept, wait_seconds=0.3, on_wait=waited_for.append)
     workspace.release()
     with another(HOLD, kept, they, 30) as process:
-        message = rf"still being used by .*process {process.pid}\) after 0\.3 s.*--wait"
+        message = rf"still in use by .*process {process.pid}\) after 0\.3 s.*--wait"
         with pytest.raises(WorkspaceBusyError, match=message), getattr(workspace, we)():
             pass
     assert len(waited_for) == 1

@@ -288,7 +288,7 @@ def test_a_table_of_ones_own(desk: Any, fresh: Any) -> None:
         *((n, f"2026-01-03T12:00:0{9 - n}Z", ID.format(n)) for n in range(3)),
     )
     fields = {"type": "what", "stream": "who"}
-    with pytest.raises(SourceError, match=r"no columns of an event: counter, what, at, who.*--map"):
+    with pytest.raises(SourceError, match=r"as a field of an event: counter, what, at, who.*--map"):
         desk.load(fresh.table("audit"), fields={})
     desk.load(fresh.table("audit"), fields=fields)
     # There is no number of its own, so the time orders it.
@@ -346,7 +346,7 @@ def test_what_is_wrong_is_said(desk: Any, fresh: Any, tmp_path: Path) -> None:
     )
     fresh.run(INTO_MARTEN, marten(1))
     with pytest.raises(
-        SourceError, match=r"several logs: message_store\.messages, mt_events; say which"
+        SourceError, match=r"several logs: message_store\.messages, mt_events; choose one"
     ):
         desk.load(fresh.link)
     assert desk.load(fresh.table("messages")).format == "postgresql+message-db"

@@ -119,7 +119,7 @@ def test_a_table_without_an_order_is_not_appended_to(desk: Any) -> None:
         connection.execute("CREATE VIEW log AS FROM base")
     fields = {"type": "what", "stream": "who"}
     desk.load(f"duckdb:{path}?table=log", fields=fields)
-    with pytest.raises(SourceError, match="has no column that orders it, so that nobody can tell"):
+    with pytest.raises(SourceError, match="has no column that orders it, so refold can't tell"):
         desk.load(f"duckdb:{path}?table=log")
     assert desk.load(f"duckdb:{path}?table=base", replace=True, fields=fields).appended == 1
     assert desk.load(f"duckdb:{path}?table=base").appended == 0
@@ -207,14 +207,14 @@ def test_no_secret_of_a_link_is_shown(link: str) -> None:
 
 @pytest.mark.parametrize("password", ["s3cret/1", "1/s3cret", "s3cret@1", "1?s3cret", "1#s3cret"])
 def test_a_password_that_is_not_quoted_is_refused(desk: Any, password: str) -> None:
-    with pytest.raises(SourceError, match="@ is written as %40") as caught:
+    with pytest.raises(SourceError, match="write @ as %40") as caught:
         desk.load(f"postgresql://reader:{password}@127.0.0.1:1/db?table=x")
     assert "s3cret" not in caught.value.message
     assert "reader" not in caught.value.message
 
 
 def test_a_link_that_is_none_is_one_sentence(desk: Any) -> None:
-    said = r"^postgresql://\[::1/db\?table=x is no link: Invalid IPv6 URL\.$"
+    said = r"^postgresql://\[::1/db\?table=x is not a valid link: Invalid IPv6 URL\.$"
     with pytest.raises(SourceError, match=said):
         desk.load("postgresql://reader:s3cret@[::1/db?table=x")
 
