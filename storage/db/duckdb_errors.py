@@ -50,17 +50,17 @@ def translate_error(error: duckdb.Error, path: Path) -> RefoldError:
 _REFUSALS = (
     (
         ("no space left", "not enough space"),
-        "The disk is full while writing {path}; nothing that was kept before is lost:"
+        "The disk is full while writing {path}; nothing saved before is lost:"
         " make room and run the command again.",
     ),
     (
         ("file too large",),
-        "{path} would become larger than the limit on files allows; nothing that was kept before is"
+        "{path} would become larger than the limit on files allows; nothing saved before is"
         " lost: raise the limit (ulimit -f) and run the command again.",
     ),
     (
         ("quota exceeded",),
-        "Your disk quota is used up while writing {path}; nothing that was kept before is lost:"
+        "Your disk quota is used up while writing {path}; nothing saved before is lost:"
         " make room and run the command again.",
     ),
     (

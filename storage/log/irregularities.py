@@ -82,8 +82,8 @@ def record_irregularities(connection: duckdb.DuckDBPyConnection, first_offset: i
     for kind, count, offsets in rows:
         counts[kind] = counts.get(kind, 0) + count
         known_offsets += offsets
-    kept = sorted(set(known_offsets))[:MAX_LANE_OFFSETS]
-    write_metadata(connection, METADATA_KEY, {"counts": counts, "places": kept})
+    lane_offsets = sorted(set(known_offsets))[:MAX_LANE_OFFSETS]
+    write_metadata(connection, METADATA_KEY, {"counts": counts, "places": lane_offsets})
 
 
 def read_summary(workspace: Workspace) -> IrregularitySummary:

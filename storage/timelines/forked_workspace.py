@@ -195,9 +195,9 @@ class _ForkViews:
 
     def _events_sql(self) -> str:
         overlay = self._workspace.position_map
-        kept = self._not_in('"offset"', overlay.hidden_parent_positions, "hidden")
+        visible = self._not_in('"offset"', overlay.hidden_parent_positions, "hidden")
         names = [name for name, _ in schema.EVENTS.columns]
-        rows = self._moved_rows(names, self._parent_relation("events"), kept)
+        rows = self._moved_rows(names, self._parent_relation("events"), visible)
         if overlay.own_events:
             own = self._register_table("own", lambda: _own_events_table(overlay))
             rows.append(f"SELECT {', '.join(map(_quote_column, names))} FROM {own}")
@@ -259,13 +259,13 @@ class _ForkViews:
         )
 
     def _not_refolded_condition(self, name: str, basis: FoldBasis) -> str:
-        mine = self._refolded_keys_sql(basis)
+        keys_sql = self._refolded_keys_sql(basis)
         if basis.refolded_key_count <= _MAX_LITERALS:
-            found = self._connection.execute(mine).fetchall()
+            found = self._connection.execute(keys_sql).fetchall()
             keys = ", ".join(quote_literal(key) for (key,) in found) or "NULL"
             touched = f"coalesce(key IN ({keys}), false)"
         else:
-            touched = f"coalesce(key IN ({mine}), false)"
+            touched = f"coalesce(key IN ({keys_sql}), false)"
         if name not in _HANDLING_TABLES:
             return f"(NOT {touched})"
         edited = self._not_in(
@@ -297,9 +297,10 @@ class _ForkViews:
         """Return SQL for the parent's documents with their ordinals on the fork."""
         overlay = self._workspace.position_map
         born = self._shifted_column("born")
-        kept = self._not_in("ordinal", basis.removed_ordinals, f"removed_{basis.projection}")
+        unchanged = self._not_in("ordinal", basis.removed_ordinals, f"removed_{basis.projection}")
         if not basis.has_birth_list:
-            kept = f"born < {int(overlay.first_parent_position_from(basis.first_changed_position))}"
+            first = overlay.first_parent_position_from(basis.first_changed_position)
+            unchanged = f"born < {int(first)}"
         steps = [(ordinal, -1) for ordinal in basis.removed_ordinals]
         # A document inserted before an ordinal increments that ordinal and all later ones.
         steps += [(ordinal - 1, 1) for ordinal in basis.inserted_before_ordinals]
@@ -309,7 +310,10 @@ class _ForkViews:
             "ordinal": f"ordinal + {step_function_sql('ordinal', steps)}",
         }
         columns = ", ".join(f'{written.get(n, _quote_column(n))} AS "{n}"' for n in names)
-        return f"SELECT {columns} FROM {self._parent_relation('documents')} WHERE {fold_condition} AND {kept}"
+        return (
+            f"SELECT {columns} FROM {self._parent_relation('documents')}"
+            f" WHERE {fold_condition} AND {unchanged}"
+        )
 
     def _moved_rows(
         self,

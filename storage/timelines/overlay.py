@@ -37,20 +37,22 @@ class ForkOverlay(PositionMap):
         self._insert_positions = [anchor + 1 + n for n, anchor in enumerate(self.insert_anchors)]
         super().__init__(parent.position_count + len(inserted))
         self._position_by_label = {
-            edit.label: place
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            edit.label: position
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         }
-        self._label_by_position = {place: label for label, place in self._position_by_label.items()}
+        self._label_by_position = {
+            position: label for label, position in self._position_by_label.items()
+        }
         self.hidden_parent_positions = sorted(applied.hidden_by_position)
         """The parent's positions of events that are dropped, moved away or replaced."""
         own_events = [
-            ForkEvent(place, edit.label, edit.kind, edit.event)
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            ForkEvent(position, edit.label, edit.kind, edit.event)
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
             if edit.event is not None and edit.label not in applied.vanished_labels
         ]
         own_events += [
-            ForkEvent(self.from_parent(place), edit.label, EditKind.REPLACE, edit.event)
-            for place, edit in applied.replaced_by_position.items()
+            ForkEvent(self.from_parent(position), edit.label, EditKind.REPLACE, edit.event)
+            for position, edit in applied.replaced_by_position.items()
             if edit.event is not None
         ]
         self.own_events = sorted(own_events, key=lambda one: one.position)
@@ -110,16 +112,16 @@ class ForkOverlay(PositionMap):
         self, applied: "_AppliedEdits", inserted: Sequence[tuple[int, Edit]]
     ) -> list[EditMark]:
         marks = [
-            EditMark(place, EditKind.DROP, None, leaves_gap=True)
+            EditMark(position, EditKind.DROP, None, leaves_gap=True)
             if edit.label in applied.vanished_labels
-            else EditMark(place, edit.kind, edit.moved)
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            else EditMark(position, edit.kind, edit.moved)
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         ]
-        for place in self.hidden_parent_positions:
-            gone = applied.hidden_by_position[place]
+        for position in self.hidden_parent_positions:
+            gone = applied.hidden_by_position[position]
             gap = gone.kind is not EditKind.REPLACE
             marks.append(
-                EditMark(self.from_parent(place), gone.kind, _moved_to(gone), leaves_gap=gap)
+                EditMark(self.from_parent(position), gone.kind, _moved_to(gone), leaves_gap=gap)
             )
         return sorted(marks, key=lambda mark: mark.position)
 

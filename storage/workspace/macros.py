@@ -148,13 +148,13 @@ def describe_macro_difference(
     ):
         return None
     # Another version of DuckDB may print the same macros differently.
-    with duckdb.connect() as ours:
-        create_schema(ours)
-        expected = _read_catalog(ours)
+    with duckdb.connect() as reference:
+        create_schema(reference)
+        expected = _read_catalog(reference)
         if actual != expected:
             return _describe_first_difference(actual, expected)
         for macro in MACROS:
-            if _probe_signature(connection, macro) != _probe_signature(ours, macro):
+            if _probe_signature(connection, macro) != _probe_signature(reference, macro):
                 return f"the macro {macro.name} has defaults that refold doesn't write"
     return None
 

@@ -77,10 +77,10 @@ def redact_uri(name: str) -> str:
     kind = source_kind(name)
     if kind is None:
         return name
-    place, _, query = name.partition(":")[2].partition("?")
+    location, _, query = name.partition(":")[2].partition("?")
     if kind in ("sqlite", "duckdb"):
         query_text = urlencode(sorted(_parse_query(query)))
-        return f"{kind}:{_resolve_path(place)}" + (f"?{query_text}" if query_text else "")
+        return f"{kind}:{_resolve_path(location)}" + (f"?{query_text}" if query_text else "")
     pairs = _parse_query(query)
     if any("@" in name for name, _ in pairs):
         return f"{kind}://…"
@@ -88,7 +88,7 @@ def redact_uri(name: str) -> str:
         sorted((k, v) for k, v in pairs if k.lower() not in _SECRET_PARAMETERS), safe="/,:@"
     )
     # Everything before the last @ may belong to a password.
-    shown = f"{kind}://{place.removeprefix('//').rpartition('@')[2]}"
+    shown = f"{kind}://{location.removeprefix('//').rpartition('@')[2]}"
     return shown + (f"?{_WITH_LOGIN.sub('://', query_text)}" if query_text else "")
 
 

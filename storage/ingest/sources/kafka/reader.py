@@ -66,7 +66,7 @@ class PartitionReader:
         self._ranges = ranges
         self._path = path
         self._errors = errors
-        self._number_by_partition = {place: number for number, place in enumerate(ranges)}
+        self._number_by_partition = {partition: number for number, partition in enumerate(ranges)}
         self._open_partitions = set(ranges)
         self._paused_partitions: set[Partition] = set()
         self._merge = PartitionMerge(len(ranges))

@@ -81,16 +81,18 @@ class TopicSource:
     def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         next_offsets: dict[str, int] = reading.source_position.get("next", {})
         ranges = {}
-        for place, available in self.ranges.items():
-            start = next_offsets.get(_format_partition(place), available.first_offset)
+        for partition, available in self.ranges.items():
+            start = next_offsets.get(_format_partition(partition), available.first_offset)
             if start < available.first_offset and next_offsets:
                 reason = (
-                    f"{_format_partition(place)}: {start} to {available.first_offset - 1} were"
+                    f"{_format_partition(partition)}: {start} to {available.first_offset - 1} were"
                     " removed before they were read"
                 )
                 reading.add_reject(reading.start_line, reason, "", 0)
-            ranges[place] = OffsetRange(max(start, available.first_offset), available.end_offset)
-        ends = {_format_partition(place): r.end_offset for place, r in ranges.items()}
+            ranges[partition] = OffsetRange(
+                max(start, available.first_offset), available.end_offset
+            )
+        ends = {_format_partition(partition): r.end_offset for partition, r in ranges.items()}
         reading.source_position = {"next": {**next_offsets, **ends}}
         yield from number_rows(self._read_ranges(ranges, reading), _COLUMN_TYPES, reading, mapping)
         reading.consumed = reading.line_count
@@ -105,7 +107,9 @@ class TopicSource:
     def _read_ranges(
         self, ranges: dict[Partition, OffsetRange], reading: ReadPass | None = None
     ) -> Iterator[pa.RecordBatch]:
-        nonempty = {place: r for place, r in ranges.items() if r.first_offset < r.end_offset}
+        nonempty = {
+            partition: r for partition, r in ranges.items() if r.first_offset < r.end_offset
+        }
         if not nonempty:
             return
         registry = self._open_registry()
@@ -153,7 +157,7 @@ def open_topics(name: str) -> TopicSource:
     consumer = _make_consumer(client_settings, errors)
     try:
         partitions = _list_partitions(_list_topics(consumer, uri, errors), topic_names, uri)
-        ranges = {place: _resolve_range(consumer, place, uri) for place in partitions}
+        ranges = {partition: _resolve_range(consumer, partition, uri) for partition in partitions}
     except KafkaException as error:
         raise kafka_errors.translate_error(uri.public_uri, error.args[0]) from error
     finally:
