@@ -50,10 +50,10 @@ PACKED = {
 def test_what_is_packed_is_unpacked_to_the_last_digit(desk: Any, how: str) -> None:
     rows = [desk.event(n, data=PACKED[how]) for n in range(3)] + [desk.event(3, data={"n": 3})]
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": how}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": how}, field_columns={"data": "data"}
     )
     assert desk.column("data") == [PLAIN.decode()] * 3 + ['{"n":3}']
-    assert loaded.undecoded == 0
+    assert loaded.undecoded_count == 0
 
 
 def test_other_notations() -> None:
@@ -71,7 +71,9 @@ def test_avro_by_a_schema(desk: Any) -> None:
     fastavro.schemaless_writer(out, SCHEMA, {"n": 7, "raw": b"\x01"})
     row = desk.event(1, data=b64(out.getvalue()))
     desk.load(
-        desk.write(desk.text(row)), decoders={"data": f"avro:{schema}"}, fields={"data": "data"}
+        desk.write(desk.text(row)),
+        decoders={"data": f"avro:{schema}"},
+        field_columns={"data": "data"},
     )
     assert desk.column("data") == ['{"n":7,"raw":"AQ=="}']
 
@@ -85,14 +87,14 @@ def test_messages_of_a_descriptor(desk: Any) -> None:
     ]
     said = f"protobuf:{compiled}:shop.Placed"
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": said}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": said}, field_columns={"data": "data"}
     )
     assert json.loads(desk.column("data")[0]) == {
         "order_id": "7",
         "total": {"cents": 10},
         "time": "2026-01-02T03:04:05Z",
     }
-    assert loaded.undecoded == 2
+    assert loaded.undecoded_count == 2
     found = Decoder(f"gzip+{said}")(json.dumps(rows[1]["data"]))
     assert json.loads(found)["order_id"] == "8"
 
@@ -109,17 +111,17 @@ def test_what_cannot_be_decoded_stays_and_is_counted(desk: Any) -> None:
     payloads = ["!!!", b64(b"no gzip"), b64(gzip.compress(PLAIN)), b64(gzip.compress(PLAIN)[:-9])]
     rows = [desk.event(n, data=payload) for n, payload in enumerate(payloads)]
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": "gzip"}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": "gzip"}, field_columns={"data": "data"}
     )
     found = desk.column("data")
     assert [json.loads(found[n]) for n in (0, 1, 3)] == [payloads[n] for n in (0, 1, 3)]
     assert found[2] == PLAIN.decode()
-    assert loaded.undecoded == 3
+    assert loaded.undecoded_count == 3
 
 
 def test_appends_are_decoded_too(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(0, data=PACKED["zlib"])))
-    desk.load(path, decoders={"data": "zlib"}, fields={"data": "data"})
+    desk.load(path, decoders={"data": "zlib"}, field_columns={"data": "data"})
     desk.grow(path, desk.text(desk.event(1, data=PACKED["zlib"])))
     desk.load(path)
     assert desk.column("data") == [PLAIN.decode()] * 2
@@ -134,7 +136,9 @@ def test_blobs_of_a_database(desk: Any) -> None:
     connection.execute("INSERT INTO e VALUES ('T', 's', ?)", [zlib.compress(PLAIN)])
     connection.commit()
     connection.close()
-    desk.load(f"sqlite:{path}?table=e", decoders={"data": "zlib"}, fields={"data": "payload"})
+    desk.load(
+        f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"}
+    )
     assert desk.column("data") == [PLAIN.decode()]
 
 

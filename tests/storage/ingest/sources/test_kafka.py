@@ -126,7 +126,7 @@ def test_several_topics(desk: Any, mock: Cluster) -> None:
     mock.write("second", *(created("b", n, at=2 * n + 1) for n in range(3)))
     loaded = desk.load(mock.link("first,second"))
     assert desk.column("type") == ["first", "second"] * 3
-    assert loaded.log.backwards == 0
+    assert loaded.log.backward_time_count == 0
 
 
 def test_envelopes_inside(desk: Any, mock: Cluster) -> None:
@@ -272,7 +272,7 @@ def test_schemas_of_a_registry(desk: Any, mock: Cluster) -> None:
     ]
     # A payload that can't be decoded keeps its bytes and is counted.
     assert all(text.startswith('"') for text in (*found[2:4], *found[8:]))
-    assert loaded.undecoded == 4
+    assert loaded.undecoded_count == 4
     mock.write("unknown", {"value": framed(99, b"x")})
     with pytest.raises(SourceError, match=r"schema registry can't provide /schemas/ids/99"):
         desk.load(mock.link("unknown", registry=registry.url), replace=True)
