@@ -77,8 +77,9 @@ def lived_in(tmp_path_factory):
     watches.add_watch(workspace, "states", "count > 3")
     with workspace.writing() as connection:
         connection.execute(
-            'INSERT INTO calls (call, "offset", key, port, operation, body)'
-            " VALUES (1, 4, 's1', 'p', 'o', 'b')"
+            'INSERT INTO calls (call, timeline, "offset", key, ordinal, occurrence, kind, port, operation,'
+            " fingerprint, request, outcome, attempts, latency, origin, body)"
+            " VALUES (1, 'main', 4, 's1', 0, 0, 'query', 'p', 'o', 'f', '{}', 'ok', 1, 0.1, 'live', 'b')"
         )
         connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'said', NULL)")
     assert run_command(["replay", str(path), "-p", str(folder / "counts.py")]) == 0
