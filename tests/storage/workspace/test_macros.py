@@ -84,7 +84,7 @@ def test_name_means_the_current_code_and_can_select_older_code(
         assert (total("p"), total(new.label), total(old.label)) == ("10", "10", "1")
         query = "SELECT projection_number('p'), projection_number(?)"
         assert connection.execute(query, [old.label]).fetchall() == [
-            (new.number, old.projection_number)
+            (new.projection_number, old.projection_number)
         ]
 
 
