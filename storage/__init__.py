@@ -1,4 +1,4 @@
-"""What is kept: the event log, its formats and sources, and the workspace file.
+"""The event log, its formats and sources, and the workspace file.
 
-Everything above asks this floor; this floor asks nobody. It never runs a person's code.
+The lowest layer: it imports none of the others, and it never runs a user's code.
 """

@@ -1,6 +1,7 @@
-"""YAML that stays as small as it looks: nesting and aliases are counted before anything is built.
+"""A YAML loader with bounds: it measures nesting and aliases before it builds any value.
 
-A few aliases of aliases stand for billions of values, and merge keys (`<<`) copy what they name.
+A few aliases of aliases can expand to billions of values, and merge keys (`<<`) copy the mapping
+that they name.
 """
 
 from typing import Any
@@ -10,23 +11,23 @@ import yaml
 MAX_DEPTH = 100
 MAX_VALUES = 5_000_000
 _GROWTH = 20
-"""Aliases may make a document so many times longer; small documents may always grow to the spare."""
+"""Aliases may expand a document to this multiple of its length, plus `_SPARE_CHARACTERS`."""
 _SPARE_CHARACTERS = 16 << 20
 _MAX_NUMBER = 400
-"""Characters of a number; reading longer ones takes the square of their length."""
+"""Most characters of a number, because the time to parse one grows with the square of its length."""
 
 
 class UnboundedError(yaml.YAMLError):
-    """The document is nested too deep, or its aliases make too much of it."""
+    """The document is nested too deep, or its aliases expand to too much."""
 
 
 def load(text: str | bytes, loader: Any) -> Any:
-    """Return what a safe loader makes of a document.
+    """Return the value of a YAML document, built by `loader`, which must be a safe loader.
 
-    Raises `yaml.YAMLError` for what is no YAML, and `UnboundedError` for what exceeds the bounds.
+    Raises `yaml.YAMLError` if the text isn't YAML, and `UnboundedError` if it exceeds the bounds.
     """
     _check(text, loader)
-    return yaml.load(text, Loader=loader)  # noqa: S506 - the caller gives a safe one
+    return yaml.load(text, Loader=loader)  # noqa: S506 - the caller passes a safe loader
 
 
 def _check(text: str | bytes, loader: Any) -> None:
@@ -46,7 +47,7 @@ def _check(text: str | bytes, loader: Any) -> None:
 
 
 class _Sizes:
-    """Values and characters of the document, with what its aliases stand for."""
+    """Counts the values and characters of a document with its aliases expanded."""
 
     def __init__(self, most_characters: int) -> None:
         self._most = most_characters
@@ -80,5 +81,7 @@ class _Sizes:
 
     def alias(self, anchor: str) -> None:
         if anchor not in self._known:
-            raise UnboundedError(f"the alias *{anchor} stands for what isn't complete before it")
+            raise UnboundedError(
+                f"the alias *{anchor} names a value that doesn't end before the alias"
+            )
         self.add(*self._known[anchor])

@@ -1,4 +1,4 @@
-"""Texts and names as SQL has them, where a parameter can't stand."""
+"""Literals and identifiers quoted for SQL, for the parts of a statement that can't be parameters."""
 
 import secrets
 
@@ -6,15 +6,15 @@ _TOKEN = secrets.token_hex(6)
 
 
 def unique_column_name(name: str) -> str:
-    """A name for a column of ours that no source has."""
+    """Return a column name that no source uses: the name with a random suffix."""
     return f"{name}_{_TOKEN}"
 
 
 def quote_literal(text: str) -> str:
-    """The text between quotes, with those in it doubled."""
+    """Return the text as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def quote_identifier(name: str) -> str:
-    """A name of a table or a column, whatever is in it."""
+    """Return the name of a table or column as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
-"""Reading files that somebody else named: regular files only, and never more than a bound.
+"""Bounded reading of regular files, for paths that come from an untrusted file.
 
-A path out of a stranger's file may name a pipe, on which a reader waits for ever, or a device, which
-has no end. Such a path is never opened here, and a file is read no further than its size says.
+Such a path may name a pipe, on which a reader waits forever, or a device, which has no end. These
+functions never open one, and they read no more bytes than the size of the file when it was opened.
 """
 
 import hashlib
@@ -23,13 +23,16 @@ class TooLargeError(OSError):
 
 
 def read_bytes(path: Path, limit_bytes: int) -> bytes:
-    """Return the content of a regular file; raises `OSError` for anything else."""
+    """Return the content of a regular file.
+
+    Raises `NotRegularError` or `TooLargeError`, which are `OSError`s, or the system's own `OSError`.
+    """
     with _opened(path, limit_bytes) as (descriptor, size):
         return b"".join(_blocks(descriptor, size))
 
 
 def sha256(path: Path, limit_bytes: int) -> str:
-    """Return the SHA-256 of a regular file's content, in hexadecimal; raises `OSError`."""
+    """Return the SHA-256 of a regular file's content, in hexadecimal; raises as `read_bytes` does."""
     digest = hashlib.sha256()
     with _opened(path, limit_bytes) as (descriptor, size):
         for block in _blocks(descriptor, size):
@@ -39,8 +42,8 @@ def sha256(path: Path, limit_bytes: int) -> str:
 
 @contextmanager
 def _opened(path: Path, limit_bytes: int) -> Iterator[tuple[int, int]]:
-    # Opening a device can already have an effect, so it is looked at before; and again afterwards,
-    # because another file can take its place in between. A pipe that does is not waited for.
+    # Check before opening, because opening a device can have an effect; and again afterwards, because
+    # another file can take its place in between. O_NONBLOCK keeps a pipe from blocking the open.
     _check(path.stat(), path, limit_bytes)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:

@@ -1,1 +1,1 @@
-"""Offsets and labels of events: pure values without a workspace."""
+"""Offsets, positions and labels of events: pure values that need no workspace."""

@@ -4,23 +4,23 @@ from enum import Enum
 
 
 class EditKind(Enum):
-    """What is otherwise."""
+    """What an edit changes on a fork."""
 
     DROP = "drop"
     REPLACE = "replace"
     INSERT = "insert"
     MOVE = "move"
     ANSWERS = "answers"
-    """Calls to the outside are answered otherwise from the fork on: an override, as JSON."""
+    """Overrides answers to calls from the fork on; the value is the override as JSON."""
     BASE = "base"
-    """The states at the fork are those of another projection, or of other code: its label."""
+    """Takes the states at the fork from another projection, or from other code; the value is its label."""
 
     @property
     def is_about_event(self) -> bool:
-        """Whether it is about an event."""
+        """Whether an edit of this kind changes one event."""
         return self not in (EditKind.ANSWERS, EditKind.BASE)
 
     @property
     def needs_event(self) -> bool:
-        """Whether an edit of this kind holds an event."""
+        """Whether an edit of this kind contains an event."""
         return self in (EditKind.REPLACE, EditKind.INSERT, EditKind.MOVE)

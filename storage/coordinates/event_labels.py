@@ -1,7 +1,7 @@
-"""Labels: how events are named on every timeline, whatever was edited on it.
+"""Labels: the names of events, which edits never change.
 
-An event of the log keeps its offset on every fork. One that was inserted is named after the event
-of the log that it follows: `900+1`, `900+2`; before the first event, `start+1`.
+An event of the log keeps its offset on every fork. An inserted event is named after the event of
+the log that it follows: `900+1`, `900+2`; before the first event, `start+1`.
 """
 
 import re
@@ -16,9 +16,9 @@ class Label:
     """The name of an event, or of the position after it."""
 
     offset: int
-    """Of the event of the log, or of the one that an inserted event follows; -1: the start."""
+    """The offset of the event of the log, or of the one that an inserted event follows; -1: the start."""
     inserted: int = 0
-    """Which of those that were inserted after it; 0: the event of the log itself."""
+    """The number of the inserted event after that offset, from 1; 0: the event of the log itself."""
 
     def __str__(self) -> str:
         offset = "start" if self.offset == _START else str(self.offset)
@@ -26,13 +26,13 @@ class Label:
 
     @property
     def json_value(self) -> int | str:
-        """As JSON has it: a number for an event of the log."""
+        """The label in JSON: a number for an event of the log, a text for an inserted one."""
         return str(self) if self.inserted else self.offset
 
 
 def parse_inserted_label(text: str) -> Label | None:
-    """The label of an inserted event (`900+1`); None where the text is none."""
-    found = _WRITTEN.fullmatch(text)
-    if found is None:
+    """Return the label of an inserted event (`900+1`), or None if the text has another form."""
+    parts = _WRITTEN.fullmatch(text)
+    if parts is None:
         return None
-    return Label(_START if found[1] == "start" else int(found[1]), int(found[2]))
+    return Label(_START if parts[1] == "start" else int(parts[1]), int(parts[2]))

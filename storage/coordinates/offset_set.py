@@ -1,15 +1,15 @@
-"""Sorted offsets, eight bytes each: what a search or a filter of events finds."""
+"""Sorted offsets, eight bytes each: the result of a search or a filter over events."""
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 Offsets = array  # of "q"
-"""Ascending, each once."""
+"""Offsets in ascending order, without duplicates."""
 
 
 def pack_offsets(numbers: "Iterable[int] | bytes" = ()) -> "Offsets[int]":
-    """Offsets from numbers that are sorted, or from their bytes as int64."""
+    """Return offsets from sorted numbers, or from their bytes as int64."""
     if isinstance(numbers, bytes):
         packed = array("q")
         packed.frombytes(numbers)
@@ -18,16 +18,16 @@ def pack_offsets(numbers: "Iterable[int] | bytes" = ()) -> "Offsets[int]":
 
 
 def count_before(offset_set: "Offsets[int]", offset: int) -> int:
-    """How many come before this offset."""
+    """Return how many offsets of the set are less than `offset`."""
     return bisect_left(offset_set, offset)
 
 
 def count_through(offset_set: "Offsets[int]", offset: int) -> int:
-    """How many come before this offset or at it."""
+    """Return how many offsets of the set are less than or equal to `offset`."""
     return bisect_right(offset_set, offset)
 
 
 def contains_offset(offset_set: "Offsets[int]", offset: int) -> bool:
-    """Whether this offset is among them."""
+    """Return whether the set contains `offset`."""
     index = bisect_left(offset_set, offset)
     return index < len(offset_set) and offset_set[index] == offset

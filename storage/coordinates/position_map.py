@@ -1,8 +1,8 @@
-"""Places: where events are on a timeline, and what they are called there.
+"""Positions of events on a timeline, and the labels that belong to them.
 
-A place is a 0-based number in the order of one timeline, dense but for events that were dropped, which
-leave theirs empty. On `main` it is the offset. Everything above storage counts in places and calls
-them offsets; what a person reads and types are labels.
+A position is a 0-based index in the order of one timeline. A dropped event leaves its position empty;
+apart from these gaps, positions are dense. On `main` a position is the offset. Code above storage
+computes with positions and often calls them offsets; a person reads and types labels.
 """
 
 from dataclasses import dataclass
@@ -14,28 +14,31 @@ from storage.errors import PositionError
 
 @dataclass(frozen=True)
 class EditMark:
-    """What was done to the event at a place."""
+    """An edit that shows at one position."""
 
     position: int
     kind: EditKind
     counterpart: Label | None
-    """Of a moved event where it was; and where it has gone to, at the place that it left."""
+    """For a moved event, its label before the move; at the position that it left, its new label."""
     leaves_gap: bool = False
-    """Nothing is there any more."""
+    """Whether the position is empty now."""
 
 
 class PositionMap:
-    """What is where on a timeline; this one is `main`, on which every label is its own place."""
+    """Translates labels to positions and back. This class is for `main`, where a label is its position."""
 
     def __init__(self, position_count: int) -> None:
         self.position_count = position_count
-        """How many places there are."""
+        """The number of positions, gaps included."""
 
     def position_of(self, event_label: Label) -> int:
-        """Where an event is, or was before it was dropped; raises `PositionError`."""
+        """Return the position of an event, also of a dropped one.
+
+        Raises `PositionError` if the timeline has no event with this label.
+        """
         if event_label.inserted:
             raise PositionError(
-                f"{event_label} names an inserted event, and only a fork has those."
+                f"{event_label} names an inserted event, and only forks have inserted events."
             )
         if not -1 <= event_label.offset < self.position_count:
             raise PositionError(
@@ -44,9 +47,9 @@ class PositionMap:
         return event_label.offset
 
     def label_at(self, position: int) -> Label:
-        """What the event at a place is called."""
+        """Return the label of the event at a position."""
         return Label(position)
 
-    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - a fork has some
-        """What was edited between two places, in order."""
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - forks have edits
+        """Return the edits between two positions, both included, in order of position."""
         return []

@@ -1,1 +1,1 @@
-"""DuckDB: how refold opens a connection, runs a statement, bounds its memory and names its errors."""
+"""DuckDB: opening a connection, running a statement, bounding its memory, translating its errors."""

@@ -1,4 +1,4 @@
-"""What DuckDB complains of when it opens, reads or writes a workspace, as a sentence for a person."""
+"""Translates DuckDB's errors about a workspace file into messages for a person."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from storage.errors import CancelledError, QueryError, RefoldError, WorkspaceErr
 
 _LOCK_MESSAGE = "Could not set lock on file"
 _OPEN_IN_THIS_PROCESS = "different configuration"
-"""What DuckDB says where this process has the file open already, for the other purpose."""
+"""Part of DuckDB's message when this process already has the file open in the other mode."""
 _HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 _FILE_ERRORS = (
     duckdb.IOException,
@@ -19,27 +19,27 @@ _FILE_ERRORS = (
     duckdb.FatalException,
     duckdb.OutOfMemoryException,
 )
-"""What DuckDB raises while it reads a damaged file, or one too large, beside its bare `Error`."""
+"""Errors that DuckDB raises for a damaged or too large file, besides its bare `Error`."""
 
 
 def translate_error(error: duckdb.Error, path: Path) -> RefoldError:
-    """DuckDB's error about the file, as a sentence for a person."""
+    """Return an error of DuckDB about the file at `path` as an error with a message for a person."""
     if isinstance(error, duckdb.InterruptException):
-        return CancelledError("Interrupted; what was kept before is kept.")
+        return CancelledError("Interrupted; everything saved before is kept.")
     text = summarize_error(error)
     if (refused := _refused_by_system(str(error), path)) is not None:
         return refused
     if is_of_a_function(error):
-        return QueryError(f"DuckDB can't compute this: {text.rstrip('.')}. Ask in another way.")
-    # What fails in a commit is another kind of error, and says so in words only.
+        return QueryError(f"DuckDB can't compute this: {text.rstrip('.')}. Rewrite the query.")
+    # An error during a commit has another class, so only its text tells that memory ran out.
     if isinstance(error, duckdb.OutOfMemoryException) or "failed to pin block" in text:
         return WorkspaceError(
-            f"This takes more memory than DuckDB may take for {path} here; ask about a shorter stretch,"
-            f" or fewer events ({text})."
+            f"DuckDB needs more memory for {path} than it may take here ({text});"
+            " ask about a shorter range, or about fewer events."
         )
     if isinstance(error, duckdb.DataError):
         return WorkspaceError(
-            f"{path} can't hold a value that was to be written ({text}); what was kept before is kept."
+            f"{path} can't store a value ({text}); nothing was written, and everything saved before is kept."
         )
     return WorkspaceError(
         f"{path} is damaged or not a workspace ({text});"
@@ -50,27 +50,27 @@ def translate_error(error: duckdb.Error, path: Path) -> RefoldError:
 _REFUSALS = (
     (
         ("no space left", "not enough space"),
-        "The disk is full while writing {path}; nothing that was kept before is lost:"
+        "The disk is full while writing {path}; nothing saved before is lost:"
         " make room and run the command again.",
     ),
     (
         ("file too large",),
-        "{path} would become larger than the limit on files allows; nothing that was kept before is"
+        "{path} would become larger than the limit on files allows; nothing saved before is"
         " lost: raise the limit (ulimit -f) and run the command again.",
     ),
     (
         ("quota exceeded",),
-        "Your disk quota is used up while writing {path}; nothing that was kept before is lost:"
+        "Your disk quota is used up while writing {path}; nothing saved before is lost:"
         " make room and run the command again.",
     ),
     (
         ("read-only file system",),
-        "{path} lies on a file system that can only be read; copy it to a folder that can be written.",
+        "{path} is on a read-only file system; copy it to a folder that you can write to.",
     ),
     (
         ("permission denied", "operation not permitted"),
-        "You have no permission for {file}; nothing was changed: give yourself the right to read and"
-        " write {path} and its folder, or copy it to a folder of your own.",
+        "You have no permission for {file}, and nothing was changed; give yourself the right to read"
+        " and write {path} and its folder, or copy it to a folder of your own.",
     ),
     (
         ("too many open files",),
@@ -78,34 +78,37 @@ _REFUSALS = (
         " raise the limit (ulimit -n) and run the command again.",
     ),
 )
-"""What the operating system says through DuckDB while the file is sound, in words only."""
+"""Phrases of the operating system inside DuckDB's messages, and the message for each.
+
+The file itself is sound in these cases. DuckDB has no error class of its own for them.
+"""
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
-def _refused_by_system(said: str, path: Path) -> WorkspaceError | None:
-    """The sentence for what the operating system refused, None if it refused nothing."""
-    end = said.lower().rstrip().rsplit('"', 1)[-1]  # a path may hold such words, too
-    for words, message in _REFUSALS:
-        if any(word in end for word in words):
-            named = _QUOTED.findall(said)
+def _refused_by_system(text: str, path: Path) -> WorkspaceError | None:
+    """Return the error for a refusal by the operating system, or None if it refused nothing."""
+    end = text.lower().rstrip().rsplit('"', 1)[-1]  # a path may contain such words, too
+    for phrases, message in _REFUSALS:
+        if any(phrase in end for phrase in phrases):
+            named = _QUOTED.findall(text)
             return WorkspaceError(message.format(path=path, file=named[-1] if named else path))
     return None
 
 
 def is_of_a_function(error: Exception) -> bool:
-    """Whether a function of SQL failed in a way that DuckDB takes for an error of its own."""
+    """Return whether a SQL function failed and DuckDB reports that as an internal error."""
     return isinstance(error, duckdb.InternalException) and "not marked as fallible" in str(error)
 
 
 def is_file_error(error: duckdb.Error) -> bool:
-    """Whether the file is the trouble, or how long what is in it is, and not what was asked."""
+    """Return whether the error comes from the file or the size of its values, not from the query."""
     if is_of_a_function(error):
         return False
     return type(error) is duckdb.Error or isinstance(error, _FILE_ERRORS)
 
 
 def find_lock_holder(error: duckdb.Error) -> str | None:
-    """Who else has the file, where that is why it can't be had."""
+    """Return which process holds the lock, or None if the error isn't about a lock."""
     if isinstance(error, duckdb.ConnectionException) and _OPEN_IN_THIS_PROCESS in str(error):
         return "this process"
     if isinstance(error, duckdb.IOException) and _LOCK_MESSAGE in str(error):
@@ -114,17 +117,17 @@ def find_lock_holder(error: duckdb.Error) -> str | None:
 
 
 def _describe_holder(refusal: str) -> str:
-    held = _HOLDER.search(refusal)
-    if held is None:  # it was gone before DuckDB could look who it was
+    holder = _HOLDER.search(refusal)
+    if holder is None:  # the process ended before DuckDB could look it up
         return "another process"
-    pid = int(held["pid"])
+    pid = int(holder["pid"])
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         words = []
-    # An interpreter's own path says nothing; the command behind it does.
+    # The first word is the interpreter; the command that it runs comes after it.
     command = " ".join(
         os.fsdecode(word).rsplit("/", 1)[-1] for word in words[1:3] if not word.startswith(b"-")
     )
-    shown = " ".join(command.split())[:60] or Path(held["program"]).name
+    shown = " ".join(command.split())[:60] or Path(holder["program"]).name
     return f"{shown} (process {pid})"

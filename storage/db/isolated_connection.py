@@ -1,4 +1,4 @@
-"""A file opened with no way out of it: no other files, no extensions, no changed settings."""
+"""Isolated DuckDB connections: no other files, no extensions, no changes of settings."""
 
 import threading
 from pathlib import Path
@@ -13,8 +13,8 @@ _CONNECT_LOCK = threading.Lock()
 def connect_isolated(
     path: Path, *, read_only: bool, budget: MemoryBudget
 ) -> duckdb.DuckDBPyConnection:
-    """Open the file; raises what DuckDB does where it can't be had."""
-    # One at a time: what is set for the first connection of a process is locked for the next.
+    """Open the file; DuckDB's own error passes through if it can't be opened."""
+    # One at a time: the settings of a process's first connection are locked for the next one.
     with _CONNECT_LOCK:
         connection = duckdb.connect(
             str(path),
@@ -30,7 +30,7 @@ def connect_isolated(
             },
         )
         locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
-        if locked != (True,):  # else this process has the file open already, set in the same way
-            # Global, as a cursor has settings of its own.
+        if locked != (True,):  # True if this process already has the file open with these settings
+            # GLOBAL, because each cursor has its own session settings.
             connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
     return connection

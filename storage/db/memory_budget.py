@@ -1,7 +1,7 @@
-"""What DuckDB may take for an answer out of a workspace: memory, and cores.
+"""How much memory and how many cores DuckDB may use to read a workspace.
 
-It reads texts 2,048 at a time, however long they are, and holds several such vectors for each core
-that works. What is plenty for short documents wouldn't let it read one of the longest.
+DuckDB reads texts in vectors of 2,048, whatever their length, and holds several vectors for each
+working core. Memory that is plenty for short documents may be too little to read long ones.
 """
 
 import os
@@ -12,25 +12,27 @@ import duckdb
 
 _VECTOR_ROWS = 2_048
 _VECTORS_PER_CORE = 10
-"""Vectors that are held for a core at once; measured, with the questions that hold most."""
+"""Vectors that DuckDB holds for a core at once; measured with the queries that hold most."""
 _LONGEST_TO_AVERAGE = 4
-"""Texts that lie near one another are so many times longer than their average at most."""
+"""Assumed bound for the longest text of a stretch, as a multiple of the stretch's average."""
 _TEXT_COLUMNS = (("history", "state"), ("parts", "state"), ("events", "data"))
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """What a connection may take."""
+    """How much memory and how many cores a connection may use."""
 
     memory_bytes: int
-    """Bytes."""
     cores: int | None = None
-    """None: all."""
+    """None: all cores."""
 
 
 def compute_budget(connection: duckdb.DuckDBPyConnection, requested: MemoryBudget) -> MemoryBudget:
-    """What is needed where so much is asked for, in a workspace that is known to be refold's: more
-    memory where its texts are long, and fewer cores."""
+    """Return the budget for a workspace: `requested`, or more memory and fewer cores if its texts are long.
+
+    The workspace must already be validated. The memory never exceeds half of the machine's, unless
+    `requested` does.
+    """
     needed_bytes = max(
         1,
         *(
@@ -48,7 +50,7 @@ def compute_budget(connection: duckdb.DuckDBPyConnection, requested: MemoryBudge
 def _estimate_longest_texts(
     connection: duckdb.DuckDBPyConnection, requested_bytes: int
 ) -> Iterable[int]:
-    """About how long the longest texts of each table are, in bytes."""
+    """Estimate the length of the longest text of each table, in bytes."""
     for table, column in _TEXT_COLUMNS:
         try:
             found = connection.execute(f"SELECT stats({column}) FROM main.{table} LIMIT 1")
@@ -63,7 +65,7 @@ def _estimate_longest_texts(
 def _estimate_longest_by_stretch(
     connection: duckdb.DuckDBPyConnection, table: str, column: str
 ) -> int:
-    """As the file tells of each stretch of a column: one long text says nothing of all others."""
+    """Estimate from the statistics of each segment, because one long text doesn't mean that all are."""
     found = connection.execute(
         "SELECT stats, count FROM pragma_storage_info(?) WHERE column_name = ?"
         " AND segment_type = 'VARCHAR' AND count > 0",

@@ -1,6 +1,6 @@
-"""Asking DuckDB for a few rows, without Arrow, whose import a screen need not wait for.
+"""Queries for a few rows without Arrow, so that the screen starts without importing it.
 
-Times are asked for as `epoch_us(…)`: DuckDB's own tuples of them would need a time zone library.
+Select times as `epoch_us(…)`: DuckDB needs a time zone library to return TIMESTAMPTZ as Python values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def fetch_rows(
     query: str,
     parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> list[dict[str, Any]]:
-    """The answer to a query as dicts, for answers of a few rows."""
+    """Return the rows of a query as dicts; meant for a few rows."""
     answer = connection.execute(query, parameters or None)
     names = [column[0] for column in answer.description or ()]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
@@ -31,14 +31,14 @@ def fetch_arrow(
     query: str,
     parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> "pa.Table":
-    """The answer to a query as an Arrow table."""
+    """Return the rows of a query as an Arrow table."""
     return connection.sql(query, params=parameters or None).to_arrow_table()
 
 
 def time_from_micros(micros: int | None) -> datetime | None:
-    """Microseconds since 1970 as a time; None beyond the years that Python's times have.
+    """Return microseconds since 1970 as a time in UTC, or None if Python can't represent that year.
 
-    A load keeps no such time; a workspace of an older refold, or of others, may hold one.
+    A load writes no such time, but a workspace from an older refold or from elsewhere may contain one.
     """
     try:
         return None if micros is None else _EPOCH + timedelta(microseconds=micros)

@@ -1,1 +1,1 @@
-"""The loaded events: read, count and order them."""
+"""The event log of a workspace: reading events, resolving positions, counting, finding irregularities."""

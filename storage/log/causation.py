@@ -1,7 +1,7 @@
-"""Causes: which event led to which, by correlation and causation ids, as a tree.
+"""Trees of cause and effect, built from causation and correlation ids.
 
-An event's cause is the event whose id it names; a log may repeat an id, and then the first counts.
-Events that only share a correlation id stand beside each other, in the order of the log.
+The cause of an event is the event whose id is its causation id; if the log repeats that id, the first
+event with it counts. Events that only share a correlation id are siblings, in the order of the log.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,27 +11,30 @@ from storage.log.event_log import EventLog, EventSummary
 from storage.workspace.workspace import Workspace
 
 MAX_EVENTS = 2_000
-"""Events of a tree; a correlation id that is everywhere would make a tree of the whole log."""
+"""Most events of a tree, because a correlation id that every event has would select the whole log."""
 _MAX_DEPTH = 64
-"""Steps from a cause to its own cause, as ids may go around in a circle."""
+"""Most steps from an effect to its cause, because ids may form a circle."""
 
 
 @dataclass(frozen=True)
 class CausalEvent:
-    """An event in the tree."""
+    """An event and its depth in the tree."""
 
     event: EventSummary
     depth: int
-    """0 for what nothing in the tree led to."""
+    """The number of causes above the event in the tree; 0 for a root."""
 
 
 @dataclass(frozen=True)
 class CausalTree:
-    """Everything that belongs together with one event, causes before what they led to."""
+    """The causes and effects of one event, and the events that share its correlation id.
+
+    Each effect comes after its cause.
+    """
 
     events: Sequence[CausalEvent]
     is_truncated: bool
-    """There are more than are shown."""
+    """Whether events were left out because there are more than `MAX_EVENTS`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class _Link:
 
 
 def build_causal_tree(workspace: Workspace, offset: int) -> CausalTree:
-    """The tree around an event; scans the ids a few times."""
+    """Return the tree around the event at an offset, empty if there is no such event.
+
+    Scans the id columns a few times. Of too many events it keeps those nearest to the offset.
+    """
     links_by_offset: dict[int, _Link] = {}
     first = _read_links(workspace, '"offset" = ?', [offset])
     if not first:
@@ -76,7 +82,7 @@ def _add_links(links_by_offset: dict[int, _Link], links: Iterable[_Link]) -> Non
 
 
 def _find_causes(workspace: Workspace, link: _Link) -> list[_Link]:
-    """The event's cause, and the cause of that, up to the first."""
+    """Return the event, its cause, the cause of that, and so on."""
     found: dict[int, _Link] = {}
     while link.causation_id is not None and link.offset not in found and len(found) < _MAX_DEPTH:
         found[link.offset] = link
@@ -91,7 +97,7 @@ def _find_causes(workspace: Workspace, link: _Link) -> list[_Link]:
 
 
 def _find_effects(workspace: Workspace, links: list[_Link]) -> list[_Link]:
-    """What these led to, and what that led to."""
+    """Return the effects of these events, the effects of those, and so on."""
     found: list[_Link] = []
     seen: set[str] = set()
     ids = {link.id for link in links if link.id is not None}
@@ -107,7 +113,7 @@ def _find_effects(workspace: Workspace, links: list[_Link]) -> list[_Link]:
 def _read_links(
     workspace: Workspace, condition: str, parameters: Sequence[object], *, near_offset: int = 0
 ) -> list[_Link]:
-    """Events that a condition keeps, in the order of the log; of too many those near an offset."""
+    """Return events that match a condition, in the order of the log; if too many, those near an offset."""
     with workspace.reading() as connection:
         rows = connection.execute(
             f'SELECT "offset", id, causation_id FROM events WHERE {condition}'
@@ -118,7 +124,7 @@ def _read_links(
 
 
 def _order_tree(links: Sequence[_Link]) -> list[tuple[int, int]]:
-    """(offset, depth), each behind what led to it."""
+    """Return (offset, depth) of all events, each after its cause."""
     by_id: dict[str, int] = {}
     for link in links:
         if link.id is not None:
@@ -126,7 +132,7 @@ def _order_tree(links: Sequence[_Link]) -> list[tuple[int, int]]:
     children: dict[int | None, list[int]] = {}
     for link in links:
         cause = by_id.get(link.causation_id) if link.causation_id is not None else None
-        # Only an earlier event can be a cause, which also keeps circles out.
+        # Only an earlier event can be a cause; this also rules out circles.
         parent = cause if cause is not None and cause < link.offset else None
         children.setdefault(parent, []).append(link.offset)
     arranged: list[tuple[int, int]] = []

@@ -1,7 +1,7 @@
-"""The event log of a workspace, as everything above reads it.
+"""Reads the event log of a workspace for all other layers.
 
-Offsets order it, and nothing else does. Every answer takes time by the size of the answer, not of
-the log, except where a docstring says that it scans.
+The offset alone orders events. The time of a call grows with the size of its result, not with the
+size of the log, unless its docstring says that it scans.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class LogExtent:
-    """How far a log reaches."""
+    """The number of events of a log and its first and last time."""
 
     event_count: int
     first_time: datetime | None
@@ -29,7 +29,7 @@ class LogExtent:
 
 @dataclass(frozen=True)
 class EventSummary:
-    """An event as a list shows it."""
+    """The columns of an event that a list shows."""
 
     offset: int
     time: datetime | None
@@ -41,7 +41,7 @@ class EventSummary:
 
 @dataclass(frozen=True)
 class EventDetail(EventSummary):
-    """An event with everything that is kept of it. `data` and `meta` are JSON text."""
+    """An event with all its stored fields. `data` and `meta` are JSON text."""
 
     version: str | None
     correlation_id: str | None
@@ -49,21 +49,21 @@ class EventDetail(EventSummary):
     data: str | None
     meta: str | None
     file: str | None
-    """The file that it came from."""
+    """The path or link of the source."""
     line: int | None
     source_position: str | None
-    """The source's own offset, where it has one."""
+    """The source's own offset, if it has one."""
 
 
 @dataclass(frozen=True)
 class EventDensity:
-    """How many events there are in each of a number of equal stretches."""
+    """Event counts of equal stretches of the log."""
 
     counts: Sequence[int]
     last_offsets: Sequence[int]
-    """For each stretch, the last offset in it or before it: where a click seeks to."""
+    """For each stretch, the last offset in it or before it; a click on the stretch seeks there."""
     is_by_time: bool
-    """The stretches are of time; else of offsets."""
+    """True if the stretches divide time, False if they divide offsets."""
 
 
 _DETAILS_AT_ONCE = 5_000
@@ -71,13 +71,13 @@ _SUMMARY_COLUMNS = '"offset", epoch_us(time) AS time, stream, revision, type, id
 
 
 class EventLog:
-    """Questions about the events of a workspace."""
+    """Reads events from a workspace, on its timeline."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
     def read_extent(self) -> LogExtent:
-        """Scans two columns' statistics."""
+        """Return the number of positions and the first and last time, from column statistics."""
         with self._workspace.reading() as connection:
             row = fetch_rows(
                 connection,
@@ -87,11 +87,11 @@ class EventLog:
         return LogExtent(events, time_from_micros(row["first"]), time_from_micros(row["last"]))
 
     def read_events(self, first: int, count: int) -> list[EventSummary]:
-        """`count` consecutive events from an offset on."""
+        """Return the events at `count` consecutive offsets from `first` on."""
         return self._read_where('"offset" >= ? AND "offset" < ?', [first, first + count])
 
     def read_events_at(self, offsets: Sequence[int]) -> list[EventSummary]:
-        """The events at these offsets, in the order of the log."""
+        """Return the events at these offsets, in the order of the log."""
         if not offsets:
             return []
         return self._read_where(
@@ -99,15 +99,15 @@ class EventLog:
         )
 
     def read_event(self, offset: int) -> EventDetail | None:
-        """Everything about one event."""
+        """Return one event with all its fields, or None if there is none at this offset."""
         return next(iter(self.read_details(offset, 1)), None)
 
     def read_details(self, first: int, count: int) -> list[EventDetail]:
-        """Everything about consecutive events."""
+        """Return events at `count` consecutive offsets from `first` on, with all their fields."""
         return self._details('"offset" >= ? AND "offset" < ?', [first, first + count])
 
     def details_at(self, offsets: Sequence[int]) -> Iterator[EventDetail]:
-        """Everything about the events at these offsets, which ascend; read in batches."""
+        """Yield the events at these ascending offsets with all their fields; reads in batches."""
         for first in range(0, len(offsets), _DETAILS_AT_ONCE):
             batch = [int(offset) for offset in offsets[first : first + _DETAILS_AT_ONCE]]
             # The bounds let DuckDB skip the rest of the table; a list alone would not.
@@ -128,21 +128,21 @@ class EventLog:
         return [EventDetail(**{**row, "time": time_from_micros(row["time"])}) for row in found]
 
     def find_next_in_stream(self, stream: str, offset: int) -> int | None:
-        """The offset of the stream's next event; scans the streams behind it."""
+        """Return the offset of the stream's next event, or None; scans the streams after the offset."""
         return self._read_offset(
             'SELECT min("offset") FROM events WHERE stream = ? AND "offset" > ?', [stream, offset]
         )
 
     def find_previous_in_stream(self, stream: str, offset: int) -> int | None:
-        """The offset of the stream's event before; scans the streams before it."""
+        """Return the offset of the stream's previous event, or None; scans the streams before the offset."""
         return self._read_offset(
             'SELECT max("offset") FROM events WHERE stream = ? AND "offset" < ?', [stream, offset]
         )
 
     def find_matching(self, condition: str) -> "Offsets[int]":
-        """All offsets at which a condition that a person typed holds, ascending; scans.
+        """Return all offsets at which a condition of the user holds, ascending; scans.
 
-        Raises `QueryError` where the condition doesn't parse or can't be answered.
+        Raises `QueryError` if the condition doesn't parse or can't be answered.
         """
         with self._workspace.reading() as connection:
             where = condition_parser.check_condition(connection, condition, "events")
@@ -154,7 +154,7 @@ class EventLog:
                 ) from error
 
     def find_containing(self, text: str) -> "Offsets[int]":
-        """All offsets whose type, stream, id or data contains the text, in any case; scans."""
+        """Return all offsets whose type, stream, id or data contains the text, ignoring case; scans."""
         found = " OR ".join(
             f"contains(lower({column}), lower($text))"
             for column in ("type", "stream", "id", "data")
@@ -163,7 +163,7 @@ class EventLog:
             return self._read_offsets(connection, found, {"text": text})
 
     def read_density(self, stretches: int) -> EventDensity:
-        """The log cut into that many stretches: of time if it has times, else of offsets; scans."""
+        """Return event counts over equal stretches: of time if the log has times, else of offsets; scans."""
         extent = self.read_extent()
         first, last, events = extent.first_time, extent.last_time, extent.event_count
         if first is None or last is None or first == last:

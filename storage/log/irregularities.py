@@ -1,7 +1,7 @@
-"""What is irregular in a log: ids that come again, revisions that jump or repeat, times that run backwards.
+"""Irregularities of a log: repeated ids, revisions that jump or repeat, times that run backwards.
 
-Revisions and times are compared within a stream. They are found when a log is loaded, counted by kind, and
-the first ones' places are kept, for a lane; the list is asked for when somebody wants it.
+Revisions and times are compared within a stream. A load counts irregularities by kind and keeps the
+first offsets for a lane; the full list is computed on request.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 METADATA_KEY = "irregularities"
 KINDS = ("repeated id", "revision jumps", "revision repeats", "time runs backwards")
 MAX_LANE_OFFSETS = 100_000
-"""Places that are kept for a lane."""
+"""Most offsets that are kept for a lane."""
 _FETCH_ROWS = 1_000
 
-# What a stream lacks before the first event that was loaded isn't known.
+# The first loaded event of a stream is never irregular: the stream may have begun before the log.
 _STREAM_IRREGULARITIES = """
 SELECT "offset", stream, CASE WHEN revision > was + 1 THEN 'revision jumps'
   WHEN revision <= was THEN 'revision repeats' END AS kind,
@@ -44,28 +44,30 @@ ON e.id = r.id AND e."offset" > first
 
 @dataclass(frozen=True)
 class Irregularity:
-    """Something that shouldn't be in a log."""
+    """An event that breaks the order or the identity that a log should have."""
 
     offset: int
     stream: str | None
     kind: str
     """One of `KINDS`."""
     before: str
-    """The revision or time of the event before in the stream; the offset that has the same id."""
+    """The revision or time of the stream's previous event; for a repeated id, the offset that first has it."""
     found: str
-    """The revision, the time, or the id."""
+    """The event's own revision, time or id."""
 
 
 @dataclass(frozen=True)
 class IrregularitySummary:
-    """What was found when the log was loaded."""
+    """The irregularities that loads counted."""
 
     counts: Mapping[str, int]
+    """By kind."""
     offsets: tuple[int, ...]
+    """The first `MAX_LANE_OFFSETS` offsets, ascending."""
 
 
 def record_irregularities(connection: duckdb.DuckDBPyConnection, first_offset: int) -> None:
-    """Look through the events from `first` on, and keep what is found with what was known."""
+    """Find irregularities from `first_offset` on and add them to the stored summary."""
     known_before = _read_summary(connection) if first_offset else IrregularitySummary({}, ())
     among = (
         f'AND stream IN (SELECT stream FROM events WHERE "offset" >= {int(first_offset)})'
@@ -80,23 +82,23 @@ def record_irregularities(connection: duckdb.DuckDBPyConnection, first_offset: i
     for kind, count, offsets in rows:
         counts[kind] = counts.get(kind, 0) + count
         known_offsets += offsets
-    kept = sorted(set(known_offsets))[:MAX_LANE_OFFSETS]
-    write_metadata(connection, METADATA_KEY, {"counts": counts, "places": kept})
+    lane_offsets = sorted(set(known_offsets))[:MAX_LANE_OFFSETS]
+    write_metadata(connection, METADATA_KEY, {"counts": counts, "places": lane_offsets})
 
 
 def read_summary(workspace: Workspace) -> IrregularitySummary:
-    """What was found when the log was loaded, on `main`."""
+    """Return the stored summary, which is about `main`."""
     with workspace.main_workspace.reading() as connection:
         return _read_summary(connection)
 
 
 def read_counts(connection: duckdb.DuckDBPyConnection) -> Mapping[str, int]:
-    """How many there are, by kind."""
+    """Return the stored counts by kind."""
     return _read_summary(connection).counts
 
 
 def find_irregularities(workspace: Workspace, limit: int | None = None) -> Iterator[Irregularity]:
-    """All of them, in the order of the log; of a fork, those on the fork."""
+    """Yield the irregularities of the workspace's timeline in order of offset, at most `limit`; scans."""
     cut = "" if limit is None else f" LIMIT {int(limit)}"
     with workspace.reading() as connection:
         found = connection.execute(
@@ -114,5 +116,5 @@ def _irregularities_sql(stream_condition: str) -> str:
 
 
 def _read_summary(connection: duckdb.DuckDBPyConnection) -> IrregularitySummary:
-    said: Any = read_metadata(connection, METADATA_KEY) or {}
-    return IrregularitySummary(said.get("counts", {}), tuple(said.get("places", ())))
+    stored: Any = read_metadata(connection, METADATA_KEY) or {}
+    return IrregularitySummary(stored.get("counts", {}), tuple(stored.get("places", ())))

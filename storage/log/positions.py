@@ -1,7 +1,7 @@
-"""Positions: where time stands, and every way to write it.
+"""Resolves the notations of a position (`POSITION_FORMS`) to an offset.
 
-A position stands after the event that it names; `START` is before the first one. A time without a
-zone is local time; a time stands after the last event up to which all events are that old.
+A position is after the event that it names; `START` is before the first event. A time without a zone
+is local time. A time means the last offset up to which every event has that time or an earlier one.
 """
 
 import re
@@ -14,7 +14,7 @@ from storage.log.event_log import EventLog
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 START = -1
-"""Before the first event."""
+"""The position before the first event."""
 
 POSITION_FORMS = "1200, 900+1, -1, 50%, start, end, 2026-01-03T12:00, order-17@6 or id:…"
 
@@ -26,9 +26,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def resolve_position(workspace: Workspace, text: str) -> int:
-    """The offset after which this position stands, or `START`.
+    """Return the position that a text names, as an offset on the workspace's timeline, or `START`.
 
-    Raises `PositionError` where the text is no position, or none that this log has.
+    Raises `PositionError` if the text is not a position, or if the log doesn't have it.
     """
     text = text.strip()
     extent = EventLog(workspace).read_extent()
@@ -55,11 +55,11 @@ def resolve_position(workspace: Workspace, text: str) -> int:
         return _resolve_revision(workspace, revision[1], int(revision[2]))
     if _TIME.fullmatch(text):
         return _resolve_time(workspace, text, last)
-    raise PositionError(f"{text!r} is no position; write one as {POSITION_FORMS}.")
+    raise PositionError(f"{text!r} is not a position; write one as {POSITION_FORMS}.")
 
 
 def _resolve_log_offset(workspace: Workspace, offset: int, last: int) -> int:
-    """Where an event of the log is on the workspace's timeline."""
+    """Return the position of an event of the log on the workspace's timeline."""
     if workspace.timeline == MAIN_TIMELINE:
         return _check_offset(offset, last)
     return workspace.position_of(Label(offset))
@@ -67,7 +67,7 @@ def _resolve_log_offset(workspace: Workspace, offset: int, last: int) -> int:
 
 def _check_offset(offset: int, last: int, text: str | None = None) -> int:
     if last < 0:
-        raise PositionError("The log is empty; the only position in it is start.")
+        raise PositionError("The log is empty; its only position is start.")
     if not 0 <= offset <= last:
         raise PositionError(
             f"There is no event at {text or f'{offset:,}'}; the offsets go from 0 to {last:,}."
@@ -80,7 +80,7 @@ def _resolve_time(workspace: Workspace, text: str, last: int) -> int:
         time = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise PositionError(
-            f"{text!r} is no time; write one as 2026-01-03, 2026-01-03T12:00"
+            f"{text!r} is not a time; write one as 2026-01-03, 2026-01-03T12:00"
             " or 2026-01-03T12:00:00Z."
         ) from error
     with workspace.reading() as connection:
@@ -108,7 +108,7 @@ def _resolve_revision(workspace: Workspace, stream: str, revision: int) -> int:
     if first is None:
         raise PositionError(f"There is no stream {stream!r}.")
     raise PositionError(
-        f"The stream {stream} has no event with revision {revision}; they go from {first} to {last}."
+        f"The stream {stream} has no event with revision {revision}; its revisions go from {first} to {last}."
     )
 
 

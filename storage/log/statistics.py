@@ -1,4 +1,4 @@
-"""What can be said of a log at a glance: its extent, its types, and what is odd about it."""
+"""Counts over a log for its summary: extent, event types, rejects and irregularities."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,23 +33,23 @@ class LogStatistics:
     last_time: datetime | None
     without_time_count: int
     is_time_mapped: bool
-    """A column of the source is mapped to the time."""
+    """Whether a field of the source is mapped to the time."""
     repeated_id_count: int
-    """Events whose id an earlier event has."""
+    """Events whose id an earlier event already has."""
     backward_time_count: int
     """Events whose time is earlier than that of the event before."""
     irregularity_counts: Mapping[str, int] = field(default_factory=dict)
-    """How many of each kind of `storage.log.irregularities` there are."""
+    """Counts by kind; see `storage.log.irregularities`."""
     envelope: str = ""
-    """The innermost format that was recognised; every record in it has a type."""
+    """The innermost recognised envelope; every record in that format has a type."""
 
     def describe_oddities(self) -> list[str]:
-        """A sentence for each thing that a person should know before trusting the order."""
+        """Return a sentence for each oddity that a person should know before trusting the log's order."""
         found = []
         if self.envelope and (other := self.types.get("–", 0)):
             are = "record is" if other == 1 else "records are"
             found.append(
-                f"{other:,} {are} in another format than {self.envelope}, and kept whole as data."
+                f"{other:,} {are} in another format than {self.envelope}, kept whole as data."
             )
         if self.rejected:
             found.append(f"{format_count(self.rejected, 'line')} rejected; see the table rejects.")
@@ -63,10 +63,10 @@ class LogStatistics:
             found.append(
                 f"{format_count(self.repeated_id_count, 'event')} with the id of an earlier one."
             )
-        for kind, said in _STREAM_ODDITIES.items():
+        for kind, clause in _STREAM_ODDITIES.items():
             if count := self.irregularity_counts.get(kind):
                 found.append(
-                    f"{format_count(count, 'event')} {said}; refold irregularities lists them."
+                    f"{format_count(count, 'event')} {clause}; refold irregularities lists them."
                 )
         if self.backward_time_count or self.irregularity_counts.get(_BACKWARD_KIND):
             own = self.irregularity_counts.get(_BACKWARD_KIND, 0)
@@ -80,7 +80,7 @@ class LogStatistics:
 
 
 def read_statistics(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
-    """Count; a few scans over narrow columns."""
+    """Return the statistics of a log; scans a few narrow columns."""
     events, streams, ids, with_id, without_time, first, last = fetch_rows(
         connection,
         "SELECT count(*) AS a, count(DISTINCT stream) AS b, count(DISTINCT id) AS c,"
@@ -110,7 +110,7 @@ def read_statistics(connection: duckdb.DuckDBPyConnection) -> LogStatistics:
 
 
 def _count_backward_times(connection: duckdb.DuckDBPyConnection) -> int:
-    """Times that run backwards; a stream of numbers, as a window over the log would sort it."""
+    """Count events that are earlier than the one before; streams times, because a SQL window would sort."""
     count, previous = 0, np.empty(0, dtype=np.int64)
     relation = connection.sql("SELECT time FROM events WHERE time IS NOT NULL")
     for batch in relation.to_arrow_reader(1_000_000):

@@ -1,14 +1,14 @@
-"""What stays of an event that was removed: its offset and its time, so that all others stay where they are.
+"""Tombstones: what `refold remove` leaves of an event, its offset and its time.
 
-No handler is asked about it.
+The tombstone keeps the offsets of all other events unchanged. No handler receives it.
 """
 
 REMOVED_TYPE = "refold.Removed"
-"""The type of such an event."""
+"""The type of a tombstone."""
 IS_HANDLED_SQL = f"\"type\" IS DISTINCT FROM '{REMOVED_TYPE}'"
-"""SQL: the event is one for handlers."""
+"""SQL condition: the event is not a tombstone, so handlers receive it."""
 EMPTIED_FIELDS = (
     *("stream", "revision", "version", "id", "correlation_id", "causation_id", "data", "meta"),
     "source_position",
 )
-"""The fields that such an event has no longer."""
+"""The fields that are empty in a tombstone."""

@@ -1,1 +1,1 @@
-"""What a person keeps in the workspace: bookmarks and watches."""
+"""Bookmarks and watches, which a person keeps in the workspace."""

@@ -1,4 +1,4 @@
-"""Bookmarks: places that a person marked with a note. They are the workspace's, and outlive folds."""
+"""Bookmarks: positions that a person marked with a note. The workspace keeps them across folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,16 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Bookmark:
-    """A place in a workspace, and what a person wrote about it."""
+    """A position on a timeline, or a document at it, with a person's note."""
 
     number: int
     timeline: str
     position: int
-    """Its place on the timeline."""
     projection: str | None
-    """Its name, as its code may change."""
+    """The projection's name only, because its code may change."""
     key: str | None
     path: str | None
-    """As a person writes it: `items.sku-7.qty`."""
+    """A path in the document as a person writes it: `items.sku-7.qty`."""
     note: str
 
 
@@ -38,7 +37,10 @@ def add_bookmark(
     key: str | None = None,
     path: str | None = None,
 ) -> Bookmark:
-    """Keep a place on the workspace's timeline."""
+    """Save a bookmark on the workspace's timeline and return it.
+
+    Raises `WorkspaceError` if the file no longer has this timeline.
+    """
     label = workspace.label_at(offset)
     with workspace.writing() as connection:
         fork_store.refuse_unknown(connection, workspace)
@@ -51,13 +53,13 @@ def add_bookmark(
 
 
 def remove_bookmark(workspace: Workspace, number: int) -> None:
-    """Forget a bookmark; one that isn't there is no mistake."""
+    """Delete a bookmark; do nothing if there is none with this number."""
     with workspace.writing() as connection:
         connection.execute("DELETE FROM bookmarks WHERE bookmark = ?", [number])
 
 
 def list_bookmarks(workspace: Workspace) -> list[Bookmark]:
-    """All bookmarks on the workspace's timeline, in its order."""
+    """Return the bookmarks on the workspace's timeline, in order of position."""
     with workspace.reading() as connection:
         rows = connection.execute(
             f'SELECT {_COLUMNS} FROM bookmarks WHERE timeline = ? ORDER BY "offset", inserted, bookmark',
@@ -70,6 +72,6 @@ def _bookmark_of_row(workspace: Workspace, row: Sequence[Any]) -> Bookmark:
     number, timeline, offset, inserted, *rest = row
     try:
         position = workspace.position_of(Label(offset, inserted))
-    except PositionError:  # what was inserted there was undone
+    except PositionError:  # the insert of the bookmarked event was undone
         position = workspace.position_of(Label(offset))
     return Bookmark(number, timeline, position, *rest)

@@ -1,4 +1,4 @@
-"""Watches: conditions that a person keeps in sight. Their hits are lanes over the log."""
+"""Watches: saved conditions. The screen shows the hits of each one as a lane over the log."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Watch:
-    """A condition, and what it is asked of."""
+    """A condition and its scope."""
 
     number: int
     scope: str
-    """`states`: each document; `all`: all of them together; `events`."""
+    """`states`: checked on each document; `all`: on all documents together; `events`: on each event."""
     condition: str
 
 
 def add_watch(workspace: Workspace, scope: str, condition: str) -> Watch:
-    """Keep a condition; one that is kept already stays as it is."""
+    """Save a condition and return its watch; if it is already saved, return the existing one."""
     with workspace.writing() as connection:
-        for watch in _kept(connection):
+        for watch in _read_watches(connection):
             if (watch.scope, watch.condition) == (scope, condition):
                 return watch
         rows = connection.execute(
@@ -32,7 +32,7 @@ def add_watch(workspace: Workspace, scope: str, condition: str) -> Watch:
 
 
 def remove_watch(workspace: Workspace, number: int) -> None:
-    """Watch it no longer."""
+    """Delete a watch; do nothing if there is none with this number."""
     with workspace.writing() as connection:
         connection.execute("DELETE FROM watches WHERE watch = ?", [number])
 
@@ -40,10 +40,10 @@ def remove_watch(workspace: Workspace, number: int) -> None:
 def list_watches(workspace: Workspace) -> list[Watch]:
     """All watches, the oldest first."""
     with workspace.reading() as connection:
-        return _kept(connection)
+        return _read_watches(connection)
 
 
-def _kept(connection: duckdb.DuckDBPyConnection) -> list[Watch]:
+def _read_watches(connection: duckdb.DuckDBPyConnection) -> list[Watch]:
     rows = connection.execute(
         "SELECT watch, over, condition FROM watches ORDER BY watch"
     ).fetchall()

@@ -1,1 +1,1 @@
-"""SQL and conditions that a person writes, checked before DuckDB sees them."""
+"""SQL queries and conditions of the user, checked before DuckDB runs them."""

@@ -1,7 +1,7 @@
-"""What may come next in a query that is being typed: tables, columns, macros, names, keywords.
+"""Completions for a query that is being typed: tables, columns, macros, projections, keywords.
 
-Pure: the text and the place of the cursor in, words out, the likeliest first. It guesses from the
-words before the cursor and doesn't parse; what it doesn't know can be typed all the same.
+A pure function of the text and the cursor; the likeliest words come first. It guesses from the words
+before the cursor without parsing the query.
 """
 
 import re
@@ -14,19 +14,19 @@ from storage.workspace.schema import TABLES
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A word that may be meant."""
+    """A word that can complete the query."""
 
     text: str
-    """What is to stand in the query."""
+    """The text to insert."""
     kind: str
     """`table`, `column`, `macro`, `projection`, `function` or `keyword`."""
     detail: str = ""
-    """Its type, or its parameters."""
+    """The type of a column, or the parameters of a macro."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Words that may stand from `start` to the cursor."""
+    """Suggestions that replace the text from `start` to the cursor."""
 
     start: int
     suggestions: tuple[Suggestion, ...]
@@ -89,7 +89,7 @@ _COLUMNS = {
     },
     **{m.name: tuple(Suggestion(_quote_reserved(n), "column") for n in m.columns) for m in MACROS},
 }
-"""By the name of a table or a macro."""
+"""Columns by the name of their table or macro."""
 
 _INSIDE_STRING = re.compile(r"""(?:[^'"]|'[^']*'|"[^"]*")*'([^']*)""")
 _PROJECTION_ARGUMENT = re.compile(rf"\b({'|'.join(macro.name for macro in MACROS)})\(\s*'$")
@@ -98,7 +98,10 @@ _BEFORE_TABLE = re.compile(r"\b(from|join|describe|summarize)\s+$", re.IGNORECAS
 
 
 def complete_query(text: str, cursor: int, projections: Sequence[str]) -> Completion | None:
-    """What may stand at a place of a query, or None where nothing is to be offered."""
+    """Return completions at the cursor, an index into `text`, or None if there are none.
+
+    `projections` are the names to suggest as the first argument of a macro.
+    """
     before = text[:cursor]
     if inside := _INSIDE_STRING.fullmatch(before):
         start = inside.start(1)
@@ -124,15 +127,15 @@ def complete_query(text: str, cursor: int, projections: Sequence[str]) -> Comple
 
 
 def _filter_suggestions(start: int, typed: str, words: Iterable[Suggestion]) -> Completion | None:
-    wanted = typed.lstrip('"').lower()
-    found = {word.text: word for word in words if word.text.lstrip('"').lower().startswith(wanted)}
+    prefix = typed.lstrip('"').lower()
+    found = {word.text: word for word in words if word.text.lstrip('"').lower().startswith(prefix)}
     if not found or list(found) == [typed]:
         return None
     return Completion(start, tuple(found.values())[:_MAX_SUGGESTIONS])
 
 
 def _suggest_columns_of(table: str, text: str) -> Iterator[Suggestion]:
-    """The columns of a table, by its name or by the one that it has in this query."""
+    """Yield the columns of a table, given its name or its alias in this query."""
     if table.lower() in _COLUMNS:
         yield from _COLUMNS[table.lower()]
         return
@@ -142,6 +145,6 @@ def _suggest_columns_of(table: str, text: str) -> Iterator[Suggestion]:
 
 
 def _suggest_named_columns(text: str) -> Iterator[Suggestion]:
-    """The columns of all tables that a query names."""
+    """Yield the columns of all tables that a query names."""
     for name in re.findall(r"\w+", text):
         yield from _COLUMNS.get(name.lower(), ())

@@ -1,7 +1,7 @@
-"""Conditions that a person typed: parsed by DuckDB's own parser before anything is run.
+"""Parses conditions of the user with DuckDB's own parser, before anything runs.
 
-What is accepted is one expression over the columns of one table; no subqueries, no table functions,
-nothing that closes the parenthesis it is put into.
+A condition is one expression over the columns of one table. Subqueries, table functions, windows, and
+text that closes the parenthesis around the condition are refused.
 """
 
 import json
@@ -17,7 +17,7 @@ _WORDS = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.$])(?P<offset>offset)(?![\w(])""", re.IGNORECASE
 )
 _MOST_DIGITS = 38
-"""Digits of DuckDB's widest decimals and whole numbers."""
+"""Most digits of DuckDB's decimals and integers."""
 _SEVERAL_EXPRESSIONS = "it is more than one expression"
 _FORBIDDEN_NODES = {
     "SUBQUERY": "a subquery",
@@ -27,12 +27,15 @@ _FORBIDDEN_NODES = {
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
-    """The condition as SQL that may stand after WHERE; raises `QueryError` with what is wrong."""
+    """Return the condition as SQL for a WHERE clause; raises `QueryError` if it isn't valid for the table."""
     typed, text = text, _quote_offset(text)
     where = parse_condition(connection, typed, table)
-    found = _find_forbidden(where)
-    if found is not None:
-        raise QueryError(f"The condition {typed!r} holds {found}, which conditions can't.")
+    forbidden = _find_forbidden(where)
+    if forbidden is not None:
+        raise QueryError(
+            f"The condition {typed!r} contains {forbidden}, which is not allowed in a condition;"
+            f" write one expression over the columns of {table}."
+        )
     try:
         connection.execute(f"EXPLAIN SELECT 1 FROM {table} WHERE (\n{text}\n)")
     except duckdb.Error as error:
@@ -43,15 +46,15 @@ def check_condition(connection: duckdb.DuckDBPyConnection, text: str, table: str
 def parse_condition(
     connection: duckdb.DuckDBPyConnection, typed: str, table: str
 ) -> dict[str, Any]:
-    """The condition as DuckDB's tree of one expression; raises `QueryError` where it is none."""
+    """Return the condition as DuckDB's syntax tree; raises `QueryError` unless it is one expression."""
     text = _quote_offset(typed)
     if not text.strip():
         raise QueryError("The condition is empty; write one such as state.total < 0.")
-    # What closes a parenthesis that it didn't open parses in one of the two only.
+    # A text that closes a parenthesis that it didn't open parses in only one of the two.
     for condition in (f"\n{text}\n", f" (\n{text}\n)"):
         tree = _parse_sql(connection, f"SELECT 1 FROM {table} WHERE{condition}")
         if tree["error"]:
-            message = str(tree.get("error_message", "it is no SQL expression")).splitlines()[0]
+            message = str(tree.get("error_message", "it is not a SQL expression")).splitlines()[0]
             message = _SEVERAL_EXPRESSIONS if "Only SELECT" in message else message
             raise QueryError(
                 f"The condition {typed!r} doesn't parse: {message}{_suggest_fix(typed)}."
@@ -72,7 +75,7 @@ def parse_condition(
 
 
 def _refuse_long_numbers(typed: str, node: Any) -> None:
-    """Raise `QueryError` for a whole number that no type of DuckDB compares with others."""
+    """Raise `QueryError` if an integer has more digits than DuckDB can compare."""
     if isinstance(node, dict):
         literal = node.get("literal")
         text = literal.get("text", "") if isinstance(literal, dict) else ""
@@ -81,8 +84,8 @@ def _refuse_long_numbers(typed: str, node: Any) -> None:
             if len(digits) > _MOST_DIGITS:
                 shown = typed if len(typed) <= 100 else f"{typed[:99]}…"
                 raise QueryError(
-                    f"The condition {shown!r} holds a whole number of {len(digits):,} digits, and"
-                    f" {_MOST_DIGITS} are compared at most. Write it with an exponent, as"
+                    f"The condition {shown!r} contains an integer of {len(digits):,} digits; DuckDB"
+                    f" compares at most {_MOST_DIGITS}. Write it with an exponent, as"
                     f" {digits[0]}.{digits[1]}e{len(digits) - 1}."
                 )
         for inner in node.values():
@@ -93,7 +96,7 @@ def _refuse_long_numbers(typed: str, node: Any) -> None:
 
 
 def _suggest_fix(typed: str) -> str:
-    """What was meant, where it is known."""
+    """Return a hint for a mistake in a path, or an empty text."""
     quoted = re.search(r"\.\s*('(?:[^']|'')*')", typed)
     if quoted:
         return f"; in a path write [{quoted[1]}] instead of {quoted[0]}"
@@ -102,18 +105,20 @@ def _suggest_fix(typed: str) -> str:
 
 
 def _quote_offset(text: str) -> str:
-    """The condition with the word offset as a column: it is one of SQL's own, and so wants quotes."""
+    """Put the column offset in quotes, because OFFSET is a reserved word of SQL."""
     return _WORDS.sub(lambda found: f'"{found[0]}"' if found["offset"] else found[0], text)
 
 
 def translate_condition_error(text: str, table: str, error: duckdb.Error) -> QueryError:
-    """What DuckDB said of a condition, while planning or while running it, as ours."""
+    """Return a DuckDB error about a condition, raised while planning or running it, as a `QueryError`."""
     first = str(error).splitlines()[0].split(": ", 1)[-1]
     unknown = re.match(r'Referenced column "(.+?)" not found', first)
     if unknown is not None and table == EVENTS.name:
         names = ", ".join(name for name, _ in EVENTS.columns)
-        return QueryError(f"The condition {text!r} names {unknown[1]}; there are {names}.")
-    return QueryError(f"The condition {text!r} can't be asked of {table}: {first.rstrip('.')}.")
+        return QueryError(
+            f"The condition {text!r} names an unknown column {unknown[1]}; there are {names}."
+        )
+    return QueryError(f"The condition {text!r} can't be evaluated on {table}: {first.rstrip('.')}.")
 
 
 def _parse_sql(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A question in SQL that a person typed: one statement that only asks, and its answer.
+"""SQL queries of the user: one statement that only reads, and its result.
 
-The connection of a workspace changes nothing and reads no other file, whatever it is told. What
-is refused here is refused early, so that there is one sentence to say about it.
+The connection itself is read-only and can't read other files. This module refuses such statements
+earlier, to give a clear message.
 """
 
 import re
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 100_000
 MAX_BYTES = 64 << 20
-"""What is kept of an answer that is looked at."""
+"""The bounds of a `QueryResult`."""
 MAX_CELL_CHARACTERS = 400
-"""Characters of a value that a list of rows has at hand."""
+"""Characters of a value that `QueryResult.read_rows` returns."""
 
 _BATCH_ROWS = 10_000
 _TEXT_BATCH_ROWS = 128
-"""Rows after which the size of an answer is looked at, as a value may be large."""
+"""Rows between two checks of the size of a result; few, because a value may be large."""
 _NUMBER_TYPES = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)")
 _READING_STATEMENTS = ("SELECT", "EXPLAIN")
 _WRITING_STATEMENTS = (
@@ -48,7 +48,7 @@ _START_HINT = "start it with SELECT or FROM"
 
 @dataclass(frozen=True)
 class ResultColumn:
-    """A column of an answer."""
+    """A column of a result."""
 
     name: str
     type: str
@@ -60,7 +60,7 @@ class ResultColumn:
 
 
 class QueryCancellation:
-    """A way to end a question from another thread."""
+    """Cancels a query from another thread."""
 
     def __init__(self) -> None:
         self.is_cancelled = False
@@ -68,20 +68,20 @@ class QueryCancellation:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def cancel(self) -> None:
-        """End it, now or as soon as it begins."""
+        """Cancel the query, now or as soon as it begins."""
         with self._lock:
             self.is_cancelled = True
             if self._connection is not None:
                 self._connection.interrupt()
 
     def raise_if_cancelled(self) -> None:
-        """Raises `CancelledError` where it is to end."""
+        """Raise `CancelledError` if the query was cancelled."""
         if self.is_cancelled:
             raise CancelledError("The query was cancelled.")
 
     @contextmanager
     def interruptible(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """While this connection is asked."""
+        """Let `cancel` interrupt this connection inside the `with`."""
         with self._lock:
             self._connection = connection
         try:
@@ -93,7 +93,7 @@ class QueryCancellation:
 
 
 class RunningQuery:
-    """A question that was understood; its answer is fetched as it is read."""
+    """A query that was parsed and planned; its rows are fetched while they are read."""
 
     def __init__(self, relation: duckdb.DuckDBPyRelation | None, *, is_explanation: bool) -> None:
         self._relation = relation
@@ -102,12 +102,12 @@ class RunningQuery:
         self.columns = tuple(ResultColumn(name, str(kind)) for name, kind in named)
 
     def read_batches(self) -> "Iterator[pa.RecordBatch]":
-        """The rows, with values of their own types."""
+        """Yield the rows with values of their own types."""
         if self._relation is not None:
             yield from self._relation.to_arrow_reader(_BATCH_ROWS)
 
     def read_text_batches(self) -> "Iterator[pa.RecordBatch]":
-        """The rows with every value as DuckDB writes it; of an explanation, its lines."""
+        """Yield the rows with every value as DuckDB's text; for EXPLAIN, a row for each line of the plan."""
         if self._relation is None:
             return
         if self._is_explanation:
@@ -125,9 +125,10 @@ class RunningQuery:
 def run_query(
     workspace: Workspace, text: str, cancellation: QueryCancellation | None = None
 ) -> Iterator[RunningQuery]:
-    """Ask; the answer is read inside the `with`.
+    """Run a query whose result is read inside the `with`.
 
-    Raises `QueryError` where the text is no question, or can't be answered, and `CancelledError`.
+    Raises `QueryError` if the text isn't one reading statement or can't be answered, and
+    `CancelledError` if `cancellation` ended it.
     """
     cancellation = cancellation or QueryCancellation()
     with workspace.reading() as connection, cancellation.interruptible(connection):
@@ -137,11 +138,11 @@ def run_query(
         except duckdb.InterruptException as error:
             raise CancelledError("The query was cancelled.") from error
         except (duckdb.IOException, duckdb.SerializationException):
-            raise  # the file's trouble, not the question's
+            raise  # the file is at fault, not the query
         except duckdb.Error as error:
             raise translate_query_error(error) from error
         except OSError as error:
-            # So Arrow passes on what DuckDB says after the first rows.
+            # Arrow raises OSError for an error of DuckDB after the first rows.
             cancellation.raise_if_cancelled()
             if isinstance(error, BrokenPipeError) or "Error: " not in str(error):
                 raise
@@ -149,12 +150,12 @@ def run_query(
 
 
 def extract_statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """The one statement of a text, without the semicolon at its end, so that it can be a part of one.
+    """Return the one statement of a text without its final semicolon, for use as a subquery.
 
-    Raises `QueryError` where it is none that gives rows, and `duckdb.ParserException`.
+    Raises `QueryError` if the statement returns no rows, and `duckdb.ParserException`.
     """
     if _statement_kind(connection, text) != "SELECT":
-        raise QueryError(f"EXPLAIN gives no rows of the workspace's tables; {_START_HINT}.")
+        raise QueryError(f"EXPLAIN returns no rows of the workspace's tables; {_START_HINT}.")
     written = text.encode()
     for byte_index, kind in reversed(duckdb.tokenize(text)):
         if kind != duckdb.token_type.comment:
@@ -167,8 +168,8 @@ def extract_statement(connection: duckdb.DuckDBPyConnection, text: str) -> str:
 def _statement_kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     statements = connection.extract_statements(text)
     if len(statements) != 1:
-        many = f"these are {len(statements)}" if statements else "there is none"
-        raise QueryError(f"Give one statement; {many}.")
+        count = f"the query has {len(statements)}" if statements else "the query is empty"
+        raise QueryError(f"Give one statement; {count}.")
     kind = str(statements[0].type.name)
     if kind in _READING_STATEMENTS:
         return kind
@@ -176,51 +177,55 @@ def _statement_kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     shown = word[1].upper() if word else kind
     if kind in _WRITING_STATEMENTS:
         raise QueryError(
-            f"{shown} would change the workspace, and a query only asks; {_START_HINT}."
+            f"{shown} would change the workspace, and a query can only read; {_START_HINT}."
         )
     if kind in _EXTERNAL_STATEMENTS:
         raise QueryError(
-            f"{shown} leaves the workspace, and a query sees nothing else; {_START_HINT}."
+            f"{shown} accesses files outside the workspace, which a query can't; {_START_HINT}."
         )
     if kind == "MULTI":
-        raise QueryError("A PIVOT names its values here: PIVOT … ON type IN ('OrderPlaced', …).")
-    raise QueryError(f"{shown} asks nothing of the workspace's tables; {_START_HINT}.")
+        raise QueryError(
+            "PIVOT must list its values here; write PIVOT … ON type IN ('OrderPlaced', …)."
+        )
+    raise QueryError(f"{shown} doesn't read the workspace's tables; {_START_HINT}.")
 
 
 _BARE_OFFSET = re.compile(r"\nLINE \d+:.*(?<![\w.\"])offset\s*(?:,|\bFROM\b|[=<>])", re.IGNORECASE)
-"""The column in a query that doesn't parse, without its quotes."""
+"""In a message about a query that doesn't parse: the column offset without its quotes."""
 
 
 def translate_query_error(error: Exception) -> RefoldError:
-    """What DuckDB said of a question, as one sentence."""
+    """Return DuckDB's error about a query as an error with a message for a person."""
     whole = str(error)
     message = " ".join(whole.partition("\n\n")[0].split())
     message = summarize_error(ValueError(re.sub(r"^[\w ]*Error: ", "", message))).rstrip(".!")
     if outside := re.match(r'Cannot access (?:file|directory) "(.*?)"', message):
-        return QueryError(f"A query sees nothing but the workspace, and {outside[1]} isn't in it.")
+        return QueryError(f"A query can read only the workspace, and {outside[1]} isn't in it.")
     if "read-only mode" in message:
-        return QueryError(f"This would change the workspace, and a query only asks; {_START_HINT}.")
+        return QueryError(
+            f"This would change the workspace, and a query can only read; {_START_HINT}."
+        )
     if isinstance(error, duckdb.ParserException):
         line = re.search(r"\nLINE (\d+):", whole)
         where = f" in line {line[1]}" if line and line[1] != "1" else ""
         bare = '"offset"' in message.lower() or _BARE_OFFSET.search(whole)
-        hint = '; SQL has a word offset, so the column is "offset"' if bare else ""
+        hint = '; offset is a reserved word, so write the column as "offset"' if bare else ""
         return QueryError(f"The query doesn't parse: {message}{where}{hint}.")
     if duckdb_errors.is_of_a_function(error):
         return QueryError(f"The query failed: {message.rpartition('Error: ')[2]}.")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return QueryError("The query needs more memory than it may take; narrow it.")
+        return QueryError("The query needs more memory than it may use; make it narrower.")
     return QueryError(f"The query failed: {message}{'' if message.endswith('?') else '.'}")
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The beginning of an answer, kept as text, for as long as somebody looks at it."""
+    """The first rows of a query as text, for display; at most `MAX_ROWS` rows or about `MAX_BYTES`."""
 
     columns: tuple[ResultColumn, ...]
     table: "pa.Table"
     is_truncated: bool
-    """There are more rows than are kept."""
+    """Whether the query has more rows than these."""
     column_widths: tuple[int, ...]
     """Characters of the longest value of each column."""
     seconds: float
@@ -230,7 +235,7 @@ class QueryResult:
         return int(self.table.num_rows)
 
     def read_rows(self, first: int, count: int) -> Sequence[tuple[str | None, ...]]:
-        """Rows with the beginning of each value."""
+        """Return `count` rows from `first` on, each value cut to `MAX_CELL_CHARACTERS`."""
         import pyarrow.compute as pc  # noqa: PLC0415 - a screen opens without Arrow
 
         part = self.table.slice(first, count)
@@ -241,34 +246,34 @@ class QueryResult:
         return list(zip(*cells, strict=True))
 
     def read_row(self, number: int) -> tuple[str | None, ...]:
-        """A row, whole."""
+        """Return one row with its whole values."""
         return tuple(column[number].as_py() for column in self.table.columns)
 
 
 def fetch_result(workspace: Workspace, text: str, cancellation: QueryCancellation) -> QueryResult:
-    """The first rows of an answer; raises as `asked` does."""
+    """Run a query and return its first rows; raises as `run_query` does."""
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.compute as pc  # noqa: PLC0415 - as above
 
     started = time.perf_counter()
     text_batches: list[pa.RecordBatch] = []
     rows = size = 0
-    more = False
-    with run_query(workspace, text, cancellation) as question:
-        coming = question.read_text_batches()
-        for batch in coming:
+    is_truncated = False
+    with run_query(workspace, text, cancellation) as query:
+        batches = query.read_text_batches()
+        for batch in batches:
             cancellation.raise_if_cancelled()
             text_batches.append(batch)
             rows += batch.num_rows
             size += batch.get_total_buffer_size()
             if rows > MAX_ROWS or size > MAX_BYTES:
-                more = rows > MAX_ROWS or next(coming, None) is not None
+                is_truncated = rows > MAX_ROWS or next(batches, None) is not None
                 break
-        columns = question.columns
+        columns = query.columns
     schema = pa.schema([(f"c{number}", pa.string()) for number in range(len(columns))])
     table = pa.Table.from_batches(
         [b.rename_columns(schema.names) for b in text_batches], schema=schema
     )
     table = table.slice(0, MAX_ROWS)
     widest = tuple(pc.max(pc.utf8_length(column)).as_py() or 0 for column in table.columns)
-    return QueryResult(columns, table, more, widest, time.perf_counter() - started)
+    return QueryResult(columns, table, is_truncated, widest, time.perf_counter() - started)

@@ -1,1 +1,1 @@
-"""Timelines: the log itself, and forks of it, which are edits laid over what they were forked from."""
+"""Timelines: forks, their edits, and the workspace with the edits of a fork applied."""

@@ -1,8 +1,8 @@
-"""Edits of a fork, as they are kept: a row for each event that is dropped, replaced, inserted or moved,
-and for what else is otherwise on it.
+"""The edits of a fork and their table: a row for each dropped, replaced, inserted or moved event, and for
+each override of answers or states.
 
-They are laid over the parent in the order of their numbers. A step is what a person did at once, and
-is undone and redone as one.
+Edits apply to the parent in the order of their numbers. A step groups the edits that a person made
+at once; it is undone and redone as a whole.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditedEvent:
-    """An event as an edit makes it. `data` and `meta` are JSON text."""
+    """The event that an edit puts on a fork. `data` and `meta` are JSON text."""
 
     time: datetime | None
     stream: str | None
@@ -41,26 +41,26 @@ EVENT_FIELDS = tuple(field.name for field in fields(EditedEvent))
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit. `step` and `number` are given by `appended`."""
+    """One edit. `append_step` sets `step` and `number`."""
 
     kind: EditKind
     label: Label
-    """The event that it is about; of an insert or a move, what the event is called there."""
+    """The edited event; for an insert or a move, the event's new label."""
     after: Label | None = None
-    """Of an insert or a move: what it comes after."""
+    """For an insert or a move: the event that it follows."""
     moved: Label | None = None
-    """Of a move: what the event was called."""
+    """For a move: the event's label before the move."""
     event: EditedEvent | None = None
-    """What a replace, an insert or a move puts there."""
+    """For a replace, an insert or a move: the resulting event."""
     value: str | None = None
-    """Of what isn't about an event: an override as JSON, or a projection's label."""
+    """For an edit that isn't about an event: an override as JSON, or a projection's label."""
     step: int = 0
     number: int = 0
     undone: bool = False
 
     @property
     def first_label(self) -> Label:
-        """The first event that it touches."""
+        """The first event that the edit changes."""
         if self.moved is not None:
             return min(self.moved, self.label)
         return self.label
@@ -74,7 +74,7 @@ _EDIT_COLUMNS = (
 
 
 def append_step(edits: Sequence[Edit], new: Iterable[Edit]) -> list[Edit]:
-    """The edits of a fork with a further step; what was undone is forgotten."""
+    """Return the edits of a fork with a new step at the end and without the undone edits."""
     active = [edit for edit in edits if not edit.undone]
     step = max((edit.step for edit in active), default=0) + 1
     number = max((edit.number for edit in active), default=0)
@@ -85,7 +85,7 @@ def append_step(edits: Sequence[Edit], new: Iterable[Edit]) -> list[Edit]:
 
 
 def undo_last_step(edits: Sequence[Edit]) -> list[Edit] | None:
-    """The edits with the last step that wasn't yet undone; None where there is none."""
+    """Return the edits with the last active step undone, or None if no step is active."""
     steps = [edit.step for edit in edits if not edit.undone]
     if not steps:
         return None
@@ -93,7 +93,7 @@ def undo_last_step(edits: Sequence[Edit]) -> list[Edit] | None:
 
 
 def redo_next_step(edits: Sequence[Edit]) -> list[Edit] | None:
-    """The edits without the first step that was undone; None where there is none."""
+    """Return the edits with the first undone step active again, or None if no step is undone."""
     steps = [edit.step for edit in edits if edit.undone]
     if not steps:
         return None
@@ -101,7 +101,7 @@ def redo_next_step(edits: Sequence[Edit]) -> list[Edit] | None:
 
 
 def read_edits(connection: duckdb.DuckDBPyConnection, timeline: str) -> list[Edit]:
-    """The edits of a fork, in order, the undone ones too."""
+    """Return the edits of a fork in order, including undone ones."""
     columns = ", ".join(
         'epoch_us("time") AS "time"' if name == "time" else f'"{name}"' for name in _EDIT_COLUMNS
     )
@@ -114,7 +114,7 @@ def read_edits(connection: duckdb.DuckDBPyConnection, timeline: str) -> list[Edi
 def write_edits(
     connection: duckdb.DuckDBPyConnection, timeline: str, edits: Sequence[Edit]
 ) -> None:
-    """Keep these edits as all that a fork has."""
+    """Replace all stored edits of a fork by these."""
     connection.execute("DELETE FROM edits WHERE timeline = ?", [timeline])
     if edits:
         written = ", ".join(f'"{name}"' for name in _EDIT_COLUMNS)
@@ -127,7 +127,7 @@ def write_edits(
 
 
 def _edits_table(edits: Sequence[Edit]) -> "pa.Table":
-    import pyarrow as pa  # noqa: PLC0415 - whoever only reads a fork's edits needs no Arrow
+    import pyarrow as pa  # noqa: PLC0415 - reading a fork's edits needs no Arrow
 
     columns: dict[str, list[Any]] = {
         "step": [edit.step for edit in edits],

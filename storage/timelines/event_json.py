@@ -1,7 +1,8 @@
-"""Events as a person writes them: a JSON object, checked before it is taken.
+"""Events as JSON objects that a person edits, validated before they are used.
 
-Its fields are those of an event. What is left out of a replacement stays as it was; what is left out
-of a new event is made up: its id is derived from its place, its time is that of the event before it.
+The members are the fields of an event. A field that the JSON leaves out keeps the value of the event
+that the caller passes as the base: for a replacement the old event, for a new event its defaults (an id
+derived from its position, the time of the event before it).
 """
 
 import json
@@ -15,43 +16,49 @@ from storage.errors import QueryError, summarize_error
 from storage.timelines.edits import EVENT_FIELDS, EditedEvent
 
 _IGNORED_FIELDS = frozenset(("offset",))
-"""What `refold events` writes beside them."""
+"""Members that `refold events` prints in addition to the fields."""
 _MAX_BYTES = 64 << 20
 
 
-def parse_event(text: str, there: EditedEvent) -> EditedEvent:
-    """The event that a person wrote, over what is there; raises `QueryError` with what is wrong."""
+def parse_event(text: str, base: EditedEvent) -> EditedEvent:
+    """Return the event that a JSON object describes; fields that it leaves out come from `base`.
+
+    Raises `QueryError` if the text is not a valid event.
+    """
     try:
         if len(text) > _MAX_BYTES:
-            raise QueryError(f"The event is larger than {_MAX_BYTES >> 20} MB.")
-        checked = json.loads(text, parse_constant=_refuse_constant)  # it counts brackets too
+            raise QueryError(f"The event is larger than {_MAX_BYTES >> 20} MB; make it smaller.")
+        checked = json.loads(text, parse_constant=_refuse_constant)  # it also limits the nesting
         json.dumps(checked, ensure_ascii=False).encode()
-        said = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except UnicodeEncodeError as error:
-        raise QueryError("The event holds half of a surrogate pair, which no text can.") from error
+        raise QueryError(
+            "The event contains half of a surrogate pair, which is not valid Unicode; write the whole"
+            " character."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise QueryError(
-            f'The event is no JSON object: {summarize_error(error)}; write one as {{"type": "Paid",'
+            f'The event is not a JSON object: {summarize_error(error)}; write one as {{"type": "Paid",'
             ' "data": {…}}.'
         ) from error
-    strange = set(said) - set(EVENT_FIELDS) - _IGNORED_FIELDS
-    if strange:
+    unknown = set(members) - set(EVENT_FIELDS) - _IGNORED_FIELDS
+    if unknown:
         raise QueryError(
-            f"An event has no field {min(strange)!r}; it has {', '.join(EVENT_FIELDS)}."
+            f"An event has no field {min(unknown)!r}; its fields are {', '.join(EVENT_FIELDS)}."
         )
-    found = {
+    fields = {
         name: _parse_field(name, bytes(raw))
-        for name, raw in said.items()
+        for name, raw in members.items()
         if name not in _IGNORED_FIELDS
     }
-    event = replace(there, **found)
+    event = replace(base, **fields)
     if not event.type:
         raise QueryError('The event has no type; give it one, as in {"type": "Paid"}.')
     return event
 
 
 def format_event(event: EditedEvent) -> str:
-    """The event as JSON for an editor: a line a field, its data over several lines."""
+    """Return the event as JSON for an editor: a line for each field, `data` and `meta` indented."""
     lines = []
     for name in EVENT_FIELDS:
         value = getattr(event, name)
@@ -83,17 +90,17 @@ def _parse_field(name: str, raw: bytes) -> Any:
         return _parse_time(value)
     if name == "revision":
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-            raise QueryError(f"The revision {value!r} is no whole number.")
+            raise QueryError(f"The event's revision must be a 64-bit integer, got {value!r}.")
         return value
     if name == "version":
         return str(value)
     if not isinstance(value, str):
-        raise QueryError(f"The event's {name} is no text: {raw.decode()[:60]}.")
+        raise QueryError(f"The event's {name} must be a string, got {raw.decode()[:60]}.")
     return value
 
 
 def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _parse_time(value: Any) -> datetime:

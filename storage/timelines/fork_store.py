@@ -1,7 +1,7 @@
-"""The tree of timelines: which forks there are, what they were forked from, and their edits.
+"""Stores forks in the workspace: their names, parents, positions, notes and edits.
 
-Every write compares the forks in the file with those that its caller read, in the transaction that
-writes, and raises `StaleError` if they differ. A fork from which others were forked never changes.
+Every write compares the forks in the file with those that its caller read, in the same transaction,
+and raises `StaleError` if they differ. The edits of a fork that has child forks never change.
 """
 
 import hashlib
@@ -25,36 +25,36 @@ from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 _VALID_NAME = re.compile(r"[\w][\w.-]{0,63}")
 _BY_NAME_QUERY = "SELECT 1 FROM timelines WHERE timeline = ?"
 _FORK_TABLES = ("timelines", "edits", "bookmarks")
-"""Tables of what a person made."""
+"""Tables with rows of a fork that a person made."""
 
 
 @dataclass(frozen=True)
 class Fork:
-    """A fork: its parent, where it branches, and what is otherwise on it."""
+    """A fork: its parent, the position at which it branches, and its edits."""
 
     name: str
     parent: str
     at: Label
-    """The position at which it branches: every event up to there is its parent's."""
+    """The position at which it branches; all events up to it are the parent's."""
     note: str
     edits: Sequence[Edit]
-    """In order, with those that were undone."""
+    """All edits in order, including undone ones."""
     created: datetime | None = None
 
     @property
     def active_edits(self) -> list[Edit]:
-        """The edits that count."""
+        """The edits that aren't undone."""
         return [edit for edit in self.edits if not edit.undone]
 
     @property
     def content(self) -> tuple[str, Label, list[Edit]]:
-        """Everything that its events depend on, and the edits that were undone."""
+        """Everything that decides the fork's events, and its undone edits."""
         return self.parent, self.at, list(self.edits)
 
     @property
     def digest(self) -> str:
-        """A hash of what makes it what it is, whatever it is called."""
-        said = [
+        """A hash of the fork's position and active edits, independent of its name."""
+        edit_values = [
             [
                 e.kind.value,
                 str(e.label),
@@ -65,7 +65,7 @@ class Fork:
             ]
             for e in self.active_edits
         ]
-        text = json.dumps([str(self.at), said])
+        text = json.dumps([str(self.at), edit_values])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -76,9 +76,9 @@ def _event_values(event: edits.EditedEvent | None) -> list[Any] | None:
 
 
 def validate_name(name: str) -> str:
-    """The name, where a fork can have it; raises `WorkspaceError`."""
+    """Return the name; raises `WorkspaceError` if a fork can't have it."""
     if name == MAIN_TIMELINE:
-        raise WorkspaceError("The log itself is called main; give the fork another name.")
+        raise WorkspaceError("The timeline of the log is called main; give the fork another name.")
     if not _VALID_NAME.fullmatch(name):
         raise WorkspaceError(
             f"{name!r} can't be a timeline's name; use up to 64 letters, digits, dots, dashes and _."
@@ -87,13 +87,13 @@ def validate_name(name: str) -> str:
 
 
 def list_forks(workspace: Workspace) -> list[Fork]:
-    """All forks, parents before their forks, the oldest first."""
+    """Return all forks, parents before their children, siblings by age with the oldest first."""
     with workspace.main_workspace.reading() as connection:
         return sort_parents_first(_read_forks(connection))
 
 
 def sort_parents_first(forks: Sequence[Fork]) -> list[Fork]:
-    """Parents before their forks."""
+    """Return the forks ordered with each parent before its children."""
     ordered: list[Fork] = []
 
     def append_forks_of(parent: str) -> None:
@@ -107,21 +107,24 @@ def sort_parents_first(forks: Sequence[Fork]) -> list[Fork]:
 
 
 def find_fork(workspace: Workspace, name: str) -> Fork:
-    """The fork of that name; raises `WorkspaceError`."""
+    """Return the fork of that name; raises `WorkspaceError` if there is none."""
     with workspace.main_workspace.reading() as connection:
-        return _found(connection, workspace, name)
+        return _read_fork(connection, workspace, name)
 
 
-def _found(connection: duckdb.DuckDBPyConnection, workspace: Workspace, name: str) -> Fork:
-    found = _read_forks(connection, name)
-    if not found:
-        there = ", ".join([MAIN_TIMELINE, *(one.name for one in _read_forks(connection))])
-        raise WorkspaceError(f"{workspace.path} has no timeline called {name!r}; it has: {there}.")
-    return found[0]
+def _read_fork(connection: duckdb.DuckDBPyConnection, workspace: Workspace, name: str) -> Fork:
+    forks = _read_forks(connection, name)
+    if not forks:
+        names = ", ".join([MAIN_TIMELINE, *(one.name for one in _read_forks(connection))])
+        raise WorkspaceError(f"{workspace.path} has no timeline called {name!r}; it has: {names}.")
+    return forks[0]
 
 
 def read_lineage(workspace: Workspace, name: str) -> list[Fork]:
-    """The forks from `main` to the one of that name; none for `main`. Raises `WorkspaceError`."""
+    """Return the forks on the way from `main` to the fork of that name, itself included; none for `main`.
+
+    Raises `WorkspaceError` if there is no such fork, or if parents form a circle.
+    """
     forks: list[Fork] = []
     while name != MAIN_TIMELINE:
         forks.insert(0, find_fork(workspace, name))
@@ -132,7 +135,7 @@ def read_lineage(workspace: Workspace, name: str) -> list[Fork]:
 
 
 def check_name_is_free(workspace: Workspace, name: str) -> None:
-    """Raise `WorkspaceError` where no new fork can be called so."""
+    """Raise `WorkspaceError` if a new fork can't have this name."""
     validate_name(name)
     with workspace.main_workspace.reading() as connection:
         _refuse_taken(connection, name)
@@ -141,24 +144,28 @@ def check_name_is_free(workspace: Workspace, name: str) -> None:
 def _refuse_taken(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     if connection.execute(_BY_NAME_QUERY, [name]).fetchall():
         raise WorkspaceError(
-            f"There is a timeline called {name} already; give the fork another name."
+            f"A timeline called {name} already exists; give the fork another name."
         )
 
 
 def refuse_stale(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Fork]) -> None:
     """Raise `StaleError` unless the file holds these forks as they were read."""
     for fork in lineage:
-        there = _read_forks(connection, fork.name)
-        if not there or there[0].content != fork.content:
-            what = "edited" if there else "removed or renamed"
+        stored = _read_forks(connection, fork.name)
+        if not stored or stored[0].content != fork.content:
+            action = "edited" if stored else "removed or renamed"
             raise StaleError(
-                f"The timeline {fork.name} was {what} by another refold after it was read, so nothing"
+                f"Another refold process {action} the timeline {fork.name} after it was read, so nothing"
                 " was written; run this again."
             )
 
 
 def create(connection: duckdb.DuckDBPyConnection, lineage: Sequence[Fork]) -> None:
-    """Keep the last of these forks as a new one; raise `WorkspaceError` if its name is taken."""
+    """Store the last fork of the lineage as a new one.
+
+    Raises `WorkspaceError` if its name is taken, and `StaleError` if the file holds its ancestors in
+    another version.
+    """
     *above, fork = lineage
     refuse_stale(connection, above)
     _refuse_taken(connection, fork.name)
@@ -175,10 +182,10 @@ def save_fork(
     lineage: Sequence[Fork],
     before: Fork | None = None,
 ) -> bool:
-    """Keep the last of these forks as it is now, and return whether it is new.
+    """Store the last fork of the lineage in its current version, and return whether it is new.
 
-    `before` is the fork before it was edited, where it was. Raise `StaleError` when the file holds
-    other forks than these, and `WorkspaceError` when the name is taken or others stand on the fork.
+    `before` is the fork before it was edited, None if it wasn't. Raises `StaleError` if the file holds
+    another version of these forks, and `WorkspaceError` if the name is taken or the fork has children.
     """
     *above, fork = lineage
     stored = _read_forks(connection, fork.name)
@@ -194,7 +201,7 @@ def save_fork(
 
 
 def check_is_editable(workspace: Workspace, name: str) -> None:
-    """Raise `WorkspaceError` where a fork has to stay as it is."""
+    """Raise `WorkspaceError` if a fork can't be edited because it has child forks."""
     with workspace.main_workspace.reading() as connection:
         _check_is_editable(connection, name)
 
@@ -203,7 +210,7 @@ def _check_is_editable(connection: duckdb.DuckDBPyConnection, name: str) -> None
     forks = _child_names(connection, name)
     if forks:
         raise WorkspaceError(
-            f"{forks[0]} is forked from {name}, which so stays as it is;"
+            f"{name} can't be edited, because {forks[0]} is forked from it;"
             f" fork {name} again to edit further."
         )
 
@@ -218,19 +225,24 @@ def _update_fork(connection: duckdb.DuckDBPyConnection, timeline: Fork) -> None:
 
 
 def set_note(workspace: Workspace, name: str, note: str) -> None:
-    """Give a fork another note."""
+    """Change the note of a fork; raises `WorkspaceError` if there is no such fork."""
     with workspace.writing() as connection:
-        _found(connection, workspace, name)
+        _read_fork(connection, workspace, name)
         connection.execute("UPDATE timelines SET note = ? WHERE timeline = ?", [note, name])
 
 
 def rename_fork(workspace: Workspace, name: str, new_name: str) -> None:
-    """Give a fork another name; raises `WorkspaceError` where it can't have it."""
+    """Rename a fork in all tables.
+
+    Raises `WorkspaceError` if there is no such fork, or if it can't have the new name.
+    """
     validate_name(new_name)
     with workspace.writing() as connection:
-        _found(connection, workspace, name)
+        _read_fork(connection, workspace, name)
         if connection.execute(_BY_NAME_QUERY, [new_name]).fetchall():
-            raise WorkspaceError(f"There is a timeline called {new_name} already.")
+            raise WorkspaceError(
+                f"A timeline called {new_name} already exists; give the fork another name."
+            )
         for table in (*_FORK_TABLES, *schema.FOLD_TABLES):
             connection.execute(
                 f"UPDATE {table} SET timeline = ? WHERE timeline = ?", [new_name, name]
@@ -239,20 +251,25 @@ def rename_fork(workspace: Workspace, name: str, new_name: str) -> None:
 
 
 def remove_fork(workspace: Workspace, name: str) -> None:
-    """Forget a fork and all that was folded on it; raises `WorkspaceError` where others stand on it."""
+    """Delete a fork and everything folded on it.
+
+    Raises `WorkspaceError` if there is no such fork, or if it has child forks.
+    """
     with workspace.writing() as connection:
-        _found(connection, workspace, name)
+        _read_fork(connection, workspace, name)
         forks = _child_names(connection, name)
         if forks:
-            raise WorkspaceError(f"{forks[0]} is forked from {name}; remove it first.")
+            raise WorkspaceError(
+                f"{name} can't be removed, because {forks[0]} is forked from it; remove {forks[0]} first."
+            )
         for table in (*_FORK_TABLES, *schema.FOLD_TABLES):
             connection.execute(f"DELETE FROM {table} WHERE timeline = ?", [name])
 
 
 def refuse_unknown(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Raise `WorkspaceError` when the timeline that a workspace shows is in its file no more."""
+    """Raise `WorkspaceError` if the file no longer has the timeline of this workspace."""
     if workspace.timeline != MAIN_TIMELINE:
-        _found(connection, workspace, workspace.timeline)
+        _read_fork(connection, workspace, workspace.timeline)
 
 
 def _child_names(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:

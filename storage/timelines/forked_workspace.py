@@ -1,8 +1,8 @@
-"""The workspace as it looks from a fork: each table of events and folds with the fork's edits in it.
+"""The workspace on a fork: the tables of events and folds with the fork's edits applied.
 
-A question on a fork is asked on a connection on which views stand in the tables' places: the parent's
-rows, but for those that the fork has otherwise, moved to their places on the fork, and the fork's own.
-So nothing above asks otherwise on a fork than on the log.
+Temporary views replace the tables on a fork's connection. A view returns the parent's unchanged rows at
+their positions on the fork, and the fork's own rows. Code above storage therefore runs the same queries
+on a fork and on the log.
 """
 
 import json
@@ -29,40 +29,41 @@ if TYPE_CHECKING:
     from storage.timelines.fork_store import Fork
 
 _MAX_LITERALS = 200
-"""Keys or places that are written into a query; more are joined."""
+"""Most keys or positions that a query lists as literals; a query with more joins a table."""
 _MAX_STRETCHES = 12
-"""Stretches of a moved table that are read one by one, so that each is found by its zone maps."""
+"""Most stretches of a moved table that are selected one by one, which lets DuckDB use zone maps."""
 
 _DOCUMENT_TABLES = ("history", "parts", "routes", "turns")
 _HANDLING_TABLES = ("failures", "decisions", "printed", "reads")
-"""Those whose key is missing where it was being asked for."""
+"""Tables whose key is NULL if the projection's `key` function was running."""
 _EVENT_TABLES = ("upcasts",)
 
 
 @dataclass(frozen=True)
 class FoldBasis:
-    """On what a fold on a fork stands, and how far it differs from it."""
+    """How a fold on a fork differs from the fold on the parent that it reuses."""
 
     projection: int
     timeline: str
     base_projection: int
-    """The projection whose fold on the parent it goes on from."""
+    """The projection whose fold on the parent is reused."""
     first_changed_position: int
-    """The first place from which on anything may be otherwise."""
+    """The first position on the fork from which rows may differ."""
     affects_all_documents: bool
-    """Whether every document may be, and not only those that were touched."""
+    """Whether every document may differ from there on, and not only the refolded ones."""
     refolded_key_count: int
-    """How many were touched."""
+    """How many documents were folded again."""
     removed_ordinals: Sequence[int]
-    """Ordinals of the parent's documents that are born at another place, or not at all."""
+    """Ordinals of the parent's documents that are created at another position or never on the fork."""
     inserted_before_ordinals: Sequence[int]
-    """For each document that is born otherwise, the parent's ordinal that it comes before."""
+    """For each document that is created elsewhere, the parent's ordinal that it comes before."""
     has_birth_list: bool
-    """Whether those are listed; else all documents born since are the fork's own."""
+    """Whether the two lists are known; if not, all documents created from the first changed position
+    on are the fork's own."""
 
 
 def open_timeline(workspace: Workspace, name: str) -> Workspace:
-    """The workspace on a timeline; raises `WorkspaceError` where there is no such timeline."""
+    """Return the workspace on a timeline; raises `WorkspaceError` if there is no such timeline."""
     opened = workspace
     for timeline in fork_store.read_lineage(workspace, name):
         opened = ForkedWorkspace(opened, timeline)
@@ -70,11 +71,11 @@ def open_timeline(workspace: Workspace, name: str) -> Workspace:
 
 
 class ForkedWorkspace(Workspace):
-    """A workspace on a fork, which needn't be kept yet."""
+    """A workspace on a fork; the fork may not be stored yet."""
 
     def __init__(self, parent: Workspace, fork: "Fork", before: "Fork | None" = None) -> None:
-        """`before` is the fork before edits that aren't kept yet."""
-        # What opens, waits and releases is the file's; this is only another look at it.
+        """`before` is the fork without the edits that aren't stored yet."""
+        # The main workspace opens, locks and releases the file, so super().__init__ is not called.
         self.parent = parent
         self._main_workspace = parent.main_workspace
         self.path = parent.path
@@ -84,7 +85,7 @@ class ForkedWorkspace(Workspace):
         self.timeline = fork.name
         self._fork_overlay = ForkOverlay(fork, parent.position_map)
         self._cursor_name = object()
-        """The name of cursors that are prepared for it; its own would keep the file open."""
+        """The name of the cursors prepared for this workspace; using `self` would keep the file open."""
 
     @property
     def main_workspace(self) -> Workspace:
@@ -92,7 +93,7 @@ class ForkedWorkspace(Workspace):
 
     @property
     def lineage(self) -> "list[Fork]":
-        """The forks from `main` to this one, as they were read."""
+        """The forks from `main` to this one, in the version that was read."""
         above = self.parent.lineage if isinstance(self.parent, ForkedWorkspace) else []
         return [*above, self.fork]
 
@@ -111,7 +112,7 @@ class ForkedWorkspace(Workspace):
     def writing(
         self, *, use_all_cores: bool = True, generation: str | None = None
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The tables as they are in the file, inside one transaction."""
+        """Yield a connection to the file's own tables, without the fork's views, in one transaction."""
         with self.main_workspace.writing(
             use_all_cores=use_all_cores, generation=generation
         ) as connection:
@@ -144,7 +145,7 @@ class ForkedWorkspace(Workspace):
 
 
 class _ForkViews:
-    """The tables as a fork has them, as SQL over those of the file."""
+    """Builds the SQL of a fork's tables over the tables of the file."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: ForkedWorkspace) -> None:
         self._connection = connection
@@ -154,11 +155,11 @@ class _ForkViews:
             _ForkViews(connection, parent) if isinstance(parent, ForkedWorkspace) else None
         )
         self.depth: int = 0 if self._parent_views is None else self._parent_views.depth + 1
-        """How many forks there are between this one and the log."""
+        """The number of forks between this one and the log."""
         self._fold_bases = _read_fold_bases(connection, workspace)
 
     def install(self) -> None:
-        """Let views stand in the tables' places on this connection."""
+        """Create the views that replace the tables on this connection."""
         for name in (
             "events",
             "calls",
@@ -172,7 +173,7 @@ class _ForkViews:
             )
 
     def relation_sql(self, name: str) -> str:
-        """SQL for a table."""
+        """Return the SQL of a table as it is on the fork."""
         if name == "events":
             return f"({self._events_sql()})"
         if name == "calls":
@@ -194,9 +195,9 @@ class _ForkViews:
 
     def _events_sql(self) -> str:
         overlay = self._workspace.position_map
-        kept = self._not_in('"offset"', overlay.hidden_parent_positions, "hidden")
+        visible = self._not_in('"offset"', overlay.hidden_parent_positions, "hidden")
         names = [name for name, _ in schema.EVENTS.columns]
-        rows = self._moved_rows(names, self._parent_relation("events"), kept)
+        rows = self._moved_rows(names, self._parent_relation("events"), visible)
         if overlay.own_events:
             own = self._register_table("own", lambda: _own_events_table(overlay))
             rows.append(f"SELECT {', '.join(map(_quote_column, names))} FROM {own}")
@@ -213,7 +214,7 @@ class _ForkViews:
         return " UNION ALL ".join([*rows, unassigned])
 
     def _inherited_rows(self, name: str, basis: FoldBasis, number: int) -> list[str]:
-        """What a fold has in common with the one that it stands on."""
+        """Return SQL for the rows that a fold reuses from the fold on the parent."""
         fold_condition = (
             f"projection = {int(basis.base_projection)} AND timeline ="
             f" {quote_literal(self._workspace.parent.timeline)}"
@@ -225,7 +226,7 @@ class _ForkViews:
         }
         if name == "parts":
             names.append("rowid")
-            # A row that several timelines have is another row on each.
+            # A row that several timelines share needs a different rowid on each.
             column_sql["rowid"] = f"rowid + {(number << 40) + (1 << 48 + self.depth)}"
         if name == "documents":
             return [self._documents_sql(names, basis, fold_condition, column_sql)]
@@ -239,7 +240,7 @@ class _ForkViews:
         )
 
     def _unchanged_condition(self, name: str, basis: FoldBasis) -> str:
-        """Which rows of the parent's fold stand, as a condition."""
+        """Return the SQL condition for rows of the parent's fold that are the same on the fork."""
         since = self._workspace.position_map.first_parent_position_from(
             basis.first_changed_position
         )
@@ -251,20 +252,20 @@ class _ForkViews:
         return f"({early} OR {self._not_refolded_condition(name, basis)})"
 
     def _refolded_keys_sql(self, basis: FoldBasis) -> str:
-        """SQL for the keys of what was folded again."""
+        """Return SQL for the keys of the documents that were folded again."""
         return (
             f"SELECT key FROM {self._file_table('touched')} WHERE projection = {int(basis.projection)}"
             f" AND timeline = {quote_literal(basis.timeline)}"
         )
 
     def _not_refolded_condition(self, name: str, basis: FoldBasis) -> str:
-        mine = self._refolded_keys_sql(basis)
+        keys_sql = self._refolded_keys_sql(basis)
         if basis.refolded_key_count <= _MAX_LITERALS:
-            found = self._connection.execute(mine).fetchall()
+            found = self._connection.execute(keys_sql).fetchall()
             keys = ", ".join(quote_literal(key) for (key,) in found) or "NULL"
             touched = f"coalesce(key IN ({keys}), false)"
         else:
-            touched = f"coalesce(key IN ({mine}), false)"
+            touched = f"coalesce(key IN ({keys_sql}), false)"
         if name not in _HANDLING_TABLES:
             return f"(NOT {touched})"
         edited = self._not_in(
@@ -273,7 +274,7 @@ class _ForkViews:
         return f"((NOT {touched}) AND (key IS NOT NULL OR {edited}))"
 
     def _unreached_events_condition(self, basis: FoldBasis, since: int) -> str:
-        """Of what is known of events only: those that no touched document had anything to do with."""
+        """Return the SQL condition for events that no refolded document received."""
         touched = self._refolded_keys_sql(basis)
         reached = (
             f'SELECT "offset" FROM {self._parent_relation("events")} WHERE "offset" >= {int(since)}'
@@ -293,14 +294,15 @@ class _ForkViews:
         fold_condition: str,
         column_sql: Mapping[str, str],
     ) -> str:
-        """The parent's documents with their ordinals here."""
+        """Return SQL for the parent's documents with their ordinals on the fork."""
         overlay = self._workspace.position_map
         born = self._shifted_column("born")
-        kept = self._not_in("ordinal", basis.removed_ordinals, f"removed_{basis.projection}")
+        unchanged = self._not_in("ordinal", basis.removed_ordinals, f"removed_{basis.projection}")
         if not basis.has_birth_list:
-            kept = f"born < {int(overlay.first_parent_position_from(basis.first_changed_position))}"
+            first = overlay.first_parent_position_from(basis.first_changed_position)
+            unchanged = f"born < {int(first)}"
         steps = [(ordinal, -1) for ordinal in basis.removed_ordinals]
-        # A document that comes before an ordinal moves that one, and those after it.
+        # A document inserted before an ordinal increments that ordinal and all later ones.
         steps += [(ordinal - 1, 1) for ordinal in basis.inserted_before_ordinals]
         written = {
             **column_sql,
@@ -308,7 +310,10 @@ class _ForkViews:
             "ordinal": f"ordinal + {step_function_sql('ordinal', steps)}",
         }
         columns = ", ".join(f'{written.get(n, _quote_column(n))} AS "{n}"' for n in names)
-        return f"SELECT {columns} FROM {self._parent_relation('documents')} WHERE {fold_condition} AND {kept}"
+        return (
+            f"SELECT {columns} FROM {self._parent_relation('documents')}"
+            f" WHERE {fold_condition} AND {unchanged}"
+        )
 
     def _moved_rows(
         self,
@@ -318,7 +323,7 @@ class _ForkViews:
         column_sql: Mapping[str, str] | None = None,
         max_stretches: int | None = None,
     ) -> list[str]:
-        """The parent's rows at their places here: SQL for each stretch that moves as one."""
+        """Return SQL for the parent's rows at their positions on the fork, a query for each stretch."""
         overlay, column_sql = self._workspace.position_map, column_sql or {}
         segments = overlay.segments()
 
@@ -337,7 +342,7 @@ class _ForkViews:
         ]
 
     def _shifted_column(self, column: str) -> str:
-        """SQL for the place here of one of the parent's."""
+        """Return SQL that translates a parent's position in a column to the position on the fork."""
         anchors = self._workspace.position_map.insert_anchors
         return f"{column} + {step_function_sql(column, [(anchor, 1) for anchor in anchors])}"
 
@@ -350,7 +355,7 @@ class _ForkViews:
         return f"{column} NOT IN (SELECT place FROM {listed})"
 
     def _register_table(self, name: str, make: "Callable[[], pa.Table]") -> str:
-        """A table of this timeline's, under a name of its own on this connection."""
+        """Register an Arrow table on this connection under a name unique to this timeline; return it."""
         full = f"seen_{self.depth}_{name}"
         self._connection.register(full, make())
         return full
@@ -391,7 +396,7 @@ def _fold_basis_of_row(
 
 
 def step_function_sql(column: str, steps: Iterable[tuple[int, int]]) -> str:
-    """SQL for the sum of all steps that a number has passed: 1 of `(900, 1)` from 901 on."""
+    """Return SQL for the sum of all steps whose threshold is below a number: `(900, 1)` adds 1 from 901 on."""
     by_threshold: dict[int, int] = {}
     for threshold, step in steps:
         by_threshold[threshold] = by_threshold.get(threshold, 0) + step
@@ -412,7 +417,7 @@ def step_function_sql(column: str, steps: Iterable[tuple[int, int]]) -> str:
 
 def _column_list(name: str) -> str:
     columns = [_quote_column(column) for column, _ in schema.TABLES_BY_NAME[name].columns]
-    # Large documents are put together by the numbers of their rows.
+    # Large documents are assembled by the rowid of their parts.
     return ", ".join([*columns, *(["rowid AS rowid"] if name == "parts" else [])])
 
 

@@ -1,7 +1,7 @@
-"""Whether two logs are the same where it matters to a fork: hashes of stretches of their events.
+"""Fingerprints that tell whether two logs have the same events as far as a fork depends on them.
 
-A short log has a hash for each event, so the first event that differs can be named; a long one has a
-hash for each of some thousand stretches.
+A short log has a hash for each event, which locates the first different event exactly; a long log has
+a hash for each of about a thousand stretches.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import duckdb
 
 _MAX_STRETCHES = 1024
 _HASH_DIGITS = 8
-"""Of a stretch's hash, in hex."""
+"""Hexadecimal digits of a stretch's hash."""
 
 _HASH_QUERY = """
 SELECT CAST("offset" // {width} AS BIGINT) AS stretch,
@@ -22,17 +22,17 @@ FROM {events} WHERE "offset" < {events_before} GROUP BY ALL ORDER BY stretch
 
 @dataclass(frozen=True)
 class LogFingerprint:
-    """What a log was, up to an event."""
+    """The fingerprint of the first events of a log."""
 
     event_count: int
     events_per_hash: int
-    """Events of a stretch."""
+    """Number of events in a stretch."""
     hashes: str
-    """Of each stretch, one after the other."""
+    """The concatenated hashes of all stretches."""
 
 
 def take_log_fingerprint(connection: duckdb.DuckDBPyConnection, event_count: int) -> LogFingerprint:
-    """The fingerprint of the first so many events of the log; reads them all."""
+    """Return the fingerprint of the first `event_count` events of the log; reads all of them."""
     events_per_hash = max(1, -(-event_count // _MAX_STRETCHES))
     return LogFingerprint(
         event_count, events_per_hash, _hash_stretches(connection, event_count, events_per_hash)
@@ -42,18 +42,18 @@ def take_log_fingerprint(connection: duckdb.DuckDBPyConnection, event_count: int
 def describe_log_difference(
     connection: duckdb.DuckDBPyConnection, expected: LogFingerprint
 ) -> str | None:
-    """Where this log first differs from what another one was; None where it doesn't."""
+    """Return a clause that says where this log first differs from the expected one, or None if it doesn't."""
     ((event_count,),) = connection.execute("SELECT count(*) FROM events").fetchall()
     if event_count < expected.event_count:
-        return f"it has {event_count:,} events, and there were {expected.event_count:,}"
+        return f"it has {event_count:,} events instead of at least {expected.event_count:,}"
     now = _hash_stretches(connection, expected.event_count, expected.events_per_hash)
     for stretch in range(-(-expected.event_count // expected.events_per_hash)):
         digits = slice(stretch * _HASH_DIGITS, (stretch + 1) * _HASH_DIGITS)
         if expected.hashes[digits] != now[digits]:
             first = stretch * expected.events_per_hash
             if expected.events_per_hash == 1:
-                return f"the event at {first:,} is another one"
-            return f"an event between {first:,} and {first + expected.events_per_hash - 1:,} is another one"
+                return f"the event at {first:,} is different"
+            return f"an event between {first:,} and {first + expected.events_per_hash - 1:,} is different"
     return None
 
 

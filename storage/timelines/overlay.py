@@ -1,4 +1,4 @@
-"""A fork's edits laid over its parent: which events there are, in which order, and their places."""
+"""Applies a fork's edits to its parent: which events the fork has, in which order, at which positions."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForkEvent:
-    """An event that is the fork's own."""
+    """An event that only the fork has: inserted, moved there, or a replacement."""
 
     position: int
     label: Label
@@ -25,7 +25,7 @@ class ForkEvent:
 
 
 class ForkOverlay(PositionMap):
-    """What is where on a fork."""
+    """Translates between labels, positions on a fork, and positions on its parent."""
 
     def __init__(self, timeline: "Fork", parent: PositionMap) -> None:
         self.parent = parent
@@ -33,24 +33,26 @@ class ForkOverlay(PositionMap):
         applied = _AppliedEdits(timeline.active_edits, parent)
         inserted = applied.inserted_in_order()
         self.insert_anchors = [anchor for anchor, _ in inserted]
-        """The parent's places behind which something was inserted; one for each insert, ascending."""
+        """The parent's positions after which an event was inserted; one for each insert, ascending."""
         self._insert_positions = [anchor + 1 + n for n, anchor in enumerate(self.insert_anchors)]
         super().__init__(parent.position_count + len(inserted))
         self._position_by_label = {
-            edit.label: place
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            edit.label: position
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         }
-        self._label_by_position = {place: label for label, place in self._position_by_label.items()}
+        self._label_by_position = {
+            position: label for label, position in self._position_by_label.items()
+        }
         self.hidden_parent_positions = sorted(applied.hidden_by_position)
-        """The parent's places of events that are dropped, moved away or replaced."""
+        """The parent's positions of events that are dropped, moved away or replaced."""
         own_events = [
-            ForkEvent(place, edit.label, edit.kind, edit.event)
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            ForkEvent(position, edit.label, edit.kind, edit.event)
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
             if edit.event is not None and edit.label not in applied.vanished_labels
         ]
         own_events += [
-            ForkEvent(self.from_parent(place), edit.label, EditKind.REPLACE, edit.event)
-            for place, edit in applied.replaced_by_position.items()
+            ForkEvent(self.from_parent(position), edit.label, EditKind.REPLACE, edit.event)
+            for position, edit in applied.replaced_by_position.items()
             if edit.event is not None
         ]
         self.own_events = sorted(own_events, key=lambda one: one.position)
@@ -59,25 +61,25 @@ class ForkOverlay(PositionMap):
 
     @property
     def edited_positions(self) -> list[int]:
-        """The places at which something is otherwise than on the parent, ascending."""
+        """The positions with an edit, ascending."""
         return sorted({mark.position for mark in self._marks})
 
     def from_parent(self, parent_position: int) -> int:
-        """Where an event of the parent's is here."""
+        """Return the position on the fork of an event of the parent."""
         return parent_position + bisect_left(self.insert_anchors, parent_position)
 
     def to_parent(self, position: int) -> int | None:
-        """Where an event is on the parent; None where it was inserted here."""
+        """Return the parent's position of an event of the fork, or None if the fork inserted it."""
         if position in self._label_by_position:
             return None
         return position - bisect_left(self._insert_positions, position)
 
     def parent_position_before(self, position: int) -> int:
-        """The parent's position that a position here stands at, or after."""
+        """Return the parent's position of an event; for an inserted one, that of the event it follows."""
         return position - bisect_right(self._insert_positions, position)
 
     def first_parent_position_from(self, position: int) -> int:
-        """The first of the parent's places that don't come before a place here."""
+        """Return the first position of the parent that isn't before a position of the fork."""
         return self.parent_position_before(position - 1) + 1
 
     def position_of(self, label: Label) -> int:
@@ -95,7 +97,7 @@ class ForkOverlay(PositionMap):
         return self._marks[begin : bisect_right(self._marked_positions, last_position)]
 
     def segments(self) -> list[tuple[int, int, int]]:
-        """The parent's places in stretches that move as one: first, last, and by how much."""
+        """Return the stretches of the parent that shift by the same amount: (first, last, shift)."""
         found = []
         first = -1
         for anchor in [*sorted(set(self.insert_anchors)), self.parent.position_count]:
@@ -110,16 +112,16 @@ class ForkOverlay(PositionMap):
         self, applied: "_AppliedEdits", inserted: Sequence[tuple[int, Edit]]
     ) -> list[EditMark]:
         marks = [
-            EditMark(place, EditKind.DROP, None, leaves_gap=True)
+            EditMark(position, EditKind.DROP, None, leaves_gap=True)
             if edit.label in applied.vanished_labels
-            else EditMark(place, edit.kind, edit.moved)
-            for place, (_, edit) in zip(self._insert_positions, inserted, strict=True)
+            else EditMark(position, edit.kind, edit.moved)
+            for position, (_, edit) in zip(self._insert_positions, inserted, strict=True)
         ]
-        for place in self.hidden_parent_positions:
-            gone = applied.hidden_by_position[place]
+        for position in self.hidden_parent_positions:
+            gone = applied.hidden_by_position[position]
             gap = gone.kind is not EditKind.REPLACE
             marks.append(
-                EditMark(self.from_parent(place), gone.kind, _moved_to(gone), leaves_gap=gap)
+                EditMark(self.from_parent(position), gone.kind, _moved_to(gone), leaves_gap=gap)
             )
         return sorted(marks, key=lambda mark: mark.position)
 
@@ -129,18 +131,18 @@ def _moved_to(edit: Edit) -> Label | None:
 
 
 class _AppliedEdits:
-    """Edits in their order; a later one of the same event takes an earlier one's place."""
+    """The result of applying edits in order; a later edit of an event replaces an earlier one."""
 
     def __init__(self, edits: Iterable[Edit], parent: PositionMap) -> None:
         self._parent = parent
         self.hidden_by_position: dict[int, Edit] = {}
-        """What hides an event of the parent's, by its place there."""
+        """By the parent's position: the edit that hides the event there."""
         self.replaced_by_position: dict[int, Edit] = {}
         self.vanished_labels: set[Label] = set()
-        """Inserted here, and dropped or moved away again."""
+        """Labels of events that were inserted on this fork and later dropped or moved away."""
         self._inserted: dict[Label, Edit] = {}
         self._labels_by_anchor: dict[int, list[Label]] = {}
-        """What is inserted after a place of the parent's, in order."""
+        """By the parent's position: the labels inserted after it, in order."""
         self._anchor_by_label: dict[Label, int] = {}
         for edit in edits:
             if edit.kind in (EditKind.INSERT, EditKind.MOVE):
@@ -153,7 +155,7 @@ class _AppliedEdits:
                 self._replace(edit)
 
     def inserted_in_order(self) -> list[tuple[int, Edit]]:
-        """All that were inserted, with the parent's place behind which they are."""
+        """Return (parent's position, edit) for all inserted events, in order."""
         return [
             (anchor, self._inserted[label])
             for anchor in sorted(self._labels_by_anchor)
@@ -175,7 +177,7 @@ class _AppliedEdits:
         self._inserted[edit.label] = edit
 
     def _last_inserted_after(self, position: int) -> int:
-        """The last of those that the parent has inserted after an event of the log."""
+        """Return the position of the last event that the parent inserted after this one."""
         while (
             position + 1 < self._parent.position_count
             and self._parent.label_at(position + 1).inserted

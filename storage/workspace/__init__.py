@@ -1,1 +1,1 @@
-"""The workspace file: open, lock, schema, validation, migration and rewriting."""
+"""The workspace file: opening, locking, schema, validation, migration and rewriting."""

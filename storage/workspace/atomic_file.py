@@ -1,4 +1,4 @@
-"""A workspace that is written under another name, and takes its place only when it is whole."""
+"""Writes a workspace under a temporary name and renames it only when it is complete."""
 
 import contextlib
 import errno
@@ -18,39 +18,41 @@ from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
 from storage.workspace import validation_cache, workspace
 
 Placing = Callable[[Path, Path], None]
-"""Puts a finished file in its target's place."""
+"""Moves a finished file to its target."""
 _POLL = 0.004
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""How file systems without hard links refuse one."""
+"""Error numbers of file systems that don't support hard links."""
 
 
 def place_new(unfinished: Path, target: Path) -> None:
-    """Give a workspace its name; raise `StaleError` when another process was the first to do so."""
-    if not target.exists():  # a log without its workspace is left from one that was removed
+    """Move a new workspace to its target; raises `StaleError` if another process created the target first."""
+    if not target.exists():  # a write-ahead log without a workspace remains from a removed one
         Path(f"{target}.wal").unlink(missing_ok=True)
     try:
         os.link(unfinished, target)
         unfinished.unlink()
     except FileExistsError as error:
         raise StaleError(
-            f"{target} was made by another refold meanwhile; run this again to add to it."
+            f"{target} was created by another refold process meanwhile; run this again to add to it."
         ) from error
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         if target.exists():
-            raise StaleError(f"{target} was made by another refold meanwhile.") from error
+            raise StaleError(
+                f"{target} was created by another refold process meanwhile; run this again to add to it."
+            ) from error
         unfinished.replace(target)
 
 
 def place_over(unfinished: Path, target: Path) -> None:
-    """Replace a workspace that the caller has locked, or that nobody else can open."""
+    """Replace a workspace that the caller has locked, or that no other process can open."""
     _merge_write_ahead_log(target)
     unfinished.replace(target)
 
 
 def place_over_unlocked(wait: float) -> Placing:
-    """Replace a workspace when no process writes it any more; `wait` is in seconds."""
+    """Return a `Placing` that replaces a workspace when no process uses it; waits up to `wait` seconds."""
 
     def place(unfinished: Path, target: Path) -> None:
         with _locked(target, wait):
@@ -61,22 +63,21 @@ def place_over_unlocked(wait: float) -> Placing:
 
 @contextmanager
 def _locked(target: Path, wait: float) -> Iterator[None]:
-    """Keep other processes from writing the target; one that can't be opened has no writers."""
+    """Keep other processes from writing the target; a file that DuckDB can't open has no writers."""
     deadline = time.monotonic() + wait
     connection = None
     while connection is None and target.exists():
         try:
             connection = connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET)
-            connection.execute(
-                "CHECKPOINT"
-            )  # a log beside the file would be taken for the new one's
+            # DuckDB would apply a write-ahead log that stays beside the target to the new file.
+            connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             holder = duckdb_errors.find_lock_holder(error)
             if holder is None:
                 break
             if time.monotonic() > deadline:
                 raise WorkspaceBusyError(
-                    f"{target} is still being used by {holder} after {wait:g} s; try again later or"
+                    f"{target} is still in use by {holder} after {wait:g} s; try again later or"
                     " give --wait more seconds."
                 ) from error
             time.sleep(_POLL)
@@ -91,24 +92,25 @@ def _locked(target: Path, wait: float) -> Iterator[None]:
 def replace_atomically(
     target: Path, place: Placing, *, own: bool = True
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a workspace that takes the target's place if all goes well, else vanishes.
+    """Yield a connection to a new workspace that replaces the target on success and is deleted on failure.
 
-    `place` puts it there, and may raise `StaleError`; it is one of the functions above.
-
-    What is written is `own` unless it is copied from a file that isn't the user's own: it is
-    validated then when it is opened.
+    `place` moves it to the target and may raise `StaleError`; pass one of the functions above. Pass
+    `own=False` if the content is copied from a file that isn't the user's own; the result is then
+    validated when it is opened. Raises `WorkspaceError` if the folder can't be written.
     """
     _remove_abandoned_files(target)
     unfinished = target.with_name(f"{target.name}.loading-{os.getpid()}")
     if not os.access(target.parent, os.W_OK):
-        raise WorkspaceError(f"{target.parent} can't be written; name another place with -o.")
+        raise WorkspaceError(
+            f"{target.parent} can't be written; name a file in another folder with -o."
+        )
     try:
         try:
             with workspace.create_workspace(unfinished) as connection:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
-                # Closing would do it too, but silently leave it undone where there is no room.
+                # Closing would checkpoint too, but it ignores a failure such as a full disk.
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             raise translate_error(error, target) from error
@@ -122,9 +124,9 @@ def replace_atomically(
 
 
 def _merge_write_ahead_log(target: Path) -> None:
-    """Take the write-ahead log that a crash left into the file that is about to be replaced.
+    """Merge a write-ahead log that a crash left into the file that is about to be replaced.
 
-    Beside the new file it would be a stranger's, and removed alone it would take commits with it.
+    DuckDB would apply the log to the new file if it stayed, and deleting it alone would lose commits.
     """
     log = Path(f"{target}.wal")
     if log.exists():
@@ -134,7 +136,7 @@ def _merge_write_ahead_log(target: Path) -> None:
 
 
 def _remove_abandoned_files(target: Path) -> None:
-    """Remove what a load that was killed left beside the target."""
+    """Remove files that a killed load left beside the target."""
     for abandoned in target.parent.glob(f"{target.name}.loading-*"):
         pid = abandoned.name.rsplit("-", 1)[1].split(".", 1)[0]
         if pid.isdigit() and not _is_running(int(pid)):
@@ -143,10 +145,10 @@ def _remove_abandoned_files(target: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # signal 0 is none; not every system has /proc
+        os.kill(pid, 0)  # signal 0 only checks that the process exists; not every system has /proc
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it is another user's, or no process has such a number
+    except (OSError, OverflowError):  # another user's process, or a number too large for a process
         return True
     return True
 
@@ -158,14 +160,14 @@ def _remove_database(path: Path) -> None:
 
 
 def check_is_replaceable(target: Path) -> None:
-    """What isn't a workspace is never written over: it may be the source itself."""
+    """Raise `WorkspaceError` if the target exists and isn't a DuckDB file: it may be the source itself."""
     if not target.exists():
         return
     if not target.is_file():
-        raise WorkspaceError(f"{target} is no file; name another place with -o.")
+        raise WorkspaceError(f"{target} is not a file; name another file with -o.")
     with target.open("rb") as stream:
         head = stream.read(12)
     if head and head[8:12] != b"DUCK":
         raise WorkspaceError(
-            f"{target} is not a workspace and is not replaced; name another place with -o."
+            f"{target} is not a workspace, so it is not replaced; name another file with -o."
         )

@@ -1,7 +1,7 @@
-"""What the cells of a workspace's tables may hold: for each table the rules, as SQL.
+"""Rules for the cells of a workspace's tables, as SQL conditions.
 
-refold writes nothing else, and the code that reads a workspace relies on it. A rule is about what
-would make that code fail, not about what is likely.
+Everything that refold writes satisfies them, and the code that reads a workspace relies on that. The
+rules exclude values that would make this code fail, not values that are merely unlikely.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from storage.workspace.schema import TABLES
 
 @dataclass(frozen=True)
 class CellRule:
-    """A condition that holds for no row of a healthy table."""
+    """A rule that every row of a healthy table satisfies."""
 
     broken: str
-    """The SQL condition of a row that breaks the rule; NULL counts as false."""
+    """SQL condition that is true for a row that breaks the rule; NULL counts as false."""
     problem: str
-    """What such a row has, as in `events.time is out of range`."""
+    """The problem of such a row, as in `events.time is out of range`."""
 
 
 _LARGEST = 1 << 60
-"""Whole numbers stay below it, so that sums of a few of them fit in 64 bits."""
+"""Bound for integers, so that sums of a few of them fit in 64 bits."""
 _FIRST_TIME = "TIMESTAMPTZ '0001-01-01 00:00:00+00'"
 _LAST_TIME = "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
 
@@ -57,11 +57,11 @@ _SMALLEST = {
     "-1": "sources.size timelines.offset edits.offset edits.after_offset edits.moved_offset"
     " bookmarks.offset failures.offset printed.offset printed.place decisions.offset reads.offset",
 }
-"""Columns of whole numbers that may be less than 0, by the least that they may hold."""
+"""Integer columns that may be negative, by their least value."""
 _ANY_NUMBER = frozenset(
     ("events.revision", "edits.revision", "sources.modified_ns", "calls.status")
 )
-"""Columns that hold whatever a source says."""
+"""Integer columns with values from a source, which may be any number."""
 
 JSON = {
     "workspace": "value",
@@ -76,7 +76,7 @@ JSON = {
     "edits": "data meta",
     "forked": "births",
 }
-"""Columns of JSON."""
+"""Columns that contain JSON."""
 
 _ONE_OF = {
     "edits.kind": "drop replace insert move answers base",
@@ -87,12 +87,12 @@ _ONE_OF = {
     "decisions.decision": "recorded stubbed suppressed blocked missed live pending",
     "watches.over": "states events all",
 }
-"""Columns that hold one of a few words."""
+"""Columns with a fixed set of words."""
 
 _MORE = {
     "history": [
         CellRule(
-            "in_parts AND state <> '{}'", "history.state has a document that is kept in parts"
+            "in_parts AND state <> '{}'", "history.state has a document that is stored in parts"
         ),
         CellRule(
             "bucket <> md5_number(key) & 4294967295", "history.bucket is not the hash of its key"
@@ -124,7 +124,7 @@ _MORE = {
 
 
 def rules_of(table: str) -> list[CellRule]:
-    """Return all rules of a table."""
+    """Return all rules of a table, by its name."""
     return [*_by_table()[table], *_MORE.get(table, ())]
 
 
@@ -153,5 +153,5 @@ def _by_table() -> dict[str, list[CellRule]]:
                 rules.append(CellRule(f"NOT json_valid({quoted})", f"{name} is not JSON"))
             if name in _ONE_OF:
                 words = ", ".join(f"'{word}'" for word in _ONE_OF[name].split())
-                rules.append(CellRule(f"{quoted} NOT IN ({words})", f"{name} has an unknown word"))
+                rules.append(CellRule(f"{quoted} NOT IN ({words})", f"{name} has an unknown value"))
     return found

@@ -1,8 +1,8 @@
-"""Whether the tables of a workspace hold what refold writes: checked once, where the schema is.
+"""Checks that the tables of a workspace contain only values that refold writes.
 
-A stranger can send a workspace with the right tables and wrong cells. Each table is checked by one
-query over its columns, and the few cells whose JSON has a structure by reading them. What passes is
-remembered with the file, so that this is done once.
+A stranger can send a workspace with the right tables and wrong cells. One query checks each table
+against `cell_rules`; the few columns with structured JSON are decoded. `validation_cache` remembers
+files that passed, so a file is checked once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,16 +11,17 @@ from typing import Any
 import duckdb
 import msgspec
 
+from storage.plural import format_count
 from storage.workspace.cell_rules import rules_of
 
 VERSION = 1
-"""Of the rules: a file that passed others is checked again."""
+"""Version of the rules; a file that passed another version is checked again."""
 
 DEEPEST_FORK = 50
-"""How many forks may be between a timeline and the log."""
+"""Most forks between a timeline and the log."""
 _MOST_TIMELINES = 100_000
 _LONGEST = 16 << 20
-"""Characters of JSON that is read as a whole."""
+"""Most characters of a JSON text that is decoded as a whole."""
 _AT_ONCE = 1_000
 
 _STRUCTURES: dict[str, Any] = {
@@ -34,7 +35,7 @@ _STRUCTURES: dict[str, Any] = {
     "edits.said": Any,
     "workspace.value": Any,
 }
-"""Columns of JSON that refold reads without a guard, and what they hold."""
+"""JSON columns that refold decodes without handling errors, and their types."""
 _COUNTED = {
     "first": "events edits",
     "folded": "events edits",
@@ -42,15 +43,15 @@ _COUNTED = {
     "keys": "documents",
     "parts": "parts",
 }
-"""Columns of `folds`, and the tables whose rows they count. A fork counts its parent's rows too."""
+"""Count columns of `folds`, and the tables whose rows they count; a fork counts its parent's rows too."""
 _SLACK = 1_000
 _ONLY = {"edits.said": "kind = 'answers'"}
 
 
 def find_invalid(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """Return what a table holds that refold doesn't write, or None.
+    """Return a clause about the first invalid value, or None if there is none.
 
-    The database must have refold's tables and macros, and no others. Reads every table once.
+    The database must have exactly refold's tables and macros. Reads every table once.
     """
     filled = connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND estimated_size > 0"
@@ -70,7 +71,7 @@ def _broken_rule(connection: duckdb.DuckDBPyConnection, table: str) -> str | Non
     row = connection.execute(f"SELECT {counts} FROM {table}").fetchone() or ()
     for rule, rows in zip(rules, row, strict=True):
         if rows:
-            return f"{rule.problem} in {rows:,} of its rows"
+            return f"{rule.problem} in {format_count(rows, 'row')}"
     return None
 
 
@@ -78,7 +79,7 @@ def _problems(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     for name, kind in _STRUCTURES.items():
         table, _, column = name.partition(".")
         if not _is_structured(connection, table, column, kind, _ONLY.get(name, "true")):
-            yield f"{name} has another structure than refold writes"
+            yield f"{name} has a structure that refold doesn't write"
     if not _is_dense(connection):
         yield "events.offset doesn't number the events from 0"
     yield from _unknown_numbers(connection)
@@ -105,8 +106,8 @@ def _is_structured(
 
 
 def _is_dense(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether offsets number the events."""
-    # Nearly always they are the numbers of their rows too, which is known without a hash table.
+    """Return whether offsets number the events from 0 without gaps."""
+    # Offsets nearly always equal the rowid, which is checked without a hash table.
     (moved,) = connection.execute('SELECT count_if("offset" <> rowid) FROM events').fetchall()[0]
     if not moved:
         return True
@@ -115,10 +116,10 @@ def _is_dense(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _unknown_numbers(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """Numbers of projections that aren't there, or twice."""
+    """Yield problems with projection numbers that are missing or repeated."""
     doubled = "SELECT projection FROM projections GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
     if connection.execute(doubled).fetchall():
-        yield "projections.projection has a number twice"
+        yield "projections.projection has a repeated number"
     lost = (
         "SELECT 1 FROM folds WHERE projection NOT IN (SELECT projection FROM projections) LIMIT 1"
     )
@@ -126,21 +127,21 @@ def _unknown_numbers(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
         yield "folds.projection has a number that no projection has"
     doubled = "SELECT 1 FROM folds GROUP BY projection, timeline HAVING count(*) > 1 LIMIT 1"
     if connection.execute(doubled).fetchall():
-        yield "folds has a projection twice on one timeline"
+        yield "folds has two rows for a projection on one timeline"
 
 
 def _too_many(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """Counts that nothing in the tables explains; refold reserves memory for that many."""
+    """Yield problems with counts far above the number of rows; refold allocates memory by these counts."""
     for column, tables in _COUNTED.items():
-        there = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables.split())
-        most = f"2 * ({there}) + {_SLACK}"
+        row_count = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables.split())
+        most = f"2 * ({row_count}) + {_SLACK}"
         found = connection.execute(f"SELECT 1 FROM folds WHERE {column} > {most} LIMIT 1")
         if found.fetchall():
-            yield f"folds.{column} is larger than the tables explain"
+            yield f"folds.{column} is larger than the number of rows that it counts"
 
 
 def _wrong_timelines(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """Forks whose parents don't lead to the log."""
+    """Yield problems with forks whose parents don't lead to the log."""
     found = connection.execute(
         f"SELECT timeline, parent FROM timelines LIMIT {_MOST_TIMELINES + 1}"
     )
@@ -149,7 +150,7 @@ def _wrong_timelines(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     if len(rows) > _MOST_TIMELINES:
         yield f"timelines has more than {_MOST_TIMELINES:,} forks"
     elif len(parents) < len(rows) or "main" in parents:
-        yield "timelines has a name twice"
+        yield "timelines has a repeated name"
     else:
         wrong = _wrong_parent(parents)
         if wrong is not None:
@@ -160,18 +161,18 @@ def _wrong_parent(parents: Mapping[str, str]) -> str | None:
     depths = {"main": 0}
     for name in parents:
         line: list[str] = []
-        there = name
-        while there not in depths:
-            line.append(there)
+        ancestor = name
+        while ancestor not in depths:
+            line.append(ancestor)
             if len(line) > DEEPEST_FORK:
                 return (
                     f"timelines.parent leads from {name!r} through more than {DEEPEST_FORK} forks,"
                     " or in a circle"
                 )
-            if there not in parents:
-                return f"timelines.parent names {there!r}, which is no timeline"
-            there = parents[there]
-        if depths[there] + len(line) > DEEPEST_FORK:
+            if ancestor not in parents:
+                return f"timelines.parent names {ancestor!r}, which is not a timeline"
+            ancestor = parents[ancestor]
+        if depths[ancestor] + len(line) > DEEPEST_FORK:
             return f"timelines.parent leads from {name!r} through more than {DEEPEST_FORK} forks"
-        depths |= {one: depths[there] + n for n, one in enumerate(reversed(line), 1)}
+        depths |= {one: depths[ancestor] + n for n, one in enumerate(reversed(line), 1)}
     return None

@@ -1,18 +1,19 @@
-"""Large documents in parts: what the rows of `parts` mean, and the SQL that puts them together.
+"""Large documents in parts: the meaning of the table `parts`, and the SQL that assembles documents.
 
-A row says that a change made a part what it is: its `part` is a JSON pointer (RFC 6901), and its
-`place` a number for each step of it, NULL where that is as it was. A `state` of `{}` is an object
-whose members, if any, are parts of their own; NULL: the part is gone. So a document as of a position
-is the last state of each part, where that is not NULL, in the order of the last places.
+A row is the new state of one part after a change. Its `part` is a JSON pointer (RFC 6901); its `place`
+gives the order, one number for each step of the pointer, and is NULL if the order didn't change. A
+`state` of `{}` is an object whose members, if any, are separate parts; NULL means that the part was
+deleted. A document at a position consists of the last state of each part that isn't NULL, in the order
+of the last places.
 
-The SQL is written as DuckDB prints it, because the macros of a workspace are compared with it.
+The SQL is written exactly as DuckDB prints it, because validation compares the texts of macros.
 """
 
 
 def live_parts_sql(rows: str) -> str:
-    """SQL for the parts of documents as of a position: `bucket`, `key`, `part`, `place`, `state`.
+    """Return SQL for the parts of documents at a position: `bucket`, `key`, `part`, `place`, `state`.
 
-    `rows` is a condition over `parts AS h`, of the documents and up to the position.
+    `rows` is a condition over `parts AS h` that selects the documents, and rows up to the position.
     """
     return (
         'SELECT l.bucket, l."key", p.part, l.place, p.state FROM ((SELECT h.bucket, h."key",'
@@ -23,9 +24,10 @@ def live_parts_sql(rows: str) -> str:
 
 
 def documents_sql(rows: str) -> str:
-    """SQL for documents as of a position, put together: `bucket`, `key`, `state`; see `alive`.
+    """Return SQL for whole documents at a position: `bucket`, `key`, `state`.
 
-    Each part is written with what closes the objects before it and opens its own.
+    `rows` is as in `live_parts_sql`. The text of each part begins with the braces that close the objects
+    before it and open its own.
     """
     return (
         f"SELECT t.bucket, t.\"key\", (string_agg(({_PART_TEXT}), '' ORDER BY t.place)"
@@ -38,8 +40,11 @@ def documents_sql(rows: str) -> str:
 
 
 def part_changes_sql(rows: str) -> str:
-    """SQL for what each change did to a document's parts: `change`, and `before` and `after`, JSON
-    objects of the parts that it changed by their paths; see `alive`."""
+    """Return SQL for the changes of a document in parts: `change`, `before`, `after`.
+
+    `before` and `after` are JSON objects with the changed parts by their JSON pointers. `rows` is as in
+    `live_parts_sql`.
+    """
     return (
         f'SELECT c.change, {_json_object_sql("before")} AS "before",'
         f' {_json_object_sql("after")} AS "after" FROM'

@@ -1,7 +1,7 @@
-"""A workspace written anew, so that nothing of what is left out remains in its file.
+"""Rewrites a workspace into a new file, so that no trace of left-out rows remains.
 
-Deleted rows would stay in a file until something else takes their place. Other processes wait
-meanwhile; whoever is killed leaves the workspace as it was.
+DuckDB keeps the bytes of deleted rows in the file until it reuses their blocks. Other processes wait
+during a rewrite. If the process is killed, the workspace stays unchanged.
 """
 
 import os
@@ -16,7 +16,7 @@ from storage.workspace.atomic_file import place_over, replace_atomically
 from storage.workspace.workspace import Workspace, begin_generation
 
 RowTransform = Callable[[pa.Table], pa.Table]
-"""Rows of a table into those that stay, as they stay."""
+"""Takes rows of a table and returns the rows to write."""
 
 _BATCH_ROWS = 50_000
 
@@ -29,31 +29,32 @@ def rewrite_workspace(
     on_progress: Callable[[int], None] = lambda _: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write every table anew, in the order of `storage.workspace.schema`; what isn't named stays as it is.
+    """Rewrite every table in the order of `storage.workspace.schema`, through its transform if it has one.
 
-    A table for which there is None is left empty. `finish` gets the new workspace before it takes
-    the old one's place; `on_progress` is told the rows that were written. Raises `CancelledError`,
-    and `WorkspaceError` where there is no room.
+    A table whose transform is None stays empty. `finish` receives a connection to the new workspace
+    before it replaces the old one; `on_progress` receives the number of rows processed. Raises
+    `CancelledError`, and `WorkspaceError` if the new file can't be written.
     """
     if not os.access(workspace.path.parent, os.W_OK):
         raise WorkspaceError(
-            f"{workspace.path} is written anew beside the old one, and {workspace.path.parent} can't be"
-            " written; copy it to a folder that can."
+            f"{workspace.path.parent} can't be written, and rewriting {workspace.path} needs a second file"
+            " there; copy the workspace to a folder that you can write to."
         )
     written_rows = 0
     with workspace.writing() as old:
-        old.execute("CHECKPOINT")  # a log beside the file would be taken for the new one's
+        # DuckDB would apply a write-ahead log that stays beside the file to the new one.
+        old.execute("CHECKPOINT")
         own = validation_cache.is_own(workspace.path)
         with replace_atomically(workspace.path, place_over, own=own) as new:
             for table in schema.TABLES:
                 transform = transforms.get(table.name, _keep_rows)
                 if transform is None:
                     continue
-                new.execute(f"DELETE FROM {table.name}")  # a new workspace knows its format
+                new.execute(f"DELETE FROM {table.name}")  # a new workspace already has metadata
                 rows = old.cursor().sql(f"FROM {table.name}").to_arrow_reader(_BATCH_ROWS)
                 for batch in rows:
                     if is_cancelled():
-                        raise CancelledError("Interrupted; the workspace is as it was.")
+                        raise CancelledError("Interrupted; the workspace is unchanged.")
                     transformed = transform(pa.Table.from_batches([batch]))
                     if transformed.num_rows:
                         new.register("kept_rows", transformed)

@@ -1,7 +1,7 @@
-"""The macros of a workspace: questions with a name, for whoever opens the file with a DuckDB client.
+"""The macros of a workspace: named queries for people who open the file with a DuckDB client.
 
-They are stored in the file, so a stranger's could be another's under the same name. This module
-alone says what each is, in the words in which DuckDB prints it, so that a reader compares texts.
+Macros are stored in the file, so a stranger's file could contain another macro of the same name. This
+module defines each macro exactly as DuckDB prints it, so validation can compare the texts.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from storage.workspace import document_parts
 
 @dataclass(frozen=True)
 class Macro:
-    """A macro of the workspace: what is asked for, and the query that answers."""
+    """A macro of the workspace."""
 
     name: str
     parameters: tuple[str, ...]
     body: str
-    """As DuckDB prints it. A column stands behind its table's name, a parameter alone."""
+    """The query as DuckDB prints it. Columns are qualified with their table, parameters are not."""
     columns: tuple[str, ...]
-    """What it answers with; nothing for a macro that stands for one value."""
+    """The columns of a table macro; empty for a scalar macro."""
 
     @property
     def is_table(self) -> bool:
@@ -40,7 +40,7 @@ class Macro:
 
     @property
     def catalog_row(self) -> tuple[Any, ...]:
-        """What `duckdb_functions()` says of it."""
+        """The macro's row in `duckdb_functions()`."""
         kind = "table_macro" if self.is_table else "macro"
         names = [*self.parameters, _TIMELINE]
         return (self.name, "main", kind, names, [None] * len(names), None, self.body)
@@ -57,8 +57,8 @@ _OF_KEY = (
 
 
 def _documents_query(rows: str) -> str:
-    """The documents that there are after the last of these rows; those in parts put together."""
-    # A deleted document's state is NULL, which arg_max would pass over.
+    """Return a query for the documents that exist after the last of these rows, with parts assembled."""
+    # arg_max skips NULL, which is the state of a deleted document; a struct is never NULL.
     last = 'arg_max(struct_pack(s := h.state, p := h.in_parts), h."offset")'
     return (
         'SELECT d."key", d."offset", CASE  WHEN (d.final.p) THEN (w.state) ELSE d.final.s END'
@@ -71,7 +71,7 @@ def _documents_query(rows: str) -> str:
 PROJECTION_NUMBER = Macro(
     "projection_number",
     ("projection",),
-    # The parameters have the names of columns, so they are asked for where there are none.
+    # The parameters have names of columns, so a subquery without tables reads them.
     '(WITH asked AS (SELECT projection AS "name", timeline AS timeline)'
     " SELECT COALESCE(max(found.number), \"error\"(concat('There is no projection ',"
     " any_value(asked.\"name\"), ' with a history on the timeline ', any_value(asked.timeline))))"
@@ -99,7 +99,7 @@ LATEST = Macro(
     _documents_query(f"({_OF_PROJECTION})"),
     ("key", "offset", "state"),
 )
-"""The documents that exist at the end."""
+"""The documents that exist at the end of the log."""
 
 DOCUMENT_AT = Macro(
     "document_at",
@@ -107,7 +107,7 @@ DOCUMENT_AT = Macro(
     _documents_query(f'({_OF_PROJECTION} AND {_OF_KEY} AND (h."offset" <= "position"))'),
     ("key", "offset", "state"),
 )
-"""A document at a position."""
+"""One document at a position."""
 
 CHANGES = Macro(
     "changes",
@@ -122,13 +122,13 @@ CHANGES = Macro(
     ' LEFT JOIN events AS e ON ((e."offset" = c."offset"))) ORDER BY c."offset"',
     ("offset", "time", "type", "before", "after"),
 )
-"""Every change of a document; of one in parts, the parts that it changed, by their paths."""
+"""Every change of one document; for a document in parts, the changed parts by JSON pointer."""
 
 MACROS = (PROJECTION_NUMBER, STATE_AT, LATEST, DOCUMENT_AT, CHANGES)
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create every macro; the tables must be there."""
+    """Create every macro; the tables must exist."""
     for macro in MACROS:
         connection.execute(macro.ddl)
 
@@ -137,30 +137,30 @@ def describe_macro_difference(
     connection: duckdb.DuckDBPyConnection,
     create_schema: Callable[[duckdb.DuckDBPyConnection], None],
 ) -> str | None:
-    """What keeps the macros of a database from being ours, or None where nothing does.
+    """Return a clause about the first macro that isn't refold's, or None if all are.
 
-    `create` makes an empty database one of ours. Asks without an operator and without a function
-    that a macro could stand in for; it names a macro only when its words are known to be ours.
+    `create_schema` creates refold's tables and macros in an empty database. The queries here use no
+    operator or function that a macro could override, and call a macro only after its text was compared.
     """
     actual = _read_catalog(connection)
     if actual == sorted((macro.catalog_row for macro in MACROS), key=repr) and all(
         macro.signature in _probe_signature(connection, macro) for macro in MACROS
     ):
         return None
-    # Another DuckDB may print the same macros in other words.
-    with duckdb.connect() as ours:
-        create_schema(ours)
-        expected = _read_catalog(ours)
+    # Another version of DuckDB may print the same macros differently.
+    with duckdb.connect() as reference:
+        create_schema(reference)
+        expected = _read_catalog(reference)
         if actual != expected:
             return _describe_first_difference(actual, expected)
         for macro in MACROS:
-            if _probe_signature(connection, macro) != _probe_signature(ours, macro):
-                return f"the macro {macro.name} has other defaults than refold's"
+            if _probe_signature(connection, macro) != _probe_signature(reference, macro):
+                return f"the macro {macro.name} has defaults that refold doesn't write"
     return None
 
 
 def _read_catalog(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
-    """Every macro that somebody made, as the catalog has it."""
+    """Return the catalog rows of all macros that aren't built in."""
     rows = connection.execute(
         "SELECT function_name, schema_name, function_type, parameters, parameter_types,"
         " return_type, macro_definition FROM system.main.duckdb_functions() WHERE NOT internal"
@@ -169,8 +169,10 @@ def _read_catalog(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]
 
 
 def _probe_signature(connection: duckdb.DuckDBPyConnection, macro: Macro) -> str:
-    """What DuckDB says of a call with too many arguments: the signature, with the defaults that
-    the catalog doesn't tell. Nothing is run by it."""
+    """Return DuckDB's error for a call with too many arguments.
+
+    It contains the signature with its defaults, which the catalog lacks. The macro doesn't run.
+    """
     nulls = ", ".join(["NULL"] * (len(macro.parameters) + 2))
     call = f"{'FROM' if macro.is_table else 'SELECT'} main.{macro.name}({nulls})"
     try:
@@ -186,8 +188,10 @@ def _describe_first_difference(
     names = {macro.name for macro in MACROS}
     for row in actual:
         if row[0] not in names:
-            return f"it holds the macro {row[0]}, which is none of refold's"
+            return f"it contains the macro {row[0]}, which refold did not create"
         if row not in expected:
-            return f"the macro {row[0]} is another than refold's"
-    missing = next((row[0] for row in expected if row not in actual), "of one name")
+            return f"the macro {row[0]} differs from refold's"
+    missing = next((row[0] for row in expected if row not in actual), None)
+    if missing is None:
+        return "it contains a macro twice"
     return f"the macro {missing} is missing"

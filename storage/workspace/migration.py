@@ -1,7 +1,8 @@
-"""A workspace of an older format, written anew in this one.
+"""Migrates a workspace of an older format by rewriting it.
 
-What was loaded and what people made is taken over, column by column: these tables only ever got more
-columns. What was folded isn't, as it is folded again when it is asked for.
+Loaded events and people's own data (forks, recordings, bookmarks, watches) are copied column by column,
+because newer formats only added columns to these tables. Folds are dropped; they are computed again
+when needed.
 """
 
 from collections.abc import Callable
@@ -22,10 +23,10 @@ _FOLD_TABLES = frozenset(("projections", *schema.FOLD_TABLES))
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """What was taken over, in rows."""
+    """The number of rows that were copied, by kind."""
 
     format: int
-    """What the workspace was before."""
+    """The format before the migration."""
     events: int
     forks: int
     edits: int
@@ -35,9 +36,9 @@ class MigrationResult:
 
 
 class OlderWorkspace:
-    """A workspace of whatever format that isn't newer, with nothing in it that could run.
+    """A workspace of this or an older format that contains nothing that could run.
 
-    Raises `WorkspaceError` where it is no such file.
+    Raises `WorkspaceError` if the file is not such a workspace.
     """
 
     def __init__(
@@ -45,21 +46,21 @@ class OlderWorkspace:
     ) -> None:
         self.format = schema.FORMAT_VERSION
         self._migrated_tables: frozenset[str] = frozenset()
-        """Those that it has of what is taken over."""
+        """The tables of the file that a migration copies."""
         self._workspace = Workspace(
             path, wait_seconds=wait_seconds, on_wait=on_wait, validate=self._validate
         )
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it has to be migrated."""
+        """Whether the workspace must be migrated before it can be opened."""
         return self.format < schema.FORMAT_VERSION
 
     @property
     def estimate_rows(self) -> int:
-        """About how many are to be written."""
+        """About how many rows a migration copies."""
         with self._workspace.reading() as connection:
-            # Not counted, as an older macro might be called `count`.
+            # An estimate, because the file might define a macro called `count`.
             found = connection.execute(
                 "SELECT table_name, estimated_size FROM system.main.duckdb_tables()"
             ).fetchall()
@@ -71,10 +72,10 @@ class OlderWorkspace:
         on_progress: Callable[[int], None] = lambda _: None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> MigrationResult:
-        """Write it anew in its place.
+        """Rewrite the workspace in the current format, in place.
 
-        Raises `CancelledError`, `StaleError` when another process has migrated it meanwhile, and
-        `WorkspaceError` where there is no room.
+        `on_progress` receives the number of rows processed. Raises `CancelledError`, `StaleError` if
+        another process has migrated the file meanwhile, and `WorkspaceError` if it can't be written.
         """
         changes: dict[str, RowTransform | None] = {"bookmarks": _add_inserted_column}
         changes |= dict.fromkeys(schema.TABLES_BY_NAME.keys() - self._migrated_tables)
@@ -105,7 +106,10 @@ class OlderWorkspace:
             known = dict(schema.TABLES_BY_NAME[name].columns)
             for column, kind in found.get(name, ()):
                 if known.get(column) != kind:
-                    strange = strange or f"no refold wrote the column {name}.{column}"
+                    strange = (
+                        strange
+                        or f"it contains the column {name}.{column}, which refold did not create"
+                    )
         if strange is not None:
             raise WorkspaceError(f"{path} is refused as a workspace: {strange}.")
         self.format = version
@@ -126,7 +130,7 @@ _COUNTED_TABLES = {
 
 
 def _add_inserted_column(bookmarks: pa.Table) -> pa.Table:
-    """Before there were forks, nothing was inserted behind an event."""
+    """Add the column that came with forks; older bookmarks are never at an inserted event."""
     if "inserted" in bookmarks.column_names:
         return bookmarks
     return bookmarks.append_column("inserted", pa.array([0] * bookmarks.num_rows, pa.int64()))

@@ -1,12 +1,11 @@
-"""Which workspaces were validated, and which ones refold itself made here, until somebody else writes them.
+"""Cache of validated workspaces, because validation dominates the time to open one.
 
-Validation takes longer than all else in opening a workspace, so it is done once. A file is the same
-as long as the system says so: where it lies on the disk, its size, and its times, of which nobody can
-set the one of its last change. It is another one as soon as anybody else has written into it; what
-refold writes leaves it known.
+A file counts as unchanged while its device, inode, size and times are the same; no program can set the
+change time (ctime). When another program writes into a file, its entry is no longer valid. When refold
+writes, it updates the entry.
 
-A file is the user's own if refold made it here, or if the user agreed to it. Only then does refold
-look at the files that it names: its sources, and the code of its projections.
+The cache also records which files are the user's own: created here by refold, or accepted by the
+user. Only for these does refold read the files that a workspace names: sources and projection code.
 """
 
 import fcntl
@@ -26,108 +25,113 @@ from storage.errors import WorkspaceError
 from storage.workspace import content, schema, validation
 
 _MAX_FILES = 500
-"""Files that are remembered, the latest ones."""
+"""Most files in the cache; the oldest entries are dropped."""
 _LIMIT_BYTES = 16 << 20
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """What is remembered of a file."""
+    """A cache entry for one file."""
 
     state: list[int]
-    """What the system said of it when it was validated; see `_state`."""
+    """The file's identity when it was validated; see `_file_identity`."""
     version: list[Any]
-    """Which refold and which DuckDB validated it: another one may have another opinion."""
+    """The versions of the format, the rules and DuckDB that validated it; others validate again."""
     own: bool = False
+    """Whether the file is the user's own."""
     written: list[int] = []
-    """Where it lies on the disk, while refold writes into it; a refold that was killed leaves this."""
+    """Device and inode of the file while refold writes it; remains if that process is killed."""
 
 
 _by_path: dict[str, Remembered] = {}
-"""What this process remembers, where nothing can be kept."""
+"""Entries of this process, for when the cache file can't be written."""
 
 
 def validate_once(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Raise `WorkspaceError` where the file is too new, too old, or holds anything foreign."""
+    """Validate a file unless it was validated before.
+
+    Raises `WorkspaceError` if its format is too new or too old, or if it has foreign or invalid content.
+    """
     if not is_validated(path):
         own, before = is_own(path), _file_identity(path)
         _validate(connection, path)
-        # DuckDB gives a file that this process has open again, even if another one took its place.
+        # DuckDB returns the file that this process already has open, even if it was replaced on disk.
         if _file_identity(path) == before and _is_open(path):
             mark_validated(path, own=own)
 
 
 def is_validated(path: Path) -> bool:
-    """Whether the file is one that was validated, and hasn't changed since."""
+    """Return whether the file was validated and hasn't changed since."""
     identity = _file_identity(path)
     return identity is not None and any(
-        found.state == identity and found.version == _version() for found in _found(path)
+        entry.state == identity and entry.version == _version() for entry in _entries(path)
     )
 
 
 def is_own(path: Path) -> bool:
-    """Whether refold made the file here, or the user agreed to it, and nobody else wrote into it."""
-    now = _file_identity(path)
-    return now is not None and any(
-        found.own and (found.state == now or found.written == now[:2]) for found in _found(path)
+    """Return whether the file is the user's own and no other program wrote into it."""
+    identity = _file_identity(path)
+    return identity is not None and any(
+        entry.own and (entry.state == identity or entry.written == identity[:2])
+        for entry in _entries(path)
     )
 
 
 def mark_validated(path: Path, *, own: bool) -> None:
-    """The file was validated, or refold has written into one that was."""
+    """Record that the file was validated, or that refold wrote into a validated file."""
     identity = _file_identity(path)
     if identity is not None:
-        _keep(path, Remembered(identity, _version(), own))
+        _save_entry(path, Remembered(identity, _version(), own))
 
 
 def remember_writing(path: Path, file: Path) -> None:
-    """refold begins to write; if it is killed, a file of the user's own stays that.
+    """Record that refold begins to write the user's own file, which stays own if refold is killed.
 
-    `file` takes the place at `path` when it is written; it may lie there already.
+    `file` is the file that will be at `path` after the write; it may be the one there now.
     """
-    now = _file_identity(file)
-    if now is not None:
-        before = next(iter(_found(path)), Remembered([], []))
-        _keep(path, Remembered(before.state, before.version, own=True, written=now[:2]))
+    identity = _file_identity(file)
+    if identity is not None:
+        before = next(iter(_entries(path)), Remembered([], []))
+        _save_entry(path, Remembered(before.state, before.version, own=True, written=identity[:2]))
 
 
-def _found(path: Path) -> Iterator[Remembered]:
+def _entries(path: Path) -> Iterator[Remembered]:
     name = str(path.absolute())
     if name in _by_path:
         yield _by_path[name]
-    kept = _read_cache()
-    if name in kept:
-        yield kept[name]
+    cached = _read_cache()
+    if name in cached:
+        yield cached[name]
 
 
 def _is_open(path: Path) -> bool:
-    """Whether this process has the file open that now lies at the path."""
-    wanted = path.stat()
+    """Return whether this process has the file open that is at the path now."""
+    expected = path.stat()
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - only the numbers are needed
         with suppress(OSError, ValueError):
             status = os.fstat(int(name))
-            if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+            if (status.st_dev, status.st_ino) == (expected.st_dev, expected.st_ino):
                 return True
     return False
 
 
-def _keep(path: Path, one: Remembered) -> None:
+def _save_entry(path: Path, entry: Remembered) -> None:
     name = str(path.absolute())
-    _by_path[name] = one
-    place = _cache_path()
-    unfinished = place.with_name(f"{place.name}.{os.getpid()}")
-    with suppress(OSError), _locked(place):  # else it is validated again
-        files = _read_cache()
-        files.pop(name, None)
-        files[name] = one
-        unfinished.write_bytes(msgspec.json.encode(dict(list(files.items())[-_MAX_FILES:])))
-        unfinished.replace(place)
+    _by_path[name] = entry
+    cache_path = _cache_path()
+    unfinished = cache_path.with_name(f"{cache_path.name}.{os.getpid()}")
+    with suppress(OSError), _locked(cache_path):  # without an entry the file is validated again
+        entries = _read_cache()
+        entries.pop(name, None)
+        entries[name] = entry
+        unfinished.write_bytes(msgspec.json.encode(dict(list(entries.items())[-_MAX_FILES:])))
+        unfinished.replace(cache_path)
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Two processes that write at once lose nothing of each other."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _locked(cache_path: Path) -> Iterator[None]:
+    """Lock the cache file, so that two processes that write at once don't lose each other's entries."""
+    cache_path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(f"{cache_path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -141,8 +145,8 @@ def _cache_path() -> Path:
 
 def _read_cache() -> dict[str, Remembered]:
     try:
-        kept = regular_file.read_bytes(_cache_path(), _LIMIT_BYTES)
-        return msgspec.json.decode(kept, type=dict[str, Remembered])
+        text = regular_file.read_bytes(_cache_path(), _LIMIT_BYTES)
+        return msgspec.json.decode(text, type=dict[str, Remembered])
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -152,17 +156,14 @@ def _version() -> list[Any]:
 
 
 def _file_identity(path: Path) -> list[int] | None:
-    """What tells the file from any other, and from itself before; None where it isn't there.
-
-    It begins with where the file lies on the disk.
-    """
+    """Return device, inode, size and times of the file and its write-ahead log; None if it doesn't exist."""
     identity: list[int] = []
     try:
         for file in (path, Path(f"{path}.wal")):
             if file == path or file.exists():
-                found = file.stat()
-                identity += [found.st_dev, found.st_ino, found.st_size]
-                identity += [found.st_mtime_ns, found.st_ctime_ns]
+                status = file.stat()
+                identity += [status.st_dev, status.st_ino, status.st_size]
+                identity += [status.st_mtime_ns, status.st_ctime_ns]
     except OSError:
         return None
     return identity
@@ -173,13 +174,13 @@ def _validate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         version = read_format_version(connection)
         if isinstance(version, int) and version > schema.FORMAT_VERSION:
             raise WorkspaceError(
-                f"{path} was written by a newer refold (format {version}, this one knows"
+                f"{path} was written by a newer refold (format {version}; this refold reads up to"
                 f" {schema.FORMAT_VERSION}); update refold to open it."
             )
         if isinstance(version, int) and version < schema.FORMAT_VERSION:
             raise WorkspaceError(
-                f"{path} was written by an older refold (format {version}, this one writes"
-                f" {schema.FORMAT_VERSION}); `refold migrate {path}` brings it to this one."
+                f"{path} was written by an older refold (format {version}; this refold needs"
+                f" {schema.FORMAT_VERSION}); run `refold migrate {path}` first."
             )
         strange = validation.find_foreign_object(connection)
         invalid = content.find_invalid(connection) if strange is None else None
@@ -195,7 +196,10 @@ def _validate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def read_format_version(connection: duckdb.DuckDBPyConnection) -> object:
-    """The file's format, asked without an operator or a function that a stranger could define."""
+    """Return the format version of a file, or None if it has none.
+
+    The queries use no operator or function that a stranger's file could override.
+    """
     tables = connection.execute("SELECT table_name FROM system.main.duckdb_tables()").fetchall()
     if ("workspace",) not in tables:
         return None

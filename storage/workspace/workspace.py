@@ -1,8 +1,8 @@
-"""The workspace file: who may open it, for how long, and when it is refused.
+"""Opens the workspace file for reading and writing, and refuses files that aren't workspaces.
 
-DuckDB lets one process write, and then nobody else read. So nobody here keeps the file longer than
-an answer takes: a reader's connection is shared inside its process and given back after `LEASE_SECONDS`
-seconds, a writer opens, writes, and closes. Whoever meets a lock waits, and says for whom.
+While one process writes, DuckDB lets no other process read. Connections are therefore short: the
+readers of a process share one connection, which is closed after `LEASE_SECONDS`, and a writer opens,
+writes and closes. A caller that meets a lock waits, and `OnWait` reports which process holds it.
 """
 
 import json
@@ -27,35 +27,35 @@ from storage.quoting import quote_identifier
 from storage.workspace import schema, validation_cache
 
 MAIN_TIMELINE = "main"
-"""The timeline that is the log itself."""
+"""The name of the log's own timeline."""
 
 LEASE_SECONDS = 2.0
-"""Seconds after which a reader's connection is given back, so that writers get their turn."""
+"""Seconds after which the shared reading connection is closed, to let other processes write."""
 
 READ_MEMORY_BYTES = 1_000_000_000
 SCREEN_MEMORY_BYTES = 96_000_000
 WRITE_BUDGET = MemoryBudget(512_000_000)
 BACKGROUND_WRITE_BUDGET = MemoryBudget(512_000_000, cores=1)
-"""DuckDB takes memory generously; what it may take is said here, in bytes. To read long texts it may
-take more."""
+"""Memory limits in bytes, because DuckDB takes much by default. Reading long texts may raise them;
+see `storage.db.memory_budget`."""
 
 _POLL_SECONDS = 0.004
 _TRIES = 5
 _GENERATION = "generation"
-"""The fact that names a workspace's generation; see `Workspace.generation`."""
+"""The metadata name of a workspace's generation; see `Workspace.generation`."""
 _WRITERS: dict[Path, threading.Lock] = {}
 """One lock for each workspace that this process writes: DuckDB locks files between processes only."""
 
 OnWait = Callable[[str], None]
-"""Called once, with the name of who holds the file, when an opening has to wait."""
+"""Called once, with the process that holds the file, when opening has to wait."""
 
 
 class Workspace:
-    """A `.refold` file that exists and is known to hold refold's tables and nothing else.
+    """A validated `.refold` file, on the timeline `main`.
 
-    Raises `WorkspaceError` where the file is missing, damaged, too new, or holds foreign objects,
-    and `WorkspaceBusyError` where another process keeps it longer than `wait` seconds. It shows the
-    log itself; what it looks like from a fork, `storage.timelines.forked_workspace` tells.
+    Raises `WorkspaceError` if the file is missing, damaged, too new, or contains foreign objects, and
+    `WorkspaceBusyError` if another process keeps it locked for more than `wait_seconds`. For a workspace
+    on a fork see `storage.timelines.forked_workspace`.
     """
 
     timeline = MAIN_TIMELINE
@@ -71,34 +71,34 @@ class Workspace:
             [duckdb.DuckDBPyConnection, Path], None
         ] = validation_cache.validate_once,
     ) -> None:
-        """`memory` is for short texts, in bytes; `look` raises where the file is none that is wanted."""
+        """`memory_bytes` is DuckDB's limit unless texts are long; `validate` raises to refuse the file."""
         self.path = path
         self.wait_seconds = wait_seconds
         self._on_wait = on_wait
         self._lock = threading.RLock()
         self._reader_budget = MemoryBudget(memory_bytes)
         self._computed_budgets: dict[MemoryBudget, tuple[object, MemoryBudget]] = {}
-        """For what is asked for: what the file was like, and what was needed then."""
+        """By requested budget: the state of the file, and the budget computed for it."""
         self._is_validated = False
         self._reader_connection: duckdb.DuckDBPyConnection | None = None
         self._idle_cursors: dict[object, list[duckdb.DuckDBPyConnection]] = {}
-        """Cursors that were prepared, by name, and nobody uses just now."""
+        """Prepared cursors that aren't in use, by name."""
         self._position_map: PositionMap | None = None
-        """While the file is open, as nobody writes then."""
+        """Cached while the file is open, because no process can write then."""
         self._opened_at = 0.0
         self._reader_count = 0
         self._is_writing = False
         self._is_closed = False
         self._idle_condition = threading.Condition(self._lock)
         self.generation: str | None = None
-        """The generation that was read: the name that every rewrite of the file (a removal, a replacing
-        load, a migration) changes. What was computed from one generation is never written into another."""
+        """The generation of the file that was read. Every rewrite of the file (a removal, a replacing
+        load, a migration) changes it. Results computed from one generation are never written into another."""
         if not path.is_file():
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             validate(connection, path)
             self.generation = read_metadata(connection, _GENERATION)
-            # Of another one it isn't known that its functions are DuckDB's.
+            # Another validation doesn't prove that the file overrides no function of DuckDB.
             self._is_validated = validate is validation_cache.validate_once
             if (
                 not self._is_validated
@@ -109,7 +109,7 @@ class Workspace:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for questions, valid inside the `with` and on the calling thread only."""
+        """Yield a cursor for queries, valid inside the `with` and on the calling thread only."""
         with self._borrow_connection() as shared:
             cursor = shared.cursor()
             try:
@@ -121,9 +121,9 @@ class Workspace:
     def reading_prepared(
         self, name: object, prepare: Callable[[duckdb.DuckDBPyConnection], None]
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The same, prepared: what was made ready under a name is lent again while the file is open.
+        """Yield a cursor on which `prepare` has run, reusing an idle one of that name while the file is open.
 
-        Whoever borrows it leaves it as it was, but for what has a name of its own.
+        The caller must leave the cursor's prepared objects unchanged; it may add objects with other names.
         """
         with self._borrow_connection() as shared:
             with self._lock:
@@ -137,13 +137,13 @@ class Workspace:
             except BaseException:
                 cursor.close()
                 raise
-            cursor.abort()  # an answer that nobody read to its end
+            cursor.abort()  # end a result that wasn't read to its end
             with self._lock:
                 self._idle_cursors.setdefault(name, []).append(cursor)
 
     @contextmanager
     def _borrow_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The connection of all readers, open until none of them needs it."""
+        """Yield the connection that all readers of this object share, and close it after its lease."""
         with self._idle_condition:
             while self._is_writing:
                 self._idle_condition.wait()
@@ -174,11 +174,11 @@ class Workspace:
     def writing(
         self, *, use_all_cores: bool = True, generation: str | None = None
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection inside one transaction: committed at the end, rolled back by an exception.
+        """Yield a connection inside one transaction: committed at the end, rolled back by an exception.
 
-        It takes all cores if it is `alone`, and else one, as somebody works beside it. `generation` is
-        the one that the caller's data was read from, where it was noted earlier than the last write.
-        Raise `StaleError` when the file is of another generation.
+        Pass `use_all_cores=False` for a write in the background, which then uses one core. `generation`
+        is the generation that the caller's data was read from, if this object has written since. Raises
+        `StaleError` if the file has another generation.
         """
         with self._idle_condition:
             while self._is_writing or self._reader_count:
@@ -214,7 +214,7 @@ class Workspace:
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
-        """Let no other `Workspace` of this process write the file."""
+        """Keep other `Workspace` objects of this process from writing the file."""
         lock = _WRITERS.setdefault(self.path.resolve(), threading.Lock())
         if not lock.acquire(timeout=self.wait_seconds):
             raise self._busy("this process")
@@ -224,27 +224,27 @@ class Workspace:
             lock.release()
 
     def _refuse_another_generation(
-        self, connection: duckdb.DuckDBPyConnection, wanted: str | None
+        self, connection: duckdb.DuckDBPyConnection, expected: str | None
     ) -> None:
-        there = read_metadata(connection, _GENERATION)
-        known, self.generation = self.generation, there
-        if there != known or (wanted is not None and wanted != there):
+        current = read_metadata(connection, _GENERATION)
+        known, self.generation = self.generation, current
+        if current != known or (expected is not None and expected != current):
             raise StaleError(
-                f"{self.path} was rewritten by another refold (a removal, a replacing load or a"
+                f"{self.path} was rewritten by another refold process (a removal, a replacing load or a"
                 " migration) after it was read, so nothing was written; run this again."
             )
 
     def reread(self) -> bool:
-        """Take the file as it is now, and return whether it is of another generation than before."""
+        """Accept the file's current generation, and return whether it differs from the one before."""
         with self.reading() as connection:
-            there = read_metadata(connection, _GENERATION)
-        known, self.generation = self.generation, there
-        return bool(there != known)
+            current = read_metadata(connection, _GENERATION)
+        known, self.generation = self.generation, current
+        return bool(current != known)
 
     def release(self) -> None:
-        """Give the file back if nobody in this process is reading; a screen calls it when idle.
+        """Close the shared connection unless a thread is reading; the screen calls this when idle.
 
-        Never waits: who is about to read or write gives it back afterwards.
+        Never waits: a thread that is about to read or write closes the connection afterwards.
         """
         if self._lock.acquire(blocking=False):
             try:
@@ -254,70 +254,72 @@ class Workspace:
                 self._lock.release()
 
     def close(self) -> None:
-        """Keep no connection any longer than an answer that is on its way takes."""
+        """Close the shared connection as soon as the last running query ends."""
         self._is_closed = True
         self.release()
 
     @property
     def main_workspace(self) -> "Workspace":
-        """The workspace without anything laid over it."""
+        """The workspace on `main`; this object, unless it is on a fork."""
         return self
 
     @property
     def position_map(self) -> PositionMap:
-        """Where events are on its timeline."""
+        """The positions and labels of events on this timeline."""
         with self.reading() as connection:
             if self._position_map is None:
                 self._position_map = PositionMap(self.count_positions(connection))
             return self._position_map
 
     def count_positions(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """How many places for events there are, which is one more than the last."""
-        # Offsets are dense; on a fork's connection the name alone stands for what is left of them.
+        """Return the number of positions on this timeline, gaps included."""
+        # Offsets of the log are dense. On a fork's connection the bare name `events` is a view with gaps.
         events_table = self.main_workspace.table_sql(connection, "events")
         row = connection.execute(f"SELECT count(*) FROM {events_table}").fetchone()
         return int(row[0]) if row else 0
 
     @property
     def timeline_digest(self) -> str:
-        """What the timeline is beside the log; empty for the log itself."""
+        """A digest of the edits of this timeline; empty for `main`."""
         return ""
 
     def label_at(self, position: int) -> Label:
-        """What the event at a place is called; the places of the log are its offsets."""
+        """Return the label of the event at a position; on `main` the label is the offset."""
         return Label(position)
 
     def position_of(self, label: Label) -> int:
-        """Where an event is; raises `PositionError` where there is none of that name."""
+        """Return the position of an event; raises `PositionError` if the timeline has no such label."""
         if label.inserted:
-            raise PositionError(f"{label} names an inserted event, and only a fork has those.")
+            raise PositionError(
+                f"{label} names an inserted event, and only forks have inserted events."
+            )
         return label.offset
 
-    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - a fork has some
-        """What was edited between two places, in order."""
+    def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - forks have edits
+        """Return the edits between two positions, both included, in order of position."""
         return []
 
     def table_sql(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
-        """SQL for a table as it is on its timeline, whatever its name stands for on a connection."""
+        """Return SQL for a table on this timeline, independent of views on the connection."""
         ((database,),) = connection.execute("SELECT current_database()").fetchall()
         return f"{quote_identifier(database)}.main.{name}"
 
     def get_metadata(self, name: str) -> Any:
-        """A value of the `workspace` table, or None."""
+        """Return a value of the `workspace` table, or None."""
         with self.reading() as connection:
             return read_metadata(connection, name)
 
     def _open_with_budget(
         self, requested: MemoryBudget, *, read_only: bool
     ) -> duckdb.DuckDBPyConnection:
-        """Open it with so much, or with what is needed as it is now."""
+        """Open the file with the requested budget, or with a larger one if its texts need it."""
         state, budget = self._computed_budgets.get(requested, ("", requested))
         connection = self._wait_and_open(read_only=read_only, budget=budget)
-        # A stranger's functions could be asked before it was looked through.
+        # Computing a budget before validation could run functions that a stranger defined.
         if not self._is_validated:
             return connection
         try:
-            self._look_again(connection)
+            self._revalidate_if_changed(connection)
         except BaseException:
             connection.close()
             raise
@@ -329,13 +331,13 @@ class Workspace:
         connection.close()
         return self._wait_and_open(read_only=read_only, budget=needed)
 
-    def _look_again(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Validate the file if another one took its place, or somebody wrote into it."""
+    def _revalidate_if_changed(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Validate the file if it was replaced, or if another process wrote into it."""
         for _ in range(_TRIES):
             if validation_cache.is_validated(self.path):
                 return
-            time.sleep(_POLL_SECONDS)  # another refold has just written, and is about to say so
-        if self.path.exists():  # else it was moved away, and is open nevertheless
+            time.sleep(_POLL_SECONDS)  # another refold has written and is about to update the cache
+        if self.path.exists():  # a file that was moved away stays open
             validation_cache.validate_once(connection, self.path)
 
     def _compute_budget(
@@ -348,7 +350,7 @@ class Workspace:
     def _file_state(self) -> object:
         try:
             found = self.path.stat()
-        except OSError:  # it was moved away, and is open nevertheless
+        except OSError:  # a file that was moved away stays open
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -376,7 +378,7 @@ class Workspace:
             else:
                 if read_only or before == self._file_id():
                     return connection
-                # Another process put a new file in its place before this one had the lock.
+                # Another process replaced the file before this one had the lock.
                 connection.close()
                 continue
             if time.monotonic() > deadline:
@@ -395,14 +397,14 @@ class Workspace:
 
     def _busy(self, holder: str) -> WorkspaceBusyError:
         return WorkspaceBusyError(
-            f"{self.path} is still being used by {holder}"
-            f" after {self.wait_seconds:g} s; try again later or give --wait more seconds."
+            f"{self.path} is still in use by {holder} after {self.wait_seconds:g} s;"
+            " try again later or give --wait more seconds."
         )
 
 
 @contextmanager
 def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A new, empty workspace, for writing; raises what DuckDB does where there is no room."""
+    """Create an empty workspace and yield a connection to write it; DuckDB's own errors pass through."""
     connection = connect_isolated(path, read_only=False, budget=WRITE_BUDGET)
     try:
         schema.create_schema(connection)
@@ -414,7 +416,7 @@ def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a workspace that was just written as a whole a generation of its own."""
+    """Give a workspace that was written as a whole a new generation."""
     write_metadata(connection, _GENERATION, uuid.uuid4().hex)
 
 

@@ -1,6 +1,6 @@
-"""Sources: what a person names as one log: files, a database's table, topics of Kafka.
+"""Sources of events: files, tables of a database, topics of Kafka.
 
-Each is a list of pieces, in order; see `storage.ingest.sources.source_part`.
+A source consists of parts, which are read in order; see `storage.ingest.sources.source_part`.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ __all__ = [
 
 
 def expand_names(names: Sequence[str]) -> list[str]:
-    """The pieces that these names and patterns stand for, each by its name.
+    """Return the names of all parts that these names and patterns match.
 
-    Raises `SourceError` where there is none.
+    Raises `SourceError` if a name matches nothing, or if a part is named twice.
     """
-    part_names = [piece for name in names for piece in _expand_name(name)]
+    part_names = [part for name in names for part in _expand_name(name)]
     doubled = [one for one in part_names if part_names.count(one) > 1]
     if doubled:
-        raise SourceError(f"{uris.redact_uri(doubled[0])} is named twice.")
+        raise SourceError(f"{uris.redact_uri(doubled[0])} is named twice; name it once.")
     return part_names
 
 
@@ -42,9 +42,9 @@ def _expand_name(name: str) -> list[str]:
 
 
 def open_part(name: str, format_name: str | None = None) -> SourcePart:
-    """Open a piece for a first look; `wanted` names the format of a file.
+    """Open a part for its sample; `format_name` sets the format of a file instead of detecting it.
 
-    Raises `SourceError` for what can't be read or recognised.
+    Raises `SourceError` if the part can't be read or its format isn't recognised.
     """
     scheme = uris.source_kind(name)
     if scheme is None:
@@ -59,10 +59,10 @@ def open_part(name: str, format_name: str | None = None) -> SourcePart:
 
 
 def is_remote(name: str) -> bool:
-    """Whether it is elsewhere, so that nobody knows what became of it without asking there."""
+    """Return whether a source is on another machine, so that checking it for changes needs the network."""
     return uris.source_kind(name) in ("postgresql", "kafka") or object_store.is_object(name)
 
 
 def stored_name(name: str) -> str:
-    """How a piece is named in a workspace: a file by its whole path, a link without its secrets."""
+    """Return the name of a part in a workspace: a file's absolute path, or a link without its secrets."""
     return uris.redact_uri(name) if uris.is_uri(name) else files.stored_path(name)

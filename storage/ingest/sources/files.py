@@ -1,7 +1,7 @@
-"""Files as sources, each with its format.
+"""Files as sources: expands patterns, detects the format, opens standard input.
 
-Several files are read in the order given; a pattern gives its matches in natural order
-(`part-2` before `part-10`). The format is told by the bytes, then by the name.
+Several files are read in the order given; the matches of a pattern in natural order (`part-2` before
+`part-10`). The format is detected from the first bytes, then from the name.
 """
 
 import os
@@ -30,13 +30,13 @@ from storage.ingest.sources import uris
 FORMATS: tuple[Format, ...] = (
     *(Parquet(), ArrowIpc(), Xes(), JsonDocument(), JsonLines(), ConsoleConsumer(), Csv()),
 )
-"""Every format, in the order in which they are asked."""
+"""Every format, in the order of detection."""
 
 STDIN = "-"
-"""The name of standard input where a source is expected."""
+"""The name of standard input as a source."""
 
 SPOOL_PREFIX = "refold-stdin-"
-"""How the folder's name begins into which standard input is written."""
+"""The prefix of the temporary folder into which refold copies standard input."""
 
 _EXTENSIONS = (
     *("gz", "zst", "xz", "xes", "jsonl", "ndjson", "json", "csv", "tsv", "txt", "parquet", "pq"),
@@ -48,7 +48,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file of a source, looked at."""
+    """A file as a part of a source, with its format and size."""
 
     path: str
     format: Format
@@ -76,7 +76,7 @@ class FileSource:
 
 
 def expand_pattern(name: str) -> list[str]:
-    """The files that a name or a pattern stands for; raises `SourceError` where there is none."""
+    """Return the files that a name or pattern matches; raises `SourceError` if there is none."""
     if object_store.is_object(name):
         return sorted(object_store.list_objects(name), key=_natural_key)
     if has_magic(name) and not Path(name).exists():
@@ -90,7 +90,7 @@ def expand_pattern(name: str) -> list[str]:
 
 
 def detect_database(name: str) -> str | None:
-    """The kind of database that a file is; None where it is none."""
+    """Return the kind of database in a file, or None if the file is not a database."""
     if object_store.is_object(name) or not Path(name).is_file():
         return None
     with byte_streams.open_plain(name) as stream:
@@ -101,7 +101,7 @@ def detect_database(name: str) -> str | None:
 
 
 def stored_path(path: str) -> str:
-    """How a file is known in a workspace."""
+    """Return the name of a file in a workspace."""
     if object_store.is_object(path):
         return object_store.redact_uri(path)
     if is_spooled(path):
@@ -110,14 +110,15 @@ def stored_path(path: str) -> str:
 
 
 def is_spooled(path: str) -> bool:
-    """Whether it is standard input or another stream, written into a file."""
+    """Return whether the file is refold's copy of standard input or another stream."""
     return Path(path).name.startswith(STDIN) and Path(path).parent.name.startswith(SPOOL_PREFIX)
 
 
 def is_stream(name: str) -> bool:
-    """Whether a source can be read once only: standard input, a pipe such as <(…), a terminal.
+    """Return whether a source can be read only once: standard input, a pipe such as <(…), a terminal.
 
-    Raises `SourceError` for a device that isn't a terminal, as /dev/zero has no end.
+    Raises `SourceError` for a device other than a terminal or the null device, because a device such as
+    /dev/zero has no end.
     """
     if name == STDIN:
         return True
@@ -150,9 +151,9 @@ def _is_terminal(name: str) -> bool:
 
 
 def open_file(path: str, format_name: str | None = None) -> FileSource:
-    """Open a file for its first bytes and tell its format; `wanted` names one instead.
+    """Read the first bytes of a file and detect its format, or use `format_name` if given.
 
-    Raises `SourceError` for what is empty, unreadable, or in no format that refold knows.
+    Raises `SourceError` if the file is empty, unreadable, or in an unknown format.
     """
     head = _read_head(path)
     if object_store.is_object(path):
@@ -161,7 +162,7 @@ def open_file(path: str, format_name: str | None = None) -> FileSource:
         status = Path(path).stat()
         size, modified = status.st_size, status.st_mtime_ns
     if not head:
-        raise SourceError(f"{path} is empty; there is no event in it.")
+        raise SourceError(f"{path} is empty; it contains no events.")
     if head.startswith(_UTF16):
         raise SourceError(f"{path} is written in UTF-16; convert it to UTF-8 first.")
     if format_name is not None:
@@ -175,16 +176,16 @@ def open_file(path: str, format_name: str | None = None) -> FileSource:
         if form.recognises(path, head):
             return FileSource(path, form, head, size, modified)
     if not head.strip():
-        raise SourceError(f"{path} holds blank lines only; there is no event in it.")
+        raise SourceError(f"{path} contains only blank lines; it has no events.")
     shown = head.lstrip()[:20].decode("utf-8", "replace")
     raise SourceError(
-        f"{path} is in no format that refold knows (it begins with {shown!r});"
-        f" name one of {', '.join(form.name for form in FORMATS)} with --format."
+        f"{path} has no format that refold recognises (it begins with {shown!r});"
+        f" choose one with --format: {', '.join(form.name for form in FORMATS)}."
     )
 
 
 def derive_log_name(path: str) -> str:
-    """The log's own name: the file's, without its endings; what a link leads to."""
+    """Return the default name of a log: the file's name without extensions, or the target of a link."""
     if uris.is_uri(path):
         return uris.derive_log_name(path)
     name = Path(object_store.redact_uri(path) if object_store.is_object(path) else path).name

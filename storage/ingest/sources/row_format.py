@@ -1,6 +1,6 @@
-"""Rows that arrive as Arrow batches from what is no file, as a format of their own.
+"""The format of rows that a database or Kafka delivers as Arrow batches.
 
-The columns pass as they are; what they are is kept with each in the schema of its batch.
+Columns pass unchanged; the metadata of each column in the batch's schema holds its kind.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,18 +16,18 @@ from storage.quoting import unique_column_name
 
 _KIND_METADATA = b"kind"
 _MAX_BATCH_BYTES = 64 << 20
-"""Of rows that are passed on at once."""
+"""Most bytes of rows that are passed on at once."""
 
 
 class RowFormat(columns.ColumnFormat):
-    """A format whose rows a source draws itself."""
+    """A format whose rows the source reads itself."""
 
     is_whole_file = False
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - no file is one
+    def recognises(self, name: str, head: bytes) -> bool:  # noqa: ARG002 - no file has this format
         return False
 
     def read_sample(self, path: str, head: bytes) -> Sequence[Record]:  # noqa: ARG002 - as above
@@ -37,11 +37,11 @@ class RowFormat(columns.ColumnFormat):
         return iter(())
 
     def compile_fields(self, mapping: FieldMapping, schema: pa.Schema) -> FieldSql:
-        said = {field.name: field.metadata or {} for field in schema}
+        metadata_by_name = {field.name: field.metadata or {} for field in schema}
         types = {
-            name: kept[_KIND_METADATA].decode()
-            for name, kept in said.items()
-            if _KIND_METADATA in kept
+            name: metadata[_KIND_METADATA].decode()
+            for name, metadata in metadata_by_name.items()
+            if _KIND_METADATA in metadata
         }
         known = {
             name: unique_column_name(name)
@@ -57,7 +57,10 @@ def number_rows(
     reading: ReadPass,
     mapping: FieldMapping,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows with these columns as batches of `RowFormat`; counts `reading.lines`."""
+    """Yield rows as batches of `RowFormat` with line numbers; advances `reading.line_count`.
+
+    `types` are the columns' types by name.
+    """
     reading.line_count = reading.start_line
     decoded_columns, json_columns = (
         columns.list_decoded_columns(mapping),
@@ -65,20 +68,20 @@ def number_rows(
     )
     for bare in _gather_batches(rows):
         batch = _decode_utf8(bare, decoded_columns)
-        for index, there in enumerate(batch.schema):
-            kept = {
-                **(there.metadata or {}),
-                _KIND_METADATA: _column_kind(types[there.name], there.type),
+        for index, column in enumerate(batch.schema):
+            metadata = {
+                **(column.metadata or {}),
+                _KIND_METADATA: _column_kind(types[column.name], column.type),
             }
-            batch = batch.set_column(index, there.with_metadata(kept), batch.column(index))
-        for found in batch.combine_chunks().to_batches():
-            line = pa.array(np.arange(found.num_rows) + reading.line_count + 1)
-            reading.line_count += found.num_rows
-            yield _mark_fragile_numbers(found, json_columns).append_column(LINE_COLUMN, line)
+            batch = batch.set_column(index, column.with_metadata(metadata), batch.column(index))
+        for part in batch.combine_chunks().to_batches():
+            line = pa.array(np.arange(part.num_rows) + reading.line_count + 1)
+            reading.line_count += part.num_rows
+            yield _mark_fragile_numbers(part, json_columns).append_column(LINE_COLUMN, line)
 
 
 def _mark_fragile_numbers(batch: pa.RecordBatch, json_columns: Collection[str]) -> pa.RecordBatch:
-    """With what is known of the numbers in its JSON."""
+    """Add a column for each JSON column that tells whether its numbers would lose digits."""
     for name in json_columns:
         if name in batch.schema.names and pa.types.is_string(batch.schema.field(name).type):
             texts = batch.column(name)
@@ -88,7 +91,7 @@ def _mark_fragile_numbers(batch: pa.RecordBatch, json_columns: Collection[str]) 
 
 
 def _gather_batches(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows, enough of them at once: whatever is done with them is done for all."""
+    """Yield the rows in larger tables, because later steps cost a fixed time for each table."""
     for _, alike in groupby(rows, lambda batch: batch.schema):
         gathered: list[pa.RecordBatch] = []
         count = size = 0
@@ -103,7 +106,7 @@ def _gather_batches(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _column_kind(declared: str, actual: pa.DataType) -> str:
-    """What a column is, where its values may be others than its type says."""
+    """Return the kind of a column's actual values, which may differ from the declared type."""
     if pa.types.is_string(actual):
         return {
             "BLOB": "VARCHAR",
@@ -118,7 +121,7 @@ def _column_kind(declared: str, actual: pa.DataType) -> str:
 
 
 def _decode_utf8(batch: pa.Table, decoded_columns: Collection[str]) -> pa.Table:
-    """Bytes that are all UTF-8 as text, which is checked once for the batch."""
+    """Convert binary columns whose values are all UTF-8 to text; checks each column once for the batch."""
     for index, described in enumerate(batch.schema):
         if pa.types.is_binary(described.type) and described.name not in decoded_columns:
             try:

@@ -1,4 +1,4 @@
-"""What a source is made of: something that is read in order, and later from where reading ended."""
+"""The interface of a part of a source: it is read in order, and a later load continues where it ended."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -11,31 +11,31 @@ from storage.ingest.mapping import FieldMapping, Record
 
 
 class SourcePart(Protocol):
-    """A file, a table, or a topic, looked at."""
+    """An opened file, table or topic."""
 
     @property
     def path(self) -> str:
-        """How it is called; without secrets."""
+        """The name of the part, without secrets."""
         ...
 
     @property
     def size_bytes(self) -> int:
-        """Bytes; 0 where nobody knows."""
+        """The size in bytes; 0 if unknown."""
         ...
 
     @property
     def format(self) -> Format:
-        """How its rows become fields."""
+        """The format, which maps its rows to fields."""
         ...
 
     def read_sample(self) -> Sequence[Record]:
-        """Records from the beginning."""
+        """Return records from the beginning."""
         ...
 
     def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
-        """What comes after what was taken before."""
+        """Yield the rows after those that earlier loads read."""
         ...
 
     def take_fingerprint(self, reading: ReadPass) -> Fingerprint:
-        """What is kept of it, so that it is known again and read on from there."""
+        """Return the fingerprint, by which a later load recognises the part and continues."""
         ...

@@ -1,7 +1,6 @@
-"""Links: sources that are no files, `postgresql://HOST/DB?table=T`, `sqlite:FILE?table=T`, `kafka://HOST/TOPIC`.
+"""Links to sources: `postgresql://HOST/DB?table=T`, `sqlite:FILE?table=T`, `kafka://HOST/TOPIC`.
 
-What a link says to the server and what it says to refold are told apart here, and no secret of it is
-ever written or shown.
+Separates the parameters for refold from those for the server. Secrets of a link are never stored or shown.
 """
 
 import re
@@ -18,22 +17,22 @@ KIND_BY_SCHEME = {
     "duckdb": "duckdb",
     "kafka": "kafka",
 }
-"""By what a link begins with, the kind of source."""
+"""The kind of source by the scheme of its link."""
 _WITH_LOGIN = re.compile(r"://[^/@&]*@")
 _SECRET_PARAMETERS = ("password", "sslpassword", "passfile", "sslkey", "config")
 
 
 @dataclass(frozen=True)
 class SourceUri:
-    """A link taken apart."""
+    """A parsed link."""
 
     kind: str
     target: str
-    """What the library that opens it is given: a URL, or a file's path."""
+    """A URL or a file's path, for the library that opens the source; may contain secrets."""
     options: dict[str, str]
-    """What is meant for refold, such as `table`."""
+    """The parameters for refold, such as `table`."""
     public_uri: str
-    """The link as it may be shown and kept."""
+    """The link without secrets, for messages and for the workspace."""
 
 
 def is_uri(name: str) -> bool:
@@ -41,7 +40,7 @@ def is_uri(name: str) -> bool:
 
 
 def source_kind(name: str) -> str | None:
-    """The kind of source that a link names; None for what is a file's name."""
+    """Return the kind of source that a link names, or None for the name of a file."""
     begun, colon, rest = name.partition(":")
     kind = KIND_BY_SCHEME.get(begun.lower())
     if not colon or kind is None or not rest:
@@ -50,9 +49,9 @@ def source_kind(name: str) -> str | None:
 
 
 def parse_uri(name: str, option_names: tuple[str, ...]) -> SourceUri:
-    """Take a link apart; `own` are the parameters that are refold's.
+    """Parse a link; `option_names` are the parameters for refold.
 
-    Raises `SourceError` where it could be taken apart in more than one way.
+    Raises `SourceError` if the link is invalid, or ambiguous because its login isn't percent-encoded.
     """
     kind = source_kind(name)
     if kind in ("sqlite", "duckdb"):
@@ -62,10 +61,10 @@ def parse_uri(name: str, option_names: tuple[str, ...]) -> SourceUri:
     try:
         parts = urlsplit(name)
     except ValueError as error:
-        raise SourceError(f"{redact_uri(name)} is no link: {error}.") from error
+        raise SourceError(f"{redact_uri(name)} is not a valid link: {error}.") from error
     options = {k: v for k, v in _parse_query(parts.query) if k in option_names}
     others = [(k, v) for k, v in _parse_query(parts.query) if k not in option_names]
-    # libpq reads %20, and no plus.
+    # libpq decodes %20, but not a plus sign, as a blank.
     query_text = urlencode(others, quote_via=quote)
     target = f"{parts.scheme}://{parts.netloc}{parts.path}" + (
         f"?{query_text}" if query_text else ""
@@ -74,22 +73,22 @@ def parse_uri(name: str, option_names: tuple[str, ...]) -> SourceUri:
 
 
 def redact_uri(name: str) -> str:
-    """A link without its secrets; any other name as it is."""
+    """Return a link without its secrets; any other name unchanged."""
     kind = source_kind(name)
     if kind is None:
         return name
-    place, _, query = name.partition(":")[2].partition("?")
+    location, _, query = name.partition(":")[2].partition("?")
     if kind in ("sqlite", "duckdb"):
         query_text = urlencode(sorted(_parse_query(query)))
-        return f"{kind}:{_resolve_path(place)}" + (f"?{query_text}" if query_text else "")
+        return f"{kind}:{_resolve_path(location)}" + (f"?{query_text}" if query_text else "")
     pairs = _parse_query(query)
     if any("@" in name for name, _ in pairs):
         return f"{kind}://…"
     query_text = urlencode(
         sorted((k, v) for k, v in pairs if k.lower() not in _SECRET_PARAMETERS), safe="/,:@"
     )
-    # Whatever stands before the last @ may be of a password.
-    shown = f"{kind}://{place.removeprefix('//').rpartition('@')[2]}"
+    # Everything before the last @ may belong to a password.
+    shown = f"{kind}://{location.removeprefix('//').rpartition('@')[2]}"
     return shown + (f"?{_WITH_LOGIN.sub('://', query_text)}" if query_text else "")
 
 
@@ -102,18 +101,21 @@ def _parse_query(query: str) -> list[tuple[str, str]]:
 
 
 def _check_login_is_quoted(name: str, kind: str | None) -> None:
-    """A password that isn't quoted could end up in a host's name, and be shown by whoever looks for it."""
+    """Raise `SourceError` if the login isn't percent-encoded.
+
+    Part of such a password could be taken for the host name and shown in an error of the resolver.
+    """
     authority, _, query = name.partition("://")[2].partition("?")
     login = authority.rpartition("@")[0]
     if set(login) & set("/#@") or any("@" in name for name, _ in _parse_query(query)):
         raise SourceError(
-            f"In the name or password of a {kind}:// link, @ is written as %40, / as %2F, ? as %3F"
+            f"In the user name and password of a {kind}:// link, write @ as %40, / as %2F, ? as %3F"
             " and # as %23."
         )
 
 
 def derive_log_name(name: str) -> str:
-    """What the log of a link is called."""
+    """Return the default name of the log that a link leads to."""
     link = parse_uri(name, ("table",))
     if "table" in link.options:
         return link.options["table"].rpartition(".")[2]

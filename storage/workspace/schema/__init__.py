@@ -1,7 +1,7 @@
-"""The tables of a workspace: this package alone says which there are and what their columns mean.
+"""The tables of a workspace: the single definition of their names, columns and meaning.
 
-`docs/workspace.md` documents them for people who open the file with another DuckDB 2 client;
-a test holds the two together. Offsets are 0-based, dense and total. Times are UTC.
+`docs/workspace.md` documents them for people who open the file with another DuckDB 2 client; a test
+checks that both agree. Offsets are 0-based, dense and total. Times are UTC.
 """
 
 import duckdb
@@ -64,13 +64,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 10
-"""Written into every workspace. A reader refuses what is newer than itself.
+"""The format version in every workspace. refold refuses a file with a newer version.
 
-2: invariants, bookmarks, watches, macros; ids are kept uncompressed.
-3: changes are numbered, and states packed with zstd.
-4: tables `printed` and `upcasts`. 5: a fold says where it begins.
-6: large documents are kept in parts. 7: calls to the outside, and how folds were answered. 8: timelines.
-9: what was printed and read is told by document. 10: numbers are kept beside states."""
+2: invariants, bookmarks, watches, macros; ids are uncompressed.
+3: changes are numbered, and states compressed with zstd.
+4: tables `printed` and `upcasts`. 5: folds have a first event.
+6: large documents are in parts. 7: recordings of calls, and the decisions of folds. 8: timelines.
+9: printed text and reads have the document's key. 10: columns for numbers of states."""
 
 TABLES = (
     WORKSPACE,
@@ -103,7 +103,7 @@ FOLD_TABLES = (
     *("folds", "forked", "touched", "documents", "history", "parts", "routes", "failures"),
     *("turns", "printed", "upcasts", "decisions", "reads"),
 )
-"""Those of what was folded, by projection and timeline."""
+"""Tables with results of folds, by projection and timeline."""
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,4 +1,4 @@
-"""Recordings of calls to the outside."""
+"""Tables for recordings of calls to the outside."""
 
 from storage.workspace.schema.table import TableSchema, deleted
 
@@ -67,9 +67,9 @@ CALLS = TableSchema(
 )
 """Recordings: calls to the outside with their answers, redacted; see `gateway.recording_store`.
 
-`projection` is the name of the one that made the call, as its code may change; NULL where it was
-imported. `offset` is NULL where nobody knows yet which event caused it. A small JSON answer is the
-`response`; any other lies in `bodies`."""
+`projection` is the name of the projection that made the call, without its version, because its code may
+change; NULL for an imported call. `offset` is NULL while the event that caused the call is unknown. A
+small JSON answer is in `response`; any other is in `bodies`."""
 
 BODIES = TableSchema(
     "bodies",
@@ -77,4 +77,5 @@ BODIES = TableSchema(
     values=deleted("media", "text", "bytes"),
     without_values=frozenset(("body",)),
 )
-"""Answers by the hash of their content, decoded; as text, or as bytes where they are none."""
+"""Bodies of answers by the hash of their content, after content decoding; in `text` if they are text,
+in `bytes` if not."""

@@ -1,4 +1,4 @@
-"""What was folded: projections, how far they are, every state, and what else workers told."""
+"""Tables for folds: projections, their progress, every state, and the other results of workers."""
 
 from storage.workspace.schema.table import TableSchema, emptied
 
@@ -62,8 +62,8 @@ FOLDS = TableSchema(
         )
     ),
 )
-"""How far each projection has been folded on each timeline: from the event `first` on, which is 0 but
-where a projection over all events was asked over a stretch of the log."""
+"""The progress of each projection on each timeline. `first` is the first folded event; it is 0 unless a
+projection over all events was folded over a part of the log."""
 
 DOCUMENTS = TableSchema(
     "documents",
@@ -77,10 +77,10 @@ DOCUMENTS = TableSchema(
     values=emptied("key"),
     without_values=frozenset(("projection", "timeline", "ordinal", "born")),
 )
-"""Every key that ever had a document, in the order in which they were born."""
+"""Every key that ever had a document, in the order of creation; `born` is the position of its first change."""
 
 NUMBER_COLUMNS = tuple(f"number{n}" for n in range(1, 9))
-"""Columns of a history for numbers of its states; see `replay.query.number_columns`."""
+"""Columns of the history that store numbers taken from states; see `replay.query.number_columns`."""
 
 HISTORY = TableSchema(
     "history",
@@ -103,14 +103,14 @@ HISTORY = TableSchema(
     similar_text_columns=frozenset(("state",)),
     double_columns=frozenset(NUMBER_COLUMNS),
 )
-"""Every state that ever existed: a row a change; a NULL state is a deletion, and that of a document
-`in_parts` is made of its parts as of the change.
+"""Every state that ever existed, a row for each change. A NULL `state` is a deletion. The state of a
+document `in_parts` consists of its parts at that change.
 
-`bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, so
-that DuckDB's zone maps lead to a key's changes without an index over the keys. `change` numbers the
-changes in the order of the log from 0, and `previous` is the number of the same document's change
-before, so that every state is compared with the one before it without being put in order by key.
-Which numbers stand beside the states is said in `folds`."""
+`bucket` is the low 32 bits of `md5_number(key)`. Each stretch of the history is sorted by it, because
+DuckDB's zone maps then find a key's changes without an index. `change` numbers the changes from 0 in
+the order of the log. `previous` is the number of the same document's previous change; with it each
+state is compared with the one before without sorting by key. `folds.numbers` lists the paths of the
+number columns."""
 
 PARTS = TableSchema(
     "parts",
@@ -129,7 +129,7 @@ PARTS = TableSchema(
     without_values=frozenset(("projection", "timeline", "bucket", "offset", "change", "place")),
     similar_text_columns=frozenset(("state",)),
 )
-"""What changed of large documents: a row a part and change; see `storage.workspace.document_parts`."""
+"""Changes of large documents, a row for each part of a change; see `storage.workspace.document_parts`."""
 
 ROUTES = TableSchema(
     "routes",
@@ -171,7 +171,7 @@ PRINTED = TableSchema(
     values=emptied("key", "text"),
     without_values=frozenset(("projection", "timeline", "offset", "place")),
 )
-"""What handlers wrote to standard output and standard error, one text a document of an event."""
+"""Text that handlers wrote to standard output and standard error, one row for each document of an event."""
 
 UPCASTS = TableSchema(
     "upcasts",
@@ -187,7 +187,7 @@ UPCASTS = TableSchema(
     values=emptied("stream", "type", "version", "data"),
     without_values=frozenset(("projection", "timeline", "offset")),
 )
-"""Events that a projection handled as others than they are stored."""
+"""Events that a projection's `upcast` changed, as its handlers received them."""
 
 TURNS = TableSchema(
     "turns",
@@ -203,7 +203,7 @@ TURNS = TableSchema(
     values=emptied("key", "error"),
     without_values=frozenset(("projection", "timeline", "invariant", "offset", "broken")),
 )
-"""Where an invariant that is a function of the projection's became broken, and whole again."""
+"""Offsets at which an invariant that is a function of the projection became broken or valid again."""
 
 DECISIONS = TableSchema(
     "decisions",
@@ -228,8 +228,8 @@ DECISIONS = TableSchema(
         ("projection", "timeline", "offset", "ordinal", "call", "kind", "port", "decision")
     ),
 )
-"""What became of every call of a fold. One that was answered from a recording, which is `call`, says
-no more; any other has its own request and response."""
+"""The gateway's decision for every call of a fold. For an answer from a recording, `call` is its number,
+and request and response are empty; any other row has its own request and response."""
 
 READS = TableSchema(
     "reads",

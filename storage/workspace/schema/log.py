@@ -1,4 +1,4 @@
-"""The log itself: the file, what it came from, its events, and what could not be read."""
+"""Tables for the log: metadata of the file, sources, events and rejects."""
 
 from storage.workspace.schema.table import TableSchema, cleared, counted
 
@@ -8,7 +8,7 @@ WORKSPACE = TableSchema(
     values=counted("value"),
     without_values=frozenset(("name",)),
 )
-"""Facts about the file itself, a JSON value each: format_version, mapping, types of columns."""
+"""Metadata of the file, a JSON value for each name: format_version, mapping, types of columns."""
 
 SOURCES = TableSchema(
     "sources",
@@ -42,7 +42,7 @@ SOURCES = TableSchema(
         )
     ),
 )
-"""The files the log came from, with what is needed to see whether they have changed since."""
+"""The sources of the log, with their fingerprints, which tell whether a source has changed."""
 
 EVENT_COLUMNS = (
     ("time", "TIMESTAMP WITH TIME ZONE"),
@@ -56,9 +56,9 @@ EVENT_COLUMNS = (
     ("data", "VARCHAR"),
     ("meta", "VARCHAR"),
 )
-"""What an event says, wherever it is kept."""
+"""The fields of an event, in every table that stores events."""
 EVENT_VALUES = tuple(name for name, _ in EVENT_COLUMNS if name != "time")
-"""Those of its fields that can hold a value to be removed: an event keeps its time when it is removed."""
+"""The fields that can contain a value to remove; a removed event keeps its time."""
 
 EVENTS = TableSchema(
     "events",

@@ -1,4 +1,4 @@
-"""What a person keeps in sight: bookmarks and watches."""
+"""Tables for bookmarks and watches."""
 
 from storage.workspace.schema.table import TableSchema, deleted
 
@@ -20,7 +20,7 @@ BOOKMARKS = TableSchema(
         ("bookmark", "timeline", "offset", "inserted", "projection", "created")
     ),
 )
-"""Places that a person marked. The projection is a name, as its code may change."""
+"""Positions that a person marked. `projection` is a name without a version, because its code may change."""
 
 WATCHES = TableSchema(
     "watches",
@@ -33,4 +33,4 @@ WATCHES = TableSchema(
     values=deleted("condition"),
     without_values=frozenset(("watch", "over", "created")),
 )
-"""Conditions that a person keeps in sight: over `states`, `events`, or `all` documents."""
+"""Conditions that a person saved; `over` is `states`, `events`, or `all` documents."""

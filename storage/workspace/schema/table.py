@@ -1,4 +1,4 @@
-"""A table of the workspace, and how its columns are packed."""
+"""Describes a table of the workspace: columns, compression, and what removal does with each column."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,16 @@ from enum import Enum
 
 
 class OnRemoval(Enum):
-    """What `refold remove` does with a row whose column repeats a removed value."""
+    """What `refold remove` does with a row whose column contains a removed value."""
 
     EMPTY_TABLE = "empty"
-    """Every row of the table is deleted, whatever it holds: folding writes the rows again."""
+    """Delete every row of the table, because folding writes the rows again."""
     DELETE_ROW = "delete"
+    """Delete the row."""
     CLEAR = "clear"
-    """The row stays, the column is emptied."""
+    """Keep the row and empty the column."""
     COUNT = "count"
-    """The row stays as it is, and the person is told how many such rows there are."""
+    """Keep the row, and report the number of such rows."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,19 @@ class TableSchema:
     values: Mapping[str, OnRemoval] = field(hash=False)
     """The columns that can hold a value taken from an event's data or from a call."""
     without_values: frozenset[str]
-    """All other columns: numbers that refold gives, hashes, names that a person chose."""
+    """All other columns: numbers that refold assigns, hashes, names that a person chose."""
     id_columns: frozenset[str] = frozenset()
-    """Columns of ids, which hardly repeat: looking for what to compress is a fifth of a load."""
+    """Columns of ids, stored uncompressed: ids hardly repeat, and analysing them took a fifth of a load."""
     similar_text_columns: frozenset[str] = frozenset()
-    """Columns of texts each of which is much like the one before: zstd takes half the time to write
-    and a third of the room of what DuckDB would choose."""
+    """Columns whose texts resemble the previous row's: zstd takes half the time to write and a third of
+    the space of DuckDB's own choice."""
     double_columns: frozenset[str] = frozenset()
-    """Columns of doubles, for which nothing but alp needs to be tried."""
+    """Columns of doubles, stored with alp without trying other compressions."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` if a column doesn't declare whether it can hold values.
+        """Raise `ValueError` unless each column declares whether it can contain values.
 
-        A new column without a declaration would escape removal.
+        Removal would miss a new column without a declaration.
         """
         names = [name for name, _ in self.columns]
         undeclared = set(names) ^ {*self.values, *self.without_values}
@@ -57,7 +58,7 @@ class TableSchema:
         return bool(self.values) and set(self.values.values()) == {OnRemoval.EMPTY_TABLE}
 
     def columns_to(self, on_removal: OnRemoval) -> tuple[str, ...]:
-        """The columns for which removal does this, in their order."""
+        """Return the columns for which removal does this, in their order."""
         return tuple(name for name, _ in self.columns if self.values.get(name) is on_removal)
 
     @property
@@ -76,20 +77,20 @@ class TableSchema:
 
 
 def emptied(*columns: str) -> dict[str, OnRemoval]:
-    """Declare that these columns can hold values, and that removal empties the whole table."""
+    """Declare that these columns can contain values, and that removal empties the whole table."""
     return dict.fromkeys(columns, OnRemoval.EMPTY_TABLE)
 
 
 def deleted(*columns: str) -> dict[str, OnRemoval]:
-    """Declare that removal deletes a row in which one of these columns repeats a removed value."""
+    """Declare that removal deletes a row in which one of these columns contains a removed value."""
     return dict.fromkeys(columns, OnRemoval.DELETE_ROW)
 
 
 def cleared(*columns: str) -> dict[str, OnRemoval]:
-    """Declare that removal empties these columns where one of them repeats a removed value."""
+    """Declare that removal empties these columns in rows that contain a removed value."""
     return dict.fromkeys(columns, OnRemoval.CLEAR)
 
 
 def counted(*columns: str) -> dict[str, OnRemoval]:
-    """Declare that removal only counts the rows in which one of these columns repeats a value."""
+    """Declare that removal only counts the rows in which one of these columns contains a removed value."""
     return dict.fromkeys(columns, OnRemoval.COUNT)

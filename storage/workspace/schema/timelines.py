@@ -1,4 +1,4 @@
-"""Forks: where they branch, what is edited on them, and what their folds stand on."""
+"""Tables for forks: where they branch, their edits, and how their folds differ from the parent's."""
 
 from storage.workspace.schema.log import EVENT_COLUMNS, EVENT_VALUES
 from storage.workspace.schema.table import TableSchema, cleared, counted, deleted, emptied
@@ -16,7 +16,7 @@ TIMELINES = TableSchema(
     values={**counted("timeline", "parent"), **cleared("note")},
     without_values=frozenset(("offset", "inserted", "created")),
 )
-"""Forks. `offset` and `inserted` are the position at which one branches: `900+1` is 900 and 1."""
+"""Forks. `offset` and `inserted` are the position at which a fork branches: `900+1` is 900 and 1."""
 
 EDITS = TableSchema(
     "edits",
@@ -53,7 +53,7 @@ EDITS = TableSchema(
         )
     ),
 )
-"""What is otherwise on a fork; see `storage.timelines.edits`."""
+"""The edits of forks; see `storage.timelines.edits`."""
 
 FORKED = TableSchema(
     "forked",
@@ -72,9 +72,11 @@ FORKED = TableSchema(
         ("projection", "timeline", "base", "since", "everything", "keys", "next_change")
     ),
 )
-"""Of a fold on a fork, what it has in common with the fold on its parent, which is that of the
-projection `base`: all before the place `since`, and what concerns no document that is `touched`,
-unless `everything` may be otherwise. So `history` and the like hold what differs only."""
+"""How a fold on a fork differs from the fold of the projection `base` on the parent.
+
+Rows before the position `since` are the same. From there on only the documents in `touched` differ, or
+all documents if `everything` is true. `history` and the other tables of a fork's fold therefore contain
+only the rows that differ."""
 
 TOUCHED = TableSchema(
     "touched",

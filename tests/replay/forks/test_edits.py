@@ -198,7 +198,7 @@ def test_a_fork_with_forks_stays_as_it_is(workspace: Workspace):
     made.drop(6)
     with pytest.raises(WorkspaceError, match="g is forked from f"):
         edit_builder.append_edits(fork, made.edits)
-    with pytest.raises(WorkspaceError, match="remove it first"):
+    with pytest.raises(WorkspaceError, match="remove g first"):
         fork_store.remove_fork(workspace, "f")
     fork_store.rename_fork(workspace, "f", "first")
     assert [(t.name, t.parent) for t in fork_store.list_forks(workspace)] == [

@@ -191,11 +191,11 @@ def test_another_log_is_refused_with_the_first_difference(bench: Bench, tmp_path
     other = Bench(tmp_path_factory.mktemp("other"))
     with other.workspace.writing() as connection:
         connection.execute("UPDATE events SET data = '{}' WHERE \"offset\" = 11")
-    with pytest.raises(SourceError, match="the event at 11 is another one"):
+    with pytest.raises(SourceError, match="the event at 11 is different"):
         fork_file.apply_fork_file(other.workspace, file)
     with other.workspace.writing() as connection:
         connection.execute('DELETE FROM events WHERE "offset" > 20')
-    with pytest.raises(SourceError, match="has 21 events, and there were 30"):
+    with pytest.raises(SourceError, match="has 21 events instead of at least 30"):
         fork_file.apply_fork_file(other.workspace, file)
 
 

@@ -33,6 +33,6 @@ def test_an_event_that_is_not_there_is_refused(bench: Bench):
 def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench: Bench):
     with bench.workspace.reading() as connection:
         for condition in (f"revision > {'9' * 40}", f"revision = -{'1' * 400} OR type = 'T'"):
-            with pytest.raises(QueryError, match=r"holds a whole number of .* digits"):
+            with pytest.raises(QueryError, match=r"contains an integer of .* digits"):
                 condition_parser.parse_condition(connection, condition, "events")
         assert condition_parser.parse_condition(connection, "revision > 1.5e40", "events")

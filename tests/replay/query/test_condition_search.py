@@ -185,7 +185,7 @@ def test_values_of_another_kind_are_counted(history: History):
         ("key IS NULL", "no value of the state"),
         ("state.n + 99999999999999999999999999 > 3", "Overflow"),
         ("abs(state.n, 2) = 3", "No function matches"),
-        ("regexp_matches(state.s, '(')", "can't be asked of states"),
+        ("regexp_matches(state.s, '(')", "can't be evaluated on states"),
         ("? = 3", "holds a parameter"),
     ],
 )

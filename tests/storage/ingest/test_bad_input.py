@@ -305,7 +305,10 @@ def test_times_none_of_which_can_be_read_are_told(desk: Any) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\n \n", "holds blank lines only"), (b'\xef\xbb\xbf{\n"a": 1,\n"b": \n', "JSON document")],
+    [
+        (b"\n \n", "contains only blank lines"),
+        (b'\xef\xbb\xbf{\n"a": 1,\n"b": \n', "JSON document"),
+    ],
 )
 def test_what_holds_no_event_says_what_it_is(desk: Any, content: bytes, said: str) -> None:
     with pytest.raises(SourceError, match=said):

@@ -1,4 +1,4 @@
-"""Ids that come again, revisions that jump or repeat, times that run backwards: found at load, and listed."""
+"""Repeated ids, revisions that jump or repeat, times that run backwards: counted at load, and listed."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def test_every_kind_is_found(desk: Any) -> None:
         row(0, id="other", stream="t", time="2026-01-03T11:00:00Z"),
         row(7, time=None),
     ]
-    # So few are no proof of what a revision and an id are.
+    # So few rows don't suffice to recognise the revision and the id.
     fields = {"revision": "revision", "id": "id"}
     loaded = desk.load(desk.write(desk.text(*rows)), field_columns=fields)
     assert list(irregularities.find_irregularities(desk.open())) == [
@@ -37,9 +37,9 @@ def test_every_kind_is_found(desk: Any) -> None:
     known = irregularities.read_summary(desk.open())
     assert known.offsets == (2, 3, 4)
     assert set(known.counts.values()) == {1}
-    said = " ".join(loaded.log.describe_oddities())
-    assert "1 event whose revision jumps over others of its stream" in said
-    assert "1 of them than the one before in its stream" in said
+    text = " ".join(loaded.log.describe_oddities())
+    assert "1 event whose revision jumps over others of its stream" in text
+    assert "1 of them than the one before in its stream" in text
 
 
 def test_a_stream_may_begin_anywhere(desk: Any) -> None:
@@ -47,7 +47,7 @@ def test_a_stream_may_begin_anywhere(desk: Any) -> None:
     assert list(irregularities.find_irregularities(desk.open())) == []
 
 
-def test_what_is_appended_is_held_against_what_was_there(desk: Any) -> None:
+def test_appended_events_are_compared_with_earlier_ones(desk: Any) -> None:
     path = desk.write(desk.text(row(0), row(1, stream="t", id="t1")))
     desk.load(path)
     desk.grow(path, desk.text(row(3), row(2, stream="t", id="t1")))

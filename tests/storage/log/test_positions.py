@@ -1,4 +1,4 @@
-"""Positions: every way to write one, and what is said of those that aren't."""
+"""Every notation of a position, and the errors for texts that aren't one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,7 +90,7 @@ def test_every_form(log: Workspace, text: str) -> None:
         ),
     ],
 )
-def test_what_is_no_position_is_said_so(log: Workspace, new_york: None, text: str) -> None:
+def test_invalid_position_is_refused(log: Workspace, new_york: None, text: str) -> None:
     try:
         found = positions.resolve_position(log, text)
     except PositionError as error:

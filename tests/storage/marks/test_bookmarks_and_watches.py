@@ -1,4 +1,4 @@
-"""What people keep in a workspace: bookmarks and watches, and the tree of causes they come from."""
+"""Bookmarks, watches, and trees of cause and effect."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_bookmarks_are_kept_in_the_order_of_the_log(desk: Desk):
     assert bookmarks.list_bookmarks(workspace) == [late]
 
 
-def test_what_is_kept_outlives_an_append(desk: Desk):
+def test_bookmarks_and_watches_survive_an_append(desk: Desk):
     log = desk.write(desk.text(desk.event(0)))
     desk.load(log)
     workspace = desk.open()
@@ -34,7 +34,7 @@ def test_what_is_kept_outlives_an_append(desk: Desk):
     assert watches.list_watches(desk.open()) == [watched]
 
 
-def test_a_watch_is_kept_once(desk: Desk):
+def test_same_watch_is_saved_once(desk: Desk):
     desk.load(desk.write(desk.text(desk.event(0))))
     workspace = desk.open()
     first = watches.add_watch(workspace, "states", "state.n < 0")
@@ -54,7 +54,7 @@ def caused(desk, number, cause=None, correlation=None, **others):
     return desk.event(number, causation_id=cause, correlation_id=correlation, **others)
 
 
-def test_causes_come_before_what_they_led_to(desk: Desk):
+def test_causes_come_before_their_effects(desk: Desk):
     events = [
         caused(desk, 0, correlation="c"),
         caused(desk, 1, "e0", "c"),
@@ -73,25 +73,27 @@ def test_causes_come_before_what_they_led_to(desk: Desk):
 
 
 @pytest.mark.parametrize("cause", ["e0", "e2", "nobody"])
-def test_causes_that_go_in_a_circle_or_nowhere_end(desk: Desk, cause):
+def test_circular_and_missing_causes_end_the_search(desk: Desk, cause):
     events = [caused(desk, 0, "e1"), caused(desk, 1, "e2"), caused(desk, 2, cause)]
     desk.load(desk.write(desk.text(*events)))
     found, _ = tree(desk, 1)
     assert {offset for offset, _ in found} >= {1, 2}
 
 
-def test_an_id_that_is_repeated_stands_for_its_first_event(desk: Desk):
+def test_repeated_id_names_its_first_event(desk: Desk):
     events = [
         caused(desk, 0, id="same"),
         caused(desk, 1, id="same"),
         caused(desk, 2, "same"),
-        *(desk.event(n) for n in range(3, 40)),  # else it is taken for no column of ids
+        *(
+            desk.event(n) for n in range(3, 40)
+        ),  # too few rows, and the column isn't recognised as the id
     ]
     desk.load(desk.write(desk.text(*events)))
     assert tree(desk, 2)[0] == [(0, 0), (2, 1)]
 
 
-def test_of_too_many_the_nearest_are_shown(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+def test_large_tree_keeps_the_nearest_events(desk: Desk, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(causation, "MAX_EVENTS", 5)
     desk.load(desk.write(desk.text(*(caused(desk, n, correlation="all") for n in range(20)))))
     found, more = tree(desk, 10)

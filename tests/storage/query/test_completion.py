@@ -1,4 +1,4 @@
-"""What is offered while a query is typed, and what isn't."""
+"""Completions while a query is typed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ NAMES = ("orders", "orders@3f2a", "stock")
 
 
 def offered(typed: str) -> list[str]:
-    """Words offered at `|`, or at the end."""
+    """Return the words suggested at `|`, or at the end."""
     before, _, behind = typed.partition("|")
     found = complete_query(before + behind, len(before), NAMES)
     return [] if found is None else [word.text for word in found.suggestions]
@@ -49,7 +49,7 @@ def test_after_from_every_table_is_offered() -> None:
     [
         "",
         "SELECT ",
-        "FROM events",  # is whole
+        "FROM events",  # already complete
         "WHERE type = 'Order",
         "FROM changes('orders', 'ord",
         "SELECT x.|",
@@ -57,11 +57,11 @@ def test_after_from_every_table_is_offered() -> None:
         "SELECT 'it''s sel",
     ],
 )
-def test_nothing_is_offered_where_nothing_is_known(typed: str) -> None:
+def test_nothing_is_suggested_without_a_match(typed: str) -> None:
     assert offered(typed) == []
 
 
-def test_what_was_typed_is_what_a_word_takes_the_place_of() -> None:
+def test_suggestion_replaces_the_typed_word() -> None:
     text = "SELECT stre FROM events"
     found = complete_query(text, len("SELECT stre"), NAMES)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Conditions on events that a person types: one expression, and a sentence where it is none."""
+"""Conditions on events: one expression; anything else is refused with a message."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_condition_holds(log: EventLog, condition: str, expected: list[int]) -> 
         *("regexp_matches(type, '(')", "type = 'T'\0", "(" * 5000 + "true" + ")" * 5000),
     ],
 )
-def test_what_is_no_condition_is_said_so(log: EventLog, condition: str) -> None:
+def test_invalid_condition_is_refused(log: EventLog, condition: str) -> None:
     with pytest.raises(QueryError, match="The condition"):
         log.find_matching(condition)
     assert log.read_extent().event_count == 5

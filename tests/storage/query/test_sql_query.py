@@ -11,10 +11,10 @@ from storage.query import sql_query
 from storage.query.sql_query import QueryCancellation, fetch_result, run_query
 from storage.workspace.workspace import Workspace
 
-CHANGES = "would change the workspace, and a query only asks; start it with SELECT or FROM."
-LEAVES = "leaves the workspace, and a query sees nothing else; start it with SELECT or FROM."
-NO_QUESTION = "asks nothing of the workspace's tables; start it with SELECT or FROM."
-OUTSIDE = "A query sees nothing but the workspace, and"
+CHANGES = "would change the workspace, and a query can only read; start it with SELECT or FROM."
+LEAVES = "accesses files outside the workspace, which a query can't; start it with SELECT or FROM."
+READS_NOTHING = "doesn't read the workspace's tables; start it with SELECT or FROM."
+OUTSIDE = "A query can read only the workspace, and"
 
 REFUSED = {
     "INSERT INTO rejects VALUES (1, 1, '', '')": f"INSERT {CHANGES}",
@@ -34,28 +34,28 @@ REFUSED = {
     "DETACH kept": f"DETACH {LEAVES}",
     "INSTALL httpfs": f"INSTALL {LEAVES}",
     "LOAD httpfs": f"LOAD {LEAVES}",
-    "SET enable_external_access = true": f"SET {NO_QUESTION}",
-    "RESET lock_configuration": f"RESET {NO_QUESTION}",
-    "PRAGMA enable_profiling": f"PRAGMA {NO_QUESTION}",
-    "CALL enable_logging()": f"CALL {NO_QUESTION}",
-    "USE memory": f"USE {NO_QUESTION}",
-    "BEGIN": f"BEGIN {NO_QUESTION}",
+    "SET enable_external_access = true": f"SET {READS_NOTHING}",
+    "RESET lock_configuration": f"RESET {READS_NOTHING}",
+    "PRAGMA enable_profiling": f"PRAGMA {READS_NOTHING}",
+    "CALL enable_logging()": f"CALL {READS_NOTHING}",
+    "USE memory": f"USE {READS_NOTHING}",
+    "BEGIN": f"BEGIN {READS_NOTHING}",
     "FROM read_csv('/etc/passwd')": f"{OUTSIDE} /etc/passwd isn't in it.",
     "FROM read_text('secret.csv')": f"{OUTSIDE} secret.csv isn't in it.",
     "FROM glob('/*')": f"{OUTSIDE} /* isn't in it.",
     "FROM 'secret.csv'": f"{OUTSIDE} secret.csv isn't in it.",
     "FROM 'https://example.com/x.parquet'": f"{OUTSIDE} https://example.com/x.parquet isn't in it.",
-    "": "Give one statement; there is none.",
-    "-- nothing": "Give one statement; there is none.",
-    "SELECT 1; DROP TABLE events": "Give one statement; these are 2.",
+    "": "Give one statement; the query is empty.",
+    "-- nothing": "Give one statement; the query is empty.",
+    "SELECT 1; DROP TABLE events": "Give one statement; the query has 2.",
     "SELEKT 1": 'The query doesn\'t parse: syntax error at or near "SELEKT".',
     "SELECT\n1 +": 'The query doesn\'t parse: syntax error at or near "+" in line 2.',
-    "FROM events WHERE offset = 3": 'so the column is "offset".',
+    "FROM events WHERE offset = 3": 'so write the column as "offset".',
     "FROM nowhere": "The query failed: Table with name nowhere does not exist!",
     "SELECT nope FROM events": 'Referenced column "nope" not found',
     "SELECT type::INTEGER FROM events": "Could not convert",
     "SELECT error('so')": "The query failed: so.",
-    "PIVOT events ON type USING count(*)": "A PIVOT names its values here",
+    "PIVOT events ON type USING count(*)": "PIVOT must list its values here",
     "FROM state_at('orders')": "Candidate macros: state_at(projection, position",
 }
 
@@ -69,7 +69,7 @@ def kept(desk: Any) -> Workspace:
 
 
 @pytest.mark.parametrize("query", REFUSED)
-def test_what_is_no_question_is_refused_in_one_sentence(kept: Workspace, query: str) -> None:
+def test_invalid_query_is_refused_with_one_sentence(kept: Workspace, query: str) -> None:
     before = kept.path.read_bytes()
     with pytest.raises(QueryError) as refused:
         fetch_result(kept, query, QueryCancellation())
@@ -95,7 +95,7 @@ def test_what_is_no_question_is_refused_in_one_sentence(kept: Workspace, query: 
         "SELECT NULL, '101'::BIT, [1], {'a': 1}, TIMESTAMP 'infinity', '\\xff'::BLOB, 1::HUGEINT",
     ],
 )
-def test_whatever_asks_is_answered(kept: Workspace, query: str) -> None:
+def test_reading_statements_are_answered(kept: Workspace, query: str) -> None:
     found = fetch_result(kept, query, QueryCancellation())
     assert len(found.columns) == len(found.column_widths)
     rows = found.read_rows(0, 10)
@@ -103,9 +103,7 @@ def test_whatever_asks_is_answered(kept: Workspace, query: str) -> None:
     assert all(isinstance(value, str | None) for row in rows for value in row)
 
 
-def test_an_answer_begins_and_says_that_there_is_more(
-    kept: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_result_is_cut_at_max_rows(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_query, "MAX_ROWS", 500)
     found = fetch_result(kept, "SELECT i FROM range(50000000000) t(i)", QueryCancellation())
     assert (found.row_count, found.is_truncated) == (500, True)
@@ -113,7 +111,7 @@ def test_an_answer_begins_and_says_that_there_is_more(
     assert not fetch_result(kept, "SELECT i FROM range(500) t(i)", QueryCancellation()).is_truncated
 
 
-def test_large_values_end_an_answer_too(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_cut_at_max_bytes(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_query, "MAX_BYTES", 1_000_000)
     found = fetch_result(kept, "SELECT repeat('x', 10000) FROM range(100000)", QueryCancellation())
     assert found.is_truncated
@@ -123,15 +121,15 @@ def test_large_values_end_an_answer_too(kept: Workspace, monkeypatch: pytest.Mon
     assert len(str(found.read_row(0)[0])) == 10_000
 
 
-def test_an_error_after_the_first_rows_is_told_as_well(kept: Workspace) -> None:
+def test_error_after_the_first_rows_is_raised(kept: Workspace) -> None:
     late = "SELECT CASE WHEN i > 50000 THEN error('late') ELSE i END FROM range(90000) t(i)"
     with pytest.raises(QueryError, match=r"The query failed: late\."):
         fetch_result(kept, late, QueryCancellation())
     with (
         pytest.raises(QueryError, match=r"The query failed: late\."),
-        run_query(kept, late) as question,
+        run_query(kept, late) as query,
     ):
-        list(question.read_batches())
+        list(query.read_batches())
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_an_error_after_the_first_rows_is_told_as_well(kept: Workspace) -> None:
         "SELECT i FROM range(10000000000000) t(i) WHERE i % 100000 = 0",
     ],
 )
-def test_a_question_is_stopped_from_another_thread(
+def test_query_is_cancelled_from_another_thread(
     kept: Workspace, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_query, "MAX_ROWS", 10**12)
@@ -152,14 +150,14 @@ def test_a_question_is_stopped_from_another_thread(
     assert fetch_result(kept, "SELECT 1", QueryCancellation()).read_rows(0, 1) == [("1",)]
 
 
-def test_what_is_stopped_before_it_begins_is_not_asked(kept: Workspace) -> None:
+def test_query_cancelled_before_it_begins_does_not_run(kept: Workspace) -> None:
     stop = QueryCancellation()
     stop.cancel()
     with pytest.raises(CancelledError):
         fetch_result(kept, "SELECT 1", stop)
 
 
-def test_nothing_is_held_while_an_answer_is_looked_at(kept: Workspace) -> None:
+def test_result_holds_no_lock_on_the_workspace(kept: Workspace) -> None:
     found = fetch_result(kept, "FROM events", QueryCancellation())
     with kept.writing() as connection:
         connection.execute("DELETE FROM events")
@@ -173,7 +171,7 @@ def at_minutes(desk: Any, minutes: list[int | None]) -> EventLog:
     return EventLog(desk.open())
 
 
-def test_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
+def test_density_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
     density = at_minutes(desk, [*range(600), 0]).read_density(10)
     assert density.is_by_time
     assert [abs(end - 60 * (n + 1)) < 3 for n, end in enumerate(density.last_offsets)] == [
@@ -181,14 +179,14 @@ def test_one_time_out_of_order_moves_no_other_stretch(desk: Any) -> None:
     ] * 10
 
 
-def test_a_time_far_in_the_future_moves_none_behind_it(desk: Any) -> None:
+def test_density_one_time_far_in_the_future_moves_no_later_stretch(desk: Any) -> None:
     density = at_minutes(desk, [0, 1, 599, *range(3, 600)]).read_density(10)
     assert [abs(end - 60 * (n + 1)) < 4 for n, end in enumerate(density.last_offsets)] == [
         True
     ] * 10
 
 
-def test_events_without_a_time_lie_between_those_that_have_one(desk: Any) -> None:
+def test_density_counts_events_with_a_time_among_events_without(desk: Any) -> None:
     minutes = [m for minute in range(100) for m in (minute, None)]
     density = at_minutes(desk, minutes).read_density(10)
     assert list(density.last_offsets) == [2 * (10 * (n + 1) - 1) for n in range(9)] + [198]

@@ -1,4 +1,4 @@
-"""Workspaces of strangers whose tables are right and whose cells are not."""
+"""Strangers' workspaces with the right tables and wrong cells."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ from tests.support.hostile_workspaces import Mutation
 from tui import cli
 
 HANG_SECONDS = 120
-"""Nothing takes nearly as long; whatever does waits for ever."""
+"""Seconds that no step nearly takes; a step that takes longer hangs."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def healthy(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture
 def stranger(healthy: Path, tmp_path: Path) -> Path:
-    """A copy of it, as it may come from a stranger."""
+    """A copy of the healthy workspace, not marked as the user's own."""
     return Path(shutil.copy(healthy, tmp_path / "w.refold"))
 
 
@@ -70,13 +70,13 @@ def run(command: str, ws: Path) -> tuple[int, str, str]:
 
 
 def check(command: str, ws: Path, what: str) -> None:
-    """It ends with an answer or one plain sentence, and writes nothing that acts on a terminal."""
+    """Assert that a command ends with a result or one sentence, and prints no control characters."""
     code, out, err = run(command, ws)
-    told = f"{what}: {command}: {err}"
-    assert code in (0, 1, 2, 3), told
-    assert "didn't expect" not in err, told
-    assert "Traceback" not in err, told
-    assert "\x1b" not in out + err, told
+    context = f"{what}: {command}: {err}"
+    assert code in (0, 1, 2, 3), context
+    assert "didn't expect" not in err, context
+    assert "Traceback" not in err, context
+    assert "\x1b" not in out + err, context
     if "--json" in command and code < 2:
         for line in out.splitlines():
             json.loads(line)
@@ -90,7 +90,7 @@ def test_a_healthy_workspace_passes(stranger: Path) -> None:
 
 def test_odd_cells_are_refused_or_do_no_harm(healthy: Path, tmp_path: Path) -> None:
     odd = [m for table in schema.TABLES for m in hostile_workspaces.mutations(table)]
-    # All of them, with every command, take half an hour; these are a part that reaches every table.
+    # All cells with every command take half an hour; this selection reaches every table.
     every = bool(os.environ.get("REFOLD_ALL_HOSTILE"))
     odd = odd if every else odd[::7]
     harmless: list[Mutation] = []
@@ -148,7 +148,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_refold_never_writes_is_refused_in_one_sentence(stranger: Path, what: str) -> None:
+def test_value_that_refold_never_writes_is_refused_with_one_sentence(
+    stranger: Path, what: str
+) -> None:
     change(stranger, REFUSED[what])
     code, out, err = run("timelines {ws} --json", stranger)
     assert (code, out) == (2, "")
@@ -171,7 +173,7 @@ def test_rules_name_the_words_that_refold_writes() -> None:
             assert f"'{word.value}'" in rule.broken
 
 
-def test_every_table_and_column_that_a_rule_names_is_there() -> None:
+def test_rules_name_existing_tables_and_columns() -> None:
     with duckdb.connect() as connection:
         schema.create_schema(connection)
         for table in schema.TABLES:
@@ -187,35 +189,33 @@ def test_every_table_and_column_that_a_rule_names_is_there() -> None:
     assert named <= known
 
 
-def test_a_foreign_view_that_takes_the_place_of_events_is_noticed(stranger: Path) -> None:
+def test_view_that_replaces_events_in_an_open_workspace_is_refused(stranger: Path) -> None:
     workspace = Workspace(stranger)
     with workspace.reading() as connection:
         connection.execute("SELECT count(*) FROM events").fetchall()
     workspace.release()
     change(stranger, "ALTER TABLE events RENAME TO kept", "CREATE VIEW events AS FROM kept")
-    with pytest.raises(WorkspaceError, match="holds the view events"), workspace.reading():
+    with pytest.raises(WorkspaceError, match="contains the view events"), workspace.reading():
         pass
-    with pytest.raises(WorkspaceError, match="holds the view events"), workspace.writing():
+    with pytest.raises(WorkspaceError, match="contains the view events"), workspace.writing():
         pass
 
 
-def test_another_file_in_the_place_of_an_open_one_is_noticed(
-    stranger: Path, tmp_path: Path
-) -> None:
+def test_file_that_replaces_an_open_workspace_is_validated(stranger: Path, tmp_path: Path) -> None:
     hostile = Path(shutil.copy(stranger, tmp_path / "hostile.refold"))
     change(hostile, "CREATE MACRO count(x) AS 1")
     workspace = Workspace(stranger)
     with workspace.reading():
         hostile.replace(stranger)
-        with workspace.reading() as connection:  # it is what was validated that is open still
+        with workspace.reading() as connection:  # the validated file is still open
             assert connection.execute("SELECT count(*) FROM events").fetchone() == (12,)
     workspace.release()
-    with pytest.raises(WorkspaceError, match="holds the macro count"), workspace.reading():
+    with pytest.raises(WorkspaceError, match="contains the macro count"), workspace.reading():
         pass
     assert not validation_cache.is_validated(stranger)
 
 
-def test_what_refold_writes_needs_no_second_look(
+def test_write_by_refold_needs_no_second_validation(
     stranger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Workspace(stranger), Workspace(stranger)

@@ -1,4 +1,4 @@
-"""Several processes and one workspace: who waits, who is told, and what a kill leaves behind."""
+"""Several processes with one workspace: waiting for locks, messages about them, and killed processes."""
 
 import random
 import signal
@@ -59,12 +59,12 @@ def test_readers_share(desk: Any, kept: Path) -> None:
 
 
 @pytest.mark.parametrize(("they", "we"), [("reading", "writing"), ("writing", "reading")])
-def test_whoever_waits_too_long_is_told_for_whom(kept: Path, they: str, we: str) -> None:
+def test_busy_error_names_the_process_that_holds_the_lock(kept: Path, they: str, we: str) -> None:
     waited_for: list[str] = []
     workspace = Workspace(kept, wait_seconds=0.3, on_wait=waited_for.append)
     workspace.release()
     with another(HOLD, kept, they, 30) as process:
-        message = rf"still being used by .*process {process.pid}\) after 0\.3 s.*--wait"
+        message = rf"still in use by .*process {process.pid}\) after 0\.3 s.*--wait"
         with pytest.raises(WorkspaceBusyError, match=message), getattr(workspace, we)():
             pass
     assert len(waited_for) == 1
@@ -78,7 +78,7 @@ def test_waiting_ends_with_the_lock(desk: Any, kept: Path) -> None:
     assert desk.column("id") == []
 
 
-def test_a_reader_in_between_gives_the_file_back(desk: Any, kept: Path) -> None:
+def test_reader_releases_the_file_between_reads(desk: Any, kept: Path) -> None:
     """A screen that keeps reading must not keep writers out."""
     workspace = desk.open()
     workspace.get_metadata("mapping")
@@ -107,14 +107,14 @@ def test_two_loads_at_once_append_once(desk: Any, kept: Path) -> None:
 
 
 def killed_somewhere(source: Path, target: Path, delay: float) -> bool:
-    """Start a load and kill it after a while; whether it was still running."""
+    """Start a load and kill it after a while; return whether it was still running."""
     with another(LOAD, source, target) as process:
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         return process.wait() == -signal.SIGKILL
 
 
-def test_killed_loads_leave_nothing_half(desk: Any) -> None:
+def test_killed_load_leaves_no_partial_workspace(desk: Any) -> None:
     count = 40_000
     source = desk.write(desk.text(*[desk.event(number) for number in range(count)]))
     chance = random.Random(7)
@@ -161,7 +161,7 @@ def test_killed_appends_append_all_or_nothing(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("append", [False, True])
-def test_interrupt_leaves_what_was_there(desk: Any, append: bool) -> None:
+def test_interrupted_load_changes_nothing(desk: Any, append: bool) -> None:
     source = desk.write(desk.text(desk.event(0)))
     if append:
         desk.load(source)

@@ -1,4 +1,4 @@
-"""The macros of a workspace answer as the history does, to whoever opens the file."""
+"""The macros of a workspace return the same as the history, for any DuckDB client."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +29,7 @@ def history(studio: Any) -> History:
 
 @pytest.fixture
 def client(history: History) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A client that knows nothing of refold, in a time zone of its own."""
+    """A plain DuckDB client in another time zone."""
     history.workspace.release()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'Asia/Tokyo'; SET default_null_order = 'nulls_first'")
@@ -64,12 +64,14 @@ def test_changes_of_a_document(history: History, client: duckdb.DuckDBPyConnecti
     ]
     odd = 'it\'s\n"odd"; --'
     assert [row[0] for row in client.execute(asked, [odd]).fetchall()] == [1, 4, 7, 10]
-    # A key that was written as a number is a key all the same.
+    # A key may be given as a number.
     assert [row[0] for row in client.execute(asked, [17]).fetchall()] == [2, 5, 8, 11]
     assert client.execute(asked, ["nobody"]).fetchall() == []
 
 
-def test_the_current_code_is_meant_and_any_code_can_be_named(studio: Any, history: History) -> None:
+def test_name_means_the_current_code_and_can_select_older_code(
+    studio: Any, history: History
+) -> None:
     old = history.fold_record
     studio.file("p.py", COUNTING.replace("+= 1", "+= 10"))
     new = studio.fold()
@@ -82,14 +84,12 @@ def test_the_current_code_is_meant_and_any_code_can_be_named(studio: Any, histor
         assert (total("p"), total(new.label), total(old.label)) == ("10", "10", "1")
         query = "SELECT projection_number('p'), projection_number(?)"
         assert connection.execute(query, [old.label]).fetchall() == [
-            (new.number, old.projection_number)
+            (new.projection_number, old.projection_number)
         ]
 
 
 @pytest.mark.parametrize("name", ["q", "p@0000", "p' OR true --", ""])
-def test_a_name_that_has_no_history_is_an_error(
-    client: duckdb.DuckDBPyConnection, name: str
-) -> None:
+def test_name_without_a_history_is_an_error(client: duckdb.DuckDBPyConnection, name: str) -> None:
     for call in ("latest(?)", "state_at(?, 3)", "document_at(?, 'a', 3)", "changes(?, 'a')"):
         with pytest.raises(duckdb.Error, match=r"There is no projection .* on the timeline main"):
             client.execute(f"FROM {call}", [name]).fetchall()
@@ -97,7 +97,7 @@ def test_a_name_that_has_no_history_is_an_error(
         client.execute("FROM latest('p', timeline := 'other')").fetchall()
 
 
-def test_macros_answer_with_what_is_said_of_them(client: duckdb.DuckDBPyConnection) -> None:
+def test_macros_return_their_declared_columns(client: duckdb.DuckDBPyConnection) -> None:
     for macro in MACROS:
         if macro.is_table:
             arguments = ["'p'", *("3" for _ in macro.parameters[1:])]
@@ -105,6 +105,6 @@ def test_macros_answer_with_what_is_said_of_them(client: duckdb.DuckDBPyConnecti
             assert tuple(found.columns) == macro.columns
 
 
-def test_arguments_may_be_questions_too(client: duckdb.DuckDBPyConnection) -> None:
+def test_arguments_may_be_subqueries(client: duckdb.DuckDBPyConnection) -> None:
     query = "SELECT count(*) FROM state_at('p', (SELECT max(\"offset\") - 1 FROM events))"
     assert client.execute(query).fetchall() == [(4,)]

@@ -1,4 +1,4 @@
-"""Workspaces of every older format become workspaces of this one, with all that people made in them."""
+"""Workspaces of every older format are migrated to the current one, with everything that people made."""
 
 import json
 import shutil
@@ -44,11 +44,11 @@ _UNDONE = {
     6: ["DROP TABLE parts"],
     2: ["DROP TABLE bookmarks", "DROP TABLE watches", "DROP MACRO TABLE changes"],
 }
-"""How a workspace becomes one of the format before each of these."""
+"""By format: statements that turn a workspace of it into one of the format before."""
 
 
 def aged(path: Path, version: int) -> None:
-    """Make a workspace what a refold of that format would have written, or says that it has."""
+    """Turn a workspace into one of an older format, or only set its version number."""
     with duckdb.connect(path) as connection:
         for newer in range(schema.FORMAT_VERSION, version, -1):
             for statement in _UNDONE.get(newer, ()):
@@ -60,7 +60,7 @@ def aged(path: Path, version: int) -> None:
 
 @pytest.fixture(scope="module")
 def lived_in(tmp_path_factory):
-    """A workspace in which people have made all there is to make, and its folder."""
+    """A workspace with a fork, edits, recordings, bookmarks and watches, and its folder."""
     folder = tmp_path_factory.mktemp("lived-in")
     log, path = folder / "log.jsonl", folder / "log.refold"
     lines = [{"stream": f"s{n % 3}", "type": "Counted", "data": {"by": n}} for n in range(40)]
@@ -77,8 +77,9 @@ def lived_in(tmp_path_factory):
     watches.add_watch(workspace, "states", "count > 3")
     with workspace.writing() as connection:
         connection.execute(
-            'INSERT INTO calls (call, "offset", key, port, operation, body)'
-            " VALUES (1, 4, 's1', 'p', 'o', 'b')"
+            'INSERT INTO calls (call, timeline, "offset", key, ordinal, occurrence, kind, port, operation,'
+            " fingerprint, request, outcome, attempts, latency, origin, body)"
+            " VALUES (1, 'main', 4, 's1', 0, 0, 'query', 'p', 'o', 'f', '{}', 'ok', 1, 0.1, 'live', 'b')"
         )
         connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'said', NULL)")
     assert run_command(["replay", str(path), "-p", str(folder / "counts.py")]) == 0
@@ -98,7 +99,7 @@ def made(path: Path) -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
-def test_what_people_made_is_in_the_new_one(kept, version, capfd):
+def test_migration_keeps_what_people_made(kept, version, capfd):
     before = made(kept)
     aged(kept, version)
     with pytest.raises(WorkspaceError, match=f"older refold.*format {version}.*`refold migrate"):
@@ -119,7 +120,7 @@ def test_what_people_made_is_in_the_new_one(kept, version, capfd):
     assert after == {name: [] if name in gone else rows for name, rows in before.items()}
 
 
-def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
+def test_migrated_workspace_can_be_folded_and_appended_to(kept, capfd):
     aged(kept, 6)
     assert run_command(["migrate", str(kept)]) == 0
     assert "was of format 6" in capfd.readouterr().err
@@ -135,14 +136,14 @@ def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
     assert loader.load_source([str(log)], kept, loader.LoadOptions()).events == 41
 
 
-def test_one_of_this_format_is_left_alone(kept, capfd):
+def test_workspace_of_the_current_format_is_unchanged(kept, capfd):
     before = kept.read_bytes()
     assert run_command(["migrate", str(kept)]) == 0
     assert "already" in capfd.readouterr().err
     assert kept.read_bytes() == before
 
 
-def test_who_is_interrupted_leaves_it_as_it_was(kept):
+def test_interrupted_migration_changes_nothing(kept):
     aged(kept, 9)
     before = kept.read_bytes()
     with pytest.raises(CancelledError):
@@ -151,7 +152,7 @@ def test_who_is_interrupted_leaves_it_as_it_was(kept):
     assert sorted(p.name for p in kept.parent.iterdir()) == ["counts.py", "log.refold"]
 
 
-def test_rows_are_told_as_they_are_written(kept):
+def test_progress_counts_rows(kept):
     aged(kept, 9)
     older, told = OlderWorkspace(kept), []
     older.migrate(on_progress=told.append)
@@ -160,29 +161,35 @@ def test_rows_are_told_as_they_are_written(kept):
 
 
 def older_rows(path: Path) -> int:
-    """At least as many as there are in the tables that are taken over."""
+    """Return the number of rows in the tables that a migration copies, as a lower bound."""
     return sum(map(len, made(path).values())) + 100
 
 
 @pytest.mark.parametrize(
-    ("statements", "said"),
+    ("statements", "message"),
     [
-        (["CREATE VIEW v AS SELECT 1"], "holds the view v"),
+        (["CREATE VIEW v AS SELECT 1"], "contains the view v"),
         (["ALTER TABLE events ALTER type SET DEFAULT 'x'"], "has a default"),
-        (["ALTER TABLE events ADD COLUMN more INTEGER"], "no refold wrote the column events.more"),
-        (["ALTER TABLE edits ALTER step TYPE VARCHAR"], "no refold wrote the column edits.step"),
+        (
+            ["ALTER TABLE events ADD COLUMN more INTEGER"],
+            "the column events.more, which refold did not create",
+        ),
+        (
+            ["ALTER TABLE edits ALTER step TYPE VARCHAR"],
+            "the column edits.step, which refold did not create",
+        ),
     ],
 )
-def test_a_strangers_is_refused(kept, statements, said):
+def test_older_workspace_with_foreign_objects_is_refused(kept, statements, message):
     aged(kept, 9)
     with duckdb.connect(kept) as connection:
         for statement in statements:
             connection.execute(statement)
-    with pytest.raises(WorkspaceError, match=said):
+    with pytest.raises(WorkspaceError, match=message):
         OlderWorkspace(kept)
 
 
-def test_a_strangers_macros_are_neither_run_nor_taken_over(kept):
+def test_foreign_macros_are_neither_run_nor_copied(kept):
     before = made(kept)
     aged(kept, 9)
     with duckdb.connect(kept) as connection:
@@ -193,17 +200,17 @@ def test_a_strangers_macros_are_neither_run_nor_taken_over(kept):
     assert made(kept) == before
 
 
-def test_a_newer_one_is_refused(kept):
+def test_newer_format_is_refused(kept):
     aged(kept, schema.FORMAT_VERSION + 1)
     with pytest.raises(WorkspaceError, match="newer refold"):
         OlderWorkspace(kept)
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(
+def test_unwritable_folder_is_reported_before_the_migration_starts(
     kept, monkeypatch: pytest.MonkeyPatch
 ):
     aged(kept, 9)
     older = OlderWorkspace(kept)
     monkeypatch.setattr("storage.workspace.file_rewrite.os.access", lambda *_: False)
-    with pytest.raises(WorkspaceError, match="can't be written; copy it"):
+    with pytest.raises(WorkspaceError, match="can't be written, and rewriting"):
         older.migrate()

@@ -1,4 +1,4 @@
-"""Two writers of one workspace: whatever the order, nothing that was said to be kept is lost."""
+"""Two writers of one workspace: in any order, no write that was reported as done is lost."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def at_once(folder: Path, commands: list[list[str]]) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of commands that run at the same time."""
+    """Run commands at the same time and return exit code, output and errors of each."""
     running = [started(folder, *command) for command in commands]
     found = []
     for process in running:
@@ -48,7 +48,7 @@ def at_once(folder: Path, commands: list[list[str]]) -> list[tuple[int, str, str
 
 
 def another(bench: Bench) -> Workspace:
-    """The workspace as another process would open it, which holds no reader's lock meanwhile."""
+    """Open the workspace as another process would, without holding a reader's lock."""
     bench.workspace.release()
     return Workspace(bench.workspace.path, wait_seconds=5)
 
@@ -59,7 +59,7 @@ def fork_of(bench: Bench, name: str) -> ForkedWorkspace:
     return found
 
 
-def test_edits_made_at_once_are_all_kept(bench: Bench) -> None:
+def test_concurrent_edits_are_all_saved(bench: Bench) -> None:
     bench.fork("f", lambda made: made.drop(20))
     bench.workspace.release()
     commands = [["edit", "log.refold", "f", "--drop", str(n)] for n in range(TOGETHER)]
@@ -69,7 +69,7 @@ def test_edits_made_at_once_are_all_kept(bench: Bench) -> None:
     assert len({edit.number for edit in fork.edits}) == TOGETHER + 1
 
 
-def test_inserts_made_at_once_after_one_event_get_names_of_their_own(bench: Bench) -> None:
+def test_concurrent_inserts_after_one_event_get_different_labels(bench: Bench) -> None:
     bench.fork("f", lambda made: made.drop(20))
     bench.workspace.release()
     commands = [
@@ -81,17 +81,17 @@ def test_inserts_made_at_once_after_one_event_get_names_of_their_own(bench: Benc
     assert sorted(labels) == [0, 1, 2, 3, 4]
 
 
-def test_one_of_several_forks_of_one_name_is_made(bench: Bench) -> None:
+def test_one_of_several_concurrent_forks_of_one_name_is_created(bench: Bench) -> None:
     bench.workspace.release()
     commands = [["fork", "log.refold", "f", "--drop", str(n % 2)] for n in range(TOGETHER)]
     found = at_once(bench.folder, commands)
     assert sorted(code for code, *_ in found) == [0] + [2] * (TOGETHER - 1)
     for code, _, errors in found:
-        assert code == 0 or "There is a timeline called f already" in errors
+        assert code == 0 or "A timeline called f already exists" in errors
     assert len(fork_of(bench, "f").fork.active_edits) == 1
 
 
-def test_folds_of_one_projection_at_once_give_one_history(bench: Bench) -> None:
+def test_concurrent_folds_of_one_projection_give_one_history(bench: Bench) -> None:
     bench.workspace.release()
     commands = [["replay", "log.refold", "-p", "p.py", "--json", "--force"] for _ in range(4)]
     found = at_once(bench.folder, commands)
@@ -102,7 +102,7 @@ def test_folds_of_one_projection_at_once_give_one_history(bench: Bench) -> None:
         assert connection.execute("SELECT count(*) FROM history").fetchall() == [(30,)]
 
 
-def test_a_replay_beside_a_removal_ends_with_a_sentence_or_a_history(bench: Bench) -> None:
+def test_replay_during_a_removal_ends_with_a_message_or_a_history(bench: Bench) -> None:
     bench.workspace.release()
     commands = [["replay", "log.refold", "-p", "p.py"] for _ in range(3)]
     commands.insert(1, ["remove", "log.refold", "--stream", "a", "--yes"])
@@ -115,7 +115,7 @@ def test_a_replay_beside_a_removal_ends_with_a_sentence_or_a_history(bench: Benc
     assert history.state_at("a", 29) is None
 
 
-def test_appends_at_once_are_all_loaded_once(tmp_path: Path) -> None:
+def test_concurrent_appends_load_each_event_once(tmp_path: Path) -> None:
     def rows(first: int, last: int) -> str:
         return "".join(
             json.dumps({"id": n, "type": "T", "stream": "s", "data": {"n": n}}) + "\n"
@@ -132,7 +132,7 @@ def test_appends_at_once_are_all_loaded_once(tmp_path: Path) -> None:
     assert [int(id_) for (id_,) in ids] == list(range(20))
 
 
-def test_two_logs_loaded_at_once_into_one_new_file_don_t_replace_one_another(
+def test_concurrent_loads_into_one_new_file_do_not_replace_each_other(
     tmp_path: Path,
 ) -> None:
     for name in "ab":
@@ -144,7 +144,7 @@ def test_two_logs_loaded_at_once_into_one_new_file_don_t_replace_one_another(
     assert not list(tmp_path.glob("*.loading-*"))
 
 
-def test_an_edit_on_a_screen_s_copy_is_laid_over_what_others_edited(bench: Bench) -> None:
+def test_edit_from_an_open_screen_keeps_edits_of_others(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.drop(20))
     other = another(bench)
     fork_edits.make(
@@ -161,7 +161,7 @@ def test_an_edit_on_a_screen_s_copy_is_laid_over_what_others_edited(bench: Bench
     assert [edit.label.offset for edit in redone.fork.active_edits] == [20, 3, 7]
 
 
-def test_an_edit_is_of_the_event_that_was_selected_though_another_was_inserted(
+def test_edit_applies_to_the_selected_event_after_an_insert_by_others(
     bench: Bench,
 ) -> None:
     shown = bench.fork("f", lambda made: made.drop(20))
@@ -177,7 +177,7 @@ def test_an_edit_is_of_the_event_that_was_selected_though_another_was_inserted(
     assert made.fork.active_edits[-1].label.offset == 7
 
 
-def test_what_was_removed_doesn_t_come_back_with_an_edit_an_undo_or_a_fold(bench: Bench) -> None:
+def test_removed_values_do_not_return_with_an_edit_an_undo_or_a_fold(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.set(0, "email", '"ann@example.org"'))
     shown = fork_edits.make(shown, None, lambda step, at: step.drop(at), 9)
     other = another(bench)
@@ -197,7 +197,7 @@ def test_what_was_removed_doesn_t_come_back_with_an_edit_an_undo_or_a_fold(bench
             )
 
 
-def test_an_event_that_was_changed_while_it_was_edited_is_not_replaced(bench: Bench) -> None:
+def test_event_that_others_changed_during_an_edit_is_not_replaced(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.set(0, "email", '"ann@example.org"'))
     with_email = EditBuilder(shown, "f")._load_event(0)
     erase(another(bench), ErasureRequest(value_paths=("data.email",)))
@@ -205,7 +205,7 @@ def test_an_event_that_was_changed_while_it_was_edited_is_not_replaced(bench: Be
         fork_edits.make(shown, None, lambda step, at: step.replace(at, "{}", with_email), 0)
 
 
-def test_a_fork_that_was_removed_doesn_t_come_back_with_its_fold(bench: Bench) -> None:
+def test_removed_fork_does_not_return_with_its_fold(bench: Bench) -> None:
     shown = bench.fork("f", lambda made: made.drop(3))
     other = another(bench)
     fork_store.remove_fork(other, "f")
@@ -220,8 +220,8 @@ def test_a_fork_that_was_removed_doesn_t_come_back_with_its_fold(bench: Bench) -
 
 
 @pytest.mark.parametrize("of", ["the log", "a fork"])
-def test_a_fold_that_has_begun_before_a_removal_keeps_nothing_of_it(bench: Bench, of: str) -> None:
-    """The removal comes while the fold has read the events and written nothing."""
+def test_fold_that_began_before_a_removal_stores_no_removed_value(bench: Bench, of: str) -> None:
+    """The removal happens after the fold has read the events and before it writes."""
     bench.code(PROJECTION.replace("event.id", "event.data.get('email')"))
     with bench.workspace.writing() as connection:
         connection.execute("""UPDATE events SET data = '{"by": 1, "email": "ann@example.org"}'""")
@@ -248,7 +248,7 @@ def test_a_fold_that_has_begun_before_a_removal_keeps_nothing_of_it(bench: Bench
         assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())
 
 
-def test_a_watch_that_two_screens_add_is_kept_once(bench: Bench) -> None:
+def test_watch_added_by_two_screens_is_saved_once(bench: Bench) -> None:
     other = another(bench)
     for workspace in (bench.workspace, other):
         watches.add_watch(workspace, "states", "state.total > 3")
@@ -256,7 +256,7 @@ def test_a_watch_that_two_screens_add_is_kept_once(bench: Bench) -> None:
     assert len(watches.list_watches(bench.workspace)) == 1
 
 
-def test_a_write_of_an_older_generation_is_refused_once(bench: Bench) -> None:
+def test_write_from_an_older_generation_is_refused_once(bench: Bench) -> None:
     other = another(bench)
     other.release()
     erase(bench.workspace, ErasureRequest(streams=("a",)))

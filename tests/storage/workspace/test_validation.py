@@ -1,4 +1,4 @@
-"""A workspace from elsewhere: refused where it holds anything but refold's tables, and runs nothing."""
+"""A stranger's workspace: it is refused if it contains foreign objects, and it runs nothing."""
 
 import json
 import os
@@ -89,14 +89,14 @@ FOREIGN = {
 
 @pytest.fixture(scope="module")
 def original(shared_desk: Any) -> Any:
-    """A workspace of two events, never touched."""
+    """A workspace of two events that tests leave unchanged."""
     shared_desk.load(shared_desk.write(shared_desk.text(*map(shared_desk.event, (1, 2)))))
     return shared_desk
 
 
 @pytest.fixture
 def kept(desk: Any, original: Any) -> Path:
-    """A copy of it, as it may come from a stranger."""
+    """A copy of the original, not marked as the user's own."""
     path: Path = desk.target
     shutil.copy(original.target, path)
     return path
@@ -104,7 +104,7 @@ def kept(desk: Any, original: Any) -> Path:
 
 @pytest.fixture
 def own(desk: Any) -> Path:
-    """A workspace beside its log."""
+    """A workspace that refold created here, with its log."""
     desk.load(desk.write(desk.text(desk.event(1), desk.event(2))))
     path: Path = desk.target
     return path
@@ -124,28 +124,28 @@ def test_foreign_object_is_refused(kept: Path, what: str) -> None:
         Workspace(kept)
 
 
-def test_what_is_wrong_with_a_macro_is_told(kept: Path) -> None:
-    for what, said in (
-        ("a macro of ours with another default", "other defaults"),
-        ("a macro of ours with another body", "macro latest is another than refold's"),
+def test_refusal_names_the_problem_of_a_macro(kept: Path) -> None:
+    for what, message in (
+        ("a macro of ours with another default", "has defaults"),
+        ("a macro of ours with another body", "macro latest differs from refold's"),
         ("a missing macro", "macro changes is missing"),
-        ("a macro that shadows a function", "holds the macro count"),
+        ("a macro that shadows a function", "contains the macro count"),
     ):
         copy = kept.with_name(f"{what}.refold")
         shutil.copy(kept, copy)
         changed(copy, *FOREIGN[what])
-        with pytest.raises(WorkspaceError, match=said):
+        with pytest.raises(WorkspaceError, match=message):
             Workspace(copy)
 
 
-def test_a_duckdb_that_prints_macros_in_other_words_opens_it(
+def test_workspace_opens_when_duckdb_prints_macros_differently(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spelled = [replace(m, body=m.body.replace("SELECT ", "select ")) for m in macros.MACROS]
     monkeypatch.setattr(macros, "MACROS", tuple(spelled))
     Workspace(kept)
     changed(kept, FOREIGN["a macro of ours with another default"][0])
-    with pytest.raises(WorkspaceError, match="other defaults"):
+    with pytest.raises(WorkspaceError, match="has defaults"):
         Workspace(kept)
 
 
@@ -177,7 +177,7 @@ def test_truncated_file_is_refused(kept: Path, size: int) -> None:
         Workspace(kept)
 
 
-def test_flipped_bytes_are_told_as_damage_or_do_no_harm(kept: Path) -> None:
+def test_flipped_bytes_are_reported_as_damage_or_do_no_harm(kept: Path) -> None:
     whole = kept.read_bytes()
     damaged = 0
     for part in range(1, 20):
@@ -196,7 +196,7 @@ def test_flipped_bytes_are_told_as_damage_or_do_no_harm(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 1000, b"SQLite format 3\0" + bytes(4096)])
-def test_what_is_no_workspace_is_refused(desk: Any, content: bytes) -> None:
+def test_other_file_is_refused(desk: Any, content: bytes) -> None:
     desk.target.write_bytes(content)
     with pytest.raises(WorkspaceError):
         desk.open()
@@ -227,7 +227,7 @@ def test_missing_workspace(desk: Any) -> None:
         "DROP TABLE events",
     ],
 )
-def test_there_is_no_way_out_of_the_file(desk: Any, kept: Path, query: str) -> None:
+def test_query_cannot_reach_outside_the_file(desk: Any, kept: Path, query: str) -> None:
     with desk.open().reading() as connection, pytest.raises(duckdb.Error):
         connection.execute(query).fetchall()
     assert sorted(path.name for path in kept.parent.iterdir()) == ["kept.refold"]
@@ -252,7 +252,7 @@ def test_two_workspaces_of_one_process_read_one_file(desk: Any, kept: Path) -> N
     "value",
     ["{", "null", "[]", '{"fields":{"type":3},"columns":[],"time_notation":"iso","whole_log":""}'],
 )
-def test_broken_mapping_is_told_at_the_next_load(desk: Any, own: Path, value: str) -> None:
+def test_broken_mapping_is_refused_at_the_next_load(desk: Any, own: Path, value: str) -> None:
     changed(own, f"UPDATE workspace SET value = '{value}' WHERE name = 'mapping'")
     desk.grow(desk.folder / "log.jsonl", desk.text(desk.event(3)))
     with pytest.raises(RefoldError, match="--replace"):
@@ -260,7 +260,7 @@ def test_broken_mapping_is_told_at_the_next_load(desk: Any, own: Path, value: st
     assert len(desk.column("id")) == 2
 
 
-def test_mapping_brings_no_sql_with_it(desk: Any, own: Path) -> None:
+def test_mapping_cannot_inject_sql(desk: Any, own: Path) -> None:
     evil = "%Y'') IS NULL OR error(''run'') OR (''x"
     changed(
         own,
@@ -273,13 +273,13 @@ def test_mapping_brings_no_sql_with_it(desk: Any, own: Path) -> None:
 
 def test_failed_writing_is_rolled_back(desk: Any, kept: Path) -> None:
     workspace = desk.open()
-    with pytest.raises(ZeroDivisionError), workspace.writing() as connection:  # noqa: PT012 - that it ends so
+    with pytest.raises(ZeroDivisionError), workspace.writing() as connection:  # noqa: PT012 - the block ends with the error
         connection.execute("DELETE FROM events")
         raise ZeroDivisionError
     assert len(desk.column("id")) == 2
 
 
-def test_connection_is_read_only_where_it_is_asked_to_be(kept: Path) -> None:
+def test_read_only_connection_refuses_a_write(kept: Path) -> None:
     with (
         connect_isolated(kept, read_only=True, budget=MemoryBudget(100_000_000)) as connection,
         pytest.raises(duckdb.Error, match="read-only"),
@@ -289,7 +289,7 @@ def test_connection_is_read_only_where_it_is_asked_to_be(kept: Path) -> None:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
-    """The files that were looked through."""
+    """The files that were validated, in order."""
     seen: list[Path] = []
 
     def look(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -302,7 +302,7 @@ def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     return seen
 
 
-def test_a_file_is_looked_through_once(
+def test_file_is_validated_once_until_another_program_changes_it(
     desk: Any, kept: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (kept, kept, kept.parent / "." / kept.name):
@@ -327,14 +327,14 @@ def test_a_file_is_looked_through_once(
     assert looks == [kept, kept, copy, kept]
 
 
-def test_what_refold_has_made_is_known(desk: Any, looks: list[Path]) -> None:
+def test_file_that_refold_wrote_is_not_validated_again(desk: Any, looks: list[Path]) -> None:
     desk.load(desk.write(desk.text(desk.event(1))))
     desk.load(desk.write(desk.text(desk.event(1), desk.event(2))))
     assert looks == []
     assert len(desk.column("id")) == 2
 
 
-def test_what_is_remembered_may_be_damaged_or_nowhere(
+def test_damaged_or_missing_cache_only_costs_a_validation(
     kept: Path, looks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache").mkdir()
@@ -345,8 +345,8 @@ def test_what_is_remembered_may_be_damaged_or_nowhere(
     for text in ("{", "[]", '{"x": 1}', json.dumps({str(kept): None}), "\xff"):
         monkeypatch.setattr(validation_cache, "_by_path", {})
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-        place = tmp_path / "other" / "refold" / "looked-through.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="latin-1")
+        cache_path = tmp_path / "other" / "refold" / "looked-through.json"
+        cache_path.parent.mkdir(parents=True, exist_ok=True)
+        cache_path.write_text(text, encoding="latin-1")
         Workspace(kept).close()
     assert looks == [kept] * 6

@@ -577,4 +577,4 @@ def test_the_word_offset_wants_quotes(shell):
     for query in ("SELECT offset, type FROM events", "SELECT type FROM events WHERE offset > 2"):
         code, _, err = shell("sql", "log.jsonl", query)
         assert code == 2
-        assert 'so the column is "offset"' in err
+        assert 'so write the column as "offset"' in err

@@ -111,7 +111,7 @@ def test_other_commands_read_pipes_too(here):
 def test_an_empty_stream_is_an_error(here, command):
     done = in_a_shell(command)
     assert done.returncode == 2
-    assert "is empty; there is no event in it" in done.stderr
+    assert "is empty; it contains no events" in done.stderr
     assert not [*here.glob("*.refold*")]
 
 

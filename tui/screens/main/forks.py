@@ -124,7 +124,7 @@ class ForksScreen(CallsScreen):
                 )
 
         title = f"the event at {self._workspace.label_at(position)}"
-        check = partial(event_json.parse_event, there=there)
+        check = partial(event_json.parse_event, base=there)
         self.app.push_screen(EditorScreen(title, event_json.format_event(there), check), taken)
 
     def action_insert_event(self) -> None:
@@ -143,7 +143,7 @@ class ForksScreen(CallsScreen):
                 self._request_edit(lambda made, at: made.insert(at, text), position=position)
 
         title = f"a new event after {self._workspace.label_at(position)}"
-        check = partial(event_json.parse_event, there=_NOTHING)
+        check = partial(event_json.parse_event, base=_NOTHING)
         self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
 
     def action_move_event(self) -> None:

@@ -1,1 +1,1 @@
-"""Databases as sources: `tables` decides what is read of one, the other modules know one kind each."""
+"""Databases as sources: `tables` decides what is read and how; the other modules support one database each."""

@@ -1,4 +1,4 @@
-"""Database files, read by a process of its own: their libraries trust what a file says of itself."""
+"""Reads database files in the parser process, because their libraries trust the content of a file."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _TITLES = {"sqlite": "SQLite", "duckdb": "DuckDB"}
 
 
 class IsolatedDatabase(LinkedDatabase):
-    """A database file whose bytes only the parser's process reads."""
+    """A database file whose bytes only the parser process reads."""
 
     def __init__(self, database: Database, link: SourceUri) -> None:
         super().__init__(link)
@@ -25,10 +25,12 @@ class IsolatedDatabase(LinkedDatabase):
         self.kind = database.kind
 
     def list_tables(self) -> Mapping[str, ColumnTypes]:
-        found = parser_process.read_result(self._request(op="tables"), *self._names)
-        if not _is_tables(found):
-            raise SourceError(f"{self._uri.public_uri} can't be read: its reader sent no tables.")
-        return dict(found)
+        tables = parser_process.read_result(self._request(op="tables"), *self._names)
+        if not _is_tables(tables):
+            raise SourceError(
+                f"{self._uri.public_uri} can't be read: the parser process sent no tables."
+            )
+        return dict(tables)
 
     def column_sql(self, alias: str, name: str, kind: str) -> tuple[str, str]:
         return self._database.column_sql(alias, name, kind)
@@ -46,22 +48,22 @@ class IsolatedDatabase(LinkedDatabase):
         return self._uri.public_uri, _TITLES[self.kind]
 
     def _request(self, **others: Any) -> dict[str, Any]:
-        place = self._uri.target
-        request = {"kind": self.kind, "path": place, "public": self._uri.public_uri, **others}
-        # SQLite takes part in the locks of a write-ahead log, which lie in a file beside it.
-        if self.kind == "sqlite" and _has_write_ahead_log(place):
-            request["writable"] = [os.path.dirname(place)]  # noqa: PTH120 - as the parser takes it
+        path = self._uri.target
+        request = {"kind": self.kind, "path": path, "public": self._uri.public_uri, **others}
+        # A reader of a SQLite write-ahead log must write its locks into a file beside the database.
+        if self.kind == "sqlite" and _has_write_ahead_log(path):
+            request["writable"] = [os.path.dirname(path)]  # noqa: PTH120 - the parser takes a string
         return request
 
 
 def _has_write_ahead_log(path: str) -> bool:
-    """Whether the header of a SQLite file says so (https://www.sqlite.org/fileformat2.html)."""
+    """Return whether a SQLite file uses a write-ahead log, by its header (https://www.sqlite.org/fileformat2.html)."""
     with Path(path).open("rb") as file:
         return 2 in file.read(20)[18:20]
 
 
-def _is_tables(found: object) -> bool:
-    return isinstance(found, dict) and all(
+def _is_tables(result: object) -> bool:
+    return isinstance(result, dict) and all(
         isinstance(columns, dict) and all(isinstance(kind, str) for kind in columns.values())
-        for columns in found.values()
+        for columns in result.values()
     )

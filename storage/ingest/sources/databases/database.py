@@ -1,4 +1,4 @@
-"""What every kind of database can do for us: say which tables it has, and read a query in one snapshot."""
+"""The interface of a database: it lists its tables and reads the rows of a query in one snapshot."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,58 +13,61 @@ from storage.quoting import quote_identifier, quote_literal
 _NAME_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 ColumnTypes = Mapping[str, str]
-"""Names of columns and their types, in the words of the database."""
+"""The columns of a table: names, and types as the database names them."""
 
 
 class Database(Protocol):
-    """A database that is only read."""
+    """A database that refold only reads."""
 
     kind: str
-    """What it is called, `postgresql`."""
+    """The kind of database, such as `postgresql`."""
 
     def list_tables(self) -> Mapping[str, ColumnTypes]:
-        """Every table that the reader may see, by name; with its schema where that isn't searched."""
+        """Return all readable tables by name, qualified with the schema unless it is the default one."""
         ...
 
     def column_sql(self, alias: str, name: str, kind: str) -> tuple[str, str]:
-        """Return lossless SQL for a column, and its type for `storage.ingest.formats.columns`."""
+        """Return SQL that reads a column without loss, and its type for `storage.ingest.formats.columns`."""
         ...
 
     def may_fill_gaps(self, columns: ColumnTypes, name: str) -> bool:
-        """Whether a column's numbers are given out before they are committed, so that gaps may fill."""
+        """Return whether a missing number of a column may appear later.
+
+        This happens if the database assigns numbers before it commits them.
+        """
         ...
 
     def value_sql(self, value: Any) -> str:
-        """A value of a position, as SQL."""
+        """Return a value of a position as a SQL literal."""
         ...
 
     def read_query(self, query: str) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
-        """The rows of a query, in order; raises `SourceError` where the database refuses."""
+        """Yield an iterator over the rows of a query in order; raises `SourceError` if the database refuses."""
         ...
 
     def close(self) -> None:
-        """Nothing more will be read for now."""
+        """Close idle connections; a later query opens a new one."""
         ...
 
 
 class LinkedDatabase:
-    """What databases have in common, unless one says otherwise."""
+    """Defaults that databases share; a subclass may override them."""
 
     def __init__(self, uri: SourceUri) -> None:
         self._uri = uri
 
-    def may_fill_gaps(self, columns: ColumnTypes, name: str) -> bool:  # noqa: ARG002 - writers take turns
+    def may_fill_gaps(self, columns: ColumnTypes, name: str) -> bool:  # noqa: ARG002 - these databases have one writer at a time
         return False
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open between queries."""
 
     def value_sql(self, value: Any) -> str:
         return str(value) if isinstance(value, int) else quote_literal(str(value))
 
 
 def format_table_name(schema: str | None, table: str) -> str:
-    """How a table is called: behind its schema and a dot, in quotes where there is a dot in it."""
+    """Return a table's name as `schema.table`, with a part in quotes if it contains a dot or a quote."""
     parts = [part for part in (schema, table) if part is not None]
     return ".".join(
         quote_identifier(part) if "." in part or '"' in part else part for part in parts
@@ -72,13 +75,13 @@ def format_table_name(schema: str | None, table: str) -> str:
 
 
 def split_table_name(name: str) -> list[str]:
-    """The table of that name, and before it its schema, if it is said."""
-    found = _NAME_PART.findall(name)
-    return [quoted.replace('""', '"') or bare for quoted, bare in found]
+    """Split a name of `format_table_name` into the schema, if given, and the table."""
+    parts = _NAME_PART.findall(name)
+    return [quoted.replace('""', '"') or bare for quoted, bare in parts]
 
 
 def quote_table_name(name: str) -> str:
-    """A table's name in SQL."""
+    """Return a name of `format_table_name` as quoted SQL."""
     return ".".join(map(quote_identifier, split_table_name(name)))
 
 

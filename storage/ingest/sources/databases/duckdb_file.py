@@ -1,4 +1,4 @@
-"""DuckDB files that are no workspaces, through a connection that reaches nothing else."""
+"""DuckDB files as sources, unless they are workspaces, read through an isolated connection."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from storage.quoting import quote_literal
 
 
 class DuckDbFile(LinkedDatabase):
-    """A DuckDB database; it is opened to be read only."""
+    """A DuckDB file, opened read-only."""
 
     kind = "duckdb"
 
@@ -40,7 +40,9 @@ class DuckDbFile(LinkedDatabase):
             name = format_table_name(None if schema == "main" else schema, table)
             found.setdefault(name, {}).setdefault(column, kind)
         if {"workspace", "events", "sources", "history"} <= set(found):
-            raise SourceError(f"{self._uri.target} is a workspace; refold open shows it.")
+            raise SourceError(
+                f"{self._uri.target} is a workspace, not a source; open it with refold open."
+            )
         return found
 
     def column_sql(self, alias: str, name: str, kind: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""OCEL 2.0 in SQLite: a table for each type of event, which one view puts together as the JSON form has it.
+"""OCEL 2.0 logs in SQLite: a view joins the tables of all event types into the shape of OCEL's JSON format.
 
-Source: the OCEL 2.0 specification, its relational schema.
+Source: the relational schema in the OCEL 2.0 specification.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ _STANDARD_COLUMNS = ("ocel_id", "ocel_time")
 
 
 def install_view(connection: sqlite3.Connection) -> bool:
-    """Put the view on a connection, where the file is such a log; nothing is written for it."""
+    """Create the view as a temporary one if the file is an OCEL log, and return whether it is."""
     names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     table_names = {name for (name,) in names}
     if not table_names >= _REQUIRED_TABLES or VIEW_NAME in table_names:
@@ -41,7 +41,7 @@ def install_view(connection: sqlite3.Connection) -> bool:
 
 
 def _event_type_queries(connection: sqlite3.Connection, table_names: set[str]) -> Iterator[str]:
-    """For each type a query with the attributes that its events have."""
+    """Yield a query for each event type, with the attributes of its events."""
     for (name,) in connection.execute("SELECT DISTINCT ocel_type_map FROM event_map_type"):
         table = f"event_{name}"
         if table not in table_names:

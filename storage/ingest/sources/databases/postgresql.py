@@ -1,4 +1,4 @@
-"""PostgreSQL, through ADBC: Arrow all the way, in a read-only transaction that sees one moment."""
+"""PostgreSQL as a source: reads Arrow batches through ADBC in a read-only snapshot transaction."""
 
 import weakref
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ _DIRECT_TYPES = {
 }
 _TIME_TYPES = {"timestamptz": "TIMESTAMP WITH TIME ZONE", "timestamp": "TIMESTAMP"}
 _LAST_TIME = "294247-01-10 04:00:54.775807+00"
-"""The last microsecond that 64 bits count from 1970 on: what is infinite to Arrow's readers."""
+"""The last microsecond that 64 bits can count from 1970 on; stands for infinity in Arrow."""
 _LARGE_OBJECT_SQL = (
     "CASE WHEN EXISTS (SELECT FROM pg_largeobject_metadata AS m WHERE m.oid = {0}) THEN lo_get({0})"
     " ELSE convert_to({0}::text, 'UTF8') END"
@@ -51,7 +51,7 @@ class PostgreSql(LinkedDatabase):
     def __init__(self, uri: SourceUri) -> None:
         super().__init__(uri)
         self._idle_connections: list[adbc.Connection] = []
-        """The connection of the last query: connecting takes longer than most of them."""
+        """The connection of the last query, kept because connecting takes longer than most queries."""
         weakref.finalize(self, _close_connections, self._idle_connections)
 
     def list_tables(self) -> Mapping[str, ColumnTypes]:
@@ -81,7 +81,7 @@ class PostgreSql(LinkedDatabase):
         if kind == "xid8":
             return f"{column}::text::bigint", "BIGINT"
         if kind == "oid":
-            # A large object, in which some of Axon's mappings keep payloads, or any other number.
+            # Either a plain number or a large object, in which some of Axon's mappings store payloads.
             return _LARGE_OBJECT_SQL.format(column), "BLOB"
         if kind.startswith("_"):
             return f"to_json({column})::text", columns.CHECKED_JSON
@@ -93,24 +93,24 @@ class PostgreSql(LinkedDatabase):
     @contextmanager
     def read_query(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
         try:
-            with ExitStack() as at_the_end:
+            with ExitStack() as cleanup:
                 connection = (
                     self._idle_connections.pop()
                     if self._idle_connections
                     else adbc.connect(self._uri.target)
                 )
-                at_the_end.callback(connection.close)
+                cleanup.callback(connection.close)
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                     cursor.execute("SET LOCAL DateStyle = 'ISO'")
                     cursor.execute(query)
-                    # The next rows are on their way while those before are taken apart.
+                    # Fetch the next rows while the loader works on these.
                     with closing(
                         prefetch_items(map(_unwrap_extension_types, cursor.fetch_record_batch()), 2)
                     ) as batches:
                         yield batches
                 connection.rollback()
-                at_the_end.pop_all()
+                cleanup.pop_all()
                 self._idle_connections.append(connection)
         except (Error, pa.ArrowException, OSError) as error:
             raise SourceError(self._describe_error(error)) from error

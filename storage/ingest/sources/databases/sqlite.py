@@ -1,4 +1,4 @@
-"""SQLite files, through Python's own module, as DuckDB's extension can't be fetched everywhere."""
+"""SQLite files as sources, read with Python's sqlite3, because DuckDB's extension isn't always available."""
 
 import base64
 import contextlib
@@ -25,7 +25,7 @@ _ARROW_TYPES = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
 
 
 class Sqlite(LinkedDatabase):
-    """A SQLite file; it is never written, nor is a journal made beside it."""
+    """A SQLite file, opened read-only, without creating a journal beside it."""
 
     kind = "sqlite"
 
@@ -39,7 +39,7 @@ class Sqlite(LinkedDatabase):
                 " AND name NOT LIKE 'sqlite_%' ORDER BY name"
             ).fetchall()
             for name, ddl in names:
-                # Generated columns too, which `table_info` passes over.
+                # table_xinfo also lists generated columns, which table_info omits.
                 described = connection.execute(
                     "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1", [name]
                 )
@@ -68,8 +68,8 @@ class Sqlite(LinkedDatabase):
     @contextmanager
     def read_query(self, query: str) -> Iterator[Iterator[pa.RecordBatch]]:
         with self._open() as connection:
-            # Text that isn't UTF-8 is shown as far as it goes.
             ocel.install_view(connection)
+            # Replace bytes that aren't UTF-8 instead of refusing the text.
             connection.text_factory = lambda raw: raw.decode(errors="replace")
             yield self._read_batches(connection, query)
 
@@ -100,14 +100,14 @@ class Sqlite(LinkedDatabase):
 
 
 def _has_rowid(ddl: str) -> bool:
-    """Whether the rows of a table have a place of their own; those of a view have none."""
+    """Return whether a table has a rowid; views and WITHOUT ROWID tables have none."""
     normalized = " ".join(ddl.upper().split())
     options = normalized.rpartition(")")[2]
     return normalized.startswith("CREATE TABLE") and "WITHOUT ROWID" not in options
 
 
 def _make_array(values: tuple[Any, ...]) -> pa.Array:
-    """A column; SQLite lets every value be of another type than its column says."""
+    """Return the values as one array; texts if types are mixed, because SQLite doesn't enforce them."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) == 1:
         with contextlib.suppress(OverflowError, pa.ArrowInvalid):

@@ -1,7 +1,7 @@
-"""A table that is a log: which one of a database, joined with what, in which order, and from where on.
+"""Tables as sources: chooses the table of a database, its joins, its order and where to continue.
 
-The order is that of the event store's own numbers. Numbers may be committed later than greater ones,
-so those that were missing when the table was read are asked for again the next time.
+The order is that of the event store's own numbers. A number may be committed after greater ones, so the
+next read asks again for numbers that were missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,14 +36,14 @@ from storage.ingest.sources.uris import SourceUri
 from storage.quoting import quote_identifier
 
 URI_OPTIONS = ("table",)
-"""Parameters of a link that are ours."""
+"""Parameters of a link that are for refold."""
 _MAX_GAPS = 1_000
-"""Missing numbers that are asked for again, the latest ones."""
+"""Most missing numbers that the next read asks for again; the latest ones."""
 
 
 @dataclass
 class TableSource:
-    """A table of a database; a piece of a source."""
+    """A table of a database, as a part of a source."""
 
     path: str
     database: Database
@@ -51,7 +51,7 @@ class TableSource:
     columns: ColumnTypes
     store_layout: StoreLayout | None
     joined_tables: Sequence[tuple[str, ColumnTypes]] = ()
-    """Tables that are joined to it."""
+    """Tables that are joined to it, by name with their columns."""
     size_bytes: int = 0
     _sample_records: Sequence[Record] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class TableSource:
         return RowFormat(self.database.kind)
 
     def read_sample(self) -> Sequence[Record]:
-        """The first rows, as they lie; raises `SourceError` where there is none."""
+        """Return the first rows in the table's own order; raises `SourceError` if the table is empty."""
         if not self._sample_records:
             query = f"SELECT {self._select_list()} {self._from_clause()} LIMIT {SAMPLE_RECORDS}"
             with self.database.read_query(query) as batches:
@@ -94,8 +94,10 @@ class TableSource:
     # The query
 
     def _columns_by_name(self) -> dict[str, tuple[str, str, str]]:
-        """Alias, name and type of every column that is read, by what it is called here: as it is,
-        but for what differs from another one in upper and lower case only."""
+        """Return alias, name and type of every column to read, by its name in the result.
+
+        A column whose name differs from an earlier one in case only gets a number at the end.
+        """
         column_entries = [("e", name, kind) for name, kind in self.columns.items()]
         aliases = dict(zip(_joined_aliases(self.store_layout), self.joined_tables, strict=False))
         for alias, name in (
@@ -136,7 +138,10 @@ class TableSource:
         return f"FROM {quote_table_name(self.name)} AS e{join}"
 
     def _order_columns(self, mapping: FieldMapping) -> list[str]:
-        """The columns that give the order: the store's own, whole numbers, places in the file, times."""
+        """Return the columns that order the rows.
+
+        The event store's own columns come first, then an integer mapped to the offset, the rowid, the time.
+        """
         types = self._column_types()
         if self.store_layout is not None:
             folded = {normalize_name(name): name for name in types}
@@ -146,7 +151,7 @@ class TableSource:
                 if normalize_name(name) in folded
             ]
             if known:
-                # Alternatives, but for what orders together.
+                # The names are alternatives, except that transaction_id orders together with the others.
                 return known if known[0] == "transaction_id" else known[:1]
         numbers = [
             name for name in _columns_of_field(mapping, "offset") if types.get(name) == "BIGINT"
@@ -157,24 +162,24 @@ class TableSource:
         )[:1]
 
     def _check_can_continue(self, order: list[str], position: Mapping[str, Any]) -> None:
-        """Raises `SourceError` where nobody can tell what is new."""
+        """Raise `SourceError` if the order doesn't tell which rows are new."""
         if not position:
             return
         if position.get("order") != order:
             raise SourceError(
                 f"{self.path} was loaded in the order of {', '.join(position.get('order', ()))},"
-                f" and that is now {', '.join(order)}; --replace loads it anew."
+                f" and the order is now {', '.join(order)}; load it again with --replace."
             )
         types = self._column_types()
         if not order or any(types[name] not in ("BIGINT", columns.ROW_NUMBER) for name in order):
-            by = (
+            reason = (
                 f"is ordered by {', '.join(order)} only"
                 if order
                 else "has no column that orders it"
             )
             raise SourceError(
-                f"The table {self.name} {by}, so that nobody can tell what is new in it;"
-                " --replace loads it anew."
+                f"The table {self.name} {reason}, so refold can't tell which rows are new;"
+                " load it again with --replace."
             )
 
     def _order_expression(self, name: str) -> str:
@@ -194,12 +199,12 @@ class TableSource:
             )
         return f" WHERE {condition}"
 
-    # What comes of it
+    # The rows
 
     def _track_position(
         self, batches: Iterator[pa.RecordBatch], order: list[str], reading: ReadPass
     ) -> Iterator[pa.RecordBatch]:
-        """The same batches; the position is advanced to what was drawn."""
+        """Yield the batches unchanged, and advance the pass's position to the rows that were read."""
         before = reading.source_position
         known_gaps = set(before.get("gaps", ()))
         gaps: list[int] = sorted(known_gaps)
@@ -222,15 +227,16 @@ class TableSource:
     def _check_has_event_columns(self, mapping: FieldMapping) -> None:
         if not any(mapping.has_field(name) for name in ("type", "data", "stream")):
             raise SourceError(
-                f"The table {self.name} has no columns of an event: {', '.join(self.columns)}."
-                f" {_describe_nearest_formats({self.name: self.columns})} Say which is which with --map."
+                f"No column of the table {self.name} is recognised as a field of an event:"
+                f" {', '.join(self.columns)}. {_describe_nearest_formats({self.name: self.columns})}"
+                " Map columns with --map FIELD=COLUMN."
             )
 
 
 def open_table(name: str) -> TableSource:
-    """The table that a link leads to, or the one of its database that is a log.
+    """Return the table that a link names, or else the only table of the database that is a log.
 
-    Raises `SourceError` where there is none, or more than one.
+    Raises `SourceError` if there is no such table, or more than one.
     """
     uri = uris.parse_uri(name, URI_OPTIONS)
     database = _open_database(uri)
@@ -250,20 +256,20 @@ def open_table(name: str) -> TableSource:
     if len(chosen) > 1:
         raise SourceError(
             f"{uri.public_uri} has several logs: {', '.join(sorted(t for t, _ in chosen))};"
-            " say which with ?table=NAME."
+            " choose one with ?table=NAME."
         )
     if not chosen:
         found = ", ".join(sorted(tables)[:20]) or "none"
         raise SourceError(
             f"{uri.public_uri} has no table in a format that refold knows; its tables: {found}."
-            f" {_describe_nearest_formats(tables)} Name one with ?table=NAME."
+            f" {_describe_nearest_formats(tables)} Choose a table with ?table=NAME."
         )
     return _make_source(uri, database, tables, *chosen[0])
 
 
 def _open_database(uri: SourceUri) -> Database:
     if uri.kind == "postgresql":
-        from storage.ingest.sources.databases.postgresql import PostgreSql  # noqa: PLC0415 - only what is asked for
+        from storage.ingest.sources.databases.postgresql import PostgreSql  # noqa: PLC0415 - import only the driver in use
 
         return PostgreSql(uri)
     if not Path(uri.target).is_file():
@@ -283,13 +289,13 @@ def _choose_table(
     uri: SourceUri, database: Database, tables: Mapping[str, ColumnTypes], table_name: str
 ) -> TableSource:
     if table_name not in tables:
-        said = ((name, split_table_name(name)) for name in tables)
-        matching = [name for name, parts in said if table_name in (parts[-1], ".".join(parts))]
+        split_names = ((name, split_table_name(name)) for name in tables)
+        matching = [
+            name for name, parts in split_names if table_name in (parts[-1], ".".join(parts))
+        ]
         if len(matching) != 1:
             found = ", ".join(sorted(tables)[:20]) or "none"
-            raise SourceError(
-                f"{uri.public_uri}: there is no table {table_name}; its tables: {found}."
-            )
+            raise SourceError(f"{uri.public_uri} has no table {table_name}; its tables: {found}.")
         table_name = matching[0]
     envelopes = _matching_envelopes(tables[table_name])
     return _make_source(uri, database, tables, table_name, envelopes[0] if envelopes else None)
@@ -310,18 +316,18 @@ def _make_source(
 def _find_joined_tables(
     tables: Mapping[str, ColumnTypes], name: str, store_layout: StoreLayout | None
 ) -> Sequence[tuple[str, ColumnTypes]]:
-    """The tables to be joined, of the same schema; none where one of them is missing."""
+    """Return the tables to join, from the same schema; none if one of them is missing."""
     if store_layout is None or not store_layout.joined_tables:
         return ()
     schema = name.rpartition(".")[0]
-    wanted = [f"{schema}.{one}" if schema else one for one in store_layout.joined_tables]
-    if not all(one in tables for one in wanted):
+    names = [f"{schema}.{one}" if schema else one for one in store_layout.joined_tables]
+    if not all(one in tables for one in names):
         return ()
-    return [(one, tables[one]) for one in wanted]
+    return [(one, tables[one]) for one in names]
 
 
 def _joined_aliases(store_layout: StoreLayout | None) -> list[str]:
-    """The aliases of the joined tables, in their order."""
+    """Return the aliases of the joined tables, in their order."""
     return (
         list(dict.fromkeys(alias for alias, _ in store_layout.joined_columns))
         if store_layout is not None
@@ -330,7 +336,7 @@ def _joined_aliases(store_layout: StoreLayout | None) -> list[str]:
 
 
 def _matching_envelopes(columns: ColumnTypes) -> list[Envelope]:
-    """The formats whose names a table has."""
+    """Return the envelopes of event stores whose required columns a table has."""
     normalized = {normalize_name(name) for name in columns}
     return [
         envelope
@@ -341,7 +347,7 @@ def _matching_envelopes(columns: ColumnTypes) -> list[Envelope]:
 
 
 def _describe_nearest_formats(tables: Mapping[str, ColumnTypes]) -> str:
-    """The formats that come nearest, as a sentence."""
+    """Return a sentence about the two nearest formats and the columns that they lack; empty if none is near."""
     shares = []
     for name, column_types in tables.items():
         folded = {normalize_name(column) for column in column_types}
@@ -352,7 +358,7 @@ def _describe_nearest_formats(tables: Mapping[str, ColumnTypes]) -> str:
                 ]
                 share = 1 - len(lacks) / len(envelope.required_members)
                 shares.append((-share, f"{name} as {envelope.name} lacks {', '.join(lacks)}"))
-    sentences = [said for share, said in sorted(shares)[:2] if share < 0]
+    sentences = [clause for share, clause in sorted(shares)[:2] if share < 0]
     return f"Nearest: {'; '.join(sentences)}." if sentences else ""
 
 
@@ -375,7 +381,7 @@ def _read_records(batches: Iterator[pa.RecordBatch], types: Mapping[str, str]) -
 
 
 def _find_gaps(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]:
-    """The latest of the numbers that are skipped, within a batch and since the one before."""
+    """Return the latest skipped numbers, within a batch and between `last` and the batch."""
     if not len(numbers):
         return set()
     before = int(last[0]) if last else int(numbers[0]) - 1
@@ -392,7 +398,7 @@ def _find_gaps(numbers: "np.ndarray[Any, Any]", last: Sequence[Any]) -> set[int]
 
 
 def _position_value(scalar: pa.Scalar) -> Any:
-    """A value as it is kept of a position; None where Python has none for it, as before the year 1."""
+    """Return a value for the stored position; None if Python can't represent it, such as a year before 1."""
     try:
         value = scalar.as_py()
     except (ValueError, OverflowError):
@@ -401,12 +407,12 @@ def _position_value(scalar: pa.Scalar) -> Any:
 
 
 def _alternative_names(name: str) -> Iterator[str]:
-    """A name, and others for what can't have it."""
+    """Yield a name, and then alternatives with a number at the end."""
     yield name
     yield from (f"{name}_{number}" for number in count(1))
 
 
 def _columns_of_field(mapping: FieldMapping, field_name: str) -> list[str]:
-    """The columns that a field is read from."""
+    """Return the columns that an event's field is mapped to."""
     expression = mapping.expression_for(field_name)
     return [] if expression is None else [str(leaf.path[0]) for leaf in iterate_leaves(expression)]

@@ -1,1 +1,1 @@
-"""Kafka as a source: `topics` decides what is read of it, the other modules do one thing each."""
+"""Kafka as a source: `topics` decides which partitions and offsets are read, and owns the consumer."""

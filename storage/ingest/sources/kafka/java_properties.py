@@ -1,7 +1,7 @@
-"""A configuration that was written for Java's client, in librdkafka's words.
+"""Translates a configuration of Java's Kafka client to librdkafka's settings.
 
-People have one such file for all of their tools. What it says of the login and of TLS is carried over
-or refused, never left out; what only says how Java's client works is left out.
+People use one such file for all of their tools. Settings for login and TLS are translated or refused,
+never ignored; settings that only concern Java's client are ignored.
 """
 
 import re
@@ -26,14 +26,14 @@ _RENAMED_SETTINGS = {
     "ssl.keystore.key": "ssl.key.pem",
     "basic.auth.user.info": "schema.registry.basic.auth.user.info",
 }
-"""What is the same under another name."""
+"""Settings with the same meaning under another name."""
 _TYPE_BY_SUFFIX = {".pem": "PEM", ".crt": "PEM", ".p12": "PKCS12", ".pfx": "PKCS12"}
 
 
 def to_librdkafka_settings(java_settings: dict[str, str], path: Path) -> dict[str, str]:
-    """The same settings; those that both clients know are as they were.
+    """Return the settings in librdkafka's names; settings that both clients have stay unchanged.
 
-    Raises `SourceError` where one has no counterpart; `path` is where it was read.
+    Raises `SourceError` if a setting has no counterpart; `path` names the file in the message.
     """
     settings = {
         _RENAMED_SETTINGS.get(k, k): v
@@ -46,8 +46,8 @@ def to_librdkafka_settings(java_settings: dict[str, str], path: Path) -> dict[st
         truststore_path = settings.pop("ssl.truststore.location")
         if _store_type(java_settings, "truststore", truststore_path) != "PEM":
             raise SourceError(
-                f"{path}: certificates are read as PEM, which {truststore_path} isn't; write them with keytool"
-                " -exportcert -rfc, and name the file in ssl.ca.location."
+                f"{path}: the truststore {truststore_path} must be a PEM file; export its certificates with"
+                " keytool -exportcert -rfc, and set ssl.ca.location to that file."
             )
         settings["ssl.ca.location"] = truststore_path
     if "ssl.keystore.location" in settings:
@@ -60,12 +60,12 @@ def to_librdkafka_settings(java_settings: dict[str, str], path: Path) -> dict[st
 
 
 def _parse_jaas_login(jaas_entry: str, path: Path) -> dict[str, str]:
-    """The user's name and password in an entry of JAAS."""
+    """Return the user name and password of a JAAS entry as settings."""
     module = jaas_entry.split(maxsplit=1)[0].rpartition(".")[2] if jaas_entry.strip() else "nothing"
     if module not in _WITH_PASSWORD:
         raise SourceError(
-            f"{path}: {_JAAS_SETTING} names {module}; only a login with a name and a password is carried over"
-            f" from there ({', '.join(_WITH_PASSWORD)}), others are written as librdkafka does."
+            f"{path}: {_JAAS_SETTING} names {module}, but refold translates only logins with a name and a"
+            f" password ({', '.join(_WITH_PASSWORD)}); write the login as librdkafka settings (sasl.…)."
         )
     options = {
         name: re.sub(r"\\(.)", r"\1", double or single) or bare
@@ -73,26 +73,26 @@ def _parse_jaas_login(jaas_entry: str, path: Path) -> dict[str, str]:
     }
     lacks = [name for name in ("username", "password") if name not in options]
     if lacks:
-        raise SourceError(f"{path}: {_JAAS_SETTING} has no {lacks[0]}.")
+        raise SourceError(f"{path}: {_JAAS_SETTING} has no {lacks[0]}; add it.")
     return {f"sasl.{name}": options[name] for name in ("username", "password")}
 
 
 def _client_certificate_settings(
     java_settings: dict[str, str], keystore_path: str, path: Path
 ) -> dict[str, str]:
-    """What the client shows of itself."""
+    """Return the settings of the client's certificate and key."""
     kind = _store_type(java_settings, "keystore", keystore_path)
     if kind == "PKCS12":
         return {"ssl.keystore.location": keystore_path}
     if kind == "PEM":
         return {"ssl.certificate.location": keystore_path, "ssl.key.location": keystore_path}
     raise SourceError(
-        f"{path}: the client's certificate is read as PEM or PKCS12, which {keystore_path} isn't; write it with"
-        " keytool -importkeystore -deststoretype PKCS12, and say ssl.keystore.type=PKCS12."
+        f"{path}: the keystore {keystore_path} must be a PEM or PKCS12 file; convert it with"
+        " keytool -importkeystore -deststoretype PKCS12, and set ssl.keystore.type=PKCS12."
     )
 
 
 def _store_type(java_settings: dict[str, str], store: str, path: str) -> str:
-    """What sort of file it is: as is said, or by its name; Java's own otherwise."""
+    """Return the type of a store: its setting, else by the file's extension, else JKS."""
     known = _TYPE_BY_SUFFIX.get(Path(path).suffix.lower(), "JKS")
     return java_settings.get(f"ssl.{store}.type", known).upper()

@@ -1,29 +1,30 @@
-"""What Kafka's client complains of, as a sentence. Its own codes begin with an underscore."""
+"""Translates errors of Kafka's client into messages. Codes of the client itself begin with an underscore."""
 
 from confluent_kafka import KafkaError
 
 from storage.errors import SourceError
 
 PARTITION_END = KafkaError._PARTITION_EOF
-"""Of what is no trouble: a partition has been read to its end."""
+"""The code that reports the end of a partition, which is not an error."""
 REFUSAL_CODES = (
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 )
-"""Troubles that waiting doesn't heal."""
+"""Errors that don't go away by waiting."""
 
 
 def translate_error(path: str, error: KafkaError) -> SourceError:
-    what = {
+    """Return an error of Kafka's client as a message for a person; `path` is the link without secrets."""
+    reason = {
         KafkaError._AUTHENTICATION: "the broker refuses the login",
         KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses the login",
-        KafkaError.TOPIC_AUTHORIZATION_FAILED: "the topic may not be read with this login",
-        KafkaError._SSL: "no secure connection with the broker",
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: "this login has no permission to read the topic",
+        KafkaError._SSL: "no secure connection to the broker",
         KafkaError._ALL_BROKERS_DOWN: "no broker answers",
         KafkaError._TRANSPORT: "the broker can't be reached",
         KafkaError._TIMED_OUT: "the broker doesn't answer",
-        KafkaError._RESOLVE: "the broker's name isn't known",
-    }.get(error.code(), "Kafka says")
-    return SourceError(f"{path}: {what} ({error.str()}).")
+        KafkaError._RESOLVE: "the broker's host name isn't known",
+    }.get(error.code(), "Kafka reports an error")
+    return SourceError(f"{path}: {reason} ({error.str()}).")

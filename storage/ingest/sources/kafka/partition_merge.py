@@ -1,8 +1,8 @@
-"""One order for several partitions: by timestamp, each partition's own order kept.
+"""Merges several partitions into one order: by timestamp, with the order inside each partition kept.
 
-A record counts as late as the latest one before it in its partition; so sorting never turns a partition's
-order round. Of equal ones, the partition that was named first comes first: the same log gives the same
-order, however its parts arrive.
+The effective time of a record is the latest timestamp in its partition up to it, so sorting never
+reverses the order of a partition. At equal times, the partition that was named first comes first.
+Therefore the same log always gives the same order, however its batches arrive.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _LOWEST_TIME = np.iinfo(np.int64).min
 
 
 class PartitionMerge:
-    """Records by partition go in, in their order; records in one order come out."""
+    """Takes records partition by partition and returns them in one order."""
 
     def __init__(self, partition_count: int) -> None:
         self._latest_time = np.full(partition_count, _LOWEST_TIME, dtype=np.int64)
@@ -23,14 +23,14 @@ class PartitionMerge:
         self._waiting_partitions: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
         self._waiting_times: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
         self.waiting_counts = np.zeros(partition_count, dtype=np.int64)
-        """How many records of each partition wait for others."""
+        """The number of records of each partition that wait for other partitions."""
 
     def add_records(
         self,
         records: pa.RecordBatch,
         partition_numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]",
     ) -> None:
-        """Records with a column `timestamp`, and the number of the partition of each."""
+        """Add records with a column `timestamp`; `partition_numbers` has the partition of each record."""
         times = records["timestamp"].to_numpy(zero_copy_only=False).astype(np.int64)
         effective_times = np.empty_like(times)
         for partition in np.unique(partition_numbers):
@@ -44,11 +44,11 @@ class PartitionMerge:
         self._waiting_times.append(effective_times)
 
     def end_partition(self, partition: int) -> None:
-        """A partition has no more records."""
+        """Declare that a partition has no more records."""
         self._is_ended[partition] = True
 
     def take_ready(self) -> Iterator[pa.RecordBatch]:
-        """What no record that is still to come can precede."""
+        """Yield the records that no later record can precede."""
         if not self._waiting_batches:
             return
         times, partitions = (

@@ -1,4 +1,4 @@
-"""Records of several partitions, drawn from a consumer in batches and put into one order."""
+"""Reads records of several partitions from a consumer in batches and merges them into one order."""
 
 import base64
 import time
@@ -17,12 +17,12 @@ from storage.ingest.sources.kafka import kafka_errors
 from storage.ingest.sources.kafka.partition_merge import PartitionMerge
 
 PATIENCE_SECONDS = 30.0
-"""Seconds without a record after which a broker that complained is taken to be gone."""
+"""Seconds without a record after which an earlier error of the broker ends the read."""
 _BATCH_MESSAGES = 500
-"""Messages at a time: with some more Python would begin to look for garbage among them, again and again."""
+"""Messages per call; more objects at once would trigger Python's garbage collector again and again."""
 _MERGE_ROWS = 10_000
 _MAX_WAITING_RECORDS = 400_000
-"""Records of one partition that may wait for those of others."""
+"""Records of one partition that may wait before the partition is paused."""
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -41,19 +41,19 @@ _TIMESTAMP_TYPES = pa.array(["none", "create", "append"])
 _PartitionNumbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 Partition = tuple[str, int]
-"""A topic and a partition of it."""
+"""A topic and the number of one of its partitions."""
 
 
 @dataclass
 class OffsetRange:
-    """What is read of a partition: from an offset on, up to before another."""
+    """The offsets to read of a partition: from `first_offset` up to but without `end_offset`."""
 
     first_offset: int
     end_offset: int
 
 
 class PartitionReader:
-    """Draws records of several partitions, and puts them in one order."""
+    """Reads the given offset ranges of partitions in one order."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class PartitionReader:
         self._ranges = ranges
         self._path = path
         self._errors = errors
-        self._number_by_partition = {place: number for number, place in enumerate(ranges)}
+        self._number_by_partition = {partition: number for number, partition in enumerate(ranges)}
         self._open_partitions = set(ranges)
         self._paused_partitions: set[Partition] = set()
         self._merge = PartitionMerge(len(ranges))
@@ -80,11 +80,11 @@ class PartitionReader:
                 last_message_at = time.monotonic()
             self._raise_if_broken(time.monotonic() - last_message_at)
             if records := self._split_records(messages):
-                batch, places = self._filter_ranges(_messages_to_batch(records))
+                batch, numbers = self._filter_ranges(_messages_to_batch(records))
                 if len(self._ranges) == 1:
                     yield batch
                     continue
-                self._merge.add_records(batch, places)
+                self._merge.add_records(batch, numbers)
                 waiting_rows += batch.num_rows
             if not records or waiting_rows >= _MERGE_ROWS:
                 yield from self._merge.take_ready()
@@ -102,11 +102,11 @@ class PartitionReader:
                 raise kafka_errors.translate_error(self._path, error)
         if silent_seconds > 2 * PATIENCE_SECONDS:
             raise SourceError(
-                f"{self._path}: the broker has sent nothing for {silent_seconds:.0f} s."
+                f"{self._path}: the broker has sent nothing for {silent_seconds:.0f} s; check it and try again."
             )
 
     def _split_records(self, messages: list[Message]) -> list[Message]:
-        """Those that are records and wanted; ends of partitions are noted."""
+        """Return the messages that are records; note ends of partitions and raise errors."""
         errors = list(map(Message.error, messages))
         if any(errors):
             for message, error in zip(messages, errors, strict=True):
@@ -125,32 +125,32 @@ class PartitionReader:
             self._consumer.pause([TopicPartition(*partition)])
 
     def _filter_ranges(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _PartitionNumbers]:
-        """The records that are asked for, and the number of the partition of each."""
+        """Return the records inside the ranges, and the number of the partition of each."""
         offsets = batch["offset"].to_numpy()
-        places = self._partition_numbers(batch)
+        numbers = self._partition_numbers(batch)
         keep = np.ones(len(offsets), dtype=bool)
-        for number, (place, there) in enumerate(self._ranges.items()):
-            own = places == number
+        for number, (partition, offset_range) in enumerate(self._ranges.items()):
+            own = numbers == number
             if own.any():
-                keep &= ~(own & (offsets >= there.end_offset))
-                if offsets[own].max() >= there.end_offset - 1:
-                    self._end_partition(place)
+                keep &= ~(own & (offsets >= offset_range.end_offset))
+                if offsets[own].max() >= offset_range.end_offset - 1:
+                    self._end_partition(partition)
         if not keep.all():
-            batch, places = batch.filter(pa.array(keep)), places[keep]
-        return batch, places
+            batch, numbers = batch.filter(pa.array(keep)), numbers[keep]
+        return batch, numbers
 
     def _partition_numbers(self, batch: pa.RecordBatch) -> _PartitionNumbers:
         if len(self._number_by_partition) == 1:
             return np.zeros(batch.num_rows, dtype=np.int64)
         partitions = batch["partition"].to_numpy()
         topics = np.array(batch["topic"].to_pylist(), dtype=object)
-        places = np.zeros(len(partitions), dtype=np.int64)
+        numbers = np.zeros(len(partitions), dtype=np.int64)
         for (topic, partition), number in self._number_by_partition.items():
-            places[(topics == topic) & (partitions == partition)] = number
-        return places
+            numbers[(topics == topic) & (partitions == partition)] = number
+        return numbers
 
     def _pause_partitions_ahead(self) -> None:
-        """Let partitions wait that are far ahead of others in time."""
+        """Pause partitions that are far ahead of others in time, and resume those that no longer are."""
         for partition in self._open_partitions:
             count = self._merge.waiting_counts[self._number_by_partition[partition]]
             if (
@@ -166,7 +166,7 @@ class PartitionReader:
 
 
 def _messages_to_batch(messages: list[Message]) -> pa.RecordBatch:
-    # The methods are called without a Python frame a record.
+    # map over methods of C avoids a Python frame for each record.
     count = len(messages)
     both = chain.from_iterable(map(Message.timestamp, messages))
     times = np.fromiter(both, np.int64, 2 * count).reshape(count, 2)
@@ -193,7 +193,7 @@ def _headers_to_json(headers: Any) -> str:
 
 
 def _header_text(value: bytes) -> str:
-    """Its text, or base64 of what is none."""
+    """Return a header's value as text, or as base64 if it isn't UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Payloads that name a schema of a registry: Avro, JSON Schema and Protobuf become JSON.
+"""Decodes payloads with a schema registry: Avro, JSON Schema and Protobuf become JSON.
 
-The wire format is Confluent's: a zero byte, four bytes of the schema's number, the payload. What can't be
-decoded stays the bytes that it is.
+The wire format is Confluent's: a zero byte, four bytes with the schema's number, the payload. A payload
+that can't be decoded keeps its bytes.
 """
 
 import base64
@@ -21,7 +21,7 @@ _HEADER_BYTES = 5
 
 
 class SchemaRegistry:
-    """A schema registry, asked once for each schema."""
+    """A client of a schema registry that requests each schema once."""
 
     def __init__(self, settings: dict[str, str]) -> None:
         auth = settings.get("basic.auth.user.info", "").partition(":")
@@ -33,12 +33,12 @@ class SchemaRegistry:
         )
         self._decoders: dict[int, Callable[[bytes], bytes] | None] = {}
         self.undecoded_count = 0
-        """Payloads that were left as they are, though they name a schema."""
+        """The number of payloads that name a schema but could not be decoded."""
 
     def decode_payloads(self, payloads: Sequence[bytes | None]) -> list[bytes | None]:
-        """The same payloads, those with a schema as JSON.
+        """Return the payloads in order, those with a schema as JSON.
 
-        Raises `SourceError` where the registry isn't there, or lacks a schema.
+        Raises `SourceError` if the registry doesn't answer or lacks a schema.
         """
         return [
             payload
@@ -58,7 +58,7 @@ class SchemaRegistry:
         try:
             if decoder is not None:
                 return decoder(payload[_HEADER_BYTES:])
-        except Exception:  # noqa: BLE001, S110 - whatever the bytes are, the load goes on
+        except Exception:  # noqa: BLE001, S110 - no payload may end the load
             pass
         self.undecoded_count += 1
         return payload
@@ -85,8 +85,8 @@ class SchemaRegistry:
         return decode
 
     def _make_protobuf_decoder(self, number: int) -> Callable[[bytes], bytes] | None:
-        """By the compiled descriptor, for which a registry is asked in place of the text."""
-        from storage.ingest.io import protobuf  # noqa: PLC0415 - it takes its time to import
+        """Return a decoder from the compiled descriptor, or None if the registry has only the schema's text."""
+        from storage.ingest.io import protobuf  # noqa: PLC0415 - slow to import
 
         stored = self._get_json(f"/schemas/ids/{number}?format=serialized")
         files: dict[str, Any] = {}
@@ -97,19 +97,19 @@ class SchemaRegistry:
             self._read_imports(stored, files)
             messages = protobuf.MessageTypes([*files.values(), descriptor])
         except (ValueError, KeyError, TypeError):
-            return None  # a registry that has the text only
+            return None  # this registry has only the text
         decoder_by_index: dict[tuple[int, ...], protobuf.MessageDecoder] = {}
 
         def decode(payload: bytes) -> bytes:
-            place, message = protobuf.split_message_index(payload)
-            if place not in decoder_by_index:
-                decoder_by_index[place] = messages.decoder_by_index(descriptor.name, place)
-            return msgspec.json.encode(decoder_by_index[place](message), enc_hook=_encode_unknown)
+            index, message = protobuf.split_message_index(payload)
+            if index not in decoder_by_index:
+                decoder_by_index[index] = messages.decoder_by_index(descriptor.name, index)
+            return msgspec.json.encode(decoder_by_index[index](message), enc_hook=_encode_unknown)
 
         return decode
 
     def _read_imports(self, stored: dict[str, Any], files: dict[str, Any]) -> None:
-        """The files that a schema imports, under the names by which it does."""
+        """Add the files that a schema imports to `files`, by the names in its imports."""
         from storage.ingest.io import protobuf  # noqa: PLC0415 - as above
 
         for reference in stored.get("references", ()):
@@ -132,10 +132,11 @@ class SchemaRegistry:
             found = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise SourceError(
-                f"The schema registry has no answer to {path} ({summarize_error(error)})."
+                f"The schema registry can't provide {path} ({summarize_error(error)}); check"
+                " schema.registry.url."
             ) from error
         if not isinstance(found, dict):
-            raise SourceError(f"The schema registry's answer to {path} is no schema.")
+            raise SourceError(f"The schema registry's answer to {path} is not a JSON object.")
         return found
 
 
@@ -144,7 +145,10 @@ def _encode_unknown(value: Any) -> Any:
 
 
 def _make_ssl_context(settings: dict[str, str]) -> ssl.SSLContext:
-    """Whom the registry's client believes, and what it shows of itself; raises `SourceError`."""
+    """Return the TLS context for the registry: trusted certificates and the client's own.
+
+    Raises `SourceError` if a certificate can't be read.
+    """
     try:
         context = ssl.create_default_context(cafile=settings.get("ssl.ca.location"))
         if "ssl.certificate.location" in settings:
@@ -155,7 +159,7 @@ def _make_ssl_context(settings: dict[str, str]) -> ssl.SSLContext:
             )
     except OSError as error:
         raise SourceError(
-            f"The registry's certificates can't be read ({summarize_error(error)}); see schema.registry.ssl.…"
-            " in the configuration."
+            f"The registry's certificates can't be read ({summarize_error(error)}); check"
+            " schema.registry.ssl.… in the configuration."
         ) from error
     return context

@@ -1,7 +1,7 @@
-"""How a client reaches Kafka: a link, and the configuration file that people have for any client.
+"""Settings of the Kafka client, from a link and from a configuration file as people use it for any client.
 
-What a value takes from the environment (`sasl.password=${KAFKA_PASSWORD}`) is kept nowhere. Nothing that would
-leave a trace in the cluster can be switched on.
+Values from the environment (`sasl.password=${KAFKA_PASSWORD}`) are never stored. Settings that would leave a
+trace in the cluster can't be changed.
 """
 
 import os
@@ -27,9 +27,10 @@ _COMMENT_MARKS = ("#", "!")
 
 
 def read_settings(link: SourceUri) -> dict[str, str]:
-    """The settings of a link, those of the registry included.
+    """Return the settings of a link, including those of the schema registry.
 
-    Raises `SourceError` where the file can't be read, or asks for what isn't in the environment.
+    Raises `SourceError` if the file can't be read, names a missing environment variable, or if there is
+    no broker.
     """
     found: dict[str, str] = {}
     if "config" in link.options:
@@ -48,7 +49,7 @@ def read_settings(link: SourceUri) -> dict[str, str]:
 
 
 def registry_settings(client_settings: dict[str, str]) -> dict[str, str]:
-    """The settings of the schema registry; empty where there is none."""
+    """Return the settings of the schema registry, empty if there is none."""
     found = {
         k.removeprefix(_REGISTRY_PREFIX): v
         for k, v in client_settings.items()
@@ -58,7 +59,7 @@ def registry_settings(client_settings: dict[str, str]) -> dict[str, str]:
 
 
 def consumer_settings(client_settings: dict[str, str]) -> dict[str, str | int | bool]:
-    """The settings of a consumer that belongs to no group and commits nothing."""
+    """Return the settings of a consumer that joins no group and commits nothing."""
     given = {
         k: v
         for k, v in client_settings.items()
@@ -68,11 +69,11 @@ def consumer_settings(client_settings: dict[str, str]) -> dict[str, str | int | 
         "isolation.level": "read_committed",
         "fetch.message.max.bytes": 4 << 20,
         "queued.min.messages": 200_000,
-        # A full queue is asked again soon, not only after a second.
+        # Continue fetching 5 ms after the queue was full; librdkafka's default is a second.
         "fetch.queue.backoff.ms": 5,
         "socket.connection.setup.timeout.ms": 10_000,
         **given,
-        # A client needs a name of a group, also where it joins none.
+        # The client requires a group id even if it joins no group.
         "group.id": f"refold-{secrets.token_hex(8)}",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -97,9 +98,9 @@ def _read_properties(path: Path) -> dict[str, str]:
 
 
 def _join_continued_lines(lines: list[str]) -> Iterator[str]:
-    """Lines with those that continue them, as a backslash behind a blank says.
+    """Yield the lines, joined with the next one if they end in a blank and a backslash.
 
-    One that follows anything else may be the end of a password.
+    A backslash without a blank before it may be the end of a password.
     """
     unfinished = ""
     for line in lines:
@@ -112,7 +113,9 @@ def _join_continued_lines(lines: list[str]) -> Iterator[str]:
         yield unfinished
 
 
-def _environment_value(found: re.Match[str]) -> str:
-    if found[1] not in os.environ:
-        raise SourceError(f"The configuration asks for {found[1]}, which isn't in the environment.")
-    return os.environ[found[1]]
+def _environment_value(reference: re.Match[str]) -> str:
+    if reference[1] not in os.environ:
+        raise SourceError(
+            f"The configuration uses the environment variable {reference[1]}, which isn't set; set it."
+        )
+    return os.environ[reference[1]]

@@ -1,7 +1,7 @@
-"""Topics of Kafka as a piece of a source: which partitions, from where to where, read without a trace.
+"""Topics of Kafka as a part of a source: chooses partitions and offset ranges, and reads them without a trace.
 
-It is read by assignment, not by a group, and nothing is committed. What is there when reading begins is
-what is read; the next offset of each partition is kept, so that reading goes on from there.
+refold assigns partitions itself, joins no consumer group and commits nothing. A load reads the records that
+exist when it begins. The fingerprint stores the next offset of each partition, where the next load continues.
 """
 
 import time
@@ -31,10 +31,10 @@ from storage.ingest.sources.row_format import RowFormat, number_rows
 from storage.ingest.sources.uris import SourceUri
 
 URI_OPTIONS = ("config", "registry", "partitions", "from", "to")
-"""Parameters of a link that are ours."""
+"""Parameters of a link that are for refold."""
 
 _METADATA_TIMEOUT_SECONDS = 15.0
-"""Seconds that a broker may take to say which topics there are."""
+"""Seconds that a broker may take to list its topics or to resolve offsets."""
 _COLUMN_TYPES = {
     **dict.fromkeys(("topic", "tstype"), "VARCHAR"),
     **dict.fromkeys(("partition", "offset", "timestamp"), "BIGINT"),
@@ -45,12 +45,12 @@ _COLUMN_TYPES = {
 
 @dataclass
 class TopicSource:
-    """One topic, or several as one log."""
+    """One topic, or several topics as one log."""
 
     uri: SourceUri
     client_settings: dict[str, str]
     ranges: dict[Partition, OffsetRange]
-    """In the order of the topics as they were named."""
+    """Offsets to read by partition, in the order in which the link names the topics."""
     size_bytes: int = 0
     _errors: list[KafkaError] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class TopicSource:
         return RowFormat("kafka")
 
     def read_sample(self) -> Sequence[Record]:
-        """Records from the beginning of every partition; raises `SourceError` where there is none."""
+        """Return records from the beginning of every partition; raises `SourceError` if there are none."""
         records_per_partition = max(SAMPLE_RECORDS // max(len(self.ranges), 1), 20)
         first_ranges = {
             p: OffsetRange(
@@ -75,22 +75,24 @@ class TopicSource:
         for batch in self._read_ranges(first_ranges):
             found += _batch_to_records(batch)
         if not found:
-            raise SourceError(f"There is no record in {self.path}.")
+            raise SourceError(f"{self.path} has no records.")
         return found[:SAMPLE_RECORDS]
 
     def read_batches(self, reading: ReadPass, mapping: FieldMapping) -> Iterator[pa.RecordBatch]:
         next_offsets: dict[str, int] = reading.source_position.get("next", {})
         ranges = {}
-        for place, available in self.ranges.items():
-            start = next_offsets.get(_format_partition(place), available.first_offset)
+        for partition, available in self.ranges.items():
+            start = next_offsets.get(_format_partition(partition), available.first_offset)
             if start < available.first_offset and next_offsets:
                 reason = (
-                    f"{_format_partition(place)}: {start} to {available.first_offset - 1} were"
+                    f"{_format_partition(partition)}: {start} to {available.first_offset - 1} were"
                     " removed before they were read"
                 )
                 reading.add_reject(reading.start_line, reason, "", 0)
-            ranges[place] = OffsetRange(max(start, available.first_offset), available.end_offset)
-        ends = {_format_partition(place): r.end_offset for place, r in ranges.items()}
+            ranges[partition] = OffsetRange(
+                max(start, available.first_offset), available.end_offset
+            )
+        ends = {_format_partition(partition): r.end_offset for partition, r in ranges.items()}
         reading.source_position = {"next": {**next_offsets, **ends}}
         yield from number_rows(self._read_ranges(ranges, reading), _COLUMN_TYPES, reading, mapping)
         reading.consumed = reading.line_count
@@ -105,7 +107,9 @@ class TopicSource:
     def _read_ranges(
         self, ranges: dict[Partition, OffsetRange], reading: ReadPass | None = None
     ) -> Iterator[pa.RecordBatch]:
-        nonempty = {place: r for place, r in ranges.items() if r.first_offset < r.end_offset}
+        nonempty = {
+            partition: r for partition, r in ranges.items() if r.first_offset < r.end_offset
+        }
         if not nonempty:
             return
         registry = self._open_registry()
@@ -129,18 +133,18 @@ class TopicSource:
                     reading.undecoded_count += registry.undecoded_count
 
     def _open_registry(self) -> Any:
-        said = settings.registry_settings(self.client_settings)
-        if not said:
+        registry_settings = settings.registry_settings(self.client_settings)
+        if not registry_settings:
             return None
-        from storage.ingest.sources.kafka.registry import SchemaRegistry  # noqa: PLC0415 - by those who have one
+        from storage.ingest.sources.kafka.registry import SchemaRegistry  # noqa: PLC0415 - only if configured
 
-        return SchemaRegistry(said)
+        return SchemaRegistry(registry_settings)
 
 
 def open_topics(name: str) -> TopicSource:
-    """The topics that a link names, as they are now.
+    """Return the topics that a link names, with their current offset ranges.
 
-    Raises `SourceError` where the broker isn't there or refuses, or a topic doesn't exist.
+    Raises `SourceError` if the broker doesn't answer or refuses, or if a topic doesn't exist.
     """
     uri = uris.parse_uri(name, URI_OPTIONS)
     client_settings = settings.read_settings(uri)
@@ -153,7 +157,7 @@ def open_topics(name: str) -> TopicSource:
     consumer = _make_consumer(client_settings, errors)
     try:
         partitions = _list_partitions(_list_topics(consumer, uri, errors), topic_names, uri)
-        ranges = {place: _resolve_range(consumer, place, uri) for place in partitions}
+        ranges = {partition: _resolve_range(consumer, partition, uri) for partition in partitions}
     except KafkaException as error:
         raise kafka_errors.translate_error(uri.public_uri, error.args[0]) from error
     finally:
@@ -169,7 +173,7 @@ def _list_topics(consumer: Consumer, uri: SourceUri, errors: list[KafkaError]) -
             found: dict[str, Any] = consumer.list_topics(timeout=1).topics
             return found
         except KafkaException as error:
-            consumer.poll(0)  # what went wrong is told only now
+            consumer.poll(0)  # runs the error callback
             refused = next(
                 (one for one in errors if one.code() in kafka_errors.REFUSAL_CODES), None
             )
@@ -188,7 +192,7 @@ def _list_partitions(
         if topic not in topics or topics[topic].error is not None:
             known = sorted(name for name in topics if not name.startswith("__"))[:20]
             raise SourceError(
-                f"{uri.public_uri}: there is no topic {topic}; there are: {', '.join(known) or 'none'}."
+                f"{uri.public_uri}: there is no topic {topic}; topics: {', '.join(known) or 'none'}."
             )
         partitions = sorted(topics[topic].partitions)
         if chosen - set(partitions):
@@ -211,7 +215,7 @@ def _resolve_range(consumer: Consumer, partition: Partition, uri: SourceUri) -> 
 def _resolve_bound(
     consumer: Consumer, partition: Partition, bound: str | None, default: int, high: int
 ) -> int:
-    """An offset: given, negative from the end, or the first one at a time."""
+    """Return an offset: as given, from the end if negative, or the first one at a time (UTC without a zone)."""
     if not bound:
         return default
     if bound.lstrip("-").isdigit():
@@ -234,7 +238,7 @@ def _make_consumer(client_settings: dict[str, str], errors: list[KafkaError]) ->
         return Consumer({**settings.consumer_settings(client_settings), "error_cb": errors.append})
     except KafkaException as error:
         raise SourceError(
-            f"Kafka's client refuses the configuration: {error.args[0].str()}."
+            f"Kafka's client refuses the configuration: {error.args[0].str()}; correct the setting."
         ) from error
 
 

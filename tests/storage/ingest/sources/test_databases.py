@@ -1,4 +1,4 @@
-"""Event stores' own tables, in PostgreSQL, SQLite and DuckDB: found, joined, ordered, read on from."""
+"""Tables of event stores in PostgreSQL, SQLite and DuckDB: detection, joins, order, continued reading."""
 
 import contextlib
 import json
@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def fresh(server: str, request: pytest.FixtureRequest) -> Any:
-    """A database of its own: the function runs SQL in it, and has its link."""
+    """A new database, with a function that runs SQL in it, and its link."""
     import psycopg
 
     name = f"d{abs(hash(request.node.name))}"
@@ -122,7 +122,7 @@ def test_marten(desk: Any, fresh: Any) -> None:
     assert desk.column("revision") == [1, 2, 3, 4]
 
 
-def test_numbers_that_are_committed_late_are_not_lost(desk: Any, fresh: Any) -> None:
+def test_rows_committed_late_are_read_by_the_next_load(desk: Any, fresh: Any) -> None:
     fresh.run(MARTEN)
     fresh.run(INTO_MARTEN, *(marten(n, number=n) for n in (1, 2, 5)))
     desk.load(fresh.link)
@@ -134,7 +134,7 @@ def test_numbers_that_are_committed_late_are_not_lost(desk: Any, fresh: Any) -> 
     assert desk.load(fresh.link).appended == 0
 
 
-def test_no_secret_is_kept(desk: Any, fresh: Any) -> None:
+def test_workspace_contains_no_secret_of_the_link(desk: Any, fresh: Any) -> None:
     fresh.run(MARTEN)
     fresh.run(INTO_MARTEN, marten(1))
     link = fresh.link.replace("refold@", "refold:s3cretword@") + "&sslpassword=s3cretword"
@@ -194,7 +194,7 @@ def test_emmett(desk: Any, fresh: Any) -> None:
         *((n, 10 - n, str(700 + n), f"e{n}", json.dumps({"n": n})) for n in range(3)),
     )
     assert desk.load(fresh.link).format == "postgresql+emmett"
-    # The order is that of the transactions, and only then that of the numbers.
+    # Transactions order the rows first, then the numbers.
     assert desk.column("revision") == [0, 1, 2]
     assert desk.load(fresh.link).appended == 0
 
@@ -279,7 +279,7 @@ def test_eventsourcing_in_postgresql(desk: Any, fresh: Any) -> None:
     check_the_librarys(desk, desk.load(fresh.link))
 
 
-def test_a_table_of_ones_own(desk: Any, fresh: Any) -> None:
+def test_table_of_unknown_format_is_mapped_by_column_names(desk: Any, fresh: Any) -> None:
     fresh.run(
         "CREATE TABLE audit (counter int, what text, at timestamptz, who uuid, amount numeric, tags text[])"
     )
@@ -288,16 +288,16 @@ def test_a_table_of_ones_own(desk: Any, fresh: Any) -> None:
         *((n, f"2026-01-03T12:00:0{9 - n}Z", ID.format(n)) for n in range(3)),
     )
     fields = {"type": "what", "stream": "who"}
-    with pytest.raises(SourceError, match=r"no columns of an event: counter, what, at, who.*--map"):
+    with pytest.raises(SourceError, match=r"as a field of an event: counter, what, at, who.*--map"):
         desk.load(fresh.table("audit"), field_columns={})
     desk.load(fresh.table("audit"), field_columns=fields)
-    # There is no number of its own, so the time orders it.
+    # The table has no number for each row, so the time orders it.
     assert desk.column("data") == [
         f'{{"counter":{n},"amount":0.10,"tags":["a","b"]}}' for n in (2, 1, 0)
     ]
 
 
-def test_times_are_the_tables_and_an_infinite_one_is_none(desk: Any, fresh: Any) -> None:
+def test_infinite_time_is_read_as_no_time(desk: Any, fresh: Any) -> None:
     fresh.run("CREATE TABLE till (id int, stream text, type text, at timestamptz, data jsonb)")
     times = ("2026-01-03 12:00:00.123456+02", "infinity", "-infinity", None)
     fresh.run(
@@ -305,13 +305,13 @@ def test_times_are_the_tables_and_an_infinite_one_is_none(desk: Any, fresh: Any)
         *enumerate(times),
     )
     desk.load(fresh.table("till"), field_columns={"time": "at"})
-    # They are in the order of their times in the table.
+    # The events are in the order of their times in the table.
     assert desk.column("source_position") == [None] * 4
     assert desk.column("epoch_us(time)") == [None, 1767434400123456, None, None]
     assert desk.column("data") == ['{"a": "é", "c": [1.50]}'] * 4
 
 
-def test_what_arrow_has_no_place_for_is_no_other_value(desk: Any, fresh: Any) -> None:
+def test_values_that_arrow_cannot_represent_become_no_other_value(desk: Any, fresh: Any) -> None:
     fresh.run(
         "CREATE TABLE odd (id int PRIMARY KEY, stream text, type text, d date, t timestamptz,"
         " ts timestamp, f real, o oid)"
@@ -327,7 +327,7 @@ def test_what_arrow_has_no_place_for_is_no_other_value(desk: Any, fresh: Any) ->
     ]
 
 
-def test_what_is_wrong_is_said(desk: Any, fresh: Any, tmp_path: Path) -> None:
+def test_errors_name_the_problem_and_the_tables(desk: Any, fresh: Any, tmp_path: Path) -> None:
     fresh.run("CREATE TABLE users (id int, name text, stream_id uuid, type text)")
     with pytest.raises(SourceError, match=r"users\. Nearest: users as .* lacks .*table=NAME"):
         desk.load(fresh.link)
@@ -346,14 +346,14 @@ def test_what_is_wrong_is_said(desk: Any, fresh: Any, tmp_path: Path) -> None:
     )
     fresh.run(INTO_MARTEN, marten(1))
     with pytest.raises(
-        SourceError, match=r"several logs: message_store\.messages, mt_events; say which"
+        SourceError, match=r"several logs: message_store\.messages, mt_events; choose one"
     ):
         desk.load(fresh.link)
     assert desk.load(fresh.table("messages")).format == "postgresql+message-db"
     assert not [n for n in desk.leftovers() if "loading" in n]
 
 
-def test_nothing_is_written(desk: Any, fresh: Any) -> None:
+def test_load_writes_nothing_into_the_database(desk: Any, fresh: Any) -> None:
     import psycopg
 
     fresh.run(MARTEN)
@@ -403,7 +403,7 @@ def test_databases_in_a_file(desk: Any, kind: str, named: str) -> None:
     assert Workspace(desk.target)
 
 
-def test_lists_and_floats_of_a_duckdb_file_are_what_they_were(desk: Any) -> None:
+def test_lists_and_floats_of_a_duckdb_file_are_unchanged(desk: Any) -> None:
     path = desk.folder / "lists.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute(
@@ -417,7 +417,7 @@ def test_lists_and_floats_of_a_duckdb_file_are_what_they_were(desk: Any) -> None
     assert desk.column("data") == [f"{{{numbers},{others}}}"]
 
 
-def test_a_workspace_is_no_source(desk: Any) -> None:
+def test_workspace_as_a_source_is_refused(desk: Any) -> None:
     desk.load(desk.write(desk.text(desk.event(1))))
     kept = desk.target.rename(desk.folder / "other.duckdb")
     with pytest.raises(SourceError, match="is a workspace"):
@@ -496,7 +496,7 @@ def test_a_table_may_have_a_dot_in_its_name(desk: Any, fresh: Any, named: str) -
     assert desk.column("type") == ["Opened" if '"' in named else "Closed"]
 
 
-def test_a_log_in_the_order_of_times_may_be_older_than_python_knows(desk: Any, fresh: Any) -> None:
+def test_times_before_year_1_still_order_the_log(desk: Any, fresh: Any) -> None:
     fresh.run("CREATE TABLE log (at timestamptz, type text, stream text)")
     fresh.run("""INSERT INTO log VALUES ('0044-03-15 12:00:00+00 BC', 'Stabbed', 'caesar')""")
     desk.load(fresh.table("log"), field_columns={"time": "at"})

@@ -1,4 +1,4 @@
-"""Topics of Kafka: a mock cluster for what every machine can test, a real broker for the rest."""
+"""Topics of Kafka: on a mock cluster, which runs on every machine, and on a real broker."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ T = 1767441600000
 
 
 class Cluster:
-    """A broker, and what is written into it."""
+    """A broker, with functions that write into it."""
 
     def __init__(self, servers: str, producer: Producer) -> None:
         self.servers = servers
@@ -88,7 +88,7 @@ def test_a_topic(desk: Any, mock: Cluster) -> None:
     assert json.loads(desk.column("meta")[1])[1] == {"key": "trace", "value": "/wA="}
 
 
-def test_it_is_read_on_from_where_it_ended(desk: Any, mock: Cluster) -> None:
+def test_next_load_continues_where_the_last_one_ended(desk: Any, mock: Cluster) -> None:
     mock.write("growing", *(created("g", n, partition=n % 2) for n in range(6)))
     link = mock.link("growing")
     assert desk.load(link).appended == 6
@@ -98,12 +98,12 @@ def test_it_is_read_on_from_where_it_ended(desk: Any, mock: Cluster) -> None:
     assert sorted(desk.column("source_position")) == sorted(f"{n % 2}:{n // 2}" for n in range(9))
 
 
-def test_partitions_are_put_in_order_of_time(desk: Any, mock: Cluster) -> None:
+def test_partitions_are_merged_by_time(desk: Any, mock: Cluster) -> None:
     times = [(0, 1), (1, 2), (1, 3), (0, 4), (0, 2), (1, 5), (0, 6)]
     for number, (partition, at) in enumerate(times):
         mock.write("parted", created("p", number, partition=partition, at=at))
     desk.load(mock.link("parted"))
-    # 4 in partition 0 comes before 2, as it was written before it.
+    # 4 comes before 2, because it was written before 2 in partition 0.
     assert [json.loads(t)["n"] for t in desk.column("data")] == [0, 1, 2, 3, 4, 5, 6]
     assert desk.column("epoch(time)::BIGINT")[3:5] == [T // 1000 + 4, T // 1000 + 2]
 
@@ -146,7 +146,7 @@ def test_envelopes_inside(desk: Any, mock: Cluster) -> None:
     assert desk.column("data") == ['{"id":4,"total":1}', None]
 
 
-def test_what_is_wrong_is_said(desk: Any, mock: Cluster, tmp_path: Any) -> None:
+def test_errors_name_the_problem(desk: Any, mock: Cluster, tmp_path: Any) -> None:
     mock.write("orders", created("o", 1))
     with pytest.raises(SourceError, match=r"names no topic; write kafka://HOST:PORT/TOPIC"):
         desk.load(mock.link(""))
@@ -156,7 +156,7 @@ def test_what_is_wrong_is_said(desk: Any, mock: Cluster, tmp_path: Any) -> None:
         desk.load(mock.link("orders", partitions=99))
     config = tmp_path / "client.properties"
     config.write_text("sasl.password=${REFOLD_NO_SUCH_VARIABLE}\n")
-    with pytest.raises(SourceError, match="REFOLD_NO_SUCH_VARIABLE, which isn't in the environ"):
+    with pytest.raises(SourceError, match="REFOLD_NO_SUCH_VARIABLE, which isn't set"):
         desk.load(mock.link("orders", config=config))
     config.write_text("no.such.setting=1\n")
     with pytest.raises(SourceError, match="refuses the configuration"):
@@ -227,7 +227,7 @@ class Registry:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Nobody reads it."""
+                """Drop the server's log messages."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if secured is not None:
@@ -270,11 +270,11 @@ def test_schemas_of_a_registry(desk: Any, mock: Cluster) -> None:
         {"order_id": "8", "total": {"cents": 20}, "time": "2026-01-02T03:04:05Z"},
         {"name": "honey"},
     ]
-    # What can't be decoded stays what it is, and is counted.
+    # A payload that can't be decoded keeps its bytes and is counted.
     assert all(text.startswith('"') for text in (*found[2:4], *found[8:]))
     assert loaded.undecoded_count == 4
     mock.write("unknown", {"value": framed(99, b"x")})
-    with pytest.raises(SourceError, match=r"schema registry has no answer to /schemas/ids/99"):
+    with pytest.raises(SourceError, match=r"schema registry can't provide /schemas/ids/99"):
         desk.load(mock.link("unknown", registry=registry.url), replace=True)
     registry.server.shutdown()
 
@@ -282,7 +282,7 @@ def test_schemas_of_a_registry(desk: Any, mock: Cluster) -> None:
 partitions = st.lists(st.lists(st.integers(-5, 20), max_size=12), min_size=1, max_size=4)
 
 
-def test_a_registry_that_is_asked_in_secret(desk: Any, mock: Cluster, tmp_path: Path) -> None:
+def test_registry_over_tls_with_a_login(desk: Any, mock: Cluster, tmp_path: Path) -> None:
     servers.certificates(tmp_path)
     secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
     secured.load_cert_chain(tmp_path / "server.pem")
@@ -300,14 +300,16 @@ def test_a_registry_that_is_asked_in_secret(desk: Any, mock: Cluster, tmp_path: 
     with pytest.raises(SourceError, match="The registry's certificates can't be read"):
         desk.load(mock.link("asked", config=config), replace=True)
     config.write_text(f"schema.registry.url={registry.url}\n")
-    with pytest.raises(SourceError, match="schema registry has no answer"):
+    with pytest.raises(SourceError, match="schema registry can't provide"):
         desk.load(mock.link("asked", config=config), replace=True)
     registry.server.shutdown()
 
 
 @settings(max_examples=200, deadline=None)
 @given(partitions, st.randoms(use_true_random=False))
-def test_merging_is_the_same_however_records_arrive(times: list[list[int]], random: Any) -> None:
+def test_merge_does_not_depend_on_the_arrival_of_batches(
+    times: list[list[int]], random: Any
+) -> None:
     def merged() -> list[tuple[int, int]]:
         merge, out = PartitionMerge(len(times)), []
         left = [list(enumerate(one)) for one in times]
@@ -425,7 +427,7 @@ def test_a_compacted_topic(desk: Any, cluster: Cluster) -> None:
 
 
 @servers.needs_kafka
-def test_what_retention_removed_meanwhile_is_said(desk: Any, cluster: Cluster) -> None:
+def test_records_removed_by_retention_are_a_reject(desk: Any, cluster: Cluster) -> None:
     topic(cluster, "forgotten")
     cluster.write("forgotten", *(created("f", n) for n in range(4)))
     desk.load(cluster.link("forgotten"))
@@ -450,9 +452,9 @@ def test_by_time(desk: Any, cluster: Cluster) -> None:
 @servers.needs_kafka
 def test_a_topic_that_is_not_there(desk: Any, cluster: Cluster) -> None:
     topic(cluster, "there")
-    with pytest.raises(SourceError, match=r"there is no topic elsewhere; there are: .*there"):
+    with pytest.raises(SourceError, match=r"there is no topic elsewhere; topics: .*there"):
         desk.load(cluster.link("elsewhere"))
-    with pytest.raises(SourceError, match=r"There is no record in kafka://.*/there"):
+    with pytest.raises(SourceError, match=r"kafka://.*/there has no records"):
         desk.load(cluster.link("there"))
 
 
@@ -519,13 +521,13 @@ def test_a_secure_connection(
 
 
 @servers.needs_kafka
-def test_a_broker_that_nobody_vouches_for(desk: Any, broker: servers.Broker) -> None:
+def test_broker_with_an_untrusted_certificate_is_refused(desk: Any, broker: servers.Broker) -> None:
     config = desk.write(
         "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n"
         "sasl.username=reader\nsasl.password=s3cretword\n",
         "client.properties",
     )
-    with pytest.raises(SourceError, match="no secure connection with the broker"):
+    with pytest.raises(SourceError, match="no secure connection to the broker"):
         desk.load(f"kafka://{broker.tls}/anything?config={config}")
 
 
@@ -536,11 +538,14 @@ def test_a_broker_that_nobody_vouches_for(desk: Any, broker: servers.Broker) -> 
             {"sasl.jaas.config": 'a.b.ScramLoginModule required username=\'u\' password="p\\"q;";'},
             {"sasl.username": "u", "sasl.password": 'p"q;'},
         ),
-        ({"sasl.jaas.config": "Krb5LoginModule required;"}, "names Krb5LoginModule; only a login"),
+        (
+            {"sasl.jaas.config": "Krb5LoginModule required;"},
+            "names Krb5LoginModule, but refold translates only logins",
+        ),
         ({"sasl.jaas.config": "PlainLoginModule required username=u;"}, "has no password"),
         ({"sasl.jaas.config": ""}, "names nothing"),
-        ({"ssl.truststore.location": "t.jks"}, "are read as PEM, which t.jks isn't"),
-        ({"ssl.keystore.location": "k.jks"}, "as PEM or PKCS12, which k.jks isn't"),
+        ({"ssl.truststore.location": "t.jks"}, "truststore t.jks must be a PEM file"),
+        ({"ssl.keystore.location": "k.jks"}, "keystore k.jks must be a PEM or PKCS12 file"),
         (
             {"ssl.keystore.location": "k.p12", "ssl.keystore.password": "x"},
             {"ssl.keystore.location": "k.p12", "ssl.keystore.password": "x"},
@@ -563,7 +568,9 @@ def test_settings_of_javas_client(said: dict[str, str], found: Any) -> None:
             to_librdkafka_settings(said, Path("c"))
 
 
-def test_lines_that_go_on(desk: Any, mock: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_continued_lines_of_a_configuration(
+    desk: Any, mock: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mock.write("lines", created("l", 1))
     config = desk.write(
         "# no setting \\\nclient.id=refold's \\\n  own\nsasl.password=ends with\\\n", "c.properties"

@@ -1,4 +1,4 @@
-"""What real logs hold that no document shows: torn lines, numbers in text, odd columns, no order."""
+"""Oddities of real logs: torn lines, numbers in text, odd column names, tables without an order."""
 
 import io
 import json
@@ -65,7 +65,7 @@ def test_numbers_inside_of_text_are_text(desk: Any, transport: str) -> None:
     assert desk.column("data") == [state]
 
 
-def test_digits_of_a_pretty_document(desk: Any) -> None:
+def test_indented_document_keeps_the_digits_of_numbers(desk: Any) -> None:
     data = '{"prices":[\n 0.10,\n 12345678901234567890.10,\n 1E5\n],"x":\n 2.50}'
     text = f'[{{"type":"A","stream":"s","data":{data}}}]'
     desk.load(desk.write(text, "log.json"))
@@ -76,7 +76,7 @@ def test_digits_of_a_pretty_document(desk: Any) -> None:
     assert desk.column("data") == ['{"n":0.10,"m":[12345678901234567890.10]}']
 
 
-def test_columns_may_be_called_anything(desk: Any) -> None:
+def test_columns_may_have_any_name(desk: Any) -> None:
     names = ("r1", "o1", "t1", "m1", "j1", "skipped", "line", "good", "raw", "marked", "l", "j")
     head = ",".join(("id", "type", "stream", "data", *names))
     cells = ",".join(str(n) for n in range(len(names)))
@@ -89,7 +89,7 @@ def test_columns_may_be_called_anything(desk: Any) -> None:
     assert json.loads(desk.column("data")[0]) == dict.fromkeys(names, 7)
 
 
-def test_an_event_with_a_list_is_no_document_of_events(desk: Any) -> None:
+def test_event_with_a_list_is_not_read_as_a_document_of_events(desk: Any) -> None:
     row = {"id": "1", "type": "OrderPlaced", "stream": "o-1", "items": [{"sku": 1}, {"sku": 2}]}
     path = desk.write(desk.text(row))
     assert desk.load(path).format == "jsonl"
@@ -119,7 +119,7 @@ def test_a_table_without_an_order_is_not_appended_to(desk: Any) -> None:
         connection.execute("CREATE VIEW log AS FROM base")
     fields = {"type": "what", "stream": "who"}
     desk.load(f"duckdb:{path}?table=log", field_columns=fields)
-    with pytest.raises(SourceError, match="has no column that orders it, so that nobody can tell"):
+    with pytest.raises(SourceError, match="has no column that orders it, so refold can't tell"):
         desk.load(f"duckdb:{path}?table=log")
     assert desk.load(f"duckdb:{path}?table=base", replace=True, field_columns=fields).appended == 1
     assert desk.load(f"duckdb:{path}?table=base").appended == 0
@@ -161,7 +161,7 @@ def test_odd_columns_of_sqlite(desk: Any) -> None:
     assert desk.column("stream") == ["g1"]
 
 
-def test_packed_bytes_may_look_like_text(desk: Any) -> None:
+def test_binary_payloads_that_look_like_text_are_decoded(desk: Any) -> None:
     schema = {
         "type": "record",
         "name": "R",
@@ -209,25 +209,25 @@ def test_no_secret_of_a_link_is_shown(link: str) -> None:
 
 @pytest.mark.parametrize("password", ["s3cret/1", "1/s3cret", "s3cret@1", "1?s3cret", "1#s3cret"])
 def test_a_password_that_is_not_quoted_is_refused(desk: Any, password: str) -> None:
-    with pytest.raises(SourceError, match="@ is written as %40") as caught:
+    with pytest.raises(SourceError, match="write @ as %40") as caught:
         desk.load(f"postgresql://reader:{password}@127.0.0.1:1/db?table=x")
     assert "s3cret" not in caught.value.message
     assert "reader" not in caught.value.message
 
 
-def test_a_link_that_is_none_is_one_sentence(desk: Any) -> None:
-    said = r"^postgresql://\[::1/db\?table=x is no link: Invalid IPv6 URL\.$"
+def test_invalid_link_is_refused_with_one_sentence(desk: Any) -> None:
+    said = r"^postgresql://\[::1/db\?table=x is not a valid link: Invalid IPv6 URL\.$"
     with pytest.raises(SourceError, match=said):
         desk.load("postgresql://reader:s3cret@[::1/db?table=x")
 
 
-def test_places_of_a_topic_are_ordered_as_numbers(desk: Any) -> None:
+def test_source_positions_of_a_topic_are_ordered_as_numbers(desk: Any) -> None:
     rows = [dict(SHAPES["kcat"].records[0], offset=n) for n in (10, 9, 11)]
     desk.load(desk.write(desk.text(*rows)), order_by="offset")
     assert desk.column("source_position") == ["2:9", "2:10", "2:11"]
 
 
-def test_kafkas_time_stands_in_for_one_that_is_missing(desk: Any) -> None:
+def test_kafka_timestamp_replaces_a_missing_time(desk: Any) -> None:
     kcat = SHAPES["kcat"].records[0]
     payloads = [{**cloud(1), "time": "2026-01-03T12:00:05Z"}, cloud(2)]
     rows = [dict(kcat, payload=json.dumps(one)) for one in payloads]
@@ -235,7 +235,7 @@ def test_kafkas_time_stands_in_for_one_that_is_missing(desk: Any) -> None:
     assert desk.column("epoch(time)::BIGINT - 1767441600") == [5, 0]
 
 
-def test_a_path_may_lead_through_names_of_digits(desk: Any) -> None:
+def test_path_may_contain_names_of_digits(desk: Any) -> None:
     rows = [desk.event(n, data={"2024": f"s{n}", "lines": [{"to": f"t{n}"}]}) for n in range(2)]
     desk.load(desk.write(desk.text(*rows)), field_columns={"stream": "data.2024"})
     assert desk.column("stream") == ["s0", "s1"]
@@ -243,7 +243,7 @@ def test_a_path_may_lead_through_names_of_digits(desk: Any) -> None:
     assert desk.column("stream") == ["t0", "t1"]
 
 
-def test_values_may_turn_into_others_in_the_middle_of_a_table(desk: Any) -> None:
+def test_types_of_values_may_change_in_the_middle_of_a_table(desk: Any) -> None:
     ddl = (
         "CREATE TABLE log (position INTEGER, id TEXT, stream TEXT, type TEXT, data BLOB, line, good);"
         "INSERT INTO log WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT 70000)"
@@ -272,7 +272,7 @@ CSV = 'id,stream,type,data\n1,s,T,"{""a"":0.10}"\n2,s,U,"{""a"":2,""b"":3}"\n3,s
         ("4,s,Sh", "ut,9", "9"),
     ],
 )
-def test_a_row_that_a_file_ends_in_is_read_when_it_is_whole(
+def test_incomplete_last_row_is_read_once_it_is_complete(
     desk: Any, torn: str, rest: str, data: str
 ) -> None:
     path = desk.write(CSV + torn, "log.csv")
@@ -288,7 +288,7 @@ def test_a_row_that_a_file_ends_in_is_read_when_it_is_whole(
     assert [line for line, *_ in desk.rejects()] == [4]
 
 
-def test_an_event_of_ocel_may_have_no_object(desk: Any) -> None:
+def test_ocel_event_without_objects_is_read(desk: Any) -> None:
     related = {"relationships": [{"objectId": "o1", "qualifier": "q"}]}
     events = [
         {"id": f"e{n}", "type": "P", "time": "2026-01-03T12:00:00Z", "attributes": [], **more}

@@ -169,10 +169,10 @@ async def test_of_very_many_rows_the_first_are_kept_and_that_is_said(
     ("query", "sentence"),
     [
         ("SELEKT 1", 'The query doesn\'t parse: syntax error at or near "SELEKT".'),
-        ("SELECT 1; SELECT 2", "Give one statement; these are 2."),
-        ("DELETE FROM events", "DELETE would change the workspace, and a query only asks"),
+        ("SELECT 1; SELECT 2", "Give one statement; the query has 2."),
+        ("DELETE FROM events", "DELETE would change the workspace, and a query can only read"),
         ("SELECT * FROM read_csv('/etc/passwd')", "/etc/passwd isn't in it."),
-        ("ATTACH 'x.db'", "ATTACH leaves the workspace"),
+        ("ATTACH 'x.db'", "ATTACH accesses files outside the workspace"),
         ("FROM latest('nope')", "There is no projection nope"),
         ("SELECT error('[/b]\x1b]52;c;x')", "The query failed: [/b]␛]52;c;x."),
     ],
