@@ -1,4 +1,4 @@
-"""Where two requests or answers differ, in words for a person."""
+"""Differences between two requests or answers, as text."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def _shown(value: Any) -> str:
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `.pair: "EURUSD" → "EURGBP"`."""
+    """Return where two JSON values differ, as `.pair: "EURUSD" → "EURGBP"`."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [
             found

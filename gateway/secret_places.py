@@ -1,8 +1,8 @@
-"""Where a text holds secrets that are known by a name beside them.
+"""Finds secrets in a text by the names beside them.
 
 This module owns the notations of names and values: `password=x`, JSON, forms, XML elements and
-attributes, and pairs such as `{"name": "password", "value": "x"}`. Each function returns spans of the
-text, (start, end), that hold a secret.
+attributes, and pairs such as `{"name": "password", "value": "x"}`. Each function returns the spans of
+the text, (start, end), that hold a secret.
 """
 
 import functools
@@ -17,7 +17,7 @@ _ENDS = (
 )
 _EXACT = frozenset(("auth", "pwd", "pin", "otp", "cvv", "cvc", "sid", "session", "sig", "jwt"))
 _WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "true", "false"))
-"""Words in a value's place that are no secrets."""
+"""Words in place of a value that are not secret."""
 _NAMES = frozenset(
     (
         *("name", "key", "k", "id", "field", "fieldname", "header", "headername", "parameter"),
@@ -25,7 +25,7 @@ _NAMES = frozenset(
         *("attributename", "variable", "setting", "option"),
     )
 )
-"""Members and attributes that name what their neighbour holds, in small letters without punctuation."""
+"""Members and attributes that name what their neighbour holds; lower case, without punctuation."""
 _VALUES = frozenset(
     (
         *("value", "val", "v", "values", "content", "text", "stringvalue", "headervalue", "data"),
@@ -39,23 +39,23 @@ _VALUES = frozenset(
         ),
     )
 )
-"""The neighbours that hold it."""
+"""Members and attributes that hold the value that their neighbour names."""
 
 Span = tuple[int, int]
 
 _NAMED = re.compile(r"(?<![\w-])([\w-]+)(?:\\*[\"']|\]|%5D)*\s*[:=]\s*(\\*[\"'])?", re.IGNORECASE)
-"""A name, and what stands between it and its value, in any text."""
+"""A name, and the characters between it and its value, in any text."""
 _VALUE = re.compile(
     r"(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s\"'&,;<>})\]\\]+", re.IGNORECASE
 )
 _LONGEST = 8_192
-"""Characters of a value in quotes; a quote without an end near it is an apostrophe."""
+"""Longest quoted value, in characters; a quote without an end within that is an apostrophe."""
 
 _ATTRIBUTE = re.compile(r"(?<![\w.:-])([\w.:-]+)\s*=\s*(\\?[\"']|&quot;)(.*?)\2", re.DOTALL)
 _WITHOUT_CONTENT = frozenset(
     ("input", "meta", "a", "select", "button", "form", "iframe", "fieldset", "slot", "label")
 )
-"""Elements of HTML whose text isn't the value of their name."""
+"""HTML elements whose text isn't the value of their name."""
 _OBJECT = re.compile(r"\{[^{}]{2,20000}\}")
 _MEMBER = re.compile(
     r"(\\*\")([@#$\w.-]+)\1\s*:\s*(?:(\\*\")(.*?)(?<!\\)\3|(-?\d[\w.+-]*))", re.DOTALL
@@ -66,18 +66,18 @@ _LINES = re.compile(
     r"[ \t]*[\"']?(\w+)[\"']?[ \t]*:[ \t]*[\"']?([^\r\n\"']+)",
     re.MULTILINE,
 )
-"""A name in one line and its value in the next: YAML."""
+"""A name in one line and its value in the next, as in YAML."""
 
 
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether what has this name is a secret."""
+    """Whether a value of this name is secret."""
     plain = _plain(name)
     return plain in _EXACT or plain.endswith(_ENDS)
 
 
 def is_pair(value: dict[Any, Any]) -> bool:
-    """Whether an object names a secret in one member, whose value another member holds."""
+    """Whether one member of an object names a secret, and another may hold its value."""
     if len(value) > 12:
         return False
     return any(
@@ -88,12 +88,12 @@ def is_pair(value: dict[Any, Any]) -> bool:
 
 
 def is_value(name: str) -> bool:
-    """Whether a member of a pair has the value's name."""
+    """Whether a member with this name holds the value of a pair."""
     return _plain(name) in _VALUES
 
 
 def named_spans(text: str) -> list[Span]:
-    """All secrets of a text that are known by a name, in order; none overlaps another."""
+    """Return the spans of all secrets that a name marks, in order and without overlaps."""
     trimmed = (_trimmed(text, *span) for rule in _RULES for span in rule(text))
     found = [span for span in trimmed if span[0] < span[1]]
     found.sort(key=lambda span: (span[0], -span[1]))
@@ -116,7 +116,7 @@ def _plain(name: str) -> str:
 
 
 def _names_secret(text: str) -> bool:
-    """Whether a text is the name of a secret: a word of its own, not a sentence that ends with one."""
+    """Whether a text is the name of a secret: one word, not a sentence that ends with such a word."""
     return len(text) <= 60 and len(text.split()) == 1 and is_secret(text)
 
 
@@ -141,7 +141,7 @@ def _assigned(text: str) -> Iterator[Span]:
 
 
 def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    """Where a value in quotes ends."""
+    """Return the end of a quoted value that begins at `start`; None if the quote isn't closed."""
     at = text.find(quote, start, start + _LONGEST)
     while at > 0 and len(quote) == 1 and _is_escaped(text, at, start):
         at = text.find(quote, at + 1, start + _LONGEST)
@@ -156,10 +156,10 @@ def _is_escaped(text: str, at: int, start: int) -> bool:
 
 
 class _Markup:
-    """Elements and attributes of XML, as it is written, or escaped inside of another text."""
+    """Elements and attributes of XML, written directly or escaped inside another text."""
 
     def __init__(self, mark: str, open_: str, close: str, inside: str) -> None:
-        """`mark` is in every such text; the rest are patterns of a tag's parts."""
+        """`mark` occurs in every such text; the other arguments are patterns for parts of a tag."""
         self._mark = mark
         start, name = rf"{open_}(?:[\w.-]+:)?", r"[\w.-]+"
         child = rf"{open_}(?!/|!)[\w.:-]+(?:\s{inside}*)?{close}"
@@ -169,7 +169,7 @@ class _Markup:
             rf"(?=(?:\s*{child})?(?:{cdata}|({inside}+)(?={open_}/)))",
             re.DOTALL,
         )
-        """An element, its text, or the text of its first child."""
+        """An element with its text, or with the text of its first child."""
         self._tag = re.compile(rf"{start}({name})(\s{inside}{{1,8192}}?)(/?){close}", re.DOTALL)
         self._content = re.compile(rf"{cdata}|({inside}+)(?={open_})", re.DOTALL)
         self._elements = re.compile(
@@ -177,10 +177,10 @@ class _Markup:
             rf"{child}(?:\s*{child})?({inside}+){open_}/",
             re.DOTALL,
         )
-        """A name in an element and its value in the next: property lists, XML-RPC."""
+        """A name in one element and its value in the next, as in property lists and XML-RPC."""
 
     def spans(self, text: str) -> Iterator[Span]:
-        """The secrets in such a text."""
+        """The spans of secrets in a text."""
         if self._mark in text:
             yield from self._of_elements(text)
             yield from self._of_tags(text)
@@ -254,7 +254,7 @@ def _lines(text: str) -> Iterator[Span]:
 
 
 def _of_two(found: re.Match[str]) -> Iterator[Span]:
-    """The value of two neighbours, whichever comes first."""
+    """The span of the value in a pair, in either order of name and value."""
     for name, value in ((1, 3), (3, 1)):
         is_named = _plain(found[name]) in _NAMES and _names_secret(found[name + 1])
         if is_named and _plain(found[value]) in _VALUES:

@@ -27,7 +27,7 @@ FrameContent = tuple[dict[str, Any], tuple[Any, ...]]
 _WINDOW_EVENTS = 256
 """Events whose recordings are asked for at once."""
 _MAX_WINDOWS = 8
-_EXACT_REASONS = {"answered as then": 0, "not sent; answered as then": 1}
+_EXACT_REASONS = {"answered from the recording": 0, "not sent; answered from the recording": 1}
 
 
 class GatewayBridge:

@@ -121,5 +121,5 @@ def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
     [{}, {"port": "fx", "nonsense": 1}, {"port": 5}, {"port": "fx", "from": "x"}],
 )
 def test_what_is_no_override_is_refused(declared):
-    with pytest.raises(ProjectionError, match="can't be understood"):
+    with pytest.raises(ProjectionError, match="invalid override"):
         overrides.parse_overrides([declared], "refold.toml")

@@ -101,7 +101,7 @@ def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, out
 
 def test_an_unknown_number_is_refused(killed, capsys):
     assert record(killed, "--resend", "7") == 2
-    assert "Call 7 is no pending command" in " ".join(capsys.readouterr().err.split())
+    assert "Call 7 is not a pending command" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
