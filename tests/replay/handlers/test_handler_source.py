@@ -239,7 +239,7 @@ def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.Monkey
     with pytest.raises(QueryError, match="No such file"):
         HandlerCode(found.fold_record).find_handler("T")
     nowhere = SimpleNamespace(reference="shop.orders:X", files={}, name="X")
-    with pytest.raises(QueryError, match="The file of X isn't known"):
+    with pytest.raises(QueryError, match="The file of X is unknown"):
         HandlerCode(nowhere).find_handler("T")  # type: ignore[arg-type]
 
 
