@@ -119,7 +119,7 @@ class _MutationWalk:
         for statement in body:
             self._walk_statement(statement, names)
 
-    def _walk_statement(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind of statement
+    def _walk_statement(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind
         match node:
             case ast.Assign(targets=targets, value=value):
                 self._walk_expression(value, names)
@@ -148,7 +148,7 @@ class _MutationWalk:
             case _:
                 self._walk_compound(node, names)
 
-    def _walk_compound(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind of statement
+    def _walk_compound(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind
         match node:
             case ast.For() | ast.AsyncFor() | ast.While():
                 if not isinstance(node, ast.While):

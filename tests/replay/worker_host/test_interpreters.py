@@ -111,9 +111,9 @@ def test_an_interpreter_that_is_too_old_is_one_sentence(studio: Studio, version)
     [
         ("/no/such/python", "/no/such/python can't be started: No such file or directory"),
         ("/", "can't be started: Permission denied"),
-        ("/bin/true", "/bin/true doesn't start as Python does: it exited with code 0"),
-        ("/bin/ls", "/bin/ls doesn't start as Python does: it exited with code 2"),
-        ("/bin/cat", "/bin/cat doesn't start as Python does: it exited with code 1"),
+        ("/bin/true", "/bin/true doesn't run as Python: it exited with code 0"),
+        ("/bin/ls", "/bin/ls doesn't run as Python: it exited with code 2"),
+        ("/bin/cat", "/bin/cat doesn't run as Python: it exited with code 1"),
     ],
 )
 def test_what_is_no_python_is_one_sentence(studio: Studio, python: str, said):

@@ -76,7 +76,9 @@ def test_every_kind_gives_the_same_with_several_workers(studio: Studio, kind: Ki
     alone = studio.fold(reference)
     wanted = everything(studio, alone.projection_number)
     if kind.name == "routing program":
-        with pytest.raises(ProjectionError, match="routes by itself, so only one worker can fold"):
+        with pytest.raises(
+            ProjectionError, match="routes events itself, so only one worker can fold"
+        ):
             studio.fold(reference, workers=3, force=True)
         return
     for workers in (2, 3):
