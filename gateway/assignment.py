@@ -21,7 +21,7 @@ def assign_from_content(
     before it.
     """
     named = (
-        'e."offset" = c.said AND c.event_id IS NULL',
+        'e."offset" = c.named_offset AND c.event_id IS NULL',
         "e.id = c.event_id",
         "e.correlation_id = c.correlation_id",
         "e.id = c.correlation_id",
@@ -32,17 +32,17 @@ def assign_from_content(
         ' CASE WHEN c.time IS NULL THEN e."offset" ELSE -e."offset" END) = 1'
     )
     queries = [
-        f'SELECT c.call, e."offset", e.id FROM wanted AS c JOIN events AS e ON {condition} {chosen}'
+        f'SELECT c.call, e."offset", e.id FROM unassigned AS c JOIN events AS e ON {condition} {chosen}'
         for condition in named
     ]
     queries.append(
-        'SELECT c.call, e."offset", e.id FROM (SELECT * FROM wanted WHERE said IS NULL AND event_id'
+        'SELECT c.call, e."offset", e.id FROM (SELECT * FROM unassigned WHERE named_offset IS NULL AND event_id'
         ' IS NULL AND time IS NOT NULL) AS c ASOF JOIN (SELECT time, max("offset") AS "offset",'
         ' arg_max(id, "offset") AS id FROM events WHERE time IS NOT NULL GROUP BY time) AS e'
         f" ON c.time >= e.time WHERE c.time - e.time <= INTERVAL {int(window.total_seconds())} SECOND"
     )
     connection.execute(
-        'CREATE TEMP TABLE wanted AS SELECT call, "offset" AS said, event_id, correlation_id, time'
+        'CREATE TEMP TABLE unassigned AS SELECT call, "offset" AS named_offset, event_id, correlation_id, time'
         " FROM calls WHERE call >= ?",
         [first_call],
     )
@@ -50,9 +50,9 @@ def assign_from_content(
     for query in queries:
         connection.execute(f"CREATE TEMP TABLE assigned AS {query}")
         _apply_assignments(connection)
-        connection.execute("DELETE FROM wanted WHERE call IN (SELECT call FROM assigned)")
+        connection.execute("DELETE FROM unassigned WHERE call IN (SELECT call FROM assigned)")
         connection.execute("DROP TABLE assigned")
-    connection.execute("DROP TABLE wanted")
+    connection.execute("DROP TABLE unassigned")
     _number_calls_of_events(connection)
     ((assigned_count,),) = connection.execute(
         'SELECT count(*) FROM calls WHERE call >= ? AND "offset" IS NOT NULL', [first_call]

@@ -108,15 +108,15 @@ class Broker:
             return self._make_live_call(call, read_recordings, raise_if_cancelled)
         redacted_call = self._redact_call(call)
         recordings = read_recordings()
-        found = self._find_recording(redacted_call, recordings)
+        recording = self._find_recording(redacted_call, recordings)
         if mode is Mode.WHAT_IF:
-            outcome = self._apply_override(redacted_call, found)
+            outcome = self._apply_override(redacted_call, recording)
             if outcome is not None:
                 return outcome
-        if found is not None:
+        if recording is not None:
             if mode is Mode.AUDIT and kind is CallKind.QUERY:
-                self._audit_recording(call, found, raise_if_cancelled)
-            return _answer_from_recording(redacted_call, found)
+                self._audit_recording(call, recording, raise_if_cancelled)
+            return _answer_from_recording(redacted_call, recording)
         return self._answer_unrecorded(call, redacted_call, recordings, raise_if_cancelled)
 
     def _redact_call(self, call: Call) -> Call:
@@ -127,13 +127,14 @@ class Broker:
         ).call
 
     def _find_recording(self, call: Call, recordings: Sequence[Recording]) -> Recording | None:
-        same = [
-            one
-            for one in recordings
-            if one.call.fingerprint == call.fingerprint
-            and (one.call.key in (None, call.key) or one.projection != self._projection)
+        """Return the recording that matches a call; its own document's recordings take precedence."""
+        matching = [
+            recording
+            for recording in recordings
+            if recording.call.fingerprint == call.fingerprint
+            and (recording.call.key in (None, call.key) or recording.projection != self._projection)
         ]
-        own = [one for one in same if one.call.key == call.key] or same
+        own = [one for one in matching if one.call.key == call.key] or matching
         return own[call.occurrence] if call.occurrence < len(own) else None
 
     def _apply_override(self, call: Call, recording: Recording | None) -> CallOutcome | None:
@@ -168,14 +169,14 @@ class Broker:
                     redacted_call, Decision.SUPPRESSED, reason, make_stub_answer(call, declared)
                 )
         elif ports.allows_step(port, "latest"):
-            found = recording_store.find_latest(self._workspace, redacted_call)
-            if found is not None:
+            latest = recording_store.find_latest(self._workspace, redacted_call)
+            if latest is not None:
                 offset_text = (
-                    "unassigned" if found.offset is None else f"of offset {found.offset:,}"
+                    "unassigned" if latest.offset is None else f"of offset {latest.offset:,}"
                 )
                 reason = f"answered by the latest same request, {offset_text}"
                 return CallOutcome(
-                    redacted_call, Decision.RECORDED, reason, found.answer, found.recording_number
+                    redacted_call, Decision.RECORDED, reason, latest.answer, latest.recording_number
                 )
         nearest_recordings = rank_by_likeness(redacted_call, recordings)
         if call.kind is CallKind.QUERY:
@@ -392,13 +393,13 @@ def rank_by_likeness(call: Call, recordings: Sequence[Recording]) -> list[Record
 
 def describe_differences(call: Call, recording: Recording) -> list[str]:
     """Return how a recorded request differs from a call's, as `request.pair: EURUSD → EURGBP`."""
-    found = []
+    changes = []
     if recording.call.operation != call.operation:
-        found.append(f"operation: {recording.call.operation} → {call.operation}")
-    found += [f"request{how}" for how in differences(recording.call.request, call.request)]
+        changes.append(f"operation: {recording.call.operation} → {call.operation}")
+    changes += [f"request{how}" for how in differences(recording.call.request, call.request)]
     if recording.call.key not in (None, call.key):
-        found.append(f"document: {recording.call.key} → {call.key}")
-    return found or [f"it was made {call.occurrence + 1:,} times"]
+        changes.append(f"document: {recording.call.key} → {call.key}")
+    return changes or [f"it was made {call.occurrence + 1:,} times"]
 
 
 def _comparable_value(answer: Answer) -> Any:

@@ -61,6 +61,6 @@ def _decompress(coding: str, body: bytes) -> bytes:
 
 
 def _decompress_bounded(decompressor: "zlib._Decompress", body: bytes) -> bytes:
-    most = min(_MAX_BYTES, max(_SMALL, _MAX_RATIO * len(body)))
-    found = decompressor.decompress(body, most + 1)
-    return body if len(found) > most else found
+    limit_bytes = min(_MAX_BYTES, max(_SMALL, _MAX_RATIO * len(body)))
+    data = decompressor.decompress(body, limit_bytes + 1)
+    return body if len(data) > limit_bytes else data

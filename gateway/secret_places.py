@@ -72,7 +72,7 @@ _LINES = re.compile(
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether a value of this name is secret."""
-    plain = _plain(name)
+    plain = _normalize_name(name)
     return plain in _EXACT or plain.endswith(_ENDS)
 
 
@@ -81,7 +81,7 @@ def is_pair(value: dict[Any, Any]) -> bool:
     if len(value) > 12:
         return False
     return any(
-        _plain(name) in _NAMES and isinstance(named, str) and _names_secret(named)
+        _normalize_name(name) in _NAMES and isinstance(named, str) and _names_secret(named)
         for name, named in value.items()
         if isinstance(name, str)
     ) and any(map(is_value, value))
@@ -89,12 +89,12 @@ def is_pair(value: dict[Any, Any]) -> bool:
 
 def is_value(name: str) -> bool:
     """Whether a member with this name holds the value of a pair."""
-    return _plain(name) in _VALUES
+    return _normalize_name(name) in _VALUES
 
 
 def named_spans(text: str) -> list[Span]:
     """Return the spans of all secrets that a name marks, in order and without overlaps."""
-    trimmed = (_trimmed(text, *span) for rule in _RULES for span in rule(text))
+    trimmed = (_trim_span(text, *span) for rule in _RULES for span in rule(text))
     found = [span for span in trimmed if span[0] < span[1]]
     found.sort(key=lambda span: (span[0], -span[1]))
     kept: list[Span] = []
@@ -104,14 +104,14 @@ def named_spans(text: str) -> list[Span]:
     return kept
 
 
-def _trimmed(text: str, start: int, end: int) -> Span:
+def _trim_span(text: str, start: int, end: int) -> Span:
     value = text[start:end]
     start += len(value) - len(value.lstrip())
     return start, start + len(value.strip())
 
 
 @functools.lru_cache(maxsize=4096)
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -128,7 +128,7 @@ def _assigned(text: str) -> Iterator[Span]:
             name = name[2:]
         if named.start() < done or not is_secret(name):
             continue
-        end = _quoted_end(text, named.end(), named[2]) if named[2] else None
+        end = _find_quote_end(text, named.end(), named[2]) if named[2] else None
         if end is not None:
             if text[named.end() : end].lower() not in _WORDS:
                 done = end
@@ -140,7 +140,7 @@ def _assigned(text: str) -> Iterator[Span]:
             yield value.span()
 
 
-def _quoted_end(text: str, start: int, quote: str) -> int | None:
+def _find_quote_end(text: str, start: int, quote: str) -> int | None:
     """Return the end of a quoted value that begins at `start`; None if the quote isn't closed."""
     at = text.find(quote, start, start + _LONGEST)
     while at > 0 and len(quote) == 1 and _is_escaped(text, at, start):
@@ -190,13 +190,13 @@ class _Markup:
             if is_secret(found[1]):
                 yield found.span(2 if found[2] is not None else 3)
         for found in self._elements.finditer(text):
-            if _plain(found[1]) in _NAMES and _names_secret(found[2].strip()):
+            if _normalize_name(found[1]) in _NAMES and _names_secret(found[2].strip()):
                 yield found.span(3)
 
     def _of_tags(self, text: str) -> Iterator[Span]:
         for tag in self._tag.finditer(text):
             attributes = [
-                (_plain(found[1].rpartition(":")[2]), found)
+                (_normalize_name(found[1].rpartition(":")[2]), found)
                 for found in _ATTRIBUTE.finditer(text, tag.start(2), tag.end(2))
             ]
             named = [
@@ -231,9 +231,9 @@ def _objects(text: str) -> Iterator[Span]:
         return
     for found in _OBJECT.finditer(text):
         members = [*_MEMBER.finditer(text, *found.span())]
-        if any(_plain(m[2]) in _NAMES and m[4] and _names_secret(m[4]) for m in members):
+        if any(_normalize_name(m[2]) in _NAMES and m[4] and _names_secret(m[4]) for m in members):
             for member in members:
-                if _plain(member[2]) in _VALUES:
+                if _normalize_name(member[2]) in _VALUES:
                     yield member.span(4 if member[3] else 5)
 
 
@@ -242,7 +242,7 @@ def _forms(text: str) -> Iterator[Span]:
         return
     at = 0
     while (found := _FORM.search(text, at)) is not None:
-        yield from _of_two(found)
+        yield from _pair_value_spans(found)
         at = found.start(3) - 1
 
 
@@ -250,14 +250,14 @@ def _lines(text: str) -> Iterator[Span]:
     if "\n" not in text or ":" not in text:
         return
     for found in _LINES.finditer(text):
-        yield from _of_two(found)
+        yield from _pair_value_spans(found)
 
 
-def _of_two(found: re.Match[str]) -> Iterator[Span]:
+def _pair_value_spans(found: re.Match[str]) -> Iterator[Span]:
     """The span of the value in a pair, in either order of name and value."""
     for name, value in ((1, 3), (3, 1)):
-        is_named = _plain(found[name]) in _NAMES and _names_secret(found[name + 1])
-        if is_named and _plain(found[value]) in _VALUES:
+        is_named = _normalize_name(found[name]) in _NAMES and _names_secret(found[name + 1])
+        if is_named and _normalize_name(found[value]) in _VALUES:
             yield found.span(value + 1)
 
 

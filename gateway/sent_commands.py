@@ -19,14 +19,14 @@ _UNSETTLED = (AnswerOutcome.PENDING, AnswerOutcome.TIMEOUT)
 """Outcomes after which it is unknown whether the other side has acted."""
 
 
-def is_unsettled(one: Recording) -> bool:
+def is_unsettled(recording: Recording) -> bool:
     """Whether a command may have been sent with unknown outcome."""
-    return one.answer.outcome in _UNSETTLED
+    return recording.answer.outcome in _UNSETTLED
 
 
-def is_refused(one: Recording) -> bool:
+def is_refused(recording: Recording) -> bool:
     """Whether a command ended with an error, so it may be sent again."""
-    return one.answer.outcome is not AnswerOutcome.OK and not is_unsettled(one)
+    return recording.answer.outcome is not AnswerOutcome.OK and not is_unsettled(recording)
 
 
 class Choice(Enum):
@@ -95,14 +95,18 @@ class SentCommands:
         recordings of its event. `resent` is the number of a recording to send again.
         """
         with self._workspace.writing(generation=self._generation) as connection:
-            found = earlier(recording_store.of_event(connection, intent.call.offset))
-            if found is not None and found.recording_number != resent and not is_refused(found):
-                return found
+            recording = earlier(recording_store.of_event(connection, intent.call.offset))
+            if (
+                recording is not None
+                and recording.recording_number != resent
+                and not is_refused(recording)
+            ):
+                return recording
             recording_store.delete_same_call(connection, intent)
             (number,) = recording_store.insert_recordings(connection, [intent])
         return number
 
-    def settle(self, number: int, kept: Recording) -> None:
+    def settle(self, number: int, recording: Recording) -> None:
         """Store how a command ended.
 
         If the workspace was rewritten in the meantime, store only the outcome and raise `StaleError`,
@@ -110,10 +114,10 @@ class SentCommands:
         """
         try:
             with self._workspace.writing(generation=self._generation) as connection:
-                recording_store.replace_recording(connection, number, kept)
+                recording_store.replace_recording(connection, number, recording)
         except StaleError:
             with self._workspace.writing() as connection:
-                recording_store.end_pending(connection, number, kept.answer.outcome)
+                recording_store.end_pending(connection, number, recording.answer.outcome)
             raise
 
     def mark_done(self, pending: Recording, answer: Answer) -> Recording:

@@ -185,15 +185,15 @@ def _recording_to_entry(recording: Recording) -> dict[str, Any]:
 _COMMON_MEMBERS = {"httpVersion": "HTTP/1.1", "cookies": [], "headersSize": -1}
 
 
-def _header_pairs(found: list[_Pair]) -> list[tuple[str, str]]:
-    return [(pair.name, pair.value) for pair in found]
+def _header_pairs(pairs: list[_Pair]) -> list[tuple[str, str]]:
+    return [(pair.name, pair.value) for pair in pairs]
 
 
 def _parse_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

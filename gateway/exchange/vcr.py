@@ -87,13 +87,13 @@ def _recording_to_interaction(recording: Recording) -> dict[str, Any]:
 
 
 def _header_pairs(header_values: Any) -> list[tuple[str, str]]:
-    found = []
+    pairs = []
     for name, values in dict(header_values or {}).items():
         listed = values if isinstance(values, list) else [values]
-        found += [
+        pairs += [
             (str(name), _bytes_to_text(v) if isinstance(v, bytes) else str(v)) for v in listed
         ]
-    return found
+    return pairs
 
 
 def _body_to_bytes(body: Any) -> bytes:

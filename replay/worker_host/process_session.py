@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_SECONDS = 0.2
-_LOOKS_AT_ALL = 5
+_CHECK_SECONDS = 0.2
+_CHECKS_PER_LISTING = 5
 """List all processes of the machine every Nth time, to find new ones of the session."""
-_SHARE_OF_TIME = 50
+_MIN_PAUSE_FACTOR = 50
 """Checks take at most 1/50 of the time, however many processes the machine has."""
 
 # Groups arrive as lines "+ID" and "-ID". The pipe ends when refold ends; then kill the groups left.
@@ -87,16 +87,16 @@ def watch_memory(
     processes = [session]
     for turn in itertools.count():
         began = time.monotonic()
-        if turn % _LOOKS_AT_ALL == 0:
+        if turn % _CHECKS_PER_LISTING == 0:
             processes = list(session_processes(session))
             if not processes:
                 return
-        if sum(map(_taken, processes)) > limit_bytes and (
-            sum(map(_taken_alone, processes)) > limit_bytes
+        if sum(map(_memory_bytes, processes)) > limit_bytes and (
+            sum(map(_proportional_memory_bytes, processes)) > limit_bytes
         ):
             exceeded()
             return
-        if ended.wait(max(_SECONDS, _SHARE_OF_TIME * (time.monotonic() - began))):
+        if ended.wait(max(_CHECK_SECONDS, _MIN_PAUSE_FACTOR * (time.monotonic() - began))):
             return
 
 
@@ -106,30 +106,32 @@ def session_processes(session: int) -> Iterator[int]:
         return
     for name in os.listdir("/proc"):  # noqa: PTH208 - several times a second
         if name.isdigit():
-            fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            fields = _read_proc_file(f"/proc/{name}/stat").rpartition(b")")[2].split()
             if len(fields) > 3 and int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
                 yield int(name)
 
 
-def _taken(process: int) -> int:
+def _memory_bytes(process: int) -> int:
     """Return bytes of anonymous and shared memory; counts shared pages for each process."""
-    return _sum(_read(f"/proc/{process}/status"), (b"RssAnon:", b"RssShmem:"))
+    return _sum_kibibyte_rows(
+        _read_proc_file(f"/proc/{process}/status"), (b"RssAnon:", b"RssShmem:")
+    )
 
 
-def _taken_alone(process: int) -> int:
+def _proportional_memory_bytes(process: int) -> int:
     """Return the same bytes, but only the process's share of shared pages."""
-    rollup = _read(f"/proc/{process}/smaps_rollup")
+    rollup = _read_proc_file(f"/proc/{process}/smaps_rollup")
     if b"Pss_Anon:" not in rollup:
-        return _taken(process)
-    return _sum(rollup, (b"Pss_Anon:", b"Pss_Shmem:"))
+        return _memory_bytes(process)
+    return _sum_kibibyte_rows(rollup, (b"Pss_Anon:", b"Pss_Shmem:"))
 
 
-def _sum(text: bytes, names: tuple[bytes, ...]) -> int:
+def _sum_kibibyte_rows(text: bytes, names: tuple[bytes, ...]) -> int:
     rows = (line.split() for line in text.splitlines() if line.startswith(names))
     return sum(int(row[1]) << 10 for row in rows)
 
 
-def _read(path: str) -> bytes:
+def _read_proc_file(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - several times a second
             return stream.read(1 << 16)

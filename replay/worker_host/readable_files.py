@@ -45,7 +45,7 @@ _VARIABLES = frozenset(
 )
 _VARIABLE_PREFIXES = ("LC_", "PYTHON")
 _SECONDS_TO_ANSWER = 30
-_ASK = """
+_INTERPRETER_SCRIPT = """
 import json, os, sys, sysconfig
 found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.realpath(sys.executable), *sys.path]
 print(json.dumps(found + [p for p in sysconfig.get_paths().values()]))
@@ -56,11 +56,11 @@ def readable_files(reference: Reference) -> list[str] | None:
     """Return the files and folders that a projection's worker can read; None: everything."""
     if reference.readable is None or EVERYTHING in reference.readable:
         return None
-    paths = [*_of_system(), str(Path(__file__).parents[1] / "worker")]
+    paths = [*_system_files(), str(Path(__file__).parents[1] / "worker")]
     # A program in another language is a child process with its own /proc/self, so it needs /proc.
     paths.append("/proc" if reference.command else "/proc/self")
-    paths += _of_interpreter(reference.python)
-    paths += _of_code(reference)
+    paths += _interpreter_folders(reference.python)
+    paths += _code_folders(reference)
     paths += reference.readable
     home = os.path.realpath(Path.home())
     given = {os.path.realpath(path) for path in reference.readable}
@@ -80,12 +80,12 @@ def visible_variables(reference: Reference, variables: Mapping[str, str]) -> dic
     }
 
 
-def _of_system() -> Iterator[str]:
+def _system_files() -> Iterator[str]:
     for pattern in _SYSTEM:
         yield from glob.glob(pattern) if "*" in pattern else [pattern]  # noqa: PTH207
 
 
-def _of_code(reference: Reference) -> Iterator[str]:
+def _code_folders(reference: Reference) -> Iterator[str]:
     """The folders of the projection's code, and of the program that runs it."""
     if not is_program(reference.text):
         file = Path(reference.text.rpartition(":")[0] or reference.text)
@@ -101,18 +101,18 @@ def _of_code(reference: Reference) -> Iterator[str]:
             yield str(file.parent if file.is_file() else file)
 
 
-def _of_interpreter(python: str) -> Sequence[str]:
+def _interpreter_folders(python: str) -> Sequence[str]:
     program = shutil.which(python)
     if program is None:
         return []  # starting it raises the error
-    return _asked(program, os.stat(program).st_mtime_ns)  # noqa: PTH116
+    return _ask_interpreter(program, os.stat(program).st_mtime_ns)  # noqa: PTH116
 
 
 @functools.cache
-def _asked(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
+def _ask_interpreter(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
     """Ask the interpreter, in a sandbox, for the folders of its libraries."""
     cell = Sandbox(
-        [python, "-B", "-c", _ASK],
+        [python, "-B", "-c", _INTERPRETER_SCRIPT],
         lambda _: None,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -104,7 +104,7 @@ class Sandbox:
         process_session.keep_group(self.process.pid)
         self._start_thread(self._receive_level, parent_socket)
         if options.memory is not None:
-            arguments = (self.process.pid, options.memory, self._ended, self._end_full)
+            arguments = (self.process.pid, options.memory, self._ended, self._end_for_memory)
             self._watch = self._start_thread(process_session.watch_memory, *arguments)
 
     @property
@@ -122,7 +122,7 @@ class Sandbox:
         if self._watch is not None:
             self._watch.join()
 
-    def _end_full(self) -> None:
+    def _end_for_memory(self) -> None:
         self.has_used_up_memory = True
         process_session.end_group(self.process.pid)
 

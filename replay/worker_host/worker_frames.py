@@ -273,23 +273,27 @@ class Frame:
 def receive_frame(stream: BinaryIO, most_bytes: int = MOST_BYTES) -> Frame:
     """Read one frame; raises `BrokenFrameError`, and `wire.ConnectionClosedError` at the end."""
     most = min(most_bytes, MOST_BYTES)
-    size = int.from_bytes(_exactly(stream, _LENGTH_BYTES), "little")
+    size = int.from_bytes(_read_exactly(stream, _LENGTH_BYTES), "little")
     if size > min(most, _MOST_HEADER_BYTES):
         raise BrokenFrameError(f"a frame whose header has {size:,} bytes")
-    header = _header(_exactly(stream, size))
+    header = _header(_read_exactly(stream, size))
     total = sum(header["parts"])
     if total > most:
         raise BrokenFrameError(f"a frame of {total:,} bytes")
-    return Frame(header, [_exactly(stream, length) for length in header["parts"]])
+    return Frame(header, [_read_exactly(stream, length) for length in header["parts"]])
 
 
 def _header(text: bytes) -> dict[str, Any]:
     """Return the members of a header, with their types checked; drop unknown ones."""
-    begun = _decoded(text, _Kind)
+    begun = _decode_members(text, _Kind)
     members = _MEMBERS.get(begun.kind)
     if members is None:
         raise BrokenFrameError(f"a frame of the unknown kind {begun.kind[:40]!r}")
-    found: dict[str, Any] = {**_decoded(text, members), "kind": begun.kind, "parts": begun.parts}
+    found: dict[str, Any] = {
+        **_decode_members(text, members),
+        "kind": begun.kind,
+        "parts": begun.parts,
+    }
     if len(begun.parts) != _PARTS.get(begun.kind, len(begun.parts)):
         raise BrokenFrameError(f"a frame {begun.kind!r} with {len(begun.parts)} parts")
     if begun.kind == "call":
@@ -297,16 +301,16 @@ def _header(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _decoded(text: bytes, kind: Any) -> Any:
+def _decode_members(text: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise BrokenFrameError(f"a frame with an invalid header ({error})") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decoded_with_surrogates(text, kind)
+        return _decode_with_surrogates(text, kind)
 
 
-def _decoded_with_surrogates(text: bytes, kind: Any) -> Any:
+def _decode_with_surrogates(text: bytes, kind: Any) -> Any:
     """Decode JSON that has halves of surrogate pairs, which texts of handlers may hold."""
     try:
         return msgspec.convert(json.loads(text), kind)
@@ -326,7 +330,7 @@ def _check_call(header: Mapping[str, Any]) -> None:
         raise BrokenFrameError(f"a call without {missing[0]!r}")
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     """Read exactly `size` bytes; allocates memory only for bytes that have arrived."""
     if size <= _PIECE_BYTES:
         data = stream.read(size)
