@@ -16,7 +16,7 @@ TRANSFER_HEADERS = frozenset(
 """Headers that describe the transfer, not the answer."""
 _MAX_BYTES = 256 << 20
 _MAX_RATIO, _SMALL = 200, 1 << 20
-"""Largest expansion of a body of more than `_SMALL` bytes; a body that expands further stays compressed."""
+"""Largest ratio of expansion; a body that expands further, beyond `_SMALL` bytes, stays compressed."""
 UNREADABLE = (
     *(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError),
     *(RecursionError, msgspec.MsgspecError),

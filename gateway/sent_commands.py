@@ -1,4 +1,4 @@
-"""Commands that were sent, or may have been; each is kept before it is sent, and never sent twice unasked.
+"""Commands that were sent, or may have been: each is stored first, and sent again only on request.
 
 A command's intent is written, as `pending`, in the transaction that looks for an earlier command of the
 same call. So a recording run that is killed before the answer arrives, or a second run beside it, leaves
