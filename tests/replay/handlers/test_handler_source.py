@@ -76,7 +76,7 @@ def code(studio: Studio, source: str, name: str = "") -> HandlerCode:
 
 
 def marked(found: Any, path: str) -> list[str]:
-    lines = found.touching([paths.parse_path(path)])
+    lines = found.lines_changing([paths.parse_path(path)])
     return [found.lines[number - found.first].strip() for number in sorted(lines)]
 
 
