@@ -77,7 +77,7 @@ def code(studio: Studio, source: str, name: str = "") -> HandlerCode:
 
 def marked(found: Any, path: str) -> list[str]:
     lines = found.lines_changing([paths.parse_path(path)])
-    return [found.lines[number - found.first].strip() for number in sorted(lines)]
+    return [found.lines[number - found.first_line].strip() for number in sorted(lines)]
 
 
 def _above_or_below(place: str, path: paths.DocumentPath) -> bool:

@@ -182,9 +182,9 @@ def gateway_settings(workspace: Path, config: Path | None = None, **wished: Any)
     if found is None:
         return GatewaySettings(**wanted)
     if config is None:
-        found.agree_to_call(replaying=not mode.goes_out)
+        found.agree_to_call(replaying=not mode.makes_live_calls)
     else:
-        for item in found.called(replaying=not mode.goes_out):
+        for item in found.called(replaying=not mode.makes_live_calls):
             progress_display.print_message(f"As you gave --config: {item.sentence}.")
     if mode is Mode.WHAT_IF:
         wanted.setdefault("overrides", found.overrides)
