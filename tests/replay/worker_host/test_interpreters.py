@@ -82,9 +82,9 @@ def test_a_fold_continues_in_another_interpreter_of_the_same_version(studio: Stu
     studio.file("p.py", STATES)
     _fold(studio, python)
     studio.events(*EVENTS[30:])
-    gone_on = _fold(studio, python)
-    assert gone_on.folded == 60
-    assert _texts(studio, gone_on) == _texts(studio, studio.fold())
+    continued = _fold(studio, python)
+    assert continued.next_offset == 60
+    assert _texts(studio, continued) == _texts(studio, studio.fold())
 
 
 def _fold(studio: Any, python: str) -> Any:
