@@ -1,6 +1,6 @@
 """The outside world during a replay: what was called, what was answered, what is allowed.
 
-The worker has no way out. Whatever a handler asks of the outside passes through here: `broker`
-decides, `recordings` remember, `redaction` keeps secrets out of what is remembered, and only
-`outside` ever goes out, in the modes that may.
+A worker can't reach the outside. Each call of a handler passes through this package: `broker` decides,
+`recording_store` keeps calls with their answers, `redaction` removes secrets before anything is kept,
+and only `live_clients` calls a service, in the modes that allow it.
 """

@@ -1,8 +1,8 @@
-"""Decides what becomes of each call: this module alone does.
+"""The broker decides how each call is answered; no other module does.
 
-A call is the same as a recorded one if its event, its document, its port, operation and request are,
-and it is asked for the same time there. What matches nothing fails its handler, unless its port was
-declared with something else; each such step is said with the decision.
+A call matches a recording if event, document, port, operation and request are the same, and the request
+was made equally often before at that event. A call without a match fails its handler, unless its port
+declares a fallback. The reason of each decision is kept with it.
 """
 
 import difflib
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from gateway.live_clients import LiveClients
 
 _ACCEPTED_STATUS = 202
-"""What a command over HTTP is answered with that was not sent: accepted, and nothing said."""
+"""HTTP status that answers a command that was not sent: accepted, without a body."""
 _POLL_SECONDS = 0.1
 
 AskPerson = Callable[[Call, Sequence[Recording]], Answer | None]
-"""Asks a person what a call is to be answered, given the nearest recordings; None: it fails."""
+"""Asks a person for the answer of a call, given the nearest recordings; None: the call fails."""
 
 
 class Broker:
-    """The decisions of one fold, or of one run that records."""
+    """Decides the calls of one fold, or of one run that records."""
 
     def __init__(
         self,
@@ -54,19 +54,22 @@ class Broker:
         folder: Path | None = None,
         ask: AskPerson | None = None,
     ) -> None:
-        """For the projection of a name; live programs run in the `folder`."""
+        """Decide for the projection of this name; programs of live ports run in `folder`.
+
+        `ask` asks a person for an answer where a port allows it.
+        """
         self.settings = settings
         self.code_hash: str | None = None
-        """The hash of the code that makes the calls, where they are recorded."""
+        """Hash of the code that makes the calls, kept with their recordings."""
         self.redactor = Redactor()
         self.new_recordings: list[Recording] = []
-        """Calls that were made and are to be kept, redacted."""
+        """Redacted recordings of the calls made in this run, which the caller must keep."""
         self.audit_differences: list[tuple[Recording, Answer, list[str]]] = []
-        """Recordings that the outside answers otherwise now: the answer, and how it differs."""
+        """Recordings whose live answer differs today: recording, live answer, list of differences."""
         self.command_ports: set[str] = set()
-        """Ports on which commands were called in a run that goes out."""
+        """Ports on which a run that makes live calls met a command."""
         self.pending: list[Recording] = []
-        """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
+        """Commands of an earlier run that were not sent again, because their outcome is unknown."""
         self._commands = SentCommands(workspace.main_workspace)
         self._workspace = workspace
         self._projection = projection
@@ -78,7 +81,7 @@ class Broker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outside")
 
     def close(self) -> None:
-        """End everything that is open to the outside."""
+        """Close all connections and programs."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         if self._live_clients is not None:
             self._live_clients.close()
@@ -89,46 +92,49 @@ class Broker:
         read_recordings: Callable[[], Sequence[Recording]],
         raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> CallOutcome:
-        """What becomes of a call; `recorded` gives all calls that are known of its event.
+        """Return how a call is answered; `read_recordings` returns all recordings of its event.
 
-        What it gives has no secrets in its call; its answer is what the handler gets. `check` is
-        called while a live call is waited for, and may raise to end that.
+        The returned call is redacted; its answer is what the handler gets. `raise_if_cancelled` is
+        called repeatedly while a live call runs, and may raise to end the wait.
         """
         kind = self.settings.ports.resolve_kind(call.port, call.operation, call.kind)
         call = replace(call, kind=kind)
         mode = self.settings.mode
         if mode is Mode.SEALED:
-            return self._leave_unanswered(call, Decision.BLOCKED, "everything is sealed", ())
+            return self._leave_unanswered(
+                call, Decision.BLOCKED, "is blocked, because the mode is `sealed`", ()
+            )
         if mode in (Mode.RECORD, Mode.LIVE):
             return self._make_live_call(call, read_recordings, raise_if_cancelled)
         redacted_call = self._redact_call(call)
         recordings = read_recordings()
-        found = self._find_recording(redacted_call, recordings)
+        recording = self._find_recording(redacted_call, recordings)
         if mode is Mode.WHAT_IF:
-            outcome = self._apply_override(redacted_call, found)
+            outcome = self._apply_override(redacted_call, recording)
             if outcome is not None:
                 return outcome
-        if found is not None:
+        if recording is not None:
             if mode is Mode.AUDIT and kind is CallKind.QUERY:
-                self._audit_recording(call, found, raise_if_cancelled)
-            return _answer_from_recording(redacted_call, found)
+                self._audit_recording(call, recording, raise_if_cancelled)
+            return _answer_from_recording(redacted_call, recording)
         return self._answer_unrecorded(call, redacted_call, recordings, raise_if_cancelled)
 
     def _redact_call(self, call: Call) -> Call:
-        """The call without its secrets, as recordings know it."""
+        """Return the call without its secrets, in the form that recordings have."""
         paths = self.settings.ports.get_port(call.port).redact
         return recording_store.redact_recording(
             Recording(call, Answer()), self.redactor, paths
         ).call
 
     def _find_recording(self, call: Call, recordings: Sequence[Recording]) -> Recording | None:
-        same = [
-            one
-            for one in recordings
-            if one.call.fingerprint == call.fingerprint
-            and (one.call.key in (None, call.key) or one.projection != self._projection)
+        """Return the recording that matches a call; its own document's recordings take precedence."""
+        matching = [
+            recording
+            for recording in recordings
+            if recording.call.fingerprint == call.fingerprint
+            and (recording.call.key in (None, call.key) or recording.projection != self._projection)
         ]
-        own = [one for one in same if one.call.key == call.key] or same
+        own = [one for one in matching if one.call.key == call.key] or matching
         return own[call.occurrence] if call.occurrence < len(own) else None
 
     def _apply_override(self, call: Call, recording: Recording | None) -> CallOutcome | None:
@@ -137,12 +143,14 @@ class Broker:
             return None
         try:
             recorded_answer = recording.answer if recording else None
-            answer, said = overrides.apply_override(override, recorded_answer, is_http=call.is_http)
+            answer, reason = overrides.apply_override(
+                override, recorded_answer, is_http=call.is_http
+            )
         except overrides.PatchError as error:
             return self._leave_unanswered(call, Decision.MISSED, str(error), ())
         if answer is None:
             return None
-        return CallOutcome(call, Decision.STUBBED, said, answer)
+        return CallOutcome(call, Decision.STUBBED, reason, answer)
 
     def _answer_unrecorded(
         self,
@@ -151,7 +159,7 @@ class Broker:
         recordings: Sequence[Recording],
         raise_if_cancelled: Callable[[], None],
     ) -> CallOutcome:
-        """What answers a call that was not recorded, as far as its port was declared with it."""
+        """Answer a call that was not recorded by the fallbacks that its port declares."""
         ports, port = self.settings.ports, call.port
         if call.kind is CallKind.COMMAND:
             declared = ports.declared_stub(port)
@@ -161,24 +169,24 @@ class Broker:
                     redacted_call, Decision.SUPPRESSED, reason, make_stub_answer(call, declared)
                 )
         elif ports.allows_step(port, "latest"):
-            found = recording_store.find_latest(self._workspace, redacted_call)
-            if found is not None:
+            latest = recording_store.find_latest(self._workspace, redacted_call)
+            if latest is not None:
                 offset_text = (
-                    "unassigned" if found.offset is None else f"of offset {found.offset:,}"
+                    "unassigned" if latest.offset is None else f"of offset {latest.offset:,}"
                 )
-                reason = f"the latest same request, {offset_text}"
+                reason = f"answered by the latest same request, {offset_text}"
                 return CallOutcome(
-                    redacted_call, Decision.RECORDED, reason, found.answer, found.recording_number
+                    redacted_call, Decision.RECORDED, reason, latest.answer, latest.recording_number
                 )
         nearest_recordings = rank_by_likeness(redacted_call, recordings)
         if call.kind is CallKind.QUERY:
             if ports.allows_step(port, "nearest") and nearest_recordings:
                 how = ", ".join(describe_differences(redacted_call, nearest_recordings[0])[:3])
-                said = f"the nearest request of this event: {how}"
+                reason = f"answered by the nearest request of this event: {how}"
                 return CallOutcome(
                     redacted_call,
                     Decision.RECORDED,
-                    said,
+                    reason,
                     nearest_recordings[0].answer,
                     nearest_recordings[0].recording_number,
                 )
@@ -198,13 +206,13 @@ class Broker:
                 outcome = self._make_live_call(call, lambda: recordings, raise_if_cancelled)
                 if outcome.answer is None:
                     return outcome
-                # What reaches a state has no secrets, and is answered so ever after.
-                reason = "went out today: an anachronism"
+                # Give the handler the redacted answer, which later replays give it too.
+                reason = "made live today: an anachronism"
                 return replace(outcome, reason=reason, answer=self.new_recordings[-1].answer)
-        count_text = f" so often (it was {call.occurrence:,} times)" if call.occurrence else ""
-        return self._leave_unanswered(
-            redacted_call, Decision.MISSED, f"was not recorded{count_text}", nearest_recordings
-        )
+        reason = "was not recorded"
+        if call.occurrence:
+            reason = f"was recorded fewer than {call.occurrence + 1:,} times at this event"
+        return self._leave_unanswered(redacted_call, Decision.MISSED, reason, nearest_recordings)
 
     def _leave_unanswered(
         self, call: Call, decision: Decision, reason: str, nearest_recordings: Sequence[Recording]
@@ -215,7 +223,9 @@ class Broker:
         )
         number = nearest_recordings[0].recording_number if nearest_recordings else None
         if nearest_recordings:
-            reason += f"; the nearest of this event differs in {', '.join(differences[:3])}"
+            reason += (
+                f"; the nearest recording of this event differs in {', '.join(differences[:3])}"
+            )
         return CallOutcome(call, decision, reason, None, number)
 
     def _make_live_call(
@@ -224,75 +234,82 @@ class Broker:
         read_recordings: Callable[[], Sequence[Recording]],
         raise_if_cancelled: Callable[[], None],
     ) -> CallOutcome:
-        """Make a call, or suppress it where it changes something and nobody named its port."""
-        # One that a replay lets out is kept too: it was asked for.
+        """Make a call; a command goes out only if its port was named for this run."""
+        # A call that the fallback `record` sends during a replay is kept too.
         is_kept = self.settings.mode is not Mode.LIVE
         if call.kind is CallKind.COMMAND:
-            return self._command(call, read_recordings(), raise_if_cancelled, keeps=is_kept)
-        return self._sent(call, None, raise_if_cancelled, keeps=is_kept)
+            return self._send_command(call, read_recordings(), raise_if_cancelled, is_kept=is_kept)
+        return self._send_call(call, None, raise_if_cancelled, is_kept=is_kept)
 
-    def _command(
+    def _send_command(
         self,
         call: Call,
-        recorded: Sequence[Recording],
-        check: Callable[[], None],
+        recordings: Sequence[Recording],
+        raise_if_cancelled: Callable[[], None],
         *,
-        keeps: bool,
+        is_kept: bool,
     ) -> CallOutcome:
-        """Send a command once, if its port was named for this run, and never again unasked."""
+        """Send a command once if its port was named for this run; again only if a person says so."""
         self.command_ports.add(call.port)
-        clean = self._redact_call(call)
-        sends = call.port in self.settings.send
-        then = self._earlier(clean, recorded)
-        choice = self.settings.pending.of(then) if then and is_unsettled(then) else None
-        if then is not None and choice is Choice.DONE:
-            then = self._commands.mark_done(then, self._stubbed(call))
-        again = choice is Choice.RESEND
-        if then is not None and not (sends and (again or is_refused(then))):
-            return self._not_sent_again(clean, then)
-        if not sends:
-            reason = f"not sent; --send {call.port} would"
-            made = CallOutcome(call, Decision.SUPPRESSED, reason, self._stubbed(call))
-            return self._record_outcome(made, "stub", is_kept=keeps)
-        if not keeps:
-            return self._sent(call, None, check, keeps=keeps)
+        redacted_call = self._redact_call(call)
+        may_send = call.port in self.settings.send
+        earlier = self._find_earlier(redacted_call, recordings)
+        choice = self.settings.pending.of(earlier) if earlier and is_unsettled(earlier) else None
+        if earlier is not None and choice is Choice.DONE:
+            earlier = self._commands.mark_done(earlier, self._stub_answer(call))
+        resends = choice is Choice.RESEND
+        if earlier is not None and not (may_send and (resends or is_refused(earlier))):
+            return self._answer_from_earlier(redacted_call, earlier)
+        if not may_send:
+            reason = f"not sent; --send {call.port} sends it"
+            outcome = CallOutcome(call, Decision.SUPPRESSED, reason, self._stub_answer(call))
+            return self._record_outcome(outcome, "stub", is_kept=is_kept)
+        if not is_kept:
+            return self._send_call(call, None, raise_if_cancelled, is_kept=is_kept)
         intent = self._make_recording(call, Answer(AnswerOutcome.PENDING), "live", None)
-        resent = then.recording_number if again and then is not None else None
-        number = self._commands.intend(intent, partial(self._earlier, clean), resent)
-        if isinstance(number, Recording):  # another recording has sent it since
+        resent = earlier.recording_number if resends and earlier is not None else None
+        number = self._commands.intend(intent, partial(self._find_earlier, redacted_call), resent)
+        if isinstance(number, Recording):  # another run has sent it in the meantime
             self._ordinal_by_offset[call.offset] -= 1
-            return self._not_sent_again(clean, number)
-        return self._sent(call, number, check, keeps=keeps)
+            return self._answer_from_earlier(redacted_call, number)
+        return self._send_call(call, number, raise_if_cancelled, is_kept=is_kept)
 
-    def _earlier(self, clean: Call, recorded: Sequence[Recording]) -> Recording | None:
-        """What is known of a command from a run that may have sent it."""
-        return self._find_recording(clean, [one for one in recorded if one.origin != "stub"])
+    def _find_earlier(
+        self, redacted_call: Call, recordings: Sequence[Recording]
+    ) -> Recording | None:
+        """Return the recording of the same command from a run that may have sent it."""
+        return self._find_recording(redacted_call, [r for r in recordings if r.origin != "stub"])
 
-    def _not_sent_again(self, clean: Call, then: Recording) -> CallOutcome:
-        if is_unsettled(then):
-            self.pending.append(then)
-        return _answer_from_recording(clean, then)
+    def _answer_from_earlier(self, redacted_call: Call, earlier: Recording) -> CallOutcome:
+        if is_unsettled(earlier):
+            self.pending.append(earlier)
+        return _answer_from_recording(redacted_call, earlier)
 
-    def _stubbed(self, call: Call) -> Answer:
-        """What a command is answered that isn't sent."""
+    def _stub_answer(self, call: Call) -> Answer:
+        """Return the answer of a command that isn't sent: the declared one, or an empty one."""
         declared = self.settings.ports.declared_stub(call.port)
         return make_stub_answer(call, None if declared is UNSET else declared)
 
-    def _sent(
-        self, call: Call, number: int | None, check: Callable[[], None], *, keeps: bool
+    def _send_call(
+        self,
+        call: Call,
+        number: int | None,
+        raise_if_cancelled: Callable[[], None],
+        *,
+        is_kept: bool,
     ) -> CallOutcome:
-        """Let a call out; `number` is that of a command's intent."""
+        """Make a live call; `number` is the number of its intent if it is a command that is kept."""
         started = datetime.now(UTC)
         try:
-            answer = self._wait_for_answer(call, check)
+            answer = self._wait_for_answer(call, raise_if_cancelled)
         except UndeclaredPortError as error:
             if number is not None:
                 self._commands.withdraw(number)
             return self._leave_unanswered(call, Decision.MISSED, str(error), ())
-        made = CallOutcome(
+        outcome = CallOutcome(
             call, Decision.LIVE, "sent" if number is not None else "asked", answer, number
         )
-        return self._record_outcome(made, "live", is_kept=keeps, time=started)
+        return self._record_outcome(outcome, "live", is_kept=is_kept, time=started)
 
     def _wait_for_answer(self, call: Call, raise_if_cancelled: Callable[[], None]) -> Answer:
         future = self._executor.submit(self._open_live_clients().call, call)
@@ -363,7 +380,7 @@ class Broker:
 
 
 def rank_by_likeness(call: Call, recordings: Sequence[Recording]) -> list[Recording]:
-    """Recordings of the same port, the one first whose request is most alike."""
+    """Return the recordings of the same port, the most similar request first."""
     text = calls.encode_canonical(call.request).decode()
 
     def likeness(one: Recording) -> float:
@@ -375,28 +392,28 @@ def rank_by_likeness(call: Call, recordings: Sequence[Recording]) -> list[Record
 
 
 def describe_differences(call: Call, recording: Recording) -> list[str]:
-    """How a recorded request differs from a call's, as `request.pair: EURUSD → EURGBP`."""
-    found = []
+    """Return how a recorded request differs from a call's, as `request.pair: EURUSD → EURGBP`."""
+    changes = []
     if recording.call.operation != call.operation:
-        found.append(f"operation: {recording.call.operation} → {call.operation}")
-    found += [f"request{how}" for how in differences(recording.call.request, call.request)]
+        changes.append(f"operation: {recording.call.operation} → {call.operation}")
+    changes += [f"request{how}" for how in differences(recording.call.request, call.request)]
     if recording.call.key not in (None, call.key):
-        found.append(f"document: {recording.call.key} → {call.key}")
-    return found or [f"it was asked {call.occurrence + 1:,} times"]
+        changes.append(f"document: {recording.call.key} → {call.key}")
+    return changes or [f"it was made {call.occurrence + 1:,} times"]
 
 
 def _comparable_value(answer: Answer) -> Any:
-    """What an answer says; the headers of HTTP are others each time."""
+    """Return what an audit compares: for HTTP without headers, because they vary with each call."""
     value = answer.value
     if answer.status is not None:
-        return {name: said for name, said in value.items() if name != "headers"}
+        return {name: member for name, member in value.items() if name != "headers"}
     return value
 
 
 def _answer_from_recording(call: Call, recording: Recording) -> CallOutcome:
     answer = recording.answer
     if answer.outcome is AnswerOutcome.PENDING:
-        reason = "it may have been sent, and nobody saw how it ended"
+        reason = "it may have been sent; its outcome is unknown"
         return CallOutcome(
             call, Decision.PENDING, reason, Answer.from_error(reason), recording.recording_number
         )
@@ -404,17 +421,17 @@ def _answer_from_recording(call: Call, recording: Recording) -> CallOutcome:
         return CallOutcome(
             call,
             Decision.SUPPRESSED,
-            "not sent; answered as then",
+            "not sent; answered from the recording",
             answer,
             recording.recording_number,
         )
     return CallOutcome(
-        call, Decision.RECORDED, "answered as then", answer, recording.recording_number
+        call, Decision.RECORDED, "answered from the recording", answer, recording.recording_number
     )
 
 
 def make_stub_answer(call: Call, value: Any) -> Answer:
-    """What is declared or said by hand, as an answer to such a call."""
+    """Return a declared or typed value as an answer to a call."""
     if not call.is_http:
         return Answer.from_value(value)
     if isinstance(value, dict) and "status" in value:

@@ -1,7 +1,7 @@
-"""A call to the outside and its answer, as this program knows them; what makes two calls the same.
+"""Calls to the outside and their answers; this module decides when two calls are the same.
 
-A request is a JSON value. That of an HTTP call has `method`, `url`, `headers` and `body`, of which
-what differs from run to run (`VOLATILE_HEADERS` headers, the order of parameters) is no part.
+A request is a JSON value. That of an HTTP call has `method`, `url`, `headers` and `body`, without the
+parts that vary from run to run (`VOLATILE_HEADERS`, the order of parameters).
 """
 
 import base64
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 _FINGERPRINT_VERSION = 1
-"""Of the fingerprint; another rule is another number."""
+"""Version of the fingerprint; raise it when the rule changes."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CANONICAL_ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
@@ -29,33 +29,33 @@ VOLATILE_HEADERS = frozenset(
         *("x-b3-traceid", "x-correlation-id", "x-request-id", "expect", "upgrade", "accept"),
     )
 )
-"""Headers that don't make a request another one."""
+"""Headers in which two requests may differ and still be the same."""
 
 
 class CallKind(Enum):
-    """What a call does to the outside."""
+    """Whether a call reads from the outside or changes something there."""
 
     QUERY = "query"
     COMMAND = "command"
 
 
 class Decision(Enum):
-    """What became of a call in a fold."""
+    """How a call was answered in a fold."""
 
     RECORDED = "recorded"
     """Answered from a recording."""
     STUBBED = "stubbed"
-    """Answered with what was declared, or with what an override says."""
+    """Answered as declared, by an override, or by hand."""
     SUPPRESSED = "suppressed"
-    """A command that was not sent; answered as it was then, or as declared."""
+    """A command that was not sent; answered from its recording, or as declared."""
     BLOCKED = "blocked"
-    """An attempt to get out by another way, or any call where all is sealed."""
+    """An attempt to bypass the gateway, or any call in the mode `sealed`."""
     MISSED = "missed"
-    """Nothing answers it, so its handler failed."""
+    """Nothing answers the call, so its handler failed."""
     LIVE = "live"
-    """It went out."""
+    """The call was made."""
     PENDING = "pending"
-    """A command that may have been sent before: nobody saw how it ended, so it isn't sent again."""
+    """A command that may have been sent before with unknown outcome, so it isn't sent again."""
 
 
 class AnswerOutcome(Enum):
@@ -65,21 +65,21 @@ class AnswerOutcome(Enum):
     ERROR = "error"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
-    """It was not sent."""
+    """The call was not sent."""
     PENDING = "pending"
-    """It may have been sent: nobody has seen how it ended."""
+    """The call may have been sent; its outcome is unknown."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """The answer to a call."""
 
     outcome: AnswerOutcome = AnswerOutcome.OK
     status: int | None = None
-    """Of HTTP; None for any other."""
+    """HTTP status; None for other protocols."""
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
-    """Decoded; JSON where it isn't of HTTP."""
+    """Without transfer encoding; JSON if the call isn't HTTP."""
     media_type: str = "application/json"
     error: str | None = None
     latency: float = 0.0
@@ -87,19 +87,19 @@ class Answer:
 
     @classmethod
     def from_value(cls, value: Any, latency_seconds: float = 0.0) -> "Answer":
-        """The answer that has this JSON value."""
+        """Return the answer with this JSON value."""
         return cls(body=msgspec.json.encode(value), latency=latency_seconds)
 
     @classmethod
     def from_error(
         cls, error: str, outcome: AnswerOutcome = AnswerOutcome.ERROR, latency_seconds: float = 0.0
     ) -> "Answer":
-        """There was none."""
+        """Return an answer that reports why there is none."""
         return cls(outcome=outcome, error=error, latency=latency_seconds)
 
     @property
     def text(self) -> str | None:
-        """The body as text; None where it is none."""
+        """The body as text; None if it is binary."""
         try:
             text = self.body.decode()
         except UnicodeDecodeError:
@@ -108,13 +108,13 @@ class Answer:
 
     @property
     def value_json(self) -> str:
-        """What it says as JSON, to be looked at."""
+        """The value, or the error, as JSON for display."""
         value = self.value if self.error is None else {"error": self.error}
         return encode_canonical(value).decode()
 
     @property
     def value(self) -> Any:
-        """What it says, as a JSON value."""
+        """The answer as a JSON value; for HTTP an object of `status`, `headers` and `body`."""
         if self.status is not None:
             return {
                 "status": self.status,
@@ -126,7 +126,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """A handler asks something of the outside, or wants to change something there."""
+    """A request of a handler to the outside: a query, or a command that changes something."""
 
     kind: CallKind
     port: str
@@ -136,15 +136,15 @@ class Call:
     event_id: str | None = None
     key: str | None = None
     occurrence: int = 0
-    """How often the same was asked before at the same event for the same document."""
+    """How often the same request was made before at the same event for the same document."""
     headers: Sequence[tuple[str, str]] = ()
-    """Of HTTP: all, as they are to be sent."""
+    """All headers of an HTTP call, as sent."""
     body: bytes = b""
-    """Of HTTP: as it is to be sent."""
+    """Body of an HTTP call, as sent."""
     sent_url: str = ""
-    """Of HTTP: as it is to be sent."""
+    """URL of an HTTP call, as sent."""
     timeout_seconds: float | None = None
-    """Of HTTP: seconds that the caller would wait."""
+    """Seconds that the caller of an HTTP call waits; None: no limit."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -155,24 +155,24 @@ class Call:
         return isinstance(self.request, dict) and {"method", "url"} <= self.request.keys()
 
     def find_header(self, *names: str) -> str | None:
-        """The first of these headers that is there."""
+        """Return the value of the first of these headers that is set; names in lower case."""
         return next((v for name in names for n, v in self.headers if n.lower() == name), None)
 
 
 @dataclass(frozen=True)
 class CallOutcome:
-    """A call, and what became of it."""
+    """A call, and how it was answered."""
 
     call: Call
     decision: Decision
     reason: str
     answer: Answer | None
     recording_number: int | None = None
-    """Of the recording that answers it."""
+    """Number of the recording that answers the call."""
 
 
 def compute_fingerprint(port: str, operation: str, request: Any) -> str:
-    """A hash that two calls share if they ask the same."""
+    """Return a hash that two calls share if they make the same request."""
     return hashlib.sha256(
         b"\0".join(
             (
@@ -186,19 +186,19 @@ def compute_fingerprint(port: str, operation: str, request: Any) -> str:
 
 
 def encode_canonical(request: Any) -> bytes:
-    """The JSON of a request by which it is known."""
+    """Return a request as canonical JSON, with sorted members."""
     return _CANONICAL_ENCODER.encode(request)
 
 
 def build_http_request(
     method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes
 ) -> dict[str, Any]:
-    """The request of an HTTP call: what makes it this one."""
+    """Return the request of an HTTP call, without the parts that vary from run to run."""
     media_type = next((v for n, v in headers if n.lower() == "content-type"), "")
     stable_headers = {n.lower(): v for n, v in headers if n.lower() not in VOLATILE_HEADERS}
     if media_type.startswith("multipart/"):
         boundary = media_type.partition("boundary=")[2].strip('"').encode()
-        if boundary:  # drawn anew for each request
+        if boundary:  # a client draws a new one for each request
             body, stable_headers["content-type"] = (
                 body.replace(boundary, b"boundary"),
                 "multipart/form-data",
@@ -217,7 +217,7 @@ def format_http_operation(method: str, url: str) -> str:
 
 
 def normalize_url(url: str) -> str:
-    """An address without what doesn't matter: order of parameters, default port, fragment."""
+    """Return a URL with sorted parameters, without default port and fragment."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -235,7 +235,7 @@ def normalize_url(url: str) -> str:
 
 
 def decode_body(body: bytes, media_type: str) -> Any:
-    """A body as a JSON value: what its JSON says, its text, or its bytes in base64."""
+    """Return a body as a JSON value: parsed JSON, text, or bytes in base64."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -249,7 +249,7 @@ def decode_body(body: bytes, media_type: str) -> Any:
 
 
 def encode_body(value: Any, media_type: str) -> bytes:
-    """The body that is shown so; see `readable`."""
+    """Return the body of a value that `decode_body` returned."""
     if value is None:
         return b""
     if isinstance(value, Mapping) and list(value) == ["base64"]:

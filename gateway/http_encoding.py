@@ -1,4 +1,4 @@
-"""Bodies as they lie in files of others: how they were packed on their way is undone."""
+"""HTTP bodies in files of other tools: undoes their compression and base64."""
 
 import base64
 import binascii
@@ -9,25 +9,25 @@ from collections.abc import Sequence
 import msgspec
 
 CORRELATION_HEADERS = ("x-correlation-id", "x-request-id", "correlation-id", "traceparent")
-"""Headers that say to what a call belongs."""
+"""Headers whose value may be a correlation id, in order of precedence."""
 TRANSFER_HEADERS = frozenset(
     ("connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding")
 )
-"""Headers that say how an answer came, not what it is."""
+"""Headers that describe the transfer, not the answer."""
 _MAX_BYTES = 256 << 20
 _MAX_RATIO, _SMALL = 200, 1 << 20
-"""A body that expands further, and beyond what is small, stays packed."""
+"""Largest ratio of expansion; a body that expands further, beyond `_SMALL` bytes, stays compressed."""
 UNREADABLE = (
     *(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError),
     *(RecursionError, msgspec.MsgspecError),
 )
-"""What hostile calls in a file of others raise when they are taken apart."""
+"""Errors that malformed calls in a file raise while they are parsed."""
 
 
 def decode_response(
     headers: Sequence[tuple[str, str]], body: bytes
 ) -> tuple[list[tuple[str, str]], bytes, str]:
-    """Headers without those of the transfer, the body unpacked where it can be, its media type."""
+    """Return headers without `TRANSFER_HEADERS`, the body decompressed if possible, its media type."""
     value_by_name = {name.lower(): value for name, value in headers}
     coding = value_by_name.get("content-encoding", "").strip().lower()
     kept_headers = [
@@ -41,7 +41,7 @@ def decode_response(
 
 
 def decode_base64(text: str) -> bytes:
-    """Bytes; the text itself where it is no base64."""
+    """Decode base64; return the text's own bytes if it isn't valid base64."""
     try:
         return base64.b64decode(text, validate=False)
     except (binascii.Error, ValueError):
@@ -49,7 +49,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decompress(coding: str, body: bytes) -> bytes:
-    """What is packed otherwise, or not at all, or is broken, stays as it is."""
+    """Decompress a body; return it unchanged if its coding is unknown or the data is broken."""
     try:
         if coding in ("gzip", "x-gzip") and body[:2] == b"\x1f\x8b":
             return _decompress_bounded(zlib.decompressobj(31), body)
@@ -61,6 +61,6 @@ def _decompress(coding: str, body: bytes) -> bytes:
 
 
 def _decompress_bounded(decompressor: "zlib._Decompress", body: bytes) -> bytes:
-    most = min(_MAX_BYTES, max(_SMALL, _MAX_RATIO * len(body)))
-    found = decompressor.decompress(body, most + 1)
-    return body if len(found) > most else found
+    limit_bytes = min(_MAX_BYTES, max(_SMALL, _MAX_RATIO * len(body)))
+    data = decompressor.decompress(body, limit_bytes + 1)
+    return body if len(data) > limit_bytes else data

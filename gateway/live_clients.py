@@ -1,8 +1,8 @@
-"""Going out: how a port is called live. Nothing else in refold ever calls a service.
+"""Live calls, one client per port. No other module of refold calls a service for a handler.
 
-A query is asked in a way that can't change anything where the protocol has one (a read-only
-transaction); a command is sent once and never again. What comes back is decoded and whole: a
-request is sent without the headers by which a server would answer `304` instead.
+A query uses a mode that can't change anything if the protocol has one (a read-only transaction); a
+command is sent once and not retried. HTTP requests are sent without conditional headers, because a
+server would answer those with `304` and no body.
 """
 
 import os
@@ -53,17 +53,17 @@ class _Client(Protocol):
 
 
 class LiveClients:
-    """The live ports of one run. May be called from any thread."""
+    """The live clients of one run. `call` is safe from any thread."""
 
     def __init__(self, ports: PortSet, folder: Path) -> None:
-        """Programs run in the folder."""
+        """Use the live ports among `ports`; their programs run in `folder`."""
         self._ports = ports
         self._folder = folder
         self._clients: dict[str, _Client] = {}
         self._clients_lock = threading.Lock()
 
     def call(self, call: Call) -> Answer:
-        """Make a call; what goes wrong with it is the answer. Raises `UndeclaredPortError`."""
+        """Make a call; return its failure as an answer. Raises `UndeclaredPortError`."""
         client = self._get_client(call)
         started = time.monotonic()
         try:
@@ -75,13 +75,13 @@ class LiveClients:
         return replace(answer, latency=time.monotonic() - started)
 
     def close(self) -> None:
-        """End every connection and program."""
+        """Close every connection and program."""
         for client in self._clients.values():
             client.close()
 
     def _get_client(self, call: Call) -> _Client:
         port = self._ports.get_port(call.port)
-        is_http = call.is_http  # a handler's own client knows the address
+        is_http = call.is_http  # the handler's own HTTP client has the URL
         name = f"\0{call.port}" if is_http else call.port
         with self._clients_lock:
             if name not in self._clients:
@@ -93,8 +93,8 @@ class LiveClients:
     def _make_client(self, name: str, port: Port) -> _Client:
         if port.live is None:
             raise UndeclaredPortError(
-                f"the port {name} isn't declared with how to call it; refold.toml needs"
-                f' [ports.{name}] with live = "…"'
+                f"can't be made: the port {name} doesn't declare how to call it; add live = \"…\" to"
+                f" [ports.{name}] in refold.toml"
             )
         if port.live.startswith("cmd:"):
             return _ProgramClient(port.live[len("cmd:") :], port, self._folder)
@@ -106,13 +106,13 @@ class LiveClients:
         if scheme == "smtp":
             return _MailClient(port)
         raise UndeclaredPortError(
-            f"the port {name} has live = {port.live!r}, which is none of http:, https:,"
-            " postgresql:, smtp: and cmd:"
+            f"can't be made: the port {name} has live = {port.live!r}, which must begin with http:, https:,"
+            " postgresql:, smtp: or cmd:"
         )
 
 
 class _HttpClient:
-    """A service over HTTP: with what a handler's own client sends, or as the port declares."""
+    """A service over HTTP, called with a handler's own request or as the port declares."""
 
     def __init__(self, base_url: str | None, port: Port) -> None:
         self._base_url = base_url
@@ -137,8 +137,8 @@ class _HttpClient:
             finally:
                 response.close()
         except httpx.TimeoutException as error:
-            said = str(error) or f"no answer within {self._port.timeout:g} s"
-            return Answer.from_error(said, AnswerOutcome.TIMEOUT)
+            reason = str(error) or f"no answer within {self._port.timeout:g} s"
+            return Answer.from_error(reason, AnswerOutcome.TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL, _TooLargeError) as error:
             return Answer.from_error(f"{type(error).__name__.strip('_')}: {error}")
         dropped_headers = () if request.method == "HEAD" else TRANSFER_HEADERS
@@ -195,7 +195,7 @@ class _TooLargeError(Exception):
 
 
 class _PostgresClient:
-    """Statements with `%(name)s` for what the request has; rows come back as a list of objects."""
+    """PostgreSQL statements with `%(name)s` for members of the request; returns rows as objects."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -206,8 +206,8 @@ class _PostgresClient:
         statement = self._port.operations.get(call.operation)
         if statement is None:
             raise UndeclaredPortError(
-                f"the port {call.port} has no statement for {call.operation}; refold.toml needs it"
-                f" in [ports.{call.port}.operations]"
+                f"can't be made: the port {call.port} has no statement for {call.operation}; add it to"
+                f" [ports.{call.port}.operations] in refold.toml"
             )
         with self._lock:
             try:
@@ -240,18 +240,18 @@ class _PostgresClient:
             cursor = connection.execute(statement.encode(), arguments)
             if cursor.description is None:
                 return {"rows": cursor.rowcount}
-            found: list[dict[str, Any]] = []
+            rows: list[dict[str, Any]] = []
             size = 0
             for row in cursor:
-                found.append(row)
+                rows.append(row)
                 size += len(_encode_json(row))
                 if size > self._port.most:
                     raise ValueError(f"the answer has more than {self._port.most:,} bytes")
-            return msgspec.to_builtins(found, enc_hook=str)
+            return msgspec.to_builtins(rows, enc_hook=str)
 
 
 class _MailClient:
-    """Mails; the request has `to`, and `subject`, `body`, `from` and `headers` if wanted."""
+    """Mails; the request has `to`, and optionally `subject`, `body`, `from` and `headers`."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -259,7 +259,7 @@ class _MailClient:
     def call(self, call: Call) -> Answer:
         request = call.request if isinstance(call.request, Mapping) else {}
         if not request.get("to"):
-            return Answer.from_error("the request has no `to`, so nobody gets the mail")
+            return Answer.from_error("the request has no `to`, so the mail has no recipient")
         message = EmailMessage()
         for name, value in dict(request.get("headers") or {}).items():
             message[name] = str(value)
@@ -284,11 +284,11 @@ class _MailClient:
         return Answer.from_value({"accepted": True, "refused": sorted(refused)})
 
     def close(self) -> None:
-        """Every mail has a connection of its own."""
+        """Do nothing: each mail has its own connection."""
 
 
 class _ProgramClient:
-    """A program of the user's: a JSON line for each call in, a JSON line for each answer out."""
+    """A program of the user's that reads a JSON line per call and writes one per answer."""
 
     def __init__(self, command: str, port: Port, folder: Path) -> None:
         self._command = shlex.split(command)
@@ -309,7 +309,7 @@ class _ProgramClient:
             kill_timer = threading.Timer(self._port.timeout, process.kill)
             kill_timer.start()
             try:
-                assert process.stdin is not None  # noqa: S101 - it was asked for
+                assert process.stdin is not None  # noqa: S101 - Popen opened a pipe
                 assert process.stdout is not None  # noqa: S101 - as above
                 process.stdin.write(msgspec.json.encode(line_content) + b"\n")
                 process.stdin.flush()
@@ -317,7 +317,7 @@ class _ProgramClient:
             except OSError as error:
                 line, reason = b"", str(error)
             else:
-                reason = "it ended before it answered"
+                reason = "the program ended before it answered"
             is_timed_out = not kill_timer.is_alive()
             kill_timer.cancel()
         if not line.endswith(b"\n"):
@@ -331,7 +331,7 @@ class _ProgramClient:
             answer = msgspec.json.decode(line)
         except (msgspec.DecodeError, RecursionError):
             return Answer.from_error(
-                f"{self._command[0]} answered with what is no JSON: {_shorten_text(line)}"
+                f"{self._command[0]} wrote invalid JSON: {_shorten_text(line)}"
             )
         if isinstance(answer, dict) and "error" in answer:
             return Answer.from_error(str(answer["error"]))
@@ -354,17 +354,17 @@ class _ProgramClient:
 
 
 def _expand_variables(text: str) -> str:
-    """The text with variables of the environment; raises `UndeclaredPortError` where one isn't set."""
+    """Replace environment variables in a text; raises `UndeclaredPortError` if one isn't set."""
     for name in re.findall(r"\$\{?(\w+)", text):
         if name not in os.environ:
             raise UndeclaredPortError(
-                f"needs the variable {name} of the environment, which isn't set"
+                f"needs the environment variable {name}, which isn't set; set it and run again"
             )
     return os.path.expandvars(text)
 
 
 def _answer_from_text(body: bytes) -> Answer:
-    """A port's answer, which is a JSON value whatever came."""
+    """Return a body as an answer: its JSON value, or its text if it isn't JSON."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

@@ -1,23 +1,23 @@
-"""How a handler's calls to the outside are answered. This module alone names the ways."""
+"""The modes in which calls of handlers are answered."""
 
 from enum import Enum
 
 
 class Mode(Enum):
-    """What happens to a call that a handler makes while its events are folded."""
+    """How a call is answered that a handler makes while its events are folded."""
 
     REPLAY = "replay"
     """Queries are answered from recordings; commands are suppressed."""
     WHAT_IF = "what-if"
-    """As in a replay, but for what overrides answer otherwise."""
+    """Like `replay`, but overrides may change answers."""
     SEALED = "sealed"
-    """Any call is an error, so that its handler becomes a failure at the event's offset."""
+    """Every call is an error, so its handler becomes a failure at the event's offset."""
     RECORD = "record"
-    """Queries go out and are kept; a command goes out to a port that was named for this run."""
+    """Queries are made and kept; commands are sent only to ports that were named for this run."""
     LIVE = "live"
-    """As while recording, but nothing is kept."""
+    """Like `record`, but nothing is kept."""
     AUDIT = "audit"
-    """Answered from recordings; queries go out as well, and what they say now is compared."""
+    """Answered from recordings; queries are also made live, and their answers compared."""
 
     @property
     def makes_live_calls(self) -> bool:
@@ -25,7 +25,7 @@ class Mode(Enum):
 
     @property
     def keeps_answers(self) -> bool:
-        """Whether what was answered is kept."""
+        """Whether answers are kept as recordings."""
         return self is Mode.RECORD
 
 

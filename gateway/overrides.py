@@ -1,17 +1,17 @@
-"""Other answers and faults, for what-if runs: which calls, from where to where, how often, and what.
+"""Overrides: changed answers and injected faults for what-if runs.
 
     [[overrides]]
     port = "rates"
     operation = "rate"                # all if left out
-    request = {pair = "EURUSD"}       # what the request must have; all if left out
+    request = {pair = "EURUSD"}       # members that the request must have; all requests if left out
     from = 1200                       # offsets
     to = 1300
-    times = 3                         # the first so many; all if left out
-    chance = 0.1                      # of each, drawn by the seed and the call
-    respond = {rate = "2.00"}         # or one of the others below
+    times = 3                         # only the first 3 calls; all if left out
+    chance = 0.1                      # probability for each call
+    respond = {rate = "2.00"}         # or another field of `Override`
 
-They are drawn by the seed, the event and the call alone, so the same run gives the same faults in
-whatever order calls come. Delays are virtual: nobody waits, and a timeout fires at once.
+Chance depends only on the seed, the event and the call, so the same run gives the same faults in any
+order of calls. Delays are virtual: a call doesn't wait, and a timeout fires at once.
 """
 
 import copy
@@ -29,7 +29,7 @@ from storage.errors import ProjectionError
 
 
 class PatchError(Exception):
-    """A patch that can't be made; the message goes on after the name of a call."""
+    """A patch that can't be applied; the message continues a sentence that begins with the call."""
 
 
 class PatchOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -43,7 +43,7 @@ class PatchOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Override(
     msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"first": "from", "last": "to"}
 ):
-    """What is to be answered otherwise, and how."""
+    """Which calls to override, and with what answer."""
 
     port: str
     operation: str | None = None
@@ -54,18 +54,18 @@ class Override(
     chance: float = 1.0
     respond: Any = UNSET
     status: int | None = None
-    """Of an HTTP answer that is made of `respond`; 200 if left out."""
+    """HTTP status of an answer made from `respond`; 200 if left out."""
     patch: list[PatchOperation] = []
     fail: str | None = None
     delay: float = 0.0
-    """Virtual seconds; more than `timeout` is a timeout."""
+    """Virtual seconds; the call times out if this is at least `timeout`."""
     timeout: float | None = None
     truncate: int | None = None
-    """Keep so many bytes of the answer."""
+    """Number of bytes of the answer to keep."""
 
 
 class OverrideSet:
-    """All of a run, with how often each was used."""
+    """The overrides of one run, and how often each was used."""
 
     def __init__(self, declared: Sequence[Override] = (), seed: int = 0) -> None:
         self._declared = declared
@@ -73,7 +73,7 @@ class OverrideSet:
         self._use_counts: Counter[int] = Counter()
 
     def find_override(self, call: Call) -> Override | None:
-        """The first that is for this call."""
+        """Return the first override that applies to a call, and count its use."""
         for index, override in enumerate(self._declared):
             if self._is_for_call(override, call) and self._is_drawn(index, override, call):
                 if override.times is not None and self._use_counts[index] >= override.times:
@@ -100,19 +100,19 @@ class OverrideSet:
 
 
 def parse_overrides(tables: Any, origin: str) -> list[Override]:
-    """The overrides of a file's `[[overrides]]`; raises `ProjectionError`."""
+    """Return the overrides of a file's `[[overrides]]`; raises `ProjectionError`."""
     try:
         return msgspec.convert(tables, list[Override])
     except msgspec.ValidationError as error:
-        raise ProjectionError(f"{origin}: an override can't be understood: {error}.") from error
+        raise ProjectionError(f"{origin}: invalid override: {error}.") from error
 
 
 def apply_override(
     override: Override, answer: Answer | None, *, is_http: bool
 ) -> tuple[Answer | None, str]:
-    """What is answered instead, and what was done; None where nothing was there to be changed.
+    """Return the overridden answer and the reason; the answer is None if there was none to change.
 
-    Raises `PatchError`.
+    Raises `PatchError` if a patch can't be applied.
     """
     if override.fail is not None:
         return Answer.from_error(override.fail), "fails by an override"
@@ -153,7 +153,7 @@ def apply_override(
 
 
 def _contains(expected: Any, value: Any) -> bool:
-    """Whether a value has all that is wanted of it."""
+    """Whether a value has all members of the expected one."""
     if isinstance(expected, dict):
         return isinstance(value, dict) and all(
             name in value and _contains(member, value[name]) for name, member in expected.items()
@@ -162,7 +162,7 @@ def _contains(expected: Any, value: Any) -> bool:
 
 
 def _apply_patch(document: Any, patch: PatchOperation) -> Any:
-    """A document after one operation of a JSON patch; raises `PatchError`."""
+    """Return a document after one operation of a JSON patch; raises `PatchError`."""
     steps = [s.replace("~1", "/").replace("~0", "~") for s in patch.path.split("/")[1:]]
     if patch.op not in ("add", "replace", "remove") or (patch.path and patch.path[0] != "/"):
         raise PatchError(f"has an override whose patch can't do {patch.op!r} at {patch.path!r}")

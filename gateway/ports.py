@@ -1,12 +1,12 @@
-"""Ports: the names of what is outside, and what is declared of each in `refold.toml`.
+"""Ports: names for services outside, and their declarations in `refold.toml`.
 
     [ports.rates]
-    live = "https://rates.example"      # how to ask it while recording
-    missing = ["latest", "stub"]        # what answers a query that was not recorded
+    live = "https://rates.example"      # how to call it while recording
+    missing = ["latest", "stub"]        # fallbacks for a query that was not recorded
     stub = {rate = "1.00"}
     redact = ["customer.iban"]
 
-A port that nobody declared is answered from recordings all the same; it can't be recorded.
+An undeclared port is answered from recordings too, but only HTTP calls of it can be recorded.
 """
 
 from typing import Any, Literal
@@ -20,43 +20,43 @@ from storage.errors import ProjectionError
 
 FallbackStep = Literal["latest", "nearest", "stub", "ask", "record"]
 FALLBACK_STEPS: tuple[FallbackStep, ...] = ("latest", "nearest", "stub", "ask", "record")
-"""What may answer a query that was not recorded, in the order in which it is tried."""
+"""Fallbacks for a query that was not recorded, in the order in which they are tried."""
 _QUERY_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Port(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What is declared of one port."""
+    """The declaration of one port."""
 
     kind: Literal["query", "command"] | None = None
-    """What its calls do; that of the call if left out. HTTP: GET, HEAD and OPTIONS ask."""
+    """Kind of its calls; if left out, each call decides. For HTTP, GET, HEAD and OPTIONS are queries."""
     queries: list[str] = []
     commands: list[str] = []
-    """Operations that ask, or change something, whatever the kind says."""
+    """Operations that are queries or commands, regardless of `kind`."""
     live: str | None = None
-    """Where it is: `https://…`, `postgresql://…`, `smtp://…`, or `cmd:` and a program."""
+    """Address of the service: `https://…`, `postgresql://…`, `smtp://…`, or `cmd:` and a program."""
     operations: dict[str, str] = {}
-    """How to call each live: `GET /v1/rate` with HTTP, a statement with PostgreSQL."""
+    """How to make each operation live: `GET /v1/rate` for HTTP, a statement for PostgreSQL."""
     headers: dict[str, str] = {}
-    """Of HTTP, sent while recording; `$NAME` stands for a variable of the environment."""
+    """HTTP headers sent while recording; `$NAME` is replaced by an environment variable."""
     hosts: list[str] = []
-    """Hosts whose HTTP calls are this port's, where handlers call them by themselves."""
+    """Hosts whose HTTP calls belong to this port when handlers call them directly."""
     redact: list[str] = []
-    """Paths in requests and answers that are secrets too, such as `customer.iban`."""
+    """Paths in requests and answers to redact as well, such as `customer.iban`."""
     missing: list[FallbackStep] = []
     stub: Any = UNSET
-    """The answer of calls that were not recorded, for `stub`, and of commands."""
+    """Answer of commands that are not sent, and of unrecorded queries with the fallback `stub`."""
     timeout: float = 30.0
     """Seconds."""
     most: int = 64 << 20
-    """Bytes of an answer, beyond which it is an error."""
+    """Largest answer in bytes; a larger one is an error."""
 
 
 class UndeclaredPortError(Exception):
-    """Nobody said how a port is called live; the message says what to do."""
+    """A port doesn't declare how to call it live; the message says what to do."""
 
 
 class PortSet:
-    """All that are declared."""
+    """All declared ports."""
 
     def __init__(self, declared: dict[str, Port] | None = None) -> None:
         self._declared = declared or {}
@@ -65,7 +65,7 @@ class PortSet:
             if port.live and port.live.startswith(("http://", "https://")):
                 authority = urlsplit(port.live).netloc.rpartition("@")[2].lower()
                 self._by_host.setdefault(authority, name)
-        for name, port in self._declared.items():  # what is said of hosts counts more
+        for name, port in self._declared.items():  # `hosts` takes precedence over `live`
             self._by_host |= dict.fromkeys((host.lower() for host in port.hosts), name)
 
     @property
@@ -73,11 +73,11 @@ class PortSet:
         return self._declared
 
     def get_port(self, name: str) -> Port:
-        """What is declared of a port; nothing, where it isn't."""
+        """Return the declaration of a port; an empty one if it isn't declared."""
         return self._declared.get(name, _UNDECLARED_PORT)
 
     def find_port_of_url(self, url: str) -> str:
-        """The port that HTTP calls to an address belong to: a declared one, or its host."""
+        """Return the port to which HTTP calls to a URL belong: a declared one, or the URL's host."""
         try:
             parts = urlsplit(url)
             host, authority = parts.hostname or "", parts.netloc.rpartition("@")[2]
@@ -90,7 +90,7 @@ class PortSet:
         )
 
     def resolve_kind(self, name: str, operation: str, declared_kind: CallKind) -> CallKind:
-        """Whether a call asks or changes something, where `said` is what it says of itself."""
+        """Return whether a call is a query or a command; `declared_kind` is what the call says."""
         port = self.get_port(name)
         if operation in port.commands:
             return CallKind.COMMAND
@@ -99,16 +99,16 @@ class PortSet:
         return declared_kind if port.kind is None else CallKind(port.kind)
 
     def allows_step(self, name: str, step: FallbackStep) -> bool:
-        """Whether a step was opted for."""
+        """Whether the port allows a fallback."""
         return step in self.get_port(name).missing
 
     def declared_stub(self, name: str) -> Any:
-        """The declared answer, or `UNSET`."""
+        """Return the declared answer, or `UNSET`."""
         return self.get_port(name).stub
 
 
 def classify_http_method(method: str) -> CallKind:
-    """What an HTTP request does; one that nobody knows changes something."""
+    """Return the kind of an HTTP request; an unknown method counts as a command."""
     return CallKind.QUERY if method.upper() in _QUERY_METHODS else CallKind.COMMAND
 
 
@@ -116,9 +116,9 @@ _UNDECLARED_PORT = Port()
 
 
 def parse_ports(tables: Any, origin: str) -> dict[str, Port]:
-    """The ports of a file's `[ports.…]`; raises `ProjectionError`."""
+    """Return the ports of a file's `[ports.…]`; raises `ProjectionError`."""
     if not isinstance(tables, dict):
-        raise ProjectionError(f"{origin}: [ports] can't be understood: it has no port in it.")
+        raise ProjectionError(f"{origin}: [ports] must hold a table for each port, [ports.NAME].")
     found = {}
     for name, table in tables.items():
         try:
@@ -127,7 +127,5 @@ def parse_ports(tables: Any, origin: str) -> dict[str, Port]:
             message = str(error).partition(" - at ")
             where = message[2].strip("`").removeprefix("$").lstrip(".")
             location = f"ports.{name}" + (f", {where}" if where else "")
-            raise ProjectionError(
-                f"{origin}: [{location}] can't be understood: {message[0]}."
-            ) from error
+            raise ProjectionError(f"{origin}: invalid [{location}]: {message[0]}.") from error
     return found

@@ -1,7 +1,7 @@
-"""Calls and their answers, kept in the workspace. This module alone writes and reads `calls`.
+"""Recordings in the workspace: calls and their answers. Only this module writes and reads `calls`.
 
-What is kept was redacted before. A small JSON answer lies beside its call, any other under the hash
-of its content, so that one that comes again takes no more room.
+Recordings are redacted before they are written. A small JSON answer is stored with its call, any other
+under the hash of its content, so that equal answers are stored once.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_INLINE_CHARACTERS = 1024
-"""Characters of an answer that is kept beside its call."""
+"""Largest answer, in characters, that is stored with its call."""
 _VERSION_KEY = "recordings"
-"""The fact that says how often recordings have changed."""
+"""Metadata key of the counter that grows whenever recordings change."""
 _PAGE_ROWS = 5_000
 
 _COLUMNS = (
@@ -40,17 +40,17 @@ _FROM_CLAUSE = "FROM calls AS c LEFT JOIN bodies AS b ON b.body = c.body"
 
 @dataclass(frozen=True)
 class Recording:
-    """A call that was kept."""
+    """A kept call with its answer."""
 
     call: Call
     answer: Answer
     recording_number: int | None = None
-    """None before it is kept."""
+    """None until it is stored."""
     projection: str | None = None
-    """The name of the one that made it; None where it was imported."""
+    """Name of the projection that made the call; None if the call was imported."""
     code: str | None = None
     ordinal: int = 0
-    """Its place among the calls of its event."""
+    """Index of the call among the calls of its event."""
     attempts: int = 1
     time: datetime | None = None
     correlation_id: str | None = None
@@ -60,16 +60,16 @@ class Recording:
 
     @property
     def offset(self) -> int | None:
-        """The event that caused it; None where nobody knows."""
+        """Offset of the event that caused the call; None if unknown."""
         return None if self.call.offset < 0 else self.call.offset
 
 
 def redact_recording(
     recording: Recording, redactor: Redactor, paths: Sequence[str] = ()
 ) -> Recording:
-    """The same without its secrets, wherever they stand in it."""
-    _redact_once(recording, redactor, paths)  # every secret is met under its name,
-    return _redact_once(recording, redactor, paths)  # and then found where it has none
+    """Return a recording without its secrets."""
+    _redact_once(recording, redactor, paths)  # the first pass learns each secret by its name,
+    return _redact_once(recording, redactor, paths)  # the second finds it where it has no name
 
 
 def _redact_once(recording: Recording, redactor: Redactor, paths: Sequence[str]) -> Recording:
@@ -104,7 +104,7 @@ def _redact_body(answer: Answer, redactor: Redactor, paths: Sequence[str]) -> by
         except (msgspec.DecodeError, RecursionError):
             return redactor.redact_bytes(answer.body)
         redacted_value = redactor.redact_value(value, paths)
-        # Digits and order stay as they came, where nothing had to be taken out.
+        # If there was nothing to redact, keep the original digits and order.
         return answer.body if redacted_value == value else msgspec.json.encode(redacted_value)
     return redactor.redact_bytes(answer.body)
 
@@ -114,7 +114,7 @@ def _redact_text(text: str | None, redactor: Redactor) -> str | None:
 
 
 def read_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """A number that is another one whenever recordings have changed."""
+    """Return a counter that grows whenever recordings change."""
     found = read_metadata(connection, _VERSION_KEY)
     return found if isinstance(found, int) else 0
 
@@ -122,7 +122,7 @@ def read_version(connection: duckdb.DuckDBPyConnection) -> int:
 def insert_recordings(
     connection: duckdb.DuckDBPyConnection, recordings: Sequence[Recording]
 ) -> list[int]:
-    """Write recordings; their numbers."""
+    """Store recordings; return their numbers."""
     if not recordings:
         return []
     ((first,),) = connection.execute("SELECT coalesce(max(call), -1) + 1 FROM calls").fetchall()
@@ -134,13 +134,13 @@ def insert_recordings(
 def replace_recording(
     connection: duckdb.DuckDBPyConnection, number: int, recording: Recording
 ) -> None:
-    """Write a call anew: how it ended whose intent was kept, or what is left without secrets."""
+    """Replace the recording of a number, by its outcome or by its redacted form."""
     connection.execute("DELETE FROM calls WHERE call = ?", [number])
     _write_recordings(connection, [number], [recording])
 
 
 def end_pending(connection: duckdb.DuckDBPyConnection, number: int, outcome: AnswerOutcome) -> None:
-    """Write only how a pending call ended, if it is there yet."""
+    """Set only the outcome of a pending call, if it still exists."""
     connection.execute(
         "UPDATE calls SET outcome = ? WHERE call = ? AND outcome = ?",
         [outcome.value, number, AnswerOutcome.PENDING.value],
@@ -149,7 +149,7 @@ def end_pending(connection: duckdb.DuckDBPyConnection, number: int, outcome: Ans
 
 
 def answer_pending(connection: duckdb.DuckDBPyConnection, number: int, answer: Answer) -> None:
-    """Give a call that nobody saw end an answer, if it is there yet."""
+    """Set the answer of a call with unknown outcome, if it still exists."""
     for one in _by_numbers(connection, [number]):
         replace_recording(connection, number, replace(one, answer=answer))
 
@@ -157,7 +157,7 @@ def answer_pending(connection: duckdb.DuckDBPyConnection, number: int, answer: A
 def delete_recordings(
     connection: duckdb.DuckDBPyConnection, projection: str, first_offset: int, last_offset: int
 ) -> None:
-    """Drop what a projection recorded at events of a stretch, but commands that were sent."""
+    """Delete a projection's recordings in a range of offsets, except commands that were sent."""
     connection.execute(
         "DELETE FROM calls WHERE projection = ? AND (kind = 'query' OR origin = 'stub')"
         ' AND "offset" BETWEEN ? AND ?',
@@ -169,8 +169,8 @@ def delete_recordings(
 def redact_stored_recordings(
     workspace: Workspace, redactor: Redactor, condition: str, parameters: Sequence[Any]
 ) -> None:
-    """Take out secrets that were met only after calls had been kept, of those that a condition
-    keeps; and drop bodies that no call has any more."""
+    """Remove secrets that were learned only after calls had been stored, from the calls that match a
+    condition; then delete bodies that no call refers to."""
     texts = ("c.request", "c.response", "c.headers", "c.error", "c.operation", "b.text")
     for pattern in redactor.secret_patterns():
         contains_secret = " OR ".join(f"regexp_matches({text}, ?)" for text in texts)
@@ -196,7 +196,7 @@ def redact_stored_recordings(
 
 
 def delete_same_call(connection: duckdb.DuckDBPyConnection, recording: Recording) -> None:
-    """Drop what was recorded of the same call."""
+    """Delete earlier recordings of the same call."""
     call = recording.call
     connection.execute(
         'DELETE FROM calls WHERE projection = ? AND "offset" = ? AND key IS NOT DISTINCT FROM ?'
@@ -206,7 +206,7 @@ def delete_same_call(connection: duckdb.DuckDBPyConnection, recording: Recording
 
 
 def count_recordings(workspace: Workspace) -> int:
-    """How many there are."""
+    """Return the number of recordings."""
     with workspace.reading() as connection:
         ((found,),) = connection.execute("SELECT count(*) FROM calls").fetchall()
     return int(found)
@@ -215,7 +215,7 @@ def count_recordings(workspace: Workspace) -> int:
 def iterate_recordings(
     workspace: Workspace, condition: str = "true", parameters: Any = ()
 ) -> Iterator[Recording]:
-    """Recordings that a condition of ours keeps, in the order of the log."""
+    """The recordings that match a condition (trusted SQL), in the order of their numbers."""
     first = -1
     while True:
         with workspace.reading() as connection:
@@ -232,13 +232,13 @@ def iterate_recordings(
 
 
 def read_event_recordings(workspace: Workspace, offset: int) -> list[Recording]:
-    """Recordings of one event, in order."""
+    """Return the recordings of one event, in order."""
     with workspace.reading() as connection:
         return of_event(connection, offset)
 
 
 def of_event(connection: duckdb.DuckDBPyConnection, offset: int) -> list[Recording]:
-    """The same, on a connection that may be writing."""
+    """Return the recordings of one event, on a connection that may be writing."""
     found = fetch_rows(
         connection,
         f'SELECT {_COLUMNS} {_FROM_CLAUSE} WHERE c."offset" = ? ORDER BY ordinal, call',
@@ -248,7 +248,7 @@ def of_event(connection: duckdb.DuckDBPyConnection, offset: int) -> list[Recordi
 
 
 def find_latest(workspace: Workspace, call: Call) -> Recording | None:
-    """The last that asked the same at or before a call's event; else one of no known event."""
+    """Return the last recording of the same request up to the call's event; else an unassigned one."""
     with workspace.reading() as connection:
         found = fetch_rows(
             connection,
@@ -263,11 +263,12 @@ def find_latest(workspace: Workspace, call: Call) -> Recording | None:
 def read_answers(
     connection: duckdb.DuckDBPyConnection, projection: str, first_offset: int, end_offset: int
 ) -> "pa.Table":
-    """Recordings that may answer a projection's calls at events from one offset to before another.
+    """Return recordings that may answer a projection's calls at events in a range of offsets.
 
-    Where it has none of its own of a request, those of another are taken. Columns: `offset`,
-    `call`, and `answer`: a JSON list of key, port, operation, request (as a text), response, number,
-    and whether it is a command; NULL where it takes more than that to answer.
+    Recordings of the projection itself take precedence over imported ones, and those over recordings
+    of other projections. Columns: `offset`, `call`, and `answer`: a JSON list of key, port, operation,
+    request (as text), response, number, and whether it is a command; `answer` is NULL if the broker
+    must answer.
     """
     is_plain = "status IS NULL AND outcome = 'ok' AND response IS NOT NULL"
     own_key = "CASE WHEN rank < 2 THEN key END"
@@ -287,7 +288,7 @@ def read_answers(
 
 
 def read_by_numbers(workspace: Workspace, numbers: Iterable[int]) -> list[Recording]:
-    """Recordings by their numbers, in their order at their event."""
+    """Return recordings by their numbers, in the order of their event."""
     with workspace.reading() as connection:
         return _by_numbers(connection, numbers)
 
@@ -302,7 +303,7 @@ def _by_numbers(connection: duckdb.DuckDBPyConnection, numbers: Iterable[int]) -
 
 
 def increment_version(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say that recordings are others than they were."""
+    """Note that recordings have changed."""
     write_metadata(connection, _VERSION_KEY, read_version(connection) + 1)
 
 
@@ -330,7 +331,7 @@ def _insert_rows(
 ) -> None:
     if not values:
         return
-    import pyarrow as pa  # noqa: PLC0415 - asking needs none
+    import pyarrow as pa  # noqa: PLC0415 - replaying writes nothing
 
     kinds = {
         "BIGINT": pa.int64(),

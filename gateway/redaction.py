@@ -1,8 +1,8 @@
-"""Keeping secrets out of what is remembered. This module alone decides what is one.
+"""Redaction: removes secrets from everything that is kept. Only this module decides what is secret.
 
-A secret is known by the name that it has (a header, a parameter, a member), by its shape, or because
-it was met before under such a name; then it is found wherever it stands: in an address, a body, an
-error. In its place stands a keyed hash (see `storage.ingest.io.keyed_hash`).
+A secret is recognized by its name (of a header, a parameter, a member), by its shape, or because the
+same value had such a name before; then it is replaced wherever it occurs: in a URL, a body, an error.
+The replacement is a keyed hash (see `storage.ingest.io.keyed_hash`).
 """
 
 import base64
@@ -19,15 +19,15 @@ from storage.ingest.io import keyed_hash
 from storage.ingest.io.keyed_hash import PLACEHOLDER_PATTERN, load_or_create_key
 
 _MIN_SEARCHED_CHARACTERS = 6
-"""Characters of a secret that is looked for elsewhere; a shorter one would be found everywhere."""
+"""Shortest secret, in characters, to search for elsewhere; a shorter one would match everywhere."""
 _SECRETS_PER_PATTERN = 500
-"""Secrets that one expression looks for."""
+"""Number of secrets in one regular expression."""
 _MAX_SECRETS = 10_000
-"""Secrets that are looked for elsewhere."""
+"""Largest number of secrets to search for elsewhere."""
 _FORM_PART = re.compile(
     r"""name="([^"\r\n]+)"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n(.*?)(?=\r?\n--)""", re.DOTALL
 )
-"""A part of a form that was posted as multipart/form-data."""
+"""One part of a form posted as multipart/form-data."""
 _SECRET_SHAPES = re.compile(
     r"(?P<scheme>\b(?:[Bb]earer|[Bb]asic|[Dd]igest|[Nn]egotiate)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{6,})"
     r"|(?P<userinfo>://)(?P<user>[^\s/@:\"']*:[^\s/@\"']+)(?=@)"
@@ -40,17 +40,17 @@ _SHAPE_MARKERS = (
     *("earer ", "asic ", "igest ", "egotiate ", "://", "PRIVATE KEY", "AKIA", "xox", "sk_", "eyJ"),
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
-"""What is looked for first, as that is quicker: one of them is in whatever has such a shape."""
+"""Texts of which every such shape contains one; a substring search is faster than the expression."""
 __all__ = ["Redactor", "is_secret"]
 
 
 class Redactor:
-    """Takes secrets out of values and texts; remembers those that it has met."""
+    """Removes secrets from values and texts, and remembers those that it has met."""
 
     def __init__(self, key: bytes | None = None) -> None:
         self._own_key = key
         self._placeholder_by_secret: dict[str, str] = {}
-        """Secrets, and other ways to write them, and what stands in their place."""
+        """Placeholders by secret, in each of its spellings."""
         self._pattern: re.Pattern[str] | None = None
 
     @property
@@ -59,18 +59,18 @@ class Redactor:
         return bool(self._placeholder_by_secret)
 
     def secret_patterns(self) -> Iterator[str]:
-        """Regular expressions (of RE2) that find the secrets that it has met."""
+        """Regular expressions (RE2) that match the secrets met so far."""
         known = list(self._placeholder_by_secret)
         for first in range(0, len(known), _SECRETS_PER_PATTERN):
             yield "|".join(map(re.escape, known[first : first + _SECRETS_PER_PATTERN]))
 
     def replace_secret(self, secret: str) -> str:
-        """What stands for a secret; it is known from now on."""
+        """Return the placeholder of a secret, and remember the secret."""
         if PLACEHOLDER_PATTERN.fullmatch(secret) or not secret:
             return secret
         if secret in self._placeholder_by_secret:
             return self._placeholder_by_secret[secret]
-        # The user's key is read when the first secret is met: a replay without secrets needs none.
+        # Read the user's key only when the first secret is met: a replay without secrets needs none.
         if self._own_key is None:
             self._own_key = load_or_create_key()
         new_placeholder = keyed_hash.make_placeholder(self._own_key, secret)
@@ -78,27 +78,27 @@ class Redactor:
             len(secret) >= _MIN_SEARCHED_CHARACTERS
             and len(self._placeholder_by_secret) < _MAX_SECRETS
         ):
-            for written in _spellings(secret):
-                self._placeholder_by_secret.setdefault(written, new_placeholder)
+            for spelling in _spellings(secret):
+                self._placeholder_by_secret.setdefault(spelling, new_placeholder)
             self._pattern = None
         return new_placeholder
 
     def redact_value(self, value: Any, paths: Sequence[str] = ()) -> Any:
-        """A JSON value without its secrets; `paths` such as `card.number` are secrets too."""
-        wanted = [tuple(path.split(".")) for path in paths]
+        """Return a JSON value without its secrets; `paths` such as `card.number` are secret too."""
+        secret_paths = [tuple(path.split(".")) for path in paths]
         try:
-            return self._redact_nested(value, wanted)
+            return self._redact_nested(value, secret_paths)
         except RecursionError:
             return self.replace_secret(repr(type(value)))
 
     def redact_headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Headers without theirs."""
+        """Return headers without their secrets."""
         return [(name, self._redact_header(name.lower(), value)) for name, value in headers]
 
     def _redact_header(self, name: str, value: str) -> str:
         if name not in ("cookie", "set-cookie"):
             return self.replace_secret(value) if is_secret(name) else self.redact_text(value)
-        # Which cookies there are, and for how long, is no secret.
+        # Names and attributes of cookies are not secret.
         pairs = value.split(";")
         secret = pairs[: 1 if name == "set-cookie" else None]
         return ";".join([*map(self._redact_cookie, secret), *pairs[len(secret) :]])
@@ -108,7 +108,7 @@ class Redactor:
         return f"{name}{equals}{self.replace_secret(value)}" if value else pair
 
     def redact_url(self, url: str) -> str:
-        """An address without its own."""
+        """Return a URL without its secrets."""
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -129,7 +129,7 @@ class Redactor:
         )
 
     def redact_text(self, text: str) -> str:
-        """A text without those in it that are known by name, by shape, or from before."""
+        """Return a text without the secrets known by name, by shape, or from before."""
         if "form-data" in text:
             for name, value in _FORM_PART.findall(text):
                 if value and is_secret(name):
@@ -139,15 +139,15 @@ class Redactor:
         return self._replace_known_secrets(text)
 
     def redact_bytes(self, body: bytes) -> bytes:
-        """The same for bytes, which may be text in part."""
+        """Return bytes without the secrets in the parts that are text."""
         text = body.decode("latin-1")
-        found = self.redact_text(text)
-        return body if found == text else found.encode("latin-1", "replace")
+        redacted = self.redact_text(text)
+        return body if redacted == text else redacted.encode("latin-1", "replace")
 
     def _redact_nested(
         self, value: Any, secret_paths: list[tuple[str, ...]], name: str = ""
     ) -> Any:
-        """A value without its secrets; `name` is the member that it is the value of."""
+        """Return a value without its secrets; `name` is the member that holds it."""
         if isinstance(value, dict):
             pair = is_pair(value)
             return {
@@ -181,8 +181,8 @@ class Redactor:
         return self._redact_nested(value, paths, name)
 
     def _pair_list(self, items: list[Any], name: str) -> list[Any]:
-        """A list of names with their values, such as headers: [[name, value], …], or, in a member
-        that is called so, [name, value, name, value, …]."""
+        """Redact a list of names with their values, such as headers: [[name, value], …], or, in a
+        member whose name ends in `headers`, [name, value, name, value, …]."""
         if not items:
             return items
         if all(isinstance(one, list) and len(one) == 2 and _is_scalar(one[1]) for one in items):
@@ -198,7 +198,7 @@ class Redactor:
         return items
 
     def _replace_everything(self, value: Any) -> Any:
-        """What a path names, whatever it is."""
+        """Replace a value that a path names, and everything in it."""
         if isinstance(value, dict):
             return {name: self._replace_everything(member) for name, member in value.items()}
         if isinstance(value, list):
@@ -206,7 +206,7 @@ class Redactor:
         return self.replace_secret(value if isinstance(value, str) else str(value))
 
     def _redact_named_values(self, text: str) -> str:
-        """The text without the values of names that are those of secrets."""
+        """Replace the values that have the name of a secret."""
         segments, done = [], 0
         for start, end in named_spans(text):
             segments += [text[done:start], self.replace_secret(text[start:end])]
@@ -229,14 +229,14 @@ class Redactor:
 
 @functools.lru_cache(maxsize=4096)
 def _may_hold_secret(text: str) -> bool:
-    """Whether there is a secret in it by its name or shape; the same texts come again and again."""
+    """Whether a text has a secret by name or shape; cached, because texts repeat."""
     if named_spans(text):
         return True
     return any(part in text for part in _SHAPE_MARKERS) and _SECRET_SHAPES.search(text) is not None
 
 
 def _spellings(secret: str) -> Iterable[str]:
-    """How a secret may be written."""
+    """The ways to write a secret."""
     yield secret
     yield quote(secret, safe="")
     yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
@@ -250,13 +250,13 @@ def _spellings(secret: str) -> Iterable[str]:
 
 
 def _paths_below(paths: list[tuple[str, ...]], name: str) -> list[tuple[str, ...]]:
-    """What of the paths is left below a member."""
+    """Return the rest of each path below a member."""
     return [path[1:] for path in paths if path and path[0] in (name, "*")]
 
 
 def _is_wholly_secret(value: Any) -> bool:
-    """Whether a secret's value is one: a text, a number, a list of those, or one of these in an
-    object that says of which type it is, as in {"S": "x"} or {"value": "x"}."""
+    """Whether the value of a secret name is secret as a whole: a text, a number, a list of those, or
+    an object with one of these and its type, such as {"S": "x"} or {"value": "x"}."""
     if isinstance(value, list):
         return bool(value) and all(map(_is_scalar, value))
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Where two requests or answers differ, in words for a person."""
+"""Differences between two requests or answers, as text."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import msgspec
 _ABSENT = object()
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is _ABSENT:
         return "nothing"
     text = msgspec.json.encode(value).decode()
@@ -15,16 +15,16 @@ def _shown(value: Any) -> str:
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `.pair: "EURUSD" → "EURGBP"`."""
+    """Return where two JSON values differ, as `.pair: "EURUSD" → "EURGBP"`."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [
-            found
+            line
             for name in dict.fromkeys((*before, *after))
-            for found in differences(
+            for line in differences(
                 before.get(name, _ABSENT), after.get(name, _ABSENT), f"{path}.{name}"
             )
         ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True))
-        return [found for i, (a, b) in pairs for found in differences(a, b, f"{path}[{i}]")]
-    return [] if before == after else [f"{path}: {_shown(before)} → {_shown(after)}"]
+        return [line for i, (a, b) in pairs for line in differences(a, b, f"{path}[{i}]")]
+    return [] if before == after else [f"{path}: {_format_value(before)} → {_format_value(after)}"]

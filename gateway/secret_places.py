@@ -1,8 +1,8 @@
-"""Where a text holds secrets that are known by a name beside them.
+"""Finds secrets in a text by the names beside them.
 
 This module owns the notations of names and values: `password=x`, JSON, forms, XML elements and
-attributes, and pairs such as `{"name": "password", "value": "x"}`. Each function returns spans of the
-text, (start, end), that hold a secret.
+attributes, and pairs such as `{"name": "password", "value": "x"}`. Each function returns the spans of
+the text, (start, end), that hold a secret.
 """
 
 import functools
@@ -17,7 +17,7 @@ _ENDS = (
 )
 _EXACT = frozenset(("auth", "pwd", "pin", "otp", "cvv", "cvc", "sid", "session", "sig", "jwt"))
 _WORDS = frozenset(("bearer", "basic", "digest", "negotiate", "null", "none", "true", "false"))
-"""Words in a value's place that are no secrets."""
+"""Words in place of a value that are not secret."""
 _NAMES = frozenset(
     (
         *("name", "key", "k", "id", "field", "fieldname", "header", "headername", "parameter"),
@@ -25,7 +25,7 @@ _NAMES = frozenset(
         *("attributename", "variable", "setting", "option"),
     )
 )
-"""Members and attributes that name what their neighbour holds, in small letters without punctuation."""
+"""Members and attributes that name what their neighbour holds; lower case, without punctuation."""
 _VALUES = frozenset(
     (
         *("value", "val", "v", "values", "content", "text", "stringvalue", "headervalue", "data"),
@@ -39,23 +39,23 @@ _VALUES = frozenset(
         ),
     )
 )
-"""The neighbours that hold it."""
+"""Members and attributes that hold the value that their neighbour names."""
 
 Span = tuple[int, int]
 
 _NAMED = re.compile(r"(?<![\w-])([\w-]+)(?:\\*[\"']|\]|%5D)*\s*[:=]\s*(\\*[\"'])?", re.IGNORECASE)
-"""A name, and what stands between it and its value, in any text."""
+"""A name, and the characters between it and its value, in any text."""
 _VALUE = re.compile(
     r"(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s\"'&,;<>})\]\\]+", re.IGNORECASE
 )
 _LONGEST = 8_192
-"""Characters of a value in quotes; a quote without an end near it is an apostrophe."""
+"""Longest quoted value, in characters; a quote without an end within that is an apostrophe."""
 
 _ATTRIBUTE = re.compile(r"(?<![\w.:-])([\w.:-]+)\s*=\s*(\\?[\"']|&quot;)(.*?)\2", re.DOTALL)
 _WITHOUT_CONTENT = frozenset(
     ("input", "meta", "a", "select", "button", "form", "iframe", "fieldset", "slot", "label")
 )
-"""Elements of HTML whose text isn't the value of their name."""
+"""HTML elements whose text isn't the value of their name."""
 _OBJECT = re.compile(r"\{[^{}]{2,20000}\}")
 _MEMBER = re.compile(
     r"(\\*\")([@#$\w.-]+)\1\s*:\s*(?:(\\*\")(.*?)(?<!\\)\3|(-?\d[\w.+-]*))", re.DOTALL
@@ -66,35 +66,35 @@ _LINES = re.compile(
     r"[ \t]*[\"']?(\w+)[\"']?[ \t]*:[ \t]*[\"']?([^\r\n\"']+)",
     re.MULTILINE,
 )
-"""A name in one line and its value in the next: YAML."""
+"""A name in one line and its value in the next, as in YAML."""
 
 
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether what has this name is a secret."""
-    plain = _plain(name)
+    """Whether a value of this name is secret."""
+    plain = _normalize_name(name)
     return plain in _EXACT or plain.endswith(_ENDS)
 
 
 def is_pair(value: dict[Any, Any]) -> bool:
-    """Whether an object names a secret in one member, whose value another member holds."""
+    """Whether one member of an object names a secret, and another may hold its value."""
     if len(value) > 12:
         return False
     return any(
-        _plain(name) in _NAMES and isinstance(named, str) and _names_secret(named)
+        _normalize_name(name) in _NAMES and isinstance(named, str) and _names_secret(named)
         for name, named in value.items()
         if isinstance(name, str)
     ) and any(map(is_value, value))
 
 
 def is_value(name: str) -> bool:
-    """Whether a member of a pair has the value's name."""
-    return _plain(name) in _VALUES
+    """Whether a member with this name holds the value of a pair."""
+    return _normalize_name(name) in _VALUES
 
 
 def named_spans(text: str) -> list[Span]:
-    """All secrets of a text that are known by a name, in order; none overlaps another."""
-    trimmed = (_trimmed(text, *span) for rule in _RULES for span in rule(text))
+    """Return the spans of all secrets that a name marks, in order and without overlaps."""
+    trimmed = (_trim_span(text, *span) for rule in _RULES for span in rule(text))
     found = [span for span in trimmed if span[0] < span[1]]
     found.sort(key=lambda span: (span[0], -span[1]))
     kept: list[Span] = []
@@ -104,19 +104,19 @@ def named_spans(text: str) -> list[Span]:
     return kept
 
 
-def _trimmed(text: str, start: int, end: int) -> Span:
+def _trim_span(text: str, start: int, end: int) -> Span:
     value = text[start:end]
     start += len(value) - len(value.lstrip())
     return start, start + len(value.strip())
 
 
 @functools.lru_cache(maxsize=4096)
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _names_secret(text: str) -> bool:
-    """Whether a text is the name of a secret: a word of its own, not a sentence that ends with one."""
+    """Whether a text is the name of a secret: one word, not a sentence that ends with such a word."""
     return len(text) <= 60 and len(text.split()) == 1 and is_secret(text)
 
 
@@ -128,7 +128,7 @@ def _assigned(text: str) -> Iterator[Span]:
             name = name[2:]
         if named.start() < done or not is_secret(name):
             continue
-        end = _quoted_end(text, named.end(), named[2]) if named[2] else None
+        end = _find_quote_end(text, named.end(), named[2]) if named[2] else None
         if end is not None:
             if text[named.end() : end].lower() not in _WORDS:
                 done = end
@@ -140,8 +140,8 @@ def _assigned(text: str) -> Iterator[Span]:
             yield value.span()
 
 
-def _quoted_end(text: str, start: int, quote: str) -> int | None:
-    """Where a value in quotes ends."""
+def _find_quote_end(text: str, start: int, quote: str) -> int | None:
+    """Return the end of a quoted value that begins at `start`; None if the quote isn't closed."""
     at = text.find(quote, start, start + _LONGEST)
     while at > 0 and len(quote) == 1 and _is_escaped(text, at, start):
         at = text.find(quote, at + 1, start + _LONGEST)
@@ -156,10 +156,10 @@ def _is_escaped(text: str, at: int, start: int) -> bool:
 
 
 class _Markup:
-    """Elements and attributes of XML, as it is written, or escaped inside of another text."""
+    """Elements and attributes of XML, written directly or escaped inside another text."""
 
     def __init__(self, mark: str, open_: str, close: str, inside: str) -> None:
-        """`mark` is in every such text; the rest are patterns of a tag's parts."""
+        """`mark` occurs in every such text; the other arguments are patterns for parts of a tag."""
         self._mark = mark
         start, name = rf"{open_}(?:[\w.-]+:)?", r"[\w.-]+"
         child = rf"{open_}(?!/|!)[\w.:-]+(?:\s{inside}*)?{close}"
@@ -169,7 +169,7 @@ class _Markup:
             rf"(?=(?:\s*{child})?(?:{cdata}|({inside}+)(?={open_}/)))",
             re.DOTALL,
         )
-        """An element, its text, or the text of its first child."""
+        """An element with its text, or with the text of its first child."""
         self._tag = re.compile(rf"{start}({name})(\s{inside}{{1,8192}}?)(/?){close}", re.DOTALL)
         self._content = re.compile(rf"{cdata}|({inside}+)(?={open_})", re.DOTALL)
         self._elements = re.compile(
@@ -177,10 +177,10 @@ class _Markup:
             rf"{child}(?:\s*{child})?({inside}+){open_}/",
             re.DOTALL,
         )
-        """A name in an element and its value in the next: property lists, XML-RPC."""
+        """A name in one element and its value in the next, as in property lists and XML-RPC."""
 
     def spans(self, text: str) -> Iterator[Span]:
-        """The secrets in such a text."""
+        """The spans of secrets in a text."""
         if self._mark in text:
             yield from self._of_elements(text)
             yield from self._of_tags(text)
@@ -190,13 +190,13 @@ class _Markup:
             if is_secret(found[1]):
                 yield found.span(2 if found[2] is not None else 3)
         for found in self._elements.finditer(text):
-            if _plain(found[1]) in _NAMES and _names_secret(found[2].strip()):
+            if _normalize_name(found[1]) in _NAMES and _names_secret(found[2].strip()):
                 yield found.span(3)
 
     def _of_tags(self, text: str) -> Iterator[Span]:
         for tag in self._tag.finditer(text):
             attributes = [
-                (_plain(found[1].rpartition(":")[2]), found)
+                (_normalize_name(found[1].rpartition(":")[2]), found)
                 for found in _ATTRIBUTE.finditer(text, tag.start(2), tag.end(2))
             ]
             named = [
@@ -231,9 +231,9 @@ def _objects(text: str) -> Iterator[Span]:
         return
     for found in _OBJECT.finditer(text):
         members = [*_MEMBER.finditer(text, *found.span())]
-        if any(_plain(m[2]) in _NAMES and m[4] and _names_secret(m[4]) for m in members):
+        if any(_normalize_name(m[2]) in _NAMES and m[4] and _names_secret(m[4]) for m in members):
             for member in members:
-                if _plain(member[2]) in _VALUES:
+                if _normalize_name(member[2]) in _VALUES:
                     yield member.span(4 if member[3] else 5)
 
 
@@ -242,7 +242,7 @@ def _forms(text: str) -> Iterator[Span]:
         return
     at = 0
     while (found := _FORM.search(text, at)) is not None:
-        yield from _of_two(found)
+        yield from _pair_value_spans(found)
         at = found.start(3) - 1
 
 
@@ -250,14 +250,14 @@ def _lines(text: str) -> Iterator[Span]:
     if "\n" not in text or ":" not in text:
         return
     for found in _LINES.finditer(text):
-        yield from _of_two(found)
+        yield from _pair_value_spans(found)
 
 
-def _of_two(found: re.Match[str]) -> Iterator[Span]:
-    """The value of two neighbours, whichever comes first."""
+def _pair_value_spans(found: re.Match[str]) -> Iterator[Span]:
+    """The span of the value in a pair, in either order of name and value."""
     for name, value in ((1, 3), (3, 1)):
-        is_named = _plain(found[name]) in _NAMES and _names_secret(found[name + 1])
-        if is_named and _plain(found[value]) in _VALUES:
+        is_named = _normalize_name(found[name]) in _NAMES and _names_secret(found[name + 1])
+        if is_named and _normalize_name(found[value]) in _VALUES:
             yield found.span(value + 1)
 
 

@@ -1,4 +1,4 @@
-"""How a projection meets the outside in its folds; what of it changes results is part of who it is."""
+"""Settings of the gateway for one projection; those that change results belong to its identity."""
 
 import hashlib
 import json
@@ -18,26 +18,26 @@ from gateway.sent_commands import Choices
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """What a person declared, or asked for."""
+    """How calls of one projection are answered: declared in `refold.toml`, or given with a command."""
 
     mode: Mode = DEFAULT_MODE
     ports: PortSet = field(default_factory=PortSet)
     overrides: Sequence[Override] = ()
-    """Answers and faults of a what-if run."""
+    """Overridden answers and injected faults of a what-if run."""
     seed: int = 0
-    """Of chances in the overrides."""
+    """Seed for the chances in overrides."""
     own_time: bool = True
-    """Whether clocks and random numbers are the event's own, and not this machine's."""
+    """Whether clocks and random numbers come from the event, not from this machine."""
     send: frozenset[str] = frozenset()
-    """Ports that commands may go out to, while recording."""
+    """Ports to which commands may be sent while recording."""
     folder: Path | None = None
-    """Where programs of ports run: beside the file that declares them; None: where handlers run."""
+    """Folder of ports' programs: that of the file that declares them; None: where handlers run."""
     pending: Choices = field(default_factory=Choices)
-    """What becomes of commands of which nobody saw the answer, while recording."""
+    """Choices for commands with unknown outcome, while recording."""
 
     @property
     def digest(self) -> str:
-        """What of it changes results, as the mode and a short hash; empty where all is by default."""
+        """The settings that change results, as mode and short hash; empty if all are defaults."""
         changed: dict[str, Any] = {}
         if self.mode is not DEFAULT_MODE:
             changed["mode"] = self.mode.value

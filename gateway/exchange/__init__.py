@@ -1,1 +1,1 @@
-"""Recordings as files of other tools: import and export."""
+"""Import and export of recordings, in the file formats of other tools."""

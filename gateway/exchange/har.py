@@ -1,4 +1,4 @@
-"""HAR 1.2, what browsers and proxies record (http://www.softwareishard.com/blog/har-12-spec/)."""
+"""HAR 1.2, the format of browsers and proxies (http://www.softwareishard.com/blog/har-12-spec/)."""
 
 import base64
 import json
@@ -63,12 +63,12 @@ class _HarFile(msgspec.Struct):
 
 
 def read_har(text: bytes, ports: PortSet, origin: str) -> Iterator[Recording]:
-    """The calls of a HAR; raises `SourceError`."""
+    """The calls of a HAR file; raises `SourceError`."""
     try:
         file = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_HarFile, strict=False)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise SourceError(f"{origin} is no HAR: {what}.") from error
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise SourceError(f"{origin} is not a HAR file: {reason}.") from error
     for number, entry in enumerate(file.log.entries, 1):
         try:
             recorded = _entry_to_recording(entry, ports)
@@ -80,7 +80,7 @@ def read_har(text: bytes, ports: PortSet, origin: str) -> Iterator[Recording]:
 
 
 def write_har(recordings: Iterable[Recording]) -> Iterator[bytes]:
-    """A HAR; only HTTP calls can be in one."""
+    """A HAR file of the HTTP calls among these; HAR has no other calls."""
     entries = [_recording_to_entry(one) for one in recordings if one.call.is_http]
     log = {"version": "1.2", "creator": {"name": "refold", "version": "1"}, "entries": entries}
     yield json.dumps({"log": log}, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -122,7 +122,7 @@ def _entry_to_answer(entry: _HarEntry, response_entry: _HarResponse) -> Answer:
         if content.encoding == "base64"
         else text.encode("utf-8", "replace")
     )
-    # HAR keeps bodies unpacked; some writers don't.
+    # HAR says that bodies are stored decompressed; some writers store them compressed.
     headers, body, media = http_encoding.decode_response(
         _header_pairs(response_entry.headers), body
     )
@@ -185,15 +185,15 @@ def _recording_to_entry(recording: Recording) -> dict[str, Any]:
 _COMMON_MEMBERS = {"httpVersion": "HTTP/1.1", "cookies": [], "headersSize": -1}
 
 
-def _header_pairs(found: list[_Pair]) -> list[tuple[str, str]]:
-    return [(pair.name, pair.value) for pair in found]
+def _header_pairs(pairs: list[_Pair]) -> list[tuple[str, str]]:
+    return [(pair.name, pair.value) for pair in pairs]
 
 
 def _parse_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

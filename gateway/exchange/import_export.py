@@ -1,6 +1,6 @@
-"""Recordings from files of others, and into them.
+"""Imports recordings from files of other tools, and exports them.
 
-Whatever comes in is redacted, and what goes out is looked through once more.
+Recordings are redacted on import, and once more on export.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from storage.errors import SourceError
 from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
 ASSIGNMENT_WINDOW = timedelta(seconds=60)
-"""How long after an event a call may have been made that is given to it by time."""
+"""Longest time between an event and a call that is assigned to it by time alone."""
 _PAGE_SIZE = 5_000
 _BYTES_AT_ONCE = 64 << 20
 _IMPORTED_KEY = "imported"
-"""The fact that has the hashes of the files whose calls are there."""
+"""Metadata key of the hashes of imported files."""
 _WRITERS = {
     ".yaml": vcr.write_cassette,
     ".yml": vcr.write_cassette,
@@ -35,34 +35,37 @@ _WRITERS = {
 
 @dataclass(frozen=True)
 class RecordingImportResult:
-    """What came of an import."""
+    """Result of an import."""
 
     call_count: int
     assigned_count: int
-    """Of them, those whose event is known."""
+    """Number of calls assigned to an event."""
     without_answer_count: int
-    """Of them, those that have no body in the file, though they had an answer."""
+    """Number of calls that have an answer without a body in the file."""
     has_secrets: bool
-    """Whether there were any, which were taken out."""
+    """Whether secrets were found; they were redacted."""
     was_imported_before: bool = False
-    """Whether the same file was imported before, so that nothing is new."""
+    """Whether the same file was imported before; nothing was imported again."""
 
 
 @dataclass(frozen=True)
 class RecordingExportResult:
-    """What came of an export."""
+    """Result of an export."""
 
     call_count: int
     left_out_count: int
-    """Calls that the format has no place for."""
+    """Number of calls that the format can't hold."""
     has_secrets: bool
-    """Whether some were found that were not taken out before; they were now."""
+    """Whether secrets were found that the stored recordings still hold; the file has none."""
 
 
 def import_recordings(
     workspace: Workspace, path: Path, ports: PortSet, window: timedelta = ASSIGNMENT_WINDOW
 ) -> RecordingImportResult:
-    """Import a file; all of it or, where it can't be understood, nothing. Raises `SourceError`."""
+    """Import all calls of a file, or none if it can't be read. Raises `SourceError`.
+
+    Calls without a matching id go to the last event at most `window` before them.
+    """
     redactor = Redactor()
     call_count = without_answer_count = 0
     digest = _hash_file(path)
@@ -92,11 +95,11 @@ def import_recordings(
 
 
 def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult:
-    """Export all recordings to a file, in the format of its name; raises `SourceError`."""
+    """Export all recordings; the suffix of `path` decides the format. Raises `SourceError`."""
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise SourceError(
-            f"{path}: recordings are exported as .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."
+            f"{path} has no suffix of an export format; use .jsonl (journal), .yaml (vcrpy cassette) or .har."
         )
     redaction_pass = _RedactionPass(Redactor())
     http_only = writer is not journal.write_journal
@@ -121,7 +124,7 @@ def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult
 
 
 class _RedactionPass:
-    """Looks once more through what goes out."""
+    """Redacts recordings on export, and counts them."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -152,7 +155,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _read_recordings(path: Path, ports: PortSet) -> Iterator[Recording]:
-    """The calls of a file, whatever it is."""
+    """The calls of a file, in any supported format."""
     try:
         with path.open("rb") as stream:
             start = stream.read(1 << 16)
@@ -174,7 +177,7 @@ def _is_har(path: Path, start: bytes) -> bool:
 
 
 def _is_one_document(path: Path, start: bytes) -> bool:
-    """Whether it is one document, not a line a call."""
+    """Whether a file is one document, not one call per line."""
     if path.suffix.lower() in (".har", ".yaml", ".yml"):
         return True
     first = start.lstrip(b"\xef\xbb\xbf \t\r\n")

@@ -1,8 +1,8 @@
-"""The journal: one JSON line a call, which a program in any language writes while it runs.
+"""The journal: one JSON line per call, which a program in any language can write while it runs.
 
-`docs/gateway.md` documents it. A line has `port`, `operation` and `request` (or, of an HTTP call,
-`method`, `url`, `headers` and `body`), and `response` or `error`; and, as far as is known, the event
-that caused the call: `event_id` or `offset`, `correlation_id`, `time`.
+`docs/gateway.md` documents it. A line has `port`, `operation` and `request` (or, for an HTTP call,
+`method`, `url`, `headers` and `body`), and `response` or `error`; and, if known, the event that caused
+the call: `event_id` or `offset`, `correlation_id`, `time`.
 """
 
 import json
@@ -22,7 +22,7 @@ _OFFSET = "offset"
 
 
 class _JournalResponse(msgspec.Struct):
-    """Of an HTTP call."""
+    """The response of an HTTP call."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -57,20 +57,20 @@ _decoder = msgspec.json.Decoder(_JournalLine)
 
 
 def read_journal(lines: Iterable[bytes], ports: PortSet, origin: str) -> Iterator[Recording]:
-    """The calls of a journal; raises `SourceError` that names the line."""
+    """The calls of a journal; raises `SourceError` with the number of the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             recorded = _line_to_recording(_decoder.decode(line), ports)
         except (msgspec.DecodeError, *http_encoding.UNREADABLE) as error:
-            what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-            raise SourceError(f"{origin}, line {number}: this is no call: {what}.") from error
+            reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+            raise SourceError(f"{origin}, line {number}: invalid call: {reason}.") from error
         yield recorded
 
 
 def write_journal(recordings: Iterable[Recording]) -> Iterator[bytes]:
-    """Lines that `read` reads."""
+    """Lines that `read_journal` reads."""
     for one in recordings:
         yield json.dumps(_recording_to_line(one), ensure_ascii=False).encode() + b"\n"
 
@@ -93,9 +93,9 @@ def _line_to_recording(journal_line: _JournalLine, ports: PortSet) -> Recording:
 
 def _line_to_call(journal_line: _JournalLine, ports: PortSet) -> Call:
     if journal_line.offset is not None and journal_line.offset < 0:
-        raise ValueError(f"there is no offset {journal_line.offset}")
+        raise ValueError(f"`offset` must be 0 or more, got {journal_line.offset}")
     if journal_line.kind not in (None, "query", "command"):
-        raise ValueError(f"its kind is {journal_line.kind!r}, which is neither query nor command")
+        raise ValueError(f"`kind` must be query or command, got {journal_line.kind!r}")
     event_fields = (
         -1 if journal_line.offset is None else journal_line.offset,
         journal_line.event_id,

@@ -1,6 +1,6 @@
 """Cassettes of vcrpy: YAML, version 1 of its format (vcrpy's `vcr/serialize.py`).
 
-Read by a loader that constructs nothing but plain values.
+They are read by a YAML loader that constructs plain values only.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,25 +22,25 @@ def read_cassette(text: bytes, ports: PortSet, origin: str) -> Iterator[Recordin
     try:
         loaded = bounded_yaml.load(text, loader)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise SourceError(f"{origin} is no cassette: {summarize_error(error)}.") from error
+        raise SourceError(f"{origin} is not a cassette: {summarize_error(error)}.") from error
     interactions = loaded.get("interactions") if isinstance(loaded, dict) else None
     if not isinstance(interactions, list):
-        raise SourceError(f"{origin} is no cassette: it has no list of interactions.")
+        raise SourceError(f"{origin} is not a cassette: it has no list `interactions`.")
     for number, one in enumerate(interactions, 1):
         try:
             recorded = _interaction_to_recording(one, ports)
         except http_encoding.UNREADABLE as error:
             raise SourceError(
-                f"{origin}: interaction {number} is none of vcrpy's:"
+                f"{origin}: interaction {number} is not in vcrpy's format:"
                 f" {type(error).__name__} {summarize_error(error)}."
             ) from error
         yield recorded
 
 
 def write_cassette(recordings: Iterable[Recording]) -> Iterator[bytes]:
-    """A cassette; only HTTP calls can be in one."""
-    kept = [_recording_to_interaction(one) for one in recordings if one.call.is_http]
-    yield yaml.dump({"interactions": kept, "version": 1}, Dumper=yaml.SafeDumper).encode()
+    """A cassette of the HTTP calls among these; a cassette has no other calls."""
+    interactions = [_recording_to_interaction(one) for one in recordings if one.call.is_http]
+    yield yaml.dump({"interactions": interactions, "version": 1}, Dumper=yaml.SafeDumper).encode()
 
 
 def _interaction_to_recording(interaction: Any, ports: PortSet) -> Recording:
@@ -58,8 +58,8 @@ def _interaction_to_recording(interaction: Any, ports: PortSet) -> Recording:
     body = _body_to_bytes(
         response_entry.get("body") if "body" in response_entry else response_entry.get("content")
     )
-    kept, body, media = http_encoding.decode_response(response_headers, body)
-    answer = Answer(AnswerOutcome.OK, code, kept, body, media)
+    response_headers, body, media = http_encoding.decode_response(response_headers, body)
+    answer = Answer(AnswerOutcome.OK, code, response_headers, body, media)
     correlation = call.find_header(*http_encoding.CORRELATION_HEADERS)
     return Recording(call, answer, correlation_id=correlation, origin="imported")
 
@@ -87,13 +87,13 @@ def _recording_to_interaction(recording: Recording) -> dict[str, Any]:
 
 
 def _header_pairs(header_values: Any) -> list[tuple[str, str]]:
-    found = []
+    pairs = []
     for name, values in dict(header_values or {}).items():
         listed = values if isinstance(values, list) else [values]
-        found += [
+        pairs += [
             (str(name), _bytes_to_text(v) if isinstance(v, bytes) else str(v)) for v in listed
         ]
-    return found
+    return pairs
 
 
 def _body_to_bytes(body: Any) -> bytes:

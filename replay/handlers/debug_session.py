@@ -1,8 +1,7 @@
-"""Stepping into one event's handler: a process of the user's interpreter, with a terminal of its own.
+"""Debugs the handler of one event in a process of the user's interpreter with its own terminal.
 
-It is given the event, and the document as it was before it: from its JSON where the history is
-known to be plain, else from the document's own events. Neither the workspace nor the history
-changes.
+The process gets the event and the document before it: from the document's JSON if the history
+round-trips through JSON, else from the document's own events. Workspace and history don't change.
 """
 
 import contextlib
@@ -37,37 +36,37 @@ from storage.log.tombstones import IS_HANDLED_SQL
 from storage.workspace.workspace import Workspace
 
 _MOST_WAITING = 64
-"""Frames that are read before they are wanted."""
+"""Frames that are read ahead of their use."""
 
 
 @dataclass(frozen=True)
 class DebugTarget:
-    """Which handler is to be stepped into, and how."""
+    """The event whose handler to debug, and how."""
 
     offset: int
     key: str | None = None
-    """The document; None: the first that the event reaches."""
+    """The document; None: the first document that the event reaches."""
     preferred_key: str | None = None
-    """The document, if the event reaches it."""
+    """The document to prefer if the event reaches it; ignored if it doesn't."""
     debugger_port: int | None = None
-    """Wait for an IDE there, instead of stopping in the terminal; 0: any port that is free."""
+    """Port on which to wait for an IDE, instead of stopping in the terminal; 0: any free port."""
 
     def __post_init__(self) -> None:
-        """Raises `PositionError` where there is no event."""
+        """Raise `PositionError` if the position is the start, where there is no event."""
         if self.offset == START:
-            raise PositionError("At the start there is no event; give the position of one.")
+            raise PositionError("The position `start` has no event; give the position of an event.")
 
 
 @dataclass(frozen=True)
 class DebugResult:
-    """What came of it."""
+    """What the handler did to its document."""
 
     key: str
     state_before: str | None
-    """The document's JSON; None where there is no document."""
+    """The document's JSON; None if the document doesn't exist."""
     state_after: str | None
     traceback: str | None
-    """What was raised: the document stays as it was."""
+    """Traceback if the handler raised; the document then stays unchanged."""
 
 
 def find_history_before(
@@ -76,18 +75,19 @@ def find_history_before(
     offset: int,
     fold: Callable[[], FoldRecord],
 ) -> FoldRecord:
-    """A history of this code that reaches up to the event; `fold` is called where there is none.
+    """Return a fold of this code that reaches the event; call `fold` if there is none.
 
-    A handler that never returns is worth stepping into, so a fold that ends at the event will do.
+    A fold that ends at the event is enough, because a handler that never returns is worth
+    debugging. Raises `ProjectionError` if the projection has no Python handler.
     """
     if reference.command:
         raise ProjectionError(
-            f"{reference.name} is a program of its own; start it under its language's debugger and"
-            " fold with that command."
+            f"{reference.name} is a program, which refold can't debug; start it under its language's"
+            " debugger and fold with that command."
         )
     if is_over_all_events(reference.text):
         raise ProjectionError(
-            f"{reference.name} is a query over all events: there is no handler to step into."
+            f"{reference.name} is a query over all events, so it has no handler to debug."
         )
     existing = catalogue.find_fold(workspace, reference)
     if _is_folded_up_to(existing, offset):
@@ -117,20 +117,19 @@ def debug_handler(
     on_result: Callable[[DebugResult], None],
     sanitize: Sanitize = str,
 ) -> None:
-    """Run the handler under a debugger; `told` is called when it has returned or raised.
+    """Run the handler under a debugger; call `on_result` when it has returned or raised.
 
-    `sanitize` makes what it writes safe for the user's terminal.
+    `sanitize` makes the handler's output safe for the user's terminal.
 
-    Raises `QueryError` where no handler takes the event to that
-    document or no IDE can be waited for, `ProjectionError` where the projection can't be run, and
-    `CancelledError` where the person interrupted it.
+    Raises `QueryError` if no handler takes the event to that document or no IDE can attach,
+    `ProjectionError` if the projection can't be run, and `CancelledError` if the user interrupts.
     """
     with _DebugProcess(workspace, reference, fold_record, target, sanitize) as session:
         session.run(on_result)
 
 
 class _DebugProcess:
-    """The process and the pipes to it."""
+    """The debugged process and the pipes to it."""
 
     def __init__(
         self,
@@ -181,14 +180,14 @@ class _DebugProcess:
         self._to_child = os.fdopen(to_child, "wb")
         self._frames: queue.Queue[Frame | BaseException] = queue.Queue(_MOST_WAITING)
         self._wake, self._waker = os.pipe()
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
+        self._reader = threading.Thread(target=self._read_frames, daemon=True)
+        self._reader.start()
 
     def _start(self, command: list[str], **popen: Any) -> "subprocess.Popen[bytes]":
-        """Start it shut in; one that an IDE attaches to shuts itself in after it listens."""
+        """Start it sandboxed; a process that waits for an IDE sandboxes itself once it listens."""
         popen["env"] = visible_variables(self._reference, worker_process.worker_environment())
         if self._terminal.is_open:
-            popen["env"]["TERM"] = "dumb"  # nothing then moves the cursor out of its line
+            popen["env"]["TERM"] = "dumb"  # so that line editors keep the cursor in its line
         if self._target.debugger_port is None:
             options = CellOptions(
                 readable=readable_files(self._reference), has_terminal=self._terminal.reads
@@ -212,8 +211,8 @@ class _DebugProcess:
         self._kill()
         self._process.wait()
         self._terminal.close()
-        self._hearing.join(timeout=1)
-        if not self._hearing.is_alive():
+        self._reader.join(timeout=1)
+        if not self._reader.is_alive():
             os.close(self._wake)
             os.close(self._waker)
 
@@ -221,7 +220,7 @@ class _DebugProcess:
         process_session.end_group(self._process.pid)
 
     def _interrupt(self, *_: object) -> None:
-        """Ctrl+C at a terminal that isn't the process's own is for the process all the same."""
+        """Pass Ctrl+C on to the process, whose terminal isn't the one where it was pressed."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
 
@@ -246,7 +245,7 @@ class _DebugProcess:
                     raise self._error_for(header)
 
     def _load_event(self) -> Any:
-        """The event, whose calls are all answered when they are made."""
+        """Return the event as a table, without recorded answers: the gateway answers its calls."""
         with self._workspace.reading() as connection:
             event = fetch_arrow(
                 connection,
@@ -273,30 +272,31 @@ class _DebugProcess:
         if kind == "interrupted":
             return CancelledError("Interrupted; nothing was written.")
         if kind == "no handler":
-            return QueryError(f"{name} has no handler for {header['type']}, the event at {at}.")
+            return QueryError(
+                f"{name} has no handler for {header['type']}, the type of the event at {at}."
+            )
         if kind == "no key":
             reached = ", ".join(repr(key) for key in header["keys"]) or "no document"
-            meant = "" if self._target.key is None else f", not {self._target.key!r}"
-            return QueryError(f"The event at {at} reaches {reached}{meant}.")
+            contrast = "" if self._target.key is None else f", not {self._target.key!r}"
+            return QueryError(f"The event at {at} reaches {reached}{contrast}.")
         if kind == "no keys":
             return ProjectionError(
-                f"{name} raised where it was asked which document the event at {at} is for:"
-                f" {header['error']}."
+                f"The key function of {name} raised for the event at {at}: {header['error']}."
             )
         if kind == "no debugpy":
             python = self._reference.python
             return QueryError(
-                f"{python} has no debugpy, which an IDE needs;"
-                f" `{python} -m pip install debugpy` brings it."
+                f"{python} has no debugpy, which an IDE needs to attach;"
+                f" install it with `{python} -m pip install debugpy`."
             )
         if kind == "no port":
             return QueryError(
-                f"Nothing can listen on port {self._target.debugger_port}: {header['error']};"
-                " give another one with --port."
+                f"Can't listen on port {self._target.debugger_port}: {header['error']};"
+                " give another port with --port."
             )
         if kind == "unusable":
             return worker_process.projection_load_error(self._reference, header)
-        return BrokenFrameError(f"a frame {kind!r} where the handler is stepped through")
+        return BrokenFrameError(f"a frame {kind!r} during a debug session")
 
     def _send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -309,15 +309,14 @@ class _DebugProcess:
         frame = self._frames.get()
         if isinstance(frame, wire.ConnectionClosedError):
             raise ProjectionError(
-                f"{self._reference.name} {worker_process.describe_exit(self._process)} while"
-                " it was stepped through."
+                f"{self._reference.name} {worker_process.describe_exit(self._process)} while it was debugged."
             ) from None
         if isinstance(frame, BaseException):
             raise frame
         return frame
 
-    def _hear(self) -> None:
-        """Read frames, in a thread, until there are no more."""
+    def _read_frames(self) -> None:
+        """Put frames into the queue until the connection ends; runs in a thread."""
         with self._from_child:
             while True:
                 try:
@@ -333,7 +332,7 @@ class _DebugProcess:
 
 
 def _check_json(*texts: str | None) -> None:
-    """Raise `BrokenFrameError` where a text isn't JSON."""
+    """Raise `BrokenFrameError` if a text isn't JSON."""
     try:
         for text in texts:
             if text is not None:

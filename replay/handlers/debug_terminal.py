@@ -1,8 +1,8 @@
-"""A terminal of its own for the process that is debugged, inside the user's terminal.
+"""A pseudo-terminal for the debugged process, inside the user's terminal.
 
-The process never holds the user's terminal: it gets a pseudo-terminal, whose output is made safe on
-its way to the user's, and whose input is what the user types. So it can't type commands, read keys
-after its end, or change the terminal's modes. The user's terminal is restored in any end but SIGKILL.
+The process never holds the user's terminal. The output of its pseudo-terminal is sanitized before the
+user's terminal shows it, and its input is what the user types. So it can't type commands, read keys
+after its end, or change the terminal's modes. The user's terminal is restored at any end but SIGKILL.
 """
 
 import codecs
@@ -23,22 +23,22 @@ _PIECE = 1 << 16
 _STANDARD = (0, 1, 2)
 _INTERRUPT = b"\x03"
 _INTERRUPTS_TO_KILL = 5
-"""Ctrl+C so many times in a row ends a process that doesn't heed it."""
+"""Ctrl+C this often in a row ends a process that ignores it."""
 _LATE_SECONDS = 0.03
-"""The kernel hands a pseudo-terminal's output on a little later than it was written."""
+"""Seconds to wait for output, because the kernel passes it on a little after it was written."""
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 Sanitize = Callable[[str], str]
-"""Makes text safe for a terminal; gets text without the controls that `_KEPT` has."""
+"""Makes text safe for a terminal; its text has none of the controls in `_KEPT`."""
 _KEPT = "\n\r\b\t\a"
-"""What moves the cursor within its line only; line editors need no more with TERM=dumb."""
+"""Controls that only move the cursor within its line; with TERM=dumb, line editors need no more."""
 
 
 class DebugTerminal:
-    """The pseudo-terminal, from before the process is started until it has ended."""
+    """The pseudo-terminal of one process, opened before the process starts."""
 
     def __init__(self, sanitize: Sanitize) -> None:
-        """Opens nothing where none of the standard streams is a terminal."""
+        """Open a pseudo-terminal if one of the standard streams is a terminal, else nothing."""
         self._sanitize = sanitize
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
         self._are_terminals = [os.isatty(number) for number in _STANDARD]
@@ -63,19 +63,19 @@ class DebugTerminal:
 
     @property
     def streams(self) -> dict[str, Any]:
-        """What `subprocess.Popen` is given: each terminal of the user's is replaced."""
+        """Arguments for `subprocess.Popen` that replace each stream that is the user's terminal."""
         names = zip(("stdin", "stdout", "stderr"), self._are_terminals, strict=True)
         return {name: self._slave if is_terminal else None for name, is_terminal in names}
 
     def started(self) -> None:
-        """The process has its end; this side closes that."""
+        """Close this side's copy of the process's end, once the process has started."""
         if self.is_open:
             os.close(self._slave)
             self._slave = -1
 
     @contextlib.contextmanager
     def attached(self, kill: Callable[[], None]) -> Iterator[None]:
-        """Hand keys and the window's size on until the end; `kill` ends the process at once."""
+        """Pass on keys and the window's size until the end; `kill` ends the process at once."""
         if self._user is None:
             yield
             return
@@ -86,7 +86,7 @@ class DebugTerminal:
                 self._saved = termios.tcgetattr(0)
                 tty.setraw(0, termios.TCSADRAIN)
                 modes = termios.tcgetattr(0)
-                modes[1] = self._saved[1]  # line ends of what refold itself prints
+                modes[1] = self._saved[1]  # keep the line ends of refold's own output
                 termios.tcsetattr(0, termios.TCSADRAIN, modes)
             yield
         finally:
@@ -96,14 +96,14 @@ class DebugTerminal:
                 signal.signal(number, handler)
 
     def close(self) -> None:
-        """Close what is open of it."""
+        """Close all open descriptors."""
         for descriptor in (self._master, self._slave):
             if descriptor >= 0:
                 os.close(descriptor)
         self._master = self._slave = -1
 
     def pump(self, wake: int) -> None:
-        """Hand on what comes, until the descriptor `wake` can be read."""
+        """Pass on output and keys until the descriptor `wake` is readable."""
         while True:
             waiting = [wake]
             if self._master >= 0:
@@ -119,14 +119,14 @@ class DebugTerminal:
                 return
 
     def drain(self) -> None:
-        """Show what the process has written until now."""
+        """Show what the process has written so far."""
         while self._master >= 0 and select.select([self._master], [], [], _LATE_SECONDS)[0]:
             self._show()
 
     def _show(self) -> None:
         try:
             data = os.read(self._master, _PIECE)
-        except OSError:  # all that had the other end have closed it
+        except OSError:  # every process with the other end has closed it
             data = b""
         text = self._decode.decode(data, final=not data)
         if text and self._user is not None:
@@ -136,12 +136,12 @@ class DebugTerminal:
             self._master = -1
 
     def _safe(self, text: str) -> str:
-        found, start = [], 0
+        pieces, start = [], 0
         for at, character in enumerate(text):
             if character in _KEPT:
-                found += [self._sanitize(text[start:at]), character]
+                pieces += [self._sanitize(text[start:at]), character]
                 start = at + 1
-        return "".join([*found, self._sanitize(text[start:])])
+        return "".join([*pieces, self._sanitize(text[start:])])
 
     def _type(self) -> None:
         keys = os.read(0, _PIECE)
@@ -151,7 +151,7 @@ class DebugTerminal:
         self._interrupts = self._interrupts + 1 if keys == _INTERRUPT else 0
         if self._interrupts >= _INTERRUPTS_TO_KILL:
             self._kill()
-        # A process that reads nothing must not make refold wait for it.
+        # Drop keys that the process doesn't read, so that refold never waits for it.
         if self._master >= 0 and select.select([], [self._master], [], 0)[1]:
             _write(self._master, keys)
 
@@ -170,7 +170,7 @@ class DebugTerminal:
         return before
 
     def _end(self, number: int, _: FrameType | None) -> None:
-        """Restore the terminal, and end as the signal says."""
+        """Restore the terminal, kill the process, and end with the signal's default action."""
         self._restore()
         self._kill()
         signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Where a projection's handlers are written: found by reading its files, never by running them.
+"""Finds the source lines of a projection's handlers by parsing its files; it never runs them.
 
-A file is read only while it has the content that was folded; what was read then stays right for
-that history, whatever the file says later.
+A file is read only while its content is what was folded. The lines found then stay right for that
+history, even if the file changes later.
 """
 
 import ast
@@ -27,19 +27,19 @@ _LIMIT_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class HandlerSource:
-    """The lines that handle events of a type."""
+    """The source lines of the handler for a type of event."""
 
     file: str
     name: str
-    """`on_OrderPlaced`, or `apply`."""
+    """Name of the function: `on_OrderPlaced`, or `apply`."""
     first_line: int
-    """The number of its first line in the file."""
+    """Line number of the first line in the file; 1-based."""
     lines: tuple[str, ...]
     mutations: tuple[Mutation, ...]
-    """What its lines may change in the state."""
+    """Lines of the handler, each with a path in the state that it may change."""
 
     def lines_changing(self, paths: Sequence[DocumentPath]) -> frozenset[int]:
-        """The numbers of the lines that may change the value at one of these paths."""
+        """Return the numbers of the lines that may change the value at one of these paths."""
         return frozenset(
             line
             for line, steps in self.mutations
@@ -48,22 +48,22 @@ class HandlerSource:
 
 
 class HandlerCode:
-    """The handlers of one folded projection. May be asked from any thread."""
+    """The handlers of one fold, cached by type of event. Safe to use from any thread."""
 
     def __init__(self, fold_record: FoldRecord) -> None:
         self.fold_record = fold_record
         named = re.fullmatch(r"(.+\.(?:py|sql))(?::[\w.]+)?", fold_record.reference)
         self._query_file = named[1] if named and is_over_all_events(fold_record.reference) else ""
-        """The file of a query over all events."""
+        """File of the projection if it is a query over all events; else empty."""
         self._content: str | None = None
         self._handlers: dict[str | None, HandlerSource | str] = {}
 
     def cached_handler(self, type_name: str | None) -> HandlerSource | str | None:
-        """What `handler` has found before, or the sentence that it said; None if not asked yet."""
+        """Return what `find_handler` found before, or its error message; None if not looked up yet."""
         return self._handlers.get(type_name)
 
     def find_handler(self, type_name: str | None) -> HandlerSource:
-        """The handler for events of a type; raises `QueryError` where it can't be shown."""
+        """Return the handler for a type of event; raises `QueryError` if it can't be shown."""
         found = self._handlers.get(type_name)
         if found is None:
             try:
@@ -84,7 +84,7 @@ class HandlerCode:
         try:
             module = ast.parse(self._content)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise QueryError(f"{path} can't be read as Python.") from error
+            raise QueryError(f"{path} is not valid Python.") from error
         scope, methods = _find_scope(module, attribute, path)
         name = "on_" + re.sub(r"\W", "_", type_name or "")
         function = _find_function(module.body, scope, name) or _find_function(
@@ -98,28 +98,28 @@ class HandlerCode:
         first, last = _line_range(shown_statement)
         text = self._content.splitlines()[first - 1 : last]
         try:
-            found = mutation_analysis.find_mutations(
+            mutations = mutation_analysis.find_mutations(
                 FunctionNode(node, is_bound=methods), helpers, own_methods
             )
         except RecursionError:
-            found = ()
-        mutations = tuple(t for t in found if first <= t[0] <= last)
+            mutations = ()
+        mutations = tuple(t for t in mutations if first <= t[0] <= last)
         return HandlerSource(path, getattr(node, "name", name), first, tuple(text), mutations)
 
     def _query_handler(self) -> HandlerSource:
-        """A query over all events, which any event may change everything of."""
+        """Return the whole file of a query over all events: any event may change any document."""
         path = next((path for path in self.fold_record.files if path == self._query_file), None)
         if path is None:
-            raise QueryError(f"The file of {self.fold_record.name} isn't known.")
+            raise QueryError(f"The file of {self.fold_record.name} is unknown.")
         return HandlerSource(
             path, File(path).name, 1, tuple(self._read_file(path).splitlines()), ()
         )
 
     def _projection_file(self) -> tuple[str, str]:
-        """The file, and what in it is the projection."""
+        """Return the projection's file, and its attribute in the file (empty for the module)."""
         if is_program(self.fold_record.reference):
             raise QueryError(
-                f"{self.fold_record.name} is a program; only Python handlers can be shown."
+                f"{self.fold_record.name} is a program; refold shows Python handlers only."
             )
         named = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", self.fold_record.reference)
         if named:
@@ -133,12 +133,12 @@ class HandlerCode:
             candidates = [path for path in self.fold_record.files if path.endswith(ends)]
             if len(candidates) == 1:
                 return candidates[0], attribute
-        raise QueryError(f"The file of {self.fold_record.name} isn't known.")
+        raise QueryError(f"The file of {self.fold_record.name} is unknown.")
 
     def _read_file(self, path: str) -> str:
         if not self.fold_record.may_read_files:
             raise QueryError(
-                "The workspace came from elsewhere, so the files that it names are not read;"
+                "The workspace is not trusted, so the files that it names are not read;"
                 " `refold trust WORKSPACE` allows it."
             )
         try:
@@ -151,19 +151,21 @@ class HandlerCode:
 
 
 def _find_scope(module: ast.Module, attribute: str, path: str) -> tuple[Scope, bool]:
-    """Where the handlers are: the module itself, or a class, whose methods they are."""
+    """Return the statements that hold the handlers, and whether they are methods of a class."""
     scope: Scope = module.body
     methods = False
     for part in attribute.split(".") if attribute else ():
         found = _find_class(module.body, scope, part)
         if found is None:
-            raise QueryError(f"What {part} is can't be told from {File(path).name} alone.")
+            raise QueryError(
+                f"{File(path).name} doesn't define the class of {part}, so its handlers can't be found."
+            )
         scope, methods = _statements_with_bases(module.body, found), True
     return scope, methods
 
 
 def _find_class(module: Scope, scope: Scope, name: str) -> ast.ClassDef | None:
-    """The class of that name, or the class of which an object of that name is made."""
+    """Return the class of a name, or the class of the object that has this name."""
     found: ast.ClassDef | None = None
     for statement in _iterate_statements(scope):
         if isinstance(statement, ast.ClassDef) and statement.name == name:
@@ -178,7 +180,7 @@ def _find_class(module: Scope, scope: Scope, name: str) -> ast.ClassDef | None:
 
 
 def _statements_with_bases(module: Scope, found: ast.ClassDef, depth: int = 8) -> Scope:
-    """The statements of a class, after those of its bases in the same file."""
+    """Return the statements of a class, after those of its bases in the same file."""
     body: list[ast.stmt] = []
     for base in reversed(found.bases):
         base_class = _find_class(module, module, base.id) if isinstance(base, ast.Name) else None
@@ -190,7 +192,7 @@ def _statements_with_bases(module: Scope, found: ast.ClassDef, depth: int = 8) -
 def _find_function(
     module: Scope, scope: Scope, name: str
 ) -> tuple[mutation_analysis.Definition, ast.stmt] | None:
-    """The function of that name, with the statement to show; raises `QueryError` if it is imported."""
+    """Return the function of a name and the statement to show; raises `QueryError` if it is imported."""
     found: tuple[mutation_analysis.Definition, ast.stmt] | None = None
     for statement in _iterate_statements(scope):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -210,7 +212,7 @@ def _find_function(
                     module, module, value.id
                 )
             else:
-                raise QueryError(f"What {name} does is made elsewhere, in line {statement.lineno}.")
+                raise QueryError(f"{name} is computed, not defined, in line {statement.lineno}.")
     return found
 
 
@@ -223,7 +225,7 @@ def _list_functions(scope: Scope, *, bound: bool) -> dict[str, FunctionNode]:
 
 
 def _iterate_statements(scope: Scope) -> Iterator[ast.stmt]:
-    """Statements in order, with those inside `if` and `try`."""
+    """Statements in order, including those inside `if` and `try`."""
     for statement in scope:
         yield statement
         if isinstance(statement, (ast.If, ast.Try)):
@@ -242,7 +244,7 @@ def _assigned_names(statement: ast.stmt) -> tuple[str, ...]:
 
 
 def _line_range(shown: ast.stmt) -> tuple[int, int]:
-    """The first and the last line, with decorators."""
+    """Return the first and the last line of a statement, including decorators."""
     decorators = getattr(shown, "decorator_list", ())
     first = min([shown.lineno, *(d.lineno for d in decorators)])
     return first, shown.end_lineno or shown.lineno

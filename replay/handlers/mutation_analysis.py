@@ -1,8 +1,8 @@
-"""Which lines of a handler may change which places of the state, as far as its text alone tells.
+"""Static analysis of a handler: which of its lines may change which paths of the state.
 
-A place is reached from the state's parameter by subscripts, attributes, and names that stand for a
-part of it; a step that isn't written out may be any. What is said is what can happen: no line is
-named for a place that it can't reach. What goes on in other files isn't followed.
+A path begins at the state's parameter and follows subscripts, attributes, and names bound to a part of
+the state; a computed step matches any step. The result holds what can happen: no line is reported for a
+path that it can't change. Code in other files is not followed.
 """
 
 import ast
@@ -14,12 +14,12 @@ from replay.document.paths import DocumentPath
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 StatePath = tuple[str | None, ...]
-"""A place in the state; None is any step."""
+"""Path in the state; None stands for any step."""
 Mutation = tuple[int, StatePath]
-"""The number of a line, and a place that it may change."""
+"""Line number, and a path that the line may change."""
 StatePaths = frozenset[StatePath]
 PathsByName = dict[str, StatePaths]
-"""What the names of a function stand for, where that is a part of the state."""
+"""The parts of the state that the names of a function may refer to."""
 
 _NO_PATHS: StatePaths = frozenset()
 _ROOT_PATH: StatePaths = frozenset({()})
@@ -36,7 +36,7 @@ _COPY_FUNCTIONS = frozenset(("copy", "deepcopy", "dict", "replace", "evolve", "_
 
 @dataclass(frozen=True)
 class FunctionNode:
-    """A function; one that is bound has `self` before its other parameters."""
+    """A function; `is_bound` says that `self` precedes its other parameters."""
 
     node: Definition
     is_bound: bool = False
@@ -60,7 +60,7 @@ class FunctionNode:
 
 
 def may_change(state_path: StatePath, path: DocumentPath) -> bool:
-    """Whether a change at one place may change the value at a path: they are one above the other."""
+    """Whether a change at one path may change the value at another: one contains the other."""
     return all(
         step is None or step == str(wanted_step)
         for step, wanted_step in zip(state_path, path, strict=False)
@@ -70,7 +70,7 @@ def may_change(state_path: StatePath, path: DocumentPath) -> bool:
 def find_mutations(
     handler: FunctionNode, helpers: Mapping[str, FunctionNode], methods: Mapping[str, FunctionNode]
 ) -> tuple[Mutation, ...]:
-    """What the lines of a handler may change, itself or by a helper that it gives the state to."""
+    """Return what the lines of a handler may change, directly or by a helper that gets the state."""
     parameters = handler.parameters
     if not parameters:
         return ()
@@ -80,7 +80,7 @@ def find_mutations(
 
 
 class _MutationWalk:
-    """Follows the statements of one function in their order."""
+    """Walks through the statements of one function in order, and records mutations."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _MutationWalk:
         for statement in body:
             self._walk_statement(statement, names)
 
-    def _walk_statement(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - a case a kind
+    def _walk_statement(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind
         match node:
             case ast.Assign(targets=targets, value=value):
                 self._walk_expression(value, names)
@@ -148,12 +148,14 @@ class _MutationWalk:
             case _:
                 self._walk_compound(node, names)
 
-    def _walk_compound(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - a case a kind
+    def _walk_compound(self, node: ast.stmt, names: PathsByName) -> None:  # noqa: PLR0912 - one case per kind
         match node:
             case ast.For() | ast.AsyncFor() | ast.While():
                 if not isinstance(node, ast.While):
                     self._walk_expression(node.iter, names)
-                for _ in range(2):  # what a name stands for at the end holds at the next turn too
+                for _ in range(
+                    2
+                ):  # a name bound at the end of the body is bound in the next pass too
                     inside = dict(names)
                     if isinstance(node, ast.While):
                         self._walk_expression(node.test, inside)
@@ -186,7 +188,7 @@ class _MutationWalk:
                         self._walk_expression(child, names)
 
     def _walk_branches(self, bodies: Sequence[Sequence[ast.stmt]], names: PathsByName) -> None:
-        """One of these is gone through; what comes after it knows only those that don't leave."""
+        """Walk through alternatives; afterwards names have the bindings of those that don't return or raise."""
         ends: PathsByName = {}
         for body in bodies:
             inside = dict(names)
@@ -214,7 +216,7 @@ class _MutationWalk:
             for one, its in zip(target.elts, paired, strict=False):
                 self._walk_assignment(one, its, names, node)
 
-    # What is given back is the new state
+    # The returned value is the new state
 
     def _handle_returned_value(self, value: ast.expr, names: PathsByName) -> None:
         if not self._return_is_state or (isinstance(value, ast.Constant) and value.value is None):
@@ -230,7 +232,7 @@ class _MutationWalk:
             self._record_mutation(value, _ROOT_PATH)
 
     def _is_copy_of_state(self, value: ast.expr, names: PathsByName) -> bool:
-        """Whether an expression makes a new state from the one before, with other members."""
+        """Whether an expression copies the old state and changes members of the copy."""
         match value:
             case ast.Dict(keys=keys, values=values):
                 spread = (v for k, v in zip(keys, values, strict=True) if k is None)
@@ -262,7 +264,7 @@ class _MutationWalk:
                 self._record_members(value, _ROOT_PATH, names)
 
     def _record_members(self, value: ast.expr, state_paths: StatePaths, names: PathsByName) -> None:
-        """The members of a mapping become those of a place."""
+        """Record that the members of a mapping are written to a part of the state."""
         if not isinstance(value, ast.Dict):
             self._record_mutation(value, _append_step(state_paths, None))
             return
@@ -301,18 +303,19 @@ class _MutationWalk:
         if helper is not None:
             self._walk_helper_call(node, helper, names)
         elif isinstance(node.func, ast.Attribute):
-            places, name = self._state_paths_of(node.func.value, names), node.func.attr
+            state_paths, name = self._state_paths_of(node.func.value, names), node.func.attr
             if name in _MUTATORS:
-                self._record_mutation(node, _append_step(places, None))
+                self._record_mutation(node, _append_step(state_paths, None))
             elif name in _KEYED_MUTATORS:
                 self._record_mutation(
-                    node, _append_step(places, _literal_step(node.args[0]) if node.args else None)
+                    node,
+                    _append_step(state_paths, _literal_step(node.args[0]) if node.args else None),
                 )
             elif name == "update":
                 for argument in node.args:
-                    self._record_members(argument, places, names)
+                    self._record_members(argument, state_paths, names)
                 for keyword in node.keywords:
-                    self._record_mutation(keyword, _append_step(places, keyword.arg))
+                    self._record_mutation(keyword, _append_step(state_paths, keyword.arg))
         elif getattr(node.func, "id", "") in ("setattr", "delattr") and len(node.args) > 1:
             self._record_mutation(
                 node,
@@ -322,7 +325,7 @@ class _MutationWalk:
             )
 
     def _find_helper(self, node: ast.expr) -> FunctionNode | None:
-        """The function of the same file that is called."""
+        """Return the function or method of the same file that a call calls."""
         match node:
             case ast.Call(func=ast.Name(id=name)):
                 return self._helpers.get(name)
@@ -337,16 +340,16 @@ class _MutationWalk:
         positional = takewhile(lambda argument: not isinstance(argument, ast.Starred), node.args)
         given = dict(zip(helper.parameters, positional, strict=False))
         given |= {k.arg: k.value for k in node.keywords if k.arg is not None}
-        known = {name: self._state_paths_of(value, names) for name, value in given.items()}
-        if any(known.values()):
+        argument_paths = {name: self._state_paths_of(value, names) for name, value in given.items()}
+        if any(argument_paths.values()):
             inner = _MutationWalk(
                 helper, self._helpers, self._methods, follow_depth=0, return_is_state=False
             )
-            inner.run(known)
+            inner.run(argument_paths)
             self._record_mutation(node, frozenset(steps for _, steps in inner.mutations))
 
     def _state_paths_of(self, node: ast.expr, names: PathsByName) -> StatePaths:
-        """The parts of the state that an expression may stand for."""
+        """Return the parts of the state that an expression may refer to."""
         match node:
             case ast.Name(id=name):
                 return names.get(name, _NO_PATHS)
@@ -368,7 +371,7 @@ class _MutationWalk:
         return _NO_PATHS
 
     def _bind_items(self, target: ast.expr, iterable: ast.expr, names: PathsByName) -> None:
-        """Names for the items of what is gone through."""
+        """Bind the names of a loop to the items that it iterates over."""
         match iterable:
             case ast.Call(func=ast.Attribute(value=value, attr=("values" | "items") as which)):
                 item = _append_step(self._state_paths_of(value, names), None)
@@ -400,15 +403,15 @@ def _append_step(state_paths: StatePaths, step: str | None) -> StatePaths:
 
 
 def _literal_step(node: ast.expr) -> str | None:
-    """The step that a subscript takes, where it is written out."""
+    """Return the step of a subscript with a literal key; None if the key is computed."""
     if isinstance(node, ast.Constant) and type(node.value) in (str, int):
         return str(node.value)
     return None
 
 
 def _merge_names(names: PathsByName, other: PathsByName) -> None:
-    for name, places in other.items():
-        names[name] = names.get(name, _NO_PATHS) | places
+    for name, state_paths in other.items():
+        names[name] = names.get(name, _NO_PATHS) | state_paths
 
 
 def _bound_names(target: ast.expr) -> Iterator[str]:

@@ -294,7 +294,9 @@ def _decision_from_row(row: Mapping[str, Any], recordings: Mapping[int, Recordin
     else:
         decision = _decision_from_recording(one)
     suppressed = row["decision"] == "suppressed"
-    reason = "not sent; answered as then" if suppressed else "answered as then"
+    reason = (
+        "not sent; answered from the recording" if suppressed else "answered from the recording"
+    )
     return replace(
         decision,
         offset=offset,
@@ -314,7 +316,9 @@ def _decision_from_recording(recording: Recording) -> CallDecision:
         origin, origin
     )
     if recording.answer.outcome is AnswerOutcome.PENDING:
-        reason = f"it may have been sent, and nobody saw how it ended (call {recording.recording_number})"
+        reason = (
+            f"it may have been sent; its outcome is unknown (call {recording.recording_number})"
+        )
     elif outcome != "ok":
         reason = f"{reason}: {outcome}"
     return CallDecision(

@@ -1,1 +1,1 @@
-"""The parent's side of the worker: its process, frames and sandbox."""
+"""The parent's side of a worker: its process, its frames and its sandbox."""

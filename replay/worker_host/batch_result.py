@@ -1,8 +1,8 @@
-"""What workers told of one batch of events, as Arrow columns.
+"""The result of one batch of events, as Arrow columns, decoded from workers' frames and checked.
 
-A worker alone tells its changes in the order of the log, and numbers them as they are kept. Several
-have taken the documents among them: each tells of its own, and numbers by itself. They are put
-together here, in the order and with the numbers that one alone would have given.
+A single worker reports its changes in the order of the log, with the numbers under which they are kept.
+Several workers share the documents: each reports its own changes with its own numbers. `BatchMerger`
+merges these into the order and the numbers that a single worker would have given.
 """
 
 import json
@@ -25,67 +25,70 @@ IntegerArray = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch did."""
+    """The result of one batch."""
 
     changes: pa.Table
-    """`offset`, `key`, `state`, `previous`: the number of the document's change before, or -1; and
-    `in_parts`: whether the document is kept in parts, which then are the state."""
+    """`offset`, `key`, `state`, `previous`: number of the document's previous change, or -1; and
+    `in_parts`: whether the document is kept in parts, which then hold the state."""
     parts: pa.Table | None
-    """What changed of documents in parts: `row` of the change, `part`, `place` (NULL: where it was)
-    and `state` (NULL: it is gone); None where there is no such document."""
+    """Changed parts of documents in parts: `row` of the change, `part`, `place` (NULL: unchanged) and
+    `state` (NULL: the part was removed); None if no such document changed."""
     routes: pa.Table | None
-    """`offset` and `key`; None where an event's stream is its document."""
+    """`offset` and `key`; None if an event's stream is its document."""
     failures: Sequence[Mapping[str, Any]]
     invariant_transitions: Sequence[Mapping[str, Any]]
     upcasts: Sequence[Mapping[str, Any]]
-    """What events became: `offset`, `stream`, `type`, `version` and `data`, as texts."""
+    """Upcast events: `offset`, `stream`, `type`, `version` and `data`, as texts."""
     reads: Sequence[Mapping[str, Any]]
-    """What was read of the world: `offset`, `key` (None while it was asked for), and `read`, several
-    names; where that is looked at."""
+    """Reads of clocks, random numbers and the like: `offset`, `key` (None while the keys of the event
+    were computed), and `read`, a list of names; empty unless the worker was told to watch."""
     printed: Sequence[Mapping[str, Any]]
-    """What was written to standard output and standard error: `offset`, `key`, its `place` among
-    those of its event (None and -1 while the keys were asked for), and `text`."""
+    """Text on standard output and standard error: `offset`, `key`, `place` of the key among those of
+    its event (None and -1 while the keys were computed), and `text`."""
     unhandled_by_type: Mapping[str, int]
-    """Events that no handler was there for, by type."""
+    """Number of events without a handler, by type."""
     calls: pa.Table | None
-    """Calls that were answered from recordings: `offset`, `key`, `ordinal`, `call` (the recording's
-    number) and `decision`; None where there are none."""
+    """Calls answered from recordings: `offset`, `key`, `ordinal`, `call` (number of the recording) and
+    `decision`; None if there are none."""
     call_decisions: Sequence[Mapping[str, Any]]
-    """What became of all others."""
+    """Decisions on all other calls."""
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the states, and of the parts, that it has."""
+        """Bytes of all states and parts in the result."""
         tables = [self.changes] if self.parts is None else [self.changes, self.parts]
         return sum(int(table["state"].nbytes) for table in tables)
 
     def reads_at(self, offset: int) -> Sequence[str]:
-        """What was read of the world at an event."""
+        """Return the names in `reads` at an event."""
         return [name for one in self.reads if one["offset"] == offset for name in one["read"]]
 
 
 def decode_batch_result(
     frame: Frame, sent_events: pa.Table, *, is_routed: bool | None = None
 ) -> BatchResult:
-    """What one worker said of these events (`offset` and `stream`).
+    """Decode the result of one worker for the events that it was sent (`offset` and `stream`).
 
-    Raises `BrokenFrameError` where it can't be so; `routed` is what the worker said of itself.
+    `is_routed` is what the worker reported when it was ready. Raises `BrokenFrameError` if the result
+    contradicts it, the events, or itself.
     """
     try:
-        return _told(frame, sent_events, routed=is_routed)
+        return _decode_frame(frame, sent_events, is_routed=is_routed)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise BrokenFrameError("columns that don't belong together") from error
+        raise BrokenFrameError("columns that contradict each other") from error
     except pa.ArrowException as error:
-        raise BrokenFrameError("columns that don't belong together") from error
+        raise BrokenFrameError("columns that contradict each other") from error
 
 
-def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult:
+def _decode_frame(frame: Frame, events: pa.Table, *, is_routed: bool | None) -> BatchResult:
     header = frame.header
-    if routed is not None and header["routed"] is not routed:
-        raise BrokenFrameError("keys in one frame and none in another")
-    routed = header["routed"]
+    if is_routed is not None and header["routed"] is not is_routed:
+        raise BrokenFrameError("keys in only some of its frames")
+    is_routed = header["routed"]
     if header["count"] != events.num_rows:
-        raise BrokenFrameError(f"{header['count']:,} events where {events.num_rows:,} are due")
+        raise BrokenFrameError(
+            f"a result of {header['count']:,} events for a batch of {events.num_rows:,}"
+        )
     _check_parts(frame)
     _check_offsets(header, events)
     offsets, streams = (event_frame.get_column(events, name) for name in ("offset", "stream"))
@@ -94,13 +97,13 @@ def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult
     lengths = np.frombuffer(frame.parts[1], np.int32)
     columns = {
         "offset": offsets.take(rows),
-        "key": _decode_coded_texts(*frame.parts[4:6]) if routed else streams.take(rows),
+        "key": _decode_coded_texts(*frame.parts[4:6]) if is_routed else streams.take(rows),
         "state": _decode_texts(lengths, frame.parts[2]),
         "previous": _decode_numbers(frame.parts[3], np.int64),
-        "in_parts": pa.array(lengths == 0),  # which no JSON has
+        "in_parts": pa.array(lengths == 0),  # no JSON text is empty
     }
     routes = None
-    if routed:
+    if is_routed:
         columns["place"] = _decode_numbers(frame.parts[9], np.int32)
         reached = offsets.take(_decode_numbers(frame.parts[6], np.int32))
         places = _decode_numbers(frame.parts[10], np.int32)
@@ -109,7 +112,7 @@ def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult
         )
     return BatchResult(
         pa.table(columns),
-        _decode_parts(_part_blobs(frame, is_routed=routed), len(rows)),
+        _decode_parts(_part_blobs(frame, is_routed=is_routed), len(rows)),
         routes,
         header["failures"],
         header["turns"],
@@ -122,42 +125,42 @@ def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult
     )
 
 
-def check_numbers(batch_result: BatchResult, first: int, resumed: int) -> int:
-    """Return the number of the next change, if the first one of this batch has the number `first`.
+def check_numbers(result: BatchResult, first: int, resumed: int) -> int:
+    """Return the number of the change after these; `first` is the number of the first of them.
 
     `resumed` is the highest number of a change that the worker was given to resume from. Raises
-    `BrokenFrameError` if a change claims to come after one that neither precedes it nor was given.
+    `BrokenFrameError` if a change refers to a previous change that neither precedes it nor was given.
     """
-    previous = batch_result.changes["previous"].to_numpy()
+    previous = result.changes["previous"].to_numpy()
     numbers = np.maximum(np.arange(first, first + len(previous)), resumed + 1)
     if (previous < -1).any() or (previous >= numbers).any():
-        raise BrokenFrameError("a change that comes after a later one")
+        raise BrokenFrameError("a change whose previous change comes later")
     return first + len(previous)
 
 
 def _check_parts(frame: Frame) -> None:
-    """Raise where the frame has not as many parts as its header says."""
-    found = len(frame.parts) - (_ROUTED_PARTS if frame.header["routed"] else _UNROUTED_PARTS)
-    found -= _CALL_PARTS if frame.header["called"] else 0
-    if found not in (0, _IN_PARTS):
+    """Raise `BrokenFrameError` if the number of parts contradicts the header."""
+    extra_count = len(frame.parts) - (_ROUTED_PARTS if frame.header["routed"] else _UNROUTED_PARTS)
+    extra_count -= _CALL_PARTS if frame.header["called"] else 0
+    if extra_count not in (0, _IN_PARTS):
         raise BrokenFrameError(f"a batch result with {len(frame.parts)} parts")
 
 
 def _check_offsets(header: Mapping[str, Any], events: pa.Table) -> None:
-    """Raise where something is told of an event that is not in the batch."""
+    """Raise `BrokenFrameError` if the header reports on an event that isn't in the batch."""
     known: frozenset[int] | None = None
     for name in ("failures", "turns", "upcasts", "reads", "printed", "decided"):
         if header[name] and known is None:
             known = frozenset(events["offset"].to_pylist())
         for one in header[name]:
             if one["offset"] >= 0 and one["offset"] not in (known or ()):
-                raise BrokenFrameError(f"{name} of an event that it was not given")
+                raise BrokenFrameError(f"{name} of an event that isn't in its batch")
         if name in ("turns", "upcasts") and any(one["offset"] < 0 for one in header[name]):
-            raise BrokenFrameError(f"{name} of no event")
+            raise BrokenFrameError(f"{name} without an event")
 
 
 def _check_order(rows: IntegerArray, events: int) -> None:
-    """Raise where changes are not in the order of the log."""
+    """Raise `BrokenFrameError` if changes are not in the order of the log."""
     if len(rows) and (rows[0] < 0 or rows[-1] >= events or (np.diff(rows) < 0).any()):
         raise BrokenFrameError("changes that are not in the order of the events")
 
@@ -165,28 +168,28 @@ def _check_order(rows: IntegerArray, events: int) -> None:
 def _add_printed_keys(
     printed: Sequence[Mapping[str, Any]], events: pa.Table, routes: pa.Table | None
 ) -> Sequence[Mapping[str, Any]]:
-    """What was printed, with the documents for which it was."""
+    """Return printed texts with the keys of the documents whose handlers printed them."""
     if not printed:
         return ()
-    here = pa.array({one["offset"] for one in printed}, pa.int64())
+    printed_offsets = pa.array({one["offset"] for one in printed}, pa.int64())
     key_source = events if routes is None else routes
-    rows = key_source.filter(pc.is_in(key_source["offset"], here)).to_pylist()
+    rows = key_source.filter(pc.is_in(key_source["offset"], printed_offsets)).to_pylist()
     names = "key" if routes is not None else "stream"
     keys = {(row["offset"], row.get("place", 0)): row[names] for row in rows}
     return [{**one, "key": keys.get((one["offset"], one["place"]))} for one in printed]
 
 
 _UNROUTED_PARTS = 4
-"""Parts of a frame that tells no keys of its own."""
+"""Number of parts of a frame without keys."""
 _ROUTED_PARTS = 11
 _IN_PARTS = 7
-"""Parts that tell of documents in parts."""
+"""Number of further parts of a frame if documents in parts changed."""
 _CALL_PARTS = 6
-"""Parts at the end of a frame that tells of calls."""
+"""Number of further parts, at the end, of a frame with answered calls."""
 
 
 def _part_blobs(frame: Frame, *, is_routed: bool) -> Sequence[bytes]:
-    """The parts of a frame that tell what changed in documents in parts."""
+    """Return the parts of a frame that describe changes in documents in parts."""
     end = len(frame.parts) - (_CALL_PARTS if frame.header["called"] else 0)
     return frame.parts[_ROUTED_PARTS if is_routed else _UNROUTED_PARTS : end]
 
@@ -215,9 +218,9 @@ def _decode_parts(blobs: Sequence[bytes], changes: int) -> pa.Table | None:
     depth = np.full(len(rows) // 4, -1, np.int32)
     depth_given = np.frombuffer(depths, np.int32)
     if (depth_given < 0).any() or int(depth_given.sum(dtype=np.int64)) * 8 != len(numbers):
-        raise BrokenFrameError("places that don't belong to its parts")
+        raise BrokenFrameError("places that contradict its parts")
     if (np.frombuffer(placed, np.int32) < 0).any():
-        raise BrokenFrameError("places that don't belong to its parts")
+        raise BrokenFrameError("places that contradict its parts")
     depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
     ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
     part_places = pa.ListArray.from_arrays(
@@ -234,17 +237,17 @@ def _decode_parts(blobs: Sequence[bytes], changes: int) -> pa.Table | None:
 
 
 class BatchMerger:
-    """Puts together what several workers tell of the same batches."""
+    """Merges the results of several workers for the same batches."""
 
     def __init__(self, worker_count: int, first_change: int) -> None:
-        """`first_change` is the number of the next change, from which each worker counts on."""
+        """`first_change` is the number of the next change; each worker numbers its changes from there."""
         self._first_change = first_change
         self._next_change = first_change
         self._numbers_by_worker = [_GrowingArray() for _ in range(worker_count)]
-        """For each worker, the numbers that its own changes were given."""
+        """For each worker, the merged numbers of its own changes."""
 
     def merge_results(self, results: Sequence[BatchResult]) -> BatchResult:
-        """All of a batch, as one worker would have told it."""
+        """Return the result of a batch as a single worker would have reported it."""
         changes = pa.concat_tables([part.changes for part in results])
         order = _log_order(changes)
         numbers = np.empty(len(order), np.int64)
@@ -276,7 +279,8 @@ class BatchMerger:
                 text
                 for number, part in enumerate(results)
                 for text in part.printed
-                if number == 0 or text["place"] >= 0  # all ask for keys, and so print the same
+                if number == 0
+                or text["place"] >= 0  # all workers compute the keys, and print the same
             ],
             _sum_counts([part.unhandled_by_type for part in results]),
             _merge_calls([part.calls for part in results if part.calls is not None]),
@@ -291,20 +295,20 @@ def _merge_calls(tables: Sequence[pa.Table]) -> pa.Table | None:
 
 
 def _renumber_parts(results: Sequence[BatchResult], order: IntegerArray) -> pa.Table | None:
-    """Parts of documents, beside the changes of all workers in this order."""
+    """Return the parts of all documents, with `row` in the merged order of the changes."""
     new_rows = np.empty(len(order), np.int64)
     new_rows[order] = np.arange(len(order))
-    found, first = [], 0
+    tables, first = [], 0
     for one in results:
         if one.parts is not None:
             rows = new_rows[first + one.parts["row"].to_numpy()]
-            found.append(one.parts.set_column(0, "row", pa.array(rows)))
+            tables.append(one.parts.set_column(0, "row", pa.array(rows)))
         first += one.changes.num_rows
-    return pa.concat_tables(found).sort_by("row") if found else None
+    return pa.concat_tables(tables).sort_by("row") if tables else None
 
 
 class _GrowingArray:
-    """An array of numbers that grows at its end."""
+    """An array of numbers that can grow at its end."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(1024, np.int64)
@@ -319,17 +323,17 @@ class _GrowingArray:
         self._buffer[self._count : needed] = numbers
         self._count = needed
 
-    def check(self, places: IntegerArray) -> None:
-        """Raise where one of the places is behind the end."""
-        if (places >= self._count).any():
-            raise BrokenFrameError("a change that comes after a later one")
+    def check(self, indexes: IntegerArray) -> None:
+        """Raise `BrokenFrameError` if an index is beyond the end."""
+        if (indexes >= self._count).any():
+            raise BrokenFrameError("a change whose previous change comes later")
 
     def take(self, indexes: IntegerArray) -> IntegerArray:
         return self._buffer[: self._count][indexes]
 
 
 def _log_order(rows: pa.Table) -> IntegerArray:
-    """The order of the log; what one event did, in the order of its keys."""
+    """Return the order of the log; the changes of one event in the order of its keys."""
     offsets = rows["offset"].to_numpy()
     if "place" not in rows.column_names:
         return np.argsort(offsets, kind="stable")
@@ -355,12 +359,12 @@ def _decode_coded_texts(names: bytes, codes: bytes) -> pa.Array:
     coded = np.frombuffer(codes, np.int32)
     known = json.loads(names)
     if len(coded) and (coded.min() < 0 or coded.max() >= len(known)):
-        raise BrokenFrameError("keys that it doesn't name")
+        raise BrokenFrameError("codes of keys that it doesn't list")
     return pa.array(known, pa.string()).take(pa.array(coded))
 
 
 def _decode_texts(lengths: Any, data: bytes) -> pa.Array:
-    """JSON texts of these lengths out of a blob; a length of -1 is NULL, and 0 no JSON."""
+    """Return JSON texts of these lengths from a blob; length -1 is NULL, 0 a state in parts."""
     ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
     offsets = np.concatenate([[0], ends]).astype(np.int64)
     if offsets[-1] != len(data) or (lengths < -1).any():
@@ -375,7 +379,7 @@ def _decode_texts(lengths: Any, data: bytes) -> pa.Array:
 
 
 def _check_json(data: memoryview, offsets: list[int]) -> None:
-    """Raise where a state isn't one JSON value."""
+    """Raise `BrokenFrameError` if a state isn't one JSON value."""
     decode = _JSON.decode
     try:
         for first, last in pairwise(offsets):
@@ -386,4 +390,4 @@ def _check_json(data: memoryview, offsets: list[int]) -> None:
 
 
 _JSON = msgspec.json.Decoder(type=msgspec.Raw)
-"""Reads a value to its end and keeps nothing of it."""
+"""Parses a value to its end without building it."""

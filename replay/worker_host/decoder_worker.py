@@ -1,6 +1,6 @@
-"""Payloads that a user's own function unpacks: in a worker, never in this process.
+"""Decodes payloads with a user's own function, which runs in a worker, never in this process.
 
-No function runs that wasn't named when the load was begun.
+Only functions run that were named when the load began.
 """
 
 import threading
@@ -16,24 +16,24 @@ from storage.ingest.payload_decoders import UserDecoder
 
 
 class DecoderWorkers:
-    """The functions of one load, until it is closed."""
+    """The decoders of one load; `close` ends their workers."""
 
     def __init__(self, python: str, cwd: Path) -> None:
-        """`python` is the interpreter that runs them."""
+        """Run functions with the interpreter `python`; their files are relative to `cwd`."""
         self._python = python
         self._cwd = cwd
         self._stack = ExitStack()
 
     def close(self) -> None:
-        """End their workers."""
+        """End all workers."""
         self._stack.close()
 
     def __call__(self, function_reference: str) -> UserDecoder:
-        """The function of that name, `decoders.py:unpack`; raises `SourceError`."""
+        """Return a decoder for a reference such as `decoders.py:unpack`; raises `SourceError`."""
         file_name, _, name = function_reference.rpartition(":")
         if not (name and file_name.endswith(".py") and (self._cwd / file_name).is_file()):
             raise SourceError(
-                f"{function_reference!r} names no function that decodes; write python:FILE.py:function."
+                f"{function_reference!r} is not a function of an existing file; write python:FILE.py:function."
             )
         return _DecoderWorker(
             projection_reference.parse_reference(function_reference, self._python, self._cwd),
@@ -42,17 +42,17 @@ class DecoderWorkers:
 
 
 class _DecoderWorker:
-    """One function. Its worker is started when there is something to unpack."""
+    """One decoder; its worker starts with the first payload."""
 
-    def __init__(self, wanted: projection_reference.Reference, stack: ExitStack) -> None:
-        self._reference = wanted
+    def __init__(self, reference: projection_reference.Reference, stack: ExitStack) -> None:
+        self._reference = reference
         self._stack = stack
         self._worker: Worker | None = None
         self._lock = threading.Lock()
         self._payload_count = 0
 
     def __call__(self, payloads: Sequence[str | bytes]) -> Sequence[str | None]:
-        with self._lock:  # DuckDB asks from several threads
+        with self._lock:  # DuckDB decodes in several threads
             try:
                 return self._decode_payloads(payloads)
             except WorkerDiedError as error:
@@ -72,18 +72,18 @@ class _DecoderWorker:
         self._payload_count += len(packed)
         frame = worker.receive().expected("unpacked")
         lengths, blob = frame.header["lengths"], frame.parts[0]
-        wrong = len(lengths) != len(packed) or sum(max(n, 0) for n in lengths) != len(blob)
-        found: list[str | None] = []
+        is_invalid = len(lengths) != len(packed) or sum(max(n, 0) for n in lengths) != len(blob)
+        values: list[str | None] = []
         at = 0
         try:
-            for length in () if wrong else lengths:
-                found.append(None if length < 0 else blob[at : at + length].decode())
+            for length in () if is_invalid else lengths:
+                values.append(None if length < 0 else blob[at : at + length].decode())
                 at += max(length, 0)
         except UnicodeDecodeError:
-            wrong = True
-        if wrong:
+            is_invalid = True
+        if is_invalid:
             raise BrokenFrameError("values whose lengths don't add up")
-        return found
+        return values
 
     def _start_worker(self) -> Worker:
         worker = self._stack.enter_context(Worker(self._reference, unpacks=True))

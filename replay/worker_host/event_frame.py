@@ -1,6 +1,6 @@
-"""Events on their way to a worker: Arrow columns into the parts of a frame, without a row in Python.
+"""Builds the frame that sends events to a worker, from Arrow columns without a Python loop over rows.
 
-The layout is the one that `replay.worker.protocol.event.EventBatch` reads.
+`replay.worker.protocol.event.EventBatch` reads this layout.
 """
 
 import json
@@ -22,8 +22,10 @@ _TEXT_COLUMNS = ("version", "id", "correlation_id", "causation_id", "meta")
 def build_event_frame(
     events: pa.Table, answers: pa.Table | None = None
 ) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """The header and parts of a frame with these events (columns as in `COLUMNS`), and with what is
-    recorded of their calls (`offset`, and `answer` as JSON)."""
+    """Return the header and parts of a frame with these events (columns `EVENT_COLUMNS`).
+
+    `answers` adds recorded answers to their calls (`offset`, and `answer` as JSON).
+    """
     table = events.combine_chunks()
     parts: dict[str, Any] = {"offset": _column_buffer(get_column(table, "offset"))}
     for name in ("time", "revision"):
@@ -41,17 +43,17 @@ def build_event_frame(
     parts["data"] = _join_json_list(data)
     parts["data_lengths"] = _column_buffer(_text_lengths(data))
     if answers is not None and answers.num_rows:
-        found = answers.combine_chunks()
-        parts["answered"] = _column_buffer(get_column(found, "offset"))
-        parts["answers"] = _join_json_list(get_column(found, "answer"))
+        combined = answers.combine_chunks()
+        parts["answered"] = _column_buffer(get_column(combined, "offset"))
+        parts["answers"] = _join_json_list(get_column(combined, "answer"))
     header = {"kind": "batch", "count": table.num_rows, "columns": list(parts)}
     return header, tuple(parts.values())
 
 
 def get_column(table: pa.Table, name: str) -> pa.Array:
-    """A column of a table that is in one piece, or has no rows at all."""
-    found = table[name]
-    return found.chunk(0) if found.num_chunks else pa.array([], found.type)
+    """Return a column of a combined table, as one array; an empty one if the table has no rows."""
+    column = table[name]
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
 
 
 def _text_lengths(column: pa.Array) -> pa.Array:
@@ -59,13 +61,13 @@ def _text_lengths(column: pa.Array) -> pa.Array:
 
 
 def _join_texts(column: pa.Array) -> Any:
-    """The column's texts, one after the other."""
+    """Join the texts of a column, without separators."""
     joined = pc.binary_join(_wrap_in_list(pc.drop_null(column)), "")
     return joined[0].as_buffer() or b""
 
 
 def _join_json_list(column: pa.Array) -> bytes:
-    """The column's JSON texts as one JSON list, so that a worker decodes them at once."""
+    """Join the JSON texts of a column to one JSON list, which a worker decodes at once."""
     joined = pc.binary_join(_wrap_in_list(pc.fill_null(column, "null")), ",")
     return b"[" + (joined[0].as_buffer() or b"") + b"]"
 

@@ -1,7 +1,7 @@
-"""The mark in shared memory that says which event a worker is at, so that a hang can be named.
+"""The offset that a worker is at, in shared memory, so that refold can name the event of a hang.
 
-The worker writes it and this side reads it. The worker can't change its size, so that reading never
-fails, and nothing that it writes makes the page larger.
+The worker writes it and this side reads it. On Linux the worker can't change the memory's size, so
+reading never fails and the memory can't grow.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ _NUMBER = struct.Struct("q")
 
 
 class EventMark:
-    """The offset of the event that a worker is at; negative before the first."""
+    """The offset of the event that a worker is at; negative before the first event."""
 
     def __init__(self, first: int) -> None:
-        """`first` is what it says until the worker writes it."""
+        """`first` is the value until the worker writes one."""
         self._is_sealed = sys.platform.startswith("linux")
         if self._is_sealed:
             self._descriptor = os.memfd_create("refold", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -36,12 +36,12 @@ class EventMark:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[int]:
-        """Give the descriptor to hand to the worker, while it is started."""
+        """The descriptor to pass to the worker when it starts."""
         yield self._descriptor
 
     @property
     def offset(self) -> int:
-        """Read it; where a system has no seals and the worker cut the file, the last known."""
+        """The current offset; if the worker truncated the unsealed file, the last one known."""
         text = os.pread(self._descriptor, _NUMBER.size, 0)
         if len(text) == _NUMBER.size:
             (self._last,) = _NUMBER.unpack(text)

@@ -1,8 +1,8 @@
-"""How much to send a worker at once: batches of a fraction of a second, a few seconds ahead, and no more
-than what comes back of it can be held.
+"""Flow control: how many events to send a worker at once, and how far ahead.
 
-The first batches are small, so that there is something to look at at once. After them the worker's
-own speed decides: a slow handler gets small ones, so that a cancel and the screen needn't wait.
+Batches take a fraction of a second each, and at most a few seconds of work are sent ahead, within a
+limit on the bytes of a result. The first batches are small, so that first results appear at once. Later
+the worker's speed decides: a slow handler gets small batches, so that cancelling and the screen stay quick.
 """
 
 import time
@@ -11,14 +11,14 @@ _FIRST_BATCH_EVENTS = 16
 _MAX_BATCH_EVENTS = 32_768
 _BATCH_SECONDS = 0.2
 _AHEAD_SECONDS = 4.0
-"""More than a flush takes, in which nothing is read."""
+"""Seconds of work to send ahead: longer than a flush, during which no results are read."""
 _AHEAD_BATCHES = 24
 _MAX_RESULT_BYTES = 16_000_000
-"""Of what a batch comes back as."""
+"""Largest result of one batch, in bytes, that sizes aim at."""
 
 
 class FlowControl:
-    """Watches batches come back."""
+    """Decides batch sizes from the results that came back."""
 
     def __init__(self) -> None:
         self._batch_size = _FIRST_BATCH_EVENTS
@@ -26,11 +26,11 @@ class FlowControl:
         self._last_result_time = time.monotonic()
 
     def next_batch_size(self) -> int:
-        """Events for the next batch."""
+        """Return the number of events for the next batch."""
         return self._batch_size
 
     def can_send(self, batches_in_flight: int, events_in_flight: int) -> bool:
-        """Whether one more may be sent, with so much on its way."""
+        """Whether one more batch may be sent, given how much is in flight."""
         if self._events_per_second is None:
             return batches_in_flight < 2
         return batches_in_flight < 2 or (
@@ -39,7 +39,7 @@ class FlowControl:
         )
 
     def record_result(self, events: int, result_bytes: int) -> None:
-        """So many events were folded since the last batch came back, into so many bytes."""
+        """Record that a result arrived: how many events it covers, and how many bytes it has."""
         now = time.monotonic()
         rate = events / max(now - self._last_result_time, 1e-6)
         self._last_result_time = now

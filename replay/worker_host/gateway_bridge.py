@@ -1,7 +1,8 @@
-"""Calls of workers on their way to the gateway and back, and recordings on their way to workers.
+"""Connects workers to the gateway: their calls and the answers.
 
-In a replay, what was recorded of a batch's events goes with the batch, so that most calls are
-answered in the worker; any other comes here, is decided by the gateway, and is told with its event.
+In a replay, the recorded answers for a batch's events are sent with the batch, so a worker answers most
+calls itself. Every other call comes here; the gateway decides it, and the worker reports the decision
+with its event.
 """
 
 import threading
@@ -23,24 +24,24 @@ from storage.workspace.workspace import Workspace
 
 CancellationCheck = Callable[[], None]
 FrameContent = tuple[dict[str, Any], tuple[Any, ...]]
-"""The header and the parts of a frame."""
+"""Header and parts of a frame."""
 _WINDOW_EVENTS = 256
-"""Events whose recordings are asked for at once."""
+"""Number of events whose recordings are read at once."""
 _MAX_WINDOWS = 8
-_EXACT_REASONS = {"answered as then": 0, "not sent; answered as then": 1}
+_EXACT_REASONS = {"answered from the recording": 0, "not sent; answered from the recording": 1}
 
 
 class GatewayBridge:
-    """What answers the calls of one projection's workers. May be used from several threads."""
+    """Answers the calls of one projection's workers. Safe to use from several threads."""
 
     def __init__(
         self, workspace: Workspace, reference: Reference, *, ask: AskPerson | None = None
     ) -> None:
-        """`ask` asks a person what a call is answered that was not recorded."""
+        """`ask` asks a person for the answer of a call that was not recorded."""
         self.settings = reference.gateway_settings
         self._workspace = workspace
         self.generation = workspace.main_workspace.generation
-        """The workspace's generation whose events make the calls."""
+        """Generation of the workspace whose events make the calls."""
         self._projection_name = reference.name
         self.broker = Broker(
             workspace,
@@ -51,13 +52,13 @@ class GatewayBridge:
         )
         self._decision_lock = threading.Lock()
         self._windows: OrderedDict[int, Mapping[int, list[Recording]]] = OrderedDict()
-        """What is recorded of events, by stretches of the log that were asked for."""
+        """Recordings by offset, in windows of the log that were read."""
         with workspace.reading() as connection:
             self._has_recordings = bool(
                 connection.execute("SELECT 1 FROM calls LIMIT 1").fetchall()
             )
             self.recordings_version = recording_store.read_version(connection)
-            """Of the recordings that it answers from."""
+            """Version of the recordings that answer the calls."""
 
     def __enter__(self) -> "GatewayBridge":
         return self
@@ -66,26 +67,29 @@ class GatewayBridge:
         self.broker.close()
 
     def recorded_answers(self, events: pa.Table) -> pa.Table | None:
-        """What is recorded of events (column `offset`, in order) and can be answered by itself."""
+        """Return the recorded answers for events (column `offset`, in order) that need no decision.
+
+        None if the workspace has no recordings, or the mode isn't `replay`.
+        """
         is_replay = self.settings.mode is Mode.REPLAY
         if not self._has_recordings or not is_replay or not events.num_rows:
             return None
         offsets = events["offset"]
         with self._workspace.reading() as connection:
-            found = recording_store.read_answers(
+            answers = recording_store.read_answers(
                 connection, self._projection_name, offsets[0].as_py(), offsets[-1].as_py() + 1
             )
-        found = found.filter(pc.is_valid(found["answer"]))
+        answers = answers.filter(pc.is_valid(answers["answer"]))
         is_contiguous = offsets[-1].as_py() - offsets[0].as_py() + 1 == events.num_rows
         return (
-            found
+            answers
             if is_contiguous
-            else found.filter(pc.is_in(found["offset"], offsets.combine_chunks()))
+            else answers.filter(pc.is_in(answers["offset"], offsets.combine_chunks()))
         )
 
     def save_recordings(self, projection_number: int) -> None:
-        """Keep the answers that went into a fold, and were asked for only now, with the fold of a
-        projection of that number."""
+        """Store the calls that this fold made live, and note their version with the fold of a
+        projection number."""
         new_recordings, self.broker.new_recordings = self.broker.new_recordings, []
         if new_recordings:
             with self._workspace.writing(generation=self.generation) as connection:
@@ -97,7 +101,7 @@ class GatewayBridge:
     def answer_call(
         self, header: Any, parts: list[bytes], raise_if_cancelled: CancellationCheck = lambda: None
     ) -> FrameContent:
-        """The answer to a worker's call, as a frame."""
+        """Return the answer to a worker's call, as a frame."""
         call = self._parse_call(header, parts)
         with self._decision_lock:
             outcome = self.broker.decide(
@@ -127,7 +131,7 @@ class GatewayBridge:
         )
 
     def _recordings_at(self, offset: int) -> Sequence[Recording]:
-        """What is recorded of an event, which is asked for together with those around it."""
+        """Return the recordings of an event; reads those of its whole window at once."""
         if not self._has_recordings:
             return ()
         window = offset // _WINDOW_EVENTS
@@ -139,17 +143,17 @@ class GatewayBridge:
 
     def _load_window(self, first: int) -> Mapping[int, list[Recording]]:
         with self._workspace.reading() as connection:
-            found = recording_store.read_answers(
+            answers = recording_store.read_answers(
                 connection, self._projection_name, first, first + _WINDOW_EVENTS
             )
         by_offset: dict[int, list[Recording]] = {}
-        for one in recording_store.read_by_numbers(self._workspace, found["call"].to_pylist()):
+        for one in recording_store.read_by_numbers(self._workspace, answers["call"].to_pylist()):
             by_offset.setdefault(one.call.offset, []).append(one)
         return by_offset
 
 
 def _build_reply(outcome: CallOutcome) -> FrameContent:
-    """What a worker gets of a decision; `told` is what it tells of it with the event."""
+    """Return the frame that answers a call; its `told` is what the worker reports with the event."""
     answer = outcome.answer
     code = _EXACT_REASONS.get(outcome.reason) if outcome.recording_number is not None else None
     header: dict[str, Any] = {
@@ -175,7 +179,7 @@ def _build_reply(outcome: CallOutcome) -> FrameContent:
 
 
 def _decision_report(outcome: CallOutcome) -> dict[str, Any]:
-    """What is kept of a decision that a recording alone doesn't tell."""
+    """Return what to keep of a decision, beyond the number of a recording."""
     call, answer = outcome.call, outcome.answer
     return {
         "kind": call.kind.value,

@@ -1,7 +1,7 @@
-"""What a worker can read, and which variables it gets, where it may not read everything.
+"""The files that a worker can read, and the variables it gets, if its reading is restricted.
 
-Landlock enforces the files, so this holds on Linux only. A worker needs its interpreter, libraries
-and a few of the system's files; everything else of the user's stays out of its reach.
+Landlock enforces this, so it holds on Linux only. A worker needs its interpreter, libraries and a few
+system files; all other files of the user stay out of its reach.
 """
 
 import functools
@@ -18,7 +18,7 @@ from replay.worker_host.sandbox import Sandbox
 from storage.errors import ProjectionError
 
 EVERYTHING = "/"
-"""Named as a folder, it lifts the restriction."""
+"""This folder lifts the restriction."""
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"),
@@ -45,33 +45,33 @@ _VARIABLES = frozenset(
 )
 _VARIABLE_PREFIXES = ("LC_", "PYTHON")
 _SECONDS_TO_ANSWER = 30
-_ASK = """
+_INTERPRETER_SCRIPT = """
 import json, os, sys, sysconfig
 found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.realpath(sys.executable), *sys.path]
 print(json.dumps(found + [p for p in sysconfig.get_paths().values()]))
 """
 
 
-def readable_files(wanted: Reference) -> list[str] | None:
-    """The files and folders that a projection's worker can read; None: everything."""
-    if wanted.readable is None or EVERYTHING in wanted.readable:
+def readable_files(reference: Reference) -> list[str] | None:
+    """Return the files and folders that a projection's worker can read; None: everything."""
+    if reference.readable is None or EVERYTHING in reference.readable:
         return None
-    found = [*_of_system(), str(Path(__file__).parent / "worker")]
-    # A program of another language is a child, for which /proc/self is another folder.
-    found.append("/proc" if wanted.command else "/proc/self")
-    found += _of_interpreter(wanted.python)
-    found += _of_code(wanted)
-    found += wanted.readable
+    paths = [*_system_files(), str(Path(__file__).parents[1] / "worker")]
+    # A program in another language is a child process with its own /proc/self, so it needs /proc.
+    paths.append("/proc" if reference.command else "/proc/self")
+    paths += _interpreter_folders(reference.python)
+    paths += _code_folders(reference)
+    paths += reference.readable
     home = os.path.realpath(Path.home())
-    given = {os.path.realpath(path) for path in wanted.readable}
-    kept = [path for path in dict.fromkeys(found) if os.path.realpath(path) not in (home, "/")]
+    given = {os.path.realpath(path) for path in reference.readable}
+    kept = [path for path in dict.fromkeys(paths) if os.path.realpath(path) not in (home, "/")]
     return kept + sorted(given - set(kept))
 
 
-def visible_variables(wanted: Reference, variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the environment that a worker gets; secrets among them only if it may read
-    everything."""
-    if wanted.readable is None or EVERYTHING in wanted.readable:
+def visible_variables(reference: Reference, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that a worker gets: the known harmless ones, or all of them
+    if it may read everything."""
+    if reference.readable is None or EVERYTHING in reference.readable:
         return dict(variables)
     return {
         name: value
@@ -80,39 +80,39 @@ def visible_variables(wanted: Reference, variables: Mapping[str, str]) -> dict[s
     }
 
 
-def _of_system() -> Iterator[str]:
+def _system_files() -> Iterator[str]:
     for pattern in _SYSTEM:
         yield from glob.glob(pattern) if "*" in pattern else [pattern]  # noqa: PTH207
 
 
-def _of_code(wanted: Reference) -> Iterator[str]:
+def _code_folders(reference: Reference) -> Iterator[str]:
     """The folders of the projection's code, and of the program that runs it."""
-    if not is_program(wanted.text):
-        file = Path(wanted.text.rpartition(":")[0] or wanted.text)
-        yield str(file.parent) if file.is_file() else wanted.cwd
+    if not is_program(reference.text):
+        file = Path(reference.text.rpartition(":")[0] or reference.text)
+        yield str(file.parent) if file.is_file() else reference.cwd
         return
-    program = shutil.which(wanted.command[0])
+    program = shutil.which(reference.command[0])
     if program is not None:
         yield program
         yield str(Path(os.path.realpath(program)).parent.parent)
-    for word in wanted.command[1:]:
-        file = Path(wanted.cwd, word)
+    for word in reference.command[1:]:
+        file = Path(reference.cwd, word)
         if file.exists():
             yield str(file.parent if file.is_file() else file)
 
 
-def _of_interpreter(python: str) -> Sequence[str]:
+def _interpreter_folders(python: str) -> Sequence[str]:
     program = shutil.which(python)
     if program is None:
-        return []  # whoever starts it says so
-    return _asked(program, os.stat(program).st_mtime_ns)  # noqa: PTH116
+        return []  # starting it raises the error
+    return _ask_interpreter(program, os.stat(program).st_mtime_ns)  # noqa: PTH116
 
 
 @functools.cache
-def _asked(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
-    """Ask the interpreter, shut in, where its libraries are."""
+def _ask_interpreter(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part of the cache's key
+    """Ask the interpreter, in a sandbox, for the folders of its libraries."""
     cell = Sandbox(
-        [python, "-B", "-c", _ASK],
+        [python, "-B", "-c", _INTERPRETER_SCRIPT],
         lambda _: None,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -120,14 +120,14 @@ def _asked(python: str, changed: int) -> Sequence[str]:  # noqa: ARG001 - a part
         cwd="/",
     )
     try:
-        said, _ = cell.process.communicate(timeout=_SECONDS_TO_ANSWER)
-        places = json.loads(said.splitlines()[-1])
+        output, _ = cell.process.communicate(timeout=_SECONDS_TO_ANSWER)
+        folders = json.loads(output.splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError):
         raise ProjectionError(
-            f"{python} doesn't say where its libraries are; give --read-only-below / to let it read"
-            " everything."
+            f"{python} doesn't report the folders of its libraries; give --read-only-below / to let it"
+            " read everything."
         ) from None
     finally:
         cell.end()
         cell.process.wait()
-    return [str(place) for place in places if place]
+    return [str(folder) for folder in folders if folder]

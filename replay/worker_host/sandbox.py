@@ -1,8 +1,8 @@
-"""The process that a worker lives in: started shut in as far as this machine lets us, and watched.
+"""The sandbox: the process of a worker, restricted as far as this machine allows, and watched.
 
 `replay.worker.environment.launcher` (level 2, by the kernel) and
-`replay.worker.environment.audit_hook` (level 1, in Python) decide what it can't do. What the kernel
-refuses to native code is reported here.
+`replay.worker.environment.audit_hook` (level 1, in Python) decide what it can't do. This module reports
+what the kernel refuses to native code.
 """
 
 import errno
@@ -27,14 +27,14 @@ _SECONDS_TO_START = 10
 
 @dataclass(frozen=True)
 class IsolationLevel:
-    """How far a worker is shut in."""
+    """How strongly a worker is restricted."""
 
     level: int
-    """1: by its interpreter, which a native client can pass by. 2: by the kernel."""
+    """1: by its interpreter, which native code can bypass. 2: by the kernel."""
     files: bool
-    """Whether the kernel keeps it from writing files as well."""
+    """Whether the kernel prevents it from writing files as well."""
     why: str
-    """What kept it from being level 2."""
+    """Why it isn't level 2; empty if it is."""
 
     def __str__(self) -> str:
         if self.level == 1:
@@ -44,18 +44,18 @@ class IsolationLevel:
 
 @dataclass(frozen=True)
 class CellOptions:
-    """What a shut-in process may use."""
+    """What a sandboxed process may use."""
 
     memory: int | None = None
-    """Bytes for the process and all that it starts; None: no limit."""
+    """Bytes for the process and all processes that it starts; None: no limit."""
     readable: Sequence[str] | None = None
-    """The files and folders that it can read, on Linux; None: all but terminals and devices."""
+    """Files and folders that it can read, on Linux; None: all but terminals and devices."""
     has_terminal: bool = False
-    """Whether its standard input is a terminal of its own."""
+    """Whether its standard input is its own terminal."""
 
 
 class Sandbox:
-    """A process of the user's interpreter that is shut in, in a session of its own."""
+    """A sandboxed process of the user's interpreter, in its own session."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Sandbox:
         options: CellOptions = CellOptions(),
         **popen: Any,
     ) -> None:
-        """Start it; a thread calls `attempt` for each call of native code that is refused.
+        """Start it; a thread calls `on_blocked_socket` for each refused call of native code.
 
-        Raises `OSError` where there is no such program.
+        Raises `OSError` if there is no such program.
         """
         program = shutil.which(command[0])
         if program is None:
@@ -82,8 +82,8 @@ class Sandbox:
         if not sys.platform.startswith("linux"):
             self.process = subprocess.Popen(command, **popen)
             process_session.keep_group(self.process.pid)
-            self._room = IsolationLevel(1, False, f"{sys.platform} has no level 2")
-            self._told.set()
+            self._isolation = IsolationLevel(1, False, f"{sys.platform} has no level 2")
+            self._is_level_known.set()
             return
         parent_socket, launcher_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         spec = {
@@ -104,23 +104,25 @@ class Sandbox:
         process_session.keep_group(self.process.pid)
         self._start_thread(self._receive_level, parent_socket)
         if options.memory is not None:
-            arguments = (self.process.pid, options.memory, self._ended, self._end_full)
+            arguments = (self.process.pid, options.memory, self._ended, self._end_for_memory)
             self._watch = self._start_thread(process_session.watch_memory, *arguments)
 
     @property
     def isolation(self) -> IsolationLevel:
-        """How far it is shut in, once that is known."""
+        """The isolation level, once it is known; waits at most `_SECONDS_TO_START` for it."""
         self._is_level_known.wait(_SECONDS_TO_START)
-        return self._isolation or IsolationLevel(1, False, "it ended before that was known")
+        return self._isolation or IsolationLevel(
+            1, False, "the process ended before it reported a level"
+        )
 
     def end(self) -> None:
-        """End it, and all that it has started."""
+        """End the process and all processes that it started."""
         self._ended.set()
         process_session.end_group(self.process.pid)
         if self._watch is not None:
             self._watch.join()
 
-    def _end_full(self) -> None:
+    def _end_for_memory(self) -> None:
         self.has_used_up_memory = True
         process_session.end_group(self.process.pid)
 
@@ -130,7 +132,7 @@ class Sandbox:
         return thread
 
     def _receive_level(self, launcher_socket: socket.socket) -> None:
-        """Take the listener over from the launcher, answer it, and hear what the launcher found."""
+        """Start the listener that the launcher passes on, and receive the launcher's level."""
         with launcher_socket:
             try:
                 message, descriptors, _, _ = socket.recv_fds(launcher_socket, 16, 1)

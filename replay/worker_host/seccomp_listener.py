@@ -1,7 +1,7 @@
-"""The parent's side of a worker's seccomp filter: it hears of refused calls and answers them.
+"""The parent's side of a worker's seccomp filter: answers the calls that the filter reports.
 
-The kernel stops a call that the filter tells, and waits for the answer. A call that reaches only
-the worker's own processes goes on; any other is refused, and reported as an attempt to get out.
+The kernel stops a reported call and waits for the answer. A call that reaches only the worker's own
+processes continues; every other call is refused, and reported as a blocked attempt.
 """
 
 import errno
@@ -31,9 +31,9 @@ _TARGETS = {
     "sched_setattr": 0,
     "setpriority": 1,
 }
-"""Calls that act on a process or thread, and the argument that names it."""
+"""Calls that act on a process or thread, and the index of the argument that names it."""
 _OPENS = {"open": (0, 1), "openat": (1, 2)}
-"""The arguments with the path and the flags."""
+"""Indexes of the arguments with the path and the flags."""
 _OWN_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/", "/dev/stdout", "/dev/stderr", "/dev/stdin")
 _SOCKETS = frozenset(("socket", "socketpair", "sendto", "connect", "bind", "listen"))
 _LONGEST_PATH = 4096
@@ -44,15 +44,15 @@ class BlockedCall:
     """A system call of native code that was refused."""
 
     what: str
-    """As `socket.new` or `file.chmod`: a group and what was tried."""
+    """Group and attempt, such as `socket.new` or `file.chmod`."""
     request: str
-    """With what, as far as it is known: a family, a path, a process."""
+    """Target of the call, if known: a family, a path, a process; else empty."""
     how: str
-    """A short sentence without its end."""
+    """What native code did, as a clause without a final period."""
 
 
 class SeccompListener:
-    """Answers the calls that one worker's filter tells, in a thread of its own."""
+    """Answers the calls that one worker's filter reports, in its own thread."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class SeccompListener:
         *,
         keeps_files: bool,
     ) -> None:
-        """`session` is the worker's; `keeps_files` says whether landlock refuses writes by itself."""
+        """`session` is the worker's session; `keeps_files`: landlock alone already refuses writes."""
         self._descriptor = descriptor
         self._session = session
         self._report = report
@@ -70,7 +70,7 @@ class SeccompListener:
         self._names = syscall_table.call_names(os.uname().machine)
 
     def run(self) -> None:
-        """Answer until nobody is left who could call."""
+        """Answer calls until all processes that could call have ended."""
         waiting = select.poll()
         waiting.register(self._descriptor, select.POLLIN)
         try:
@@ -104,14 +104,14 @@ class SeccompListener:
         return bytearray(_RESPONSE.pack(number, 0, -errno.EPERM, 0))
 
     def _is_own(self, target: int) -> bool:
-        """Whether a process or thread belongs to the worker, which can't leave its session."""
+        """Whether a process or thread belongs to the worker's session, which it can't leave."""
         if target <= 0:
             return False
         try:
             with open(f"/proc/{target}/stat", "rb") as stream:  # noqa: PTH123 - while a call waits
                 fields = stream.read().rpartition(b")")[2].split()
         except OSError:
-            return True  # there is none: the kernel says so
+            return True  # no such process: let the kernel report that
         return int(fields[3]) == self._session
 
 
@@ -141,17 +141,17 @@ _PATHS = {
     **dict.fromkeys(_FIRST_IS_PATH.split(), 0),
     **dict.fromkeys(_SECOND_IS_PATH.split(), 1),
 }
-"""Calls that change what a path names, and the argument with the path."""
+"""Calls that change a file by path, and the index of the argument with the path."""
 
 
 def _signed(value: int) -> int:
-    """The process id in a register, of which the kernel reads 32 bits."""
+    """Return the process id in a register; the kernel reads its low 32 bits as a signed number."""
     low = value & 0xFFFFFFFF
     return low - (1 << 32) if low & (1 << 31) else low
 
 
 def _text_at(process: int, address: int) -> str:
-    """The text that ends with a zero in another process; empty if it can't be read."""
+    """Return a zero-terminated text in another process's memory; empty if it can't be read."""
     try:
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - as above
             memory.seek(address)

@@ -1,4 +1,4 @@
-"""Ctrl+C, while another process holds the terminal that is ours too."""
+"""Ctrl+C while another process shares refold's terminal."""
 
 import signal
 import threading
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigint_ignored(hand_on: Callable[..., None] = lambda *_: None) -> Iterator[None]:
-    """It is for that process, and not for this one; `hand_on` is called where that needs it."""
+    """Ignore Ctrl+C in this process, because it is for the other; call `hand_on` to pass it on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # No SIG_IGN, as the other process would begin with it.
+    # Don't use SIG_IGN, because the other process would inherit it.
     before = signal.signal(signal.SIGINT, hand_on)
     try:
         yield

@@ -1,9 +1,9 @@
 """Frames from a worker, checked before anything uses them.
 
-A worker runs a stranger's code, which can write whatever it likes into the worker's pipe. So this
-side reads a frame in pieces, up to a limit; checks the members of its header and their types; and
-refuses a kind of frame that is not expected now. Each fault is one sentence, as a
-`BrokenFrameError`. What the columns of a batch result hold is checked in `told`.
+A worker runs untrusted code, which can write anything into the worker's pipe. So this side reads a frame
+in pieces, up to a limit; checks the members of its header and their types; and refuses a kind of frame
+that isn't expected now. Each fault is a `BrokenFrameError` with one sentence. `batch_result` checks the
+columns of a batch result.
 """
 
 import json
@@ -17,7 +17,7 @@ from replay.worker.protocol import wire
 from storage.errors import ProjectionError
 
 MOST_BYTES = 2 << 30
-"""Of a frame; a worker that may take less memory may not send more than that either."""
+"""Largest frame; a worker's own memory limit applies to its frames as well."""
 _MOST_HEADER_BYTES = 256 << 20
 _PIECE_BYTES = 1 << 20
 _LENGTH_BYTES = 4
@@ -30,12 +30,12 @@ Text = str | None
 
 
 class BrokenFrameError(ProjectionError):
-    """A worker sent what no worker of refold's sends."""
+    """A worker sent a frame that no worker of refold sends."""
 
     def __init__(self, what: str) -> None:
         """`what` ends the sentence `The worker sent …`."""
         super().__init__(
-            f"The worker sent {what}, so its answers can't be trusted; what was folded before is kept."
+            f"The worker sent {what}, so its results can't be trusted; what was folded before is kept."
         )
 
 
@@ -229,14 +229,14 @@ _MEMBERS: Mapping[str, Any] = {
     "no port": _Error,
 }
 _PARTS = {"call": 1, "unpacked": 1, "projected": 1}
-"""Parts that a frame of these kinds has; `told` counts those of a batch result."""
+"""Number of parts of frames of these kinds; `batch_result` counts those of a batch result."""
 _READY = {
     "fold": ("name", "files", "python", "invariants", "careful")
     + ("routed", "shared", "renews", "merges"),
     "projection": ("files", "python", "invariants", "own"),
     "decoder": (),
 }
-"""What a worker says of itself when it is ready, by what it was started for."""
+"""Members that a frame `ready` must have, by the worker's purpose."""
 
 
 class _Kind(msgspec.Struct):
@@ -246,7 +246,7 @@ class _Kind(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Frame:
-    """What a worker said."""
+    """One message of a worker."""
 
     header: Mapping[str, Any]
     parts: list[bytes]
@@ -256,13 +256,13 @@ class Frame:
         return str(self.header["kind"])
 
     def expected(self, *kinds: str) -> "Frame":
-        """The same; raises `BrokenFrameError` if it is of another kind."""
+        """Return this frame; raises `BrokenFrameError` if it is of another kind."""
         if self.kind not in kinds:
-            raise BrokenFrameError(f"a frame {self.kind!r} where {' or '.join(kinds)} is due")
+            raise BrokenFrameError(f"a frame {self.kind!r} instead of {' or '.join(kinds)}")
         return self
 
     def ready_for(self, purpose: str) -> "Frame":
-        """The same, a frame `ready` with all that a worker of that purpose says of itself."""
+        """Return this frame `ready`; raises `BrokenFrameError` if it lacks a member for the purpose."""
         self.expected("ready")
         missing = [name for name in _READY[purpose] if name not in self.header]
         if missing:
@@ -271,25 +271,29 @@ class Frame:
 
 
 def receive_frame(stream: BinaryIO, most_bytes: int = MOST_BYTES) -> Frame:
-    """Read one frame; raises `BrokenFrameError`, and `wire.ClosedError` at the end of the stream."""
+    """Read one frame; raises `BrokenFrameError`, and `wire.ConnectionClosedError` at the end."""
     most = min(most_bytes, MOST_BYTES)
-    size = int.from_bytes(_exactly(stream, _LENGTH_BYTES), "little")
+    size = int.from_bytes(_read_exactly(stream, _LENGTH_BYTES), "little")
     if size > min(most, _MOST_HEADER_BYTES):
         raise BrokenFrameError(f"a frame whose header has {size:,} bytes")
-    header = _header(_exactly(stream, size))
+    header = _header(_read_exactly(stream, size))
     total = sum(header["parts"])
     if total > most:
         raise BrokenFrameError(f"a frame of {total:,} bytes")
-    return Frame(header, [_exactly(stream, length) for length in header["parts"]])
+    return Frame(header, [_read_exactly(stream, length) for length in header["parts"]])
 
 
 def _header(text: bytes) -> dict[str, Any]:
-    """The members of a header, each of its type; others are left out."""
-    begun = _decoded(text, _Kind)
+    """Return the members of a header, with their types checked; drop unknown ones."""
+    begun = _decode_members(text, _Kind)
     members = _MEMBERS.get(begun.kind)
     if members is None:
         raise BrokenFrameError(f"a frame of the unknown kind {begun.kind[:40]!r}")
-    found: dict[str, Any] = {**_decoded(text, members), "kind": begun.kind, "parts": begun.parts}
+    found: dict[str, Any] = {
+        **_decode_members(text, members),
+        "kind": begun.kind,
+        "parts": begun.parts,
+    }
     if len(begun.parts) != _PARTS.get(begun.kind, len(begun.parts)):
         raise BrokenFrameError(f"a frame {begun.kind!r} with {len(begun.parts)} parts")
     if begun.kind == "call":
@@ -297,37 +301,37 @@ def _header(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _decoded(text: bytes, kind: Any) -> Any:
+def _decode_members(text: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        raise BrokenFrameError(f"a frame with a wrong header ({error})") from None
+        raise BrokenFrameError(f"a frame with an invalid header ({error})") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decoded_with_surrogates(text, kind)
+        return _decode_with_surrogates(text, kind)
 
 
-def _decoded_with_surrogates(text: bytes, kind: Any) -> Any:
-    """The same of JSON with halves of surrogate pairs, which texts of handlers may hold."""
+def _decode_with_surrogates(text: bytes, kind: Any) -> Any:
+    """Decode JSON that has halves of surrogate pairs, which texts of handlers may hold."""
     try:
         return msgspec.convert(json.loads(text), kind)
     except (ValueError, RecursionError) as error:
-        what = "isn't JSON" if not isinstance(error, msgspec.ValidationError) else str(error)
-        raise BrokenFrameError(f"a frame with a wrong header ({what})") from None
+        reason = "isn't JSON" if not isinstance(error, msgspec.ValidationError) else str(error)
+        raise BrokenFrameError(f"a frame with an invalid header ({reason})") from None
 
 
 def _check_call(header: Mapping[str, Any]) -> None:
-    wanted: tuple[str, ...] = ("port", "operation")
+    required: tuple[str, ...] = ("port", "operation")
     if "method" in header:
-        wanted = ("url", "headers", "timeout")
+        required = ("url", "headers", "timeout")
     elif header["call"] not in ("query", "command"):
         raise BrokenFrameError("a call that is neither a query nor a command")
-    missing = [name for name in wanted if name not in header]
+    missing = [name for name in required if name not in header]
     if missing:
         raise BrokenFrameError(f"a call without {missing[0]!r}")
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
-    """So many bytes, of which no more memory is taken than have come."""
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """Read exactly `size` bytes; allocates memory only for bytes that have arrived."""
     if size <= _PIECE_BYTES:
         data = stream.read(size)
         if len(data) != size:
@@ -343,9 +347,9 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def answer_asked(frame: Frame, answer: Callable[[Frame], Any], asked: int) -> Any:
-    """The answer to a frame `ask`, the `asked`th in a row; a worker asks once a batch."""
+    """Return the answer to a frame `ask`, the `asked`th in a row; a worker asks once per batch."""
     if asked > _MOST_ASKED or "keys" not in frame.header:
-        raise BrokenFrameError("the same question again and again")
+        raise BrokenFrameError("the same question too often")
     return answer(frame)
 
 

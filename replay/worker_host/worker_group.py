@@ -1,8 +1,8 @@
 """Several workers on one fold, each with its own share of the documents.
 
-Where a document is its events' stream, a worker gets the events of its share only, told apart by
-DuckDB's hash of the stream. Where a projection routes, all get all events, and each handles the
-documents of its share. With one worker everything is its share.
+If a document is its events' stream, each worker gets only the events of its share, chosen by DuckDB's
+hash of the stream. If a projection routes, every worker gets all events and handles the documents of its
+share. A single worker's share is everything.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -28,28 +28,28 @@ from replay.worker_host.worker_process import Worker, default_memory_bytes, proj
 from storage.errors import ProjectionError
 
 RecallDocuments = Callable[[Frame], tuple[dict[str, Any], tuple[Any, ...]]]
-"""What gives a worker the documents that it asks for."""
+"""Returns the documents that a worker asks for, as a frame."""
 
 
 _STARTS = 10
-"""How often workers are started whose code is saved while they import it."""
+"""How often to start workers if their code is saved while they import it."""
 
 
 class LossyStateError(Exception):
-    """A worker met a state that JSON can't bring back."""
+    """A worker met a state that doesn't round-trip through JSON."""
 
 
 class WorkersFullError(Exception):
-    """A worker has no room for more documents."""
+    """A worker has no memory left for more documents."""
 
     def __init__(self, memory_bytes: int) -> None:
         super().__init__(memory_bytes)
         self.memory_bytes = memory_bytes
-        """Bytes that all workers take for those that they hold."""
+        """Estimated bytes of the documents in all workers."""
 
 
 def raise_if_gave_up(frame: Frame, worker_count: int = 1) -> None:
-    """Raise what a worker gives up with; the others are thought to be as full as it is."""
+    """Raise the error with which a worker gave up; assumes that the others are equally full."""
     if frame.kind == "not plain":
         raise LossyStateError
     if frame.kind == "full":
@@ -57,7 +57,7 @@ def raise_if_gave_up(frame: Frame, worker_count: int = 1) -> None:
 
 
 class WorkerGroup:
-    """Running workers. Use as a context manager: leaving it kills them."""
+    """A group of running workers. Use as a context manager: leaving it kills them."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class WorkerGroup:
         room: int = 0,
         **worker_options: Any,
     ) -> None:
-        """Start `count` workers, for all of which `memory` and `room` are; see `Worker`.
+        """Start the workers, which share `memory` and `room` (bytes; see `Worker`).
 
-        What they call of the outside goes through `calling`.
+        Their calls to the outside go through `gateway_bridge`.
         """
         worker_options |= {
             "memory": (memory or default_memory_bytes()) // worker_count,
@@ -79,18 +79,18 @@ class WorkerGroup:
         }
         self._reference = reference
         self._gateway_bridge = gateway_bridge
-        self._wishes = worker_options
+        self._worker_options = worker_options
         self._start(worker_count)
         self._is_routed = self._can_reset = False
         self._merger: BatchMerger | None = None
         self._round_trips_json: dict[int, bool | None] = {}
-        """What those that have ended said of their states; see `Folded.plain`."""
+        """Whether the states of each ended worker round-trip through JSON; None: unknown."""
         self._has_sent = False
         self._next_change = 0
         self._resumed_change = -1
         """The highest number of a change that a worker was given to resume from."""
         self.probe_results: list[dict[str, Any]] = []
-        """What their probes have found, once they have ended."""
+        """Results of the workers' probes, once the workers have ended."""
 
     def __enter__(self) -> "WorkerGroup":
         return self
@@ -103,15 +103,19 @@ class WorkerGroup:
         with ExitStack() as started:
             for part in range(count):
                 worker = Worker(
-                    self._reference, self._gateway_bridge, part=part, parts=count, **self._wishes
+                    self._reference,
+                    self._gateway_bridge,
+                    part=part,
+                    parts=count,
+                    **self._worker_options,
                 )
                 self._workers.append(started.enter_context(worker))
             self._stack = started.pop_all()
 
     def wait_until_ready(self) -> Mapping[str, Any]:
-        """What the projection says of itself; raises `ProjectionError` where it can't be loaded.
+        """Return what the projection reports of itself; raises `ProjectionError` if it can't be loaded.
 
-        Workers that imported code which was saved meanwhile are started again.
+        Starts the workers again if their code was saved while they imported it.
         """
         for _ in range(_STARTS):
             frames = [worker.receive() for worker in self._workers]
@@ -120,14 +124,14 @@ class WorkerGroup:
                     raise projection_load_error(self._reference, frame.header)
                 frame.ready_for("fold")
             files = frames[0].header["files"]
-            same = all(frame.header["files"] == files for frame in frames)
-            if same and references.are_files_unchanged(files):
+            is_same = all(frame.header["files"] == files for frame in frames)
+            if is_same and references.are_files_unchanged(files):
                 break
             self._stack.close()
             self._start(len(frames))
         else:
             raise ProjectionError(
-                f"The code of {self._reference.name} is saved again and again while it is imported; save"
+                f"The code of {self._reference.name} is saved repeatedly while it is imported; save"
                 " it once and run this again."
             )
         header = {**frames[0].header, "careful": any(f.header["careful"] for f in frames)}
@@ -135,70 +139,70 @@ class WorkerGroup:
         self._can_reset = bool(header["renews"])
         if len(self._workers) > 1 and self._is_routed and not header["shared"]:
             raise ProjectionError(
-                f"{self._reference.name} is a program that routes by itself, so only one worker can fold it;"
-                " leave --workers out."
+                f"{self._reference.name} is a program that routes events itself, so only one worker can"
+                " fold it; leave --workers out."
             )
         return header
 
     @property
     def is_routed(self) -> bool:
-        """Whether an event's stream needn't be its document."""
+        """Whether an event's document may differ from its stream."""
         return self._is_routed
 
     @property
     def isolation(self) -> IsolationLevel:
-        """How far they are shut in."""
+        """The isolation level of the workers."""
         return self._workers[0].isolation
 
     @property
     def can_reset(self) -> bool:
-        """Whether they can forget their documents and begin anew."""
+        """Whether the workers can forget their documents and start a new fold."""
         return self._can_reset
 
     def reset(self, gateway_bridge: GatewayBridge | None) -> None:
-        """Let them forget all documents, before anything else is sent; what they call goes through
-        `calling` then."""
+        """Make the workers forget all documents before the next batch; later calls go through
+        `gateway_bridge`."""
         self._gateway_bridge = gateway_bridge
         for worker in self._workers:
             worker.reset(gateway_bridge)
         self._has_sent = False
 
     def merge_documents(self, versions: list[list[Any]]) -> list[dict[str, Any]]:
-        """What the projection's `merge` makes of base, left and right, values as JSON has them:
-        for each a `state` as JSON text, or an `error`."""
+        """Return the results of the projection's `merge` for triples of base, left and right (JSON
+        values): for each a `state` as JSON text, or an `error`."""
         self._workers[0].send({"kind": "merge", "versions": versions}, ())
         frame = self._workers[0].receive()
         raise_if_gave_up(frame)
         merged = frame.expected("merged").header["merged"]
         if len(merged) != len(versions) or not all({"state", "error"} & set(m) for m in merged):
-            raise BrokenFrameError(f"{len(merged)} merged documents where {len(versions)} are due")
+            raise BrokenFrameError(f"{len(merged)} merged documents instead of {len(versions)}")
         return [dict(one) for one in merged]
 
     def route_events(
         self, events: pa.Table, raise_if_cancelled: Callable[[], None] = lambda: None
     ) -> list[list[str]]:
-        """The keys that each event reaches; none where asking for them raises."""
+        """Return the keys that each event reaches; none for an event whose key function raises."""
         header, columns = event_frame.build_event_frame(events)
         self._workers[0].send({**header, "kind": "route"}, columns)
         frame = self._workers[0].receive(raise_if_cancelled)
         raise_if_gave_up(frame)
         routes = frame.expected("routes").header["routes"]
         if len(routes) != events.num_rows:
-            raise BrokenFrameError(f"{len(routes)} routes where {events.num_rows} are due")
+            raise BrokenFrameError(f"{len(routes)} routes instead of {events.num_rows}")
         return [list(keys) for keys in routes]
 
     @property
     def share_count(self) -> int:
-        """Into how many shares the events are to be told apart."""
+        """Number of shares into which to split the events."""
         return 1 if self._is_routed else len(self._workers)
 
     def send_batch(
         self, events: pa.Table, first_change: int, only_keys: Collection[str] | None = None
     ) -> list[pa.Table]:
-        """Give the next batch to the workers; each one's share of it, as `receive` wants it.
+        """Send the next batch to the workers; return each worker's share, for `receive_batch`.
 
-        `first_change` is the number of the next change, which the first batch tells, and with it
-        the keys that `only` may change. Events have a column `share` where they are to be told apart.
+        `first_change` is the number of the next change, and `only_keys` limits which keys may change;
+        only the first batch sends both. If `share_count` is over 1, events need a column `share`.
         """
         shares = [events] * len(self._workers)
         if self.share_count > 1:
@@ -229,9 +233,9 @@ class WorkerGroup:
         recall: RecallDocuments,
         raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> BatchResult | None:
-        """What they did with a batch; None where one of them has ended before it.
+        """Return the merged result of a batch; None if one of the workers ended before it.
 
-        Raises `WorkerDiedError`, `NotPlainError` and `WorkersFullError`.
+        Raises `WorkerDiedError`, `LossyStateError` and `WorkersFullError`.
         """
         results = []
         for worker_index, share in enumerate(shares):
@@ -247,7 +251,7 @@ class WorkerGroup:
     def _receive_share(
         self, worker_index: int, recall: RecallDocuments, raise_if_cancelled: Callable[[], None]
     ) -> Frame | None:
-        """What a worker did with its next share; None where it has ended."""
+        """Return a worker's result for its next share; None if the worker has ended."""
         worker = self._workers[worker_index]
         if worker_index in self._round_trips_json:
             return None
@@ -265,14 +269,14 @@ class WorkerGroup:
         return frame
 
     def finish(self) -> None:
-        """Tell them that nothing more comes."""
+        """Tell the workers that no more batches come."""
         for worker in self._workers:
             worker.finish()
 
     def drop_queued(self) -> None:
-        """Take back the batches that none of them has begun to read.
+        """Take back the batches that no worker has begun to read.
 
-        One may be ahead of the others; what it did there is of no use without theirs.
+        A worker may be ahead of the others; its results beyond theirs are of no use.
         """
         for worker in self._workers:
             worker.drop_queued()
@@ -280,9 +284,9 @@ class WorkerGroup:
     def wait_until_done(
         self, recall: RecallDocuments, raise_if_cancelled: Callable[[], None] = lambda: None
     ) -> bool | None:
-        """Whether all states that they hold are plain, once everything else is heard."""
+        """Whether all states of the workers round-trip through JSON, after reading all results."""
         for worker_index in range(len(self._workers)):
             while self._receive_share(worker_index, recall, raise_if_cancelled) is not None:
                 pass
-        plain = list(self._round_trips_json.values())
-        return False if False in plain else None if None in plain else True
+        answers = list(self._round_trips_json.values())
+        return False if False in answers else None if None in answers else True

@@ -1,8 +1,8 @@
-"""The parent's end of a worker: starting it, feeding it, hearing from it, and its death.
+"""The parent's end of a worker: starts it, sends frames, receives frames, and detects its end.
 
-Frames go in through one pipe and come out through another, each with a thread of its own, so that
-neither side waits for the other; what a worker asks for is answered through a third. A page of
-shared memory tells which event it is at, so that a hang or a crash can be named.
+Frames go in through one pipe and out through another, each with its own thread, so neither side waits
+for the other; a third pipe carries answers to the worker's questions. A page of shared memory holds the
+offset that the worker is at, so that a hang or a crash can be reported with its event.
 """
 
 import contextlib
@@ -35,19 +35,19 @@ PATIENCE_SECONDS = 30.0
 """Seconds that a handler may take for one event before its worker is stopped."""
 
 WORKER_MAIN = Path(__file__).parents[1] / "worker" / "__main__.py"
-"""What the user's interpreter is started with."""
+"""Script that the user's interpreter runs as a worker."""
 _NOT_STARTED = -2
-"""What the mark says until our code runs in the process: it may be no Python at all."""
+"""Value of the event mark until our code runs in the process, which may not be Python at all."""
 _OUTPUT_BYTES_KEPT = 64 << 10
 _LAST_OUTPUT_SECONDS = 1.0
 _MAX_BLOCKED_SOCKETS = 10_000
 _MOST_WAITING_BYTES = 512 << 20
 _PIPE_BYTES = 1 << 20
-"""What a user may ask for by default."""
+"""Largest pipe that Linux allows a user by default."""
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker: the user's, and what makes its results the same every time."""
+    """Return the environment of a worker: the user's, and settings that make results repeatable."""
     return {
         **os.environ,
         "PYTHONHASHSEED": "0",
@@ -57,14 +57,14 @@ def worker_environment() -> dict[str, str]:
 
 
 def interpreter_start_error(reference: Reference, error: OSError) -> ProjectionError:
-    """What to say where the user's interpreter isn't one."""
+    """Return the error for an interpreter that can't be started."""
     return ProjectionError(
         f"The interpreter {reference.python} can't be started: {error.strerror}."
     )
 
 
 def describe_exit(process: "subprocess.Popen[bytes]", output: bytes = b"") -> str:
-    """How a process ended that has closed its pipe: `exited with code 5`."""
+    """Return how a process ended that has closed its pipe, as `exited with code 5`."""
     try:
         code = process.wait(timeout=5)
     except subprocess.TimeoutExpired:
@@ -77,25 +77,25 @@ def describe_exit(process: "subprocess.Popen[bytes]", output: bytes = b"") -> st
 
 
 def default_memory_bytes() -> int:
-    """What workers may take where nothing else is said: four fifths of the machine's."""
+    """Return the memory limit of all workers by default: four fifths of the machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 5 * 4
 
 
 def _enlarge_pipe(pipe: int) -> None:
-    """A gigabyte goes through: the fewer times either side is woken, the better. Linux only."""
+    """Enlarge a pipe, because gigabytes go through and each wake-up of a side costs time. Linux only."""
     size = getattr(fcntl, "F_SETPIPE_SZ", None)
     if size is not None:
-        with contextlib.suppress(OSError):  # others of this user may have taken what there is
+        with contextlib.suppress(OSError):  # the user's total for all pipes may be used up
             fcntl.fcntl(pipe, size, _PIPE_BYTES)
 
 
 def projection_load_error(reference: Reference, header: Mapping[str, Any]) -> ProjectionError:
-    """What to say where a worker says that it can't use what it was to load."""
+    """Return the error for a projection or decoder that a worker can't load."""
     return ProjectionError(f"{reference.name} can't be loaded: {header['error']}.")
 
 
 class WorkerDiedError(Exception):
-    """The worker is gone in the middle of its work; `offset` is the event it was at."""
+    """The worker ended during its work; `offset` is the event that it was at."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(reason)
@@ -105,24 +105,24 @@ class WorkerDiedError(Exception):
 
 @dataclass(frozen=True)
 class ShiftedWorldSettings:
-    """What a worker's clocks and random numbers say, where they are not to be this machine's."""
+    """Another world for a worker: shifted clocks, other random numbers, other environment."""
 
     clock_shift_seconds: int
-    """By how much its clocks are ahead."""
+    """Seconds that its clocks are ahead of this machine's."""
     seed: int
     environment: Mapping[str, str]
-    """Variables beside those of every worker, such as another hash seed and time zone."""
+    """Variables in addition to those of every worker, such as another hash seed and time zone."""
 
 
 class _BlockedSockets:
-    """What native code tried, and the kernel refused."""
+    """Calls of native code that the kernel refused, with their events."""
 
     def __init__(self, current_offset: EventMark) -> None:
         self._current_offset = current_offset
         self._blocked: list[dict[str, Any]] = []
 
     def record_attempt(self, call: BlockedCall) -> None:
-        """Note one, from whatever thread, with the event that is being handled."""
+        """Record a refused call with the event that is being handled; safe from any thread."""
         offset = self._current_offset.offset
         if offset <= _NOT_STARTED or len(self._blocked) >= _MAX_BLOCKED_SOCKETS:
             return
@@ -133,9 +133,9 @@ class _BlockedSockets:
         )
 
     def take_attempts(self) -> list[dict[str, Any]]:
-        """Those since the last time."""
-        found, self._blocked = self._blocked, []
-        return found
+        """Return the refused calls since the last time."""
+        attempts, self._blocked = self._blocked, []
+        return attempts
 
 
 class Worker:
@@ -159,16 +159,15 @@ class Worker:
         room: int = 0,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Start one, whose calls to the outside go through `calling`.
+        """Start a worker, whose calls to the outside go through `gateway_bridge`.
 
-        `careful` asks for encoding by the rules from the start, `resuming` for taking up documents
-        that were folded before: from their JSON if they are known to be `plain`, else by folding
-        their own events again. It is number `part` of `parts` that share the documents. One that
-        `projects` is asked for documents of all events, not for a fold, and one that `unpacks` for what
-        payloads hold. `probe` is one of those of
-        `replay.worker.fold.probes`, and `world` what clocks and random numbers say to it. It may take
-        `memory` bytes, most of this machine's if left out, and says that it is full when it has taken
-        `room` bytes for very many documents; 0: never.
+        `careful` turns on encoding by the full rules from the start. `resuming` lets it resume documents
+        that were folded before: from their JSON if `plain` says that they round-trip, else by folding
+        their own events again. It is worker number `part` of `parts` that share the documents.
+        `projects` starts it for a query over all events, `unpacks` for a decoder, instead of a fold.
+        `probe` is one of `replay.worker.fold.probes`; `world` changes its clocks and random numbers.
+        It may take `memory` bytes (by default most of this machine's), and reports that it is full when
+        its documents take `room` bytes; 0: never. `patience` is the seconds that one event may take.
         """
         self._patience_seconds = patience
         self._reference = reference
@@ -229,7 +228,7 @@ class Worker:
 
     @property
     def isolation(self) -> IsolationLevel:
-        """How far it is shut in."""
+        """The isolation level of the process."""
         return self._sandbox.isolation
 
     def send(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
@@ -237,30 +236,31 @@ class Worker:
         self._outbox.put((header, parts))
 
     def reset(self, gateway_bridge: GatewayBridge | None) -> None:
-        """Let it forget its documents; what it calls goes through `calling` from now on."""
+        """Make the worker forget its documents; its later calls go through `gateway_bridge`."""
         self._gateway_bridge = gateway_bridge
         self.send({"kind": "anew"}, ())
 
     def send_answer(self, header: dict[str, Any], parts: tuple[Any, ...]) -> None:
-        """Answer what the worker asked for."""
+        """Send the answer to a question of the worker."""
         with contextlib.suppress(BrokenPipeError):
             wire.send_frame(self._answers, header, parts)
 
     def finish(self) -> None:
-        """Tell the worker that nothing more comes."""
+        """Tell the worker that no more frames come."""
         self._outbox.put(None)
 
     def drop_queued(self) -> None:
-        """Take back the frames that the worker hasn't begun to read."""
+        """Take back the queued frames that were not written to the worker yet."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._outbox.get_nowait()
 
     def receive(self, raise_if_cancelled: Callable[[], None] = lambda: None) -> Frame:
-        """The next frame; raises `WorkerDiedError` where there can be none any more.
+        """Return the next frame; answers calls to the outside while it waits.
 
-        While it waits it calls `check` now and then, which may raise to end the waiting. A worker
-        that stays at one event for longer than its patience is killed.
+        Calls `raise_if_cancelled` repeatedly; it may raise to end the wait. Kills a worker that stays at
+        one event for longer than its patience. Raises `WorkerDiedError` if the worker has ended,
+        `BrokenFrameError` if it sent an invalid frame, and `ProjectionError` if it never started.
         """
         last_offset, last_progress_time = self._current_offset.offset, time.monotonic()
         while True:
@@ -280,10 +280,10 @@ class Worker:
                 self._sandbox.end()
                 raise frame
             if frame is None:
-                exit_description = self._death()
+                exit_description = self._describe_end()
                 if self._current_offset.offset == _NOT_STARTED:
                     raise ProjectionError(
-                        f"{self._reference.python} doesn't start as Python does: it {exit_description}."
+                        f"{self._reference.python} doesn't run as Python: it {exit_description}."
                     )
                 raise WorkerDiedError(self._current_offset.offset, exit_description)
             if frame.kind == "broken":
@@ -298,7 +298,8 @@ class Worker:
                 return self._add_blocked_sockets(frame)
             if self._gateway_bridge is None:
                 raise WorkerDiedError(
-                    self._current_offset.offset, "called the outside, which nobody answers"
+                    self._current_offset.offset,
+                    "made a call to the outside, which nothing answers here",
                 )
             asked = time.monotonic()
             self.send_answer(
@@ -306,22 +307,22 @@ class Worker:
             )
             last_progress_time += time.monotonic() - asked
 
-    def _death(self) -> str:
-        """How it ended, with the reason if this side has ended it."""
-        how = describe_exit(self._process, bytes(self._output))
+    def _describe_end(self) -> str:
+        """Return how the worker ended, or that it reached its memory limit."""
+        exit_description = describe_exit(self._process, bytes(self._output))
         if self._sandbox.has_used_up_memory:
             return f"used up the {self._memory / 1e6:,.0f} MB that it may take (--memory)"
-        return how
+        return exit_description
 
     def _add_blocked_sockets(self, frame: Frame) -> Frame:
-        """What was done with a batch, and what was refused meanwhile."""
-        found = self._blocked_sockets.take_attempts() if frame.kind == "folded" else []
-        if not found:
+        """Add the refused calls of native code to the result of a batch."""
+        attempts = self._blocked_sockets.take_attempts() if frame.kind == "folded" else []
+        if not attempts:
             return frame
-        return Frame({**frame.header, "attempts": found}, frame.parts)
+        return Frame({**frame.header, "attempts": attempts}, frame.parts)
 
     def _last_output_line(self) -> str:
-        """What was written on standard error before the end, where there is anything."""
+        """Return the last line on standard error, in parentheses; empty if there is none."""
         deadline = time.monotonic() + _LAST_OUTPUT_SECONDS
         stream, draining = self._process.stdout, self._threads[-1]
         while stream is not None and draining.is_alive() and time.monotonic() < deadline:
@@ -392,7 +393,7 @@ class Worker:
             self._inbox.put(None)
 
     def _wait_for_room(self, size: int) -> None:
-        """Hear no more while so many bytes wait to be received."""
+        """Wait while so many bytes are queued that the next frame would exceed the limit."""
         if self._inbox.empty():
             self._inbox_bytes = 0
         while self._inbox_bytes + size > _MOST_WAITING_BYTES and not self._inbox.empty():
@@ -400,7 +401,7 @@ class Worker:
         self._inbox_bytes = size + (0 if self._inbox.empty() else self._inbox_bytes)
 
     def _read_output(self) -> None:
-        """What handlers print must go somewhere, or they would block; the end of it is kept."""
+        """Read what handlers print, so that they never block; keep only its end."""
         stream = self._process.stdout
         while stream is not None and (data := os.read(stream.fileno(), 1 << 16)):
             self._output += data

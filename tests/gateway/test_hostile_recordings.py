@@ -1,4 +1,4 @@
-"""Recordings from files of others, damaged and hostile: calls or one sentence, within bounds."""
+"""Damaged and hostile recording files: each gives calls or one error sentence, within bounds."""
 
 import base64
 import contextlib
@@ -66,7 +66,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_mutated_recordings_are_read_or_refused(workspace: Path, tmp_path: Path, name: str) -> None:
+def test_mutated_files_are_imported_or_refused(workspace: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(FILES[name])
     assert take_in(workspace, path) >= 2
@@ -77,7 +77,7 @@ def test_mutated_recordings_are_read_or_refused(workspace: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         (
             "a.har",
@@ -96,16 +96,16 @@ def test_mutated_recordings_are_read_or_refused(workspace: Path, tmp_path: Path,
         ("a.jsonl", '{"port":"p","operation":"o","request":' + "[" * 100_000, "line 1"),
     ],
 )
-def test_hostile_recordings_are_refused_in_a_sentence(
-    workspace: Path, tmp_path: Path, name: str, text: str, said: str
+def test_hostile_files_are_refused_in_one_sentence(
+    workspace: Path, tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         take_in(workspace, path)
 
 
-def test_a_body_that_expands_too_far_stays_packed() -> None:
+def test_a_body_that_expands_too_far_stays_compressed() -> None:
     headers = [("content-encoding", "gzip")]
     bomb = gzip.compress(bytes(32 << 20))
     assert http_encoding.decode_response(headers, bomb)[1] == bomb

@@ -1,4 +1,4 @@
-"""Ports that aren't HTTP, recorded against real services: PostgreSQL, SMTP, a program of the user's."""
+"""Live ports other than HTTP, against real services: PostgreSQL, SMTP, a program of the user."""
 
 import socketserver
 import sys
@@ -14,7 +14,7 @@ from tests.support.servers import needs_postgres
 
 @pytest.fixture
 def postgres(tmp_path: Path):
-    """A server of our own, on a socket in a folder."""
+    """A PostgreSQL server for the tests, on a socket in a temporary folder."""
     import psycopg
 
     with servers.postgres(tmp_path) as url:
@@ -27,9 +27,7 @@ def postgres(tmp_path: Path):
 
 
 @needs_postgres
-def test_a_declared_statement_is_asked_read_only_and_a_command_only_where_it_is_named(
-    caller: Caller, postgres
-):
+def test_a_query_runs_read_only_and_a_command_only_if_its_port_is_named(caller: Caller, postgres):
     import psycopg
 
     caller.ports = {
@@ -107,7 +105,7 @@ class _Smtp(socketserver.StreamRequestHandler):
                 self.wfile.write(b"250 ok\r\n")
 
 
-def test_mails_are_sent_once_and_only_to_a_port_that_is_named(caller: Caller):
+def test_mails_are_sent_once_and_only_to_named_ports(caller: Caller):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
         server.mails = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -134,7 +132,7 @@ def test_mails_are_sent_once_and_only_to_a_port_that_is_named(caller: Caller):
         server.shutdown()
 
 
-def test_a_program_of_the_users_may_stand_for_a_port(caller: Caller):
+def test_a_program_of_the_user_serves_a_port(caller: Caller):
     caller.file(
         "fx.py",
         """
@@ -170,5 +168,5 @@ def test_a_program_of_the_users_may_stand_for_a_port(caller: Caller):
     [state] = caller.states(caller.replay())
     assert state["rate"] == ["query", 5]
     assert state["no"] == "not today"
-    assert "no JSON: hello" in state["bad"]
+    assert "wrote invalid JSON: hello" in state["bad"]
     assert "ended before it answered" in state["die"]

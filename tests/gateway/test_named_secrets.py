@@ -1,4 +1,4 @@
-"""Secrets that a name beside them gives away: XML, forms, name/value pairs, in values and in texts."""
+"""Secrets marked by a name beside them: XML, forms, name/value pairs, in values and in texts."""
 
 import html
 import json
@@ -60,7 +60,7 @@ TEXTS = {
 
 
 def written(secret):
-    """How a secret may stand in what is left."""
+    """The spellings in which a redacted value could still hold a secret."""
     return {
         secret,
         quote(secret),
@@ -97,7 +97,7 @@ def test_a_text_keeps_no_secret(shape, name, secret, inside):
 
 @pytest.mark.parametrize("shape", [*VALUES, *TEXTS])
 @pytest.mark.parametrize("name", ["amount", "city", "tokens_used", "author", "pinned"])
-def test_what_is_no_secret_stays(shape, name):
+def test_a_value_without_secret_stays(shape, name):
     made = {**VALUES, **TEXTS}[shape](name, "ordinary text")
     assert Redactor(b"key").redact_value(made) == made
 
@@ -119,7 +119,7 @@ def test_what_is_no_secret_stays(shape, name):
         {"settings": {"session": {"minutes": 5, "idle": 2}}},
     ],
 )
-def test_what_only_looks_like_a_secret_stays(value):
+def test_a_value_that_only_looks_secret_stays(value):
     assert Redactor(b"key").redact_value(value) == value
 
 
@@ -152,6 +152,6 @@ def test_equal_secrets_stay_equal_in_every_notation():
     ],
     ids=range(11),
 )
-def test_hostile_texts_are_read_once(text):
-    """A rule that went back again and again would take hours here."""
+def test_hostile_texts_take_linear_time(text):
+    """A regular expression that backtracks would take hours here."""
     Redactor(b"key").redact_text(text)

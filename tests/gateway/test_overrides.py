@@ -1,4 +1,4 @@
-"""Other answers and faults in what-if runs: seeded, and nobody waits."""
+"""Overridden answers and injected faults in what-if runs: seeded, with virtual delays."""
 
 import time
 
@@ -39,7 +39,7 @@ def _n(said):
     return [one["n"] if isinstance(one, dict) else one for one in said]
 
 
-def test_they_answer_instead(asked, outside: Outside):
+def test_overrides_replace_recorded_answers(asked, outside: Outside):
     before = outside.count
     assert _n(_what_if(asked, {"port": "fx", "respond": {"n": 0}})) == [0] * 6
     assert _n(_what_if(asked, {"port": "fx", "request": {"pair": "X"}, "respond": {"n": 0}})) == [
@@ -95,7 +95,7 @@ def test_chance_is_drawn_by_the_seed(asked):
     assert len({str(one) for one in drawn}) > 1
 
 
-def test_what_if_is_a_history_of_its_own(asked):
+def test_a_what_if_run_has_its_own_history(asked):
     plain = asked.replay()
     states = asked.states(plain)
     other = asked.replay(
@@ -107,7 +107,7 @@ def test_what_if_is_a_history_of_its_own(asked):
     assert decisions == {"stubbed"}
 
 
-def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
+def test_a_patch_without_target_fails_its_event_only(asked):
     patch = [{"op": "replace", "path": "/none", "value": 1}]
     found = overrides.parse_overrides([{"port": "fx", "to": 0, "patch": patch}], "refold.toml")
     folded = asked.replay(mode=Mode.WHAT_IF, overrides=found)
@@ -120,6 +120,6 @@ def test_a_patch_that_finds_nothing_fails_its_event_only(asked):
     "declared",
     [{}, {"port": "fx", "nonsense": 1}, {"port": 5}, {"port": "fx", "from": "x"}],
 )
-def test_what_is_no_override_is_refused(declared):
-    with pytest.raises(ProjectionError, match="can't be understood"):
+def test_an_invalid_override_is_refused(declared):
+    with pytest.raises(ProjectionError, match="invalid override"):
         overrides.parse_overrides([declared], "refold.toml")

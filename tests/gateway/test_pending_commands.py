@@ -1,4 +1,4 @@
-"""A command whose answer nobody saw is never sent again by itself: a person says what becomes of it."""
+"""A command with unknown outcome is not sent again unless a person says so."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def posts(outside: Any) -> int:
 
 @pytest.fixture
 def killed(caller: Any, outside: Any) -> Any:
-    """A recording that was killed while the service had its command, and hadn't answered."""
+    """A recording run that was killed after the service got its command and before it answered."""
     hold = threading.Event()
     outside.answer = lambda _: not hold.wait(60) or True
     caller.events(("a", "T", {"n": 1}))
@@ -69,7 +69,7 @@ def outcomes(caller: Any) -> list[str]:
     ]
 
 
-def test_what_is_pending_is_not_sent_again_but_told(killed, outside: Outside, capsys):
+def test_a_pending_command_is_reported_and_not_sent_again(killed, outside: Outside, capsys):
     for _ in range(2):
         assert record(killed) == 0
         said = " ".join(capsys.readouterr().err.split())
@@ -84,7 +84,7 @@ def test_what_is_pending_is_not_sent_again_but_told(killed, outside: Outside, ca
 
 
 @pytest.mark.parametrize("said", ["0", "all"])
-def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outside: Outside, said):
+def test_a_pending_command_is_sent_again_once_with_resend(killed, outside: Outside, said):
     assert record(killed, "--resend", said) == 0
     assert posts(outside) == 2
     assert outcomes(killed) == ["ok"]
@@ -92,7 +92,7 @@ def test_what_is_pending_is_sent_again_once_when_a_person_says_so(killed, outsid
     assert posts(outside) == 2
 
 
-def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, outside: Outside):
+def test_a_pending_command_counts_as_answered_with_mark_done(killed, outside: Outside):
     assert record(killed, "--mark-done", "all") == 0
     assert record(killed) == 0
     assert posts(outside) == 1
@@ -101,7 +101,7 @@ def test_what_is_pending_is_taken_for_answered_when_a_person_says_so(killed, out
 
 def test_an_unknown_number_is_refused(killed, capsys):
     assert record(killed, "--resend", "7") == 2
-    assert "Call 7 is no pending command" in " ".join(capsys.readouterr().err.split())
+    assert "Call 7 is not a pending command" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_command_that_timed_out_is_not_sent_again_by_itself(caller: Caller, ou
 
 
 def test_two_recordings_at_once_send_a_command_once(caller: Caller, outside: Outside):
-    """The second one looks for the command after the first has kept that it is sending it."""
+    """The second run looks for the command after the first has stored its intent."""
     caller.events(("a", "T", {"n": 1}))
     caller.file("p.py", BUYS)
     first = SentCommands(caller.workspace)

@@ -1,4 +1,4 @@
-"""Recording against a real service, and replays that reach nobody."""
+"""Recording against a real service, and replays that make no call."""
 
 import json
 
@@ -74,7 +74,7 @@ def ask(url, method="GET", json=None):
 }
 
 
-def test_a_query_is_asked_once_and_then_answered_from_what_was_said(
+def test_a_query_is_made_once_and_then_answered_from_its_recording(
     caller: Caller, outside: Outside
 ):
     caller.events(
@@ -113,7 +113,7 @@ def _span(first, last):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_client_that_never_heard_of_refold_is_answered(caller: Caller, outside: Outside, client):
+def test_unmodified_http_clients_are_answered(caller: Caller, outside: Outside, client):
     caller.events(*[("a", "T", {"n": n}) for n in range(4)])
     caller.file(
         "p.py",
@@ -138,7 +138,7 @@ def apply(state, event):
     assert outside.count == 5
 
 
-def test_retries_redirects_and_failures_are_as_they_were(caller: Caller, outside: Outside):
+def test_retries_redirects_and_failures_replay_unchanged(caller: Caller, outside: Outside):
     def answer(handler):
         tried = sum(path == handler.path for _, path, *_ in outside.reached)
         if handler.path == "/busy" and tried < 3:
@@ -170,7 +170,7 @@ def apply(state, event):
     assert outside.count == 6
 
 
-def test_what_goes_wrong_goes_wrong_again(caller: Caller, outside: Outside):
+def test_recorded_errors_are_replayed(caller: Caller, outside: Outside):
     def answer(handler):
         if handler.path.startswith("/reset"):
             handler.connection.close()
@@ -215,9 +215,7 @@ def test_what_goes_wrong_goes_wrong_again(caller: Caller, outside: Outside):
     assert set(state) == {"fxreset", "nobodyx", "largex"}
 
 
-def test_the_same_asked_again_inside_an_event_gets_the_next_answer(
-    caller: Caller, outside: Outside
-):
+def test_a_repeated_request_within_an_event_gets_the_next_answer(caller: Caller, outside: Outside):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -238,10 +236,10 @@ def test_the_same_asked_again_inside_an_event_gets_the_next_answer(
     folded = caller.replay()
     assert caller.states(folded) == []
     [failure] = caller.failures(folded)
-    assert "fx.rate was not recorded so often (it was 3 times)" in failure.error
+    assert "fx.rate was recorded fewer than 4 times at this event" in failure.error
 
 
-def test_a_miss_fails_even_where_the_handler_swallows_it(caller: Caller):
+def test_a_missed_call_fails_even_if_the_handler_swallows_it(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -263,7 +261,7 @@ def test_a_miss_fails_even_where_the_handler_swallows_it(caller: Caller):
     assert (missed.decision, missed.offset, missed.key) == ("missed", 1, "a")
 
 
-def test_a_swallowed_miss_fails_in_a_large_document_too(caller: Caller):
+def test_a_swallowed_missed_call_fails_in_a_large_document_too(caller: Caller):
     caller.events(*[("a", "T", {})] * 3)
     caller.file(
         "p.py",
@@ -307,7 +305,7 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller: Caller, outsid
     assert [(m, p, b) for m, p, _, b in outside.reached] == [("POST", "/buy", b'{"n":1}')]
     wanted = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
     assert caller.states(caller.replay()) == wanted
-    # Recording once more doesn't send it again, and keeps what it was answered.
+    # A second recording run doesn't send it again, and keeps its answer.
     for send in ((), ("shop",)):
         made = caller.record(send=send)
         assert (made.suppressed_count, outside.count) == (2, 1)
@@ -315,7 +313,7 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller: Caller, outsid
     assert caller.record(send=("nobody",)).uncalled_ports == ["nobody"]
 
 
-def test_sealed_lets_nothing_be_asked(caller: Caller, outside: Outside):
+def test_the_mode_sealed_blocks_every_call(caller: Caller, outside: Outside):
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -327,9 +325,7 @@ def test_sealed_lets_nothing_be_asked(caller: Caller, outside: Outside):
     assert outside.count == before
 
 
-def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(
-    caller: Caller, outside: Outside
-):
+def test_live_keeps_nothing_and_audit_reports_changed_answers(caller: Caller, outside: Outside):
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record(mode=Mode.LIVE)
@@ -343,7 +339,7 @@ def test_live_keeps_nothing_and_audit_tells_what_is_another_answer_now(
     assert caller.states(caller.replay()) == [{"n": 3}, {"n": 4}]
 
 
-def test_recordings_made_anew_fold_anew(caller: Caller):
+def test_new_recordings_cause_a_new_fold(caller: Caller):
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -362,7 +358,7 @@ def test_recordings_made_anew_fold_anew(caller: Caller):
         ("stub", {"n": "stub"}),
     ],
 )
-def test_what_answers_a_miss_where_the_port_says_so(caller: Caller, step, said):
+def test_fallbacks_answer_a_missed_call(caller: Caller, step, said):
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -379,10 +375,10 @@ def test_what_answers_a_miss_where_the_port_says_so(caller: Caller, step, said):
     assert caller.states(folded)[-1:] == ([said] if said != {"n": 1} else [{"n": 1}])
     last = caller.decided(folded)[-1]
     assert last.decision == ("stubbed" if step == "stub" else "recorded")
-    assert last.reason != "answered as then"
+    assert last.reason != "answered from the recording"
 
 
-def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller: Caller, outside: Outside):
+def test_the_fallback_record_reports_an_anachronism(caller: Caller, outside: Outside):
     caller.ports["fx"]["missing"] = ["record"]
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
@@ -390,13 +386,13 @@ def test_a_step_that_goes_out_says_that_it_is_an_anachronism(caller: Caller, out
     assert caller.states(folded) == [{"n": 1}]
     assert outside.count == 1
     [went] = caller.decided(folded)
-    assert (went.decision, went.reason) == ("live", "went out today: an anachronism")
-    # It was kept, so that it is not asked again.
+    assert (went.decision, went.reason) == ("live", "made live today: an anachronism")
+    # The answer was kept, so the call is not made again.
     assert caller.states(caller.replay()) == caller.states(caller.replay(force=True)) == [{"n": 1}]
     assert outside.count == 1
 
 
-def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller: Caller, outside: Outside):
+def test_a_secret_answered_during_a_replay_reaches_no_state(caller: Caller, outside: Outside):
     outside.answer = lambda handler: handler.say(200, {"access_token": "SECRET-of-today-1"}) or True
     caller.ports["fx"]["missing"] = ["record"]
     caller.events(("a", "T", {}))
@@ -412,7 +408,7 @@ def test_a_secret_that_comes_back_in_a_replay_reaches_no_state(caller: Caller, o
     assert "SECRET-of-today-1" not in caller.everything()
 
 
-def test_a_person_may_be_asked(caller: Caller):
+def test_the_fallback_ask_asks_a_person(caller: Caller):
     from gateway.calls import Answer
 
     caller.ports["fx"]["missing"] = ["ask"]
@@ -424,7 +420,7 @@ def test_a_person_may_be_asked(caller: Caller):
     assert caller.states(folded) == [{"n": [{"pair": "X"}, 0]}]
 
 
-def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller: Caller, outside: Outside):
+def test_an_undeclared_port_is_reported_and_not_recorded(caller: Caller, outside: Outside):
     caller.ports = {}
     caller.events(("a", "T", {"pair": "X"}))
     caller.file("p.py", ASKS)
@@ -433,13 +429,13 @@ def test_a_port_that_nobody_declared_cant_be_recorded_and_is_said(caller: Caller
     assert "the port fx isn't declared" in made.first_missed
 
 
-def test_a_program_makes_no_calls_that_could_be_recorded(caller: Caller):
+def test_calls_of_a_program_cannot_be_recorded(caller: Caller):
     caller.events(("a", "T", {}))
     with pytest.raises(ProjectionError, match="makes no calls"):
         caller.record("cmd:cat")
 
 
-def test_several_documents_of_one_event_have_calls_of_their_own(caller: Caller, outside: Outside):
+def test_each_document_of_one_event_has_its_own_calls(caller: Caller, outside: Outside):
     caller.events(("a", "T", {"to": ["x", "y", "z"]}))
     caller.file(
         "p.py",
@@ -489,8 +485,8 @@ def test_async_handlers_and_threads_are_answered(caller: Caller, outside: Outsid
     assert outside.count == 205
 
 
-def test_answers_are_what_a_client_knows_of_them(caller: Caller, outside: Outside):
-    """Cookies, lengths, times, streams; and its own patience."""
+def test_clients_get_complete_responses(caller: Caller, outside: Outside):
+    """Cookies, lengths, times, streams, and the client's own timeout."""
 
     def answer(handler):
         import time
@@ -538,7 +534,7 @@ def test_answers_are_what_a_client_knows_of_them(caller: Caller, outside: Outsid
     ]
 
 
-def test_what_is_no_json_is_not_asked(caller: Caller):
+def test_a_request_that_is_not_json_is_not_made(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -551,7 +547,7 @@ def test_what_is_no_json_is_not_asked(caller: Caller):
         assert "the request of fx.rate can't be written as JSON" in failure.error
 
 
-def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(
+def test_a_thread_that_outlives_its_event_gets_no_answer_of_another_event(
     caller: Caller, outside: Outside
 ):
     caller.events(*[("a", "T", {"n": n}) for n in range(3)])
@@ -580,7 +576,7 @@ def test_a_thread_that_outlives_its_event_gets_no_answer_of_another(
     assert last["errors"] == ["fx rate was called after its event, at offset 0"]
 
 
-def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(
+def test_a_killed_recording_run_keeps_answers_and_pending_commands(
     caller: Caller, outside: Outside
 ):
     import os
@@ -624,11 +620,11 @@ def test_a_killed_recording_keeps_what_was_answered_and_knows_what_is_pending(
     assert len([one for one in found if one.answer.outcome.value == "ok"]) >= 15
     folded = caller.replay()
     [pending] = [d for d in caller.decided(folded) if d.kind == "command"]
-    assert "nobody saw how it ended" in pending.reason
+    assert "its outcome is unknown" in pending.reason
     assert History(caller.workspace, folded).failures_at(15)
 
 
-def test_a_miss_that_is_swallowed_while_keys_are_asked_for_fails_that_event(caller: Caller):
+def test_a_missed_call_swallowed_in_the_key_function_fails_its_event(caller: Caller):
     caller.events(("a", "T", {}), ("b", "T", {}))
     caller.file(
         "p.py",

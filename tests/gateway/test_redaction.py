@@ -1,4 +1,4 @@
-"""Secrets are found nowhere: in no column of any table, and in no export."""
+"""Secrets are in no column of any table, and in no export."""
 
 import json
 import string
@@ -29,7 +29,7 @@ PLANTED = {
 }
 
 
-def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
+def test_planted_secrets_are_stored_nowhere(caller: Caller, outside: Outside):
     def answer(handler):
         if handler.path.startswith("/fail"):
             handler.say(
@@ -77,7 +77,7 @@ def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
     )
     made = caller.record(send=("fx",))
     assert made.call_count == 11
-    # Every secret did go out, where it was to.
+    # The service received every secret.
     said = str(outside.reached)
     for name in ("header", "bearer", "cookie", "url", "body", "form", "response"):
         assert PLANTED[name] in said, name
@@ -88,7 +88,7 @@ def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
     failure, *_ = [*caller.failures(folded), None]
     assert len(caller.states(folded)) == 2, failure
     assert "redacted-" in json.dumps(caller.states(folded))
-    # What misses is told with its request, and a failure with its error; neither has a secret.
+    # Missed calls show their request and failures their error; neither has a secret.
     caller.file(
         "q.py",
         f"""
@@ -111,7 +111,7 @@ def test_planted_secrets_are_found_nowhere(caller: Caller, outside: Outside):
         assert secret not in everything, name
 
 
-def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(
+def test_a_secret_learned_later_is_removed_from_earlier_recordings(
     caller: Caller, outside: Outside
 ):
     secret = "LATER-met-secret-90"
@@ -142,7 +142,7 @@ def test_a_secret_that_is_met_later_is_taken_out_of_what_was_kept_before(
     assert len(caller.states(caller.replay())) == 3
 
 
-def test_equal_secrets_stay_equal_and_the_key_lies_elsewhere(
+def test_equal_secrets_have_equal_placeholders_and_the_key_is_outside_the_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
@@ -175,7 +175,7 @@ def test_names_of_secrets(name):
 @pytest.mark.parametrize(
     "name", ["pair", "amount", "tokens_used", "authorized", "pinned", "content-type"]
 )
-def test_names_of_what_is_none(name):
+def test_names_of_values_that_are_not_secret(name):
     assert not is_secret(name)
 
 
@@ -186,7 +186,7 @@ SECRETS = st.text(string.ascii_letters + string.digits + "-_", min_size=8, max_s
 
 @settings(max_examples=60, deadline=None)
 @given(SECRETS, st.sampled_from(["body", "url", "text", "list", "key"]))
-def test_a_secret_that_was_met_is_found_wherever_it_stands(secret, where):
+def test_a_known_secret_is_redacted_everywhere(secret, where):
     redactor = Redactor(b"key")
     values = {
         "body": {"password": secret, "note": f"it is {secret}!"},
@@ -195,7 +195,7 @@ def test_a_secret_that_was_met_is_found_wherever_it_stands(secret, where):
         "list": [{"api_key": secret}, [secret, {"x": [secret]}]],
         "key": {"password": secret, secret: 1},
     }
-    redactor.redact_value(values[where])  # where it is met
+    redactor.redact_value(values[where])  # here the redactor learns it
     clean = redactor.redact_value(values[where])
     assert secret not in json.dumps(clean)
     assert redactor.redact_value(clean) == clean

@@ -1,4 +1,4 @@
-"""The key of redaction: created once and whole, and never anything but 32 bytes."""
+"""The redaction key: created once and completely, and always 32 bytes."""
 
 import os
 import stat
@@ -39,7 +39,7 @@ print(keyed_hash.load_or_create_key().hex())
 """
 
 
-def test_first_starts_at_once_agree_on_one_key(folder):
+def test_simultaneous_first_starts_use_one_key(folder):
     environment = {**os.environ, "XDG_CONFIG_HOME": str(folder.parent)}
     for _ in range(5):
         processes = [
@@ -58,7 +58,7 @@ def test_first_starts_at_once_agree_on_one_key(folder):
         (folder / "redaction.key").unlink()
 
 
-def test_threads_that_start_at_once_agree_on_one_key(folder):
+def test_simultaneous_threads_use_one_key(folder):
     for _ in range(50):
         with ThreadPoolExecutor(8) as pool:
             keys = {
@@ -68,7 +68,7 @@ def test_threads_that_start_at_once_agree_on_one_key(folder):
         (folder / "redaction.key").unlink()
 
 
-def test_a_file_system_without_hard_links_gets_a_whole_key_too(
+def test_a_file_system_without_hard_links_gets_a_complete_key(
     folder, monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_):
@@ -93,7 +93,7 @@ def test_a_file_system_without_hard_links_gets_a_whole_key_too(
         (bytes(range(32)) + b"\xff", "it holds something else"),
     ],
 )
-def test_anything_but_32_bytes_is_refused(folder, content, said, capsys, tmp_path: Path):
+def test_a_key_of_another_length_is_refused(folder, content, said, capsys, tmp_path: Path):
     folder.mkdir()
     (folder / "redaction.key").write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"must be 64 hexadecimal digits.*{said}"):
@@ -111,7 +111,7 @@ def test_anything_but_32_bytes_is_refused(folder, content, said, capsys, tmp_pat
     assert (folder / "redaction.key").read_bytes() == content
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(folder):
+def test_a_key_that_is_not_a_regular_file_is_refused_at_once(folder):
     folder.mkdir()
     os.mkfifo(folder / "redaction.key")
     with pytest.raises(ConfigurationError, match="not a regular file"):
@@ -122,7 +122,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder):
         keyed_hash.load_or_create_key()
 
 
-def test_a_full_disk_leaves_no_key_and_says_so(folder, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported_and_leaves_no_key(folder, monkeypatch: pytest.MonkeyPatch):
     def full(_):
         raise OSError(28, "No space left on device")
 

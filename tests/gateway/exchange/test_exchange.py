@@ -1,4 +1,4 @@
-"""Cassettes, HARs and journals, in and out; and which events their calls are given to."""
+"""Import and export of cassettes, HAR files and journals; assignment of their calls to events."""
 
 import gzip
 import json
@@ -102,22 +102,22 @@ def take(caller, name, text):
     return import_export.import_recordings(caller.workspace, path, caller.settings().ports)
 
 
-def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(
+def test_calls_of_a_cassette_go_to_events_with_their_correlation_id(
     caller: Caller, outside: Outside
 ):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
-    found = take(
+    result = take(
         caller, "c.yaml", cassette(("c1", {"n": 1}), ("c0", {"n": 0}), ("nobody", {"n": 9}))
     )
-    assert (found.calls, found.assigned) == (3, 2)
+    assert (result.call_count, result.assigned_count) == (3, 2)
     folded = caller.replay()
     assert caller.states(folded) == [
         {"status": 200, "said": {"n": 0}},
         {"status": 200, "said": {"n": 1}},
     ]
     assert [f.offset for f in caller.failures(folded)] == [2]
-    # By hand, what nothing tells.
+    # A call without a matching event is assigned by hand.
     [left] = [
         one for one in recording_store.iterate_recordings(caller.workspace) if one.offset is None
     ]
@@ -126,10 +126,10 @@ def test_a_cassettes_calls_belong_to_the_events_of_their_correlation(
     assert outside.count == 0
 
 
-def test_a_hars_calls_belong_to_the_last_event_before_them(caller: Caller):
+def test_calls_of_a_har_go_to_the_last_event_before_them(caller: Caller):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
-    found = take(
+    result = take(
         caller,
         "c.har",
         har(
@@ -139,7 +139,7 @@ def test_a_hars_calls_belong_to_the_last_event_before_them(caller: Caller):
             ("2024-01-01T09:00:00Z", {"n": 8}),
         ),
     )
-    assert (found.calls, found.assigned) == (4, 2)
+    assert (result.call_count, result.assigned_count) == (4, 2)
     assert [s["said"] for s in caller.states(caller.replay())] == [{"n": 0}, {"n": 1}]
     caller.ports["api.example"] = {"missing": ["latest"]}
     assert [s["said"] for s in caller.states(caller.replay())] == [{"n": 0}, {"n": 1}]
@@ -160,14 +160,14 @@ def test_a_journal_names_its_events(caller: Caller):
         {**rate, "offset": 0, "response": 0.10},
         {**rate, "correlation_id": "e2", "error": "no rate", "outcome": "error"},
     )
-    assert take(caller, "calls.jsonl", journal(*lines)).assigned == 3
+    assert take(caller, "calls.jsonl", journal(*lines)).assigned_count == 3
     folded = caller.replay()
     assert [s["n"] for s in caller.states(folded)] == [0.1, 1]
     assert "no rate" in caller.failures(folded)[0].error
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "yaml", "har"])
-def test_what_is_exported_can_be_imported_and_gives_the_same(caller: Caller, new_caller, ending):
+def test_an_exported_file_can_be_imported_with_the_same_result(caller: Caller, new_caller, ending):
     caller.events(*EVENTS)
     caller.file("p.py", ASKS)
     take(caller, "c.har", har(*[(f"2025-01-01T00:0{n}:01Z", {"n": n}) for n in range(3)]))
@@ -180,7 +180,7 @@ def test_what_is_exported_can_be_imported_and_gives_the_same(caller: Caller, new
     other.events(*EVENTS)
     other.file("p.py", ASKS)
     import_export.import_recordings(other.workspace, out, other.settings().ports)
-    if ending == "yaml":  # which knows no times
+    if ending == "yaml":  # a cassette has no times
         for one in list(recording_store.iterate_recordings(other.workspace)):
             assignment.assign_manually(other.workspace, one.recording_number, one.recording_number)
     assert other.states(other.replay()) == wanted
@@ -239,7 +239,7 @@ def test_bodies_that_are_bytes_stay_bytes(caller: Caller, outside: Outside, new_
         ("c.jsonl", '{"port": "fx", "operation": "x", "time": "yesterday", "response": 1}\n'),
     ],
 )
-def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(
+def test_a_broken_or_hostile_file_is_refused_in_one_sentence_and_imports_nothing(
     caller: Caller, name, text
 ):
     caller.events(*EVENTS)
@@ -251,15 +251,15 @@ def test_what_is_broken_or_hostile_is_refused_in_a_sentence_and_leaves_nothing(
     assert not (caller.folder / "out").exists()
 
 
-def test_the_same_file_twice_is_nothing_new(caller: Caller):
+def test_importing_the_same_file_twice_adds_nothing(caller: Caller):
     caller.events(*EVENTS)
     line = journal({"port": "fx", "operation": "rate", "event_id": "e0", "response": 1})
-    assert take(caller, "c.jsonl", line).calls == 1
-    assert take(caller, "d.jsonl", line).again
+    assert take(caller, "c.jsonl", line).call_count == 1
+    assert take(caller, "d.jsonl", line).was_imported_before
     assert recording_store.count_recordings(caller.workspace) == 1
 
 
-def test_half_a_journal_is_not_kept(caller: Caller):
+def test_a_truncated_journal_imports_nothing(caller: Caller):
     caller.events(*EVENTS)
     good = {"port": "fx", "operation": "rate", "response": 1}
     with pytest.raises(SourceError, match="line 3"):
@@ -267,7 +267,7 @@ def test_half_a_journal_is_not_kept(caller: Caller):
     assert recording_store.count_recordings(caller.workspace) == 0
 
 
-def test_a_har_without_bodies_says_so(caller: Caller):
+def test_a_har_without_bodies_is_reported(caller: Caller):
     caller.events(*EVENTS)
     file = json.loads(har(("2025-01-01T00:00:01Z", 1)))
     file["log"]["entries"][0]["response"]["content"] = {}
@@ -277,8 +277,8 @@ def test_a_har_without_bodies_says_so(caller: Caller):
             "response": {"status": 0, "_error": "net::ERR"},
         }
     )
-    found = take(caller, "c.har", json.dumps(file))
-    assert (found.calls, found.without_answer_count) == (2, 1)
+    result = take(caller, "c.har", json.dumps(file))
+    assert (result.call_count, result.without_answer_count) == (2, 1)
     outcomes = [
         one.answer.outcome.value for one in recording_store.iterate_recordings(caller.workspace)
     ]

@@ -99,7 +99,7 @@ def test_every_kind_that_depends_on_its_events_only_is_found_to(studio: Studio, 
         return
     assert projection_properties.check_determinism(workspace, wanted) is None
     if kind.name == "routing program":
-        with pytest.raises(ProjectionError, match="routes by itself"):
+        with pytest.raises(ProjectionError, match="routes events itself"):
             projection_properties.check_isolation(workspace, wanted)
         return
     assert projection_properties.check_isolation(workspace, wanted) is None

@@ -1,4 +1,4 @@
-"""`refold debug` at a terminal: the handler has one of its own, and the user's is left as it was."""
+"""`refold debug` at a terminal: the handler has its own, and the user's is restored."""
 
 import fcntl
 import os
@@ -37,7 +37,7 @@ class Seat:
         )
 
     def until(self, text: str, since: int = 0) -> str:
-        """Read until a text has come after a place; all that came."""
+        """Read until a text follows the index `since`; return all output."""
         deadline = time.monotonic() + 60
         while text.encode() not in self.seen[since:]:
             assert time.monotonic() < deadline, self.seen
@@ -46,7 +46,7 @@ class Seat:
         return self.seen[since:].decode("utf-8", "replace")
 
     def type(self, keys: str, text: str = "(Pdb) ") -> str:
-        """Type keys, and read what comes until a text."""
+        """Type keys, and read output up to a text."""
         since = len(self.seen)
         os.write(self.master, keys.encode())
         return self.until(text, since)
@@ -91,7 +91,7 @@ def sit(tmp_path: Path):
 PLAIN = "def on_Added(state, event):\n    state['n'] = 1\n"
 
 
-def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit):
+def test_keys_history_and_window_size_reach_the_debugger(sit):
     seat = sit(PLAIN)
     seat.until("(Pdb) ")
     assert "41 + 1" in seat.type("p 41 + 1\r")
@@ -105,7 +105,7 @@ def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit):
     assert seat.is_restored
 
 
-def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
+def test_output_of_a_handler_is_sanitized(sit):
     seat = sit(
         """
         import sys
@@ -127,7 +127,7 @@ def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
-def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(sit, tmp_path: Path):
+def test_a_handler_cannot_type_commands_or_read_keys_of_the_users_terminal(sit, tmp_path: Path):
     seat = sit(
         """
         import ctypes, os
@@ -144,7 +144,7 @@ def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(sit, 
     assert seat.wait() == 0
     last = seat.seen.decode().splitlines()[-1].split()
     assert last[-1] == '{"out":-1}', seat.seen
-    assert not select.select([seat.slave], [], [], 0)[0]  # nothing waits to be read by a shell
+    assert not select.select([seat.slave], [], [], 0)[0]  # no input is left for a shell
 
 
 def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit):
@@ -165,7 +165,7 @@ def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit):
     assert other.is_restored
 
 
-def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit):
+def test_five_times_ctrl_c_ends_a_handler_that_ignores_it(sit):
     seat = sit(
         """
         import os, signal

@@ -1,4 +1,4 @@
-"""The handler of an event, and the lines that may change a value: read, never run."""
+"""The source of an event's handler, and its lines that may change a value; the code never runs."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ STATE = {
 }
 KEY = "k"
 STATEMENTS = {
-    # What it does, and the places that it may change: * is any step.
+    # A statement, and the paths that it may change; * is any step.
     'state["c"] = 5': ["c"],
     'state["c"] += 1': ["c"],
     'state["a"]["x"] = 7': ["a.x"],
@@ -77,7 +77,7 @@ def code(studio: Studio, source: str, name: str = "") -> HandlerCode:
 
 def marked(found: Any, path: str) -> list[str]:
     lines = found.lines_changing([paths.parse_path(path)])
-    return [found.lines[number - found.first].strip() for number in sorted(lines)]
+    return [found.lines[number - found.first_line].strip() for number in sorted(lines)]
 
 
 def _above_or_below(place: str, path: paths.DocumentPath) -> bool:
@@ -98,7 +98,7 @@ def studio_of_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Any
     chosen=st.lists(st.sampled_from(sorted(STATEMENTS)), min_size=1, max_size=5),
     path=st.sampled_from(PATHS),
 )
-def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(
+def test_exactly_the_lines_that_may_change_a_value_are_marked(
     studio_of_one: tuple[Studio, Any], chosen, path
 ):
     studio, folded = studio_of_one
@@ -116,7 +116,7 @@ def test_a_line_is_marked_where_it_may_change_the_value_and_only_there(
 
 
 @pytest.mark.parametrize("statement", sorted(STATEMENTS))
-def test_what_a_statement_really_changes_is_what_is_said(statement):
+def test_a_statement_changes_the_paths_that_are_reported(statement):
     state: Any = copy.deepcopy(STATE)
     names: dict[str, Any] = {"KEY": KEY, "state": state}
     exec(HELPERS, names)
@@ -196,7 +196,7 @@ def test_a_class_its_bases_and_objects_of_it(studio: Studio, name):
         ),
     ],
 )
-def test_a_new_state_that_is_given_back(studio: Studio, body, changed):
+def test_a_handler_that_returns_a_new_state(studio: Studio, body, changed):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def apply(state, event):\n    {body}\n")
     handler = HandlerCode(studio.fold()).find_handler("T")
@@ -219,7 +219,9 @@ def test_a_lambda_and_another_name(studio: Studio):
     assert found.find_handler("U").name == "helper"
 
 
-def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+def test_a_handler_that_cannot_be_shown_is_an_error(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
     studio.events(("a", "T", {}))
     file = studio.file("q.py", "def on_T(state, event): state['n'] = 1\n")
     found = code(studio, "from q import on_T\nimport functools\non_U = functools.partial(on_T)\n")
@@ -239,11 +241,11 @@ def test_what_cannot_be_shown_is_said(studio: Studio, monkeypatch: pytest.Monkey
     with pytest.raises(QueryError, match="No such file"):
         HandlerCode(found.fold_record).find_handler("T")
     nowhere = SimpleNamespace(reference="shop.orders:X", files={}, name="X")
-    with pytest.raises(QueryError, match="The file of X isn't known"):
+    with pytest.raises(QueryError, match="The file of X is unknown"):
         HandlerCode(nowhere).find_handler("T")  # type: ignore[arg-type]
 
 
-def test_what_was_read_stays_right_for_its_history(studio: Studio):
+def test_lines_found_once_stay_after_the_file_changes(studio: Studio):
     studio.events(("a", "T", {}), ("a", "U", {}))
     found = code(studio, "def on_T(s, e): s['n'] = 1\ndef on_U(s, e): s['n'] = 2\n")
     assert found.find_handler("T").lines == ("def on_T(s, e): s['n'] = 1",)
@@ -260,7 +262,7 @@ def test_a_module_that_is_imported_by_name(studio: Studio):
     assert marked(found.find_handler("T"), "n") == ["def on_T(self, s, e): s['n'] = 1"]
 
 
-def test_reading_runs_nothing(studio: Studio):
+def test_finding_a_handler_runs_no_code(studio: Studio):
     studio.events(("a", "T", {}))
     source = textwrap.dedent(
         """

@@ -1,4 +1,4 @@
-"""A worker that sends forged or broken frames costs one sentence: no crash, no hang, no memory."""
+"""A forged or broken frame gives one error sentence: no crash, no hang, no memory growth."""
 
 import io
 import json
@@ -53,7 +53,7 @@ PROJECTIONS = {
 
 @pytest.fixture(scope="module", params=PROJECTIONS)
 def recorded(request, tmp_path_factory):
-    """Frames that a real worker has sent, and the events of each batch result."""
+    """Frames from a real worker, and the events of each batch result."""
     from tests.support.projection_studio import Studio
 
     studio = Studio(tmp_path_factory.mktemp("frames"))
@@ -85,8 +85,8 @@ def _bytes(header, parts, counted=None) -> bytes:
 _STRANGE = (None, -1, 2**40, 2**70, 1.5, "x", "\ud800", [], {}, True, [None], {"a": {}}, [[[]]])
 
 
-def _mutated(frame: Frame, drawn: random.Random) -> bytes:  # noqa: PLR0912 - one way after the other
-    """The frame with something wrong in it."""
+def _mutated(frame: Frame, drawn: random.Random) -> bytes:  # noqa: PLR0912 - one branch per mutation
+    """Return the frame with one random fault."""
     header = {name: value for name, value in frame.header.items() if name != "parts"}
     parts = list(frame.parts)
     whole = _bytes(header, parts)
@@ -140,7 +140,7 @@ def _mutated(frame: Frame, drawn: random.Random) -> bytes:  # noqa: PLR0912 - on
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """A case that doesn't end is a failure."""
+    """Fail a case that doesn't end."""
 
     def late(*_: object) -> None:
         raise TimeoutError
@@ -152,7 +152,7 @@ def bounded() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def test_mutated_frames_are_refused_or_make_sense(recorded, bounded):
+def test_mutated_frames_are_refused_or_valid(recorded, bounded):
     drawn = random.Random(11)
     refused = 0
     for frame, events in recorded:
@@ -224,7 +224,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_worker_that_speaks_another_protocol_costs_a_sentence(studio: Studio, bounded, name):
+def test_a_worker_with_another_protocol_is_one_error_sentence(studio: Studio, bounded, name):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     python = studio.folder / "python"

@@ -1,4 +1,4 @@
-"""The user's own interpreter: each version from 3.9 on, with nothing but its standard library."""
+"""The user's own interpreter: each version from 3.9 on, with only its standard library."""
 
 import json
 import random
@@ -67,7 +67,7 @@ def test_every_interpreter_gives_the_same_bytes(studio: Studio, python: str):
     assert failed[0] == failed[1] != []
 
 
-def test_numbers_are_written_as_everywhere(studio: Studio, python: str):
+def test_numbers_are_written_the_same_by_every_interpreter(studio: Studio, python: str):
     chance = random.Random(3)
     numbers = [chance.uniform(-1, 1) * 10.0 ** chance.randrange(-310, 309) for _ in range(400)]
     studio.events(
@@ -77,14 +77,14 @@ def test_numbers_are_written_as_everywhere(studio: Studio, python: str):
     assert _texts(studio, _fold(studio, python)) == _texts(studio, studio.fold())
 
 
-def test_a_fold_goes_on_in_another_interpreter_of_that_version(studio: Studio, python: str):
+def test_a_fold_continues_in_another_interpreter_of_the_same_version(studio: Studio, python: str):
     studio.events(*EVENTS[:30])
     studio.file("p.py", STATES)
     _fold(studio, python)
     studio.events(*EVENTS[30:])
-    gone_on = _fold(studio, python)
-    assert gone_on.folded == 60
-    assert _texts(studio, gone_on) == _texts(studio, studio.fold())
+    continued = _fold(studio, python)
+    assert continued.next_offset == 60
+    assert _texts(studio, continued) == _texts(studio, studio.fold())
 
 
 def _fold(studio: Any, python: str) -> Any:
@@ -96,7 +96,7 @@ def _texts(studio: Any, folded: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("version", ["3.8", "3.6", "2.7"])
-def test_an_interpreter_that_is_too_old_is_one_sentence(studio: Studio, version):
+def test_an_old_interpreter_is_one_error_sentence(studio: Studio, version):
     found = pythons.find(version)
     if found is None:
         pytest.skip(f"Python {version} is not installed")
@@ -111,12 +111,12 @@ def test_an_interpreter_that_is_too_old_is_one_sentence(studio: Studio, version)
     [
         ("/no/such/python", "/no/such/python can't be started: No such file or directory"),
         ("/", "can't be started: Permission denied"),
-        ("/bin/true", "/bin/true doesn't start as Python does: it exited with code 0"),
-        ("/bin/ls", "/bin/ls doesn't start as Python does: it exited with code 2"),
-        ("/bin/cat", "/bin/cat doesn't start as Python does: it exited with code 1"),
+        ("/bin/true", "/bin/true doesn't run as Python: it exited with code 0"),
+        ("/bin/ls", "/bin/ls doesn't run as Python: it exited with code 2"),
+        ("/bin/cat", "/bin/cat doesn't run as Python: it exited with code 1"),
     ],
 )
-def test_what_is_no_python_is_one_sentence(studio: Studio, python: str, said):
+def test_a_program_other_than_python_is_one_error_sentence(studio: Studio, python: str, said):
     studio.events(*EVENTS[:1])
     studio.file("p.py", STATES)
     with pytest.raises(ProjectionError) as caught:

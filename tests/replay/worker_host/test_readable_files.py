@@ -1,4 +1,4 @@
-"""`--read-only-below`: what a handler can read, and which variables it gets."""
+"""`--read-only-below`: the files that a handler can read, and the variables it gets."""
 
 import json
 import os
@@ -71,13 +71,13 @@ def _state(folder, *arguments, **env):
     return json.loads(done.stdout or "null")
 
 
-def test_without_it_a_handler_reads_what_the_user_can_read(folder):
+def test_by_default_a_handler_can_read_what_the_user_can(folder):
     found = _state(folder, "state", "log.jsonl", "-p", "p.py", "--json")["state"]
     assert (found["secret"], found["allowed"], found["own"]) == ("private", "more", "own")
     assert found["variable"] == "hidden"
 
 
-def test_with_it_only_the_folder_and_the_code_can_be_read(folder):
+def test_with_the_option_a_handler_can_read_only_the_folder_and_its_code(folder):
     allowed = str(folder / "allowed")
     found = _state(
         folder, "state", "log.jsonl", "-p", "p.py", "--json", "--read-only-below", allowed
@@ -88,7 +88,7 @@ def test_with_it_only_the_folder_and_the_code_can_be_read(folder):
     assert found["zone"] == "Europe/Berlin"
 
 
-def test_a_projection_of_a_refold_toml_reads_its_folder_only(folder):
+def test_a_projection_from_refold_toml_can_read_only_its_folder(folder):
     (folder / "project" / "refold.toml").write_text('[projections.mine]\ncode = "p.py"\n')
     _trusted(folder)
     found = _state(folder, "state", "log.jsonl", "-p", "mine", "--json")["state"]

@@ -1,4 +1,4 @@
-"""Several workers: the same history as one gives, in the same order, with the same numbers."""
+"""Several workers give the same history as one, in the same order, with the same numbers."""
 
 import itertools
 import random
@@ -46,7 +46,7 @@ TRANSFERS = """
 
 
 def everything(studio: Any, number: int) -> dict[str, list[Any]]:
-    """All that is kept of a projection, as it lies there where that has an order."""
+    """Return all rows of a projection; in stored order if the table has one."""
     found = {}
     with studio.workspace.reading() as connection:
         for table, columns in TABLES.items():
@@ -76,7 +76,9 @@ def test_every_kind_gives_the_same_with_several_workers(studio: Studio, kind: Ki
     alone = studio.fold(reference)
     wanted = everything(studio, alone.projection_number)
     if kind.name == "routing program":
-        with pytest.raises(ProjectionError, match="routes by itself, so only one worker can fold"):
+        with pytest.raises(
+            ProjectionError, match="routes events itself, so only one worker can fold"
+        ):
             studio.fold(reference, workers=3, force=True)
         return
     for workers in (2, 3):
@@ -103,7 +105,7 @@ def test_routes_are_shared_in_order(studio: Studio, workers):
 @given(
     cuts=st.lists(st.integers(1, 199), max_size=3), counts=st.lists(st.integers(1, 4), min_size=4)
 )
-def test_folds_that_go_on_with_other_numbers_of_workers_give_the_same(new_studio, cuts, counts):
+def test_a_fold_that_continues_with_another_worker_count_gives_the_same(new_studio, cuts, counts):
     studio, alone = new_studio(), new_studio()
     events = _moved(200)
     bounds = [0, *sorted(set(cuts)), 200]
@@ -117,7 +119,7 @@ def test_folds_that_go_on_with_other_numbers_of_workers_give_the_same(new_studio
     assert everything(studio, folded.projection_number) == everything(alone, alone.fold().number)
 
 
-def test_states_that_are_not_plain_are_met_by_any_of_them(studio: Studio):
+def test_any_worker_can_meet_a_state_that_json_cannot_hold(studio: Studio):
     studio.events(*[("abcdefgh"[n % 8], "T", {"n": n}) for n in range(64)])
     studio.file(
         "p.py",
@@ -134,7 +136,7 @@ def test_states_that_are_not_plain_are_met_by_any_of_them(studio: Studio):
 
 
 @pytest.mark.parametrize("statement", ["os._exit(7)", "while True: pass"])
-def test_one_that_dies_costs_nothing_that_was_folded(studio: Studio, statement):
+def test_a_worker_that_dies_loses_no_folded_events(studio: Studio, statement):
     studio.events(*[("abcdefgh"[n % 8], "T", {"n": n}) for n in range(40)])
     studio.file(
         "p.py",

@@ -1,4 +1,4 @@
-"""The worker: apart from us, shut in, and free to die without taking anything along."""
+"""The worker process: isolated, sandboxed, and its death loses nothing that was folded."""
 
 import os
 import random
@@ -21,7 +21,7 @@ def some(count: int, kind: str = "T") -> list[tuple[str, str, dict[str, int]]]:
     return [("abc"[n % 3], kind, {"n": n}) for n in range(count)]
 
 
-def test_modules_of_the_users_that_are_called_like_ours_are_the_users(studio: Studio):
+def test_the_users_modules_win_over_refolds_of_the_same_name(studio: Studio):
     studio.events(*some(1))
     for name in ("storage", "gateway", "replay"):
         studio.file(f"{name}.py", f"NAME = 'my {name}'\n")
@@ -35,7 +35,7 @@ def test_modules_of_the_users_that_are_called_like_ours_are_the_users(studio: St
     assert studio.changes(studio.fold())[0][2]["names"] == ["my storage", "my gateway", "my replay"]
 
 
-def test_none_of_our_packages_is_in_the_worker_or_can_be_imported(studio: Studio):
+def test_no_package_of_refold_can_be_imported_in_the_worker(studio: Studio):
     studio.events(*some(1))
     studio.file(
         "p.py",
@@ -104,7 +104,7 @@ def test_types_without_a_handler_are_skipped_and_counted(studio: Studio):
         ("while True: pass", "did not return"),
     ],
 )
-def test_what_cannot_be_loaded_is_one_sentence(studio: Studio, source, said):
+def test_a_projection_that_cannot_be_loaded_is_one_error_sentence(studio: Studio, source, said):
     studio.events(*some(1))
     studio.file("p.py", source)
     with pytest.raises(ProjectionError, match=said) as caught:
@@ -129,7 +129,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio: Studio, death):
+def test_a_worker_that_dies_gives_a_message_and_loses_no_folded_events(studio: Studio, death):
     statement, said = DEATHS[death]
     studio.events(*some(8), ("a", "Bad", {}), *some(2))
     studio.file(
@@ -186,7 +186,7 @@ FORBIDDEN = {
 }
 
 
-def test_nothing_gets_out_of_the_clean_room(studio: Studio):
+def test_nothing_gets_out_of_the_sandbox(studio: Studio):
     studio.events(*[("a", "T", {"n": n}) for n in range(len(FORBIDDEN))])
     ways = ", ".join(f"lambda: {way}" for way in FORBIDDEN.values())
     studio.file(
@@ -244,7 +244,7 @@ def refold(studio, *arguments: str) -> "subprocess.Popen[bytes]":
 _RUN = "from tui.cli import main; main()"
 
 
-def test_killed_at_random_moments_a_fold_goes_on_to_the_same_history(studio: Studio):
+def test_a_fold_killed_at_random_continues_to_the_same_history(studio: Studio):
     studio.events(*some(12_000))
     studio.file("p.py", COUNT)
     studio.file("q.py", COUNT)
@@ -258,7 +258,7 @@ def test_killed_at_random_moments_a_fold_goes_on_to_the_same_history(studio: Stu
     assert studio.changes(studio.fold()) == studio.changes(studio.fold("q.py"))
 
 
-def test_two_that_fold_the_same_at_once_give_one_history(studio: Studio):
+def test_two_processes_that_fold_at_once_give_one_history(studio: Studio):
     studio.events(*some(30_000))
     studio.file("p.py", COUNT)
     studio.workspace.release()
@@ -271,7 +271,7 @@ def test_two_that_fold_the_same_at_once_give_one_history(studio: Studio):
     assert changes[-1] == (29_999, "c", {"n": 10_000})
 
 
-def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio: Studio):
+def test_a_worker_ends_when_its_parent_is_killed(studio: Studio):
     studio.events(*some(1))
     noted = studio.folder / "pid"
     studio.file(
@@ -303,7 +303,7 @@ def test_a_worker_does_not_outlive_a_parent_that_was_killed(studio: Studio):
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process is there and no zombie: nobody here may reap an orphan."""
+    """Whether the process runs; a zombie counts as ended, because nothing here reaps orphans."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -353,7 +353,7 @@ GREEDY = {
 
 @pytest.mark.parametrize("statement", GREEDY)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio: Studio, statement, workers):
+def test_a_worker_that_exceeds_its_memory_is_one_error_sentence(studio: Studio, statement, workers):
     studio.events(*some(300))
     body = f"    if event.data['n'] >= 5: {GREEDY[statement]}\n    state['n'] = event.data['n']\n"
     studio.file("p.py", f"def apply(state, event):\n{body}")
@@ -366,7 +366,7 @@ def test_a_worker_that_wants_too_much_memory_is_one_sentence(studio: Studio, sta
     assert len(studio.changes(kept)) == kept.next_offset
 
 
-def test_threads_that_are_left_running_hold_nothing_up(studio: Studio):
+def test_threads_left_running_do_not_delay_the_end(studio: Studio):
     studio.events(*some(9))
     studio.file(
         "p.py",
@@ -389,7 +389,7 @@ def test_waiting_for_input_is_a_failure_not_a_hang(studio: Studio):
     assert failure.error.startswith("EOFError")
 
 
-def test_what_is_raised_is_kept_up_to_a_length(studio: Studio):
+def test_long_errors_are_truncated(studio: Studio):
     studio.events(("s", "T", {}))
     studio.file("p.py", "def apply(state, event): raise ValueError('y' * 1_000_000)")
     (failure,) = studio.history().failures()
@@ -399,7 +399,7 @@ def test_what_is_raised_is_kept_up_to_a_length(studio: Studio):
     assert len(failure.traceback) < 11_000
 
 
-def test_a_slow_handler_is_heard_of_soon_and_can_be_stopped(studio: Studio):
+def test_a_slow_handler_reports_progress_soon_and_can_be_stopped(studio: Studio):
     studio.events(*(("s", "T", {}) for _ in range(2_000)))
     studio.file("p.py", "import time\ndef apply(state, event): time.sleep(0.02)")
     told = []

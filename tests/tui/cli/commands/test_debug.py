@@ -218,7 +218,7 @@ def test_nothing_gets_out_while_stepping(shell, tmp_path: Path):
     ("place", "code", "said"),
     [
         (("--at", "start"), 2, "At the start there is no event"),
-        (("--at", "4"), 2, "p has no handler for Unknown, the event at 4."),
+        (("--at", "4"), 2, "p has no handler for Unknown, the type of the event at 4."),
         (("--at", "2", "--key", "nobody"), 2, "The event at 2 reaches 'a', not 'nobody'."),
         (("--at", "99"), 2, "There is no event at 99"),
         (("--at", "2", "--ide"), 2, "has no debugpy, which an IDE needs"),
