@@ -153,9 +153,9 @@ def _record(stream: Any, revision: int, topic: str, state: bytes) -> dict[str, A
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def apply(event): pass", r"p.apply doesn't take \(state, event\)"),
-        ("async def on_T(event): pass", r"p.on_T doesn't take \(state, event\)"),
-        ("def on_T(): pass", r"p.on_T doesn't take \(state, event\)"),
+        ("def apply(event): pass", r"p.apply must take \(state, event\)"),
+        ("async def on_T(event): pass", r"p.on_T must take \(state, event\)"),
+        ("def on_T(): pass", r"p.on_T must take \(state, event\)"),
     ],
 )
 def test_a_handler_that_takes_something_else_is_said_at_once(studio: Studio, source, said):

@@ -283,7 +283,7 @@ def test_what_is_no_key_is_a_failure(studio: Studio, returned):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
     [failure] = studio.history().failures()
-    assert "it gives a key, a list of keys, or None" in failure.error
+    assert "Return a key, a list of keys, or None." in failure.error
 
 
 def test_a_version_that_only_looks_like_a_number_is_text(studio: Studio):

@@ -100,7 +100,7 @@ def test_an_upcast_without_end_is_a_failure_at_its_event(studio: Studio, name):
     folded = studio.fold()
     [failure] = studio.failures(folded)
     assert failure.offset == 1
-    assert failure.error.startswith("RecursionError: upcast comes to no end: A None → ")
+    assert failure.error.startswith("RecursionError: upcast doesn't come to an end: A None → ")
     assert [o for o, _, _ in studio.changes(folded)] == [0, 2]
 
 
