@@ -149,7 +149,7 @@ def test_a_worker_that_dies_costs_a_message_and_nothing_that_was_folded(studio: 
     [
         ("socket.socketpair()[0]", "state.bad is a socket"),
         ("(lambda: 1)", "state.bad is a function"),
-        ("state", "nested over 200 deep, or holds itself"),
+        ("state", "nested over 200 deep, or contains itself"),
         ("(i for i in ())", "state.bad is a generator"),
     ],
 )

@@ -188,6 +188,6 @@ def test_a_class_that_nobody_knows_how_to_make_is_one_sentence(studio: Studio):
         "bank.py",
         "class Account:\n    def __init__(self, owner, at): pass\n    def apply(self, event): pass\n",
     )
-    with pytest.raises(ProjectionError, match="Account takes 2 arguments to be made") as caught:
+    with pytest.raises(ProjectionError, match=r"Account\(\) needs 2 arguments") as caught:
         studio.fold("bank.py:Account")
     assert "initial(key)" in caught.value.message

@@ -108,34 +108,37 @@ def _program(studio: Any, source: str) -> None:
 
 GOOD = {"offset": 0, "changes": {"a": {"n": 1}}}
 WRONG = {
-    "rubbish": ("hello", "answered the event with what is no JSON: hello"),
-    "no object": ("[1]", "answered the event with [1], which is no object"),
-    "another offset": ({"offset": 5}, 'answered {"offset": 5} where another one is next,'),
-    "no offset": ({}, "answered {} where another one is next,"),
-    "true as an offset": ({"offset": True}, 'answered {"offset": true} where another one is next,'),
-    "a fraction as an offset": ({"offset": 1.0}, "where another one is next,"),
+    "rubbish": ("hello", "answered the event with a line that is not JSON: hello"),
+    "no object": ("[1]", "answered the event with [1], which is not an object"),
+    "another offset": ({"offset": 5}, 'answered {"offset": 5}, which doesn\'t answer the event'),
+    "no offset": ({}, "answered {}, which doesn't answer the event"),
+    "true as an offset": (
+        {"offset": True},
+        'answered {"offset": true}, which doesn\'t answer the event',
+    ),
+    "a fraction as an offset": ({"offset": 1.0}, "which doesn't answer the event"),
     "neither": (
         {"offset": 1},
-        "which has none of changes, skipped and error; it needs one of them",
+        "which has none of changes, skipped and error; it needs exactly one of them",
     ),
     "both": ({"offset": 1, "changes": {}, "error": "x"}, "which has changes and error of changes"),
     "no documents": (
         {"offset": 1, "changes": ["a"]},
-        'answered with changes = ["a"], where an object of documents is wanted',
+        'answered with changes = ["a"], which must be an object of documents',
     ),
-    "skipped that is false": ({"offset": 1, "skipped": False}, "where true is wanted"),
-    "an error without a text": ({"offset": 1, "error": None}, "where a text is wanted"),
+    "skipped that is false": ({"offset": 1, "skipped": False}, "which must be true"),
+    "an error without a text": ({"offset": 1, "error": None}, "which must be a text"),
     "another document": (
         {"offset": 1, "changes": {"z": {}}},
-        'named the document "z" for an event of "a"; it must say "routes": true when it is greeted',
+        'named the document "z" for an event of "a" without "routes": true in its answer to the greeting',
     ),
     "a failure of another document": ({"offset": 1, "error": "x", "key": "z"}, 'the document "z"'),
-    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with what is no JSON"),
+    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with a line that is not JSON"),
     "a number beyond numbers": (
         '{"offset": 1, "changes": {"a": [1e999]}}',
-        "answered with the number 1e999, which no double holds",
+        "answered with the number 1e999, which is too large for a double",
     ),
-    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with what is nested too deep"),
+    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with JSON that is nested too deep"),
 }
 
 
@@ -227,7 +230,7 @@ def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end)
         ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
         ("cmd:true", "exited with code 0 before it answered the greeting"),
         ("cmd:sh -c 'echo no sources >&2; exit 3'", "answered the greeting (no sources)."),
-        ("cmd:echo hello", "answered the greeting with what is no JSON: hello"),
+        ("cmd:echo hello", "answered the greeting with a line that is not JSON: hello"),
         ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
         ("cmd:", "names no program"),
         ("cmd:node 'orders.js", "is no command: No closing quotation"),

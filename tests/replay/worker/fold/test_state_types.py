@@ -234,8 +234,8 @@ def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio:
     folded = studio.fold()
     said = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
     assert said == [
-        "state.m has two keys that are one name in JSON",
-        "state.n[0] has more digits than Python writes",
+        "state.m has two keys with the same name in JSON",
+        "state.n[0] has more digits than Python converts to text",
     ]
     assert [(key, state) for _, key, state in studio.changes(folded)] == [
         ("a", {"n": 1}),

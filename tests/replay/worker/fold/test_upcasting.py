@@ -108,7 +108,7 @@ def test_an_upcast_without_end_is_a_failure_at_its_event(studio: Studio, name):
     ("returned", "said"),
     [
         ("{'type': 'X'}", "TypeError: upcast returned a dict, which has no type"),
-        ("event.replace(colour='red')", "TypeError: an event has no colour"),
+        ("event.replace(colour='red')", "TypeError: an event has no field colour"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
