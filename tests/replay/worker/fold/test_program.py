@@ -1,4 +1,4 @@
-"""Programs of other languages: the examples of `docs/protocol.md`, and programs that speak wrongly."""
+"""Programs in other languages: the examples of `docs/protocol.md`, and programs with faults."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def command(request: Any) -> list[str]:
 
 
 def _numbers(value: Any) -> Any:
-    """Whole numbers and those with a fraction of nothing are the same to JavaScript."""
+    """Convert whole floats to int, because JavaScript doesn't distinguish them."""
     if isinstance(value, dict):
         return {name: _numbers(member) for name, member in value.items()}
     return float(value) if isinstance(value, int) else value
@@ -56,7 +56,7 @@ def test_the_examples_fold_as_the_python_projection_does(studio: Studio, command
 
 def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
     if command[0] == "java":
-        # As a source file it would be compiled at each of its many starts.
+        # Compile it once: a source file would be compiled at each of its many starts.
         subprocess.run(["javac", "-d", str(studio.folder), command[1]], check=True)
         command = ["java", "-XX:TieredStopAtLevel=1", "-cp", str(studio.folder), "Orders"]
     shutil.copy(SAMPLES["orders"].log, studio.log)
@@ -66,8 +66,8 @@ def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
     assert len(findings) == 8
 
 
-def test_the_conversation_of_the_document_is_spoken(studio: Studio, worker):
-    """What the document says is read, another program's answers are written, line for line."""
+def test_the_conversation_in_protocol_md_matches_the_code(studio: Studio, worker):
+    """The document's lines can be read, and refold writes the same lines."""
     text = (ROOT / "docs" / "protocol.md").read_text()
     [conversation] = re.findall(r"## A conversation.*?```\n(.*?)```", text, re.DOTALL)
     lines = conversation.splitlines()
@@ -143,7 +143,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio: Studio, wrong):
+def test_a_wrong_answer_is_reported_and_earlier_results_are_kept(studio: Studio, wrong):
     answer, said = WRONG[wrong]
     studio.events(*[("a", "T", {})] * 3)
     _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
@@ -156,7 +156,7 @@ def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studi
     assert studio.changes(kept) == [(0, "a", {"n": 1})]
 
 
-def test_half_a_character_is_shown_as_python_code_does(studio: Studio):
+def test_a_lone_surrogate_is_shown_as_a_python_escape(studio: Studio):
     _program(
         studio, f"ANSWERS = {[{**GOOD, 'changes': {'a': {'x': chr(0xD800)}}}]!r}\n" + _ANSWERING
     )
@@ -165,7 +165,7 @@ def test_half_a_character_is_shown_as_python_code_does(studio: Studio):
     assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
 
 
-def test_half_a_character_may_be_in_a_failure(studio: Studio):
+def test_a_failure_may_contain_a_lone_surrogate(studio: Studio):
     failed = {"offset": 0, "error": "no " + chr(0xDC80), "traceback": "at " + chr(0xD800)}
     _program(studio, f"ANSWERS = {[failed]!r}\n" + _ANSWERING)
     studio.events(("a", "T", {}))
@@ -184,14 +184,14 @@ def test_another_command_is_another_projection(studio: Studio):
     assert [studio.changes(folded)[0][2]["total"] for folded in found] == [1, 100]
 
 
-def test_what_a_program_says_before_it_ends_is_told(studio: Studio):
+def test_the_last_output_of_a_program_is_reported(studio: Studio):
     _program(studio, f"ANSWERS = {[GOOD, GOOD]!r}\n" + _ANSWERING + "        boom()\n")
     studio.events(*[("a", "T", {})] * 2)
     with pytest.raises(ProjectionError, match=r"\(NameError: name 'boom' is not defined"):
         studio.fold(f"cmd:{sys.executable} p.py")
 
 
-def test_a_program_that_is_written_in_its_command_may_be_long(studio: Studio):
+def test_a_program_inside_its_command_may_be_long(studio: Studio):
     studio.events(("a", "Added", {"by": 1}))
     source = PLAIN + "#" * 400
     folded = studio.fold(f"cmd:{sys.executable} -c {shlex.quote(source)}")
@@ -210,7 +210,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end):
+def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
     statement, said = ENDS[end]
     studio.events(*[("a", "T", {})] * 3)
     source = _ANSWERING.replace(
@@ -240,7 +240,7 @@ def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end)
         ),
     ],
 )
-def test_what_is_no_program_is_one_sentence(studio: Studio, reference, said):
+def test_an_invalid_program_is_reported_in_one_sentence(studio: Studio, reference, said):
     studio.events(("a", "T", {}))
     with pytest.raises(ProjectionError) as caught:
         studio.fold(reference)
@@ -248,7 +248,7 @@ def test_what_is_no_program_is_one_sentence(studio: Studio, reference, said):
     assert "\n" not in caught.value.message
 
 
-def test_a_program_that_is_left_does_not_live_on(studio: Studio):
+def test_a_program_ends_after_the_fold(studio: Studio):
     studio.events(*[("a", "T", {})] * 3)
     _program(
         studio,
@@ -289,7 +289,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
+def test_the_protocol_check_reports_each_fault(studio: Studio, check):
     there, instead, said = BROKEN[check]
     source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
     studio.file("p.py", source)
@@ -305,7 +305,7 @@ def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
     assert any(said in text for text in wrong.values())
 
 
-def test_a_good_program_passes_however_it_routes(studio: Studio):
+def test_a_correct_program_passes_with_any_routing(studio: Studio):
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     for routes in ("True", "False"):
         studio.file("p.py", PROGRAM.replace("ROUTES", routes))
@@ -318,7 +318,7 @@ def test_a_good_program_passes_however_it_routes(studio: Studio):
 
 
 def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):
-    """Also one that never looks at its input."""
+    """Also a program that never reads its input."""
     studio.events(("a", "T", {}))
     studio.file("p.py", "import time\ntime.sleep(600)\n")
     mark = f"outlives-{studio.folder}"
@@ -336,7 +336,7 @@ def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):
 
 
 def _running(mark: str) -> list[str]:
-    """The programs that were started with this argument. One that is dead has none any more."""
+    """Return the running programs with this argument; a dead process has no arguments."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
