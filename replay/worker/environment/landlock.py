@@ -51,8 +51,8 @@ def restrict_files(libc: Any, readable: Optional[Sequence[str]] = None) -> bool:
         rules += struct.pack("Q", _TCP)
     if version >= 6:
         rules += struct.pack("Q", _SCOPES)
-    held = ctypes.create_string_buffer(rules, len(rules))
-    ruleset = int(libc.syscall(_CREATE, held, ctypes.c_size_t(len(rules)), 0))
+    rules_buffer = ctypes.create_string_buffer(rules, len(rules))
+    ruleset = int(libc.syscall(_CREATE, rules_buffer, ctypes.c_size_t(len(rules)), 0))
     if ruleset < 0:
         return False
 

@@ -94,8 +94,8 @@ class PythonFoldEngine:
 
     def list_files(self) -> List[str]:
         """Return the paths of the projection's code files."""
-        found: List[str] = user_code.list_user_files()
-        return found
+        files: List[str] = user_code.list_user_files()
+        return files
 
     def find_missing_keys(self, batch: EventBatch) -> List[str]:
         """Return the keys that the batch reaches and whose documents this engine doesn't hold."""

@@ -155,15 +155,15 @@ class DocumentParts:
                 member = known.get(name)
                 value = find_untracked(tracked, name, _ABSENT)
                 if value.__class__ is TrackedDict or (
-                    member and member.kept.__class__ is TrackedDict
+                    member and member.content.__class__ is TrackedDict
                 ):
                     return False
                 if value is _ABSENT:
                     if member is not None:
                         removed_names.append(name)
                     continue
-                if member is not None and len(member.kept) > _LARGE_PART_BYTES:
-                    memory_limit.require_memory(4 * len(member.kept))
+                if member is not None and len(member.content) > _LARGE_PART_BYTES:
+                    memory_limit.require_memory(4 * len(member.content))
                 text = encode(value)
                 if value.__class__ is dict and (
                     len(text) > MAX_OBJECT_PART_BYTES or text == SPLIT_OBJECT
@@ -171,13 +171,13 @@ class DocumentParts:
                     return False
                 if member is None or name in removed:
                     new_texts[name] = text
-                elif text != member.kept:
+                elif text != member.content:
                     changed.append((member, text))
             if removed_names or new_texts:
                 raise_for_unsplittable_names(tracked, new_texts)
                 structural_changes.append((tracked, removed_names, new_texts))
         for member, text in changed:
-            member.kept = text
+            member.content = text
             part_columns.change_rows.append(change)
             part_columns.paths.append(member.path)
             part_columns.states.append(text)
@@ -200,13 +200,13 @@ class DocumentParts:
                 previous = tracked.known.get(name)
                 if previous is None:
                     dict.pop(tracked, name, None)
-                elif previous.kept.__class__ is TrackedDict:
-                    set_untracked(tracked, name, previous.kept)
+                elif previous.content.__class__ is TrackedDict:
+                    set_untracked(tracked, name, previous.content)
                 else:
                     set_untracked(
                         tracked,
                         name,
-                        original if self._exact_encoding else self._decode(previous.kept),
+                        original if self._exact_encoding else self._decode(previous.content),
                     )
             if tracked.removed:
                 names = sorted(tracked.known, key=lambda name: tracked.known[name].number)
@@ -278,11 +278,11 @@ class DocumentParts:
         """Add members to a new split object."""
         for name in members:
             number = self.take_number()
-            kept, value = self.store_member(
+            content, value = self.store_member(
                 tracked, name, number, get_untracked(members, name), rows
             )
             set_untracked(tracked, name, value)
-            tracked.known[name] = Member(number, kept, member_path(tracked, name))
+            tracked.known[name] = Member(number, content, member_path(tracked, name))
 
     def store_member(
         self, tracked: TrackedDict, name: Any, number: int, value: Any, rows: ChangedParts
@@ -314,15 +314,15 @@ class DocumentParts:
     def report_removed(self, tracked: TrackedDict, rows: ChangedParts) -> None:
         """Add to `rows` that all parts inside an object are removed."""
         for member in tracked.known.values():
-            if isinstance(member.kept, TrackedDict):
-                self.report_removed(member.kept, rows)
+            if isinstance(member.content, TrackedDict):
+                self.report_removed(member.content, rows)
             rows[member.path] = None, None
 
     def _matches_report(self, tracked: TrackedDict) -> bool:
         return dict.keys(tracked) == tracked.known.keys() and all(
-            get_untracked(tracked, name) is member.kept
-            if member.kept.__class__ is TrackedDict
-            else self.encode(get_untracked(tracked, name)) == member.kept
+            get_untracked(tracked, name) is member.content
+            if member.content.__class__ is TrackedDict
+            else self.encode(get_untracked(tracked, name)) == member.content
             for name, member in tracked.known.items()
         )
 
@@ -395,7 +395,7 @@ class _Settlement:
         previous = tracked.known.get(name)
         if previous is None or is_new:
             if previous is not None:
-                self._report_removed(previous.kept)
+                self._report_removed(previous.content)
             number = self._parts.take_number()
             content, value = self._parts.store_member(tracked, name, number, value, self.rows)
         else:
@@ -410,7 +410,7 @@ class _Settlement:
         self, tracked: TrackedDict, name: Any, previous: Member, value: Any
     ) -> Tuple[PartContent, Any]:
         """Return the content of an existing member's part, and the value to put into its object."""
-        number, previous_content = previous.number, previous.kept
+        number, previous_content = previous.number, previous.content
         if isinstance(previous_content, TrackedDict):
             if value is previous_content:
                 return previous_content, previous_content
@@ -436,7 +436,7 @@ class _Settlement:
     def _remove_member(self, tracked: TrackedDict, name: Any) -> None:
         previous = tracked.known.get(name)
         if previous is not None:
-            self._report_removed(previous.kept)
+            self._report_removed(previous.content)
             self.rows[previous.path] = None, None
             self._removed_members.append((tracked, name))
 

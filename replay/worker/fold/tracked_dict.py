@@ -34,11 +34,11 @@ find_untracked = dict.get
 class Member:
     """A member of a split object as it was before the event."""
 
-    __slots__ = ("kept", "number", "path")
+    __slots__ = ("content", "number", "path")
 
-    def __init__(self, number: int, kept: PartContent, path: str) -> None:
+    def __init__(self, number: int, content: PartContent, path: str) -> None:
         self.number = number
-        self.kept = kept
+        self.content = content
         self.path = path
 
 
@@ -231,8 +231,8 @@ def iterate_tracked(tracked: TrackedDict) -> Iterator[TrackedDict]:
     """Yield a split object and all split objects inside it, as of before the event."""
     yield tracked
     for member in tracked.known.values():
-        if isinstance(member.kept, TrackedDict):
-            yield from iterate_tracked(member.kept)
+        if isinstance(member.content, TrackedDict):
+            yield from iterate_tracked(member.content)
 
 
 def to_plain_member(member: Any) -> Any:

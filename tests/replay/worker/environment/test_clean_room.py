@@ -183,11 +183,11 @@ def test_attempts_of_a_native_client_are_reported(caller: Caller, outside: Outsi
 
 @LINUX
 def test_the_kernel_refuses_a_socket_and_reports_it():
-    told = []
-    cell = Sandbox([sys.executable, "-c", "import socket; socket.socket()"], told.append)
+    reported = []
+    cell = Sandbox([sys.executable, "-c", "import socket; socket.socket()"], reported.append)
     assert (cell.isolation.level, cell.isolation.files) == (2, True)
     assert cell.process.wait() == 1
-    assert "AF_INET" in [call.request for call in told]
+    assert "AF_INET" in [call.request for call in reported]
     assert str(cell.isolation) == "level 2, by the kernel"
 
 

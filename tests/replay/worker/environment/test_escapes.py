@@ -39,9 +39,9 @@ def users(tmp_path: Path):
     os.close(slave)
 
 
-def _run(code, sent="", told=None, **options):
-    """Run code in a sandboxed Python; return what it prints, and its exit code."""
-    report = (lambda call: None) if told is None else told.append
+def _run(code, sent="", reported=None, **options):
+    """Run code in a sandboxed Python; return the sandbox, its standard output and its errors."""
+    report = (lambda call: None) if reported is None else reported.append
     cell = Sandbox(
         [sys.executable, "-c", code],
         report,
@@ -81,11 +81,11 @@ def test_no_escape_succeeds_in_a_handler_a_thread_or_a_child(users):
 def test_calls_that_the_kernel_refuses_are_reported(users, escape):
     terminal, file = users
     source = program(escape, os.getpid(), terminal, str(file))
-    told = []
-    _run("try:\n    exec(" + repr(source) + ")\nexcept OSError:\n    pass", told=told)
-    plain = []
-    _run("pass", told=plain)  # the attempts of the launcher itself
-    assert len(told) > len(plain), (escape.name, told)
+    reported = []
+    _run("try:\n    exec(" + repr(source) + ")\nexcept OSError:\n    pass", reported=reported)
+    baseline = []
+    _run("pass", reported=baseline)  # the attempts of the launcher itself
+    assert len(reported) > len(baseline), (escape.name, reported)
 
 
 def test_outside_the_sandbox_the_same_programs_succeed(users):

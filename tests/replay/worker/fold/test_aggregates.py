@@ -151,17 +151,17 @@ def _record(stream: Any, revision: int, topic: str, state: bytes) -> dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "expected"),
     [
         ("def apply(event): pass", r"p.apply must take \(state, event\)"),
         ("async def on_T(event): pass", r"p.on_T must take \(state, event\)"),
         ("def on_T(): pass", r"p.on_T must take \(state, event\)"),
     ],
 )
-def test_a_handler_with_wrong_parameters_is_rejected_when_loading(studio: Studio, source, said):
+def test_a_handler_with_wrong_parameters_is_rejected_when_loading(studio: Studio, source, expected):
     studio.events(("a", "T", {}))
     studio.file("p.py", source)
-    with pytest.raises(ProjectionError, match=said):
+    with pytest.raises(ProjectionError, match=expected):
         studio.fold()
 
 

@@ -160,19 +160,19 @@ def _read(parts: dict[str, Any]) -> str:
     return json.dumps(opened[""])
 
 
-def _told(worker: Any, tell: Any, *state: Any) -> list[Any]:
+def _report_parts(worker: Any, tell: Any, *state: Any) -> list[Any]:
     """Return the reported parts: path, place and JSON."""
-    told = worker.fold.result.PartColumns()
-    tell(*state, told, 7)
-    assert list(told.change_rows) == [7] * len(told.paths)
+    columns = worker.fold.result.PartColumns()
+    tell(*state, columns, 7)
+    assert list(columns.change_rows) == [7] * len(columns.paths)
     places: dict[int, Any] = {}
     at = 0
-    for row, depth in zip(told.placed_rows, told.depths, strict=True):
-        places[row] = tuple(told.place_numbers[at : at + depth])
+    for row, depth in zip(columns.placed_rows, columns.depths, strict=True):
+        places[row] = tuple(columns.place_numbers[at : at + depth])
         at += depth
     return [
         (path, places.get(row), text)
-        for row, (path, text) in enumerate(zip(told.paths, told.states, strict=True))
+        for row, (path, text) in enumerate(zip(columns.paths, columns.states, strict=True))
     ]
 
 
@@ -208,7 +208,7 @@ def test_reported_parts_equal_the_whole_document(
     state = copy.deepcopy(state)
     parts = _parts(small, worker, careful=careful)
     kept: dict[str, Any] = {}
-    _keep(kept, _told(worker, parts.split_state, copy.deepcopy(state)))
+    _keep(kept, _report_parts(worker, parts.split_state, copy.deepcopy(state)))
     for event in events:
         before = json.dumps(state)
         try:
@@ -220,11 +220,11 @@ def test_reported_parts_equal_the_whole_document(
             returned = _handle(parts.root, event)
             if not careful and not parts.changes_are_plain(returned):
                 return  # the fold would restart with exact encoding
-            rows = _told(worker, parts.settle, returned)
+            rows = _report_parts(worker, parts.settle, returned)
         except small.WholeError:
             whole = parts.whole(returned)
             assert json.dumps(whole) == json.dumps(state)
-            _keep(kept, _told(worker, parts.vanish))
+            _keep(kept, _report_parts(worker, parts.vanish))
             assert not kept
             return
         except (ValueError, KeyError, StopIteration, TypeError, RecursionError):

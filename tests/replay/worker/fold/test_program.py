@@ -81,9 +81,9 @@ def test_the_conversation_in_protocol_md_matches_the_code(studio: Studio, worker
     for event, detail in zip(
         events, EventLog(studio.events(*data)).read_details(0, len(data)), strict=True
     ):
-        told = json.loads(format_event_line("event", detail, detail.data, detail.meta))
-        assert list(told["event"]) == list(event["event"])
-        assert told["event"]["offset"] == event["event"]["offset"]
+        line = json.loads(format_event_line("event", detail, detail.data, detail.meta))
+        assert list(line["event"]) == list(event["event"])
+        assert line["event"]["offset"] == event["event"]["offset"]
     _program(studio, f"ANSWERS = {answers!r}\n" + _ANSWERING)
     folded = studio.fold(f"cmd:{sys.executable} p.py")
     assert studio.changes(folded) == [(0, "order-1", {"items": {"tea": 2}})]
@@ -144,12 +144,12 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_answer_is_reported_and_earlier_results_are_kept(studio: Studio, wrong):
-    answer, said = WRONG[wrong]
+    answer, expected = WRONG[wrong]
     studio.events(*[("a", "T", {})] * 3)
     _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
     with pytest.raises(ProjectionError) as caught:
         studio.fold(f"cmd:{sys.executable} p.py")
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
     assert caught.value.exit_code == 3
     kept = studio.found(f"cmd:{sys.executable} p.py")
@@ -211,21 +211,21 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
-    statement, said = ENDS[end]
+    statement, expected = ENDS[end]
     studio.events(*[("a", "T", {})] * 3)
     source = _ANSWERING.replace(
         "        answer =",
         f"        if message['event']['offset'] == 1: {statement}\n        answer =",
     )
     _program(studio, f"import os, time\nANSWERS = {[GOOD] * 3!r}\n" + source)
-    with pytest.raises(ProjectionError, match=re.escape(said)) as caught:
+    with pytest.raises(ProjectionError, match=re.escape(expected)) as caught:
         studio.fold(f"cmd:{sys.executable} p.py", patience=1)
     assert "offset 1 (T of a)" in caught.value.message
     assert studio.changes(studio.found(f"cmd:{sys.executable} p.py")) == [(0, "a", {"n": 1})]
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "expected"),
     [
         ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
         ("cmd:true", "exited with code 0 before it answered the greeting"),
@@ -240,11 +240,11 @@ def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
         ),
     ],
 )
-def test_an_invalid_program_is_reported_in_one_sentence(studio: Studio, reference, said):
+def test_an_invalid_program_is_reported_in_one_sentence(studio: Studio, reference, expected):
     studio.events(("a", "T", {}))
     with pytest.raises(ProjectionError) as caught:
         studio.fold(reference)
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert "\n" not in caught.value.message
 
 
@@ -290,8 +290,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("check", BROKEN)
 def test_the_protocol_check_reports_each_fault(studio: Studio, check):
-    there, instead, said = BROKEN[check]
-    source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
+    original, replacement, expected = BROKEN[check]
+    source = PROGRAM.replace(original, replacement, 1).replace("ROUTES", "False")
     studio.file("p.py", source)
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     found = ProtocolCheck(
@@ -302,7 +302,7 @@ def test_the_protocol_check_reports_each_fault(studio: Studio, check):
     wrong = {f.check: f.problem for f in found.run_checks() if not f.has_passed}
     name = check.removesuffix(" with strange members")
     assert name in wrong
-    assert any(said in text for text in wrong.values())
+    assert any(expected in text for text in wrong.values())
 
 
 def test_a_correct_program_passes_with_any_routing(studio: Studio):

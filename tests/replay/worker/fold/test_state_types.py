@@ -232,8 +232,8 @@ def test_a_state_that_json_cannot_hold_is_a_failure_with_its_path(studio: Any) -
     studio.file("p.py", source)
     studio.events(("a", "Good", {}), ("a", "Keys", {}), ("a", "Digits", {}), ("b", "Good", {}))
     folded = studio.fold()
-    said = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
-    assert said == [
+    messages = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
+    assert messages == [
         "state.m has two keys with the same name in JSON",
         "state.n[0] has more digits than Python converts to text",
     ]

@@ -105,18 +105,18 @@ def test_an_endless_upcast_is_a_failure_at_its_event(studio: Studio, name):
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "expected"),
     [
         ("{'type': 'X'}", "TypeError: upcast returned a dict, which has no type"),
         ("event.replace(colour='red')", "TypeError: an event has no field colour"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_an_upcast_that_returns_an_invalid_event_is_a_failure(studio: Studio, returned, said):
+def test_an_upcast_that_returns_an_invalid_event_is_a_failure(studio: Studio, returned, expected):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def upcast(event): return {returned}\ndef apply(state, event): pass\n")
     [failure] = studio.failures(studio.fold())
-    assert failure.error == said
+    assert failure.error == expected
 
 
 def test_an_upcast_that_always_returns_an_event_ends(studio: Studio):
