@@ -163,7 +163,7 @@ def test_a_fold_resumed_anywhere_equals_a_fold_from_the_start(
     folded = resumed.fold(workers=workers)
     whole.events(*events)
     straight = whole.fold()
-    found = [everything(studio, f.number) for studio, f in ((resumed, folded), (whole, straight))]
+    found = [everything(studio, f.projection_number) for studio, f in ((resumed, folded), (whole, straight))]
     for tables in found:
         # Whether documents round-trip may become known later in one of the two folds.
         tables["folds"] = [row[:-1] for row in tables["folds"]]
@@ -220,7 +220,7 @@ def test_every_type_is_encoded_by_the_rules(studio: Any) -> None:
         "address": "0.0.0.3",
         "chain": {"maps": [{"3": 1}, {"a": 2}]},
     }
-    assert folded.plain is False
+    assert folded.round_trips_json is False
 
 
 def test_a_state_that_json_cannot_hold_is_a_failure_with_its_path(studio: Any) -> None:
