@@ -163,7 +163,10 @@ def test_a_fold_resumed_anywhere_equals_a_fold_from_the_start(
     folded = resumed.fold(workers=workers)
     whole.events(*events)
     straight = whole.fold()
-    found = [everything(studio, f.projection_number) for studio, f in ((resumed, folded), (whole, straight))]
+    found = [
+        everything(studio, f.projection_number)
+        for studio, f in ((resumed, folded), (whole, straight))
+    ]
     for tables in found:
         # Whether documents round-trip may become known later in one of the two folds.
         tables["folds"] = [row[:-1] for row in tables["folds"]]
