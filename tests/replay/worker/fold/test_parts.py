@@ -221,7 +221,7 @@ def test_reported_parts_equal_the_whole_document(
             if not careful and not parts.changes_are_plain(returned):
                 return  # the fold would restart with exact encoding
             rows = _report_parts(worker, parts.settle, returned)
-        except small.WholeError:
+        except small.NotSplittableError:
             whole = parts.whole(returned)
             assert json.dumps(whole) == json.dumps(state)
             _keep(kept, _report_parts(worker, parts.vanish))
