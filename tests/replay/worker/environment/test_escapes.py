@@ -66,7 +66,7 @@ def test_no_escape_succeeds_in_a_handler_a_thread_or_a_child(users):
         for way in MULTIPLIED
     ]
     cell, out, err = _run(_RUN, json.dumps(sent))
-    assert cell.room.level == 2, cell.room
+    assert cell.isolation.level == 2, cell.isolation
     found = json.loads(out)
     assert len(found) == len(ESCAPES) * len(MULTIPLIED), err
     assert [name for name, got_out in found.items() if got_out] == []
