@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures that all tests share."""
 
 import atexit
 import gc
@@ -8,7 +8,7 @@ import tempfile
 
 from tui.cli import close_standard_error
 
-# Hundreds of commands are started; compiling them each time would be most of their time.
+# Tests start hundreds of commands; without .pyc files they would spend most time compiling.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 pytest_plugins = [
@@ -24,11 +24,11 @@ os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
-# What pytest says last is to be the last.
+# Close standard error last, after pytest has printed its summary.
 atexit.register(close_standard_error)
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected lives to the end; nobody need look through it again."""
+    """Freeze the imported objects: they live to the end, so the collector can skip them."""
     gc.collect()
     gc.freeze()

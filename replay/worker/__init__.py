@@ -1,6 +1,6 @@
-"""The worker: folds events in a process of its own, under the user's interpreter.
+"""The worker: folds events in a separate process, under the user's interpreter.
 
-Standard library only, Python 3.9 and later; msgspec is used where that interpreter has it. It is
-loaded under the name `refold_worker`, so that it can't collide with a module of the user's, and
-imports nothing else of ours. It holds pipes to its parent and nothing else.
+The package needs only the standard library of Python 3.9 or later, and uses msgspec if that
+interpreter has it. It is loaded under the name `refold_worker`, which no user module has, and
+imports nothing else of refold. Its only connection is the pipes to its parent.
 """

@@ -1,4 +1,4 @@
-"""Started by path under the user's interpreter: loads this folder as `refold_worker` and runs it."""
+"""Entry point, run by path under the user's interpreter: loads this folder as `refold_worker`."""
 
 import json
 import os
@@ -12,7 +12,7 @@ def _load_worker_package():
     import importlib.util  # noqa: PLC0415 - an interpreter that is too old may not have it
 
     here = os.path.dirname(os.path.abspath(__file__))
-    # The interpreter puts this folder first on the path; nobody may import our parts by accident.
+    # Python puts the folder of a script first on the path; user code must not import from ours.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
     spec = importlib.util.spec_from_file_location(
         "refold_worker",
@@ -25,7 +25,7 @@ def _load_worker_package():
 
 
 def _report_old_python():
-    """Say in a frame that this Python is too old to read anything else of ours."""
+    """Send an `unusable` frame, because this Python is too old to read the rest of the worker."""
     template = "%s is Python %d.%d.%d, and the worker needs %d.%d or later"
     error = template % ((sys.executable,) + tuple(sys.version_info[:3]) + OLDEST_PYTHON)
     text = json.dumps({"kind": "unusable", "error": error, "traceback": "", "parts": []}).encode()

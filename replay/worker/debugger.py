@@ -1,7 +1,7 @@
-"""One event, handled under a debugger: in the terminal with pdb, or from an IDE through debugpy.
+"""Runs one event's handler under a debugger: in the terminal with pdb, or in an IDE with debugpy.
 
-It is shut in as every worker is. The one listener that an IDE needs is opened before that, on the
-loopback, and said on standard error; nothing else gets out, and nothing is kept of what is done.
+The process is sandboxed like every worker. debugpy's listener is opened before the sandbox, on the
+loopback interface, and announced on standard error. The result is not stored.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SKIPPED_MODULES = ["refold_worker", "refold_worker.*", "bdb", "pdb"]
 
 
 class _Pdb(pdb.Pdb):
-    """Stops in the user's code only."""
+    """A pdb that stops in the user's code only."""
 
     def __init__(self) -> None:
         super().__init__(skip=_SKIPPED_MODULES)
         self.has_left = False
-        """The person left before the handler returned."""
+        """Whether the user quit before the handler returned."""
 
     def set_quit(self) -> None:
         self.has_left = True
@@ -57,7 +57,7 @@ class _Pdb(pdb.Pdb):
 
 
 def main() -> None:
-    """Run with the parent's specification, a JSON object, as the first argument."""
+    """Run the debugger. The first argument is the parent's specification, a JSON object."""
     spec = json.loads(sys.argv[1])
     sys.argv = [spec["reference"]]
     outgoing = os.fdopen(spec["outgoing"], "wb")
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _restrict_process() -> None:
-    """As the launcher does with every other; this process had to listen before it."""
+    """Sandbox this process here, not in the launcher, because it had to listen first."""
     with suppress(ImportError):  # some Pythons are built without ctypes
         from .environment import launcher  # noqa: PLC0415 - as above
 
@@ -101,9 +101,9 @@ def _restrict_process() -> None:
 
 
 def _wait_for_ide(port: int) -> Any:
-    debugpy = importlib.import_module("debugpy")  # the user's, where it is installed
+    debugpy = importlib.import_module("debugpy")  # from the user's environment
 
-    # In this process: another one would be a way out of the clean room.
+    # The adapter must run in this process: another process would be outside the sandbox.
     host, port = debugpy.listen((_HOST, port), in_process_debug_adapter=True)
     print(
         f"Waiting for an IDE at {host}:{port}; this process listens there and nowhere else.",
@@ -115,7 +115,7 @@ def _wait_for_ide(port: int) -> Any:
 
 
 class _DebugStep:
-    """The event that the parent sends, through the handler of one document."""
+    """Runs the handler of one document for the event that the parent sends."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class _DebugStep:
         return contract.await_result(function(state, event, *first, **named))
 
     def _enter_event(self, batch: EventBatch, key: Optional[str]) -> None:
-        """The event is being handled from now on, for a document."""
+        """Mark the event as being handled, for the document `key`."""
         self._current_event[0] = batch.offset(0)
         self._environment.calls.begin_batch(batch)
         self._environment.calls.document_key = key
@@ -214,7 +214,7 @@ class _DebugStep:
         return event if upcast is None else upcast(event)
 
     def _recall_document(self, key: str) -> HeldDocument:
-        """The document before the event."""
+        """Return the document as it was before the event."""
         routed = self._projection.is_routed
         needs_events = self._projection.uses_decimals
         self._send("ask", key=key, routed=routed, events=needs_events)
@@ -226,7 +226,7 @@ class _DebugStep:
             sys.breakpointhook = breakpoint_hook
         document = self._engine.document(key)
         if document.parts is not None:
-            # Who steps through a handler wants to see a dict, and has time.
+            # A person who steps through a handler should see a plain dict.
             document.state = document.parts.whole(None)
             document.text = _encode_state(document.state)
         return document
@@ -247,14 +247,14 @@ class _DebugStep:
         )
 
     def _send(self, kind: str, **fields: Any) -> None:
-        # What was printed comes before what the parent says to this.
+        # Flush, because the parent may print when it receives this frame.
         sys.stdout.flush()
         sys.stderr.flush()
         wire.send_frame(self._outgoing, {"kind": kind, **fields})
 
 
 def _encode_state(state: Any) -> bytes:
-    """A state as JSON; a large one soon, where it may be."""
+    """Return a state as JSON, with the fast encoder if the state round-trips."""
     is_plain = encoding.round_trips_json(state)
     text: bytes = (
         encoding.build_plain_encoder()(state) if is_plain else encoding.encode_exactly(state)
@@ -272,4 +272,4 @@ def _debug_post_mortem(trace: Any) -> None:
 
 
 def _ignore_breakpoint(*_: Any, **__: Any) -> None:
-    """A `breakpoint()` in the events before means nothing."""
+    """Ignore `breakpoint()` while the events before are folded again."""

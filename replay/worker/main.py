@@ -1,6 +1,6 @@
 """The worker's main loop: one frame in, one frame out, until the parent closes the pipe.
 
-What a handler prints goes to the standard streams, which are not the protocol's.
+The protocol has its own pipes, because handlers may print to the standard streams.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .protocol.line_protocol import ProgramConnection, ProtocolError
 from .protocol.output_capture import OutputCapture
 
 LOADING_OFFSET = -1
-"""What the page of the mark says before the first event; before that, not even Python has begun."""
+"""Offset in the shared page while the worker loads the projection, before the first event."""
 _MIN_LIMITED_DOCUMENTS = 20_000
-"""Documents that may take any room: fewer workers hold no fewer of them."""
+"""Number of documents that a worker may hold whatever memory they take."""
 _COOLING_STEPS = 8
-"""What has not changed for long takes less room after each so manieth part of it that is taken."""
+"""Each time memory grows by this fraction (1/N) of the budget, compact unchanged documents."""
 _BATCHES_PER_COLLECTION = 8
-"""Every so manieth batch is looked at by the collector, until it finds something."""
+"""Run the garbage collector after every Nth batch; after every batch once it has found cycles."""
 
 
 def main() -> None:
-    """Run with the parent's specification, a JSON object, as the only argument."""
+    """Run the worker. The only argument is the parent's specification, a JSON object."""
     spec = json.loads(sys.argv[1])
     sys.argv = [spec["reference"]]
     incoming = os.fdopen(spec["incoming"], "rb", buffering=1 << 20)
@@ -70,11 +70,14 @@ def main() -> None:
 
 
 def exit_with_parent(parent: int) -> None:
-    """End with the parent: a handler that never returns doesn't notice that its pipes are closed."""
+    """Wait until the parent has ended, then end this process.
+
+    A handler that never returns would not notice that the pipes are closed.
+    """
     while os.getppid() == parent:
         time.sleep(0.5)
     if os.getpgrp() == os.getpid():
-        # And with this process a program that it has started.
+        # A program that this process started ends with it.
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
 
@@ -87,7 +90,7 @@ def _build_session(
     outgoing: BinaryIO,
     answers: BinaryIO,
 ) -> Any:
-    """What is done for the parent: a fold, or documents of all events."""
+    """Return the session for the specification: a payload decoder, `project(events)`, or a fold."""
     channel = ParentChannel(outgoing, answers)
     environment = WorkerEnvironment(current_event, channel, spec)
     if spec["unpacks"]:
@@ -107,7 +110,7 @@ def _build_session(
             query, ready, current_event, incoming, outgoing, answers
         )
     return _FoldSession(
-        _build_folder(spec, current_event, environment),
+        _build_fold_engine(spec, current_event, environment),
         environment,
         output_capture,
         spec,
@@ -116,25 +119,25 @@ def _build_session(
     )
 
 
-def _build_folder(
+def _build_fold_engine(
     spec: Dict[str, Any], current_event: Any, environment: WorkerEnvironment
 ) -> FoldEngine:
-    """What folds: the user's Python code in this process, or a program that this one speaks to."""
+    """Return the engine: the user's Python code in this process, or a connection to a program."""
     if spec["command"]:
-        # Nobody knows when a program reads its files: they have to be the same before and after.
+        # A program may read its files at any time, so note them before and after it starts.
         files = program.files(spec["command"])
         imported_code.note_files(files)
         connection = ProgramConnection(spec["command"])
         environment.lock_down()
-        folder = program.ProgramFoldEngine(
+        engine = program.ProgramFoldEngine(
             connection, current_event, spec["name"], resuming=spec["resuming"]
         )
         imported_code.note_files(files)
-        return folder
+        return engine
     environment.install()
     environment.lock_down()
     projection = contract.load_projection(spec["reference"], environment.gateway)
-    # Decimals look like numbers in JSON and come back as floats, so they are never plain.
+    # JSON writes a decimal as a number and brings it back as a float, so encode exactly.
     exact_encoding = spec["careful"] or projection.uses_decimals
     decode = build_decoder(decimals=projection.uses_decimals)
     share = DocumentShare(spec["part"], spec["parts"])
@@ -151,6 +154,8 @@ def _build_folder(
 
 
 class _FoldSession:
+    """Folds the batches that the parent sends and answers each with its result."""
+
     def __init__(
         self,
         engine: FoldEngine,
@@ -172,10 +177,10 @@ class _FoldSession:
 
     def run(self) -> None:
         self._send_ready()
-        # The collector would walk through all documents again and again. It looks at what a batch
-        # has made, at every one if that had cycles in it, and what lives on is put out of its sight.
+        # A full collection would walk through all documents each time. Collect only what a batch
+        # created, and freeze what survives.
         gc.disable()
-        batches, cycles = 0, False
+        batches, found_cycles = 0, False
         while True:
             try:
                 header, parts = wire.receive_frame(self._incoming)
@@ -201,13 +206,13 @@ class _FoldSession:
             try:
                 if self._is_resuming:
                     self._recall_documents(batch)
-                    # What was printed for it was told when it was handled for the first time.
+                    # The parent has the output and reports of these events from the first fold.
                     self._output_capture.take_texts()
                     self._environment.take_reports()
                 self._send_result(batch, self._engine.fold(batch))
                 del batch
-                if cycles or batches % _BATCHES_PER_COLLECTION == 0:
-                    cycles = gc.collect(0) > 0
+                if found_cycles or batches % _BATCHES_PER_COLLECTION == 0:
+                    found_cycles = gc.collect(0) > 0
                 batches += 1
                 gc.freeze()
                 if self._is_full():
@@ -234,7 +239,7 @@ class _FoldSession:
             self._channel.send({"kind": "done", **report})
 
     def _is_full(self) -> bool:
-        """Whether there is no room for more documents, which then is told."""
+        """Return whether the documents exceed the memory budget; tell the parent if they do."""
         memory = (
             memory_limit.measure_memory()
             if self._document_budget_bytes and self._engine.held_documents > _MIN_LIMITED_DOCUMENTS
@@ -266,7 +271,7 @@ class _FoldSession:
         self._channel.send({"kind": "ready", **report})
 
     def _recall_documents(self, batch: EventBatch) -> None:
-        """Ask for the documents that the batch reaches and that this process hasn't met."""
+        """Ask the parent for the documents that the batch reaches and that this process lacks."""
         missing = self._engine.find_missing_keys(batch)
         if not missing:
             return
@@ -325,7 +330,10 @@ class _FoldSession:
 
 
 def restore_documents(engine: Any, header: Any, parts: List[bytes], keys: List[str]) -> None:
-    """Take documents up from what the parent answered: their states, or their own events."""
+    """Restore documents from the parent's answer: from their states, or by folding their events.
+
+    `keys` are all that were asked for; a key that the answer lacks has no document yet.
+    """
     changes: Dict[str, int] = header["changes"]
     if header["kind"] == "events":
         engine.refold(EventBatch(header, parts, engine.decode), keys, changes)
@@ -348,12 +356,12 @@ def restore_documents(engine: Any, header: Any, parts: List[bytes], keys: List[s
 
 
 def _pack_numbers(kind: str, numbers: List[int]) -> bytes:
-    """Numbers as an array of that kind holds them, made in half the time that an array takes."""
+    """Return the bytes of `array(kind, numbers)`; `struct` takes half the time of `array`."""
     return struct.pack("%d%s" % (len(numbers), kind), *numbers)
 
 
 def _pack_lengths(texts: List[Optional[bytes]]) -> Any:
-    """As they are told; -1 stands for what isn't there."""
+    """Return the length of each text in bytes; -1 for None."""
     try:
         return array("i", map(len, texts))  # type: ignore[arg-type]
     except TypeError:
@@ -368,7 +376,7 @@ def _join_texts(texts: List[Optional[bytes]]) -> bytes:
 
 
 def _split_texts(lengths: bytes, blob: bytes) -> Iterator[Optional[bytes]]:
-    """Texts of these lengths, one after the other; None where there is none."""
+    """Yield the texts in a blob by their lengths; None for a length of -1."""
     numbers = array("i")
     numbers.frombytes(lengths)
     at = 0
@@ -378,14 +386,14 @@ def _split_texts(lengths: bytes, blob: bytes) -> Iterator[Optional[bytes]]:
 
 
 def _encode_coded_texts(texts: List[Any]) -> List[Any]:
-    """Texts as the JSON list of the distinct ones and the code of each."""
+    """Return the JSON list of the distinct texts, and an array with the index of each text in it."""
     codes: Dict[str, int] = {}
     numbers = array("i", [codes.setdefault(text, len(codes)) for text in texts])
     return [json.dumps(list(codes)).encode(), numbers]
 
 
 def describe_load_error(error: BaseException) -> Dict[str, Any]:
-    """Why a projection can't be loaded."""
+    """Return `error`, one line for the user, and `traceback`, empty if refold raised the error."""
     if isinstance(
         error,
         (
@@ -396,7 +404,7 @@ def describe_load_error(error: BaseException) -> Dict[str, Any]:
         ),
     ):
         return {"error": str(error), "traceback": ""}
-    # A syntax error's summary draws its line; what it says of itself names the file.
+    # The summary of a syntax error quotes the source line; its message names the file.
     message = str(error) if isinstance(error, SyntaxError) else ""
     summary = f"{type(error).__name__}: {message}" if message else tracebacks.summarize_error(error)
     location = "" if message else tracebacks.describe_location(error, user_code.list_user_files())

@@ -544,7 +544,7 @@ def test_a_request_that_is_not_json_is_not_made(caller: Caller):
         """,
     )
     for failure in caller.failures(caller.replay()):
-        assert "the request of fx.rate can't be written as JSON" in failure.error
+        assert "the request of fx.rate can't be encoded as JSON" in failure.error
 
 
 def test_a_thread_that_outlives_its_event_gets_no_answer_of_another_event(

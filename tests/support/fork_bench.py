@@ -28,7 +28,7 @@ def on_Failed(state, event): raise ValueError("no")
 
 
 class Bench:
-    """A log of thirty events in five streams; what is forked and folded of it."""
+    """A workspace of thirty events in five streams, with helpers to fork and fold it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

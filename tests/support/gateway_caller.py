@@ -1,4 +1,4 @@
-"""A fake outside that counts what reaches it, and a studio whose projections call it."""
+"""A fake service that records its requests, and a studio whose projections call it."""
 
 import json
 import threading
@@ -23,12 +23,12 @@ from tests.support.projection_studio import Studio
 
 
 class Outside:
-    """A service that answers each call with another number, and counts them."""
+    """An HTTP service that answers each request with the next number, and records the requests."""
 
     def __init__(self) -> None:
         self.reached: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answer: Any = None
-        """What is said instead: a function of the handler."""
+        """Answers instead if set: takes the request handler, returns whether it has answered."""
         outside = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,8 +46,8 @@ class Outside:
                 text = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
-                for name, said in headers:
-                    self.send_header(name, said)
+                for name, text_value in headers:
+                    self.send_header(name, text_value)
                 self.send_header("content-length", str(len(text)))
                 self.end_headers()
                 if self.command != "HEAD":
@@ -56,7 +56,7 @@ class Outside:
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
-                """Nobody reads it."""
+                """Print nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -73,7 +73,7 @@ class Outside:
 
 
 class Caller(Studio):
-    """A studio whose projections call the outside."""
+    """A studio whose projections call the service."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -87,18 +87,18 @@ class Caller(Studio):
         self, text: str = "p.py", send: tuple[str, ...] = (), **wishes: Any
     ) -> call_recorder.RecordingRun:
         mode = wishes.pop("mode", Mode.RECORD)
-        made, self.changed = call_recorder.record(
+        run, self.changed = call_recorder.record(
             self.workspace,
             self.refer(text),
             self.settings(mode, send=frozenset(send)),
             **wishes,
         )
-        return made
+        return run
 
     def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> FoldRecord:
         fields = {n: wishes.pop(n) for n in ("overrides", "seed", "own_time") if n in wishes}
-        wanted = replace(self.refer(text), gateway_settings=self.settings(mode, **fields))
-        return fold.fold_projection(self.workspace, wanted, **wishes)
+        reference = replace(self.refer(text), gateway_settings=self.settings(mode, **fields))
+        return fold.fold_projection(self.workspace, reference, **wishes)
 
     def decided(self, folded: FoldRecord) -> list[CallDecision]:
         return list(call_decisions.read_fold_decisions(History(self.workspace, folded)))
@@ -107,15 +107,15 @@ class Caller(Studio):
         return [state for _, _, state in self.changes(folded)]
 
     def everything(self) -> str:
-        """The text of every column of every table."""
-        found = []
+        """Return the text of all rows of all tables."""
+        lines = []
         with self.workspace.reading() as connection:
             tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
             for (table,) in tables:
-                found += [
+                lines += [
                     str(row) for row in fetch_arrow(connection, f'FROM "{table}"').to_pylist()
                 ]
-        return "\n".join(found)
+        return "\n".join(lines)
 
 
 @pytest.fixture
@@ -127,9 +127,9 @@ def outside() -> Iterator[Outside]:
 
 @pytest.fixture
 def caller(tmp_path: Path, outside: Outside) -> Caller:
-    made = Caller(tmp_path)
-    made.ports = {"fx": {"live": outside.url}}
-    return made
+    caller = Caller(tmp_path)
+    caller.ports = {"fx": {"live": outside.url}}
+    return caller
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Workspaces as a stranger may send them: a healthy one with every table filled, one cell of it odd."""
+"""Workspaces as a stranger may send them: every table has rows, and one cell has an odd value."""
 
 import json
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ ODD = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """A cell that is given an odd value."""
+    """An odd value for one cell, or for a column in every row."""
 
     table: str
     column: str
@@ -90,7 +90,7 @@ class Mutation:
 
 
 def mutations(table: schema.TableSchema) -> Iterator[Mutation]:
-    """Every column of a table with every odd value of its type."""
+    """Yield a mutation for every column of a table and every odd value of its type."""
     for column, kind in table.columns:
         for value in ODD[kind]:
             if (table.name, column) != ("workspace", "name"):
@@ -98,7 +98,7 @@ def mutations(table: schema.TableSchema) -> Iterator[Mutation]:
 
 
 def build(folder: Path) -> Path:
-    """A workspace in which every table has rows, made by refold itself."""
+    """Create a workspace in which every table has rows; return its path."""
     log = folder / "log.jsonl"
     with log.open("w") as stream:
         for n in range(12):
@@ -155,7 +155,7 @@ def build(folder: Path) -> Path:
         for table in schema.TABLES
         if connection.execute(f"SELECT count(*) FROM {table.name}").fetchone() == (0,)
     ]
-    assert empty == [], "a table without a row can't be made odd"
+    assert empty == [], "a table without rows can't be mutated"
     connection.close()
     return Path(ws)
 
@@ -194,4 +194,4 @@ COMMANDS = (
     "sql {ws} 'FROM history' --json",
     "sql {ws} 'FROM events' --json",
 )
-"""Commands that look at a workspace; none of them runs code."""
+"""Commands that read a workspace; none of them runs code."""

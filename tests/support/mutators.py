@@ -20,7 +20,7 @@ def flip_bits(data: bytearray, random_: random.Random, others: Sequence[bytes]) 
 
 
 def set_bytes(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Overwrite one to sixteen bytes with ones that mean something to a parser, or random ones."""
+    """Overwrite one to sixteen bytes with random bytes, or bytes that matter to a parser."""
     for _ in range(random_.randint(1, 16)):
         value = (
             random_.choice(_BYTES_THAT_MATTER) if random_.random() < 0.5 else random_.randrange(256)
@@ -42,7 +42,7 @@ def cut_out(data: bytearray, random_: random.Random, others: Sequence[bytes]) ->
 
 
 def repeat(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Insert a stretch several times over."""
+    """Repeat a stretch several times."""
     start = random_.randrange(len(data))
     stretch = data[start : start + random_.randint(1, 64)]
     place = random_.randrange(len(data))
@@ -50,7 +50,7 @@ def repeat(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> 
 
 
 def forge_length(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Overwrite an aligned number of one to eight bytes with an extreme, or one near what it was."""
+    """Overwrite an aligned integer of one to eight bytes with an extreme, or a nearby value."""
     width = random_.choice((1, 2, 4, 4, 4, 8))
     order = random_.choice(("little", "little", "big"))
     for _ in range(random_.randint(1, 3)):
@@ -63,7 +63,7 @@ def forge_length(data: bytearray, random_: random.Random, others: Sequence[bytes
 
 
 def forge_varint(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Write a long varint, as Avro, Protobuf and Thrift have them, over what is there."""
+    """Overwrite bytes with a long varint, as Avro, Protobuf and Thrift use them."""
     value, text = random_.choice(_EXTREMES[5:]), bytearray()
     while value > 0x7F:
         text.append(value & 0x7F | 0x80)
@@ -75,7 +75,7 @@ def forge_varint(data: bytearray, random_: random.Random, others: Sequence[bytes
 
 
 def splice(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Put a stretch of another file into this one."""
+    """Insert a stretch of another file."""
     other = random_.choice(others) if others else bytes(data)
     start = random_.randrange(max(1, len(other)))
     stretch = other[start : start + random_.randint(1, max(1, len(other) // 2))]
@@ -85,7 +85,7 @@ def splice(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> 
 
 
 def swap(data: bytearray, random_: random.Random, others: Sequence[bytes]) -> bytearray:
-    """Exchange two stretches of one length."""
+    """Exchange two stretches of equal length."""
     length = random_.randint(1, max(1, len(data) // 4))
     one, two = (random_.randrange(max(1, len(data) - length)) for _ in range(2))
     data[one : one + length], data[two : two + length] = (

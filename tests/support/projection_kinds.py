@@ -1,7 +1,7 @@
-"""The same projection of counters, written as each kind of projection there is.
+"""The same projection of counters, written in every kind of projection.
 
-`Added` adds `by` to a counter and remembers the last; `Dropped` deletes it; `Failed` changes the
-state and then fails. Every kind has to give the same history.
+`Added` adds `by` to a counter and remembers the last event; `Dropped` deletes the counter; `Failed`
+changes the state and then fails. Every kind must give the same history.
 """
 
 import shutil
@@ -162,28 +162,28 @@ def project(events):
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to write it."""
+    """One way to write the projection."""
 
     name: str
     file: str
     source: str
     reference: str
     runtime: str | None = None
-    """What must be installed."""
+    """The program that must be installed, if any."""
     handles_all: bool = False
-    """One function is asked for events of any type, so none is without a handler."""
+    """Whether one function handles events of every type, so no event is unhandled."""
     handles: bool = True
-    """It has handlers, which may fail, or not be there for a type."""
+    """Whether it has handlers, which may fail or be missing for a type."""
 
     def write(self, studio: Any) -> str:
-        """Put it into the studio's folder; what it is called there."""
+        """Write its file into the studio's folder; return the reference to it."""
         if self.runtime is not None and shutil.which(self.runtime) is None:
             pytest.skip(f"{self.runtime} is not installed")
         studio.file(self.file, self.source)
         return self.reference
 
     def changed(self, studio: Any, edit: Callable[[str], str]) -> None:
-        """Change its code."""
+        """Write its file again with edited code."""
         studio.file(self.file, edit(self.source))
 
 

@@ -1,4 +1,4 @@
-"""A studio to fold in: a log that grows, projection files beside it, and the history they give."""
+"""A studio for folds: a log that grows, projection files beside it, and their history."""
 
 import importlib.util
 import json
@@ -75,7 +75,7 @@ class Studio:
         return fold_projection(self.workspace, self.refer(text), **wishes)
 
     def found(self, text: str = "p.py") -> FoldRecord:
-        """What is folded by now, without folding anything."""
+        """Return the existing fold, without folding."""
         folded = catalogue.find_fold(self.workspace, self.refer(text))
         assert folded is not None
         return folded
@@ -84,7 +84,10 @@ class Studio:
         return History(self.workspace, self.fold(text, **wishes))
 
     def changes(self, folded: FoldRecord) -> list[tuple[int, str, Any]]:
-        """The whole history as (offset, key, state), in the order of the log."""
+        """Return the whole history as (offset, key, state), in the order of the log.
+
+        Also checks that changes are numbered without a gap and refer to the previous change.
+        """
         with self.workspace.reading() as connection:
             rows = connection.execute(
                 'SELECT "offset", key, state FROM history WHERE projection = ?'
@@ -96,7 +99,6 @@ class Studio:
                 " FROM history WHERE projection = ? ORDER BY change",
                 [folded.projection_number],
             ).fetchall()
-        # However it was folded, changes are numbered without a gap, and lead back.
         first = numbered[0][1] if numbered else 0
         assert [change for _, change, *_ in numbered] == list(range(first, first + len(rows)))
         assert [offset for offset, *_ in numbered] == [offset for offset, _, _ in rows]
@@ -109,7 +111,7 @@ class Studio:
 
 @contextmanager
 def small_flushes(rows: int = 25) -> Iterator[None]:
-    """Histories are kept in many flushes, as those of long logs are."""
+    """Make the writer store a history in many flushes, as for a long log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history_writer, "_MAX_PENDING_ROWS", rows)
         patch.setattr(flow_control, "_FIRST_BATCH_EVENTS", rows)
@@ -119,7 +121,7 @@ def small_flushes(rows: int = 25) -> Iterator[None]:
 
 @pytest.fixture
 def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Histories are gone through in many stretches, where they are kept in many flushes."""
+    """Make scans read a history in many chunks, if it was stored in many flushes."""
     monkeypatch.setattr(history_scan, "_FIRST_CHUNK_EVENTS", 10)
     monkeypatch.setattr(history_scan, "_MAX_CHUNK_CHANGES", 50)
 
@@ -131,19 +133,19 @@ def studio(tmp_path: Path) -> Studio:
 
 @pytest.fixture
 def new_studio(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Studios for tests that need one an example."""
+    """Creates studios, for tests that need one for each example."""
     return lambda: Studio(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture(scope="module")
 def new_studio_of_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The same for hypothesis, which wants a fixture that outlives its examples."""
+    """Creates studios for hypothesis, which needs a fixture that outlives its examples."""
     return lambda: Studio(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture(scope="session")
 def worker() -> Any:
-    """The worker package under the name that it has in its process."""
+    """The worker package, under the name that it has in a worker process."""
     if "refold_worker" not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             "refold_worker", WORKER / "__init__.py", submodule_search_locations=[str(WORKER)]
@@ -169,5 +171,5 @@ def worker() -> Any:
 
 
 def ticks(streams: Iterable[str], kind: str = "Ticked") -> list[tuple[str, str, dict[str, int]]]:
-    """An event for each stream named, with a running number."""
+    """Return one event for each stream, numbered from 0."""
     return [(stream, kind, {"n": n}) for n, stream in enumerate(streams)]

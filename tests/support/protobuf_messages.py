@@ -1,4 +1,4 @@
-"""Messages of Protocol Buffers: an order that was placed, of two files, with a message inside of one."""
+"""Protocol Buffers messages: a placed order, defined in two files, with a nested message."""
 
 from typing import Any
 
@@ -57,17 +57,17 @@ def _made(message: str, **fields: Any) -> bytes:
 
 
 def placed(order: int, cents: int) -> bytes:
-    """An order that was placed."""
+    """Return an encoded `shop.Placed` message."""
     time = {"seconds": 1767323045}
     return _made("shop.Placed", order_id=order, total={"cents": cents}, time=time)
 
 
 def line(name: str) -> bytes:
-    """A line of an order."""
+    """Return an encoded `shop.Placed.Line` message."""
     return _made("shop.Placed.Line", name=name)
 
 
 def compiled(*, with_imports: bool = True) -> bytes:
-    """What `protoc --include_imports --descriptor_set_out` writes."""
+    """Return what `protoc --descriptor_set_out` writes, by default with `--include_imports`."""
     files = [_stamp, MONEY, PLACED] if with_imports else [PLACED]
     return bytes(descriptor_pb2.FileDescriptorSet(file=files).SerializeToString())

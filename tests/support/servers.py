@@ -1,4 +1,4 @@
-"""Servers that tests start for themselves, in a folder, reachable by nobody else."""
+"""Servers that tests start in a folder; they listen only on a socket there or on loopback."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ needs_postgres = pytest.mark.skipif(POSTGRES is None, reason="PostgreSQL is not 
 
 @contextmanager
 def postgres(outer: Path) -> Iterator[str]:
-    """The link to a PostgreSQL on a socket in a folder."""
+    """Start a PostgreSQL server on a socket in a folder; yield its connection URL."""
     import psycopg
 
     assert POSTGRES is not None
@@ -30,7 +30,7 @@ def postgres(outer: Path) -> Iterator[str]:
     bin_ = Path(os.path.realpath(POSTGRES)).parent
     run: dict[str, Any] = {}
     folder.mkdir()
-    if os.getuid() == 0:  # it refuses to be root
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
         for place in (outer, *outer.parents[:3]):
             place.chmod(place.stat().st_mode | 0o011)
         run = {"user": "nobody"}
@@ -61,7 +61,7 @@ def postgres(outer: Path) -> Iterator[str]:
 
 
 KAFKA = os.environ.get("REFOLD_TEST_KAFKA", "")
-"""The folder of Apache Kafka's jars."""
+"""The folder with Apache Kafka's jars."""
 needs_kafka = pytest.mark.skipif(
     not (KAFKA and Path(KAFKA).is_dir() and shutil.which("java")),
     reason="Apache Kafka is not installed (REFOLD_TEST_KAFKA names the folder of its jars)",
@@ -102,22 +102,23 @@ group.initial.rebalance.delay.ms=0
 
 @dataclass(frozen=True)
 class Broker:
-    """A Kafka of one node."""
+    """The addresses of a Kafka server with one node."""
 
     plain: str
     """HOST:PORT without a login."""
     login: str
     """HOST:PORT for `reader` with the password `s3cretword`."""
     tls: str
-    """The same by TLS, with a certificate of `certificates/ca.pem`."""
+    """HOST:PORT with TLS for the same login; `ca.pem` in the folder signed its certificate."""
     own: str
-    """HOST:PORT for who shows a certificate, as `certificates/client.pem` with its key."""
+    """HOST:PORT with TLS for clients with a certificate, such as `client.pem`, which has its key."""
     certificates: Path
+    """The folder of the certificates."""
 
 
 @contextmanager
 def kafka(folder: Path) -> Iterator[Broker]:
-    """A real Apache Kafka in KRaft mode, on loopback."""
+    """Start a real Apache Kafka in KRaft mode on loopback; yield its addresses."""
     from confluent_kafka.admin import AdminClient
 
     names = ("broker", "login", "tls", "own", "controller")
@@ -139,20 +140,22 @@ def kafka(folder: Path) -> Iterator[Broker]:
             try:
                 client.list_topics(timeout=2)
                 break
-            except Exception:  # noqa: BLE001 - it isn't up yet
-                said = (folder / "kafka.log").read_text(errors="replace")[-2000:]
-                assert server.poll() is None, said
-                assert time.monotonic() < deadline, said
-        places = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-        yield Broker(places["broker"], places["login"], places["tls"], places["own"], folder)
+            except Exception:  # noqa: BLE001 - not up yet
+                log_tail = (folder / "kafka.log").read_text(errors="replace")[-2000:]
+                assert server.poll() is None, log_tail
+                assert time.monotonic() < deadline, log_tail
+        addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        yield Broker(*(addresses[name] for name in ("broker", "login", "tls", "own")), folder)
     finally:
         server.kill()
         server.wait(timeout=20)
 
 
 def certificates(folder: Path) -> None:
-    """Who vouches for a server at 127.0.0.1 and for a client, and their certificates with their keys:
-    `ca.pem`, `server.pem` and `client.pem`."""
+    """Write certificates of an authority, a server at 127.0.0.1 and a client into a folder.
+
+    The files are `ca.pem`, `server.pem` and `client.pem`; the last two contain their keys.
+    """
     import trustme
     from cryptography.hazmat.primitives import serialization
 
@@ -163,7 +166,7 @@ def certificates(folder: Path) -> None:
         ("client", authority.issue_cert("reader@shop.example")),
     ):
         key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
-        plain = key.private_bytes(  # the form of it that Java reads
+        plain = key.private_bytes(  # the format that Java reads
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
@@ -173,9 +176,9 @@ def certificates(folder: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
+    """Return ports of the loopback interface that are free."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
     return ports

@@ -1,4 +1,4 @@
-"""What the storage tests share: writing a log, loading it, and asking what is in the workspace."""
+"""Helpers of the storage tests: write a log, load it, and query the workspace."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +14,14 @@ Event = dict[str, Any]
 
 
 class Desk:
-    """A folder with a log in it and the workspace beside it."""
+    """A folder with a log and its workspace."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.target = folder / "kept.refold"
 
     def event(self, number: int, **others: Any) -> Event:
-        """A plain event; `others` replaces or adds members."""
+        """Return a plain event; `others` replaces or adds members."""
         return {
             "id": f"e{number}",
             "time": f"2026-01-03T12:{number // 60 % 60:02}:{number % 60:02}Z",
@@ -66,7 +66,7 @@ class Desk:
         return Workspace(self.target, **wishes)
 
     def leftovers(self) -> list[str]:
-        """What lies beside the workspace that shouldn't."""
+        """Return the names of temporary files that were left beside the workspace."""
         return sorted(p.name for p in self.folder.iterdir() if p.name.startswith("kept.refold."))
 
 
@@ -77,19 +77,19 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.fixture(scope="module")
 def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """One for all tests of a module, which only look at what is there."""
+    """One desk for all tests of a module, which only read it."""
     return Desk(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module")
 def desk_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Desk]:
-    """A desk of its own for each thing that a module's tests only look at."""
+    """Creates desks by name, for tests of a module that only read them."""
     return lambda name: Desk(tmp_path_factory.mktemp(name))
 
 
 @pytest.fixture
 def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The machine's clock in New York, five hours behind UTC in January."""
+    """Set the local time zone to New York, five hours behind UTC in January."""
     import time
 
     monkeypatch.setenv("TZ", "America/New_York")

@@ -1,1 +1,1 @@
-"""What surrounds the user's code: sandbox, clocks, intercepted calls."""
+"""The environment of the user's code: sandbox, clocks and intercepted calls."""

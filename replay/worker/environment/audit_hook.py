@@ -1,8 +1,8 @@
-"""What Python code in a worker may not do: connect, start programs, write files; level 1.
+"""Isolation level 1: an audit hook that forbids connections, programs and writing files.
 
-An audit hook, so it holds for accidents in Python code, also in threads; a native client can pass
-it by, and is stopped by `refold_worker.environment.launcher` where the kernel lets us. It is set before the
-user's code is loaded and can't be taken away again. Every attempt is noted, with the way to it.
+It stops Python code in all threads. Native code can bypass it; the `launcher` stops native code if
+the kernel supports that. The hook is installed before the user's code is loaded, and Python can't
+remove it. Every attempt is recorded with its stack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..protocol.user_code import WORKER_FOLDER
 from .import_hooks import patch_when_imported
 
 OnBlocked = Callable[[str, Any, str], None]
-"""Takes what was attempted, as `socket.connect`, with what, and the stack."""
+"""Takes the audit event, such as `socket.connect`, its arguments, and the user's stack."""
 
 _BLOCKED_EVENTS = frozenset(
     (
@@ -57,18 +57,18 @@ _MAX_FRAMES = 30
 
 
 class AuditHook:
-    """What is forbidden, once it is closed."""
+    """Blocks forbidden audit events once it is installed."""
 
     def __init__(
         self, on_blocked: Optional[OnBlocked] = None, is_handling: Callable[[], bool] = bool
     ) -> None:
-        """`handling` says whether an event is being handled."""
+        """`is_handling` returns whether an event is being handled."""
         self._on_blocked = on_blocked
         self._is_handling = is_handling
         self._thread_state = threading.local()
 
     def install(self) -> None:
-        """Forbid from now on, for the whole process."""
+        """Install the hook for the whole process; it can't be removed."""
         patch_when_imported({"socket": _disable_ipv6})
         sys.addaudithook(self._check_event)
 
@@ -82,7 +82,7 @@ class AuditHook:
             self._check_arguments(event, args)
 
     def _check_arguments(self, event: str, args: Any) -> None:
-        """Refuse what may be refused, depending on what it is for."""
+        """Block an event if its arguments make it forbidden."""
         if event == "open":
             path, mode, flags = args
             if path in _ALLOWED_FILES or isinstance(path, int):
@@ -91,47 +91,47 @@ class AuditHook:
                 any(c in _WRITE_MODES for c in mode) if isinstance(mode, str) else bool(flags & 3)
             )
             if is_writing:
-                message = f"a replay writes no files; {path!r} stays as it is"
+                message = f"a replay writes no files: {path!r} was not opened for writing"
                 self._block("file.write", _shorten_repr(path), message)
         elif event == "sqlite3.connect":
             if _is_read_only_database(str(args[0])):
                 return
-            message = f"a replay writes no files; {args[0]!r} may be opened with mode=ro"
+            message = f"a replay writes no files: open {args[0]!r} with mode=ro"
             self._block("file.sqlite3", _shorten_repr(args[0]), message)
         elif event in ("os.kill", "os.killpg"):
-            # Its group is its own too, and holds what the worker has started before.
+            # With os.killpg this is the worker's own group, which holds a program that it started.
             if args[0] == os.getpid():
                 return
             self._block(event, list(args), f"a replay lets nothing out: {event} is not allowed")
         elif event == "socket.__new__":
-            # One that is made around a descriptor, as of a pair, leads nowhere.
-            made = sys._getframe(2)
-            if made.f_code.co_name == "__init__" and made.f_locals.get("fileno", 0) is None:
+            # A socket around an existing descriptor, such as of a pair, opens no new connection.
+            caller = sys._getframe(2)
+            if caller.f_code.co_name == "__init__" and caller.f_locals.get("fileno", 0) is None:
                 self._block(
                     "socket.new", _shorten_repr(args[1:]), "a replay lets nothing out: no sockets"
                 )
         elif args[0] is not None and self._is_handling() and not _is_importing():
-            # What is imported may be linked with anything; a handler that names a library isn't.
-            message = f"a replay lets nothing out: {args[0]!r} is not opened"
+            # Extension modules may load libraries when they are imported; handlers may not.
+            message = f"a replay lets nothing out: {args[0]!r} was not loaded"
             self._block("ctypes.dlopen", _shorten_repr(args[0]), message)
 
     def _block(self, event: str, request: Any, message: str) -> None:
-        if self._on_blocked is not None and not getattr(self._thread_state, "noting", False):
-            self._thread_state.noting = True  # what is done to note it isn't noted
+        if self._on_blocked is not None and not getattr(self._thread_state, "is_recording", False):
+            self._thread_state.is_recording = True  # recording must not record itself
             try:
                 self._on_blocked(event, request, _format_user_stack())
             finally:
-                self._thread_state.noting = False
+                self._thread_state.is_recording = False
         raise PermissionError(message)
 
 
 def _disable_ipv6(module: Any) -> None:
-    """Who asks whether there is IPv6 tries it with a socket."""
+    """Set `socket.has_ipv6` to False, because libraries test IPv6 by opening a socket."""
     module.has_ipv6 = False
 
 
 def _format_user_stack() -> str:
-    """How the user's code got there, without our own frames."""
+    """Return the current stack without the worker's frames."""
     frames = [
         frame
         for frame in traceback.extract_stack(limit=_MAX_FRAMES)
@@ -150,7 +150,7 @@ def _is_importing() -> bool:
 
 
 def _shorten_repr(value: Any) -> Any:
-    """Something short of what was given."""
+    """Return the repr of a value, at most 300 characters."""
     text = repr(value)
     return text if len(text) <= 300 else text[:299] + "…"
 

@@ -1,4 +1,4 @@
-"""How an attempt to get out by another way than the gateway is told, whoever has stopped it."""
+"""Describes a blocked attempt to reach the outside, whether the hook or the kernel blocked it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ def build_blocked_decision(
     stack: Optional[str],
     description: Optional[str] = None,
 ) -> Dict[str, Any]:
-    """As a decision of the gateway is: `what` is as `socket.connect`, `request` with what, and
-    `how` says more than that."""
+    """Return a blocked attempt in the shape of a gateway decision.
+
+    `event` is an audit event such as `socket.connect`, `request` its arguments. `description` replaces
+    the event's name in the reason.
+    """
     port, _, operation = event.partition(".")
     return {
         "offset": offset,

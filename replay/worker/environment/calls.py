@@ -1,9 +1,8 @@
-"""Calls to the outside, of the event that is being handled: answered from what came with its batch,
-or asked of the parent, which alone decides.
+"""Calls to the outside by the event being handled: answered from its batch or by the parent.
 
-What came with a batch has no secrets and is plain; a call that matches it to the letter, and is the
-next of its kind, needs nobody to decide. A call belongs to the event that was handled when its
-thread was started.
+A batch brings recorded answers that contain no secrets and round-trip through JSON. A call that
+matches the next recorded answer exactly gets it at once; the parent decides every other call. A call
+belongs to the event that was handled when its thread was started.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .import_hooks import patch_when_imported
 
 try:
     import msgspec
-except ImportError:  # the user's interpreter need not have it
+except ImportError:  # optional in the user's interpreter
     msgspec = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -32,15 +31,15 @@ if TYPE_CHECKING:
     from ..protocol.event import EventBatch
 
 EventKey = Tuple[int, Optional[str]]
-"""An event's offset, and the document that it is handled for."""
+"""An event's offset, and the key of the document that it is handled for."""
 
 _SUPPRESSED = 1
 _MAX_BLOCKED = 10_000
-"""Blocked attempts that are told of one batch."""
+"""Maximum number of call decisions in one batch, after which blocked attempts are dropped."""
 
 
 class CallReply:
-    """What came back for a call."""
+    """The reply to a call."""
 
     __slots__ = ("body", "error", "headers", "outcome", "status")
 
@@ -53,27 +52,27 @@ class CallReply:
 
 
 class CallColumns:
-    """What became of the calls of a batch."""
+    """The outcomes of a batch's calls, in columns."""
 
     def __init__(self) -> None:
         self.event_rows = array("i")
-        """For each call that was answered from a recording, the index of its event."""
+        """For each call that was answered from a recording, the index of its event in the batch."""
         self.ordinals = array("i")
-        """Its place among the calls of its event."""
+        """Its index among the calls of its event."""
         self.recording_numbers = array("q")
-        """The recording's number."""
+        """The number of the recording."""
         self.command_flags = array("b")
-        """Whether it was a command, which was not sent."""
+        """1 for a command, which was not sent; 0 for a query."""
         self.keys: List[Optional[str]] = []
         self.call_decisions: List[Dict[str, Any]] = []
-        """Every other, with what the parent said of it."""
+        """Every other call, with the parent's decision."""
 
 
 class CallDispatcher:
-    """What handlers ask of the outside, in whatever thread."""
+    """Answers the calls of handlers to the outside, from any thread."""
 
     def __init__(self, current_event: Any, channel: "ParentChannel") -> None:
-        """`mark` holds the offset of the event that is being handled."""
+        """`current_event` holds the offset of the event that is being handled."""
         self._current_event = current_event
         self._channel = channel
         self._thread_event: "contextvars.ContextVar[Optional[EventKey]]" = contextvars.ContextVar(
@@ -81,7 +80,7 @@ class CallDispatcher:
         )
         self._lock = threading.RLock()
         self.batch: Optional[EventBatch] = None
-        """That of the event that is being handled."""
+        """The batch of the event that is being handled."""
         self._answers: Dict[int, List[Any]] = {}
         self._occurrences: Dict[Any, int] = {}
         self._ordinal = 0
@@ -89,35 +88,35 @@ class CallDispatcher:
         self._encode = _build_request_encoder()
         self._columns = CallColumns()
         self.document_key: Optional[str] = None
-        """The document that the event is handled for, where that isn't its stream."""
+        """Key of the document that the event is handled for; None if it is the event's stream."""
         self.refusals: List[GatewayError] = []
-        """What was not answered while the event was handled; whoever swallows it fails all the same."""
+        """Calls of this event that got no answer; the event fails even if its handler catches them."""
 
     def begin_batch(self, batch: "EventBatch") -> None:
-        """From now on, events of this batch are handled."""
+        """Make a batch the one whose events are handled."""
         self.batch = batch
         self._answers = batch.recorded_answers()
         self._counted_event = (-1, None)
 
     def take_columns(self) -> CallColumns:
-        """What became of calls since the last time."""
+        """Return the outcomes of calls since the last time, and start new columns."""
         with self._lock:
             columns, self._columns = self._columns, CallColumns()
         return columns
 
     def raise_first_refusal(self) -> None:
-        """Raise what was not answered, as its handler hid it."""
+        """Raise the first refused call, because the handler caught its error."""
         error = self.refusals[0]
         self.refusals.clear()
         raise error
 
     @property
     def is_routing(self) -> bool:
-        """Whether an event's keys are being asked for."""
+        """Whether an event's keys are being computed."""
         return bool(self._current_event[1] == ROUTING_PLACE)
 
     def current_event_key(self) -> EventKey:
-        """The event that this thread works for, and its document."""
+        """Return the event that this thread works for, and its document's key."""
         return self._thread_event.get() or self._handled_event_key()
 
     def _handled_event_key(self) -> EventKey:
@@ -128,27 +127,27 @@ class CallDispatcher:
         return offset, self.batch.stream_of(offset) if key is None else key
 
     def follow_threads(self) -> None:
-        """Let threads belong to the event in which they were started, and work to that which gave it."""
+        """Bind every new thread, and work given to a thread pool, to the event that started it."""
         start, calls = threading.Thread.start, self
 
-        def started(thread: Any) -> None:
+        def start_bound(thread: Any) -> None:
             thread.run = calls.bind_to_event(thread.run)
             start(thread)
 
-        threading.Thread.start = started  # type: ignore[method-assign, assignment]
+        threading.Thread.start = start_bound  # type: ignore[method-assign, assignment]
         patch_when_imported({"concurrent.futures.thread": self._follow_pools})
 
     def _follow_pools(self, module: Any) -> None:
         pools, calls = module.ThreadPoolExecutor, self
         submit = pools.submit
 
-        def submitted(pool: Any, function: Any, /, *args: Any, **named: Any) -> Any:
+        def submit_bound(pool: Any, function: Any, /, *args: Any, **named: Any) -> Any:
             return submit(pool, calls.bind_to_event(function), *args, **named)
 
-        pools.submit = submitted
+        pools.submit = submit_bound
 
     def bind_to_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, to be run for the event that is being handled now."""
+        """Return the function bound to the event that is being handled now."""
         event_key = self.current_event_key()
 
         def run(*args: Any, **named: Any) -> Any:
@@ -161,24 +160,28 @@ class CallDispatcher:
         return run
 
     def call_gateway(self, kind: str, port: str, operation: str, request: Any) -> Any:
-        """A call of the gateway's: its answer, a JSON value."""
+        """Make a call through the gateway and return its answer, a JSON value.
+
+        Raises TypeError if the request isn't JSON, `GatewayError` if nothing answers the call, and
+        `CallFailedError` or `CallTimeoutError` if the call failed.
+        """
         try:
             text = self._encode(request)
             if "null" in text:
-                json.dumps(request, allow_nan=False, default=str)  # NaN is no null
+                json.dumps(request, allow_nan=False, default=str)  # msgspec writes NaN as null
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(
-                f"the request of {port}.{operation} can't be written as JSON: {error}"
+                f"the request of {port}.{operation} can't be encoded as JSON: {error}"
             ) from None
         with self._lock:
             offset, key = self._enter_event(port, operation)
             occurrence = self._count_occurrence((port, operation, text))
-            found = self._find_answer(offset, key, port, operation, text, occurrence)
-            if found is not None:
-                return found[0]
-            asked = {"call": kind, "port": str(port), "operation": str(operation)}
+            answer = self._find_answer(offset, key, port, operation, text, occurrence)
+            if answer is not None:
+                return answer[0]
+            request_fields = {"call": kind, "port": str(port), "operation": str(operation)}
             reply = self._ask_parent(
-                {**asked, "occurrence": occurrence}, offset, key, text.encode()
+                {**request_fields, "occurrence": occurrence}, offset, key, text.encode()
             )
         self._raise_for_outcome(reply)
         return json.loads(reply.body) if reply.body else None
@@ -191,17 +194,19 @@ class CallDispatcher:
         body: bytes,
         timeout: Optional[float] = None,
     ) -> CallReply:
-        """A call of an HTTP client's, which would wait for `timeout` seconds. A failure is in the
-        reply; raises `GatewayError`."""
+        """Make the call of an HTTP client, which would wait for `timeout` seconds; return the reply.
+
+        The reply also says whether the call failed. Raises `GatewayError` if nothing answers it.
+        """
         with self._lock:
             offset, key = self._enter_event(method, url)
             occurrence = self._count_occurrence((method, url, body))
-            asked: Dict[str, Any] = {"call": None, "method": method, "url": url}
-            asked.update(headers=headers, timeout=timeout)
-            return self._ask_parent({**asked, "occurrence": occurrence}, offset, key, body)
+            request_fields: Dict[str, Any] = {"call": None, "method": method, "url": url}
+            request_fields.update(headers=headers, timeout=timeout, occurrence=occurrence)
+            return self._ask_parent(request_fields, offset, key, body)
 
     def find_recorded(self, port: str, operation: str) -> Optional[List[Any]]:
-        """The next answer that came for what isn't asked of the outside, such as the time."""
+        """Return the next recorded value of a clock, id or random number, in a list; None without one."""
         if not self._answers:
             return None
         with self._lock:
@@ -211,7 +216,7 @@ class CallDispatcher:
             return self._find_answer(offset, key, port, operation, "null", occurrence)
 
     def record_blocked(self, event: str, request: Any, stack: str) -> None:
-        """Note an attempt to get out by another way."""
+        """Record a blocked attempt to reach the outside without the gateway."""
         with self._lock:
             if len(self._columns.call_decisions) >= _MAX_BLOCKED:
                 return
@@ -224,18 +229,18 @@ class CallDispatcher:
             self._columns.call_decisions.append(decision)
 
     def _enter_event(self, port: str, operation: str) -> EventKey:
-        """The event of a call; raises `GatewayError` where it has none any more."""
+        """Return the event of a call; raises `GatewayError` if none is handled or it has ended."""
         event_key = self.current_event_key()
         offset = event_key[0]
         if offset < 0:
-            raise self._record_refusal(f"{port} {operation} was called while no event is handled")
+            raise self._record_refusal(f"{port} {operation} was called while no event was handled")
         if event_key != self._handled_event_key():
             raise GatewayError(f"{port} {operation} was called after its event, at offset {offset}")
         self._reset_counts_for(event_key)
         return event_key
 
     def _reset_counts_for(self, event_key: EventKey) -> None:
-        """Count anew for another event, or for another document of it."""
+        """Reset the counts at another event, or another document of the same event."""
         if event_key != self._counted_event:
             self._counted_event, self._occurrences, self._ordinal = event_key, {}, 0
 
@@ -245,7 +250,7 @@ class CallDispatcher:
         return error
 
     def _count_occurrence(self, call: Any) -> int:
-        """How often the same was asked before at this event."""
+        """Return how often this event made the same call before, and count it."""
         count = self._occurrences.get(call, 0)
         self._occurrences[call] = count + 1
         return count
@@ -257,7 +262,7 @@ class CallDispatcher:
     def _find_answer(
         self, offset: int, key: Optional[str], port: str, operation: str, text: str, occurrence: int
     ) -> Optional[List[Any]]:
-        """The answer that came with the batch, in a list; None where the parent must be asked."""
+        """Return the answer from the batch in a list; None if the parent must decide."""
         for entry in self._answers.get(offset, ()):
             answer_key, answer_port, answer_operation, answer_request, value, number, command = (
                 entry
@@ -311,7 +316,7 @@ class CallDispatcher:
 
 
 def _build_request_encoder() -> Callable[[Any], str]:
-    """What writes a request so that the same is written the same."""
+    """Return an encoder that writes equal requests as the same text."""
     if msgspec is not None:
         encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
         return lambda request: encode(request).decode()

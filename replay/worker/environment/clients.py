@@ -1,8 +1,8 @@
-"""HTTP clients in handlers that never heard of refold: what they would send is asked of the gateway.
+"""Routes the requests of HTTP clients in handlers through the gateway.
 
-Seams are put once into the classes of `http.client` (under urllib.request), urllib3 (under requests
-and botocore), httpx and aiohttp, when they are imported, and stay. Connections are replaced, so
-that redirects, retries, cookies and streams are the client's own, as ever.
+It patches the classes of `http.client` (used by urllib.request), urllib3 (used by requests and
+botocore), httpx and aiohttp when they are imported. It replaces only their connections; redirects,
+retries, cookies and streams remain the client's own code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def intercept_clients(calls: "CallDispatcher") -> None:
-    """Put the seams into what is imported, and into what will be."""
+    """Patch the HTTP clients that are imported, now or later."""
     patch_when_imported(
         {
             "http.client": partial(_patch_http_client, calls),
@@ -32,7 +32,7 @@ def intercept_clients(calls: "CallDispatcher") -> None:
 
 
 class _FakeSocket(io.RawIOBase):
-    """Stands for a socket: takes a request, and has its answer to be read."""
+    """Stands for a socket: collects a request and returns its answer to be read."""
 
     def __init__(self, calls: "CallDispatcher", scheme: str, host: str, port: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _FakeSocket(io.RawIOBase):
         http_request = http_text.parse_request(bytes(self._sent))
         self._sent.clear()
         if http_request is None:
-            raise ConnectionError("the request is not whole")
+            raise ConnectionError("the request is incomplete")
         return io.BytesIO(_answer_request(self._calls, self._base_url, self._timeout, http_request))
 
     def settimeout(self, timeout: Any) -> None:
@@ -62,10 +62,10 @@ class _FakeSocket(io.RawIOBase):
         return self._timeout
 
     def setsockopt(self, *_: Any) -> None:
-        """There is nothing to be set."""
+        """Do nothing: there is no socket."""
 
     def shutdown(self, *_: Any) -> None:
-        """There is nothing to be ended."""
+        """Do nothing: there is no connection."""
 
     def getpeercert(self, *_: Any) -> Any:
         return {}
@@ -107,11 +107,11 @@ def _build_fake_socket(connection: Any, calls: "CallDispatcher") -> _FakeSocket:
 
 
 def _patch_retry(module: Any) -> None:
-    module.Retry.sleep = lambda *_a, **_n: None  # what is asked again was answered then
+    module.Retry.sleep = lambda *_a, **_n: None  # recorded answers need no wait
 
 
 def _patch_httpx(calls: "CallDispatcher", module: Any) -> None:
-    def replied(request: Any, body: bytes) -> Any:
+    def answer(request: Any, body: bytes) -> Any:
         headers = list(request.headers.multi_items())
         limits = [s for s in request.extensions.get("timeout", {}).values() if s is not None]
         timeout = min(limits) if limits else None
@@ -119,29 +119,29 @@ def _patch_httpx(calls: "CallDispatcher", module: Any) -> None:
         if reply.outcome == "timeout":
             raise module.ReadTimeout(reply.error, request=request)
         if reply.outcome != "ok":
-            named: Any = getattr(module, (reply.error or "").partition(":")[0], None)
-            if not (isinstance(named, type) and issubclass(named, module.TransportError)):
-                named = module.ConnectError
-            raise named(reply.error, request=request)
-        head = request.method == "HEAD"
-        kept = reply.headers
-        if not head:
-            kept = [(n, v) for n, v in kept if n.lower() not in http_text.TRANSFER_HEADERS]
-        stream = module.ByteStream(b"" if head else reply.body)
-        return module.Response(reply.status, headers=kept, stream=stream, request=request)
+            error_type: Any = getattr(module, (reply.error or "").partition(":")[0], None)
+            if not (isinstance(error_type, type) and issubclass(error_type, module.TransportError)):
+                error_type = module.ConnectError
+            raise error_type(reply.error, request=request)
+        is_head = request.method == "HEAD"
+        headers = reply.headers
+        if not is_head:
+            headers = [(n, v) for n, v in headers if n.lower() not in http_text.TRANSFER_HEADERS]
+        stream = module.ByteStream(b"" if is_head else reply.body)
+        return module.Response(reply.status, headers=headers, stream=stream, request=request)
 
     def handle_request(_: Any, request: Any) -> Any:
-        return replied(request, request.read())
+        return answer(request, request.read())
 
     async def handle_async_request(_: Any, request: Any) -> Any:
-        return replied(request, await request.aread())
+        return answer(request, await request.aread())
 
     module.HTTPTransport.handle_request = handle_request
     module.AsyncHTTPTransport.handle_async_request = handle_async_request
 
 
 def _patch_aiohttp(calls: "CallDispatcher", module: Any) -> None:
-    from .loop_transport import GatewayTransport  # noqa: PLC0415 - asyncio is there by now
+    from .loop_transport import GatewayTransport  # noqa: PLC0415 - aiohttp has imported asyncio by now
 
     async def create(connector: Any, request: Any, _: Any, limits: Any = None) -> Any:
         url = request.url
@@ -166,14 +166,14 @@ def _answer_request(
     timeout: Optional[float],
     http_request: http_text.HttpRequest,
 ) -> bytes:
-    """The bytes of the answer to a request; raises what a connection would."""
-    absolute = http_request.target.startswith(("http://", "https://"))  # as a proxy is asked
-    url = http_request.target if absolute else base + http_request.target
+    """Return the bytes of the answer to a request; raises what a connection would raise."""
+    is_absolute = http_request.target.startswith(("http://", "https://"))  # to a proxy
+    url = http_request.target if is_absolute else base + http_request.target
     reply = calls.call_http(
         http_request.method, url, http_request.headers, http_request.body, timeout
     )
     if reply.outcome == "timeout":
-        import socket  # noqa: PLC0415 - its own error before Python 3.10; a client has it by now
+        import socket  # noqa: PLC0415 - a client has imported it; a separate error before Python 3.10
 
         raise socket.timeout(reply.error)
     if reply.outcome != "ok":
@@ -185,7 +185,7 @@ def _answer_request(
 
 
 def _connection_error_type(error: str) -> type:
-    """What a connection raises that ended so, by what the client that recorded it said."""
+    """Return the error type of a failed connection, by the recorded client's error text."""
     if error.startswith("ConnectError"):
         return ConnectionRefusedError
     return ConnectionResetError if error.startswith(("Read", "Remote")) else ConnectionError

@@ -1,8 +1,8 @@
-"""Replacing what tells the time of day: `time.time` and its like, `datetime.now` and its like.
+"""Replaces the functions that read the time of day, in `time` and `datetime`.
 
-`datetime` and `date` are changed in place where this Python allows it, so that they stay the types
-that libraries know (pydantic and msgspec look at them by identity). Elsewhere classes take their
-place whose instances are the real ones.
+If this Python allows it, the types `datetime` and `date` are patched in place, because libraries such
+as pydantic and msgspec recognize them by identity. If not, substitute classes take their place, which
+create instances of the real ones.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import time
 from typing import Any, Callable, Optional
 
 ReadClock = Callable[[str], Optional[int]]
-"""Microseconds since 1970 for the clock of a name; None: this machine's."""
+"""Takes a clock's name; returns microseconds since 1970 (UTC), or None for the machine's clock."""
 
 _MICROSECONDS = 1_000_000
 
 
 def replace_clocks(now: ReadClock) -> None:
-    """Ask `now` from now on. To be called before the user's code is imported."""
+    """Make all clocks read `now`. Call this before the user's code is imported."""
     real_time, real_ns, localtime, gmtime, ctime, strftime = (
         *(time.time, time.time_ns, time.localtime, time.gmtime, time.ctime),
         time.strftime,
@@ -42,8 +42,8 @@ def replace_clocks(now: ReadClock) -> None:
 
         return at
 
-    def own_strftime(form: str, moment: Any = None) -> str:
-        return strftime(form, own_localtime() if moment is None else moment)
+    def own_strftime(form: str, time_tuple: Any = None) -> str:
+        return strftime(form, own_localtime() if time_tuple is None else time_tuple)
 
     own_localtime = by_default(localtime, "time.localtime")
     time.time, time.time_ns, time.localtime = own_time, own_ns, own_localtime
@@ -62,7 +62,7 @@ def _replace_dates(now: ReadClock) -> None:
 
 
 def _build_class_methods(now: ReadClock) -> Any:
-    """The class methods of `datetime` and of `date`."""
+    """Return the replaced class methods of `datetime` and of `date`, by name."""
 
     def micros_of(name: str) -> int:
         micros = now(name)
@@ -89,14 +89,14 @@ def _build_class_methods(now: ReadClock) -> Any:
 
 
 def _patch_in_place(kind: type, members: Any) -> bool:
-    """Put class methods into a type that is written in C; false where this Python doesn't let us."""
+    """Set class methods of a type that is written in C; return False if this Python can't."""
     try:
         import ctypes  # noqa: PLC0415 - some Pythons are built without it
 
         modified = ctypes.pythonapi.PyType_Modified
     except (ImportError, AttributeError):
         return False
-    [namespace] = [found for found in gc.get_referents(kind.__dict__) if isinstance(found, dict)]
+    [namespace] = [ref for ref in gc.get_referents(kind.__dict__) if isinstance(ref, dict)]
     for name, function in members.items():
         function.__name__ = name
         namespace[name] = classmethod(function)
@@ -105,8 +105,10 @@ def _patch_in_place(kind: type, members: Any) -> bool:
 
 
 def _build_substitute_class(real: Any, members: Any) -> Any:
+    """Return a class with these class methods that creates instances of the real class."""
+
     class RealTypeMeta(type):
-        """Values of the real class belong to the one that stands for it."""
+        """Makes instances of the real class instances of the substitute."""
 
         def __instancecheck__(cls, value: Any) -> bool:
             return isinstance(value, real)

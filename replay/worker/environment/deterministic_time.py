@@ -1,9 +1,8 @@
-"""Clocks, ids and random numbers that are the event's own: as recorded, or derived from it.
+"""Makes clocks, ids and random numbers deterministic: recorded values, or derived from the event.
 
-The functions are replaced before the user's code is imported, and where it can be done in the types
-of `datetime` themselves, so that a handler that never heard of refold reads the event's time, and
-the same ids in every fold. Monotonic clocks go on, as event loops and timeouts live by them. While
-no event is handled everything is as it is.
+The functions are replaced before the user's code is imported, so an unchanged handler reads the
+event's time and draws the same ids in every fold. Monotonic clocks are not replaced, because event
+loops and timeouts need them. While no event is handled, the real functions run.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ _UNSEEDED_PURPOSE = "random"
 
 
 class DeterministicTime:
-    """What an event gives of time and chance; notes who reads it."""
+    """The time, ids and random numbers of the event being handled; records which were read."""
 
     def __init__(self, calls: "CallDispatcher", projection_name: str) -> None:
-        """Ids and numbers are of the projection of that name."""
+        """`projection_name` takes part in deriving ids and random numbers."""
         self.calls = calls
-        """Which know the event that is being handled."""
+        """Knows the event that is being handled."""
         self._projection_name = projection_name
         self._last_time = 0
-        """The time of the last event that had one."""
+        """Time of the last event that had one, in microseconds since 1970 (UTC)."""
         self._current_event: Tuple[int, Optional[str]] = (-1, None)
         self._draw_counts: Dict[str, int] = {}
-        """How often each purpose was drawn for at this event."""
+        """Number of draws for each purpose at this event."""
         self._streams: Dict[str, Random] = {}
         self._recorded_time: Optional[int] = None
-        """The time at this event, as it was recorded last."""
+        """Last recorded time at this event, in microseconds since 1970 (UTC)."""
         self._reads: Dict[EventKey, Dict[str, None]] = {}
         self._seeded_event: Tuple[int, Optional[str]] = (-1, None)
 
     def take_reads(self) -> List[Dict[str, Any]]:
-        """What was read at which event, for which document, since the last time."""
-        found, self._reads = self._reads, {}
-        return [{"offset": o, "key": key, "read": list(names)} for (o, key), names in found.items()]
+        """Return the names that were read since the last call, by event and document."""
+        reads, self._reads = self._reads, {}
+        return [{"offset": o, "key": key, "read": list(names)} for (o, key), names in reads.items()]
 
     def now(self) -> datetime:
-        """The gateway's own: as recorded, or the event's."""
+        """Return the time for `gateway.now`: as recorded, or the event's."""
         self.record_read("gateway.now")
         micros = self._event_microseconds()
         return (
@@ -62,16 +61,18 @@ class DeterministicTime:
         )
 
     def random(self, purpose: str) -> float:
-        """The next number of a purpose."""
+        """Return the next random number of a purpose, in [0, 1): as recorded, or derived."""
         self.record_read("gateway.random")
-        found = self.calls.find_recorded("random", purpose)
-        return float(found[0]) if found else self._generator_for(f"gateway {purpose}").random()
+        recorded = self.calls.find_recorded("random", purpose)
+        return (
+            float(recorded[0]) if recorded else self._generator_for(f"gateway {purpose}").random()
+        )
 
     def uuid(self, purpose: str) -> UUID:
-        """The next id of a purpose."""
+        """Return the next id of a purpose: as recorded, or derived."""
         self.record_read("gateway.uuid")
-        found = self.calls.find_recorded("uuid", purpose)
-        return UUID(found[0]) if found else self._draw_uuid(f"gateway {purpose}")
+        recorded = self.calls.find_recorded("uuid", purpose)
+        return UUID(recorded[0]) if recorded else self._draw_uuid(f"gateway {purpose}")
 
     def install(self) -> None:
         """Replace this process's clocks, ids and random numbers."""
@@ -85,7 +86,7 @@ class DeterministicTime:
             lambda _: lambda *_a, **_n: self._draw_uuid(f"uuid1 {_calling_function()}"),
         )
         urandom = self._replace_function(os, "urandom", lambda _: self._draw_bytes)
-        # Where `SystemRandom`, and so `secrets`, takes its own from.
+        # `SystemRandom`, and therefore `secrets`, reads this name.
         random._urandom = urandom  # type: ignore[attr-defined]
         for name in (*_NUMBER_FUNCTIONS, *_DISTRIBUTION_FUNCTIONS):
             if hasattr(random, name):
@@ -94,34 +95,37 @@ class DeterministicTime:
         patch_when_imported({"numpy.random": self._patch_numpy})
 
     def _read_clock(self, name: str) -> Optional[int]:
-        """The event's time in microseconds, for a clock that is read."""
+        """Return the event's time in microseconds since 1970, and record the read."""
         micros = self._event_microseconds()
         if micros is not None:
             self.record_read(name)
         return micros
 
     def _event_microseconds(self) -> Optional[int]:
-        """None where no event is handled."""
+        """Return the event's time in microseconds since 1970; None if no event is handled.
+
+        An event without a time has that of the last event before it that has one.
+        """
         offset, _ = self.calls.current_event_key()
         batch = self.calls.batch
         if offset < 0 or batch is None:
             return None
-        found = self.calls.find_recorded("clock", "now")
+        recorded = self.calls.find_recorded("clock", "now")
         self._reset_for_event()
-        if found and isinstance(found[0], str):
-            self._recorded_time = _parse_microseconds(found[0])
+        if recorded and isinstance(recorded[0], str):
+            self._recorded_time = _parse_microseconds(recorded[0])
         if self._recorded_time is not None:
             return self._recorded_time
         times = batch.numbers("time")
         index = min(bisect_left(batch.offsets, offset), len(times) - 1)
         while index >= 0 and times[index] == MISSING_NUMBER:
-            index -= 1  # what has no time happened when the one before did
+            index -= 1
         if index >= 0:
             self._last_time = int(times[index])
         return self._last_time
 
     def record_read(self, name: str) -> None:
-        """Note that a clock or random numbers were read."""
+        """Record that the current event read a clock, an id or random numbers."""
         offset, key = self.calls.current_event_key()
         if offset >= 0:
             event_key = offset, None if self.calls.is_routing else key
@@ -142,7 +146,7 @@ class DeterministicTime:
         return read
 
     def _seed_before(self, real: Any) -> Callable[..., Any]:
-        """A function of the module's hidden generator, which each event seeds anew."""
+        """Wrap a function of `random`'s hidden generator; each event seeds that generator first."""
 
         def drawn(*args: Any, **named: Any) -> Any:
             event_key = self.calls.current_event_key()
@@ -153,7 +157,7 @@ class DeterministicTime:
         return drawn
 
     def _patch_numpy(self, module: Any) -> None:
-        """The same for the hidden generator of numpy."""
+        """Do the same for the functions of numpy's hidden generator."""
         hidden = getattr(getattr(module, "mtrand", None), "_rand", None)
         seed = getattr(module, "seed", None)
         seeded: List[Tuple[int, Optional[str]]] = [(-1, None)]
@@ -173,7 +177,7 @@ class DeterministicTime:
                 self._replace_function(module, name, of_event)
 
     def _patch_seeding(self) -> None:
-        """Let generators that are given no seed take one from the event."""
+        """Make generators without an explicit seed take one from the event."""
         seed, own = Random.seed, self
         seed_hidden = random.seed
 
@@ -194,10 +198,10 @@ class DeterministicTime:
         Random.seed = seeded  # type: ignore[method-assign, assignment]
 
     def _draw_bytes(self, size: int) -> bytes:
-        found = b""
-        while len(found) < size:
-            found += self.draw("urandom")
-        return found[:size]
+        drawn = b""
+        while len(drawn) < size:
+            drawn += self.draw("urandom")
+        return drawn[:size]
 
     def _draw_uuid(self, purpose: str) -> UUID:
         return UUID(bytes=self.draw(purpose)[:16], version=4)
@@ -205,11 +209,11 @@ class DeterministicTime:
     def _generator_for(self, purpose: str) -> Random:
         self._reset_for_event()
         if purpose not in self._streams:
-            self._streams[purpose] = Random(self._digest(purpose))  # noqa: S311 - it must be foreseeable
+            self._streams[purpose] = Random(self._digest(purpose))  # noqa: S311 - must be deterministic
         return self._streams[purpose]
 
     def draw(self, purpose: str) -> bytes:
-        """32 bytes, others for each time that a purpose asks at an event."""
+        """Return 32 bytes that differ for each draw of a purpose at an event."""
         self._reset_for_event()
         count = self._draw_counts.get(purpose, 0)
         self._draw_counts[purpose] = count + 1
@@ -231,7 +235,10 @@ class DeterministicTime:
         return hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).digest()
 
     def _event_identity(self, offset: int) -> str:
-        """What an event is known by wherever it is handled: its id, or its place in its stream."""
+        """Return what identifies an event in every log: its id, or its stream and revision.
+
+        An event without either is identified by its stream and offset.
+        """
         batch = self.calls.batch
         if batch is None or offset < 0:
             return ""
@@ -260,7 +267,10 @@ _DISTRIBUTION_FUNCTIONS = (
 
 
 def _calling_function(depth: int = 1) -> str:
-    """The user's function that asks, so that one more that asks doesn't shift the others."""
+    """Return the name of the user's calling function.
+
+    It makes draws independent: a new call in one function doesn't change the draws of others.
+    """
     frame: Any = sys._getframe(depth + 1)
     while frame is not None and frame.f_globals.get("__package__") == __package__:
         frame = frame.f_back
@@ -268,7 +278,7 @@ def _calling_function(depth: int = 1) -> str:
 
 
 def _parse_microseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return int((moment - EPOCH) / timedelta(microseconds=1))
+    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=timezone.utc)
+    return int((time - EPOCH) / timedelta(microseconds=1))

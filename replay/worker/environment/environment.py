@@ -1,7 +1,7 @@
-"""What surrounds the user's code in a worker: closed doors, the gateway, and the time of the event.
+"""The environment of the user's code in a worker: the audit hook, the gateway and the event's time.
 
-They are put up in this order: clocks and clients before the user's code is imported, the doors when
-all that is ours is.
+The order matters: clocks and HTTP clients are patched before the user's code is imported; the audit
+hook is installed after the worker has imported its own modules.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class WorkerEnvironment:
-    """The world of one worker."""
+    """The environment of one worker."""
 
     def __init__(self, current_event: Any, channel: "ParentChannel", spec: Dict[str, Any]) -> None:
-        """`spec` has `name`, `own_time`, and `world` where clocks are to be ahead."""
+        """`spec` has `name`, `own_time`, and `world`: settings of a shifted world, or None."""
         self.calls = CallDispatcher(current_event, channel)
         self._deterministic_time = DeterministicTime(self.calls, spec["name"])
         self.gateway = Gateway(self.calls, self._deterministic_time)
@@ -33,7 +33,7 @@ class WorkerEnvironment:
         self._audit_hook = AuditHook(self.calls.record_blocked, lambda: current_event[0] >= 0)
 
     def install(self) -> None:
-        """Put up all that the user's code is to find when it is imported."""
+        """Patch clocks, threads and HTTP clients; call this before importing the user's code."""
         if self._world_settings is not None:
             self._shifted_world.install(**self._world_settings)
         elif self._uses_event_time:
@@ -42,11 +42,11 @@ class WorkerEnvironment:
         clients.intercept_clients(self.calls)
 
     def lock_down(self) -> None:
-        """Close the doors."""
+        """Install the audit hook, which can't be removed."""
         self._audit_hook.install()
 
     def take_reports(self) -> Tuple[CallColumns, List[Dict[str, Any]]]:
-        """What became of calls since the last time, and what was read of clocks and chance."""
+        """Return calls and reads of clocks and random numbers since the last time."""
         return (
             self.calls.take_columns(),
             self._shifted_world.take_reads()

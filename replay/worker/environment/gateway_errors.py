@@ -1,21 +1,21 @@
-"""Errors that a handler gets for a call to the outside."""
+"""Errors that calls to the outside raise in a handler."""
 
 from __future__ import annotations
 
 
 class GatewayError(RuntimeError):
-    """A call to the outside that can't be answered; its handler's event becomes a failure."""
+    """Nothing can answer the call; its event becomes a failure."""
 
     __module__ = "refold"
 
 
 class CallFailedError(GatewayError):
-    """A call that failed then, as it fails now; a handler may go on."""
+    """The call failed when it was recorded, and fails again now; a handler may catch this."""
 
     __module__ = "refold"
 
 
 class CallTimeoutError(CallFailedError, TimeoutError):
-    """A call that timed out."""
+    """The call timed out."""
 
     __module__ = "refold"

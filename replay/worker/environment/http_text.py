@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it is written on a wire: a request out of what a client sends, an answer for it to read."""
+"""HTTP/1.1 text: parses the request that a client sends, and formats the response that it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRANSFER_HEADERS = (
 
 
 class HttpRequest(NamedTuple):
-    """What a client has sent."""
+    """A request that a client sent."""
 
     method: str
     target: str
@@ -25,7 +25,7 @@ class HttpRequest(NamedTuple):
 
 
 def parse_request(data: bytes) -> Optional[HttpRequest]:
-    """The request in what was sent so far; None while it isn't whole."""
+    """Return the request in the bytes sent so far; None while it is incomplete."""
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
         return None
@@ -49,7 +49,7 @@ def parse_request(data: bytes) -> Optional[HttpRequest]:
 
 
 def format_response(status: int, headers: Headers, body: bytes, method: str) -> bytes:
-    """The bytes of an answer whose body is decoded already; the connection ends with it."""
+    """Return the bytes of a response; `body` is already decoded, and the connection closes."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

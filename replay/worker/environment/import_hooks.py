@@ -1,4 +1,4 @@
-"""Changing a module of somebody else's when it is imported, or at once where it is already."""
+"""Patches third-party modules when they are imported, or at once if they already are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from typing import Any, Callable, Dict, Mapping
 
 ModulePatch = Callable[[Any], None]
-"""Changes a module."""
+"""Patches a module in place."""
 
 
 def patch_when_imported(patches: Mapping[str, ModulePatch]) -> None:
-    """Change these modules, by name, now or when they are imported."""
+    """Apply each patch to the module of its name, now or when it is imported."""
     waiting = dict(patches)
     sys.meta_path.insert(0, _PatchingFinder(waiting))
     for name in list(waiting):
@@ -20,7 +20,7 @@ def patch_when_imported(patches: Mapping[str, ModulePatch]) -> None:
 
 
 class _PatchingFinder:
-    """Lets the others find, and has a module changed after it is loaded."""
+    """Lets the other finders find a module, and patches it after it was loaded."""
 
     def __init__(self, patches: Dict[str, ModulePatch]) -> None:
         self._patches = patches

@@ -1,7 +1,7 @@
-"""Notes the content of every file of the user's that is imported, as it was when it was compiled.
+"""Records a hash of every imported file of the user's code, as it was when it was compiled.
 
-A file may be saved while it is imported. Its hash on the disk is another one then than that of the code
-that runs, so the hash is taken of the bytes that the loader was given.
+A file may be saved while it is imported; then the file on disk differs from the code that runs.
+Therefore the hash is taken of the bytes that the loader read.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import Any, Dict, Iterable, Optional, Tuple
 from ..protocol import user_code
 
 _FRESH_SECONDS = 2
-"""A cached .pyc names its source by size and whole seconds only. One that was written so soon after its
-source was saved may be of another content of the same second, so it isn't used."""
+"""Don't use a .pyc that was written within this time after its source was saved.
+
+A .pyc identifies its source by size and whole seconds only, so it may belong to other content that was
+saved in the same second.
+"""
 
 _compiled: Dict[str, str] = {}
-"""SHA-256 of the source by path; of several different ones together, which no file has."""
+"""SHA-256 of the source by absolute path; of several versions, a hash that matches no file."""
 
 
 def watch() -> None:
-    """Note from now on what is imported from outside the standard library and site-packages."""
+    """Record every later import of the user's code."""
     loader: Any = importlib.machinery.SourceFileLoader
     original = loader.get_code
 
@@ -35,26 +38,26 @@ def watch() -> None:
         source = self.get_data(path)
         _note(path, source)
         if before is not None and before == _stat(path) and _is_cached(path, before[0]):
-            return original(_Noting(self), fullname)
+            return original(_RecordingLoader(self), fullname)
         return self.source_to_code(source, path)
 
     loader.get_code = get_code
 
 
 def hashes(paths: Iterable[str]) -> Dict[str, str]:
-    """The SHA-256 of each file that can be read: of what was imported, else of what it is now."""
-    found = {}
+    """Return the SHA-256 of each readable file: as imported, or as it is now if it wasn't."""
+    digests = {}
     for path in paths:
         known = _compiled.get(os.path.abspath(path))
         try:
-            found[path] = known or _read(path)
+            digests[path] = known or _hash_file(path)
         except OSError:
             continue
-    return found
+    return digests
 
 
 def note_files(paths: Iterable[str]) -> None:
-    """Note what files that are no Python code have in them now."""
+    """Record the current content of files that are not Python modules."""
     for path in paths:
         try:
             with open(path, "rb") as stream:
@@ -63,8 +66,8 @@ def note_files(paths: Iterable[str]) -> None:
             continue
 
 
-class _Noting:
-    """A loader that notes the source when it reads that itself, because the .pyc is of another."""
+class _RecordingLoader:
+    """Records the source if the loader reads it after all, because the .pyc doesn't match."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -88,7 +91,7 @@ def _note(path: str, source: bytes) -> None:
 
 
 def _is_cached(path: str, saved: float) -> bool:
-    """Whether a .pyc is there that can only be of the source that was saved at this time."""
+    """Return whether a .pyc exists that can only belong to the source saved at this time."""
     try:
         cached = importlib.util.cache_from_source(path)
         with open(cached, "rb") as stream:
@@ -100,14 +103,14 @@ def _is_cached(path: str, saved: float) -> bool:
 
 
 def _stat(path: str) -> Optional[Tuple[float, int, int, int]]:
-    """What changes when a file is saved; the time of its last change in seconds comes first."""
+    """Return what changes when a file is saved; its modification time in seconds comes first."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime, found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime, status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(path: str) -> str:
+def _hash_file(path: str) -> str:
     with open(path, "rb") as stream:
         return hashlib.sha256(stream.read()).hexdigest()

@@ -1,7 +1,7 @@
-"""Keeps refold's own packages out of the user's imports.
+"""Hides refold's own packages from the user's imports.
 
-Where the worker runs under refold's own interpreter, `import storage` would find ours if the user
-has none. A module of the user's own by that name is found as it would be anywhere else.
+If the worker runs under refold's interpreter, `import storage` could find refold's package. The user's
+own module of that name is still found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REFOLD_PACKAGES = ("tui", "replay", "gateway", "storage", "sample_logs")
 
 
 class _HidingFinder:
-    """First on `sys.meta_path`: answers for our names only, and never with our folders."""
+    """First on `sys.meta_path`; finds refold's package names, but never in refold's folders."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -48,6 +48,6 @@ class _HidingFinder:
 
 
 def hide_refold_packages() -> None:
-    """From now on, nothing of refold's can be imported by its own name."""
+    """Hide refold's packages from every later import."""
     root = os.path.dirname(os.path.dirname(os.path.realpath(WORKER_FOLDER)))
     sys.meta_path.insert(0, _HidingFinder(root))

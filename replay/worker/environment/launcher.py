@@ -1,9 +1,9 @@
-"""Shuts a process in and then becomes the user's interpreter: level 2 of the clean room, on Linux.
+"""Isolation level 2, on Linux: sandboxes this process and then executes the user's interpreter.
 
-Run by refold's own interpreter, as the user's may lack ctypes, with a JSON object (see `_main`), the
-program and its arguments. seccomp(2) allows what a worker needs and nothing else (`seccomp_filter`),
-landlock(7) keeps files and terminals from it (`landlock`), and its memory has a limit that it can't
-raise. The launcher then tries to get out in every way it knows, and reports what held.
+refold's interpreter runs it, because the user's may lack ctypes; its arguments are a JSON object (see
+`_main`), the program and the program's arguments. seccomp(2) allows only what a worker needs
+(`seccomp_filter`), landlock(7) protects files and terminals (`landlock`), and the process can't raise
+its memory limit. The launcher then tries every way out that it knows and reports which failed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 if __package__:
     from . import landlock, memory_limit, seccomp_filter, syscall_table
-else:  # run by path: these lie beside it
+else:  # run by path: these modules are in the same folder
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import landlock  # type: ignore[import-not-found, no-redef]
     import memory_limit  # type: ignore[import-not-found, no-redef]
@@ -40,10 +40,11 @@ def restrict_process(
     all_threads: bool = False,
     readable: Optional[Sequence[str]] = None,
 ) -> Tuple[Dict[str, Any], Optional[int]]:
-    """Shut this process in; what came of it, and a descriptor that tells of refused calls.
+    """Sandbox this process; return a report, and the descriptor of the seccomp listener or None.
 
-    Says `level`, 1 or 2; whether `files` can't be written; and `why` it is no more. With `readable`,
-    no other files can be read.
+    The report has `level`, 1 or 2; `files`, whether files are protected; and `why` the level isn't 2.
+    With `readable`, the process can read only these files and folders. `with_listener` asks for a
+    listener of refused calls, `all_threads` sandboxes threads that already run.
     """
     machine = os.uname().machine
     if not sys.platform.startswith("linux") or machine not in seccomp_filter.SECCOMP_CALL:
@@ -62,27 +63,27 @@ def restrict_process(
 
 
 def verify_restrictions(report: Dict[str, Any]) -> Dict[str, Any]:
-    """What was said, corrected by trying every way out as a native client would."""
+    """Return the report, corrected by trying every way out as native code would."""
     if report["level"] != 2:
         return report
     libc = ctypes.CDLL(None, use_errno=True)
     if report["files"] and any(_opens(libc, path, os.O_WRONLY) for path in _own_files()):
         report = {**report, "files": False}
-    out = [name for name, succeeds in _ways_out(libc) if succeeds()]
-    if out:
-        report = {**report, "level": 1, "why": f"{', '.join(out)} all the same"}
+    escapes = [name for name, succeeds in _list_escapes(libc) if succeeds()]
+    if escapes:
+        report = {**report, "level": 1, "why": f"{', '.join(escapes)} all the same"}
     return report
 
 
-def _ways_out(libc: Any) -> Iterator[Tuple[str, Callable[[], bool]]]:
-    """Each way out, as what it comes to, and whether it succeeds. None of them does any harm."""
+def _list_escapes(libc: Any) -> Iterator[Tuple[str, Callable[[], bool]]]:
+    """Yield each way out: what it would allow, and a function that tries it without harm."""
     parent = os.getppid()
     names = syscall_table.call_names(os.uname().machine)
     numbers = {name: number for number, name in names.items()}
 
     def reaches_kernel(number: int, *arguments: Any) -> bool:
-        done = libc.syscall(number, *arguments)
-        return done >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS)
+        result = libc.syscall(number, *arguments)
+        return result >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
     for family in (_UNIX, _INET, _INET6, _NETLINK):
         yield "a socket can be made", lambda f=family: _gives(libc.socket(f, _STREAM, 0))  # type: ignore[misc]
@@ -108,7 +109,7 @@ def _own_files() -> List[str]:
 
 
 def _terminals() -> List[str]:
-    """Terminals of whoever is logged in, a few of them."""
+    """Return the controlling terminal and a few of the terminals of logged-in users."""
     try:
         names = [name for name in os.listdir("/dev/pts") if name.isdigit()]
     except OSError:
@@ -127,9 +128,13 @@ def _gives(descriptor: int) -> bool:
 
 
 def _main() -> None:
-    """The first argument has `parent`, a socket to it, and may have `memory`, the bytes that this
-    process may take; `terminal`, whether its standard input becomes its terminal; and `readable`."""
-    import _socket  # noqa: PLC0415 - without the module around it, which takes longer
+    """Sandbox this process, report to the parent, and execute the program.
+
+    The first argument is a JSON object with `parent`, the descriptor of a socket to the parent, and
+    optionally `memory`, the memory limit in bytes; `terminal`, whether standard input becomes the
+    controlling terminal; and `readable`, the only files and folders that can be read.
+    """
+    import _socket  # noqa: PLC0415 - loads faster than `socket`
     from array import array  # noqa: PLC0415
 
     spec = json.loads(sys.argv[1])
@@ -151,7 +156,7 @@ def _main() -> None:
     parent.sendmsg([json.dumps(verify_restrictions(report)).encode()])
     parent.close()
     try:
-        os.execv(sys.argv[2], sys.argv[3:])  # noqa: S606 - it becomes the user's interpreter
+        os.execv(sys.argv[2], sys.argv[3:])  # noqa: S606 - becomes the user's interpreter
     except OSError as error:
         print(f"{sys.argv[3]}: {error.strerror}", file=sys.stderr)
         sys.exit(126)

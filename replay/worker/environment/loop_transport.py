@@ -1,4 +1,4 @@
-"""What stands for a connection of an event loop's: aiohttp's requests are asked of the gateway."""
+"""An asyncio transport that sends aiohttp's requests to the gateway instead of a connection."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Callable
 from . import http_text
 
 AnswerRequest = Callable[[http_text.HttpRequest], bytes]
-"""Gives the bytes of an answer; raises what a connection would."""
+"""Takes a request, returns the bytes of its response; raises what a connection would raise."""
 
 
 class GatewayTransport(asyncio.Transport):
-    """One connection."""
+    """Stands for one connection of aiohttp."""
 
     def __init__(self, answer_request: AnswerRequest, protocol: Any) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class GatewayTransport(asyncio.Transport):
         http_request = http_text.parse_request(bytes(self._sent))
         if http_request is not None:
             self._sent.clear()
-            # The protocol expects an answer only after it has seen its request written.
+            # aiohttp accepts a response only after the write of its request has returned.
             asyncio.get_running_loop().call_soon(self._send_answer, http_request)
 
     def writelines(self, list_of_data: Any) -> None:
@@ -47,16 +47,16 @@ class GatewayTransport(asyncio.Transport):
         return default
 
     def pause_reading(self) -> None:
-        """All is there at once."""
+        """Do nothing: the whole response arrives at once."""
 
     def resume_reading(self) -> None:
-        """As above."""
+        """Do nothing: the whole response arrives at once."""
 
     def get_write_buffer_size(self) -> int:
         return 0
 
     def set_write_buffer_limits(self, *_: Any, **__: Any) -> None:
-        """Nothing is held back."""
+        """Do nothing: no data is buffered."""
 
     def _send_answer(self, http_request: http_text.HttpRequest) -> None:
         try:

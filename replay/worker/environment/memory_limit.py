@@ -1,7 +1,7 @@
-"""How much memory a worker may take, so that a fold that grows without end costs a message only.
+"""Limits and measures a worker's memory, so a fold that grows without end stops with a message.
 
-What the operating system counts is data that is this process's own; files that are mapped, such as
-libraries, are not. On Linux the parent watches what this limit doesn't count (`process_memory`).
+The operating system counts the private data of this process, but not mapped files such as libraries.
+On Linux the parent watches what this limit doesn't count (`process_memory`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 
 try:
     import resource
-except ImportError:  # there is none on Windows
+except ImportError:  # Windows has no such module
     resource = None  # type: ignore[assignment]
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Refuse to take more than so many bytes, for good; a `MemoryError` tells it.
+    """Limit this process's memory permanently; beyond the limit Python raises `MemoryError`.
 
-    Does nothing where the launcher has set such a limit, which can't be changed any more.
+    Does nothing if the launcher has already set such a limit, which can't be changed.
     """
     if resource is None:
         return
@@ -31,15 +31,18 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def require_memory(size_bytes: int) -> None:
-    """Raise `MemoryError` where so many bytes can't be taken.
+    """Raise `MemoryError` if this many bytes can't be allocated.
 
-    To be asked before something large is encoded: msgspec 0.22 crashes where it finds no room.
+    Call it before encoding something large, because msgspec 0.22 crashes when memory runs out.
     """
     bytearray(size_bytes)
 
 
 def measure_memory() -> int:
-    """Bytes of memory that this process has, or has had at most where nobody knows better."""
+    """Return this process's resident memory in bytes, on Linux; elsewhere its peak, or 0 if unknown.
+
+    The peak has the unit of `getrusage` on that system.
+    """
     try:
         with open("/proc/self/statm", "rb") as stream:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -1,7 +1,7 @@
-"""The seccomp filter of a worker: a list of what is allowed, with rules for arguments.
+"""The seccomp filter of a worker: the allowed system calls, with rules for their arguments.
 
-The program is classic BPF. It ends each call in one of these ways: allowed; refused with an error
-number; or told to the parent, which then refuses it or lets the kernel go on.
+The filter is a classic BPF program. It allows a call, refuses it with an error number, or reports it
+to the parent, which refuses it or lets the kernel continue.
 Standard library only.
 """
 
@@ -20,11 +20,11 @@ else:  # the launcher runs by path
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 
-_ALLOW, _ERROR, _TELL = 0x7FFF0000, 0x00050000, 0x7FC00000
+_ALLOW, _ERROR, _REPORT = 0x7FFF0000, 0x00050000, 0x7FC00000
 _LOAD, _AND, _EQUALS, _AT_LEAST, _ABOVE, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x25, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
-"""Numbers from here on belong to the x32 table."""
+"""System call numbers from here on belong to the x32 ABI."""
 _LISTENER, _ALL_THREADS, _SET_FILTER = 8, 1, 1
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -36,7 +36,7 @@ _SETTABLE_LIMITS = (3, 4, 7)
 """RLIMIT_STACK, RLIMIT_CORE and RLIMIT_NOFILE: none of them lets a process take more memory."""
 _FCNTL = (*range(8), 9, 16, 36, 37, 38, 1025, 1027, 1030, 1031, 1032, 1033, 1034)
 """Duplicates, flags, locks, pipes and seals; not owners, signals, leases and notifications."""
-_FCNTL_TOLD = (8, 10, 15, 1024, 1026)
+_FCNTL_REFUSED = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY: they signal or block other processes."""
 _IOCTL = (
     *(0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5409, 0x540A, 0x540B, 0x540F, 0x5410, 0x5411),
@@ -44,7 +44,7 @@ _IOCTL = (
     *(0x802C542A, 0x402C542B, 0x402C542C, 0x402C542D, 0x80086601),
 )
 """Modes and sizes of terminals, bytes waiting, blocking and close-on-exec, attributes read."""
-_IOCTL_TOLD = (
+_IOCTL_REFUSED = (
     *(0x5412, 0x541C, 0x540E, 0x5423, 0x541D, 0x8901, 0x8902, 0x5452),
     *(0x40086602, 0x40046602, 0x401C5820, 0x40049409, 0x4020940D),
 )
@@ -57,7 +57,10 @@ Line = Tuple[int, int, int, int]
 
 
 class Rule(NamedTuple):
-    """One comparison of an argument: what to answer if it has one of the values, or has none."""
+    """One comparison of an argument: the answer if it has one of the values, and if it has none.
+
+    An answer of None continues with the next rule.
+    """
 
     argument: int
     values: Tuple[int, ...]
@@ -71,9 +74,12 @@ def _error(number: int) -> int:
     return _ERROR | number
 
 
-def build_filter(machine: str, pid: int, *, is_told: bool) -> bytes:
-    """Return the program for a worker with this process id; `is_told` if a parent listens."""
-    refused = _TELL if is_told else _error(errno.EPERM)
+def build_filter(machine: str, pid: int, *, is_reported: bool) -> bytes:
+    """Return the program for the worker with this process id.
+
+    With `is_reported`, refused calls are reported to a listener in the parent.
+    """
+    refused = _REPORT if is_reported else _error(errno.EPERM)
     lines: List[Line] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUALS, 1, 0, ARCHITECTURES[machine]),
@@ -83,14 +89,14 @@ def build_filter(machine: str, pid: int, *, is_told: bool) -> bytes:
         (_RETURN, 0, 0, _error(errno.EPERM)),
     ]
     checked = syscall_table.checked_calls(machine)
-    rules = _rules(pid, refused, is_told=is_told)
+    rules = _build_rules(pid, refused, is_reported=is_reported)
     for name, number in checked.items():
-        block = [line for rule in rules[name] for line in _compared(rule)]
+        block = [line for rule in rules[name] for line in _build_comparison(rule)]
         lines += [(_EQUALS, 0, len(block), number), *block]
-    for first, last in _ranges(syscall_table.refused_calls(machine)):
-        lines += _answered(first, last, refused)
-    for first, last in _ranges(syscall_table.allowed_calls(machine)):
-        lines += _answered(first, last, _ALLOW)
+    for first, last in _merge_ranges(syscall_table.refused_calls(machine)):
+        lines += _build_range_answer(first, last, refused)
+    for first, last in _merge_ranges(syscall_table.allowed_calls(machine)):
+        lines += _build_range_answer(first, last, _ALLOW)
     lines.append((_RETURN, 0, 0, _error(errno.ENOSYS)))
     return b"".join(struct.pack("HBBI", *line) for line in lines)
 
@@ -98,54 +104,54 @@ def build_filter(machine: str, pid: int, *, is_told: bool) -> bytes:
 def install_filter(
     libc: Any, machine: str, *, is_listening: bool, all_threads: bool
 ) -> Optional[int]:
-    """Shut this process in; return the listener's descriptor, or 0; None if the kernel refuses.
+    """Install the filter; return the listener's descriptor, 0 without one, None if refused.
 
-    A kernel, or a container, that gives no listener gets a filter that refuses by itself.
+    If the kernel or a container allows no listener, the filter itself refuses the calls.
     """
     import ctypes  # noqa: PLC0415 - some Pythons are built without it
 
-    program = build_filter(machine, os.getpid(), is_told=is_listening)
-    text = ctypes.create_string_buffer(program, len(program))
-    wanted = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(text))
+    program = build_filter(machine, os.getpid(), is_reported=is_listening)
+    program_buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(program_buffer))
     flags = _LISTENER if is_listening else _ALL_THREADS if all_threads else 0
-    held = ctypes.create_string_buffer(wanted, len(wanted))
-    found = int(libc.syscall(SECCOMP_CALL[machine], _SET_FILTER, flags, held))
-    if found < 0 and is_listening:
+    header_buffer = ctypes.create_string_buffer(header, len(header))
+    result = int(libc.syscall(SECCOMP_CALL[machine], _SET_FILTER, flags, header_buffer))
+    if result < 0 and is_listening:
         return install_filter(libc, machine, is_listening=False, all_threads=all_threads)
-    return None if found < 0 else found if is_listening else 0
+    return None if result < 0 else result if is_listening else 0
 
 
-def _rules(pid: int, refused: int, *, is_told: bool) -> Dict[str, List[Rule]]:
-    """The rules of every call that is checked; the last rule of each always answers."""
+def _build_rules(pid: int, refused: int, *, is_reported: bool) -> Dict[str, List[Rule]]:
+    """Return the rules of every checked call; the last rule of each always answers."""
     group = (1 << 32) - pid
-    own = Rule(0, (0, pid), _ALLOW, refused)
+    own_process = Rule(0, (0, pid), _ALLOW, refused)
     thread = Rule(0, (pid,), _ALLOW, refused)
-    written = _TELL if is_told else _ALLOW  # landlock decides
+    write = _REPORT if is_reported else _ALLOW  # without a listener landlock refuses it
     limits = [
         Rule(1, _SETTABLE_LIMITS, _ALLOW),
         Rule(2, (0,), None, refused),
         Rule(2, (0,), _ALLOW, refused, is_upper_half=True),
     ]
     return {
-        "open": [Rule(1, (0,), _ALLOW, written, mask=WRITE_FLAGS)],
-        "openat": [Rule(2, (0,), _ALLOW, written, mask=WRITE_FLAGS)],
+        "open": [Rule(1, (0,), _ALLOW, write, mask=WRITE_FLAGS)],
+        "openat": [Rule(2, (0,), _ALLOW, write, mask=WRITE_FLAGS)],
         "kill": [Rule(0, (0, pid, group), _ALLOW, refused)],
         "tkill": [thread],
         "tgkill": [thread],
         "rt_sigqueueinfo": [thread],
         "rt_tgsigqueueinfo": [thread],
-        "sched_setaffinity": [own],
-        "sched_setparam": [own],
-        "sched_setscheduler": [own],
-        "sched_setattr": [own],
+        "sched_setaffinity": [own_process],
+        "sched_setparam": [own_process],
+        "sched_setscheduler": [own_process],
+        "sched_setattr": [own_process],
         "setpriority": [Rule(0, (0,), None, refused), Rule(1, (0, pid), _ALLOW, refused)],
         "prlimit64": [Rule(0, (0, pid), None, refused), *limits],
         "setrlimit": [Rule(0, _SETTABLE_LIMITS, _ALLOW, refused)],
-        "fcntl": [Rule(1, _FCNTL_TOLD, refused), Rule(1, _FCNTL, _ALLOW, _error(errno.EINVAL))],
-        "ioctl": [Rule(1, _IOCTL_TOLD, refused), Rule(1, _IOCTL, _ALLOW, _error(errno.ENOTTY))],
+        "fcntl": [Rule(1, _FCNTL_REFUSED, refused), Rule(1, _FCNTL, _ALLOW, _error(errno.EINVAL))],
+        "ioctl": [Rule(1, _IOCTL_REFUSED, refused), Rule(1, _IOCTL, _ALLOW, _error(errno.ENOTTY))],
         "prctl": [Rule(0, _PRCTL, _ALLOW, _error(errno.EINVAL))],
         "clone": [Rule(0, (0,), _ALLOW, refused, mask=_NEW_NAMESPACES | _CLONE_PARENT)],
-        # A datagram could be sent to any socket's address, and no filter can read it.
+        # A datagram socket can send to any address, which a filter can't read.
         "socketpair": [
             Rule(0, (_UNIX,), None, refused),
             Rule(1, (_STREAM, _SEQUENCED), _ALLOW, refused, mask=_KIND_OF_SOCKET),
@@ -157,33 +163,34 @@ def _rules(pid: int, refused: int, *, is_told: bool) -> Dict[str, List[Rule]]:
     }
 
 
-def _compared(rule: Rule) -> List[Line]:
-    """Load the argument's half, compare it with each value, and answer or fall through."""
-    place = _ARGUMENTS + 8 * rule.argument + (4 if rule.is_upper_half else 0)
-    lines: List[Line] = [(_LOAD, 0, 0, place)]
+def _build_comparison(rule: Rule) -> List[Line]:
+    """Return lines that load half of the argument, compare it with each value, and answer."""
+    position = _ARGUMENTS + 8 * rule.argument + (4 if rule.is_upper_half else 0)
+    lines: List[Line] = [(_LOAD, 0, 0, position)]
     if rule.mask is not None:
         lines.append((_AND, 0, 0, rule.mask))
     if rule.if_equal is not None:
         for value in rule.values:
             lines += [(_EQUALS, 0, 1, value), (_RETURN, 0, 0, rule.if_equal)]
     else:
-        for left, value in enumerate(rule.values):
-            lines.append((_EQUALS, len(rule.values) - left, 0, value))
+        for index, value in enumerate(rule.values):
+            lines.append((_EQUALS, len(rule.values) - index, 0, value))
     if rule.if_not is not None:
         lines.append((_RETURN, 0, 0, rule.if_not))
     return lines
 
 
-def _answered(first: int, last: int, answer: int) -> List[Line]:
+def _build_range_answer(first: int, last: int, answer: int) -> List[Line]:
+    """Return lines that answer all system call numbers from `first` to `last`."""
     return [(_AT_LEAST, 0, 2, first), (_ABOVE, 1, 0, last), (_RETURN, 0, 0, answer)]
 
 
-def _ranges(calls: Dict[str, int]) -> Iterable[Tuple[int, int]]:
-    """Neighbouring numbers together, so that the program stays short."""
-    found: List[List[int]] = []
+def _merge_ranges(calls: Dict[str, int]) -> Iterable[Tuple[int, int]]:
+    """Return ranges of consecutive call numbers, which keep the program short."""
+    ranges: List[List[int]] = []
     for number in sorted(calls.values()):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
         else:
-            found.append([number, number])
-    return [(first, last) for first, last in found]
+            ranges.append([number, number])
+    return [(first, last) for first, last in ranges]

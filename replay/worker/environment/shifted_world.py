@@ -1,8 +1,8 @@
-"""Another clock and other random numbers than this machine's, and who read them.
+"""Shifts the clocks and seeds the random numbers of a worker, and records which of them are read.
 
-For finding handlers that depend on more than their document and their event: the same fold is run
-twice in worlds that differ, and what was read is told with the first state that differs. The
-functions are replaced before the user's code is imported, so that its own names refer to these.
+It finds handlers that depend on more than their document and event: the same fold runs twice in
+different worlds, and the first different state is reported with what was read. The functions are
+replaced before the user's code is imported, so names that it imports refer to the replacements.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from . import clocks
 
 
 class ShiftedWorld:
-    """What handlers have read of the world since it was last asked."""
+    """Shifted clocks and seeded random numbers, and which of them each event read."""
 
     def __init__(self, current_event: Any) -> None:
-        """`mark` holds the offset of the event that is being handled."""
+        """`current_event` holds the offset of the event that is being handled."""
         self._current_event = current_event
         self._reads_by_offset: Dict[int, Dict[str, None]] = {}
 
     def take_reads(self) -> List[Dict[str, Any]]:
-        """What was read at which event since the last time, in order of the first reading."""
-        found, self._reads_by_offset = self._reads_by_offset, {}
+        """Return the names that each event read since the last call, in order of the first read."""
+        reads, self._reads_by_offset = self._reads_by_offset, {}
         return [
-            {"offset": o, "key": None, "read": list(names)} for o, names in found.items() if o >= 0
+            {"offset": o, "key": None, "read": list(names)} for o, names in reads.items() if o >= 0
         ]
 
     def install(self, *, seconds: int, seed: int) -> None:
-        """Move every clock ahead, and seed the random numbers."""
+        """Move every clock ahead by `seconds`, and seed the random numbers."""
         random.seed(seed)
         real_ns = time.time_ns
 
@@ -55,12 +55,12 @@ class ShiftedWorld:
 
     def _replace_function(self, module: Any, name: str, build_own: Callable[[Any], Any]) -> None:
         real = getattr(module, name)
-        replaced = build_own(real)
+        own = build_own(real)
 
         @functools.wraps(real, updated=())
         def read(*args: Any, **named: Any) -> Any:
             self._record_read(f"{module.__name__}.{name}")
-            return replaced(*args, **named)
+            return own(*args, **named)
 
         setattr(module, name, read)
 

@@ -1,7 +1,7 @@
 """System calls by name, with their numbers on x86_64 and aarch64, and what the sandbox does with each.
 
-A call that stands in no table is unknown to the sandbox; the filter answers ENOSYS, as an older
-kernel does, so that programs fall back to what they did before the call existed.
+The filter answers ENOSYS for a call that is in no table. An older kernel does the same, so programs
+fall back to an older call.
 Standard library only: the launcher, the worker and the parent import this module.
 """
 
@@ -51,7 +51,7 @@ set_mempolicy:238:237 mbind:237:235 mlock2:325:284 pkey_mprotect:329:288 pkey_al
 pkey_free:331:290 mseal:462:462 map_shadow_stack:453:453 pidfd_open:434:434
 """
 
-# Refused, and told to the parent: these change files, reach other processes, or lead outside.
+# Refused and reported to the parent: these calls change files, reach other processes, or lead outside.
 _REFUSED = """
 socket:41:198 connect:42:203 bind:49:200 listen:50:201 creat:85:- truncate:76:45 rename:82:-
 renameat:264:38 renameat2:316:276 link:86:- linkat:265:37 unlink:87:- unlinkat:263:35
@@ -69,7 +69,7 @@ setpgid:109:154 unshare:272:97 setns:308:268 mount:165:40 umount2:166:39 chroot:
 pivot_root:155:41 open_by_handle_at:304:265 bpf:321:280 fanotify_init:300:262 flock:73:32
 """
 
-# Allowed for some arguments only; `seccomp_filter` has the rules.
+# Allowed with some arguments only; `seccomp_filter` has the rules.
 _CHECKED = """
 open:2:- openat:257:56 kill:62:129 tkill:200:130 tgkill:234:131 rt_sigqueueinfo:129:138
 rt_tgsigqueueinfo:297:240 sched_setaffinity:203:122 sched_setparam:142:118
@@ -86,21 +86,21 @@ def _numbers(table: str, machine: str) -> Dict[str, int]:
 
 
 def allowed_calls(machine: str) -> Dict[str, int]:
-    """Return the calls that a worker may make with any arguments, by name."""
+    """Return the numbers of the calls that a worker may make with any arguments, by name."""
     return _numbers(_ALLOWED, machine)
 
 
 def refused_calls(machine: str) -> Dict[str, int]:
-    """Return the calls that are refused and told to the parent, by name."""
+    """Return the numbers of the calls that are refused and reported to the parent, by name."""
     return _numbers(_REFUSED, machine)
 
 
 def checked_calls(machine: str) -> Dict[str, int]:
-    """Return the calls whose arguments decide, by name."""
+    """Return the numbers of the calls whose arguments decide, by name."""
     return _numbers(_CHECKED, machine)
 
 
 def call_names(machine: str) -> Dict[int, str]:
-    """Return the names of all calls that the filter may tell to the parent, by number."""
-    told = {**refused_calls(machine), **checked_calls(machine)}
-    return {number: name for name, number in told.items()}
+    """Return the names of all calls that the filter may report to the parent, by number."""
+    reported = {**refused_calls(machine), **checked_calls(machine)}
+    return {number: name for name, number in reported.items()}

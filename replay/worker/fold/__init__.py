@@ -1,1 +1,1 @@
-"""Folding in the worker: the projection's contract in, documents out."""
+"""Folding: runs a projection over batches of events and returns the changed documents."""

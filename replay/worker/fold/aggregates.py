@@ -1,9 +1,9 @@
-"""Aggregates as people write them, seen as projections: a document is an instance of the class.
+"""Adapts aggregate classes to projections: each document is an instance of the class.
 
-A class whose `apply`, `when`, `evolve` or `mutate` takes an event is made once a document, and takes
-its events in turn; where the module has a class of the event's type, it is made of the event's
-data. A class of the library `eventsourcing` mutates through the library's own mapper, which knows
-its stored events.
+The class needs a method `apply`, `when`, `evolve` or `mutate` that takes an event. If the module has
+a class named like the event's type, the method gets an instance of it, built from the event's data.
+A class of the library `eventsourcing` is mutated through that library's mapper, which knows its
+stored events.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from uuid import UUID
 from ..protocol.user_code import is_foreign_file
 
 EVENT_METHODS = ("apply", "when", "evolve", "mutate")
-"""What people call the method that takes an event."""
+"""Usual names of the method that takes an event."""
 
 
 class AggregateError(Exception):
-    """An aggregate that nobody knows how to make; the message is a sentence for a person."""
+    """The aggregate class can't be instantiated; the message is written for the user."""
 
 
 def adapt_aggregate(kind: Any) -> Any:
-    """A projection over instances of a class, or None where the class isn't an aggregate."""
+    """Return a projection over instances of a class, or None if the class isn't an aggregate.
+
+    Raises `AggregateError` if the class can't be instantiated.
+    """
     if any(base.__module__.split(".")[0] == "eventsourcing" for base in kind.__mro__):
         return _EventSourcingAdapter(kind)
     if any(name.startswith("on_") for name in dir(kind)):
@@ -42,30 +45,30 @@ def adapt_aggregate(kind: Any) -> Any:
 
 
 class _AggregateAdapter:
-    """What both kinds have from their class."""
+    """Base of both adapters: takes `key`, `upcast` and other settings from the class's module."""
 
     def __init__(self, kind: Any) -> None:
         self._kind: Any = kind
         self._module: Any = sys.modules.get(kind.__module__)
         for name in ("key", "upcast", "INVARIANTS", "DECIMALS"):
-            found = getattr(self._module, name, None)
-            if found is not None:
-                setattr(self, name, found)
+            value = getattr(self._module, name, None)
+            if value is not None:
+                setattr(self, name, value)
 
 
 class _ClassAdapter(_AggregateAdapter):
-    """A class of the user's own."""
+    """Adapts a class of the user's code."""
 
     def __init__(self, kind: Any, method: str) -> None:
         super().__init__(kind)
         self._method = method
-        # An __init__ of its own; object's takes anything in its signature, and nothing in truth.
-        own = kind.__init__ is not object.__init__
-        argument_count = len(_required_parameters(kind.__init__)) - 1 if own else 0
+        # object.__init__ has *args in its signature but accepts no arguments.
+        has_own_init = kind.__init__ is not object.__init__
+        argument_count = len(_required_parameters(kind.__init__)) - 1 if has_own_init else 0
         if argument_count > 1:
             raise AggregateError(
-                f"{kind.__name__} takes {argument_count} arguments to be made, and only its key is known;"
-                " write a module with initial(key) and apply(state, event) beside it"
+                f"{kind.__name__}() needs {argument_count} arguments, but refold can pass only the key."
+                " Write a module with initial(key) and apply(state, event) for it"
             )
         self._takes_key = argument_count == 1
 
@@ -83,7 +86,7 @@ class _ClassAdapter(_AggregateAdapter):
 
 
 class _EventSourcingAdapter(_AggregateAdapter):
-    """A class of the library `eventsourcing`, over its own stored events."""
+    """Adapts a class of the library `eventsourcing` to that library's stored events."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
@@ -91,7 +94,7 @@ class _EventSourcingAdapter(_AggregateAdapter):
         self._stored: Callable[..., Any] = persistence.StoredEvent
         self._mapper: Any = getattr(self._module, "MAPPER", None) or _build_mapper(persistence)
 
-    def initial(self, key: str) -> Any:  # noqa: ARG002 - its first event makes it
+    def initial(self, key: str) -> Any:  # noqa: ARG002 - the first event creates it
         return None
 
     def apply(self, state: Any, event: Any) -> Any:
@@ -109,7 +112,7 @@ class _EventSourcingAdapter(_AggregateAdapter):
 
 
 def _is_user_class(kind: Any) -> bool:
-    """Whether it is a class of the user's own code: an event's type may name anything."""
+    """Return whether it is a class of the user's code; an event's type may name any object."""
     if not inspect.isclass(kind):
         return False
     module = sys.modules.get(kind.__module__)
@@ -117,7 +120,7 @@ def _is_user_class(kind: Any) -> bool:
 
 
 def _build_mapper(persistence: Any) -> Any:
-    """What an application of the library has, where nothing else is said."""
+    """Return the mapper that an application of the library has by default."""
     transcoder = persistence.JSONTranscoder()
     for name in ("UUIDAsHex", "DecimalAsStr", "DatetimeAsISO"):
         transcoder.register(getattr(persistence, name)())
@@ -132,7 +135,7 @@ def _parse_originator_id(stream: Optional[str]) -> Any:
 
 
 def _required_parameters(function: Any) -> List[Any]:
-    """The parameters that have to be given by place."""
+    """Return a function's required positional parameters; an empty list if unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
-"""The projection contract: a module, class or object of the user's, seen as a fold.
+"""The projection contract: the names that a user's module, class or object may define, as one fold.
 
-`key`, `initial`, `upcast`, `DECIMALS` and `INVARIANTS` are optional; either `apply(state, event)` or one
-`on_<type>(state, event)` for each event type must be there. Parameters called `key` and `gateway`
-are filled when asked for, and so is a third parameter of another name: with the gateway.
+`key`, `initial`, `upcast`, `merge`, `load`, `DECIMALS` and `INVARIANTS` are optional. A projection
+needs `apply(state, event)`, or one `on_<type>(state, event)` for each event type. A handler's
+parameters named `key` and `gateway` are filled; a third parameter of any other name gets the gateway.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from . import aggregates
 from .upcasting import UpcastChain
 
 Handler = Callable[[Any, Any, str], Any]
-"""(state, event, key) to the new state, None for the same, or `event.DELETED`."""
+"""Takes state, event and key; returns the new state, None for the same one, or `event.DELETED`."""
 
 ExtraArguments = Tuple[List[Any], Dict[str, Any]]
-"""Arguments by place and by name."""
+"""Positional and keyword arguments."""
 
 
 class ContractError(Exception):
-    """What was named is no projection; the message is a sentence for a person."""
+    """The reference names no valid projection; the message is written for the user."""
 
 
 class Projection:
-    """What the fold asks of a projection, however it was written."""
+    """A user's projection with one interface, whether it is a module, a class or an object."""
 
     def __init__(self, target: Any, name: str, gateway: Any) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Projection:
         self._initial = getattr(target, "initial", None)
         names = (name for name in aggregates.EVENT_METHODS if callable(getattr(target, name, None)))
         self._catch_all_name = next(names, "apply")
-        """What the function for events of any type is called."""
+        """Name of the handler for events of any type."""
         self._catch_all_handler = self._adapt_function(self._catch_all_name)
         declared = parse_invariants(getattr(target, "INVARIANTS", None), name)
         self.invariants = {n: rule for n, rule in declared.items() if callable(rule)}
@@ -58,23 +58,23 @@ class Projection:
             self._adapt_function(handled)
         if self._catch_all_handler is None and not self.handler_names:
             raise ContractError(
-                f"{name} is no projection: it has neither apply(state, event)"
-                " nor on_<type>(state, event), nor project(events) at the place that is named"
+                f"{name} has none of apply(state, event), on_<type>(state, event) and"
+                " project(events). Define one of them, or name the object that has it"
             )
 
     @property
     def merge(self) -> Optional[Callable[[Any, Any, Any], Any]]:
-        """`merge(base, left, right)` of documents as JSON has them, where the user has one."""
+        """The user's `merge(base, left, right)`, which takes JSON values, or None."""
         function = getattr(self._target, "merge", None)
         return function if callable(function) else None
 
     @property
     def is_routed(self) -> bool:
-        """Whether an event's stream needn't be its key: then each event must be asked for its own."""
+        """Whether an event's key may differ from its stream, and so must be computed for each event."""
         return self.key is not None or self.upcast is not None
 
     def find_handler(self, type_name: Optional[str]) -> Optional[Handler]:
-        """The function for events of a type, or None where there is none."""
+        """Return the handler for events of a type, or None."""
         if type_name == MERGED_EVENT_TYPE:
             return self._apply_merged
         if type_name not in self._handlers:
@@ -83,7 +83,7 @@ class Projection:
         return self._handlers[type_name]
 
     def find_direct_handler(self, type_name: Optional[str]) -> Optional[Callable[[Any, Any], Any]]:
-        """The user's own two-parameter function for a type, where it needs no adapter."""
+        """Return the user's function for a type if it needs no adapter, or None."""
         function = self._find_function(type_name)
         adapted = function is None or _is_async(function) or _find_extra_parameters(function)
         return None if adapted else function
@@ -91,7 +91,7 @@ class Projection:
     def find_user_function(
         self, type_name: Optional[str], key: str
     ) -> Optional[Tuple[Any, ExtraArguments]]:
-        """The user's own function for a type, and what it takes beyond the state and the event."""
+        """Return the user's function for a type and its arguments after state and event, or None."""
         function = self._find_function(type_name)
         return (
             None
@@ -106,7 +106,7 @@ class Projection:
             return event.DELETED
         if not callable(load) and not isinstance(state, (dict, list, str, int, float, type(None))):
             raise TypeError(
-                "a %s can't be made of a document; %s needs load(document) for that"
+                "a %s can't be built from a merged document. Define load(document) in %s."
                 % (type(state).__name__, self.name)
             )
         return load(document) if callable(load) else document
@@ -121,11 +121,14 @@ class Projection:
         return None
 
     def initial(self, key: str) -> Any:
-        """The state of a document before its first event."""
+        """Return the state of a document before its first event."""
         return {} if self._initial is None else self._initial(key)
 
     def keys_of(self, event: Any) -> List[str]:
-        """The documents that an event is for."""
+        """Return the keys of the documents that an event reaches, each once.
+
+        Raises TypeError if the user's `key` returns a dict or bytes.
+        """
         merged = event.type == MERGED_EVENT_TYPE
         keys = event.stream if self.key is None or merged else self.key(event)
         if keys is None:
@@ -138,7 +141,7 @@ class Projection:
             )
         if isinstance(keys, (dict, bytes)):
             raise TypeError(
-                "key(event) returned a %s; it gives a key, a list of keys, or None"
+                "key(event) returned a %s. Return a key, a list of keys, or None."
                 % type(keys).__name__
             )
         return [escape_surrogates(str(keys))]
@@ -148,7 +151,7 @@ class Projection:
         if not callable(function):
             return None
         if not _takes_state_and_event(function):
-            raise ContractError(f"{self.name}.{name} doesn't take (state, event)")
+            raise ContractError(f"{self.name}.{name} must take (state, event)")
         if not _find_extra_parameters(function):
             if _is_async(function):
                 return lambda state, event, _key: await_result(function(state, event))
@@ -165,7 +168,10 @@ class Projection:
 
 
 def load_projection(reference: str, gateway: Any) -> Projection:
-    """Import what `path/to/file.py[:Name]` or `module[:Name]` names; raises `ContractError`."""
+    """Return the projection that `path/to/file.py[:Name]` or `module[:Name]` names.
+
+    Raises `ContractError` if it names none, and what the user's code raises when it is imported.
+    """
     target, name = import_target(reference)
     if inspect.isclass(target):
         target = aggregates.adapt_aggregate(target) or target()
@@ -173,7 +179,10 @@ def load_projection(reference: str, gateway: Any) -> Projection:
 
 
 def import_target(reference: str) -> Tuple[Any, str]:
-    """The module, or what in it is named, and a name for it; raises `ContractError`."""
+    """Return what a reference names, a module or an object in it, and its short name.
+
+    Raises `ContractError` if the module has no such object, and what importing it raises.
+    """
     module_or_file, colon, attribute = reference.rpartition(":")
     if not colon or reference.endswith(".py"):
         module_or_file, attribute = reference, ""
@@ -198,7 +207,7 @@ def _load_file(path: str) -> Any:
     name = os.path.splitext(file)[0]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ContractError(f"{path} is no Python file")
+        raise ContractError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -206,30 +215,33 @@ def _load_file(path: str) -> Any:
 
 
 def parse_invariants(declared: Any, name: str) -> Dict[str, Any]:
-    """By name, each a function of the state or a condition as text; raises `ContractError`."""
+    """Return the declared invariants by name: functions of the state, or SQL conditions as text.
+
+    `name` is the projection's, for messages. Raises `ContractError` if a declaration is invalid.
+    """
     if declared is None:
         return {}
     if isinstance(declared, (list, tuple)):
         declared = {getattr(rule, "__name__", str(rule)): rule for rule in declared}
     if not isinstance(declared, dict):
-        raise ContractError(f"{name}.INVARIANTS is no dict of names to functions or conditions")
+        raise ContractError(f"{name}.INVARIANTS must be a dict of names to functions or conditions")
     for invariant, rule in declared.items():
         if not isinstance(rule, str) and not callable(rule):
             raise ContractError(
-                f"{name}.INVARIANTS[{invariant!r}] is neither a function nor a condition"
+                f"{name}.INVARIANTS[{invariant!r}] must be a function or a condition as text"
             )
     return {escape_surrogates(str(invariant)): rule for invariant, rule in declared.items()}
 
 
 def await_result(returned: Any) -> Any:
-    """What a handler returned, once an async one has come to its end."""
+    """Return what a handler returned; run an async handler's coroutine to its end first."""
     return _event_loop().run_until_complete(returned) if inspect.iscoroutine(returned) else returned
 
 
 @functools.lru_cache(maxsize=None)
 def _event_loop() -> Any:
-    """The event loop of all async handlers, one after the other."""
-    import asyncio  # noqa: PLC0415 - most projections have no use for it
+    """Return the event loop that runs all async handlers, one after the other."""
+    import asyncio  # noqa: PLC0415 - slow to import, and most projections don't need it
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -238,12 +250,12 @@ def _event_loop() -> Any:
 
 def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - it is asked what kind it is
+        getattr(function, "__call__", None)  # noqa: B004 - inspects its kind
     )
 
 
 def _takes_state_and_event(function: Any) -> bool:
-    """Whether it can be given a state and an event."""
+    """Return whether a function can be called with a state and an event; True if unknown."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -257,7 +269,7 @@ def _takes_state_and_event(function: Any) -> bool:
 
 
 def _count_further_parameters(signature: inspect.Signature) -> int:
-    """How many parameters after state and event have to be given by place."""
+    """Return the number of required positional parameters after state and event."""
     positional_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [
         p
@@ -268,7 +280,7 @@ def _count_further_parameters(signature: inspect.Signature) -> int:
 
 
 def _build_argument_filler(function: Any, gateway: Any) -> Callable[[str], ExtraArguments]:
-    """What gives, for a key, the arguments that a function takes beyond the state and the event."""
+    """Return a function from a key to the user function's arguments after state and event."""
     extra_parameters = _find_extra_parameters(function)
     parameters = inspect.signature(function).parameters if extra_parameters else {}
     named = {
@@ -286,7 +298,7 @@ def _build_argument_filler(function: Any, gateway: Any) -> Callable[[str], Extra
 
 
 def _find_extra_parameters(function: Any) -> Dict[str, str]:
-    """Which parameters beyond state and event are to be filled, with what."""
+    """Return the parameters after state and event that refold fills: name to "key" or "gateway"."""
     try:
         parameters: List[Tuple[str, Any]] = list(inspect.signature(function).parameters.items())
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The documents that a worker holds, and which documents are a worker's."""
+"""The documents that a worker holds, and its share of them if several workers fold."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .parts import DocumentParts
 from .result import NO_CHANGE
 
 _MAX_FULLY_CHECKED = 20_000
-"""Changes, and documents at the end, up to which all are looked at for values that aren't plain."""
+"""Number of changes, and of documents at the end, up to which every state is checked."""
 _CHECK_INTERVAL = 64
-"""Beyond that, every so manieth is."""
+"""Beyond that number, check every Nth changed state."""
 _RECENT_CHANGES = 200_000
-"""Changes within which a document is held as it is."""
+"""A document keeps its state in memory for this many changes after its last one."""
 
 
 class LossyEncodingError(Exception):
-    """A state holds what JSON can't bring back, so the fold must be begun again carefully."""
+    """A state doesn't round-trip through JSON, so the fold must restart with exact encoding."""
 
 
 class HeldDocument:
     """A document's state, its JSON, and the number of its last change.
 
-    None and None where it isn't there; whether it ever was, its last change says. A state of None
-    beside a text is to be decoded from it. A large one has `parts`, and no text of its own.
+    State and text are None if the document doesn't exist; `change` tells whether it ever did. If only
+    the state is None, decode it from the text. A large document has `parts` and an empty text.
     """
 
     __slots__ = ("change", "parts", "state", "text")
@@ -38,19 +38,19 @@ class HeldDocument:
 
     @property
     def round_trips_json(self) -> bool:
-        """Whether it comes back from its JSON as it is."""
-        found: bool = (
+        """Whether the state is the same after a trip through JSON."""
+        round_trips: bool = (
             encoding.round_trips_json(self.state)
             if self.parts is None
             else self.parts.round_trips_json()
         )
-        return found
+        return round_trips
 
 
 class DocumentStore:
-    """All that a worker has met, by key; and whether their states come back from JSON.
+    """A worker's documents by key; checks whether their states round-trip through JSON.
 
-    All states are looked at in the beginning, and some later on.
+    It checks every changed state at first, and a sample later.
     """
 
     def __init__(self, decode: Callable[[Any], Any], *, exact_encoding: bool) -> None:
@@ -61,25 +61,25 @@ class DocumentStore:
 
     @property
     def checks_every_change(self) -> bool:
-        """Every state is to be looked at as soon as it is there."""
+        """Whether each new state must be checked as soon as it is encoded."""
         return not self._exact_encoding and self._change_count < _MAX_FULLY_CHECKED
 
     def find_missing(self, keys: Iterable[str]) -> List[str]:
-        """Those that aren't held, each once."""
+        """Return the keys without a document here, each once."""
         return [key for key in dict.fromkeys(keys) if key not in self.by_key]
 
     def get_or_create(self, key: str) -> HeldDocument:
-        """A document as it is held here; it is one that isn't there where nothing is."""
+        """Return the document of a key; create an empty one if there is none."""
         document = self.by_key.get(key)
         if document is None:
             document = self.by_key[key] = HeldDocument()
         return document
 
     def drop_old_values(self, change: int) -> None:
-        """Hold what has not changed for long as its JSON only, which takes a third of the room.
+        """Keep documents that have not changed for long as JSON only: a third of the memory.
 
-        `change` is the next one's number. Raises `NotPlainError` where something would not come
-        back from its JSON.
+        `change` is the number of the next change. Raises `LossyEncodingError` if a state doesn't
+        round-trip through JSON.
         """
         if self._exact_encoding:
             return
@@ -90,7 +90,10 @@ class DocumentStore:
                 document.state = None
 
     def check_sample(self, changed: List[str]) -> None:
-        """Look at states that have changed; raises `NotPlainError`."""
+        """Check a sample of the changed states.
+
+        Raises `LossyEncodingError` if one doesn't round-trip through JSON.
+        """
         step = 1 if self.checks_every_change else _CHECK_INTERVAL
         self._change_count += len(changed)
         documents = (self.by_key[key] for key in changed[::step])
@@ -99,14 +102,14 @@ class DocumentStore:
 
     @property
     def check_interval(self) -> int:
-        """Every so manieth change of large documents is to be looked at; 0: none."""
+        """Check every Nth change of a large document; 0 disables the check."""
         return 0 if self._exact_encoding else 1 if self.checks_every_change else _CHECK_INTERVAL
 
     def all_round_trip_json(self) -> Optional[bool]:
-        """Whether every document comes back from its JSON as it is; None where nobody looked.
+        """Return whether every document round-trips through JSON; None if there are too many.
 
-        Looking through very many costs more than folding the few that a later event reaches again.
-        Raises `NotPlainError` where a handler changed what it did not ask a large document for.
+        Checking very many documents costs more than folding again the few that later events reach.
+        Raises `LossyEncodingError` if a handler changed a part of a large document unnoticed.
         """
         if self._exact_encoding:
             return False
@@ -118,16 +121,17 @@ class DocumentStore:
 
 
 class DocumentShare:
-    """Which documents are this worker's, where several share them and their keys are routed."""
+    """The documents that this worker folds if several workers share a routed projection."""
 
     def __init__(self, share: int = 0, share_count: int = 1) -> None:
         self._share = share
         self._share_count = share_count
         self.is_only_share = share_count == 1
         self.is_first_share = share == 0
-        """This one also tells what concerns no document."""
+        """Whether this worker also reports what concerns no document, such as skipped events."""
 
     def contains(self, key: str) -> bool:
+        """Return whether this worker folds the document with this key."""
         return (
             self.is_only_share
             or zlib.crc32(key.encode("utf-8", "replace")) % self._share_count == self._share

@@ -1,4 +1,4 @@
-"""One event at one document: what becomes of it is told here, in the columns of its batch's result."""
+"""One event applied to one document: adds the outcome to the columns of the batch's result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EventApplication:
         document: HeldDocument,
         place: int = 0,
     ) -> None:
-        """`place` is that of the key among those of its event."""
+        """`index` is the event's in its batch, `place` the key's among the event's keys."""
         self.result = result
         self.batch = batch
         self.index = index
@@ -35,18 +35,18 @@ class EventApplication:
 
     @property
     def offset(self) -> int:
-        """The event's."""
+        """The offset of the event."""
         offset: int = self.batch.offset(self.index)
         return offset
 
     def add_route(self) -> None:
-        """Tell that the event reaches the document."""
+        """Record that the event reaches the document."""
         self.result.route_rows.append(self.index)
         self.result.route_keys.append(self.key)
         self.result.route_places.append(self.place)
 
     def add_change(self, text: Optional[bytes], change: int) -> None:
-        """Tell that it made this of the document, which is the change of that number."""
+        """Record a change: the document's JSON after the event, and the number of the change."""
         result, document = self.result, self.document
         result.previous_changes.append(document.change)
         document.change = change
@@ -56,20 +56,20 @@ class EventApplication:
         result.keys.append(self.key)
 
     def add_invariant_transitions(self, invariants: InvariantChecker) -> None:
-        """Tell which invariants have turned with the document's new state."""
+        """Record which invariants the new state begins to break, or holds again."""
         document = self.document
         update_invariants = partial(
             invariants.update, self.key, is_existing=document.text is not None
         )
         parts = document.parts
-        for turn in (
+        for transition in (
             update_invariants(document.state)
             if parts is None
             else parts.query_untracked(update_invariants)
         ):
-            self.result.invariant_transitions.append({"offset": self.offset, **turn})
+            self.result.invariant_transitions.append({"offset": self.offset, **transition})
 
     def add_failure(self, error: BaseException) -> None:
-        """Tell what was raised."""
+        """Record what the handler raised."""
         kind = LazyEvent(self.batch, self.index).type
         self.result.add_failure(self.offset, self.key, kind, error)

@@ -1,7 +1,7 @@
-"""The fold of the common case: an event's stream is its key, and states are plain.
+"""The fold of the common case: an event's stream is its key, and states round-trip through JSON.
 
-It gives the same results as `refold_worker.fold.fold_loop`, but looks up once per batch whatever
-does not change from event to event: this loop is most of what a fold adds to the handlers' own time.
+It gives the same results as `fold_loop`, but looks up once per batch whatever doesn't change from
+event to event, because this loop is most of what a fold adds to the handlers' own time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .result import ResultColumns
 
 
 class FastFoldEngine(PythonFoldEngine):
-    """Folds a projection that doesn't route, not carefully, and with nobody who probes."""
+    """Folds a projection that is not routed, without exact encoding and without a probe."""
 
     _next_change: int
 
@@ -105,7 +105,7 @@ class FastFoldEngine(PythonFoldEngine):
                     continue
                 document.text = text
                 if checks_every_change and not encoding.round_trips_json(state):
-                    raise LossyEncodingError  # at the end of the batch it may be another state
+                    raise LossyEncodingError  # check now: a later event may change it
                 if text is not None and len(text) > LARGE_DOCUMENT_BYTES:
                     text = large_documents.split_document(
                         EventApplication(result, batch, index, key, document)
@@ -130,7 +130,7 @@ class FastFoldEngine(PythonFoldEngine):
 def build_fold_engine(
     projection: Projection, *positional: Any, careful: bool, **options: Any
 ) -> PythonFoldEngine:
-    """What folds a projection as quickly as may be; the arguments are those of `PythonFoldEngine`."""
+    """Return the fastest engine for a projection; the arguments are those of `PythonFoldEngine`."""
     is_common_case = not (projection.is_routed or careful or options.get("probe"))
     engine_type = FastFoldEngine if is_common_case else PythonFoldEngine
     return engine_type(projection, *positional, careful=careful, **options)

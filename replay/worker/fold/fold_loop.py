@@ -1,7 +1,8 @@
-"""The fold itself: batches of events in, changed documents out.
+"""The general fold: applies batches of events to documents and returns the changes.
 
-A document is changed by an event when its JSON after it differs from its JSON before. A handler
-that raises leaves its document as it was. Documents live here; what isn't known yet is asked for.
+An event changes a document if the document's JSON after the event differs from its JSON before. A
+handler that raises leaves its document as it was. The engine holds the documents; the session asks
+the parent for those that it lacks.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from .result import OutOfMemoryError, ResultColumns
 class PythonFoldEngine:
     """Folds batch after batch; holds the state and the last JSON of every document it has met.
 
-    Plain states are encoded by the quick encoder and restored from their JSON after a failure. As
-    soon as a state isn't plain, `NotPlainError` asks for a careful fold from the start, in which
-    states are copied before each event and written by the rules. Large documents are kept in parts.
-    It folds whatever there is; `refold_worker.fold.fast_path` has the common case.
+    The fast encoder writes states that round-trip through JSON; after a failure the engine restores
+    them from their JSON. When a state doesn't round-trip, `LossyEncodingError` asks for a careful
+    fold from the start, which copies states before each event and encodes them exactly. Large
+    documents are kept in parts. This engine folds any projection; `fast_path` folds the common case.
     """
 
     def __init__(
@@ -53,48 +54,51 @@ class PythonFoldEngine:
             **dict.fromkeys(projection.invariants),
             **projection.conditions,
         }
-        """Its invariants: name to the condition, or to None where it is a function."""
+        """The projection's invariants: name to SQL condition, or to None for a function."""
         self.runtime = describe_runtime()
         self.uses_exact_encoding = careful
         self.decode = decode
         self._projection = projection
-        # What isn't routed was told apart before it came here.
+        # If the stream is the key, the parent has already sent each worker only its own streams.
         self._share = share if share and projection.is_routed else DocumentShare()
         self._probe = probe
         self._calls = calls
         self._current_event = current_event
         self._encode = encoding.encode_exactly if careful else encoding.build_plain_encoder()
         self._splits_large_documents = probe is None
-        """Whether large documents are kept in parts; who tries events on states wants them whole."""
+        """Whether large documents are kept in parts; a probe needs states whole."""
         self._next_change = 0
         self._check_interval = 0
         self.only_keys: Optional[Set[str]] = None
-        """The keys that may change, where not all may."""
+        """The only keys that may change; None if all may."""
         self.reset()
 
     can_share_documents = True
-    """Whether several can share the documents of a projection that routes."""
+    """Whether several workers can share the documents of a routed projection."""
     can_reset = True
-    """Whether it can forget its documents and begin anew."""
+    """Whether it can forget its documents and start again."""
     restores_from_json = False
-    """Whether any document comes back from its JSON, whatever it is."""
+    """Whether every document can be restored from its JSON, whatever its state is."""
 
     @property
     def held_documents(self) -> int:
-        """Documents that take room here."""
+        """The number of documents that take memory in this process."""
         return len(self._documents.by_key)
 
     def release_memory(self) -> None:
-        """Hold what has not changed for long in less room; raises `NotPlainError`."""
+        """Keep documents that have not changed for long as JSON only.
+
+        Raises `LossyEncodingError` if one doesn't round-trip through JSON.
+        """
         self._documents.drop_old_values(self._next_change)
 
     def list_files(self) -> List[str]:
-        """The code that this projection is made of."""
-        found: List[str] = user_code.list_user_files()
-        return found
+        """Return the paths of the projection's code files."""
+        files: List[str] = user_code.list_user_files()
+        return files
 
     def find_missing_keys(self, batch: EventBatch) -> List[str]:
-        """Keys that the batch will reach and that aren't held here."""
+        """Return the keys that the batch reaches and whose documents this engine doesn't hold."""
         if not self.is_routed:
             keys = [s for s in batch.streams if s is not None]
         else:
@@ -103,37 +107,37 @@ class PythonFoldEngine:
                 key
                 for event_keys in keys_by_event
                 for key in event_keys or ()
-                if self._is_mine(key)
+                if self._folds_key(key)
             ]
         missing: List[str] = self._documents.find_missing(keys)
         return missing
 
-    def _is_mine(self, key: str) -> bool:
-        """Whether a document is to be folded here."""
+    def _folds_key(self, key: str) -> bool:
+        """Return whether this engine folds the document with this key."""
         return self._share.contains(key) and (self.only_keys is None or key in self.only_keys)
 
     def route_events(self, batch: EventBatch) -> List[List[str]]:
-        """The keys that each event reaches; none where asking for them raises."""
+        """Return the keys that each event reaches; an empty list if `key` raises."""
         if not self.is_routed:
             return [[] if s is None else [s] for s in batch.streams_of_events()]
-        return [found or [] for found in self._route_events(batch)]
+        return [keys or [] for keys in self._route_events(batch)]
 
     @property
     def can_merge(self) -> bool:
-        """Whether the projection says what two versions of a document come to."""
+        """Whether the projection can merge two versions of a document."""
         return self._projection.merge is not None
 
     def merge_documents(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:
-        """What the projection makes of base, left and right: `state` as JSON text, or an `error`."""
-        found: List[Dict[str, Any]] = []
+        """Merge each (base, left, right); return `state` as JSON text, or `error`, for each."""
+        merged: List[Dict[str, Any]] = []
         merge: Any = self._projection.merge
         for base, left, right in versions:
             try:
                 state = merge(base, left, right)
-                found.append({"state": encoding.encode_exactly(state).decode()})
+                merged.append({"state": encoding.encode_exactly(state).decode()})
             except tracebacks.list_failure_types() as error:
-                found.append({"error": escape_surrogates(tracebacks.summarize_error(error))})
-        return found
+                merged.append({"error": escape_surrogates(tracebacks.summarize_error(error))})
+        return merged
 
     def reset(self) -> None:
         """Forget every document."""
@@ -146,14 +150,16 @@ class PythonFoldEngine:
         self.only_keys = None
 
     def set_next_change(self, change: int) -> None:
-        """Number the next change so, and those after it in turn."""
+        """Set the number of the next change; later changes count up from it."""
         self._next_change = change
 
     def resume(
         self, key: str, change: int, state: Optional[bytes], parts: Optional[StoredParts] = None
     ) -> None:
-        """Take a document up from its JSON or its parts, which a change made; None and None for one
-        that was deleted."""
+        """Restore a document from its JSON or its parts after a change, given by its number.
+
+        `state` and `parts` are None for a deleted document.
+        """
         document = self._documents.get_or_create(key)
         document.change = change
         if parts is not None:
@@ -165,9 +171,9 @@ class PythonFoldEngine:
             self._invariants.update(key, document.state)
 
     def refold(self, batch: EventBatch, keys: List[str], changes: Dict[str, int]) -> None:
-        """Take documents up by folding their own events again, without telling of it.
+        """Restore documents by folding their events again, without reporting the changes.
 
-        `changes` has the numbers under which their last changes are known.
+        `changes` maps keys to the numbers of their last changes.
         """
         next_change, only = self._next_change, self.only_keys
         self.only_keys = set(keys)
@@ -178,16 +184,20 @@ class PythonFoldEngine:
             self._documents.get_or_create(key).change = change
 
     def unborn(self, keys: List[str]) -> None:
-        """Remember of those keys that aren't held by now that they never had a document."""
+        """Create empty documents for the keys that aren't held: they never had a document."""
         for key in keys:
             self._documents.get_or_create(key)
 
     def document(self, key: str) -> HeldDocument:
-        """A document as it is held here; one that isn't there where nothing is."""
+        """Return the document of a key; an empty one if there is none."""
         return self._documents.get_or_create(key)
 
     def fold(self, batch: EventBatch) -> ResultColumns:
-        """Apply a batch's events in order."""
+        """Apply a batch's events in order and return what they changed.
+
+        Raises `LossyEncodingError` if a state doesn't round-trip through JSON, and
+        `OutOfMemoryError`.
+        """
         self._calls.begin_batch(batch)
         self._calls.document_key = None
         self._check_interval = self._documents.check_interval
@@ -197,7 +207,7 @@ class PythonFoldEngine:
         return result
 
     def _apply_batch(self, batch: EventBatch) -> ResultColumns:
-        """Any routing, any states, and upcast events."""
+        """Apply events with any routing, any states and upcasts."""
         result = ResultColumns()
         projection, share = self._projection, self._share
         skipped: Dict[str, int] = {}
@@ -211,12 +221,12 @@ class PythonFoldEngine:
                 result.add_upcast(event)
             handler = projection.find_handler(event.type)
             if handler is None:
-                if self._share.is_first_share:
+                if share.is_first_share:
                     name = str(event.type)
                     skipped[name] = skipped.get(name, 0) + 1
                 continue
             for key_place, key in enumerate(event_keys):
-                if not self._is_mine(key):
+                if not self._folds_key(key):
                     continue
                 self._current_event[1] = key_place
                 if key_place:
@@ -258,7 +268,7 @@ class PythonFoldEngine:
                     continue
                 document.text = text
                 if checks_every_change and not encoding.round_trips_json(state):
-                    raise LossyEncodingError  # as above
+                    raise LossyEncodingError  # check now: a later event may change it
                 if (
                     text is not None
                     and len(text) > LARGE_DOCUMENT_BYTES
@@ -270,7 +280,7 @@ class PythonFoldEngine:
         return result
 
     def _add_change(self, application: EventApplication, text: Optional[bytes]) -> None:
-        """Number and tell a change of a document."""
+        """Number a change of a document and add it to the result."""
         application.add_change(text, self._next_change)
         self._next_change += 1
         if self._all_hold is not None:
@@ -293,13 +303,13 @@ class PythonFoldEngine:
                 self._add_change(application, text)
 
     def _record_failure_in_parts(self, application: EventApplication, error: BaseException) -> None:
-        """Tell what was raised, and take back what was done to the document's parts."""
+        """Record the failure, and undo the changes to the document's parts."""
         parts: Any = application.document.parts
         self._record_failure(application, error, list(parts.changed), None, None)
         parts.take_back()
 
     def _wrap_handler(self, handler: Any, key: str) -> Callable[[Any, Any], Any]:
-        """What a handler makes of a state; None stands for no document."""
+        """Return the handler as a function of state and event; None stands for no document."""
 
         def handle(state: Any, event: Any) -> Any:
             state = self._projection.initial(key) if state is None else state
@@ -318,9 +328,9 @@ class PythonFoldEngine:
     def _route_events(
         self, batch: EventBatch, result: Optional[ResultColumns] = None
     ) -> List[Optional[List[str]]]:
-        """The keys of each event; None where asking for them raised, which is a failure.
+        """Return the keys of each event; None if its `key` or upcast raised, which is a failure.
 
-        So is an upcast that raises, or that returns what has no type.
+        Failures are added to `result` if one is given.
         """
         routes: List[Optional[List[str]]] = []
         self._current_event[1] = ROUTING_PLACE
@@ -349,7 +359,7 @@ class PythonFoldEngine:
         encoded: Optional[bytes],
         state: Any,
     ) -> None:
-        """Tell what was raised, and leave the document as it was `before`."""
+        """Add a failure to the result, and restore the document's state from before the event."""
         self._raise_if_fatal(error, before, state)
         application.add_failure(error)
         if encoded is not None:
@@ -358,7 +368,10 @@ class PythonFoldEngine:
             )
 
     def _raise_if_fatal(self, error: BaseException, before: Any, state: Any) -> None:
-        """Raise what can't be gone on after; `state` is what a handler left behind."""
+        """Raise if the fold can't continue after an error; `state` is what the handler left.
+
+        Raises `OutOfMemoryError`, or `LossyEncodingError` if the state can't be restored from JSON.
+        """
         self._calls.refusals.clear()
         if isinstance(error, MemoryError):
             raise OutOfMemoryError from error
@@ -370,20 +383,20 @@ class PythonFoldEngine:
             raise LossyEncodingError
 
     def all_round_trip_json(self) -> Optional[bool]:
-        """Whether every document comes back from its JSON as it is; None where nobody looked."""
-        plain: Optional[bool] = self._documents.all_round_trip_json()
-        return plain
+        """Return whether every document round-trips through JSON; None if that wasn't checked."""
+        all_round_trip: Optional[bool] = self._documents.all_round_trip_json()
+        return all_round_trip
 
     def take_probe_findings(self) -> List[Dict[str, Any]]:
-        """What a probe has found."""
+        """Return the probe's findings; an empty list without a probe."""
         return [] if self._probe is None else self._probe.take_findings()
 
 
 def describe_runtime() -> str:
-    """The interpreter that folds, as a part of a projection's identity."""
+    """Return the interpreter's name and version, which are part of a projection's identity."""
     return f"{sys.implementation.name} {sys.version.split()[0]}"
 
 
 def apply_with_key(handler: Handler, key: str, state: Any, event: Any) -> Any:
-    """What a handler that is called with the key makes of a state."""
+    """Call a handler with its key last, for use with `partial`."""
     return handler(state, event, key)

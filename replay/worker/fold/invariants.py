@@ -1,6 +1,6 @@
-"""Invariants that are functions of the projection's: asked of every state, told when they turn.
+"""Checks a projection's invariant functions after every change and reports their transitions.
 
-A document that isn't there breaks none. One that raises counts as broken, as nobody knows better.
+A document that doesn't exist breaks no invariant. An invariant that raises counts as broken.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from ..protocol.tracebacks import list_failure_types
 
 InvariantFunction = Callable[[Any], Any]
 BrokenInvariants = Dict[str, str]
-"""Name to what was raised; an empty text where the invariant said no."""
+"""Name of each broken invariant to what it raised; an empty text if it returned a false value."""
 
 
 class InvariantChecker:
-    """Which documents break which invariants."""
+    """Keeps track of which documents break which invariants."""
 
     def __init__(self, rules: Mapping[str, InvariantFunction]) -> None:
         self._functions_by_name = dict(rules)
         self._functions = list(rules.values())
         self.broken_by_key: Dict[str, BrokenInvariants] = {}
-        """By key, for the documents that break any."""
+        """By key; only documents that break an invariant."""
 
     def __bool__(self) -> bool:
         return bool(self._functions_by_name)
 
     def all_hold(self, state: Any) -> bool:
-        """Whether a state breaks none: the common case, so it is the quick one."""
+        """Return whether a state breaks no invariant; the fast check for the common case."""
         try:
             for function in self._functions:
                 if not function(state):
@@ -38,7 +38,7 @@ class InvariantChecker:
         return True
 
     def update(self, key: str, state: Any, *, is_existing: bool = True) -> List[Dict[str, Any]]:
-        """What has turned with a document's new state; remembers it."""
+        """Return the transitions that a document's new state causes, and remember its broken invariants."""
         before = self.broken_by_key.pop(key, {})
         now = self._find_broken(state) if is_existing else {}
         if now:
@@ -50,12 +50,12 @@ class InvariantChecker:
         ]
 
     def _find_broken(self, state: Any) -> BrokenInvariants:
-        found = {}
+        broken = {}
         for name, function in self._functions_by_name.items():
             error = self._check(function, state)
             if error is not None:
-                found[name] = error
-        return found
+                broken[name] = error
+        return broken
 
     @staticmethod
     def _check(function: InvariantFunction, state: Any) -> Optional[str]:

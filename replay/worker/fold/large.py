@@ -1,4 +1,4 @@
-"""Events at documents that are kept in parts, and documents that get so large that they are."""
+"""Splits documents that become large, and applies events to documents that are kept in parts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .result import STATE_IN_PARTS, ResultColumns
 from .tracked_dict import NotSplittableError
 
 LARGE_DOCUMENT_BYTES = 64 << 10
-"""Bytes of JSON from which on a document is kept in parts."""
+"""A document with more bytes of JSON than this is kept in parts."""
 UNCHANGED_STATE = b" "
-"""What stands for the JSON of a document that an event left as it was; no JSON is that."""
+"""Text for a large document that an event didn't change; no JSON text equals it."""
 
 
 class LargeDocumentApplier:
-    """Takes documents apart, and applies events to those that are."""
+    """Splits large documents into parts, and applies events to split documents."""
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class LargeDocumentApplier:
         """Keys of large documents that can't be kept in parts."""
 
     def split_document(self, application: EventApplication) -> Optional[bytes]:
-        """Keep a document in parts from now on, where it can be; what is told as its JSON."""
+        """Keep a document in parts from now on, if possible; return the text to report for it.
+
+        The text is `STATE_IN_PARTS`, or the document's JSON if it can't be split.
+        """
         document = application.document
         if application.key not in self._unsplittable_keys:
             parts = self._create_parts()
@@ -54,7 +57,7 @@ class LargeDocumentApplier:
         return text
 
     def restore_document(self, document: HeldDocument, stored_parts: StoredParts) -> DocumentParts:
-        """Give a document the parts that an earlier fold kept, and return them."""
+        """Restore a document from the parts that an earlier fold stored, and return its parts."""
         parts = self._create_parts()
         parts.restore(*stored_parts)
         document.parts = parts
@@ -71,10 +74,12 @@ class LargeDocumentApplier:
         *,
         is_checked: bool,
     ) -> Optional[bytes]:
-        """What the document is told as after an event: `UNCHANGED_STATE`, in parts, whole or gone.
+        """Apply an event to a document in parts; return the text to report for it.
 
-        Raises what `handle(state, event)` does, after which the parts are to be taken back, and
-        `NotPlainError` where one is to `look` for what JSON can't bring back.
+        The text is `UNCHANGED_STATE`, `STATE_IN_PARTS`, the JSON of a document that can no longer be
+        split, or None if it was deleted. Raises what `handle(state, event)` raises; the caller must
+        then call the parts' `take_back`. If `is_checked`, raises `LossyEncodingError` if a changed
+        value doesn't round-trip through JSON.
         """
         parts, change = document.parts, len(result.event_rows)
         returned = handle(parts.root, event)

@@ -1,15 +1,15 @@
-"""A large document in parts: what an event changed of it, found without looking at the rest.
+"""A large document in parts: finds what an event changed without comparing the whole document.
 
-Objects inside of a large document become dicts that note which members were handed out, set or
-taken away, which is all that a handler can have changed. After each event only those are encoded and
-compared with what they were. An object is taken apart into its members as long as its JSON is more
-than a part may have; every member that isn't is a part, whole. An object that was once taken apart
-stays so, and an empty one counts as taken apart: `{}` stands for an object whose members, if any,
-are parts of their own.
+Objects inside a large document are replaced by `TrackedDict`s. They note which members were read, set
+or removed, because a handler can have changed no others. After each event only the noted members are
+encoded and compared with their JSON before.
 
-A part has a path, a JSON pointer, and a place: a number for each step of the path, which grows with
-every member that is put into an object, so that parts in the order of their places are the document
-in the order of its members.
+An object whose JSON exceeds `MAX_OBJECT_PART_BYTES` is split into its members; every other member is
+one part. A split object stays split. The text `{}` stands for a split object, so an empty object
+counts as split too.
+
+A part has a path (a JSON pointer) and a place: one number for each step of the path. Numbers grow with
+every member that is added, so parts sorted by place give the document in the order of its members.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from .tracked_dict import (
 )
 
 MAX_OBJECT_PART_BYTES = 1 << 10
-"""Bytes of JSON up to which an object is one part."""
+"""An object with at most this many bytes of JSON is one part."""
 
 _LARGE_PART_BYTES = 1 << 20
-"""Bytes of JSON that there may be no room for."""
+"""Check for free memory before encoding a part whose last JSON had more bytes than this."""
 SPLIT_OBJECT = b"{}"
-"""What an object that is taken apart is kept as."""
+"""Text that is stored for a split object."""
 
 StoredParts = Tuple[Iterable[Tuple[str, PartPlace, bytes]], int]
-"""Parts as they were kept, in the order of their places, and the number of the next member."""
+"""Stored parts (path, place, JSON) in the order of their places, and the next member's number."""
 
 
 _ABSENT = object()
 
 
 class DocumentParts:
-    """One large document, taken apart."""
+    """One large document, split into parts."""
 
     def __init__(
         self, encode: Callable[[Any], bytes], decode: Callable[[Any], Any], *, exact_encoding: bool
@@ -68,7 +68,10 @@ class DocumentParts:
         self.root = self.create_object(None, None, "", ())
 
     def split_state(self, state: Any, part_columns: PartColumns, change: int) -> None:
-        """Begin with a state, and tell its parts; raises `NotSplittableError` where it can't be taken apart."""
+        """Split a state and add its parts to the columns, as those of the change at index `change`.
+
+        Raises `NotSplittableError` if the state can't be split.
+        """
         if type(state) is not dict or has_shared_values(state):
             raise NotSplittableError
         rows: ChangedParts = {"": ((), SPLIT_OBJECT)}
@@ -77,8 +80,10 @@ class DocumentParts:
         part_columns.add_parts(change, rows)
 
     def restore(self, rows: Iterable[Tuple[str, PartPlace, bytes]], next_number: int) -> None:
-        """Begin with the parts that there were, in the order of their places; `following` is the
-        number of the next member that is put in."""
+        """Restore the document from its stored parts, in the order of their places.
+
+        `next_number` is the number of the next member that is added.
+        """
         objects = {"": self.root}
         for path, place, text in rows:
             if not path:
@@ -97,17 +102,17 @@ class DocumentParts:
 
     @property
     def changed(self) -> Iterator[Any]:
-        """The values that the last event may have changed, before it is settled or taken back."""
+        """Yield the values that the last event may have changed, until `settle` or `take_back`."""
         for tracked in self._notes.noted_dicts:
             if not tracked.in_document:
-                continue  # what it had may stand elsewhere now, once
+                continue  # its values may have moved into another object
             for name in tracked.touched:
                 value = find_untracked(tracked, name)
                 if value.__class__ is not TrackedDict:
                     yield value
 
     def query_untracked(self, query: Callable[[Any], Any]) -> Any:
-        """What somebody makes of the state who changes nothing; nothing is noted meanwhile."""
+        """Return what `query` returns for the state; it must not change it, and nothing is noted."""
         self._notes.is_recording = False
         try:
             return query(self.root)
@@ -115,10 +120,10 @@ class DocumentParts:
             self._notes.is_recording = True
 
     def settle(self, state: Any, part_columns: PartColumns, change: int) -> bool:
-        """Tell the parts that an event changed, whose handler gave this state (None: the same);
-        whether there are any.
+        """Add the parts that an event changed to the columns; return whether it changed any.
 
-        Nothing is settled where it raises: what encoding raises, or `NotSplittableError`.
+        `state` is what the handler returned; None means the same state. Raises what encoding raises,
+        or `NotSplittableError`; then nothing is settled.
         """
         if self._exact_encoding and has_shared_values(list(self.changed)):
             raise NotSplittableError
@@ -138,7 +143,7 @@ class DocumentParts:
         return len(part_columns.paths) > count
 
     def _settle_simple_changes(self, part_columns: PartColumns, change: int) -> bool:
-        """The common case, in which only parts have come, changed or gone; False: it is another."""
+        """Settle the common case, in which no object is split or merged; return False in other cases."""
         encode = self.encode
         changed: List[Tuple[Member, bytes]] = []
         structural_changes: List[Tuple[TrackedDict, List[Any], Dict[Any, bytes]]] = []
@@ -150,15 +155,15 @@ class DocumentParts:
                 member = known.get(name)
                 value = find_untracked(tracked, name, _ABSENT)
                 if value.__class__ is TrackedDict or (
-                    member and member.kept.__class__ is TrackedDict
+                    member and member.content.__class__ is TrackedDict
                 ):
                     return False
                 if value is _ABSENT:
                     if member is not None:
                         removed_names.append(name)
                     continue
-                if member is not None and len(member.kept) > _LARGE_PART_BYTES:
-                    memory_limit.require_memory(4 * len(member.kept))
+                if member is not None and len(member.content) > _LARGE_PART_BYTES:
+                    memory_limit.require_memory(4 * len(member.content))
                 text = encode(value)
                 if value.__class__ is dict and (
                     len(text) > MAX_OBJECT_PART_BYTES or text == SPLIT_OBJECT
@@ -166,13 +171,13 @@ class DocumentParts:
                     return False
                 if member is None or name in removed:
                     new_texts[name] = text
-                elif text != member.kept:
+                elif text != member.content:
                     changed.append((member, text))
             if removed_names or new_texts:
                 raise_for_unsplittable_names(tracked, new_texts)
                 structural_changes.append((tracked, removed_names, new_texts))
         for member, text in changed:
-            member.kept = text
+            member.content = text
             part_columns.change_rows.append(change)
             part_columns.paths.append(member.path)
             part_columns.states.append(text)
@@ -189,17 +194,19 @@ class DocumentParts:
         return True
 
     def take_back(self) -> None:
-        """Make the document what it was before the event."""
+        """Restore the document as it was before the event."""
         for tracked in self._notes.noted_dicts:
             for name, original in tracked.touched.items():
-                was = tracked.known.get(name)
-                if was is None:
+                previous = tracked.known.get(name)
+                if previous is None:
                     dict.pop(tracked, name, None)
-                elif was.kept.__class__ is TrackedDict:
-                    set_untracked(tracked, name, was.kept)
+                elif previous.content.__class__ is TrackedDict:
+                    set_untracked(tracked, name, previous.content)
                 else:
                     set_untracked(
-                        tracked, name, original if self._exact_encoding else self._decode(was.kept)
+                        tracked,
+                        name,
+                        original if self._exact_encoding else self._decode(previous.content),
                     )
             if tracked.removed:
                 names = sorted(tracked.known, key=lambda name: tracked.known[name].number)
@@ -210,51 +217,57 @@ class DocumentParts:
         self._clear_notes()
 
     def changes_are_plain(self, state: Any) -> bool:
-        """Whether what the last event put in comes back from its JSON, as far as a look goes;
-        `state` is what its handler gave."""
-        values = list(self.changed)  # together, as a value may be at two places now
+        """Return whether the values that the last event set round-trip through JSON.
+
+        `state` is what its handler returned.
+        """
+        values = list(self.changed)  # checked together, because two members may share a value
         if state.__class__ is dict:
-            met = set(map(encoding.object_identity, values))
+            seen_ids = set(map(encoding.object_identity, values))
             values += [
-                value for value in dict.values(state) if encoding.object_identity(value) not in met
+                value
+                for value in dict.values(state)
+                if encoding.object_identity(value) not in seen_ids
             ]
-        found: bool = encoding.round_trips_json(
+        round_trips: bool = encoding.round_trips_json(
             [v for v in values if v.__class__ is not TrackedDict]
         )
-        return found
+        return round_trips
 
     def whole(self, state: Any) -> Any:
-        """The state that a handler gave (None: the same), not taken apart."""
+        """Return the state that a handler returned (None: the same one) as plain values."""
         return to_plain_value(self.root if state is None else state)
 
     def vanish(self, part_columns: PartColumns, change: int) -> None:
-        """Tell that there are no parts: there is no document any more, or it is kept whole."""
+        """Report all parts as removed, because the document was deleted or is kept whole from now on."""
         rows: ChangedParts = {"": (None, None)}
         self.report_removed(self.root, rows)
         part_columns.add_parts(change, rows)
 
     def matches_report(self) -> bool:
-        """Whether every part is what was told of it, which it isn't if a handler kept a value for
-        itself and changed it later."""
+        """Return whether every part still has the JSON that was reported for it.
+
+        It doesn't if a handler kept a reference to a value and changed it at a later event.
+        """
         return all(map(self._matches_report, iterate_tracked(self.root)))
 
     def round_trips_json(self) -> bool:
-        """Whether the document comes back from its JSON as it is."""
+        """Return whether the document is the same after a trip through JSON."""
         members = [m for tracked in iterate_tracked(self.root) for m in dict.items(tracked)]
         if not all(type(name) is str for name, _ in members):
             return False
-        # Together, as a value may be at two places.
-        plain: bool = encoding.round_trips_json(
+        # Checked together, because two members may share a value.
+        all_round_trip: bool = encoding.round_trips_json(
             [v for _, v in members if v.__class__ is not TrackedDict]
         )
-        return plain
+        return all_round_trip
 
-    # How objects are taken apart
+    # Splitting objects
 
     def create_object(
         self, parent: Optional[TrackedDict], name: Any, path: str, place: PartPlace
     ) -> TrackedDict:
-        """An object without members."""
+        """Return a split object without members."""
         tracked = TrackedDict()
         tracked.known, tracked.touched, tracked.removed = {}, {}, set()
         tracked.notes, tracked.parent, tracked.name = self._notes, parent, name
@@ -262,19 +275,22 @@ class DocumentParts:
         return tracked
 
     def fill(self, tracked: TrackedDict, members: Dict[Any, Any], rows: ChangedParts) -> None:
-        """Put members into an object that is new."""
+        """Add members to a new split object."""
         for name in members:
             number = self.take_number()
-            kept, value = self.store_member(
+            content, value = self.store_member(
                 tracked, name, number, get_untracked(members, name), rows
             )
             set_untracked(tracked, name, value)
-            tracked.known[name] = Member(number, kept, member_path(tracked, name))
+            tracked.known[name] = Member(number, content, member_path(tracked, name))
 
     def store_member(
         self, tracked: TrackedDict, name: Any, number: int, value: Any, rows: ChangedParts
     ) -> Tuple[PartContent, Any]:
-        """How a new member is kept, and what then stands in its object."""
+        """Return the content of a new member's part, and the value to put into its object.
+
+        Adds the new parts to `rows`. Raises `NotSplittableError`.
+        """
         raise_for_unsplittable_names(tracked, (name,))
         path, place = member_path(tracked, name), (*tracked.place, number)
         if value.__class__ is TrackedDict and value.at_home:
@@ -291,22 +307,22 @@ class DocumentParts:
         return encoded, to_plain_member(value)
 
     def take_number(self) -> int:
-        """The next member's."""
+        """Return the number of the next member, and count up."""
         self._next_number += 1
         return self._next_number - 1
 
     def report_removed(self, tracked: TrackedDict, rows: ChangedParts) -> None:
-        """All that was below an object is gone."""
+        """Add to `rows` that all parts inside an object are removed."""
         for member in tracked.known.values():
-            if isinstance(member.kept, TrackedDict):
-                self.report_removed(member.kept, rows)
+            if isinstance(member.content, TrackedDict):
+                self.report_removed(member.content, rows)
             rows[member.path] = None, None
 
     def _matches_report(self, tracked: TrackedDict) -> bool:
         return dict.keys(tracked) == tracked.known.keys() and all(
-            get_untracked(tracked, name) is member.kept
-            if member.kept.__class__ is TrackedDict
-            else self.encode(get_untracked(tracked, name)) == member.kept
+            get_untracked(tracked, name) is member.content
+            if member.content.__class__ is TrackedDict
+            else self.encode(get_untracked(tracked, name)) == member.content
             for name, member in tracked.known.items()
         )
 
@@ -318,7 +334,7 @@ class DocumentParts:
 
 
 class _Settlement:
-    """What one event did; nothing of it is put into the document before all is known."""
+    """The changes of one event, collected first and applied together, so an error changes nothing."""
 
     def __init__(self, parts: DocumentParts) -> None:
         self.rows: ChangedParts = {}
@@ -327,14 +343,14 @@ class _Settlement:
         self._removed_members: List[Tuple[TrackedDict, Any]] = []
         self._replaced_objects: List[TrackedDict] = []
         self._settled_ids: Set[int] = set()
-        """The objects that are out of the document now, or have been gone through."""
+        """Identities of the objects that were removed or are settled already."""
 
     def settle_touched(self, noted_dicts: List[TrackedDict]) -> None:
-        """What was noted by these objects."""
+        """Collect the changes that these objects noted."""
         if len(noted_dicts) > 1:
             noted_dicts = sorted(
                 noted_dicts, key=lambda tracked: len(tracked.place)
-            )  # outer ones first
+            )  # outer objects first
         for split in noted_dicts:
             if encoding.object_identity(split) in self._settled_ids:
                 continue
@@ -350,13 +366,13 @@ class _Settlement:
                 self._settle_member(split, name, get_untracked(split, name), is_new=True)
 
     def replace_object(self, tracked: TrackedDict, members: Dict[Any, Any]) -> None:
-        """An object in the place of another one, whose members may be the same."""
+        """Collect the changes between an object and the dict that takes its place."""
         self._settled_ids.add(encoding.object_identity(tracked))
         self._replaced_objects.append(tracked)
         highest = -1
         for name in members:
             number = tracked.known[name].number if name in tracked.known else -1
-            # Numbers grow with the order of the members.
+            # Numbers must grow in the order of the members.
             highest = self._settle_member(
                 tracked, name, get_untracked(members, name), is_new=number < highest
             )
@@ -365,7 +381,7 @@ class _Settlement:
                 self._remove_member(tracked, name)
 
     def apply_changes(self) -> None:
-        """Put all of it into the document."""
+        """Apply the collected changes to the document."""
         for tracked in self._replaced_objects:
             dict.clear(tracked)
         for tracked, name in self._removed_members:
@@ -375,11 +391,11 @@ class _Settlement:
             set_untracked(tracked, name, value)
 
     def _settle_member(self, tracked: TrackedDict, name: Any, value: Any, *, is_new: bool) -> int:
-        """Take note of a member; its number."""
+        """Collect the change of one member; return its number."""
         previous = tracked.known.get(name)
         if previous is None or is_new:
             if previous is not None:
-                self._report_removed(previous.kept)
+                self._report_removed(previous.content)
             number = self._parts.take_number()
             content, value = self._parts.store_member(tracked, name, number, value, self.rows)
         else:
@@ -393,8 +409,8 @@ class _Settlement:
     def _store_known_member(
         self, tracked: TrackedDict, name: Any, previous: Member, value: Any
     ) -> Tuple[PartContent, Any]:
-        """How a member is kept that has been there before."""
-        number, previous_content = previous.number, previous.kept
+        """Return the content of an existing member's part, and the value to put into its object."""
+        number, previous_content = previous.number, previous.content
         if isinstance(previous_content, TrackedDict):
             if value is previous_content:
                 return previous_content, previous_content
@@ -420,7 +436,7 @@ class _Settlement:
     def _remove_member(self, tracked: TrackedDict, name: Any) -> None:
         previous = tracked.known.get(name)
         if previous is not None:
-            self._report_removed(previous.kept)
+            self._report_removed(previous.content)
             self.rows[previous.path] = None, None
             self._removed_members.append((tracked, name))
 

@@ -1,4 +1,4 @@
-"""`unpack(payload)`: a user's function from a payload, as it is stored, to the value that it holds."""
+"""Runs a user's decoder, a function from a stored payload to the value that it encodes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from . import contract
 
 
 class DecoderError(Exception):
-    """The function can't be asked; the message is a sentence for a person."""
+    """The decoder can't be called; the message is written for the user."""
 
 
 def load_decoder(reference: str) -> Callable[[Any], Any]:
-    """Import it; raises `DecoderError` where it is no function, and what its code raises."""
+    """Import and return the decoder.
+
+    Raises `DecoderError` if it is not a plain function, and what importing its code raises.
+    """
     function, name = contract.import_target(reference)
     if not callable(function) or inspect.iscoroutinefunction(function):
-        raise DecoderError(f"{name} is no function that can be asked as it is")
-    found: Callable[[Any], Any] = function
-    return found
+        raise DecoderError(f"{name} is not a plain function. Name a function that is not async")
+    decoder: Callable[[Any], Any] = function
+    return decoder
 
 
 class DecoderSession:
-    """Answers the parent until it closes the pipe."""
+    """Decodes the payloads that the parent sends, until it closes the pipe."""
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class DecoderSession:
         incoming: BinaryIO,
         outgoing: BinaryIO,
     ) -> None:
-        """`mark` is to tell which payload it is at."""
+        """The session writes the index of the payload that it decodes to `current_payload[0]`."""
         self._decode = decode
         self._current_payload = current_payload
         self._incoming, self._outgoing = incoming, outgoing
@@ -58,9 +61,9 @@ class DecoderSession:
             position += length
             try:
                 text = encode_exactly(self._decode(payload.decode() if is_text else payload))
-            except Exception as raised_:
+            except Exception as exception:
                 error = error or escape_surrogates(
-                    (tracebacks.summarize_error(raised_).splitlines() or [""])[0]
+                    (tracebacks.summarize_error(exception).splitlines() or [""])[0]
                 )
                 lengths.append(-1)
             else:

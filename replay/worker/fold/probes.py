@@ -1,7 +1,7 @@
-"""Handling events otherwise than they came, beside the fold, to see whether the state would differ.
+"""Probes: apply events twice or in swapped order, beside the fold, and compare the states.
 
-An event that is delivered twice; two events of different streams that reach a document one after
-the other, in the other order. The fold itself goes on as if nobody had looked.
+The idempotence probe delivers each event twice. The reorder probe swaps two successive events of a
+document that come from different streams. Neither changes the fold's result.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..protocol import encoding
 from ..protocol.event import Upcast
 
 ApplyEvent = Callable[[Any], Any]
-"""A state, or None where there is no document, to what the event makes of it."""
+"""Takes a state, None for no document; returns the state after the event."""
 
 
 class Probe:
-    """Looks at each event once it was handled; counts what would have differed, by type."""
+    """Probes each event after it was handled; counts different states by event type."""
 
     def __init__(self, kind: str) -> None:
         self._repeats_events = kind == "idempotence"
@@ -35,9 +35,9 @@ class Probe:
         text: Any,
         handle: Any,
     ) -> None:
-        """An event was handled: `before` is the state before it, `text` the JSON after it.
+        """Probe an event: `before` is the state before it, `text` the JSON after it.
 
-        `fresh` gives the event anew, and `handle(state, event)` is what its handler does.
+        `build_fresh_event` returns a fresh copy of the event; `handle(state, event)` runs its handler.
         """
         if self._repeats_events:
             after = _try_handler(
@@ -51,21 +51,21 @@ class Probe:
             now = Upcast(event, {"data": deepcopy(build_fresh_event().data)})
             last = self._last.get(key)
             if last is not None and last[2] != now.stream:
-                earlier, other, _, handled_other = last
-                state = _try_handler(handle, deepcopy(earlier), build_fresh_event())
-                state = _try_handler(handled_other, state, deepcopy(other))
+                earlier_state, previous_event, _, previous_handler = last
+                state = _try_handler(handle, deepcopy(earlier_state), build_fresh_event())
+                state = _try_handler(previous_handler, state, deepcopy(previous_event))
                 if _encode_state(state) != text:
-                    self._count_finding((other.type, now.type), now.offset, key)
+                    self._count_finding((previous_event.type, now.type), now.offset, key)
             self._last[key] = (deepcopy(before), now, now.stream, handle)
 
     def _count_finding(self, types: Tuple[Optional[str], ...], offset: int, key: str) -> None:
-        found = self.findings.setdefault(
+        finding = self.findings.setdefault(
             types, {"types": types, "count": 0, "offset": offset, "key": key}
         )
-        found["count"] += 1
+        finding["count"] += 1
 
     def take_findings(self) -> List[Dict[str, Any]]:
-        """All that was found."""
+        """Return one finding for each type, or pair of types, whose states differed."""
         return list(self.findings.values())
 
 

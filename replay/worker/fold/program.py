@@ -1,7 +1,8 @@
-"""A program of any language that folds, seen as the worker's folder: `docs/protocol.md`.
+"""A fold engine that runs a program in any language, by the protocol in `docs/protocol.md`.
 
-It reads events as JSON lines on its standard input, and answers each with one line on its standard
-output. This side turns batches into lines and answers into changes; it trusts no answer.
+The program reads events as JSON lines on its standard input and answers each with one line on its
+standard output. This module turns batches into lines and answers into changes; it validates every
+answer.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from .result import NO_CHANGE, ResultColumns
 
 
 def files(command: Sequence[str]) -> List[str]:
-    """The words of a command that are files."""
+    """Return the absolute paths of the words of a command that are files."""
     return [os.path.abspath(word) for word in command if os.path.isfile(word)]
 
 
 class ProgramFoldEngine:
-    """Folds batch after batch through a program; see `refold_worker.fold.fold_loop.Folder`."""
+    """Folds batch after batch through a program; implements `FoldEngine`."""
 
     restores_from_json = True
     can_reset = False
@@ -41,7 +42,7 @@ class ProgramFoldEngine:
         self.invariant_conditions = _parse_conditions(ready.get("invariants", {}))
         words = [os.path.basename(w) if os.path.isfile(w) else w for w in program.command]
         self.runtime = json.dumps([ready.get("runtime"), *words])
-        """Another command is another projection; where its files lie doesn't matter."""
+        """The command is part of the projection's identity; the folders of its files are not."""
         self.decode = build_decoder(decimals=False)
         self._program = program
         self._current_event = current_event
@@ -51,17 +52,17 @@ class ProgramFoldEngine:
         self._next_change = 0
         self._documents_to_restore: List[bytes] = []
         self.only_keys: Optional[Set[str]] = None
-        """The keys that may change, where not all may."""
+        """The only keys that may change; None if all may."""
 
     def release_memory(self) -> None:
-        """They take room in the program only."""
+        """Do nothing: the documents take memory only in the program."""
 
     def list_files(self) -> List[str]:
-        """Those of its command's words that are files: its code, as far as anybody can know."""
+        """Return the files in the command; refold knows no other code of the program."""
         return files(self._program.command)
 
     def find_missing_keys(self, batch: EventBatch) -> List[str]:
-        """Keys that the batch will reach and that the program wasn't told of yet."""
+        """Return the keys that the batch reaches and that the program doesn't know yet."""
         if not self.is_routed:
             keys = [stream for stream in batch.streams if stream is not None]
         else:
@@ -71,51 +72,54 @@ class ProgramFoldEngine:
         return [key for key in dict.fromkeys(keys) if key not in self._changes]
 
     def route_events(self, batch: EventBatch) -> List[List[str]]:
-        """The keys that each event reaches."""
+        """Return the keys that each event reaches."""
         if not self.is_routed:
             return [[] if s is None else [s] for s in batch.streams_of_events()]
         return [_parse_route(answer) for answer in self._exchange(batch, "route")]
 
-    def merge_documents(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:  # noqa: ARG002 - as it can't
-        """The protocol has no question for it."""
+    def merge_documents(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:  # noqa: ARG002 - part of the interface
+        """Return an empty list: the protocol can't merge."""
         return []
 
     def reset(self) -> None:
-        """A program holds its documents itself, and nobody can tell it to forget them."""
+        """Do nothing: the protocol can't tell a program to forget its documents."""
 
     def set_next_change(self, change: int) -> None:
-        """Number the next change so, and those after it in turn."""
+        """Set the number of the next change; later changes count up from it."""
         self._next_change = change
 
     def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
-        """Give a document back to the program."""
+        """Restore a document in the program from its JSON; None for a deleted document."""
         self._changes[key], self._texts[key] = change, state
         if state is not None:
             document = b'{"document":%b,"state":%b}' % (json.dumps(key).encode(), state)
             self._documents_to_restore.append(document)
 
     def unborn(self, keys: List[str]) -> None:
-        """Remember of those keys that aren't known by now that they never had a document."""
+        """Note that the keys that aren't known by now never had a document."""
         for key in keys:
             self._changes.setdefault(key, NO_CHANGE)
 
     def all_round_trip_json(self) -> bool:
-        """What comes as JSON goes back as JSON."""
+        """Return True: a program's states are JSON."""
         return True
 
     def _encode_state(self, state: Any) -> bytes:
         try:
             text: bytes = self._encode(state)
         except UnicodeEncodeError:
-            text = encoding.encode_exactly(state)  # it holds half a surrogate pair
+            text = encoding.encode_exactly(state)  # the state contains a lone surrogate
         return text
 
     def take_probe_findings(self) -> List[Dict[str, Any]]:
-        """A program's documents are its own: nothing can be tried on them."""
+        """Return an empty list: the protocol has no probes."""
         return []
 
     def fold(self, batch: EventBatch) -> ResultColumns:
-        """Give the program a batch's events and take its answers; raises `ProtocolError`."""
+        """Send a batch's events to the program and return what its answers changed.
+
+        Raises `ProtocolError` if an answer is invalid.
+        """
         result = ResultColumns()
         for index, answer in enumerate(self._exchange(batch, "event")):
             event = build_event(batch, index, None)
@@ -130,7 +134,7 @@ class ProgramFoldEngine:
         return result
 
     def _exchange(self, batch: EventBatch, message_kind: str) -> Iterator[Dict[str, Any]]:
-        """The answers to a batch's events, one each, in their order."""
+        """Yield the program's answer to each event of a batch, in order; raises `ProtocolError`."""
         lines = self._documents_to_restore + _build_lines(batch, message_kind)
         self._documents_to_restore = []
         writer_thread = self._program.send_lines(lines)
@@ -145,7 +149,7 @@ class ProgramFoldEngine:
                 or isinstance(answered_offset, bool)
             ):
                 raise ProtocolError(
-                    f"answered {line_protocol.shorten_json(answer)} where another one is next,"
+                    f"answered {line_protocol.shorten_json(answer)}, which doesn't answer the event"
                 )
             yield answer
         writer_thread.join()
@@ -172,7 +176,7 @@ class ProgramFoldEngine:
 
 
 def _build_lines(batch: EventBatch, message_kind: str) -> List[bytes]:
-    """A line for each event; the data is what the log holds, byte for byte."""
+    """Return a line for each event; `data` and `meta` are byte for byte what the log holds."""
     datas, metas = batch.texts("data"), batch.texts("meta")
     return [
         line_protocol.format_event_line(
@@ -186,7 +190,7 @@ def _parse_route(answer: Dict[str, Any]) -> List[str]:
     keys = answer.get("keys", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ProtocolError(
-            f"answered a route with keys that are no list of texts: {line_protocol.shorten_json(keys)}"
+            f"answered a route with keys that aren't a list of texts: {line_protocol.shorten_json(keys)}"
         )
     return keys
 
@@ -204,5 +208,5 @@ def _build_failure(event: Event, answer: Dict[str, Any]) -> Dict[str, Any]:
 
 def _parse_conditions(declared: Any) -> Dict[str, str]:
     if not isinstance(declared, dict) or not all(isinstance(v, str) for v in declared.values()):
-        raise ProtocolError("declares invariants that are no object of conditions")
+        raise ProtocolError("declares invariants that aren't an object of texts")
     return dict(declared)

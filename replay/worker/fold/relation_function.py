@@ -1,7 +1,7 @@
-"""`project(events)`: a user's function from a Polars LazyFrame of all events to a frame of documents.
+"""Runs a user's `project(events)`, from a Polars LazyFrame of all events to a frame of documents.
 
-The events come from the parent as they are drawn: those columns only that Polars asks for, in
-Arrow's stream format.
+The parent sends the events when Polars reads them: only the columns that Polars asks for, in Arrow's
+IPC stream format.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from . import contract
 
 
 class RelationFunctionError(Exception):
-    """The function can't be asked; the message is a sentence for a person."""
+    """The function can't be called; the message is written for the user."""
 
 
 class RelationFunction:
-    """The user's function, and what is declared beside it."""
+    """The user's function and the settings in its module."""
 
     def __init__(self, function: Any, name: str, declared: Dict[str, Any]) -> None:
         self.function = function
@@ -33,29 +33,32 @@ class RelationFunction:
 
 
 def load_relation_function(reference: str) -> RelationFunction:
-    """Import it; raises `RelationFunctionError` where it can't be asked, and what its code raises."""
+    """Import and return the function.
+
+    Raises `RelationFunctionError` if it can't be called, and what importing its code raises.
+    """
     target, name = contract.import_target(reference)
     if inspect.isclass(target):
         target = target()
     if not callable(target.project) or inspect.iscoroutinefunction(target.project):
-        raise RelationFunctionError(f"{name}.project is no function that can be asked as it is")
+        raise RelationFunctionError(f"{name}.project must be a function that is not async")
     own_events_expression = getattr(target, "OWN_EVENTS_OF", None)
     if own_events_expression is not None and not isinstance(own_events_expression, str):
         raise RelationFunctionError(
-            f"{name}.OWN_EVENTS_OF is no text; it is a column of events, or an SQL expression"
+            f"{name}.OWN_EVENTS_OF must be a text: a column of events, or an SQL expression"
         )
     invariants = contract.parse_invariants(getattr(target, "INVARIANTS", None), name)
     function_invariants = [rule for rule, condition in invariants.items() if callable(condition)]
     if function_invariants:
         raise RelationFunctionError(
-            f"{name}.INVARIANTS[{function_invariants[0]!r}] is a function; where states are rows of a frame,"
-            " an invariant is a condition, such as 'state.total >= 0'"
+            f"{name}.INVARIANTS[{function_invariants[0]!r}] is a function, but project(events) returns rows."
+            " Write a condition, such as 'state.total >= 0'"
         )
     try:
         importlib.import_module("polars")  # the user's interpreter need not have it
     except ImportError as error:
         raise RelationFunctionError(
-            f"{name}.project wants a Polars LazyFrame, and its interpreter has no polars"
+            f"{name}.project needs polars, which its interpreter doesn't have. Install polars there"
         ) from error
     return RelationFunction(
         target.project, name, {"own": own_events_expression, "invariants": invariants}
@@ -63,7 +66,7 @@ def load_relation_function(reference: str) -> RelationFunction:
 
 
 class RelationSession:
-    """Answers the parent until it closes the pipe."""
+    """Evaluates the function each time the parent asks, until it closes the pipe."""
 
     def __init__(
         self,
@@ -80,9 +83,9 @@ class RelationSession:
         self._incoming, self._outgoing, self._answers = incoming, outgoing, answers
         self._lock = threading.Lock()
         self._evaluation_number = 0
-        """Which question is being answered: after one that failed, Polars may still draw for it."""
+        """Counts evaluations, because Polars may still read events for one that has failed."""
         self._queues_by_draw: Dict[int, Any] = {}
-        """For each draw, what has come of it. Polars draws in several threads, in any order."""
+        """The answers to each read, by its number; Polars reads in several threads, in any order."""
         self._draw_count = 0
 
     def run(self) -> None:
@@ -93,7 +96,7 @@ class RelationSession:
                 wire.receive_frame(self._incoming)
             except wire.ConnectionClosedError:
                 return
-            self._heartbeat[0] += 1  # it is alive
+            self._heartbeat[0] += 1  # tells the parent that this process makes progress
             try:
                 rows = self._evaluate()
             except Exception as error:
@@ -117,7 +120,7 @@ class RelationSession:
             frame = frame.collect()
         if not isinstance(frame, pl.DataFrame):
             raise TypeError(
-                "project(events) returned a %s; it gives a frame with a column key"
+                "project(events) must return a frame with a column key, but it returned a %s"
                 % type(frame).__name__
             )
         objects = [column for column, kind in frame.schema.items() if kind == pl.Object]
@@ -133,12 +136,15 @@ class RelationSession:
         return out.getvalue()
 
     def _draw_columns(self, evaluation_number: int, columns: List[str]) -> Iterator[Any]:
-        """These columns of all events, in frames, as they come."""
+        """Yield frames of these columns of all events as the parent sends them.
+
+        Raises `RelationFunctionError` if the evaluation has ended or the events can't be read.
+        """
         import polars as pl  # noqa: PLC0415 - as above
 
         with self._lock:
             if evaluation_number != self._evaluation_number:
-                raise RelationFunctionError("nobody waits for it any more")
+                raise RelationFunctionError("this evaluation has already ended")
             self._draw_count += 1
             answers = self._queues_by_draw[self._draw_count] = queue.SimpleQueue()
             wire.send_frame(
@@ -153,7 +159,7 @@ class RelationSession:
             yield pl.read_ipc_stream(BytesIO(parts[0]))
 
     def _dispatch_answers(self) -> None:
-        """Each answer to the draw that it is for; some have nobody who waits any more."""
+        """Pass each answer to the read that waits for it; drop answers that no read waits for."""
         while True:
             try:
                 header, parts = wire.receive_frame(self._answers)
@@ -166,12 +172,12 @@ class RelationSession:
 
 
 def _oldest_compatibility(pl: Any) -> Any:
-    """The way to lay texts out that every reader of Arrow knows."""
+    """Return the Polars setting that writes a format every Arrow reader knows."""
     return pl.CompatLevel.oldest()
 
 
 def _build_lazy_events(draw: Any) -> Any:
-    """All events as a LazyFrame."""
+    """Return all events as a LazyFrame that reads its columns with `draw(names)`."""
     import polars as pl  # noqa: PLC0415 - as above
     from polars.io.plugins import register_io_source  # noqa: PLC0415 - as above
 
@@ -193,12 +199,13 @@ def _build_lazy_events(draw: Any) -> Any:
     ) -> Iterator[Any]:
         names = list(schema) if with_columns is None else [c for c in schema if c in with_columns]
         for frame in draw(names):
-            found = frame.select(names).head(n_rows) if n_rows is not None else frame.select(names)
+            selected = frame.select(names)
             if n_rows is not None:
-                n_rows -= found.height
-            yield found if predicate is None else found.filter(predicate)
+                selected = selected.head(n_rows)
+                n_rows -= selected.height
+            yield selected if predicate is None else selected.filter(predicate)
 
-    # Where it is asked for twice, it gives the same, so that it may be drawn once.
+    # Every read gives the same events, so Polars may read once for several uses.
     options: Dict[str, Any] = {"schema": schema}
     if "is_pure" in inspect.signature(register_io_source).parameters:
         options["is_pure"] = True

@@ -1,4 +1,4 @@
-"""What a worker's session asks of whatever folds, and the columns in which a batch is told."""
+"""The interface of a fold engine, and the columns in which it returns a batch's result."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from ..protocol.event import EventBatch, Upcast
 
 STATE_IN_PARTS = b""
-"""Stands for the JSON of a document that is kept in parts."""
+"""Text of a document that is kept in parts, in place of its JSON."""
 NO_CHANGE = -1
-"""What stands for the number of a change where there was none yet."""
+"""Number of the last change of a document that has none."""
 
 
 class OutOfMemoryError(Exception):
-    """The process may take no more memory."""
+    """The process has reached its memory limit."""
 
 
 ChangedParts = Dict[str, Tuple[Optional[Tuple[int, ...]], Optional[bytes]]]
-"""Parts that have changed, by path: the place where that is new, and the JSON; None: it is gone."""
+"""Changed parts by path: the place if it is new, or None; and the JSON, None if the part is gone."""
 
 
 class PartColumns:
-    """What became of the parts of large documents, in columns."""
+    """The changed parts of large documents, in columns."""
 
     def __init__(self) -> None:
         self.change_rows: List[int] = []
@@ -34,14 +34,14 @@ class PartColumns:
         self.paths: List[str] = []
         self.states: List[Optional[bytes]] = []
         self.placed_rows = array("i")
-        """Which of them have a new place."""
+        """The rows of this table whose part has a new place."""
         self.depths = array("i")
-        """How many numbers each of those has."""
+        """For each new place, how many numbers it has."""
         self.place_numbers = array("q")
-        """All of them, one after the other."""
+        """The numbers of all new places, one after the other."""
 
     def add_parts(self, change: int, parts: ChangedParts) -> None:
-        """Tell parts that belong to a change."""
+        """Add the changed parts of a change; `change` is its index in the batch's result."""
         for path, (place, text) in parts.items():
             if place is not None:
                 self.placed_rows.append(len(self.paths))
@@ -53,7 +53,7 @@ class PartColumns:
 
 
 class ResultColumns:
-    """What a batch did, in columns."""
+    """The result of a batch, in columns."""
 
     def __init__(self) -> None:
         self.event_rows: List[int] = []
@@ -61,24 +61,24 @@ class ResultColumns:
         self.states: List[Optional[bytes]] = []
         self.keys: List[str] = []
         self.previous_changes: List[int] = []
-        """For each change, the number of its document's change before."""
+        """For each change, the number of its document's previous change."""
         self.key_places = array("i")
-        """For each change, where its key is among those of its event."""
+        """For each change, the index of its key among its event's keys."""
         self.part_columns = PartColumns()
         self.route_rows = array("i")
         self.route_keys: List[str] = []
         self.route_places = array("i")
         self.failures: List[Dict[str, Any]] = []
         self.invariant_transitions: List[Dict[str, Any]] = []
-        """Invariants that became broken, or whole again."""
+        """Invariants that a document began to break, or holds again."""
         self.upcasts: List[Dict[str, Any]] = []
-        """What events became that were handled as others than they are stored."""
+        """Events that an upcast changed, as the handlers saw them."""
         self.unhandled_by_type: Dict[str, int] = {}
 
     def add_failure(
         self, offset: int, key: Optional[str], type_name: Optional[str], error: BaseException
     ) -> None:
-        """Tell what a handler raised, or a projection that was asked for keys."""
+        """Add what a handler, an upcast or `key` raised; `key` is None if the document is unknown."""
         self.failures.append(
             {
                 "offset": offset,
@@ -92,39 +92,39 @@ class ResultColumns:
         )
 
     def add_upcast(self, event: "Upcast") -> None:
-        """Tell what an event became, to be kept beside it."""
+        """Add an upcast event, which is stored beside the original."""
         try:
             data: Optional[str] = encoding.encode_exactly(event.data).decode()
         except Exception:
-            data = None  # it may be anything; only its handler needs to know it
+            data = None  # not encodable; only the handler needs it
         texts = {name: getattr(event, name) for name in ("stream", "type", "version")}
         fields = {n: None if t is None else escape_surrogates(str(t)) for n, t in texts.items()}
         self.upcasts.append({"offset": event.offset, **fields, "data": data})
 
 
 class FoldEngine(Protocol):
-    """Folds batch after batch, and holds what it has to: Python code in this process, or a program."""
+    """Folds batch after batch, by Python code in this process or by a program."""
 
     name: str
     runtime: str
-    """The interpreter or command; another one is another projection."""
+    """The interpreter or command; it is part of the projection's identity."""
     is_routed: bool
-    """Whether an event's stream needn't be its document."""
+    """Whether an event's key may differ from its stream."""
     can_share_documents: bool
-    """Whether several can share the documents of a projection that routes."""
+    """Whether several workers can share the documents of a routed projection."""
     uses_exact_encoding: bool
-    """Whether states are written by the rules, as some don't come back from JSON."""
+    """Whether states are encoded by the exact rules, because some don't round-trip through JSON."""
     restores_from_json: bool
-    """Whether any document comes back from its JSON, whatever it is."""
+    """Whether every document can be restored from its JSON, whatever its state is."""
     can_reset: bool
-    """Whether it can forget its documents and begin anew."""
+    """Whether it can forget its documents and start again."""
     only_keys: Optional[Set[str]]
-    """The keys that may change, where not all may."""
+    """The only keys that may change; None if all may."""
     decode: Callable[[Any], Any]
 
     @property
     def invariant_conditions(self) -> Mapping[str, Optional[str]]:
-        """Its invariants: name to the condition, or to None where it is a function."""
+        """The projection's invariants: name to SQL condition, or to None for a function."""
 
     @property
     def can_merge(self) -> bool:
@@ -135,37 +135,37 @@ class FoldEngine(Protocol):
         """The number of documents that take memory in this process."""
 
     def release_memory(self) -> None:
-        """Take less room, if it can, for documents that have not changed for long."""
+        """Free memory, if possible, of documents that have not changed for long."""
 
     def list_files(self) -> List[str]:
-        """The code that it is made of."""
+        """Return the paths of the projection's code files."""
 
     def find_missing_keys(self, batch: "EventBatch") -> List[str]:
-        """Keys that the batch will reach and that aren't known here."""
+        """Return the keys that the batch reaches and whose documents this engine doesn't know."""
 
     def route_events(self, batch: "EventBatch") -> List[List[str]]:
-        """The keys that each event reaches; none where asking for them raises."""
+        """Return the keys that each event reaches; an empty list if `key` raises."""
 
     def merge_documents(self, versions: List[List[Any]]) -> List[Dict[str, Any]]:
-        """What the projection makes of base, left and right, where it `merges`."""
+        """Merge each (base, left, right) if `can_merge`; return `state` or `error` for each."""
 
     def reset(self) -> None:
-        """Forget every document, where it `renews`."""
+        """Forget every document, if `can_reset`."""
 
     def set_next_change(self, change: int) -> None:
-        """Number the next change so, and those after it in turn."""
+        """Set the number of the next change; later changes count up from it."""
 
     def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
-        """Take a document up from its JSON, which a change made; None for one that was deleted."""
+        """Restore a document from its JSON after a change; None for a deleted document."""
 
     def unborn(self, keys: List[str]) -> None:
-        """Remember of those keys that aren't known by now that they never had a document."""
+        """Note that the keys that aren't known by now never had a document."""
 
     def fold(self, batch: "EventBatch") -> ResultColumns:
-        """Apply a batch's events in order."""
+        """Apply a batch's events in order and return what they changed."""
 
     def all_round_trip_json(self) -> Optional[bool]:
-        """Whether every document comes back from its JSON as it is; None where nobody looked."""
+        """Return whether every document round-trips through JSON; None if that wasn't checked."""
 
     def take_probe_findings(self) -> List[Dict[str, Any]]:
-        """What a probe has found."""
+        """Return the probe's findings; an empty list without a probe."""

@@ -1,7 +1,7 @@
-"""An object of a large document that is taken apart: a dict that notes what may have changed in it.
+"""A split object of a large document: a dict that notes which of its members may have changed.
 
-Handlers see a dict. It notes which members were handed out, set or taken away, which is all that a
-handler can have changed; what can't change may be handed out without being noted.
+Handlers see an ordinary dict. It notes which members were read, set or removed, because a handler
+can have changed no others. Reading an immutable value is not noted.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Un
 from ..protocol import encoding
 
 PartPlace = Tuple[int, ...]
-"""A number for each step of a path."""
+"""A part's place: one number for each step of its path."""
 PartContent = Union[bytes, "TrackedDict"]
-"""A part's JSON, or the object whose members are parts."""
+"""A part's JSON, or the split object whose members are parts."""
 
 
 class NotSplittableError(Exception):
-    """The document can't be kept in parts: one value is at two places of it, or it is no object."""
+    """The document can't be kept in parts: it is not an object, shares a value, or has odd names."""
 
 
 _IMMUTABLE_TYPES = frozenset((str, int, float, bool, type(None), bytes))
 get_untracked = dict.__getitem__
 set_untracked = dict.__setitem__
 find_untracked = dict.get
-"""What is done to the dict without being noted."""
+"""The dict's own methods, which note nothing."""
 
 
 class Member:
-    """A member as it was before the event."""
+    """A member of a split object as it was before the event."""
 
-    __slots__ = ("kept", "number", "path")
+    __slots__ = ("content", "number", "path")
 
-    def __init__(self, number: int, kept: PartContent, path: str) -> None:
+    def __init__(self, number: int, content: PartContent, path: str) -> None:
         self.number = number
-        self.kept = kept
+        self.content = content
         self.path = path
 
 
 class ChangeNotes:
-    """What one event may have changed in one document."""
+    """The notes of one document's split objects about one event."""
 
     def __init__(self, *, keeps_originals: bool) -> None:
         self.is_recording = True
         self.keeps_originals = keeps_originals
-        """JSON doesn't bring back what there was."""
+        """Whether to copy members before they change, because JSON can't restore them."""
         self.noted_dicts: List[TrackedDict] = []
-        """The objects that have noted something."""
+        """The objects that have noted a member."""
 
 
 class TrackedDict(dict):  # type: ignore[type-arg]
-    """An object that is taken apart. Handlers see a dict."""
+    """A split object. Handlers see an ordinary dict."""
 
     __slots__ = ("known", "name", "notes", "parent", "path", "place", "removed", "touched")
 
@@ -65,9 +65,9 @@ class TrackedDict(dict):  # type: ignore[type-arg]
     place: PartPlace
     known: Dict[Any, Member]
     touched: Dict[Any, Any]
-    """Members that an event may have changed, with what they were where that isn't told by JSON."""
+    """Members that an event may have changed; their copies if JSON can't restore them, or None."""
     removed: Set[Any]
-    """Members that an event took out, whether or not it put others in under their names."""
+    """Members that an event removed, even if it added others of the same name."""
 
     def __getitem__(self, name: Any) -> Any:
         value = get_untracked(self, name)
@@ -100,7 +100,7 @@ class TrackedDict(dict):  # type: ignore[type-arg]
             return dict.pop(self, name, *default)
         value = get_untracked(self, name)
         del self[name]
-        # It may be put elsewhere, and then is another's.
+        # The caller may put it into another object, which must not share a TrackedDict.
         return to_plain_member(value)
 
     def popitem(self) -> Tuple[Any, Any]:
@@ -122,7 +122,7 @@ class TrackedDict(dict):  # type: ignore[type-arg]
         return self
 
     def __iter__(self) -> Iterator[Any]:
-        # As it is overridden, dict(self) and {**self} ask for each member, and so note it.
+        # This override makes dict(self) and {**self} read each member, and so note it.
         return dict.__iter__(self)
 
     def values(self) -> Any:
@@ -154,19 +154,19 @@ class TrackedDict(dict):  # type: ignore[type-arg]
 
     @property
     def at_home(self) -> bool:
-        """Whether it stands where it was put."""
+        """Whether its parent still holds it under its name."""
         return self.parent is None or find_untracked(self.parent, self.name) is self
 
     @property
     def in_document(self) -> bool:
-        """Whether it, and all that is around it, stands where it was put."""
+        """Whether it and all objects around it are still part of the document."""
         tracked: Optional[TrackedDict] = self
         while tracked is not None and tracked.at_home:
             tracked = tracked.parent
         return tracked is None
 
     def _note_member(self, name: Any) -> None:
-        """A member that wasn't noted yet may be changed from now on."""
+        """Note a member that may change from now on."""
         touched, notes = self.touched, self.notes
         if not notes.is_recording:
             return
@@ -176,9 +176,9 @@ class TrackedDict(dict):  # type: ignore[type-arg]
 
 
 _UNNOTED_TYPES = _IMMUTABLE_TYPES | {TrackedDict}
-"""What can be handed out without being noted: it notes itself, or can't change."""
+"""Reading these is not noted: they can't change, or note their own changes."""
 DICT_TYPES = (dict, TrackedDict)
-"""What can be taken apart."""
+"""Types of objects that can be split."""
 
 
 class _Values(abc.ValuesView):  # type: ignore[type-arg]
@@ -196,12 +196,12 @@ class _Items(abc.ItemsView):  # type: ignore[type-arg]
 
 
 def last_added_names(tracked: TrackedDict, count: int) -> List[Any]:
-    """The names that were put into an object last, in their order."""
+    """Return the names of the last `count` members added to an object, oldest first."""
     return list(islice(dict.__reversed__(tracked), count))[::-1]
 
 
 def member_path(tracked: TrackedDict, name: Any) -> str:
-    """The path of a member."""
+    """Return the path of a member, a JSON pointer."""
     text = name if type(name) is str else encoding.encode_key(name)
     if "~" in text or "/" in text:
         text = text.replace("~", "~0").replace("/", "~1")
@@ -209,38 +209,39 @@ def member_path(tracked: TrackedDict, name: Any) -> str:
 
 
 def raise_for_unsplittable_names(tracked: TrackedDict, names: Iterable[Any]) -> None:
-    """Raise `NotSplittableError` where new members can't have paths of their own."""
+    """Raise `NotSplittableError` if new members can't have unique, storable paths."""
     first = next(dict.__iter__(tracked), None)
     for name in names:
-        # 1 and "1" would have the same; and paths are told one after the other, with NUL between.
+        # The names 1 and "1" would have the same path.
         if type(name) is not type(first if first is not None else name):
             raise NotSplittableError
         if type(name) is not str and not tracked.notes.keeps_originals:
-            raise NotSplittableError  # it is no plain document, as will be seen
+            raise NotSplittableError  # a later check finds that it doesn't round-trip
         if type(name) is str and not name.isascii():
             try:
                 name.encode()
             except UnicodeEncodeError:
                 raise NotSplittableError from None
+        # NUL separates paths in a frame.
         if "\0" in (name if type(name) is str else encoding.encode_key(name)):
             raise NotSplittableError
 
 
 def iterate_tracked(tracked: TrackedDict) -> Iterator[TrackedDict]:
-    """An object that is taken apart, and all inside of it, as they are known."""
+    """Yield a split object and all split objects inside it, as of before the event."""
     yield tracked
     for member in tracked.known.values():
-        if isinstance(member.kept, TrackedDict):
-            yield from iterate_tracked(member.kept)
+        if isinstance(member.content, TrackedDict):
+            yield from iterate_tracked(member.content)
 
 
 def to_plain_member(member: Any) -> Any:
-    """A member that may be put elsewhere: an object that was taken apart as one that wasn't."""
+    """Return a member as a plain value, which may be put into another object."""
     return to_plain_value(member) if member.__class__ is TrackedDict else member
 
 
 def to_plain_value(value: Any) -> Any:
-    """A value without objects that are taken apart; what is one value in it stays one."""
+    """Return a value with plain dicts for split objects; shared values stay shared."""
     return _to_plain_value(value, {})
 
 
@@ -252,16 +253,15 @@ def _to_plain_value(value: Any, plain_by_id: Dict[int, Any]) -> Any:
                 plain[name] = _to_plain_value(get_untracked(value, name), plain_by_id)
         return plain_by_id[encoding.object_identity(value)]
     if value.__class__ is dict:
-        for name, inside in value.items():
-            value[name] = _to_plain_value(inside, plain_by_id)
+        for name, item in value.items():
+            value[name] = _to_plain_value(item, plain_by_id)
     elif value.__class__ is list:
-        value[:] = [_to_plain_value(inside, plain_by_id) for inside in value]
+        value[:] = [_to_plain_value(item, plain_by_id) for item in value]
     return value
 
 
 def has_shared_values(state: Any) -> bool:
-    """Whether a value that may change is at two places of a state, or inside of itself, or belongs
-    to an object that is taken apart."""
+    """Return whether a state shares a mutable value, contains itself, or contains a split object."""
     seen_ids: Set[int] = set()
     waiting = [state]
     while waiting:
@@ -285,6 +285,6 @@ def has_shared_values(state: Any) -> bool:
 
 
 def _copy_original(tracked: TrackedDict, name: Any) -> Any:
-    """What a member was before it may change; an object that is taken apart keeps it by itself."""
+    """Return a copy of a member before it changes; a split object tracks its own members."""
     value = find_untracked(tracked, name)
     return value if value.__class__ is TrackedDict else deepcopy(value)

@@ -1,8 +1,8 @@
-"""Bringing old versions of events to the current one, as the projection's `upcast` says.
+"""Converts old versions of events to the current one with the projection's `upcast`.
 
-A function is asked again of what it returned, until it returns nothing or the same; a list of
-functions is asked once each, in its order. What they return needs a `type`; what else it lacks it
-has from the event before it.
+A single function is called again with what it returned, until it returns None or an equal event. The
+functions of a list are called once each, in order. A returned object needs a `type`; fields that it
+lacks are taken from the event that was passed in.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Callable, List, Optional
 from ..protocol.event import EVENT_FIELDS, Event, Upcast
 
 _MAX_UPCAST_STEPS = 100
-"""Steps after which an upcast is taken to have no end."""
+"""Number of steps after which an upcast counts as endless."""
 
 
 class UpcastChain:
-    """The projection's upcasts, as one function."""
+    """The projection's upcasts as one function."""
 
     def __init__(self, declared: Any) -> None:
         self._chain: List[Callable[[Any], Any]] = (
@@ -25,7 +25,11 @@ class UpcastChain:
         self._function: Optional[Callable[[Any], Any]] = None if self._chain else declared
 
     def __call__(self, event: Any) -> Any:
-        """The event as it is to be handled; the same where nothing is to be done."""
+        """Return the event for the handlers; the same object if no upcast applies.
+
+        Raises RecursionError if a single function doesn't come to an end, and TypeError if a returned
+        object has no type.
+        """
         for function in self._chain:
             event = _complete_event(event, function(event))
         return event if self._function is None else self._upcast_until_stable(self._function, event)
@@ -39,8 +43,8 @@ class UpcastChain:
                 return event
             event = after
             steps.append(event)
-        met = " → ".join(f"{step.type} {step.version}" for step in steps[:4])
-        raise RecursionError(f"upcast comes to no end: {met} → …")
+        first_steps = " → ".join(f"{step.type} {step.version}" for step in steps[:4])
+        raise RecursionError(f"upcast doesn't come to an end: {first_steps} → …")
 
 
 def _complete_event(event: Any, returned: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What passes between worker and parent: frames, lines and encodings."""
+"""What the worker exchanges with its parent and with programs: frames, lines and encodings."""

@@ -1,4 +1,4 @@
-"""Words that the worker and its parent share."""
+"""Names that the worker and its parent share."""
 
 MERGED_EVENT_TYPE = "refold.Merged"
-"""The type of an event that says what a document is, where two forks were joined: `data["state"]`."""
+"""Type of an event that sets a document to the merged state of two forks: `data["state"]`."""

@@ -1,8 +1,8 @@
-"""States as JSON by fixed rules: the same bytes from every encoder and every interpreter.
+"""Encodes states as JSON by fixed rules: the same bytes from every encoder and interpreter.
 
-Plain values (`is_plain`) come back from their JSON as they went in; for them msgspec is used where
-it is there. All others go through the rules here, and are known as such, because a fold can't be
-resumed from their JSON. Floats are written as msgspec writes them.
+Values that round-trip through JSON (`round_trips_json`) are encoded by msgspec if it is installed. All
+others need `encode_exactly`, and must be known as such, because a fold can't be resumed from their
+JSON. Floats are written as msgspec writes them.
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ from uuid import UUID
 
 try:
     import msgspec
-except ImportError:  # the user's interpreter need not have it
+except ImportError:  # optional in the user's interpreter
     msgspec = None  # type: ignore[assignment]
 
 MAX_DEPTH = 200
-"""Containers inside containers; a cycle is found by it."""
+"""Maximum nesting of containers; a cycle exceeds it."""
 
 
 class UnencodableError(TypeError):
-    """A value that can't be shown as JSON; the message names its path and type."""
+    """A value can't be encoded as JSON; the message names its path and type."""
 
 
 def build_plain_encoder() -> Callable[[Any], bytes]:
-    """The quickest encoder for plain values; what it gives for others is not to be relied on."""
+    """Return the fastest encoder for values that round-trip; its output for others is undefined."""
     return msgspec.json.Encoder().encode if msgspec is not None else _encode_standard
 
 
 def build_plain_encoder_into() -> Callable[[Any, bytearray], None]:
-    """The same, which puts what it gives in the place of all that a buffer holds."""
+    """Return the same encoder as a function that replaces the content of a buffer."""
     return msgspec.json.Encoder().encode_into if msgspec is not None else _encode_standard_into
 
 
 def encode_exactly(value: Any) -> bytes:
-    """JSON by the rules, for any value; raises `UnencodableError`."""
+    """Return any value as JSON by the rules; raises `UnencodableError` if there is no rule."""
     out: List[str] = []
     _encode_into(value, out, ())
     text = "".join(out)
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # Halves of surrogate pairs are shown as they are written in Python, \ud800: not as an
-        # escape, which JSON's readers refuse.
+        # Write a lone surrogate as the six characters \ud800, because JSON readers refuse an escape
+        # of half a pair.
         return _LONE_SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
 
 
 def round_trips_json(value: Any) -> bool:
-    """Whether the value is the same after a trip through JSON, types and shared parts included."""
+    """Return whether a value, its types and its shared parts survive a trip through JSON."""
     return _round_trips(value, set(), 0)
 
 
 object_identity = object.__hash__
-"""What tells objects apart, as `id` does; but that is an event for whoever audits."""
+"""Identifies an object as `id` does, but without raising an audit event."""
 _TEXT_VALUE_MODULES = frozenset(("fractions", "ipaddress", "pathlib", "zoneinfo"))
-"""Modules of the standard library whose values are what `str` says of them; few programs load them."""
+"""Standard modules whose values are encoded by `str`; named here because few programs load them."""
 _SCALAR_TYPES = frozenset((str, int, bool, type(None)))
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
@@ -107,7 +107,7 @@ def _round_trips(value: Any, seen_ids: Set[int], depth: int) -> bool:
 
 
 def _is_repeated_or_deep(container: Any, seen_ids: Set[int], depth: int) -> bool:
-    """Whether the container was met before in this state, or lies too deep to be sure."""
+    """Return whether the container occurred before in this state, or is nested too deep."""
     number = object_identity(container)
     if number in seen_ids or depth > MAX_DEPTH:
         return True
@@ -118,7 +118,7 @@ def _is_repeated_or_deep(container: Any, seen_ids: Set[int], depth: int) -> bool
 def _encode_into(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
     if len(path) > MAX_DEPTH:
         raise UnencodableError(
-            f"{_describe_path(path[:6])} is nested over {MAX_DEPTH} deep, or holds itself"
+            f"{_describe_path(path[:6])} is nested over {MAX_DEPTH} deep, or contains itself"
         )
     if value is None or value is True or value is False:
         out.append({None: "null", True: "true", False: "false"}[value])
@@ -131,7 +131,7 @@ def _encode_into(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
             out.append(int.__repr__(value))
         except ValueError:
             raise UnencodableError(
-                f"{_describe_path(path)} has more digits than Python writes"
+                f"{_describe_path(path)} has more digits than Python converts to text"
             ) from None
     elif isinstance(value, float):
         out.append(_encode_float(value))
@@ -140,7 +140,9 @@ def _encode_into(value: Any, out: List[str], path: Tuple[str, ...]) -> None:
     elif isinstance(value, dict):
         named = {encode_key(key, path): item for key, item in value.items()}
         if len(named) < len(value):
-            raise UnencodableError(f"{_describe_path(path)} has two keys that are one name in JSON")
+            raise UnencodableError(
+                f"{_describe_path(path)} has two keys with the same name in JSON"
+            )
         _encode_members(named.items(), out, path)
     elif isinstance(value, (list, tuple, deque)) and not hasattr(value, "_asdict"):
         _encode_items(value, out, path)
@@ -185,7 +187,7 @@ def _encode_text(value: Any, path: Tuple[str, ...]) -> str:
 
 
 def encode_key(key: Any, path: Tuple[str, ...] = ()) -> str:
-    """The name that stands in JSON for a key of a dict."""
+    """Return the JSON name of a dict's key; raises `UnencodableError` if there is none."""
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, str):
@@ -205,7 +207,7 @@ def _encode_float(value: float) -> str:
 
 
 def _format_float(value: float) -> str:
-    """Python's shortest digits, with the exponent as msgspec writes it: 1e16, 1e-7, but 0.00001."""
+    """Return Python's shortest digits with the exponent as in msgspec: 1e16, 1e-7, but 0.00001."""
     text = float.__repr__(value)
     if "e" not in text:
         return text
@@ -223,7 +225,7 @@ def _encode_decimal(value: Decimal) -> str:
 
 
 def _find_text_form(value: Any) -> Any:
-    """The text of a value that is one, or None."""
+    """Return the text for a value that is encoded as one, such as a date; None for others."""
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -240,7 +242,7 @@ def _find_text_form(value: Any) -> Any:
 
 
 def _list_members(value: Any) -> Optional[List[Tuple[str, Any]]]:
-    """What an object is made of: its fields, attributes or slots, in their order; None where it has none."""
+    """Return an object's fields, attributes or slots in their order; None if it has none."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
     if hasattr(value, "_asdict"):
@@ -248,7 +250,7 @@ def _list_members(value: Any) -> Optional[List[Tuple[str, Any]]]:
     fields = getattr(type(value), "__struct_fields__", None)
     if fields is not None:
         return [(name, getattr(value, name)) for name in fields]
-    # What stands for an open file or socket has attributes, but they aren't what it is.
+    # An open file or socket has attributes, but they don't describe its state.
     if not callable(value) and not hasattr(value, "fileno"):
         members = list(_iterate_slots(value))
         if hasattr(value, "__dict__"):
@@ -259,7 +261,7 @@ def _list_members(value: Any) -> Optional[List[Tuple[str, Any]]]:
 
 
 def _contained_value(value: Any, path: Tuple[str, ...]) -> Any:
-    """What a container without attributes holds, and a number of numpy's, as Python's own value."""
+    """Return another container's items, or a numpy value, as a built-in Python value."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (array, range)):
@@ -269,17 +271,17 @@ def _contained_value(value: Any, path: Tuple[str, ...]) -> Any:
     if isinstance(value, AnySet):
         return frozenset(value)
     raise UnencodableError(
-        f"{_describe_path(path)} is a {type(value).__name__}, which can't be shown as JSON"
+        f"{_describe_path(path)} is a {type(value).__name__}, which can't be encoded as JSON"
     )
 
 
 def _iterate_slots(value: Any) -> Iterator[Tuple[str, Any]]:
-    """What a class keeps in slots, those of its bases first."""
+    """Yield names and values of an object's slots, those of base classes first."""
     for kind in reversed(type(value).__mro__):
         names = kind.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
             if name.startswith("__") and name.endswith("__"):
-                continue  # what Python and libraries keep for themselves
+                continue  # internal to Python or a library
             private = name.startswith("__")
             attribute = f"_{kind.__name__.lstrip('_')}{name}" if private else name
             if hasattr(value, attribute):

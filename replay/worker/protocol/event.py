@@ -1,4 +1,4 @@
-"""Events as handlers see them, over a batch of columns that are decoded when they are asked for."""
+"""Events as handlers see them: views on a batch of columns, decoded on first access."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 try:
     import msgspec
-except ImportError:  # the user's interpreter need not have it
+except ImportError:  # optional in the user's interpreter
     msgspec = None  # type: ignore[assignment]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EVENTS_DECODED_TOGETHER = 256
-"""Events whose data is decoded together."""
+"""Number of events whose data is decoded in one call."""
 MISSING_NUMBER = -(2**63)
-"""What stands for NULL in a column of integers."""
+"""Stands for NULL in a column of integers."""
 
 
 class _Deleted:
-    """What a handler returns to delete its document."""
+    """The value that a handler returns to delete its document."""
 
     def __repr__(self) -> str:
         return "DELETED"
@@ -39,7 +39,7 @@ EVENT_FIELDS = (
 
 
 class Upcast:
-    """An event as `upcast` made it: any of its fields may differ."""
+    """An event as `upcast` returned it; any field may differ from the stored event."""
 
     __slots__ = EVENT_FIELDS
     DELETED = DELETED
@@ -54,10 +54,10 @@ class Upcast:
             setattr(self, name, changes[name] if name in changes else getattr(event, name))
         unknown = set(changes) - set(EVENT_FIELDS)
         if unknown:
-            raise TypeError(f"an event has no {min(unknown)}")
+            raise TypeError(f"an event has no field {min(unknown)}")
 
     def replace(self, **changes: Any) -> "Upcast":
-        """The event with some of its fields changed."""
+        """Return the event with some fields changed."""
         return Upcast(self, changes)
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Upcast:
 class Event:
     """One event. `data` and `meta` are fresh plain values; what a handler does to them is lost.
 
-    It is made without arguments and filled by who makes it, as there is one for each event.
+    It has no `__init__`: `build_event` or the fold loop fills it, which is faster for each event.
     """
 
     __slots__ = ("_batch", "_index", "data")
@@ -78,12 +78,12 @@ class Event:
 
     @property
     def offset(self) -> int:
-        """0-based position in the log."""
+        """0-based index in the log."""
         return self._batch.offset(self._index)
 
     @property
     def time(self) -> Optional[datetime]:
-        """When it happened, in UTC."""
+        """When the event happened, in UTC."""
         micros = self._batch.numbers("time")[self._index]
         return None if micros == MISSING_NUMBER else EPOCH + timedelta(microseconds=micros)
 
@@ -97,13 +97,13 @@ class Event:
 
     @property
     def revision(self) -> Optional[int]:
-        """0-based position inside the stream, or what the source counts from."""
+        """Number inside the stream, from 0 or the first number that the source uses."""
         number = self._batch.numbers("revision")[self._index]
         return None if number == MISSING_NUMBER else number
 
     @property
     def version(self) -> Any:
-        """The version of the event's schema: an int where it is written as one."""
+        """The version of the event's schema; an int if its text is a whole number."""
         text = self._batch.texts("version")[self._index]
         return int(text) if text is not None and text.isdecimal() else text
 
@@ -125,7 +125,7 @@ class Event:
         return None if text is None else self._batch.decode(text)
 
     def replace(self, **changes: Any) -> Upcast:
-        """The event with some of its fields changed, for `upcast` to return."""
+        """Return the event with some fields changed, for `upcast`."""
         return Upcast(self, changes)
 
     def __repr__(self) -> str:
@@ -133,14 +133,14 @@ class Event:
 
 
 def build_event(batch: EventBatch, index: int, data: Any) -> Event:
-    """An event of a batch, with its data."""
+    """Return an event of a batch with its decoded data."""
     event = Event()
     event._batch, event._index, event.data = batch, index, data
     return event
 
 
 class LazyEvent(Event):
-    """One event whose data is decoded when somebody asks for it."""
+    """One event whose data is decoded on first access."""
 
     __slots__ = ()
 
@@ -149,14 +149,14 @@ class LazyEvent(Event):
         self._index = index
 
     def __getattr__(self, name: str) -> Any:
-        # Only what isn't there is looked for here.
+        # Python calls this only for attributes that aren't set.
         if name != "data":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self.data = self._batch.data_of(self._index)
         return self.data
 
 
-# Handlers that look are to see one kind of event.
+# A handler that prints the type should see the same name for all events.
 LazyEvent.__name__ = LazyEvent.__qualname__ = Event.__name__
 
 
@@ -176,16 +176,16 @@ class EventBatch:
         self._numbers: dict[str, Any] = {}
 
     def streams_of_events(self) -> List[Optional[str]]:
-        """The stream of each."""
+        """Return the stream of each event."""
         return [self.streams[code] for code in self.stream_codes]
 
     def offset(self, index: int) -> int:
         return self.offsets[index]  # type: ignore[no-any-return]
 
     def data(self) -> Iterator[Any]:
-        """The decoded data of every event; of some at once where that works.
+        """Yield the decoded data of every event, decoded in chunks for speed.
 
-        Not of all: what is decoded is looked at while it is near.
+        A chunk is small, so its values are still in the processor's cache when handlers read them.
         """
         return chain.from_iterable(self._iterate_decoded_chunks())
 
@@ -195,7 +195,7 @@ class EventBatch:
         for first in range(0, self.event_count, _EVENTS_DECODED_TOGETHER):
             chunk_lengths = lengths[first : first + _EVENTS_DECODED_TOGETHER]
             start = end
-            # NULL has the length -1, and is written as null; each has a comma or the bracket behind it.
+            # NULL has length -1 and is written as null; a comma or bracket follows each value.
             end += sum(chunk_lengths) + 5 * chunk_lengths.count(-1) + len(chunk_lengths)
             try:
                 values = self.decode(b"[%b]" % data[start : end - 1])
@@ -207,7 +207,7 @@ class EventBatch:
                 yield [self.data_of(first + index) for index in range(len(chunk_lengths))]
 
     def data_of(self, index: int) -> Any:
-        """A fresh copy of one event's data; None where Python's decoder refuses it."""
+        """Return a fresh copy of one event's data; None if Python can't decode it."""
         text = self.texts("data")[index]
         if text is None:
             return None
@@ -217,30 +217,33 @@ class EventBatch:
             return self._decode_leniently(text)
 
     def _decode_leniently(self, text: str) -> Any:
-        """What only the standard library reads: half a surrogate pair, numbers beyond floats."""
+        """Decode what only the standard library reads: lone surrogates, numbers beyond floats."""
         try:
             return json.loads(text, parse_float=type(self.decode("0.5")))
         except Exception:
             return None
 
     def stream_of(self, offset: int) -> Optional[str]:
-        """The stream of the event at an offset; None where it is in another batch."""
+        """Return the stream of the event at an offset; None if it is in a later batch."""
         index = bisect_left(self.offsets, offset)
         return self.streams[self.stream_codes[index]] if index < self.event_count else None
 
     def id_of(self, offset: int) -> Optional[str]:
-        """The id of the event at an offset."""
+        """Return the id of the event at an offset."""
         return self.texts("id")[bisect_left(self.offsets, offset)]
 
     def recorded_answers(self) -> Dict[int, List[Any]]:
-        """What is recorded of calls, by offset: lists of key, port, operation, request (canonical
-        JSON), response, the recording's number, and whether it was a command."""
-        found: Dict[int, List[Any]] = {}
+        """Return the recordings of calls by offset.
+
+        Each is a list of key, port, operation, request (canonical JSON), response, the recording's
+        number, and whether it was a command.
+        """
+        recordings: Dict[int, List[Any]] = {}
         if "answers" in self._parts:
             entries = self.decode(self._parts["answers"])
             for offset, entry in zip(_decode_numbers("q", self._parts["answered"]), entries):
-                found.setdefault(offset, []).append(entry)
-        return found
+                recordings.setdefault(offset, []).append(entry)
+        return recordings
 
     def numbers(self, column: str) -> Any:
         if column not in self._numbers:
@@ -258,7 +261,10 @@ class EventBatch:
 
 
 def build_decoder(*, decimals: bool) -> Callable[[Any], Any]:
-    """What turns JSON text or bytes into values, as `json.loads` would; decimals if asked for."""
+    """Return a decoder from JSON text or bytes to values, like `json.loads`.
+
+    With `decimals`, numbers with a fraction become Decimal.
+    """
     if msgspec is not None:
         if decimals:
             return msgspec.json.Decoder(float_hook=Decimal).decode
@@ -275,7 +281,7 @@ def _decode_numbers(kind: str, data: bytes) -> Any:
 
 
 def _split_texts(data: bytes, lengths: Any, in_list: bool) -> List[Optional[str]]:
-    """Texts out of a blob; a length of -1 is NULL. A JSON list has a character between items."""
+    """Split a blob into texts; length -1 is NULL. A JSON list has one character between items."""
     step = 1 if in_list else 0
     position = step
     texts: List[Optional[str]] = []

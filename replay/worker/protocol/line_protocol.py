@@ -1,6 +1,6 @@
-"""A program that speaks the worker protocol: starting it, and the lines that go in and out of it.
+"""The line protocol: starts a program, writes lines to it, and reads and validates its answers.
 
-The protocol is described in `docs/protocol.md`. Standard library only, as it is part of the worker.
+`docs/protocol.md` describes the protocol. Standard library only, because it is part of the worker.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ PROTOCOL_VERSION = 1
 _LINE_ENDS = re.compile("[\r\n]")
 _MAX_SHOWN_CHARACTERS = 60
 _EXIT_TIMEOUT_SECONDS = 5.0
-"""Seconds for a program to end after its input has."""
+"""Seconds that a program has to end after its input was closed."""
 
 
 class ProtocolError(Exception):
-    """The program doesn't speak the protocol; the message says what is wrong, as in `it …`."""
+    """The program broke the protocol; the message continues a sentence that begins with "it"."""
 
 
 class ProgramConnection:
-    """A running program, and the lines that go in and out of it."""
+    """A running program and its standard input and output."""
 
     def __init__(
         self, command: Sequence[str], cwd: Optional[str] = None, errors: Optional[int] = None
     ) -> None:
-        """Start it; raises `ProtocolError` where it can't be.
+        """Start the program; raises `ProtocolError` if it can't be started.
 
-        What it writes on standard error goes to the descriptor `errors`, or to our own.
+        Its standard error goes to the descriptor `errors`, or to this process's standard error.
         """
         self.command = list(command)
         try:
@@ -49,7 +49,7 @@ class ProgramConnection:
         self._stdout: Any = self._process.stdout
 
     def greet(self, *, resuming: bool) -> Dict[str, Any]:
-        """What the program says of itself; raises `ProtocolError`."""
+        """Greet the program and return its answer; raises `ProtocolError` if that is invalid."""
         self.send_lines([json.dumps({"refold": PROTOCOL_VERSION, "resuming": resuming}).encode()])
         ready = self.read_answer("the greeting")
         if ready.get("ready") != PROTOCOL_VERSION:
@@ -60,16 +60,19 @@ class ProgramConnection:
         return ready
 
     def send_lines(self, lines: List[bytes]) -> threading.Thread:
-        """Write lines in a thread, as the program may want to be read before it reads on.
+        """Write lines in a thread, because the program may block until its answers are read.
 
-        A share without events has no lines, and an empty line is no message.
+        Nothing is written for an empty list, because an empty line is not a message.
         """
         thread = threading.Thread(target=self._write, args=(lines,), daemon=True)
         thread.start()
         return thread
 
     def read_answer(self, request_name: str) -> Dict[str, Any]:
-        """The next line, an object; raises `ProtocolError`."""
+        """Return the next line as an object; `request_name` is for messages.
+
+        Raises `ProtocolError` if the program has ended or the line is not a JSON object.
+        """
         line = self._stdout.readline()
         if not line.endswith(b"\n"):
             raise ProtocolError(f"{self._describe_end(line)} before it answered {request_name}")
@@ -78,19 +81,21 @@ class ProgramConnection:
                 line, parse_constant=_refuse_constant, parse_float=_parse_finite_float
             )
         except RecursionError:
-            raise ProtocolError(f"answered {request_name} with what is nested too deep") from None
+            raise ProtocolError(
+                f"answered {request_name} with JSON that is nested too deep"
+            ) from None
         except ValueError:
             raise ProtocolError(
-                f"answered {request_name} with what is no JSON: {shorten_json(line)}"
+                f"answered {request_name} with a line that is not JSON: {shorten_json(line)}"
             ) from None
         if not isinstance(answer, dict):
             raise ProtocolError(
-                f"answered {request_name} with {shorten_json(answer)}, which is no object"
+                f"answered {request_name} with {shorten_json(answer)}, which is not an object"
             )
         return answer
 
     def close(self) -> Tuple[Optional[int], bytes]:
-        """End its input; its exit code, None where it has to be killed, and what it still says."""
+        """Close the program's input; return its exit code, None if it was killed, and its last output."""
         try:
             rest, _ = self._process.communicate(timeout=_EXIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -99,7 +104,7 @@ class ProgramConnection:
         return self._process.returncode, rest
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the program."""
         self._process.kill()
 
     def _write(self, lines: List[bytes]) -> None:
@@ -109,7 +114,7 @@ class ProgramConnection:
             self._stdin.write(b"\n".join(lines) + b"\n")
             self._stdin.flush()
         except (OSError, ValueError):
-            return  # whoever reads will see that it has ended
+            return  # the reader reports that the program has ended
 
     def _describe_end(self, line: bytes) -> str:
         try:
@@ -123,12 +128,15 @@ class ProgramConnection:
 
 
 def validate_answer(answer: Dict[str, Any], stream: Optional[str], *, may_route: bool) -> None:
-    """Raise `ProtocolError` where an answer to an event isn't one of those there are."""
+    """Raise `ProtocolError` if an answer to an event is invalid.
+
+    Without `may_route` it may change only the document of the event's stream.
+    """
     members = [name for name in ("changes", "skipped", "error") if name in answer]
     if len(members) != 1:
         raise ProtocolError(
             f"answered {shorten_json(answer)}, which has {' and '.join(members) or 'none'} of changes,"
-            " skipped and error; it needs one of them"
+            " skipped and error; it needs exactly one of them"
         )
     [member] = members
     kind = {"changes": dict, "skipped": bool, "error": str}[member]
@@ -137,15 +145,15 @@ def validate_answer(answer: Dict[str, Any], stream: Optional[str], *, may_route:
             member
         ]
         raise ProtocolError(
-            f"answered with {member} = {shorten_json(answer[member])}, where {expected} is wanted"
+            f"answered with {member} = {shorten_json(answer[member])}, which must be {expected}"
         )
     documents = answer.get("changes", {} if "key" not in answer else {answer["key"]: None})
     foreign_keys = [key for key in documents if not may_route and key != stream]
     if foreign_keys:
         raise ProtocolError(
             f"named the document {shorten_json(foreign_keys[0])} for an event of"
-            f" {shorten_json(stream)}; it must say"
-            ' "routes": true when it is greeted'
+            f" {shorten_json(stream)} without"
+            ' "routes": true in its answer to the greeting'
         )
 
 
@@ -157,7 +165,7 @@ def _parse_finite_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ProtocolError(
-            f"answered with the number {shorten_json(text.encode())}, which no double holds"
+            f"answered with the number {shorten_json(text.encode())}, which is too large for a double"
         )
     return number
 
@@ -165,7 +173,7 @@ def _parse_finite_float(text: str) -> float:
 def format_event_line(
     message_kind: str, event: Any, data: Optional[str], meta: Optional[str]
 ) -> bytes:
-    """The line that hands over an event, or asks for its route; `data` and `meta` are JSON texts."""
+    """Return the line that sends an event or asks for its route; `data` and `meta` are JSON."""
     time = event.time
     fields = {
         "offset": event.offset,
@@ -178,13 +186,13 @@ def format_event_line(
         "correlation_id": event.correlation_id,
         "causation_id": event.causation_id,
     }
-    # Between its tokens JSON may hold line ends, which this protocol keeps for itself.
+    # JSON may contain line ends between tokens, but in this protocol they end a message.
     data, meta = (_LINE_ENDS.sub(" ", text or "null") for text in (data, meta))
     return f'{{"{message_kind}":{json.dumps(fields)[:-1]},"data":{data},"meta":{meta}}}}}'.encode()
 
 
 def shorten_json(value: Any) -> str:
-    """A value as JSON, or what was read, for a sentence."""
+    """Return a value as JSON, or a line that was read, shortened for a message."""
     text = (
         value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else json.dumps(value)
     )

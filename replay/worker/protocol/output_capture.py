@@ -1,7 +1,7 @@
-"""What the user's code prints, by the event at which it did; nothing of it is lost to the pipe.
+"""Captures what the user's code prints, by the event during which it did.
 
-The parent keeps it with the history. It also goes where it would have gone, so that the last words
-of a process that dies are known.
+The parent stores the text with the history. It also goes to the real standard streams, because the
+parent quotes the last output of a process that dies.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import Any, Dict, List, Tuple
 from .text_limits import MAX_TEXT_CHARACTERS, escape_surrogates
 
 ROUTING_PLACE = -1
-"""The place of what was printed while the events' keys were asked for."""
+"""Stands for the key's place while the events' keys are computed."""
 
 
 class OutputCapture:
-    """What was printed since it was last asked for."""
+    """Collects what was printed since the last `take_texts`."""
 
     def __init__(self, current_event: Any) -> None:
-        """`mark` holds the offset of the event that is being handled, and the place of its key."""
+        """`current_event` holds the offset of the event being handled, and the place of its key."""
         self._current_event = current_event
         self._texts: Dict[Tuple[int, int], List[str]] = {}
         self._lengths: Dict[Tuple[int, int], int] = {}
 
     def start(self) -> None:
-        """From now on, to both standard streams."""
+        """Capture both standard streams from now on."""
         sys.stdout = _CapturedStream(sys.stdout, self._capture)
         sys.stderr = _CapturedStream(sys.stderr, self._capture)
 
     def take_texts(self) -> List[Dict[str, Any]]:
-        """What was printed since the last time, a text for each event and place of a key."""
-        found = []
+        """Return what was printed since the last call: a text for each event and place of a key."""
+        captured = []
         for (offset, place), texts in sorted(self._texts.items()):
             text, length = "".join(texts), self._lengths[offset, place]
             more = (
@@ -39,7 +39,7 @@ class OutputCapture:
                 if length > MAX_TEXT_CHARACTERS
                 else ""
             )
-            found.append(
+            captured.append(
                 {
                     "offset": offset,
                     "place": place,
@@ -47,12 +47,12 @@ class OutputCapture:
                 }
             )
         self._texts, self._lengths = {}, {}
-        return found
+        return captured
 
     def _capture(self, text: str) -> None:
         at = self._current_event[0], self._current_event[1]
         if at[0] < 0:
-            return  # while it is being loaded
+            return  # printed while the projection is loaded
         length = self._lengths.get(at, 0)
         if length < MAX_TEXT_CHARACTERS:
             self._texts.setdefault(at, []).append(text[: MAX_TEXT_CHARACTERS - length])
@@ -60,7 +60,7 @@ class OutputCapture:
 
 
 class _CapturedStream:
-    """A standard stream that somebody listens to."""
+    """A standard stream that also passes its text to a callback."""
 
     def __init__(self, stream: Any, on_text: Any) -> None:
         self._stream = stream

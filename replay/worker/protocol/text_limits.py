@@ -1,13 +1,13 @@
-"""Texts that any encoding can carry, and that are no longer than somebody may want to read."""
+"""Limits the length of captured texts and escapes what UTF-8 can't encode."""
 
 from __future__ import annotations
 
 MAX_TEXT_CHARACTERS = 10_000
-"""Characters that are kept of what a handler prints or raises."""
+"""Number of characters that are kept of what a handler prints or raises."""
 
 
 def truncate_text(text: str) -> str:
-    """The text, or its beginning and how much more there was."""
+    """Return the text; if it is too long, its beginning and the number of characters left out."""
     return (
         text
         if len(text) <= MAX_TEXT_CHARACTERS
@@ -16,5 +16,5 @@ def truncate_text(text: str) -> str:
 
 
 def escape_surrogates(text: str) -> str:
-    """The text, with what no encoding can carry as an escape: half a surrogate pair as Python writes it."""
+    """Return the text with lone surrogates as Python escapes, because UTF-8 can't encode them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What the user's code raised, in their frames and not in ours."""
+"""Describes errors of the user's code, without the worker's own frames."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .user_code import WORKER_FOLDER, is_worker_code
 
 
 def list_failure_types() -> Tuple[Type[BaseException], ...]:
-    """What a handler may raise that fails for one event; what else there is ends its process.
+    """Return the errors that fail one event only; any other error ends the process.
 
-    A cancelled coroutine raises what is no `Exception`; asyncio isn't imported to know of it.
+    `CancelledError` is not an `Exception`; it is looked up without importing asyncio.
     """
     coroutines = sys.modules.get("asyncio.exceptions")
     cancelled = () if coroutines is None else (coroutines.CancelledError,)
@@ -22,24 +22,25 @@ def list_failure_types() -> Tuple[Type[BaseException], ...]:
 
 
 def summarize_error(error: BaseException) -> str:
+    """Return the last lines of the traceback: the error's type and message."""
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
 def format_user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames: the user's code and what it called."""
+    """Return the traceback without the worker's frames: the user's code and what it called."""
     trace = find_user_frames(error)
     if trace is None:
         return summarize_error(error)
     formatted = traceback.TracebackException(type(error), error, trace)
-    # What is ours in the middle of it, such as the gateway, is no place to look for a mistake.
-    here = WORKER_FOLDER + os.sep
-    theirs = [frame for frame in formatted.stack if not frame.filename.startswith(here)]
-    formatted.stack = traceback.StackSummary.from_list(theirs)
+    # Leave out the worker's frames in the middle, such as the gateway's.
+    worker_prefix = WORKER_FOLDER + os.sep
+    user_frames = [f for f in formatted.stack if not f.filename.startswith(worker_prefix)]
+    formatted.stack = traceback.StackSummary.from_list(user_frames)
     return "".join(formatted.format())
 
 
 def find_user_frames(error: BaseException) -> Optional[TracebackType]:
-    """Where the error was raised, from the first frame on that is neither ours nor a debugger's."""
+    """Return the traceback from the first frame that is neither the worker's nor a debugger's."""
     trace = error.__traceback__
     while trace is not None and (
         is_worker_code(trace.tb_frame.f_globals)
@@ -50,10 +51,10 @@ def find_user_frames(error: BaseException) -> Optional[TracebackType]:
 
 
 def describe_location(error: BaseException, files: Container[str]) -> str:
-    """The last line of these files that led to the error, as `orders.py, line 7`; or nothing."""
-    found = ""
+    """Return the innermost line of `files` in the traceback, as `orders.py, line 7`, or ""."""
+    location = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
         if os.path.realpath(name) in files or name in files:
-            found = f"{os.path.basename(name)}, line {line}"
-    return found
+            location = f"{os.path.basename(name)}, line {line}"
+    return location

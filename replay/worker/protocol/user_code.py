@@ -1,4 +1,4 @@
-"""Which code is the user's own: not the standard library's, not an installed library's, not ours."""
+"""Tells the user's code from the standard library, installed libraries and the worker."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ def is_worker_code(module_globals: Dict[str, Any]) -> bool:
 
 
 def list_user_files() -> List[str]:
-    """The files of all loaded modules outside the standard library and site-packages."""
-    found = []
+    """Return the files of all loaded modules of the user's code, sorted."""
+    files = []
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if path and path.endswith(".py") and not is_foreign_file(path):
-            found.append(path)
-    return sorted(set(found))
+            files.append(path)
+    return sorted(set(files))
 
 
 def is_foreign_file(path: str) -> bool:
-    library = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
-    inside = path.startswith(library) and ("/lib/python" in path or "\\lib\\" in path.lower())
-    return inside or "site-packages" in path or path.startswith(WORKER_FOLDER)
+    """Return whether a file is the standard library's, an installed library's or the worker's."""
+    prefixes = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
+    is_in_library = path.startswith(prefixes) and (
+        "/lib/python" in path or "\\lib\\" in path.lower()
+    )
+    return is_in_library or "site-packages" in path or path.startswith(WORKER_FOLDER)

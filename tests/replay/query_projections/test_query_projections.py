@@ -284,14 +284,14 @@ def test_what_is_no_projection_is_refused_in_a_sentence(studio: Studio, query):
 
 
 REFUSED_FRAMES = {
-    "async def project(events): ...": "is no function that can be asked",
+    "async def project(events): ...": "must be a function that is not async",
     "import polars as pl\ndef project(events):\n"
     "    return pl.DataFrame({'key': ['a'], 'o': [object()]})": "column o holds Python objects",
     "def project(events): return 5": "returned a int",
     "def project(events): return events.select('stream')": "gives no column called key",
     "def project(events): raise ValueError('no')": "raised ValueError: no at offset",
     "def project(events): return events.select(key='offset', n='missing')": "missing",
-    "OWN_EVENTS_OF = 5\ndef project(events): ...": "is no text",
+    "OWN_EVENTS_OF = 5\ndef project(events): ...": "must be a text",
     "INVARIANTS = {'a': len}\ndef project(events): ...": "is a function",
     "import sys\ndef project(events): sys.exit(3)": "exited with code 3",
     "raise KeyError('x')\ndef project(events): ...": "can't be loaded: KeyError",

@@ -98,7 +98,7 @@ def test_types_without_a_handler_are_skipped_and_counted(studio: Studio):
     [
         ("def apply(state event): pass", "SyntaxError"),
         ("import no_such_module", "no_such_module"),
-        ("x = 1", "neither apply"),
+        ("x = 1", "has none of apply"),
         ("import sys; sys.exit(5)", "SystemExit"),
         ("import os; os._exit(5)", "exited with code 5 while it was being loaded"),
         ("while True: pass", "did not return"),
@@ -149,7 +149,7 @@ def test_a_worker_that_dies_gives_a_message_and_loses_no_folded_events(studio: S
     [
         ("socket.socketpair()[0]", "state.bad is a socket"),
         ("(lambda: 1)", "state.bad is a function"),
-        ("state", "nested over 200 deep, or holds itself"),
+        ("state", "nested over 200 deep, or contains itself"),
         ("(i for i in ())", "state.bad is a generator"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Nothing gets out: 200 generated attempts, in every mode, by whatever code."""
+"""The sandbox lets nothing out: 200 generated attempts, in every mode and kind of code."""
 
 import random
 import sys
@@ -88,7 +88,7 @@ def _attempts(port, count, ways):
 
 
 @pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
-def test_two_hundred_attempts_reach_nobody_and_write_nothing(
+def test_two_hundred_attempts_reach_no_server_and_write_no_file(
     caller: Caller, outside: Outside, mode
 ):
     ways = {**WAYS, **NATIVE} if sys.platform == "linux" else WAYS
@@ -110,7 +110,7 @@ def test_two_hundred_attempts_reach_nobody_and_write_nothing(
         assert known.get(offset, known.get(offset - 1)) != "got out", (name, way)
 
 
-def test_attempts_are_listed_with_their_event_and_the_way_to_them(caller: Caller):
+def test_blocked_attempts_are_listed_with_their_event_and_stack(caller: Caller):
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
         "p.py",
@@ -137,7 +137,7 @@ def test_attempts_are_listed_with_their_event_and_the_way_to_them(caller: Caller
     assert "p.py" in found[0].stack
 
 
-def test_a_log_file_that_is_opened_while_loading_is_told_before_the_first_event(caller: Caller):
+def test_opening_a_file_for_writing_while_loading_is_reported_without_an_event(caller: Caller):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -155,7 +155,7 @@ def test_a_log_file_that_is_opened_while_loading_is_told_before_the_first_event(
 
 
 @LINUX
-def test_a_native_clients_attempts_are_told_too(caller: Caller, outside: Outside):
+def test_attempts_of_a_native_client_are_reported(caller: Caller, outside: Outside):
     pytest.importorskip("pyarrow.fs")
     caller.events(("a", "T", {}), ("a", "T", {}))
     caller.file(
@@ -182,17 +182,17 @@ def test_a_native_clients_attempts_are_told_too(caller: Caller, outside: Outside
 
 
 @LINUX
-def test_the_kernel_keeps_it_in_and_says_so():
-    told = []
-    cell = Sandbox([sys.executable, "-c", "import socket; socket.socket()"], told.append)
+def test_the_kernel_refuses_a_socket_and_reports_it():
+    reported = []
+    cell = Sandbox([sys.executable, "-c", "import socket; socket.socket()"], reported.append)
     assert (cell.isolation.level, cell.isolation.files) == (2, True)
     assert cell.process.wait() == 1
-    assert "AF_INET" in [call.request for call in told]
+    assert "AF_INET" in [call.request for call in reported]
     assert str(cell.isolation) == "level 2, by the kernel"
 
 
 @LINUX
-def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path: Path):
+def test_a_bare_interpreter_of_the_user_is_sandboxed(tmp_path: Path):
     import venv
 
     venv.create(tmp_path / "env", with_pip=False)
@@ -237,7 +237,7 @@ def apply(state, event, gateway):
 
 @pytest.mark.parametrize("sample", SAMPLES)
 @pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
-def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(
+def test_handlers_over_the_sample_logs_reach_no_server(
     caller: Caller, outside: Outside, sample, mode
 ):
     lines = SAMPLES[sample].log.read_text().splitlines()[:60]
@@ -252,7 +252,9 @@ def test_over_the_sample_logs_nothing_that_handlers_call_is_reached(
     assert stopped == {"blocked" if mode is Mode.SEALED else "missed"}
 
 
-def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller: Caller, outside: Outside):
+def test_sixteen_threads_reach_no_server_and_each_call_is_reported(
+    caller: Caller, outside: Outside
+):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",
@@ -275,7 +277,7 @@ def test_sixteen_threads_reach_nobody_and_each_call_is_told(caller: Caller, outs
     assert len({d.request for d in found if d.decision == "missed"}) == 200
 
 
-def test_a_socket_of_pythons_is_told_with_the_way_to_it(caller: Caller):
+def test_a_blocked_python_socket_is_reported_with_its_stack(caller: Caller):
     caller.events(("a", "T", {}))
     caller.file(
         "p.py",

@@ -1,4 +1,4 @@
-"""Time, ids and random numbers are the event's own, in handlers that never heard of refold."""
+"""Time, ids and random numbers come from the event, in handlers that don't use refold."""
 
 import json
 
@@ -43,7 +43,7 @@ def _events(caller, count=3):
     )
 
 
-def test_they_are_derived_from_the_event_and_the_same_in_every_process(caller: Caller):
+def test_derived_values_are_the_same_in_every_process(caller: Caller):
     _events(caller)
     caller.file("p.py", READS)
     folded = caller.replay()
@@ -66,7 +66,7 @@ def test_they_are_derived_from_the_event_and_the_same_in_every_process(caller: C
     assert caller.states(caller.replay(force=True, workers=2)) == states
 
 
-def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller: Caller, new_caller):
+def test_a_resumed_fold_draws_the_same_values_as_a_fold_from_the_start(caller: Caller, new_caller):
     _events(caller, 2)
     caller.file("p.py", READS)
     caller.replay()
@@ -83,7 +83,7 @@ def test_a_fold_that_goes_on_draws_what_one_from_the_start_draws(caller: Caller,
     assert other.states(other.replay()) == resumed
 
 
-def test_who_seeds_a_generator_gets_what_it_gives(caller: Caller):
+def test_a_seeded_generator_gives_its_own_numbers(caller: Caller):
     import random
 
     _events(caller, 2)
@@ -101,7 +101,7 @@ def test_who_seeds_a_generator_gets_what_it_gives(caller: Caller):
     assert [s["drawn"] for s in caller.states(caller.replay())] == [wanted, wanted]
 
 
-def test_numpys_numbers_are_the_events_own(caller: Caller):
+def test_numpy_draws_numbers_derived_from_the_event(caller: Caller):
     pytest.importorskip("numpy")
     _events(caller, 3)
     caller.file(
@@ -120,7 +120,7 @@ def test_numpys_numbers_are_the_events_own(caller: Caller):
     assert other == states
 
 
-def test_one_more_draw_of_a_purpose_shifts_no_other(caller: Caller):
+def test_another_draw_of_one_purpose_does_not_shift_other_purposes(caller: Caller):
     _events(caller, 1)
     caller.file("p.py", "def apply(s, event, gateway):\n    s['b'] = gateway.random('b')\n")
     [one] = caller.states(caller.replay())
@@ -131,7 +131,7 @@ def test_one_more_draw_of_a_purpose_shifts_no_other(caller: Caller):
     assert caller.states(caller.replay()) == [one]
 
 
-def test_reads_are_listed_and_it_can_be_turned_off(caller: Caller):
+def test_reads_are_listed_and_event_time_can_be_turned_off(caller: Caller):
     _events(caller, 1)
     caller.file("p.py", "import time\ndef apply(s, event):\n    s['t'] = time.time()\n")
     folded = caller.replay()
@@ -144,7 +144,7 @@ def test_reads_are_listed_and_it_can_be_turned_off(caller: Caller):
     assert caller.states(own)[0]["t"] > 1740823200.25 + 10**6
 
 
-def test_what_was_recorded_of_time_and_chance_is_given(caller: Caller):
+def test_recorded_times_ids_and_numbers_are_returned(caller: Caller):
     from gateway.exchange import import_export
 
     _events(caller, 1)
@@ -192,7 +192,7 @@ def test_what_was_recorded_of_time_and_chance_is_given(caller: Caller):
 
 
 @pytest.mark.parametrize("library", ["pydantic", "msgspec", "attrs"])
-def test_libraries_know_datetime_as_it_is(caller: Caller, library):
+def test_libraries_recognize_the_patched_datetime(caller: Caller, library):
     pytest.importorskip(library)
     _events(caller, 1)
     caller.file(

@@ -1,4 +1,4 @@
-"""Every way out that is known is tried at level 2, in a handler, a thread and a child process."""
+"""Every known escape is tried at isolation level 2, in a handler, a thread and a child process."""
 
 import json
 import os
@@ -30,7 +30,7 @@ print(json.dumps(found))
 
 @pytest.fixture
 def users(tmp_path: Path):
-    """A file and a terminal of the user."""
+    """Create a file and a terminal of the user."""
     file = tmp_path / "file.txt"
     file.write_text("kept")
     master, slave = pty.openpty()
@@ -39,9 +39,9 @@ def users(tmp_path: Path):
     os.close(slave)
 
 
-def _run(code, sent="", told=None, **options):
-    """What a shut-in Python prints, and its exit code."""
-    report = (lambda call: None) if told is None else told.append
+def _run(code, sent="", reported=None, **options):
+    """Run code in a sandboxed Python; return the sandbox, its standard output and its errors."""
+    report = (lambda call: None) if reported is None else reported.append
     cell = Sandbox(
         [sys.executable, "-c", code],
         report,
@@ -57,7 +57,7 @@ def _run(code, sent="", told=None, **options):
     return cell, out.decode(), err.decode()
 
 
-def test_no_escape_succeeds_in_whatever_way_it_is_run(users):
+def test_no_escape_succeeds_in_a_handler_a_thread_or_a_child(users):
     terminal, file = users
     before = (file.read_text(), file.stat().st_mode, {p.name for p in file.parent.iterdir()})
     sent = [
@@ -66,7 +66,7 @@ def test_no_escape_succeeds_in_whatever_way_it_is_run(users):
         for way in MULTIPLIED
     ]
     cell, out, err = _run(_RUN, json.dumps(sent))
-    assert cell.room.level == 2, cell.room
+    assert cell.isolation.level == 2, cell.isolation
     found = json.loads(out)
     assert len(found) == len(ESCAPES) * len(MULTIPLIED), err
     assert [name for name, got_out in found.items() if got_out] == []
@@ -77,19 +77,19 @@ def test_no_escape_succeeds_in_whatever_way_it_is_run(users):
     ) == before
 
 
-@pytest.mark.parametrize("escape", [e for e in ESCAPES if e.is_told], ids=lambda e: e.name)
-def test_what_the_kernel_refuses_is_reported(users, escape):
+@pytest.mark.parametrize("escape", [e for e in ESCAPES if e.is_reported], ids=lambda e: e.name)
+def test_calls_that_the_kernel_refuses_are_reported(users, escape):
     terminal, file = users
     source = program(escape, os.getpid(), terminal, str(file))
-    told = []
-    _run("try:\n    exec(" + repr(source) + ")\nexcept OSError:\n    pass", told=told)
-    plain = []
-    _run("pass", told=plain)  # what the launcher tried by itself
-    assert len(told) > len(plain), (escape.name, told)
+    reported = []
+    _run("try:\n    exec(" + repr(source) + ")\nexcept OSError:\n    pass", reported=reported)
+    baseline = []
+    _run("pass", reported=baseline)  # the attempts of the launcher itself
+    assert len(reported) > len(baseline), (escape.name, reported)
 
 
-def test_outside_the_sandbox_the_same_programs_get_out(users):
-    """Otherwise the table would prove nothing: these work for any process of the user."""
+def test_outside_the_sandbox_the_same_programs_succeed(users):
+    """The table proves something only if these programs work for any other process."""
     terminal, file = users
     names = (
         *("socket of four", "datagrams of a pair", "signal to refold", "limits of refold"),
@@ -113,7 +113,7 @@ def test_outside_the_sandbox_the_same_programs_get_out(users):
     assert len(found) == len(names)
 
 
-def test_a_child_and_a_thread_of_its_own_can_be_signalled_and_bound():
+def test_a_worker_can_signal_and_bind_its_own_child_and_thread():
     code = """
 import os, signal, subprocess, threading, sys
 child = subprocess.Popen(["sleep", "60"])
@@ -156,7 +156,7 @@ time.sleep(60)""",
 
 
 @pytest.mark.parametrize("name", MEMORY)
-def test_no_more_memory_is_taken_than_it_may(name):
+def test_memory_stays_below_its_limit(name):
     code = MEMORY[name] + "\nimport time; time.sleep(3); print('took it')"
     cell, out, err = _run(code, memory=200 << 20)
     assert "took it" not in out
@@ -182,7 +182,7 @@ def _session(leader):
     return list(session_processes(leader))
 
 
-def test_a_child_that_wants_a_session_of_its_own_ends_with_the_worker():
+def test_a_child_that_asks_for_its_own_session_ends_with_the_worker():
     cell = Sandbox(
         [sys.executable, "-c", CHILD + "time.sleep(600)"],
         lambda _: None,

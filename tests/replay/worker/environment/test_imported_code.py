@@ -1,4 +1,4 @@
-"""A projection is what was imported, also when its file is saved in the middle of that."""
+"""A projection's hash belongs to the code that was imported, even if the file is saved meanwhile."""
 
 import hashlib
 import os
@@ -25,8 +25,8 @@ def states(studio: Any, folded: Any) -> list[Any]:
     return [state for _, _, state in studio.changes(folded)]
 
 
-def test_code_that_is_saved_while_it_is_imported_is_folded_as_it_is_now(studio: Any) -> None:
-    """The module writes its own next version when it is imported for the first time."""
+def test_code_saved_while_it_is_imported_is_folded_in_its_new_version(studio: Any) -> None:
+    """The module writes its next version to its own file when it is first imported."""
     studio.events(("a", "T", {}))
     path = studio.folder / "p.py"
     text = (
@@ -42,10 +42,10 @@ def test_code_that_is_saved_while_it_is_imported_is_folded_as_it_is_now(studio: 
 
 
 @pytest.mark.parametrize("module", ["p.py", "helper.py"])
-def test_the_hash_is_that_of_the_bytes_that_were_compiled(
+def test_the_hash_belongs_to_the_bytes_that_were_compiled(
     studio: Any, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker says what it has imported; the file is saved right after, before the parent looks."""
+    """The file is saved after the worker reports its import and before the parent compares."""
     studio.events(("a", "T", {}))
     (studio.folder / "helper.py").write_text("VALUE = 1\n")
     (studio.folder / "p.py").write_text(SAVED_WHILE_IMPORTED.format(value=1))
@@ -72,10 +72,10 @@ def test_the_hash_is_that_of_the_bytes_that_were_compiled(
     assert History(studio.workspace, folded).fold_record.is_code_unchanged
 
 
-def test_a_cached_file_of_the_same_second_and_size_is_not_taken_for_the_source(
+def test_a_pyc_of_the_same_second_and_size_is_not_used(
     studio: Any,
 ) -> None:
-    """What `py_compile` has left is of the content before, and looks like that of the one now."""
+    """The .pyc belongs to the previous content but has the size and second of the current one."""
     studio.events(("a", "T", {}))
     helper = studio.folder / "helper.py"
     helper.write_text("VALUE = 1\n")
@@ -90,7 +90,7 @@ def test_a_cached_file_of_the_same_second_and_size_is_not_taken_for_the_source(
     assert folded.files[str(helper)] == hashlib.sha256(b"VALUE = 2\n").hexdigest()
 
 
-def test_a_cached_file_that_is_surely_of_its_source_is_used(studio: Any) -> None:
+def test_a_pyc_that_certainly_matches_its_source_is_used(studio: Any) -> None:
     studio.events(("a", "T", {}))
     helper = studio.folder / "helper.py"
     helper.write_text("VALUE = 1\n")

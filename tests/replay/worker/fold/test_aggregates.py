@@ -1,4 +1,4 @@
-"""Aggregates as people write them, and those of the library eventsourcing over its stored events."""
+"""Aggregate classes as projections, also those of the library eventsourcing."""
 
 import json
 import textwrap
@@ -66,7 +66,7 @@ class Closed:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("careful", [False, True])
-def test_a_class_that_takes_events_is_a_projection(studio: Studio, style, careful):
+def test_a_class_with_a_method_for_events_is_a_projection(studio: Studio, style, careful):
     studio.events(
         ("a", "Deposited", {"amount": 3}),
         ("b", "bank.Deposited", {"amount": 5}),
@@ -87,7 +87,7 @@ def test_a_class_that_takes_events_is_a_projection(studio: Studio, style, carefu
     assert "wrong" in failure.error
 
 
-def test_they_go_on_where_they_ended(studio: Studio):
+def test_aggregates_resume_from_their_last_state(studio: Studio):
     studio.file("bank.py", EVENTS + textwrap.dedent(STYLES["apply, and typed events"]))
     for amount in range(1, 4):
         studio.events(("a", "Deposited", {"amount": amount}))
@@ -114,12 +114,12 @@ class Dog(Aggregate):
 """
 
 
-def test_aggregates_of_the_library_fold_over_its_own_stored_events(
+def test_eventsourcing_aggregates_fold_their_stored_events(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ):
     studio.file("dogs.py", DOGS)
     monkeypatch.syspath_prepend(studio.folder)
-    import dogs  # the module that was just written
+    import dogs  # the module written above
 
     application = dogs.Application()
     rex, bella = dogs.Dog("Rex"), dogs.Dog("Bella")
@@ -145,27 +145,27 @@ def test_aggregates_of_the_library_fold_over_its_own_stored_events(
 
 
 def _record(stream: Any, revision: int, topic: str, state: bytes) -> dict[str, Any]:
-    """A row of stored_events, loaded with `--map type=topic --map data=state`."""
+    """Return a row of stored_events as `--map type=topic --map data=state` loads it."""
     data = json.loads(state)
     return {"stream": str(stream), "revision": revision, "type": topic, "data": data}
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "expected"),
     [
-        ("def apply(event): pass", r"p.apply doesn't take \(state, event\)"),
-        ("async def on_T(event): pass", r"p.on_T doesn't take \(state, event\)"),
-        ("def on_T(): pass", r"p.on_T doesn't take \(state, event\)"),
+        ("def apply(event): pass", r"p.apply must take \(state, event\)"),
+        ("async def on_T(event): pass", r"p.on_T must take \(state, event\)"),
+        ("def on_T(): pass", r"p.on_T must take \(state, event\)"),
     ],
 )
-def test_a_handler_that_takes_something_else_is_said_at_once(studio: Studio, source, said):
+def test_a_handler_with_wrong_parameters_is_rejected_when_loading(studio: Studio, source, expected):
     studio.events(("a", "T", {}))
     studio.file("p.py", source)
-    with pytest.raises(ProjectionError, match=said):
+    with pytest.raises(ProjectionError, match=expected):
         studio.fold()
 
 
-def test_an_event_can_not_name_a_class_that_is_not_the_users(studio: Studio):
+def test_an_event_type_can_name_only_a_class_of_the_user(studio: Studio):
     studio.events(("a", "Popen", {"args": ["true"]}), ("a", "bank.Account", {}), ("a", "Path", {}))
     studio.file(
         "bank.py",
@@ -182,12 +182,12 @@ def test_an_event_can_not_name_a_class_that_is_not_the_users(studio: Studio):
     assert studio.changes(folded)[-1][2]["seen"] == ["Event", "Account", "Event"]
 
 
-def test_a_class_that_nobody_knows_how_to_make_is_one_sentence(studio: Studio):
+def test_a_class_that_needs_more_than_a_key_is_rejected(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file(
         "bank.py",
         "class Account:\n    def __init__(self, owner, at): pass\n    def apply(self, event): pass\n",
     )
-    with pytest.raises(ProjectionError, match="Account takes 2 arguments to be made") as caught:
+    with pytest.raises(ProjectionError, match=r"Account\(\) needs 2 arguments") as caught:
         studio.fold("bank.py:Account")
     assert "initial(key)" in caught.value.message

@@ -1,4 +1,4 @@
-"""The contract of a projection: whatever shape it has, its history is that of a plain left fold."""
+"""The projection contract: in every shape, the history equals that of a plain left fold."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ SHAPES = {
 
 
 def reference_fold(events: list[tuple[str, str, dict[str, Any]]]) -> list[tuple[int, str, Any]]:
-    """What `BODY` does, written down as a plain fold over all events."""
+    """Return the history of `BODY`, computed by a plain fold over all events."""
     documents: dict[str, Any] = {}
     changes = []
     for offset, (stream, kind, data) in enumerate(events):
@@ -95,7 +95,7 @@ EVENTS = st.lists(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(events=EVENTS)
-def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events: Any) -> None:
+def test_the_history_equals_a_plain_fold(new_studio: Any, shape: str, events: Any) -> None:
     studio = new_studio()
     studio.events(*events)
     text, source = SHAPES[shape]
@@ -113,7 +113,7 @@ def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events
     cool=st.booleans(),
     routed=st.booleans(),
 )
-def test_the_same_in_one_process_in_batches_of_any_size(
+def test_batches_of_any_size_give_the_same_history(
     worker: Any,
     tmp_path_factory: Any,
     events: Any,
@@ -122,8 +122,7 @@ def test_the_same_in_one_process_in_batches_of_any_size(
     cool: bool,
     routed: bool,
 ) -> None:
-    """Also where documents are held as their JSON only between batches, and where an event's stream
-    is its key."""
+    """Also if documents are kept as JSON only between batches, and if the stream is the key."""
     if not routed:
         events = [(stream, kind, {"n": data["n"]}) for stream, kind, data in events]
     with pytest.MonkeyPatch.context() as patch:
@@ -167,7 +166,7 @@ def in_process(
     return sorted(found, key=lambda change: change[:2])
 
 
-def test_parameters_called_key_and_gateway_are_filled_and_so_is_a_third_of_any_name(studio: Studio):
+def test_parameters_named_key_and_gateway_and_a_third_one_are_filled(studio: Studio):
     studio.events(("a", "One", {}), ("a", "Two", {}), ("a", "Three", {}), ("a", "Four", {}))
     studio.file(
         "p.py",
@@ -186,14 +185,14 @@ def test_parameters_called_key_and_gateway_are_filled_and_so_is_a_third_of_any_n
     }
 
 
-def test_a_call_to_the_gateway_is_a_failure_as_nothing_is_recorded(studio: Studio):
+def test_a_gateway_call_without_a_recording_is_a_failure(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event, gateway): gateway.query('fx', 'rate')\n")
     [failure] = studio.failures(studio.fold())
     assert "fx.rate" in failure.error
 
 
-def test_a_deleted_document_is_born_again_from_its_initial_state(studio: Studio):
+def test_a_deleted_document_starts_again_from_its_initial_state(studio: Studio):
     studio.events(("a", "T", {}), ("a", "T", {}), ("a", "Gone", {}), ("a", "Gone", {}))
     studio.events(("a", "T", {}))
     studio.file(
@@ -214,7 +213,7 @@ def test_a_deleted_document_is_born_again_from_its_initial_state(studio: Studio)
     assert folded.document_count == 1
 
 
-def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio: Studio):
+def test_decimals_keep_their_digits_only_with_decimals_set(studio: Studio):
     record = '{"id":"%d","stream":"a","type":"T","data":{"n":0.10}}\n'
     studio.log.write_text(record % 0 + record % 1)
     studio.events()
@@ -226,7 +225,7 @@ def test_decimals_keep_their_digits_only_where_they_are_asked_for(studio: Studio
     assert studio.history("floats.py").state_at("a", end).state == '{"sum":0.2}'
 
 
-def test_an_upcast_event_is_routed_and_handled_as_what_it_became(studio: Studio):
+def test_an_upcast_event_is_routed_and_handled_in_its_new_form(studio: Studio):
     studio.events(("a", "Old", {"name": "x"}), ("a", "New", {"title": "y"}))
     studio.file(
         "p.py",
@@ -279,11 +278,11 @@ def test_keys_of_every_kind(studio: Studio, returned, keys):
 
 
 @pytest.mark.parametrize("returned", ["{'a': 1}", "b'a'"])
-def test_what_is_no_key_is_a_failure(studio: Studio, returned):
+def test_an_invalid_key_is_a_failure(studio: Studio, returned):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def key(event): return {returned}\ndef apply(s, e): s['n'] = 1\n")
     [failure] = studio.history().failures()
-    assert "it gives a key, a list of keys, or None" in failure.error
+    assert "Return a key, a list of keys, or None." in failure.error
 
 
 def test_a_version_that_only_looks_like_a_number_is_text(studio: Studio):

@@ -1,4 +1,4 @@
-"""A document in parts: what it tells of each event is what became of the document, and no more."""
+"""A document in parts reports exactly the changes of each event."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ def _set(state: Any, name: str, value: Any) -> None:
 
 
 def _set_twice(state: Any, name: str, value: Any) -> None:
-    """The value goes on changing after it was put in."""
+    """Change the value again after it was set."""
     inside = {"first": value}
     state[name] = inside
     inside["second"] = [1]
@@ -43,7 +43,7 @@ def _pop_last(state: Any, _: str, __: Any) -> None:
 
 
 def _again(state: Any, name: str, _: Any) -> None:
-    """Out, and in again at the end."""
+    """Remove a member and add it again at the end."""
     state[name] = state.pop(name)
 
 
@@ -117,7 +117,7 @@ CHANGES += [_default, _each, _sorted, _fail]
 
 
 def _inside(state: Any, path: list[str]) -> Any:
-    """The object at a path, as far as there are objects."""
+    """Return the object at a path; stop at the first value that is not an object."""
     for name in path:
         if isinstance(state.get(name), dict):
             state = state[name]
@@ -125,7 +125,7 @@ def _inside(state: Any, path: list[str]) -> Any:
 
 
 def _copied(state: Any, path: list[str], name: str, value: Any) -> Any:
-    """A new state, as people who change nothing make it."""
+    """Return a new state, as a handler without mutation builds it."""
     if not path:
         return {**state, name: value}
     inside = state.get(path[0])
@@ -148,7 +148,7 @@ def _handle(state: Any, event: Any) -> Any:
 
 
 def _read(parts: dict[str, Any]) -> str:
-    """The document that parts make, as `storage.workspace.document_parts` says it."""
+    """Return the document that the parts form, by the rules of `storage.workspace.document_parts`."""
     opened: dict[str, Any] = {"": {}}
     for path, (_, text) in sorted(parts.items(), key=lambda part: part[1][0]):
         if path:
@@ -160,19 +160,19 @@ def _read(parts: dict[str, Any]) -> str:
     return json.dumps(opened[""])
 
 
-def _told(worker: Any, tell: Any, *state: Any) -> list[Any]:
-    """What is told of parts: path, place, and JSON."""
-    told = worker.fold.result.PartColumns()
-    tell(*state, told, 7)
-    assert list(told.change_rows) == [7] * len(told.paths)
+def _report_parts(worker: Any, tell: Any, *state: Any) -> list[Any]:
+    """Return the reported parts: path, place and JSON."""
+    columns = worker.fold.result.PartColumns()
+    tell(*state, columns, 7)
+    assert list(columns.change_rows) == [7] * len(columns.paths)
     places: dict[int, Any] = {}
     at = 0
-    for row, depth in zip(told.placed_rows, told.depths, strict=True):
-        places[row] = tuple(told.place_numbers[at : at + depth])
+    for row, depth in zip(columns.placed_rows, columns.depths, strict=True):
+        places[row] = tuple(columns.place_numbers[at : at + depth])
         at += depth
     return [
         (path, places.get(row), text)
-        for row, (path, text) in enumerate(zip(told.paths, told.states, strict=True))
+        for row, (path, text) in enumerate(zip(columns.paths, columns.states, strict=True))
     ]
 
 
@@ -186,7 +186,7 @@ def _keep(kept: dict[str, Any], rows: Any) -> None:
 
 @pytest.fixture(scope="module")
 def small(worker: Any) -> Any:
-    """The module, with parts of some 20 bytes."""
+    """The module, with a limit of about 20 bytes for an object in one part."""
     module = worker.fold.parts
     module.MAX_OBJECT_PART_BYTES = 20
     yield module
@@ -202,13 +202,13 @@ def _parts(small: Any, worker: Any, *, careful: bool) -> Any:
 @pytest.mark.parametrize("careful", [False, True], ids=["plain", "careful"])
 @settings(max_examples=300, deadline=None)
 @given(state=st.dictionaries(NAMES, VALUES, max_size=5), events=EVENTS)
-def test_parts_say_what_a_whole_document_is(
+def test_reported_parts_equal_the_whole_document(
     small: Any, worker: Any, careful: bool, state: dict[str, Any], events: Any
 ) -> None:
     state = copy.deepcopy(state)
     parts = _parts(small, worker, careful=careful)
     kept: dict[str, Any] = {}
-    _keep(kept, _told(worker, parts.split_state, copy.deepcopy(state)))
+    _keep(kept, _report_parts(worker, parts.split_state, copy.deepcopy(state)))
     for event in events:
         before = json.dumps(state)
         try:
@@ -219,12 +219,12 @@ def test_parts_say_what_a_whole_document_is(
         try:
             returned = _handle(parts.root, event)
             if not careful and not parts.changes_are_plain(returned):
-                return  # the fold begins anew, carefully
-            rows = _told(worker, parts.settle, returned)
-        except small.ResplitError:
+                return  # the fold would restart with exact encoding
+            rows = _report_parts(worker, parts.settle, returned)
+        except small.NotSplittableError:
             whole = parts.whole(returned)
             assert json.dumps(whole) == json.dumps(state)
-            _keep(kept, _told(worker, parts.vanish))
+            _keep(kept, _report_parts(worker, parts.vanish))
             assert not kept
             return
         except (ValueError, KeyError, StopIteration, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Programs of other languages: the examples of `docs/protocol.md`, and programs that speak wrongly."""
+"""Programs in other languages: the examples of `docs/protocol.md`, and programs with faults."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def command(request: Any) -> list[str]:
 
 
 def _numbers(value: Any) -> Any:
-    """Whole numbers and those with a fraction of nothing are the same to JavaScript."""
+    """Convert whole floats to int, because JavaScript doesn't distinguish them."""
     if isinstance(value, dict):
         return {name: _numbers(member) for name, member in value.items()}
     return float(value) if isinstance(value, int) else value
@@ -56,7 +56,7 @@ def test_the_examples_fold_as_the_python_projection_does(studio: Studio, command
 
 def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
     if command[0] == "java":
-        # As a source file it would be compiled at each of its many starts.
+        # Compile it once: a source file would be compiled at each of its many starts.
         subprocess.run(["javac", "-d", str(studio.folder), command[1]], check=True)
         command = ["java", "-XX:TieredStopAtLevel=1", "-cp", str(studio.folder), "Orders"]
     shutil.copy(SAMPLES["orders"].log, studio.log)
@@ -66,8 +66,8 @@ def test_the_examples_speak_the_protocol(studio: Studio, command: list[str]):
     assert len(findings) == 8
 
 
-def test_the_conversation_of_the_document_is_spoken(studio: Studio, worker):
-    """What the document says is read, another program's answers are written, line for line."""
+def test_the_conversation_in_protocol_md_matches_the_code(studio: Studio, worker):
+    """The document's lines can be read, and refold writes the same lines."""
     text = (ROOT / "docs" / "protocol.md").read_text()
     [conversation] = re.findall(r"## A conversation.*?```\n(.*?)```", text, re.DOTALL)
     lines = conversation.splitlines()
@@ -81,9 +81,9 @@ def test_the_conversation_of_the_document_is_spoken(studio: Studio, worker):
     for event, detail in zip(
         events, EventLog(studio.events(*data)).read_details(0, len(data)), strict=True
     ):
-        told = json.loads(format_event_line("event", detail, detail.data, detail.meta))
-        assert list(told["event"]) == list(event["event"])
-        assert told["event"]["offset"] == event["event"]["offset"]
+        line = json.loads(format_event_line("event", detail, detail.data, detail.meta))
+        assert list(line["event"]) == list(event["event"])
+        assert line["event"]["offset"] == event["event"]["offset"]
     _program(studio, f"ANSWERS = {answers!r}\n" + _ANSWERING)
     folded = studio.fold(f"cmd:{sys.executable} p.py")
     assert studio.changes(folded) == [(0, "order-1", {"items": {"tea": 2}})]
@@ -108,52 +108,55 @@ def _program(studio: Any, source: str) -> None:
 
 GOOD = {"offset": 0, "changes": {"a": {"n": 1}}}
 WRONG = {
-    "rubbish": ("hello", "answered the event with what is no JSON: hello"),
-    "no object": ("[1]", "answered the event with [1], which is no object"),
-    "another offset": ({"offset": 5}, 'answered {"offset": 5} where another one is next,'),
-    "no offset": ({}, "answered {} where another one is next,"),
-    "true as an offset": ({"offset": True}, 'answered {"offset": true} where another one is next,'),
-    "a fraction as an offset": ({"offset": 1.0}, "where another one is next,"),
+    "rubbish": ("hello", "answered the event with a line that is not JSON: hello"),
+    "no object": ("[1]", "answered the event with [1], which is not an object"),
+    "another offset": ({"offset": 5}, 'answered {"offset": 5}, which doesn\'t answer the event'),
+    "no offset": ({}, "answered {}, which doesn't answer the event"),
+    "true as an offset": (
+        {"offset": True},
+        'answered {"offset": true}, which doesn\'t answer the event',
+    ),
+    "a fraction as an offset": ({"offset": 1.0}, "which doesn't answer the event"),
     "neither": (
         {"offset": 1},
-        "which has none of changes, skipped and error; it needs one of them",
+        "which has none of changes, skipped and error; it needs exactly one of them",
     ),
     "both": ({"offset": 1, "changes": {}, "error": "x"}, "which has changes and error of changes"),
     "no documents": (
         {"offset": 1, "changes": ["a"]},
-        'answered with changes = ["a"], where an object of documents is wanted',
+        'answered with changes = ["a"], which must be an object of documents',
     ),
-    "skipped that is false": ({"offset": 1, "skipped": False}, "where true is wanted"),
-    "an error without a text": ({"offset": 1, "error": None}, "where a text is wanted"),
+    "skipped that is false": ({"offset": 1, "skipped": False}, "which must be true"),
+    "an error without a text": ({"offset": 1, "error": None}, "which must be a text"),
     "another document": (
         {"offset": 1, "changes": {"z": {}}},
-        'named the document "z" for an event of "a"; it must say "routes": true when it is greeted',
+        'named the document "z" for an event of "a" without "routes": true in its answer to the greeting',
     ),
     "a failure of another document": ({"offset": 1, "error": "x", "key": "z"}, 'the document "z"'),
-    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with what is no JSON"),
+    "NaN": ('{"offset": 1, "changes": {"a": NaN}}', "with a line that is not JSON"),
     "a number beyond numbers": (
         '{"offset": 1, "changes": {"a": [1e999]}}',
-        "answered with the number 1e999, which no double holds",
+        "answered with the number 1e999, which is too large for a double",
     ),
-    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with what is nested too deep"),
+    "nesting": ('{"offset": 1, "changes": ' + "[" * 100_000, "with JSON that is nested too deep"),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studio: Studio, wrong):
-    answer, said = WRONG[wrong]
+def test_a_wrong_answer_is_reported_and_earlier_results_are_kept(studio: Studio, wrong):
+    answer, expected = WRONG[wrong]
     studio.events(*[("a", "T", {})] * 3)
     _program(studio, f"ANSWERS = {[GOOD, answer, GOOD]!r}\n" + _ANSWERING)
     with pytest.raises(ProjectionError) as caught:
         studio.fold(f"cmd:{sys.executable} p.py")
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
     assert caught.value.exit_code == 3
     kept = studio.found(f"cmd:{sys.executable} p.py")
     assert studio.changes(kept) == [(0, "a", {"n": 1})]
 
 
-def test_half_a_character_is_shown_as_python_code_does(studio: Studio):
+def test_a_lone_surrogate_is_shown_as_a_python_escape(studio: Studio):
     _program(
         studio, f"ANSWERS = {[{**GOOD, 'changes': {'a': {'x': chr(0xD800)}}}]!r}\n" + _ANSWERING
     )
@@ -162,7 +165,7 @@ def test_half_a_character_is_shown_as_python_code_does(studio: Studio):
     assert studio.changes(folded) == [(0, "a", {"x": "\\ud800"})]
 
 
-def test_half_a_character_may_be_in_a_failure(studio: Studio):
+def test_a_failure_may_contain_a_lone_surrogate(studio: Studio):
     failed = {"offset": 0, "error": "no " + chr(0xDC80), "traceback": "at " + chr(0xD800)}
     _program(studio, f"ANSWERS = {[failed]!r}\n" + _ANSWERING)
     studio.events(("a", "T", {}))
@@ -181,14 +184,14 @@ def test_another_command_is_another_projection(studio: Studio):
     assert [studio.changes(folded)[0][2]["total"] for folded in found] == [1, 100]
 
 
-def test_what_a_program_says_before_it_ends_is_told(studio: Studio):
+def test_the_last_output_of_a_program_is_reported(studio: Studio):
     _program(studio, f"ANSWERS = {[GOOD, GOOD]!r}\n" + _ANSWERING + "        boom()\n")
     studio.events(*[("a", "T", {})] * 2)
     with pytest.raises(ProjectionError, match=r"\(NameError: name 'boom' is not defined"):
         studio.fold(f"cmd:{sys.executable} p.py")
 
 
-def test_a_program_that_is_written_in_its_command_may_be_long(studio: Studio):
+def test_a_program_inside_its_command_may_be_long(studio: Studio):
     studio.events(("a", "Added", {"by": 1}))
     source = PLAIN + "#" * 400
     folded = studio.fold(f"cmd:{sys.executable} -c {shlex.quote(source)}")
@@ -207,27 +210,27 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end):
-    statement, said = ENDS[end]
+def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
+    statement, expected = ENDS[end]
     studio.events(*[("a", "T", {})] * 3)
     source = _ANSWERING.replace(
         "        answer =",
         f"        if message['event']['offset'] == 1: {statement}\n        answer =",
     )
     _program(studio, f"import os, time\nANSWERS = {[GOOD] * 3!r}\n" + source)
-    with pytest.raises(ProjectionError, match=re.escape(said)) as caught:
+    with pytest.raises(ProjectionError, match=re.escape(expected)) as caught:
         studio.fold(f"cmd:{sys.executable} p.py", patience=1)
     assert "offset 1 (T of a)" in caught.value.message
     assert studio.changes(studio.found(f"cmd:{sys.executable} p.py")) == [(0, "a", {"n": 1})]
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "expected"),
     [
         ("cmd:no-such-program-anywhere x", "can't be started: No such file"),
         ("cmd:true", "exited with code 0 before it answered the greeting"),
         ("cmd:sh -c 'echo no sources >&2; exit 3'", "answered the greeting (no sources)."),
-        ("cmd:echo hello", "answered the greeting with what is no JSON: hello"),
+        ("cmd:echo hello", "answered the greeting with a line that is not JSON: hello"),
         ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
         ("cmd:", "names no program"),
         ("cmd:node 'orders.js", "is no command: No closing quotation"),
@@ -237,15 +240,15 @@ def test_a_program_that_ends_half_way_keeps_what_was_folded(studio: Studio, end)
         ),
     ],
 )
-def test_what_is_no_program_is_one_sentence(studio: Studio, reference, said):
+def test_an_invalid_program_is_reported_in_one_sentence(studio: Studio, reference, expected):
     studio.events(("a", "T", {}))
     with pytest.raises(ProjectionError) as caught:
         studio.fold(reference)
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert "\n" not in caught.value.message
 
 
-def test_a_program_that_is_left_does_not_live_on(studio: Studio):
+def test_a_program_ends_after_the_fold(studio: Studio):
     studio.events(*[("a", "T", {})] * 3)
     _program(
         studio,
@@ -286,9 +289,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
-    there, instead, said = BROKEN[check]
-    source = PROGRAM.replace(there, instead, 1).replace("ROUTES", "False")
+def test_the_protocol_check_reports_each_fault(studio: Studio, check):
+    original, replacement, expected = BROKEN[check]
+    source = PROGRAM.replace(original, replacement, 1).replace("ROUTES", "False")
     studio.file("p.py", source)
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     found = ProtocolCheck(
@@ -299,10 +302,10 @@ def test_the_protocol_test_says_what_is_wrong(studio: Studio, check):
     wrong = {f.check: f.problem for f in found.run_checks() if not f.has_passed}
     name = check.removesuffix(" with strange members")
     assert name in wrong
-    assert any(said in text for text in wrong.values())
+    assert any(expected in text for text in wrong.values())
 
 
-def test_a_good_program_passes_however_it_routes(studio: Studio):
+def test_a_correct_program_passes_with_any_routing(studio: Studio):
     events = EventLog(studio.events(*[("ab"[n % 2], "Added", {"by": n}) for n in range(40)]))
     for routes in ("True", "False"):
         studio.file("p.py", PROGRAM.replace("ROUTES", routes))
@@ -315,7 +318,7 @@ def test_a_good_program_passes_however_it_routes(studio: Studio):
 
 
 def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):
-    """Also one that never looks at its input."""
+    """Also a program that never reads its input."""
     studio.events(("a", "T", {}))
     studio.file("p.py", "import time\ntime.sleep(600)\n")
     mark = f"outlives-{studio.folder}"
@@ -333,7 +336,7 @@ def test_a_program_does_not_outlive_a_parent_that_was_killed(studio: Studio):
 
 
 def _running(mark: str) -> list[str]:
-    """The programs that were started with this argument. One that is dead has none any more."""
+    """Return the running programs with this argument; a dead process has no arguments."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

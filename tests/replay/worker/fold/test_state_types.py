@@ -1,4 +1,4 @@
-"""States of every type that people keep: shown by the rules, and folded on from anywhere."""
+"""States of every supported type: encoded by the rules, and resumed from any event."""
 
 import re
 from typing import Any
@@ -94,7 +94,7 @@ def on_Put(state, event):
     state[event.data["name"]] = MADE[event.data["type"]](event.data["n"])
 
 def on_Grown(state, event):
-    # What only the real types can do, and what their JSON couldn't.
+    # Operations that work on the real types, but not on values from their JSON.
     for name, value in list(state.items()):
         n = event.data["n"]
         if isinstance(value, set): value.add(n)
@@ -149,7 +149,7 @@ EVENTS = st.lists(
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=EVENTS, cut=st.integers(1, 23), routed=st.booleans(), workers=st.integers(1, 2))
-def test_a_fold_that_goes_on_anywhere_gives_what_one_from_the_start_gives(
+def test_a_fold_resumed_anywhere_equals_a_fold_from_the_start(
     new_studio_of_module: Any, events: Any, cut: int, routed: bool, workers: int
 ) -> None:
     resumed, whole = new_studio_of_module(), new_studio_of_module()
@@ -163,14 +163,17 @@ def test_a_fold_that_goes_on_anywhere_gives_what_one_from_the_start_gives(
     folded = resumed.fold(workers=workers)
     whole.events(*events)
     straight = whole.fold()
-    found = [everything(studio, f.number) for studio, f in ((resumed, folded), (whole, straight))]
+    found = [
+        everything(studio, f.projection_number)
+        for studio, f in ((resumed, folded), (whole, straight))
+    ]
     for tables in found:
-        # What was met of them differs; whether one can go on from their JSON may be known later.
+        # Whether documents round-trip may become known later in one of the two folds.
         tables["folds"] = [row[:-1] for row in tables["folds"]]
     assert found[0] == found[1]
 
 
-def test_every_type_is_shown_by_the_rules(studio: Any) -> None:
+def test_every_type_is_encoded_by_the_rules(studio: Any) -> None:
     studio.file("p.py", PROJECTION)
     studio.events(*[("a", "Put", {"name": kind, "type": kind, "n": 3}) for kind in TYPES])
     folded = studio.fold()
@@ -223,7 +226,7 @@ def test_every_type_is_shown_by_the_rules(studio: Any) -> None:
     assert folded.round_trips_json is False
 
 
-def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio: Any) -> None:
+def test_a_state_that_json_cannot_hold_is_a_failure_with_its_path(studio: Any) -> None:
     source = """
         def on_Keys(state, event): state["m"] = {1: 2, "1": 3}
         def on_Digits(state, event): state["n"] = [10 ** 6000]
@@ -232,10 +235,10 @@ def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio:
     studio.file("p.py", source)
     studio.events(("a", "Good", {}), ("a", "Keys", {}), ("a", "Digits", {}), ("b", "Good", {}))
     folded = studio.fold()
-    said = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
-    assert said == [
-        "state.m has two keys that are one name in JSON",
-        "state.n[0] has more digits than Python writes",
+    messages = [failure.error.partition(": ")[2] for failure in studio.failures(folded)]
+    assert messages == [
+        "state.m has two keys with the same name in JSON",
+        "state.n[0] has more digits than Python converts to text",
     ]
     assert [(key, state) for _, key, state in studio.changes(folded)] == [
         ("a", {"n": 1}),
@@ -243,7 +246,7 @@ def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio:
     ]
 
 
-def test_what_ends_no_process_is_a_failure_too(studio: Any) -> None:
+def test_errors_outside_exception_are_failures_too(studio: Any) -> None:
     source = """
         import asyncio
         def on_Cancelled(state, event): raise asyncio.CancelledError("of a task")

@@ -1,4 +1,4 @@
-"""Old versions of events: upcast chains, what is kept of them, and what nobody handles."""
+"""Old versions of events: upcast chains, what is stored of them, and unhandled events."""
 
 import json
 
@@ -46,7 +46,7 @@ def upcast(event):
 
 @pytest.mark.parametrize("source", [ONE, CHAIN, OBJECTS], ids=["function", "list", "objects"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio: Studio, source, workers):
+def test_an_event_is_handled_upcast_and_stored_as_it_was(studio: Studio, source, workers):
     studio.events(*PLACED)
     studio.file("p.py", source + HANDLER)
     history = studio.history(workers=workers)
@@ -67,7 +67,7 @@ def test_an_event_is_handled_as_what_it_became_and_kept_as_it_was(studio: Studio
     assert (kind, json.loads(data)) == ("Placed", {"name": "x"})
 
 
-def test_what_nobody_handles_is_listed_by_type_and_version(studio: Studio):
+def test_unhandled_events_are_listed_by_type_and_version(studio: Studio):
     studio.events(*PLACED)
     studio.file("p.py", ONE.replace('"OrderPlaced", version=2', '"Lost", version=9') + HANDLER)
     assert studio.history().unhandled_events() == [
@@ -77,7 +77,7 @@ def test_what_nobody_handles_is_listed_by_type_and_version(studio: Studio):
     ]
 
 
-def test_without_a_type_it_is_listed_too(studio: Studio):
+def test_unhandled_events_without_a_type_are_listed(studio: Studio):
     studio.events({"stream": "a", "data": {}}, {"stream": "a", "type": "T", "data": {}})
     studio.file("p.py", "def on_T(state, event): state['n'] = 1\n")
     assert studio.history().unhandled_events() == [UnhandledEvents(None, None, 1, 0)]
@@ -90,7 +90,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_an_upcast_without_end_is_a_failure_at_its_event(studio: Studio, name):
+def test_an_endless_upcast_is_a_failure_at_its_event(studio: Studio, name):
     studio.events(("a", "T", {}), ("a", "A", {}), ("a", "T", {}))
     studio.file(
         "p.py",
@@ -100,23 +100,23 @@ def test_an_upcast_without_end_is_a_failure_at_its_event(studio: Studio, name):
     folded = studio.fold()
     [failure] = studio.failures(folded)
     assert failure.offset == 1
-    assert failure.error.startswith("RecursionError: upcast comes to no end: A None → ")
+    assert failure.error.startswith("RecursionError: upcast doesn't come to an end: A None → ")
     assert [o for o, _, _ in studio.changes(folded)] == [0, 2]
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "expected"),
     [
         ("{'type': 'X'}", "TypeError: upcast returned a dict, which has no type"),
-        ("event.replace(colour='red')", "TypeError: an event has no colour"),
+        ("event.replace(colour='red')", "TypeError: an event has no field colour"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_an_upcast_that_returns_no_event_is_a_failure(studio: Studio, returned, said):
+def test_an_upcast_that_returns_an_invalid_event_is_a_failure(studio: Studio, returned, expected):
     studio.events(("a", "T", {}))
     studio.file("p.py", f"def upcast(event): return {returned}\ndef apply(state, event): pass\n")
     [failure] = studio.failures(studio.fold())
-    assert failure.error == said
+    assert failure.error == expected
 
 
 def test_an_upcast_that_always_returns_an_event_ends(studio: Studio):

@@ -1,4 +1,4 @@
-"""States as JSON: plain values come back as they went in, and all others are known as such."""
+"""States as JSON: plain values round-trip, and all other values are recognized."""
 
 import dataclasses
 import enum
@@ -49,9 +49,9 @@ def same_with_types(one: Any, other: Any) -> bool:
 
 @settings(deadline=None, max_examples=300)
 @given(value=PLAIN)
-def test_plain_values_come_back_and_every_encoder_gives_the_same_bytes(worker, value):
+def test_plain_values_round_trip_with_the_same_bytes_from_every_encoder(worker, value):
     encoding = worker.protocol.encoding
-    value = json.loads(json.dumps(value))  # without parts that hypothesis shares
+    value = json.loads(json.dumps(value))  # hypothesis may share parts of a value
     assert encoding.round_trips_json(value)
     text = encoding.build_plain_encoder()(value)
     assert text == encoding.encode_exactly(value)
@@ -80,13 +80,13 @@ NOT_PLAIN = [
 
 
 @pytest.mark.parametrize("value", NOT_PLAIN, ids=repr)
-def test_what_json_cannot_bring_back_is_not_plain(worker, value):
+def test_values_that_change_in_json_do_not_round_trip(worker, value):
     assert not worker.protocol.encoding.round_trips_json(value)
     assert not worker.protocol.encoding.round_trips_json({"deep": [value]})
     json.loads(worker.protocol.encoding.encode_exactly(value))
 
 
-def test_the_rules_for_what_is_not_plain(worker):
+def test_the_rules_for_values_that_do_not_round_trip(worker):
     encode = worker.protocol.encoding.encode_exactly
     assert encode({3, 1, 2}) == b"[1,2,3]"
     assert encode(Money(Decimal("1.10"), "EUR")) == b'{"amount":1.10,"currency":"EUR"}'
@@ -94,7 +94,7 @@ def test_the_rules_for_what_is_not_plain(worker):
     assert encode("\ud800") == rb'"\\ud800"'
 
 
-def test_a_value_that_cannot_be_shown_is_named_by_its_path(worker):
+def test_a_value_without_a_rule_is_reported_by_its_path(worker):
     cycle: dict[str, Any] = {}
     cycle["me"] = cycle
     for value, path in [({"a": [0, print]}, r"state\.a\[1\]"), (cycle, r"state\.me\.me")]:
@@ -121,7 +121,7 @@ SETS = """
 """
 
 
-def test_states_with_sets_and_decimals_fold_right_and_go_on_right_after_an_append(studio: Studio):
+def test_states_with_sets_and_decimals_resume_correctly_after_an_append(studio: Studio):
     studio.file("p.py", SETS)
     studio.events(("a", "T", {"n": 1}), ("b", "T", {"n": 1}))
     assert studio.fold().round_trips_json is False
@@ -134,7 +134,7 @@ def test_states_with_sets_and_decimals_fold_right_and_go_on_right_after_an_appen
     assert studio.changes(studio.fold(force=True)) == studio.changes(folded)
 
 
-def test_documents_that_are_not_plain_are_known_even_if_later_folds_met_plain_ones_only(
+def test_documents_that_do_not_round_trip_stay_known_in_later_folds(
     studio: Studio,
 ):
     studio.file(
@@ -155,7 +155,7 @@ def test_documents_that_are_not_plain_are_known_even_if_later_folds_met_plain_on
     assert studio.changes(folded)[-1] == (3, "a", [1, 2])
 
 
-def test_half_a_surrogate_pair_is_shown_and_does_not_stop_a_diff(studio: Studio):
+def test_a_lone_surrogate_is_shown_and_does_not_stop_a_diff(studio: Studio):
     studio.events(("a", "T", {}), ("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['\\ud800'] = event.offset\n")
     history = studio.history()

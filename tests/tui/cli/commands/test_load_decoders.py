@@ -120,7 +120,7 @@ def test_a_file_that_names_code_is_asked_about(shell):
         ("python:nowhere.py:unpack", 2, "is not a function of an existing file"),
         ("python:decoders.py", 2, "is not a function of an existing file"),
         ("python:decoders.py:nothing", 3, "has nothing called nothing"),
-        ("python:decoders.py:Path", 3, "Path is no function"),
+        ("python:decoders.py:Path", 3, "Path is not a plain function"),
         ("python:decoders.py:unpack+gzip", 2, "Unknown decoder 'python:decoders.py:unpack'"),
     ],
 )
