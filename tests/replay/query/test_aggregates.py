@@ -173,18 +173,18 @@ def test_values_of_a_document_end_with_it(history: History):
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "said"),
+    ("text", "key", "message"),
     [
         ("state.n", None, "a value of one document"),
         ("sum(state.n", None, "doesn't parse"),
-        ("nothing.n", "x", "names nothing.n"),
-        ("count(DISTINCT state.n)", None, "has DISTINCT, FILTER or ORDER"),
-        ("count(*) FILTER (WHERE state.n > 0)", None, "has DISTINCT, FILTER or ORDER"),
-        ("sum(state.n) + state.m", "x", "names state.m outside of sum, avg and count"),
+        ("nothing.n", "x", r"unknown name nothing\.n"),
+        ("count(DISTINCT state.n)", None, "uses DISTINCT, FILTER or ORDER"),
+        ("count(*) FILTER (WHERE state.n > 0)", None, "uses DISTINCT, FILTER or ORDER"),
+        ("sum(state.n) + state.m", "x", r"uses state\.m outside of sum, avg and count"),
     ],
 )
-def test_what_has_no_values_is_one_sentence(history: History, text, key, said):
-    with pytest.raises(QueryError, match=said):
+def test_series_of_invalid_expression_raises(history: History, text, key, message):
+    with pytest.raises(QueryError, match=message):
         compute_series(history, text, [EVENTS - 1], key)
 
 
