@@ -222,14 +222,14 @@ def test_a_worker_that_dies_is_one_sentence(studio: Studio):
         "p.py",
         "import os\ndef apply(state, event):\n    if event.data['n'] == 9: os._exit(3)\n    state['n'] = 1\n",
     )
-    with pytest.raises(ProjectionError, match="exited with code 3 at offset 9, so nothing can be"):
+    with pytest.raises(ProjectionError, match="exited with code 3 at offset 9, so the check ended"):
         projection_properties.check_determinism(workspace, studio.refer())
 
 
 def test_a_program_can_not_be_tried(studio: Studio):
     workspace = studio.events(*EVENTS)
     [program] = [kind for kind in KINDS if kind.name == "program"]
-    with pytest.raises(ProjectionError, match="holds its documents itself"):
+    with pytest.raises(ProjectionError, match="keeps its documents itself"):
         projection_properties.run_probe(
             workspace, studio.refer(program.write(studio)), "idempotence"
         )
