@@ -1,4 +1,4 @@
-"""What an edit changed first: the same answer as a naive walk through both histories."""
+"""First differences after a code edit are those of a naive walk through both histories."""
 
 import json
 import random
@@ -141,7 +141,7 @@ def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(
     assert [(d.path, d.before, d.after) for d in found] == [((), {"n": 1}, ABSENT)]
 
 
-def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
+def test_history_before_an_edit_is_kept(studio: Studio):
     studio.events(*(("a", "T", {}) for _ in range(4)))
     folded: dict[str, FoldRecord] = {}
 
@@ -155,7 +155,7 @@ def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     folded["a"] = fold("a")
     folded["b"] = fold("b")
     assert kept() == {"a", "b"}
-    assert fold("a").number == folded["a"].number
+    assert fold("a").projection_number == folded["a"].projection_number
     folded["c"] = fold("c")
     assert kept() == {"a", "c"}, "b was not looked at when c was saved"
     with pytest.raises(Exception, match="offset 2"):
@@ -164,5 +164,5 @@ def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     folded["e"] = fold("e")
     assert kept() == {"c", "e"}, "d was never folded to the end"
     assert [f.projection_number for f in catalogue.list_folds(studio.workspace)] == [
-        folded["e"].number
+        folded["e"].projection_number
     ]

@@ -1,4 +1,4 @@
-"""When a condition turned: the same moments as a naive walk through all states."""
+"""Transitions of a condition are the same as those of a naive walk through all states."""
 
 import json
 import random
@@ -117,7 +117,7 @@ def _greater(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_every_moment_at_which_a_condition_turned(history: History, condition):
+def test_transitions_match_a_naive_walk(history: History, condition):
     test = CONDITIONS[condition]
     # What the handlers were given.
     fraction = Decimal if history.fold_record.round_trips_json is False else float
@@ -198,7 +198,7 @@ def test_invalid_condition_raises_one_line(history: History, condition, message)
 @pytest.mark.parametrize(
     "damage", ["change = change + 1", "change = 0", "previous = change", "previous = -7"]
 )
-def test_changes_that_a_stranger_numbered_are_refused(studio: Studio, damage):
+def test_wrongly_numbered_changes_are_refused(studio: Studio, damage):
     studio.file("p.py", "def apply(state, event): state['n'] = event.offset\n")
     studio.events(*[("a", "T", {})] * 4)
     history = studio.history()
