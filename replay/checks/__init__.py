@@ -1,1 +1,1 @@
-"""Checks of a projection: determinism and the worker protocol."""
+"""Checks of a projection: determinism, isolation, probes, and the worker protocol."""

@@ -1,7 +1,8 @@
-"""What a projection should be beyond its invariants: whether folding it another way gives the same.
+"""Checks of a projection's properties: whether folding it in another way gives the same states.
 
-Nothing is written: two crews fold the same log side by side and what they tell is compared batch by
-batch, or one crew tries each event otherwise beside its fold.
+For determinism and isolation, two worker groups fold the same log side by side, and their results are
+compared batch by batch. For a probe, one worker group also tries each event twice or in another order.
+Nothing is written to the workspace.
 """
 
 from collections import deque
@@ -34,10 +35,10 @@ _WORLD_SETTINGS = (
 )
 _COMPARED_COLUMNS = ["offset", "key", "state"]
 _ISOLATION_WORKERS = 4
-"""Workers among which keys are told apart: what one hands another gets lost three times in four."""
+"""Workers that share the keys. Data that one key leaves for another is lost three times out of four."""
 
 OnCheckProgress = Callable[[int, int], None]
-"""Takes the events looked at, and how many there are."""
+"""Takes the number of events that were checked, and the number of all events."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,25 @@ class Disagreement:
     offset: int
     key: str | None
     first_state: str | None
-    """The state as JSON, or the error that was raised; None where there was nothing."""
+    """The state as JSON, or the error that was raised; None if there was neither."""
     second_state: str | None
+    """The same in the second fold."""
     reads: Sequence[str]
-    """What its handler read of clocks and random numbers, such as `datetime.now`."""
+    """The clocks and random numbers that the handler read, such as `datetime.now`."""
 
     @property
     def differences(self) -> list[Difference]:
-        """Where the states differ."""
+        """The differences between the two states."""
         return find_differences(decode_or_text(self.first_state), decode_or_text(self.second_state))
 
 
 @dataclass(frozen=True)
 class ProbeFinding:
-    """Events of a type, or neighbours of two types, that would have given another state."""
+    """Events of a type, or adjacent events of two types, for which the probe gives another state."""
 
     types: Sequence[str | None]
     count: int
+    """The number of such events."""
     offset: int
     """The first of them."""
     key: str
@@ -72,10 +75,10 @@ class ProbeFinding:
 def check_determinism(
     workspace: Workspace, reference: Reference, *, on_progress: OnCheckProgress | None = None
 ) -> Disagreement | None:
-    """The first difference between two fresh processes in different worlds; None where there is none.
+    """Return the first difference between folds in two fresh processes; None if there is none.
 
-    They have another hash seed, clock, time zone and seed of random numbers. Raises
-    `ProjectionError` where it can't be run.
+    The processes differ in hash seed, clock, time zone and random seed. Raises `ProjectionError` if the
+    projection can't be run.
     """
     _raise_for_query(reference)
     with (
@@ -89,7 +92,10 @@ def check_determinism(
 def check_isolation(
     workspace: Workspace, reference: Reference, *, on_progress: OnCheckProgress | None = None
 ) -> Disagreement | None:
-    """The first difference between all keys in one process, and keys apart in several."""
+    """Return the first difference between folding all keys in one process and in several.
+
+    None if there is none. Raises `ProjectionError` if the projection can't be run.
+    """
     _raise_for_query(reference)
     with (
         GatewayBridge(workspace, reference) as gateway_bridge,
@@ -106,15 +112,15 @@ def run_probe(
     *,
     on_progress: OnCheckProgress | None = None,
 ) -> list[ProbeFinding]:
-    """What `idempotence` or `reorder` would change, by type, the first first.
+    """Return what the probe `idempotence` or `reorder` changes, by event type, in the order of the log.
 
-    Raises `ProjectionError` where the projection can't be run, or is a program, whose documents
-    nobody else can try events on.
+    Raises `ProjectionError` if the projection can't be run, or if it is a program, because a program
+    keeps its documents itself.
     """
     if reference.command:
         raise ProjectionError(
-            f"{reference.name} is a program and holds its documents itself, so events can't be tried"
-            " on them twice or in another order."
+            f"{reference.name} is a program that keeps its documents itself, so refold can't try"
+            " events on them twice or in another order."
         )
     _raise_for_query(reference)
     with (
@@ -130,8 +136,7 @@ def run_probe(
 def _raise_for_query(reference: Reference) -> None:
     if is_over_all_events(reference.text):
         raise ProjectionError(
-            f"{reference.name} is a query over all events: it has no handlers of which this could be"
-            " asked."
+            f"{reference.name} is a query over all events and has no handlers to check."
         )
 
 
@@ -149,7 +154,7 @@ def _compare_folds(
 
 
 class _ParallelFold:
-    """The log through several crews in step."""
+    """Folds the log in several worker groups, batch by batch in step."""
 
     def __init__(
         self,
@@ -161,12 +166,12 @@ class _ParallelFold:
         self._on_progress = on_progress or (lambda *_: None)
         for worker_group in worker_groups:
             worker_group.wait_until_ready()
-        shares = max(crew.share_count for crew in worker_groups)
+        shares = max(worker_group.share_count for worker_group in worker_groups)
         self._events = EventReader.for_whole_log(workspace, shares)
         self._flow_control = FlowControl()
 
     def iterate_results(self) -> Iterator[list[BatchResult]]:
-        """What each crew told of each batch."""
+        """Yield the batch results of all worker groups for each batch."""
         in_flight: deque[tuple[list[list[pa.Table]], int]] = deque()
         done = 0
         while True:
@@ -174,7 +179,7 @@ class _ParallelFold:
                 table = self._events.read_batch(self._flow_control.next_batch_size())
                 if table is None:
                     break
-                shares = [crew.send_batch(table, 0) for crew in self._worker_groups]
+                shares = [worker_group.send_batch(table, 0) for worker_group in self._worker_groups]
                 in_flight.append((shares, table.num_rows))
             if not in_flight:
                 break
@@ -195,20 +200,19 @@ class _ParallelFold:
             batch_result = worker_group.receive_batch(shares, _refuse_recall)
         except WorkerDiedError as error:
             raise ProjectionError(
-                f"The worker {error.reason} at offset {error.offset:,}, so nothing can be compared"
-                " from there on."
+                f"The worker {error.reason} at offset {error.offset:,}, so the check ended there."
             ) from error
         if batch_result is None:
-            raise ProjectionError("The worker ended before the log did.")
+            raise ProjectionError("The worker ended before the end of the log.")
         return batch_result
 
 
 def _refuse_recall(_: Frame) -> Any:
-    raise ProjectionError("The worker asked for documents, though it was given the whole log.")
+    raise ProjectionError("The worker asked for documents although it got the whole log.")
 
 
 def _find_disagreement(one: BatchResult, other: BatchResult) -> Disagreement | None:
-    """The first event of a batch after which two folds differ."""
+    """Return the first event of a batch after which two folds differ; None if they agree."""
     same = one.changes.select(_COMPARED_COLUMNS).equals(other.changes.select(_COMPARED_COLUMNS))
     if (
         same
@@ -217,13 +221,15 @@ def _find_disagreement(one: BatchResult, other: BatchResult) -> Disagreement | N
     ):
         return None
     found = [_outcomes_by_event(one), _outcomes_by_event(other)]
-    events_differing = [
-        place for place in {**found[0], **found[1]} if found[0].get(place) != found[1].get(place)
+    differing = [
+        event_key
+        for event_key in {**found[0], **found[1]}
+        if found[0].get(event_key) != found[1].get(event_key)
     ]
-    offset, key = min(events_differing, key=lambda event_key: (event_key[0], event_key[1] or ""))
-    read = dict.fromkeys([*one.reads_at(offset), *other.reads_at(offset)])
-    first, second = (which.get((offset, key)) for which in found)
-    return Disagreement(offset, key, first, second, tuple(read))
+    offset, key = min(differing, key=lambda event_key: (event_key[0], event_key[1] or ""))
+    reads = dict.fromkeys([*one.reads_at(offset), *other.reads_at(offset)])
+    first, second = (outcomes.get((offset, key)) for outcomes in found)
+    return Disagreement(offset, key, first, second, tuple(reads))
 
 
 def _are_parts_equal(one: pa.Table | None, other: pa.Table | None) -> bool:
@@ -237,7 +243,10 @@ def _list_failures(batch_result: BatchResult) -> list[Any]:
 
 
 def _outcomes_by_event(batch_result: BatchResult) -> dict[tuple[int, str | None], str | None]:
-    """What became of a document at an event; of a large one the parts that were changed."""
+    """Return the state or error after each event, by (offset, key).
+
+    The state of a large document contains only the parts that changed.
+    """
     rows = batch_result.changes
     event_keys = list(zip(rows["offset"].to_pylist(), rows["key"].to_pylist(), strict=True))
     found: dict[tuple[int, str | None], str | None] = dict(

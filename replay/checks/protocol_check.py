@@ -1,7 +1,7 @@
-"""Whether a program speaks the worker protocol, as `docs/protocol.md` describes it.
+"""Checks whether a program speaks the worker protocol, as `docs/protocol.md` describes it.
 
-Each check starts the program anew, gives it events, and says in a sentence what is wrong. Any log
-will do: what the program makes of its events is its own affair, how it answers is not.
+Each check starts the program again, sends it events, and says in one sentence what is wrong. Any log
+will do, because the checks concern the form of the answers and not the resulting states.
 """
 
 import json
@@ -23,7 +23,7 @@ from replay.worker.protocol.line_protocol import (
 from storage.log.event_log import EventDetail
 
 PATIENCE_SECONDS = 10.0
-"""Seconds that the program may take for all of one check's answers."""
+"""Seconds that the program may take for all answers of one check."""
 _LARGE_TEXT_CHARACTERS = 1 << 20
 _STDERR_GRACE_SECONDS = 1.0
 _UNKNOWN_TYPE = "refold.unknown"
@@ -34,11 +34,11 @@ ProtocolAnswers = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class ProtocolFinding:
-    """What one check came to."""
+    """The result of one check."""
 
     check: str
     problem: str
-    """What is wrong; empty where nothing is."""
+    """What is wrong, in one sentence; empty if the check passed."""
 
     @property
     def has_passed(self) -> bool:
@@ -47,25 +47,28 @@ class ProtocolFinding:
 
 @dataclass(frozen=True)
 class ProtocolCheck:
-    """The checks of one program, on some events of any log, in order."""
+    """The checks of one program, on some events of any log."""
 
     command: Sequence[str]
     events: Sequence[EventDetail]
     patience_seconds: float = PATIENCE_SECONDS
     on_error: Callable[[str], None] = lambda _: None
-    """Is told each line that the program writes on standard error."""
+    """Called with each line that the program writes to standard error."""
 
     def run_checks(self) -> Iterator[ProtocolFinding]:
-        """Every check, as soon as it is done; the first that fails ends it where nothing else can work."""
+        """Yield the result of each check as soon as it is done.
+
+        If the greeting fails, the other checks are skipped, because they need it.
+        """
         checks: dict[str, Callable[[], str]] = {
             "greets": self._check_greeting,
             "answers each event, in order": self._check_answers,
-            "ends with its input, and says no more": self._check_end,
-            "passes by what it doesn't know": self._check_unknown_event,
+            "exits at the end of its input": self._check_end,
+            "skips unknown event types": self._check_unknown_event,
             "reads any text": self._check_any_text,
-            "reads a line of a megabyte": self._check_large_line,
-            "answers alike in another process": self._check_repeatability,
-            "goes on from documents that are given back": self._check_resuming,
+            "reads a line of one megabyte": self._check_large_line,
+            "gives the same answers in another process": self._check_repeatability,
+            "resumes from stored documents": self._check_resuming,
         }
         for name, check in checks.items():
             try:
@@ -79,34 +82,35 @@ class ProtocolCheck:
     @contextmanager
     def _start_program(self) -> Iterator[ProgramConnection]:
         reading, writing = os.pipe()
-        hearing = Thread(target=self._forward_errors, args=(reading,), daemon=True)
-        hearing.start()
+        error_reader = Thread(target=self._forward_errors, args=(reading,), daemon=True)
+        error_reader.start()
         try:
-            speaker = ProgramConnection(self.command, errors=writing)
+            program = ProgramConnection(self.command, errors=writing)
         finally:
             os.close(writing)
-        ended: list[bool] = []
+        timeouts: list[bool] = []
 
-        def end() -> None:
-            ended.append(True)
-            speaker.kill()
+        def kill_late_program() -> None:
+            timeouts.append(True)
+            program.kill()
 
-        watch = Timer(self.patience_seconds, end)
-        watch.start()
+        timer = Timer(self.patience_seconds, kill_late_program)
+        timer.start()
         try:
-            yield speaker
+            yield program
         except ProtocolError as error:
-            if not ended:
+            if not timeouts:
                 raise
-            asked = str(error).partition(" before it answered ")[2] or "what it was asked"
+            request_name = str(error).partition(" before it answered ")[2] or "a request"
             raise ProtocolError(
-                f"did not answer {asked} within {self.patience_seconds:g} s"
+                f"did not answer {request_name} within {self.patience_seconds:g} s"
             ) from error
         finally:
-            watch.cancel()
-            speaker.kill()
-            speaker.close()
-            hearing.join(_STDERR_GRACE_SECONDS)  # what it has started may go on
+            timer.cancel()
+            program.kill()
+            program.close()
+            # A process that the program started may keep standard error open.
+            error_reader.join(_STDERR_GRACE_SECONDS)
 
     def _forward_errors(self, reading: int) -> None:
         with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
@@ -115,7 +119,7 @@ class ProtocolCheck:
 
     def _exchange(
         self,
-        speaker: ProgramConnection,
+        program: ProgramConnection,
         events: Sequence[EventDetail],
         message_kind: str = "event",
         documents: Sequence[tuple[str, Any]] = (),
@@ -123,36 +127,39 @@ class ProtocolCheck:
         document_lines = [
             json.dumps({"document": key, "state": state}).encode() for key, state in documents
         ]
-        speaker.send_lines(
+        program.send_lines(
             document_lines + [_encode_event_line(message_kind, event) for event in events]
         )
         answers = []
         for event in events:
-            answer = speaker.read_answer(f"offset {event.offset:,}")
+            answer = program.read_answer(f"offset {event.offset:,}")
             if answer.get("offset") != event.offset or isinstance(answer["offset"], (bool, float)):
                 raise ProtocolError(
-                    f"answered {shorten_json(answer)} where offset {event.offset:,} is next"
+                    f"answered {shorten_json(answer)} where offset {event.offset:,} was expected"
                 )
             answers.append(answer)
         return answers
 
     def _run_whole(self, events: Sequence[EventDetail]) -> ProtocolAnswers:
-        with self._start_program() as speaker:
-            speaker.greet(resuming=False)
-            return self._exchange(speaker, events)
+        with self._start_program() as program:
+            program.greet(resuming=False)
+            return self._exchange(program, events)
 
     def _check_greeting(self) -> str:
-        with self._start_program() as speaker:
-            ready = speaker.greet(resuming=False)
+        with self._start_program() as program:
+            ready = program.greet(resuming=False)
         for name, kind in {"routes": bool, "runtime": str, "invariants": dict}.items():
             if name in ready and not isinstance(ready[name], kind):
-                return f"It greets with {name} = {shorten_json(ready[name])}, which is no {kind.__name__}."
+                return (
+                    f"It greets with {name} = {shorten_json(ready[name])}; {name} must be of type"
+                    f" {kind.__name__}."
+                )
         return ""
 
     def _check_answers(self) -> str:
-        with self._start_program() as speaker:
-            routes = speaker.greet(resuming=False).get("routes") is True
-            answers = self._exchange(speaker, self.events)
+        with self._start_program() as program:
+            routes = program.greet(resuming=False).get("routes") is True
+            answers = self._exchange(program, self.events)
         for event, answer in zip(self.events, answers, strict=True):
             try:
                 validate_answer(answer, event.stream, may_route=routes)
@@ -160,21 +167,28 @@ class ProtocolCheck:
                 return f"At offset {event.offset:,} it {error}."
         if not any(answer.get("changes") for answer in answers):
             return (
-                f"It changed no document in {len(answers)} events; give a log that it knows"
-                " with --events."
+                f"It changed no document in {len(answers)} events. Give a log with event types that"
+                " it handles with --events."
             )
         return ""
 
     def _check_end(self) -> str:
-        with self._start_program() as speaker:
-            speaker.greet(resuming=False)
-            self._exchange(speaker, self.events[:1])
-            code, rest = speaker.close()
+        with self._start_program() as program:
+            program.greet(resuming=False)
+            self._exchange(program, self.events[:1])
+            code, rest = program.close()
         if rest:
-            return f"It said more than one line an event: {shorten_json(rest)}."
+            return (
+                f"It wrote more than one line for an event: {shorten_json(rest)}. Write one answer"
+                " for each event."
+            )
         if code in (None, -SIGKILL):
-            return "It goes on after its standard input has ended; it must end then."
-        return "" if code == 0 else f"It exited with code {code} when its input ended."
+            return "It keeps running after the end of its standard input. It must exit then."
+        return (
+            ""
+            if code == 0
+            else f"It exited with code {code} at the end of its input. It must exit with code 0."
+        )
 
     def _check_unknown_event(self) -> str:
         [first, *_] = self.events
@@ -183,8 +197,8 @@ class ProtocolCheck:
         [answer] = self._run_whole([empty])
         if "error" in answer:
             return (
-                f"It answered {shorten_json(answer)} to an event of a type that nobody knows;"
-                ' that is {"offset": …, "skipped": true}.'
+                f"It answered {shorten_json(answer)} to an event of an unknown type. Answer"
+                ' {"offset": …, "skipped": true}.'
             )
         validate_answer(answer, None, may_route=True)
         return ""
@@ -217,7 +231,7 @@ class ProtocolCheck:
         for one, other in pairs:
             if json.dumps(one) != json.dumps(other):
                 return (
-                    f"Two processes answered offset {one['offset']:,} differently:"
+                    f"Two processes gave different answers for offset {one['offset']:,}:"
                     f" {shorten_json(one)} and {shorten_json(other)}."
                 )
         return ""
@@ -228,29 +242,29 @@ class ProtocolCheck:
         states: dict[str, Any] = {}
         for answer in whole[:half]:
             states.update(answer.get("changes", {}))
-        with self._start_program() as speaker:
-            if speaker.greet(resuming=True).get("routes") is True:
-                problem = self._check_routes(speaker, whole)
+        with self._start_program() as program:
+            if program.greet(resuming=True).get("routes") is True:
+                problem = self._check_routes(program, whole)
                 if problem:
                     return problem
-            answers = self._exchange(speaker, self.events[half:], documents=list(states.items()))
+            answers = self._exchange(program, self.events[half:], documents=list(states.items()))
         for expected, answer in zip(whole[half:], answers, strict=True):
             if expected.get("changes", {}) != answer.get("changes", {}):
                 return (
-                    f"Given back the documents as they were before offset {half:,}, it answered"
-                    f" offset {answer['offset']:,} with {shorten_json(answer)} instead of"
+                    f"Resumed from the documents before offset {half:,}, it answered offset"
+                    f" {answer['offset']:,} with {shorten_json(answer)} instead of"
                     f" {shorten_json(expected)}."
                 )
         return ""
 
-    def _check_routes(self, speaker: ProgramConnection, answers: ProtocolAnswers) -> str:
-        routes = self._exchange(speaker, self.events, "route")
+    def _check_routes(self, program: ProgramConnection, answers: ProtocolAnswers) -> str:
+        routes = self._exchange(program, self.events, "route")
         for answer, route in zip(answers, routes, strict=True):
-            forgotten = set(answer.get("changes", {})) - set(route.get("keys", []))
-            if forgotten:
+            missing_keys = set(answer.get("changes", {})) - set(route.get("keys", []))
+            if missing_keys:
                 return (
-                    f"Its route of offset {answer['offset']:,} lacks {shorten_json(min(forgotten))},"
-                    " which it changed there."
+                    f"Its route for offset {answer['offset']:,} lacks the key"
+                    f" {shorten_json(min(missing_keys))}, whose document it changed there."
                 )
         return ""
 

@@ -1,1 +1,1 @@
-"""Two histories side by side."""
+"""Comparison of two histories: of two timelines, two projections or two versions of the code."""

@@ -1,8 +1,9 @@
-"""Two timelines beside each other: which event of the one stands where on the other.
+"""Alignment of two timelines: which event of one corresponds to which event of the other.
 
-What they have in common is their nearest common ancestor's; an event that only one of them has stands
-after the common event that it follows there. So every event of both has a coordinate: the common
-place, and how far behind it. What both inserted at one place is side by side.
+The timelines share the events of their nearest common ancestor. An event that only one of them has
+comes after the common event that it follows there. So every event of both timelines has a coordinate:
+the position of the common event, and the distance after it. Events that both timelines inserted after
+the same common event get the same coordinates and are shown side by side.
 """
 
 from bisect import bisect_right
@@ -15,21 +16,22 @@ from storage.workspace.workspace import Workspace
 
 _COORDINATE_BITS = 20
 _COORDINATES_PER_EVENT = 1 << _COORDINATE_BITS
-"""More than is ever inserted after one event."""
+"""The number of coordinates for each common event; a fork never inserts as many events after one."""
 
 
 @dataclass(frozen=True)
 class AlignedRow:
-    """An event of either timeline, or of both: its place on each, None where it has none there."""
+    """An event of one timeline or of both, with its position on each."""
 
     coordinate: int
-    """Its coordinate."""
     a: int | None
+    """Its position on timeline a; None if the event doesn't exist there."""
     b: int | None
+    """Its position on timeline b; None if the event doesn't exist there."""
 
 
 class AlignedSide:
-    """A timeline, seen from an ancestor of it."""
+    """One timeline of an alignment, with its positions relative to an ancestor."""
 
     def __init__(self, workspace: Workspace, ancestor: str) -> None:
         self.workspace = workspace
@@ -39,7 +41,7 @@ class AlignedSide:
             workspace = workspace.parent
         self.ancestor = workspace
         self.inserted_positions = self._find_inserted_positions()
-        """The places of events that the ancestor doesn't have, ascending."""
+        """The positions of events that the ancestor doesn't have, ascending."""
 
     def _find_inserted_positions(self) -> list[int]:
         found: list[int] = []
@@ -50,27 +52,27 @@ class AlignedSide:
         return found
 
     def coordinate_of(self, position: int) -> int:
-        """Of an event here."""
+        """Return the coordinate of a position on this timeline."""
         common_position = position - bisect_right(self.inserted_positions, position)
         return (
             common_position * _COORDINATES_PER_EVENT + position - self.position_of(common_position)
         )
 
     def position_of(self, common_position: int) -> int:
-        """Where an event of the ancestor's is here."""
+        """Return the position on this timeline of an event of the ancestor."""
         for fork in reversed(self._lineage):
             common_position = fork.position_map.from_parent(common_position)
         return common_position
 
     def position_at(self, coordinate: int) -> int | None:
-        """The place of what has this coordinate; None where nothing has it."""
+        """Return the position of the event with this coordinate; None if there is none."""
         common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
         position = self.position_of(common_position) + behind
         is_exact = behind == 0 or self.coordinate_of(position) == coordinate
         return position if is_exact else None
 
     def position_before(self, coordinate: int) -> int:
-        """The position here at a coordinate: after all that stand there or before."""
+        """Return the position after all events of this timeline up to and including a coordinate."""
         common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
         position = self.position_of(common_position)
         while behind and self.coordinate_of(position + 1) <= coordinate:
@@ -79,7 +81,7 @@ class AlignedSide:
 
     @property
     def coordinate_sql(self) -> str:
-        """SQL for the coordinate of what is at `"offset"`."""
+        """SQL for the coordinate of the position in the column `"offset"`."""
         steps: list[tuple[int, int]] = []
         for n, position in enumerate(self.inserted_positions):
             steps.append((position - 1, 1 - _COORDINATES_PER_EVENT))
@@ -87,7 +89,7 @@ class AlignedSide:
                 n + 1 == len(self.inserted_positions)
                 or self.inserted_positions[n + 1] != position + 1
             ):
-                # The next common event stands at nothing behind again.
+                # At the next common event the distance is 0 again.
                 first = n
                 while (
                     first
@@ -102,7 +104,7 @@ class AlignedSide:
 
 
 class AlignedTimelines:
-    """Two timelines of one log, side by side."""
+    """Two timelines of one log, aligned with each other."""
 
     def __init__(self, a: Workspace, b: Workspace) -> None:
         ancestor = find_common_ancestor(a, b)
@@ -110,7 +112,7 @@ class AlignedTimelines:
         self.b = AlignedSide(b, ancestor)
 
     def label_at(self, coordinate: int) -> Label:
-        """What stands at a coordinate, in the words of the timeline that has it."""
+        """Return the label of the event at a coordinate, as the timeline that has it shows it."""
         position = self.a.position_at(coordinate)
         if position is not None:
             return self.a.workspace.label_at(position)
@@ -120,7 +122,7 @@ class AlignedTimelines:
         )
 
     def load_rows(self, first: int, count: int) -> list[AlignedRow]:
-        """A page of the events of both, in order, from a row on."""
+        """Return `count` rows of events of both timelines, from row `first` on."""
         found = []
         for row in range(first, min(first + count, self.row_count)):
             common_position, behind = self._split_row(row)
@@ -134,13 +136,13 @@ class AlignedTimelines:
 
     @property
     def row_count(self) -> int:
-        """Rows of events of both."""
+        """The number of rows that the events of both timelines take."""
         return self.a.ancestor.position_map.position_count + sum(
             self._insertions_by_position.values()
         )
 
     def row_of(self, coordinate: int) -> int:
-        """The row in which something stands."""
+        """Return the row of a coordinate."""
         common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
         return (
             common_position
@@ -152,7 +154,7 @@ class AlignedTimelines:
 
     @property
     def _insertions_by_position(self) -> dict[int, int]:
-        """How many rows there are behind a common event that isn't common."""
+        """The number of rows with inserted events after each common position that has any."""
         counts: dict[int, int] = {}
         for side in (self.a, self.b):
             for position in side.inserted_positions:
@@ -163,7 +165,7 @@ class AlignedTimelines:
         return counts
 
     def _split_row(self, row: int) -> tuple[int, int]:
-        """The common place, and how far behind it, of a row."""
+        """Return the common position of a row, and its distance after it."""
         for anchor, count in sorted(self._insertions_by_position.items()):
             if row <= anchor:
                 break
@@ -174,13 +176,13 @@ class AlignedTimelines:
 
 
 def find_common_ancestor(a: Workspace, b: Workspace) -> str:
-    """The timeline that two have come from, which may be one of them."""
+    """Return the nearest timeline from which both descend, which may be one of them."""
     above = set(list_lineage(a))
     return next(name for name in list_lineage(b) if name in above)
 
 
 def list_lineage(workspace: Workspace) -> Sequence[str]:
-    """A timeline, and those that it was forked from in turn."""
+    """Return a timeline and all its ancestors, nearest first."""
     found = [workspace.timeline]
     while isinstance(workspace, ForkedWorkspace):
         workspace = workspace.parent

@@ -1,7 +1,7 @@
-"""The calls of two timelines beside each other: what would newly be sent, no longer, or otherwise.
+"""Comparison of the calls of two timelines: which are new, missing or different.
 
-Calls are aligned by their event, document, port and operation; there the same request first, then
-what is left in its order.
+Calls are matched by event, document, port and operation; among these first by equal requests, then the
+remaining ones in their order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from storage.coordinates.event_labels import Label
 
 
 class CallChange(Enum):
-    """What became of a call."""
+    """How a call differs between the two timelines."""
 
     SAME = "same"
     REQUEST = "request changed"
@@ -28,15 +28,15 @@ class CallChange(Enum):
 
 @dataclass(frozen=True)
 class CallPair:
-    """A call of either timeline, or of both."""
+    """A call of one timeline or of both."""
 
     label: Label | None
-    """The event that made it; None: before the first."""
+    """The event that made it; None: before the first event."""
     change: CallChange
     a: CallDecision | None
     b: CallDecision | None
     is_sent_twice: bool = False
-    """It is a command that the second timeline sends twice in the same words, and the first once."""
+    """Whether it repeats a command with the same request that the first timeline sends only once."""
 
     @property
     def either(self) -> CallDecision:
@@ -46,7 +46,7 @@ class CallPair:
 
     @property
     def headline(self) -> str:
-        """What a person wants to know of it."""
+        """The difference in a few words, such as "would newly send"."""
         sends = self.either.kind == "command"
         if self.is_sent_twice:
             return "sends twice"
@@ -62,7 +62,7 @@ class CallPair:
 
 
 def compare_calls(a: History, b: History) -> Iterator[CallPair]:
-    """The calls that differ, in the order of their events."""
+    """Yield the calls that differ, in the order of their events."""
     aligned = AlignedTimelines(a.workspace, b.workspace)
     calls_a = _calls_by_place(a, aligned.a)
     calls_b = _calls_by_place(b, aligned.b)

@@ -1,8 +1,7 @@
-"""Comparing two histories of one log: of two timelines, of two projections, or of two versions of one.
+"""Comparison of two histories of one log: of two timelines, projections or versions of a projection.
 
-A document differs where its states do, whatever rows they are kept in: one that was deleted, and one
-that was never born, are both not there. Large documents are compared part by part. States are told
-apart by hashes of 64 bits.
+A document differs if its states differ, whatever rows they are stored in: a deleted document equals one
+that was never created. Large documents are compared part by part. States are compared by 64-bit hashes.
 """
 
 from collections.abc import Sequence
@@ -21,42 +20,42 @@ from storage.quoting import quote_literal
 
 @dataclass(frozen=True)
 class DifferingDocument:
-    """A document that differs, and the first event after which it does."""
+    """A document that differs, and the first event after which it differs."""
 
     key: str
     coordinate: int
-    """Of that event; see `replay.compare.alignment`."""
+    """The coordinate of that event; see `replay.compare.alignment`."""
     label: Label
 
 
 @dataclass(frozen=True)
 class HistoryComparison:
-    """Two histories at a position of each."""
+    """The differences between two histories, each at a position of its timeline."""
 
     a: History
     b: History
     aligned_timelines: AlignedTimelines
     positions: tuple[int, int]
-    """The positions: of the first on its timeline, and of the second on its own."""
+    """The position of `a` on its timeline, and of `b` on its own."""
     differing_documents: Sequence[DifferingDocument]
     """In the order in which they diverged."""
 
     def states(self, key: str) -> tuple[str | None, str | None]:
-        """What a document is in both, as JSON; None where it isn't there."""
+        """Return a document's state in both histories, as JSON; None if it doesn't exist."""
         a, b = self._changes_of(key)
         return None if a is None else a.state, None if b is None else b.state
 
     def differences(self, key: str) -> list[Difference]:
-        """How a document differs: before in the first, after in the second."""
+        """Return how a document differs: before in the first history, after in the second."""
         return find_differences(*map(value_after, self._changes_of(key)))
 
     def _changes_of(self, key: str) -> tuple[Change | None, Change | None]:
         return self.a.state_at(key, self.positions[0]), self.b.state_at(key, self.positions[1])
 
 
-# Rows that both have cancel each other out, so most documents are known to be the same by one pass
-# that keeps a number a document. Only the others' states are put in order. (A hash of two values is
-# all but their sum, so it is hashed once more: else two differences would cancel out too.)
+# Rows that both histories have cancel each other out in the XOR, so one pass with one number for each
+# document finds most documents to be equal. Only the states of the others are sorted. DuckDB's hash of
+# two values is almost their sum, so it is hashed again; without that, two differences could cancel out.
 _ODD_ROWS_SQL = """
 CREATE OR REPLACE TEMP TABLE odd AS SELECT bucket, key, part FROM ({rows}) GROUP BY ALL
 HAVING bit_xor(hash(hash(spot, is_now))) <> 0
@@ -82,9 +81,10 @@ HAVING {which} ORDER BY 2, 1 LIMIT {most}
 def compare_histories(
     a: History, b: History, positions: tuple[int, int] | None = None
 ) -> HistoryComparison:
-    """The documents that differ at a position of each, or at the end of both; scans what may differ.
+    """Return the documents that differ at the positions, or at the end of both histories.
 
-    Where nothing else is said, two histories of different lengths are compared as far as both go.
+    Without positions, two histories of one timeline are compared as far as both go. Scans the documents
+    that may differ.
     """
     aligned_timelines = AlignedTimelines(a.workspace, b.workspace)
     if positions is None:
@@ -106,9 +106,11 @@ def find_differing_documents(
     include_healed: bool = False,
     limit: int | None = None,
 ) -> tuple[list[tuple[str, int]], int]:
-    """The keys of documents that differ at a position of each, with the coordinates from which on
-    they do, in their order: `most` of them, and how many there are. With those that have `healed`
-    by then, if they are wanted."""
+    """Return the keys of documents that differ at the positions, and the number of all that differ.
+
+    Each key comes with the coordinate from which it differs; they are sorted by it and cut to `limit`.
+    With `include_healed`, documents count that differed earlier and no longer do at the positions.
+    """
     which = "min(spot) IS NOT NULL" if include_healed else "bool_or(differs)"
     with a.workspace.main_workspace.reading() as connection:
         connection.execute(
@@ -138,7 +140,7 @@ def _rows_sql(
     positions: tuple[int, int],
     of: str = "",
 ) -> str:
-    """SQL for the rows of both; `of` joins them to those that are wanted."""
+    """Return SQL for the rows of both histories; `of` is a join that restricts them."""
     only = _candidate_condition(a, b)
     texts = []
     for history, side, until, late in (
@@ -164,7 +166,7 @@ def _rows_sql(
 
 
 def _candidate_condition(a: History, b: History) -> str:
-    """A condition for the documents that may differ at all; empty where all may."""
+    """Return an SQL condition for the documents that may differ; empty if all may differ."""
     keys: list[str] = []
     lineages = [_history_lineage(a), _history_lineage(b)]
     shared = {(h.fold_record.projection_number, h.fold_record.timeline) for h, _ in lineages[0]} & {
@@ -185,7 +187,7 @@ def _candidate_condition(a: History, b: History) -> str:
 
 
 def _history_lineage(history: History) -> list[tuple[History, ForkedHistory | None]]:
-    """A history, and those that it stands on in turn."""
+    """Return a history and the histories on which it builds, nearest first."""
     found: list[tuple[History, ForkedHistory | None]] = []
     forked_history: ForkedHistory | None = find_forked_history(history)
     while True:

@@ -1,1 +1,1 @@
-"""One JSON state: its paths, its differences and pages of it."""
+"""JSON documents: paths into them, differences between them, and paging through their changes."""

@@ -1,7 +1,7 @@
-"""Structural differences between two JSON documents: paths, with the value before and after.
+"""Structural differences between two JSON documents: paths, each with the value before and after.
 
-Numbers are compared and shown with the digits that they were kept with. Items of a list are
-matched by their place, after what both lists begin and end with has been set aside.
+Numbers are compared and shown with the digits in which they are stored. Items of a list are matched
+by index, after the common beginning and end of both lists are set aside.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class DifferenceKind(Enum):
-    """What became of a value."""
+    """How a value differs."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -29,7 +29,7 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that two documents don't share."""
+    """A value that differs between two documents; before or after is `ABSENT` if it is missing there."""
 
     path: DocumentPath
     before: Any
@@ -47,15 +47,15 @@ class Difference:
 
 
 def decode_state(text: str | None) -> Any:
-    """A state's value; fractions are decimals, so that they keep their digits. None is `ABSENT`."""
+    """Return a state's value; fractions become decimals to keep their digits. None becomes `ABSENT`."""
     return ABSENT if text is None else _decoder.decode(text)
 
 
 def decode_or_text(text: str | None) -> Any:
-    """The same, or the text itself where it can't be taken apart.
+    """Return a state's value, or the text itself if it can't be decoded.
 
-    DuckDB takes for JSON what a stricter decoder doesn't: NaN, integers of 5,000 digits, a
-    thousand brackets.
+    DuckDB accepts as JSON what a stricter decoder refuses: NaN, integers of 5,000 digits, a thousand
+    nested brackets.
     """
     try:
         return decode_state(text)
@@ -64,12 +64,12 @@ def decode_or_text(text: str | None) -> Any:
 
 
 def encode_value(value: Any) -> str:
-    """A value as JSON text; `ABSENT` is null."""
+    """Return a value as JSON text; `ABSENT` becomes null."""
     return "null" if value is ABSENT else _encoder.encode(value).decode()
 
 
 def find_differences(before: Any, after: Any) -> list[Difference]:
-    """What has to be said to turn one value into the other, in the order of the documents."""
+    """Return the differences that turn one value into the other, in the order of the documents."""
     return list(_iterate_differences(before, after, ()))
 
 
@@ -105,7 +105,7 @@ def _iterate_list_differences(
 
 
 def is_same_value(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: 1 is not true, and 0.10 is written otherwise than 0.1."""
+    """Return whether two values are the same JSON: 1 is not true, and 0.10 is not 0.1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

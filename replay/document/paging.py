@@ -1,12 +1,12 @@
-"""A document's changes a page at a time, so that what is held doesn't grow with how many there are."""
+"""Paging through a document's changes, so memory doesn't grow with their number."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 _MIN_PAGE_CHANGES = 64
-"""Changes that are held at once in any case."""
+"""A page has at least this many changes, whatever their size."""
 _MAX_PAGE_BYTES = 16_000_000
-"""Of states that are held at once."""
+"""The bytes of states in a larger page."""
 
 
 def split_changes(
@@ -16,10 +16,10 @@ def split_changes(
     *,
     backwards: bool,
 ) -> Iterator[dict[str, int]]:
-    """Stretches of the log: the offsets of their `first` and `last` change, and that of the one `before`.
+    """Yield pages of changes: the offsets of the `first` and `last` change, and of the one `before`.
 
-    `offsets` are those of all changes, in order; those behind `after` are gone through. `length` says how
-    many bytes states have on average from an offset on.
+    `offsets` are those of all changes, ascending; the pages cover those after `after_offset`.
+    `average_bytes_from` returns the average size in bytes of the states from an offset on.
     """
     begin, end = bisect_right(offsets, after_offset), len(offsets)
     size = _MIN_PAGE_CHANGES

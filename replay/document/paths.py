@@ -1,7 +1,7 @@
-"""Paths to a value inside a document, and how they are written: `items.sku-7.qty`, `$."a b".c`.
+"""Paths to a value inside a document, and their notation: `items.sku-7.qty`, `$."a b".c`.
 
-A step is the name of a member or the place of an item. A name of digits finds an item of a list
-too, so that `lines.0.qty` and `lines[0].qty` are the same place.
+A step is the name of a member or the index of an item. A name of digits also selects an item of a
+list, so `lines.0.qty` and `lines[0].qty` lead to the same value.
 """
 
 import json
@@ -21,7 +21,7 @@ class _AbsentType:
 
 
 ABSENT = _AbsentType()
-"""Stands for a value that isn't there, which null is."""
+"""Stands for a missing value, which null is not."""
 
 _PLAIN_NAME = re.compile(r"[\w\-]+")
 _STEP_PATTERN = re.compile(
@@ -31,7 +31,10 @@ _STEP_PATTERN = re.compile(
 
 
 def parse_path(text: str) -> DocumentPath:
-    """The path that a person wrote; `$` is the whole document. Raises `QueryError`."""
+    """Return the path that a person wrote; `$` is the whole document.
+
+    Raises `QueryError` if the text is not a path.
+    """
     rest = text.strip().removeprefix("$")
     path: list[PathStep] = []
     position = 0
@@ -40,7 +43,7 @@ def parse_path(text: str) -> DocumentPath:
         named = found is not None and (found["name"] or found["quoted"])
         if found is None or (named and path and rest[position] != "."):
             raise QueryError(
-                f"The path {text!r} can't be read from {rest[position:]!r} on; write it as"
+                f"Invalid path {text!r}: can't parse {rest[position:]!r}. Write paths like"
                 ' items.sku-7.qty, lines[0].qty or $."a b".c.'
             )
         quoted = found["quoted"] or found["inside"]
@@ -56,11 +59,13 @@ def _unquote(quoted: str, text: str) -> str:
     try:
         return str(json.loads(quoted))
     except ValueError as error:
-        raise QueryError(f"The path {text!r} holds {quoted}, which is no JSON string.") from error
+        raise QueryError(
+            f"Invalid path {text!r}: {quoted} is not a JSON string. Escape the name as in JSON."
+        ) from error
 
 
 def format_path(path: DocumentPath) -> str:
-    """`items.sku-7.qty`, `lines[0].qty`, `$."a b".c`; `$` for the whole document."""
+    """Return the notation of a path: `items.sku-7.qty`, `$."a b".c`; `$` for the whole document."""
     if not path:
         return "$"
     names = [step for step in path if isinstance(step, str)]
@@ -79,7 +84,7 @@ def format_path(path: DocumentPath) -> str:
 
 
 def format_as_expression(root: str, path: DocumentPath) -> str:
-    """The path as a condition names it: `state.items['sku-7'][0]`."""
+    """Return the path in the notation of conditions: `state.items['sku-7'][0]`."""
     plain = re.compile(r"[A-Za-z_]\w*")
     return root + "".join(
         f".{step}" if plain.fullmatch(str(step)) else f"[{_step_literal(step)}]" for step in path
@@ -91,7 +96,7 @@ def _step_literal(step: PathStep) -> str:
 
 
 def get_value_at(value: Any, path: DocumentPath) -> Any:
-    """The value at a path, or `ABSENT`."""
+    """Return the value at a path, or `ABSENT`."""
     for step in path:
         if isinstance(value, dict):
             value = value.get(str(step), ABSENT)
@@ -104,12 +109,12 @@ def get_value_at(value: Any, path: DocumentPath) -> Any:
 
 
 def format_pointer(path: DocumentPath) -> str:
-    """The path as a JSON pointer (RFC 6901), which DuckDB's JSON functions take."""
+    """Return the path as a JSON pointer (RFC 6901), which DuckDB's JSON functions accept."""
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return "".join(f"/{step}" for step in steps)
 
 
 def parse_pointer(text: str) -> tuple[str, ...]:
-    """The names that a JSON pointer leads through."""
+    """Return the unescaped names in a JSON pointer."""
     steps = text.split("/")[1:]
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)

@@ -1,1 +1,1 @@
-"""Reading what a fold left in the workspace."""
+"""Reading the results of a fold from the workspace: states, failures, calls and what else it reported."""

@@ -1,4 +1,4 @@
-"""What became of the calls of a fold: each with its decision, from what was kept of them."""
+"""The calls of a fold, each with its decision, read from the tables `decisions` and `calls`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,16 +21,16 @@ from storage.workspace.workspace import Workspace
 _PAGE_ROWS = 2_000
 _LOG_ORDER = '"offset", key, ordinal'
 _MANUAL_ORDINAL = 1_000_000
-"""The place of what is answered by hand, behind all that was recorded of its event."""
+"""The ordinal of answers given by hand; it sorts after all recordings of the event."""
 _DECISION_BY_ORIGIN = {"live": "live", "stub": "suppressed", "imported": "recorded"}
 
 
 @dataclass(frozen=True)
 class CallDecision:
-    """A call, or an attempt to get out otherwise, and what became of it."""
+    """A call, or a blocked attempt to reach the outside without one, and its decision."""
 
     offset: int | None
-    """None: before the first event, or of no known event."""
+    """The event that made the call; None: before the first event, or the event is unknown."""
     key: str | None
     port: str
     operation: str
@@ -40,14 +40,14 @@ class CallDecision:
     request: str | None
     """JSON."""
     response: str | None
-    """JSON; None where there was none."""
+    """JSON; None if there was no response."""
     stack: str | None
     call: int | None
-    """The number of the recording that answers it, or is the nearest to it."""
+    """The number of the recording that answers the call, or that is most like it."""
 
     @property
     def short_request(self) -> str:
-        """The request in short: of HTTP the address and the body."""
+        """The request in short; for HTTP its URL and body."""
         value = None if self.request is None else calls.decode_body(self.request.encode(), "json")
         if isinstance(value, dict) and {"method", "url"} <= value.keys():
             body = value.get("body")
@@ -56,7 +56,7 @@ class CallDecision:
 
     @property
     def short_response(self) -> str | None:
-        """The response in short: of HTTP the status and the body; None where there was none."""
+        """The response in short; for HTTP its status and body; None if there was no response."""
         value = None if self.response is None else calls.decode_body(self.response.encode(), "json")
         if isinstance(value, dict) and {"status", "body"} <= value.keys():
             return f"{value['status']} {_canonical_json(value['body'])}"
@@ -65,48 +65,48 @@ class CallDecision:
 
 @dataclass(frozen=True)
 class SimilarRecording:
-    """A recording that is like a call that was missed."""
+    """A recording that resembles a missed call."""
 
     recording: Recording
     differences: list[str]
-    """As `request.pair: "EURUSD" → "EURGBP"`."""
+    """Such as `request.pair: "EURUSD" → "EURGBP"`."""
 
 
 def read_fold_decisions(
     history: FoldReports, *, limit: int | None = None
 ) -> Iterator[CallDecision]:
-    """All calls of a fold in the order of the log."""
+    """Yield the calls of a fold in the order of the log, at most `limit`."""
     return _iterate_decisions(history, "true", (), limit)
 
 
 def read_document_decisions(history: FoldReports, key: str, until: int) -> Iterator[CallDecision]:
-    """Those for a document, up to an offset."""
+    """Yield the calls made for a document, up to and including an offset."""
     return _iterate_decisions(history, 'key = ? AND "offset" <= ?', (key, until), None)
 
 
 def read_decision_page(history: FoldReports, first: int, count: int) -> list[CallDecision]:
-    """So many of them from the one of a number on."""
-    found = _load_decision_rows(history, "true", (), count, first)
-    return [
-        _decision_from_row(row, known)
-        for known in [_load_recordings(history.workspace, found)]
-        for row in found
-    ]
+    """Return `count` calls of a fold in the order of the log, from index `first` on."""
+    rows = _load_decision_rows(history, "true", (), count, first)
+    recordings = _load_recordings(history.workspace, rows)
+    return [_decision_from_row(row, recordings) for row in rows]
 
 
 def read_decisions_between(
     history: FoldReports, first: int, last: int
 ) -> dict[int, list[CallDecision]]:
-    """Those of a stretch of the log, by offset."""
-    found: dict[int, list[CallDecision]] = {}
+    """Return the calls of the events from `first` to `last`, by offset."""
+    decisions: dict[int, list[CallDecision]] = {}
     for one in _iterate_decisions(history, '"offset" BETWEEN ? AND ?', (first, last), None):
         if one.offset is not None:
-            found.setdefault(one.offset, []).append(one)
-    return found
+            decisions.setdefault(one.offset, []).append(one)
+    return decisions
 
 
 def list_decision_offsets(history: FoldReports, limit: int) -> list[int]:
-    """The offset of each of the first so many, in the order of `page`; -1: before the first event."""
+    """Return the offsets of the first `limit` calls, in the order of `read_decision_page`.
+
+    -1 stands for a call before the first event.
+    """
     with history.workspace.reading() as connection:
         found = connection.execute(
             f'SELECT "offset" FROM decisions WHERE {FOLD_CONDITION} ORDER BY {_LOG_ORDER} LIMIT {int(limit)}',
@@ -116,14 +116,14 @@ def list_decision_offsets(history: FoldReports, limit: int) -> list[int]:
 
 
 def find_call_offsets(history: FoldReports) -> "Offsets[int]":
-    """Every event that made a call, or tried to get out."""
+    """Return the offsets of all events whose handlers made a call or tried to reach the outside."""
     return history.offsets_in("decisions")
 
 
 def list_nondeterministic_reads(
     history: FoldReports, limit: int | None = None
 ) -> list[tuple[int, str]]:
-    """What handlers read of clocks and random numbers, by offset."""
+    """Return what handlers read from clocks and random numbers, as (offset, name) pairs."""
     bound = "" if limit is None else f" LIMIT {int(limit)}"
     with history.workspace.reading() as connection:
         return connection.execute(
@@ -135,7 +135,7 @@ def list_nondeterministic_reads(
 def list_nondeterministic_reads_between(
     history: FoldReports, first: int, last: int
 ) -> dict[int, list[str]]:
-    """What they read in a stretch of the log, by offset."""
+    """Return what handlers read from clocks and random numbers from `first` to `last`, by offset."""
     with history.workspace.reading() as connection:
         found = connection.execute(
             f'SELECT "offset", list(DISTINCT read ORDER BY read) FROM reads WHERE {FOLD_CONDITION}'
@@ -146,7 +146,7 @@ def list_nondeterministic_reads_between(
 
 
 def list_recordings(workspace: Workspace, limit: int | None = None) -> Iterator[CallDecision]:
-    """All recordings, as what became of them when they were made."""
+    """Yield all recordings, each with the decision under which it was recorded."""
     for count, one in enumerate(recording_store.iterate_recordings(workspace)):
         if limit is not None and count >= limit:
             return
@@ -154,7 +154,7 @@ def list_recordings(workspace: Workspace, limit: int | None = None) -> Iterator[
 
 
 def list_unassigned_recordings(workspace: Workspace) -> list[CallDecision]:
-    """Recordings of which nobody knows the event."""
+    """Return the recordings that are not assigned to an event."""
     return [
         _decision_from_recording(one)
         for one in recording_store.iterate_recordings(workspace, '"offset" IS NULL')
@@ -162,19 +162,26 @@ def list_unassigned_recordings(workspace: Workspace) -> list[CallDecision]:
 
 
 def assign_recording(workspace: Workspace, call_number: str, position: int) -> None:
-    """Say by hand which event made an imported call; raises `QueryError` where there is no such."""
+    """Assign an imported call to the event that made it.
+
+    Raises `QueryError` if there is no such call, or if `position` is the start.
+    """
     if position == START:
-        raise QueryError("At the start there is no event that could have made a call.")
+        raise QueryError(
+            "The start is no event, so it can't make a call. Give an event's position."
+        )
     if not call_number.isdecimal() or not assignment.assign_manually(
         workspace, int(call_number), position
     ):
-        raise QueryError(f"There is no call {call_number!r}; `refold calls WS` lists all of them.")
+        raise QueryError(
+            f"There is no call {call_number!r}. List all calls with `refold calls WS`."
+        )
 
 
 def find_similar_recordings(
     workspace: Workspace, missed_call: CallDecision
 ) -> list[SimilarRecording]:
-    """The recordings of a call's event that are most like it, and how they differ."""
+    """Return the recordings of a call's event, the most similar first, and how they differ."""
     if missed_call.offset is None or missed_call.request is None:
         return []
     request = calls.decode_body(missed_call.request.encode(), "application/json")
@@ -194,14 +201,14 @@ def find_similar_recordings(
 
 
 def answer_missed_call(history: FoldReports, missed_call: CallDecision, text: str) -> None:
-    """Answer a call that was missed by hand, for this event and from now on; a JSON text.
+    """Store an answer for a missed call; from now on the call of this event gets it.
 
-    Raises `QueryError` where it is none.
+    `text` is the answer as JSON. Raises `QueryError` if it isn't valid JSON.
     """
     try:
         value = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, RecursionError) as error:
-        raise QueryError(f"{text!r} is no JSON: {error}.") from error
+        raise QueryError(f"{text!r} is not valid JSON: {error}.") from error
     with history.workspace.writing() as connection:
         rows = fetch_rows(
             connection, 'SELECT id FROM events WHERE "offset" = ?', [missed_call.offset]
@@ -286,10 +293,10 @@ def _decision_from_row(row: Mapping[str, Any], recordings: Mapping[int, Recordin
         )
         return CallDecision(offset, row["key"], **{name: row[name] for name in names})
     one = recordings.get(row["call"])
-    if one is None:  # it was recorded anew, and the fold is yet to be made anew
-        gone = "its recording is gone; fold anew"
+    if one is None:  # the call was recorded again, and the projection not folded again since
+        missing = "its recording is gone; fold again with refold replay"
         decision = CallDecision(
-            offset, row["key"], "?", "?", "query", "", gone, None, None, None, None
+            offset, row["key"], "?", "?", "query", "", missing, None, None, None, None
         )
     else:
         decision = _decision_from_recording(one)

@@ -1,8 +1,8 @@
-"""Which projections a workspace knows, by name and code, and how far each has been folded.
+"""The catalogue of projections in a workspace: their names and code, and how far each is folded.
 
-A projection is its name and a hash of its code. When the code has changed it is another projection;
-the one before is superseded, and its history is kept until a further one takes its place: of all
-that are superseded the one that was folded furthest, the latest of them.
+A projection is identified by its name and a hash of its code. When its code changes it becomes another
+projection and supersedes the one before. Of the superseded projections of one name, only one keeps its
+history: the one that was folded furthest, or the latest of these.
 """
 
 import json
@@ -26,7 +26,7 @@ from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """How far a projection has been folded on a timeline, and what came of it."""
+    """How far a projection has been folded on a timeline, and a summary of the result."""
 
     projection_number: int
     """Its row in `projections`."""
@@ -35,49 +35,51 @@ class FoldRecord:
     reference: str
     files: Mapping[str, str]
     invariants: Mapping[str, str | None]
-    """Those that the projection declares: name to the condition, or to None where it is a function
-    of its own."""
+    """The invariants that the projection declares: the condition of each name, or None if the
+    invariant is a Python function."""
     timeline: str
     first_offset: int
-    """The first event whose changes are known; what was before it is as if its predecessor had
-    made it. 0 but for a projection over all events that was asked over a stretch of the log."""
+    """The first event whose changes are known. The states before it are stored as if the event before
+    had made them. It is above 0 only for a projection over all events that ran over a stretch of the
+    log."""
     next_offset: int
-    """Events folded: the offset of the next one."""
+    """The offset of the next event to fold."""
     skipped_events: int
     unhandled_by_type: Mapping[str, int]
-    """Events that no handler was there for, by type."""
+    """The number of events without a handler, by type."""
     failure_count: int
     document_count: int
     change_count: int
     part_change_count: int
-    """Changes of parts of large documents; 0 where there are none."""
+    """Changes of parts of large documents; 0 if there are none."""
     round_trips_json: bool | None
-    """True: every state comes back from its JSON as it was, so a fold can be resumed from it.
-    False: some don't, and all were written with care. None: not all were looked at."""
+    """True: every state comes back from its JSON unchanged, so a fold can be resumed from it.
+    False: some don't, and all were encoded with full precision. None: not all were checked."""
     number_columns: str | None
-    """Which numbers stand beside its states; see `replay.query.number_columns`."""
+    """The paths whose numbers are stored beside the states; see `replay.query.number_columns`."""
     seconds: float
+    """How long the fold took."""
     call_count: int
-    """Calls to the outside, and attempts to get there."""
+    """Calls to the outside, and blocked attempts to reach it."""
     isolation: str | None
-    """How its worker was shut in; None where it had none."""
+    """How its worker was sandboxed; None if it had no worker."""
     settings_digest: str
-    """How it met the outside, where that isn't as by default: the mode, and a hash of the rest."""
+    """The gateway mode and a hash of the other settings; empty for the defaults."""
     are_recordings_unchanged: bool
-    """Whether recordings are as they were when its calls were answered from them."""
+    """Whether the recordings have not changed since its calls were answered from them."""
     timeline_digest: str
-    """What the timeline was; see `Workspace.digest`."""
+    """The content of the timeline when it was folded; see `Workspace.digest`."""
     may_read_files: bool
     """Whether its `files` may be read: the workspace is the user's own, or the user named the code."""
 
     @property
     def label(self) -> str:
-        """`orders@3f2a`"""
+        """The name with the start of the code hash, such as `orders@3f2a`."""
         return f"{self.name}@{self.code_hash[:4]}"
 
     @property
     def is_hypothetical(self) -> bool:
-        """Whether its calls were answered otherwise than they were."""
+        """Whether its calls were answered in another mode than the default, such as what-if."""
         return self.settings_digest.partition(":")[0] not in ("", DEFAULT_MODE.value)
 
     @property
@@ -86,26 +88,26 @@ class FoldRecord:
         return self.first_offset > 0
 
     def has_states_at(self, position: int) -> bool:
-        """Whether the states of a position are kept."""
+        """Return whether the history has the states at a position."""
         return self.first_offset - 1 <= position < max(self.next_offset, self.first_offset)
 
     def covers(self, span: OffsetSpan) -> bool:
-        """Whether the states of a span are kept, the one before it included."""
+        """Return whether the history has all states of a span, and those at the position before it."""
         return self.first_offset - 1 <= span.position_before and span.last < self.next_offset
 
     @property
     def is_code_unchanged(self) -> bool:
-        """Whether its files are known to be what they were."""
+        """Whether its files are readable and have not changed since the fold."""
         return self.may_read_files and projection_reference.are_files_unchanged(self.files)
 
 
 def default_python() -> str:
-    """The interpreter that runs projections where none is named: refold's own."""
+    """Return the interpreter that runs projections by default: refold's own."""
     return sys.executable
 
 
 def list_folds(workspace: Workspace) -> list[FoldRecord]:
-    """Projections that have a history on the timeline and aren't superseded, the newest last."""
+    """Return the projections that have a history on the timeline and aren't superseded, newest last."""
     own = validation_cache.is_own(workspace.path)
     with workspace.main_workspace.reading() as connection:
         timeline = {"timeline": workspace.timeline}
@@ -115,7 +117,7 @@ def list_folds(workspace: Workspace) -> list[FoldRecord]:
 
 
 def find_fold(workspace: Workspace, reference: Reference) -> FoldRecord | None:
-    """The history that was folded with this reference and interpreter, whatever its code now is."""
+    """Return the fold with this reference, interpreter and settings, even if its code has changed."""
     reference = apply_timeline_answers(workspace, reference)
     with workspace.main_workspace.reading() as connection:
         found = _load_fold_records(
@@ -134,7 +136,10 @@ def find_fold(workspace: Workspace, reference: Reference) -> FoldRecord | None:
 
 
 def get_fold_by_name(workspace: Workspace, name: str) -> FoldRecord:
-    """The history of that name (`orders` or `orders@3f2a`); raises `ProjectionError`."""
+    """Return the newest fold of a name (`orders` or `orders@3f2a`).
+
+    Raises `ProjectionError` if the timeline has no such fold.
+    """
     candidates = [f for f in list_folds(workspace) if name in (f.name, f.label)]
     if not candidates:
         available = ", ".join(f.label for f in list_folds(workspace)) or "none yet"
@@ -142,13 +147,13 @@ def get_fold_by_name(workspace: Workspace, name: str) -> FoldRecord:
             "" if workspace.timeline == MAIN_TIMELINE else f" on the timeline {workspace.timeline}"
         )
         raise ProjectionError(
-            f"{workspace.path} has no projection called {name!r}{where}; it has: {available}."
+            f"{workspace.path} has no projection called {name!r}{where}. Available: {available}."
         )
     return candidates[-1]
 
 
 def get_fold_by_number(workspace: Workspace, projection_number: int) -> FoldRecord:
-    """The history of a projection on the timeline; raises `ProjectionError` where there is none."""
+    """Return the fold of a projection on the timeline; raises `ProjectionError` if there is none."""
     with workspace.main_workspace.reading() as connection:
         found = _load_fold_records(
             connection,
@@ -158,15 +163,15 @@ def get_fold_by_number(workspace: Workspace, projection_number: int) -> FoldReco
         )
     if not found:
         raise ProjectionError(
-            f"{workspace.path} has no history {projection_number} on the timeline {workspace.timeline};"
-            " fold it again with refold replay."
+            f"{workspace.path} has no history {projection_number} on the timeline {workspace.timeline}."
+            " Fold it again with refold replay."
         )
     return found[0]
 
 
 def is_refolded(connection: duckdb.DuckDBPyConnection, folded: FoldRecord) -> bool:
-    """Whether the file no longer holds a history as it was read."""
-    there = _load_fold_records(
+    """Return whether the fold has been replaced or extended since its record was read."""
+    stored = _load_fold_records(
         connection,
         "p.projection = $number AND timeline = $timeline",
         {"number": folded.projection_number, "timeline": folded.timeline},
@@ -174,7 +179,7 @@ def is_refolded(connection: duckdb.DuckDBPyConnection, folded: FoldRecord) -> bo
     )
     known = (folded.next_offset, folded.change_count, folded.seconds, folded.timeline_digest)
     return [
-        (one.next_offset, one.change_count, one.seconds, one.timeline_digest) for one in there
+        (one.next_offset, one.change_count, one.seconds, one.timeline_digest) for one in stored
     ] != [known]
 
 
@@ -186,7 +191,7 @@ def register_projection(
     files: Mapping[str, str],
     invariants: Mapping[str, str | None],
 ) -> int:
-    """The number of the projection with this code; makes it the current one of its name."""
+    """Make the projection with this code the current one of its name, and return its number."""
     known = number_of(connection, name, code_hash)
     connection.execute(
         "UPDATE projections SET superseded = true WHERE name = ? AND hash <> ? AND reference = ?"
@@ -226,7 +231,7 @@ def register_projection(
 
 
 def number_of(connection: duckdb.DuckDBPyConnection, name: str, digest: str) -> int | None:
-    """The number of the projection with this code; None if the workspace doesn't know it."""
+    """Return the number of the projection with this code; None if the workspace doesn't know it."""
     rows = connection.execute(
         "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
     ).fetchall()
@@ -236,7 +241,10 @@ def number_of(connection: duckdb.DuckDBPyConnection, name: str, digest: str) -> 
 def find_evictable_projections(
     connection: duckdb.DuckDBPyConnection, projection_number: int
 ) -> list[int]:
-    """Superseded projections of the same name and reference that one too many have a history."""
+    """Return the superseded projections of the same name and reference whose history can be deleted.
+
+    One superseded projection, the one that was folded furthest, keeps its history.
+    """
     rows = connection.execute(
         "SELECT old.projection FROM projections AS old JOIN projections AS new"
         " USING (name, reference, settings)"
@@ -251,9 +259,9 @@ def find_evictable_projections(
 def delete_fold(
     connection: duckdb.DuckDBPyConnection, projection_number: int, timeline: str | None = None
 ) -> None:
-    """Drop what was folded by a projection on a timeline, or on all, but not that it was known.
+    """Delete the fold of a projection on a timeline, or on all timelines with None.
 
-    What stands on a fold goes with it.
+    The folds of forks that build on it are deleted too. The row in `projections` stays.
     """
     targets = [(projection_number, timeline)]
     for projection, fork_timeline in targets:

@@ -1,4 +1,4 @@
-"""What a history tells of a document at a position: the state there, and the one before."""
+"""Changes of documents, and a document at a position: its state there and the state before."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,27 +8,29 @@ from replay.document.paths import ABSENT
 
 
 class Change(Protocol):
-    """A state of a document, and the offset of the event that made it."""
+    """A step of one document: the offset of the event, and the state after it."""
 
     @property
     def offset(self) -> int: ...
 
     @property
     def state(self) -> str | None:
-        """JSON; None: the event deleted the document. A large one is put together for it."""
+        """The state as JSON; None: the event deleted the document.
+
+        A large document is assembled from its parts for this.
+        """
 
     @property
     def value(self) -> Any:
-        """What the JSON stands for; `ABSENT` for a deleted document, the text where it can't be
-        taken apart."""
+        """The decoded state; `ABSENT` for a deleted document, the text itself if it can't be decoded."""
 
     def differences_since(self, previous: "Change | None") -> list[Difference]:
-        """How the document differs from what an earlier change made of it."""
+        """Return how the document differs from its state after an earlier change."""
 
 
 @dataclass(frozen=True)
 class WholeDocumentChange:
-    """A change whose state is kept as it is."""
+    """A change whose state is stored whole, not in parts."""
 
     offset: int
     state: str | None
@@ -43,7 +45,7 @@ class WholeDocumentChange:
 
 @dataclass(frozen=True)
 class DocumentSnapshot:
-    """A document at a position: its state there, and the one before that."""
+    """A document at a position: its last change there, and the change before that."""
 
     current: Change | None
     previous: Change | None
@@ -53,12 +55,12 @@ class DocumentSnapshot:
         return None if self.current is None else self.current.offset
 
     def differences_to_previous(self) -> list[Difference]:
-        """What the last change did."""
+        """Return what the last change did."""
         if self.current is None:
             return find_differences(value_after(self.previous), ABSENT)
         return self.current.differences_since(self.previous)
 
 
 def value_after(change: Change | None) -> Any:
-    """The value that a change made; `ABSENT` where there is none."""
+    """Return the decoded state after a change; `ABSENT` if there is no change."""
     return ABSENT if change is None else change.value

@@ -1,4 +1,4 @@
-"""What a fold told beside states: what handlers raised and printed, what events became, what broke."""
+"""What a fold reports besides states: failures, printed output, upcast events and violated invariants."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,26 +10,27 @@ from storage.db.query import fetch_rows
 from storage.workspace.workspace import Workspace
 
 FOLD_CONDITION = "projection = ? AND timeline = ?"
-"""SQL that keeps the rows of one projection on one timeline."""
+"""SQL condition for the rows of one projection on one timeline."""
 
 
 @dataclass(frozen=True)
 class InvariantViolation:
-    """A moment at which an invariant became broken."""
+    """A stretch of the log over which an invariant was violated."""
 
     invariant: str
     offset: int
+    """The event that violated it."""
     key: str | None
-    """None where it is one of all documents."""
+    """The document; None if the invariant is about all documents."""
     error: str | None
-    """What it raised, which counts as broken."""
+    """The error that the invariant raised, which counts as a violation; None if it returned false."""
     until: int | None
-    """The event with which it held again; None where it never did."""
+    """The event after which it held again; None if it never did."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A handler that raised. Its document stayed as it was."""
+    """A handler that raised; its document keeps the state before the event."""
 
     offset: int
     key: str | None
@@ -40,28 +41,29 @@ class Failure:
 
 @dataclass(frozen=True)
 class UpcastRecord:
-    """An event as the projection handled it, where that isn't as it is stored."""
+    """An event as the projection's `upcast` returned it, if that differs from the stored event."""
 
     stream: str | None
     type: str | None
     version: str | None
     data: str | None
-    """JSON; None where it can't be written as that."""
+    """JSON; None if it can't be written as JSON."""
 
 
 @dataclass(frozen=True)
 class UnhandledEvents:
-    """Events of a type and version that the projection has no handler for."""
+    """The events of a type and version for which the projection has no handler."""
 
     type: str | None
     version: str | None
     events: int
+    """The number of events."""
     offset: int
     """The first of them."""
 
 
 class FoldReports:
-    """Questions about all that but states, of one projection on one timeline."""
+    """Queries for everything but states, of one projection on one timeline."""
 
     def __init__(self, workspace: Workspace, fold_record: FoldRecord) -> None:
         self._workspace = workspace
@@ -73,7 +75,7 @@ class FoldReports:
         return self._workspace
 
     def invariant_violations(self) -> list[InvariantViolation]:
-        """Where invariants that are functions of the projection's became broken, in order."""
+        """Return the violations of invariants that are Python functions, in the order of the log."""
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
@@ -85,20 +87,20 @@ class FoldReports:
         return [InvariantViolation(**row) for row in rows]
 
     def failures(self, first_offset: int = 0, limit: int | None = None) -> list[Failure]:
-        """Failures from an offset on, in order."""
+        """Return the failures from an offset on, in the order of the log, at most `limit`."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
         return self._failures(f'"offset" >= ? ORDER BY "offset", key{bound}', first_offset)
 
     def failures_at(self, offset: int) -> list[Failure]:
-        """What was raised at one event."""
+        """Return the failures at one event."""
         return self._failures('"offset" = ? ORDER BY key', offset)
 
     def failure_offsets(self) -> "Offsets[int]":
-        """All offsets at which a handler raised, for a lane."""
+        """Return all offsets at which a handler raised."""
         return self.offsets_in("failures")
 
     def upcast_record_at(self, offset: int) -> UpcastRecord | None:
-        """What the projection made of an event before it handled it; None where nothing."""
+        """Return an event as the projection's `upcast` returned it; None if it wasn't changed."""
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
@@ -108,11 +110,14 @@ class FoldReports:
         return UpcastRecord(**rows[0]) if rows else None
 
     def upcast_offsets(self) -> "Offsets[int]":
-        """All offsets of events that were upcast."""
+        """Return the offsets of all events that were upcast."""
         return self.offsets_in("upcasts")
 
     def unhandled_events(self) -> list[UnhandledEvents]:
-        """Types and versions of events that no handler was there for, the first met first; scans."""
+        """Return the types and versions of events without a handler, by first occurrence.
+
+        Scans the events.
+        """
         names = list(self.fold_record.unhandled_by_type)
         with self._workspace.reading() as connection:
             rows = fetch_rows(
@@ -127,7 +132,7 @@ class FoldReports:
         return [UnhandledEvents(**row) for row in rows]
 
     def printed_output_at(self, offset: int) -> str:
-        """What handlers wrote to standard output and standard error at one event; may be empty."""
+        """Return what handlers wrote to standard output and error at one event; may be empty."""
         with self._workspace.reading() as connection:
             found = connection.execute(
                 f'SELECT text FROM printed WHERE {FOLD_CONDITION} AND "offset" = ? ORDER BY place',
@@ -136,7 +141,7 @@ class FoldReports:
         return "".join(text for (text,) in found)
 
     def printed_output(self, limit: int | None = None) -> Iterator[tuple[int, str]]:
-        """What handlers printed: offsets and texts, in the order of the log."""
+        """Yield offsets and the texts that handlers printed there, in the order of the log."""
         bound = "" if limit is None else f" LIMIT {int(limit)}"
         with self._workspace.reading() as connection:
             answer = connection.execute(
@@ -148,11 +153,14 @@ class FoldReports:
                 yield from page
 
     def printed_offsets(self) -> "Offsets[int]":
-        """All offsets at which a handler printed something."""
+        """Return all offsets at which a handler printed something."""
         return self.offsets_in("printed")
 
     def offsets_in(self, table: str) -> "Offsets[int]":
-        """All offsets that a table of ours has of this fold."""
+        """Return all offsets that a table of the workspace has for this fold.
+
+        `table` goes into the SQL unquoted, so it must be a constant.
+        """
         with self._workspace.reading() as connection:
             answer = connection.execute(
                 f'SELECT DISTINCT "offset" FROM {table} WHERE {FOLD_CONDITION} ORDER BY "offset"',

@@ -1,4 +1,4 @@
-"""What a fork's history has in common with its parent's, and what is its own."""
+"""The history of a fork, which shares with its parent's history all changes before the first edit."""
 
 from dataclasses import dataclass
 
@@ -10,24 +10,24 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 
 @dataclass(frozen=True)
 class ForkedHistory:
-    """A history on a fork, beside the one that it stands on."""
+    """A history on a fork, and the parent's history on which it builds."""
 
     history: History
     parent: History
     workspace: ForkedWorkspace
     since_position: int
-    """The first place from which on anything may be otherwise."""
+    """The first position on the fork at which a state may differ from the parent's."""
     affects_all_documents: bool
-    """Whether every document may be, and not only those that were touched."""
+    """Whether every document may differ; false: only the keys of `affected_keys_sql`."""
 
     @property
     def parent_since_position(self) -> int:
-        """The parent's place from which on anything may be otherwise."""
+        """The first position on the parent at which a state may differ from the fork's."""
         return self.workspace.position_map.first_parent_position_from(self.since_position)
 
     @property
     def affected_keys_sql(self) -> str:
-        """SQL for the keys of the documents that may be otherwise."""
+        """SQL for the keys of the documents that may differ."""
         return (
             f"SELECT key FROM touched WHERE projection = {int(self.history.fold_record.projection_number)}"
             f" AND timeline = {quote_literal(self.history.fold_record.timeline)}"
@@ -35,7 +35,7 @@ class ForkedHistory:
 
 
 def find_forked_history(history: History) -> ForkedHistory | None:
-    """What the history stands on; None where it stands on nothing but events."""
+    """Return a fork's history with its parent's; None if it was folded from its events alone."""
     forked_workspace = history.workspace
     if not isinstance(forked_workspace, ForkedWorkspace):
         return None

@@ -1,7 +1,7 @@
-"""A history, as everything above reads it: every state of every document of one projection.
+"""The history of one projection on one timeline: every state of every document.
 
-The state of a key at a position is its last change at or before it; everything else follows from
-that. States are JSON text; None is a document that isn't there.
+The state of a key at a position is that of its last change at or before the position; every other
+query follows from this rule. States are JSON text; None stands for a document that doesn't exist.
 """
 
 import hashlib
@@ -31,38 +31,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DocumentRow:
-    """A document as a list shows it."""
+    """A document as a row of a list."""
 
     ordinal: int
-    """How many documents were born before it."""
+    """The number of documents that were created before it."""
     key: str
     born: int
+    """The offset of the event that created it."""
 
 
 _PAGE_DOCUMENTS = 2_048
-"""Documents that are read at once; they may be long."""
+"""Documents in one batch of a scan; few, because they may be long."""
 _MAX_LARGE_DOCUMENTS = 4
-"""Large documents whose values are kept."""
+"""Large documents whose values are cached."""
 _LONG_DIGITS_PATTERN = r"[0-9.]{17,}|\.[0-9]*0([^0-9]|$)"
 
 
 class History(FoldReports):
-    """Questions about the states of one projection on one timeline, and what else it told."""
+    """Queries for the states of one projection on one timeline, and for its fold reports."""
 
     def __init__(self, workspace: Workspace, fold_record: FoldRecord) -> None:
         super().__init__(workspace, fold_record)
-        # What stands before the first event that is known are states, and no changes.
+        # Rows before the first known event are initial states and not changes.
         self._known_offsets_sql = f'"offset" >= {int(fold_record.first_offset)}'
         self._large_documents: dict[str, LargeDocument] = {}
 
     @property
     def has_long_numbers(self) -> bool:
-        """Whether states may hold numbers with more digits than a double, as Decimals do."""
+        """Whether states may hold numbers with more digits than a double, such as Decimals."""
         return self.fold_record.round_trips_json is False
 
     @property
     def is_routed(self) -> bool:
-        """Whether the projection chooses its keys, so that the documents are others than the streams."""
+        """Whether the projection chooses its keys, so its documents are not the streams of the events."""
         with self._workspace.reading() as connection:
             found = connection.execute(
                 f"FROM routes WHERE {FOLD_CONDITION} LIMIT 1", self._fold_parameters
@@ -70,7 +71,7 @@ class History(FoldReports):
         return bool(found)
 
     def document_at(self, key: str, offset: int) -> DocumentSnapshot:
-        """A document at a position, with what it was before its last change."""
+        """Return a document at a position, with the state before its last change."""
         rows = self._load_changes(
             f'key = ? AND "offset" <= {int(offset)} ORDER BY "offset" DESC LIMIT 2', key
         )
@@ -78,12 +79,14 @@ class History(FoldReports):
         return DocumentSnapshot(now, before)
 
     def state_at(self, key: str, offset: int) -> Change | None:
-        """The state of a key at a position, or None where it was never born by then."""
+        """Return the last change of a key at a position; None if the document has none by then."""
         return self.document_at(key, offset).current
 
     def states_after(self, changes: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str | None]:
-        """The states that changes made, by (offset, key), for a page of them; of a large document
-        the parts that were changed."""
+        """Return the states after a page of changes, by (offset, key).
+
+        The state of a large document contains only the parts that the change changed.
+        """
         if not changes:
             return {}
         offset_list = ", ".join(str(int(offset)) for offset, _ in changes)
@@ -115,17 +118,19 @@ class History(FoldReports):
     def value_changes(
         self, key: str, path: DocumentPath, *, after: int, until: int, backwards: bool
     ) -> Iterator[tuple[int, Any, Any]]:
-        """Changes of a document that may have changed the value at a path: offset, and the values
-        before and after; of a large document only the parts of them that were changed. Scans the
-        document's changes."""
+        """Yield changes that may have changed the value at a path: offset, document before and after.
+
+        Covers events after offset `after` up to `until`. Of a large document, before and after contain
+        only the changed parts. Scans the document's changes.
+        """
         maybe = "true"
         if path:
             value, earlier = (f"json_extract({name}, $path)" for name in ("state", "earlier"))
-            # Digits beyond a double's, and zeros at the end, are lost by extracting.
+            # Extracting loses digits beyond those of a double, and trailing zeros.
             both = "concat(state, ' ', earlier)"
             maybe = f"{value} IS DISTINCT FROM {earlier} OR regexp_matches({both}, '{_LONG_DIGITS_PATTERN}')"
         if self.fold_record.part_change_count:
-            # One that was not in parts before has all of them changed.
+            # If the state before was not in parts, every part counts as changed.
             maybe = f"NOT (in_parts AND was_in_parts) AND (in_parts OR was_in_parts OR {maybe})"
         parameters = {
             "projection": self.fold_record.projection_number,
@@ -152,18 +157,18 @@ class History(FoldReports):
                     f' AND "offset" <= {int(until)}'
                 )
 
-                def asked(what: str) -> list[Any]:
-                    found = connection.execute(f"SELECT {what}", [*self._fold_parameters, key])
-                    return [value for (value,) in found.fetchall()]
+                def select(sql: str) -> list[Any]:
+                    rows = connection.execute(f"SELECT {sql}", [*self._fold_parameters, key])
+                    return [value for (value,) in rows.fetchall()]
 
-                def length(first: int) -> float:
+                def average_bytes_from(first: int) -> float:
                     return (
-                        asked(f'avg(strlen(state)) {document_rows} AND "offset" >= {first}')[0]
+                        select(f'avg(strlen(state)) {document_rows} AND "offset" >= {first}')[0]
                         or 0.0
                     )
 
-                offsets = asked(f'"offset" {document_rows} ORDER BY "offset"')
-                for page in split_changes(offsets, after, length, backwards=backwards):
+                offsets = select(f'"offset" {document_rows} ORDER BY "offset"')
+                for page in split_changes(offsets, after, average_bytes_from, backwards=backwards):
                     rows = connection.execute(query, {**parameters, **page}).fetchall()
                     for offset, number, in_parts, state, before, was_in_parts, earlier in rows:
                         old = self._make_change(key, -1, before, was_in_parts, earlier)
@@ -180,14 +185,14 @@ class History(FoldReports):
         return (next(steps) for _, steps in groupby(both_kinds, key=offset))
 
     def next_change(self, key: str, offset: int) -> int | None:
-        """The offset of the document's next change."""
+        """Return the offset of the document's next change after an offset; None if there is none."""
         rows = self._load_changes(
             f'key = ? AND "offset" > {int(offset)} ORDER BY "offset" LIMIT 1', key
         )
         return rows[0].offset if rows else None
 
     def previous_change(self, key: str, offset: int) -> int | None:
-        """The offset of the document's change before."""
+        """Return the offset of the document's last change before an offset; None if there is none."""
         rows = self._load_changes(
             f'key = ? AND "offset" < {int(offset)} AND {self._known_offsets_sql} ORDER BY'
             ' "offset" DESC LIMIT 1',
@@ -196,7 +201,7 @@ class History(FoldReports):
         return rows[0].offset if rows else None
 
     def changes_by_event(self, first: int, last: int) -> dict[int, dict[str, DocumentSnapshot]]:
-        """What each event of a stretch of the log changed: offset to key to moment."""
+        """Return the changes of the events from `first` to `last`, by offset and then by key."""
         first = max(first, self.fold_record.first_offset)
         with self._workspace.reading() as connection:
             rows = connection.execute(
@@ -229,7 +234,7 @@ class History(FoldReports):
         return snapshots
 
     def keys_changed_at(self, offset: int) -> list[str]:
-        """The documents that one event changed."""
+        """Return the keys of the documents that one event changed, sorted."""
         with self._workspace.reading() as connection:
             rows = connection.execute(
                 f'SELECT key FROM history WHERE {FOLD_CONDITION} AND "offset" = ? AND'
@@ -239,7 +244,10 @@ class History(FoldReports):
         return [key for (key,) in rows]
 
     def documents(self, first: int, count: int) -> list[DocumentRow]:
-        """Documents in the order of their birth, by ordinal; an older position has fewer of them."""
+        """Return `count` documents in the order of their creation, from ordinal `first` on.
+
+        The documents at an older position are a prefix of this order.
+        """
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
@@ -250,7 +258,7 @@ class History(FoldReports):
         return [DocumentRow(**row) for row in rows]
 
     def count_documents_at(self, offset: int) -> int:
-        """How many documents had been born at a position."""
+        """Return how many documents had been created at a position, including deleted ones."""
         with self._workspace.reading() as connection:
             row = connection.execute(
                 f"SELECT coalesce(max(ordinal) + 1, 0) FROM documents WHERE {FOLD_CONDITION} AND born <= ?",
@@ -259,7 +267,7 @@ class History(FoldReports):
         return int(row[0]) if row else 0
 
     def ordinal_of(self, key: str) -> int | None:
-        """The document's place among all; scans the keys."""
+        """Return the document's ordinal; None if there is no such key. Scans the keys."""
         with self._workspace.reading() as connection:
             row = connection.execute(
                 f"SELECT ordinal FROM documents WHERE {FOLD_CONDITION} AND key = ?",
@@ -268,7 +276,7 @@ class History(FoldReports):
         return None if row is None else int(row[0])
 
     def keys_containing(self, text: str, limit: int) -> list[DocumentRow]:
-        """Documents whose key contains the text, in any case; scans the keys."""
+        """Return documents whose key contains a text, ignoring case. Scans the keys."""
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
@@ -279,7 +287,10 @@ class History(FoldReports):
         return [DocumentRow(**row) for row in rows]
 
     def scan_documents_at(self, offset: int) -> "Iterator[pa.RecordBatch]":
-        """Every document that exists at a position: batches of `key`, `offset`, `state`; scans."""
+        """Yield all documents that exist at a position, in batches of `key`, `offset`, `state`.
+
+        Scans the history.
+        """
         with self._workspace.reading() as connection:
             relation = connection.sql(
                 f'SELECT h.key, h."offset", h.state FROM documents AS d JOIN ({self.latest_states_sql(offset)})'
@@ -293,9 +304,9 @@ class History(FoldReports):
     def scan_documents_changed_between(
         self, start: int, end: int
     ) -> Iterator[tuple[str, str | None, str | None]]:
-        """Documents that changed from one position to another: key, state there, state here.
+        """Yield the documents that changed between two positions: key, state at `start`, state at `end`.
 
-        The earlier position comes first. Scans the states up to the later one.
+        `start` is the earlier position. Scans the states up to `end`.
         """
         with self._workspace.reading() as connection:
             relation = connection.sql(
@@ -338,13 +349,13 @@ class History(FoldReports):
         return found
 
     def latest_states_sql(self, offset: int) -> str:
-        """SQL for the last state of each document by an offset: `key`, `offset`, `state`."""
+        """Return SQL for the last state of each document at an offset: `key`, `offset`, `state`."""
         condition = (
             f"(h.projection = {int(self.fold_record.projection_number)}) AND (h.timeline ="
             f" {quote_literal(self._fold_parameters[1])})"
             f' AND (h."offset" <= {int(offset)})'
         )
-        # A deleted document's state is NULL, which arg_max would pass over.
+        # The struct is there because arg_max skips NULL, the state of a deleted document.
         latest = (
             'SELECT h.key, max(h."offset") AS "offset", arg_max(struct_pack(s := h.state,'
             ' p := h.in_parts), h."offset") AS latest'
@@ -360,6 +371,6 @@ class History(FoldReports):
 
 
 def compute_bucket(key: str) -> int:
-    """The bucket that a key's changes are sorted by, as DuckDB's `md5_number` gives it."""
+    """Return the bucket by which a key's changes are sorted: `md5_number(key) & 4294967295` in DuckDB."""
     digest = hashlib.md5(key.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:4], "little")

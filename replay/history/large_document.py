@@ -1,7 +1,7 @@
-"""A large document, which a history keeps in parts: its states, and the way from one to the next.
+"""A large document, which a history stores in parts: its states and the steps between them.
 
-Nothing of it is decoded before somebody looks at it, and from one state to another nearby only the
-parts are changed that differ, in copies of the objects around them.
+Members are decoded only when they are read. To move to a nearby state, only the parts that differ are
+replaced, in copies of the objects around them.
 """
 
 import threading
@@ -22,20 +22,20 @@ from storage.workspace import document_parts
 from storage.workspace.workspace import Workspace
 
 _MAX_CACHED_STEPS = 2_000
-"""Changes whose steps are kept at hand."""
+"""Changes whose steps are cached."""
 _MAX_PARTS_BETWEEN_STATES = 5_000
-"""Parts that may differ between states that are near each other."""
+"""If more parts differ between two states, the later state is loaded instead of derived."""
 _EMPTY_OBJECT = "{}"
 _DOCUMENT_CONDITION = "(h.projection = ?) AND (h.timeline = ?) AND (h.bucket = ?) AND (h.key = ?)"
 
 
 class LazyObject(dict[str, Any]):
-    """An object of a large document; its members are JSON until they are asked for."""
+    """An object of a large document; each member stays JSON until it is read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.member_places: dict[str, int] = {}
-        """What its members are in the order of; copies share it until one of them changes it."""
+        """The sort position of each member; copies share this dict until one of them changes it."""
         self._shared = False
 
     def __getitem__(self, name: str) -> Any:
@@ -56,13 +56,13 @@ class LazyObject(dict[str, Any]):
 
     def copy(self) -> "LazyObject":
         other = LazyObject()
-        dict.update(other, self)  # as they are: its members aren't asked for
+        dict.update(other, self)  # copies the members without decoding them
         other.member_places = self.member_places
         self._shared = other._shared = True
         return other
 
     def put(self, name: str, value: Any, position: int) -> None:
-        """Put a member where it belongs."""
+        """Set a member and keep the members in the order of their positions."""
         moved = self.member_places.get(name) != position
         is_out_of_order = moved and any(position < other for other in self.member_places.values())
         if moved:
@@ -76,7 +76,7 @@ class LazyObject(dict[str, Any]):
             dict.update(self, members)
 
     def remove(self, name: str) -> None:
-        """Take a member away, if there is one."""
+        """Remove a member if it exists."""
         self.pop(name, None)
         self._unshare_places().pop(name, None)
 
@@ -88,7 +88,7 @@ class LazyObject(dict[str, Any]):
 
 @dataclass(frozen=True)
 class PartChange:
-    """What a part of a document was before a change, and is after it."""
+    """A part of a document before and after a change, as JSON; None if the part doesn't exist."""
 
     path: str
     before: str | None
@@ -98,21 +98,21 @@ class PartChange:
 
     @property
     def inverse(self) -> "PartChange":
-        """The same, for whoever goes back."""
+        """The same change in the other direction."""
         return PartChange(self.path, self.after, self.before, self.place_after, self.place_before)
 
 
 @dataclass(frozen=True)
 class _ChangeStep:
-    """What one change did."""
+    """The parts that one change changed."""
 
     previous_change: int
-    """The number of the document's change before."""
+    """The number of the document's previous change; -1 if there is none."""
     part_changes: Sequence[PartChange]
 
 
 class LargeDocument:
-    """One document. May be used from several threads."""
+    """One large document. Its methods can be called from several threads."""
 
     def __init__(
         self, workspace: Workspace, projection: int, timeline: str, bucket: int, key: str
@@ -122,10 +122,10 @@ class LargeDocument:
         self._lock = threading.Lock()
         self._steps: dict[int, _ChangeStep] = {}
         self._last_value: tuple[int, LazyObject] = (-1, LazyObject())
-        """The change whose value was asked for last, and the value."""
+        """The change whose value was returned last, and the value."""
 
     def json_after(self, change: int) -> str | None:
-        """The whole document as JSON, after a change."""
+        """Return the whole document after a change as JSON; None if the document is deleted."""
         with self._workspace.reading() as connection:
             found = connection.execute(
                 "SELECT state FROM"
@@ -135,15 +135,15 @@ class LargeDocument:
         return found[0][0] if found else None
 
     def is_cached(self, change: int) -> bool:
-        """Whether the value after a change can be had without asking the file."""
+        """Return whether the value after a change is available without reading the workspace."""
         with self._lock:
             return self._cached_part_changes(self._last_value[0], change) is not None
 
     def value_after(self, change: int) -> LazyObject:
-        """The whole document after a change; asks the file where it isn't at hand."""
+        """Return the whole document after a change; reads the workspace if it isn't cached."""
         with self._lock:
-            shown, value = self._last_value
-            part_changes = self._cached_part_changes(shown, change)
+            last_change, value = self._last_value
+            part_changes = self._cached_part_changes(last_change, change)
             value = (
                 self._load_value(change)
                 if part_changes is None
@@ -153,7 +153,7 @@ class LargeDocument:
             return value
 
     def differences_between(self, earlier: int, later: int) -> list[Difference]:
-        """How the document after a change differs from what it was after an earlier one."""
+        """Return how the document differs after the change `later` from after the change `earlier`."""
         with self._lock:
             part_changes = self._cached_part_changes(earlier, later)
         if part_changes is None:
@@ -167,7 +167,10 @@ class LargeDocument:
     def cache_steps(
         self, connection: duckdb.DuckDBPyConnection, first: int, last: int, previous: dict[int, int]
     ) -> None:
-        """Have the steps of a stretch of the log at hand; `previous` has its changes."""
+        """Cache the steps of the events from `first` to `last`.
+
+        `previous` maps each change number of the stretch to the number of the change before it.
+        """
         steps: dict[int, list[PartChange]] = {number: [] for number in previous}
         for number, part in self._load_part_changes(connection, "offset", first, last):
             if number in steps:
@@ -181,8 +184,8 @@ class LargeDocument:
     def value_changes(
         self, path: DocumentPath, *, after: int, until: int, backwards: bool
     ) -> Iterator[tuple[int, Any, Any]]:
-        """Changes that may have changed the value at a path, of events behind `after` up to `until`:
-        offset, and what they changed of the document, before and after."""
+        """Yield changes that may have changed the value at a path: offset, and the changed parts of the
+        document before and after. Covers events after offset `after` up to `until`."""
         pointer = paths.format_pointer(path)
         pointers = [paths.format_pointer(path[:n]) for n in range(len(path) + 1)]
         order = "DESC" if backwards else "ASC"
@@ -210,7 +213,7 @@ class LargeDocument:
                 yield current_offset, build_sparse_value(old), build_sparse_value(new)
 
     def _cached_part_changes(self, start: int, end: int) -> list[PartChange] | None:
-        """The parts that change from one change to another, if their steps are at hand."""
+        """Return the parts that differ from one change to another; None if a step isn't cached."""
         steps, at, count = [], max(start, end), 0
         while at > min(start, end):
             step = self._steps.get(at)
@@ -255,17 +258,20 @@ class LargeDocument:
         return root
 
     def _damaged_file_error(self, path: str) -> WorkspaceError:
-        """A stranger's parts may be any; ours stand inside of one another."""
+        """Return the error for a part without an enclosing part, which refold never writes."""
         return WorkspaceError(
-            f"{self._workspace.path} is damaged: the part {path!r} of {self._document_parameters[-1]!r} is in"
-            " nothing; fold it again with refold replay --force."
+            f"{self._workspace.path} is damaged: the part {path!r} of {self._document_parameters[-1]!r} has"
+            " no enclosing object. Fold it again with refold replay --force."
         )
 
     def _load_part_changes(
         self, connection: duckdb.DuckDBPyConnection, column: str, first: int, last: int
     ) -> list[tuple[int, PartChange]]:
-        """Parts that changed from one `change` or `offset` to another, with the number of the change
-        and what they were before, in the order of the log."""
+        """Return the parts that changed from `first` to `last`, each with its change number.
+
+        `column` says whether `first` and `last` are change numbers (`change`) or offsets (`offset`).
+        The parts come in the order of the log, each with its state before.
+        """
         rows = connection.execute(
             "SELECT h.change, h.part, h.place[-1], h.state FROM parts AS h"
             f' WHERE {_DOCUMENT_CONDITION} AND h."{column}" BETWEEN ? AND ? ORDER BY h.change, h.part',
@@ -298,7 +304,6 @@ class LargeDocumentChange:
 
     offset: int
     change_number: int
-    """The change's."""
     document: LargeDocument
 
     @property
@@ -311,7 +316,7 @@ class LargeDocumentChange:
 
     @property
     def is_cached(self) -> bool:
-        """Whether its value can be had without asking the file."""
+        """Whether its value is available without reading the workspace."""
         return self.document.is_cached(self.change_number)
 
     def differences_since(self, previous: Change | None) -> list[Difference]:
@@ -321,13 +326,16 @@ class LargeDocumentChange:
 
 
 def _build_ordered_value(parts: dict[str, PartChange]) -> Any:
-    """The value that has these parts, its members in the order of their places."""
+    """Return the value that consists of these parts, with members in the order of their places."""
     ordered = sorted(parts.values(), key=lambda part: (part.path.count("/"), part.place_after))
     return build_sparse_value({part.path: part.after for part in ordered})
 
 
 def build_sparse_value(states: dict[str, str | None]) -> Any:
-    """The value that has these parts, outer ones first, and of the others what is around them."""
+    """Return a value that contains these parts and the objects around them.
+
+    `states` maps JSON pointers to JSON, outer parts first; None for a part that doesn't exist.
+    """
     root: dict[str, Any] = {}
     for path, state in states.items():
         current, pointer = root, ""
@@ -335,7 +343,7 @@ def build_sparse_value(states: dict[str, str | None]) -> Any:
         for step in above:
             pointer += paths.format_pointer((step,))
             if states.get(pointer, _EMPTY_OBJECT) != _EMPTY_OBJECT:
-                break  # it is gone, or whole
+                break  # the enclosing object was deleted, or is stored whole
             current = current.setdefault(step, {})
         else:
             if path and state == _EMPTY_OBJECT:
@@ -356,7 +364,7 @@ def _apply_part_changes(value: LazyObject, part_changes: Sequence[PartChange]) -
         above, name = _split_pointer(part.path)
         parent = _copy_object(copies, above)
         if parent is None:
-            continue  # it is gone with what was around it
+            continue  # the enclosing object was deleted
         if part.after is None:
             parent.remove(name)
         elif part.after != _EMPTY_OBJECT:
@@ -369,7 +377,7 @@ def _apply_part_changes(value: LazyObject, part_changes: Sequence[PartChange]) -
 
 
 def _copy_object(copies: dict[str, LazyObject], path: str) -> LazyObject | None:
-    """The copy of an object, made with those around it; None where there is none."""
+    """Return the copy of an object, copying the objects around it too; None if it doesn't exist."""
     if path not in copies:
         above, name = _split_pointer(path)
         parent = _copy_object(copies, above)
@@ -382,7 +390,7 @@ def _copy_object(copies: dict[str, LazyObject], path: str) -> LazyObject | None:
 
 
 def _split_pointer(path: str) -> tuple[str, str]:
-    """Where a part is, and what it is called there."""
+    """Return the pointer of the enclosing object, and the member's name in it."""
     above, _, step = path.rpartition("/")
     return above, _unescape_step(step)
 

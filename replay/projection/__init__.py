@@ -1,1 +1,1 @@
-"""The user's projection: which file it is, and what it declares."""
+"""The user's projection: the reference that names its code, and what it declares."""

@@ -1,11 +1,12 @@
-"""What a projection over all events says of itself, as far as its text alone tells.
+"""The declaration of a projection over all events, read from its text without running it.
 
-A SQL file says it in comments of its own lines; a Polars module in names of its own:
+A SQL file declares itself in comments, a Polars module in module variables:
 
     -- refold: own events of stream                     OWN_EVENTS_OF = "stream"
     -- refold: invariant never negative: state.n >= 0   INVARIANTS = {"never negative": "state.n >= 0"}
 
-What the events are told apart by is a column of `events`, or a SQL expression over them.
+"own events of" takes a column of `events`, or a SQL expression over its columns. It says that each
+document depends only on the events with one value of the expression.
 """
 
 import ast
@@ -28,23 +29,27 @@ _POLARS_FUNCTION = "project"
 
 @dataclass(frozen=True)
 class ProjectionDeclaration:
-    """What is known of a projection over all events before it is asked."""
+    """What a projection over all events declares, known before it runs."""
 
     own_events_expression: str | None
-    """What tells whose event it is, where every document depends on its own events only."""
+    """The SQL expression that assigns events to documents, if each document depends only on its own
+    events; None if it may depend on all events."""
     invariants: Mapping[str, str]
     """Conditions by name."""
     files: Mapping[str, str]
-    """Its files, with a hash of each."""
+    """The projection's files, each with the hash of its content."""
 
 
 def has_event_handlers(text: str) -> bool:
-    """Whether a reference names Python code that handles events one by one, as far as can be seen."""
+    """Return whether a reference names Python code that handles events one by one.
+
+    Reads the file and runs no code, so the answer is a guess.
+    """
     return not is_program(text) and not is_over_all_events(text)
 
 
 def is_over_all_events(text: str) -> bool:
-    """Whether a reference names a query over all events; reads its file and runs no code."""
+    """Return whether a reference names a query over all events. Reads its file and runs no code."""
     if is_program(text):
         return False
     if is_sql(text):
@@ -59,28 +64,33 @@ def is_over_all_events(text: str) -> bool:
 
 
 def parse_sql_declaration(reference: Reference, text: str) -> ProjectionDeclaration:
-    """The declaration in a SQL file's comments; raises `ProjectionError` for one that isn't known."""
+    """Return the declaration in a SQL file's comments.
+
+    Raises `ProjectionError` if a refold comment is unknown, or "own events of" occurs twice.
+    """
     own_events_expression = None
     invariants = {}
     for comment in _declaration_comments(text):
         found = _OWN_EVENTS.fullmatch(comment)
         if found and own_events_expression is not None:
-            raise ProjectionError(f"{reference.name} says twice what its documents depend on.")
+            raise ProjectionError(
+                f"{reference.name} declares 'own events of' twice. Keep one of the comments."
+            )
         if found:
             own_events_expression = found[1].rstrip(";")
         elif found := _INVARIANT.fullmatch(comment):
             invariants[found[1]] = found[2]
         else:
             raise ProjectionError(
-                f"{reference.name} says {comment!r} in a comment for refold, which knows"
-                " 'own events of COLUMN' and 'invariant NAME: CONDITION'."
+                f"{reference.name} has the unknown refold comment {comment!r}. Use"
+                " 'own events of COLUMN' or 'invariant NAME: CONDITION'."
             )
     digest = hashlib.sha256(text.encode()).hexdigest()
     return ProjectionDeclaration(own_events_expression, invariants, {reference.text: digest})
 
 
 def _bound_names(node: ast.stmt) -> Iterator[str]:
-    """What a statement gives a name to."""
+    """Yield the names that a statement binds."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             yield name
@@ -91,7 +101,10 @@ def _bound_names(node: ast.stmt) -> Iterator[str]:
 
 
 def _declaration_comments(text: str) -> Iterator[str]:
-    """What is said in comments; a text may hold what looks like one."""
+    """Yield the contents of refold comments.
+
+    The SQL tokenizer finds them, because a string literal may contain what looks like a comment.
+    """
     encoded = text.encode()
     for byte_offset, kind in duckdb.tokenize(text):
         if kind == duckdb.token_type.comment:
@@ -101,11 +114,11 @@ def _declaration_comments(text: str) -> Iterator[str]:
 
 
 def _statements(path: Path, name: str) -> list[ast.stmt]:
-    """The statements of a module, or of the class in it that is named."""
+    """Return the statements of a module, or of a class in it; none if it can't be parsed."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
-        return []  # whoever loads it will say what is wrong
+        return []  # the worker reports the error when it loads the file
     for part in name.split(".") if name else ():
         classes = (node for node in body if isinstance(node, ast.ClassDef) and node.name == part)
         body = next((node.body for node in classes), [])

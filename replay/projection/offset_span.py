@@ -1,4 +1,4 @@
-"""The stretch of the log over which all states of a projection are wanted."""
+"""The stretch of the log for which the states of a projection are needed."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from storage.log.positions import START
 
 @dataclass(frozen=True)
 class OffsetSpan:
-    """Events by their offsets, both included; the states before the first belong to it."""
+    """Events from `first` to `last`, both included, and the states at the position before them."""
 
     first: int
     last: int

@@ -1,1 +1,1 @@
-"""Conditions, aggregates and series over histories."""
+"""Questions about all states of a history: conditions, aggregates, logpoints and values over time."""

@@ -1,7 +1,8 @@
-"""Aggregates over all documents at one position, such as `sum(state.total)`, and over what differs.
+"""Aggregates over all documents at one position, such as `sum(state.total)`, also for many trials.
 
-Sums are exact to twelve digits behind the point. What an edit changes is added to what there was:
-nobody adds up a million documents again for each of a thousand forks.
+Sums are exact to twelve digits after the decimal point. A trial, such as one fork of a sweep, adds
+only its changed states to the sums of the history, because adding up a million documents for each
+of a thousand forks would take too long.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from storage.db.query import fetch_arrow
 from storage.query.condition_parser import translate_condition_error
 
 IntegerSums = tuple[int, ...]
-"""Of whole numbers; see `replay.query.sum_encoding`."""
+"""Sums in a `SumEncoding`; see `replay.query.sum_encoding`."""
 
 _CHANGE_SCHEMA = pa.schema(
     [
@@ -33,30 +34,34 @@ _CHANGE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class TrialStateChange:
-    """A state that a document has in one of many trials, or no longer has."""
+    """A state that a document gains or loses in one trial."""
 
     trial: int
+    """Index of the trial."""
     sign: int
-    """1: it has it; -1: it has it no longer."""
+    """1: the document has this state in the trial; -1: it no longer has it."""
     key: str
     offset: int
     state: str | None
 
 
 class AggregateTotals:
-    """Aggregates that were asked for, over the documents of one history at a position."""
+    """Several aggregates over all documents of one history at a position."""
 
     def __init__(self, history: History, texts: Sequence[str], position: int) -> None:
-        """Raises `QueryError` where a text is no aggregate, or can't be answered."""
+        """Compute the aggregates.
+
+        Raises `QueryError` if a text is not an aggregate, or if it can't be evaluated.
+        """
         self.texts = texts
         self._totals = [_AggregateTotal(history, text, position) for text in texts]
         self.values = [total.evaluate(total.sums) for total in self._totals]
-        """The aggregates of the history itself, in their order; None where there is none."""
+        """The aggregates of the history itself, in the order of `texts`; None if one has no value."""
 
     def compute_trial_totals(
         self, rows: Sequence[TrialStateChange], trial_count: int
     ) -> list[list[float | None]]:
-        """The aggregates of each of so many trials."""
+        """Return the aggregates of each trial, in the order of `texts`."""
         columns = {f.name: [getattr(row, f.name) for row in rows] for f in _CHANGE_SCHEMA}
         table = pa.table(columns, schema=_CHANGE_SCHEMA)
         by_total = [total.compute_trial_totals(table, trial_count) for total in self._totals]
@@ -99,7 +104,7 @@ class _AggregateTotal:
         ]
 
     def evaluate(self, sums: Sequence[int]) -> float | None:
-        """What is asked for, made of the sums."""
+        """Return the aggregate's value from its sums."""
         sum_columns, names = [], iter(f"CAST({number} AS HUGEINT)" for number in sums)
         for n, (part, double) in enumerate(self._aggregate.summands.items()):
             own = [next(names) for _ in self._split_sql(part, double)]
@@ -109,11 +114,11 @@ class _AggregateTotal:
             f' "offset", {", ".join(sum_columns)})'
         )
         with self._history.workspace.reading() as connection:
-            found: float | None = fetch_arrow(connection, query)["v"][0].as_py()
-        return found
+            value: float | None = fetch_arrow(connection, query)["v"][0].as_py()
+        return value
 
     def _sum_all_documents(self) -> IntegerSums:
-        """The sums over all documents at the position."""
+        """Return the sums over all documents at the position."""
         mine = [
             self._history.fold_record.projection_number,
             self._history.fold_record.timeline,
@@ -149,10 +154,10 @@ class _AggregateTotal:
             f" ({rows}) WHERE state IS NOT NULL) GROUP BY trial"
         )
         found = connection.execute(query, parameters).fetchall()
-        return {trial: tuple(map(int, made)) for trial, *made in found}
+        return {trial: tuple(map(int, trial_sums)) for trial, *trial_sums in found}
 
     def _split_sql(self, part: str, double: str | None) -> list[str]:
-        """What one state adds to a sum."""
+        """Return SQL for the whole numbers that one state adds to a sum."""
         return self._sum_encoding.split_sql(part, double) if double else [f"CAST({part} AS BIGINT)"]
 
 
@@ -160,5 +165,8 @@ _CONVERSION_ERRORS = (duckdb.DataError, duckdb.ProgrammingError)
 
 
 def compute_totals(history: History, texts: Sequence[str], position: int) -> list[float | None]:
-    """Aggregates over all documents at a position; raises `QueryError`."""
+    """Return aggregates over all documents at a position; None if one has no value.
+
+    Raises `QueryError` if a text is not an aggregate, or if it can't be evaluated.
+    """
     return AggregateTotals(history, texts, position).values

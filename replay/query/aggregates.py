@@ -1,7 +1,7 @@
 """Expressions with sum, avg and count over all documents, such as `sum(state.balance) = 0`, as SQL.
 
-They are taken apart into what one state adds to a sum, and what is made of the sums; these run
-along with the log in `replay.query.running_aggregates`.
+Each expression is split into the summands of one state and a result over the sums.
+`replay.query.running_aggregates` updates the sums along the log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,23 +25,26 @@ class CompiledAggregate:
 
     text: str
     row_expression: CompiledExpression
-    """Its values of one state, and whether these are of another kind than a number."""
+    """The values that it reads from one state, and whether one of them is not a number."""
     summands: Mapping[str, str | None]
-    """What one state adds to each running sum, as SQL over the row's values; and for a number of
-    any size the column that holds it as a double, else it is 0 or 1."""
+    """What one state adds to each running sum, as SQL over the row's values. The value is the column
+    that holds the number as a double; None for a summand that is 0 or 1."""
     result_sql: str
-    """What is asked for, over the columns `offset` and `r0`, `r1` … of running sums."""
+    """The result, over the columns `offset` and `r0`, `r1` … of running sums."""
 
 
 def uses_aggregates(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
-    """Whether an expression asks for an aggregate over all documents; raises `QueryError`."""
+    """Return whether an expression contains an aggregate over all documents.
+
+    Raises `QueryError` if the text can't be parsed.
+    """
     return _calls_aggregate(condition_parser.parse_condition(connection, text, "states"))
 
 
 def compile_aggregate_condition(
     connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool
 ) -> CompiledAggregate:
-    """A condition over aggregates; raises `QueryError` for what isn't one."""
+    """Compile a condition over aggregates. Raises `QueryError` if the text is not one."""
     compiler = _AggregateCompiler(text, long_numbers, "condition")
     tree = condition_parser.parse_condition(connection, text, "states")
     return compiler.finish(compiler.result_compiler.compile_truth(tree))
@@ -50,7 +53,7 @@ def compile_aggregate_condition(
 def compile_aggregate_value(
     connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool
 ) -> CompiledAggregate:
-    """A number made of aggregates, as a double; raises `QueryError` for what isn't one."""
+    """Compile a number made of aggregates, as a double. Raises `QueryError` if the text is not one."""
     compiler = _AggregateCompiler(text, long_numbers, "expression")
     tree = condition_parser.parse_condition(connection, text, "states")
     return compiler.finish(
@@ -64,7 +67,7 @@ class _AggregateCompiler:
     long_numbers: bool
     role: str
     summands: dict[str, str | None] = field(default_factory=dict)
-    """See `Aggregated.parts`."""
+    """See `CompiledAggregate.summands`."""
 
     def __post_init__(self) -> None:
         self.row_compiler = ExpressionCompiler(self.text, STATE_SCOPE, self.long_numbers, self.role)
@@ -75,8 +78,8 @@ class _AggregateCompiler:
     def finish(self, sql: str) -> CompiledAggregate:
         if not self.summands:
             raise QueryError(
-                f"The {self.role} {self.text!r} asks for no aggregate; there are"
-                " sum(…), avg(…) and count(…)."
+                f"The {self.role} {self.text!r} contains no aggregate. Use"
+                " sum(…), avg(…) or count(…)."
             )
         return CompiledAggregate(self.text, self.row_compiler.finish("true"), self.summands, sql)
 
@@ -94,7 +97,8 @@ class _AggregateCompiler:
         return f"(CAST({total} AS DOUBLE) / nullif({count}, 0))"
 
     def _counts_sql(self, node: dict[str, Any]) -> str:
-        """Whether a state is counted: `count(state.paid)` and `count(state.paid > 0)`."""
+        """Return SQL for whether a state is counted: `count(state.paid)` counts the states that have
+        the value, `count(state.paid > 0)` those for which the condition holds."""
         if self.row_compiler.term_kind(node) is TermKind.VALUE:
             return self.row_compiler.compile_is_null(node, absent=False)
         return self.row_compiler.compile_truth(node)

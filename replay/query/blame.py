@@ -1,8 +1,8 @@
-"""Who changed this: the events at which a value inside a document became another one.
+"""Who changed this value: the events that changed the value at a path inside a document.
 
-The history is asked for states whose value at the path differs from the one before; where the
-file's JSON functions can't tell, because they read numbers as doubles, the states themselves are
-compared. As `blame` of version control, and `last` of Undo's debugger.
+DuckDB preselects the changes whose value at the path may differ from the one before. The states are
+then compared here, because DuckDB's JSON functions read numbers as doubles. The idea comes from
+`blame` in version control and `last` in Undo's debugger.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,9 @@ class ValueChange:
 
     offset: int
     before: Any
-    """`ABSENT` where the value wasn't there."""
+    """`ABSENT` if the document had no value at the path."""
     after: Any
+    """`ABSENT` if the event removed the value."""
 
 
 def find_value_changes(
@@ -33,9 +34,9 @@ def find_value_changes(
     until: int,
     backwards: bool = False,
 ) -> Iterator[ValueChange]:
-    """Changes of the value at a path of a document, of events behind `after` up to `until`.
+    """Yield the changes of the value at a path, by events after offset `after` up to `until`.
 
-    Takes time by the number of the document's changes.
+    Takes time in proportion to the number of the document's changes.
     """
     for offset, old_document, new_document in history.value_changes(
         key, path, after=after, until=until, backwards=backwards

@@ -1,8 +1,8 @@
-"""Moments: when a condition became true, or stopped being so, in the whole history.
+"""Transitions: when a condition became true or false, in the whole history.
 
-Exact, also for what healed later: every state is looked at, and compared with the one before it.
-Before its first state a document counts as false, and so does a deleted one. A condition with sum,
-avg or count is one on all documents together, asked after every event.
+The search is exact, also for violations that healed later, because it compares every state with the
+one before it. A document counts as false before its first state and after its deletion. A condition
+with sum, avg or count is about all documents together; it is evaluated after every event.
 """
 
 from collections.abc import Iterator
@@ -20,39 +20,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transition:
-    """A moment at which a condition turned."""
+    """An event that turned a condition true or false."""
 
     offset: int
     key: str | None
-    """None where it is one on all documents together."""
+    """The document; None if the condition is about all documents together."""
 
 
 @dataclass(frozen=True)
 class TransitionPage:
-    """The moments of one stretch of the log, in its order."""
+    """The transitions of one stretch of the log, in the order of the log."""
 
     last_offset: int
-    """The last offset that has been looked at."""
+    """The last offset that has been searched."""
     mismatched_states: int
-    """States in it that hold a value of another kind than it is compared as."""
+    """States of the stretch in which a value has another type than the condition compares it as."""
     transitions: list[Transition]
 
 
 def find_became_true(history: History, condition: str) -> Iterator[TransitionPage]:
-    """Every moment at which a condition became true, a stretch of the log at a time; scans.
+    """Yield every transition of a condition to true, one stretch of the log at a time.
 
-    Raises `QueryError` for a wrong one, before anything else.
+    Scans the history. Raises `QueryError` before the scan if the condition is invalid.
     """
     return _find_transitions(history, condition, target=True)
 
 
 def find_became_false(history: History, condition: str) -> Iterator[TransitionPage]:
-    """Every moment at which a condition stopped being true; scans. Raises `QueryError`."""
+    """Yield every transition of a condition to false, one stretch of the log at a time.
+
+    Scans the history. Raises `QueryError` before the scan if the condition is invalid.
+    """
     return _find_transitions(history, condition, target=False)
 
 
 def is_over_all_documents(history: History, condition: str) -> bool:
-    """Whether a condition is on all documents together; raises `QueryError` for a wrong one."""
+    """Return whether a condition is about all documents together.
+
+    Raises `QueryError` if the condition is invalid.
+    """
     with history.workspace.reading() as connection:
         if aggregates.uses_aggregates(connection, condition):
             aggregates.compile_aggregate_condition(connection, condition, long_numbers=False)
@@ -64,39 +70,40 @@ def is_over_all_documents(history: History, condition: str) -> bool:
 def find_invariant_violations(
     history: History, name: str, condition: str
 ) -> list[InvariantViolation]:
-    """Every moment from which a condition didn't hold, with the one at which it did again; scans.
+    """Return every violation of a condition, each with the event after which it held again.
 
-    It is broken where it can't be told of a state. Raises `QueryError`.
+    A state violates the condition if the condition can't be evaluated on it. Scans the history.
+    Raises `QueryError` if the condition is invalid.
     """
-    from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, and a screen needn't
+    from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, which slows start-up
 
     everywhere = is_over_all_documents(history, condition)
     opposite = f"NOT (\n{condition}\n)"
     if everywhere:
-        turned = [
+        transitions = [
             row
             for stretch in running_aggregates.scan_aggregate_transitions(history, opposite)
             for row in stretch.transitions
         ]
-        begun = [offset for offset, holds in turned if holds]
-        ended = [*(offset for offset, holds in turned if not holds), None]
+        starts = [offset for offset, holds in transitions if holds]
+        ends = [*(offset for offset, holds in transitions if not holds), None]
         return [
-            InvariantViolation(name, at, None, None, until)
-            for at, until in zip(begun, ended, strict=False)
+            InvariantViolation(name, start, None, None, until)
+            for start, until in zip(starts, ends, strict=False)
         ]
     found: list[InvariantViolation] = []
     open_at: dict[str, int] = {}
     for stretch in condition_transitions.scan_condition_transitions(
         history, _compile_condition(history, opposite), target=None
     ):
-        for turn in stretch.transitions.to_pylist():
-            key = turn["key"]
-            if turn["holds"]:
+        for transition in stretch.transitions.to_pylist():
+            key = transition["key"]
+            if transition["holds"]:
                 open_at[key] = len(found)
-                found.append(InvariantViolation(name, turn["offset"], key, None, None))
+                found.append(InvariantViolation(name, transition["offset"], key, None, None))
             else:
                 index = open_at.pop(key)
-                found[index] = replace(found[index], until=turn["offset"])
+                found[index] = replace(found[index], until=transition["offset"])
     return found
 
 

@@ -1,4 +1,5 @@
-"""Where a condition on documents turned: true of a state, but not of the document's state before."""
+"""Transitions of a condition on documents: it holds for a state, but not for the document's state
+before, or the reverse."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,22 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConditionTransitions:
-    """What one stretch of the log brought."""
+    """The transitions of one stretch of the log."""
 
     last_offset: int
-    """Its last offset; everything up to there has been looked at."""
+    """The stretch's last offset; everything up to it has been searched."""
     mismatched_states: int
-    """States in it that hold a value of another kind than it is compared as."""
+    """States of the stretch in which a value has another type than the condition compares it as."""
     transitions: pa.Table
-    """`offset`, `key`, and `holds`: whether it became true or stopped being so."""
+    """`offset`, `key`, and `holds`: true if the condition became true, false if it became false."""
 
 
 def scan_condition_transitions(
     history: History, expression: CompiledExpression, *, target: bool | None
 ) -> Iterator[ConditionTransitions]:
-    """Turns in the order of the log; only those to `to`, where it isn't None.
+    """Yield the transitions in the order of the log; with `target`, only those to that value.
 
-    A document that isn't there counts as false. Raises `QueryError` where it can't be answered.
+    A document that doesn't exist counts as false. Raises `QueryError` if the condition can't be
+    evaluated.
     """
     condition_bits = (
         f"CAST({expression.sql} AS UTINYINT) + CAST(2 * CAST({expression.type_mismatch_sql} AS UTINYINT)"
@@ -51,11 +53,11 @@ def scan_condition_transitions(
                 has_changed = (
                     holds != held if target is None else (holds != held) & (holds == target)
                 )
-                others = int(np.count_nonzero(chunk.values[0] & 2))
+                mismatched_states = int(np.count_nonzero(chunk.values[0] & 2))
                 rows = _add_keys(connection, history, chunk, np.flatnonzero(has_changed), holds)
-                yield ConditionTransitions(chunk.last_offset, others, rows)
+                yield ConditionTransitions(chunk.last_offset, mismatched_states, rows)
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
-            # It may overflow, or call a function in a way that it can't be called.
+            # The condition may overflow, or call a function with arguments that it doesn't take.
             raise translate_condition_error(expression.text, "states", error) from error
 
 
@@ -66,7 +68,10 @@ def _add_keys(
     indexes: "NumberArray",
     holds: "NumberArray",
 ) -> pa.Table:
-    """Changes at these places of a stretch, with their documents' keys, which few of them need."""
+    """Return the changes at these indexes of a stretch, with the keys of their documents.
+
+    Keys are looked up only here, because few changes are transitions.
+    """
     turned = pa.table({"change": chunk.change_numbers[indexes], "holds": holds[indexes]})
     offsets = chunk.offsets[indexes]
     first, last = (offsets.min(), offsets.max()) if len(offsets) else (0, -1)

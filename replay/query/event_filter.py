@@ -1,7 +1,7 @@
-"""Filters of events: which events a person's words keep.
+"""Event filters: which events match a text that a person typed.
 
-A condition may name paths in an event's data, as conditions on states do (`data.amount > 100`), or
-be any SQL over the columns of `events`; other words are looked for in the events' text.
+A condition can name paths in an event's data, as conditions on states do (`data.amount > 100`), or be
+any SQL over the columns of `events`. Any other text is searched for in the text of the events.
 """
 
 import re
@@ -30,15 +30,15 @@ EVENT_SCOPE = ExpressionScope(
         "causation_id": TermKind.TEXT,
     },
 )
-"""What a condition on an event may name, beside what SQL can."""
+"""The names that a condition on an event can use, in addition to those of SQL."""
 
 _LOOKS_LIKE_CONDITION = re.compile(r"[=<>]|\b(like|ilike|in|is|between|not)\b|\(", re.IGNORECASE)
 
 
 def find_offsets(workspace: Workspace, text: str) -> "Offsets[int]":
-    """All offsets that a filter keeps, ascending; scans.
+    """Return all offsets of events that match a filter, ascending. Scans the events.
 
-    Raises `QueryError` for a condition that can't be asked.
+    Raises `QueryError` if the text is an invalid condition.
     """
     if not _LOOKS_LIKE_CONDITION.search(text):
         return EventLog(workspace).find_containing(text)
@@ -46,7 +46,10 @@ def find_offsets(workspace: Workspace, text: str) -> "Offsets[int]":
 
 
 def find_offsets_by_condition(workspace: Workspace, condition: str) -> "Offsets[int]":
-    """All offsets at which a condition on events holds, ascending; scans. Raises `QueryError`."""
+    """Return all offsets of events for which a condition holds, ascending. Scans the events.
+
+    Raises `QueryError` if the condition is invalid.
+    """
     with workspace.reading() as connection:
         query = f'SELECT "offset" FROM events WHERE {compile_where(connection, condition)} ORDER BY "offset"'
         try:
@@ -56,12 +59,15 @@ def find_offsets_by_condition(workspace: Workspace, condition: str) -> "Offsets[
 
 
 def compile_where(connection: duckdb.DuckDBPyConnection, condition: str) -> str:
-    """SQL that may stand behind WHERE in a query of `events`. Raises `QueryError`."""
+    """Return SQL for the WHERE clause of a query of `events`.
+
+    Raises `QueryError` if the condition is invalid.
+    """
     try:
         expression = expressions.compile_condition(connection, condition, EVENT_SCOPE)
     except QueryError:
         return condition_parser.check_condition(connection, condition, "events")
     if not expression.columns_sql:
         return f"({expression.sql})"
-    kept = f'SELECT "offset" FROM (SELECT *{expression.columns_sql} FROM events) WHERE {expression.sql}'
-    return f'"offset" IN ({kept})'
+    matching = f'SELECT "offset" FROM (SELECT *{expression.columns_sql} FROM events) WHERE {expression.sql}'
+    return f'"offset" IN ({matching})'

@@ -1,7 +1,7 @@
 """Expressions that a person typed, such as conditions over `state`, `key` and `offset`, as SQL.
 
-What may be named is the asker's to say; what is refused, and what a value is compared as, is said
-in `replay.query.sql_compiler`.
+The caller's scope says which names an expression can use. `replay.query.sql_compiler` says what is
+refused, and as which type a value is compared.
 """
 
 import duckdb
@@ -11,7 +11,7 @@ from replay.query.sql_compiler import CompiledExpression, ExpressionCompiler
 from storage.query import condition_parser
 
 STATE_SCOPE = ExpressionScope({"state": "state"}, {"key": TermKind.TEXT, "offset": TermKind.NUMBER})
-"""What a condition on a document may name."""
+"""The names that a condition on a document can use."""
 
 
 def compile_condition(
@@ -21,10 +21,10 @@ def compile_condition(
     *,
     long_numbers: bool = True,
 ) -> CompiledExpression:
-    """A condition as SQL; raises `QueryError`, in one sentence, for what isn't one.
+    """Compile a condition to SQL. Raises `QueryError` if the text is not a condition.
 
-    States of plain Python floats hold no numbers that a double doesn't; without `long_numbers`
-    nobody looks for such, which takes a third of the time.
+    Pass `long_numbers=False` if every number in the states fits into a double, as it does for plain
+    Python floats. The query then takes a third of the time, because it doesn't look for longer ones.
     """
     compiler = ExpressionCompiler(text, scope, long_numbers)
     return compiler.finish(
@@ -39,9 +39,9 @@ def compile_value(
     *,
     long_numbers: bool = True,
 ) -> CompiledExpression:
-    """Any expression, as SQL that gives its value as JSON text, NULL where there is none.
+    """Compile an expression to SQL that returns its value as JSON text, or NULL if it has none.
 
-    Raises `QueryError`, in one sentence, for what isn't one.
+    Raises `QueryError` if the text is not an expression.
     """
     compiler = ExpressionCompiler(text, scope, long_numbers, role="expression")
     return compiler.finish(

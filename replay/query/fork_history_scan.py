@@ -1,7 +1,7 @@
-"""Going through every state of a fork: its parent's, a stretch at a time, with its own among them.
+"""A scan of every state of a fork: its own changes merged into the stretches of its parent's scan.
 
-What the fork has otherwise is left out of the parent's stretches; its own changes, and what their
-documents were before, are read beside them, and put in where they belong.
+Changes that the fork replaces are left out of the parent's stretches. The fork's own changes, each
+with the document's state before it, are read separately and inserted at their offsets.
 """
 
 from collections.abc import Generator, Sequence
@@ -20,7 +20,7 @@ from storage.db.query import fetch_arrow
 
 
 class ScanHistory(Protocol):
-    """Scans a history of any timeline."""
+    """A function that scans a history of any timeline."""
 
     def __call__(
         self,
@@ -43,7 +43,7 @@ def scan_fork_history(
 ) -> Generator[ScanChunk, None, None]:
     """Yield every change of a fork's history; see `replay.query.scan.scan_history`.
 
-    `scan_parent` scans the history of the timeline that was forked, which may be a fork too.
+    `scan_parent` scans the parent timeline's history; the parent may be a fork too.
     """
     own = _load_own_changes(connection, forked_history, expression, extractions, dtype)
     replaced_changes = _load_replaced_changes(forked_history)
@@ -74,7 +74,7 @@ def scan_fork_history(
 
 
 class _OwnChanges:
-    """The fork's own changes, in order."""
+    """The fork's own changes, in the order of the log."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ def _load_own_changes(
 
 
 def _load_replaced_changes(forked_history: ForkedHistory) -> NumberArray:
-    """The numbers of the parent's changes that the fork has otherwise."""
+    """Return the numbers of the parent's changes that the fork replaces."""
     parent = forked_history.parent.fold_record
     if forked_history.affects_all_documents:
         return np.empty(0, np.int64)

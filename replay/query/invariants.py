@@ -1,8 +1,9 @@
-"""Invariants: what must hold of every state, or of all documents after every event.
+"""Invariants: conditions that must hold for every state, or for all documents after every event.
 
-One is a function in the projection's `INVARIANTS`, which the worker asks while it folds, or a
-condition there or typed, which is asked of the history. A condition that can't be told of a state,
-as a value isn't there or of another kind, is broken by it, as a function would raise.
+An invariant is a function in the projection's `INVARIANTS`, which the worker evaluates while it folds,
+or a condition (declared there or typed), which is evaluated on the history. If a condition can't be
+evaluated on a state, because a value is missing or has another type, the state violates it, as it
+would if a function raised.
 """
 
 import heapq
@@ -20,22 +21,22 @@ def find_violations(
     *,
     on_error: Callable[[str], None] | None = None,
 ) -> Iterator[InvariantViolation]:
-    """Every moment at which an invariant became broken, in the order of the log.
+    """Return the violations of invariants, in the order of the log.
 
-    `asked` are conditions by name; without them, all that the projection declares. One that can't
-    be asked is told to `on_trouble` in a sentence, before the first moment, and the others are asked
-    nevertheless; where nobody listens, `QueryError` is raised.
+    Without `conditions_by_name`, all invariants that the projection declares are searched. If a
+    condition is invalid, `on_error` is called with one sentence before the first violation, and the
+    others are searched; without `on_error`, the function raises `QueryError`.
     """
     declared = history.fold_record.invariants
     conditions = {name: text for name, text in declared.items() if text is not None}
-    found: list[Iterator[InvariantViolation]] = []
+    violations: list[Iterator[InvariantViolation]] = []
     if conditions_by_name is None:
-        found.append(iter(history.invariant_violations()))
+        violations.append(iter(history.invariant_violations()))
     for name, text in (conditions if conditions_by_name is None else conditions_by_name).items():
         try:
-            found.append(iter(condition_search.find_invariant_violations(history, name, text)))
+            violations.append(iter(condition_search.find_invariant_violations(history, name, text)))
         except QueryError as error:
             if on_error is None:
                 raise
             on_error(f"{name}: {error.message}")
-    return heapq.merge(*found, key=lambda b: (b.offset, b.invariant, b.key or ""))
+    return heapq.merge(*violations, key=lambda v: (v.offset, v.invariant, v.key or ""))

@@ -1,7 +1,8 @@
-"""Logpoints: expressions evaluated at every event of a kind, as if they had always been there.
+"""Logpoints: expressions evaluated at every matching event, as if the code had always logged them.
 
-At each event they see the document as the event left it (`state`), as it was (`before`), and the
-event itself: `data`, `meta`, and its columns. Nothing is run again; the history is asked.
+At each event an expression can use the document after the event (`state`), the document before it
+(`before`), and the event itself: `data`, `meta` and its columns. The values come from the history;
+no code runs again.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ LOGPOINT_SCOPE = ExpressionScope(
     {"state": "state", "before": "before", **EVENT_SCOPE.json_columns},
     {"key": TermKind.TEXT, "time": TermKind.TEXT, **EVENT_SCOPE.plain_columns},
 )
-"""What a logpoint's expression may name."""
+"""The names that a logpoint's expression can use."""
 
 _TIME_SQL = "strftime(make_timestamp(epoch_us(e.time)), '%Y-%m-%dT%H:%M:%S.%fZ')"
 """ISO 8601 in UTC, so that times are compared as texts."""
@@ -35,11 +36,11 @@ _ROW_COLUMNS = (
 
 @dataclass(frozen=True)
 class LogpointRows:
-    """What a logpoint wrote: a row for each document that an event was for."""
+    """The output of a logpoint: one row for each document that an event was routed to."""
 
     expressions: Sequence[str]
     rows: pa.Table
-    """`offset`, `key`, and `e0`, `e1` …: the values as JSON text, NULL where there is none."""
+    """`offset`, `key`, and `e0`, `e1` …: the values as JSON text, NULL if there is none."""
 
 
 def evaluate_logpoints(
@@ -50,11 +51,11 @@ def evaluate_logpoints(
     *,
     when: str | None = None,
 ) -> LogpointRows:
-    """Evaluate expressions at the events that all conditions keep, in the order of the log.
+    """Evaluate expressions at the events that meet all `where` conditions, in the order of the log.
 
-    `when` keeps only the rows for which it holds; it may name what the expressions may.
-
-    Scans the events, and the histories of the documents that they are for. Raises `QueryError`.
+    `limit` bounds the number of events. `when` is a condition that filters the rows; it can use the
+    same names as the expressions. Scans the events and the histories of the documents that they are
+    routed to. Raises `QueryError` if a text is invalid or can't be evaluated.
     """
     fold_record = history.fold_record
     with history.workspace.reading() as connection:
@@ -69,8 +70,8 @@ def evaluate_logpoints(
             if when is None
             else expressions.compile_condition(connection, when, LOGPOINT_SCOPE)
         )
-        asked = compiled if when_condition is None else [*compiled, when_condition]
-        kept_states = part_projection.states_with_parts_sql(connection, history, asked)
+        all_compiled = compiled if when_condition is None else [*compiled, when_condition]
+        kept_states = part_projection.states_with_parts_sql(connection, history, all_compiled)
         targets = (
             'SELECT "offset", key FROM routes WHERE projection = $projection'
             " AND timeline = $timeline"
@@ -123,7 +124,7 @@ def evaluate_logpoints(
 def _end_of_first_events(
     connection: duckdb.DuckDBPyConnection, event_condition: str, next_offset: int, limit: int
 ) -> int:
-    """Where the first so many of the events that are kept end."""
+    """Return the offset after the first `limit` events that meet the condition."""
     first = f'SELECT "offset" FROM events WHERE {event_condition} AND "offset" < {int(next_offset)}'
     ((last,),) = connection.execute(
         f'SELECT max("offset") FROM ({first} ORDER BY "offset" LIMIT {int(limit)})'
@@ -132,7 +133,7 @@ def _end_of_first_events(
 
 
 def _ask_in_halves(ask: Callable[[int, int], pa.Table], first: int, end: int) -> list[pa.Table]:
-    """The answers for a stretch of the log, which is halved while it takes too much memory."""
+    """Return the answers for a stretch of the log, halving it while it needs too much memory."""
     try:
         return [ask(first, end)]
     except duckdb.OutOfMemoryException:
@@ -143,14 +144,17 @@ def _ask_in_halves(ask: Callable[[int, int], pa.Table], first: int, end: int) ->
 
 
 def build_type_condition(type_name: str) -> str:
-    """The condition that keeps the events of a type."""
+    """Return the condition that events of a type meet."""
     return f"type = {quote_literal(type_name)}"
 
 
 def _value_columns_sql(
     compiled: Sequence[CompiledExpression], when_condition: CompiledExpression | None
 ) -> str:
-    """Columns `e0`, `e1` … out of `rows`; each expression's own values are in a projection below."""
+    """Return SQL for the columns `e0`, `e1` … from `rows`.
+
+    Each expression's columns are computed in a subquery of their own.
+    """
     source, kept = "rows", list(_ROW_COLUMNS)
     if when_condition is not None:
         source = (

@@ -1,9 +1,9 @@
-"""Numbers kept beside the states: of some paths, what every state of a history has there, as doubles.
+"""Number columns: for some paths, the number that every state of a history has there, as doubles.
 
-Whoever asks something of every state would take each out of its JSON again, which is most of the time
-that an answer takes. So what the first states have as numbers is kept in columns of its own while
-it is folded. A path is given up for the whole history as soon as any state has something else there, or
-a number that a double may not hold as it is written: what is kept answers for every state, or for none.
+Extracting values from JSON takes most of the time of a scan, so the fold stores numbers at up to as
+many paths as there are columns; the first states choose the paths. A path is given up for the whole
+history as soon as a state has another type there, or a number that a double may not hold exactly: a
+column answers for every state or for none.
 """
 
 import json
@@ -25,28 +25,28 @@ from storage.quoting import quote_literal
 from storage.workspace.schema import NUMBER_COLUMNS
 
 _SAMPLE_STATES = 100
-"""States that tell which paths there are."""
+"""States that are sampled to choose the paths."""
 _MAX_SAMPLE_CHARACTERS = 1 << 16
-"""Characters of a state that isn't looked at for that."""
+"""Longer states of the sample are skipped."""
 _MAX_DEPTH = 3
 _MIN_SHARE = 0.5
-"""Of the states that are looked at: a path that fewer have isn't kept."""
+"""The share of the sampled states that must have a number at a path."""
 _NAME = re.compile(r"[A-Za-z_][\w\-]{0,62}", re.ASCII)
 
 
 class NumberColumns:
-    """Which numbers of one history are kept, and in which columns."""
+    """The paths of one history whose numbers are stored, and their columns."""
 
     def __init__(self, pointers_json: str | None = None) -> None:
-        """Read from `folds.numbers`; None where nothing has been folded yet."""
+        """Parse the value of `folds.numbers`; None if nothing has been folded yet."""
         pointers: Sequence[str | None] = [] if pointers_json is None else json.loads(pointers_json)
         self._is_chosen = pointers_json is not None
         self._paths = [None if text is None else paths.parse_pointer(text) for text in pointers]
-        """By column; None where a path was given up."""
+        """The path of each column; None if it was given up."""
 
     @property
     def pointers_json(self) -> str | None:
-        """For `folds.numbers`: JSON pointers, null where a path was given up."""
+        """The value for `folds.numbers`: JSON pointers, null for a path that was given up."""
         if not self._is_chosen:
             return None
         return json.dumps(
@@ -59,8 +59,10 @@ class NumberColumns:
         return dict(self._columns_by_path())
 
     def append_to(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
-        """Rows of a history, which have a `state`, with the columns of their numbers; the first
-        rows of a history choose which there are."""
+        """Return rows of a history, which have a `state`, with their number columns added.
+
+        The first rows of a history choose the paths.
+        """
         if not self._is_chosen and rows.num_rows:
             self._paths = list(_choose_paths(rows["state"]))
             self._is_chosen = True
@@ -76,17 +78,17 @@ class NumberColumns:
     def _extract_numbers(
         self, connection: duckdb.DuckDBPyConnection, rows: pa.Table
     ) -> Mapping[str, pa.Array]:
-        """The numbers of these rows; gives up the paths that have something else."""
+        """Return the numbers of these rows by column; give up the paths that hold anything else."""
         columns_by_path = list(self._columns_by_path())
         if not columns_by_path:
             return {}
-        # A query that fails would take the transaction with it.
-        with closing(connection.cursor()) as asking:
-            asking.register("rows", rows)
+        # A cursor of its own, because a failing query would abort the caller's transaction.
+        with closing(connection.cursor()) as cursor:
+            cursor.register("rows", rows)
             try:
-                found = fetch_arrow(asking, _extraction_sql(columns_by_path))
+                found = fetch_arrow(cursor, _extraction_sql(columns_by_path))
             except duckdb.DataError:
-                self._paths = []  # a program may give what is no JSON
+                self._paths = []  # a program may write states that are not JSON
                 return {}
         number_columns = {}
         for path, name in columns_by_path:
@@ -98,7 +100,7 @@ class NumberColumns:
 
 
 def _choose_paths(states: pa.ChunkedArray) -> Sequence[tuple[str, ...]]:
-    """Where numbers are in most of these states, at most as many as there are columns."""
+    """Return the paths at which most of these states have numbers, at most one for each column."""
     path_counts: Counter[tuple[str, ...]] = Counter()
     sample_rows = np.unique(np.linspace(0, len(states) - 1, _SAMPLE_STATES, dtype=np.int64))
     sample = [state for state in states.take(sample_rows).to_pylist() if state is not None]
@@ -107,7 +109,7 @@ def _choose_paths(states: pa.ChunkedArray) -> Sequence[tuple[str, ...]]:
             try:
                 path_counts.update(_iterate_number_paths(json.loads(state), ()))
             except (ValueError, RecursionError):
-                continue  # it is no JSON, or a very deep one
+                continue  # not JSON, or nested too deeply
     chosen: list[tuple[str, ...]] = []
     for path, count in path_counts.most_common():
         if count >= _MIN_SHARE * len(sample) and not any(
@@ -118,7 +120,7 @@ def _choose_paths(states: pa.ChunkedArray) -> Sequence[tuple[str, ...]]:
 
 
 def _iterate_number_paths(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The paths of numbers in objects."""
+    """Yield the paths of the numbers inside nested objects."""
     if isinstance(value, dict) and len(path) < _MAX_DEPTH:
         for name, member in value.items():
             if _NAME.fullmatch(name):
@@ -128,13 +130,15 @@ def _iterate_number_paths(value: Any, path: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def _do_paths_overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether one leads through the other, as far as DuckDB tells names of members apart."""
+    """Return whether one path is a prefix of the other; DuckDB ignores the case of member names."""
     return all(a.lower() == b.lower() for a, b in zip(one, other, strict=False))
 
 
 def _extraction_sql(columns_by_path: Sequence[tuple[tuple[str, ...], str]]) -> str:
-    """Numbers out of `rows`: NULL where there is nothing, infinite what is none, and NaN where
-    the document is gone."""
+    """Return SQL that extracts numbers from `rows`.
+
+    NULL: no value; infinity: not a number; NaN: the document is deleted.
+    """
     shape: dict[str, Any] = {}
     for path, _ in columns_by_path:
         inside = shape

@@ -1,7 +1,7 @@
-"""Excerpts of large documents: what an expression names of them, as small documents of its own.
+"""Excerpts of large documents: only the parts that hold the paths that an expression names.
 
-So a question on states is asked of large ones as it is of any other: each change of a large document
-has the parts, as of that change, that hold what is at the paths, and nothing beside them.
+A query over states can therefore treat large documents, which are stored in parts, like any other:
+at each change of a large document, its state contains the needed parts as of that change and no others.
 """
 
 import json
@@ -23,9 +23,9 @@ _HISTORY_COLUMNS = 'projection, timeline, bucket, key, "offset", change, previou
 def states_with_parts_sql(
     connection: duckdb.DuckDBPyConnection, history: History, requested: Iterable[CompiledExpression]
 ) -> str:
-    """SQL for a relation like `history`, with the states that the expressions need of it.
+    """Return SQL for a relation like `history`, whose states hold what the expressions need.
 
-    Raises `QueryError` for the length of an object that is kept in parts.
+    Raises `QueryError` if an expression asks for the length of an object that is stored in parts.
     """
     if not history.fold_record.part_change_count:
         return "history"
@@ -44,8 +44,8 @@ def states_with_parts_sql(
                 and part_kinds.get(paths.format_pointer(path), (False, False))[1]
             ):
                 raise QueryError(
-                    f"{one.text!r} asks for the length of an object that is kept in parts, which"
-                    " nobody has counted; ask for a value in it."
+                    f"{one.text!r} asks for the length of an object that is stored in parts, whose"
+                    " members aren't counted. Ask for a value inside it."
                 )
     pointers = {paths.format_pointer(path) for path in requested_paths}
     needed_parts = [
@@ -72,7 +72,7 @@ def states_with_parts_sql(
 def has_value_in_parts(
     connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
 ) -> bool:
-    """Whether any large document ever had a value at a path."""
+    """Return whether any large document ever had a value at a path."""
     if not history.fold_record.part_change_count:
         return False
     for part, (whole, opened) in _load_part_kinds(connection, history, [path]).items():
@@ -93,13 +93,13 @@ def has_value_in_parts(
 
 
 _STATE_COLUMNS = ("state", "before")
-"""Columns of an expression that are states."""
+"""The columns of an expression that hold states."""
 
 
 def _load_part_kinds(
     connection: duckdb.DuckDBPyConnection, history: History, requested_paths: Iterable[DocumentPath]
 ) -> dict[str, tuple[bool, bool]]:
-    """Parts on the way to these paths: whether they ever were whole, and ever taken apart."""
+    """Return the parts on the way to these paths: (was ever stored whole, was ever split further)."""
     pointers = {
         paths.format_pointer(path[:n]) for path in requested_paths for n in range(len(path) + 1)
     }
@@ -116,12 +116,12 @@ class _PartNode:
     """An object on the way to parts, or a part."""
 
     column: str | None = None
-    """The join that has it, where it may be whole."""
+    """The alias of the join that reads the part; None for an object that only contains parts."""
     members: dict[str, "_PartNode"] = field(default_factory=dict)
 
     @property
     def json_sql(self) -> str:
-        """SQL for its JSON; NULL where it isn't there."""
+        """SQL for the node's JSON; NULL if it doesn't exist."""
         members = "".join(
             f", {quote_literal(json.dumps(name, ensure_ascii=False) + ':')} || {node.json_sql}"
             for name, node in self.members.items()

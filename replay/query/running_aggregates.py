@@ -1,8 +1,8 @@
-"""Aggregates over all documents as they stood after every event, running along with the log.
+"""Aggregates over all documents after every event, updated along the log.
 
-A change of a document changes a sum by what its value became minus what it was. Sums are whole
-numbers of a smallest unit, so they are exact however long the log is. A document that isn't there
-adds nothing, and so does one whose value is no number.
+Each change of a document adds the difference between its new and its old value to a sum. Sums are
+whole numbers of a smallest unit, so they are exact however long the log is. A document that doesn't
+exist adds nothing, nor does one whose value is not a number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from storage.query.condition_parser import translate_condition_error
 
 @dataclass(frozen=True)
 class AggregateValues:
-    """What an expression was after each event of a stretch of the log that changed any sum in it."""
+    """The values of an expression in one stretch of the log, after each event that changed a sum."""
 
     last_offset: int
     """The stretch's last offset."""
@@ -39,19 +39,19 @@ class AggregateValues:
 
 @dataclass(frozen=True)
 class AggregateTransitions:
-    """Where a condition turned in one stretch of the log."""
+    """The transitions of a condition in one stretch of the log."""
 
     last_offset: int
     """The stretch's last offset."""
     transitions: Sequence[tuple[int, bool]]
-    """An event, and whether it became true with it or stopped being so."""
+    """Offsets of events; true if the condition became true there, false if it became false."""
 
 
 def scan_aggregate_transitions(history: History, text: str) -> Iterator[AggregateTransitions]:
-    """Where a condition over aggregates turned, a stretch of the log at a time; scans.
+    """Yield the transitions of a condition over aggregates, one stretch of the log at a time.
 
-    Before the first event it counts as false. Raises `QueryError` where it is no such condition, or
-    can't be answered.
+    Scans the history. The condition counts as false before the first event. Raises `QueryError` if the
+    text is not a condition over aggregates, or if it can't be evaluated.
     """
     held = False
     with history.workspace.reading() as connection:
@@ -75,11 +75,10 @@ def scan_aggregate_values(
     *,
     early_first_chunk: bool = True,
 ) -> Iterator[AggregateValues]:
-    """What an expression was after every event, a stretch of the log at a time; scans.
+    """Yield the values of an expression after every event, one stretch of the log at a time.
 
-    The first comes `soon`, for somebody who waits for it.
-
-    Raises `QueryError` where it can't be answered, and where no state ever held what it names.
+    Scans the history. `early_first_chunk` makes the first stretch short, for a caller who waits for a
+    first answer. Raises `QueryError` if the expression can't be evaluated.
     """
     done = -1
     if not history.has_long_numbers:
@@ -94,7 +93,7 @@ def scan_aggregate_values(
                 yield chunk
                 done = chunk.last_offset
         except (duckdb.DataError, duckdb.ProgrammingError, SumOverflowError):
-            pass  # a number doesn't fit after all: from there on all are added in full
+            pass  # a number needs more digits: start again in full precision
         else:
             return
     try:
@@ -140,11 +139,11 @@ def _scan_with_encoding(
     ):
         offsets, steps = chunk.offsets, chunk.values - chunk.previous_values
         if history.is_routed:
-            # An event may change several documents; what counts is what was after all of them.
+            # An event may change several documents; a value counts only after all of them.
             events = np.flatnonzero(np.diff(offsets, prepend=-1))
             sum_encoding.raise_if_overflowing(carried + np.cumsum(steps, axis=1))
             offsets, steps = offsets[events], np.add.reduceat(steps, events, axis=1)
-        # Most events leave most sums as they are; only the first counts without having changed any.
+        # Most events change no sum and are left out; the first is kept in any case.
         counts: NumberArray = steps[0] != 0
         for further in steps[1:]:
             counts |= further != 0

@@ -24,9 +24,9 @@ def scan_history(
 ) -> Generator[ScanChunk, None, None]:
     """Yield every change of a history in the order of the log, with whole numbers that SQL extracts.
 
-    A deleted document counts as zeros. With `soon`, the first stretch is short, because somebody waits for
-    it. The connection can run other queries in between. Raises `WorkspaceError` if the changes are not
-    numbered without gaps, and DuckDB's errors.
+    A deleted document counts as zeros. With `early_first_chunk`, the first stretch is short, for a caller
+    who waits for a first answer. The connection can run other queries in between. Raises
+    `WorkspaceError` if the changes are not numbered without gaps, and DuckDB's errors.
     """
     base = find_forked_history(history)
     if base is None:

@@ -10,18 +10,18 @@ NumberArray = np.ndarray[Any, np.dtype[Any]]
 
 
 def keep_numbers(numbers: NumberArray) -> NumberArray:
-    """Whole numbers that SQL has made."""
+    """Return the numbers unchanged, because SQL already made them whole."""
     return numbers
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A number that is taken out of each state."""
+    """A number to extract from each state."""
 
     sql: str
     """SQL over the columns of `history` and those of an expression."""
     to_whole_numbers: Callable[[NumberArray], NumberArray] = keep_numbers
-    """Makes whole numbers of a column, where SQL would take longer to."""
+    """Converts a column to whole numbers, if that is faster here than in SQL."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class ScanChunk:
     """The changes of one stretch of the log, in the order of their numbers."""
 
     last_offset: int
-    """Its last offset; it begins where the one before ended."""
+    """The stretch's last offset; it begins after the last offset of the stretch before."""
     change_numbers: NumberArray
-    """Their numbers."""
     offsets: NumberArray
     values: NumberArray
-    """The values of each state: a row a value, a column a change."""
+    """The values of each state: one row for each extraction, one column for each change."""
     previous_values: NumberArray
-    """The same of the document's state before; 0 where it had none."""
+    """The same for the document's state before the change; 0 if it had none."""

@@ -1,4 +1,4 @@
-"""What an expression may name, and what of it an expression names: columns, and paths into their JSON."""
+"""The names that an expression can use, and those that it does use: columns and paths into their JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from typing import Any
 from replay.document.paths import DocumentPath, PathStep
 
 ColumnPath = tuple[str, DocumentPath]
-"""A column with JSON text, and a path into it."""
+"""A column that holds JSON text, and a path into it."""
 
 
 class TermKind(Enum):
-    """What a part of a condition is."""
+    """The type of a part of a condition."""
 
     NUMBER = "a number"
     TEXT = "text"
     TRUTH = "true or false"
     VALUE = "a value of the state"
-    """Of any kind, until it is compared."""
+    """Its type is unknown until it is compared."""
 
 
 @dataclass(frozen=True)
 class ExpressionScope:
-    """What an expression may name."""
+    """The names that an expression can use."""
 
     json_columns: Mapping[str, str]
-    """Names of what has paths into it, and the columns with its JSON text."""
+    """Names that take a path (`state.total`), each with the column that holds its JSON text."""
     plain_columns: Mapping[str, TermKind]
-    """Names of columns that are there as they are."""
+    """Names of columns with plain values, and their types."""
 
     def __str__(self) -> str:
         *first, last = [*self.json_columns, *self.plain_columns]
@@ -36,7 +36,7 @@ class ExpressionScope:
 
 
 def list_column_paths(tree: Any, scope: ExpressionScope) -> list[ColumnPath]:
-    """Every column with a path into it that an expression names, each once."""
+    """Return every column with a path into it that an expression names, each once."""
     if isinstance(tree, dict):
         column_path = find_column_path(tree, scope) if "class" in tree and "type" in tree else None
         if column_path is not None:
@@ -44,11 +44,15 @@ def list_column_paths(tree: Any, scope: ExpressionScope) -> list[ColumnPath]:
         tree = list(tree.values())
     if not isinstance(tree, list):
         return []
-    return list(dict.fromkeys(place for part in tree for place in list_column_paths(part, scope)))
+    return list(
+        dict.fromkeys(
+            column_path for part in tree for column_path in list_column_paths(part, scope)
+        )
+    )
 
 
 def find_column_path(node: dict[str, Any], scope: ExpressionScope) -> ColumnPath | None:
-    """Column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for the rest."""
+    """Return column and path of `state.a.b`, `state['a b']` or `state.items[0]`; None for other nodes."""
     if node["class"] == "COLUMN_REF":
         first, *rest = node["column_names"]
         column = scope.json_columns.get(first.lower())
@@ -60,6 +64,6 @@ def find_column_path(node: dict[str, Any], scope: ExpressionScope) -> ColumnPath
     literal = step.get("literal") if step["class"] == "CONSTANT" else None
     if column_path is None or literal is None:
         return None
-    found: PathStep = literal["text"]
+    literal_text: PathStep = literal["text"]
     column, path = column_path
-    return column, (*path, int(found) if literal["kind"] == "INTEGER" else found)
+    return column, (*path, int(literal_text) if literal["kind"] == "INTEGER" else literal_text)

@@ -1,7 +1,7 @@
-"""Values over time: numbers of a document, or of all of them together, cut into stretches of the log.
+"""Series: a value over time, of one document or of all documents, summarized by stretches of the log.
 
-Every state counts: a stretch keeps its lowest and highest value, so that no spike is lost however
-few columns there are to draw in.
+Every state counts: a stretch keeps its lowest and highest value, so a chart with few columns still
+shows every spike.
 """
 
 import math
@@ -20,37 +20,38 @@ from storage.query.condition_parser import translate_condition_error
 
 @dataclass(frozen=True)
 class Series:
-    """One value over stretches of the log; NaN where there was none."""
+    """One value over stretches of the log; NaN if there was none."""
 
     name: str
-    """The expression, as it was typed."""
+    """The expression as the user typed it."""
     low: "np.ndarray[Any, np.dtype[np.float64]]"
     high: "np.ndarray[Any, np.dtype[np.float64]]"
     last: "np.ndarray[Any, np.dtype[np.float64]]"
-    """The value at the stretch's end."""
+    """The value at the end of each stretch."""
     key: str | None = None
-    """The document that it is of; None: all of them."""
+    """The document; None: all documents together."""
 
     @property
     def is_empty(self) -> bool:
-        """There never was a number."""
+        """Whether the value never was a number."""
         return bool(np.isnan(self.high).all())
 
 
 def compute_series(
     history: History, text: str, ends: Sequence[int], key: str | None = None
 ) -> Series:
-    """The values of an expression over stretches of the log, given by their last offsets.
+    """Return the values of an expression over stretches of the log, given by their last offsets.
 
-    One over `state` is of the document `key`: `state.total`; one with sum, avg or count is of all
-    documents: `sum(state.total)`. Scans. Raises `QueryError`.
+    An expression over `state`, such as `state.total`, reads the document `key`. One with sum, avg or
+    count, such as `sum(state.total)`, reads all documents. Scans the history. Raises `QueryError` if
+    the expression is invalid, or if it needs a key and `key` is None.
     """
     with history.workspace.reading() as connection:
         if aggregates.uses_aggregates(connection, text):
             key, samples = None, _sample_all_documents(connection, history, text, ends)
         elif key is None:
             raise QueryError(
-                f"{text!r} is a value of one document: select one, or ask for sum, avg or count."
+                f"{text!r} is a value of one document. Select a document, or use sum, avg or count."
             )
         else:
             samples = _sample_document(connection, history, text, key, ends)
@@ -103,19 +104,18 @@ class _StretchSamples:
     """The lowest, highest and last point of each stretch; points may come in any order."""
 
     def __init__(self, ends: Sequence[int]) -> None:
-        # Stretches without events end where the one before does; the first of them has the events.
+        # A stretch without events has the same end as the one before, which gets the events.
         self._ends = np.maximum.accumulate(np.asarray(ends, dtype=np.int64))
         self.low, self.high, self.last = (np.full(len(ends), math.nan) for _ in range(3))
         self._last_offsets = np.full(len(ends), -1, dtype=np.int64)
 
     def add_relation(self, points: duckdb.DuckDBPyRelation) -> "_StretchSamples":
-        """Take rows of `offset` and `v`, a batch at a time."""
+        """Add rows of `offset` and `v`, one batch at a time."""
         for batch in points.to_arrow_reader(1_000_000):
             self.add_points(batch["offset"].to_numpy(), batch["v"].to_numpy(zero_copy_only=False))
         return self
 
     def add_points(self, offsets: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> None:
-        """Take points."""
         stretches = np.minimum(np.searchsorted(self._ends, offsets), len(self._ends) - 1)
         np.fmin.at(self.low, stretches, values)
         np.fmax.at(self.high, stretches, values)
@@ -124,7 +124,7 @@ class _StretchSamples:
         self.last[stretches[final]] = values[final]
 
     def to_series(self, text: str) -> Series:
-        """A stretch begins with the value of the one before, and one without changes keeps it."""
+        """Return the series. A stretch begins with the last value of the stretch before it."""
         value = math.nan
         for stretch in range(len(self._ends)):
             self.low[stretch] = np.fmin(self.low[stretch], value)

@@ -1,9 +1,9 @@
-"""One expression on its way from the parser's tree to SQL.
+"""Compiles an expression from DuckDB's syntax tree to SQL.
 
-DuckDB's own parser takes it apart, and only what is known here is put together again, so nothing
-else of SQL gets through. A value of the state is compared as what it is compared with: as a number
-with all its digits, as text, as true or false. A value of another kind, and one that isn't there,
-makes the comparison false, and what it is part of goes on with that.
+DuckDB's own parser builds the tree, and only nodes that are listed here become SQL, so no other SQL
+gets through. A value of the state is compared as the type of the other side: as a number with all its
+digits, as text, or as true or false. If the value is missing or has another type, the comparison is
+false, and the rest of the expression is evaluated with that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,28 +19,28 @@ from storage.quoting import quote_literal
 
 @dataclass(frozen=True)
 class CompiledExpression:
-    """An expression, as SQL over a row with the columns of its names."""
+    """An expression, as SQL over a row that has the columns of its names."""
 
     text: str
-    """As it was typed."""
+    """The expression as the user typed it."""
     sql: str
-    """Over the row and the columns of `values`; a condition is true or false, never NULL."""
+    """Over the row and the columns of `columns_sql`; a condition is true or false, never NULL."""
     type_mismatch_sql: str
-    """Whether a value is there, but of another kind than it is compared as."""
+    """Whether a value is present, but has another type than it is compared as."""
     value_columns: Mapping[ColumnPath, str]
-    """What it names, and the columns with its JSON text; NULL where there is nothing."""
+    """The paths that it names, each with the column for its JSON text; NULL if there is no value."""
     derived_columns: Mapping[str, str]
-    """Further columns, as SQL over those."""
+    """Further columns by name, as SQL over `value_columns`."""
     length_paths: tuple[ColumnPath, ...]
-    """What of its places it asks the length of."""
+    """The paths whose length it asks for."""
 
     @property
     def columns_sql(self) -> str:
-        """SQL for its columns, each value taken out of its JSON once."""
+        """SQL for its columns; it extracts each value from JSON once."""
         return _select_columns_sql({**self._value_columns_sql(), **self.derived_columns})
 
     def columns_sql_from_numbers(self, numbers: Mapping[DocumentPath, str]) -> str | None:
-        """The same out of columns with numbers of the state; None where it names anything else."""
+        """Return the same SQL over number columns; None if the expression names any other value."""
         if any(column != "state" or path not in numbers for column, path in self.value_columns):
             return None
         own = {name: numbers[path] for (_, path), name in self.value_columns.items()}
@@ -51,7 +51,7 @@ class CompiledExpression:
         )
 
     def _value_columns_sql(self) -> Mapping[str, str]:
-        """The columns with what is at the paths; all paths into one text are read at once."""
+        """Return SQL for the value at each path; all paths into one JSON text are extracted at once."""
         columns: dict[str, list[DocumentPath]] = {}
         for column, path in self.value_columns:
             columns.setdefault(column, []).append(path)
@@ -98,47 +98,54 @@ _UNSUPPORTED_AGGREGATES = ("min", "max", "median", "any_value", "first", "last")
 _DOUBLE_SQL = "TRY_CAST({} AS DOUBLE)"
 _LENGTH_FUNCTIONS = ("len", "length", "array_length", "json_array_length")
 
-# A double holds 17 digits. Longer numbers are made marked text before JSON is read, and freed after.
+# A double holds 17 digits. Longer numbers become marked text before DuckDB reads the JSON; the mark is
+# removed afterwards.
 _HAS_LONG_NUMBER_SQL = "regexp_matches({}, '[0-9.]{{18}}')"
 _MARK_NUMBERS_SQL = (
     "regexp_replace({}, '(\":|[\\[,])(-?[0-9]+\\.?[0-9]*)', '\\1\"number:\\2\"', 'g')"
 )
 EXACT_NUMBER_TYPE = "DECIMAL(38, 12)"
-"""What numbers are added and compared as, where a double isn't exact."""
+"""The type in which numbers are added and compared if a double isn't exact."""
 _IS_WHOLE_NUMBER_SQL = "regexp_full_match(CAST({} AS VARCHAR), '-?[0-9]{{1,38}}')"
-"""Whether it is a whole number that has more digits than those before the point there."""
+"""Whether a number is whole and may have more than the 26 digits before the point of
+`EXACT_NUMBER_TYPE`."""
 EXACT_DOUBLE_LIMIT = "9e15"
-"""Below it every whole number is a double."""
+"""A double holds every whole number below this limit exactly."""
 
 
 @dataclass
 class ExpressionCompiler:
-    """One expression on its way from the parser's tree to SQL."""
+    """Compiles one expression from DuckDB's syntax tree, and collects the columns that it needs."""
 
     text: str
     scope: ExpressionScope
     long_numbers: bool
     role: str = "condition"
     compile_aggregate: Callable[[str, Sequence[dict[str, Any]]], str] | None = None
-    """Takes an aggregate's name and arguments, and gives the column it will be in."""
+    """Takes an aggregate's name and arguments, and returns the column that will hold its value."""
     type_mismatches: list[str] = field(default_factory=list)
     length_paths: list[ColumnPath] = field(default_factory=list)
     value_columns: dict[ColumnPath, str] = field(default_factory=dict)
-    """The columns that hold what is at a path."""
+    """The column for the JSON text at each path."""
     derived_columns: dict[str, str] = field(default_factory=dict)
-    """Further columns, made of those."""
+    """Further columns: SQL over `value_columns`, and the column's name."""
 
     def finish(self, sql: str) -> CompiledExpression:
-        """What the rewriting came to."""
-        others = " OR ".join(dict.fromkeys(self.type_mismatches)) or "false"
-        further = {name: sql for sql, name in self.derived_columns.items()}
-        of_others = f"coalesce({others}, false)"
+        """Return the compiled expression; `sql` is its result over the collected columns."""
+        mismatches = " OR ".join(dict.fromkeys(self.type_mismatches)) or "false"
+        derived_columns = {name: sql for sql, name in self.derived_columns.items()}
+        mismatch_sql = f"coalesce({mismatches}, false)"
         return CompiledExpression(
-            self.text, sql, of_others, self.value_columns, further, tuple(self.length_paths)
+            self.text,
+            sql,
+            mismatch_sql,
+            self.value_columns,
+            derived_columns,
+            tuple(self.length_paths),
         )
 
     def compile_json(self, node: dict[str, Any]) -> str:
-        """The node as SQL that is JSON text."""
+        """Return the node as SQL whose value is JSON text."""
         kind = self.term_kind(node)
         column_path = self._find_column_path(node)
         if column_path is not None:
@@ -157,7 +164,7 @@ class ExpressionCompiler:
         )
 
     def compile_truth(self, node: dict[str, Any]) -> str:
-        """The node as SQL that is true or false."""
+        """Return the node as SQL whose value is true or false."""
         kind = node["type"]
         if kind in ("CONJUNCTION_AND", "CONJUNCTION_OR"):
             word = f" {kind.removeprefix('CONJUNCTION_')} "
@@ -184,14 +191,17 @@ class ExpressionCompiler:
         return _false_if_null(self.compile_value(node, TermKind.TRUTH))
 
     def compile_value(self, node: dict[str, Any], expected_kind: TermKind) -> str:
-        """The node as SQL of a kind; NULL where a value of the state is of another."""
+        """Return the node as SQL of a type; its value is NULL if a value of the state has another type.
+
+        Raises `QueryError` if the node itself has another type, or can't be compiled.
+        """
         kind = self.term_kind(node)
         if kind is TermKind.VALUE:
             return self._compile_state_value(
                 self._find_column_path(node) or ("", ()), expected_kind
             )
         if kind is not expected_kind:
-            raise self._error(f"has {kind.value} where {expected_kind.value} is wanted")
+            raise self._error(f"has {kind.value} where {expected_kind.value} is expected")
         if kind is TermKind.TRUTH and node["class"] != "CONSTANT":
             return self.compile_truth(node)
         if node["class"] == "CONSTANT":
@@ -202,7 +212,7 @@ class ExpressionCompiler:
         if name in AGGREGATES and self.compile_aggregate is not None:
             if node.get("distinct") or node.get("filter") or _has_order_by(node):
                 raise self._error(
-                    f"has DISTINCT, FILTER or ORDER in {name}; write count(state.paid > 0) instead"
+                    f"uses DISTINCT, FILTER or ORDER in {name}. Write count(state.paid > 0) instead"
                 )
             return self.compile_aggregate(name, arguments)
         if name in _LENGTH_FUNCTIONS:
@@ -215,38 +225,40 @@ class ExpressionCompiler:
             if name in ("*", "/", "%"):
                 parts = [f"CAST({part} AS DOUBLE)" for part in parts]
             if name in ("/", "%"):
-                # Infinity would be more than everything; nobody knows what it is.
+                # Dividing by zero gives NULL, because infinity would compare as larger than any number.
                 parts[1] = f"nullif({parts[1]}, 0)"
             return f"({name}{parts[0]})" if len(parts) == 1 else f"({f' {name} '.join(parts)})"
         return f"{name}({', '.join(parts)})"
 
     def term_kind(self, node: dict[str, Any]) -> TermKind:
-        """What a node is; raises `QueryError` for what conditions can't hold."""
+        """Return the type of a node. Raises `QueryError` if expressions can't contain the node."""
         group = node["class"]
         if self._find_column_path(node) is not None:
             return TermKind.VALUE
         if group == "CONSTANT":
-            found = {
+            literal_kinds = {
                 "INTEGER": TermKind.NUMBER,
                 "NUMERIC": TermKind.NUMBER,
                 "STRING": TermKind.TEXT,
+                "BOOLEAN": TermKind.TRUTH,
             }
-            found["BOOLEAN"] = TermKind.TRUTH
             literal = node.get("literal", {}).get("kind")
-            if literal in found:
-                return found[literal]
+            if literal in literal_kinds:
+                return literal_kinds[literal]
             raise self._error(
-                "holds a constant that is no number, text, true or false; use IS NULL"
+                "contains a constant that is not a number, text, true or false. To test for null, use"
+                " IS NULL"
             )
         if group == "COLUMN_REF":
             names = [name.lower() for name in node["column_names"]]
             if len(names) == 1 and names[0] in self.scope.plain_columns:
                 return self.scope.plain_columns[names[0]]
-            inside = "" if self.compile_aggregate is None else " outside of sum, avg and count"
+            name = ".".join(node["column_names"])
+            if self.compile_aggregate is not None:
+                raise self._error(f"uses {name} outside of sum, avg and count")
+            root = next(iter(self.scope.json_columns))
             raise self._error(
-                f"names {'.'.join(node['column_names'])}{inside}; there are {self.scope}"
-                if not inside
-                else f"names {'.'.join(node['column_names'])}{inside}"
+                f"uses the unknown name {name}. Did you mean {root}.{name}? Available: {self.scope}"
             )
         if group in ("COMPARISON", "CONJUNCTION", "BETWEEN") or node["type"].startswith(
             ("OPERATOR_NOT", "OPERATOR_IS", "COMPARE_")
@@ -254,10 +266,9 @@ class ExpressionCompiler:
             return TermKind.TRUTH
         if group == "FUNCTION":
             return self._function_kind(node["function_name"])
-        what = group.lower().replace("_", " ")
-        raise self._error(
-            f"holds {'an' if what[0] in 'aeiou' else 'a'} {what}, which {self.role}s can't"
-        )
+        construct = group.lower().replace("_", " ")
+        article = "an" if construct[0] in "aeiou" else "a"
+        raise self._error(f"contains {article} {construct}, which {self.role}s can't contain")
 
     def _function_kind(self, name: str) -> TermKind:
         if name in (*_PATTERN_OPERATORS, *_TEXT_TESTS):
@@ -268,12 +279,10 @@ class ExpressionCompiler:
             return TermKind.NUMBER
         if name in _TEXT_FUNCTIONS:
             return TermKind.TEXT
-        of_all = (
-            " of all documents there are sum, avg and count"
-            if name in _UNSUPPORTED_AGGREGATES
-            else ""
+        hint = (
+            ". Over all documents, use sum, avg or count" if name in _UNSUPPORTED_AGGREGATES else ""
         )
-        raise self._error(f"calls {name}, which {self.role}s can't{';' if of_all else ''}{of_all}")
+        raise self._error(f"calls {name}, which {self.role}s can't call{hint}")
 
     @staticmethod
     def _argument_kind(name: str, argument_index: int) -> TermKind:
@@ -306,7 +315,7 @@ class ExpressionCompiler:
     def _compile_number_comparison(
         self, left: dict[str, Any], sign: str, right: dict[str, Any]
     ) -> str:
-        """As doubles where these are exact, and in 38 digits where they may not be."""
+        """Return SQL that compares doubles if these are exact, and 38 digits if they may not be."""
         sides = [self.compile_digits(left), self.compile_digits(right)]
         exact = [f"TRY_CAST({side} AS {EXACT_NUMBER_TYPE})" for side in sides]
         rough = [self.compile_double(side) for side in sides]
@@ -322,7 +331,7 @@ class ExpressionCompiler:
         return _false_if_null(f"CASE WHEN {small} THEN {double} ELSE {exact_comparison} END")
 
     def compile_digits(self, node: dict[str, Any]) -> str:
-        """A number as it is written, where it is one of the state; else as it comes."""
+        """Return SQL for a number: as it is written if it is a value of the state, else its result."""
         column_path = self._find_column_path(node)
         if column_path is None:
             return self.compile_value(node, TermKind.NUMBER)
@@ -330,13 +339,16 @@ class ExpressionCompiler:
         return self._number_column(column_path)
 
     def compile_double(self, number: str) -> str:
-        """The column with a number as a double; NULL where it is none."""
+        """Return the column that holds a number as a double; NULL if it isn't a number."""
         return self._add_derived_column(_DOUBLE_SQL.format(number))
 
     def _add_derived_column(self, sql: str) -> str:
-        """A column of its own: DuckDB evaluates again what several branches of a CASE share."""
+        """Add a column and return its name.
+
+        DuckDB evaluates an expression again in each branch of a CASE that uses it, but a column once.
+        """
         if self.compile_aggregate is not None:
-            return sql  # aggregates come in a row each; there is nothing to save
+            return sql  # sums have one row for each event, so a column would save nothing
         return self.derived_columns.setdefault(sql, f"n{len(self.derived_columns)}")
 
     def _compile_state_value(self, column_path: ColumnPath, expected_kind: TermKind) -> str:
@@ -348,45 +360,50 @@ class ExpressionCompiler:
         return self._text_or_truth_sql(column_path, expected_kind)
 
     def _json_column(self, column_path: ColumnPath) -> str:
-        """The column with the JSON text of what is at a path; NULL where there is nothing."""
+        """Return the column for the JSON text at a path; NULL if there is no value."""
         return self.value_columns.setdefault(column_path, f"v{len(self.value_columns)}")
 
     def _number_column(self, column_path: ColumnPath) -> str:
-        """What is at a path, a number with all its digits; other things are no numbers in SQL."""
+        """Return the column for the value at a path, a number with all its digits.
+
+        Any other value is text that SQL doesn't cast to a number.
+        """
         if not self.long_numbers:
             return self._json_column(column_path)
         column, path = column_path
         json = self._json_column(column_path)
         marked = _MARK_NUMBERS_SQL.format(column)
-        # What looks like a number's place inside a text makes it no JSON any more.
-        found = f"coalesce(try(json_extract_string({marked}, {_pointer_sql(path)})), {json})"
-        freed = f"replace({found}, 'number:', '')"
+        # Marking breaks the JSON if a text contains what looks like a number's place, hence `try`.
+        extracted = f"coalesce(try(json_extract_string({marked}, {_pointer_sql(path)})), {json})"
+        unmarked = f"replace({extracted}, 'number:', '')"
         long = _HAS_LONG_NUMBER_SQL.format(column)
-        plain = f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {freed} ELSE {json} END"
-        return self._add_derived_column(plain)
+        exact = (
+            f"CASE WHEN {long} AND NOT starts_with({json}, '\"') THEN {unmarked} ELSE {json} END"
+        )
+        return self._add_derived_column(exact)
 
     def _text_or_truth_sql(self, column_path: ColumnPath, kind: TermKind) -> str:
-        """The text or the truth at a path; NULL where there is none."""
+        """Return SQL for the text, or for true or false, at a path; NULL if the value is neither."""
         json = self._json_column(column_path)
         if kind is TermKind.TRUTH:
             return f"(CASE {json} WHEN 'true' THEN true WHEN 'false' THEN false END)"
-        # By itself the text is JSON, which takes escapes out of it.
+        # Extracting `$` decodes the escapes of the JSON string.
         return f"(CASE WHEN starts_with({json}, '\"') THEN json_extract_string({json}, '$') END)"
 
     def _type_mismatch_sql(self, column_path: ColumnPath, expected_kind: TermKind) -> str:
-        """Whether there is something at a path, and of another kind."""
+        """Return SQL for whether the value at a path is present, not null and of another type."""
         json = self._json_column(column_path)
-        what = {
+        has_other_type = {
             TermKind.NUMBER: f"{self.compile_double(json)} IS NULL",
             TermKind.TEXT: f"NOT starts_with({json}, '\"')",
             TermKind.TRUTH: f"{json} NOT IN ('true', 'false')",
         }[expected_kind]
-        return f"({json} <> 'null' AND {what})"
+        return f"({json} <> 'null' AND {has_other_type})"
 
     def compile_is_null(self, node: dict[str, Any], *, absent: bool) -> str:
         column_path = self._find_column_path(node)
         if column_path is None:
-            raise self._error("asks IS NULL of what is no value of the state")
+            raise self._error("uses IS NULL on something other than a value of the state")
         is_present = _false_if_null(f"{self._json_column(column_path)} <> 'null'")
         return f"(NOT {is_present})" if absent else is_present
 

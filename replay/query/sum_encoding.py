@@ -1,7 +1,7 @@
-"""How numbers of states are added without losing a digit: as whole numbers of a smallest unit.
+"""Encodings of numbers for exact sums: as whole numbers of a smallest unit.
 
-What one state adds is taken apart into whole numbers that have room in 64 bits; their sums are put
-together again.
+The number that one state adds is split into whole numbers that fit into 64 bits; the sums of these are
+joined into one number again.
 """
 
 from collections.abc import Sequence
@@ -14,37 +14,36 @@ from replay.query.sql_compiler import EXACT_NUMBER_TYPE
 
 _MILLION = 1_000_000
 _MAX_SUM = 10**18
-"""Sums of millionths stay below it; a step is far smaller than what is left to 64 bits above it."""
+"""The limit for sums of millionths. One summand is far smaller than the room left in 64 bits above it."""
 _LIMB = 10**10
 _LIMBS = range(4)
-"""38 digits, ten at a time: what 900 million documents add to each has room in 64 bits."""
+"""38 digits, ten in each limb: the sum of 900 million documents fits into 64 bits."""
 
 
 class SumEncoding(Protocol):
-    """One way to write numbers."""
+    """One way to split a number into whole numbers."""
 
     def split_sql(self, number: str, double: str) -> list[str]:
-        """SQL for the whole numbers that stand for one; fails where it doesn't fit."""
+        """Return SQL for the whole numbers that encode a number; the query fails if it doesn't fit."""
 
     def extractions(self, number: str, double: str) -> list[Extraction]:
-        """The same for a sweep; raises `SumOverflowError` where one doesn't fit."""
+        """Return the same for a scan, which raises `SumOverflowError` if a number doesn't fit."""
 
     def join_sql(self, sums: Sequence[str]) -> str:
-        """SQL for the number that sums of those stand for."""
+        """Return SQL for the number that sums of the whole numbers encode."""
 
     def raise_if_overflowing(self, sums: NumberArray) -> None:
-        """Raise `SumOverflowError` where a sum may not be right."""
+        """Raise `SumOverflowError` if a sum may have overflowed."""
 
 
 class SumOverflowError(Exception):
-    """A sum needs more digits than the notation has."""
+    """A sum needs more digits than the encoding has."""
 
 
 class MillionthsEncoding:
-    """Numbers as whole millionths, in 64 bits: several times as fast as in full."""
+    """Numbers as whole millionths in 64 bits: several times as fast as full precision."""
 
     def split_sql(self, _number: str, double: str) -> list[str]:
-        """SQL for the whole numbers that stand for one; fails where it doesn't fit."""
         whole = f"round({double} * {_MILLION})"
         exact = f"{whole} / {_MILLION} = {double} AND abs({double}) < {2**53 // _MILLION}"
         return [
@@ -53,28 +52,25 @@ class MillionthsEncoding:
         ]
 
     def extractions(self, _number: str, double: str) -> list[Extraction]:
-        """The same for a sweep; raises `SumOverflowError` where one doesn't fit."""
         return [Extraction(f"coalesce({double}, 0)", _to_millionths)]
 
     def join_sql(self, sums: Sequence[str]) -> str:
-        """SQL for the number that sums of those stand for."""
         return f"CAST({sums[0]} AS DECIMAL(18, 0)) * CAST({1 / _MILLION:f} AS DECIMAL(7, 6))"
 
     def raise_if_overflowing(self, sums: NumberArray) -> None:
-        """Raise `SumOverflowError` where a sum may not be right."""
         if sums.size and max(sums.max(), -sums.min()) >= _MAX_SUM:
             raise SumOverflowError
 
 
 class FullPrecisionEncoding:
-    """Numbers of 38 digits, twelve of them behind the point (see `sql_compiler.EXACT_NUMBER_TYPE`)."""
+    """Numbers of 38 digits, twelve after the decimal point (see `sql_compiler.EXACT_NUMBER_TYPE`)."""
 
     def split_sql(self, number: str, double: str) -> list[str]:
-        fit = f"TRY_CAST({number} AS {EXACT_NUMBER_TYPE})"
-        lost = (
+        fitting = f"TRY_CAST({number} AS {EXACT_NUMBER_TYPE})"
+        zero_or_error = (
             f"CASE WHEN {double} IS NULL THEN 0 ELSE error('a number has more than 26 digits') END"
         )
-        exact = f"CAST(coalesce({fit}, {lost}) AS VARCHAR)"
+        exact = f"CAST(coalesce({fitting}, {zero_or_error}) AS VARCHAR)"
         whole = f"CAST(replace({exact}, '.', '') AS HUGEINT)"
         return [f"CAST({whole} // {_LIMB**n} % {_LIMB} AS BIGINT)" for n in _LIMBS]
 
@@ -90,7 +86,7 @@ class FullPrecisionEncoding:
         )
 
     def raise_if_overflowing(self, sums: NumberArray) -> None:
-        """There is room."""
+        """Never raise, because the limbs leave room."""
 
 
 def _to_millionths(numbers: NumberArray) -> NumberArray:

@@ -1,6 +1,6 @@
-"""Paths that an expression names and that no state ever had: most often a slip of the pen.
+"""Paths that an expression names and no state ever had, most often because of a typo.
 
-Nothing is wrong with asking for them, so they are told beside the answer.
+Asking for them is allowed, so they are a hint beside the answer and not an error.
 """
 
 import duckdb
@@ -16,10 +16,11 @@ from storage.query import condition_parser
 
 
 def describe_unknown_paths(history: History, text: str) -> str:
-    """One sentence that names such paths; "" where there are none.
+    """Return one sentence that names unknown paths, or an aggregate for which no state ever had a
+    number; "" if there is neither.
 
-    So is a sum that no state ever had a number for. Scans only for those. Raises `QueryError` for
-    what is no expression.
+    Scans the history only for paths without any value. Raises `QueryError` if the text is not an
+    expression.
     """
     with history.workspace.reading() as connection:
         tree = condition_parser.parse_condition(connection, text, "states")
@@ -39,7 +40,7 @@ def describe_unknown_paths(history: History, text: str) -> str:
 def _is_path_known(
     connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
 ) -> bool:
-    # The root is NULL only where the document is gone.
+    # The root is NULL only in states of deleted documents.
     found = connection.execute(
         "SELECT 1 FROM history WHERE projection = ? AND timeline = ?"
         " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
@@ -69,5 +70,5 @@ def _describe_missing_numbers(
             [history.fold_record.projection_number, history.fold_record.timeline],
         )
         if not found.fetchall():
-            return f"No state ever had a number that {text!r} could add."
+            return f"No state ever had a number that {text!r} can add."
     return ""

@@ -1,4 +1,4 @@
-"""What folding another way would give: determinism, isolation, idempotence, order."""
+"""Checks of projection properties: determinism, isolation, idempotence and order."""
 
 import json
 from typing import Any
@@ -89,7 +89,7 @@ def test_an_error_that_comes_only_sometimes_is_a_difference(studio: Studio):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_every_kind_that_depends_on_its_events_only_is_found_to(studio: Studio, kind: Kind):
+def test_every_pure_projection_kind_passes(studio: Studio, kind: Kind):
     workspace = studio.events(*[(key, "Added", {"by": data["n"]}) for key, _, data in EVENTS])
     wanted = studio.refer(kind.write(studio))
     if not kind.handles:
@@ -216,20 +216,20 @@ def test_nothing_is_written(studio: Studio):
     assert studio.path.read_bytes() == before
 
 
-def test_a_worker_that_dies_is_one_sentence(studio: Studio):
+def test_dying_worker_raises(studio: Studio):
     workspace = studio.events(*EVENTS)
     studio.file(
         "p.py",
         "import os\ndef apply(state, event):\n    if event.data['n'] == 9: os._exit(3)\n    state['n'] = 1\n",
     )
-    with pytest.raises(ProjectionError, match="exited with code 3 at offset 9, so nothing can be"):
+    with pytest.raises(ProjectionError, match="exited with code 3 at offset 9, so the check ended"):
         projection_properties.check_determinism(workspace, studio.refer())
 
 
-def test_a_program_can_not_be_tried(studio: Studio):
+def test_probe_of_a_program_is_refused(studio: Studio):
     workspace = studio.events(*EVENTS)
     [program] = [kind for kind in KINDS if kind.name == "program"]
-    with pytest.raises(ProjectionError, match="holds its documents itself"):
+    with pytest.raises(ProjectionError, match="keeps its documents itself"):
         projection_properties.run_probe(
             workspace, studio.refer(program.write(studio)), "idempotence"
         )

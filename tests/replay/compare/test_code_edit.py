@@ -1,4 +1,4 @@
-"""What an edit changed first: the same answer as a naive walk through both histories."""
+"""First differences after a code edit are those of a naive walk through both histories."""
 
 import json
 import random
@@ -141,7 +141,7 @@ def test_only_as_far_as_both_are_folded_and_no_more_than_are_listed(
     assert [(d.path, d.before, d.after) for d in found] == [((), {"n": 1}, ABSENT)]
 
 
-def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
+def test_history_before_an_edit_is_kept(studio: Studio):
     studio.events(*(("a", "T", {}) for _ in range(4)))
     folded: dict[str, FoldRecord] = {}
 

@@ -1,4 +1,4 @@
-"""Travel: every question about time has the answer of a naive model, at every position."""
+"""Every query of a history gives the answer of a naive model, at every position."""
 
 import json
 from typing import Any

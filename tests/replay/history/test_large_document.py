@@ -1,4 +1,4 @@
-"""Large documents: everything that is asked of a history gives what it gives of small ones."""
+"""Every query of a history gives the same answers for large documents as for small ones."""
 
 import json
 import math
@@ -308,7 +308,7 @@ def test_a_fold_goes_on_where_it_ended(new_studio: Any, source: str) -> None:
     assert json.dumps(_state(history.state("all", 119))) == json.dumps(after[119]["all"])
 
 
-def test_several_workers_tell_the_same(new_studio: Any) -> None:
+def test_several_workers_give_the_same_history(new_studio: Any) -> None:
     events = _events(3, 100)
     both = []
     for workers in (1, 2):

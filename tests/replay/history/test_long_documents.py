@@ -1,4 +1,4 @@
-"""Documents of tens of kilobytes that can't be taken apart: DuckDB reads them 2,048 at a time."""
+"""Documents of tens of kilobytes that are not stored in parts: DuckDB reads 2,048 at a time."""
 
 import random
 
@@ -46,7 +46,7 @@ def test_a_state_is_shown(history, places):
     assert state.state.startswith('{"n":1001,')
 
 
-def test_who_changed_a_value_is_known(history, places):
+def test_value_changes_are_found(history, places):
     wanted = places[7]
     path = ("items", str(wanted))
     expected = [n for n, at in enumerate(places) if at == wanted and n % 2]
@@ -61,7 +61,7 @@ def test_who_changed_a_value_is_known(history, places):
         assert found == sorted(born + expected, reverse=backwards)
 
 
-def test_every_change_is_gone_through_with_the_one_before(history):
+def test_every_change_comes_with_the_state_before(history):
     changes = list(history.steps("s0", (), after=100, until=2_000, backwards=False))
     assert [offset for offset, _, _ in changes] == list(range(102, 2_001, 2))
     assert all(new["n"] == old["n"] + 1 for _, old, new in changes)

@@ -1,4 +1,4 @@
-"""What every kind of projection has to do, whatever it is written in."""
+"""The behaviour that every kind of projection shares, in whatever language it is written."""
 
 import json
 import random
@@ -63,7 +63,7 @@ def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio,
     assert {f.error for f in failures} == {"ValueError: no such thing"}
 
 
-def test_a_fold_goes_on_where_it_ended(studio: Studio, kind: Kind):
+def test_fold_resumes_where_it_ended(studio: Studio, kind: Kind):
     reference = kind.write(studio)
     for first in range(0, 160, 40):
         studio.events(*EVENTS[first : first + 40])

@@ -1,4 +1,4 @@
-"""When a condition turned: the same moments as a naive walk through all states."""
+"""Transitions of a condition are the same as those of a naive walk through all states."""
 
 import json
 import random
@@ -117,7 +117,7 @@ def _greater(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_every_moment_at_which_a_condition_turned(history: History, condition):
+def test_transitions_match_a_naive_walk(history: History, condition):
     test = CONDITIONS[condition]
     # What the handlers were given.
     fraction = Decimal if history.fold_record.round_trips_json is False else float
@@ -161,7 +161,7 @@ def test_values_of_another_kind_are_counted(history: History):
 
 
 @pytest.mark.parametrize(
-    ("condition", "said"),
+    ("condition", "message"),
     [
         ("", "is empty"),
         ("state.'a b' > 1", r"doesn't parse.*write \['a b'\] instead of .'a b'"),
@@ -169,28 +169,28 @@ def test_values_of_another_kind_are_counted(history: History):
         ("state.n > 1) OR (1 = 1", "doesn't parse"),
         ("state.n > 1; SELECT 1", "doesn't parse"),
         ("true LIMIT 1", "doesn't parse"),
-        ("state.n > (SELECT 1)", "holds a subquery"),
-        ("state.n > sum(state.m)", "names state.n outside of sum, avg and count"),
+        ("state.n > (SELECT 1)", "contains a subquery"),
+        ("state.n > sum(state.m)", "uses state.n outside of sum, avg and count"),
         ("sum(state.n + state.s) > 'a'", "compares a number with text"),
         ("sum(sum(state.n)) > 0", "calls sum"),
-        ("max(state.n) > 0", "calls max.*there are sum, avg and count"),
+        ("max(state.n) > 0", "calls max.*use sum, avg or count"),
         ("read_text('/etc/passwd') = ''", "calls read_text"),
         ("getenv('HOME') = ''", "calls getenv"),
-        ("colour = 3", "names colour; there are state, key and offset"),
+        ("colour = 3", r"unknown name colour\. Did you mean state\.colour\? Available: state, key"),
         ("key > 3", "compares a number with text"),
-        ("3", "has a number where true or false is wanted"),
+        ("3", "has a number where true or false is expected"),
         ("state.n = NULL", "use IS NULL"),
-        ("CAST(state.n AS INTEGER) = 3", "holds a cast"),
-        ("row_number() OVER () = 1", "holds a window"),
-        ("key IS NULL", "no value of the state"),
+        ("CAST(state.n AS INTEGER) = 3", "contains a cast"),
+        ("row_number() OVER () = 1", "contains a window"),
+        ("key IS NULL", "other than a value of the state"),
         ("state.n + 99999999999999999999999999 > 3", "Overflow"),
         ("abs(state.n, 2) = 3", "No function matches"),
         ("regexp_matches(state.s, '(')", "can't be evaluated on states"),
-        ("? = 3", "holds a parameter"),
+        ("? = 3", "contains a parameter"),
     ],
 )
-def test_what_is_no_condition_is_one_sentence(history: History, condition, said):
-    with pytest.raises(QueryError, match=said) as caught:
+def test_invalid_condition_raises_one_line(history: History, condition, message):
+    with pytest.raises(QueryError, match=message) as caught:
         hits(condition_search.find_became_true(history, condition))
     assert "\n" not in caught.value.message
 
@@ -198,7 +198,7 @@ def test_what_is_no_condition_is_one_sentence(history: History, condition, said)
 @pytest.mark.parametrize(
     "damage", ["change = change + 1", "change = 0", "previous = change", "previous = -7"]
 )
-def test_changes_that_a_stranger_numbered_are_refused(studio: Studio, damage):
+def test_wrongly_numbered_changes_are_refused(studio: Studio, damage):
     studio.file("p.py", "def apply(state, event): state['n'] = event.offset\n")
     studio.events(*[("a", "T", {})] * 4)
     history = studio.history()

@@ -1,4 +1,4 @@
-"""What a filter of events keeps: paths in their data, SQL over their columns, or text in them."""
+"""Event filters: by paths in the data, by SQL over the columns, or by text."""
 
 import pytest
 
@@ -36,14 +36,14 @@ def test_what_a_filter_keeps(studio: Studio, text, offsets):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("data.amount >", "doesn't parse"),
         ("colour = 3", "colour"),
         ("data.amount > (SELECT 1)", "holds a subquery"),
     ],
 )
-def test_a_wrong_filter_is_one_sentence(studio: Studio, text, said):
+def test_invalid_filter_raises(studio: Studio, text, message):
     workspace = studio.events(*EVENTS)
-    with pytest.raises(QueryError, match=said):
+    with pytest.raises(QueryError, match=message):
         find_offsets(workspace, text)

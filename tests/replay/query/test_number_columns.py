@@ -1,4 +1,4 @@
-"""Numbers beside the states: they are those of the states, and an answer is the same without them."""
+"""Number columns hold the numbers of the states, and answers are the same without them."""
 
 import json
 from typing import Any
@@ -100,13 +100,13 @@ def answers(history: History) -> list[Any]:
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.one_of(logs(PLAIN), logs(st.one_of(PLAIN, ODD))))
-def test_answers_are_the_same_without_them(new_studio: Any, events: list[Any]) -> None:
+def test_answers_are_the_same_without_number_columns(new_studio: Any, events: list[Any]) -> None:
     history = folded(new_studio(), events)
     with_numbers = answers(history)
     assert with_numbers == answers(forget(history))
 
 
-def test_they_stand_beside_the_states(studio: Studio) -> None:
+def test_number_columns_hold_the_numbers_of_the_states(studio: Studio) -> None:
     history = folded(
         studio,
         [
@@ -144,7 +144,7 @@ def test_a_path_with_anything_else_is_given_up_and_the_others_stay(studio: Studi
         ({"flag": True, "text": "1", "nothing": None}, []),
     ],
 )
-def test_which_are_chosen(studio: Studio, state: Any, found: list[str]) -> None:
+def test_paths_that_are_chosen(studio: Studio, state: Any, found: list[str]) -> None:
     studio.file("p.py", "def on_Set(state, event): return event.data['state']")
     studio.events(*[("x", "Set", {"state": state})] * 3)
     assert kept(studio.history()) == found
@@ -180,7 +180,7 @@ def test_a_log_that_grew_goes_on_with_the_same_columns(studio: Studio) -> None:
     ] == [24]
 
 
-def test_decimals_are_asked_of_the_states(studio: Studio) -> None:
+def test_decimals_are_read_from_the_states(studio: Studio) -> None:
     studio.file("p.py", "DECIMALS = True\ndef on_Set(state, event): return event.data")
     with studio.log.open("w") as stream:
         for number in ("12345678901234567.25", "12345678901234567.26"):

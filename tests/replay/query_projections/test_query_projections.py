@@ -255,7 +255,7 @@ REFUSED = {
     "SELECT stream AS key FROM log.main.events": "sees events only",
     "SELECT stream AS key FROM pool": "sees events only",
     "SELECT stream AS key, '{\"a\": NaN}'::JSON AS j FROM events LIMIT 1": "which JSON can't hold",
-    "-- refold: own events of a\n-- refold: own events of b\nSELECT 1 AS key": "says twice",
+    "-- refold: own events of a\n-- refold: own events of b\nSELECT 1 AS key": "'own events of' twice",
     "-- refold: own events of random()\nSELECT stream AS key FROM events": "isn't the same each",
     "SELECT 'x' AS key": "gives the document 'x'",
     "SELECT stream AS key FROM events": "gives two documents with the key 's' at offset 1",
@@ -267,7 +267,7 @@ REFUSED = {
     "SELECT 1; SELECT 2": "one statement",
     "": "one statement",
     "FROM read_csv('/etc/passwd')": "sees events only",
-    "-- refold: own events\nSELECT 1 AS key": "knows 'own events of COLUMN'",
+    "-- refold: own events\nSELECT 1 AS key": "Use 'own events of COLUMN'",
     "-- refold: own events of nobody\nSELECT 1 AS key": "can't be asked of events",
 }
 

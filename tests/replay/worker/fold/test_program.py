@@ -233,7 +233,7 @@ def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
         ("cmd:echo hello", "answered the greeting with a line that is not JSON: hello"),
         ("cmd:cat", 'answered the greeting with {"refold": 1, "resuming": false} instead of'),
         ("cmd:", "names no program"),
-        ("cmd:node 'orders.js", "is no command: No closing quotation"),
+        ("cmd:node 'orders.js", "is not a valid command: No closing quotation"),
         (
             "orders.js",
             "one in another language is named by its command, such as cmd:node orders.js",
@@ -263,27 +263,27 @@ def test_a_program_ends_after_the_fold(studio: Studio):
 
 BROKEN = {
     "greets": ('{"ready": 1, "routes": ROUTES}', '{"ready": 2}', "answered the greeting"),
-    "greets with strange members": ("ROUTES", "1", "which is no bool"),
+    "greets with strange members": ("ROUTES", "1", "must be of type bool"),
     "answers each event, in order": (
         '"offset": event["offset"]',
         '"offset": 3',
-        "where offset 0 is next",
+        "where offset 0 was expected",
     ),
-    "passes by what it doesn't know": ('"skipped": True', '"error": "what?"', "nobody knows"),
-    "answers alike in another process": (
+    "skips unknown event types": ('"skipped": True', '"error": "what?"', "of an unknown type"),
+    "gives the same answers in another process": (
         '"name": key',
         '"name": key, "id": id(object()), "now": __import__("time").time_ns()',
-        "Two processes answered offset 0 differently",
+        "Two processes gave different answers for offset 0",
     ),
-    "goes on from documents that are given back": (
+    "resumes from stored documents": (
         'documents[message["document"]] = message["state"]',
         "pass",
-        "Given back the documents as they were before offset 20",
+        "Resumed from the documents before offset 20",
     ),
-    "ends with its input, and says no more": (
+    "exits at the end of its input": (
         "    print(json.dumps(answer), flush=True)\n",
         "    print(json.dumps(answer), flush=True)\nprint('bye')\n",
-        "said more than one line an event",
+        "wrote more than one line for an event",
     ),
 }
 

@@ -100,7 +100,7 @@ async def test_next_and_previous_hit_by_key(shop: Any, sit: Any) -> None:
     ("text", "said"),
     [
         ("state.total <", "doesn't parse"),
-        ("colour = 3", "names colour"),
+        ("colour = 3", "unknown name colour"),
         ("state.total < 'a' AND 1 < 'b'", "compares a number with text"),
         ("state.nowhere = 1", "never became true. No state ever had a value at state.nowhere."),
         ("max(state.total) > 1", "calls max"),
