@@ -218,8 +218,8 @@ def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (ErasureRequest(), "Say what is to be removed"),
-        (ErasureRequest(streams=["nobody"]), "No event is of the stream 'nobody'"),
+        (ErasureRequest(), "Nothing to remove. Give --stream"),
+        (ErasureRequest(streams=["nobody"]), "No event has the stream 'nobody'"),
         (ErasureRequest(condition="type = 'Other'"), "No event matches"),
         (ErasureRequest(condition="type ="), "doesn't parse"),
         (
@@ -228,7 +228,7 @@ def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
         ),
         (
             ErasureRequest(value_paths=["data.nothing"]),
-            "None of these events has anything at data.nothing",
+            "None of these events has a value at data.nothing",
         ),
         (ErasureRequest(value_paths=["stream"]), "--value stream: a path begins with data, meta"),
         (ErasureRequest(redacted_paths=["time"]), "--redact time: a path begins with"),

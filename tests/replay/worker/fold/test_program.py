@@ -147,7 +147,7 @@ def test_an_answer_that_is_wrong_is_one_sentence_and_keeps_what_was_folded(studi
     with pytest.raises(ProjectionError) as caught:
         studio.fold(f"cmd:{sys.executable} p.py")
     assert said in caught.value.message
-    assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
+    assert "at offset 1 (T of a); the states before it are kept." in caught.value.message
     assert caught.value.exit_code == 3
     kept = studio.found(f"cmd:{sys.executable} p.py")
     assert studio.changes(kept) == [(0, "a", {"n": 1})]
