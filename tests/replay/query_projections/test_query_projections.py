@@ -260,7 +260,7 @@ REFUSED = {
     "SELECT 'x' AS key": "gives the document 'x'",
     "SELECT stream AS key FROM events": "gives two documents with the key 's' at offset 1",
     "SELECT 'x' AS key FROM events LIMIT 1": "gives the document 'x'",
-    "SELECT stream AS key FROM nowhere": "asks the table nowhere",
+    "SELECT stream AS key FROM nowhere": "reads the table nowhere",
     "SELECT strem AS key FROM events": "fails at offset 0: .*strem",
     "SELEC": "doesn't parse",
     "DELETE FROM events": "would change the workspace",
@@ -268,7 +268,7 @@ REFUSED = {
     "": "one statement",
     "FROM read_csv('/etc/passwd')": "sees events only",
     "-- refold: own events\nSELECT 1 AS key": "knows 'own events of COLUMN'",
-    "-- refold: own events of nobody\nSELECT 1 AS key": "can't be asked of events",
+    "-- refold: own events of nobody\nSELECT 1 AS key": "isn't a valid expression over events",
 }
 
 
