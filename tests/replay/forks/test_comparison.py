@@ -219,7 +219,7 @@ def test_a_sweep_drops_each_event_by_itself(bench: Bench):
         bench.workspace, bench.refer(), base.fold_record, varied, ["sum(state.total)"]
     )
     assert [one.values[0] for one in swept.rank()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
-    with pytest.raises(QueryError, match="nothing to sweep"):
+    with pytest.raises(QueryError, match="has no values and no events"):
         variants.build_drop_variants(bench.workspace, "s", [])
 
 

@@ -69,7 +69,7 @@ def test_a_drop_leaves_a_gap_and_the_log_is_as_it_was(workspace: Workspace):
     assert names(fork) == [str(n) for n in range(12) if n != 4]
     assert events(workspace) == before
     assert fork.fork.at.json_value == 3
-    with pytest.raises(PositionError, match="no event at 4 on f"):
+    with pytest.raises(PositionError, match="no event to edit at 4 on f"):
         EditBuilder(fork, "g").drop(4)
 
 
@@ -145,7 +145,7 @@ def test_a_reversal_takes_numbers_back(workspace: Workspace):
     assert event is not None
     assert json.loads(event.data or "") == {"by": -4, "price": "0.10"}
     assert event.causation_id == "e4"
-    with pytest.raises(QueryError, match="no number at price"):
+    with pytest.raises(QueryError, match="no number to negate at price"):
         EditBuilder(workspace, "g").reverse(4, ["price"])
 
 
