@@ -66,7 +66,7 @@ def test_what_is_so_already_is_said(shell):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--at", "4"), 2, "so say what should be there: --expect PATH=JSON."),
+        (("--at", "4"), 2, "Give the expected value with --expect PATH=JSON."),
         (("--at", "4", "--expect", "n=text"), 2, "Expected PATH=JSON"),
         (("--at", "4", "--key", "nobody", "--expect", "n=1"), 2, "reached a document 'nobody'"),
         (("--at", "start"), 2, "There is no event at the start"),
