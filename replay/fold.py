@@ -268,8 +268,8 @@ class _LogFold:
         return before.next_offset > 0
 
     def _flushed_until(self) -> int:
-        found = catalogue.find_fold(self._run.workspace, self._run.reference)
-        return 0 if found is None else found.next_offset
+        fold_record = catalogue.find_fold(self._run.workspace, self._run.reference)
+        return 0 if fold_record is None else fold_record.next_offset
 
     def _death_message(self, death: WorkerDiedError) -> str:
         with self._run.workspace.reading() as connection:

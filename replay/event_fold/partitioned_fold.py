@@ -218,7 +218,7 @@ class _ShareMerge:
         self._end_offset = end_offset
 
     def merge_spools(self, files: Sequence[Spool]) -> None:
-        share_count, kept = len(files), self._writer.next_offset
+        share_count, flushed_until = len(files), self._writer.next_offset
         event_share_count = 1 if self._is_routed else share_count
         reader = EventReader(
             self._run.workspace, 0, self._end_offset, event_share_count, columns='"offset", stream'
@@ -229,7 +229,7 @@ class _ShareMerge:
                 opened.enter_context(pa.input_stream(_reopen(file, "rb"), compression=_COMPRESSION))
                 for file in files
             ]
-            for first, last in _batch_ranges(kept, self._end_offset):
+            for first, last in _batch_ranges(flushed_until, self._end_offset):
                 events = _read_batch(reader, first, last)
                 shares = [events] * share_count
                 if event_share_count > 1:
@@ -243,7 +243,7 @@ class _ShareMerge:
                         for f, s in zip(frames, shares, strict=True)
                     ]
                 )
-                if first >= kept:
+                if first >= flushed_until:
                     self._writer.add_batch(batch_result, last)
                     if self._writer.is_full:
                         self._writer.flush(0.0)

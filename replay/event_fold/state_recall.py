@@ -66,8 +66,11 @@ def _recall_large_document(
 ) -> DocumentFrame:
     """Return a large document before an offset: the paths and places of its parts and the number of
     its next member in the header, and the packed texts of the parts."""
-    mine = f"(h.projection = $number) AND (h.timeline = $timeline) AND (h.bucket = {compute_bucket(key)})"
-    rows = f'({mine} AND (h.key = $key) AND (h."offset" < $before))'
+    fold_condition = (
+        "(h.projection = $number) AND (h.timeline = $timeline)"
+        f" AND (h.bucket = {compute_bucket(key)})"
+    )
+    rows = f'({fold_condition} AND (h.key = $key) AND (h."offset" < $before))'
     parameters = {
         "number": projection_number,
         "timeline": timeline,

@@ -265,7 +265,7 @@ def _write_calls(history: History, finding: _Finding, file: Path) -> None:
     file.unlink(missing_ok=True)
     if not history.fold_record.call_count or finding.key is None:
         return
-    found = [
+    calls = [
         {
             "offset": one.offset,
             "port": one.port,
@@ -276,8 +276,8 @@ def _write_calls(history: History, finding: _Finding, file: Path) -> None:
         for one in call_decisions.read_document_decisions(history, finding.key, finding.offset)
         if one.response is not None
     ]
-    if found:
-        file.write_text("".join(f"{encode_value(line)}\n" for line in found), encoding="utf-8")
+    if calls:
+        file.write_text("".join(f"{encode_value(line)}\n" for line in calls), encoding="utf-8")
 
 
 def _render_readme(
@@ -350,8 +350,8 @@ def _render_readme(
 
 def _to_file_name(text: str, allowed: str) -> str:
     """Return the text as part of a file name: at most 60 ASCII letters, digits and `allowed`."""
-    kept = "".join(c if (c.isalnum() and c.isascii()) or c in allowed else "_" for c in text)
-    return kept.lstrip(".-")[:60] or "_"
+    name = "".join(c if (c.isalnum() and c.isascii()) or c in allowed else "_" for c in text)
+    return name.lstrip(".-")[:60] or "_"
 
 
 def _to_printable(text: str) -> str:

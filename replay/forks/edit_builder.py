@@ -172,15 +172,15 @@ class EditBuilder:
 
         Raise `QueryError` if none or more than `MAX_EDITED_EVENTS` match.
         """
-        found = list(event_filter.find_offsets_by_condition(self._workspace, condition))
-        if not found:
+        positions = list(event_filter.find_offsets_by_condition(self._workspace, condition))
+        if not positions:
             raise QueryError(f"No event matches {condition!r}, so there is nothing to edit.")
-        if len(found) > MAX_EDITED_EVENTS:
+        if len(positions) > MAX_EDITED_EVENTS:
             raise QueryError(
-                f"{len(found):,} events match {condition!r}, and the limit is {MAX_EDITED_EVENTS:,}."
+                f"{len(positions):,} events match {condition!r}, and the limit is {MAX_EDITED_EVENTS:,}."
                 " Narrow the condition."
             )
-        return found
+        return positions
 
     def find_positions_between(self, first: int, last: int) -> list[int]:
         """Return the positions of all events from `first` to `last`, both included.
@@ -189,13 +189,13 @@ class EditBuilder:
         """
         if first > last:
             raise QueryError("The range ends before it starts. Give the earlier position first.")
-        found = list(self._log.find_matching(f"offset >= {max(first, 0)} AND offset <= {last}"))
-        if len(found) > MAX_EDITED_EVENTS:
+        positions = list(self._log.find_matching(f"offset >= {max(first, 0)} AND offset <= {last}"))
+        if len(positions) > MAX_EDITED_EVENTS:
             raise QueryError(
-                f"The range has {len(found):,} events, and the limit is {MAX_EDITED_EVENTS:,}."
+                f"The range has {len(positions):,} events, and the limit is {MAX_EDITED_EVENTS:,}."
                 " Give a shorter range."
             )
-        return found
+        return positions
 
     def _last_position(self) -> int:
         return self._log.read_extent().event_count - 1
@@ -205,22 +205,22 @@ class EditBuilder:
         edited = self._step.event(position)
         if edited is not None:
             return edited
-        found = self._log.read_event(position) if position >= 0 else None
-        if found is None:
+        event = self._log.read_event(position) if position >= 0 else None
+        if event is None:
             label = "start" if position < 0 else self._label(position)
             raise PositionError(
                 f"There is no event to edit at {label} on {self._workspace.timeline}."
             )
-        return EditedEvent(**{name: getattr(found, name) for name in EVENT_FIELDS})
+        return EditedEvent(**{name: getattr(event, name) for name in EVENT_FIELDS})
 
     def _time_at(self, position: int) -> datetime | None:
         """Return the time of the last event at or before a position; None if there is none."""
         while position >= 0:
-            found = self._log.read_events(
+            events = self._log.read_events(
                 max(position - _PAGE_EVENTS, 0), min(_PAGE_EVENTS, position) + 1
             )
-            if found:
-                return found[-1].time
+            if events:
+                return events[-1].time
             position -= _PAGE_EVENTS + 1
         return None
 
@@ -298,19 +298,19 @@ def save_fork(forked_workspace: ForkedWorkspace) -> ForkedWorkspace:
     return _as_kept(forked_workspace)
 
 
-def create(seen: ForkedWorkspace) -> ForkedWorkspace:
+def create(fork: ForkedWorkspace) -> ForkedWorkspace:
     """Save a new fork; raise the errors of `save_fork`, even if an equal fork has the name."""
-    with seen.main_workspace.writing() as connection:
-        fork_store.create(connection, seen.lineage)
-    return _as_kept(seen)
+    with fork.main_workspace.writing() as connection:
+        fork_store.create(connection, fork.lineage)
+    return _as_kept(fork)
 
 
-def _as_kept(seen: ForkedWorkspace) -> ForkedWorkspace:
-    found = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
-    seen.main_workspace.release()  # after every write, because other processes may be waiting
-    if not isinstance(found, ForkedWorkspace):
+def _as_kept(fork: ForkedWorkspace) -> ForkedWorkspace:
+    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
+    fork.main_workspace.release()  # after every write, because other processes may be waiting
+    if not isinstance(saved_fork, ForkedWorkspace):
         raise WorkspaceError("The log itself can't be edited. Fork it, and edit the fork.")
-    return found
+    return saved_fork
 
 
 Made = TypeVar("Made", ForkedWorkspace, ForkedWorkspace | None)
@@ -349,14 +349,14 @@ def append_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) -
 
 def undo_last_step(forked_workspace: ForkedWorkspace) -> ForkedWorkspace | None:
     """Return a fork without its last step, not saved yet; None if there is no step."""
-    found = edits.undo_last_step(forked_workspace.fork.edits)
-    return None if found is None else _with_edits(forked_workspace, found)
+    new_edits = edits.undo_last_step(forked_workspace.fork.edits)
+    return None if new_edits is None else _with_edits(forked_workspace, new_edits)
 
 
 def redo_last_step(forked_workspace: ForkedWorkspace) -> ForkedWorkspace | None:
     """Return a fork with its last undone step, not saved yet; None if no step was undone."""
-    found = edits.redo_next_step(forked_workspace.fork.edits)
-    return None if found is None else _with_edits(forked_workspace, found)
+    new_edits = edits.redo_next_step(forked_workspace.fork.edits)
+    return None if new_edits is None else _with_edits(forked_workspace, new_edits)
 
 
 def _with_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) -> ForkedWorkspace:

@@ -111,10 +111,10 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
     with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
             fork_store.create(connection, one.lineage)
-    found = open_timeline(workspace.main_workspace, forked_workspace.timeline)
-    if not isinstance(found, ForkedWorkspace):
+    saved_fork = open_timeline(workspace.main_workspace, forked_workspace.timeline)
+    if not isinstance(saved_fork, ForkedWorkspace):
         raise SourceError(f"{path} contains no fork.")
-    return found
+    return saved_fork
 
 
 def _overlay_fork(parent: Workspace, fork: Fork, path: Path) -> ForkedWorkspace:
@@ -169,10 +169,10 @@ def _build_edit_entry(edit: Edit) -> _EditEntry:
 
 
 def _build_timeline(fork_entry: _ForkEntry, parent: str, name: str, path: Path) -> Fork:
-    found: list[Edit] = []
+    fork_edits: list[Edit] = []
     for step in fork_entry.steps:
-        found = edits.append_step(found, [_build_edit(one, path) for one in step])
-    return Fork(name, parent, Label(*fork_entry.at), fork_entry.note, found)
+        fork_edits = edits.append_step(fork_edits, [_build_edit(one, path) for one in step])
+    return Fork(name, parent, Label(*fork_entry.at), fork_entry.note, fork_edits)
 
 
 def _build_edit(edit_entry: _EditEntry, path: Path) -> Edit:

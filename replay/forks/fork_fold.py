@@ -78,18 +78,21 @@ def _fold_with_worker(
     worker_group, ready_header = warm_worker.prepare_worker(
         run, exact_encoding=exact_encoding, round_trips_json=round_trips_json
     )
-    found = affected_search.find_affected_documents(
+    affected = affected_search.find_affected_documents(
         forked_workspace, base_record, worker_group, run.raise_if_cancelled
     )
-    writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, found)
+    writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, affected)
     writer.isolation = str(worker_group.isolation)
     parent_events = None
-    if not found.affects_all_documents and len(found.keys) <= fork_events.MAX_DOCUMENTS_IN_MEMORY:
+    if (
+        not affected.affects_all_documents
+        and len(affected.keys) <= fork_events.MAX_DOCUMENTS_IN_MEMORY
+    ):
         parent_events = fork_events.load_events_reaching(
-            forked_workspace.parent, base_record, found.keys, is_routed=worker_group.is_routed
+            forked_workspace.parent, base_record, affected.keys, is_routed=worker_group.is_routed
         )
     worker_pass = ForkWorkerPass(
-        run, forked_workspace, base_record, worker_group, found, parent_events
+        run, forked_workspace, base_record, worker_group, affected, parent_events
     )
     for batch_result, until in worker_pass.iterate_results(writer.change_count):
         writer.add_batch(batch_result, until)
@@ -110,10 +113,10 @@ def _fold_with_worker(
 
 def find_base_label(forked_workspace: ForkedWorkspace) -> str | None:
     """Return the label of the projection whose states the fork continues from; None: its own."""
-    found = [
+    base_labels = [
         edit.value for edit in forked_workspace.fork.active_edits if edit.kind is EditKind.BASE
     ]
-    return found[-1] if found else None
+    return base_labels[-1] if base_labels else None
 
 
 def is_based_on(

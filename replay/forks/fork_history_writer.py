@@ -267,16 +267,16 @@ class _ForkTotals:
     def _load_hidden_event_reports(self) -> tuple[set[int], dict[int, str | None]]:
         """Return, of the parent's events that the fork hides, the offsets of those that failed before
         they reached a document, and the types of those that were upcast."""
-        mine = [self._base_record.projection_number, self._base_record.timeline]
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
         unrouted = self._connection.execute(
             'SELECT "offset" FROM failures SEMI JOIN edited_places USING ("offset")'
             " WHERE projection = ? AND timeline = ? AND key IS NULL",
-            mine,
+            base_parameters,
         ).fetchall()
         types = self._connection.execute(
             'SELECT "offset", type FROM upcasts SEMI JOIN edited_places USING ("offset")'
             " WHERE projection = ? AND timeline = ?",
-            mine,
+            base_parameters,
         ).fetchall()
         return {offset for (offset,) in unrouted}, dict(types)
 
@@ -311,12 +311,14 @@ class _ForkTotals:
     def _number_documents(self, new_documents: list[tuple[str, int]]) -> None:
         """Determine the documents that are created on the fork or gone from it, and their ordinals."""
         overlay = self._forked_workspace.position_map
-        mine = [self._base_record.projection_number, self._base_record.timeline]
-        kept = "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
+        key_condition = (
+            "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
+        )
         before = self._connection.execute(
             "SELECT key, ordinal, born FROM documents WHERE projection = ? AND timeline = ?"
-            f" AND born >= ? AND {kept} ORDER BY ordinal",
-            [*mine, self._since_position],
+            f" AND born >= ? AND {key_condition} ORDER BY ordinal",
+            [*base_parameters, self._since_position],
         ).fetchall()
         parent_births = {key: (ordinal, overlay.from_parent(born)) for key, ordinal, born in before}
         removed_keys = {
@@ -342,7 +344,7 @@ class _ForkTotals:
         for n, (key, position) in enumerate(added):
             (earlier,) = self._connection.execute(
                 "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born <= ?",
-                [*mine, overlay.parent_position_before(position)],
+                [*base_parameters, overlay.parent_position_before(position)],
             ).fetchall()[0]
             ordinal = earlier - sum(1 for r in removed if r < earlier) + n
             rows.append((ordinal, key, position, earlier))
@@ -352,20 +354,20 @@ class _ForkTotals:
     def _number_all_documents(self, new_documents: list[tuple[str, int]]) -> pa.Table:
         """Return all documents created since the first difference, with their ordinals, in order."""
         overlay = self._forked_workspace.position_map
-        mine = [self._base_record.projection_number, self._base_record.timeline]
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
         rest = (
             []
             if self._affected.affects_all_documents
             else self._connection.execute(
                 "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
                 " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
-                [*mine, self._since_position],
+                [*base_parameters, self._since_position],
             ).fetchall()
         )
         others = [(key, overlay.from_parent(born)) for key, born in rest]
         ((first,),) = self._connection.execute(
             "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born < ?",
-            [*mine, self._since_position],
+            [*base_parameters, self._since_position],
         ).fetchall()
         ordered = sorted([*others, *new_documents], key=lambda row: row[1])
         return _build_document_table(

@@ -145,15 +145,15 @@ def merge_forks(
     return MergeResult(forked_workspace, events, conflicts)
 
 
-def _created(seen: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
+def _created(fork: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
     """Save the merged fork; raise `StaleError` if a side was edited since it was read."""
-    with seen.main_workspace.writing() as connection:
+    with fork.main_workspace.writing() as connection:
         for side in sides:
             if isinstance(side, ForkedWorkspace):
                 fork_store.refuse_stale(connection, side.lineage)
-        fork_store.create(connection, seen.lineage)
-    kept = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
-    return kept if isinstance(kept, ForkedWorkspace) else seen
+        fork_store.create(connection, fork.lineage)
+    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
+    return saved_fork if isinstance(saved_fork, ForkedWorkspace) else fork
 
 
 def resolve_conflict(

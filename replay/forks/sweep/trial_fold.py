@@ -194,7 +194,7 @@ def _find_affected_documents(
     """Return the affected documents of each fork, with one query and one request for all forks."""
     parent = run.workspace
     positions = sorted(
-        {position for seen in forks for position in seen.position_map.hidden_parent_positions}
+        {position for forked in forks for position in forked.position_map.hidden_parent_positions}
     )
     with parent.reading() as connection:
         hidden = {
@@ -214,18 +214,18 @@ def _find_affected_documents(
                 routes.setdefault(offset, set()).add(key)
     affected_by_fork = []
     for forked_workspace in forks:
-        mine = [
-            hidden[place]
-            for place in forked_workspace.position_map.hidden_parent_positions
-            if place in hidden
+        hidden_events = [
+            hidden[position]
+            for position in forked_workspace.position_map.hidden_parent_positions
+            if position in hidden
         ]
-        one = affected_search.locate_first_difference(forked_workspace, base_record, mine)
+        one = affected_search.locate_first_difference(forked_workspace, base_record, hidden_events)
         if worker_group.is_routed:
-            one.keys |= {key for row in mine for key in routes.get(row["offset"], ())}
+            one.keys |= {key for row in hidden_events for key in routes.get(row["offset"], ())}
         else:
-            one.keys |= {row["stream"] for row in mine if row["stream"] is not None}
+            one.keys |= {row["stream"] for row in hidden_events if row["stream"] is not None}
         affected_by_fork.append(one)
-    own_events = [fork_events.build_own_events(seen.position_map) for seen in forks]
+    own_events = [fork_events.build_own_events(forked.position_map) for forked in forks]
     if any(table.num_rows for table in own_events):
         keys = iter(worker_group.route_events(pa.concat_tables(own_events), run.raise_if_cancelled))
         for one, table in zip(affected_by_fork, own_events, strict=True):

@@ -38,13 +38,13 @@ def build_drop_variants(
     Raises `QueryError` for no or too many positions, and `PositionError` if there is no event.
     """
     _raise_if_too_many(len(positions))
-    found = []
+    variants = []
     for position in positions:
         label = workspace.label_at(position)
         builder = EditBuilder(workspace, f"{name}-{label}".replace("+", "."))
         builder.drop(position)
-        found.append(SweepVariant(_create_fork(workspace, builder), f"without {label}"))
-    return found
+        variants.append(SweepVariant(_create_fork(workspace, builder), f"without {label}"))
+    return variants
 
 
 def build_value_variants(
@@ -55,13 +55,13 @@ def build_value_variants(
     Raises `QueryError` for no or too many values, and for an invalid path or value.
     """
     _raise_if_too_many(len(values))
-    found = []
+    variants = []
     for number, value in enumerate(values):
         builder = EditBuilder(workspace, f"{name}-{number}")
         for position in positions:
             builder.set(position, path, value)
-        found.append(SweepVariant(_create_fork(workspace, builder), f"{path} = {value}"))
-    return found
+        variants.append(SweepVariant(_create_fork(workspace, builder), f"{path} = {value}"))
+    return variants
 
 
 def list_numbers(first: float, last: float, step: float) -> list[str]:
