@@ -283,11 +283,11 @@ def test_other_documents_are_as_if_erased_events_never_existed(
 KILLED = """
 import sys
 from pathlib import Path
-from replay.erasure import Wish, remove
+from replay.erasure import ErasureRequest, erase
 from storage.workspace.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 print("ready", flush=True)
-remove(workspace, Wish(streams=["a"]))
+erase(workspace, ErasureRequest(streams=["a"]))
 """
 
 
