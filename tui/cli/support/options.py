@@ -116,9 +116,9 @@ def open_workspace(
 
 def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
     path = Path(ws)
-    wanted: dict[str, Any] = {"wait": wait, "on_wait": progress_display.print_waiting}
+    wanted: dict[str, Any] = {"wait_seconds": wait, "on_wait": progress_display.print_waiting}
     if memory is not None:
-        wanted["memory"] = memory
+        wanted["memory_bytes"] = memory
     if is_workspace(ws):
         workspace = Workspace(path, **wanted)
         for file, change in provenance.detect_source_changes(workspace).items():
