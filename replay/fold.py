@@ -125,7 +125,7 @@ def fold_projection(
                     gateway_bridge.save_recordings(run.projection_number)
         return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
 
-    return fold_restart.until_current(workspace, once, force=force)
+    return fold_restart.repeat_until_current(workspace, once, force=force)
 
 
 def _fold_fork(

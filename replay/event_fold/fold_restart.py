@@ -15,7 +15,7 @@ class Fold(Protocol):
     def __call__(self, *, force: bool) -> FoldRecord: ...
 
 
-def until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRecord:
+def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRecord:
     """Repeat `attempt` until no other process interferes, and return its result.
 
     A rewritten workspace is folded again from its start. A fork raises `StaleError` then, because the

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from replay.document import diff, paths
 from replay.document.paths import DocumentPath
-from replay.forks.step_events import EventsOfStep
+from replay.forks.step_events import StepEvents
 from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
@@ -43,7 +43,7 @@ class EditBuilder:
         self.name = name
         self._inserted_counts: dict[int, int] = {}
         """The highest number of an event inserted after an offset of the log."""
-        self._step = EventsOfStep(self._label)
+        self._step = StepEvents(self._label)
         self.edits: list[Edit] = []
 
     @property

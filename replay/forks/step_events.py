@@ -13,7 +13,7 @@ from storage.errors import QueryError
 from storage.timelines.edits import EditedEvent
 
 
-class EventsOfStep:
+class StepEvents:
     """The edited events of one step, by their positions on the edited timeline."""
 
     def __init__(self, label: Callable[[int], Label]) -> None:

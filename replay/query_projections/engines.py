@@ -157,7 +157,7 @@ class SqlRelation:
             raise ProjectionError(
                 f"{self._reference.name} isn't valid SQL. {sql_query.translate_query_error(error).message}"
             ) from error
-        sql_scope.refuse_others(connection, query, self._reference.name)
+        sql_scope.check_query_scope(connection, query, self._reference.name)
         return query
 
 

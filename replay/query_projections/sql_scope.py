@@ -15,13 +15,13 @@ from replay.query_projections.allowed_functions import ANYWHERE, TABLE_FUNCTIONS
 from storage.errors import ProjectionError
 from storage.query import sql_query
 
-_SEEN = ("events", "main.events")
+_VISIBLE_TABLES = ("events", "main.events")
 _FORBIDDEN = {"SHOW_REF": "DESCRIBE, SHOW or SUMMARIZE", "COLUMN_DATA": "a table of its own"}
 
 
-def refuse_others(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> None:
+def check_query_scope(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> None:
     """Raise `ProjectionError` if the query of the projection `name` uses anything but events."""
-    for function, is_table in _functions(_tree(connection, query, name)):
+    for function, is_table in _iterate_functions(_parse_query_tree(connection, query, name)):
         if function.lower() not in (TABLE_FUNCTIONS if is_table else ANYWHERE):
             raise ProjectionError(
                 f"{name} calls {function}(), which a projection may not call: a projection sees events"
@@ -36,7 +36,7 @@ def refuse_others(connection: duckdb.DuckDBPyConnection, query: str, name: str) 
                 f"{name} isn't valid SQL. {sql_query.translate_query_error(error).message}"
             ) from error
     named = sorted(table.partition(" AS ")[0] for table in tables)
-    others = [table for table in named if table.lower() not in _SEEN]
+    others = [table for table in named if table.lower() not in _VISIBLE_TABLES]
     if others:
         raise ProjectionError(
             f"{name} reads the table {others[0]}, but a projection sees events only, as of the position."
@@ -44,13 +44,13 @@ def refuse_others(connection: duckdb.DuckDBPyConnection, query: str, name: str) 
         )
 
 
-def _tree(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> Any:
+def _parse_query_tree(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> Any:
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
     tree = json.loads(str(text))
     if tree.get("error"):
         message = str(tree.get("error_message", "it isn't a query")).splitlines()[0]
         raise ProjectionError(f"{name} isn't valid SQL. The query doesn't parse: {message}.")
-    for node in _nodes(tree):
+    for node in _iterate_nodes(tree):
         if node.get("type") in _FORBIDDEN:
             raise ProjectionError(
                 f"{name} uses {_FORBIDDEN[node['type']]}, but a projection sees events only,"
@@ -59,17 +59,19 @@ def _tree(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> Any:
     return tree
 
 
-def _functions(tree: Any) -> Iterator[tuple[str, bool]]:
+def _iterate_functions(tree: Any) -> Iterator[tuple[str, bool]]:
     """Yield the name of every called function, and whether it is used in place of a table."""
     in_tables = {
-        id(node["function"]) for node in _nodes(tree) if node.get("type") == "TABLE_FUNCTION"
+        id(node["function"])
+        for node in _iterate_nodes(tree)
+        if node.get("type") == "TABLE_FUNCTION"
     }
-    for node in _nodes(tree):
+    for node in _iterate_nodes(tree):
         if isinstance(node.get("function_name"), str):
             yield node["function_name"], id(node) in in_tables
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def _iterate_nodes(tree: Any) -> Iterator[dict[str, Any]]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
