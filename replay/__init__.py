@@ -1,1 +1,1 @@
-"""Folding events into states: projections, workers, histories, and travel through them."""
+"""Folds events into states: projections, workers, histories, forks, and questions about them."""

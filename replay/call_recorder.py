@@ -1,8 +1,8 @@
-"""Recording: the log through a worker whose calls go out, to keep what they are answered.
+"""Records calls: runs a projection with real calls to the outside, and keeps the answers.
 
-Handlers see the real answers, so nothing that they make of them is kept: the history is always
-folded from the redacted recordings, and no secret reaches a state. What is kept so far survives a
-kill; a command that was on its way then is known as pending.
+Handlers see the unredacted answers in this run, so their states are discarded: every history is
+folded from the redacted recordings, and no secret reaches a state. Answers are flushed while the run
+goes on, so a kill loses only the latest ones; a command in flight at that time is kept as pending.
 """
 
 import time
@@ -31,38 +31,38 @@ from storage.errors import ProjectionError
 from storage.workspace.workspace import Workspace
 
 _BATCH_EVENTS = 256
-"""Events that go to the worker at once: what they ask takes longer than handling them."""
+"""Events in one batch; few, because the calls take longer than the handlers."""
 _BATCHES_AHEAD = 2
 _FLUSH_SECONDS = 2.0
 _MAX_UNFLUSHED_CALLS = 2_000
 
 OnRecordingProgress = Callable[[int, int, int], None]
-"""Takes the events handled, how many there are, and the calls that were made."""
+"""Receives the offset up to which events are handled, the offset of the end, and the calls so far."""
 
 
 @dataclass
 class RecordingRun:
-    """What came of a run that went out."""
+    """The counts of a run with real calls."""
 
     call_count: int = 0
-    """That were kept, or made where nothing is kept."""
+    """Calls with an answer, with a suppressed command or with a pending command."""
     error_count: int = 0
-    """Of them, those that failed; and those that could not be made."""
+    """Calls with an error as their answer, and calls that could not be made."""
     suppressed_count: int = 0
-    """Of them, commands that were not sent."""
+    """Those of `call_count` whose command was not sent."""
     pending: list[Recording] = field(default_factory=list)
-    """Commands of an earlier run that were not sent again, because nobody saw how they ended."""
+    """Commands of an earlier run, not sent again because their outcome is unknown."""
     first_missed: str | None = None
-    """Why the first could not be made that wasn't."""
+    """Port, operation and reason of the first call that could not be made."""
     failure_count: int = 0
     """Handlers that raised."""
     uncalled_ports: list[str] = field(default_factory=list)
-    """Ports that commands might have gone out to, and on which none was called."""
+    """Ports whose commands were allowed out, but that received no command."""
 
 
 @dataclass(frozen=True)
 class ChangedAnswer:
-    """A recording that the outside answers otherwise now."""
+    """A recording whose call now gets another answer from the outside."""
 
     recording: Recording
     current_answer: Answer
@@ -80,17 +80,20 @@ def record(
     on_progress: OnRecordingProgress | None = None,
     raise_if_cancelled: Callable[[], None] = lambda: None,
 ) -> tuple[RecordingRun, list[ChangedAnswer]]:
-    """Run a projection's handlers with its calls going out, and keep the answers.
+    """Run a projection's handlers with real calls, and keep the answers.
 
-    What was recorded live for it at these events is replaced. With a `span` only its events are
-    handled, from the states of a history that was folded `before` it. `settings` has the mode:
-    `record`, `live` (nothing is kept) or `audit` (what is answered otherwise now is returned).
-    Raises `ProjectionError` where it can't be run, `StaleError` where the workspace was rewritten
-    meanwhile, and what `cancelled` raises.
+    The answers replace those that earlier runs recorded for the projection at these events. With a
+    `span`, only its events are handled, starting from the states of the history `base_record`.
+    `settings` contains the mode: `record`, `live` (nothing is kept) or `audit` (returns the calls
+    whose answers changed). `patience` limits the seconds for one event.
+
+    Raises `ProjectionError` if the projection can't run, `StaleError` if another process rewrote the
+    workspace meanwhile, and whatever `raise_if_cancelled` raises.
     """
     if reference.command or is_over_all_events(reference.text):
         raise ProjectionError(
-            f"{reference.name} makes no calls that could be recorded: only Python handlers have a gateway."
+            f"{reference.name} can't record calls, because only Python handlers have a gateway."
+            " Give a projection in Python with -p."
         )
     with GatewayBridge(workspace, replace(reference, gateway_settings=settings)) as gateway_bridge:
         recorder = _CallRecorder(
@@ -139,7 +142,7 @@ class _CallRecorder:
         self._last_flush_time = time.monotonic()
 
     def record_calls(self, patience: float) -> None:
-        # With care a worker never begins anew, which would make calls twice.
+        # With exact encoding a worker never restarts; a restart would make calls twice.
         with WorkerGroup(
             replace(self._reference, gateway_settings=self._gateway_bridge.settings),
             1,
@@ -158,7 +161,7 @@ class _CallRecorder:
             except WorkerDiedError as error:
                 raise ProjectionError(
                     f"The worker of {self._reference.name} {error.reason} at offset {error.offset:,};"
-                    " the calls before it are kept."
+                    " the answers recorded before it are kept."
                 ) from error
             finally:
                 self._flush()
@@ -220,7 +223,7 @@ class _CallRecorder:
             self._flush()
 
     def _flush(self) -> None:
-        """Keep what was answered, in place of what was recorded at these events before."""
+        """Save the new answers in place of earlier recordings at the same events."""
         broker = self._gateway_bridge.broker
         kept, broker.new_recordings = broker.new_recordings, []
         self._last_flush_time = time.monotonic()
@@ -237,7 +240,9 @@ class _CallRecorder:
 
     def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
         if self._base_record is None:
-            raise ProjectionError("Nothing was folded before these events.")
+            raise ProjectionError(
+                "No history is folded before these events. Fold the projection first."
+            )
         keys = frame.header["keys"]
         arguments = (self._workspace, self._base_record.projection_number, keys)
         if frame.header["events"]:

@@ -1,10 +1,9 @@
-"""Removing events or values from a workspace, for people who are obliged to delete.
+"""Erases events or values from a workspace, for people who must delete data.
 
-What was removed is removed wherever it was: from the log, forks, recorded calls, bookmarks, watches,
-rejects. All that was folded is forgotten, as any state may hold some of it, and is folded anew when
-it is asked for. An event that is removed leaves its offset and its time, so that every other event
-stays where it is. Texts elsewhere in the log that contain what was removed are counted, and not
-changed.
+An erasure covers the log, forks, recorded calls, bookmarks, watches and rejects. It deletes all
+histories, because any state may contain an erased value; they are folded again on demand. An erased
+event keeps its offset and its time, so no other event is renumbered. Other texts of the log that
+contain an erased value are counted, not changed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,47 +35,51 @@ _BATCH_ROWS = 50_000
 
 @dataclass(frozen=True)
 class ErasureRequest:
-    """What is to be removed."""
+    """The events or values to erase."""
 
     streams: Sequence[str] = ()
     condition: str | None = None
-    """A condition on events. Only events of these streams for which it holds are concerned."""
+    """A condition on events. The erasure covers only the events of `streams` that match it, or all
+    matching events if `streams` is empty."""
     value_paths: Sequence[str] = ()
-    """Paths such as `data.email`: null stands there afterwards."""
+    """Paths such as `data.email` whose values become null."""
     redacted_paths: Sequence[str] = ()
-    """Paths at which a keyed hash stands afterwards, as with `refold load --redact`."""
+    """Paths whose values become a keyed hash, as with `refold load --redact`."""
 
     @property
     def removes_values(self) -> bool:
-        """Whether values are removed; else whole events are."""
+        """Whether to erase values; False erases whole events."""
         return bool(self.value_paths or self.redacted_paths)
 
 
 @dataclass
 class ErasureResult:
-    """What was removed, by where it was."""
+    """The number of erased or changed things, by the table that holds them."""
 
     events: int = 0
-    """Events that were removed, or had such a value."""
+    """Events that were erased, or whose values were."""
     calls: int = 0
     edits: int = 0
-    """Edits of forks; what they were about is otherwise, or gone."""
+    """Edits of forks that were changed or deleted."""
     bookmarks: int = 0
     watches: int = 0
     notes: int = 0
     rejects: int = 0
     folds: int = 0
-    """Histories that are folded anew when they are asked for."""
+    """Deleted histories, which are folded again on demand."""
     remains: dict[str, int] = field(default_factory=dict)
-    """Other texts that contain what was removed: how many, by where they are."""
+    """Rows left that contain an erased value: their number by table."""
     unsearched: int = 0
-    """How many values were removed, where these are too many to be looked for in other events."""
+    """The number of erased values if they are too many to search for in other events, else 0."""
 
 
 def select_offsets(workspace: Workspace, request: ErasureRequest) -> OffsetArray | None:
-    """The offsets of the events that are concerned; None: all. Raises `QueryError` where none are."""
+    """Return the offsets of the events to erase from; None means all events.
+
+    Raises `QueryError` if the request is empty or no event matches it.
+    """
     if not (request.streams or request.condition or request.removes_values):
-        raise QueryError("Say what is to be removed: --stream, --where, --value or --redact.")
+        raise QueryError("Nothing to remove. Give --stream, --where, --value or --redact.")
     if not request.streams and request.condition is None:
         return None
     stream_offsets: list[int] = []
@@ -95,7 +98,7 @@ def select_offsets(workspace: Workspace, request: ErasureRequest) -> OffsetArray
                 'SELECT "offset" FROM events WHERE stream = ?', [stream]
             ).fetchnumpy()
             if not len(rows["offset"]):
-                raise QueryError(f"No event is of the stream {stream!r}.")
+                raise QueryError(f"No event has the stream {stream!r}.")
             stream_offsets.extend(rows["offset"].tolist())
     offsets = np.unique(np.asarray(stream_offsets, np.int64))
     if matching is None:
@@ -113,10 +116,10 @@ def erase(
     on_progress: Callable[[int], None] = lambda _: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ErasureResult:
-    """Write the workspace anew without what is wished away.
+    """Rewrite the workspace without the requested events or values, and return the counts.
 
-    Raises `QueryError` where there is nothing of it, `SourceError` for a path that can't be, and
-    `CancelledError`; then the workspace is as it was.
+    Raises `QueryError` if no event or value matches the request, `SourceError` for an invalid path,
+    and `CancelledError`; after an error the workspace is unchanged.
     """
     erasure = _Erasure(workspace, request)
     file_rewrite.rewrite_workspace(
@@ -130,7 +133,7 @@ def erase(
 
 
 class _Erasure:
-    """One pass through all tables; the events come before everything that may repeat them."""
+    """One pass over all tables; events come first, because other tables may repeat their values."""
 
     def __init__(self, workspace: Workspace, request: ErasureRequest) -> None:
         self._request = request
@@ -140,19 +143,20 @@ class _Erasure:
         self._redaction = Redaction(request.redacted_paths, seen_values=self._removed_texts)
         self._cached_search: ValueSearch | None = None
         self._rewritten_offsets: list[OffsetArray] = []
-        """Offsets of events that are otherwise now."""
+        """Offsets of the changed events."""
         self._ids: set[str] = set()
-        """The ids of those events."""
+        """Ids of the changed events."""
         self._correlations: set[str] = set()
-        """Correlation ids that only removed events have."""
+        """Correlation ids that only erased events have."""
         self._kept_body_ids: set[str] = set()
-        """Of the calls that stay."""
+        """Ids of the bodies of the calls that stay."""
         self.result = ErasureResult()
         with workspace.main_workspace.reading() as connection:
             ((self.result.folds,),) = connection.execute(
                 "SELECT count(*) FROM folds WHERE folded > first"
             ).fetchall()
-            # Tables before `edits` are searched for the values that only a fork's edits hold.
+            # Collect the values of edits first: tables that are rewritten before `edits` must also be
+            # searched for values that only an edit contains.
             for batch in connection.sql("FROM edits").to_arrow_reader(_BATCH_ROWS):
                 rows = pa.Table.from_batches([batch])
                 _, touched = self._erase_values(rows, self._concerned_edits(rows))
@@ -167,7 +171,8 @@ class _Erasure:
                 connection.unregister("removed")
 
     def table_changes(self) -> Mapping[str, RowTransform | None]:
-        """Return what becomes of each table, as its columns declare in `storage.workspace.schema`."""
+        """Return the transform of each table, from its columns in `storage.workspace.schema`; None
+        empties the table."""
         own = {
             "events": self._erase_events,
             "rejects": self._erase_rejects,
@@ -189,10 +194,13 @@ class _Erasure:
         return changes
 
     def finish(self, new: duckdb.DuckDBPyConnection) -> None:
-        """Find what is irregular now, and what still contains something of it."""
+        """Update the irregularities and the mapping, and count the rows that still contain a value.
+
+        Raises `QueryError` if no event and no edit changed.
+        """
         if not (self.result.events or self.result.edits):
             paths = " or ".join((*self._request.value_paths, *self._request.redacted_paths))
-            raise QueryError(f"None of these events has anything at {paths}.")
+            raise QueryError(f"None of these events has a value at {paths}.")
         if self._offsets is None:
             self._redact_later_loads(new)
         irregularities.record_irregularities(new, 0)
@@ -217,7 +225,7 @@ class _Erasure:
                 self.result.remains[table.name] = count
 
     def _redact_later_loads(self, new: duckdb.DuckDBPyConnection) -> None:
-        """What is loaded later has keyed hashes where nothing may stand any more."""
+        """Redact these paths in later loads too: add them to the mapping of the workspace."""
         mapping_json = read_metadata(new, "mapping")
         if mapping_json is not None:
             mapping = FieldMapping.from_json(mapping_json)
@@ -245,16 +253,16 @@ class _Erasure:
         return changed.filter(pa.array(~is_removed))
 
     def _remember_ids(self, rows: pa.Table, touched: Truths) -> None:
-        """Remember the ids of these events: calls name the event that caused them."""
+        """Remember the ids of these events, because calls name the event that caused them."""
         ids = rows["id"].filter(pa.array(touched)).to_pylist()
         self._ids.update(id_ for id_ in ids if id_ is not None)
 
     def _repeating(self, rows: pa.Table, table: TableSchema, on_removal: OnRemoval) -> Truths:
-        """Whether a row repeats a removed value in a column for which removal does this."""
+        """For each row: whether a column with this `on_removal` contains an erased value."""
         return self._text_search.rows(rows, table.columns_to(on_removal))
 
     def _as_declared(self, table: TableSchema, rows: pa.Table) -> pa.Table:
-        """Rows of a table as its columns declare."""
+        """Return the rows with erased values cleared, or without the row, as the schema declares."""
         clear = pa.array(self._repeating(rows, table, OnRemoval.CLEAR))
         for name in table.columns_to(OnRemoval.CLEAR):
             rows = _replace_column(rows, name, pc.if_else(clear, None, rows[name]))
@@ -262,7 +270,7 @@ class _Erasure:
         return rows.filter(pa.array(~gone))
 
     def _concerned_edits(self, rows: pa.Table) -> Truths:
-        """Edits that say what an event is of which something is removed."""
+        """For each edit: whether it contains an event that the erasure covers."""
         has_event: Truths = pc.is_in(
             rows["kind"], pa.array(["replace", "insert", "move"])
         ).to_numpy()
@@ -282,7 +290,7 @@ class _Erasure:
         return found
 
     def _erase_values(self, rows: pa.Table, mask: Truths) -> tuple[pa.Table, Truths]:
-        """Events without what is removed from those of the mask, and which of them are otherwise."""
+        """Return the rows with the masked events erased, and for each row whether it changed."""
         if not self._request.removes_values:
             where = pa.array(mask)
             for name in set(EMPTIED_FIELDS) & set(rows.column_names):
@@ -353,7 +361,7 @@ class _Erasure:
 
     @property
     def _text_search(self) -> ValueSearch:
-        """What is looked for, when all events have been through."""
+        """The search for erased values; first used after all events were rewritten."""
         if self._cached_search is None:
             self._cached_search = ValueSearch(self._removed_texts)
         return self._cached_search
@@ -367,6 +375,6 @@ def _replace_column(rows: pa.Table, name: str, column: Any) -> pa.Table:
 
 
 def _is_in(column: pa.ChunkedArray, ids: set[str]) -> Truths:
-    """Whether a row has one of these ids."""
+    """For each row: whether it has one of these ids."""
     found: Truths = pc.is_in(column, pa.array(sorted(ids), pa.string())).to_numpy()
     return found

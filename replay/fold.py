@@ -1,7 +1,8 @@
-"""Folding: the log through a worker into a history, from where the last fold of it ended.
+"""Folds a timeline through a projection into a history, and continues where the last fold ended.
 
-The parent reads batches, feeds the worker, and writes what it says. The worker is ahead of the
-writing by a bounded number of batches. Folding is begun anew only where the code has changed.
+This process reads batches of events, sends them to the worker, and writes the batch results. The
+worker runs ahead of the writing by a bounded number of batches. A fold restarts from the first event
+only if the code, the recorded answers or the edits of the fork changed, or if the caller forces it.
 """
 
 import contextlib
@@ -38,9 +39,10 @@ from storage.workspace.workspace import Workspace
 
 _FLUSH_SECONDS = 5.0
 _FIRST_FLUSH_SECONDS = 0.15
-"""After which the first states are kept, to be looked at; twice as long after each flush."""
+"""The interval before the first flush, short because the screen waits for the first states; it
+doubles after each flush, up to `_FLUSH_SECONDS`."""
 _CANCEL_GRACE_SECONDS = 1.0
-"""How long a cancelled worker may take to finish what it has begun."""
+"""How long a cancelled worker may take to finish the batches that it has begun."""
 
 
 def fold_projection(
@@ -57,18 +59,21 @@ def fold_projection(
     cancelled: Callable[[], bool] = lambda: False,
     warm_worker: WarmWorker | None = None,
 ) -> FoldRecord:
-    """Fold what is missing of a projection's history, and return what it is now.
+    """Fold the missing part of a projection's history, and return the record of the whole fold.
 
-    On a fork that is what differs from its parent, which is folded before; `standing` is a worker
-    that is kept ready for that.
+    On a fork, fold the parent first and then the documents that differ from it; `warm_worker` is a
+    running worker to reuse for that.
 
-    Several `workers` share the documents among them, and `memory` in bytes; the history is the
-    same. A projection over all events that says nothing of its documents is folded over the `span`,
-    or at the end of the log; any other is folded whole. `ask` asks a person what answers a call that
-    was not recorded, where its port says so. Raises
-    `ProjectionError` where the projection can't be run or its worker died (what was folded before
-    is kept), and `CancelledError` where `cancelled` said so. When the workspace is rewritten meanwhile
-    (a removal), the log is folded again from its start; a fork raises `StaleError` when it is edited.
+    Several `workers` share the documents and the `memory` (bytes); the history is the same for any
+    number of workers. `patience` limits the seconds for one event. A projection over all events that
+    doesn't declare "own events of" is folded over the `span`, or at the end of the log; every other
+    projection is folded over the whole log. `ask` asks a person for the answer to an unrecorded call
+    if the settings of its port say so.
+
+    Raises `ProjectionError` if the projection can't run or its worker died (the changes before that
+    event are kept), and `CancelledError` if `cancelled` returns true. If another process rewrites the
+    workspace (an erasure) during the fold, the log is folded again from its start; a fork raises
+    `StaleError` then, and also if it is edited.
     """
 
     def once(*, force: bool) -> FoldRecord:
@@ -98,7 +103,7 @@ def fold_projection(
         is_covered = existing is not None and existing.covers(
             span or whole if over_all_events else whole
         )
-        # What handlers were answered, and what a fork is, may be another thing by now.
+        # Recorded answers and the edits of a fork may have changed since the last fold.
         is_fresh = existing is None or (
             existing.are_recordings_unchanged
             and existing.timeline_digest == workspace.timeline_digest
@@ -120,7 +125,7 @@ def fold_projection(
                     gateway_bridge.save_recordings(run.projection_number)
         return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
 
-    return fold_restart.until_current(workspace, once, force=force)
+    return fold_restart.repeat_until_current(workspace, once, force=force)
 
 
 def _fold_fork(
@@ -135,7 +140,7 @@ def _fold_fork(
     *,
     force: bool,
 ) -> FoldRecord:
-    """What differs on a fork; `whole` folds its parent."""
+    """Fold the documents of a fork that differ from its parent; `fold_parent` folds the parent."""
     label = forks.find_base_label(workspace)
     parent = workspace.parent
     base = (
@@ -166,7 +171,7 @@ def _fold_fork(
 
 
 class _LogFold:
-    """One run, over as many workers as it takes."""
+    """One fold of the log, with a new group of workers after each death or change of encoding."""
 
     def __init__(self, run: FoldRun) -> None:
         self._run = run
@@ -174,7 +179,10 @@ class _LogFold:
         self._round_trips_json: bool | None = None
 
     def run_to_end(self, *, force: bool) -> int:
-        """Fold all there is; a state that isn't plain, or a death, takes a further worker."""
+        """Fold to the end of the log, and return the number of the projection.
+
+        Restart the workers if a state doesn't survive JSON or if a worker dies.
+        """
         until = self._run.event_count
         death: WorkerDiedError | None = None
         while True:
@@ -184,7 +192,7 @@ class _LogFold:
                 self._exact_encoding, force = True, True
                 continue
             except ConcurrentFoldError:
-                # Another process folds the same: go on from where it has come to.
+                # Another process folds the same projection: continue where it ended.
                 force = False
                 continue
             except WorkerDiedError as error:
@@ -193,11 +201,11 @@ class _LogFold:
                         f"{self._run.reference.name} {error.reason} while it was being loaded."
                     ) from error
                 death, force = death or error, False
-                # Everything up to the event that killed it is worth having; but what takes too
-                # much memory, or time, may be killed before it again.
+                # Fold up to the event that killed the worker. If memory or time was the cause, the
+                # next worker may die earlier, so halve the distance after each further death.
                 flushed_until = self._flushed_until()
                 is_first_death = until == self._run.event_count
-                # The worker wrote the offset, and its code is a stranger's.
+                # Bound the offset, because the worker reports it and runs untrusted code.
                 died = min(error.offset, self._run.event_count - 1)
                 until = died if is_first_death else (flushed_until + died) // 2
                 if until > flushed_until:
@@ -229,7 +237,7 @@ class _LogFold:
             writer.round_trips_json = False if self._exact_encoding else None
             writer.isolation = str(worker_group.isolation)
             if writer.next_offset and not resuming:
-                # Its code is as it was after all (a file was touched): start again, resuming.
+                # The code is unchanged after all (only a file's date changed): restart and resume.
                 return self._fold_with_workers(end_offset, force=False)
             try:
                 _WorkerSession(
@@ -260,8 +268,8 @@ class _LogFold:
         return before.next_offset > 0
 
     def _flushed_until(self) -> int:
-        found = catalogue.find_fold(self._run.workspace, self._run.reference)
-        return 0 if found is None else found.next_offset
+        fold_record = catalogue.find_fold(self._run.workspace, self._run.reference)
+        return 0 if fold_record is None else fold_record.next_offset
 
     def _death_message(self, death: WorkerDiedError) -> str:
         with self._run.workspace.reading() as connection:
@@ -273,12 +281,12 @@ class _LogFold:
         event = f"{rows[0]['type']} of {rows[0]['stream']}" if rows else "an event"
         return (
             f"The worker of {self._run.reference.name} {death.reason} at offset {death.offset:,} ({event});"
-            " what was folded before it is kept."
+            " the states before it are kept."
         )
 
 
 class _WorkerSession:
-    """Batches through one crew of workers, from where the recording stands."""
+    """Batches sent through one worker group, starting at the history's next offset."""
 
     def __init__(
         self,
@@ -290,7 +298,7 @@ class _WorkerSession:
         *,
         round_trips_json: bool | None,
     ) -> None:
-        """`plain` is what was known of the states that are resumed from; see `Folded.plain`."""
+        """`round_trips_json` describes the earlier states; see `FoldRecord.round_trips_json`."""
         self._run = run
         self._resumed_round_trips_json = round_trips_json
         self._worker_group = worker_group
@@ -298,7 +306,7 @@ class _WorkerSession:
         self._last_flush_time = started
         self._start_time = time.monotonic()
         self._flush_interval_seconds = _FIRST_FLUSH_SECONDS
-        # What these workers have met says nothing of the documents that they haven't.
+        # A resumed worker sees only the documents that change, so it can't judge the other ones.
         self._workers_see_all_documents = writer.next_offset == 0 or round_trips_json is True
         self._events = EventReader(
             run.workspace, writer.next_offset, end_offset, worker_group.share_count
@@ -313,7 +321,7 @@ class _WorkerSession:
                 self._receive_batch(self._raise_if_cancelled)
                 self._run.report_progress(self._writer)
                 self._send_batches()
-            # The workers look through their documents meanwhile.
+            # The workers check their documents while this process writes.
             self._worker_group.finish()
             self._flush()
             self._drain_results()
@@ -325,7 +333,7 @@ class _WorkerSession:
                 self._worker_group.drop_queued()
                 self._worker_group.finish()
                 self._drain_results(lambda: _raise_after(deadline))
-            # When another process has folded on, or rewritten the workspace, nothing of this is kept.
+            # If another process continued the fold or rewrote the workspace, discard these changes.
             with contextlib.suppress(ConcurrentFoldError, StaleError):
                 self._flush()
             raise
@@ -338,7 +346,7 @@ class _WorkerSession:
         self._run.raise_if_cancelled_at(self._writer)
 
     def _drain_results(self, raise_if_cancelled: Callable[[], None] = lambda: None) -> None:
-        """Hear what is still on its way, and whether all states are plain."""
+        """Receive the outstanding results, and whether all states survive JSON."""
         while self._batches_in_flight and self._receive_batch(raise_if_cancelled):
             pass
         plain = self._worker_group.wait_until_done(self._recall_documents, raise_if_cancelled)
@@ -359,7 +367,7 @@ class _WorkerSession:
             )
 
     def _receive_batch(self, raise_if_cancelled: Callable[[], None]) -> bool:
-        """Keep what was done with the next batch; false where the workers have ended before it."""
+        """Add the next batch result to the history; return False if the workers ended before it."""
         batch = self._batches_in_flight[0]
         batch_result = self._worker_group.receive_batch(
             batch.shares, self._recall_documents, raise_if_cancelled
@@ -381,7 +389,7 @@ class _WorkerSession:
         self._last_flush_time = now
 
     def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
-        """The documents that a resuming worker asks for: their states, or all of their events."""
+        """Return the documents that a resumed worker asks for: their states, or all their events."""
         keys, before = frame.header["keys"], self._writer.next_offset
         arguments = (self._run.workspace, self._run.projection_number, keys)
         if frame.header["events"]:
@@ -393,7 +401,7 @@ class _WorkerSession:
 
 @dataclass(frozen=True)
 class _SentBatch:
-    """A batch that the workers have been given."""
+    """A batch that was sent to the workers and has no result yet."""
 
     shares: list[pa.Table]
     event_count: int

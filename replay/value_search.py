@@ -1,4 +1,4 @@
-"""Searching the columns of a table for removed values, all values at once."""
+"""Searches the columns of a table for many erased values at once."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 _SHORTEST = 4
-"""Characters of the shortest text that is looked for elsewhere; shorter ones are in everything."""
+"""Characters of the shortest text to search for; shorter texts occur almost everywhere."""
 _MOST_FORMS = 20_000
-"""Texts that are looked for in all other events."""
+"""The most spellings of all values to search for in the whole log."""
 
 
 class ValueSearch:
-    """Looks for texts in texts, all at once (Aho and Corasick 1975, by Polars).
+    """A search for many texts at once (Aho and Corasick 1975, by Polars).
 
-    A text is found where it isn't part of a longer word, nor the name of a member: `order-3` isn't in
-    `order-30`.
+    A match must not be part of a longer word (`order-3` doesn't match in `order-30`) and must not be
+    the name of a JSON member.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -30,11 +30,11 @@ class ValueSearch:
 
     @property
     def few(self) -> bool:
-        """Whether they can be looked for in the whole log."""
+        """Whether the texts are few enough to search the whole log for them."""
         return len(self._forms) <= _MOST_FORMS
 
     def rows(self, rows: pa.Table, columns: Sequence[str]) -> Truths:
-        """Whether any of these columns contains any of the texts."""
+        """For each row: whether any of these columns contains any of the texts."""
         found = np.zeros(rows.num_rows, bool)
         if not self._forms:
             return found
@@ -43,16 +43,16 @@ class ValueSearch:
             at = np.flatnonzero(texts.str.contains_any(self._forms).fill_null(value=False))
             near = texts[at]
             forms = near.str.extract_many(self._forms, overlapping=True).to_list()
-            told = (
+            whole_matches = (
                 any(_is_whole(text, form) for form in set(met))
                 for text, met in zip(near.to_list(), forms, strict=True)
             )
-            found[at] |= np.fromiter(told, bool, len(at))
+            found[at] |= np.fromiter(whole_matches, bool, len(at))
         return found
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.Array:
-    """A column as text; bytes that are no text keep what is readable in them."""
+    """Return a column as text; invalid UTF-8 in bytes is replaced, the readable rest is kept."""
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         texts = [
             None if data is None else data.decode("utf-8", "replace") for data in column.to_pylist()
@@ -79,5 +79,5 @@ def _is_word(character: str) -> bool:
 
 
 def _forms(text: str) -> set[str]:
-    """A text as it may be written inside of others: plain, in JSON, in an address."""
+    """Return the spellings of a text inside other texts: plain, escaped in JSON, quoted in a URL."""
     return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text)}

@@ -1,1 +1,1 @@
-"""From events to a history: run the worker over the log and write each change."""
+"""From events to a history: send the log to the workers and write every change that they report."""

@@ -1,4 +1,4 @@
-"""The log's events on their way to workers, read a batch at a time."""
+"""Reads the events of a timeline in batches, in the order of offsets, for workers."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from storage.workspace.workspace import Workspace
 
 
 class EventReader:
-    """Batches of consecutive events; each with the share that it falls to, if there are several."""
+    """Batches of consecutive events; with several shares, each event has its share as a column."""
 
     def __init__(
         self,
@@ -22,27 +22,28 @@ class EventReader:
         only_share: int | None = None,
         columns: str = event_frame.SELECT_COLUMNS,
     ) -> None:
-        """`only` the events of one share, or of all; `columns` in SQL, the offset among them."""
+        """`share_count` is the number of workers that split the streams; `only_share` limits the
+        batches to the events of one share. `columns` is SQL and must include the offset."""
         share = f"CAST(hash(stream) % {int(share_count)} AS INTEGER)"
         self._columns = f"{columns}, {share} AS share" if share_count > 1 else columns
         self._share_condition = "" if only_share is None else f" AND {share} = {int(only_share)}"
         self._workspace = workspace
         self._next_offset = first_offset
         self.end_offset = end_offset
-        """Where the last batch ends."""
+        """The end of the last batch, exclusive."""
 
     @property
     def next_offset(self) -> int:
-        """Up to where it was read; what was removed from the log isn't in any batch."""
+        """The end of the batches read so far, exclusive; erased events are in no batch."""
         return self._next_offset
 
     @classmethod
     def for_whole_log(cls, workspace: Workspace, share_count: int) -> "EventReader":
-        """The whole log as it is now."""
+        """Return a reader of all events that the timeline has now."""
         return cls(workspace, 0, count_events(workspace), share_count)
 
     def read_batch(self, event_count: int) -> pa.Table | None:
-        """The next batch in the order of offsets, or None at the end."""
+        """Return the events of the next `event_count` offsets in order, or None at the end."""
         if self._next_offset >= self.end_offset:
             return None
         end = min(self._next_offset + event_count, self.end_offset)
@@ -61,6 +62,6 @@ class EventReader:
 
 
 def count_events(workspace: Workspace) -> int:
-    """How many events there are."""
+    """Return the number of positions on the timeline, which is the end of its offsets."""
     with workspace.reading() as connection:
         return workspace.count_positions(connection)

@@ -1,4 +1,4 @@
-"""Starts a fold again when another process takes away what it stands on: a removal, or another fold."""
+"""Restarts a fold when another process interferes: by an erasure or by folding the same projection."""
 
 from typing import Protocol
 
@@ -15,11 +15,11 @@ class Fold(Protocol):
     def __call__(self, *, force: bool) -> FoldRecord: ...
 
 
-def until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRecord:
-    """Return what an attempt gives that no other process has overtaken.
+def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRecord:
+    """Repeat `attempt` until no other process interferes, and return its result.
 
-    The log is folded again from its start when the workspace was rewritten. A fork raises
-    `StaleError` then, because its edits, of which the caller has a copy, may be others.
+    A rewritten workspace is folded again from its start. A fork raises `StaleError` then, because the
+    caller holds a copy of its edits, and the edits in the file may have changed.
     """
     generation = workspace.main_workspace.generation
     while True:
@@ -33,7 +33,7 @@ def until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRe
             if isinstance(workspace, ForkedWorkspace):
                 raise
         except Exception:
-            # What the fold was asking for may be gone in the middle of a question.
+            # A rewrite in the middle of a query may make the query fail with any error.
             if isinstance(workspace, ForkedWorkspace) or not _is_rewritten(workspace, generation):
                 raise
         force, generation = False, workspace.main_workspace.generation

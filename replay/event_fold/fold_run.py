@@ -1,7 +1,6 @@
-"""One fold, as the workspace and the person see it: what it may use, how far it is, its place.
+"""One running fold: its limits, its progress, its cancellation and its row in the workspace.
 
-Whatever folds is registered here as a projection of the workspace, tells here how far it has come,
-and is stopped here.
+Every kind of fold registers its projection, reports its progress and checks for cancellation here.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,35 +18,39 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class FoldProgress:
-    """How far a fold has come."""
+    """The progress of a fold."""
 
     folded: int
+    """Events folded so far."""
     events: int
+    """Events of the whole log."""
     keys: int
+    """Documents found so far."""
     failures: int
+    """Handlers that raised so far."""
     kept: int
-    """Events whose states can be asked for."""
+    """Events whose states are written and can be queried."""
 
 
 DEFAULT_DOCUMENT_BUDGET_BYTES = 1 << 30
-"""Bytes that documents may take where nothing else is said."""
+"""Bytes that all documents may take if no memory limit is given."""
 
 OnFoldProgress = Callable[[FoldProgress], None]
 
 
 @dataclass(frozen=True)
 class FoldLimits:
-    """What a fold may use."""
+    """The resources that a fold may use."""
 
     workers: int
     patience_seconds: float
-    """Seconds for one event."""
+    """The longest time for one event, in seconds."""
     memory_bytes: int | None
-    """Bytes for all workers; None: most of this machine's."""
+    """Bytes for all workers together; None: most of the memory of this machine."""
 
     @property
     def document_budget_bytes(self) -> int:
-        """Bytes for all documents together, before they are folded share after share."""
+        """Bytes for all documents together; above this, the documents are folded in shares."""
         return (
             DEFAULT_DOCUMENT_BUDGET_BYTES
             if self.memory_bytes is None
@@ -56,7 +59,7 @@ class FoldLimits:
 
 
 class FoldRun:
-    """A projection on a timeline, while it is being folded."""
+    """The fold of one projection on one timeline, while it runs."""
 
     def __init__(
         self,
@@ -78,11 +81,14 @@ class FoldRun:
         self.generation = workspace.main_workspace.generation
         """The workspace's generation whose events are folded; see `Workspace.generation`."""
         self.projection_number = 0
-        """Its row in `projections`, once it is registered."""
+        """The number of its row in `projections`; 0 before it is registered."""
         self._on_progress = on_progress
 
     def start_history(self, ready: Mapping[str, Any], *, force: bool) -> HistoryWriter:
-        """Its history, to be folded on; from the start where it is forced."""
+        """Register the projection, and return a writer that continues its history.
+
+        `ready` is the worker's ready message. `force` deletes the history first.
+        """
         files, invariants = ready["files"], ready["invariants"]
         code_hash = projection_reference.hash_projection(
             files, ready["python"], self.reference.gateway_settings
@@ -104,8 +110,10 @@ class FoldRun:
         return writer
 
     def report_progress(self, writer: HistoryWriter, *, folded_events: int | None = None) -> None:
-        """Tell how far it is, or how much is `done` otherwise; raises `CancelledError` where
-        that is enough."""
+        """Report the progress; raise `CancelledError` if the person cancelled.
+
+        `folded_events` replaces the writer's count while shares are folded before they are written.
+        """
         if self._on_progress is not None:
             self._on_progress(
                 FoldProgress(
@@ -121,20 +129,20 @@ class FoldRun:
         self.raise_if_cancelled_at(writer)
 
     def raise_if_cancelled(self) -> None:
-        """Stop if the person wants it, where nothing was kept yet."""
+        """Raise `CancelledError` if the person cancelled, for a fold that has written nothing."""
         if self.is_cancelled():
-            raise CancelledError("Stopped; nothing of it was kept.")
+            raise CancelledError("Stopped; nothing was kept.")
 
     def raise_if_cancelled_at(self, writer: HistoryWriter) -> None:
-        """Stop if the person wants it."""
+        """Raise `CancelledError` with the offset reached if the person cancelled."""
         if self.is_cancelled():
             raise CancelledError(
                 f"Stopped at offset {writer.next_offset:,} of {self.event_count:,};"
-                " what was folded is kept, and the next fold goes on from there."
+                " the states so far are kept, and the next fold continues there."
             )
 
     def evict_old_histories(self) -> None:
-        """At the end, as what is to be seen first needn't wait for it."""
+        """Delete superseded histories beyond the budget; at the end, to delay no first result."""
         with self.workspace.reading() as connection:
             surplus = catalogue.find_evictable_projections(connection, self.projection_number)
         if surplus:

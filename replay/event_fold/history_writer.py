@@ -1,8 +1,8 @@
-"""Writing a history: what a worker said of its batches, into the workspace's tables.
+"""Writes a history: the batch results of a worker into the tables of the workspace.
 
-Rows wait in Arrow until there are enough of them; each flush is one transaction, sorted by bucket,
-and says in `folds` how far it goes. So what is folded so far can be travelled, and a kill loses
-what was not flushed, never half of it.
+Rows wait in Arrow tables until there are enough of them. Each flush is one transaction, sorted by
+bucket, that also updates `folds` with the next offset. Readers therefore see every flushed state while
+the fold goes on, and a kill loses the rows since the last flush, never a part of a flush.
 """
 
 import json
@@ -21,9 +21,9 @@ from storage.workspace import schema
 from storage.workspace.workspace import Workspace
 
 _MAX_PENDING_ROWS = 400_000
-"""Changes, and parts, that wait for a flush."""
+"""Changes and parts that may wait for a flush."""
 _MAX_PENDING_BYTES = 128_000_000
-"""Of their states: sorting and packing more takes more memory than a writer may take."""
+"""Bytes of states that may wait for a flush; sorting and packing more takes too much memory."""
 
 BUCKET_SQL = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
 """SQL for a key's bucket; see `storage.workspace.schema.HISTORY`."""
@@ -37,11 +37,11 @@ _ARROW_TYPES = {
 
 
 class ConcurrentFoldError(Exception):
-    """Another process folds the same projection, and was the first to write."""
+    """Another process folds the same projection and wrote first."""
 
 
 class HistoryWriter:
-    """The history of one projection on one timeline, while it is being folded."""
+    """Writes the history of one projection on one timeline during a fold."""
 
     def __init__(
         self,
@@ -51,14 +51,15 @@ class HistoryWriter:
         redact: Callable[[str], str] = str,
         generation: str | None = None,
     ) -> None:
-        """`answers` is the version of the recordings that calls are answered from, `clean` takes
-        secrets out of what handlers raised and printed, and `generation` is that of the events."""
+        """`recordings_version` is the version of the recordings that answer the calls, `redact`
+        removes secrets from the texts that handlers raised and printed, and `generation` is the
+        workspace's generation from which the events were read."""
         self._recordings_version = recordings_version
         self._generation = generation
         self._flushed: tuple[Any, ...] | None = None
-        """What identifies the last flush in the file; None where there was none."""
+        """The identity of the last flush in the file, see `flush_id`; None before the first."""
         self.isolation: str | None = None
-        """How the worker was shut in."""
+        """How the worker was sandboxed."""
         self._redact = redact
         self._workspace = workspace
         self._projection_number = projection_number
@@ -76,28 +77,28 @@ class HistoryWriter:
         self._reads: list[Mapping[str, Any]] = []
         self.unhandled_by_type: Counter[str] = Counter()
         self.round_trips_json: bool | None = None
-        """See `Folded.plain`; nobody knows before the worker's end."""
+        """See `FoldRecord.round_trips_json`; unknown before the worker ends."""
         self.flushed_until = 0
-        """How far the workspace says that it is folded, if nobody else has folded on."""
+        """The next offset in the workspace after this writer's last flush."""
         self.first_offset = 0
-        """See `Folded.first`."""
+        """See `FoldRecord.first_offset`."""
         self.next_offset = 0
         self.document_count = 0
         self.change_count = 0
         self.part_change_count = 0
-        """Rows of documents that are kept in parts."""
+        """Rows in `parts`, for documents that are kept in parts."""
         self._number_columns = NumberColumns()
         self.call_count = 0
-        """Calls to the outside, and attempts to get there."""
+        """Calls to the outside, including refused attempts."""
         self.failure_count = 0
         self.skipped_events = 0
         self._seconds = 0.0
         self.pending_rows = 0
-        """Changes, and parts, that are not flushed yet."""
+        """Changes and parts that are not flushed yet."""
         self._pending_bytes = 0
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Go on where the last flush ended."""
+        """Load the counts of the last flush, so that the fold continues after it."""
         rows = connection.execute(
             "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls,"
             " numbers FROM folds"
@@ -120,7 +121,7 @@ class HistoryWriter:
         self._flushed = flush_id(connection, self._fold_parameters)
 
     def add_batch(self, batch_result: BatchResult, end_offset: int) -> None:
-        """Keep what was told of a batch that ends before `until`."""
+        """Add the result of a batch whose events end before `end_offset`."""
         rows = batch_result.changes
         count = rows.num_rows
         previous = rows["previous"].to_numpy()
@@ -192,25 +193,25 @@ class HistoryWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that it is to be flushed."""
+        """Whether the waiting rows must be flushed before more are added."""
         return self.pending_rows >= _MAX_PENDING_ROWS or self._pending_bytes >= _MAX_PENDING_BYTES
 
     def _redact_reports(
         self, reports: Sequence[Mapping[str, Any]], *names: str
     ) -> list[Mapping[str, Any]]:
-        """What was told without its secrets, in the texts of these names."""
+        """Return the reports with secrets removed from the fields of these names."""
         return [
             {**one, **{name: self._redact(one[name]) for name in names if one[name]}}
             for one in reports
         ]
 
     def flush(self, seconds: float, *, alone: bool = True) -> None:
-        """Write everything that waits; `seconds` is the time spent since the last flush.
+        """Write all waiting rows; `seconds` is the time spent since the last flush.
 
-        It is `alone` where no worker goes on meanwhile, from which a core would be taken.
+        `alone` uses all cores, because no worker runs during the flush.
 
-        Raises `ConcurrentFoldError`, and writes nothing, where another process has folded on meanwhile,
-        and `StaleError` where the workspace was rewritten.
+        Raises `ConcurrentFoldError`, and writes nothing, if another process has continued the fold
+        meanwhile, and `StaleError` if the workspace was rewritten.
         """
         self._seconds += seconds
         with self._workspace.writing(
@@ -284,7 +285,7 @@ class HistoryWriter:
     def _insert_documents(
         self, connection: duckdb.DuckDBPyConnection, new_documents: pa.Table
     ) -> None:
-        """`born` has the columns `ordinal`, `key` and `born`."""
+        """Insert documents; `new_documents` has the columns `ordinal`, `key` and `born`."""
         query = "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows"
         _insert_table(connection, query, self._fold_parameters, new_documents)
 
@@ -320,8 +321,11 @@ class HistoryWriter:
 
 
 def flush_id(connection: duckdb.DuckDBPyConnection, names: list[Any]) -> tuple[Any, ...] | None:
-    """What tells a flush from every other one; None before the first. Two processes take different
-    times, so that a fold that another one began again is noticed even where it is equally long."""
+    """Return the identity of the last flush of a fold; None before the first.
+
+    It includes the seconds spent: two processes take different times, so a fold that another process
+    restarted is noticed even if it has as many changes.
+    """
     rows = connection.execute(
         "SELECT folded, changes, digest, seconds FROM folds WHERE projection = ? AND timeline = ?",
         names,
@@ -343,7 +347,7 @@ def _insert_reports(
     names: list[Any],
     reports: list[Mapping[str, Any]],
 ) -> None:
-    """Rows that a worker told of one by one, as there are few."""
+    """Insert the rare rows, such as failures, that a worker reports one by one."""
     if reports:
         fields = [(name, _ARROW_TYPES[kind]) for name, kind in table.columns[len(names) :]]
         rows = pa.table({name: pa.array([t[name] for t in reports], kind) for name, kind in fields})

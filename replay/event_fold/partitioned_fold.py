@@ -1,10 +1,9 @@
-"""Very many documents: folded share after share, where a worker has no room for all of them.
+"""Folds documents in shares, one share after the other, if they don't fit into a worker's memory.
 
-Each share of the documents is folded over the whole log by a worker of its own, two at a time as
-nobody else has to do meanwhile, and what the worker says is laid down in a file beside the workspace.
-Then all shares are read side by side, a batch of events at a time, and put together as what several
-workers say at once is: the history is the one that a single worker would have given. What was folded
-before stays as it is and can be travelled meanwhile.
+One worker per share folds its documents over the whole log, at most two workers at a time; its batch
+results go to a temporary file (a spool) beside the workspace. Then all spools are read in parallel,
+one batch of events at a time, and merged like the results of parallel workers: the history equals that
+of a single worker. The earlier part of the history stays unchanged and readable meanwhile.
 """
 
 import os
@@ -32,13 +31,13 @@ from replay.worker_host.worker_process import Worker, projection_load_error
 from storage.errors import CancelledError
 
 _BATCH_EVENTS = 500_000
-"""Events of the log that a share's batch is out of."""
+"""Events of the log in one batch; each share gets those of its own documents."""
 _BATCHES_AHEAD = 2
 _CONCURRENT_WORKERS = min(2, os.cpu_count() or 1)
 _MAX_SHARES = 400
-"""Shares, as each has a file that is open; those of so many take the room that they need."""
+"""Limited because each share has an open file; at this number the memory budget isn't enforced."""
 _FILL_RATIO = 0.6
-"""How much of its room a share takes, as keys are no more even than chance is."""
+"""The planned part of its memory budget that a share fills; hashing keys gives uneven shares."""
 _COMPRESSION = "lz4"
 
 
@@ -48,7 +47,10 @@ Spool = IO[bytes]
 def choose_share_count(
     full_error: WorkersFullError, next_offset: int, event_count: int, budget_bytes: int
 ) -> int:
-    """Into how many shares documents go, if they go on growing in number as they have."""
+    """Return the number of shares needed if the documents grow in proportion to the events.
+
+    `full_error` reports the memory of the documents at `next_offset`; `event_count` is the end offset.
+    """
     expected = full_error.memory_bytes * event_count / max(next_offset, 1)
     return max(2, int(expected / (_FILL_RATIO * budget_bytes)) + 1)
 
@@ -56,12 +58,15 @@ def choose_share_count(
 def fold_by_shares(
     run: FoldRun, writer: HistoryWriter, share_count: int, end_offset: int, *, exact_encoding: bool
 ) -> None:
-    """Fold on from where the recording stands; raises as a fold by one worker does."""
+    """Continue the fold in shares up to `end_offset`; raises the same errors as one worker's fold.
+
+    The number of shares doubles whenever a share doesn't fit into its memory budget.
+    """
     folder = run.workspace.path.resolve().parent
     share_count *= _CONCURRENT_WORKERS
     while True:
         share_count = min(share_count, _MAX_SHARES)
-        # They have no names, so that nothing of them is left if this process is killed.
+        # The files are unnamed, so a kill of this process leaves nothing behind.
         with ExitStack() as opened:
             files = [
                 opened.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(share_count)
@@ -83,15 +88,15 @@ def fold_by_shares(
 
 @dataclass(frozen=True)
 class _ShareResult:
-    """What a worker said of its share beside its changes."""
+    """The properties that a worker reports for its share."""
 
     is_routed: bool
     round_trips_json: bool | None
-    """See `Folded.plain`."""
+    """See `FoldRecord.round_trips_json`."""
 
 
 class _ShareFolds:
-    """All shares, some at a time."""
+    """Folds all shares, at most `_CONCURRENT_WORKERS` at a time."""
 
     def __init__(
         self,
@@ -108,12 +113,12 @@ class _ShareFolds:
         self._end_offset = end_offset
         self._exact_encoding = exact_encoding
         self._done_until = [0] * share_count
-        """How far each share is."""
+        """The end offset of the last batch of each share."""
         self._has_ended = False
         self._progress_lock = threading.Lock()
 
     def fold(self, files: Sequence[Spool]) -> list[_ShareResult]:
-        """Lay down what the workers say; what the first of them to fail raises."""
+        """Write each share's batch results to its file; raise the error of the first share to fail."""
         with ThreadPoolExecutor(_CONCURRENT_WORKERS) as threads:
             shares = [
                 threads.submit(self._fold_share, part, file) for part, file in enumerate(files)
@@ -179,7 +184,7 @@ class _ShareFolds:
         frame.expected("folded")
         parts = list(frame.parts)
         if last <= self._writer.next_offset:
-            # These states are kept already; only how they are numbered is wanted.
+            # These states are in the history already; keep only the numbers of their changes.
             parts[1], parts[2] = bytes(len(parts[1])), b""
         wire.send_frame(out, dict(frame.header), tuple(parts))
         self._done_until[share] = last
@@ -195,14 +200,14 @@ class _ShareFolds:
 
 
 def _batch_ranges(flushed_until: int, end_offset: int) -> Iterator[tuple[int, int]]:
-    """The batches: what is kept already ends with one of them."""
+    """Yield the first and end offset of each batch; one batch ends exactly at `flushed_until`."""
     for first, last in ((0, flushed_until), (flushed_until, end_offset)):
         for at in range(first, last, _BATCH_EVENTS):
             yield at, min(at + _BATCH_EVENTS, last)
 
 
 class _ShareMerge:
-    """All shares, read side by side."""
+    """Merges the files of all shares into the history, one batch of events at a time."""
 
     def __init__(
         self, run: FoldRun, writer: HistoryWriter, is_routed: bool, end_offset: int
@@ -213,7 +218,7 @@ class _ShareMerge:
         self._end_offset = end_offset
 
     def merge_spools(self, files: Sequence[Spool]) -> None:
-        share_count, kept = len(files), self._writer.next_offset
+        share_count, flushed_until = len(files), self._writer.next_offset
         event_share_count = 1 if self._is_routed else share_count
         reader = EventReader(
             self._run.workspace, 0, self._end_offset, event_share_count, columns='"offset", stream'
@@ -224,7 +229,7 @@ class _ShareMerge:
                 opened.enter_context(pa.input_stream(_reopen(file, "rb"), compression=_COMPRESSION))
                 for file in files
             ]
-            for first, last in _batch_ranges(kept, self._end_offset):
+            for first, last in _batch_ranges(flushed_until, self._end_offset):
                 events = _read_batch(reader, first, last)
                 shares = [events] * share_count
                 if event_share_count > 1:
@@ -238,7 +243,7 @@ class _ShareMerge:
                         for f, s in zip(frames, shares, strict=True)
                     ]
                 )
-                if first >= kept:
+                if first >= flushed_until:
                     self._writer.add_batch(batch_result, last)
                     if self._writer.is_full:
                         self._writer.flush(0.0)
@@ -246,7 +251,7 @@ class _ShareMerge:
 
 
 def _reopen(spool: Spool, mode: str) -> BinaryIO:
-    """The file from its beginning, to be closed by whoever reads or writes it."""
+    """Return the file opened again at its beginning; the caller closes it."""
     spool.seek(0)
     return cast("BinaryIO", os.fdopen(os.dup(spool.fileno()), mode))
 

@@ -1,7 +1,7 @@
-"""Documents on their way back to a worker that has not met them: their states, or all their events.
+"""Sends documents back to a worker that doesn't hold them, as their states or as all their events.
 
-A state that is plain comes back from its JSON; any other is made again from the document's own
-events, which are those of its stream, or those that `routes` says reached it.
+A state that survives JSON is restored from its JSON. Every other state is folded again from the
+document's events: those of its stream, or those that `routes` lists for it.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from storage.workspace import document_parts
 from storage.workspace.workspace import Workspace
 
 _FEW_KEYS = 1_000
-"""Keys whose buckets are written into a query, which so finds them by zone maps."""
+"""Up to this many keys, the query lists their buckets, so DuckDB skips rows by zone maps."""
 DocumentFrame = tuple[dict[str, Any], tuple[Any, ...]]
-"""The header and the parts of a frame."""
+"""The header and the parts of a protocol frame."""
 
 
 def recall_states(
     workspace: Workspace, projection_number: int, keys: Sequence[str], *, before_offset: int
 ) -> DocumentFrame:
-    """What these documents of a projection were before an offset, as a frame of `documents`."""
+    """Return the states of these documents before an offset, as a frame of kind `documents`."""
     timeline = workspace.timeline
     with workspace.reading() as connection:
         register_wanted_keys(connection, keys)
@@ -64,9 +64,13 @@ def _recall_large_document(
     key: str,
     before_offset: int,
 ) -> DocumentFrame:
-    """A large document before an offset: paths, places, the number of its next member; and texts."""
-    mine = f"(h.projection = $number) AND (h.timeline = $timeline) AND (h.bucket = {compute_bucket(key)})"
-    rows = f'({mine} AND (h.key = $key) AND (h."offset" < $before))'
+    """Return a large document before an offset: the paths and places of its parts and the number of
+    its next member in the header, and the packed texts of the parts."""
+    fold_condition = (
+        "(h.projection = $number) AND (h.timeline = $timeline)"
+        f" AND (h.bucket = {compute_bucket(key)})"
+    )
+    rows = f'({fold_condition} AND (h.key = $key) AND (h."offset" < $before))'
     parameters = {
         "number": projection_number,
         "timeline": timeline,
@@ -90,7 +94,7 @@ def _recall_large_document(
 
 
 def _pack_texts(column: pa.ChunkedArray) -> tuple[bytes, bytes]:
-    """The lengths of texts, -1 for NULL, and the texts one after the other."""
+    """Return the lengths of the texts as 32-bit integers (-1 for NULL), and the joined texts."""
     lengths = pc.fill_null(pc.binary_length(column), -1).cast(pa.int32())
     texts = "".join(text for text in column.to_pylist() if text is not None)
     return lengths.to_numpy().tobytes(), texts.encode()
@@ -104,7 +108,7 @@ def recall_events(
     before_offset: int,
     is_routed: bool,
 ) -> DocumentFrame:
-    """All events before an offset that reached these documents, as a frame of `events`."""
+    """Return all events before an offset that reached these documents, as a frame of kind `events`."""
     timeline = workspace.timeline
     with workspace.reading() as connection:
         register_wanted_keys(connection, keys)
@@ -128,7 +132,7 @@ def recall_given_events(
     *,
     before_offset: int,
 ) -> DocumentFrame:
-    """The same where the events are known already."""
+    """Return the frame of `recall_events` for events that the caller has loaded already."""
     with workspace.reading() as connection:
         register_wanted_keys(connection, keys)
         buckets = ", ".join(str(compute_bucket(key)) for key in keys[:_FEW_KEYS])
@@ -143,7 +147,7 @@ def recall_given_events(
 
 
 def reached_offsets_sql(*, is_routed: bool) -> str:
-    """SQL for the offsets of all events that reached the keys of a table called `wanted`."""
+    """Return SQL for the offsets of all events that reached the keys in the table `wanted`."""
     if is_routed:
         return (
             'SELECT "offset" FROM routes SEMI JOIN wanted USING (key)'
@@ -156,5 +160,5 @@ def reached_offsets_sql(*, is_routed: bool) -> str:
 
 
 def register_wanted_keys(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
-    """Make the keys a table called `wanted`, which ends with the cursor."""
+    """Register the keys as a table `wanted`, which lasts as long as the cursor."""
     connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))

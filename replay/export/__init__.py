@@ -1,1 +1,1 @@
-"""Files to hand on: reproductions, slices and edited logs."""
+"""Files to share: reproductions of a finding, slices of the log, and logs of edited timelines."""

@@ -1,6 +1,6 @@
-"""A slice of the log: the events that reached one document, as JSON lines that can be loaded again.
+"""Writes a slice of the log: the events that reached one document, as JSON lines for `refold load`.
 
-Data goes out as it was kept, with all digits; the offsets are those of the whole log.
+Data is written as stored, with all digits of its numbers; the offsets are those of the whole log.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ EVENT_LINE_SQL = """
 || ', "data": ' || translate(coalesce(data, 'null'), chr(10) || chr(13), '  ')
 || ', "meta": ' || translate(coalesce(meta, 'null'), chr(10) || chr(13), '  ') || '}' || chr(10)
 """
-"""SQL for an event as a line of JSON. A line break in it can only be between its parts."""
+"""SQL for an event as a line of JSON. Line breaks become blanks: in JSON they only separate tokens."""
 
 
 def write_event_slice(history: History, key: str | None, offset: int, file: Path) -> int:
-    """Write the events up to an offset that reached a document, and return how many.
+    """Write the events up to an offset that reached a document, and return their number.
 
-    Where documents are routed, the event at the offset is one of them: that it should have reached
-    the document may be what is wrong. Without a key it is the only one.
+    If documents are routed, the event at the offset is always included, because the fault may be that
+    it didn't reach the document. Without a key it is the only event.
     """
     is_routed = history.is_routed
     condition_at_offset = f'"offset" = {int(offset)}' if is_routed or key is None else "false"
@@ -50,7 +50,7 @@ def write_event_slice(history: History, key: str | None, offset: int, file: Path
 
 
 def is_document_reached(history: History, key: str, offset: int) -> bool:
-    """Whether any event up to an offset reached the document."""
+    """Whether an event up to an offset reached the document."""
     fold_record, reached = (
         history.fold_record,
         state_recall.reached_offsets_sql(is_routed=history.is_routed),

@@ -1,8 +1,8 @@
-"""Reproductions: what is needed to show a finding to somebody who doesn't have refold.
+"""Writes reproductions: folders that show a finding to a person without refold.
 
-A folder with the events that reached a document up to a position, a page that says what is to be
-seen and how to look at it again, and a test of the projection's code over these events. Nothing is
-run for it: all of it is in the workspace.
+A folder contains the events that reached a document up to a position, a page that describes the
+finding and how to open it in refold, and a test of the projection's code over these events. Writing it
+runs no code of the user, because the workspace contains everything.
 """
 
 import json
@@ -32,43 +32,44 @@ _TEST_NOT_RAISED, _TEST_STATE_EXPECTED, _TEST_INVARIANTS = (
     "the_state_is_as_expected",
     "the_invariants_hold",
 )
-"""The tests of the template."""
+"""The names of the template's tests, without `test_`."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A value that a document should have had."""
+    """A value that a document should have at a path."""
 
     path: paths.DocumentPath
     expected_json: str
-    """JSON; empty: nothing should be there."""
+    """The value as JSON; empty: there should be no value."""
 
     def __str__(self) -> str:
         return f"{paths.format_path(self.path)} = {self.expected_json or 'nothing'}"
 
     def is_met_by(self, state: Any) -> bool:
-        found = paths.get_value_at(state, self.path)
-        return bool(found == (decode_state(self.expected_json) if self.expected_json else ABSENT))
+        value = paths.get_value_at(state, self.path)
+        return bool(value == (decode_state(self.expected_json) if self.expected_json else ABSENT))
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What was written."""
+    """A written reproduction."""
 
     folder: Path
     key: str | None
     events: int
+    """The number of events written."""
     test: Path | None
-    """None: nothing could be asserted, or the projection is a program."""
+    """The test file; None: there is nothing to assert, or the projection has no Python handlers."""
     assertions: Sequence[str]
-    """What the test says, for a person."""
+    """The assertions of the test, for a person."""
     already_met: Sequence[str]
-    """Expectations that the recorded state fulfils, so that they don't show anything wrong."""
+    """Expectations that the state in the history meets already, so the test doesn't fail for them."""
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """What is to be seen at the position."""
+    """The finding at the position: the document's state and what is wrong with it."""
 
     offset: int
     key: str | None
@@ -79,7 +80,8 @@ class _Finding:
 
     @property
     def template_tests(self) -> list[str]:
-        """What was expected counts most; a handler that raises explains a broken invariant."""
+        """The tests to write. Expectations come first; then a handler that raises, because it may be
+        the cause of a broken invariant."""
         if self.expected:
             return [_TEST_STATE_EXPECTED]
         if self.failure is not None:
@@ -99,7 +101,7 @@ class _Finding:
 
 
 def parse_expectation(text: str) -> Expectation:
-    """What a person wrote as PATH=JSON; PATH= says that nothing is there. Raises `QueryError`."""
+    """Parse PATH=JSON; PATH= expects no value. Raises `QueryError` for another text."""
     parts = text.split("=")
     first_error: QueryError | None = None
     for index in range(1, len(parts)):
@@ -119,12 +121,12 @@ def parse_expectation(text: str) -> Expectation:
     if first_error is not None:
         raise first_error
     raise QueryError(
-        f"The expectation {text!r} is not PATH=JSON; write refunded=44.15, or status='\"paid\"'."
+        f"Invalid expectation {text!r}. Expected PATH=JSON, such as refunded=44.15 or status='\"paid\"'."
     )
 
 
 def default_folder(history: History, key: str | None, offset: int) -> Path:
-    """A folder beside the workspace that is named after the key and the position."""
+    """Return the path of a folder beside the workspace, named after the key and the position."""
     return (
         history.workspace.path.resolve().parent / f"{_to_file_name(key or 'event', '@.-')}@{offset}"
     )
@@ -141,25 +143,25 @@ def write_reproduction(
     replace: bool = False,
     without_test: bool = False,
 ) -> Reproduction:
-    """Write the reproduction of a document at a position; the event's first document if no key.
+    """Write the reproduction of a document at a position; without a key, of the event's first document.
 
-    `cwd` is the folder that the projection imports from. Raises `PositionError` or `QueryError`,
-    and writes nothing, where there is no such document, nothing to assert (unless a folder
-    `without_test` will do), or something in the folder that may not be replaced.
+    `cwd` is the folder from which the projection imports. Raises `PositionError` or `QueryError`, and
+    writes nothing, if there is no such document, if there is nothing to assert (unless `without_test`
+    is true), or if the folder isn't empty (unless `replace` is true).
     """
     finding = _find_finding(history, offset, key, expected)
     if not finding.template_tests and not without_test:
         raise QueryError(
-            f"Nothing was raised or broken in {finding.key!r} at {offset:,}, so say what should be"
-            " there: --expect PATH=JSON."
+            f"No handler raised and no invariant is broken in {finding.key!r} at {offset:,}."
+            " Give the expected value with --expect PATH=JSON."
         )
     target = folder or default_folder(history, finding.key, offset)
     name = f"test_{_to_file_name(finding.key or 'event', '')}_at_{offset}.py"
     try:
         if target.is_dir() and any(target.iterdir()) and not replace:
             raise QueryError(
-                f"{target} is there already and isn't empty; choose another folder with -o,"
-                " or --replace what was exported into it."
+                f"{target} exists already and isn't empty. Give another folder with -o, or overwrite"
+                " the exported files with --replace."
             )
         target.mkdir(parents=True, exist_ok=True)
         count = event_slice.write_event_slice(history, finding.key, offset, target / EVENTS_FILE)
@@ -185,9 +187,11 @@ def _find_finding(
     history: History, offset: int, key: str | None, expected: Sequence[Expectation]
 ) -> _Finding:
     if offset == START:
-        raise PositionError("At the start nothing has happened; give the position of an event.")
+        raise PositionError("There is no event at the start. Give the position of an event.")
     if offset >= history.fold_record.next_offset:
-        raise QueryError(f"{history.fold_record.label} isn't folded up to offset {offset:,} yet.")
+        raise QueryError(
+            f"{history.fold_record.label} isn't folded up to offset {offset:,} yet. Fold it first."
+        )
     failures = history.failures_at(offset)
     if key is not None:
         if not event_slice.is_document_reached(history, key, offset):
@@ -219,12 +223,12 @@ def _find_first_key(history: History, offset: int) -> str:
         return str(rows[0][0])
     event = EventLog(history.workspace).read_event(offset)
     if event is None or event.stream is None or history.is_routed:
-        raise QueryError(f"The event at {offset:,} reaches no document; name one with --key.")
+        raise QueryError(f"The event at {offset:,} reaches no document. Give one with --key.")
     return event.stream
 
 
 def _find_broken_invariants(history: History, key: str, offset: int) -> list[str]:
-    """The invariants, of those that are functions, that the document breaks at a position."""
+    """Return the names of the function invariants that the document breaks at a position."""
     with history.workspace.reading() as connection:
         rows = connection.execute(
             "SELECT invariant FROM (SELECT invariant, broken FROM turns WHERE projection = ?"
@@ -236,7 +240,7 @@ def _find_broken_invariants(history: History, key: str, offset: int) -> list[str
 
 
 def _render_test(history: History, finding: _Finding, cwd: str) -> str:
-    """The template with what is to be reproduced, and with the tests that say it."""
+    """Return the template with the constants of the finding, and only the tests for it."""
     template = _TEMPLATE.read_text(encoding="utf-8")
     start, end = template.index("PROJECTION ="), template.index("# How\n")
     expected = "".join(f"    {e.path!r}: {e.expected_json!r},\n" for e in finding.expected)
@@ -248,7 +252,7 @@ def _render_test(history: History, finding: _Finding, cwd: str) -> str:
         f"INVARIANTS: list[str] = {list(finding.broken_invariants)!r}\n"
     )
     head, *functions = (template[:start] + constants + template[end:]).split("\n\n\ndef test_")
-    # What follows the last test isn't a part of it.
+    # The last test is followed by the template's other code, which stays.
     last, rest = functions[-1].split("\n\n\n", 1)
     wanted_tests = [
         text for text in [*functions[:-1], last] if text.partition("(")[0] in finding.template_tests
@@ -257,11 +261,11 @@ def _render_test(history: History, finding: _Finding, cwd: str) -> str:
 
 
 def _write_calls(history: History, finding: _Finding, file: Path) -> None:
-    """What the outside answered these events, for the test; HTTP clients ask it of nobody there."""
+    """Write the recorded answers to the calls of these events, for the test's gateway."""
     file.unlink(missing_ok=True)
     if not history.fold_record.call_count or finding.key is None:
         return
-    found = [
+    calls = [
         {
             "offset": one.offset,
             "port": one.port,
@@ -272,8 +276,8 @@ def _write_calls(history: History, finding: _Finding, file: Path) -> None:
         for one in call_decisions.read_document_decisions(history, finding.key, finding.offset)
         if one.response is not None
     ]
-    if found:
-        file.write_text("".join(f"{encode_value(line)}\n" for line in found), encoding="utf-8")
+    if calls:
+        file.write_text("".join(f"{encode_value(line)}\n" for line in calls), encoding="utf-8")
 
 
 def _render_readme(
@@ -298,18 +302,18 @@ def _render_readme(
     if test:
         explanation = [
             f"`{test}` fails with this code, and passes with code for which:",
-            *("", *assertion_lines, "", "To try other code, `pytest` is all that is needed:", ""),
+            *("", *assertion_lines, "", "To test other code, you only need `pytest`:", ""),
             "    REFOLD_PROJECTION=path/to/fixed.py pytest .",
         ]
     elif assertion_lines:
         explanation = [
-            "There is no test, as pytest can't run what has no Python handlers. With other code:",
+            "There is no test, because the projection has no Python handlers. With correct code:",
             "",
             *assertion_lines,
         ]
     else:
         explanation = [
-            "There is no test, as nobody said what should be there (`--expect PATH=JSON`)."
+            "There is no test, because no expected value was given (`--expect PATH=JSON`)."
         ]
     steps = (
         [f"    refold debug {target_arguments} --at {finding.offset}{key}"]
@@ -330,13 +334,13 @@ def _render_readme(
             "",
             *explanation,
             "",
-            f"To look at it again, in `{_to_printable(cwd)}`:",
+            f"To open the position in refold, run this in `{_to_printable(cwd)}`:",
             "",
             f"    refold open {target_arguments} --at {finding.offset}",
             *([f"    refold state {target_arguments} --at {finding.offset}{key}"] if key else []),
             *steps,
             "",
-            "To look at these events alone, here:",
+            "To open only these events, run this in this folder:",
             "",
             f"    refold open {EVENTS_FILE} {projection_options}",
             "",
@@ -345,18 +349,18 @@ def _render_readme(
 
 
 def _to_file_name(text: str, allowed: str) -> str:
-    """The text as a part of a file's name."""
-    kept = "".join(c if (c.isalnum() and c.isascii()) or c in allowed else "_" for c in text)
-    return kept.lstrip(".-")[:60] or "_"
+    """Return the text as part of a file name: at most 60 ASCII letters, digits and `allowed`."""
+    name = "".join(c if (c.isalnum() and c.isascii()) or c in allowed else "_" for c in text)
+    return name.lstrip(".-")[:60] or "_"
 
 
 def _to_printable(text: str) -> str:
-    """The text without anything that acts on a terminal, or ends its line."""
+    """Return the text with control characters and line breaks escaped."""
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _to_shell_word(text: str) -> str:
-    """The text as one word of a shell."""
+    """Return the text quoted as one word of a shell."""
     if text.isprintable():
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,6 +1,6 @@
-"""A finding of refold's, as a test that fails before the fix and passes after it.
+"""A test that reproduces a finding of refold: it fails with the faulty code, and passes with the fix.
 
-It needs pytest and the projection, and nothing else. To try other code:
+It needs only pytest and the projection. To test other code:
 REFOLD_PROJECTION=path/to/fixed.py pytest
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-# What is reproduced
+# The finding
 PROJECTION = ""
 FOLDER = ""
 EVENTS = "events.jsonl"
@@ -91,17 +91,17 @@ class Event:
         self.time = None if at is None else datetime.fromisoformat(at.replace("Z", "+00:00"))
 
     def replace(self, **changes: Any) -> Any:
-        made = copy.copy(self)
+        event = copy.copy(self)
         for name, value in changes.items():
-            setattr(made, name, value)
-        return made
+            setattr(event, name, value)
+        return event
 
     def __repr__(self) -> str:
         return f"<event {self.offset} {self.type} of {self.stream}>"
 
 
 class Gateway:
-    """The outside world, as it was recorded of an event."""
+    """The outside world: the recorded answers to the calls of one event."""
 
     Failed = Timeout = RuntimeError
 
@@ -113,14 +113,14 @@ class Gateway:
         self._unused_calls = [call for call in calls if call["offset"] == event.offset]
 
     def query(self, port: str, operation: str, request: Any = None) -> Any:
-        asked = [port, operation, request]
+        wanted_call = [port, operation, request]
         for call in self._unused_calls:
-            if [call["port"], call["operation"], call["request"]] == asked:
+            if [call["port"], call["operation"], call["request"]] == wanted_call:
                 self._unused_calls.remove(call)
                 if isinstance(call["response"], dict) and list(call["response"]) == ["error"]:
                     raise RuntimeError(call["response"]["error"])
                 return call["response"]
-        raise RuntimeError(f"nothing was recorded for {port}.{operation}({request!r})")
+        raise RuntimeError(f"no recorded answer for {port}.{operation}({request!r})")
 
     command = query
 
@@ -134,9 +134,9 @@ class Gateway:
 
 
 def replay_document(projection: Any) -> Any:
-    """The state of the document after its events, or ABSENT.
+    """Return the state of the document after its events, or ABSENT.
 
-    What a handler raises at the position looked at is raised; earlier, the document stays as it was.
+    If a handler raises at OFFSET, the error is raised; at earlier events, the document stays unchanged.
     """
     state: Any = ABSENT
     for event in _event_factories(projection):
@@ -153,7 +153,10 @@ def replay_document(projection: Any) -> Any:
 
 
 def _apply_upcast(declared: Any, event: Any) -> Any:
-    """A list of functions is asked once each; one function until it returns nothing or the same."""
+    """Return the event after upcasting.
+
+    Each function of a list is called once; a single function is called until it changes nothing.
+    """
     if isinstance(declared, (list, tuple)):
         for function in declared:
             event = _complete_upcast(event, function(event))
@@ -165,7 +168,7 @@ def _apply_upcast(declared: Any, event: Any) -> Any:
         ):
             return event
         event = after
-    raise RecursionError("upcast comes to no end")
+    raise RecursionError("upcast still changed the event after 100 calls")
 
 
 def _complete_upcast(event: Any, returned: Any) -> Any:
@@ -176,7 +179,7 @@ def _complete_upcast(event: Any, returned: Any) -> Any:
 
 
 def _event_factories(projection: Any) -> Iterator[Callable[[], Any]]:
-    """For each event, what makes a fresh one of it."""
+    """Yield, for each event, a function that returns a fresh copy of it."""
     decimals = bool(getattr(projection, "DECIMALS", False))
     upcast = getattr(projection, "upcast", None)
 
@@ -217,7 +220,7 @@ def _apply_event(projection: Any, state: Any, event: Any, key: str) -> Any:
 
 
 def _extra_arguments(handler: Any, event: Any, key: str) -> tuple[list[Any], dict[str, Any]]:
-    """What a handler takes beyond the state and the event: the key, the gateway."""
+    """Return the arguments that a handler takes after state and event: the key, the gateway."""
     first: list[Any] = []
     named: dict[str, Any] = {}
     for index, (name, parameter) in enumerate(inspect.signature(handler).parameters.items()):
@@ -233,7 +236,7 @@ def _extra_arguments(handler: Any, event: Any, key: str) -> tuple[list[Any], dic
 
 
 def _load_projection() -> Any:
-    """The projection under test: `file.py`, `file.py:Name` or `module:Name`."""
+    """Return the projection under test: `file.py`, `file.py:Name` or `module:Name`."""
     reference = os.environ.get("REFOLD_PROJECTION") or PROJECTION
     found = re.fullmatch(r"(.+\.py)(?::([\w.]+))?", reference)
     module_or_file, name = found.groups("") if found else reference.partition(":")[::2]
@@ -251,7 +254,7 @@ def _load_projection() -> Any:
 def _load_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} isn't a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
@@ -259,7 +262,7 @@ def _load_module(path: Path) -> Any:
 
 
 def to_plain_value(value: Any) -> Any:
-    """A state as refold shows it: dicts, lists, texts and numbers."""
+    """Return a state as refold shows it: dicts, lists, texts and numbers."""
     if value is ABSENT or value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
@@ -319,7 +322,7 @@ def _value_at(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _is_equal(found: Any, expected: Any) -> bool:
-    """Equality as JSON has it; floats need not agree in their last digits."""
+    """Whether two JSON values are equal; floats may differ in their last digits."""
     if isinstance(found, bool) or isinstance(expected, bool):
         return found is expected
     if isinstance(found, dict) and isinstance(expected, dict):

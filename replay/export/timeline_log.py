@@ -1,7 +1,7 @@
-"""The log of a timeline as a file that can be loaded again: JSON lines, or Parquet.
+"""Writes the events of a timeline to a file for `refold load`, as JSON lines or Parquet.
 
-Data goes out as it was kept, with all digits. What was inserted is between what it was inserted
-between; offsets are counted anew, as a log has no gaps.
+Data is written as stored, with all digits of its numbers. Inserted events appear at their positions;
+offsets are renumbered, because a log has no gaps.
 """
 
 import json
@@ -29,14 +29,15 @@ def write_timeline_log(
     replace: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write all events of the workspace's timeline, and return how many; raises `QueryError`.
+    """Write all events of the workspace's timeline, and return their number.
 
-    The file's name says which format it is.
+    The suffix of the file's name chooses the format. `on_progress` receives the events written so far.
+    Raises `QueryError` for another suffix, or if the file exists and `replace` is false.
     """
     if path.suffix not in (".jsonl", ".ndjson", ".json", ".parquet"):
-        raise QueryError(f"{path} says no format; name it .jsonl or .parquet.")
+        raise QueryError(f"{path} has no known format. Name it .jsonl or .parquet.")
     if path.exists() and not replace:
-        raise QueryError(f"{path} is there already; --replace writes over it.")
+        raise QueryError(f"{path} exists already. Overwrite it with --replace.")
     unfinished = path.with_name(f"{path.name}.part")
     try:
         write_as = _write_parquet if path.suffix == ".parquet" else _write_json_lines
@@ -48,7 +49,7 @@ def write_timeline_log(
 
 
 def _dense_events_sql(workspace: Workspace) -> str:
-    """SQL for the events with dense offsets."""
+    """Return SQL for the events with offsets without gaps."""
     gap_positions = [mark.position for mark in workspace.edit_marks(0, 1 << 62) if mark.leaves_gap]
     dense_offset = '"offset"'
     if gap_positions:

@@ -1,1 +1,1 @@
-"""Forks: what differs on one from its parent, folding that and only that, and trying many at once."""
+"""Forks: build edits, fold only the documents that differ from the parent, merge and sweep forks."""

@@ -1,4 +1,4 @@
-"""Which documents may differ on a fork, and from which position on."""
+"""The documents that may differ between a fork and its parent, and the first such position."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 
 @dataclass
 class AffectedDocuments:
-    """What may be otherwise."""
+    """The documents that may differ between a fork and its parent."""
 
     since_position: int
-    """The first place from which on anything may be."""
+    """The first position on the fork at which a document may differ."""
     parent_since_position: int
-    """The same place on the parent."""
+    """The same position on the parent."""
     keys: set[str] = field(default_factory=set)
+    """The keys of these documents; ignored if `affects_all_documents` is true."""
     affects_all_documents: bool = False
     hidden_events: list[dict[str, Any]] = field(default_factory=list)
-    """The parent's events that are no more: `offset`, `type` and `stream`."""
+    """The parent's events that the fork drops, replaces or moves: `offset`, `type` and `stream`."""

@@ -1,7 +1,7 @@
-"""What may be otherwise on a fork: from which place on, and in which documents.
+"""Finds which documents may differ on a fork, and from which position on.
 
-These are the documents that an edited event reached, or reaches now; those whose calls are answered
-otherwise; and all, where the code is another.
+These are the documents that an edited event reached on the parent or reaches on the fork, the
+documents that make calls if the fork overrides answers, and all documents if the fork has other code.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,9 +26,10 @@ def find_affected_documents(
     worker_group: WorkerGroup,
     raise_if_cancelled: Callable[[], None],
 ) -> AffectedDocuments:
-    """What may differ from the parent's fold; the worker says which documents an event reaches.
+    """Return the documents that may differ from the parent's fold `base_record`.
 
-    Raises `ProjectionError` where the parent's states are not known there.
+    The worker reports which documents the fork's own events reach. Raises `ProjectionError` if the
+    parent's fold has no states before the first difference.
     """
     with forked_workspace.parent.reading() as connection:
         hidden_events = load_events_at(
@@ -60,7 +61,10 @@ def find_affected_documents(
 def locate_first_difference(
     forked_workspace: ForkedWorkspace, base_record: FoldRecord, hidden_events: list[dict[str, Any]]
 ) -> AffectedDocuments:
-    """From where on something may differ."""
+    """Return the first position that may differ, still without keys.
+
+    Raises `ProjectionError` if the parent's fold has no states before that position.
+    """
     overlay, kinds = forked_workspace.position_map, _edit_kinds(forked_workspace)
     positions = overlay.edited_positions
     if kinds & {EditKind.ANSWERS, EditKind.BASE}:
@@ -71,7 +75,8 @@ def locate_first_difference(
     affected.hidden_events = hidden_events
     if base_record.first_offset > affected.parent_since_position:
         raise ProjectionError(
-            f"{base_record.label} has no states kept before {forked_workspace.label_at(since)}."
+            f"{base_record.label} has no states before {forked_workspace.label_at(since)}."
+            " Fold it over the whole log first."
         )
     return affected
 
@@ -79,7 +84,7 @@ def locate_first_difference(
 def load_events_at(
     connection: duckdb.DuckDBPyConnection, positions: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """`offset`, `type` and `stream` of events."""
+    """Return `offset`, `type` and `stream` of the events at these positions, in order."""
     query = 'SELECT "offset", type, stream FROM events'
     if len(positions) <= 1_000:
         listed = ", ".join(str(int(position)) for position in positions) or "NULL"

@@ -1,7 +1,7 @@
-"""Editing the past of a fork: what a person asks for, as edits of single events.
+"""Builds the edits of a fork from what a person asks for, and saves forks with new edits.
 
-All positions are those of the timeline that is edited, as it was before: of the parent, while a fork
-is made. Nothing is kept before all of it is known to be possible.
+All positions are those of the edited timeline before the edits: of the parent while a fork is created.
+Nothing is saved before every edit is known to be possible.
 """
 
 import uuid
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from replay.document import diff, paths
 from replay.document.paths import DocumentPath
-from replay.forks.step_events import EventsOfStep
+from replay.forks.step_events import StepEvents
 from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
@@ -30,34 +30,34 @@ from storage.workspace.workspace import Workspace
 _PAGE_EVENTS = 100
 _EMPTY_EVENT = EditedEvent(**dict.fromkeys(EVENT_FIELDS))
 MAX_EDITED_EVENTS = 1_000_000
-"""Events that are edited at once."""
+"""The most events that one command edits."""
 
 
 class EditBuilder:
-    """Wishes for the events of one timeline, collected as edits."""
+    """Collects edits of the events of one timeline, as one step."""
 
     def __init__(self, workspace: Workspace, name: str) -> None:
-        """`name` is what the fork is called, on which these edits will be."""
+        """`name` is the name of the fork that will contain the edits."""
         self._workspace = workspace
         self._log = EventLog(workspace)
         self.name = name
         self._inserted_counts: dict[int, int] = {}
-        """How many inserted events there are by now after an event of the log."""
-        self._step = EventsOfStep(self._label)
+        """The highest number of an event inserted after an offset of the log."""
+        self._step = StepEvents(self._label)
         self.edits: list[Edit] = []
 
     @property
     def workspace(self) -> Workspace:
-        """The timeline that is edited, as it was before."""
+        """The edited timeline, without the new edits."""
         return self._workspace
 
     def drop(self, position: int) -> None:
-        """Let an event never have happened."""
+        """Drop an event; raise `PositionError` if there is none at the position."""
         self._load_event(position)
         self.drop_all([position])
 
     def drop_all(self, positions: Iterable[int]) -> int:
-        """The same for many that are known to be there; how many of them weren't dropped before."""
+        """Drop many events that are known to exist; return how many this step hadn't dropped yet."""
         drops = [
             Edit(EditKind.DROP, self._label(position))
             for position in positions
@@ -67,63 +67,64 @@ class EditBuilder:
         return len(drops)
 
     def replace(self, position: int, text: str, shown: EditedEvent | None = None) -> None:
-        """Put what a person wrote in an event's place; what it leaves out stays.
+        """Replace an event by JSON that a person wrote; fields that the JSON leaves out stay.
 
-        `shown` is the event as the person saw it. Raise `QueryError` when it is another one by now.
+        `shown` is the event as the person saw it. Raise `QueryError` if it has changed since.
         """
-        there = self._load_event(position)
-        if shown is not None and shown != there:
+        current = self._load_event(position)
+        if shown is not None and shown != current:
             raise QueryError(
                 f"The event at {self._label(position)} was changed by another refold while you edited it;"
                 " edit it again."
             )
-        event = self._step.replace(position, event_json.parse_event(text, there))
+        event = self._step.replace(position, event_json.parse_event(text, current))
         self.edits.append(Edit(EditKind.REPLACE, self._label(position), event=event))
 
     def set(self, position: int, path: str, value: str) -> None:
-        """Change one value: a path into the data, or a field of the event such as `type`.
+        """Set one value of an event: at a path into its data, or a field such as `type`.
 
-        Several values of one event may be set, each once. Raise `QueryError` otherwise.
+        Several values of one event may be set. Raise `QueryError` if one is set twice.
         """
         self.set_all([position], path, value)
 
-    def set_all(self, places: Sequence[int], path: str, value: str) -> None:
-        """Change the same value in many events, at ascending places; the events are read in batches."""
+    def set_all(self, positions: Sequence[int], path: str, value: str) -> None:
+        """Set the same value in many events, at ascending positions; events are read in batches."""
         change, steps = event_change(path, value), _steps(path)
-        found = 0
-        for there in self._log.details_at([place for place in places if place >= 0]):
-            place = there.offset
-            before = self._step.event(place) or EditedEvent(
-                **{name: getattr(there, name) for name in EVENT_FIELDS}
+        event_count = 0
+        for loaded in self._log.details_at([position for position in positions if position >= 0]):
+            position = loaded.offset
+            before = self._step.event(position) or EditedEvent(
+                **{name: getattr(loaded, name) for name in EVENT_FIELDS}
             )
-            event = self._step.set(place, steps, change(before))
-            self.edits.append(Edit(EditKind.REPLACE, self._label(place), event=event))
-            found += 1
-        if found < len(places):
-            for place in places:
-                self._load_event(place)  # raises for the one that isn't there
+            event = self._step.set(position, steps, change(before))
+            self.edits.append(Edit(EditKind.REPLACE, self._label(position), event=event))
+            event_count += 1
+        if event_count < len(positions):
+            for position in positions:
+                self._load_event(position)  # raises for the first missing event
 
     def insert(self, after: int, text: str) -> Label:
-        """Put what a person wrote after a position; what it is called there."""
+        """Insert an event, given as JSON, after a position, and return its label.
+
+        Raise `QueryError` if the event is invalid or has no stream.
+        """
         label = self._reserve_label(after)
-        there = replace(_EMPTY_EVENT, time=self._time_at(after), id=self._derive_event_id(label))
-        event = event_json.parse_event(text, there)
+        defaults = replace(_EMPTY_EVENT, time=self._time_at(after), id=self._derive_event_id(label))
+        event = event_json.parse_event(text, defaults)
         if event.stream is None:
-            raise QueryError(
-                'The new event has no stream; give it one, as in {"stream": "order-17"}.'
-            )
+            raise QueryError('The new event has no stream. Add one, as in {"stream": "order-17"}.')
         self.edits.append(Edit(EditKind.INSERT, label, self._label(after), event=event))
         return label
 
     def append(self, text: str) -> Label:
-        """Put what a person wrote at the end."""
+        """Insert an event, given as JSON, at the end of the timeline, and return its label."""
         return self.insert(self._last_position(), text)
 
     def move(self, position: int, after: int) -> Label:
-        """Let an event happen after another position."""
+        """Move an event behind another position, and return its new label."""
         event = self._load_event(position)
         if after in (position, position - 1):
-            raise QueryError(f"The event at {self._label(position)} is there already.")
+            raise QueryError(f"The event at {self._label(position)} is at that position already.")
         self._step.move(position)
         label = self._reserve_label(after)
         self.edits.append(
@@ -132,22 +133,23 @@ class EditBuilder:
         return label
 
     def reverse(self, position: int, paths_to_negate: Sequence[str] = ()) -> Label:
-        """Append what takes an event back: the same with its numbers negated, all or at some paths."""
+        """Append a copy of an event with its numbers negated, all or only those at the paths.
+
+        Return the label of the copy. Raise `QueryError` if there is no number at a path.
+        """
         self._step.refuse_dropped(position)
         event = self._load_event(position)
         try:
             data = diff.decode_state(event.data)
         except (ValueError, RecursionError) as error:
             raise QueryError(
-                f"The data of {self._label(position)} can't be read as JSON ({summarize_error(error)})."
+                f"The data of {self._label(position)} isn't valid JSON ({summarize_error(error)})."
             ) from error
         if paths_to_negate:
             for path in map(paths.parse_path, paths_to_negate):
                 number = paths.get_value_at(data, path)
                 if not _is_number(number):
-                    raise QueryError(
-                        f"There is no number at {paths.format_path(path)} to be negated."
-                    )
+                    raise QueryError(f"There is no number to negate at {paths.format_path(path)}.")
                 data = _replace_at_path(data, path, -number)
         else:
             data = _negate_numbers(data)
@@ -166,51 +168,59 @@ class EditBuilder:
         return label
 
     def find_matching_positions(self, condition: str) -> list[int]:
-        """The places of all events for which a condition holds; raises `QueryError`."""
-        found = list(event_filter.find_offsets_by_condition(self._workspace, condition))
-        if not found:
+        """Return the positions of all events that match a condition.
+
+        Raise `QueryError` if none or more than `MAX_EDITED_EVENTS` match.
+        """
+        positions = list(event_filter.find_offsets_by_condition(self._workspace, condition))
+        if not positions:
             raise QueryError(f"No event matches {condition!r}, so there is nothing to edit.")
-        if len(found) > MAX_EDITED_EVENTS:
+        if len(positions) > MAX_EDITED_EVENTS:
             raise QueryError(
-                f"{len(found):,} events match {condition!r}; {MAX_EDITED_EVENTS:,} are edited at most."
+                f"{len(positions):,} events match {condition!r}, and the limit is {MAX_EDITED_EVENTS:,}."
+                " Narrow the condition."
             )
-        return found
+        return positions
 
     def find_positions_between(self, first: int, last: int) -> list[int]:
-        """The places of all events from one to another."""
+        """Return the positions of all events from `first` to `last`, both included.
+
+        Raise `QueryError` if the range is reversed or has more than `MAX_EDITED_EVENTS` events.
+        """
         if first > last:
-            raise QueryError("The first event of the range is behind its last.")
-        found = list(self._log.find_matching(f"offset >= {max(first, 0)} AND offset <= {last}"))
-        if len(found) > MAX_EDITED_EVENTS:
+            raise QueryError("The range ends before it starts. Give the earlier position first.")
+        positions = list(self._log.find_matching(f"offset >= {max(first, 0)} AND offset <= {last}"))
+        if len(positions) > MAX_EDITED_EVENTS:
             raise QueryError(
-                f"{len(found):,} events are in the range; {MAX_EDITED_EVENTS:,} are edited at most."
+                f"The range has {len(positions):,} events, and the limit is {MAX_EDITED_EVENTS:,}."
+                " Give a shorter range."
             )
-        return found
+        return positions
 
     def _last_position(self) -> int:
         return self._log.read_extent().event_count - 1
 
     def _load_event(self, position: int) -> EditedEvent:
-        """The event at a place, with the edits of this step; raise `PositionError` where none is."""
+        """Return the event at a position with the edits of this step; raise `PositionError` if none."""
         edited = self._step.event(position)
         if edited is not None:
             return edited
-        found = self._log.read_event(position) if position >= 0 else None
-        if found is None:
+        event = self._log.read_event(position) if position >= 0 else None
+        if event is None:
             label = "start" if position < 0 else self._label(position)
             raise PositionError(
-                f"There is no event at {label} on {self._workspace.timeline} to be edited."
+                f"There is no event to edit at {label} on {self._workspace.timeline}."
             )
-        return EditedEvent(**{name: getattr(found, name) for name in EVENT_FIELDS})
+        return EditedEvent(**{name: getattr(event, name) for name in EVENT_FIELDS})
 
     def _time_at(self, position: int) -> datetime | None:
-        """When the last event happened that there is up to a place."""
+        """Return the time of the last event at or before a position; None if there is none."""
         while position >= 0:
-            found = self._log.read_events(
+            events = self._log.read_events(
                 max(position - _PAGE_EVENTS, 0), min(_PAGE_EVENTS, position) + 1
             )
-            if found:
-                return found[-1].time
+            if events:
+                return events[-1].time
             position -= _PAGE_EVENTS + 1
         return None
 
@@ -229,8 +239,8 @@ class EditBuilder:
 
 
 def find_highest_inserted(workspace: Workspace, offset: int) -> int:
-    """The highest number that an event has which was inserted after one of the log's, on this
-    timeline or those that it was forked from."""
+    """Return the highest number of an event inserted after an offset of the log, on this timeline or
+    its ancestors; 0 if there is none."""
     highest = 0
     while isinstance(workspace, ForkedWorkspace):
         inserted = [e.label.inserted for e in workspace.fork.edits if e.label.offset == offset]
@@ -247,14 +257,15 @@ def create_fork(
     fork_position: int | None = None,
     note: str = "",
 ) -> ForkedWorkspace:
-    """A fork of a timeline with these edits, which is not kept yet.
+    """Return a fork of a timeline with these edits, not saved yet.
 
-    It branches `at` a place of the parent's, or before its first edit. Raises `WorkspaceError`,
-    `PositionError` and `QueryError`.
+    It branches at `fork_position` of the parent, or right before its first edit. Raises
+    `WorkspaceError` if the name is invalid or taken, `PositionError` if an edit lies before the fork
+    position or at no event, and `QueryError` for an invalid edit.
     """
     fork_store.check_name_is_free(parent, name)
     overlay = parent.position_map
-    # Other answers and other code may be asked for from any position on.
+    # Only edits of events must lie behind the fork; answers and code may change at any position.
     of_events = _first_edited_position(
         overlay, [one for one in new_edits if one.kind.is_about_event]
     )
@@ -264,7 +275,7 @@ def create_fork(
     elif of_events is not None and of_events <= fork_position:
         raise PositionError(
             f"The first edit, at {parent.label_at(of_events)}, lies before the fork at"
-            f" {parent.label_at(fork_position)}; let the fork branch earlier."
+            f" {parent.label_at(fork_position)}. Fork at an earlier position."
         )
     timeline = Fork(
         name,
@@ -277,40 +288,40 @@ def create_fork(
 
 
 def save_fork(forked_workspace: ForkedWorkspace) -> ForkedWorkspace:
-    """Keep a fork as it is; folding it keeps it too.
+    """Save a fork; folding a fork saves it too.
 
-    Raise `StaleError` when its file holds another version of it, and `WorkspaceError` when its name
-    is taken or other forks stand on it.
+    Raise `StaleError` if the file holds another version of it, and `WorkspaceError` if its name is
+    taken or other forks are based on it.
     """
     with forked_workspace.main_workspace.writing() as connection:
         fork_store.save_fork(connection, forked_workspace.lineage, forked_workspace.before)
     return _as_kept(forked_workspace)
 
 
-def create(seen: ForkedWorkspace) -> ForkedWorkspace:
-    """Keep a new fork; raise as `keep` does, also where an equal fork has its name."""
-    with seen.main_workspace.writing() as connection:
-        fork_store.create(connection, seen.lineage)
-    return _as_kept(seen)
+def create(fork: ForkedWorkspace) -> ForkedWorkspace:
+    """Save a new fork; raise the errors of `save_fork`, even if an equal fork has the name."""
+    with fork.main_workspace.writing() as connection:
+        fork_store.create(connection, fork.lineage)
+    return _as_kept(fork)
 
 
-def _as_kept(seen: ForkedWorkspace) -> ForkedWorkspace:
-    found = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
-    seen.main_workspace.release()  # as after every write: others may be waiting
-    if not isinstance(found, ForkedWorkspace):
-        raise WorkspaceError("The log itself is never changed; fork it, and edit the fork.")
-    return found
+def _as_kept(fork: ForkedWorkspace) -> ForkedWorkspace:
+    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
+    fork.main_workspace.release()  # after every write, because other processes may be waiting
+    if not isinstance(saved_fork, ForkedWorkspace):
+        raise WorkspaceError("The log itself can't be edited. Fork it, and edit the fork.")
+    return saved_fork
 
 
 Made = TypeVar("Made", ForkedWorkspace, ForkedWorkspace | None)
 
 
 def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
-    """Keep what `attempt` makes of a timeline: a new fork of it, or the fork with other edits.
+    """Save what `attempt` makes of a timeline: a new fork of it, or the fork with other edits.
 
-    `attempt` gets the timeline as the file holds it, and is called again whenever another process
-    changes the timeline before the result is kept. So no edit is lost, and no value comes back that
-    was removed. Return None when `attempt` does.
+    `attempt` receives the timeline from the file, and is called again whenever another process
+    changes the timeline before the result is saved. Therefore no edit is lost, and no erased value
+    comes back. Return None if `attempt` returns None.
     """
     while True:
         generation = workspace.main_workspace.generation
@@ -329,20 +340,23 @@ def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
 
 
 def append_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) -> ForkedWorkspace:
-    """A fork with further edits, made in one step, which isn't kept yet. Raises `WorkspaceError`."""
+    """Return a fork with further edits as one step, not saved yet.
+
+    Raises `WorkspaceError` if other forks are based on it.
+    """
     return _with_edits(forked_workspace, edits.append_step(forked_workspace.fork.edits, new_edits))
 
 
 def undo_last_step(forked_workspace: ForkedWorkspace) -> ForkedWorkspace | None:
-    """A fork without its last step, not kept yet; None where there is none."""
-    found = edits.undo_last_step(forked_workspace.fork.edits)
-    return None if found is None else _with_edits(forked_workspace, found)
+    """Return a fork without its last step, not saved yet; None if there is no step."""
+    new_edits = edits.undo_last_step(forked_workspace.fork.edits)
+    return None if new_edits is None else _with_edits(forked_workspace, new_edits)
 
 
 def redo_last_step(forked_workspace: ForkedWorkspace) -> ForkedWorkspace | None:
-    """A fork with what was last undone, not kept yet; None where nothing was."""
-    found = edits.redo_next_step(forked_workspace.fork.edits)
-    return None if found is None else _with_edits(forked_workspace, found)
+    """Return a fork with its last undone step, not saved yet; None if no step was undone."""
+    new_edits = edits.redo_next_step(forked_workspace.fork.edits)
+    return None if new_edits is None else _with_edits(forked_workspace, new_edits)
 
 
 def _with_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) -> ForkedWorkspace:
@@ -358,7 +372,7 @@ def _with_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) ->
 
 
 def _first_edited_position(overlay: PositionMap, edits_in: Iterable[Edit]) -> int | None:
-    """The first place of the parent's that edits touch."""
+    """Return the first position of the parent that the edits touch; None without edits."""
     own = {one.label for one in edits_in if one.kind in (EditKind.INSERT, EditKind.MOVE)}
     positions = []
     for one in edits_in:
@@ -374,14 +388,17 @@ def _first_edited_position(overlay: PositionMap, edits_in: Iterable[Edit]) -> in
 
 
 def set_event_value(event: EditedEvent, path: str, value: str) -> EditedEvent:
-    """An event with another value at a path into its data, or in a field; raises `QueryError`."""
+    """Return an event with a new value at a path into its data, or in a field.
+
+    Raises `QueryError` for an invalid path or value.
+    """
     return event_change(path, value)(event)
 
 
 def event_change(path: str, value: str) -> Callable[[EditedEvent], EditedEvent]:
-    """A function that sets a value in an event: at a path into its data, or in a field.
+    """Return a function that sets a value in an event: at a path into its data, or in a field.
 
-    Both raise `QueryError`.
+    This function and the returned one raise `QueryError` for an invalid path or value.
     """
     written = value if _is_json(value) else diff.encode_value(value)
     first, *rest = _steps(path)
@@ -394,7 +411,7 @@ def event_change(path: str, value: str) -> Callable[[EditedEvent], EditedEvent]:
             data = diff.decode_state(event.data)
         except (ValueError, RecursionError) as error:
             raise QueryError(
-                f"The event's data can't be read as JSON ({summarize_error(error)}), so nothing can be set"
+                f"The event's data isn't valid JSON ({summarize_error(error)}), so no value can be set"
                 " in it."
             ) from error
         return replace(event, data=diff.encode_value(_replace_at_path(data, steps, new)))
@@ -403,7 +420,7 @@ def event_change(path: str, value: str) -> Callable[[EditedEvent], EditedEvent]:
 
 
 def _steps(path: str) -> DocumentPath:
-    """A path from the event on: a field's name alone, or `data` and the path into it."""
+    """Return the path within the whole event: a field's name, or `data` and a path into it."""
     steps = paths.parse_path(path)
     if steps and steps[0] == "data":
         return steps
@@ -421,7 +438,7 @@ def _is_json(text: str) -> bool:
 
 
 def _replace_at_path(value: Any, path: DocumentPath, new_value: Any) -> Any:
-    """A value with another one at a path."""
+    """Return a copy of a value with `new_value` at a path."""
     if not path:
         return new_value
     step, rest = path[0], path[1:]
@@ -439,7 +456,9 @@ def _replace_at_path(value: Any, path: DocumentPath, new_value: Any) -> Any:
         ]
     if value is paths.ABSENT and not str(step).isdecimal():
         return {str(step): _replace_at_path(paths.ABSENT, rest, new_value)}
-    raise QueryError(f"There is nothing at {paths.format_path(path)} that a value could be set in.")
+    raise QueryError(
+        f"No value can be set at {paths.format_path(path)}: there is no object or list element."
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -447,7 +466,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _negate_numbers(value: Any) -> Any:
-    """A value with every number in it negated."""
+    """Return a copy of a value with every number in it negated."""
     if isinstance(value, dict):
         return {name: _negate_numbers(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The events that a fork's worker is given: those that reach what may differ, at their places."""
+"""Loads the events for a fork's worker: those that reach affected documents, at fork positions."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -20,9 +20,9 @@ from storage.timelines.overlay import ForkOverlay
 from storage.workspace.workspace import Workspace
 
 MAX_DOCUMENTS_IN_MEMORY = 2_000
-"""Documents whose events are held in memory at once."""
+"""Up to this many documents, all of their events are held in memory at once."""
 _MAX_LITERAL_KEYS = 100
-"""Keys that are written into a query."""
+"""Up to this many keys, the keys are literals in the query."""
 _BATCH_EVENTS = 50_000
 
 _SCHEMA = pa.schema(
@@ -38,7 +38,7 @@ _SCHEMA = pa.schema(
 
 
 def build_own_events(overlay: ForkOverlay) -> pa.Table:
-    """A fork's own events, in order."""
+    """Return the events that a fork inserts, moves or replaces, in order."""
     columns: dict[str, list[Any]] = {"offset": [one.position for one in overlay.own_events]}
     for name in EVENT_FIELDS:
         columns[name] = [getattr(one.event, name) for one in overlay.own_events]
@@ -48,8 +48,10 @@ def build_own_events(overlay: ForkOverlay) -> pa.Table:
 def load_events_reaching(
     workspace: Workspace, base_record: FoldRecord, keys: Collection[str], *, is_routed: bool
 ) -> pa.Table:
-    """All events of a timeline that reached some documents, in order; of those that route, without
-    what reached none."""
+    """Return all events of a timeline that reached these documents, in order.
+
+    `is_routed` tells that `routes` lists the documents of an event; without it, they are streams.
+    """
     if is_routed:
         positions = {position for position, _ in load_routes_to(workspace, base_record, keys)}
         return load_events_at_positions(workspace, sorted(positions))
@@ -69,7 +71,7 @@ def load_events_reaching(
 def load_routes_to(
     workspace: Workspace, base_record: FoldRecord, keys: Collection[str], *, since_position: int = 0
 ) -> list[tuple[int, str]]:
-    """Which events reached some documents, from a place on: place and key, in order."""
+    """Return position and key of each event that reached these documents since a position, in order."""
     with workspace.reading() as connection:
         state_recall.register_wanted_keys(connection, sorted(keys))
         return connection.execute(
@@ -80,7 +82,7 @@ def load_routes_to(
 
 
 def load_events_at_positions(workspace: Workspace, positions: Sequence[int]) -> pa.Table:
-    """The events at these places, in order."""
+    """Return the events at these ascending positions, in order."""
     if not positions:
         return _SCHEMA.empty_table()
     query = f"SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE {IS_HANDLED_SQL} AND"
@@ -101,7 +103,10 @@ def load_events_at_positions(workspace: Workspace, positions: Sequence[int]) -> 
 def overlay_events(
     overlay: ForkOverlay, parent_events_in: pa.Table, affected: AffectedDocuments
 ) -> pa.Table:
-    """The parent's events (in order) as the fork has them, with its own, from where it differs."""
+    """Return the fork's events since its first difference: its own and the parent's visible ones.
+
+    `parent_events_in` are events of the parent in order; the result has fork positions.
+    """
     parent_events = parent_events_in.filter(pc.field("offset") >= affected.parent_since_position)
     offsets = parent_events["offset"].to_numpy()
     is_visible = ~np.isin(offsets, overlay.hidden_parent_positions)
@@ -122,7 +127,7 @@ def iterate_event_batches(
     *,
     is_routed: bool,
 ) -> Iterator[pa.Table]:
-    """Batches of the fork's events that reach very many documents, or all."""
+    """Yield batches of the fork's events that reach affected documents, when these are very many."""
     if affected.affects_all_documents:
         for first in range(
             affected.since_position, forked_workspace.position_map.position_count, _BATCH_EVENTS

@@ -1,7 +1,7 @@
-"""A fork as a small file: its edits, where it branches, and a fingerprint of the log under it.
+"""Fork files: a fork's edits, the position where it branches, and a fingerprint of its log, as JSON.
 
-It is JSON, and holds no more than a person made. It is applied to the same log elsewhere, also to one
-that has grown since; another log is refused with the first difference.
+A fork file contains only what a person made. It can be applied to the same log on another machine,
+even if the log has grown; for a different log, the error names the first difference.
 """
 
 import json
@@ -52,9 +52,12 @@ class _ForkFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: bool = False) -> int:
-    """Write a fork, with those that it stands on, and return the bytes of the file."""
+    """Write a fork and its ancestors, and return the size of the file in bytes.
+
+    Raises `QueryError` if the file exists and `replace` is false.
+    """
     if path.exists() and not replace:
-        raise QueryError(f"{path} is there already; --replace writes over it.")
+        raise QueryError(f"{path} exists already. Overwrite it with --replace.")
     lineage: list[Fork] = []
     ancestor: Workspace = forked_workspace
     while isinstance(ancestor, ForkedWorkspace):
@@ -75,17 +78,17 @@ def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: b
 
 
 def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -> ForkedWorkspace:
-    """Make the forks of a file again, the last of them under another name if one is given.
+    """Create the forks of a file, and return the last one, under another `name` if one is given.
 
-    Forks that it stands on are used where they are there already, edit for edit. Raises
-    `SourceError` where the file can't be understood, or its log is another one.
+    Ancestors that exist already with the same edits are reused. Raises `SourceError` if the file is
+    invalid or belongs to another log, and `WorkspaceError` if a name is invalid or taken.
     """
     file = _read_fork_file(path)
     log = LogFingerprint(file.log.events, file.log.width, file.log.hashes)
     with workspace.main_workspace.reading() as connection:
         difference = log_fingerprint.describe_log_difference(connection, log)
     if difference is not None:
-        raise SourceError(f"{path} is a fork of another log than {workspace.path}: {difference}.")
+        raise SourceError(f"{path} belongs to another log than {workspace.path}: {difference}.")
     generation = workspace.main_workspace.generation
     existing_by_name = {one.name: one for one in fork_store.list_forks(workspace)}
     forked_workspace: Workspace = workspace.main_workspace
@@ -103,26 +106,28 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
             forked_workspace = ForkedWorkspace(forked_workspace, existing)
             continue
         fork_store.validate_name(timeline.name)
-        forked_workspace = _laid_over(forked_workspace, timeline, path)
+        forked_workspace = _overlay_fork(forked_workspace, timeline, path)
         new.append(forked_workspace)
     with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
             fork_store.create(connection, one.lineage)
-    found = open_timeline(workspace.main_workspace, forked_workspace.timeline)
-    if not isinstance(found, ForkedWorkspace):
-        raise SourceError(f"{path} holds no fork.")
-    return found
+    saved_fork = open_timeline(workspace.main_workspace, forked_workspace.timeline)
+    if not isinstance(saved_fork, ForkedWorkspace):
+        raise SourceError(f"{path} contains no fork.")
+    return saved_fork
 
 
-def _laid_over(parent: Workspace, wanted: Fork, path: Path) -> ForkedWorkspace:
-    """The fork over its parent; raise `SourceError` where its edits can't hold together."""
-    for one in wanted.edits:
+def _overlay_fork(parent: Workspace, fork: Fork, path: Path) -> ForkedWorkspace:
+    """Return the fork over its parent; raise `SourceError` if an edit is incomplete or can't apply."""
+    for one in fork.edits:
         if one.kind.needs_event and one.event is None:
             raise SourceError(f"{path} has a {one.kind.value} at {one.label} without its event.")
     try:
-        return ForkedWorkspace(parent, wanted)
+        return ForkedWorkspace(parent, fork)
     except PositionError as error:
-        raise SourceError(f"{path} holds an edit that can't be applied: {error.message}") from error
+        raise SourceError(
+            f"{path} contains an edit that can't be applied: {error.message}"
+        ) from error
 
 
 def _read_fork_file(path: Path) -> _ForkFile:
@@ -131,9 +136,9 @@ def _read_fork_file(path: Path) -> _ForkFile:
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}.") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} is no fork that refold wrote: {error}.") from error
+        raise SourceError(f"{path} isn't a fork file of refold: {error}.") from error
     if file.refold_fork > FORMAT_VERSION:
-        raise SourceError(f"{path} was written by a newer refold; update refold to apply it.")
+        raise SourceError(f"{path} was written by a newer refold. Update refold to apply it.")
     return file
 
 
@@ -164,10 +169,10 @@ def _build_edit_entry(edit: Edit) -> _EditEntry:
 
 
 def _build_timeline(fork_entry: _ForkEntry, parent: str, name: str, path: Path) -> Fork:
-    found: list[Edit] = []
+    fork_edits: list[Edit] = []
     for step in fork_entry.steps:
-        found = edits.append_step(found, [_build_edit(one, path) for one in step])
-    return Fork(name, parent, Label(*fork_entry.at), fork_entry.note, found)
+        fork_edits = edits.append_step(fork_edits, [_build_edit(one, path) for one in step])
+    return Fork(name, parent, Label(*fork_entry.at), fork_entry.note, fork_edits)
 
 
 def _build_edit(edit_entry: _EditEntry, path: Path) -> Edit:
@@ -175,7 +180,7 @@ def _build_edit(edit_entry: _EditEntry, path: Path) -> Edit:
         kind = EditKind(edit_entry.kind)
         event = None if edit_entry.event is None else _build_event(edit_entry.event)
     except (ValueError, QueryError) as error:
-        raise SourceError(f"{path} holds an edit that can't be understood: {error}.") from error
+        raise SourceError(f"{path} contains an invalid edit: {error}.") from error
     return Edit(
         kind,
         Label(*edit_entry.at),

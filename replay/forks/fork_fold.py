@@ -1,6 +1,6 @@
-"""Folding a fork: only the documents that may differ, from their states on the parent.
+"""Folds a fork: only the documents that may differ, from their states on the parent.
 
-Everything else comes from the parent's fold (see `storage.timelines.forked_workspace`).
+All other documents are read from the parent's fold; see `storage.timelines.forked_workspace`.
 """
 
 import time
@@ -28,7 +28,7 @@ from storage.errors import ProjectionError
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 MAX_CHECKED_CHANGES = 20_000
-"""Changes up to which a worker looks at every state for what JSON can't bring back."""
+"""Up to this many changes, a worker checks every state for values that don't survive JSON."""
 
 
 def fold_fork(
@@ -37,9 +37,10 @@ def fold_fork(
     base_record: FoldRecord,
     warm_worker: WarmWorker | None = None,
 ) -> int:
-    """Fold what differs from the parent's fold, and keep it; the projection's number.
+    """Fold the documents that differ from the parent's fold, save them, and return the projection's
+    number.
 
-    `standing` is a worker that is ready already, and is used again. Raises as `folding.fold` does.
+    `warm_worker` is a running worker to reuse. Raises the errors of `replay.fold.fold_projection`.
     """
     exact_encoding = base_record.round_trips_json is False
     while True:
@@ -57,10 +58,10 @@ def fold_fork(
                 at = forked_workspace.label_at(error.offset) if error.offset >= 0 else "the start"
                 raise ProjectionError(
                     f"The worker of {run.reference.name} {error.reason} at {at} on {forked_workspace.timeline};"
-                    " nothing of this fork was kept."
+                    " no state of this fork was kept."
                 ) from error
             except BaseException:
-                worker.close()  # it may be in the middle of something
+                worker.close()  # its state is unknown
                 raise
 
 
@@ -77,18 +78,21 @@ def _fold_with_worker(
     worker_group, ready_header = warm_worker.prepare_worker(
         run, exact_encoding=exact_encoding, round_trips_json=round_trips_json
     )
-    found = affected_search.find_affected_documents(
+    affected = affected_search.find_affected_documents(
         forked_workspace, base_record, worker_group, run.raise_if_cancelled
     )
-    writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, found)
+    writer = ForkHistoryWriter(run, forked_workspace, base_record, ready_header, affected)
     writer.isolation = str(worker_group.isolation)
     parent_events = None
-    if not found.affects_all_documents and len(found.keys) <= fork_events.MAX_DOCUMENTS_IN_MEMORY:
+    if (
+        not affected.affects_all_documents
+        and len(affected.keys) <= fork_events.MAX_DOCUMENTS_IN_MEMORY
+    ):
         parent_events = fork_events.load_events_reaching(
-            forked_workspace.parent, base_record, found.keys, is_routed=worker_group.is_routed
+            forked_workspace.parent, base_record, affected.keys, is_routed=worker_group.is_routed
         )
     worker_pass = ForkWorkerPass(
-        run, forked_workspace, base_record, worker_group, found, parent_events
+        run, forked_workspace, base_record, worker_group, affected, parent_events
     )
     for batch_result, until in worker_pass.iterate_results(writer.change_count):
         writer.add_batch(batch_result, until)
@@ -108,17 +112,17 @@ def _fold_with_worker(
 
 
 def find_base_label(forked_workspace: ForkedWorkspace) -> str | None:
-    """The projection whose states the fork goes on from, where that is another one."""
-    found = [
+    """Return the label of the projection whose states the fork continues from; None: its own."""
+    base_labels = [
         edit.value for edit in forked_workspace.fork.active_edits if edit.kind is EditKind.BASE
     ]
-    return found[-1] if found else None
+    return base_labels[-1] if base_labels else None
 
 
 def is_based_on(
     forked_workspace: ForkedWorkspace, fold_record: FoldRecord, base_record: FoldRecord
 ) -> bool:
-    """Whether a fork's fold still stands on what its parent's is now."""
+    """Whether a fork's fold is based on this fold of its parent."""
     with forked_workspace.main_workspace.reading() as connection:
         rows = connection.execute(
             "SELECT base FROM forked WHERE projection = ? AND timeline = ?",
@@ -128,7 +132,7 @@ def is_based_on(
 
 
 class ForkWorkerPass:
-    """What differs on one fork, on its way through a worker."""
+    """One pass of a fork's events through a worker, for the documents that may differ."""
 
     def __init__(
         self,
@@ -139,7 +143,8 @@ class ForkWorkerPass:
         affected: AffectedDocuments,
         parent_events: pa.Table | None,
     ) -> None:
-        """`parents` are all of the parent's events that reached what may differ, if there are few."""
+        """`parent_events` are the parent's events that reached affected documents; None if these are
+        too many to hold in memory."""
         self._run = run
         self._forked_workspace = forked_workspace
         self._base_record = base_record
@@ -148,8 +153,8 @@ class ForkWorkerPass:
         self._parent_events = parent_events
 
     def iterate_results(self, first_change: int) -> Iterator[tuple[BatchResult, int]]:
-        """What the worker says of each batch, and where that ends; changes are numbered from
-        `first_change` on."""
+        """Yield the result and the end position of each batch; changes are numbered from
+        `first_change`."""
         only = None if self._affected.affects_all_documents else self._affected.keys
         flow_control = FlowControl()
         waiting: deque[tuple[list[pa.Table], pa.Table]] = deque()
@@ -175,7 +180,9 @@ class ForkWorkerPass:
             shares, self._recall_documents, self._run.raise_if_cancelled
         )
         if batch_result is None:
-            raise ProjectionError(f"{self._run.reference.name} ended before its last event.")
+            raise ProjectionError(
+                f"The worker of {self._run.reference.name} ended before its last event."
+            )
         flow_control.record_result(sent_events.num_rows, batch_result.state_bytes)
         return batch_result, sent_events["offset"][-1].as_py() + 1
 
@@ -193,7 +200,7 @@ class ForkWorkerPass:
             )
 
     def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
-        """Documents as they were on the parent before anything differs."""
+        """Return documents as they were on the parent before the first difference."""
         before = self._affected.parent_since_position
         arguments = (
             self._forked_workspace.parent,

@@ -1,6 +1,7 @@
-"""Keeping what differs on a fork: its rows, and what it has in common with its parent's fold.
+"""Writes a fork's fold: the rows that differ, and totals that include the parent's shared rows.
 
-Nothing of it is seen before all of it is there: what says on which fold it stands is written last.
+Readers see a fork's fold only when it is complete, because the row in `forked` that links it to the
+parent's fold is written last.
 """
 
 import json
@@ -25,13 +26,14 @@ from storage.timelines import fork_store
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 _MAX_LISTED_BIRTHS = 500
-"""Documents born otherwise that are noted one by one; where there are more, all are listed anew."""
+"""Up to this many documents created or gone on the fork, only these are listed; above it, all
+documents since the first difference are listed."""
 _MAX_LITERAL_BUCKETS = 100
-"""Keys whose buckets are written into a query."""
+"""Up to this many keys, their buckets are literals in the query."""
 
 
 class ForkHistoryWriter(HistoryWriter):
-    """What differs of a fold, while it is being folded; it appears when it is finished."""
+    """Writes the differing part of a fork's fold; readers see it after `finish`."""
 
     def __init__(
         self,
@@ -53,18 +55,18 @@ class ForkHistoryWriter(HistoryWriter):
         self._base_record = base_record
         self._ready_header = ready_header
         self._affected = affected
-        self._number_columns = NumberColumns("[]")  # a fork's own states are few
+        self._number_columns = NumberColumns("[]")  # not worth it for a fork's few states
         self.unrouted_failures: set[int] = set()
-        """Events that failed before they reached anything."""
+        """Positions of events that failed before they reached a document."""
         self.upcast_types: dict[int, str | None] = {}
-        """Of events that were upcast."""
+        """The types of upcast events, by position."""
         self._is_registered = False
         self._is_finished = False
         self._hash = projection_reference.hash_projection(
             ready_header["files"], ready_header["python"], run.reference.gateway_settings
         )
         self._written = 0
-        """Rows of the history that were written so far."""
+        """Rows of `history` written so far."""
         with forked_workspace.main_workspace.reading() as connection:
             self._first_change = _load_next_change(connection, base_record)
             number = catalogue.number_of(connection, run.reference.name, self._hash)
@@ -85,7 +87,10 @@ class ForkHistoryWriter(HistoryWriter):
         self.upcast_types |= {one["offset"]: one["type"] for one in batch_result.upcasts}
 
     def _without_parent_reports(self, batch_result: BatchResult) -> BatchResult:
-        """Without what the parent has too: keys are asked for of events that are as they were."""
+        """Return the result without reports that the parent's fold has too.
+
+        The worker asks for the keys of unchanged events again, so it repeats their reports.
+        """
         own = {one.position for one in self._forked_workspace.position_map.own_events}
 
         def new(reports: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -104,14 +109,14 @@ class ForkHistoryWriter(HistoryWriter):
         return self.change_count - self._first_change
 
     def finish(self, seconds: float) -> None:
-        """Write what is left, and let it all appear."""
+        """Write the remaining rows, and make the fold visible to readers."""
         self._is_finished = True
         self.next_offset = self._run.event_count
         self._totals = _ForkTotals(self._forked_workspace, self._base_record, self._affected, self)
         self.flush(seconds)
 
     def new_document_keys(self) -> list[tuple[str, int]]:
-        """Documents that were born here: key and place, in order."""
+        """Return key and position of each document that was created on the fork, in order."""
         tables = [table.select(["key", "born"]) for table in self._new_documents]
         return [(r["key"], r["born"]) for table in tables for r in table.to_pylist()]
 
@@ -130,20 +135,20 @@ class ForkHistoryWriter(HistoryWriter):
         )
         if flush_id(connection, self._fold_parameters) != self._flushed:
             raise ConcurrentFoldError
-        if not is_new:  # also what was left by a fold that was killed
+        if not is_new:  # an earlier fold, or rows that a killed fold left
             catalogue.delete_fold(
                 connection, self._projection_number, self._forked_workspace.timeline
             )
         self._is_registered = True
 
     def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Raise `ConcurrentFoldError` when another process dropped what was written before."""
+        """Raise `ConcurrentFoldError` if another process deleted the rows written so far."""
         fork_store.refuse_stale(connection, self._forked_workspace.lineage)
-        ((there,),) = connection.execute(
+        ((row_count,),) = connection.execute(
             "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?",
             self._fold_parameters,
         ).fetchall()
-        if there != self._written or catalogue.is_refolded(connection, self._base_record):
+        if row_count != self._written or catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError
 
     def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -151,7 +156,7 @@ class ForkHistoryWriter(HistoryWriter):
         super()._write_rows(connection)
 
     def _write_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """They are written at the end, with their places among all."""
+        """Write nothing: documents are written at the end, when their ordinals are known."""
 
     def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not self._is_finished:
@@ -188,7 +193,7 @@ class ForkHistoryWriter(HistoryWriter):
 
 
 def _load_next_change(connection: duckdb.DuckDBPyConnection, base_record: FoldRecord) -> int:
-    """The number of the next change after all that a fold, or what it stands on, has."""
+    """Return the number after the last change of a fold and of the folds that it is based on."""
     rows = connection.execute(
         "SELECT next_change FROM forked WHERE projection = ? AND timeline = ?",
         [base_record.projection_number, base_record.timeline],
@@ -197,7 +202,7 @@ def _load_next_change(connection: duckdb.DuckDBPyConnection, base_record: FoldRe
 
 
 class _ForkTotals:
-    """What a fork's fold comes to, with what it has in common with its parent's."""
+    """The totals of a fork's fold, including the rows that it shares with its parent's fold."""
 
     def __init__(
         self,
@@ -236,7 +241,7 @@ class _ForkTotals:
             self._number_documents(writer.new_document_keys())
 
     def _count_replaced_rows(self, table: str) -> int:
-        """Rows of the parent's fold that don't stand."""
+        """Return the number of rows of the parent's fold that the fork's own rows replace."""
         touched = (
             "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
         )
@@ -260,20 +265,20 @@ class _ForkTotals:
         return int(rows[0][0])
 
     def _load_hidden_event_reports(self) -> tuple[set[int], dict[int, str | None]]:
-        """Of the parent's events that are no more: those that failed before they reached anything,
-        and the types of those that were upcast."""
-        mine = [self._base_record.projection_number, self._base_record.timeline]
-        nowhere = self._connection.execute(
+        """Return, of the parent's events that the fork hides, the offsets of those that failed before
+        they reached a document, and the types of those that were upcast."""
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
+        unrouted = self._connection.execute(
             'SELECT "offset" FROM failures SEMI JOIN edited_places USING ("offset")'
             " WHERE projection = ? AND timeline = ? AND key IS NULL",
-            mine,
+            base_parameters,
         ).fetchall()
         types = self._connection.execute(
             'SELECT "offset", type FROM upcasts SEMI JOIN edited_places USING ("offset")'
             " WHERE projection = ? AND timeline = ?",
-            mine,
+            base_parameters,
         ).fetchall()
-        return {offset for (offset,) in nowhere}, dict(types)
+        return {offset for (offset,) in unrouted}, dict(types)
 
     def _count_unhandled(self, writer: "ForkHistoryWriter") -> Counter[str]:
         names = set(self._base_record.unhandled_by_type) | set(writer.unhandled_by_type)
@@ -290,11 +295,11 @@ class _ForkTotals:
             counts.update(writer.unhandled_by_type)
             return counts
         counts.update(self._base_record.unhandled_by_type)
-        nowhere, types = self._load_hidden_event_reports()
+        unrouted, types = self._load_hidden_event_reports()
         counts.subtract(
             str(types.get(row["offset"], row["type"]))
             for row in self._affected.hidden_events
-            if row["offset"] not in nowhere
+            if row["offset"] not in unrouted
         )
         counts.update(
             str(writer.upcast_types.get(one.position, one.event.type))
@@ -304,14 +309,16 @@ class _ForkTotals:
         return Counter({name: n for name, n in counts.items() if name in names and n > 0})
 
     def _number_documents(self, new_documents: list[tuple[str, int]]) -> None:
-        """Which documents are the fork's own, at which ordinals."""
+        """Determine the documents that are created on the fork or gone from it, and their ordinals."""
         overlay = self._forked_workspace.position_map
-        mine = [self._base_record.projection_number, self._base_record.timeline]
-        kept = "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
+        key_condition = (
+            "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
+        )
         before = self._connection.execute(
             "SELECT key, ordinal, born FROM documents WHERE projection = ? AND timeline = ?"
-            f" AND born >= ? AND {kept} ORDER BY ordinal",
-            [*mine, self._since_position],
+            f" AND born >= ? AND {key_condition} ORDER BY ordinal",
+            [*base_parameters, self._since_position],
         ).fetchall()
         parent_births = {key: (ordinal, overlay.from_parent(born)) for key, ordinal, born in before}
         removed_keys = {
@@ -337,7 +344,7 @@ class _ForkTotals:
         for n, (key, position) in enumerate(added):
             (earlier,) = self._connection.execute(
                 "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born <= ?",
-                [*mine, overlay.parent_position_before(position)],
+                [*base_parameters, overlay.parent_position_before(position)],
             ).fetchall()[0]
             ordinal = earlier - sum(1 for r in removed if r < earlier) + n
             rows.append((ordinal, key, position, earlier))
@@ -345,22 +352,22 @@ class _ForkTotals:
         self.document_rows = _build_document_table([row[:3] for row in rows])
 
     def _number_all_documents(self, new_documents: list[tuple[str, int]]) -> pa.Table:
-        """All documents born since anything differs, in order."""
+        """Return all documents created since the first difference, with their ordinals, in order."""
         overlay = self._forked_workspace.position_map
-        mine = [self._base_record.projection_number, self._base_record.timeline]
+        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
         rest = (
             []
             if self._affected.affects_all_documents
             else self._connection.execute(
                 "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
                 " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
-                [*mine, self._since_position],
+                [*base_parameters, self._since_position],
             ).fetchall()
         )
         others = [(key, overlay.from_parent(born)) for key, born in rest]
         ((first,),) = self._connection.execute(
             "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born < ?",
-            [*mine, self._since_position],
+            [*base_parameters, self._since_position],
         ).fetchall()
         ordered = sorted([*others, *new_documents], key=lambda row: row[1])
         return _build_document_table(

@@ -1,9 +1,10 @@
-"""Joining two forks of a common past into a third: both sets of edits, and what they disagree on.
+"""Merges two forks with a common ancestor into a third: both sets of edits, and their conflicts.
 
-What both inserted at one place is put in order by time, or one's before the other's. Where both
-edited the same event, one's edit stands; where both changed the same document, the joined fold says
-what it comes to, unless the projection's `merge(base, left, right)` or a person says otherwise: then
-an event of the type `refold.Merged` at the end makes the document that.
+Events that both forks inserted at one position are ordered by time, or one fork's before the other's.
+If both edited the same event, the edit of the preferred fork is used. If both changed the same
+document, its state is the one that folding both sets of edits gives (`joined`). The projection's
+`merge(base, left, right)` or a person can choose another state: an event of the type
+`refold.Merged` at the end of the timeline then sets it.
 """
 
 import json
@@ -35,42 +36,44 @@ from storage.timelines.overlay import ForkOverlay
 from storage.workspace.workspace import Workspace
 
 ORDERS = ("time", "a", "b")
-"""What comes first of that which both inserted at one place."""
+"""Which events come first if both forks inserted some at one position: by time, a's, or b's."""
 
 
 @dataclass(frozen=True)
 class EventConflict:
-    """An event that both forks edited, and not in the same way."""
+    """An event that both forks edited differently."""
 
     label: Label
     a: EditKind
     b: EditKind
     preferred: str
-    """Whose edit stands: `a` or `b`."""
+    """The fork whose edit is used: `a` or `b`."""
 
 
 @dataclass(frozen=True)
 class DocumentConflict:
-    """A document that both forks changed, each in its own way."""
+    """A document that both forks changed differently. States are JSON; None: no document."""
 
     key: str
     base: str | None
-    """What it is without either, as JSON; None where it isn't there."""
+    """Its state on the common ancestor."""
     a: str | None
+    """Its state on the first fork."""
     b: str | None
+    """Its state on the second fork."""
     joined: str | None
-    """What folding both sets of edits gives."""
+    """Its state after folding both sets of edits."""
     merged: str | None = None
-    """What the projection's `merge` made of it."""
+    """The state that the projection's `merge` returned."""
     trouble: str | None = None
-    """What `merge` raised."""
+    """The error that `merge` raised."""
     resolved: str = "joined"
-    """Which of them it is on the joined fork."""
+    """The chosen state: `a`, `b`, `base`, `joined`, `merged`, or a state as JSON."""
 
 
 @dataclass(frozen=True)
 class MergeResult:
-    """A joined fork, and what its sides disagreed on."""
+    """A merged fork and the conflicts of its two sides."""
 
     forked_workspace: ForkedWorkspace
     event_conflicts: Sequence[EventConflict]
@@ -88,12 +91,15 @@ def merge_forks(
     prefer: str = "a",
     resolutions: Mapping[str, str] | None = None,
 ) -> MergeResult:
-    """Join two forks of a common past into a third, which is kept.
+    """Merge two forks with a common ancestor into a third, and save it.
 
-    `fold` folds a timeline, and keeps it where it is new. `order` is one of `ORDERS`; where both
-    edited one event, the edit of the `prefer`red one stands; `resolutions` say of a document's key
-    `a`, `b`, `base`, `joined`, `merged`, or what it is as JSON. Raises `WorkspaceError`,
-    `QueryError`, and what the fold raises.
+    `fold_timeline` folds a timeline, and saves it if it is new. `order` is one of `ORDERS`. If both
+    forks edited one event, the edit of the fork `prefer` (`a` or `b`) is used. `resolutions` maps a
+    document's key to `a`, `b`, `base`, `joined`, `merged`, or a state as JSON.
+
+    Raises `WorkspaceError` if the name is invalid or taken or one fork is based on the other,
+    `QueryError` for an invalid resolution, `StaleError` if a fork was edited meanwhile, and the errors
+    of the fold.
     """
     forked_workspace, events = _merge_edits(a, b, name, order=order, prefer=prefer)
     base, history_a, history_b = (
@@ -103,7 +109,7 @@ def merge_forks(
     try:
         merged_history = History(forked_workspace, fold_timeline(forked_workspace))
     except RefoldError:
-        with suppress(RefoldError):  # it may have been forked, or removed, by now
+        with suppress(RefoldError):  # another process may have forked or removed it
             fork_store.remove_fork(forked_workspace.main_workspace, forked_workspace.timeline)
         raise
     changed_in = [
@@ -126,7 +132,9 @@ def merge_forks(
     choices = resolutions or {}
     unknown_keys = set(choices) - {conflict.key for conflict in conflicts}
     if unknown_keys:
-        raise QueryError(f"{min(unknown_keys)!r} is no document that both forks changed.")
+        raise QueryError(
+            f"{min(unknown_keys)!r} has no conflict to resolve. Give a document that both forks changed."
+        )
     conflicts = [_choose_resolution(conflict, choices.get(conflict.key)) for conflict in conflicts]
     resolved_conflicts = [conflict for conflict in conflicts if conflict.resolved != "joined"]
     if resolved_conflicts:
@@ -137,23 +145,24 @@ def merge_forks(
     return MergeResult(forked_workspace, events, conflicts)
 
 
-def _created(seen: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
-    """Keep the joined fork; raise `StaleError` if a side was edited since it was read."""
-    with seen.main_workspace.writing() as connection:
+def _created(fork: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
+    """Save the merged fork; raise `StaleError` if a side was edited since it was read."""
+    with fork.main_workspace.writing() as connection:
         for side in sides:
             if isinstance(side, ForkedWorkspace):
                 fork_store.refuse_stale(connection, side.lineage)
-        fork_store.create(connection, seen.lineage)
-    kept = forked_workspace.open_timeline(seen.main_workspace, seen.timeline)
-    return kept if isinstance(kept, ForkedWorkspace) else seen
+        fork_store.create(connection, fork.lineage)
+    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
+    return saved_fork if isinstance(saved_fork, ForkedWorkspace) else fork
 
 
 def resolve_conflict(
     forked_workspace: ForkedWorkspace, conflict: DocumentConflict, choice: str
 ) -> ForkedWorkspace:
-    """A joined fork on which a document is what a person says, not kept yet; see `join`.
+    """Return the merged fork with a document set to the chosen state, not saved yet.
 
-    Raises `QueryError` where it can't be that, and `WorkspaceError` where others stand on the fork.
+    `choice` is a resolution as in `merge_forks`. Raises `QueryError` for an invalid choice, and
+    `WorkspaceError` if other forks are based on the fork.
     """
     return _append_resolutions(forked_workspace, [_choose_resolution(conflict, choice)])
 
@@ -161,15 +170,17 @@ def resolve_conflict(
 def _merge_edits(
     a: Workspace, b: Workspace, name: str, *, order: str, prefer: str
 ) -> tuple[ForkedWorkspace, list[EventConflict]]:
-    """The edits of both over what they have in common, as a fork that isn't kept yet.
+    """Return a fork of the common ancestor with the edits of both, not saved yet, and the conflicts.
 
-    Where both edited one event, the edit of the `prefer`red one stands. Raises `WorkspaceError`.
+    If both edited one event, the edit of the fork `prefer` is used. Raises `WorkspaceError` if one of
+    the two is based on the other.
     """
     ancestor = find_common_ancestor(a, b)
     if ancestor in (a.timeline, b.timeline):
         forked, whole = (b, a) if ancestor == a.timeline else (a, b)
         raise WorkspaceError(
-            f"{forked.timeline} stands on {whole.timeline}, so it has all of its edits already."
+            f"{forked.timeline} is based on {whole.timeline}, so it has all of its edits already."
+            " Nothing needs merging."
         )
     parent = _find_ancestor(a, ancestor)
     one, other = _FlatEdits(a, parent), _FlatEdits(b, parent)
@@ -180,7 +191,7 @@ def _merge_edits(
     else:
         merged_edits = _MergedEdits(other, one, parent, lost)
         order = {"a": "b", "b": "a"}.get(order, order)
-    note = f"{a.timeline} and {b.timeline} joined"
+    note = f"merge of {a.timeline} and {b.timeline}"
     return edit_builder.create_fork(
         parent, name, merged_edits.build_edits(order), note=note
     ), conflicts
@@ -208,13 +219,17 @@ def _choose_resolution(conflict: DocumentConflict, choice: str | None) -> Docume
         same = conflict.merged is None or conflict.merged == conflict.joined
         return conflict if same else replace(conflict, resolved="merged")
     if choice == "merged" and conflict.merged is None:
-        raise QueryError(f"Nothing was merged for {conflict.key}; the projection has no merge.")
+        raise QueryError(
+            f"There is no merged state of {conflict.key}, because the projection has no merge function,"
+            " or its merge function failed. Choose a, b, base or joined."
+        )
     if choice not in _CHOICES:
         try:
             diff.decode_state(choice)
         except (ValueError, RecursionError) as error:
             raise QueryError(
-                f"{conflict.key} is resolved as one of {', '.join(_CHOICES)}, or as JSON."
+                f"Invalid resolution of {conflict.key}: {choice!r}. Give one of {', '.join(_CHOICES)},"
+                " or a state as JSON."
             ) from error
     return replace(conflict, resolved=choice)
 
@@ -222,7 +237,7 @@ def _choose_resolution(conflict: DocumentConflict, choice: str | None) -> Docume
 def _apply_projection_merge(
     forked_workspace: ForkedWorkspace, reference: Reference, conflicts: Sequence[DocumentConflict]
 ) -> list[DocumentConflict]:
-    """The conflicts with what the projection's own `merge` makes of them."""
+    """Return the conflicts with the results of the projection's `merge`, if it has that function."""
     if not conflicts:
         return []
     with GatewayBridge(forked_workspace, reference) as gateway_bridge, WarmWorker() as warm_worker:
@@ -259,15 +274,15 @@ def _find_ancestor(workspace: Workspace, name: str) -> Workspace:
 
 @dataclass(frozen=True)
 class _PlacedEvent:
-    """An event that a fork has somewhere: a new one, or one of the ancestor's that was moved."""
+    """An event that a fork inserted, or moved from another position of the ancestor."""
 
     event: EditedEvent
     moved_from: Label | None
-    """What a moved event is called on the ancestor."""
+    """The label of a moved event on the ancestor; None for an inserted event."""
 
 
 class _FlatEdits:
-    """All edits of a timeline since an ancestor, laid over that as one."""
+    """All edits of a timeline since an ancestor, flattened into edits of the ancestor."""
 
     def __init__(self, workspace: Workspace, ancestor: Workspace) -> None:
         edits_found: list[Edit] = []
@@ -280,7 +295,7 @@ class _FlatEdits:
         overlay = ForkOverlay(timeline, ancestor.position_map)
         origins = _moved_from(events)
         self.placed_events: dict[int, list[_PlacedEvent]] = {}
-        """What is behind a place of the ancestor's, in order."""
+        """The events placed behind a position of the ancestor, in order."""
         moved: dict[Label, tuple[int, EditedEvent]] = {}
         for one in overlay.own_events:
             if one.kind is not EditKind.REPLACE:
@@ -294,7 +309,7 @@ class _FlatEdits:
             one.label: one.event for one in overlay.own_events if one.kind is EditKind.REPLACE
         }
         self.edits_of_ancestor_events: dict[Label, Edit] = {}
-        """What was done to events of the ancestor's, each by its name there."""
+        """The edit of each edited event of the ancestor, by its label on the ancestor."""
         for label in map(ancestor.label_at, overlay.hidden_parent_positions):
             if label in moved:
                 anchor, event = moved[label]
@@ -307,7 +322,7 @@ class _FlatEdits:
 
 
 def _moved_from(events: Sequence[Edit]) -> dict[Label, Label]:
-    """What moved events were called in the beginning, however often they were moved."""
+    """Return the original label of each moved event, by its label after any number of moves."""
     found: dict[Label, Label] = {}
     own = {edit.label for edit in events if edit.kind is EditKind.INSERT}
     for edit in events:
@@ -330,7 +345,7 @@ def _find_event_conflicts(
 
 
 class _MergedEdits:
-    """The edits of a joined fork."""
+    """The edits of a merged fork."""
 
     def __init__(
         self,
@@ -339,7 +354,7 @@ class _MergedEdits:
         parent: Workspace,
         overruled_labels: Set[Label],
     ) -> None:
-        """Of the events that are `lost` to the first fork, the second one's edits don't count."""
+        """`overruled_labels` are the events for which only the preferred fork's edits count."""
         self._preferred = preferred
         self._second = second
         self._parent = parent
@@ -348,7 +363,7 @@ class _MergedEdits:
     def build_edits(self, order: str) -> list[Edit]:
         hidden = self._second.edits_of_ancestor_events | self._preferred.edits_of_ancestor_events
         merged = [*self._preferred.timeline_edits, *self._second.timeline_edits]
-        # A move hides its event itself.
+        # A move also hides its event at the old position, so it needs no edit of its own here.
         merged += [edit for edit in hidden.values() if edit.kind is not EditKind.MOVE]
         numbers: dict[int, int] = {}
         anchors = self._preferred.anchors | self._second.anchors
@@ -358,24 +373,24 @@ class _MergedEdits:
                 numbers[after.offset] = edit_builder.find_highest_inserted(
                     self._parent, after.offset
                 )
-            for put in self._order_placed_events(position, order):
+            for placed in self._order_placed_events(position, order):
                 numbers[after.offset] += 1
                 label = Label(after.offset, numbers[after.offset])
-                kind = EditKind.INSERT if put.moved_from is None else EditKind.MOVE
-                merged.append(Edit(kind, label, after, put.moved_from, put.event))
+                kind = EditKind.INSERT if placed.moved_from is None else EditKind.MOVE
+                merged.append(Edit(kind, label, after, placed.moved_from, placed.event))
                 after = label
         return merged
 
     def _order_placed_events(self, position: int, order: str) -> list[_PlacedEvent]:
         preferred = self._preferred.placed_events.get(position, [])
         second_events = [
-            put
-            for put in self._second.placed_events.get(position, ())
-            if put.moved_from not in self._overruled_labels
+            placed
+            for placed in self._second.placed_events.get(position, ())
+            if placed.moved_from not in self._overruled_labels
         ]
         first, second = (second_events, preferred) if order == "b" else (preferred, second_events)
-        # What both have from somewhere is there once.
-        ordered = [*first, *(put for put in second if put not in first)]
+        # An event that both forks placed here appears once.
+        ordered = [*first, *(placed for placed in second if placed not in first)]
         if order == "time":
-            ordered.sort(key=lambda put: put.event.time or datetime.min.replace(tzinfo=UTC))
+            ordered.sort(key=lambda placed: placed.event.time or datetime.min.replace(tzinfo=UTC))
         return ordered

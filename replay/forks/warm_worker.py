@@ -1,4 +1,4 @@
-"""A worker that is kept ready: it forgets its documents between one fork and the next."""
+"""A worker that stays running between folds of forks, because starting one takes most of the time."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -9,7 +9,7 @@ from replay.worker_host.worker_group import WorkerGroup
 
 
 class WarmWorker:
-    """A worker for one projection's forks. Use as a context manager."""
+    """A reusable worker for one projection's forks. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._worker_group: WorkerGroup | None = None
@@ -24,14 +24,17 @@ class WarmWorker:
         self.close()
 
     def close(self) -> None:
-        """Let the worker go."""
+        """Stop the worker; the next `prepare_worker` starts a new one."""
         self._stack.close()
         self._worker_group = None
 
     def prepare_worker(
         self, run: FoldRun, *, exact_encoding: bool, round_trips_json: bool
     ) -> tuple[WorkerGroup, dict[str, Any]]:
-        """A worker without any document, and what it said of its projection."""
+        """Return a worker that holds no documents, and its ready message.
+
+        Reuse the running worker if projection, settings and code are unchanged; start one if not.
+        """
         configuration = (run.reference, exact_encoding, round_trips_json)
         is_reusable = (
             self._worker_group is not None

@@ -1,7 +1,6 @@
-"""Projections that are one query over all events: a SQL file, or `project(events)` for Polars.
+"""Query projections: one query over all events, as a SQL file or as `project(events)` for Polars.
 
-Nothing is known of how such a query goes about it, so a state is had in one way only: by asking
-the query over the events up to a position. `asking` does that. Which positions have to be asked
-for a history is the matter of `own_events` (every document depends on its own events only) and of
-`event_by_event` (nothing is known of that).
+A query is opaque, so a state is computed in only one way: by running the query over the events up to
+a position (`evaluation`). For a history, `per_key` chooses the positions if every document depends on
+its own events only, and `per_event` evaluates the query after every event if it doesn't.
 """

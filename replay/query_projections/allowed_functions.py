@@ -1,7 +1,8 @@
-"""The SQL functions that a projection may use: they compute a value from their arguments alone.
+"""The SQL functions that a projection may call: those that only compute a value from their arguments.
 
-What reads settings, the environment, the catalog, files or other tables, runs SQL from a text, keeps a
-value or waits isn't among them; neither is a function that a later DuckDB adds, until it is listed here.
+Functions that read settings, the environment, the catalog, files or other tables, run SQL from a
+text, store a value or wait are not listed. A function that a later DuckDB adds is refused until it is
+listed here.
 """
 
 _OPERATORS = frozenset(
@@ -126,6 +127,6 @@ TABLE_FUNCTIONS = frozenset(
         *("generate_subscripts", "regexp_split_to_table", "histogram", "histogram_values"),
     )
 )
-"""Functions in a table's place."""
+"""Functions allowed in place of a table."""
 ANYWHERE = _OPERATORS | _FUNCTIONS | frozenset(("unnest", "grouping", "grouping_id"))
-"""Functions in an expression."""
+"""Functions allowed in an expression."""

@@ -1,4 +1,4 @@
-"""States that were found, as the numbered changes of a history."""
+"""Turns the states that a relation gave into the numbered changes of a history."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ WHERE projection = $projection AND timeline = $timeline GROUP BY key
 
 _NUMBERED_CHANGES_SQL = """
 WITH known AS (%s),
--- What is known stands before all that was found, so that the first is compared with it.
+-- Known states get the offset -2, so the first found state of each key is compared with its known one.
 together AS (
     SELECT key, "offset", state, CAST(NULL AS BIGINT) AS change FROM found_states
     UNION ALL SELECT key, -2, state, change FROM known
@@ -45,9 +45,9 @@ def number_changes(
     timeline: str,
     next_change: int,
 ) -> BatchResult:
-    """What a stretch of the log did, from the states of documents after events.
+    """Return the batch result of a stretch of the log, from the states of documents after events.
 
-    `found` has `key`, `offset` and `state`; a state that is what it was before is no change.
+    `states` has `key`, `offset` and `state`; a state that equals the one before is no change.
     """
     latest = _LATEST_STATES_SQL % evaluation.table_sql("history")
     evaluation.connection.register("found_states", states)

@@ -1,8 +1,8 @@
-"""The two ways to ask for documents: SQL, which DuckDB answers, and a function for Polars.
+"""The two engines of query projections: SQL in DuckDB, and a Polars function in a worker process.
 
-Both look at a view called `events` of the connection that they are given, and leave their answer in
-`documents.NOW` there. Polars runs in a worker process of the user's interpreter, which is handed
-the columns that it draws.
+Both read a view called `events` on the given connection, and write their documents to the table
+`rows_to_documents.DOCUMENTS_TABLE` there. The Polars function runs in the user's interpreter, and
+receives the columns that it requests.
 """
 
 import threading
@@ -33,28 +33,31 @@ from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
 
 _BATCH_EVENTS = 200_000
-"""Events that a worker is handed at a time."""
+"""Events that are sent to a worker at a time."""
 _AGAIN_SECONDS = 0.1
 _PATIENCE_FACTOR = 20
-"""A function over all events may take so many times as long as one for a single event."""
+"""The time limit of a function over all events, as a multiple of the limit for one event."""
 
 
 class Relation(Protocol):
-    """A query over all events, at hand. Use as a context manager."""
+    """An opened query over all events. Use it as a context manager."""
 
     @property
     def own_events_expression(self) -> str | None:
-        """See `declaration.Declaration`."""
+        """See `declaration.ProjectionDeclaration`."""
 
     @property
     def ready_header(self) -> Mapping[str, Any]:
-        """`files`, `invariants` and `python`, as a worker says them when it is ready."""
+        """`files`, `invariants` and `python`, as in the ready message of a worker."""
 
     def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Ask; raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`."""
+        """Run the query over the view `events`, and write the result to the documents table.
+
+        Raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`.
+        """
 
     def __enter__(self) -> "Relation":
-        """It is at hand from now on."""
+        """Start what the query needs."""
 
     def __exit__(
         self,
@@ -62,7 +65,7 @@ class Relation(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """It is not needed any more."""
+        """Stop what the query needed."""
 
 
 def open_relation(
@@ -71,9 +74,9 @@ def open_relation(
     memory_bytes: int | None,
     raise_if_cancelled: Callable[[], None],
 ) -> Relation:
-    """The relation that a reference names; raises `ProjectionError`.
+    """Return the relation that a reference names; raises `ProjectionError` if it can't be loaded.
 
-    `check` is called now and then while a worker computes, and may raise to end it.
+    `raise_if_cancelled` is called repeatedly while a worker computes, and may raise to stop it.
     """
     if reference.is_sql:
         return SqlRelation(reference, _PATIENCE_FACTOR * patience_seconds)
@@ -116,7 +119,7 @@ class SqlRelation:
 
     @contextmanager
     def _in_time(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Raise `ProjectionError` if DuckDB takes longer than a worker may."""
+        """Interrupt DuckDB and raise `ProjectionError` if it takes longer than the time limit."""
         expired = threading.Event()
         done = threading.Event()
 
@@ -124,7 +127,7 @@ class SqlRelation:
             if done.wait(self._timeout_seconds):
                 return
             expired.set()
-            # Again and again: DuckDB forgets an interrupt that comes between two statements.
+            # Repeat, because DuckDB ignores an interrupt that arrives between two statements.
             while not done.wait(_AGAIN_SECONDS):
                 with suppress(duckdb.Error):
                     connection.interrupt()
@@ -144,21 +147,22 @@ class SqlRelation:
             timer.join()
 
     def _parse_query(self, connection: duckdb.DuckDBPyConnection) -> str:
-        """The one statement of the file; raises `ProjectionError` where it isn't one that asks."""
+        """Return the statement of the file; raises `ProjectionError` unless it is one query over
+        `events`."""
         try:
             query = sql_query.extract_statement(connection, self._text)
         except QueryError as error:
-            raise ProjectionError(f"{self._reference.name} is no projection. {error}") from error
+            raise ProjectionError(f"{self._reference.name} isn't a projection. {error}") from error
         except duckdb.ParserException as error:
             raise ProjectionError(
-                f"{self._reference.name} can't be asked. {sql_query.translate_query_error(error).message}"
+                f"{self._reference.name} isn't valid SQL. {sql_query.translate_query_error(error).message}"
             ) from error
-        sql_scope.refuse_others(connection, query, self._reference.name)
+        sql_scope.check_query_scope(connection, query, self._reference.name)
         return query
 
 
 class PolarsRelation:
-    """`project(events)` of a Python module, from a Polars LazyFrame to a frame."""
+    """`project(events)` of a Python module: from a Polars LazyFrame to a frame."""
 
     def __init__(
         self,
@@ -196,21 +200,23 @@ class PolarsRelation:
 
     def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._worker.send({"kind": "project"}, ())
-        trouble: duckdb.Error | None = None
+        query_error: duckdb.Error | None = None
         while (frame := self._receive_frame()).kind == "draw":
             try:
                 self._send_events(connection, frame.header["draw"], frame.header["columns"])
             except duckdb.Error as error:
-                trouble = error
+                query_error = error
                 self._worker.send_answer({"kind": "failed", "draw": frame.header["draw"]}, ())
-        if trouble is not None:
-            raise trouble
+        if query_error is not None:
+            raise query_error
         if frame.expected("raised", "projected").kind == "raised":
             raise InvalidDocumentsError(f"raised {frame.header['error']}")
         try:
             rows = ipc.open_stream(pa.py_buffer(frame.parts[0])).read_all()
         except pa.ArrowException as error:
-            raise InvalidDocumentsError(f"gives a frame that can't be read ({error})") from error
+            raise InvalidDocumentsError(
+                f"gives a frame that isn't readable as Arrow ({error})"
+            ) from error
         connection.register("rows_of_frame", _cast_null_columns(rows))
         try:
             rows_to_documents.create_documents_table(
@@ -233,7 +239,7 @@ class PolarsRelation:
         draw_number: int,
         requested_columns: Sequence[str],
     ) -> None:
-        """Hand the worker these columns of all events in the order of their offsets."""
+        """Send the requested columns of all events to the worker, in the order of offsets."""
         names = [name for name in event_frame.EVENT_COLUMNS if name in requested_columns]
         columns = ", ".join(f'"{name}"' for name in names)
         ordered = "" if _is_ordered_by_offset(connection) else ' ORDER BY "offset"'
@@ -249,7 +255,7 @@ class PolarsRelation:
 
 
 def _is_ordered_by_offset(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether events are read in the order of their offsets as they are."""
+    """Whether the view returns events in the order of offsets without sorting."""
     rows = connection.sql('SELECT "offset" FROM events').to_arrow_reader(_BATCH_EVENTS)
     last = -1
     with closing(rows):
@@ -262,7 +268,7 @@ def _is_ordered_by_offset(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _encode_arrow_stream(batch: pa.RecordBatch) -> pa.Buffer:
-    """Arrow's stream format, which Polars reads without further libraries."""
+    """Return the batch in Arrow's stream format, which Polars reads without further libraries."""
     out = pa.BufferOutputStream()
     with ipc.new_stream(out, batch.schema) as stream:
         stream.write(batch)
@@ -270,7 +276,7 @@ def _encode_arrow_stream(batch: pa.RecordBatch) -> pa.Buffer:
 
 
 def _cast_null_columns(rows: pa.Table) -> pa.Table:
-    """The same where DuckDB knows all types; a column of nothing but nulls has none that it knows."""
+    """Return the rows with null-typed columns cast to text, because DuckDB has no null type."""
     fields = [
         pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
         for field in rows.schema

@@ -1,7 +1,7 @@
-"""Asking a relation over the events up to a position, or over those of some documents.
+"""Evaluates a relation over the events up to a position, or over the events of some documents.
 
-A connection of its own sees a view called `events`, and what the relation gives is left in a table
-of the connection. Nothing in the workspace changes.
+The relation runs on a separate connection with a view called `events`, and writes its documents to a
+temporary table of that connection. The workspace doesn't change.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.1
 
 
 class RelationEvaluation:
-    """A relation and the connection on which it is asked."""
+    """A relation and the connection on which it is evaluated."""
 
     def __init__(
         self,
@@ -44,18 +44,21 @@ class RelationEvaluation:
         self.events_table_sql = self.table_sql("events")
 
     def table_sql(self, name: str) -> str:
-        """SQL for a table of the workspace, whatever its name stands for on this connection."""
+        """Return SQL for a table of the workspace, even if a temporary view hides its name here."""
         return self._workspace.table_sql(self.connection, name)
 
     def evaluate_at(self, offset: int) -> None:
-        """Leave the documents of a position in `DOCUMENTS_TABLE`; raises `ProjectionError`."""
+        """Write the documents of a position to `DOCUMENTS_TABLE`; raises `ProjectionError`."""
         self.evaluate_over(
             f'SELECT {EVENT_COLUMNS_SQL} FROM {self.events_table_sql} WHERE "offset" <= {int(offset)}',
             offset,
         )
 
     def evaluate_over(self, events: str, offset: int) -> None:
-        """The same over any events (SQL); `offset` is told where it can't be answered."""
+        """Write the documents over any events (SQL) to `DOCUMENTS_TABLE`.
+
+        Raises `ProjectionError`, which names `offset`.
+        """
         try:
             self.try_evaluate_over(events)
         except duckdb.InterruptException:
@@ -64,14 +67,17 @@ class RelationEvaluation:
             raise self.evaluation_error(error, offset) from error
 
     def try_evaluate_over(self, events: str) -> None:
-        """The same; raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`."""
+        """Write the documents over any events (SQL) to `DOCUMENTS_TABLE`, without translating errors.
+
+        Raises `InvalidDocumentsError`, `duckdb.Error` and `ProjectionError`.
+        """
         self.connection.execute(
             f"CREATE OR REPLACE TEMP VIEW events AS FROM ({events}) WHERE {IS_HANDLED_SQL}"
         )
         self.relation.evaluate(self.connection)
 
     def evaluation_error(self, error: Exception, offset: int) -> ProjectionError:
-        """What is wrong with an answer, as a sentence."""
+        """Return the error of an evaluation as a `ProjectionError` that names the offset."""
         where = "before the first event" if offset == START else f"at offset {offset:,}"
         if isinstance(error, InvalidDocumentsError):
             return ProjectionError(f"{self.projection_name} {error} {where}.")
@@ -87,32 +93,35 @@ def open_evaluation(
     projection_name: str,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[RelationEvaluation]:
-    """Ask on a connection of its own; a question is interrupted where `cancelled` says so."""
+    """Open an evaluation on a separate connection, interrupted when `is_cancelled` returns true.
+
+    Raises `CancelledError` after an interrupt.
+    """
     try:
-        # Views of its own take the names of tables there.
+        # A separate connection, because the temporary view `events` hides the table there.
         with (
             workspace.main_workspace.reading() as connection,
             _interrupt_when_cancelled(connection, is_cancelled),
         ):
             yield RelationEvaluation(workspace, connection, relation, projection_name)
     except duckdb.InterruptException as error:
-        raise CancelledError("Stopped; what was folded before is kept.") from error
+        raise CancelledError("Stopped; the states so far are kept.") from error
 
 
 @contextmanager
 def _interrupt_when_cancelled(
     connection: duckdb.DuckDBPyConnection, is_cancelled: Callable[[], bool]
 ) -> Iterator[None]:
-    """Nothing else can end a question that DuckDB is busy with."""
+    """Interrupt DuckDB from a thread, because nothing else can stop a running query."""
     ended = threading.Event()
 
-    def look() -> None:
+    def interrupt() -> None:
         while not ended.wait(_POLL_SECONDS):
             if is_cancelled():
                 with contextlib.suppress(duckdb.Error):
                     connection.interrupt()
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     try:
         yield

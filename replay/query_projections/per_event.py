@@ -1,6 +1,6 @@
-"""The states over a stretch of the log, by asking a relation after every one of its events.
+"""Computes the states of a stretch of the log by evaluating a relation after each of its events.
 
-Nothing is known of which documents an event concerns, so all of them are compared each time.
+An event may change any document, so all documents are compared after each event.
 """
 
 import time
@@ -16,7 +16,7 @@ _PREVIOUS_TABLE = "documents_before"
 
 
 def load_base_documents(evaluation: RelationEvaluation, position: int) -> pa.Table:
-    """All documents of a position, as if they had become what they are with its event."""
+    """Return all documents of a position, as if its event had changed each of them."""
     evaluation.evaluate_at(position)
     return _query_states(evaluation, position, f"SELECT key, state FROM {DOCUMENTS_TABLE}")
 
@@ -28,10 +28,10 @@ def evaluate_each_event(
     budget_seconds: float,
     on_event: Callable[[int], None],
 ) -> tuple[pa.Table, int]:
-    """States that events changed: `key`, `offset`, `state`; and the first offset not looked at.
+    """Return the changed states (`key`, `offset`, `state`) and the first offset not evaluated.
 
-    It ends after so many seconds, or before an event at which the relation can't be asked; raises
-    `ProjectionError` where that is the first. `check` is told of every event, and may raise.
+    Stop after `budget_seconds`, or before an event at which the relation fails; raise
+    `ProjectionError` if it fails at `first`. `on_event` is called after each event, and may raise.
     """
     began = time.monotonic()
     states: list[pa.Table] = []

@@ -1,8 +1,8 @@
-"""All states of documents that depend on their own events only, a stretch of the log at a time.
+"""Computes all states of documents that depend on their own events only, one stretch at a time.
 
-In a stretch, the relation is asked for the documents after the first of each one's events in it,
-then after the second, and so on: as often as the busiest of them has events there, but each time
-for all that have so many. What an event does to others needn't be asked.
+In each stretch of the log, round n evaluates the relation once for all documents that have an nth
+event there, each over its events up to that one. The number of rounds is the number of events of the
+busiest document. An event can't change other documents, so these need no evaluation.
 """
 
 from dataclasses import dataclass
@@ -22,45 +22,45 @@ from storage.query import condition_parser
 
 _FIRST_STRETCH_EVENTS = 5_000
 _MAX_STRETCH_EVENTS = 400_000
-"""Events of a stretch."""
+"""The most events of a stretch."""
 _MAX_POOL_EVENTS = 400_000
-"""Events that its documents may have in the log up to its end, before the next one is shorter."""
+"""If the documents of a stretch have more events up to its end, the next stretch is shorter."""
 MAX_EVENTS_PER_DOCUMENT = 20_000
-"""Events of one document after each of which it is asked, in all."""
+"""The most events of one document, because each costs one round."""
 
 
 @dataclass(frozen=True)
 class StretchStates:
-    """What came of a stretch of the log."""
+    """The states of a stretch of the log."""
 
     states: pa.Table
-    """`key`, `offset` and `state` of each event that is a document's own."""
+    """`key`, `offset` and `state` after each event that belongs to a document."""
     routes: pa.Table | None
-    """`offset` and `key`; None where a document is a stream."""
+    """`offset` and `key` of these events; None if the documents are the streams."""
     end_offset: int
-    """The first offset that isn't looked at."""
+    """The end of the stretch, exclusive."""
 
 
 class OwnEventsEvaluator:
-    """Goes through a log."""
+    """Evaluates a relation over a log, stretch by stretch, with stretches of adaptive length."""
 
     def __init__(self, own_events_expression: str, projection_name: str) -> None:
-        """`own` is what tells whose event it is, and `name` whose relation."""
+        """`own_events_expression` is SQL over an event for the key of the document that owns it."""
         self._own_events_expression = own_events_expression
         self._projection_name = projection_name
         self._stretch_events = _FIRST_STRETCH_EVENTS
 
     def raise_if_unusable(self, evaluation: RelationEvaluation) -> None:
-        """Raise `ProjectionError` where it is no expression over events, or would take for ever."""
+        """Raise `ProjectionError` if the expression is invalid, if a document has too many events, or
+        if the relation gives documents for events without an owner."""
         try:
             condition_parser.check_condition(
                 evaluation.connection, f"({self._own_events_expression}) IS NULL", "events"
             )
         except QueryError as error:
             raise ProjectionError(
-                f"{self._projection_name} says that documents depend on the own events of"
-                f" {self._own_events_expression!r},"
-                " which can't be asked of events; it is a column, or an expression such as"
+                f"{self._projection_name} declares 'own events of {self._own_events_expression}', which"
+                " isn't a valid expression over events. Give a column, or an expression such as"
                 " data->>'sku'."
             ) from error
         busiest = evaluation.connection.execute(
@@ -70,15 +70,14 @@ class OwnEventsEvaluator:
         ).fetchall()
         if busiest and busiest[0][1] > MAX_EVENTS_PER_DOCUMENT:
             raise ProjectionError(
-                f"{busiest[0][0]!r} has {busiest[0][1]:,} events, after each of which {self._projection_name}"
-                f" would be asked, and it is {MAX_EVENTS_PER_DOCUMENT:,} at most; give a"
-                " stretch of the log with"
-                " --from and --to."
+                f"{busiest[0][0]!r} has {busiest[0][1]:,} events, and {self._projection_name} is evaluated"
+                f" after at most {MAX_EVENTS_PER_DOCUMENT:,} events of one document. Give a stretch of the"
+                " log with --from and --to."
             )
         self._raise_for_unowned_documents(evaluation)
 
     def _raise_for_unowned_documents(self, evaluation: RelationEvaluation) -> None:
-        """Documents of events that are nobody's would be missing."""
+        """Raise `ProjectionError` if events without an owner give documents: these would be missing."""
         try:
             evaluation.try_evaluate_over(
                 f"SELECT {EVENT_COLUMNS_SQL} FROM {evaluation.events_table_sql} WHERE"
@@ -87,21 +86,26 @@ class OwnEventsEvaluator:
         except duckdb.InterruptException:
             raise
         except (InvalidDocumentsError, duckdb.Error):
-            return  # it is told of those events that are asked about, or of none
-        strange = evaluation.connection.execute(
+            return  # an invalid result is reported when the events with an owner are evaluated
+        unowned = evaluation.connection.execute(
             f"SELECT key FROM {DOCUMENTS_TABLE} LIMIT 1"
         ).fetchall()
-        if strange:
+        if unowned:
             raise ProjectionError(
-                f"{self._projection_name} gives the document {strange[0][0]!r} for events of which"
-                f" {self._own_events_expression!r} is NULL, though it says that documents"
-                " depend on the own events of it."
+                f"{self._projection_name} gives the document {unowned[0][0]!r} for events of which"
+                f" {self._own_events_expression!r} is NULL, but it declares"
+                f" 'own events of {self._own_events_expression}'. Filter these events out in the query,"
+                " or remove the declaration."
             )
 
     def evaluate_stretch(
         self, evaluation: RelationEvaluation, first: int, event_count: int
     ) -> StretchStates:
-        """The next stretch; raises `ProjectionError` where the relation fails at its first event."""
+        """Return the states of the stretch that begins at `first`.
+
+        A stretch ends before an event at which the relation fails; raises `ProjectionError` if that
+        is its first event.
+        """
         end = min(first + self._stretch_events, event_count)
         connection = evaluation.connection
         connection.execute(
@@ -124,8 +128,8 @@ class OwnEventsEvaluator:
         ).fetchall()
         if inside != touched_count:
             raise ProjectionError(
-                f"{self._projection_name} tells its events apart by"
-                f" {self._own_events_expression!r}, which isn't the same each time."
+                f"{self._projection_name} declares 'own events of {self._own_events_expression}', which"
+                " isn't the same each time for one event. Give a deterministic expression."
             )
         try:
             self._evaluate_rounds(evaluation)
@@ -137,7 +141,7 @@ class OwnEventsEvaluator:
                 raise evaluation.evaluation_error(error, at) from error
             self._stretch_events = at - first
             return self.evaluate_stretch(evaluation, first, at)
-        # The later in the log, the more events its documents have had.
+        # Later in the log, the documents of a stretch have more earlier events to evaluate.
         self._stretch_events = (
             min(2 * self._stretch_events, _MAX_STRETCH_EVENTS)
             if pool_count < _MAX_POOL_EVENTS
@@ -170,7 +174,7 @@ class OwnEventsEvaluator:
     def _evaluate_round(
         self, evaluation: RelationEvaluation, last_offset: int | None = None
     ) -> None:
-        """Ask for the documents whose turn it is; for those only whose event isn't behind `last`."""
+        """Evaluate the documents of this round; only those with an event up to `last_offset`."""
         turn = (
             "turn" if last_offset is None else f"(FROM turn WHERE until <= {last_offset}) AS turn"
         )
@@ -180,17 +184,17 @@ class OwnEventsEvaluator:
         self._raise_for_foreign_documents(evaluation.connection)
 
     def _raise_for_foreign_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
-        strange = connection.execute(
+        foreign = connection.execute(
             f"SELECT key FROM {DOCUMENTS_TABLE} ANTI JOIN turn ON key = own LIMIT 1"
         ).fetchall()
-        if strange:
+        if foreign:
             raise InvalidDocumentsError(
-                f"gives the document {strange[0][0]!r}, though it says that documents depend on the"
-                f" own events of {self._own_events_expression!r}, and none of those is its,"
+                f"declares 'own events of {self._own_events_expression}', but gives the document"
+                f" {foreign[0][0]!r}, which owns none of the events,"
             )
 
     def _find_failing_event(self, evaluation: RelationEvaluation, first: int, end: int) -> int:
-        """The first event in the round that has failed after which the relation can't be asked."""
+        """Return the first event of the failed round at which the relation fails, by bisection."""
         low, high = first, end - 1
         while low < high:
             middle = (low + high) // 2

@@ -1,7 +1,7 @@
-"""Folding a relation: its history, whole where it says how to, else over a stretch of the log.
+"""Folds a relation into a history: over the whole log if it declares "own events of", or over a span.
 
-As the fold of handlers does, it writes what it has found every few seconds, so that this can be
-travelled, and goes on from there.
+Like the fold of handlers, it writes its changes every few seconds, so that they can be read at once,
+and continues after them.
 """
 
 import time
@@ -23,11 +23,11 @@ from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
 
 _FLUSH_SECONDS = 3.0
-"""After which what was found is written."""
+"""The time between two writes, in seconds."""
 
 
 def fold_relation(run: FoldRun, span: OffsetSpan | None, *, force: bool) -> int:
-    """Fold what is missing; the projection's number. See `replay.fold.fold_projection`."""
+    """Fold the missing part, and return the projection's number; see `replay.fold.fold_projection`."""
     while True:
         try:
             with open_relation(
@@ -38,19 +38,19 @@ def fold_relation(run: FoldRun, span: OffsetSpan | None, *, force: bool) -> int:
             ) as relation:
                 return _RelationFold(run, relation).run(span, force=force)
         except ConcurrentFoldError:
-            force = False  # another process folds the same: go on from where it has come to
+            force = False  # another process folds the same projection: continue where it ended
 
 
 def _build_cancellation_check(run: FoldRun) -> Callable[[], None]:
     def check() -> None:
         if run.is_cancelled():
-            raise CancelledError("Stopped; what was folded before is kept.")
+            raise CancelledError("Stopped; the states so far are kept.")
 
     return check
 
 
 class _RelationFold:
-    """One relation, on its way through the log."""
+    """One fold of a relation."""
 
     def __init__(self, run: FoldRun, relation: Relation) -> None:
         self._run = run
@@ -63,7 +63,7 @@ class _RelationFold:
         if own is not None:
             span = OffsetSpan(0, self._run.event_count - 1)
         elif span is None:
-            # What was asked before is as good as the end of the log.
+            # Without a span, keep to the span of the existing fold, or take the end of the log.
             before = None if force else self._find_existing_fold()
             event_count = self._run.event_count
             span = (
@@ -89,7 +89,10 @@ class _RelationFold:
         return self._run.projection_number
 
     def _build_own_events_evaluator(self, span: OffsetSpan | None) -> OwnEventsEvaluator | None:
-        """The way through the whole log, where there is one."""
+        """Return the evaluator for the whole log; None if the relation can only fold a span.
+
+        Raises `ProjectionError` for an unusable declaration, unless a span is given.
+        """
         if self._relation.own_events_expression is None:
             return None
         own = OwnEventsEvaluator(self._relation.own_events_expression, self._projection_name)
@@ -103,7 +106,7 @@ class _RelationFold:
         return own
 
     def _start_history(self, span: OffsetSpan, *, force: bool) -> HistoryWriter:
-        """The history to go on with: one that reaches up to the span, or none."""
+        """Start the history: continue the existing one if it reaches the span, or begin a new one."""
         before = self._find_existing_fold()
         is_resumable = (
             before is not None and before.first_offset <= span.first <= before.next_offset
@@ -111,12 +114,12 @@ class _RelationFold:
         return self._run.start_history(self._relation.ready_header, force=force or not is_resumable)
 
     def _find_existing_fold(self) -> FoldRecord | None:
-        """What is folded of this code."""
+        """Return the existing fold of this code, if there is one."""
         before = catalogue.find_fold(self._run.workspace, self._run.reference)
         return before if before is not None and before.is_code_unchanged else None
 
     def _write_base_documents(self, writer: HistoryWriter, span: OffsetSpan) -> None:
-        """What there was before the span."""
+        """Write the documents at the position before the span."""
         if span.position_before != START:
             with self._open_evaluation() as evaluation:
                 self._add_changes(

@@ -1,8 +1,8 @@
-"""Rows of a query as documents: the column `key` is the key, the others are the state, as JSON.
+"""Turns the rows of a query into documents: the column `key` is the key, the others are the state.
 
-DuckDB writes the JSON, for a Polars frame too, so both give the same bytes. Numbers keep their
-digits; what JSON has no word for is written by the rules of `replay.worker.protocol.encoding`. A row whose
-key is NULL is nobody's.
+DuckDB writes the state as JSON, for a Polars frame too, so both give the same bytes. Numbers keep
+their digits; values that JSON can't hold are written by the rules of
+`replay.worker.protocol.encoding`. Rows with a NULL key are skipped.
 """
 
 import json
@@ -16,31 +16,31 @@ from storage.errors import ProjectionError
 from storage.quoting import quote_identifier, quote_literal
 
 DOCUMENTS_TABLE = "documents_now"
-"""The table of documents that an answer leaves: `key` and `state`."""
+"""The temporary table that an evaluation writes: `key` and `state`."""
 
 _KEY_COLUMN = "key"
 _INVALID_NUMBER_PATTERN = r"[:,\[]\s*-?(NaN|Infinity)"
-"""What DuckDB reads as JSON, but no JSON is."""
+"""Numbers that DuckDB accepts in JSON although the JSON standard doesn't."""
 _STRING_PATTERN = r'"(?:[^"\\]|\\.)*"'
 _JSON_COMPATIBLE_TYPES = frozenset(
     ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger")
     + ("ubigint", "uhugeint", "boolean", "decimal")
 )
-"""Types whose values DuckDB writes as JSON does."""
+"""Types whose text in DuckDB is valid JSON."""
 _NESTED_TYPES = frozenset(("list", "array", "struct", "map"))
 
 
 class InvalidDocumentsError(Exception):
-    """An answer that is no documents; the message says what is wrong, as in `it …`."""
+    """A result that isn't a set of documents; the message continues a sentence: "<name> gives …"."""
 
 
 def create_documents_table(
     connection: duckdb.DuckDBPyConnection, rows: str, projection_name: str
 ) -> None:
-    """Make the rows of a query (SQL) the documents of `DOCUMENTS_TABLE`.
+    """Write the rows of a query (SQL) as documents to `DOCUMENTS_TABLE`.
 
-    `what` names the projection. Raises `ProjectionError` where there is no key column, or two
-    columns have one name, and `InvalidDocumentsError` where a key is there twice.
+    Raises `ProjectionError` if there is no column `key` or two columns have the same name, and
+    `InvalidDocumentsError` if a key occurs twice or a JSON value contains NaN or Infinity.
     """
     described = connection.sql(rows)
     columns = list(zip(described.columns, described.types, strict=True))
@@ -48,13 +48,14 @@ def create_documents_table(
     duplicate = next((name for name, count in names.items() if count > 1), None)
     if duplicate is not None:
         raise ProjectionError(
-            f"{projection_name} gives two columns called {duplicate!r}, in capitals or not; name them apart."
+            f"{projection_name} gives two columns called {duplicate!r} (upper and lower case are the same)."
+            " Rename one of them."
         )
     if _KEY_COLUMN not in names:
         available = ", ".join(name for name, _ in columns)
         raise ProjectionError(
-            f"{projection_name} gives no column called key, which says whose state a row is;"
-            f" it gives {available}."
+            f"{projection_name} gives no column called key; it gives {available}."
+            " Name the column with the document's key: key."
         )
     state = _state_sql([(name, kind) for name, kind in columns if name.lower() != _KEY_COLUMN])
     connection.execute(
@@ -91,7 +92,7 @@ def _state_sql(columns: Sequence[tuple[str, DuckDBPyType]]) -> str:
 
 
 def _object_sql(members: Sequence[tuple[str, str]]) -> str:
-    """SQL for a JSON object; each member by itself, as a struct would lose zeros of decimals."""
+    """Return SQL for a JSON object, member by member: a struct would drop trailing zeros of decimals."""
     parts = []
     for n, (name, value) in enumerate(members):
         before = ("," if n else "{") + json.dumps(name, ensure_ascii=False) + ":"
@@ -100,7 +101,7 @@ def _object_sql(members: Sequence[tuple[str, str]]) -> str:
 
 
 def _member_sql(value: str, kind: DuckDBPyType, depth: int = 0) -> str:
-    """SQL for a value's JSON; NULL where there is none."""
+    """Return SQL for the JSON of a value; it gives NULL for NULL."""
     name = kind.id
     if name in _JSON_COMPATIBLE_TYPES:
         return f"CAST({value} AS VARCHAR)"
@@ -113,13 +114,13 @@ def _member_sql(value: str, kind: DuckDBPyType, depth: int = 0) -> str:
     if name.startswith("timestamp"):
         return _to_json_sql(f"replace(CAST({value} AS VARCHAR), ' ', 'T')")
     if str(kind) == "JSON":
-        # A line break in it can only be between its parts.
+        # In JSON, a line break can only be white space between tokens.
         return f"translate(CAST({value} AS VARCHAR), chr(10) || chr(13), '  ')"
     return _nested_sql(value, kind, depth) if name in _NESTED_TYPES else _to_json_sql(value)
 
 
 def _nested_sql(value: str, kind: DuckDBPyType, depth: int) -> str:
-    # The length of an array stands among its children.
+    # The children of an array type include its length, which isn't a type.
     children = {name: k for name, k in kind.children if isinstance(k, DuckDBPyType)}
     one = f"e{depth}"
     if kind.id == "struct":

@@ -1,7 +1,8 @@
-"""What a projection in SQL may reach: the view `events`, and functions that only compute.
+"""Limits a projection in SQL to the view `events` and to functions that only compute.
 
-The query is parsed by DuckDB's own parser before it is run. Any other table would not be as it was at
-the position; functions such as `json_execute_serialized_sql` or `query` would get at one by a text.
+DuckDB's own parser parses the query before it runs. Other tables are refused, because they don't show
+their rows as of the position; functions such as `json_execute_serialized_sql` or `query` could reach a
+table through a text.
 """
 
 import json
@@ -14,61 +15,63 @@ from replay.query_projections.allowed_functions import ANYWHERE, TABLE_FUNCTIONS
 from storage.errors import ProjectionError
 from storage.query import sql_query
 
-_SEEN = ("events", "main.events")
+_VISIBLE_TABLES = ("events", "main.events")
 _FORBIDDEN = {"SHOW_REF": "DESCRIBE, SHOW or SUMMARIZE", "COLUMN_DATA": "a table of its own"}
 
 
-def refuse_others(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> None:
-    """Raise `ProjectionError` if the query of the projection `name` reaches anything but events."""
-    for function, is_table in _functions(_tree(connection, query, name)):
+def check_query_scope(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> None:
+    """Raise `ProjectionError` if the query of the projection `name` uses anything but events."""
+    for function, is_table in _iterate_functions(_parse_query_tree(connection, query, name)):
         if function.lower() not in (TABLE_FUNCTIONS if is_table else ANYWHERE):
             raise ProjectionError(
-                f"{name} calls {function}(), which a projection may not: it sees events only,"
-                " as of the position."
+                f"{name} calls {function}(), which a projection may not call: a projection sees events"
+                " only, as of the position."
             )
-    # Where there are no tables, the names are given as they are written, without those of CTEs.
-    with duckdb.connect(":memory:") as nowhere:
+    # On a connection without tables, DuckDB returns the names as written, without those of CTEs.
+    with duckdb.connect(":memory:") as empty_connection:
         try:
-            tables = nowhere.get_table_names(query, qualified=True)
+            tables = empty_connection.get_table_names(query, qualified=True)
         except duckdb.Error as error:
             raise ProjectionError(
-                f"{name} can't be asked. {sql_query.translate_query_error(error).message}"
+                f"{name} isn't valid SQL. {sql_query.translate_query_error(error).message}"
             ) from error
     named = sorted(table.partition(" AS ")[0] for table in tables)
-    others = [table for table in named if table.lower() not in _SEEN]
+    others = [table for table in named if table.lower() not in _VISIBLE_TABLES]
     if others:
         raise ProjectionError(
-            f"{name} asks the table {others[0]}, and a projection sees events only,"
-            " as of the position."
+            f"{name} reads the table {others[0]}, but a projection sees events only, as of the position."
+            " Read from events."
         )
 
 
-def _tree(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> Any:
+def _parse_query_tree(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> Any:
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
     tree = json.loads(str(text))
     if tree.get("error"):
-        said = str(tree.get("error_message", "it is no query")).splitlines()[0]
-        raise ProjectionError(f"{name} can't be asked. The query doesn't parse: {said}.")
-    for node in _nodes(tree):
+        message = str(tree.get("error_message", "it isn't a query")).splitlines()[0]
+        raise ProjectionError(f"{name} isn't valid SQL. The query doesn't parse: {message}.")
+    for node in _iterate_nodes(tree):
         if node.get("type") in _FORBIDDEN:
             raise ProjectionError(
-                f"{name} uses {_FORBIDDEN[node['type']]}, and a projection sees events only,"
+                f"{name} uses {_FORBIDDEN[node['type']]}, but a projection sees events only,"
                 " as of the position."
             )
     return tree
 
 
-def _functions(tree: Any) -> Iterator[tuple[str, bool]]:
-    """Every function that is called, and whether it stands in a table's place."""
+def _iterate_functions(tree: Any) -> Iterator[tuple[str, bool]]:
+    """Yield the name of every called function, and whether it is used in place of a table."""
     in_tables = {
-        id(node["function"]) for node in _nodes(tree) if node.get("type") == "TABLE_FUNCTION"
+        id(node["function"])
+        for node in _iterate_nodes(tree)
+        if node.get("type") == "TABLE_FUNCTION"
     }
-    for node in _nodes(tree):
+    for node in _iterate_nodes(tree):
         if isinstance(node.get("function_name"), str):
             yield node["function_name"], id(node) in in_tables
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def _iterate_nodes(tree: Any) -> Iterator[dict[str, Any]]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""The documents of a position, straight from asking a relation there; nothing is kept."""
+"""Returns the documents of a position by evaluating a relation there; nothing is saved."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _EARLIER_TABLE = "documents_earlier"
 
 
 class StateQuery:
-    """States of a projection over all events where no history of it is kept."""
+    """The states of a query projection at positions for which it has no history."""
 
     def __init__(self, workspace: Workspace, reference: Reference) -> None:
         self._workspace = workspace
@@ -27,9 +27,9 @@ class StateQuery:
         return self._reference.name
 
     def scan_documents_at(self, offset: int, key: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Every document at a position, or the one with that key: batches of `key` and `state`.
+        """Yield every document at a position, or only the one with `key`, in the order of keys.
 
-        In the order of their keys. Raises `ProjectionError` where it can't be asked.
+        The batches have the columns `key` and `state`. Raises `ProjectionError` if the query fails.
         """
         with self._open_evaluation() as evaluation:
             evaluation.evaluate_at(offset)
@@ -42,7 +42,8 @@ class StateQuery:
     def scan_documents_changed_between(
         self, start: int, end: int, key: str | None = None
     ) -> Iterator[tuple[str, str | None, str | None]]:
-        """Documents that differ between two positions: key, state at the earlier, at the later."""
+        """Yield the documents that differ between two positions, in the order of keys: key, state at
+        `start`, state at `end`."""
         with self._open_evaluation() as evaluation:
             evaluation.evaluate_at(start)
             evaluation.connection.execute(

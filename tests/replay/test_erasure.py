@@ -1,4 +1,4 @@
-"""Events and values are removed for good: from the log, forks, calls, bookmarks, and the file's bytes."""
+"""Events and values are erased from the log, forks, calls, bookmarks, and the bytes of the file."""
 
 import json
 import signal
@@ -34,7 +34,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def everything(path):
-    """All that stands in the workspace, in its tables and in its file."""
+    """Return the content of all tables of the workspace, and the bytes of its file."""
     with Workspace(path).reading() as connection:
         said = [str(fetch_arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
     assert not path.with_name(f"{path.name}.wal").exists()
@@ -43,7 +43,7 @@ def everything(path):
 
 @pytest.fixture
 def talkative(bench: Bench):
-    """A workspace in which a name is in every place where one can be."""
+    """Return a workspace that contains a name in every place that can hold one."""
     workspace = bench.workspace
     with workspace.writing() as connection:
         connection.execute("UPDATE events SET stream = ? WHERE stream = 'c'", [NAME])
@@ -95,10 +95,10 @@ def talkative(bench: Bench):
     return bench
 
 
-def test_a_stream_is_nowhere_afterwards(talkative):
+def test_an_erased_stream_is_nowhere_in_the_workspace(talkative):
     workspace = talkative.workspace
     before = {n: talkative.total(talkative.history(), n) for n in "abde"}
-    with workspace.writing() as connection:  # what is in other events is only counted
+    with workspace.writing() as connection:  # values in other events are only counted
         connection.execute('UPDATE edits SET data = \'{"by": 1}\', meta = NULL WHERE "offset" = 3')
         connection.execute(
             'UPDATE events SET data = \'{"by": 1}\', meta = NULL WHERE "offset" IN (3, 8)'
@@ -125,7 +125,7 @@ def test_a_stream_is_nowhere_afterwards(talkative):
     }
 
 
-def test_what_other_events_say_is_counted(talkative):
+def test_erased_values_in_other_events_are_counted(talkative):
     removed = erase(talkative.workspace, ErasureRequest(streams=[NAME]))
     assert removed.remains == {"events": 2, "edits": 1}
     found = erase(talkative.workspace, ErasureRequest(value_paths=["data.who.email", "meta.user"]))
@@ -138,7 +138,7 @@ def test_what_other_events_say_is_counted(talkative):
     }
 
 
-def test_what_only_a_fork_says_is_looked_for_too(bench: Bench):
+def test_values_that_only_a_fork_contains_are_searched_too(bench: Bench):
     made = json.dumps({"by": 1, "who": {"email": "only@fork.org"}})
     bench.fork("f", lambda m: m.insert(3, event("x", 1).replace('{"by": 1}', made)))
     bench.fork("g", lambda m: m.insert(3, event("only@fork.org", 1)))
@@ -152,7 +152,7 @@ def test_what_only_a_fork_says_is_looked_for_too(bench: Bench):
     assert "what only" not in everything(bench.workspace.path)
 
 
-def test_a_longer_name_is_another_one(bench: Bench):
+def test_a_longer_name_is_no_match(bench: Bench):
     with bench.workspace.writing() as connection:
         connection.execute(
             "UPDATE events SET stream = 'order-3' || CASE stream WHEN 'a' THEN '' ELSE stream END"
@@ -170,7 +170,7 @@ def test_a_longer_name_is_another_one(bench: Bench):
     assert [mark.key for mark in bookmarks.list_bookmarks(bench.workspace)] == ["order-30"]
 
 
-def test_queries_over_all_events_do_not_see_it(bench: Bench):
+def test_query_projections_do_not_see_erased_events(bench: Bench):
     bench.code("SELECT type AS key, count(*) AS n FROM events GROUP BY ALL", "p.sql")
     erase(bench.workspace, ErasureRequest(streams=["a"], condition="offset < 7"))
     asked = bench.history(name="p.sql")
@@ -179,7 +179,7 @@ def test_queries_over_all_events_do_not_see_it(bench: Bench):
     assert json.loads(state.state) == {"n": 28}
 
 
-def test_hashes_keep_what_was_equal(talkative):
+def test_equal_values_get_equal_hashes(talkative):
     erase(
         talkative.workspace,
         ErasureRequest(redacted_paths=["data.who.email", "meta.user", "stream"]),
@@ -191,7 +191,7 @@ def test_hashes_keep_what_was_equal(talkative):
     assert hashed.pop().startswith("redacted-")
 
 
-def test_only_the_events_that_are_chosen_are_concerned(talkative):
+def test_only_matching_events_are_erased(talkative):
     erase(
         talkative.workspace, ErasureRequest(condition="offset = 3", value_paths=["data.who.email"])
     )
@@ -200,7 +200,7 @@ def test_only_the_events_that_are_chosen_are_concerned(talkative):
     assert json.loads(log.read_event(8).data)["who"] == {"email": NAME}
 
 
-def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
+def test_later_loads_are_redacted_too(tmp_path: Path):
     source = tmp_path / "log.jsonl"
     row = {"id": "1", "stream": "a", "type": "T", "data": {"email": NAME}}
     source.write_text(json.dumps(row) + "\n")
@@ -218,8 +218,8 @@ def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        (ErasureRequest(), "Say what is to be removed"),
-        (ErasureRequest(streams=["nobody"]), "No event is of the stream 'nobody'"),
+        (ErasureRequest(), "Nothing to remove. Give --stream"),
+        (ErasureRequest(streams=["nobody"]), "No event has the stream 'nobody'"),
         (ErasureRequest(condition="type = 'Other'"), "No event matches"),
         (ErasureRequest(condition="type ="), "doesn't parse"),
         (
@@ -228,7 +228,7 @@ def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
         ),
         (
             ErasureRequest(value_paths=["data.nothing"]),
-            "None of these events has anything at data.nothing",
+            "None of these events has a value at data.nothing",
         ),
         (
             ErasureRequest(value_paths=["stream"]),
@@ -240,7 +240,7 @@ def test_what_is_appended_later_is_redacted_too(tmp_path: Path):
         ),
     ],
 )
-def test_what_cannot_be_removed_is_said_and_nothing_is(bench: Bench, wish, said):
+def test_an_impossible_erasure_is_refused_and_changes_nothing(bench: Bench, wish, said):
     bench.history()
     before = bench.workspace.path.read_bytes()
     with pytest.raises(RefoldError, match=said):
@@ -250,7 +250,7 @@ def test_what_cannot_be_removed_is_said_and_nothing_is(bench: Bench, wish, said)
     assert [p.name for p in bench.folder.glob("log.refold*")] == ["log.refold"]
 
 
-def test_who_interrupts_it_removes_nothing(bench: Bench):
+def test_a_cancelled_erasure_removes_nothing(bench: Bench):
     with pytest.raises(CancelledError):
         erase(bench.workspace, ErasureRequest(streams=["a"]), is_cancelled=lambda: True)
     assert EventLog(bench.workspace).read_event(0).stream == "a"
@@ -262,7 +262,9 @@ def test_who_interrupts_it_removes_nothing(bench: Bench):
     routed=st.booleans(),
     prints=st.booleans(),
 )
-def test_all_others_are_as_if_those_had_never_been(tmp_path_factory, removed, routed, prints):
+def test_other_documents_are_as_if_erased_events_never_existed(
+    tmp_path_factory, removed, routed, prints
+):
     bench = Bench(tmp_path_factory.mktemp("removed"))
     said = 'def key(event): return [event.stream, "all"]\n' if routed else ""
     bench.code(PROJECTION + said + ("def on_Other(state, event): print(1)" if prints else ""))
@@ -295,7 +297,7 @@ erase(workspace, ErasureRequest(streams=["a"]))
 """
 
 
-def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path: Path):
+def test_a_kill_leaves_the_old_or_the_new_workspace(tmp_path: Path):
     path = tmp_path / "log.refold"
     with workspaces.create_workspace(path) as connection:
         connection.execute(
@@ -325,7 +327,7 @@ def test_a_kill_at_any_moment_leaves_one_or_the_other(tmp_path: Path):
     assert [p.name for p in tmp_path.glob("log.refold*")] == ["log.refold"]
 
 
-def test_too_many_values_are_not_looked_for_in_the_whole_log(
+def test_too_many_values_are_not_searched_for_in_the_whole_log(
     talkative, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(value_search, "_MOST_FORMS", 0)

@@ -1,4 +1,4 @@
-"""Removal reaches every column that can hold a value, as `storage.workspace.schema` declares them."""
+"""An erasure covers every column that `storage.workspace.schema` declares as holding values."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tui.cli import run_command
 
 SECRET = "ann.s3cret@example.org"
 NUMBER = 90_210_777
-"""A removed value in columns of numbers."""
+"""The erased value in columns of numbers."""
 
 DECLARED = [
     (table, column, on_removal)
@@ -32,7 +32,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def planted(kind):
-    """The removed value as a column of this type holds it."""
+    """Return the erased value as a column of this type holds it."""
     if kind == "BLOB":
         return f"\x00<{SECRET}>".encode()
     if kind == "VARCHAR":
@@ -41,7 +41,7 @@ def planted(kind):
 
 
 def plant(workspace, table, column):
-    """Add a row to the table with the removed value in one column."""
+    """Add a row with the erased value in one column to the table."""
     kind = dict(table.columns)[column]
     row = {column: planted(kind)}
     if table.name == "events":
@@ -64,7 +64,7 @@ def plant(workspace, table, column):
 
 
 def content(workspace):
-    """Every row of every table as text, and the file's bytes."""
+    """Return every row of every table as text, and the bytes of the file."""
     with workspace.reading() as connection:
         rows = [str(fetch_arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
     workspace.release()
@@ -171,7 +171,8 @@ def test_a_column_without_a_declaration_is_refused():
 
 
 def test_every_text_that_is_declared_without_values_is_known():
-    """Names, hashes and refold's own words; whoever adds a column thinks about it here too."""
+    """These are names, hashes and refold's own words. A new text column must be added here or
+    declared with values."""
     texts = {
         f"{table.name}.{name}"
         for table in schema.TABLES
@@ -189,7 +190,7 @@ def test_every_text_that_is_declared_without_values_is_known():
 
 
 def test_only_counted_tables_are_written_before_the_events():
-    """The values to search for are known when all events have been rewritten."""
+    """The values to search for are complete only after all events are rewritten."""
     names = [table.name for table in schema.TABLES]
     for table in schema.TABLES[: names.index("events")]:
         assert set(table.values.values()) == {OnRemoval.COUNT}, table.name

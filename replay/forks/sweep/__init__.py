@@ -1,1 +1,1 @@
-"""One fork per value of a parameter."""
+"""Sweeps: one fork per value of a parameter or per dropped event, folded without being saved."""

@@ -1,4 +1,4 @@
-"""Sweeps: one fork for each value of a parameter, or for each event that is dropped, side by side."""
+"""Runs sweeps: folds one fork per value of a parameter or per dropped event, and compares them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,27 +22,28 @@ _CONCURRENT_WORKERS = 2
 
 @dataclass(frozen=True)
 class VariantOutcome:
-    """What a variant came to."""
+    """The result of one variant."""
 
     variant: SweepVariant
     values: Sequence[float | None]
-    """The aggregates that were asked for, in their order."""
+    """The values of the requested aggregates, in their order."""
     differing_documents: int
-    """Documents that differ at the end."""
+    """The number of documents that differ from the parent at the end."""
     failure_count: int
+    """Handlers that raised, in the documents that may differ."""
     error: str | None
-    """Why it couldn't be folded."""
+    """Why the variant couldn't be folded; None if it was."""
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All outcomes, and what the timeline itself comes to."""
+    """The outcomes of all variants, and the aggregates of the timeline itself."""
 
     base_values: Sequence[float | None]
     outcomes: Sequence[VariantOutcome]
 
     def rank(self, *, aggregate_index: int = 0, ascending: bool = False) -> list[VariantOutcome]:
-        """By one of the aggregates, the highest first; those without one last."""
+        """Return the outcomes sorted by one aggregate, the highest first; those without a value last."""
 
         def rank(outcome: VariantOutcome) -> tuple[bool, float]:
             value = outcome.values[aggregate_index] if outcome.values else None
@@ -63,22 +64,22 @@ def sweep_variants(
     is_cancelled: Callable[[], bool] = lambda: False,
     worker_count: int = _CONCURRENT_WORKERS,
 ) -> SweepResult:
-    """Fold what differs on each variant, and ask each for the aggregates at its end.
+    """Fold the affected documents of each variant, and compute the aggregates at its end.
 
-    `base` is the timeline's own fold. `on_progress` is told how many are done. Raises as a fold does,
-    and `QueryError` where an aggregate can't be asked.
+    `base_record` is the timeline's own fold. `on_progress` receives the number of finished variants.
+    Raises the errors of a fold, and `QueryError` for an invalid aggregate or documents in parts.
     """
     if base_record.part_change_count:
         raise QueryError(
-            f"{base_record.name} has documents so large that they are kept in parts, and those can't be"
-            " swept; fork single timelines, and compare them."
+            f"{base_record.name} can't be swept, because it has documents so large that they are kept in"
+            " parts. Make single forks with `refold fork`, and compare them."
         )
     totals = AggregateTotals(
         History(workspace, base_record), aggregates, base_record.next_offset - 1
     )
     done_count = 0
 
-    def tried(page: Sequence[SweepVariant]) -> list[TrialResult]:
+    def try_page(page: Sequence[SweepVariant]) -> list[TrialResult]:
         with GatewayBridge(workspace, reference) as gateway_bridge:
             limits = FoldLimits(1, 30.0, None)
             run = FoldRun(
@@ -98,7 +99,7 @@ def sweep_variants(
     size = max(_PAGE_VARIANTS, -(-len(variants) // (10 * worker_count)))
     pages = [variants[first : first + size] for first in range(0, len(variants), size)]
     with ThreadPoolExecutor(worker_count) as threads:
-        waiting = [threads.submit(tried, page) for page in pages]
+        waiting = [threads.submit(try_page, page) for page in pages]
         try:
             for page, found in zip(pages, waiting, strict=True):
                 outcomes += _build_outcomes(page, found.result(), totals)

@@ -1,6 +1,6 @@
-"""Trying many forks of one timeline: what each would come to, without keeping any of them.
+"""Folds many forks of one timeline as trials: returns the result of each, and saves nothing.
 
-The log is read once for all of them; then one worker folds what differs on each, one after the other.
+The log is read once for all forks; then one worker folds the affected documents of each fork in turn.
 """
 
 from bisect import bisect_left
@@ -25,30 +25,32 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 _FORKS_IN_MEMORY = 500
-"""Forks whose documents are held in memory at once."""
+"""Forks that are tried together; the events of their documents are held in memory."""
 
 
 @dataclass(frozen=True)
 class FinalState:
-    """A document at the end: its JSON, None where it isn't there, and its last change."""
+    """A document at the end of a timeline."""
 
     offset: int
+    """The position of its last change."""
     state: str | None
+    """Its state as JSON; None if it was deleted."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a fork came to."""
+    """The result of a trial fold of one fork."""
 
     forked_workspace: ForkedWorkspace
     differing_documents: Mapping[str, tuple[FinalState | None, FinalState | None]]
-    """Documents that differ at the end: what they are on the parent, and here."""
+    """The documents that differ at the end, by key: their state on the parent, and on the fork."""
     diverged_at: Mapping[str, int]
-    """The place of the first change of each that the parent doesn't have in the same way."""
+    """The fork's position of the first difference of each of these documents."""
     failure_count: int
-    """How many handlers raised, of the documents that were touched."""
+    """Handlers that raised, in the documents that may differ."""
     error: str | None = None
-    """Why it couldn't be folded."""
+    """Why the fork couldn't be folded; None if it was."""
 
 
 def try_forks(
@@ -57,10 +59,10 @@ def try_forks(
     forks: Sequence[ForkedWorkspace],
     warm_worker: WarmWorker | None = None,
 ) -> Iterator[TrialResult]:
-    """What each of some forks of one timeline comes to, in their order.
+    """Yield the result of each of these forks of one timeline, in their order.
 
-    Documents must not be in parts, and the code must be the parent's. Raises `ProjectionError` where
-    the projection can't be run, and `CancelledError`.
+    Documents must not be kept in parts, and the code must be the same as in the parent's fold
+    `base_record`. Raises `ProjectionError` if the projection can't run, and `CancelledError`.
     """
     exact_encoding = base_record.round_trips_json is False
     for first in range(0, len(forks), _FORKS_IN_MEMORY):
@@ -84,7 +86,7 @@ def try_forks(
 
 
 class _TrialRun:
-    """Some forks, one after the other, through one worker."""
+    """Folds some forks, one after the other, with one worker."""
 
     def __init__(
         self,
@@ -154,14 +156,14 @@ class _TrialRun:
         for key in sorted(affected.keys):
             before, parent_changes = changes.split_at(key, affected.parent_since_position)
             own = own_changes.get(key, [])
-            last_there = parent_changes[-1] if parent_changes else before
-            last_here = own[-1] if own else before
-            if (last_there and last_there.state) != (last_here and last_here.state):
+            last_on_parent = parent_changes[-1] if parent_changes else before
+            last_on_fork = own[-1] if own else before
+            if (last_on_parent and last_on_parent.state) != (last_on_fork and last_on_fork.state):
                 moved_parent_changes = [
                     FinalState(forked_workspace.position_map.from_parent(c.offset), c.state)
                     for c in parent_changes
                 ]
-                differing[key] = (last_there, last_here)
+                differing[key] = (last_on_parent, last_on_fork)
                 diverged[key] = _first_difference(before, moved_parent_changes, own)
         return TrialResult(forked_workspace, differing, diverged, failures)
 
@@ -171,7 +173,7 @@ def _first_difference(
     parent_changes: Sequence[FinalState],
     own_changes: Sequence[FinalState],
 ) -> int:
-    """The place from which on two rows of changes differ."""
+    """Return the first position at which the states after two lists of changes differ."""
     positions = sorted({change.offset for change in (*parent_changes, *own_changes)})
     a = b = before and before.state
     theirs = {change.offset: change.state for change in parent_changes}
@@ -189,10 +191,10 @@ def _find_affected_documents(
     worker_group: WorkerGroup,
     run: FoldRun,
 ) -> list[AffectedDocuments]:
-    """What may differ on each; the log and the worker are asked once for all."""
+    """Return the affected documents of each fork, with one query and one request for all forks."""
     parent = run.workspace
     positions = sorted(
-        {position for seen in forks for position in seen.position_map.hidden_parent_positions}
+        {position for forked in forks for position in forked.position_map.hidden_parent_positions}
     )
     with parent.reading() as connection:
         hidden = {
@@ -212,18 +214,18 @@ def _find_affected_documents(
                 routes.setdefault(offset, set()).add(key)
     affected_by_fork = []
     for forked_workspace in forks:
-        mine = [
-            hidden[place]
-            for place in forked_workspace.position_map.hidden_parent_positions
-            if place in hidden
+        hidden_events = [
+            hidden[position]
+            for position in forked_workspace.position_map.hidden_parent_positions
+            if position in hidden
         ]
-        one = affected_search.locate_first_difference(forked_workspace, base_record, mine)
+        one = affected_search.locate_first_difference(forked_workspace, base_record, hidden_events)
         if worker_group.is_routed:
-            one.keys |= {key for row in mine for key in routes.get(row["offset"], ())}
+            one.keys |= {key for row in hidden_events for key in routes.get(row["offset"], ())}
         else:
-            one.keys |= {row["stream"] for row in mine if row["stream"] is not None}
+            one.keys |= {row["stream"] for row in hidden_events if row["stream"] is not None}
         affected_by_fork.append(one)
-    own_events = [fork_events.build_own_events(seen.position_map) for seen in forks]
+    own_events = [fork_events.build_own_events(forked.position_map) for forked in forks]
     if any(table.num_rows for table in own_events):
         keys = iter(worker_group.route_events(pa.concat_tables(own_events), run.raise_if_cancelled))
         for one, table in zip(affected_by_fork, own_events, strict=True):
@@ -233,7 +235,7 @@ def _find_affected_documents(
 
 
 class _ParentChanges:
-    """All changes of some documents on the parent."""
+    """All changes of these documents on the parent."""
 
     def __init__(self, parent: Workspace, base_record: FoldRecord, keys: set[str]) -> None:
         with parent.reading() as connection:
@@ -249,7 +251,7 @@ class _ParentChanges:
             self._changes.setdefault(row["key"], []).append(FinalState(row["offset"], row["state"]))
 
     def split_at(self, key: str, since_position: int) -> tuple[FinalState | None, list[FinalState]]:
-        """The last change of a document before a place, and those from there on."""
+        """Return the last change of a document before a position, and all changes from it on."""
         changes = self._changes.get(key, [])
         first = bisect_left(changes, since_position, key=lambda change: change.offset)
         return (changes[first - 1] if first else None), changes[first:]
@@ -258,7 +260,7 @@ class _ParentChanges:
 def _rows_by_key(
     log: pa.Table, parent: Workspace, base_record: FoldRecord, keys: set[str], *, is_routed: bool
 ) -> dict[str, list[int]]:
-    """The rows of the events that reach each document."""
+    """Return, for each document, the indexes of its events in the table `log`."""
     rows_by_key: dict[str, list[int]] = {}
     if not is_routed:
         for row, stream in enumerate(log["stream"].to_pylist()):

@@ -1,4 +1,4 @@
-"""What is varied in a sweep: a fork for each value of a parameter, or for each event that is dropped."""
+"""Builds the variants of a sweep: one fork per value of a parameter, or per dropped event."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,20 +11,20 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 MAX_VARIANTS = 10_000
-"""Forks of one sweep."""
+"""The most forks of one sweep."""
 
 
 @dataclass(frozen=True)
 class SweepVariant:
-    """One fork of a sweep, which isn't kept."""
+    """One fork of a sweep, which isn't saved."""
 
     forked_workspace: ForkedWorkspace
     label: str
-    """What is otherwise on it: the value, or the event that is dropped."""
+    """The difference to the timeline, for a person: the value set, or the event dropped."""
 
 
 def choose_free_name(taken_names: Iterable[str]) -> str:
-    """What the forks of a sweep are called, before their own part: no other timeline is called so."""
+    """Return a common prefix for the names of a sweep's forks that no existing timeline has."""
     existing = list(taken_names)
     names = ("sweep" if n == 1 else f"sweep{n}" for n in count(1))
     return next(name for name in names if not any(t.startswith(f"{name}-") for t in existing))
@@ -33,35 +33,46 @@ def choose_free_name(taken_names: Iterable[str]) -> str:
 def build_drop_variants(
     workspace: Workspace, name: str, positions: Sequence[int]
 ) -> list[SweepVariant]:
-    """A fork for each of some events, without it. Raises `QueryError`."""
+    """Return one variant per position, without the event there.
+
+    Raises `QueryError` for no or too many positions, and `PositionError` if there is no event.
+    """
     _raise_if_too_many(len(positions))
-    found = []
+    variants = []
     for position in positions:
         label = workspace.label_at(position)
         builder = EditBuilder(workspace, f"{name}-{label}".replace("+", "."))
         builder.drop(position)
-        found.append(SweepVariant(_create_fork(workspace, builder), f"without {label}"))
-    return found
+        variants.append(SweepVariant(_create_fork(workspace, builder), f"without {label}"))
+    return variants
 
 
 def build_value_variants(
     workspace: Workspace, name: str, positions: Sequence[int], path: str, values: Sequence[str]
 ) -> list[SweepVariant]:
-    """A fork for each value, with it at a path of one or several events. Raises `QueryError`."""
+    """Return one variant per value, with the value set at a path of the events at the positions.
+
+    Raises `QueryError` for no or too many values, and for an invalid path or value.
+    """
     _raise_if_too_many(len(values))
-    found = []
+    variants = []
     for number, value in enumerate(values):
         builder = EditBuilder(workspace, f"{name}-{number}")
         for position in positions:
             builder.set(position, path, value)
-        found.append(SweepVariant(_create_fork(workspace, builder), f"{path} = {value}"))
-    return found
+        variants.append(SweepVariant(_create_fork(workspace, builder), f"{path} = {value}"))
+    return variants
 
 
 def list_numbers(first: float, last: float, step: float) -> list[str]:
-    """The values from one number to another; raises `QueryError` where none or too many are met."""
+    """Return the numbers from `first` to `last` in steps, as texts.
+
+    Raises `QueryError` if `last` can't be reached or the numbers are too many.
+    """
     if not all(map(math.isfinite, (first, last, step))) or step == 0 or (last - first) / step < 0:
-        raise QueryError(f"No number is reached from {first:g} by steps of {step:g} to {last:g}.")
+        raise QueryError(
+            f"{last:g} can't be reached from {first:g} in steps of {step:g}. Give another step."
+        )
     count = int((last - first) / step + 1e-9) + 1
     _raise_if_too_many(count)
     return [f"{round(first + n * step, 12):.12g}" for n in range(count)]
@@ -73,6 +84,9 @@ def _create_fork(workspace: Workspace, builder: EditBuilder) -> ForkedWorkspace:
 
 def _raise_if_too_many(count: int) -> None:
     if count > MAX_VARIANTS:
-        raise QueryError(f"A sweep has {MAX_VARIANTS:,} forks at most, and these are {count:,}.")
+        raise QueryError(
+            f"The sweep would have {count:,} forks, and the limit is {MAX_VARIANTS:,}."
+            " Give fewer values or events."
+        )
     if not count:
-        raise QueryError("There is nothing to sweep over.")
+        raise QueryError("The sweep has no values and no events. Give at least one.")

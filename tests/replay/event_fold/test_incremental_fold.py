@@ -1,4 +1,4 @@
-"""Only what is new is folded; nothing is folded again unless the code has changed."""
+"""Only new events are folded; earlier events are folded again only if the code has changed."""
 
 import pytest
 
@@ -15,7 +15,7 @@ SEEN = """
 """
 
 
-def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio: Studio):
+def test_after_an_append_only_new_events_are_folded(studio: Studio):
     studio.events(("a", "T", {}), ("b", "T", {}))
     studio.file("p.py", SEEN)
     studio.fold()
@@ -30,7 +30,7 @@ def test_after_an_append_only_new_events_are_folded_and_documents_go_on(studio: 
 
 @pytest.mark.parametrize("state", ["[]", "set()"])
 @pytest.mark.parametrize("key", ["", "def key(event): return [event.stream, 'all']"])
-def test_in_steps_is_the_same_as_from_the_start(studio: Studio, state, key):
+def test_folding_in_steps_equals_folding_from_the_start(studio: Studio, state, key):
     add = "append" if state == "[]" else "add"
     studio.file(
         "p.py",
@@ -70,7 +70,7 @@ def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio:
     assert changes[-1][2] == {"s": [1, 2, 3]}
 
 
-def test_what_is_folded_is_there_without_starting_a_worker(
+def test_a_finished_fold_is_returned_without_starting_a_worker(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ):
     studio.events(("a", "T", {}))
@@ -80,7 +80,7 @@ def test_what_is_folded_is_there_without_starting_a_worker(
     assert studio.fold() == first
 
 
-def test_changed_code_is_folded_anew_and_old_code_is_found_again(studio: Studio):
+def test_changed_code_is_folded_again_and_earlier_code_keeps_its_history(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event): state['v'] = 1\n")
     one = studio.fold()
@@ -106,7 +106,7 @@ def test_a_helper_beside_the_projection_is_part_of_its_code(studio: Studio):
     assert studio.changes(studio.fold()) == [(0, "a", {"v": 2})]
 
 
-def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio: Studio):
+def test_returning_to_code_with_sets_in_states_resumes_correctly(studio: Studio):
     sets = "def initial(key): return set()\ndef apply(state, event): state.add(event.offset)\n"
     studio.events(("a", "T", {}))
     for source in (sets, "def apply(state, event): state['v'] = 1\n", sets):
@@ -117,7 +117,7 @@ def test_going_back_to_code_whose_states_hold_sets_resumes_it_rightly(studio: St
     assert studio.changes(studio.fold())[-1] == (1, "a", [0, 1])
 
 
-def test_an_interpreter_that_is_not_there_is_named(studio: Studio):
+def test_a_missing_interpreter_is_named(studio: Studio):
     studio.events(("a", "T", {}))
     studio.file("p.py", SEEN)
     with pytest.raises(ProjectionError, match="/no/python can't be started"):

@@ -1,4 +1,4 @@
-"""Very many documents: folded share after share, with the history that one worker gives."""
+"""Very many documents are folded in shares, with the same history as that of a single worker."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ def events() -> list[Any]:
 
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Workers are full as soon as they may be; the parts of each fold in shares."""
+    """Limit workers to very little memory; return the number of shares of each fold."""
     monkeypatch.setattr(fold_run, "DEFAULT_DOCUMENT_BUDGET_BYTES", 1)
     monkeypatch.setattr(partitioned_fold, "choose_share_count", lambda *_: 2)
     monkeypatch.setattr(partitioned_fold, "_BATCH_EVENTS", 7_000)
@@ -55,7 +55,7 @@ def _history(studio: Any, folded: Any) -> Any:
     failures = [(f.offset, f.key, f.error) for f in history.failures()]
     with studio.workspace.reading() as connection:
         tables = [
-            # As text, as a NaN is no other NaN.
+            # Compare texts, because NaN doesn't equal NaN.
             connection.execute(
                 f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM {table} ORDER BY ALL"
             ).fetchall()
@@ -66,7 +66,7 @@ def _history(studio: Any, folded: Any) -> Any:
 
 
 @pytest.mark.parametrize("source", [COUNTER, ROUTED, CAREFUL], ids=["streams", "routed", "careful"])
-def test_the_history_is_the_one_of_a_single_worker(
+def test_the_history_equals_that_of_a_single_worker(
     new_studio: Any, events: list[Any], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, in_shares = new_studio(), new_studio()
@@ -82,7 +82,7 @@ def test_the_history_is_the_one_of_a_single_worker(
         assert one == other
 
 
-def test_what_was_folded_before_is_kept_while_shares_are_and_after_a_cancel(
+def test_the_earlier_history_stays_during_a_fold_in_shares_and_after_a_cancel(
     studio: Any, events: list[Any], little_room: list[int]
 ) -> None:
     studio.events(*events)

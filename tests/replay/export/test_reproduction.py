@@ -1,4 +1,4 @@
-"""Reproductions: a folder that shows a finding to somebody who has no refold."""
+"""Reproductions: folders that show a finding to a person without refold."""
 
 import ast
 import json
@@ -25,7 +25,7 @@ from tests.support.projection_studio import Studio
 
 
 def verdicts(*folders: Path, projection: Path | None = None) -> dict[str, bool]:
-    """Run the tests in these folders as a stranger does: by test, whether it passed."""
+    """Run the tests in these folders without refold; return for each test whether it passed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PYTHON"))}
     if projection is not None:
         environment["REFOLD_PROJECTION"] = str(projection)
@@ -50,7 +50,7 @@ def exported(history: History, offset: int, key: str | None = None, **wishes: An
 
 
 def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
-    """What the sample's README says is wrong: place to fields with their right values."""
+    """Return the faults in the sample's README: offset and key to fields with their right values."""
     text = (SAMPLES[name].log.parent / "README.md").read_text()
     text = text.partition("## Where the log itself is wrong")[0]
     rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) \| `(.*?)` \| `", text, re.MULTILINE)
@@ -61,7 +61,7 @@ def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_is_wrong_in_a_sample_fails_before_the_fix_and_passes_after_it(name, tmp_path: Path):
+def test_the_faults_of_a_sample_fail_before_the_fix_and_pass_after_it(name, tmp_path: Path):
     sample = SAMPLES[name]
     loader.load_source([str(sample.log)], tmp_path / f"{name}.refold")
     workspace = Workspace(tmp_path / f"{name}.refold")
@@ -164,7 +164,7 @@ DATA = (
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Every small projection's reproduction, and how its test went before and after the fix."""
+    """Return the reproductions of all small projections, and their verdicts before and after the fix."""
     folder = tmp_path_factory.mktemp("small")
     with (folder / "log.jsonl").open("w") as out:
         for n, data in enumerate(DATA):
@@ -188,7 +188,7 @@ def small(tmp_path_factory):
         offset = wish.pop("offset")
         target = folder / f"r{number}"
         made[name] = exported(History(workspace, folded), offset, folder=target, **wish)
-        # A module's name must be its own where many are tested at once.
+        # Module names must be unique, because all tests run in one process.
         assert made[name].test is not None
         made[name].test.rename(target / f"test_r{number}.py")
     folders = [m.folder for m in made.values()]
@@ -249,7 +249,7 @@ def test_the_slice_can_be_loaded_again_and_has_all_digits(studio: Studio):
         assert fetch_arrow(new, f'SELECT {COLUMNS} FROM events ORDER BY "offset"').equals(wanted)
 
 
-def test_the_page_says_what_how_and_with_which_code(studio: Studio):
+def test_the_page_names_the_finding_the_commands_and_the_code(studio: Studio):
     studio.events(("o'neil\x1b[31m\n", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     history = studio.history()
@@ -264,7 +264,7 @@ def test_the_page_says_what_how_and_with_which_code(studio: Studio):
     assert "\x1b" not in page
 
 
-def test_nothing_is_written_where_nothing_can_be_said(studio: Studio):
+def test_nothing_is_written_without_a_finding(studio: Studio):
     studio.events(("../../a", "T", {"n": 1}), ("b", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1\n")
     history = studio.history()
@@ -301,7 +301,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(studio: Studio):
     assert (made.folder / "notes.txt").read_text() == "mine"
 
 
-def test_what_is_so_already_is_told(studio: Studio):
+def test_expectations_that_are_met_already_are_reported(studio: Studio):
     studio.events(("a", "T", {"n": 1}))
     studio.file("p.py", "def apply(state, event): state['n'] = 1.50\n")
     made = exported(studio.history(), 0, expected=["n=1.5", "m=2"])
@@ -322,6 +322,6 @@ def test_an_expectation_is_a_path_and_json(text, path, value):
 
 
 @pytest.mark.parametrize("text", ["a", "a=b", "a..b=1", "=", "a={"])
-def test_an_expectation_that_is_none_says_how_to_write_it(text):
+def test_an_invalid_expectation_is_refused(text):
     with pytest.raises(QueryError):
         parse_expectation(text)

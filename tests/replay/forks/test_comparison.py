@@ -1,4 +1,4 @@
-"""Comparing timelines, projections and calls; totals of what differs; sweeps."""
+"""Comparison of timelines, projections and calls; aggregates of differing documents; sweeps."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def differing(a: Any, b: Any, at: Any = None) -> list[tuple[str, str]]:
     ]
 
 
-def test_what_differs_and_since_when(bench: Bench):
+def test_comparison_lists_differing_documents_and_their_first_difference(bench: Bench):
     fork = bench.fork("f", lambda made: [made.drop(7), made.set(13, "by", "0")])
     a, b = bench.history(), bench.history(fork)
     assert differing(a, b) == [("c", "7"), ("d", "13")]
@@ -46,7 +46,7 @@ def test_what_differs_and_since_when(bench: Bench):
     assert json.loads(state_a or "")["total"] - json.loads(state_b or "")["total"] == 13
 
 
-def test_a_document_that_heals_differs_only_meanwhile(bench: Bench):
+def test_a_document_that_becomes_equal_again_differs_only_in_between(bench: Bench):
     a = bench.history()
     moved = bench.history(bench.fork("f", lambda made: made.move(0, 6)))
     assert differing(a, moved) == []
@@ -76,7 +76,7 @@ def test_two_projections_of_one_log(bench: Bench):
     assert differing(a, b) == [("b", "11")]
 
 
-def test_a_document_that_only_one_has(bench: Bench):
+def test_a_document_that_exists_on_one_timeline_differs(bench: Bench):
     fork = bench.fork("f", lambda made: made.append(event("new", 1)))
     found = history_comparison.compare_histories(bench.history(), bench.history(fork))
     assert [(one.key, str(one.label)) for one in found.differing_documents] == [("new", "29+1")]
@@ -86,7 +86,7 @@ def test_a_document_that_only_one_has(bench: Bench):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(-1, 29), st.booleans()), max_size=8))
-def test_aligned_coordinates_lead_back_and_keep_the_order(tmp_path_factory, wished):
+def test_aligned_coordinates_map_back_to_positions_in_order(tmp_path_factory, wished):
     bench = _bench(tmp_path_factory)
     sides = []
     for name in ("one", "two"):
@@ -134,7 +134,7 @@ def run_of(bench: Any, workspace: Workspace, calling: GatewayBridge) -> FoldRun:
     )
 
 
-def test_trials_say_what_folding_each_would(bench: Bench):
+def test_trial_folds_equal_full_folds_of_each_fork(bench: Bench):
     base = bench.history()
     wishes = [
         lambda made: made.drop(7),
@@ -182,7 +182,7 @@ def test_totals_are_those_of_all_documents(bench: Bench, text):
     ]
 
 
-def test_totals_keep_digits_that_a_double_has_not(bench: Bench):
+def test_totals_keep_digits_beyond_double_precision(bench: Bench):
     bench.code("DECIMALS = True\n" + PROJECTION)
     fork = bench.fork("f", lambda made: made.set(0, "by", "12345678901234567.25"))
     history = bench.history(fork)
@@ -190,7 +190,7 @@ def test_totals_keep_digits_that_a_double_has_not(bench: Bench):
     assert found.values == [435.25]
 
 
-def test_a_sweep_ranks_what_each_fork_comes_to(bench: Bench):
+def test_a_sweep_ranks_forks_by_an_aggregate(bench: Bench):
     base = bench.history()
     varied = variants.build_value_variants(
         bench.workspace, "s", [7], "by", ["1", "100", '"wrong"', "7"]
@@ -211,7 +211,7 @@ def test_a_sweep_ranks_what_each_fork_comes_to(bench: Bench):
     assert bench.total(bench.history(best), "c") == 87 + 93
 
 
-def test_a_sweep_drops_each_event_by_itself(bench: Bench):
+def test_a_sweep_makes_one_fork_per_dropped_event(bench: Bench):
     base = bench.history()
     places = EditBuilder(bench.workspace, "s").find_matching_positions("stream = 'e'")
     varied = variants.build_drop_variants(bench.workspace, "s", places)
@@ -219,7 +219,7 @@ def test_a_sweep_drops_each_event_by_itself(bench: Bench):
         bench.workspace, bench.refer(), base.fold_record, varied, ["sum(state.total)"]
     )
     assert [one.values[0] for one in swept.rank()] == [435 - n for n in (4, 9, 14, 19, 24, 29)]
-    with pytest.raises(QueryError, match="nothing to sweep"):
+    with pytest.raises(QueryError, match="has no values and no events"):
         variants.build_drop_variants(bench.workspace, "s", [])
 
 
@@ -261,7 +261,7 @@ def test_trials_of_a_projection_that_routes(bench: Bench):
     )
 
 
-def test_a_fork_goes_on_from_other_states_with_other_code(bench: Bench):
+def test_a_fork_with_other_code_continues_from_states_of_another_projection(bench: Bench):
     bench.history()
     fixed = bench.code(PROJECTION.replace('event.data["by"]', '2 * event.data["by"]'), "fixed.py")
     made = edit_builder.create_fork(

@@ -1,4 +1,4 @@
-"""Edits of a fork: what a person may ask for, what it is called, and what is refused."""
+"""Edits of a fork: their effects, the labels of edited events, and refused edits."""
 
 import json
 import multiprocessing
@@ -63,17 +63,17 @@ def new(stream: str = "a", **fields: Any) -> str:
     return json.dumps({"type": "Added", "stream": stream, "data": {"by": 100}, **fields})
 
 
-def test_a_drop_leaves_a_gap_and_the_log_is_as_it_was(workspace: Workspace):
+def test_a_drop_leaves_a_gap_and_does_not_change_the_log(workspace: Workspace):
     before = events(workspace)
     fork = forked(workspace, "f", lambda made: made.drop(4))
     assert names(fork) == [str(n) for n in range(12) if n != 4]
     assert events(workspace) == before
     assert fork.fork.at.json_value == 3
-    with pytest.raises(PositionError, match="no event at 4 on f"):
+    with pytest.raises(PositionError, match="no event to edit at 4 on f"):
         EditBuilder(fork, "g").drop(4)
 
 
-def test_what_is_inserted_is_named_after_what_it_follows(workspace: Workspace):
+def test_an_inserted_event_is_labelled_after_its_predecessor(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: [made.insert(4, new()), made.insert(4, new("b"))])
     assert names(fork)[4:8] == ["4", "4+1", "4+2", "5"]
     again = forked(
@@ -104,7 +104,7 @@ def test_positions_that_a_fork_does_not_have_are_refused(workspace: Workspace, w
         positions.resolve_position(fork, written)
 
 
-def test_a_new_event_gets_the_time_before_it_and_an_id_of_its_own(workspace: Workspace):
+def test_a_new_event_gets_its_predecessors_time_and_a_derived_id(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.insert(4, new()))
     event = EventLog(fork).read_event(5)
     before = EventLog(fork).read_event(4)
@@ -115,7 +115,7 @@ def test_a_new_event_gets_the_time_before_it_and_an_id_of_its_own(workspace: Wor
     assert event.id not in {row.id for row in EventLog(workspace).read_events(0, 12)}
 
 
-def test_what_a_replacement_leaves_out_stays_with_all_digits(workspace: Workspace):
+def test_fields_missing_in_a_replacement_stay_with_all_digits(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.replace(4, '{"type": "Other"}'))
     event = EventLog(fork).read_event(4)
     assert event is not None
@@ -139,17 +139,17 @@ def test_one_value_can_be_set(workspace: Workspace):
     assert six.type == "Other"
 
 
-def test_a_reversal_takes_numbers_back(workspace: Workspace):
+def test_a_reversal_negates_numbers(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.reverse(4))
     event = EventLog(fork).read_event(12)
     assert event is not None
     assert json.loads(event.data or "") == {"by": -4, "price": "0.10"}
     assert event.causation_id == "e4"
-    with pytest.raises(QueryError, match="no number at price"):
+    with pytest.raises(QueryError, match="no number to negate at price"):
         EditBuilder(workspace, "g").reverse(4, ["price"])
 
 
-def test_ranges_and_all_that_match_are_edited_at_once(workspace: Workspace):
+def test_ranges_and_matching_events_are_edited_in_one_step(workspace: Workspace):
     def wish(made: EditBuilder) -> None:
         made.drop_all(made.find_positions_between(0, 2))
         made.drop_all(made.find_matching_positions("stream = 'c' AND offset > 5"))
@@ -160,7 +160,7 @@ def test_ranges_and_all_that_match_are_edited_at_once(workspace: Workspace):
         EditBuilder(workspace, "g").find_matching_positions("stream = 'z'")
 
 
-def test_steps_are_undone_and_done_again(workspace: Workspace):
+def test_steps_are_undone_and_redone(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     made = EditBuilder(fork, "f")
     made.insert(6, new())
@@ -180,7 +180,7 @@ def test_steps_are_undone_and_done_again(workspace: Workspace):
     assert edit_builder.redo_last_step(on) is None
 
 
-def test_an_edit_after_an_undo_forgets_what_was_undone(workspace: Workspace):
+def test_an_edit_after_an_undo_discards_the_undone_steps(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     back = edit_builder.undo_last_step(fork)
     assert back is not None
@@ -191,7 +191,7 @@ def test_an_edit_after_an_undo_forgets_what_was_undone(workspace: Workspace):
     assert edit_builder.redo_last_step(fork) is None
 
 
-def test_a_fork_with_forks_stays_as_it_is(workspace: Workspace):
+def test_a_fork_with_child_forks_cannot_be_edited(workspace: Workspace):
     fork = forked(workspace, "f", lambda made: made.drop(4))
     forked(fork, "g", lambda made: made.drop(5))
     made = EditBuilder(fork, "f")
@@ -214,7 +214,7 @@ def test_a_fork_with_forks_stays_as_it_is(workspace: Workspace):
 
 
 @pytest.mark.parametrize("name", ["main", "", "a b", "../x", "x" * 65, "a/b", "-x"])
-def test_names_that_no_fork_can_have(workspace: Workspace, name):
+def test_invalid_fork_names_are_refused(workspace: Workspace, name):
     with pytest.raises(WorkspaceError):
         edit_builder.create_fork(workspace, name, [])
 
@@ -230,7 +230,7 @@ DEEP = '{"type": "A", "data": ' + "[" * 100_000 + "]" * 100_000 + "}"
         *['{"type": "A", "data": NaN}', '{"type": "A", "data": {"a": 1', '{"type": "A"}', DEEP],
     ],
 )
-def test_what_is_no_event_is_refused_in_a_sentence(workspace: Workspace, text):
+def test_an_invalid_event_is_refused_with_one_sentence(workspace: Workspace, text):
     with pytest.raises(QueryError) as refused:
         EditBuilder(workspace, "f").insert(4, text)
     assert refused.value.message.endswith(".")
@@ -244,7 +244,7 @@ def test_a_fork_earlier_than_its_edits_is_refused(workspace: Workspace):
         edit_builder.create_fork(workspace, "f", made.edits, fork_position=7)
 
 
-def test_new_events_of_the_log_are_the_forks_too(workspace: Workspace, tmp_path: Path):
+def test_events_appended_to_the_log_appear_on_forks(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
     wanted = projection_reference.parse_reference("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: [made.drop(0), made.append(new("a"))])
@@ -271,7 +271,7 @@ def _fold(path: str, folder: str) -> None:
     fold.fold_projection(fork, wanted, force=True)
 
 
-def test_a_killed_fold_of_a_fork_leaves_it_as_it_was(workspace: Workspace, tmp_path: Path):
+def test_a_killed_fold_of_a_fork_leaves_the_fork_unchanged(workspace: Workspace, tmp_path: Path):
     (tmp_path / "p.py").write_text(PROJECTION)
     wanted = projection_reference.parse_reference("p.py", sys.executable, tmp_path)
     fork = forked(workspace, "f", lambda made: made.drop(3))

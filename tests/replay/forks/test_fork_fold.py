@@ -1,4 +1,4 @@
-"""Whatever is edited on a fork, its history is the one that the edited log gives, folded whole."""
+"""For any edits, the history of a fork equals that of a fold of the whole edited log."""
 
 import json
 import sys
@@ -80,7 +80,7 @@ wishes = st.lists(
 
 
 def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
-    """A workspace with events as they are, at the offsets that they name."""
+    """Return a workspace with these events at the offsets that they name."""
     with workspaces.create_workspace(path) as connection:
         connection.execute("BEGIN")
         for row in rows:
@@ -93,7 +93,7 @@ def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
 
 
 def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> ForkedWorkspace:
-    """A fork with as many of these edits as can be made."""
+    """Return a fork with those of these edits that are possible."""
     editing_ = EditBuilder(workspace, name)
     places = EventLog(workspace).read_extent().event_count
     touched: set[int] = set()
@@ -122,7 +122,7 @@ def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) 
 
 
 def told(history: History, places: Sequence[int]) -> dict[str, Any]:
-    """Everything that a history says; its events are counted anew, as a drop leaves a gap."""
+    """Return the content of a history with renumbered events, because a drop leaves a gap."""
     numbers = {place: number for number, place in enumerate(places)}
     with history.workspace.reading() as connection:
         changes = connection.execute(
@@ -189,7 +189,7 @@ def told(history: History, places: Sequence[int]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(log=events, first=wishes, second=wishes, spare=events)
-def test_a_fork_is_what_folding_its_log_whole_gives(
+def test_a_fork_fold_equals_a_fold_of_the_whole_edited_log(
     tmp_path_factory, kind, log, first, second, spare
 ):
     folder = tmp_path_factory.mktemp("fork")

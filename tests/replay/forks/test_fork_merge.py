@@ -1,4 +1,4 @@
-"""Joining two forks, and forks as files."""
+"""Merges of two forks, and fork files."""
 
 import json
 from functools import partial
@@ -30,7 +30,7 @@ def names(workspace: Workspace) -> list[str]:
     ]
 
 
-def test_both_sets_of_edits_are_there(bench: Bench):
+def test_a_merge_contains_both_sets_of_edits(bench: Bench):
     a = bench.fork("a", lambda made: [made.drop(7), made.insert(3, event("a", 5))])
     b = bench.fork("b", lambda made: [made.set(8, "by", "80"), made.move(21, 26)])
     joined = join(bench, a, b)
@@ -47,7 +47,7 @@ def test_both_sets_of_edits_are_there(bench: Bench):
 @pytest.mark.parametrize(
     ("order", "said"), [("time", ["y", "x"]), ("a", ["x", "y"]), ("b", ["y", "x"])]
 )
-def test_what_both_inserted_is_put_in_order(bench: Bench, order, said):
+def test_events_that_both_forks_inserted_are_ordered(bench: Bench, order, said):
     late, early = "2026-01-01T12:00:00Z", "2026-01-01T01:00:00Z"
     a = bench.fork("a", lambda made: made.insert(3, event("a", 5, id="x", time=late)))
     b = bench.fork("b", lambda made: made.insert(3, event("b", 5, id="y", time=early)))
@@ -66,7 +66,7 @@ def test_an_event_that_both_edited_is_a_conflict(bench: Bench, prefer, total):
 
 
 @pytest.mark.parametrize(("prefer", "after"), [("a", "3"), ("b", "9")])
-def test_an_event_that_both_moved_is_there_once(bench: Bench, prefer, after):
+def test_an_event_that_both_forks_moved_appears_once(bench: Bench, prefer, after):
     a = bench.fork("a", lambda made: made.move(0, 3))
     b = bench.fork("b", lambda made: made.move(0, 9))
     joined = join(bench, a, b, prefer=prefer)
@@ -99,7 +99,7 @@ def test_the_same_edit_in_both_is_no_conflict(bench: Bench):
     assert not joined.document_conflicts
 
 
-def test_a_document_that_both_changed_is_what_folding_gives(bench: Bench):
+def test_a_document_that_both_forks_changed_gets_the_folded_state(bench: Bench):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     (conflict,) = join(bench, a, b).document_conflicts
@@ -130,7 +130,7 @@ def test_the_projections_own_merge_decides(bench: Bench):
 @pytest.mark.parametrize(
     ("choice", "total"), [("a", 80), ("b", 75), ("base", 87), ('{"total": 1}', 1), ("null", None)]
 )
-def test_a_person_decides(bench: Bench, choice, total):
+def test_a_resolution_sets_the_state_of_a_document(bench: Bench, choice, total):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     joined = join(bench, a, b, resolutions={"c": choice})
@@ -138,14 +138,14 @@ def test_a_person_decides(bench: Bench, choice, total):
 
 
 @pytest.mark.parametrize("wrong", [{"d": "a"}, {"c": "left"}, {"c": "merged"}])
-def test_wrong_decisions_are_refused(bench: Bench, wrong):
+def test_invalid_resolutions_are_refused(bench: Bench, wrong):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     with pytest.raises(QueryError):
         join(bench, a, b, resolutions=wrong)
 
 
-def test_a_merge_that_raises_is_told(bench: Bench):
+def test_an_error_in_the_projections_merge_is_reported(bench: Bench):
     bench.code(PROJECTION + "def merge(base, left, right): raise KeyError('x')\n")
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
@@ -154,7 +154,7 @@ def test_a_merge_that_raises_is_told(bench: Bench):
     assert conflict.resolved == "joined"
 
 
-def test_forks_of_forks_are_joined_over_what_they_share(bench: Bench):
+def test_forks_of_forks_are_merged_over_their_common_ancestor(bench: Bench):
     common = bench.fork("common", lambda made: made.insert(3, event("a", 5)))
     a = bench.fork("a", lambda made: made.drop(common.position_of(Label(7))), parent=common)
     b = bench.fork("b", lambda made: made.insert(3, event("b", 9)), parent=common)
@@ -208,7 +208,7 @@ def test_another_log_is_refused_with_the_first_difference(bench: Bench, tmp_path
         b'"note":"","steps":[[{"kind":"explode","at":[0,0]}]]}]}',
     ],
 )
-def test_what_is_no_fork_is_refused(bench: Bench, content):
+def test_an_invalid_fork_file_is_refused(bench: Bench, content):
     file = bench.folder / "fork.json"
     file.write_bytes(content)
     with pytest.raises(SourceError):

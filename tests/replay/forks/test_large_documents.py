@@ -1,4 +1,4 @@
-"""Forks of documents that are kept in parts: what differs is folded from their parts, or whole."""
+"""Forks of documents that are kept in parts: affected documents are folded from parts, or whole."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def inventory(bench: Bench, request: Any, tmp_path: Any) -> Bench:
     return bench
 
 
-def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(
+def test_a_fork_of_a_large_document_equals_a_fold_of_the_whole_log(
     inventory: Bench, tmp_path: Path
 ):
     fork = inventory.fork(
@@ -95,7 +95,7 @@ def test_a_fork_of_a_large_document_is_what_folding_it_whole_gives(
     assert [(str(fork.label_at(touch.offset)), touch.after) for touch in found] == [("1250+1", 5)]
 
 
-def test_its_states_in_between_can_be_stepped_through(inventory: Bench):
+def test_intermediate_states_of_a_large_document_can_be_read(inventory: Bench):
     fork = inventory.fork("f", lambda made: made.set(1350, "by", "100"))
     history = inventory.history(fork)
     moments = history.changes_by_event(1340, 1360)

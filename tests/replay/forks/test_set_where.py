@@ -1,4 +1,4 @@
-"""Setting a value in many events reads them in batches, and gives what setting one by one gives."""
+"""Setting a value in many events reads them in batches, and equals setting it in each event."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import Bench
 
 
-def test_many_events_are_set_as_one_by_one_and_read_at_once(
+def test_setting_many_events_equals_setting_each_and_reads_in_batches(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     one, many = EditBuilder(bench.workspace, "f"), EditBuilder(bench.workspace, "f")
@@ -25,12 +25,12 @@ def test_many_events_are_set_as_one_by_one_and_read_at_once(
     assert len(many.edits) == 30
 
 
-def test_an_event_that_is_not_there_is_refused(bench: Bench):
+def test_a_missing_event_is_refused(bench: Bench):
     with pytest.raises(PositionError, match="There is no event at 99"):
         EditBuilder(bench.workspace, "f").set_all([3, 99], "by", "1")
 
 
-def test_a_literal_of_too_many_digits_is_not_a_damaged_file(bench: Bench):
+def test_a_literal_with_too_many_digits_is_not_reported_as_a_damaged_file(bench: Bench):
     with bench.workspace.reading() as connection:
         for condition in (f"revision > {'9' * 40}", f"revision = -{'1' * 400} OR type = 'T'"):
             with pytest.raises(QueryError, match=r"contains an integer of .* digits"):

@@ -1,4 +1,4 @@
-"""Projections over all events, SQL and Polars: their states, what they declare, and what is refused."""
+"""Query projections in SQL and Polars: their states, their declarations, and refused queries."""
 
 import json
 import random
@@ -32,7 +32,7 @@ EVENTS = [
 
 
 def _documents(events: list[Any]) -> dict[str, Any]:
-    """What the projections give, by hand."""
+    """Return the expected states of the projections, computed in Python."""
     found: dict[str, Any] = {}
     for key, kind, data in events:
         if kind == "Dropped":
@@ -56,7 +56,7 @@ def undeclared(request: Any, studio: Any) -> str:
     return str(request.param)
 
 
-def test_states_and_differences_are_had_at_any_position_without_a_history(
+def test_states_and_differences_are_computed_at_any_position_without_a_history(
     studio: Studio, undeclared: str
 ):
     looked = StateQuery(studio.workspace, studio.refer(undeclared))
@@ -73,7 +73,7 @@ def test_states_and_differences_are_had_at_any_position_without_a_history(
         assert (new and json.loads(new)) == after.get(key)
 
 
-def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, undeclared: str):
+def test_a_folded_span_answers_like_a_whole_history(studio: Studio, undeclared: str):
     folded = studio.fold(undeclared, span=OffsetSpan(20, 40))
     history = History(studio.workspace, folded)
     assert (folded.first_offset, folded.next_offset) == (20, 41)
@@ -84,7 +84,7 @@ def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, unde
         old, new = (_documents(EVENTS[: offset + n]) for n in (0, 1))
         changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
         assert history.keys_changed_at(offset) == changed
-    # What there was before isn't taken for a change.
+    # Documents before the span are not counted as changes.
     assert history.keys_changed_at(19) == []
     for key in "abcde":
         touches = blame.find_value_changes(
@@ -106,17 +106,17 @@ def test_a_stretch_of_the_log_can_be_asked_as_a_history_can(studio: Studio, unde
     assert [(hit.offset, hit.key) for hit in hits] == became
 
 
-def test_a_stretch_grows_and_another_takes_its_place(studio: Studio, undeclared: str):
+def test_a_span_grows_and_a_distant_span_replaces_it(studio: Studio, undeclared: str):
     studio.fold(undeclared, span=OffsetSpan(20, 30))
     grown = studio.fold(undeclared, span=OffsetSpan(25, 45))
     assert (grown.first_offset, grown.next_offset) == (20, 46)
     assert (
         studio.fold(undeclared, span=OffsetSpan(22, 28)).next_offset == 46
-    )  # there is nothing to do
+    )  # the span is folded already
     other = studio.fold(undeclared, span=OffsetSpan(50, 55))
     assert (other.first_offset, other.next_offset) == (50, 56)
     assert _at(History(studio.workspace, other).scan_documents_at(52)) == _documents(EVENTS[:53])
-    # Nothing said: what is there is as good.
+    # Without a span, the existing fold is returned.
     assert studio.fold(undeclared).first_offset == 50
     assert studio.fold(undeclared, force=True).first_offset == len(EVENTS)
 
@@ -127,7 +127,7 @@ def test_a_stretch_grows_and_another_takes_its_place(studio: Studio, undeclared:
 def test_stretches_of_any_length_give_the_states_of_every_position(
     new_studio_of_module: Any, source: str, data: Any
 ) -> None:
-    """Own events: as many rounds as the busiest document has events in a stretch."""
+    """With "own events of", a stretch takes as many rounds as its busiest document has events."""
     drawn = st.tuples(
         st.sampled_from("abc"), st.sampled_from(("Added", "Dropped")), st.integers(0, 3)
     )
@@ -139,7 +139,7 @@ def test_stretches_of_any_length_give_the_states_of_every_position(
         patch.setattr(per_key, "_FIRST_STRETCH_EVENTS", data.draw(st.integers(1, 9)))
         patch.setattr(per_key, "_MAX_POOL_EVENTS", 10)
         folded = studio.fold(source)
-    studio.changes(folded)  # which looks at how they are numbered
+    studio.changes(folded)  # checks the numbers of the changes
     history = History(studio.workspace, folded)
     for offset in range(len(events)):
         assert _at(history.scan_documents_at(offset)) == _documents(events[: offset + 1])
@@ -165,7 +165,7 @@ def test_documents_need_not_be_streams(studio: Studio):
     assert [(b.offset, b.key) for b in invariants.find_violations(history)] == [(4, "a"), (5, "b")]
 
 
-def test_states_are_written_by_the_rules(studio: Studio):
+def test_states_are_encoded_by_the_rules(studio: Studio):
     studio.events(("s", "T", {}))
     studio.file(
         "p.sql",
@@ -194,7 +194,7 @@ def test_states_are_written_by_the_rules(studio: Studio):
     assert folded.round_trips_json
 
 
-def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio: Studio):
+def test_a_failing_query_names_the_event_and_keeps_earlier_states(studio: Studio):
     studio.events(*[("s", "T", {"n": str(n)}) for n in range(30)], ("s", "T", {"n": "many"}))
     studio.file(
         "p.sql",
@@ -208,8 +208,8 @@ def test_a_query_that_fails_says_at_which_event_and_keeps_what_was_before(studio
 
 
 @pytest.mark.parametrize("file", ["p.sql", "p.py"])
-def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio: Studio, file):
-    """Also where its document recovers, and where others fail later but in an earlier round."""
+def test_the_first_failing_event_is_found_even_if_later_ones_succeed(studio: Studio, file):
+    """Even if its document recovers, or if other documents fail later but in an earlier round."""
     values = {40: "x", 90: "y", 120: "z"}
     studio.events(*[(f"s{n % 7}", "T", {"v": values.get(n, str(n))}) for n in range(150)])
     studio.file(
@@ -232,7 +232,7 @@ def test_the_first_event_that_fails_is_found_where_later_ones_dont(studio: Studi
     assert studio.found(file).next_offset == 40
 
 
-def test_rows_without_a_key_are_nobodys_and_events_without_one_must_not_give_any(studio: Studio):
+def test_rows_without_a_key_are_skipped_and_unowned_events_must_give_no_document(studio: Studio):
     studio.events(("s", "T", {}), {"id": "x", "stream": None, "type": "T", "data": {}})
     query = "SELECT stream AS key, count(*) AS n FROM events GROUP BY stream"
     studio.file("u.sql", query)
@@ -260,7 +260,7 @@ REFUSED = {
     "SELECT 'x' AS key": "gives the document 'x'",
     "SELECT stream AS key FROM events": "gives two documents with the key 's' at offset 1",
     "SELECT 'x' AS key FROM events LIMIT 1": "gives the document 'x'",
-    "SELECT stream AS key FROM nowhere": "asks the table nowhere",
+    "SELECT stream AS key FROM nowhere": "reads the table nowhere",
     "SELECT strem AS key FROM events": "fails at offset 0: .*strem",
     "SELEC": "doesn't parse",
     "DELETE FROM events": "would change the workspace",
@@ -268,12 +268,12 @@ REFUSED = {
     "": "one statement",
     "FROM read_csv('/etc/passwd')": "sees events only",
     "-- refold: own events\nSELECT 1 AS key": "Use 'own events of COLUMN'",
-    "-- refold: own events of nobody\nSELECT 1 AS key": "can't be asked of events",
+    "-- refold: own events of nobody\nSELECT 1 AS key": "isn't a valid expression over events",
 }
 
 
 @pytest.mark.parametrize("query", REFUSED)
-def test_what_is_no_projection_is_refused_in_a_sentence(studio: Studio, query):
+def test_an_invalid_query_is_refused_with_one_sentence(studio: Studio, query):
     studio.events(("s", "T", {}), ("s", "T", {}))
     own = "" if "-- refold" in query else "-- refold: own events of stream\n"
     studio.file("p.sql", own + query)
@@ -299,14 +299,14 @@ REFUSED_FRAMES = {
 
 
 @pytest.mark.parametrize("source", REFUSED_FRAMES)
-def test_a_function_that_gives_no_frame_is_refused_in_a_sentence(studio: Studio, source):
+def test_an_invalid_polars_function_is_refused_with_one_sentence(studio: Studio, source):
     studio.events(("s", "T", {}))
     studio.file("p.py", source)
     with pytest.raises(ProjectionError, match=REFUSED_FRAMES[source]):
         studio.fold("p.py")
 
 
-def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(
+def test_a_document_with_too_many_events_is_refused_except_over_a_span(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(per_key, "MAX_EVENTS_PER_DOCUMENT", 10)
@@ -318,7 +318,7 @@ def test_a_document_with_very_many_events_is_refused_whole_but_not_in_part(
     assert [s["total"] for _, _, s in studio.changes(history.fold_record)] == [12, 13, 14, 15]
 
 
-def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio: Studio):
+def test_a_cancelled_fold_keeps_its_states(studio: Studio):
     studio.events(*EVENTS)
     studio.file("p.sql", UNDECLARED["counter.sql"])
     asked = iter(range(1_000))
@@ -328,7 +328,7 @@ def test_a_fold_can_be_stopped_and_keeps_what_it_has(studio: Studio):
     assert studio.fold("p.sql", span=OffsetSpan(10, 50)).next_offset == 51
 
 
-def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio: Studio):
+def test_only_queries_over_all_events_are_recognized_as_such(studio: Studio):
     studio.file("a.py", "def project(events): ...")
     studio.file("b.py", "def project(events): ...\ndef on_Added(state, event): ...")
     studio.file("c.py", "class Orders:\n    def project(self, events): ...")
@@ -345,8 +345,8 @@ def test_only_what_is_a_query_over_all_events_is_taken_for_one(studio: Studio):
         assert is_over_all_events(studio.refer(text).text) is over, text
 
 
-def test_frames_are_drawn_as_they_are_asked_for(studio: Studio):
-    """Any columns, twice in one query, and with conditions that Polars pushes down."""
+def test_a_polars_query_receives_the_columns_that_it_requests(studio: Studio):
+    """Any columns, also twice in one query, and with conditions that Polars pushes down."""
     studio.events(*EVENTS)
     studio.file(
         "p.py",

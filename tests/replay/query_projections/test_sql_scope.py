@@ -1,4 +1,4 @@
-"""A projection in SQL reaches the view of events and functions that compute, and nothing else."""
+"""A projection in SQL may use only the view `events` and functions that compute."""
 
 import pytest
 
@@ -57,7 +57,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("query", ESCAPES)
-def test_nothing_but_events_is_reached(bench: Bench, query):
+def test_a_query_that_reads_more_than_events_is_refused(bench: Bench, query):
     bench.history()
     bench.code(query, "p.sql")
     with pytest.raises(ProjectionError):
@@ -84,13 +84,13 @@ COMPUTING = [
 
 
 @pytest.mark.parametrize("query", COMPUTING)
-def test_what_computes_is_answered(bench: Bench, query):
+def test_functions_that_only_compute_are_allowed(bench: Bench, query):
     bench.code(query, "p.sql")
     assert bench.history(name="p.sql").documents(0, 10)
 
 
-def test_an_answer_that_takes_too_long_is_ended(bench: Bench):
-    """DuckDB is given as much time as a worker; the query would take hours."""
+def test_a_query_that_takes_too_long_is_stopped(bench: Bench):
+    """DuckDB has the same time limit as a worker; this query would take hours."""
     reference = bench.code(
         "SELECT 'k' AS key, count(*) AS n FROM range(10000000) a, range(10000000) b"
         " WHERE a.range * b.range % 7 = 3",

@@ -360,7 +360,7 @@ def test_a_worker_that_exceeds_its_memory_is_one_error_sentence(studio: Studio, 
     with pytest.raises(ProjectionError) as caught:
         studio.fold(memory=workers * 160_000_000, workers=workers)
     assert "used up the 160 MB that it may take (--memory) at offset " in caught.value.message
-    assert "what was folded before it is kept." in caught.value.message
+    assert "the states before it are kept." in caught.value.message
     kept = studio.found()
     assert 0 < kept.next_offset < 300
     assert len(studio.changes(kept)) == kept.next_offset

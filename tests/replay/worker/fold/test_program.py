@@ -150,7 +150,7 @@ def test_a_wrong_answer_is_reported_and_earlier_results_are_kept(studio: Studio,
     with pytest.raises(ProjectionError) as caught:
         studio.fold(f"cmd:{sys.executable} p.py")
     assert expected in caught.value.message
-    assert "at offset 1 (T of a); what was folded before it is kept." in caught.value.message
+    assert "at offset 1 (T of a); the states before it are kept." in caught.value.message
     assert caught.value.exit_code == 3
     kept = studio.found(f"cmd:{sys.executable} p.py")
     assert studio.changes(kept) == [(0, "a", {"n": 1})]

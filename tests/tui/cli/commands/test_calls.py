@@ -167,7 +167,7 @@ def test_audit_exits_with_1_where_something_is_answered_otherwise_now(shell, ser
         (("calls-import", "log.refold", "bad.har"), 2, "is not a HAR file"),
         (("calls-export", "log.refold", "out.txt"), 2, "has no suffix of an export format"),
         (("calls", "log.refold", "--reads"), 2, "--reads needs a projection"),
-        (("record", "log.refold", "-p", "cmd:cat"), 3, "makes no calls"),
+        (("record", "log.refold", "-p", "cmd:cat"), 3, "can't record calls"),
         (("record", "log.refold", "-p", "p.py", "--config", "bad.toml"), 3, "invalid [ports"),
         (("record", "log.refold", "-p", "p.py", "--mode", "replay"), 2, "is not one of"),
         (("replay", "log.refold", "-p", "p.py", "--mode", "live"), 2, "is not one of"),

@@ -66,10 +66,10 @@ def test_what_is_so_already_is_said(shell):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--at", "4"), 2, "so say what should be there: --expect PATH=JSON."),
-        (("--at", "4", "--expect", "n=text"), 2, "is not PATH=JSON"),
+        (("--at", "4"), 2, "Give the expected value with --expect PATH=JSON."),
+        (("--at", "4", "--expect", "n=text"), 2, "Expected PATH=JSON"),
         (("--at", "4", "--key", "nobody", "--expect", "n=1"), 2, "reached a document 'nobody'"),
-        (("--at", "start"), 2, "At the start nothing has happened"),
+        (("--at", "start"), 2, "There is no event at the start"),
         (("--at", "4", "--expect", "n=5", "-o", "full"), 2, "isn't empty"),
         (("--at", "4", "--expect", "n=5", "-o", "p.py"), 2, "is a file"),
         (("--at", "4", "--expect", "n=5", "-o", "p.py/in"), 2, "can't be written"),

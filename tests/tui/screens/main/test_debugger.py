@@ -76,7 +76,7 @@ async def test_a_reproduction_is_exported_beside_the_workspace(
         assert "does not raise KeyError: 'amount'" in seat.said[-1]
         assert (folder / "test_order_129_at_878.py").is_file()
         await seat.press("E")
-        assert "is there already and isn't empty" in seat.said[-1]
+        assert "exists already and isn't empty" in seat.said[-1]
         seat.travel.go(2376)
         await seat.still()
         await seat.press("E")
@@ -92,4 +92,4 @@ async def test_nothing_is_exported_where_there_is_no_document(
     async with sit(workspace, projection("def on_T(state, event): state['n'] = 1\n")) as seat:
         await seat.until(lambda: "folded" in seat.header)
         await seat.press("g", "E")
-        assert "At the start nothing has happened" in seat.said[-1]
+        assert "There is no event at the start" in seat.said[-1]

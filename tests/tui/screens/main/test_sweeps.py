@@ -82,7 +82,7 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
         ({}, "Say what to ask of each fork"),
         ({"asked": "count(*)", "path": "amount"}, "Say which values amount is to have"),
         ({"asked": "count(*)", "values": "3"}, "Say which value is varied"),
-        ({"asked": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "No number is reached"),
+        ({"asked": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "can't be reached from"),
         ({"asked": "count(*)", "path": "a", "values": "x to 9 by 1"}, "has no three numbers"),
     ],
 )
