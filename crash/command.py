@@ -71,8 +71,8 @@ class Home:
 def import_refold() -> None:
     """Import every command once, so that forked children needn't."""
     cli = importlib.import_module("tui.cli")
-    for place in cli._COMMANDS.values():  # noqa: SLF001 - a list of all commands has no other name
-        importlib.import_module(place.partition(":")[0])
+    for entry in cli.COMMANDS.values():
+        importlib.import_module(f"tui.cli.commands.{entry.module}")
     for name in (
         "storage.ingest.loader",
         "replay.fold",

@@ -43,8 +43,8 @@ def broken_texts(arguments: Sequence[str], stdout: bytes, stderr: bytes) -> Iter
         "Traceback (most recent" in out and not any(c in arguments for c in _SHOWS_TRACEBACKS)
     ):
         yield Finding("traceback", f"{command}: {_tail(err or out)}")
-    if "didn't expect" in err:
-        yield Finding("didn't expect", f"{command}: {_tail(err)}")
+    if "Unexpected error" in err:
+        yield Finding("Unexpected error", f"{command}: {_tail(err)}")
     for name, text in (("standard output", out), ("standard error", err)):
         found = _CONTROL.search(text)
         if found is None and not (name == "standard output" and "--json" in arguments):

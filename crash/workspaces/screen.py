@@ -67,7 +67,7 @@ def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = 
 
 def _broken(output: bytes) -> list[tuple[str, str]]:
     found = []
-    for fault in (b"didn't expect", b"Traceback (most recent"):
+    for fault in (b"Unexpected error", b"Traceback (most recent"):
         if fault in output:
             at = output.index(fault)
             found.append(

@@ -60,7 +60,7 @@ def outcome(**changed):
         ({"code": 70}, "exit code"),
         ({"survivors": 1}, "process left"),
         ({"stderr": b"Traceback (most recent call last):"}, "traceback"),
-        ({"stderr": b"refold: Something that refold didn't expect: x"}, "didn't expect"),
+        ({"stderr": b"refold: Unexpected error: x"}, "Unexpected error"),
         ({"stdout": b'{"a": "\x1b[31m"}'}, "control character"),
         ({"stderr": "a\u202eb".encode()}, "control character"),
         ({"stdout": b'{"a": NaN}'}, "invalid JSON"),

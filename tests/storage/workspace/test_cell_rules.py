@@ -74,7 +74,7 @@ def check(command: str, ws: Path, what: str) -> None:
     code, out, err = run(command, ws)
     told = f"{what}: {command}: {err}"
     assert code in (0, 1, 2, 3), told
-    assert "didn't expect" not in err, told
+    assert "Unexpected error" not in err, told
     assert "Traceback" not in err, told
     assert "\x1b" not in out + err, told
     if "--json" in command and code < 2:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def example(*lines: str) -> str:
+    """Return the end of a command's help: an example that works on the sample log of orders."""
+    return "\n".join(("\b", "Example, in sample_logs/orders:", *(f"  {line}" for line in lines)))
+
+
 workspace_argument = click.argument("ws", metavar="WS")
 projection_option = click.option(
     "-p", "--projection", "projection", metavar="PROJ", required=True, help="The projection."
@@ -116,9 +122,9 @@ def open_workspace(
 
 def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
     path = Path(ws)
-    wanted: dict[str, Any] = {"wait": wait, "on_wait": progress_display.print_waiting}
+    wanted: dict[str, Any] = {"wait_seconds": wait, "on_wait": progress_display.print_waiting}
     if memory is not None:
-        wanted["memory"] = memory
+        wanted["memory_bytes"] = memory
     if is_workspace(ws):
         workspace = Workspace(path, **wanted)
         for file, change in provenance.detect_source_changes(workspace).items():

@@ -212,4 +212,4 @@ def test_what_is_wrong_is_said_in_a_sentence(shell, arguments):
     said = [line for line in err.splitlines() if line.startswith(("refold:", "Error:"))]
     assert len(said) == 1, err
     assert "Traceback" not in err
-    assert "didn't expect" not in err
+    assert "Unexpected error" not in err

@@ -67,7 +67,7 @@ def test_a_function_decodes_in_another_process(shell):
     assert found[0]["by"] == found[2]["by"] != os.getpid()
     assert found[1] == "bad:2"
     assert found[3] == "out:4"  # nothing gets out of a worker
-    assert "2 payloads can't be decoded so, and stayed as they are stored." in err
+    assert "2 payloads can't be decoded with --decode; refold kept them as stored." in err
 
 
 def test_a_column_called_data_is_taken(shell):

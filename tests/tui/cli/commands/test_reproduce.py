@@ -36,7 +36,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
 def test_it_says_where_it_has_written_what(shell, tmp_path: Path):
     code, out, err = shell("--at", "3")
     assert (code, out.strip()) == (0, str(tmp_path / "s@3"))
-    assert "4 events; the test says: the handler of Ticked does not raise ValueError: three." in err
+    assert (
+        "4 events; the test asserts: the handler of Ticked does not raise ValueError: three." in err
+    )
     code, out, _ = shell("--at", "4", "--expect", "n=5", "-o", "found", "--json")
     told = json.loads(out)
     assert code == 0
