@@ -122,7 +122,7 @@ def test_what_people_made_is_in_the_new_one(kept, version, capfd):
 def test_it_is_folded_and_appended_to_as_any_other(kept, capfd):
     aged(kept, 6)
     assert run_command(["migrate", str(kept)]) == 0
-    assert "was of format 6" in capfd.readouterr().err
+    assert "(before: 6)" in capfd.readouterr().err
     projection = str(kept.with_name("counts.py"))
     assert run_command(["replay", str(kept), "-p", projection]) == 0
     assert "40 events" in capfd.readouterr().out

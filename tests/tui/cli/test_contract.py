@@ -553,7 +553,7 @@ def test_a_source_that_is_kept_in_refold_toml(
     assert json.loads(shell("load", "mine", "--json")[1])["appended"] == 0
     code, _, said = shell("load", "far")
     assert code == 2
-    assert "Nobody has agreed" in said
+    assert "You have not agreed" in said
     assert "s3cretword" not in said
 
 

@@ -125,7 +125,7 @@ def test_an_imported_call_is_given_to_an_event_by_hand(shell, folder):
     (folder / "c.jsonl").write_text(json.dumps(line) + "\n")
     _, out, err = shell("calls-import", "log.refold", "c.jsonl", "--json")
     assert json.loads(out) == {"calls": 1, "assigned": 0}
-    assert "Nothing tells which event caused 1 call" in err
+    assert "1 call can't be matched to an event" in err
     assert shell("calls-assign", "log.refold", "0", "e2")[0] == 2
     assert shell("calls-assign", "log.refold", "5", "2")[0] == 2
     assert shell("calls-assign", "log.refold", "0", "id:e2")[0] == 0

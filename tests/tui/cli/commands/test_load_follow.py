@@ -78,7 +78,7 @@ def test_what_is_new_is_appended_until_ctrl_c(tmp_path: Path, follow):
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "2 new events, 5 in all" in said
-    assert "It is tried again." in said
+    assert "Retrying." in said
     assert events(kept) == [f"e{n}" for n in range(9)]
 
 
