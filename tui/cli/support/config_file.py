@@ -180,13 +180,13 @@ def gateway_settings(
     """
     found = read_config(config) if config is not None else next(_configs_near(workspace), None)
     wanted: dict[str, Any] = dict(overriding)
-    mode = wanted.get("mode", DEFAULT_MODE)
+    mode: Mode = wanted.get("mode", DEFAULT_MODE)
     if found is None:
         return GatewaySettings(**wanted)
     if config is None:
-        found.agree_to_call(replaying=not mode.goes_out)
+        found.agree_to_call(replaying=not mode.makes_live_calls)
     else:
-        for item in found.called(replaying=not mode.goes_out):
+        for item in found.called(replaying=not mode.makes_live_calls):
             progress_display.print_message(f"Allowed by --config: {item.sentence}.")
     if mode is Mode.WHAT_IF:
         wanted.setdefault("overrides", found.overrides)
