@@ -1,4 +1,4 @@
-"""`record`, `calls`, `calls-import`, `calls-export`, `calls-assign`, as scripts use them."""
+"""The commands for calls to the outside, as scripts use them."""
 
 import json
 import threading
@@ -95,7 +95,7 @@ def test_record_then_replay_then_calls(shell, service, folder):
     assert len(service[1]) == 3
 
 
-def test_a_refold_toml_that_nobody_agreed_to_calls_nobody(shell, service, folder):
+def test_a_refold_toml_without_consent_makes_no_calls(shell, service, folder):
     code, _, err = shell("record", "log.jsonl", "-p", "p.py")
     assert code == 3
     assert "ports.rates sends calls to http" in err
@@ -106,7 +106,7 @@ def test_a_refold_toml_that_nobody_agreed_to_calls_nobody(shell, service, folder
     assert len(service[1]) == 3
 
 
-def test_out_and_in_again(shell, service, folder):
+def test_exported_calls_can_be_imported(shell, service, folder):
     shell("record", "log.jsonl", "-p", "p.py", "--config", "refold.toml")
     code, out, _ = shell("calls-export", "log.refold", "calls.jsonl", "--json")
     assert (code, json.loads(out)) == (0, {"calls": 6})
@@ -119,7 +119,7 @@ def test_out_and_in_again(shell, service, folder):
     assert len(service[1]) == 3
 
 
-def test_an_imported_call_is_given_to_an_event_by_hand(shell, folder):
+def test_calls_assign_assigns_an_imported_call_to_an_event(shell, folder):
     shell("load", "log.jsonl")
     line = {"port": "rates", "operation": "rate", "request": {"n": 2}, "response": 7}
     (folder / "c.jsonl").write_text(json.dumps(line) + "\n")
@@ -151,7 +151,7 @@ def test_modes_of_a_replay(shell, service, folder):
     assert len(service[1]) == 3
 
 
-def test_audit_exits_with_1_where_something_is_answered_otherwise_now(shell, service, folder):
+def test_audit_exits_with_1_if_an_answer_changed(shell, service, folder):
     shell("record", "log.jsonl", "-p", "p.py", "--config", "refold.toml")
     code, out, _ = shell(
         "record", "log.refold", "-p", "p.py", "--config", "refold.toml", "--mode", "audit"
