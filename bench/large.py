@@ -95,8 +95,8 @@ def look(path: Path) -> None:
 
     seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
     model.late_details(model.snapshot_at(offsets[-1], "warehouse", follow=False))
-    there = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
-    steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in there)
+    deltas = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
+    steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in deltas)
     print_figures(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=_size(opened))
 
 

@@ -129,7 +129,7 @@ class FindingFolder:
         (self._folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def _is_wanted(self, wanted: Try, finding: Finding) -> bool:
-        """Count a finding; return False after 20 of one fault, because nobody reads more."""
+        """Count a finding; return False after 20 of one fault, because people read no more."""
         fault = f"{wanted} {finding.fault}"
         self._kept[fault] += 1
         return self._kept[fault] <= self._MOST_OF_A_KIND

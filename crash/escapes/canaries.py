@@ -84,10 +84,10 @@ class Canaries:
         if after != self._files_before:
             names = {**self._files_before, **after}
             changed = [n for n in names if self._files_before.get(n) != after.get(n)]
-            said = "; ".join(
+            description = "; ".join(
                 f"{n}: {self._files_before.get(n)} became {after.get(n)}" for n in changed
             )
-            yield Finding("file changed", said[:600])
+            yield Finding("file changed", description[:600])
         if self._victim.poll() is not None:
             yield Finding("process signalled", f"it ended with {self._victim.returncode}")
         elif (state := self._victim_state()) != self._victim_before:

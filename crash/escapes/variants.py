@@ -21,12 +21,12 @@ def attempt():
 """
 _PROGRAM_LOOP = """
 for line in sys.stdin:
-    said = __import__("json").loads(line)
-    if "refold" in said:
+    message = __import__("json").loads(line)
+    if "refold" in message:
         print('{"ready": 1}', flush=True)
-    elif "event" in said:
-        result = attempt() if said["event"]["offset"] == 2 else ""
-        print('{"offset": %d, "changes": {}}' % said["event"]["offset"], flush=True)
+    elif "event" in message:
+        result = attempt() if message["event"]["offset"] == 2 else ""
+        print('{"offset": %d, "changes": {}}' % message["event"]["offset"], flush=True)
 """
 _BODIES = {
     "handler": """

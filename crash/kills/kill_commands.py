@@ -67,8 +67,8 @@ class KillCommand:
 def _must(home: Home, *arguments: str) -> None:
     outcome = run_refold(home, arguments, limit_seconds=60)
     if outcome.code != 0:
-        said = outcome.stderr.decode("utf-8", "replace")
-        raise RuntimeError(f"The campaign can't prepare {' '.join(arguments)}: {said}")
+        message = outcome.stderr.decode("utf-8", "replace")
+        raise RuntimeError(f"The campaign can't prepare {' '.join(arguments)}: {message}")
 
 
 def _log(home: Home) -> None:

@@ -63,9 +63,11 @@ class StoppedCommands:
         mode = _MODES[(number + list(COMMANDS).index(kind)) % len(_MODES)]
         stop, outcome = self._run_stopped(command, usual, mode, number)
         findings = [*self._check(command, usual, mode, outcome)]
-        said = f"{mode if isinstance(mode, str) else mode.value} at {stop.at} of {usual.changes}"
+        stop_text = (
+            f"{mode if isinstance(mode, str) else mode.value} at {stop.at} of {usual.changes}"
+        )
         return TryResult(
-            [Finding(f.fault, f"{said} ({stop.last}): {f.detail}") for f in findings],
+            [Finding(f.fault, f"{stop_text} ({stop.last}): {f.detail}") for f in findings],
             outcome.seconds,
             outcome.memory_mb,
         )
@@ -127,9 +129,9 @@ class StoppedCommands:
         else:
             yield from broken_rules(outcome, may_be_killed=mode is not Stop.DISK_FULL)
         if mode is Stop.DISK_FULL:
-            said = outcome.stderr.decode("utf-8", "replace")
-            if any(words in said.lower() for words in _UNRELATED_ADVICE):
-                yield Finding("wrong advice", said)
+            message = outcome.stderr.decode("utf-8", "replace")
+            if any(words in message.lower() for words in _UNRELATED_ADVICE):
+                yield Finding("wrong advice", message)
         if mode in (Stop.DISK_FULL, Stop.TERMINATE, Stop.INTERRUPT):
             yield from self._left_over(usual, "at once")
         yield from self._files_are_whole(command, usual)

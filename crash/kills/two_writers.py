@@ -90,19 +90,21 @@ def _run_at_once(home: Home, commands: Sequence[Command]) -> list[Outcome]:
         if os.fork() == 0:
             os.close(reading)
             outcome = _run(home, command)
-            said = {**vars(outcome), "arguments": list(outcome.arguments)}
-            said |= {name: said[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
+            fields = {**vars(outcome), "arguments": list(outcome.arguments)}
+            fields |= {
+                name: fields[name].decode("utf-8", "replace") for name in ("stdout", "stderr")
+            }
             with os.fdopen(writing, "w") as stream:
-                json.dump(said, stream)
+                json.dump(fields, stream)
             os._exit(0)
         os.close(writing)
         readers.append(reading)
     outcomes = []
     for reading in readers:
         with os.fdopen(reading) as stream:
-            said = json.load(stream)
-        said |= {name: said[name].encode() for name in ("stdout", "stderr")}
-        outcomes.append(Outcome(**said))
+            fields = json.load(stream)
+        fields |= {name: fields[name].encode() for name in ("stdout", "stderr")}
+        outcomes.append(Outcome(**fields))
         os.wait()
     return outcomes
 
@@ -176,8 +178,10 @@ def _remove_and_replay(number: int) -> list[list[str]]:
 def _all_end_well(home: Home, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
     for outcome in outcomes:
         if outcome.code not in (0, 2):
-            said = outcome.stderr.decode("utf-8", "replace")
-            yield Finding("writer fails", f"{' '.join(outcome.arguments)}: {outcome.code}: {said}")
+            message = outcome.stderr.decode("utf-8", "replace")
+            yield Finding(
+                "writer fails", f"{' '.join(outcome.arguments)}: {outcome.code}: {message}"
+            )
     opened = run_refold(home, ["replay", _WORKSPACE, "-p", "orders.py", "--json"])
     yield from broken_rules(opened)
     if opened.code != 0:

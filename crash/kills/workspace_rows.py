@@ -50,14 +50,14 @@ def difference(before: Rows | None, after: Rows | None) -> str:
     """Return which tables differ, and by how many rows; empty if none differs."""
     if before is None or after is None:
         return "" if before is after else "one of them does not exist"
-    said = []
+    differences = []
     for name in sorted({*before, *after}):
         less = before.get(name, Counter()) - after.get(name, Counter())
         more = after.get(name, Counter()) - before.get(name, Counter())
         if less or more:
             example = _example(min(less, default="{}"), min(more, default="{}"))
-            said.append(f"{name}: -{less.total()} +{more.total()} ({example})")
-    return "; ".join(said)
+            differences.append(f"{name}: -{less.total()} +{more.total()} ({example})")
+    return "; ".join(differences)
 
 
 def _example(before: str, after: str) -> str:
@@ -72,12 +72,12 @@ def lost(before: Rows | None, after: Rows | None, tables: tuple[str, ...]) -> st
     """Return which rows of these tables are gone; empty if none."""
     if before is None:
         return ""
-    said = []
+    losses = []
     for name in tables:
         less = before.get(name, Counter()) - (after or {}).get(name, Counter())
         if less:
-            said.append(f"{name}: {less.total()} rows ({next(iter(less))[:160]})")
-    return "; ".join(said)
+            losses.append(f"{name}: {less.total()} rows ({next(iter(less))[:160]})")
+    return "; ".join(losses)
 
 
 def _print_rows(path: Path) -> int:

@@ -114,13 +114,13 @@ class Consents:
         if self._has_run(watch, listener):
             yield Finding("ran without consent", "before anybody was asked")
             return
-        said, agreed = self._agree(consent)
+        shown, agreed = self._agree(consent)
         yield from broken_rules(agreed)
         watch.opened()
         outcome = run_refold(self._home, consent.command)
         has_run = self._has_run(watch, listener)
-        if has_run and consent.named not in said:
-            yield Finding("ran without consent", f"{consent.named} is not named in {said!r}")
+        if has_run and consent.named not in shown:
+            yield Finding("ran without consent", f"{consent.named} is not named in {shown!r}")
         if not has_run and not consent.by_question:
             yield Finding("does not run", outcome.stderr.decode("utf-8", "replace")[-400:])
         if consent.named.startswith("evil"):

@@ -114,9 +114,11 @@ class HostileWorkspaces:
             for command, result in run_batches(
                 self._home, numbers, lambda n: (self._run_one(commands, stranger, n), 1)
             ):
-                said = " ".join(_COMMANDS[command])
-                findings += [Finding(f.fault, f"{said}: {f.detail}") for f in result.findings]
-                findings += self._touched(watch, said)
+                command_line = " ".join(_COMMANDS[command])
+                findings += [
+                    Finding(f.fault, f"{command_line}: {f.detail}") for f in result.findings
+                ]
+                findings += self._touched(watch, command_line)
                 if sum(finding.fault == "hang" for finding in findings) >= _MOST_HANGS:
                     break
                 seconds, memory = max(seconds, result.seconds), max(memory, result.memory_mb)
@@ -152,12 +154,12 @@ class HostileWorkspaces:
         path = self._home.folder / WORKSPACE
         run_function(self._home, lambda: swap_events(path))
 
-    def _touched(self, watch: FileWatch, said: str) -> Iterator[Finding]:
+    def _touched(self, watch: FileWatch, command_line: str) -> Iterator[Finding]:
         opened = watch.opened()
         if self._lures.ran in opened:
-            yield Finding("ran without consent", said)
+            yield Finding("ran without consent", command_line)
         if self._lures.canary in opened:
-            yield Finding("path touched", f"{said}: opened a file that the workspace names")
+            yield Finding("path touched", f"{command_line}: opened a file that the workspace names")
 
 
 def _make(kind: str, making: Making) -> int:

@@ -1,6 +1,6 @@
 """Writes the `accounts` log: people are paid, spend, and send money to each other.
 
-The rule this module owns: nobody spends what isn't there, so a correct fold is never overdrawn.
+Its rule: no account spends more than it has, so a correct fold is never overdrawn.
 Memory depends on the number of accounts, which grows with the log up to `_MOST_ACCOUNTS`.
 """
 

@@ -93,6 +93,6 @@ def demo(name: str) -> None:
                 workspace, [options.projection_reference(str(sample.wrong_projection))], at=None
             )
         else:
-            from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only where there is no terminal
+            from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only needed without a terminal
 
             print_tour(sample, Workspace(target))

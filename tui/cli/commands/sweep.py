@@ -103,8 +103,11 @@ def sweep(
             places = [options.parse_position(workspace, where[0])]
         else:
             places = EditBuilder(workspace, name).find_matching_positions(where[0])
-        wished = [*listed, *(variants.list_numbers(*spread) if spread is not None else ())]
-        varied = variants.build_value_variants(workspace, name, places, where[1], wished)
+        parameter_values = [
+            *listed,
+            *(variants.list_numbers(*spread) if spread is not None else ()),
+        ]
+        varied = variants.build_value_variants(workspace, name, places, where[1], parameter_values)
     with progress_display.sweep_bar(len(varied)) as progress, catch_sigint() as cancelled:
         swept = fork_sweep.sweep_variants(
             workspace, wanted, base, varied, values, on_progress=progress, is_cancelled=cancelled

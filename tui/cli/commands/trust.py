@@ -100,5 +100,5 @@ def _workspace_rows(
 def _revoke(file: Path) -> None:
     path = (file / config_file.NAME if file.is_dir() else file).resolve()
     known = revoke_agreement(path)
-    said = "Nothing of {} is agreed to any more." if known else "Nothing of {} was agreed to."
-    click.echo(sanitize_line(said.format(path)), err=True)
+    message = "Nothing of {} is agreed to any more." if known else "Nothing of {} was agreed to."
+    click.echo(sanitize_line(message.format(path)), err=True)

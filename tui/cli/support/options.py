@@ -95,8 +95,8 @@ def python_option(command: Command) -> Command:
         callback=_keep_readable,
         type=click.Path(exists=True, path_type=Path),
         metavar="DIR",
-        help="Let handlers read only this folder and their interpreter (Linux); repeatable. Default for"
-        " projections of a refold.toml: its folder. / allows everything.",
+        help="Let handlers read only this folder, their code and interpreter (Linux); repeatable."
+        " Default for projections of a refold.toml: its folder. / allows everything.",
     )(command)
 
 

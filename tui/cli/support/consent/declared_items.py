@@ -71,9 +71,9 @@ def port_items(folder: Path, ports: Mapping[str, Port]) -> Iterator[ConsentItem]
             for field in port.__struct_fields__
             if (value := getattr(port, field)) is not UNSET
         }
-        told = msgspec.to_builtins(declared, enc_hook=str)
+        values = msgspec.to_builtins(declared, enc_hook=str)
         text = " and ".join(actions)
-        yield ConsentItem(f"ports.{name}", text, Isolation.UNSANDBOXED, told, files)
+        yield ConsentItem(f"ports.{name}", text, Isolation.UNSANDBOXED, values, files)
 
 
 def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[ConsentItem]:
@@ -122,8 +122,8 @@ def _port_actions(port: Port) -> Iterator[str]:
     if port.kind == "query" or port.queries:
         which = "all of its calls" if port.kind == "query" else ", ".join(port.queries)
         yield f"sends {which} as queries"
-    told = [live or "", *port.headers.values()]
-    variables = sorted({found for text in told for found in _VARIABLE.findall(text)})
+    fields = [live or "", *port.headers.values()]
+    variables = sorted({found for text in fields for found in _VARIABLE.findall(text)})
     if variables and not (live or "").startswith(_PROGRAM):
         yield f"sends the environment's {', '.join(variables)}"
 
