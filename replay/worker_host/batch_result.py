@@ -122,13 +122,14 @@ def _told(frame: Frame, events: pa.Table, *, routed: bool | None) -> BatchResult
     )
 
 
-def check_numbers(told: BatchResult, first: int) -> int:
-    """The number of the change after these, the first of which has the number `first`.
+def check_numbers(batch_result: BatchResult, first: int, resumed: int) -> int:
+    """Return the number of the next change, if the first one of this batch has the number `first`.
 
-    Raises `BrokenFrameError` where a change comes after one that is not before it.
+    `resumed` is the highest number of a change that the worker was given to resume from. Raises
+    `BrokenFrameError` if a change claims to come after one that neither precedes it nor was given.
     """
-    previous = told.changes["previous"].to_numpy()
-    numbers = np.arange(first, first + len(previous))
+    previous = batch_result.changes["previous"].to_numpy()
+    numbers = np.maximum(np.arange(first, first + len(previous)), resumed + 1)
     if (previous < -1).any() or (previous >= numbers).any():
         raise BrokenFrameError("a change that comes after a later one")
     return first + len(previous)

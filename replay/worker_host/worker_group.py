@@ -87,6 +87,8 @@ class WorkerGroup:
         """What those that have ended said of their states; see `Folded.plain`."""
         self._has_sent = False
         self._next_change = 0
+        self._resumed_change = -1
+        """The highest number of a change that a worker was given to resume from."""
         self.probe_results: list[dict[str, Any]] = []
         """What their probes have found, once they have ended."""
 
@@ -239,7 +241,9 @@ class WorkerGroup:
             results.append(decode_batch_result(frame, share, is_routed=self._is_routed))
         if self._merger is not None:
             return self._merger.merge_results(results)
-        self._next_change = check_numbers(results[0], self._next_change)
+        self._next_change = check_numbers(
+            results[0], self._next_change, self._resumed_change
+        )
         return results[0]
 
     def _receive_share(
@@ -252,7 +256,9 @@ class WorkerGroup:
         asked = 0
         while (frame := worker.receive(raise_if_cancelled)).kind == "ask":
             asked += 1
-            worker.send_answer(*answer_asked(frame, recall, asked))
+            header, parts = answer_asked(frame, recall, asked)
+            self._resumed_change = max([self._resumed_change, *header["changes"].values()])
+            worker.send_answer(header, parts)
         raise_if_gave_up(frame, len(self._workers))
         if frame.expected("folded", "done").kind == "done":
             self._round_trips_json[worker_index] = frame.header.get("plain")

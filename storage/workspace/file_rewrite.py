@@ -63,6 +63,7 @@ def rewrite_workspace(
                     on_progress(written_rows)
             begin_generation(new)
             finish(new)
+    workspace.reread()
 
 
 def _keep_rows(rows: pa.Table) -> pa.Table:

@@ -100,7 +100,7 @@ def test_a_replay_is_the_same_byte_for_byte_however_it_is_made(caller: Caller, o
         assert caller.changes(caller.replay(**wishes)) == first
     assert len(caller.decided(caller.replay())) == 60
     caller.events(*[(f"s{n % 5}", "T", {"pair": str(n)}) for n in range(60, 70)])
-    caller.record(before=caller.replay(), span=_span(60, 69))
+    caller.record(base_record=caller.replay(), span=_span(60, 69))
     again = caller.changes(caller.replay())
     assert again[:60] == first
     assert [state["n"] for *_, state in again[60:]] == list(range(61, 71))

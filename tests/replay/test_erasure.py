@@ -113,8 +113,8 @@ def test_a_stream_is_nowhere_afterwards(talkative):
     assert catalogue.list_folds(workspace) == []
     history = talkative.history()
     assert {n: talkative.total(history, n) for n in "abde"} == before
-    assert history.folded.keys == 4
-    assert history.folded.skipped == 0
+    assert history.fold_record.document_count == 4
+    assert history.fold_record.skipped_events == 0
     assert [mark.note for mark in bookmarks.list_bookmarks(workspace)] == ["stays"]
     assert len(watches.list_watches(workspace)) == 1
     fork = forked_workspace.open_timeline(workspace, "f")

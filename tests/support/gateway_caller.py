@@ -97,7 +97,7 @@ class Caller(Studio):
 
     def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> FoldRecord:
         fields = {n: wishes.pop(n) for n in ("overrides", "seed", "own_time") if n in wishes}
-        wanted = replace(self.refer(text), settings=self.settings(mode, **fields))
+        wanted = replace(self.refer(text), gateway_settings=self.settings(mode, **fields))
         return fold.fold_projection(self.workspace, wanted, **wishes)
 
     def decided(self, folded: FoldRecord) -> list[CallDecision]:

@@ -155,7 +155,7 @@ def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     folded["a"] = fold("a")
     folded["b"] = fold("b")
     assert kept() == {"a", "b"}
-    assert fold("a").number == folded["a"].number
+    assert fold("a").projection_number == folded["a"].projection_number
     folded["c"] = fold("c")
     assert kept() == {"a", "c"}, "b was not looked at when c was saved"
     with pytest.raises(Exception, match="offset 2"):
@@ -164,5 +164,5 @@ def test_what_was_looked_at_before_an_edit_is_kept(studio: Studio):
     folded["e"] = fold("e")
     assert kept() == {"c", "e"}, "d was never folded to the end"
     assert [f.projection_number for f in catalogue.list_folds(studio.workspace)] == [
-        folded["e"].number
+        folded["e"].projection_number
     ]

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.tui.cli.commands.test_debug import MAIN, Shell
-from tests.tui.conftest import Sitting
 
 
 class Seat:
@@ -92,7 +91,7 @@ def sit(tmp_path: Path):
 PLAIN = "def on_Added(state, event):\n    state['n'] = 1\n"
 
 
-def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit: Sitting):
+def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit):
     seat = sit(PLAIN)
     seat.until("(Pdb) ")
     assert "41 + 1" in seat.type("p 41 + 1\r")
@@ -106,7 +105,7 @@ def test_keys_history_and_the_size_of_the_window_reach_the_debugger(sit: Sitting
     assert seat.is_restored
 
 
-def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit: Sitting):
+def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
     seat = sit(
         """
         import sys
@@ -129,7 +128,7 @@ def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit: Sitting):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(
-    sit: Sitting, tmp_path: Path
+    sit, tmp_path: Path
 ):
     seat = sit(
         """
@@ -150,7 +149,7 @@ def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(
     assert not select.select([seat.slave], [], [], 0)[0]  # nothing waits to be read by a shell
 
 
-def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit: Sitting):
+def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit):
     seat = sit("import os\ndef on_Added(state, event):\n    while os.isatty(0):\n        pass\n")
     seat.until("(Pdb) ")
     os.write(seat.master, b"c\r")
@@ -168,7 +167,7 @@ def test_ctrl_c_interrupts_the_handler_and_ctrl_d_leaves(sit: Sitting):
     assert other.is_restored
 
 
-def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit: Sitting):
+def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit):
     seat = sit(
         """
         import os, signal
@@ -191,7 +190,7 @@ def test_five_times_ctrl_c_ends_a_handler_that_heeds_none(sit: Sitting):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_terminal_is_restored_when_refold_is_ended(sit: Sitting, number):
+def test_the_terminal_is_restored_when_refold_is_ended(sit, number):
     seat = sit(PLAIN)
     seat.until("(Pdb) ")
     assert not seat.is_restored

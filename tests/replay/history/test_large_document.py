@@ -105,7 +105,7 @@ def folded(request: Any, new_studio_of_module: Any) -> Any:
     studio.file("p.py", request.param)
     with small_flushes():
         history = studio.history()
-    assert history.folded.parts > ITEMS
+    assert history.fold_record.part_change_count > ITEMS
     return studio, history, _whole(events, request.param)
 
 
@@ -401,4 +401,4 @@ def test_an_object_that_is_replaced_by_a_copy_of_itself_stays_in_parts(new_studi
         found = history.state_at("all", offset)
         assert found is not None
         assert decode_state(found.state) == state, offset
-    assert folded.plain
+    assert folded.round_trips_json

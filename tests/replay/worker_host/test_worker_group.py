@@ -113,8 +113,8 @@ def test_folds_that_go_on_with_other_numbers_of_workers_give_the_same(new_studio
         studio.events(*events[first:last])
         folded = studio.fold(workers=workers)
     alone.events(*events)
-    assert folded.folded == 200
-    assert everything(studio, folded.number) == everything(alone, alone.fold().number)
+    assert folded.next_offset == 200
+    assert everything(studio, folded.projection_number) == everything(alone, alone.fold().number)
 
 
 def test_states_that_are_not_plain_are_met_by_any_of_them(studio: Studio):

@@ -166,8 +166,8 @@ def test_other_mapping_is_refused(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(1, other="x")))
     desk.load(path)
     with pytest.raises(SourceError, match="another mapping"):
-        desk.load(path, fields={"stream": "other"})
-    desk.load(path, fields={"stream": "other"}, replace=True)
+        desk.load(path, field_columns={"stream": "other"})
+    desk.load(path, field_columns={"stream": "other"}, replace=True)
     assert desk.column("stream") == ["x"]
 
 
@@ -184,7 +184,7 @@ def test_failed_replacement_keeps_the_old_workspace(desk: Any) -> None:
     desk.load(path)
     path.write_text(desk.text(desk.event(2)) + "{broken\n")
     with pytest.raises(SourceError):
-        desk.load(path, replace=True, strict=True)
+        desk.load(path, replace=True, is_strict=True)
     assert desk.column("id") == ["e1"]
     assert desk.leftovers() == []
 
@@ -198,7 +198,7 @@ def test_order_by_a_field_that_is_not_there(desk: Any) -> None:
 
 def test_order_by_numbers_is_by_value(desk: Any) -> None:
     events = [desk.event(n, seq=place) for n, place in enumerate([10, 9, 100, None, 9])]
-    desk.load(desk.write(desk.text(*events)), order_by="offset", fields={"offset": "seq"})
+    desk.load(desk.write(desk.text(*events)), order_by="offset", field_columns={"offset": "seq"})
     assert desk.column("id") == ["e1", "e4", "e0", "e2", "e3"]
     assert desk.column("source_position") == ["9", "9", "10", "100", None]
 

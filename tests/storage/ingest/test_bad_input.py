@@ -51,7 +51,7 @@ def test_bad_line_is_rejected_with_its_reason(desk: Any, what: str) -> None:
 def test_strict_refuses_and_leaves_nothing(desk: Any, what: str) -> None:
     path = desk.write(desk.text(desk.event(0)) + BAD_LINES[what][0] + "\n")
     with pytest.raises(SourceError, match=r"line 2: .*--strict loads nothing"):
-        desk.load(path, strict=True)
+        desk.load(path, is_strict=True)
     assert not desk.target.exists()
     assert desk.leftovers() == []
 
@@ -61,7 +61,7 @@ def test_strict_append_keeps_what_was_loaded(desk: Any) -> None:
     desk.load(path)
     desk.grow(path, desk.text(desk.event(1)) + "{broken\n")
     with pytest.raises(SourceError, match="--strict"):
-        desk.load(path, strict=True)
+        desk.load(path, is_strict=True)
     assert desk.column("id") == ["e0"]
     assert desk.load(path).appended == 1
     assert [line for line, _, _ in desk.rejects()] == [3]
@@ -274,23 +274,23 @@ class TestOddColumns:
 
     def test_names_that_differ_in_case_only(self, desk: Any) -> None:
         row = '{"Type":"v2","type":"Placed","data":{"n":0.10}}\n'
-        desk.load(desk.write(row * 3), fields={"version": "Type"})
+        desk.load(desk.write(row * 3), field_columns={"version": "Type"})
         assert desk.column("version") == ["v2"] * 3
         assert desk.column("type") == ["Placed"] * 3
         assert desk.column("data") == ['{"n":0.10}'] * 3
 
     def test_no_name_at_all(self, desk: Any) -> None:
-        desk.load(desk.write('{"":"Placed","data":{"n":1}}\n'), fields={"type": ""})
+        desk.load(desk.write('{"":"Placed","data":{"n":1}}\n'), field_columns={"type": ""})
         assert desk.column("type") == ["Placed"]
 
     def test_quotes_and_dots(self, desk: Any) -> None:
         row = '{"it\'s \\"x\\"":"Placed","a.b":"s","data":{"n":1}}\n'
-        desk.load(desk.write(row), fields={"type": 'it\'s "x"', "stream": "a.b"})
+        desk.load(desk.write(row), field_columns={"type": 'it\'s "x"', "stream": "a.b"})
         assert (desk.column("type"), desk.column("stream")) == (["Placed"], ["s"])
 
     def test_path_into_the_payload(self, desk: Any) -> None:
         row = '{"type":"Placed","data":{"order":{"no":17},"n":0.10}}\n'
-        desk.load(desk.write(row), fields={"stream": "data.order.no", "data": "data"})
+        desk.load(desk.write(row), field_columns={"stream": "data.order.no", "data": "data"})
         assert desk.column("stream") == ["17"]
         assert [json.loads(data, parse_float=str) for data in desk.column("data")] == [
             {"order": {"no": 17}, "n": "0.10"}
@@ -299,7 +299,7 @@ class TestOddColumns:
 
 def test_times_none_of_which_can_be_read_are_told(desk: Any) -> None:
     source = desk.write(desk.text({"at": "noon", "type": "T"}, {"at": "x", "type": "T"}))
-    loaded = desk.load(source, fields={"time": "at"})
+    loaded = desk.load(source, field_columns={"time": "at"})
     assert loaded.log.oddities() == ["2 events without a time that can be read."]
 
 

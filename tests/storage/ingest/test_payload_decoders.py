@@ -50,7 +50,7 @@ PACKED = {
 def test_what_is_packed_is_unpacked_to_the_last_digit(desk: Any, how: str) -> None:
     rows = [desk.event(n, data=PACKED[how]) for n in range(3)] + [desk.event(3, data={"n": 3})]
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": how}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": how}, field_columns={"data": "data"}
     )
     assert desk.column("data") == [PLAIN.decode()] * 3 + ['{"n":3}']
     assert loaded.undecoded == 0
@@ -71,7 +71,7 @@ def test_avro_by_a_schema(desk: Any) -> None:
     fastavro.schemaless_writer(out, SCHEMA, {"n": 7, "raw": b"\x01"})
     row = desk.event(1, data=b64(out.getvalue()))
     desk.load(
-        desk.write(desk.text(row)), decoders={"data": f"avro:{schema}"}, fields={"data": "data"}
+        desk.write(desk.text(row)), decoders={"data": f"avro:{schema}"}, field_columns={"data": "data"}
     )
     assert desk.column("data") == ['{"n":7,"raw":"AQ=="}']
 
@@ -85,7 +85,7 @@ def test_messages_of_a_descriptor(desk: Any) -> None:
     ]
     said = f"protobuf:{compiled}:shop.Placed"
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": said}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": said}, field_columns={"data": "data"}
     )
     assert json.loads(desk.column("data")[0]) == {
         "order_id": "7",
@@ -109,7 +109,7 @@ def test_what_cannot_be_decoded_stays_and_is_counted(desk: Any) -> None:
     payloads = ["!!!", b64(b"no gzip"), b64(gzip.compress(PLAIN)), b64(gzip.compress(PLAIN)[:-9])]
     rows = [desk.event(n, data=payload) for n, payload in enumerate(payloads)]
     loaded = desk.load(
-        desk.write(desk.text(*rows)), decoders={"data": "gzip"}, fields={"data": "data"}
+        desk.write(desk.text(*rows)), decoders={"data": "gzip"}, field_columns={"data": "data"}
     )
     found = desk.column("data")
     assert [json.loads(found[n]) for n in (0, 1, 3)] == [payloads[n] for n in (0, 1, 3)]
@@ -119,7 +119,7 @@ def test_what_cannot_be_decoded_stays_and_is_counted(desk: Any) -> None:
 
 def test_appends_are_decoded_too(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(0, data=PACKED["zlib"])))
-    desk.load(path, decoders={"data": "zlib"}, fields={"data": "data"})
+    desk.load(path, decoders={"data": "zlib"}, field_columns={"data": "data"})
     desk.grow(path, desk.text(desk.event(1, data=PACKED["zlib"])))
     desk.load(path)
     assert desk.column("data") == [PLAIN.decode()] * 2
@@ -134,7 +134,7 @@ def test_blobs_of_a_database(desk: Any) -> None:
     connection.execute("INSERT INTO e VALUES ('T', 's', ?)", [zlib.compress(PLAIN)])
     connection.commit()
     connection.close()
-    desk.load(f"sqlite:{path}?table=e", decoders={"data": "zlib"}, fields={"data": "payload"})
+    desk.load(f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"})
     assert desk.column("data") == [PLAIN.decode()]
 
 

@@ -32,7 +32,7 @@ def test_the_value_is_nowhere_and_equal_ones_stay_equal(desk: Any) -> None:
     ]
     text = desk.text(*rows).replace('"price": 1,', '"price": 0.10,')
     loaded = desk.load(
-        desk.write(text), redacted=("data.user.email", "data.to.email", "stream", "meta.x")
+        desk.write(text), redacted_paths=("data.user.email", "data.to.email", "stream", "meta.x")
     )
     assert SECRET not in everything(desk)
     found = [json.loads(one) for one in desk.column("data")]
@@ -55,7 +55,7 @@ def test_lines_that_need_a_second_look_and_rejects(desk: Any) -> None:
     text = desk.text(*rows) + f'{{"broken": "{SECRET}"\n' + f'"{SECRET}"\n'
     desk.load(
         desk.write(text.encode() + b'{"\xff": "' + SECRET.encode() + b'"}\n'),
-        redacted=("data.email",),
+        redacted_paths=("data.email",),
     )
     assert SECRET not in everything(desk)
     assert len(desk.column("id")) == 2
@@ -68,13 +68,13 @@ def test_lines_that_need_a_second_look_and_rejects(desk: Any) -> None:
 
 def test_appends_are_redacted_with_the_same_key(desk: Any) -> None:
     path = desk.write(desk.text(desk.event(1, data={"email": SECRET})))
-    desk.load(path, redacted=("data.email",))
+    desk.load(path, redacted_paths=("data.email",))
     desk.grow(path, desk.text(desk.event(2, data={"email": SECRET})))
     desk.load(path)
     assert SECRET not in everything(desk)
     assert len({json.loads(one)["email"] for one in desk.column("data")}) == 1
     with pytest.raises(SourceError, match="another mapping"):
-        desk.load(path, redacted=("data.name",))
+        desk.load(path, redacted_paths=("data.name",))
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
@@ -93,7 +93,7 @@ def test_records_in_another_format_are_kept_without_what_they_say(desk: Any, nam
             + "\n"
             + "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in cells)
         )
-    desk.load(desk.write(text, name), redacted=("data.email",))
+    desk.load(desk.write(text, name), redacted_paths=("data.email",))
     assert SECRET not in everything(desk)
 
 
@@ -105,8 +105,8 @@ def test_what_is_decoded_is_redacted_afterwards(desk: Any) -> None:
     desk.load(
         desk.write(desk.text(desk.event(1, data=packed))),
         decoders={"data": "zlib"},
-        redacted=("data.email",),
-        fields={"data": "data"},
+        redacted_paths=("data.email",),
+        field_columns={"data": "data"},
     )
     assert json.loads(desk.column("data")[0])["email"].startswith("redacted-")
 
@@ -114,7 +114,7 @@ def test_what_is_decoded_is_redacted_afterwards(desk: Any) -> None:
 @pytest.mark.parametrize("path", ["email", "data..x", "time", "stream.x", "", "data."])
 def test_paths_that_lead_nowhere_are_refused(desk: Any, path: str) -> None:
     with pytest.raises(SourceError, match="a path begins with data, meta"):
-        desk.load(desk.write(desk.text(desk.event(1))), redacted=(path,))
+        desk.load(desk.write(desk.text(desk.event(1))), redacted_paths=(path,))
     assert not desk.target.exists()
 
 

@@ -25,7 +25,7 @@ def test_every_kind_is_found(desk: Any) -> None:
     ]
     # So few are no proof of what a revision and an id are.
     fields = {"revision": "revision", "id": "id"}
-    loaded = desk.load(desk.write(desk.text(*rows)), fields=fields)
+    loaded = desk.load(desk.write(desk.text(*rows)), field_columns=fields)
     assert list(irregularities.find_irregularities(desk.open())) == [
         Irregularity(2, "s", "revision jumps", "1", "5"),
         Irregularity(3, "s", "repeated id", "1", "e1"),
@@ -95,7 +95,7 @@ def test_loading_in_two_parts_finds_what_a_plain_loop_finds(
     fields = {name: name for name in ("id", "stream", "revision", "type", "time", "data")}
     cut = max(1, min(cut, len(rows)))
     path = desk.write(desk.text(*written[:cut]))
-    desk.load(path, fields=fields)
+    desk.load(path, field_columns=fields)
     if written[cut:]:
         desk.grow(path, desk.text(*written[cut:]))
         desk.load(path)

@@ -55,7 +55,7 @@ def kept(desk: Any) -> Path:
 
 def test_readers_share(desk: Any, kept: Path) -> None:
     with another(HOLD, kept, "reading", 30):
-        assert len(desk.open(wait=0).fact("mapping")["fields"]) == 5
+        assert len(desk.open(wait_seconds=0).fact("mapping")["fields"]) == 5
 
 
 @pytest.mark.parametrize(("they", "we"), [("reading", "writing"), ("writing", "reading")])

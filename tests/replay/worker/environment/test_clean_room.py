@@ -210,7 +210,7 @@ def test_a_bare_interpreter_of_the_users_is_kept_in_too(tmp_path: Path):
     out, err = cell.process.communicate()
     assert out == b"-1\n"
     assert b"PermissionError" in err
-    assert cell.room.level == 2
+    assert cell.isolation.level == 2
 
 
 CALLING = """

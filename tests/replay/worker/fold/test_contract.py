@@ -102,7 +102,7 @@ def test_the_history_is_that_of_a_plain_fold(new_studio: Any, shape: str, events
     studio.file("p.py", source)
     folded = studio.fold(text)
     assert studio.changes(folded) == reference_fold(events)
-    assert folded.folded == len(events)
+    assert folded.next_offset == len(events)
 
 
 @settings(max_examples=100, deadline=None)

@@ -221,7 +221,7 @@ def test_parts_say_what_a_whole_document_is(
             if not careful and not parts.changes_are_plain(returned):
                 return  # the fold begins anew, carefully
             rows = _told(worker, parts.settle, returned)
-        except small.WholeError:
+        except small.ResplitError:
             whole = parts.whole(returned)
             assert json.dumps(whole) == json.dumps(state)
             _keep(kept, _told(worker, parts.vanish))

@@ -220,7 +220,7 @@ def test_every_type_is_shown_by_the_rules(studio: Any) -> None:
         "address": "0.0.0.3",
         "chain": {"maps": [{"3": 1}, {"a": 2}]},
     }
-    assert folded.plain is False
+    assert folded.round_trips_json is False
 
 
 def test_a_state_that_json_cannot_hold_is_a_failure_that_names_the_place(studio: Any) -> None:

@@ -740,7 +740,7 @@ def test_a_tombstone_is_no_damage(desk: Any) -> None:
 
 def test_what_is_given_counts_more(desk: Any) -> None:
     loaded = desk.load(
-        desk.write(desk.text(*SHAPES["marten"].records)), fields={"stream": "tenant_id"}
+        desk.write(desk.text(*SHAPES["marten"].records)), field_columns={"stream": "tenant_id"}
     )
     assert desk.column("stream") == ["*DEFAULT*"] * 2
     assert loaded.mapping.fields["stream"].why == "given"

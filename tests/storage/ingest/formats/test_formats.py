@@ -153,7 +153,7 @@ def test_loading_twice_appends_nothing(looked_at: Any) -> None:
 def test_given_fields_hold_even_crosswise(desk: Any, name: str) -> None:
     rows = records(4)
     path = desk.write(FORMATS[name](rows), name)
-    desk.load(path, fields={"id": "stream", "stream": "type", "type": "id"})
+    desk.load(path, field_columns={"id": "stream", "stream": "type", "type": "id"})
     assert desk.column("id") == [row["stream"] for row in rows]
     assert desk.column("stream") == [row["type"] for row in rows]
     assert desk.column("type") == [row["id"] for row in rows]

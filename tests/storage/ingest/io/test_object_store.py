@@ -150,7 +150,7 @@ def test_other_formats(desk: Any, bucket: Bucket) -> None:
 def test_folders_that_are_columns(desk: Any, bucket: Bucket) -> None:
     for month in (1, 2):
         bucket.put(f"hive/year=2026/month={month}/p.parquet", parquet(month * 10, 2))
-    desk.load(bucket.link("hive/**/*.parquet"), fields={"version": "month"})
+    desk.load(bucket.link("hive/**/*.parquet"), field_columns={"version": "month"})
     assert desk.column("id") == ["e10", "e11", "e20", "e21"]
     assert desk.column("version") == ["1", "1", "2", "2"]
 
@@ -160,7 +160,7 @@ def test_folders_that_are_columns_on_disk(desk: Any) -> None:
         folder = desk.folder / "year=2026" / f"month={month}"
         folder.mkdir(parents=True)
         (folder / "p.parquet").write_bytes(parquet(month * 10, 2))
-    desk.load(f"{desk.folder}/**/*.parquet", fields={"version": "month"})
+    desk.load(f"{desk.folder}/**/*.parquet", field_columns={"version": "month"})
     assert desk.column("version") == ["1", "1", "2", "2"]
 
 

@@ -150,7 +150,7 @@ def test_notations(desk: Any, new_york: None, text: str, expected: str) -> None:
 
 def test_path_into_a_column(desk: Any) -> None:
     rows = [desk.event(n, time=None, meta={"dt": f"2026-01-0{n}"}) for n in (1, 2)]
-    desk.load(desk.write(desk.text(*rows)), fields={"time": "meta.dt"})
+    desk.load(desk.write(desk.text(*rows)), field_columns={"time": "meta.dt"})
     assert desk.column("day(time)") == [1, 2]
     assert desk.column("meta->>'dt'") == ["2026-01-01", "2026-01-02"]
 

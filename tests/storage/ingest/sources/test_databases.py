@@ -289,8 +289,8 @@ def test_a_table_of_ones_own(desk: Any, fresh: Any) -> None:
     )
     fields = {"type": "what", "stream": "who"}
     with pytest.raises(SourceError, match=r"no columns of an event: counter, what, at, who.*--map"):
-        desk.load(fresh.table("audit"), fields={})
-    desk.load(fresh.table("audit"), fields=fields)
+        desk.load(fresh.table("audit"), field_columns={})
+    desk.load(fresh.table("audit"), field_columns=fields)
     # There is no number of its own, so the time orders it.
     assert desk.column("data") == [
         f'{{"counter":{n},"amount":0.10,"tags":["a","b"]}}' for n in (2, 1, 0)
@@ -304,7 +304,7 @@ def test_times_are_the_tables_and_an_infinite_one_is_none(desk: Any, fresh: Any)
         """INSERT INTO till VALUES (%s, 't', 'Paid', %s, '{"a": "\\u00e9", "c": [1.50]}')""",
         *enumerate(times),
     )
-    desk.load(fresh.table("till"), fields={"time": "at"})
+    desk.load(fresh.table("till"), field_columns={"time": "at"})
     # They are in the order of their times in the table.
     assert desk.column("source_position") == [None] * 4
     assert desk.column("epoch_us(time)") == [None, 1767434400123456, None, None]
@@ -438,7 +438,7 @@ def test_odd_values_in_sqlite(desk: Any) -> None:
     connection.executemany("INSERT INTO e VALUES (?, ?, ?, ?, ?)", rows)
     connection.commit()
     connection.close()
-    desk.load(f"sqlite:{path}?table=e", fields={"data": "data"})
+    desk.load(f"sqlite:{path}?table=e", field_columns={"data": "data"})
     assert desk.column("data") == ['{"a":1}', '"//4="', None, '{"b":2}']
 
 
@@ -476,7 +476,7 @@ def test_ocel_in_sqlite(desk: Any) -> None:
 def test_names_that_differ_in_case_only_are_two_columns(desk: Any, fresh: Any) -> None:
     fresh.run('CREATE TABLE log (n bigint, "Type" text, type text, "TYPE" text, stream text)')
     fresh.run("""INSERT INTO log VALUES (1, 'First', 'second', 'THIRD', 's')""")
-    desk.load(fresh.table("log"), fields={"type": "type_1", "offset": "n"})
+    desk.load(fresh.table("log"), field_columns={"type": "type_1", "offset": "n"})
     assert desk.column("type") == ["second"]
     [data] = desk.column("data")
     assert json.loads(data)["Type"] == "First"
@@ -487,18 +487,18 @@ def test_names_that_differ_in_case_only_are_two_columns(desk: Any, fresh: Any) -
 def test_a_table_may_have_a_dot_in_its_name(desk: Any, fresh: Any, named: str) -> None:
     fresh.run('CREATE TABLE "shop.events" (n bigint, type text, stream text)')
     fresh.run("""INSERT INTO "shop.events" VALUES (1, 'Opened', 's')""")
-    desk.load(fresh.table(named), fields={"offset": "n"})
+    desk.load(fresh.table(named), field_columns={"offset": "n"})
     assert desk.column("type") == ["Opened"]
     fresh.run("CREATE SCHEMA shop; CREATE TABLE shop.events (n bigint, type text, stream text)")
     fresh.run("INSERT INTO shop.events VALUES (1, 'Closed', 's')")
     desk.target.unlink()
-    desk.load(fresh.table(named), fields={"offset": "n"})
+    desk.load(fresh.table(named), field_columns={"offset": "n"})
     assert desk.column("type") == ["Opened" if '"' in named else "Closed"]
 
 
 def test_a_log_in_the_order_of_times_may_be_older_than_python_knows(desk: Any, fresh: Any) -> None:
     fresh.run("CREATE TABLE log (at timestamptz, type text, stream text)")
     fresh.run("""INSERT INTO log VALUES ('0044-03-15 12:00:00+00 BC', 'Stabbed', 'caesar')""")
-    desk.load(fresh.table("log"), fields={"time": "at"})
+    desk.load(fresh.table("log"), field_columns={"time": "at"})
     assert desk.column("type") == ["Stabbed"]
     assert desk.column("CAST(time AS VARCHAR)") == ["0044-03-15 (BC) 12:00:00+00"]

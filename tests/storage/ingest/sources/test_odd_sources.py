@@ -72,7 +72,7 @@ def test_digits_of_a_pretty_document(desk: Any) -> None:
     assert desk.column("data") == ['{"prices":[0.10,12345678901234567890.10,1E5],"x":2.50}']
     inner = json.dumps('{"t":"A","d":{"n":\n 0.10,"m":[\n 12345678901234567890.10\n]}}')
     path = desk.write(f'{{"id":"1","stream":"s","p":{inner}}}\n')
-    desk.load(path, replace=True, fields={"type": "p.t", "data": "p.d"})
+    desk.load(path, replace=True, field_columns={"type": "p.t", "data": "p.d"})
     assert desk.column("data") == ['{"n":0.10,"m":[12345678901234567890.10]}']
 
 
@@ -118,10 +118,10 @@ def test_a_table_without_an_order_is_not_appended_to(desk: Any) -> None:
         )
         connection.execute("CREATE VIEW log AS FROM base")
     fields = {"type": "what", "stream": "who"}
-    desk.load(f"duckdb:{path}?table=log", fields=fields)
+    desk.load(f"duckdb:{path}?table=log", field_columns=fields)
     with pytest.raises(SourceError, match="has no column that orders it, so that nobody can tell"):
         desk.load(f"duckdb:{path}?table=log")
-    assert desk.load(f"duckdb:{path}?table=base", replace=True, fields=fields).appended == 1
+    assert desk.load(f"duckdb:{path}?table=base", replace=True, field_columns=fields).appended == 1
     assert desk.load(f"duckdb:{path}?table=base").appended == 0
     with duckdb.connect(str(path)) as connection:
         connection.execute("INSERT INTO base VALUES ('U', 's')")
@@ -174,14 +174,14 @@ def test_packed_bytes_may_look_like_text(desk: Any) -> None:
     packed = bytes(pa.compress(b'{"a":0.10}', codec="snappy"))
     path = table(desk.folder / "s.db", ddl, (1, "T", "s", out.getvalue()))
     loaded = desk.load(
-        f"sqlite:{path}?table=log", decoders={"data": f"avro:{kept}"}, fields={"data": "data"}
+        f"sqlite:{path}?table=log", decoders={"data": f"avro:{kept}"}, field_columns={"data": "data"}
     )
     assert (loaded.undecoded, desk.column("data")) == (0, ['{"n":2,"s":"abc"}'])
     path = table(desk.folder / "t.db", ddl, (1, "T", "s", packed))
     desk.load(
         f"sqlite:{path}?table=log",
         decoders={"data": "snappy"},
-        fields={"data": "data"},
+        field_columns={"data": "data"},
         replace=True,
     )
     assert desk.column("data") == ['{"a":0.10}']
@@ -235,9 +235,9 @@ def test_kafkas_time_stands_in_for_one_that_is_missing(desk: Any) -> None:
 
 def test_a_path_may_lead_through_names_of_digits(desk: Any) -> None:
     rows = [desk.event(n, data={"2024": f"s{n}", "lines": [{"to": f"t{n}"}]}) for n in range(2)]
-    desk.load(desk.write(desk.text(*rows)), fields={"stream": "data.2024"})
+    desk.load(desk.write(desk.text(*rows)), field_columns={"stream": "data.2024"})
     assert desk.column("stream") == ["s0", "s1"]
-    desk.load(desk.folder / "log.jsonl", fields={"stream": "data.lines.0.to"}, replace=True)
+    desk.load(desk.folder / "log.jsonl", field_columns={"stream": "data.lines.0.to"}, replace=True)
     assert desk.column("stream") == ["t0", "t1"]
 
 
@@ -250,7 +250,7 @@ def test_values_may_turn_into_others_in_the_middle_of_a_table(desk: Any) -> None
     )
     path = table(desk.folder / "s.db", ddl)
     fields = {"data": "data", "offset": "rowid", "version": "data.n"}
-    assert desk.load(f"sqlite:{path}?table=log", fields=fields).appended == 70_000
+    assert desk.load(f"sqlite:{path}?table=log", field_columns=fields).appended == 70_000
     assert desk.column("line") == list(range(1, 70_001))
     assert desk.column('"offset"') == list(range(70_000))
     texts = [f"{n}.50" for n in range(50_000)]
