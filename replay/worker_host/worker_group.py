@@ -241,9 +241,7 @@ class WorkerGroup:
             results.append(decode_batch_result(frame, share, is_routed=self._is_routed))
         if self._merger is not None:
             return self._merger.merge_results(results)
-        self._next_change = check_numbers(
-            results[0], self._next_change, self._resumed_change
-        )
+        self._next_change = check_numbers(results[0], self._next_change, self._resumed_change)
         return results[0]
 
     def _receive_share(

@@ -127,9 +127,7 @@ def test_nothing_that_a_handler_writes_acts_on_the_terminal(sit):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
-def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(
-    sit, tmp_path: Path
-):
+def test_a_handler_types_no_command_and_reads_no_key_of_the_users_terminal(sit, tmp_path: Path):
     seat = sit(
         """
         import ctypes, os

@@ -71,7 +71,9 @@ def test_avro_by_a_schema(desk: Any) -> None:
     fastavro.schemaless_writer(out, SCHEMA, {"n": 7, "raw": b"\x01"})
     row = desk.event(1, data=b64(out.getvalue()))
     desk.load(
-        desk.write(desk.text(row)), decoders={"data": f"avro:{schema}"}, field_columns={"data": "data"}
+        desk.write(desk.text(row)),
+        decoders={"data": f"avro:{schema}"},
+        field_columns={"data": "data"},
     )
     assert desk.column("data") == ['{"n":7,"raw":"AQ=="}']
 
@@ -134,7 +136,9 @@ def test_blobs_of_a_database(desk: Any) -> None:
     connection.execute("INSERT INTO e VALUES ('T', 's', ?)", [zlib.compress(PLAIN)])
     connection.commit()
     connection.close()
-    desk.load(f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"})
+    desk.load(
+        f"sqlite:{path}?table=e", decoders={"data": "zlib"}, field_columns={"data": "payload"}
+    )
     assert desk.column("data") == [PLAIN.decode()]
 
 

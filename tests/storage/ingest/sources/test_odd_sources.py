@@ -174,7 +174,9 @@ def test_packed_bytes_may_look_like_text(desk: Any) -> None:
     packed = bytes(pa.compress(b'{"a":0.10}', codec="snappy"))
     path = table(desk.folder / "s.db", ddl, (1, "T", "s", out.getvalue()))
     loaded = desk.load(
-        f"sqlite:{path}?table=log", decoders={"data": f"avro:{kept}"}, field_columns={"data": "data"}
+        f"sqlite:{path}?table=log",
+        decoders={"data": f"avro:{kept}"},
+        field_columns={"data": "data"},
     )
     assert (loaded.undecoded, desk.column("data")) == (0, ['{"n":2,"s":"abc"}'])
     path = table(desk.folder / "t.db", ddl, (1, "T", "s", packed))

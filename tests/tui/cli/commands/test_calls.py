@@ -69,7 +69,7 @@ def _rows(out):
 def test_record_then_replay_then_calls(shell, service, folder):
     code, out, err = shell("record", "log.jsonl", "-p", "p.py", "--config", "refold.toml", "--json")
     assert code == 0, err
-    assert json.loads(out) == {"calls": 6, "errors": 0, "suppressed": 3}
+    assert json.loads(out) == {"calls": 6, "errors": 0, "suppressed": 3, "pending": 0}
     assert "3 commands not sent" in err
     assert len(service[1]) == 3
     code, out, _ = shell("calls", "log.refold", "-p", "p.py", "--json")

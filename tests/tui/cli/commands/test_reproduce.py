@@ -62,7 +62,7 @@ def test_the_name_of_a_history_is_enough_because_no_code_runs(shell, tmp_path: P
 def test_an_expectation_that_already_holds_is_reported(shell):
     code, _, err = shell("--at", "4", "--expect", "n=4.0")
     assert code == 0
-    assert "n = 4.0 at 4 already" in err
+    assert "n = 4.0 already holds at 4" in err
 
 
 @pytest.mark.parametrize(
