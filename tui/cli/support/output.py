@@ -147,7 +147,7 @@ def _labels() -> Callable[[str, Any], Any]:
     On a fork, events of the parent keep their offset as label, and inserted ones are `900+1`.
     """
     context = click.get_current_context(silent=True)
-    workspace = None if context is None else context.meta.get(_TIMELINE)
+    workspace: Workspace | None = None if context is None else context.meta.get(_TIMELINE)
 
     def label(name: str, value: Any) -> Any:
         if (
@@ -157,7 +157,7 @@ def _labels() -> Callable[[str, Any], Any]:
             or value < 0
         ):
             return value
-        return workspace.label(value).shown
+        return workspace.label_at(value).json_value
 
     return label
 
