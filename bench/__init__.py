@@ -1,4 +1,4 @@
-"""Figures, each a ratio against a named baseline in the same run. `make bench` prints them all.
+"""Benchmarks: each figure is a ratio against a named baseline in the same run.
 
-Nothing here is a test: no suite asserts a time.
+`make bench` prints all of them. They are not tests: no test asserts a time.
 """

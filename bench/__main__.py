@@ -29,11 +29,11 @@ from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 
 _UNFOLDED = ("load", "sources")
-"""Parts that need nothing folded."""
+"""Parts that need no folded workspace."""
 
 
 def main() -> None:
-    """Measure the parts that are asked for, in the order in which they need each other."""
+    """Run the parts that the arguments name, in the order of their dependencies."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_parts(None)))
     parser.add_argument("--events", type=int, default=5_000_000)
@@ -46,16 +46,16 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {wanted.events:,} events")
     for part in asked:
         if part in _UNFOLDED:
-            _say(parts[part]())
+            _print_lines(parts[part]())
     for events in (wanted.small, wanted.events):
-        _folded(events)
+        _fold_if_missing(events)
     for part in asked:
         if part not in _UNFOLDED:
-            _say(parts[part]())
+            _print_lines(parts[part]())
 
 
 def _parts(w: Any) -> dict[str, Callable[[], Iterable[str]]]:
-    """What can be measured, by name."""
+    """Return the parts by name."""
     return {
         "load": lambda: load.figures(w.events, w.runs),
         "sources": lambda: sources.figures(w.events // 5),
@@ -72,8 +72,8 @@ def _parts(w: Any) -> dict[str, Callable[[], Iterable[str]]]:
     }
 
 
-def _folded(events: int) -> None:
-    """A workspace with a history, where there is none yet."""
+def _fold_if_missing(events: int) -> None:
+    """Load and fold the log of so many events, unless that was done before."""
     target = logs.workspace(events)
     if not target.exists():
         loader.load_source([str(logs.orders(events))], target)
@@ -83,7 +83,7 @@ def _folded(events: int) -> None:
     fold_projection(Workspace(target), projection)
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line, flush=True)
 

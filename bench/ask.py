@@ -1,11 +1,11 @@
-"""Asking the past of 5 million states: who changed a value, when was it so, values over time."""
+"""Queries over 5 million states: blame, conditions, invariants, values over time."""
 
 import random
 import sys
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay.history import catalogue
 from replay.history.history import History
 from replay.query import blame, condition_search, invariants
@@ -22,8 +22,8 @@ _PLOT = "sum(state.total)"
 
 
 def changes(path: Path) -> None:
-    """The 99th percentile of blame, next and previous change at random places."""
-    history, events = _opened(path)
+    """Measure the 99th percentile of blame, next and previous change at random positions."""
+    history, events = _open_history(path)
     draw = random.Random(11)
     keys = [
         history.documents(draw.randrange(history.fold_record.document_count), 1)[0].key
@@ -31,14 +31,14 @@ def changes(path: Path) -> None:
     ]
     wanted = [(key, draw.randrange(events)) for key in keys]
 
-    def last_touch(key: str, offset: int) -> None:
+    def last_change(key: str, offset: int) -> None:
         found = blame.find_value_changes(
             history, key, ("status",), after=START, until=offset, backwards=True
         )
         next(found, None)
 
-    asked = {"blame": last_touch, "next": history.next_change, "previous": history.previous_change}
-    tell(
+    asked = {"blame": last_change, "next": history.next_change, "previous": history.previous_change}
+    print_figures(
         **{
             name: sorted(seconds(lambda a=a, k=k, o=o: a(k, o)) for k, o in wanted)[-2] * 1e3
             for name, a in asked.items()
@@ -47,54 +47,54 @@ def changes(path: Path) -> None:
 
 
 def condition(path: Path, text: str) -> None:
-    """All moments of a condition on documents, and how long the first stretch took."""
-    history, _ = _opened(path)
+    """Measure finding all transitions of a condition, and the first stretch of them."""
+    history, _ = _open_history(path)
     found = condition_search.find_became_true(history, text)
     first = seconds(lambda: next(found))
-    tell(first=first, all=first + seconds(lambda: list(found)))
+    print_figures(first=first, all=first + seconds(lambda: list(found)))
 
 
 def of_all(path: Path) -> None:
-    """An invariant over all documents, and the projection's own."""
-    history, _ = _opened(path)
+    """Measure an invariant over all documents, and the invariants of the projection."""
+    history, _ = _open_history(path)
     asked = seconds(lambda: list(invariants.find_violations(history, {_OF_ALL: _OF_ALL})))
-    tell(asked=asked, declared=seconds(lambda: list(invariants.find_violations(history))))
+    print_figures(asked=asked, declared=seconds(lambda: list(invariants.find_violations(history))))
 
 
 def plot(path: Path) -> None:
-    """An aggregate over all states, cut for a plot."""
-    history, _ = _opened(path)
+    """Measure an aggregate over all states, in the stretches of a plot."""
+    history, _ = _open_history(path)
     ends = EventLog(history.workspace).read_density(_STRETCHES).last_offsets
-    tell(seconds=seconds(lambda: compute_series(history, _PLOT, ends)))
+    print_figures(seconds=seconds(lambda: compute_series(history, _PLOT, ends)))
 
 
 def figures(events: int) -> list[str]:
-    """Each question in a process of its own, which has asked nothing before."""
+    """Return the figures; each query runs in its own process, with cold caches."""
     path = logs.workspace(events)
-    touched = apart("bench.ask", "changes", path)
+    changed = run_in_process("bench.ask", "changes", path)
     lines = [
-        f"ask, 99th percentile  blame {touched['blame']:.1f} ms  next change"
-        f" {touched['next']:.1f} ms  previous change {touched['previous']:.1f} ms (at most 100)"
+        f"ask, 99th percentile  blame {changed['blame']:.1f} ms  next change"
+        f" {changed['next']:.1f} ms  previous change {changed['previous']:.1f} ms (at most 100)"
     ]
     for text in _CONDITIONS:
-        found = apart("bench.ask", "condition", path, text)
+        found = run_in_process("bench.ask", "condition", path, text)
         lines.append(
             f"ask, {text:<42} {found['all']:5.2f} s (at most 3)"
             f"  first stretch {found['first'] * 1e3:4.0f} ms (at most 200)  memory {found['memory']} MB"
         )
-    found = apart("bench.ask", "of_all", path)
+    found = run_in_process("bench.ask", "of_all", path)
     lines.append(
         f"ask, {_OF_ALL:<42} {found['asked']:5.2f} s (at most 3)"
         f"  the projection's own invariants {found['declared'] * 1e3:.0f} ms  memory {found['memory']} MB"
     )
-    found = apart("bench.ask", "plot", path)
+    found = run_in_process("bench.ask", "plot", path)
     lines.append(
         f"ask, plot of {_PLOT:<34} {found['seconds']:5.2f} s (at most 2)  memory {found['memory']} MB"
     )
     return lines
 
 
-def _opened(path: Path) -> tuple[History, int]:
+def _open_history(path: Path) -> tuple[History, int]:
     workspace = Workspace(path)
     history = History(workspace, catalogue.list_folds(workspace)[-1])
     return history, EventLog(workspace).read_extent().event_count

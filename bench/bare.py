@@ -1,7 +1,7 @@
-"""The bare loop that folds are measured against: one core, nothing kept, nothing told.
+"""The bare loop, the baseline of folds: it runs on one core, stores nothing and reports nothing.
 
-It reads the columns and gives each event to a function; like the worker, it keeps the garbage
-collector from walking through all documents again and again.
+It reads the columns and passes each event to a function. Like the worker, it stops the garbage
+collector from walking through all documents repeatedly.
 """
 
 import gc
@@ -13,11 +13,11 @@ from typing import Any
 
 import duckdb
 
-from bench.measured import seconds, tell
+from bench.measured import print_figures, seconds
 
 
 def loop(workspace: Path, columns: str, handle: Callable[..., Any], **figures: object) -> None:
-    """Call `handle` with these columns of each event, and tell how long it took."""
+    """Call `handle` with these columns of each event, print the seconds, and exit."""
     connection = duckdb.connect(str(workspace), read_only=True)
 
     def through() -> None:
@@ -31,7 +31,7 @@ def loop(workspace: Path, columns: str, handle: Callable[..., Any], **figures: o
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {0})
-    tell(seconds=seconds(through), **figures)
+    print_figures(seconds=seconds(through), **figures)
     sys.stdout.flush()
-    # Frozen objects outlive the interpreter's end, about which DuckDB's bindings complain.
+    # Skip the end of the interpreter: DuckDB's bindings complain there about frozen objects.
     os._exit(0)

@@ -1,15 +1,16 @@
-"""What calls to the outside cost a fold: one recorded query an event, and none at all.
+"""The cost of calls to the outside in a fold: with one recorded query per event, and with none.
 
-Against the same fold without the call, and against one by a worker without any interception (a copy
-of ours in which it is left out).
+The baselines are the same fold without the call, and a fold by a copy of the worker without
+interception.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
 from replay.projection import projection_reference
 from replay.worker_host import worker_process
@@ -39,21 +40,20 @@ INSERT INTO calls BY NAME SELECT "offset" AS call, 'querying' AS projection, 'ma
     '{"rate":"1.' || ("offset" % 10000) || '","at":"2026-01-01"}' AS response, 'live' AS origin
 FROM events
 """
-_LEFT_OUT = '''    def enter(self) -> None:
-        """Put up all that the user's code is to find when it is imported."""
-'''
+_INSTALL = re.compile(r'    def install\(self\) -> None:\n        """.*?"""\n', re.DOTALL)
+"""The head of the worker's method that replaces clocks and clients."""
 
 
 def ours(workspace: Path, projection: Path, worker: Path) -> None:
-    """A fold, anew, by the worker of a folder."""
+    """Measure a whole fold by the worker in a folder."""
     worker_process.WORKER_MAIN = worker
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(workspace)
-    tell(seconds=seconds(lambda: fold.fold_projection(opened, wanted, force=True)))
+    print_figures(seconds=seconds(lambda: fold.fold_projection(opened, wanted, force=True)))
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
-    """Triples of runs in turn."""
+    """Return the figures of alternating runs: without calls, with calls, without interception."""
     workspace = logs.DATA / f"calls-{events}.refold"
     if not workspace.exists():
         loader.load_source([str(logs.orders(events))], workspace)
@@ -65,7 +65,7 @@ def figures(events: int, runs: int = 3) -> list[str]:
     bare = _without_interception()
     found = [
         [
-            apart("bench.calls", workspace, projection, worker)
+            run_in_process("bench.calls", workspace, projection, worker)
             for projection, worker in (
                 (plain, worker_process.WORKER_MAIN),
                 (querying, worker_process.WORKER_MAIN),
@@ -87,14 +87,14 @@ def figures(events: int, runs: int = 3) -> list[str]:
 
 
 def _without_interception() -> Path:
-    """A copy of the worker that puts up no clocks and no clients."""
+    """Make a copy of the worker that replaces no clocks and no clients, and return its main file."""
     folder = logs.DATA / "worker"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(worker_process.WORKER_MAIN.parent, folder)
-    surroundings = folder / "outside.py"
-    text = surroundings.read_text()
-    assert _LEFT_OUT in text
-    surroundings.write_text(text.replace(_LEFT_OUT, f"{_LEFT_OUT}        return\n"))
+    environment = folder / "environment/environment.py"
+    text, count = _INSTALL.subn(r"\g<0>        return\n", environment.read_text())
+    assert count == 1
+    environment.write_text(text)
     return folder / "__main__.py"
 
 

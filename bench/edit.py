@@ -1,7 +1,7 @@
-"""Saving an edited projection while a screen is open: from saving to the first differences at hand.
+"""Saving an edited projection while a screen is open: the time until the first differences appear.
 
-The edit changes what a refund does, so that it shows from offset 1,267 on. The screen's own parts
-are measured, without the screen: what watches, the process that stands by, and the comparison.
+The edit changes the handler of refunds; documents differ from offset 1,267 on. It measures the
+parts of the screen without the screen: the file watch, the standby process, and the comparison.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, tell
+from bench.measured import print_figures, run_in_process
 from replay import fold
 from replay.projection import projection_reference
 from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
@@ -23,7 +23,7 @@ _REFUND = 'state["refunded"] + event.data["amount"]'
 
 
 class _App:
-    """As much of an application as folds need; a process stands by as soon as it may."""
+    """The part of the application that folds need; it starts the standby process at once."""
 
     def run_worker(self, work: Callable[[], object], **_: object) -> None:
         asyncio.get_running_loop().run_in_executor(None, work)
@@ -52,8 +52,8 @@ async def _saved(workspace: Path, code: Path) -> dict[str, float]:
             ended.set()
 
     folds.begin(changed)
-    await asyncio.sleep(4)  # a person reads and types; the process that stands by is ready
-    model.workspace.release()  # as an idle screen does
+    await asyncio.sleep(4)  # as long as a person reads and types; the standby process gets ready
+    model.workspace.release()  # like an idle screen
     started = await asyncio.to_thread(_save, code)
     await first.wait()
     shown = time.perf_counter() - started
@@ -72,7 +72,7 @@ def _save(code: Path) -> float:
 
 
 def ours(path: Path) -> None:
-    """On a copy, with the projection in a folder of its own."""
+    """Measure one edit on a copy of the workspace, with the projection in its own folder."""
     folder = path.parent / "edited"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -82,13 +82,13 @@ def ours(path: Path) -> None:
         Workspace(folder / path.name),
         projection_reference.parse_reference(str(code), sys.executable, folder),
     )
-    tell(**asyncio.run(_saved(folder / path.name, code)))
+    print_figures(**asyncio.run(_saved(folder / path.name, code)))
     shutil.rmtree(folder)
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
-    """The median of some edits."""
-    found = [apart("bench.edit", logs.workspace(events)) for _ in range(runs)]
+    """Return the figures, the medians of several edits."""
+    found = [run_in_process("bench.edit", logs.workspace(events)) for _ in range(runs)]
     first, everything = (sorted(f[name] for f in found)[runs // 2] for name in ("first", "all"))
     return [
         f"save at {events:>9,}       first differences {first:4.2f} s (at most 1)"

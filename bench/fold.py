@@ -1,8 +1,8 @@
-"""Folding with complete history on disk, against a bare loop on one core that keeps nothing.
+"""Folding with the complete history on disk, against a bare loop on one core that stores nothing.
 
-The bare loop decodes with msgspec and applies. The projection declares three
-invariants, which a fold asks of every state: without them it is measured against the loop that only
-applies, with them against one that asks them too.
+The bare loop decodes with msgspec and calls the handlers. The projection declares three
+invariants, which a fold checks for every state. Without them the baseline only calls the handlers;
+with them it checks the invariants too.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bench import bare, logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
 from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
@@ -26,7 +26,7 @@ class _Event:
 
 
 def baseline(workspace: Path, projection: Path) -> None:
-    """The bare loop."""
+    """Measure the bare loop."""
     spec = importlib.util.spec_from_file_location("orders", projection)
     assert spec is not None and spec.loader is not None  # noqa: PT018 - a fixed file
     module = importlib.util.module_from_spec(spec)
@@ -46,7 +46,7 @@ def baseline(workspace: Path, projection: Path) -> None:
         event = _Event()
         event.type, event.stream, event.version = kind, stream, int(version)
         event.data = decode(data)
-        with contextlib.suppress(Exception):  # some are malformed on purpose
+        with contextlib.suppress(Exception):  # some events are malformed on purpose
             handler(state, event)
             for rule in rules:
                 rule(state)
@@ -55,10 +55,10 @@ def baseline(workspace: Path, projection: Path) -> None:
 
 
 def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
-    """What `refold replay --force` does."""
+    """Measure what `refold replay --force` does."""
     wanted = projection_reference.parse_reference(str(projection), python, Path.cwd())
     opened = Workspace(workspace)
-    tell(
+    print_figures(
         seconds=seconds(
             lambda: fold.fold_projection(opened, wanted, force=True, workers=int(workers))
         )
@@ -66,7 +66,7 @@ def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
-    """Pairs of runs in turn, on a copy; events a second, and their ratio."""
+    """Return events per second and their ratio, from alternating runs on a copy."""
     original = logs.workspace(events)
     copy = original.with_suffix(".copy.refold")
     lines = []
@@ -81,8 +81,8 @@ def figures(events: int, runs: int = 3) -> list[str]:
         shutil.copy(original, copy)
         pairs = [
             (
-                apart("bench.fold", "baseline", copy, projection),
-                apart("bench.fold", "ours", copy, projection, workers, python),
+                run_in_process("bench.fold", "baseline", copy, projection),
+                run_in_process("bench.fold", "ours", copy, projection, workers, python),
             )
             for _ in range(runs)
         ]
@@ -98,7 +98,7 @@ def figures(events: int, runs: int = 3) -> list[str]:
 
 
 def _bare() -> str:
-    """This interpreter with nothing but its standard library."""
+    """Make an environment of this interpreter with only the standard library; return its Python."""
     folder = logs.DATA / "bare"
     if not folder.exists():
         venv.create(folder, with_pip=False)

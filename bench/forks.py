@@ -1,6 +1,6 @@
-"""What if, on a long log: forking and seeing what differs, comparing whole histories, sweeping.
+"""Forks of a long log: the time until differences are known, comparing histories, sweeping.
 
-Against folding the edited log whole, whose result is held to the fork's.
+The baseline folds the whole edited log; its result must equal the fork's.
 """
 
 import shutil
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
 from replay.compare import history_comparison
 from replay.event_fold.fold_run import FoldLimits, FoldRun
@@ -54,7 +54,7 @@ def _without(workspace: Workspace, name: str, place: int) -> ForkedWorkspace:
 
 
 def forked(path: Path) -> None:
-    """One event dropped, at several offsets: until what differs is known, and until it is kept."""
+    """Measure dropping one event at several offsets, until differences are known and until saved."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
     seen_after, kept_after, growth = [], [], []
@@ -66,7 +66,7 @@ def forked(path: Path) -> None:
         def try_one(place: int) -> None:
             list(trial_fold.try_forks(run, base, [_without(workspace, "tried", place)], standing))
 
-        try_one(17)  # the worker is ready when a person forks
+        try_one(17)  # warm up: the worker is ready when a person forks
         for number, share in enumerate(_SHARES):
             place = int(base.next_offset * share)
             seen_after.append(seconds(lambda place=place: try_one(place)))
@@ -81,11 +81,11 @@ def forked(path: Path) -> None:
 
             kept_after.append(seconds(keep))
             growth.append(path.stat().st_size - size)
-    tell(seen=max(seen_after), kept=max(kept_after), growth=max(growth))
+    print_figures(seen=max(seen_after), kept=max(kept_after), growth=max(growth))
 
 
 def whole(path: Path, target: Path) -> None:
-    """Folding the log whole without the event in its middle, and holding it to the fork."""
+    """Measure folding the whole log without its middle event, and compare with the fork."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
     seen = _without(workspace, "middle", base.next_offset // 2)
@@ -104,7 +104,7 @@ def whole(path: Path, target: Path) -> None:
     a, b = (_digest(history, last) for history in (fork, folded))
     edited.close()
     target.unlink()
-    tell(whole=took, same=a == b)
+    print_figures(whole=took, same=a == b)
 
 
 def _digest(history: History, last: int) -> object:
@@ -114,7 +114,7 @@ def _digest(history: History, last: int) -> object:
 
 
 def compared(path: Path) -> None:
-    """Two whole histories in which one document in a thousand differs."""
+    """Measure comparing two histories in which one document in a thousand differs."""
     workspace = Workspace(path)
     odd = logs.DATA / "odd.py"
     odd.write_text(_ODD.format(plain=str(logs.PROJECTION)))
@@ -126,7 +126,7 @@ def compared(path: Path) -> None:
     took = sorted(
         seconds(lambda: history_comparison.compare_histories(one, other)) for _ in range(3)
     )
-    tell(
+    print_figures(
         compare=took[1],
         differing=len(found.differing_documents),
         documents=one.fold_record.document_count,
@@ -134,7 +134,7 @@ def compared(path: Path) -> None:
 
 
 def swept(path: Path) -> None:
-    """A thousand forks, each without one event."""
+    """Measure a sweep of a thousand forks, each without one event."""
     workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
 
@@ -144,17 +144,17 @@ def swept(path: Path) -> None:
         found = fork_sweep.sweep_variants(workspace, wanted, base, varied, [_AGGREGATE])
         assert len(found.outcomes) == _FORKS
 
-    tell(sweep=seconds(sweep))
+    print_figures(sweep=seconds(sweep))
 
 
 def figures(events: int) -> list[str]:
-    """On a copy, as forks are kept in it."""
+    """Return the figures, measured on a copy because the forks are saved in it."""
     copy = logs.DATA / "forked.refold"
     shutil.copy(logs.workspace(events), copy)
-    fork = apart("bench.forks", "forked", copy)
-    against = apart("bench.forks", "whole", copy, logs.DATA / "edited.refold")
-    both = apart("bench.forks", "compared", copy)
-    sweep = apart("bench.forks", "swept", copy)
+    fork = run_in_process("bench.forks", "forked", copy)
+    against = run_in_process("bench.forks", "whole", copy, logs.DATA / "edited.refold")
+    both = run_in_process("bench.forks", "compared", copy)
+    sweep = run_in_process("bench.forks", "swept", copy)
     copy.unlink()
     return [
         f"fork, one event edited, what differs at the end  {fork['seen'] * 1e3:4.0f} ms (at most 300)"

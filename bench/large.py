@@ -1,7 +1,7 @@
-"""One large document, which every event changes a little: folding it, seeking in it, stepping.
+"""One large document that every event changes a little: folding it, seeking and stepping in it.
 
-A read model of 50 MB: 180,000 items by their number, each with a few fields and a text, and counts
-beside them. The first events put the items in; each further one changes one item and a count.
+A read model of 50 MB: 180,000 items by number, each with a few fields and a text, and counts
+beside them. The first events add the items; each later one changes one item and a count.
 """
 
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bench import bare, logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay.fold import fold_projection
 from replay.history import catalogue
 from replay.history.history import History
@@ -42,7 +42,7 @@ _STEPS = 60
 
 
 def log(events: int) -> Path:
-    """A workspace with so many events."""
+    """Return a workspace with `events` events."""
     return logs.generated(
         f"large-{events}",
         "SELECT i, 'warehouse', CASE WHEN i < $items THEN 'Added' ELSE 'Moved' END,"
@@ -56,7 +56,7 @@ def log(events: int) -> Path:
 
 
 def baseline(path: Path) -> None:
-    """The bare loop."""
+    """Measure the bare loop."""
     module: dict[str, object] = {}
     exec(PROJECTION, module)
     handlers = {"Added": module["on_Added"], "Moved": module["on_Moved"]}
@@ -75,14 +75,14 @@ def baseline(path: Path) -> None:
 
 
 def fold(path: Path, projection: Path) -> None:
-    """What `refold replay --force` does."""
+    """Measure what `refold replay --force` does."""
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
-    tell(seconds=seconds(lambda: fold_projection(opened, wanted, force=True)))
+    print_figures(seconds=seconds(lambda: fold_projection(opened, wanted, force=True)))
 
 
 def look(path: Path) -> None:
-    """Seeks to random offsets as the screen makes them, and steps around the last one."""
+    """Measure the screen's seeks to random offsets, and steps around the last one."""
     opened = Workspace(path)
     model = Session(opened)
     model.show_history(model.query_history(catalogue.list_folds(opened)[-1]))
@@ -95,30 +95,33 @@ def look(path: Path) -> None:
 
     seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
     model.late_details(model.snapshot_at(offsets[-1], "warehouse", follow=False))
-    there = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
-    steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in there)
-    tell(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=_size(opened))
+    deltas = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
+    steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in deltas)
+    print_figures(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=_size(opened))
 
 
 def _size(opened: Workspace) -> float:
-    """The document at the end, in MB of JSON."""
+    """Return the size of the document at the end, in MB of JSON."""
     history = History(opened, catalogue.list_folds(opened)[-1])
     change = history.state_at("warehouse", history.fold_record.next_offset - 1)
     return len((change and change.state) or "") / 1e6
 
 
 def figures(events: int = 1_000_000, runs: int = 3) -> list[str]:
-    """Pairs of runs in turn, and one look."""
+    """Return the figures of alternating folds, and of one run of seeks and steps."""
     path = log(events)
     projection = logs.DATA / "inventory.py"
     projection.write_text(PROJECTION)
     pairs = [
-        (apart("bench.large", "baseline", path), apart("bench.large", "fold", path, projection))
+        (
+            run_in_process("bench.large", "baseline", path),
+            run_in_process("bench.large", "fold", path, projection),
+        )
         for _ in range(runs)
     ]
     loop = sorted(p[0]["seconds"] for p in pairs)[runs // 2]
     mine = sorted(p[1]["seconds"] for p in pairs)[runs // 2]
-    looked = apart("bench.large", "look", path)
+    looked = run_in_process("bench.large", "look", path)
     return [
         f"large document, {looked['size']:.0f} MB, {events:,} events  fold {mine:5.2f} s  bare loop"
         f" {loop:5.2f} s  ratio {mine / loop:4.2f} (at most 3)  parent's memory"

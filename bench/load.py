@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from storage.ingest import loader
 from storage.ingest.loader import LoadOptions
 
@@ -16,7 +16,7 @@ data: 'JSON', meta: 'JSON'}"""
 
 
 def baseline(log: Path) -> None:
-    """What DuckDB needs by itself, into a file too."""
+    """Measure DuckDB alone, also writing a file."""
     target = logs.DATA / "baseline.duckdb"
     target.unlink(missing_ok=True)
     connection = duckdb.connect(str(target))
@@ -24,24 +24,29 @@ def baseline(log: Path) -> None:
         f"CREATE TABLE events AS SELECT * FROM read_json('{log}', format = 'newline_delimited',"
         f" columns = {_COLUMNS}, ignore_errors = true)"
     )
-    tell(seconds=seconds(lambda: (connection.execute(query), connection.close())))
+    print_figures(seconds=seconds(lambda: (connection.execute(query), connection.close())))
     target.unlink()
 
 
 def ours(log: Path, target: Path) -> None:
-    """What `refold load` does."""
-    tell(seconds=seconds(lambda: loader.load_source([str(log)], target, LoadOptions(replace=True))))
+    """Measure what `refold load` does."""
+    print_figures(
+        seconds=seconds(lambda: loader.load_source([str(log)], target, LoadOptions(replace=True)))
+    )
 
 
 def figures(events: int, runs: int = 3) -> list[str]:
-    """Pairs of runs in turn; the ratio of the medians."""
+    """Return the ratios of the medians, from alternating runs."""
     lines = []
     cases = [("clean", logs.orders(events), logs.workspace(events), 1.5)]
     careful = logs.DATA / "careful.refold"
     cases.append(("0.10 and broken lines", logs.careful_orders(events), careful, 2.5))
     for name, log, target, allowed in cases:
         pairs = [
-            (apart("bench.load", "baseline", log), apart("bench.load", "ours", log, target))
+            (
+                run_in_process("bench.load", "baseline", log),
+                run_in_process("bench.load", "ours", log, target),
+            )
             for _ in range(runs)
         ]
         theirs = sorted(p[0]["seconds"] for p in pairs)[runs // 2]

@@ -1,4 +1,4 @@
-"""The logs that are measured on: generated orders, kept in `bench/data` between runs."""
+"""The logs of the benchmarks: generated orders, kept in `bench/data` between runs."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ PROJECTION = SAMPLES["orders"].projection
 
 
 def orders(events: int) -> Path:
-    """A log of so many events, as JSON lines."""
+    """Return the path of a log of `events` events, as JSON lines."""
     return _made(DATA / f"orders-{events}.jsonl", lambda: generate("orders", events, 1))
 
 
 def careful_orders(events: int) -> Path:
-    """The same with prices such as 18.30, which a double would shorten, and a broken line in 10,000."""
+    """Return the same log with prices such as 18.30, whose zero a double loses, and broken lines."""
 
     def chunks():  # type: ignore[no-untyped-def]
         for number, chunk in enumerate(generate("orders", events, 1)):
@@ -27,7 +27,7 @@ def careful_orders(events: int) -> Path:
 
 
 def plain_projection() -> Path:
-    """The projection without its invariants."""
+    """Return the path of the projection without its invariants."""
     text = PROJECTION.read_text().replace("INVARIANTS = {", "_INVARIANTS = {")
     path = DATA / "plain" / PROJECTION.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,12 +36,12 @@ def plain_projection() -> Path:
 
 
 def workspace(events: int) -> Path:
-    """Where that log is loaded to."""
+    """Return the path of the workspace for that log."""
     return DATA / f"orders-{events}.refold"
 
 
 def generated(name: str, query: str, **parameters: int) -> Path:
-    """A workspace with the events that a query gives: `offset stream type data source line`."""
+    """Return a workspace with the events of a query: `offset stream type data source line`."""
     path = DATA / f"{name}.refold"
     if path.exists():
         return path

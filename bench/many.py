@@ -1,10 +1,10 @@
-"""Very many documents: a fold in bounded memory, against the same fold with room for all of them."""
+"""Very many documents: a fold in bounded memory, against the same fold without a bound."""
 
 import sys
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay.fold import fold_projection
 from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
@@ -17,11 +17,11 @@ def on_Added(state, event):
 """
 
 _AGAIN = 1.2
-"""Events for every document."""
+"""Events per document."""
 
 
 def log(keys: int) -> Path:
-    """A workspace with so many streams."""
+    """Return a workspace with `keys` streams."""
     return logs.generated(
         f"many-{keys}",
         "SELECT i, 'account-' || (CASE WHEN i < $keys THEN i * 7919 ELSE hash(i) END % $keys),"
@@ -32,7 +32,7 @@ def log(keys: int) -> Path:
 
 
 def fold(path: Path, projection: Path, memory: str) -> None:
-    """What `refold replay --force` does, in so many MB; 0: what is taken where nothing is said."""
+    """Measure what `refold replay --force` does with `memory` MB; 0: the default."""
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = Workspace(path)
     limit = int(memory) << 20 or None
@@ -42,16 +42,16 @@ def fold(path: Path, projection: Path, memory: str) -> None:
             'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'
             " FROM history) FROM folds"
         ).fetchall()
-    tell(seconds=took, folded=rows[0])
+    print_figures(seconds=took, folded=rows[0])
 
 
 def figures(keys: int) -> list[str]:
-    """One pair of runs."""
+    """Return the figures of one pair of runs."""
     path = log(keys)
     projection = logs.DATA / "many.py"
     projection.write_text(PROJECTION)
-    bounded = apart("bench.many", "fold", path, projection, 0)
-    unbounded = apart("bench.many", "fold", path, projection, 200_000)
+    bounded = run_in_process("bench.many", "fold", path, projection, 0)
+    unbounded = run_in_process("bench.many", "fold", path, projection, 200_000)
     if bounded["folded"] != unbounded["folded"]:
         raise AssertionError("the histories differ")
     return [

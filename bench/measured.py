@@ -1,4 +1,4 @@
-"""Running a part of the benchmark in a process of its own, for its time and its memory."""
+"""Runs a part of the benchmark in its own process, to measure its time and its memory."""
 
 import json
 import re
@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import Any
 
 
-def apart(module: str, *arguments: object) -> dict[str, Any]:
-    """What `python -m MODULE ARGUMENTS` prints as its last line, a JSON object."""
+def run_in_process(module: str, *arguments: object) -> dict[str, Any]:
+    """Run `python -m MODULE ARGUMENTS`, and return the JSON object in its last line."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
-def tell(**figures: object) -> None:
-    """Say figures to `apart`, with the peak memory of this process in MB."""
+def print_figures(**figures: object) -> None:
+    """Print figures for `run_in_process`, with the peak memory of this process in MB."""
     print(json.dumps({**figures, "memory": round(_peak())}))
 
 
 def _peak() -> float:
-    """Not `ru_maxrss` where there is better: that begins with the peak of who started the process."""
+    """Return the peak memory in MB.
+
+    It comes from `/proc` if possible, because `ru_maxrss` starts with the peak of the parent.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
@@ -35,7 +38,7 @@ def _peak() -> float:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return how many seconds the work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from bench import bare, logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay.event_fold import event_reader
 from replay.projection import projection_reference
 from replay.query_projections.state_query import StateQuery
@@ -29,7 +29,7 @@ def project(events):
 
 
 def baseline(workspace: Path) -> None:
-    """The bare loop: decode, apply."""
+    """Measure the bare loop, which decodes and applies."""
     decode = msgspec.json.Decoder().decode
     documents: dict[str, dict[str, int]] = {}
 
@@ -48,7 +48,7 @@ def baseline(workspace: Path) -> None:
 
 
 def ours(workspace: Path, projection: Path) -> None:
-    """All documents of the last position, as JSON."""
+    """Measure reading all documents at the last position, as JSON."""
     opened = Workspace(workspace)
     looked = StateQuery(
         opened, projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
@@ -61,11 +61,11 @@ def ours(workspace: Path, projection: Path) -> None:
         for batch in looked.scan_documents_at(end):
             found += batch.num_rows
 
-    tell(seconds=seconds(look), documents=found)
+    print_figures(seconds=seconds(look), documents=found)
 
 
 def figures(count: int, runs: int = 3) -> list[str]:
-    """Pairs of runs in turn."""
+    """Return the figures of alternating runs."""
     workspace = logs.workspace(count)
     lines = []
     for name, file, source in (("SQL", "end.sql", SQL), ("Polars", "end.py", POLARS)):
@@ -73,8 +73,8 @@ def figures(count: int, runs: int = 3) -> list[str]:
         projection.write_text(source)
         pairs = [
             (
-                apart("bench.relational", "baseline", workspace),
-                apart("bench.relational", "ours", workspace, projection),
+                run_in_process("bench.relational", "baseline", workspace),
+                run_in_process("bench.relational", "ours", workspace, projection),
             )
             for _ in range(runs)
         ]

@@ -1,4 +1,4 @@
-"""The screen in a terminal of its own: first useful paint, a held key, memory."""
+"""The screen in a terminal: time to the first useful paint, steps of a held key, memory."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ class _Terminal:
         self.pid, self._screen = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
-            # As it is installed: with its bytecode, which the first run writes.
+            # Like an installed refold, use bytecode, which the first run writes.
             os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
             arguments = ["-m", "tui.cli", "open", str(workspace), "-p", str(logs.PROJECTION)]
             os.execv(sys.executable, [sys.executable, *arguments, "--at", "50%"])
@@ -35,13 +35,13 @@ class _Terminal:
         fcntl.ioctl(self._screen, termios.TIOCSWINSZ, size)
 
     def wait(self, wanted: bytes, timeout: float) -> float:
-        """Seconds from the start until something is painted."""
+        """Return the seconds from the start until the screen shows this text."""
         while wanted not in self.written and time.perf_counter() - self.started < timeout:
-            self.hear(0.01)
+            self.read(0.01)
         return time.perf_counter() - self.started
 
-    def hear(self, duration: float) -> None:
-        """Take what is painted for some time."""
+    def read(self, duration: float) -> None:
+        """Read the output for `duration` seconds."""
         until = time.perf_counter() + duration
         while (left := until - time.perf_counter()) > 0:
             if select.select([self._screen], [], [], left)[0]:
@@ -51,7 +51,7 @@ class _Terminal:
         os.write(self._screen, keys)
 
     def memory(self) -> int:
-        """Peak resident memory in MB."""
+        """Return the peak resident memory in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) // 1024
 
@@ -61,15 +61,15 @@ class _Terminal:
 
 
 def measured(workspace: Path) -> tuple[float, float, int]:
-    """First paint of events and a document in seconds, steps a second, memory in MB."""
+    """Return the seconds to the first paint, the steps per second, and the memory in MB."""
     terminal = _Terminal(workspace)
     paint = terminal.wait(b"currency", 30)
-    terminal.hear(1.5)
+    terminal.read(1.5)
     terminal.written = b""
-    # A key held down repeats faster than this screen is asked to step.
+    # A held key repeats at 60 Hz, faster than the goal of 30 steps per second.
     for _ in range(_HELD_SECONDS * 60):
         terminal.press(b"]")
-        terminal.hear(1 / 60)
+        terminal.read(1 / 60)
     steps = len(set(re.findall(rb"#([\d,]+)", terminal.written)))
     memory = terminal.memory()
     terminal.close()
@@ -77,7 +77,7 @@ def measured(workspace: Path) -> tuple[float, float, int]:
 
 
 def figures(small: int, large: int, runs: int = 3) -> list[str]:
-    """The best of some runs: what disturbs a screen only ever makes it slower."""
+    """Return the best of several runs, because disturbances only make a screen slower."""
     lines = []
     for events in (large, small):
         found = [measured(logs.workspace(events)) for _ in range(runs)]

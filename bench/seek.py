@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from bench import logs
-from bench.measured import apart, seconds, tell
+from bench.measured import print_figures, run_in_process, seconds
 from replay.history import catalogue
 from replay.history.history import History
 from storage.log.event_log import EventLog
@@ -15,7 +15,7 @@ _SEEKS = 400
 
 
 def ours(path: Path) -> None:
-    """The 99th percentile of a few hundred seeks, after a few to get going."""
+    """Measure the median and the 99th percentile of 400 seeks, after 20 to warm up."""
     workspace = Workspace(path)
     history = History(workspace, catalogue.list_folds(workspace)[-1])
     log = EventLog(workspace)
@@ -31,13 +31,13 @@ def ours(path: Path) -> None:
         log.read_events(max(offset - 25, 0), 50)
 
     times = sorted([seconds(lambda k=k, o=o: seek(k, o)) for k, o in wanted][20:])
-    tell(median=times[_SEEKS // 2] * 1e3, p99=times[_SEEKS * 99 // 100] * 1e3)
+    print_figures(median=times[_SEEKS // 2] * 1e3, p99=times[_SEEKS * 99 // 100] * 1e3)
 
 
 def figures(small: int, large: int) -> list[str]:
-    """The large log against the small one."""
-    few = apart("bench.seek", logs.workspace(small))
-    many = apart("bench.seek", logs.workspace(large))
+    """Return the figures of the large log against the small one."""
+    few = run_in_process("bench.seek", logs.workspace(small))
+    many = run_in_process("bench.seek", logs.workspace(large))
     return [
         f"seek, 99th percentile  {many['p99']:5.1f} ms at {large:,} (at most 50)"
         f"  {few['p99']:5.1f} ms at {small:,}  ratio {many['p99'] / few['p99']:4.2f} (at most 3)"

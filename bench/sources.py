@@ -1,4 +1,4 @@
-"""Sources that are no files: how far loading them is from their own tools, which only write bytes away."""
+"""Loading from Kafka and PostgreSQL, against their own tools, which only copy bytes."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ _BY_NAME = ("id", "stream", "revision", "type", "time", "data")
 
 
 def figures(events: int) -> Iterator[str]:
-    """Kafka against kcat, PostgreSQL against COPY, and how long it takes to recognise a format."""
+    """Yield the figures of Kafka, PostgreSQL, and of recognising a format."""
     log = orders(events)
     with tempfile.TemporaryDirectory(prefix="refold-bench-") as folder:
         yield _recognised(log)
@@ -69,7 +69,7 @@ def _kafka(log: Path, events: int, folder: Path) -> str:
             ["kcat", "-b", broker.plain, "-C", "-t", "orders", "-o", "beginning", "-e", "-q"]
         )
         took = _loaded(f"kafka://{broker.plain}/orders", folder / "kafka.refold", events)
-    return _said("kafka", "kcat", kcat, took, events)
+    return _format_ratio("kafka", "kcat", kcat, took, events)
 
 
 def _postgresql(log: Path, events: int, folder: Path) -> str:
@@ -93,7 +93,7 @@ def _postgresql(log: Path, events: int, folder: Path) -> str:
         connection.execute("VACUUM ANALYZE mt_events")
         copied = _best(["psql", url, "-c", "COPY mt_events TO STDOUT"])
         took = _loaded(url, folder / "postgresql.refold", events)
-    return _said("postgresql", "COPY", copied, took, events)
+    return _format_ratio("postgresql", "COPY", copied, took, events)
 
 
 def _best(command: list[str]) -> float:
@@ -115,7 +115,7 @@ def _loaded(link: str, target: Path, events: int) -> float:
     return min(times)
 
 
-def _said(what: str, tool: str, theirs: float, ours: float, events: int) -> str:
+def _format_ratio(what: str, tool: str, theirs: float, ours: float, events: int) -> str:
     return (
         f"{what} loaded {events:,} events in {ours:.2f} s, {tool} in {theirs:.2f} s:"
         f"  ratio {theirs / ours:.2f} (at least 0.5)"

@@ -1,4 +1,4 @@
-"""Runs the parts of the campaign in several processes, keeps findings, and prints the table."""
+"""Runs the parts of the campaign in several processes, saves findings and prints the table."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from crash.finding import Finding, FindingFolder, KindTally, Tally, Try, TryResu
 
 
 class Part(Protocol):
-    """One part of the campaign; the constructor takes a folder of its own, and the seed."""
+    """One part of the campaign. Each process gives it its own folder, and all give it the seed."""
 
     name: str
 
@@ -23,29 +23,29 @@ class Part(Protocol):
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
-        """Return how many tries of each kind make up so many."""
+        """Return how many tries of each kind make up `count` tries."""
         ...
 
     def run(self, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
-        """Yield the results of tries of one kind, by their numbers."""
+        """Yield each number with the result of that try."""
         ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which tries are made."""
+    """Which tries to run, and where."""
 
     seed: int
     jobs: int
     folder: Path
-    """Where tries are made; removed at the end."""
+    """The folder in which tries run; removed at the end."""
     findings: Path
     tries: dict[type[Part], dict[str, Sequence[int]]]
     """The numbers of the tries by part and kind."""
 
 
 def spread(names: Sequence[str], count: int) -> dict[str, int]:
-    """Return how many tries of each kind make up so many; of few tries, only some kinds have any."""
+    """Return how many tries of each kind make up `count`; fewer tries than kinds leave some out."""
     if count >= len(names):
         return dict.fromkeys(names, round(count / len(names)))
     chosen = {names[n * len(names) // count] for n in range(count)}
@@ -53,21 +53,24 @@ def spread(names: Sequence[str], count: int) -> dict[str, int]:
 
 
 def run(plan: Plan) -> Tally:
-    """Make all tries of a plan, and return their figures."""
+    """Run all tries of a plan, and return their tally.
+
+    Raises SystemExit if a process of the campaign failed.
+    """
     shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True)
     children = [_start(plan, job) for job in range(plan.jobs)]
     failed = [pid for pid in children if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0]
     tally = Tally()
-    tally.merge(Tally.read(plan.folder / f"tally-{job}.json") for job in _told(plan))
+    tally.merge(Tally.read(plan.folder / f"tally-{job}.json") for job in _jobs_with_tally(plan))
     shutil.rmtree(plan.folder, ignore_errors=True)
     if failed:
-        raise SystemExit("A process of the campaign failed; what it says is above.")
+        raise SystemExit("A process of the campaign failed; its error is printed above.")
     return tally
 
 
 def print_table(tally: Tally, seconds: float) -> None:
-    """Print the figures of each kind and of each part."""
+    """Print the tally of each kind and of each part as a table."""
     head = f"{'tries':>7} {'inputs':>8} {'found':>6} {'worst s':>8} {'worst MB':>9}  "
     print(f"{'part/kind':<28}{head}findings")
     parts: dict[str, KindTally] = {}
@@ -106,7 +109,7 @@ def _start(plan: Plan, job: int) -> int:
 
 
 def _make_share(plan: Plan, job: int) -> None:
-    """Make every n-th try of each kind, where n is the number of processes."""
+    """Run every n-th try of each kind, where n is the number of processes."""
     tally, kept = Tally(), FindingFolder(plan.findings, plan.seed)
     for part, kinds in plan.tries.items():
         made = part(plan.folder / f"{part.name}-{job}", plan.seed)
@@ -119,32 +122,32 @@ def _make_share(plan: Plan, job: int) -> None:
                 wanted = Try(part.name, kind, number)
                 tally.add(str(wanted), result)
                 kept.keep(wanted, result)
-            _tell(part.name, kind, len(share), time.monotonic() - started)
+            _print_progress(part.name, kind, len(share), time.monotonic() - started)
             tally.write(plan.folder / f"tally-{job}.json")
 
 
 def _results(part: Part, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
-    """Yield the results of tries; what ends the campaign's own code is a finding too."""
+    """Yield the results of tries; an error of the campaign's own code is a finding too."""
     number = numbers[0]
     try:
         for number, result in part.run(kind, numbers):
             yield number, result
     except (RuntimeError, OSError, ValueError, LookupError, AttributeError, ImportError):
-        said = traceback.format_exc()
-        print(said, file=sys.stderr)
-        yield number, TryResult([Finding("campaign fails", said[-1_500:])], 0.0, 0.0)
+        text = traceback.format_exc()
+        print(text, file=sys.stderr)
+        yield number, TryResult([Finding("campaign fails", text[-1_500:])], 0.0, 0.0)
 
 
-def _tell(part: str, kind: str, tries: int, seconds: float) -> None:
+def _print_progress(part: str, kind: str, tries: int, seconds: float) -> None:
     print(f"  {part}/{kind}: {tries:,} tries in {seconds:,.0f} s", file=sys.stderr, flush=True)
 
 
-def _told(plan: Plan) -> Iterator[int]:
+def _jobs_with_tally(plan: Plan) -> Iterator[int]:
     return (job for job in range(plan.jobs) if (plan.folder / f"tally-{job}.json").exists())
 
 
 def write_summary(tally: Tally, path: Path) -> None:
-    """Write the figures as JSON beside the findings."""
+    """Write the tally as indented JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tally.write(path)
     path.write_text(json.dumps(json.loads(path.read_text()), indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Runs a command of refold within this process, with its output captured at the descriptors."""
+"""Runs a refold command in this process and captures its output at the file descriptors."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _MOST_OUTPUT = 4 << 20
 
 
 class CapturedCommands:
-    """Commands of one child process, one after the other."""
+    """Runs commands one after the other, and keeps the output of the last one."""
 
     def __init__(self) -> None:
         self._streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
@@ -20,7 +20,7 @@ class CapturedCommands:
         self.stderr = b""
 
     def run(self, arguments: Sequence[str]) -> list[Finding]:
-        """Run one, and return the promises that it breaks."""
+        """Run a command, and return the rules that it breaks."""
         from tui.cli import run_command
 
         sys.stdout.flush()
@@ -33,7 +33,7 @@ class CapturedCommands:
         raised = ""
         try:
             self.code = run_command(list(arguments))
-        except BaseException as error:  # noqa: BLE001 - it would be a traceback on the terminal
+        except BaseException as error:  # noqa: BLE001 - a person would see it as a traceback
             raised, self.code = f"{type(error).__name__}: {error}", 70
         finally:
             sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""Runs one command of refold in a forked child, with a time limit, and measures its memory.
+"""Runs one refold command in a forked child, with a time limit, and measures its memory.
 
-The campaign has imported refold once; forking is twenty times faster than starting Python. `real`
-commands are started as a person starts them instead.
+The campaign imports refold once, because forking is twenty times faster than starting Python. With
+`is_real` a command starts in its own Python, as a person starts it.
 """
 
 import atexit
@@ -37,19 +37,19 @@ class Outcome:
 
     arguments: Sequence[str]
     code: int
-    """The exit code; of a command that was ended by a signal its negative number."""
+    """The exit code, or the negative number of the signal that ended the command."""
     stdout: bytes
     stderr: bytes
     seconds: float
     memory_mb: float
     is_hung: bool
     survivors: int
-    """Processes of the command that ran on after its end."""
+    """How many processes of the command ran on after its end."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder in which commands run, with a user's configuration and cache of its own."""
+    """The folder in which commands run; it holds their configuration and cache."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class Home:
 
 
 def import_refold() -> None:
-    """Import every command once, so that forked children needn't."""
+    """Import every command once, which saves forked children the time."""
     cli = importlib.import_module("tui.cli")
-    for place in cli._COMMANDS.values():  # noqa: SLF001 - a list of all commands has no other name
-        importlib.import_module(place.partition(":")[0])
+    for entry in cli.COMMANDS.values():
+        importlib.import_module(f"tui.cli.commands.{entry.module}")
     for name in (
         "storage.ingest.loader",
         "replay.fold",
@@ -92,7 +92,7 @@ def run_refold(
     watch: Watch | None = None,
     is_real: bool = False,
 ) -> Outcome:
-    """Run a command and return how it ended; `before` is called in the child, ahead of it."""
+    """Run a command and return how it ended; the child calls `before` first."""
     return run_function(
         home,
         lambda: _call_refold(arguments, is_real=is_real),
@@ -160,18 +160,18 @@ def _fork(
         os.setsid()
         for target, source in enumerate(streams):
             os.dup2(source, target)
-        _start_anew()
+        _reset_process()
         os.chdir(home.folder)
         os.environ.clear()
         os.environ.update(home.variables(mark))
-        # A handler that keeps the campaign's own start would end the campaign's files.
-        atexit._clear()  # noqa: SLF001 - there is no other way
+        # The campaign's own exit handlers would remove its files.
+        atexit._clear()  # noqa: SLF001 - there is no public function
         if before is not None:
             before()
         code = function()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001 - shown as Python would show it, which is a finding
+    except BaseException:  # noqa: BLE001 - printed like Python prints it, which is a finding
         traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
@@ -183,8 +183,8 @@ def _fork(
     return 0
 
 
-def _start_anew() -> None:
-    """Give the child standard streams and signal handlers as a new process has them."""
+def _reset_process() -> None:
+    """Give the child the standard streams and signal handlers of a new process."""
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it is standard input
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as above
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - as above
@@ -193,7 +193,7 @@ def _start_anew() -> None:
 
 
 def _wait(pid: int, deadline: float, watch: Watch | None) -> tuple[int, float, bool]:
-    """Return the status, the most memory that was seen, and whether the time was over."""
+    """Return the exit status, the peak memory in MB, and whether the time limit was passed."""
     memory, is_hung, fine = 0.0, False, 0.002
     ended = select.poll()
     descriptor = os.pidfd_open(pid)

@@ -1,4 +1,4 @@
-"""Notices that files are opened, by inotify: a path that nobody may touch, code that nobody may run."""
+"""Detects with inotify that a file is opened, for paths and code that refold must not touch."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ _EVENT = struct.Struct("iIII")
 
 
 class FileWatch:
-    """Watches files for being opened; use as a context manager."""
+    """Records which files are opened; use it as a context manager."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -22,7 +22,7 @@ class FileWatch:
     def __enter__(self) -> "FileWatch":
         self._descriptor = self._libc.inotify_init1(_NONBLOCK)
         if self._descriptor < 0:
-            raise OSError(ctypes.get_errno(), "inotify can't be used")
+            raise OSError(ctypes.get_errno(), "inotify is not available")
         for path in self._paths:
             number = self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), _OPENED)
             if number < 0:

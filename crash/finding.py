@@ -1,4 +1,4 @@
-"""What a try found, and the figures of all tries."""
+"""Findings of tries, their tally, and the folder that keeps them."""
 
 import dataclasses
 import json
@@ -11,27 +11,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise that did not hold in one try."""
+    """One rule that a try broke."""
 
     fault: str
-    """A short name that is equal for equal faults, such as `hang` or `lost events`."""
+    """A short name, the same for equal faults, such as `hang` or `lost events`."""
     detail: str
 
 
 @dataclass(frozen=True)
 class TryResult:
-    """What one try found, how long it took, and how much memory its processes had at most."""
+    """The findings of one try, its seconds, and the peak memory of its processes in MB."""
 
     findings: Sequence[Finding]
     seconds: float
     memory_mb: float
     inputs: int = 1
-    """How many inputs it held: a file of fifty mutated records holds fifty."""
+    """How many inputs the try covers: a file of fifty mutated records counts fifty."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """The name of one try: the same name and seed give the same try again."""
+    """The name of one try; the same name and seed repeat it exactly."""
 
     part: str
     kind: str
@@ -43,7 +43,7 @@ class Try:
 
 @dataclass
 class KindTally:
-    """The figures of all tries of one kind."""
+    """The tally of all tries of one kind."""
 
     tries: int = 0
     inputs: int = 0
@@ -62,7 +62,7 @@ class KindTally:
         self.worst_memory_mb = max(self.worst_memory_mb, result.memory_mb)
 
     def merge(self, other: "KindTally") -> None:
-        """Add the figures of tries that ran in another process."""
+        """Add the tally of tries that ran in another process."""
         self.tries += other.tries
         self.inputs += other.inputs
         self.with_findings += other.with_findings
@@ -72,7 +72,7 @@ class KindTally:
 
 
 class Tally:
-    """The figures of all tries by part and kind."""
+    """The tallies of all tries, by part and kind."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, KindTally] = {}
@@ -82,19 +82,19 @@ class Tally:
         self.kinds.setdefault(name, KindTally()).add(result)
 
     def merge(self, others: Iterable["Tally"]) -> None:
-        """Add the figures of other processes."""
+        """Add the tallies of other processes."""
         for other in others:
             for name, tally in other.kinds.items():
                 self.kinds.setdefault(name, KindTally()).merge(tally)
 
     def write(self, path: Path) -> None:
-        """Write the figures as JSON, for the process that adds them up."""
+        """Write the tally as JSON, for the process that adds them up."""
         values = {n: {**vars(t), "faults": dict(t.faults)} for n, t in self.kinds.items()}
         path.write_text(json.dumps(values))
 
     @classmethod
     def read(cls, path: Path) -> "Tally":
-        """Return the figures that `write` has written."""
+        """Return the tally that `write` wrote."""
         found = cls()
         for name, values in json.loads(path.read_text()).items():
             faults: Counter[str] = Counter(values.pop("faults"))
@@ -103,7 +103,7 @@ class Tally:
 
 
 class FindingFolder:
-    """The folder in which findings are kept, one JSON file a try."""
+    """The folder of findings, one JSON file per try."""
 
     _MOST_OF_A_KIND = 20
 
@@ -113,7 +113,7 @@ class FindingFolder:
         self._kept: Counter[str] = Counter()
 
     def keep(self, wanted: Try, result: TryResult) -> None:
-        """Write the findings of a try, with the command that repeats it."""
+        """Save the findings of a try, with the command that repeats it."""
         fresh = [f for f in result.findings if self._is_wanted(wanted, f)]
         if not fresh:
             return
@@ -129,7 +129,7 @@ class FindingFolder:
         (self._folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def _is_wanted(self, wanted: Try, finding: Finding) -> bool:
-        """Count a finding, and refuse more of one fault than a person would look at."""
+        """Count a finding; return False after 20 of one fault, because people read no more."""
         fault = f"{wanted} {finding.fault}"
         self._kept[fault] += 1
         return self._kept[fault] <= self._MOST_OF_A_KIND

@@ -1,4 +1,4 @@
-"""The promises that hold for every command, whatever its input: its exit code and its output."""
+"""The rules that every command keeps for any input: about its exit code and its output."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from crash.finding import Finding
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Characters that turn the direction of writing; data in JSON may hold them, a sentence may not."""
+"""Characters that change the direction of writing; JSON data may hold them, messages may not."""
 _SHOWS_TRACEBACKS = ("failures",)
-"""Commands that print the tracebacks of the user's handlers, which are data."""
+"""Commands that print tracebacks of the user's handlers as data."""
 _EXIT_CODES = range(5)
 
 
 def broken_rules(outcome: Outcome, *, may_be_killed: bool = False) -> list[Finding]:
-    """Return the promises that a command's end or output breaks."""
+    """Return the rules that a command's end or output breaks."""
     return list(_broken(outcome, may_be_killed=may_be_killed))
 
 
@@ -36,15 +36,15 @@ def _broken(outcome: Outcome, *, may_be_killed: bool) -> Iterator[Finding]:
 
 
 def broken_texts(arguments: Sequence[str], stdout: bytes, stderr: bytes) -> Iterator[Finding]:
-    """Yield the promises that a command's output breaks."""
+    """Yield the rules that a command's output breaks."""
     command = " ".join(arguments)
     out, err = (part.decode("utf-8", "replace") for part in (stdout, stderr))
     if "Traceback (most recent" in err or (
         "Traceback (most recent" in out and not any(c in arguments for c in _SHOWS_TRACEBACKS)
     ):
         yield Finding("traceback", f"{command}: {_tail(err or out)}")
-    if "didn't expect" in err:
-        yield Finding("didn't expect", f"{command}: {_tail(err)}")
+    if "Unexpected error" in err:
+        yield Finding("Unexpected error", f"{command}: {_tail(err)}")
     for name, text in (("standard output", out), ("standard error", err)):
         found = _CONTROL.search(text)
         if found is None and not (name == "standard output" and "--json" in arguments):
@@ -66,7 +66,7 @@ def _broken_json(command: str, out: str) -> Iterator[Finding]:
         except ValueError as error:
             yield Finding("invalid JSON", f"{command}: {error}: {out[:200]!r}")
     except RecursionError:
-        return  # this reader's own limit
+        return  # a limit of this parser, not a fault of refold
 
 
 def _strict(text: str) -> None:

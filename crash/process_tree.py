@@ -1,4 +1,4 @@
-"""The processes that a try has started: what memory they have, who is left, and their end."""
+"""The processes that a try started: their memory, which of them still run, and killing them."""
 
 import contextlib
 import os
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MARK = "REFOLD_CRASH_TRY"
-"""A variable of the environment by which processes are found, also those that left their session."""
+"""The environment variable that marks processes of a try, even if they leave their session."""
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def tree_memory_mb(root: int) -> float:
-    """Return the resident memory of a process and of all that descend from it."""
+    """Return the resident memory of a process and its descendants, in MB."""
     return sum(_resident_mb(pid) for pid in _tree(root))
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Return the processes that run with this mark in their environment."""
+    """Return the ids of running processes with this mark in their environment."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -31,7 +31,7 @@ def marked_processes(mark: str) -> list[int]:
 
 
 def wait_for_end(mark: str, seconds: float) -> list[int]:
-    """Return the marked processes that still run after so many seconds."""
+    """Wait at most so many seconds, and return the marked processes that still run."""
     deadline = time.monotonic() + seconds
     while (left := marked_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -39,7 +39,7 @@ def wait_for_end(mark: str, seconds: float) -> list[int]:
 
 
 def kill_all(pids: list[int]) -> None:
-    """Kill processes; those that have ended meanwhile are passed over."""
+    """Kill processes, and ignore those that have ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

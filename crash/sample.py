@@ -49,7 +49,7 @@ def events(count: int, *, first: int = 0) -> list[dict[str, object]]:
 
 
 def write_log(path: Path, count: int) -> None:
-    """Write a log of so many events."""
+    """Write a log of `count` events as JSON lines."""
     path.write_text("".join(f"{json.dumps(event)}\n" for event in events(count)))
 
 

@@ -18,7 +18,7 @@ __all__ = ["SAMPLES", "Sample", "generate"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Where one sample's small log and its two main projections are."""
+    """The paths of a sample's small log and of its two main projections."""
 
     name: str
     title: str
@@ -55,5 +55,5 @@ _LINES: dict[str, Callable[[int, int], Iterator[str]]] = {
 
 
 def generate(name: str, events: int, seed: int = 1) -> Iterator[bytes]:
-    """The log of a sample, as chunks of many lines; the same arguments give the same bytes."""
+    """Yield the log of a sample in chunks of many lines; equal arguments give equal bytes."""
     return in_chunks(_LINES[name](events, seed))

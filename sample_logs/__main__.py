@@ -40,12 +40,12 @@ def _write(chunks: Iterator[bytes], output: str) -> None:
         sys.stdout.buffer.writelines(chunks)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader has enough (`| head`). Python would complain once more while closing stdout.
+        # The reader closed the pipe (`| head`). Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:

@@ -1,7 +1,7 @@
-"""What the generators share: when events happen, how money is written, how lines become chunks.
+"""Code that the generators share: times of events, notation of money, chunks of lines.
 
-The rule this module owns: the same seed gives the same bytes on every machine and Python version.
-So randomness is only `Random.random()` (never `randint` or `shuffle`, whose insides changed), and
+Its rule: the same seed gives the same bytes on every machine and Python version. Therefore
+randomness is only `Random.random()` (never `randint` or `shuffle`, whose algorithms changed), and
 arithmetic is only `+ - * /` and `int()` (never `sin`, nor `sum()` of floats, which differ).
 """
 
@@ -22,7 +22,7 @@ Rnd = Callable[[], float]
 
 
 def _rates(rnd: Rnd) -> list[float]:
-    """The relative rate of events in each minute of the week: days, hours, bursts, some noise."""
+    """Return the relative rate of events in each minute of the week, with bursts and noise."""
     rates: list[float] = []
     noise = 1.0
     for minute in range(_MINUTES):
@@ -40,10 +40,10 @@ def _rates(rnd: Rnd) -> list[float]:
 
 
 def ticks(events: int, seed: int) -> Iterator[tuple[int, str]]:
-    """The times of `events` events, never decreasing, as epoch milliseconds and as ISO text.
+    """Yield the times of `events` events, never decreasing, as epoch milliseconds and ISO text.
 
-    Each event takes its own share of the area under the rates, at a random place within it: time
-    passes faster where the rate is low, and a longer log is a denser week, not a longer one.
+    Each event takes its own share of the area under the rates, at a random point within it: time
+    passes faster if the rate is low, and a longer log is a denser week, not a longer one.
     """
     rnd = random.Random(seed * 2 + 1).random
     areas = list(accumulate(_rates(rnd), initial=0.0))
@@ -67,19 +67,19 @@ def ticks(events: int, seed: int) -> Iterator[tuple[int, str]]:
 
 
 def spread(events: int, one_in: int, least: int) -> Iterator[int]:
-    """Evenly spread offsets at which something rare is due: one in `one_in`, but `least` in all."""
+    """Yield evenly spread offsets for something rare: one in `one_in`, but at least `least`."""
     count = max(least, events // one_in)
     due = (events * (number + 1) // (count + 1) for number in range(count))
     return chain(due, repeat(events))
 
 
 def money(cents: int) -> str:
-    """Cents as a JSON number that a double keeps: `119.9`, `120`; never `119.90`."""
+    """Return cents as a JSON number that a double keeps: `119.9`, `120`; never `119.90`."""
     return str(cents // 100) if cents % 100 == 0 else repr(cents / 100)
 
 
 def in_chunks(lines: Iterator[str]) -> Iterator[bytes]:
-    """Lines (without their line ends) as chunks of many lines, to be written as they come."""
+    """Yield lines, given without line ends, as chunks of many lines."""
     while chunk := list(islice(lines, _LINES_PER_CHUNK)):
         chunk.append("")
         yield "\n".join(chunk).encode()

@@ -1,1 +1,1 @@
-"""Hostile handlers and programs, and canaries that notice if one of them gets out."""
+"""Hostile handlers and programs, and canaries that detect if one gets out of the sandbox."""

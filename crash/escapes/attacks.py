@@ -1,4 +1,4 @@
-"""The ways out that are tried: small pieces of Python that change a canary if nobody stops them.
+"""The attacks: pieces of Python that change a canary unless the sandbox stops them.
 
 `T` holds the names of the canaries, `libc` the C library, `NR` numbers of system calls, and
 `call(name, …)` makes one without any wrapper. A piece that raises has not got out.

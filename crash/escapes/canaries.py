@@ -1,4 +1,4 @@
-"""What hostile code would change if it got out: sockets, files, processes, shared memory, keys."""
+"""Canaries that hostile code changes if it gets out: sockets, files, processes, memory, keys."""
 
 import contextlib
 import ctypes
@@ -26,7 +26,7 @@ _SHARED = b"precious shared memory"
 
 
 class Canaries:
-    """The canaries of one try; use as a context manager."""
+    """The canaries of one try; use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "precious"
@@ -56,7 +56,7 @@ class Canaries:
             left.unlink(missing_ok=True)
 
     def targets(self) -> dict[str, object]:
-        """Return the names under which hostile code finds the canaries."""
+        """Return the names and numbers by which hostile code finds the canaries."""
         return {
             "file": str(self._folder / "kept.txt"),
             "folder": str(self._folder),
@@ -76,7 +76,7 @@ class Canaries:
         }
 
     def alarms(self) -> Iterator[Finding]:
-        """Yield what hostile code has reached or changed."""
+        """Yield a finding for each canary that hostile code reached or changed."""
         for name, one in self._sockets.items():
             if _was_reached(one):
                 yield Finding("socket reached", name)
@@ -84,10 +84,10 @@ class Canaries:
         if after != self._files_before:
             names = {**self._files_before, **after}
             changed = [n for n in names if self._files_before.get(n) != after.get(n)]
-            said = "; ".join(
+            description = "; ".join(
                 f"{n}: {self._files_before.get(n)} became {after.get(n)}" for n in changed
             )
-            yield Finding("file changed", said[:600])
+            yield Finding("file changed", description[:600])
         if self._victim.poll() is not None:
             yield Finding("process signalled", f"it ended with {self._victim.returncode}")
         elif (state := self._victim_state()) != self._victim_before:
@@ -178,7 +178,7 @@ def _was_reached(one: socket.socket) -> bool:
 
 
 def _flags(path: Path) -> int:
-    """Return the attributes that `chattr` sets; 0 where the file system has none."""
+    """Return the attributes that `chattr` sets; 0 if the file system has none."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
@@ -190,6 +190,6 @@ def _flags(path: Path) -> int:
 
 
 def remove_sockets() -> None:
-    """Remove the paths of sockets of tries that have ended."""
+    """Remove the socket files of tries that have ended."""
     for left in Path("/tmp").glob("refold-????????????-unix*"):
         left.unlink(missing_ok=True)

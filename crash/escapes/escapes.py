@@ -1,4 +1,4 @@
-"""The part `escapes`: hostile code against canaries."""
+"""The part `escapes`: hostile code runs in the sandbox, and canaries detect if it gets out."""
 
 import json
 import math
@@ -27,14 +27,14 @@ from crash.output_rules import broken_rules
 _T = TypeVar("_T")
 _GOLDEN = 0.6180339887498949
 _ALLOWED_MB = 900.0
-"""What a worker of 300 MB, its launcher and refold itself may have together."""
+"""The memory limit of a worker of 300 MB, its launcher and refold together, in MB."""
 _SECRETS = (b"precious", b"secret", b"CREATE TABLE")
-"""What an answer of a SQL projection holds if it has read what is not its own."""
+"""Bytes in the output of a SQL projection that show that it read foreign data."""
 _DEBUGGER_KEYS = b"c\nc\nc\n"
 
 
 class Escapes:
-    """All kinds of escapes."""
+    """The part of the campaign that runs attacks."""
 
     name = "escapes"
 
@@ -44,7 +44,7 @@ class Escapes:
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
-        """Return how many tries of each kind make up so many, by how many attacks a kind has."""
+        """Return how many tries of each kind make up `count`, in proportion to its attacks."""
         sizes = {name: len(found) for name, found in attacks.BY_KIND.items()}
         sizes["sql"] = len(attacks.SQL)
         total = sum(sizes.values())
@@ -98,7 +98,7 @@ class Escapes:
     def _run_hostile(
         self, attack: str, variant: str, canaries: Canaries
     ) -> tuple[list[Outcome], list[Finding]]:
-        """Run a hostile file on a terminal of its own."""
+        """Run a hostile file in its own terminal."""
         typed = _DEBUGGER_KEYS if variant in READS_KEYS else b"typed ahead\n"
         with Terminal(typed) as terminal:
             targets = {**canaries.targets(), "tty": terminal.name}
@@ -120,7 +120,7 @@ def _of_query(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
 
 
 def _pick(found: Sequence[_T], number: int) -> _T:
-    """Return one of them: consecutive numbers give ones that lie far apart."""
+    """Return one item; consecutive numbers give items far apart, to cover them with few tries."""
     if number >= len(found):
         return found[number % len(found)]
     return found[int(number * _GOLDEN % 1 * len(found))]

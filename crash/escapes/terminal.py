@@ -1,4 +1,4 @@
-"""A terminal for a command, which notices keys that were typed or read by somebody else."""
+"""A terminal for a command, which detects keys that hostile code typed or read."""
 
 import contextlib
 import fcntl
@@ -13,14 +13,14 @@ from crash.finding import Finding
 
 _KEYS = b"typed ahead\n"
 _ECHO = 3
-"""Where the flags with the echo stand in what `tcgetattr` returns."""
+"""The index of the local modes, with the echo flag, in the result of `tcgetattr`."""
 
 
 class Terminal:
-    """A pseudo-terminal; use as a context manager."""
+    """A pseudo-terminal; use it as a context manager."""
 
     def __init__(self, typed: bytes = _KEYS) -> None:
-        """Type these keys ahead."""
+        """Set the keys that are typed ahead."""
         self._typed = typed
         self.output = b""
 
@@ -51,7 +51,7 @@ class Terminal:
         os.write(self._master, keys)
 
     def drain(self, pid: int = 0) -> None:
-        """Take what was written to it, so that nobody waits for that."""
+        """Read all output, because a full terminal would block the command."""
         del pid
         while select.select([self._master], [], [], 0)[0]:
             with contextlib.suppress(OSError):
@@ -60,7 +60,7 @@ class Terminal:
             return
 
     def alarms(self, *, reads_keys: bool) -> Iterator[Finding]:
-        """Yield what was done to the terminal; `reads_keys`: the command itself reads from it."""
+        """Yield what hostile code did to the terminal; `reads_keys`: the command itself reads keys."""
         self.drain()
         waiting = struct.unpack("i", fcntl.ioctl(self._slave, termios.FIONREAD, b"\0" * 4))[0]
         expected = len(self._typed)

@@ -1,4 +1,4 @@
-"""The places from which a way out is tried: a handler, a thread, a child, an import, a program."""
+"""The places that an attack runs in: a handler, a thread, a child, an import, a program."""
 
 import sys
 import textwrap
@@ -21,12 +21,12 @@ def attempt():
 """
 _PROGRAM_LOOP = """
 for line in sys.stdin:
-    said = __import__("json").loads(line)
-    if "refold" in said:
+    message = __import__("json").loads(line)
+    if "refold" in message:
         print('{"ready": 1}', flush=True)
-    elif "event" in said:
-        result = attempt() if said["event"]["offset"] == 2 else ""
-        print('{"offset": %d, "changes": {}}' % said["event"]["offset"], flush=True)
+    elif "event" in message:
+        result = attempt() if message["event"]["offset"] == 2 else ""
+        print('{"offset": %d, "changes": {}}' % message["event"]["offset"], flush=True)
 """
 _BODIES = {
     "handler": """
@@ -134,20 +134,20 @@ def apply(state, event):
 }
 VARIANTS = tuple(_BODIES)
 READS_KEYS = frozenset(("debug",))
-"""Variants whose command itself reads from the terminal."""
+"""Variants in which the command itself reads from the terminal."""
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A hostile file that was written, and the commands that run it."""
+    """The commands that run a hostile file."""
 
     commands: Sequence[Sequence[str]]
     is_on_terminal: bool
-    """Whether the command's own input and output are the terminal."""
+    """Whether the terminal is the command's standard input and output."""
 
 
 def write_hostile(folder: Path, attack: str, variant: str, targets: dict[str, object]) -> Hostile:
-    """Write a file that tries a way out from one place."""
+    """Write a file that runs an attack in one place."""
     lines = textwrap.indent(attack.strip("\n"), "    ")
     source = PRELUDE.format(targets=targets) + _ATTEMPT.format(attack=lines)
     if variant == "executed program":

@@ -1,1 +1,1 @@
-"""Inputs that no tool writes: mutations of small real ones, through every format and notation."""
+"""Fuzzed inputs: mutations of small real ones, in every format and notation that refold reads."""

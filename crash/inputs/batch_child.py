@@ -1,6 +1,6 @@
-"""Runs many tries in one forked child; one that dies, hangs or grows is charged to its try.
+"""Runs many tries in one forked child, and assigns a crash, a hang or high memory to its try.
 
-Forking for each of 100,000 inputs would cost more than the inputs do.
+A fork for each of 100,000 inputs would take longer than the inputs themselves.
 """
 
 import json
@@ -19,18 +19,18 @@ from crash.command import LIMIT_MB, LIMIT_SECONDS, Home, run_function
 from crash.finding import Finding, TryResult
 
 _BATCH = 100
-"""Tries in one child, so that what one leaves in memory does not count against the next."""
+"""Tries per child; few, because memory that one try leaks counts against the next."""
 _NOTE = struct.Struct("qd")
 _NONE = -1
 
 Attempt = Callable[[int], tuple[Sequence[Finding], int]]
-"""Makes a try; returns what it found, and how many inputs it held."""
+"""Runs a try; returns its findings, and how many inputs it covered."""
 
 
 def run_batches(
     home: Home, numbers: Sequence[int], attempt: Attempt
 ) -> Iterator[tuple[int, TryResult]]:
-    """Yield the result of each try; `attempt` is called in a child with the folder of `home`."""
+    """Yield the result of each try; a child in the folder of `home` calls `attempt`."""
     waiting = list(numbers)
     while waiting:
         batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
@@ -44,7 +44,7 @@ def run_batches(
 def _run_batch(
     home: Home, numbers: Sequence[int], attempt: Attempt
 ) -> Iterator[tuple[int, TryResult]]:
-    """Yield the results of these tries, up to the first that ends the child."""
+    """Yield the results of these tries, up to the first try that ends the child."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         note = mmap.mmap(-1, mmap.PAGESIZE)
@@ -58,9 +58,9 @@ def _run_batch(
             watch=monitor.watch,
         )
         current, _ = _NOTE.unpack(note[: _NOTE.size])
-        told = results.read_text().splitlines() if results.exists() else []
+        lines = results.read_text().splitlines() if results.exists() else []
         finished = 0
-        for line in told:
+        for line in lines:
             number, seconds, found, inputs = json.loads(line)
             findings = [Finding(**one) for one in found]
             finished += 1
@@ -68,35 +68,35 @@ def _run_batch(
             yield number, TryResult(findings, seconds, memory, inputs)
         if finished < len(numbers):
             number = current if current in numbers[finished:] else numbers[finished]
-            said = outcome.stderr.decode("utf-8", "replace")[-600:]
+            message = outcome.stderr.decode("utf-8", "replace")[-600:]
             if monitor.fault:
                 finding = monitor.fault
             elif outcome.memory_mb > LIMIT_MB:
                 finding = Finding("memory", f"{outcome.memory_mb:,.0f} MB")
             else:
-                finding = Finding("crash", f"the process ended with {outcome.code}: {said}")
+                finding = Finding("crash", f"the process ended with {outcome.code}: {message}")
             yield number, TryResult([finding], monitor.seconds, outcome.memory_mb)
 
 
 class _Monitor:
-    """Ends the child when one try takes too long, and remembers the memory of each try."""
+    """Kills the child if one try takes too long, and records the peak memory of each try."""
 
     _EVERY_SECONDS = 0.03
 
     def __init__(self, note: mmap.mmap) -> None:
         self._note = note
-        self._looked = 0.0
+        self._measured_at = 0.0
         self.memory_mb: dict[int, float] = {}
         self.seconds = 0.0
         self.fault: Finding | None = None
 
     def watch(self, pid: int) -> None:
-        """Look at the child, a few times a second."""
+        """Measure the child, at most every 30 ms."""
         now = time.monotonic()
-        if now - self._looked < self._EVERY_SECONDS:
+        if now - self._measured_at < self._EVERY_SECONDS:
             time.sleep(0.01)
             return
-        self._looked = now
+        self._measured_at = now
         number, since = _NOTE.unpack(self._note[: _NOTE.size])
         self.seconds = now - since
         memory = process_tree.tree_memory_mb(pid)
@@ -107,14 +107,14 @@ class _Monitor:
 
 
 def _attempt_all(numbers: Sequence[int], attempt: Attempt, note: mmap.mmap, results: Path) -> int:
-    with results.open("w") as told:
+    with results.open("w") as file:
         for number in numbers:
             started = time.monotonic()
             note[: _NOTE.size] = _NOTE.pack(number, started)
             findings, inputs = attempt(number)
             found = [vars(finding) for finding in findings]
             seconds = round(time.monotonic() - started, 4)
-            told.write(json.dumps([number, seconds, found, inputs]) + "\n")
-            told.flush()
+            file.write(json.dumps([number, seconds, found, inputs]) + "\n")
+            file.flush()
     sys.stdout.flush()
     return 0

@@ -1,4 +1,4 @@
-"""The tries of fuzzed inputs: make an input, run its commands, look at what they say and leave."""
+"""The part `inputs`: make an input, run its commands, and check their output and their files."""
 
 import math
 import random
@@ -16,23 +16,23 @@ from crash.inputs.kinds import COPY, KINDS, WORKSPACE, FuzzKind, prepare_folder
 from crash.output_rules import broken_texts
 
 _REAL_EVERY = 50
-"""One of so many tries runs as a person runs it, in processes of its own."""
+"""Every so many tries one runs in its own processes, as a person runs it."""
 _INPUTS_OF_THOUSAND_TRIES = 20_000
-"""A file of records holds many inputs."""
+"""Inputs in a thousand tries, because a file of records holds many."""
 _LEFT_OVER = (".loading-", ".tmp", ".partial", ".unfinished")
 
 
 class FuzzedInputs:
-    """The part `inputs`: all kinds of fuzzed inputs."""
+    """The part of the campaign that fuzzes inputs."""
 
     name = "inputs"
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
-        """Return how many tries of each kind make up so many inputs."""
+        """Return how many tries of each kind make up `count` inputs."""
         thousands = count / _INPUTS_OF_THOUSAND_TRIES
         found = {name: math.ceil(kind.share * thousands) for name, kind in KINDS.items()}
-        # A bomb that goes off takes ten seconds, and there are five of them.
+        # There are five bombs, and one that succeeds takes ten seconds.
         return {**found, "bombs": min(found["bombs"], 20)}
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -62,7 +62,7 @@ class FuzzedInputs:
         self._home.folder.mkdir(parents=True, exist_ok=True)
 
     def _attempt(self, kind: str, fuzzed: FuzzKind, number: int) -> tuple[list[Finding], int]:
-        """Make one input and run its commands; called in a child, in the folder."""
+        """Make one input and run its commands; a child calls this in the folder."""
         if self._commands is None:
             self._commands = CapturedCommands()
         folder = self._home.folder

@@ -98,14 +98,14 @@ def say(value):
     sys.stdout.buffer.write(text + b"\\n")
     sys.stdout.buffer.flush()
 for line in sys.stdin:
-    said = json.loads(line)
-    if "refold" in said:
+    message = json.loads(line)
+    if "refold" in message:
         answer = {{"ready": 1, "runtime": "odd", "invariants": {{"x": "state.n > 0"}}}}
-    elif "event" in said:
-        event = said["event"]
+    elif "event" in message:
+        event = message["event"]
         answer = {{"offset": event["offset"], "changes": {{event["stream"]: {{"n": event["offset"]}}}}}}
-    elif "route" in said:
-        answer = {{"offset": said["route"]["offset"], "keys": ["a"]}}
+    elif "route" in message:
+        answer = {{"offset": message["route"]["offset"], "keys": ["a"]}}
     else:
         continue
     if way == "mutate" and draw.random() < 0.3:

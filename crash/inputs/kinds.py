@@ -1,4 +1,4 @@
-"""The kinds of fuzzed inputs: what is mutated, and through which commands it goes."""
+"""The kinds of fuzzed inputs: what each mutates, and which commands read it."""
 
 import json
 import random
@@ -13,9 +13,9 @@ from crash.inputs.hostile_worker import hostile_program, hostile_projection
 from crash.inputs.mutation import mutate_bytes, mutate_json, mutate_words, odd_value
 
 WORKSPACE = "t.refold"
-"""The workspace that is only read."""
+"""The workspace that tries only read."""
 COPY = "c.refold"
-"""A copy of it that may be written, where a kind asks for one."""
+"""A copy of it that a try may write, if its kind needs one."""
 _RECORDS = 50
 """Mutated records or payloads in one file."""
 _PATIENCE = ("--patience", "3")
@@ -23,7 +23,7 @@ _PATIENCE = ("--patience", "3")
 
 @dataclass(frozen=True)
 class Plan:
-    """The commands of one try; their files are in the folder."""
+    """The commands of one try; `plan` has written their files into the folder."""
 
     commands: Sequence[Sequence[str]]
     inputs: int = 1
@@ -35,7 +35,7 @@ class FuzzKind:
 
     plan: Callable[[random.Random, Path], Plan]
     share: float
-    """How many of a thousand tries are of this kind."""
+    """How many of a thousand tries have this kind."""
     needs_copy: bool = False
 
 
@@ -346,7 +346,7 @@ KINDS = {
 
 
 def prepare_folder(folder: Path, run: Callable[..., None]) -> None:
-    """Make the workspace that the kinds read; `run` runs a command in the folder."""
+    """Make the workspace that the kinds read; `run` runs a refold command in the folder."""
     sample.write_log(folder / "log.jsonl", 60)
     (folder / "orders.py").write_text(sample.PROJECTION)
     run("load", "log.jsonl", "-o", WORKSPACE)

@@ -1,4 +1,4 @@
-"""Mutations of bytes, texts and JSON values; the same random generator gives the same mutation."""
+"""Mutations of bytes, texts and JSON values; equal random generators give equal mutations."""
 
 import json
 import random
@@ -31,7 +31,7 @@ _BYTES = (
     ),
     *(b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\x00\x00\x00", b"\x00\x00\x00\x80"),
 )
-"""Pieces that are put into bytes."""
+"""Pieces to insert into bytes."""
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1.5, "", " ", "0", "-", "null", "NaN"),
     *(float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, -0.0),
@@ -43,7 +43,7 @@ _VALUES: tuple[Any, ...] = (
     *("a\nb", "a\rb", "x" * 100_000, "日本" * 50, "'; DROP TABLE events; --", "../../etc", "%s%n"),
     *([], {}, [[]], {"": {}}, [1, "a", None], {"a": 1, "b": [1]}, {"\x1b[31m": "\x1b[0m"}),
 )
-"""Values that are put in the place of others."""
+"""Values that replace others."""
 _WORDS = (
     *("state", "key", "offset", "data", "meta", "type", "stream", "time", "events", "history"),
     *(
@@ -140,7 +140,7 @@ def odd_value(draw: random.Random) -> Any:
 
 
 def mutate_words(draw: random.Random, seed: str) -> str:
-    """Return a text with words of SQL and positions put in, taken out or repeated."""
+    """Return a text in which words of SQL and positions are inserted, removed or repeated."""
     parts = seed.split(" ")
     for _ in range(draw.randint(1, 4)):
         at = draw.randrange(len(parts) + 1)
@@ -220,7 +220,7 @@ def _insert(draw: random.Random, data: bytearray) -> None:
 
 
 def _forge_length(draw: random.Random, data: bytearray) -> None:
-    """Overwrite four or eight bytes with a large number, as a length may stand there."""
+    """Overwrite four or eight bytes with a large number, because they may be a length."""
     if len(data) >= 8:
         at = draw.randrange(len(data) - 7)
         size = draw.choice((4, 8))

@@ -299,7 +299,7 @@ def arrow() -> tuple[bytes, ...]:
 
 
 def sqlite(path: Path) -> bytes:
-    """Return the log as a SQLite database, which is made at a path."""
+    """Return the log as a SQLite database, and make it at a path."""
     path.unlink(missing_ok=True)
     connection = sqlite3.connect(path)
     connection.execute(
@@ -316,7 +316,7 @@ def sqlite(path: Path) -> bytes:
 
 
 def duckdb(path: Path) -> bytes:
-    """Return the log as a DuckDB file, which is made at a path."""
+    """Return the log as a DuckDB file, and make it at a path."""
     import duckdb
 
     path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Commands that are killed, interrupted or out of room, and writers that write at the same time."""
+"""Commands that are killed, interrupted or meet a full disk, and writers at the same time."""

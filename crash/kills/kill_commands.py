@@ -1,4 +1,4 @@
-"""The commands that are stopped in the middle, and what each of them needs to have been there before."""
+"""The commands that the campaign stops in the middle, and the folder that each needs."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from crash.finding import Finding
 WORKSPACE = "w.refold"
 _EVENTS = 120
 _CALLING_EVENTS = 25
-"""Each call is written before and after it is made."""
+"""Fewer events, because the recorder writes each call before and after it is made."""
 _COMMITTED = ("events", "rejects", "timelines", "edits", "calls", "bodies")
 _MADE = (*_COMMITTED, "bookmarks", "watches")
 
@@ -25,34 +25,34 @@ Check = Callable[[Home], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class KillCommand:
-    """One command, the folder that it needs, and what must hold after it was stopped."""
+    """One command, the folder that it needs, and what must hold after it stopped."""
 
     name: str
     prepare: Callable[[Home], None]
     arguments: Sequence[str] = ()
     function: Callable[[], int] | None = None
-    """Instead of a command: something that only the screen does."""
+    """A function to run instead of a command, for something that only the screen does."""
     is_atomic: bool = True
-    """The workspace is as before or as after, nothing in between."""
+    """Whether the workspace must be as before or as after, and nothing in between."""
     can_repeat: bool = True
-    """The command succeeds when what it does is done already."""
+    """Whether the command succeeds if its work is already done."""
     ends_alike: bool = True
-    """A second run gives the rows of an undisturbed one. `record` does not: what may have been sent is
-    never sent again."""
+    """Whether a second run gives the rows of an undisturbed one. `record` does not, because it never
+    sends again what may have been sent."""
     keeps: tuple[str, ...] = _MADE
-    """Tables of which no row may be lost."""
+    """Tables that may lose no row."""
     outputs: tuple[str, ...] = ()
-    """Files that are there as before, or as after, or not at all."""
+    """Files that must be as before, as after, or absent."""
     check: Check | None = None
 
     def run(self, home: Home, **options: object) -> Outcome:
-        """Run it."""
+        """Run the command or the function, and return how it ended."""
         if self.function is not None:
             return run_function(home, self._call, label=[self.name], **options)  # type: ignore[arg-type]
         return run_refold(home, self.arguments, **options)  # type: ignore[arg-type]
 
     def _call(self) -> int:
-        """Call the function, and end as a command does that meets an error."""
+        """Call the function; on an error, end like a command does."""
         from storage.errors import RefoldError
 
         try:
@@ -67,8 +67,8 @@ class KillCommand:
 def _must(home: Home, *arguments: str) -> None:
     outcome = run_refold(home, arguments, limit_seconds=60)
     if outcome.code != 0:
-        said = outcome.stderr.decode("utf-8", "replace")
-        raise RuntimeError(f"The campaign can't prepare {' '.join(arguments)}: {said}")
+        message = outcome.stderr.decode("utf-8", "replace")
+        raise RuntimeError(f"The campaign can't prepare {' '.join(arguments)}: {message}")
 
 
 def _log(home: Home) -> None:
@@ -134,7 +134,7 @@ def _declared(home: Home) -> None:
 
 
 def _aged(home: Home) -> None:
-    """Make the workspace what a refold of format 9 would have written."""
+    """Change the workspace into one that a refold of format 9 would have written."""
     _lived_in(home)
     _made(home, lambda: _make_older(home.folder / WORKSPACE), "age")
 

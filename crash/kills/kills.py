@@ -1,4 +1,4 @@
-"""The part `kills`: stopped commands, and writers that write at the same time."""
+"""The part `kills`: stopped commands, and several writers at the same time."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _WRITERS_SHARE = 0.2
 
 
 class Kills:
-    """All kinds of kills."""
+    """The part of the campaign that stops commands."""
 
     name = "kills"
 
@@ -23,7 +23,7 @@ class Kills:
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
-        """Return how many tries of each kind make up so many."""
+        """Return how many tries of each kind make up `count` tries."""
         writers = max(1, round(count * _WRITERS_SHARE))
         return {**spread(list(COMMANDS), count - writers), **spread(list(RACES), writers)}
 

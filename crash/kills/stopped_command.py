@@ -1,4 +1,4 @@
-"""One try of the kills: stop a command, look at what is left, run it again, compare the rows."""
+"""One try of the kills: stop a command, check what it left, run it again, compare the rows."""
 
 import random
 import shutil
@@ -27,14 +27,14 @@ _MODES: tuple[Stop | str, ...] = (
 )
 _GOLDEN = 0.6180339887498949
 _USUAL_SECONDS = 60.0
-"""The limit of the run that nobody disturbs: each change of a file waits for the campaign."""
+"""The time limit of the undisturbed run; long, because each file change waits for the campaign."""
 _UNRELATED_ADVICE = ("damaged", "restore a copy")
-"""What a message about a full disk must not say."""
+"""Words that a message about a full disk must not contain."""
 
 
 @dataclass(frozen=True)
 class _Undisturbed:
-    """What the command does when nobody stops it."""
+    """The rows and files before and after an undisturbed run, and its number of file changes."""
 
     before: Rows | None
     after: Rows | None
@@ -45,7 +45,7 @@ class _Undisturbed:
 
 
 class StoppedCommands:
-    """All kinds of kills of commands; prepares each command's folder once."""
+    """Runs the tries that stop a command; prepares each command's folder once."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._templates = folder / "templates"
@@ -54,18 +54,20 @@ class StoppedCommands:
         self._undisturbed: dict[str, _Undisturbed] = {}
 
     def run(self, kind: str, number: int) -> TryResult:
-        """Stop the command of a kind in the way that the number names."""
+        """Stop the command of this kind; the number chooses how and where."""
         command = COMMANDS[kind]
         usual = self._undisturbed.get(kind) or self._run_undisturbed(command)
         self._undisturbed[kind] = usual
         self._restore(command)
-        # Each kind begins with another way, so that few tries of many kinds meet all of them.
+        # Each kind begins with another way to stop, so that few tries of many kinds cover all ways.
         mode = _MODES[(number + list(COMMANDS).index(kind)) % len(_MODES)]
         stop, outcome = self._run_stopped(command, usual, mode, number)
         findings = [*self._check(command, usual, mode, outcome)]
-        said = f"{mode if isinstance(mode, str) else mode.value} at {stop.at} of {usual.changes}"
+        stop_text = (
+            f"{mode if isinstance(mode, str) else mode.value} at {stop.at} of {usual.changes}"
+        )
         return TryResult(
-            [Finding(f.fault, f"{said} ({stop.last}): {f.detail}") for f in findings],
+            [Finding(f.fault, f"{stop_text} ({stop.last}): {f.detail}") for f in findings],
             outcome.seconds,
             outcome.memory_mb,
         )
@@ -101,13 +103,13 @@ class StoppedCommands:
         shutil.copytree(self._template(command), self._home.folder)
 
     def _template(self, command: KillCommand) -> Path:
-        """Return the folder that the command needs; several commands need the same."""
+        """Return the folder that the command needs; commands with the same preparation share it."""
         return self._templates / command.prepare.__name__.strip("_")
 
     def _run_stopped(
         self, command: KillCommand, usual: _Undisturbed, mode: Stop | str, number: int
     ) -> tuple[SyscallStop, Outcome]:
-        # Multiples of the golden ratio spread evenly over all changes, however many tries there are.
+        # Multiples of the golden ratio spread evenly over all changes, for any number of tries.
         share = (number * _GOLDEN + random.Random(self._seed).random()) % 1
         if isinstance(mode, str):
             stop = SyscallStop(self._home.folder)
@@ -127,9 +129,9 @@ class StoppedCommands:
         else:
             yield from broken_rules(outcome, may_be_killed=mode is not Stop.DISK_FULL)
         if mode is Stop.DISK_FULL:
-            said = outcome.stderr.decode("utf-8", "replace")
-            if any(words in said.lower() for words in _UNRELATED_ADVICE):
-                yield Finding("wrong advice", said)
+            message = outcome.stderr.decode("utf-8", "replace")
+            if any(words in message.lower() for words in _UNRELATED_ADVICE):
+                yield Finding("wrong advice", message)
         if mode in (Stop.DISK_FULL, Stop.TERMINATE, Stop.INTERRUPT):
             yield from self._left_over(usual, "at once")
         yield from self._files_are_whole(command, usual)
@@ -167,7 +169,7 @@ class StoppedCommands:
     def _repeat(
         self, command: KillCommand, usual: _Undisturbed, rows: Rows | None
     ) -> Iterator[Finding]:
-        """Run the command once more, which must end as if nothing had happened."""
+        """Run the command again; the result must be that of an undisturbed run."""
         is_done = not difference(rows, usual.after) and self._has_outputs(command)
         if not (is_done and not command.can_repeat):
             again = command.run(self._home)
@@ -211,7 +213,7 @@ class StoppedCommands:
         return read_rows(self._home, self._home.folder / WORKSPACE)
 
     def _files(self) -> dict[str, bytes]:
-        """Return the files below the folder; the content of those alone that are compared."""
+        """Return the files below the folder, with content only for those that are compared."""
         folder = self._home.folder
         return {
             str(path.relative_to(folder)): path.read_bytes() if path.name.startswith("out") else b""

@@ -1,7 +1,8 @@
-"""Stops a command at its N-th system call that changes a file, without a privilege or a compiler.
+"""Stops a command at its N-th system call that changes a file, without privileges or a compiler.
 
-seccomp's user notification: the command's kernel asks the campaign before each such call, which
-counts, and lets it go on, kills the command, signals it, or answers that the disk is full.
+It uses seccomp's user notification: the kernel asks the campaign before each such call. The
+campaign counts the calls, and lets a call continue, kills or signals the command, or answers that
+the disk is full.
 """
 
 import ctypes
@@ -68,7 +69,7 @@ _OF_DESCRIPTORS = frozenset(
 )
 _TAKES_ROOM = frozenset(("write", "pwrite64", "writev", "pwritev", "fallocate"))
 _FLAGS_OF_OPEN = {"openat": 2, "open": 1}
-"""Which argument holds the flags."""
+"""The index of the argument that holds the flags."""
 _CREATES = os.O_CREAT | os.O_TRUNC
 
 _LOAD, _EQUALS, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
@@ -83,7 +84,7 @@ _GO_ON = 1
 
 
 class Stop(Enum):
-    """What happens at the N-th call."""
+    """What the campaign does at the N-th call."""
 
     NOTHING = "count"
     KILL = "kill"
@@ -93,7 +94,7 @@ class Stop(Enum):
 
 
 def is_supported() -> bool:
-    """Return whether this machine's system calls are known here."""
+    """Return whether the campaign knows the system call numbers of this machine."""
     return bool(_NUMBERS)
 
 
@@ -104,7 +105,7 @@ class SyscallStop:
     folder: Path
     stop: Stop = Stop.NOTHING
     at: int = 0
-    """The number of the change, from 1 on."""
+    """The number of the change at which to stop, from 1."""
     count: int = 0
     last: str = ""
     """The call at which the command was stopped, and its file."""
@@ -115,7 +116,7 @@ class SyscallStop:
         self._is_closed = False
 
     def install(self) -> None:
-        """Let this process be asked before each change; called in the command's own process."""
+        """Make the kernel ask before each change; the command's own process calls this."""
         libc = ctypes.CDLL(None, use_errno=True)
         program = _program()
         held = ctypes.create_string_buffer(program)
@@ -125,14 +126,14 @@ class SyscallStop:
             _NUMBERS["seccomp"], 1, _NEW_LISTENER, ctypes.create_string_buffer(described)
         )
         if listener < 0:
-            raise OSError(ctypes.get_errno(), "seccomp's user notification can't be used")
+            raise OSError(ctypes.get_errno(), "seccomp's user notification is not available")
         socket.send_fds(self._theirs, [b"+"], [listener])
         os.close(listener)
         self._ours.close()
         self._theirs.close()
 
     def answer(self, pid: int) -> None:
-        """Answer the calls that wait, for a few milliseconds; `pid` is the command's process."""
+        """Answer waiting calls, for a few milliseconds; `pid` is the command's process."""
         if self._is_closed:
             return
         if self._listener < 0 and not self._take_listener():
@@ -154,7 +155,7 @@ class SyscallStop:
                 fcntl.ioctl(self._listener, _SEND, bytearray(answer))
 
     def close(self) -> None:
-        """Close the listener; calls that still wait fail."""
+        """Close the listener; waiting calls fail."""
         self._is_closed = True
         for one in (self._ours, self._theirs):
             one.close()
@@ -170,7 +171,7 @@ class SyscallStop:
         return bool(descriptors)
 
     def _decide(self, pid: int, thread: int, call: str, arguments: list[int]) -> int | None:
-        """Return the error of a call, 0 to let it go on, or None where nothing is to be answered."""
+        """Return the error number of a call, 0 to continue it, or None to send no answer."""
         if call in _OF_DESCRIPTORS:
             try:
                 path = str(Path(f"/proc/{thread}/fd/{arguments[0]}").readlink())
@@ -197,7 +198,7 @@ class SyscallStop:
 
 
 def _program() -> bytes:
-    """The filter: instructions that skip so many others where true, and where false."""
+    """Return the filter program: BPF instructions with their jumps if true and if false."""
     lines: list[tuple[int, int, int, int]] = [(_LOAD, 0, 0, 0)]
     for name, number in _NUMBERS.items():
         if name == "seccomp":

@@ -1,4 +1,4 @@
-"""Commands that write into one workspace, or one file of the user's, at the same time."""
+"""Commands that write the same workspace, or the same file of the user, at the same time."""
 
 import hashlib
 import json
@@ -19,25 +19,25 @@ _WORKSPACE = "w.refold"
 _WRITERS = 10
 _EVENTS = 120
 _LIMIT_SECONDS = 60.0
-"""Ten commands share two cores, and wait for one another."""
+"""The time limit; long, because ten commands share two cores and wait for one another."""
 
 
 Command = Sequence[str] | Callable[[], int]
-"""The arguments of a command, or something that commands do."""
+"""The arguments of a command, or a function that commands call."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """Commands that run at once, and what must hold when all of them have ended."""
+    """Commands that run at the same time, and what must hold when all have ended."""
 
     commands: Callable[[int], Sequence[Command]]
-    """The commands of a try, by its number."""
+    """Returns the commands of a try for its number."""
     check: Callable[[Home, Sequence[Outcome]], Iterator[Finding]]
     needs_workspace: bool = True
 
 
 class TwoWriters:
-    """All kinds of races."""
+    """Runs the tries of races."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._template = folder / "template"
@@ -45,7 +45,7 @@ class TwoWriters:
         self._seed = seed
 
     def run(self, kind: str, number: int) -> TryResult:
-        """Run the commands of a race at once."""
+        """Run the commands of a race at the same time, and check the result."""
         race = RACES[kind]
         self._restore(race)
         started = time.monotonic()
@@ -82,7 +82,7 @@ class TwoWriters:
 
 
 def _run_at_once(home: Home, commands: Sequence[Command]) -> list[Outcome]:
-    """Run commands at the same time, each watched by a process of its own."""
+    """Run commands at the same time, each with its own watching process."""
     readers = []
     for command in commands:
         reading, writing = os.pipe()
@@ -90,19 +90,21 @@ def _run_at_once(home: Home, commands: Sequence[Command]) -> list[Outcome]:
         if os.fork() == 0:
             os.close(reading)
             outcome = _run(home, command)
-            said = {**vars(outcome), "arguments": list(outcome.arguments)}
-            said |= {name: said[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
+            fields = {**vars(outcome), "arguments": list(outcome.arguments)}
+            fields |= {
+                name: fields[name].decode("utf-8", "replace") for name in ("stdout", "stderr")
+            }
             with os.fdopen(writing, "w") as stream:
-                json.dump(said, stream)
+                json.dump(fields, stream)
             os._exit(0)
         os.close(writing)
         readers.append(reading)
     outcomes = []
     for reading in readers:
         with os.fdopen(reading) as stream:
-            said = json.load(stream)
-        said |= {name: said[name].encode() for name in ("stdout", "stderr")}
-        outcomes.append(Outcome(**said))
+            fields = json.load(stream)
+        fields |= {name: fields[name].encode() for name in ("stdout", "stderr")}
+        outcomes.append(Outcome(**fields))
         os.wait()
     return outcomes
 
@@ -176,8 +178,10 @@ def _remove_and_replay(number: int) -> list[list[str]]:
 def _all_end_well(home: Home, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
     for outcome in outcomes:
         if outcome.code not in (0, 2):
-            said = outcome.stderr.decode("utf-8", "replace")
-            yield Finding("writer fails", f"{' '.join(outcome.arguments)}: {outcome.code}: {said}")
+            message = outcome.stderr.decode("utf-8", "replace")
+            yield Finding(
+                "writer fails", f"{' '.join(outcome.arguments)}: {outcome.code}: {message}"
+            )
     opened = run_refold(home, ["replay", _WORKSPACE, "-p", "orders.py", "--json"])
     yield from broken_rules(opened)
     if opened.code != 0:
@@ -202,7 +206,7 @@ def _one_key_is_used(home: Home, outcomes: Sequence[Outcome]) -> Iterator[Findin
 
 
 def _keys(number: int) -> list[Callable[[], int]]:
-    """Ask for the redaction key in many processes at the same instant."""
+    """Read the redaction key in many processes at the same time."""
     del number
     start = time.monotonic() + 0.3
 

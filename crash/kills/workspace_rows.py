@@ -1,4 +1,4 @@
-"""The rows of a workspace's tables, without what differs from run to run, to be compared."""
+"""The rows of a workspace's tables for comparison, without columns that differ between runs."""
 
 import json
 import re
@@ -19,14 +19,14 @@ _VOLATILE = {
     "timelines": {"created"},
     "watches": {"created"},
 }
-"""Columns that are times of the clock, how long something took, or what only makes questions faster:
-which numbers stand beside the states depends on where a fold was interrupted."""
+"""Columns to ignore: clock times, durations, and numbers kept beside the states to speed up queries,
+which depend on where a fold was interrupted."""
 
 _KEYED_HASH = re.compile("redacted-[0-9a-f]{16}")
-"""Each try has a key of its own."""
+"""Hashes to ignore, because each try has its own redaction key."""
 
 Rows = Mapping[str, Counter[str]]
-"""The rows of each table, as JSON."""
+"""The rows of each table as JSON texts, with their counts."""
 
 
 class UnreadableWorkspaceError(RuntimeError):
@@ -34,7 +34,10 @@ class UnreadableWorkspaceError(RuntimeError):
 
 
 def read_rows(home: Home, path: Path) -> Rows | None:
-    """Return the rows of a workspace; None where there is no file."""
+    """Return the rows of a workspace, or None if there is no file.
+
+    Raises UnreadableWorkspaceError if DuckDB can't open it.
+    """
     if not path.exists():
         return None
     outcome = run_function(home, lambda: _print_rows(path), label=["read rows"])
@@ -44,17 +47,17 @@ def read_rows(home: Home, path: Path) -> Rows | None:
 
 
 def difference(before: Rows | None, after: Rows | None) -> str:
-    """Return in which tables two workspaces differ, and by how many rows; empty if in none."""
+    """Return which tables differ, and by how many rows; empty if none differs."""
     if before is None or after is None:
         return "" if before is after else "one of them does not exist"
-    said = []
+    differences = []
     for name in sorted({*before, *after}):
         less = before.get(name, Counter()) - after.get(name, Counter())
         more = after.get(name, Counter()) - before.get(name, Counter())
         if less or more:
             example = _example(min(less, default="{}"), min(more, default="{}"))
-            said.append(f"{name}: -{less.total()} +{more.total()} ({example})")
-    return "; ".join(said)
+            differences.append(f"{name}: -{less.total()} +{more.total()} ({example})")
+    return "; ".join(differences)
 
 
 def _example(before: str, after: str) -> str:
@@ -66,15 +69,15 @@ def _example(before: str, after: str) -> str:
 
 
 def lost(before: Rows | None, after: Rows | None, tables: tuple[str, ...]) -> str:
-    """Return which rows of these tables are no longer there; empty if none."""
+    """Return which rows of these tables are gone; empty if none."""
     if before is None:
         return ""
-    said = []
+    losses = []
     for name in tables:
         less = before.get(name, Counter()) - (after or {}).get(name, Counter())
         if less:
-            said.append(f"{name}: {less.total()} rows ({next(iter(less))[:160]})")
-    return "; ".join(said)
+            losses.append(f"{name}: {less.total()} rows ({next(iter(less))[:160]})")
+    return "; ".join(losses)
 
 
 def _print_rows(path: Path) -> int:

@@ -1,1 +1,1 @@
-"""Workspaces and configurations from strangers, and the commands that a person runs on them."""
+"""Workspaces and `refold.toml` files from strangers, and the commands that a person runs on them."""

@@ -1,4 +1,4 @@
-"""Tries of consent: code that a `refold.toml` names runs only after a person agreed to it by name."""
+"""Tries of consent: refold runs code that a `refold.toml` names only after the person agreed."""
 
 import shutil
 import socket
@@ -20,15 +20,15 @@ _WORKSPACE = "w.refold"
 
 @dataclass(frozen=True)
 class Consent:
-    """Something that a `refold.toml` can make run, the command that runs it, and its name."""
+    """Something that a `refold.toml` can run, and the command that runs it."""
 
     name: str
     toml: str
     command: tuple[str, ...]
     named: str
-    """What the question and `refold trust` must name."""
+    """Names that the question and `refold trust` must show."""
     by_question: bool = False
-    """Agreed to at the terminal, asked by another command, instead of by `refold trust`."""
+    """Whether the person agrees at another command's question instead of with `refold trust`."""
 
 
 _PROJECTION = '[projections.orders]\ncode = "plain.py"\n'
@@ -72,14 +72,14 @@ CONSENTS = (
 
 
 class Consents:
-    """All tries of consent."""
+    """Runs the tries of consent."""
 
     def __init__(self, folder: Path) -> None:
         self._home = Home(folder)
         self._lures = Lures(folder)
 
     def run(self, number: int) -> TryResult:
-        """Run what a file names without consent, with it, and after the named code has changed."""
+        """Run what a file names without consent, with consent, and after the named code changed."""
         consent = CONSENTS[number % len(CONSENTS)]
         started = time.monotonic()
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -114,13 +114,13 @@ class Consents:
         if self._has_run(watch, listener):
             yield Finding("ran without consent", "before anybody was asked")
             return
-        said, agreed = self._agree(consent)
+        shown, agreed = self._agree(consent)
         yield from broken_rules(agreed)
         watch.opened()
         outcome = run_refold(self._home, consent.command)
         has_run = self._has_run(watch, listener)
-        if has_run and consent.named not in said:
-            yield Finding("ran without consent", f"{consent.named} is not named in {said!r}")
+        if has_run and consent.named not in shown:
+            yield Finding("ran without consent", f"{consent.named} is not named in {shown!r}")
         if not has_run and not consent.by_question:
             yield Finding("does not run", outcome.stderr.decode("utf-8", "replace")[-400:])
         if consent.named.startswith("evil"):
@@ -129,7 +129,7 @@ class Consents:
     def _after_change(
         self, consent: Consent, watch: FileWatch, listener: socket.socket
     ) -> Iterator[Finding]:
-        """Change the named file in a way that does not change what it does."""
+        """Change the content of the named file, but not its behaviour."""
         path = self._home.folder / consent.named
         path.write_text(path.read_text() + "\n# changed\n")
         watch.opened()
@@ -138,7 +138,7 @@ class Consents:
             yield Finding("ran without consent", f"{consent.named} has changed since")
 
     def _agree(self, consent: Consent) -> tuple[str, Outcome]:
-        """Agree, and return what a person was shown."""
+        """Agree, and return the text that refold showed."""
         if not consent.by_question:
             outcome = run_refold(self._home, ["trust", "refold.toml"])
             return (outcome.stdout + outcome.stderr).decode("utf-8", "replace"), outcome

@@ -1,4 +1,4 @@
-"""Opens the screen on a terminal, presses keys, and looks at what reaches the terminal."""
+"""Opens the screen in a terminal, presses keys, and checks the output."""
 
 import os
 import time
@@ -12,15 +12,15 @@ from crash.workspaces.stranger import FOREIGN_TYPE
 _KEYS = (b"G", b"g", b"]", b"]", b"}", b"T", b"\x1b", b"C", b"\x1b", b"J", b"\x1b", b"\t", b"j")
 _QUIT = (b"q", b"\x11", b"\x03")
 _OPENED = b"\x1b[?1049h"
-"""What a program writes that takes the whole terminal."""
+"""The sequence of a program that takes over the whole terminal."""
 _SETTLED_SECONDS = 1.5
 _NOTICED_SECONDS = 4.0
-"""The screen looks at the file every second."""
+"""Seconds to wait; the screen checks the file every second."""
 _LIMIT_SECONDS = 30.0
-"""Opening, the pauses between keys, and ten seconds."""
+"""The time limit: opening, the pauses between keys, and ten seconds."""
 _BETWEEN_SECONDS = 0.08
 _HOSTILE = (b"\x1b]52;c;ZXZpbA", b"\x1b[2J\x9b")
-"""Sequences that stand in the cells of a stranger's workspace."""
+"""Terminal sequences in the cells of the stranger's workspace."""
 
 
 def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = None) -> TryResult:
@@ -67,7 +67,7 @@ def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = 
 
 def _broken(output: bytes) -> list[tuple[str, str]]:
     found = []
-    for fault in (b"didn't expect", b"Traceback (most recent"):
+    for fault in (b"Unexpected error", b"Traceback (most recent"):
         if fault in output:
             at = output.index(fault)
             found.append(

@@ -1,4 +1,4 @@
-"""Makes a workspace what a stranger might send: odd cells, foreign objects, paths, damaged bytes."""
+"""Makes workspaces that a stranger might send: odd cells, foreign objects, paths, damaged bytes."""
 
 import json
 import os
@@ -102,13 +102,13 @@ _LOOPS = (
 
 @dataclass(frozen=True)
 class Lures:
-    """Files that a workspace names and nobody may touch, or run, without consent."""
+    """Files that a workspace names, and that refold must not read or run without consent."""
 
     folder: Path
 
     @property
     def canary(self) -> Path:
-        """A file whose opening is noticed."""
+        """A file that a file watch watches."""
         return self.folder / "canary.txt"
 
     @property
@@ -136,7 +136,7 @@ class Lures:
         )
 
     def fill(self, text: str, draw: random.Random) -> str:
-        """Return a statement with the names of the files put in."""
+        """Return a statement with the names of the files inserted."""
         values = {
             "fifo": self.folder / "fifo",
             "canary": self.canary,
@@ -149,7 +149,7 @@ class Lures:
 
 
 def evil_code(ran: Path) -> str:
-    """Return a projection and decoder that shows that it has run."""
+    """Return code of a projection and decoder that leaves a trace if it runs."""
     return (
         f"open({str(ran)!r}).read()\n"
         "def unpack(payload):\n    return payload\n"
@@ -158,7 +158,7 @@ def evil_code(ran: Path) -> str:
 
 
 def make_original(home: Home) -> None:
-    """Make a workspace in which there is a row in nearly every table."""
+    """Make a workspace with rows in nearly every table."""
     folder = home.folder
     sample.write_log(folder / "log.jsonl", 40)
     with (folder / "log.jsonl").open("a") as stream:
@@ -208,16 +208,16 @@ def _add_marks() -> int:
 
 @dataclass(frozen=True)
 class Making:
-    """What is needed to make one workspace of a kind."""
+    """The inputs for making one workspace of a kind."""
 
     path: Path
     draw: random.Random
     number: int
-    """The number of the try; consecutive ones take consecutive entries of the lists above."""
+    """The number of the try; consecutive tries take consecutive entries of the lists above."""
     lures: Lures
 
     def pick(self, found: Sequence[str]) -> str:
-        """Return the entry of a list whose turn it is."""
+        """Return the entry of a list for this try."""
         return found[self.number % len(found)]
 
 
@@ -267,12 +267,12 @@ def _links(making: Making) -> None:
 
 
 def _nothing(making: Making) -> None:
-    """Leave the workspace as it is; another one takes its place while the screen is open."""
+    """Leave the workspace unchanged; another replaces it while the screen is open."""
     del making
 
 
 def swap_events(path: Path) -> int:
-    """Put a view in the place of the table `events`, which says `FOREIGN_TYPE` of each event."""
+    """Replace the table `events` by a view that gives every event the type `FOREIGN_TYPE`."""
     with _open_when_free(path) as connection:
         connection.execute("ALTER TABLE events RENAME TO kept")
         connection.execute(
@@ -283,7 +283,7 @@ def swap_events(path: Path) -> int:
 
 
 def _open_when_free(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a workspace that a screen reads now and then; raises `duckdb.Error` after a second."""
+    """Open a workspace that a screen reads from time to time. Raises `duckdb.Error` after a second."""
     for _ in range(100):
         try:
             return duckdb.connect(path)
@@ -299,7 +299,7 @@ def _execute(path: Path, statements: str) -> None:
 
 
 def _try(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Run a statement; DuckDB refuses some of them itself, which leaves the workspace as it is."""
+    """Run a statement; the workspace stays unchanged if DuckDB itself refuses it."""
     try:
         connection.execute(statement)
     except duckdb.Error as error:

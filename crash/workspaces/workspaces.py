@@ -1,4 +1,4 @@
-"""The part `workspaces`: a stranger's workspace under every command, and consent by name."""
+"""The part `workspaces`: every command on a stranger's workspace, and consent by name."""
 
 import math
 import random
@@ -55,11 +55,11 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("remove", WORKSPACE, "--stream", "order-2", "--yes", "--json"),
 )
 _MOST_HANGS = 3
-"""Of one workspace; more of them say nothing new, and take their time."""
+"""Most hangs to record per workspace; each costs ten seconds, and more show nothing new."""
 
 
 class HostileWorkspaces:
-    """All kinds of workspaces from strangers."""
+    """The part of the campaign with workspaces from strangers."""
 
     name = "workspaces"
 
@@ -73,7 +73,7 @@ class HostileWorkspaces:
 
     @staticmethod
     def kinds(count: int) -> dict[str, int]:
-        """Return how many workspaces of each kind make up so many, and the tries of consent."""
+        """Return how many workspaces of each kind make up `count`, and the tries of consent."""
         if count < len(SHARES):
             return {**spread(list(SHARES), count), "consent": 2}
         total = sum(SHARES.values())
@@ -98,7 +98,7 @@ class HostileWorkspaces:
         shutil.copytree(self._home.folder, self._original)
 
     def _attempt(self, kind: str, number: int) -> TryResult:
-        """Make one workspace, and run every command on a copy of it."""
+        """Make one workspace, and run every command on a copy."""
         self._restore()
         path = self._home.folder / WORKSPACE
         draw = random.Random(f"{self._seed}/{kind}/{number}")
@@ -114,9 +114,11 @@ class HostileWorkspaces:
             for command, result in run_batches(
                 self._home, numbers, lambda n: (self._run_one(commands, stranger, n), 1)
             ):
-                said = " ".join(_COMMANDS[command])
-                findings += [Finding(f.fault, f"{said}: {f.detail}") for f in result.findings]
-                findings += self._touched(watch, said)
+                command_line = " ".join(_COMMANDS[command])
+                findings += [
+                    Finding(f.fault, f"{command_line}: {f.detail}") for f in result.findings
+                ]
+                findings += self._touched(watch, command_line)
                 if sum(finding.fault == "hang" for finding in findings) >= _MOST_HANGS:
                     break
                 seconds, memory = max(seconds, result.seconds), max(memory, result.memory_mb)
@@ -138,7 +140,7 @@ class HostileWorkspaces:
         self._lures.write()
 
     def _put(self, stranger: Path) -> None:
-        """Put the stranger's workspace in its place again, if a command has changed it."""
+        """Restore the stranger's workspace if a command changed it."""
         path = self._home.folder / WORKSPACE
         if path.is_file() and _stamp(path) == self._put_stamp:
             return
@@ -148,16 +150,16 @@ class HostileWorkspaces:
         self._put_stamp = _stamp(path)
 
     def _swap(self) -> None:
-        """Put a foreign view in the place of a table, while the screen is open."""
+        """Replace a table by a foreign view while the screen is open."""
         path = self._home.folder / WORKSPACE
         run_function(self._home, lambda: swap_events(path))
 
-    def _touched(self, watch: FileWatch, said: str) -> Iterator[Finding]:
+    def _touched(self, watch: FileWatch, command_line: str) -> Iterator[Finding]:
         opened = watch.opened()
         if self._lures.ran in opened:
-            yield Finding("ran without consent", said)
+            yield Finding("ran without consent", command_line)
         if self._lures.canary in opened:
-            yield Finding("path touched", f"{said}: opened a file that the workspace names")
+            yield Finding("path touched", f"{command_line}: opened a file that the workspace names")
 
 
 def _make(kind: str, making: Making) -> int:
@@ -173,6 +175,6 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what tells whether a file was written; nothing follows a link."""
+    """Return a value that changes when a file is written; it follows no links."""
     state = path.lstat()
     return state.st_ino, state.st_mtime_ns, state.st_size

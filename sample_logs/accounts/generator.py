@@ -1,6 +1,6 @@
 """Writes the `accounts` log: people are paid, spend, and send money to each other.
 
-The rule this module owns: nobody spends what isn't there, so a correct fold is never overdrawn.
+Its rule: no account spends more than it has, so a correct fold is never overdrawn.
 Memory depends on the number of accounts, which grows with the log up to `_MOST_ACCOUNTS`.
 """
 
@@ -21,7 +21,7 @@ _PURPOSES = ("rent", "dinner", "tickets", "gift", "books")
 
 
 class _Account:
-    """What the generator must know of an account: its balance and its next revision."""
+    """The state of an account in the generator: its balance and its next revision."""
 
     __slots__ = ("balance", "name", "owner", "revision")
 
@@ -80,7 +80,7 @@ class _Bank:
         return self.accounts[int(self.rnd() * len(self.accounts))]
 
     def other(self, account: _Account) -> _Account:
-        """Any account but this one."""
+        """Return any account except this one."""
         place = int(self.rnd() * (len(self.accounts) - 1))
         found = self.accounts[place]
         return found if found is not account else self.accounts[-1]
@@ -94,7 +94,7 @@ class _Bank:
 def _line(
     offset: int, time: str, place: str, kind: str, data: str, *, user: str, cause: str | None = None
 ) -> str:
-    # What one event causes shares its correlation.
+    # Events that one event causes share its correlation id.
     first = f"ev-{offset}" if cause is None else cause
     quoted = "null" if cause is None else f'"{cause}"'
     return (
@@ -105,7 +105,7 @@ def _line(
 
 
 def lines(events: int, seed: int) -> Iterator[str]:
-    """The lines of the log, without line ends."""
+    """Yield the lines of the log, without line ends."""
     bank = _Bank(seed)
     rnd = bank.rnd
     most = min(_MOST_ACCOUNTS, max(4, events // 25))

@@ -50,7 +50,7 @@ Body = tuple[str, str, str]  # type and version, data, user
 
 
 class _Order:
-    """An open order: where it is in its script, and the sums its next events depend on."""
+    """An open order: its step in the script, and the sums that its next events depend on."""
 
     __slots__ = ("cart", "last", "name", "paid", "refunded", "revision", "script", "step", "total")
 
@@ -138,7 +138,7 @@ class _Shop:
         return self._refund(order, order.total, "captured twice")
 
     def fault(self, kind: int, order: _Order) -> Body:
-        """A malformed event, which a handler can't take; the order goes on as if it weren't."""
+        """Return a malformed event, on which a handler raises; the order continues without it."""
         if kind == 0:
             return '"RefundIssued","version":1', f'{{"reason":"{self._reason()}"}}', "returns"
         if kind == 1:
@@ -165,7 +165,7 @@ def _script(rnd: Rnd) -> str:
 
 
 def lines(events: int, seed: int) -> Iterator[str]:
-    """The lines of the log, without line ends."""
+    """Yield the lines of the log, without line ends."""
     rnd = random.Random(seed).random
     shop = _Shop(rnd)
     steps = shop.steps

@@ -25,7 +25,7 @@ _PLACES = ("north", "south", "harbour")
 
 
 class _Row:
-    """A row of the source's table; `after` is its present content as JSON, or null."""
+    """A row of the source's table; `after` is its current content as JSON, or null."""
 
     __slots__ = ("after", "name", "number", "on_hand", "reserved", "revision")
 
@@ -49,7 +49,7 @@ class _Table:
         return self._fill(row, "r", ms, time)
 
     def change(self, row: _Row, ms: int, time: str, *, update: bool = False) -> str:
-        """An update; now and then a delete, after which the next change creates the row again."""
+        """Write an update, or sometimes a delete; the next change then creates the row again."""
         if row.after == "null":
             return self._fill(row, "c", ms, time)
         if not update and self.rnd() < _DELETED:
@@ -97,7 +97,7 @@ def _content(row: _Row) -> str:
 
 
 def lines(events: int, seed: int) -> Iterator[str]:
-    """The lines of the log, without line ends."""
+    """Yield the lines of the log, without line ends."""
     rnd = random.Random(seed).random
     table = _Table(rnd)
     rows = [_Row(number + 1) for number in range(min(_MOST_SKUS, max(4, events // 30)))]

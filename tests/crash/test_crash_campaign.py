@@ -1,4 +1,4 @@
-"""The campaign can fail: what it is to notice is done on purpose, and noticed."""
+"""The campaign detects faults: each test causes one on purpose, and the campaign finds it."""
 
 import json
 import os
@@ -60,14 +60,14 @@ def outcome(**changed):
         ({"code": 70}, "exit code"),
         ({"survivors": 1}, "process left"),
         ({"stderr": b"Traceback (most recent call last):"}, "traceback"),
-        ({"stderr": b"refold: Something that refold didn't expect: x"}, "didn't expect"),
+        ({"stderr": b"refold: Unexpected error: x"}, "Unexpected error"),
         ({"stdout": b'{"a": "\x1b[31m"}'}, "control character"),
         ({"stderr": "a\u202eb".encode()}, "control character"),
         ({"stdout": b'{"a": NaN}'}, "invalid JSON"),
         ({"stdout": b'{"a": 1}\n{"a"'}, "invalid JSON"),
     ],
 )
-def test_each_rule_is_noticed_when_it_is_broken(changed, fault):
+def test_each_broken_rule_is_a_finding(changed, fault):
     assert fault in {finding.fault for finding in broken_rules(outcome(**changed))}
 
 
@@ -109,7 +109,9 @@ def test_a_full_disk_and_a_signal_reach_the_command(home):
     assert ended.code == -signal.SIGTERM
 
 
-def test_hangs_deaths_and_memory_are_charged_to_their_try(home, monkeypatch: pytest.MonkeyPatch):
+def test_hangs_crashes_and_high_memory_are_assigned_to_their_try(
+    home, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("crash.inputs.batch_child.LIMIT_SECONDS", 0.5)
 
     def attempt(number):
@@ -135,7 +137,7 @@ def test_processes_that_outlive_a_command_are_counted_and_ended(
     assert run_function(home, start).survivors == 1
 
 
-def test_rows_that_are_lost_or_half_written_are_told(home):
+def test_lost_and_half_written_rows_are_findings(home):
     import duckdb
 
     def write(*values):
@@ -157,7 +159,7 @@ def test_rows_that_are_lost_or_half_written_are_told(home):
     assert "1 rows" in lost(after, before, ("events",))
 
 
-def test_every_canary_notices_what_is_done_to_it(tmp_path: Path):
+def test_every_canary_detects_its_attack(tmp_path: Path):
     with Canaries(tmp_path) as canaries:
         targets = canaries.targets()
         assert list(canaries.alarms()) == []
@@ -173,7 +175,7 @@ def test_every_canary_notices_what_is_done_to_it(tmp_path: Path):
     assert {fault for fault, _ in found} == {"socket reached", "file changed", "process changed"}
 
 
-def test_a_terminal_notices_keys_that_are_read(home):
+def test_the_terminal_detects_keys_that_are_read(home):
     with Terminal() as terminal:
         assert list(terminal.alarms(reads_keys=False)) == []
 
@@ -185,7 +187,7 @@ def test_a_terminal_notices_keys_that_are_read(home):
         assert [f.fault for f in terminal.alarms(reads_keys=False)] == ["keys read"]
 
 
-def test_a_watched_file_tells_that_it_was_opened(tmp_path: Path):
+def test_a_file_watch_detects_that_a_file_was_opened(tmp_path: Path):
     path = tmp_path / "canary"
     path.write_text("x")
     with FileWatch([path]) as watch:

@@ -1,4 +1,4 @@
-"""The generators: the same bytes always, and lines that are what they promise to be."""
+"""The generators always write the same bytes, in the documented form."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The projections differ where the READMEs say: the claims are read there and folded here."""
+"""The projections differ where the READMEs say: the tests read the claims and fold the logs."""
 
 import copy
 import importlib.util
@@ -44,7 +44,7 @@ def load(path: Path) -> ModuleType:
 def fold(
     module: Any, docs: Docs, event: Any, gateway: Any = None
 ) -> list[tuple[str, Exception | None]]:
-    """Apply one event; returns the keys it reached, each with what its handler raised."""
+    """Apply one event, and return the keys that it reached, each with the error of its handler."""
     handler = getattr(module, "on_" + event.type.replace(".", "_"), None)
     if handler is None:
         return []
@@ -72,7 +72,7 @@ def _initial(module: Any, key: str) -> Any:
 
 
 def table(name: str, first_column: str) -> list[list[str]]:
-    """The rows of the README's table whose head begins with this column."""
+    """Return the rows of the README's table whose first column has this head."""
     text = (SAMPLES[name].log.parent / "README.md").read_text()
     found = re.search(rf"^\| {first_column} .*\n\|[-|]+\n((?:\|.*\n?)+)", text, re.MULTILINE)
     assert found

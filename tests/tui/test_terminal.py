@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_followed_source_is_told(
     source = Path("log.jsonl")
     source.write_text('{"stream": "s", "type": "T", "data": {}}\n')
     with opened(str(source), "--follow") as terminal:
-        terminal.until(b"what is appended is shown")
+        terminal.until(b"new events appear as they come")
         source.write_text("")
         terminal.until(b"no longer begins")
 

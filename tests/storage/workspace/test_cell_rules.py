@@ -74,7 +74,7 @@ def check(command: str, ws: Path, what: str) -> None:
     code, out, err = run(command, ws)
     context = f"{what}: {command}: {err}"
     assert code in (0, 1, 2, 3), context
-    assert "didn't expect" not in err, context
+    assert "Unexpected error" not in err, context
     assert "Traceback" not in err, context
     assert "\x1b" not in out + err, context
     if "--json" in command and code < 2:

@@ -123,7 +123,7 @@ def test_migration_keeps_what_people_made(kept, version, capfd):
 def test_migrated_workspace_can_be_folded_and_appended_to(kept, capfd):
     aged(kept, 6)
     assert run_command(["migrate", str(kept)]) == 0
-    assert "was of format 6" in capfd.readouterr().err
+    assert "(before: 6)" in capfd.readouterr().err
     projection = str(kept.with_name("counts.py"))
     assert run_command(["replay", str(kept), "-p", projection]) == 0
     assert "40 events" in capfd.readouterr().out

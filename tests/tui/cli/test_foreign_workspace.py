@@ -1,4 +1,4 @@
-"""A workspace from elsewhere: the files that it names are read after consent only, and never wait."""
+"""A workspace from elsewhere: refold reads its named files only after consent, and never blocks."""
 
 import json
 import os
@@ -28,7 +28,7 @@ LOOKING = (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A log, a projection, and a workspace of both, made here."""
+    """A log, a projection, and a workspace of both that this user made."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(validation_cache, "_by_path", {})
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def elsewhere(folder: Path, *statements: str) -> Path:
-    """A copy of the workspace, changed by somebody else."""
+    """A copy of the workspace that another user changed."""
     ws = Path(shutil.copy(folder / "log.refold", folder / "sent.refold"))
     change(ws, *statements)
     return ws
@@ -63,7 +63,7 @@ def hostile(folder: Path) -> dict[str, str]:
     return {name: json.dumps({name: "0" * 64}) for name in names}
 
 
-def test_paths_of_a_workspace_are_not_waited_for(folder):
+def test_opening_a_workspace_does_not_wait_for_the_paths_that_it_names(folder):
     for number, (name, files) in enumerate(hostile(folder).items()):
         ws = elsewhere(
             folder,
@@ -81,7 +81,7 @@ def test_paths_of_a_workspace_are_not_waited_for(folder):
         assert (code, json.loads(out)["events"]) == (0, 3), (number, name, err)
 
 
-def test_files_of_a_workspace_from_elsewhere_are_read_after_consent(folder):
+def test_files_of_a_workspace_from_elsewhere_are_read_only_after_consent(folder):
     (folder / "p.py").write_text(PROJECTION + "#")
     with (folder / "log.jsonl").open("a") as stream:
         stream.write(json.dumps({"id": "x", "stream": "s", "type": "T", "data": {}}) + "\n")
@@ -114,7 +114,7 @@ def test_files_of_a_workspace_from_elsewhere_are_read_after_consent(folder):
     assert grown not in err
 
 
-def test_what_refold_writes_stays_the_users_own(folder):
+def test_a_workspace_stays_the_users_own_when_refold_writes_it(folder):
     ws = folder / "log.refold"
     for command in (
         "fork {ws} f --drop 1",

@@ -1,4 +1,4 @@
-"""Sources that can be read once only, and loads that are ended from outside."""
+"""Sources that can be read only once, and loads that a signal ends."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def in_a_shell(command, **options):
     )
 
 
-def test_a_substituted_process_is_read_whole(here):
+def test_a_process_substitution_is_read_to_the_end(here):
     (here / "log.jsonl").write_text(lines(5000))
     done = in_a_shell("REFOLD load <(cat log.jsonl) --json")
     assert loaded(done) == 5000
@@ -70,7 +70,7 @@ def test_a_substituted_process_is_read_whole(here):
     assert "no longer begins with the events" in other.stderr
 
 
-def test_several_pipes_are_one_log(here):
+def test_several_pipes_load_into_one_log(here):
     (here / "a").write_text(lines(10))
     (here / "b").write_text(lines(10, first=10))
     done = in_a_shell("REFOLD load <(cat a) <(gzip -c b) -o both.refold --json")
@@ -91,7 +91,7 @@ def test_standard_input_by_its_other_names(here, name, piped):
     assert loaded(done) == 100
 
 
-def test_a_named_pipe_is_read_when_somebody_writes_into_it(here):
+def test_a_named_pipe_is_read_when_a_process_writes_to_it(here):
     os.mkfifo("pipe")
     writer = threading.Thread(target=lambda: (here / "pipe").write_text(lines(3000)))
     writer.start()
@@ -145,7 +145,7 @@ def test_a_signal_during_a_load_leaves_nothing(here, number):
     assert [p.name for p in here.glob("w.refold*")] == []
 
 
-def test_what_a_killed_load_left_is_removed_by_the_next(here):
+def test_a_load_removes_the_files_that_a_killed_load_left(here):
     (here / "log.jsonl").write_text(lines(10))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -168,7 +168,7 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
 
 
-def test_a_limit_on_file_sizes_is_said_to_be_one(here):
+def test_the_error_names_a_limit_on_file_sizes(here):
     (here / "log.jsonl").write_text(lines(200_000))
     done = refold("load", "log.jsonl", "-o", "w.refold", preexec_fn=limited)
     assert done.returncode == 2

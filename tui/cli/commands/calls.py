@@ -1,4 +1,4 @@
-"""`record`, `calls`, `calls-import`, `calls-export`, `calls-assign`: what handlers ask of the outside."""
+"""Commands for calls to the outside: record, calls, calls-import, calls-export, calls-assign."""
 
 import signal
 import threading
@@ -27,31 +27,31 @@ _COLUMNS = ("offset", "key", "port", "operation", "kind", "decision", "request",
 _GOING_OUT = [mode.value for mode in Mode if mode.makes_live_calls]
 
 
-@click.command()
+@click.command(epilog=options.example("refold record orders.jsonl -p fulfilment.py"))
 @options.workspace_argument
 @options.projection_option
 @options.config_option
 @click.option(
-    "--send", multiple=True, metavar="PORT", help="A port that commands may go out to, this once."
+    "--send", multiple=True, metavar="PORT", help="Send commands to this port, in this run only."
 )
 @click.option(
     "--mode",
     type=click.Choice(_GOING_OUT),
     default=Mode.RECORD.value,
     show_default=True,
-    help="live: nothing is kept. audit: queries are asked again, and what is answered otherwise is told.",
+    help="live: keep nothing. audit: repeat recorded queries and list the answers that changed.",
 )
 @click.option(
     "--resend",
     multiple=True,
     metavar="CALL|all",
-    help="Send a pending command again: its number, or all. It also needs --send PORT.",
+    help="Send a pending command again: its number, or all; needs --send PORT too.",
 )
 @click.option(
     "--mark-done",
     multiple=True,
     metavar="CALL|all",
-    help="Take a pending command for answered, without sending it.",
+    help="Mark a pending command as answered, without sending it.",
 )
 @options.from_option
 @options.to_option
@@ -61,7 +61,7 @@ _GOING_OUT = [mode.value for mode in Mode if mode.makes_live_calls]
     type=float,
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="Seconds for an event.",
+    help="Seconds that a handler may take for one event.",
 )
 @options.wait_option
 @options.json_option
@@ -80,22 +80,22 @@ def record(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Run PROJ with its queries going out, and keep the answers.
+    """Run PROJ with live queries and keep the answers.
 
-    A command goes out only to a port named by --send; else it is suppressed and kept. No state is
-    kept: the history is folded from the recordings, in which there are no secrets.
+    A command goes out only to a port that you name with --send; refold suppresses and records any
+    other. No state is kept: refold folds the history from the recordings, which hold no secrets.
 
-    A command is pending when a recording was ended before its answer came. It may have been sent, so
-    it isn't sent again unless you say so: at the terminal, or with --resend. `refold calls WS
-    --decision pending` lists them.
+    A command is pending if a recording ended before its answer came. It may have been sent, so
+    refold doesn't send it again unless you say so at the terminal or with --resend. `refold calls
+    WS --decision pending` lists the pending commands.
     """
-    from replay import call_recorder  # noqa: PLC0415 - looking at calls needs no worker
+    from replay import call_recorder  # noqa: PLC0415 - listing calls needs no worker
 
     workspace = options.open_workspace(ws, wait)
     pending = pending_commands.choices(resend, mark_done)
     pending.refuse_unknown(workspace)
-    wished = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
-    settings = config_file.gateway_settings(workspace.path, config, **wished)
+    gateway_options = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
+    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
     wanted = options.runnable_reference(projection, python, workspace)
     span = options.parse_span(workspace, start, end)
     before = None
@@ -106,7 +106,7 @@ def record(
 
     def cancelled() -> None:
         if stop.is_set():
-            raise CancelledError("Stopped; the calls that were answered are kept.")
+            raise CancelledError("Stopped. The calls that were answered are kept.")
 
     with progress_display.recording_bar(wanted.name) as progress:
         made, changed = call_recorder.record(
@@ -121,25 +121,25 @@ def record(
         )
     if made.first_missed is not None:
         progress_display.print_message(
-            f"Not every call could be made; the first that couldn't: {made.first_missed}."
+            f"Some calls could not be made; the first: {made.first_missed}."
         )
     for port in made.uncalled_ports:
-        progress_display.print_message(f"No command was called on the port {port}.")
+        progress_display.print_message(f"The projection called no command of port {port}.")
     unsent = made.suppressed_count - len(made.pending)
     if unsent > 0:
         progress_display.print_message(
-            f"{format_count(unsent, 'command')} not sent; --send PORT lets commands out to a port."
+            f"{format_count(unsent, 'command')} not sent. Give --send PORT to send the commands of a port."
         )
     progress_display.print_hint(pending_commands.sentence(made.pending))
-    told = {
+    row = {
         "calls": made.call_count,
         "errors": made.error_count,
         "suppressed": made.suppressed_count,
     }
-    told["pending"] = len(made.pending)
+    row["pending"] = len(made.pending)
     if as_json:
         output.print_document(
-            {**told, "changed": len(changed)} if settings.mode is Mode.AUDIT else told
+            {**row, "changed": len(changed)} if settings.mode is Mode.AUDIT else row
         )
     else:
         click.echo(
@@ -164,14 +164,29 @@ def record(
     return int(bool(changed))
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold calls-import orders.jsonl rates.jsonl",
+        "refold calls orders.jsonl -p fulfilment.py --at 1332",
+    )
+)
 @options.workspace_argument
-@click.option("-p", "--projection", "projection", metavar="PROJ", help="The calls of its fold.")
+@click.option(
+    "-p",
+    "--projection",
+    "projection",
+    metavar="PROJ",
+    help="Only the calls of this projection's fold.",
+)
 @options.timeline_option
-@click.option("--at", "at", metavar="POSITION", help="The calls of one event, told at length.")
-@click.option("--decision", metavar="DECISION", help="Only such: recorded, missed, blocked, …")
-@click.option("--reads", is_flag=True, help="What was read of clocks and random numbers instead.")
-@click.option("--compare", "other", metavar="T2", help="Only what differs on another timeline.")
+@click.option("--at", "at", metavar="POSITION", help="The calls of one event, in full.")
+@click.option(
+    "--decision",
+    metavar="DECISION",
+    help="Only calls with this decision: recorded, missed, blocked …",
+)
+@click.option("--reads", is_flag=True, help="List reads of clocks and random numbers instead.")
+@click.option("--compare", "other", metavar="T2", help="Only calls that differ on this timeline.")
 @options.limit_option
 @options.python_option
 @options.wait_option
@@ -189,19 +204,20 @@ def calls(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Calls to the outside and attempts to get out, with what became of each.
+    """List calls to the outside with their decisions.
 
-    Of a projection's fold; without -p, all recordings.
+    With -p: the calls of the projection's fold, and its blocked attempts to get out. Without -p:
+    all recordings.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     if other is not None:
         if projection is None:
-            raise click.UsageError("--compare needs a projection: -p PROJ")
+            raise click.UsageError("--compare needs a projection. Give -p PROJ.")
         _print_call_differences(workspace, other, projection, python, limit, as_json=as_json)
         return
     if projection is None:
         if reads:
-            raise click.UsageError("--reads needs a projection: -p PROJ")
+            raise click.UsageError("--reads needs a projection. Give -p PROJ.")
         found = call_decisions.list_recordings(workspace)
     else:
         history = options.fold_history(workspace, projection, python)
@@ -235,7 +251,7 @@ def _print_call_differences(
     *,
     as_json: bool,
 ) -> None:
-    """The calls that a second timeline makes otherwise."""
+    """Print the calls that differ between two timelines."""
     a, b = (
         options.fold_history(
             forked_workspace.open_timeline(workspace.main_workspace, timeline), projection, python
@@ -248,12 +264,12 @@ def _print_call_differences(
     for pair in pairs:
         one = pair.either
         at = None if pair.label is None else pair.label.json_value
-        place = (at, one.key, one.port, one.operation, one.kind)
-        told = dict(zip(columns, (*place, pair.change.value, pair.headline), strict=True))
+        columns_of_both = (at, one.key, one.port, one.operation, one.kind)
+        row = dict(zip(columns, (*columns_of_both, pair.change.value, pair.headline), strict=True))
         for name, side in (("a", pair.a), ("b", pair.b)):
-            told[f"request_{name}"] = output.raw_json(None if side is None else side.request)
-            told[f"response_{name}"] = output.raw_json(None if side is None else side.response)
-        rows.append(told)
+            row[f"request_{name}"] = output.raw_json(None if side is None else side.request)
+            row[f"response_{name}"] = output.raw_json(None if side is None else side.response)
+        rows.append(row)
     if as_json:
         output.print_json_lines(rows)
     else:
@@ -264,7 +280,9 @@ def _print_call_differences(
     )
 
 
-@click.command("calls-import")
+@click.command(
+    "calls-import", epilog=options.example("refold calls-import orders.jsonl rates.jsonl")
+)
 @options.workspace_argument
 @click.argument(
     "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -275,30 +293,33 @@ def _print_call_differences(
     default=import_export.ASSIGNMENT_WINDOW.total_seconds(),
     show_default=True,
     metavar="SECONDS",
-    help="How long after an event a call may be that belongs to it by its time.",
+    help="How long after an event a call may come and still be assigned to it.",
 )
 @options.wait_option
 @options.json_option
 def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool) -> None:
-    """Take calls from a cassette of vcrpy, a HAR, or a journal of JSON lines."""
+    """Import recordings from vcrpy, HAR or JSON lines.
+
+    FILE is a cassette of vcrpy, a HAR file, or a journal of JSON lines.
+    """
     workspace = options.open_workspace(ws, wait)
     ports = config_file.gateway_settings(workspace.path).ports
     with progress_display.busy_bar(f"importing {file}"):
         found = import_export.import_recordings(workspace, file, ports, timedelta(seconds=window))
     if found.was_imported_before:
-        progress_display.print_message(f"{file} was imported before; nothing is new.")
+        progress_display.print_message(f"{file} was imported before; it has no new calls.")
     unassigned = found.call_count - found.assigned_count
     if unassigned:
         progress_display.print_message(
-            f"Nothing tells which event caused {format_count(unassigned, 'call')}; `refold calls-assign`"
-            ' says it, or missing = ["latest"] of a port lets any event use them.'
+            f"{format_count(unassigned, 'call')} can't be matched to an event. Assign them with"
+            ' `refold calls-assign`, or let any event use them with missing = ["latest"] of the port.'
         )
     if found.without_answer_count:
         progress_display.print_message(
-            f"{format_count(found.without_answer_count, 'answer')} in {file} without a body."
+            f"{file} has {format_count(found.without_answer_count, 'answer')} without a body."
         )
     if found.has_secrets:
-        progress_display.print_message("Secrets were found, and taken out.")
+        progress_display.print_message("refold found secrets and removed them.")
     if as_json:
         output.print_document({"calls": found.call_count, "assigned": found.assigned_count})
     else:
@@ -307,23 +328,32 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
         )
 
 
-@click.command("calls-export")
+@click.command(
+    "calls-export",
+    epilog=options.example(
+        "refold calls-import orders.jsonl rates.jsonl",
+        "refold calls-export orders.jsonl calls.jsonl",
+    ),
+)
 @options.workspace_argument
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @options.wait_option
 @options.json_option
 def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
-    """Write all recordings to FILE: .jsonl (a journal), .yaml (a cassette of vcrpy) or .har."""
+    """Export all recordings to vcrpy, HAR or JSON lines.
+
+    The suffix of FILE chooses the format: .jsonl (a journal), .yaml (a cassette of vcrpy) or .har.
+    """
     workspace = options.open_workspace(ws, wait)
     with progress_display.busy_bar(f"exporting to {file}"):
         found = import_export.export_recordings(workspace, file)
     if found.left_out_count:
         progress_display.print_message(
-            f"{format_count(found.left_out_count, 'call')} left out that only a journal can hold."
+            f"{format_count(found.left_out_count, 'call')} left out, because only a journal can hold them."
         )
     if found.has_secrets:
         progress_display.print_message(
-            "More secrets were found than when it was recorded; they were taken out."
+            "refold found and removed secrets that it had not recognized when it recorded them."
         )
     if as_json:
         output.print_document({"calls": found.call_count})
@@ -331,26 +361,34 @@ def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
         click.echo(f"{format_count(found.call_count, 'call')} written to {file}")
 
 
-@click.command("calls-assign")
+@click.command(
+    "calls-assign",
+    epilog=options.example(
+        "refold calls-import orders.jsonl rates.jsonl", "refold calls-assign orders.jsonl 2 1463"
+    ),
+)
 @options.workspace_argument
 @click.argument("call", metavar="CALL", type=int)
 @click.argument("position", metavar="POSITION")
 @options.wait_option
 def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
-    """Say by hand which event caused an imported call: its number (column `call`), and the event."""
+    """Assign an imported call to the event that caused it.
+
+    CALL is the number of the call: the field `call` of `refold calls WS --json`.
+    """
     workspace = options.open_workspace(ws, wait)
     offset = options.parse_position(workspace, position)
     call_decisions.assign_recording(workspace, str(call), offset)
 
 
 def _call_row(one: CallDecision) -> dict[str, Any]:
-    told = {name: getattr(one, name) for name in _COLUMNS}
-    told["request"], told["response"] = output.raw_json(one.request), output.raw_json(one.response)
-    return {**told, "reason": one.reason, "call": one.call, "stack": one.stack}
+    row = {name: getattr(one, name) for name in _COLUMNS}
+    row["request"], row["response"] = output.raw_json(one.request), output.raw_json(one.response)
+    return {**row, "reason": one.reason, "call": one.call, "stack": one.stack}
 
 
 def _print_call(one: CallDecision) -> None:
-    """A call at length."""
+    """Print a call in full."""
     click.echo(sanitize_line(f"{one.port} {one.operation}  {one.decision}: {one.reason}"))
     for name, text in (("request", one.request), ("response", one.response)):
         if text is not None:

@@ -1,4 +1,4 @@
-"""`refold check`: invariants over the whole history, and what folding it another way would give."""
+"""`refold check`: invariants over the whole history, and properties of the projection."""
 
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from storage.workspace.workspace import Workspace
 from tui.cli.support import options, output, progress_display
 
 
-@click.command()
+@click.command(epilog=options.example("refold check orders.jsonl -p orders_wrong.py"))
 @options.workspace_argument
 @options.projection_option
 @click.option(
@@ -23,26 +23,29 @@ from tui.cli.support import options, output, progress_display
     "asked",
     metavar="CONDITION",
     multiple=True,
-    help="This one instead: what must hold of every state, or of an aggregate such as"
-    " sum(state.balance) = 0 after every event.",
+    help="Check this instead: a condition on every state, or on an aggregate after every event,"
+    " such as sum(state.balance) = 0.",
 )
 @click.option(
     "--determinism",
     is_flag=True,
-    help="Fold twice, with another hash seed, clock, time zone and random seed: the first difference.",
+    help="Fold twice, with another hash seed, clock, time zone and random seed; show the first"
+    " difference.",
 )
 @click.option(
-    "--isolation", is_flag=True, help="Fold keys apart from each other: the first difference."
+    "--isolation",
+    is_flag=True,
+    help="Fold the keys apart from each other; show the first difference.",
 )
 @click.option(
     "--idempotence",
     is_flag=True,
-    help="Events that would change the state again, if they came twice.",
+    help="List events that would change the state again if they arrived twice.",
 )
 @click.option(
     "--reorder",
     is_flag=True,
-    help="Neighbours of different streams that would give another state the other way round.",
+    help="List neighbouring events of different streams that give another state when swapped.",
 )
 @options.from_option
 @options.to_option
@@ -67,9 +70,11 @@ def check(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Every moment at which an invariant became broken, also those that healed; then exit code 1.
+    """Check invariants over the whole history.
 
-    One of the projection's that can't be asked is told after the others; then exit code 2.
+    Lists every position at which an invariant became broken, even if it held again later. Exit
+    code 1 means that an invariant is broken, 2 that refold can't evaluate one of the projection's
+    invariants; it names that one after the others.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     chosen = {
@@ -82,7 +87,7 @@ def check(
     if properties:
         if asked:
             raise click.UsageError(
-                "--invariant asks the history; ask for the properties by themselves"
+                "--invariant reads the history, and the properties fold again; give only one of the two"
             )
         reference = options.runnable_reference(projection, python, workspace)
         return _check_properties(workspace, reference, properties, as_json=as_json)
@@ -95,8 +100,8 @@ def check(
             f"{history.fold_record.name} declares no INVARIANTS; give one with --invariant CONDITION."
         )
         return 0
-    troubles: list[str] = []
-    found = invariants.find_violations(history, wanted, on_error=None if asked else troubles.append)
+    problems: list[str] = []
+    found = invariants.find_violations(history, wanted, on_error=None if asked else problems.append)
     rows = output.CountedRows(
         {
             "invariant": b.invariant,
@@ -116,23 +121,23 @@ def check(
         )
     if history.fold_record.is_partial and rows.count:
         progress_display.print_message(
-            f"What is broken at offset {history.fold_record.first_offset - 1:,}, where the"
-            " asked events begin, was before."
+            f"Invariants that are broken at offset {history.fold_record.first_offset - 1:,}, where"
+            " the range begins, may have been broken earlier."
         )
-    for trouble in troubles:
-        progress_display.print_message(trouble)
+    for problem in problems:
+        progress_display.print_message(problem)
     for text in asked:
         progress_display.print_hint(describe_unknown_paths(history, text))
-    if not rows.count and not troubles:
+    if not rows.count and not problems:
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
         progress_display.print_message(
             f"{held} in every state up to offset {history.fold_record.next_offset - 1:,}."
         )
-    return 2 if troubles else int(rows.count > 0)
+    return 2 if problems else int(rows.count > 0)
 
 
 def _is_within(found: InvariantViolation, span: OffsetSpan | None) -> bool:
-    """Whether an invariant was broken anywhere in a span."""
+    """Return whether an invariant was broken anywhere in a span."""
     return span is None or (
         found.offset <= span.last and (found.until is None or found.until > span.position_before)
     )
@@ -141,7 +146,7 @@ def _is_within(found: InvariantViolation, span: OffsetSpan | None) -> bool:
 def _check_properties(
     workspace: Workspace, wanted: Reference, names: list[str], *, as_json: bool
 ) -> int:
-    """Whether folding it another way gives the same; rows tell where it doesn't."""
+    """Print where folding another way gives other states; return 1 if it does."""
     rows = [row for name in names for row in _property_violations(workspace, wanted, name)]
     if as_json:
         output.print_json_lines(rows)
@@ -159,16 +164,16 @@ def _check_properties(
 _HOLDS_TEXT = {
     "determinism": "{} gives the same states with another hash seed, clock, time zone and random seed.",
     "isolation": "{} gives the same states when its keys are folded apart.",
-    "idempotence": "{} gives the same states if any event came twice.",
-    "reorder": "{} gives a document the same state if two of its events in a row, of different streams,"
-    " came the other way round.",
+    "idempotence": "{} gives the same states if any event arrives twice.",
+    "reorder": "{} gives a document the same state if two neighbouring events of different streams"
+    " are swapped.",
 }
 
 
 def _property_violations(
     workspace: Workspace, wanted: Reference, name: str
 ) -> list[dict[str, Any]]:
-    from replay.checks import projection_properties  # noqa: PLC0415 - most checks ask the history
+    from replay.checks import projection_properties  # noqa: PLC0415 - most checks only read the history
 
     with progress_display.check_bar(name, wanted.name) as progress:
         if name in ("idempotence", "reorder"):

@@ -1,4 +1,4 @@
-"""`refold debug`: step into the handler of an event, with the state of that moment."""
+"""`refold debug`: step through the handler of an event, with the state before that event."""
 
 import click
 
@@ -9,19 +9,24 @@ from tui.cli.support import options, output, progress_display
 from tui.text.sanitize import sanitize_line
 
 _IDE_PORT = 5678
-"""What IDEs offer for debugpy."""
+"""The default port of debugpy in IDEs."""
 
 
-@click.command()
+@click.command(epilog=options.example("refold debug orders.jsonl -p orders_wrong.py --at 2376"))
 @options.workspace_argument
 @options.projection_option
 @click.option("--at", "at", metavar="POSITION", required=True, help="The event.")
-@click.option("--key", "key", metavar="K", help="The document; else the event's first.")
+@click.option(
+    "--key", "key", metavar="K", help="The document; default: the first that the event reaches."
+)
 @click.option("--prefer", "preferred", hidden=True, help="The document, if the event reaches it.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", help="Wait for an IDE there (debugpy)."
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Wait for an IDE on this port (debugpy).",
 )
-@click.option("--ide", is_flag=True, help=f"The same, on port {_IDE_PORT}.")
+@click.option("--ide", is_flag=True, help=f"Wait for an IDE on port {_IDE_PORT}.")
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -37,16 +42,17 @@ def debug(
     python: str | None,
     wait: float,
 ) -> None:
-    """Run the handler of an event under pdb, with the document as it was before that event.
+    """Step through the handler of an event in pdb.
 
-    Stops at the handler's first line. Nothing is written: neither the workspace nor its histories
-    change, and the handler can't reach the outside. When it has returned, shows what it changed.
-    The handler gets a terminal of its own inside yours; Ctrl+C five times in a row ends it.
+    pdb stops at the handler's first line, with the document as it was before the event. The
+    workspace and its histories don't change, and the handler can't reach the outside. When the
+    handler returns, refold shows what it changed. The handler gets its own terminal inside yours;
+    press Ctrl+C five times in a row to end it.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     wanted = options.runnable_reference(projection, python, workspace)
     offset = options.parse_position(workspace, at)
-    wish = DebugTarget(offset, key, preferred, _IDE_PORT if ide and port is None else port)
+    target = DebugTarget(offset, key, preferred, _IDE_PORT if ide and port is None else port)
     folded = debug_session.find_history_before(
         workspace,
         wanted,
@@ -54,11 +60,11 @@ def debug(
         lambda: options.fold_missing(workspace, wanted),
     )
     workspace.release()
-    debug_session.debug_handler(workspace, wanted, folded, wish, _print_result, sanitize_line)
+    debug_session.debug_handler(workspace, wanted, folded, target, _print_result, sanitize_line)
 
 
 def _print_result(stepped: DebugResult) -> None:
-    """What the handler did, and what it raised."""
+    """Print what the handler changed, or the traceback of what it raised."""
     if stepped.traceback is not None:
         progress_display.print_text(stepped.traceback)
         progress_display.print_message(f"The handler raised, so {stepped.key} stays as it was.")

@@ -1,4 +1,4 @@
-"""The demo as text: the same stops as on the screen, each with the command that shows it."""
+"""The demo as text: the stops of the screen's tour, each with the command that shows it."""
 
 import click
 
@@ -11,7 +11,7 @@ from tui.cli.support import options, output, progress_display
 
 
 def print_tour(sample: Sample, workspace: Workspace) -> None:
-    """Fold the sample's two projections, and go to where the wrong one shows."""
+    """Fold the sample's two projections and show where the wrong one first differs."""
     log = EventLog(workspace)
     end = log.read_extent().event_count - 1
     place = f"sample_logs/{sample.name}"
@@ -31,8 +31,8 @@ def print_tour(sample: Sample, workspace: Workspace) -> None:
     folded = wrong.fold_record
     click.echo(
         f"{folded.next_offset:,} events folded into {folded.document_count:,} documents with"
-        f" {folded.change_count:,}"
-        f" states; {folded.skipped_events:,} events had no handler, {folded.failure_count:,} made one raise."
+        f" {folded.change_count:,} states; {folded.skipped_events:,} events had no handler,"
+        f" {folded.failure_count:,} made a handler raise."
     )
     if folded.failure_count:
         _print_stop("refold failures …")
@@ -59,8 +59,8 @@ def print_tour(sample: Sample, workspace: Workspace) -> None:
         for d in find_differences(ours, theirs)
     ]
     output.print_table(("key", "path", "wrong", "right"), found)
-    click.echo(f"\n{sample.name} is explained in {place}/README.md.")
-    click.echo("On a terminal this opens the screen: make demo.")
+    click.echo(f"\n{place}/README.md explains the bugs of {sample.name}.")
+    click.echo("To see this on the screen, run `make demo` in a terminal.")
 
 
 def _print_stop(command: str) -> None:
@@ -73,7 +73,7 @@ def _state_text(history: History, key: str, offset: int) -> str | None:
 
 
 def _first_difference(wrong: History, right: History, end: int) -> tuple[str, int]:
-    """The earliest offset at which the two histories disagree, and the document."""
+    """Return the document and the offset at which the two histories first differ."""
     with wrong.workspace.reading() as connection:
         row = connection.execute(
             'SELECT min_by(key, "offset"), min("offset") FROM (SELECT key, "offset" FROM'

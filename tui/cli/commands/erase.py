@@ -1,4 +1,4 @@
-"""`refold remove`: for people who are obliged to delete."""
+"""`refold remove`: delete events or values, for example because a law requires it."""
 
 from dataclasses import asdict
 
@@ -11,29 +11,35 @@ from tui.cli.support import options, output, progress_display
 from tui.cli.support.sigint import catch_sigint
 
 
-@click.command()
+@click.command(epilog=options.example("refold remove orders.jsonl --stream order-382 --yes"))
 @options.workspace_argument
 @click.option(
-    "--stream", "streams", metavar="STREAM", multiple=True, help="The events of a stream."
+    "--stream",
+    "streams",
+    metavar="STREAM",
+    multiple=True,
+    help="Delete the events of this stream; repeatable.",
 )
 @click.option(
-    "--where", metavar="SQL", help="The events that match; of the streams, if some are given."
+    "--where",
+    metavar="SQL",
+    help="Delete the events that match; with --stream, only those of the streams.",
 )
 @click.option(
     "--value",
     "values",
     metavar="PATH",
     multiple=True,
-    help="Not the events, but what is at a path: data.email.",
+    help="Delete only the value at this path: data.email.",
 )
 @click.option(
     "--redact",
     "redacted",
     metavar="PATH",
     multiple=True,
-    help="The same, with a keyed hash in its place, as in load.",
+    help="Replace the value at this path by a keyed hash, as `refold load --redact`.",
 )
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @options.wait_option
 @options.json_option
 def remove(
@@ -46,51 +52,52 @@ def remove(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Remove events, or values from them, so that nothing of them remains in the workspace's file.
+    """Delete events or values for good.
 
-    Forks, recorded calls, bookmarks and watches included; everything is folded anew when it is asked
-    for. The source that was loaded stays as it is.
+    refold rewrites the workspace's file, so that nothing of them remains there: not in forks,
+    recorded calls, bookmarks or watches either. Projections are folded again when you next use
+    them. The source file stays as it is.
     """
     workspace = options.open_workspace(ws, wait)
-    wish = ErasureRequest(streams, where, values, redacted)
-    offsets = erasure.select_offsets(workspace, wish)
+    request = ErasureRequest(streams, where, values, redacted)
+    offsets = erasure.select_offsets(workspace, request)
     with workspace.reading() as connection:
         total = workspace.count_positions(connection)
     events = total if offsets is None else len(offsets)
     what = " and ".join((*values, *redacted))
-    said = (
+    description = (
         f"{what} of {format_count(events, 'event')}"
-        if wish.removes_values
+        if request.removes_values
         else format_count(events, "event")
     )
     before = workspace.path.stat().st_size
     if not yes:
-        click.confirm(f"Remove {said} from {workspace.path} for good?", abort=True, err=True)
+        click.confirm(f"Remove {description} from {workspace.path} for good?", abort=True, err=True)
     with progress_display.rewrite_bar(total) as progress, catch_sigint() as cancelled:
-        removed = erasure.erase(workspace, wish, on_progress=progress, is_cancelled=cancelled)
+        removed = erasure.erase(workspace, request, on_progress=progress, is_cancelled=cancelled)
     if as_json:
         output.print_json_lines([asdict(removed)])
     else:
         output.print_table(
-            ("removed", "count"), list(_summary_rows(removed, wish)), right=("count",)
+            ("removed", "count"), list(_summary_rows(removed, request)), right=("count",)
         )
     progress_display.print_message(_summary_text(removed, before, workspace.path.stat().st_size))
 
 
-def _summary_rows(removed: ErasureResult, wish: ErasureRequest) -> "list[tuple[str, int]]":
-    names = {"events": "events with such values" if wish.removes_values else "events"}
+def _summary_rows(removed: ErasureResult, request: ErasureRequest) -> "list[tuple[str, int]]":
+    names = {"events": "events with such values" if request.removes_values else "events"}
     names |= {"calls": "recorded calls", "edits": "edits of forks", "bookmarks": "bookmarks"}
     names |= {"watches": "watches", "notes": "notes of forks", "rejects": "rejected lines"}
-    names |= {"folds": "histories, folded anew when they are asked for"}
-    found = [(said, getattr(removed, name)) for name, said in names.items()]
-    return [(said, count) for said, count in found if count]
+    names |= {"folds": "histories, folded again when you use them"}
+    rows = [(title, getattr(removed, name)) for name, title in names.items()]
+    return [(title, count) for title, count in rows if count]
 
 
 def _summary_text(removed: ErasureResult, before: int, after: int) -> str:
-    size = f"The file was written anew: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
+    size = f"The file was rewritten: {after / 1e6:,.1f} MB, was {before / 1e6:,.1f} MB."
     if removed.unsearched:
         values = format_count(removed.unsearched, "value")
-        return f"{size} Other events weren't looked through for them, as these are {values}."
+        return f"{size} refold did not search other events for them, because there are {values}."
     if not removed.remains:
         return size
     named = {
@@ -101,4 +108,4 @@ def _summary_text(removed: ErasureResult, before: int, after: int) -> str:
         "workspace": "fact about the file",
     }
     left = ", ".join(format_count(n, named[where]) for where, n in removed.remains.items())
-    return f"{size} What was removed is still mentioned: {left}."
+    return f"{size} The removed values still occur elsewhere: {left}."

@@ -13,10 +13,16 @@ from tui.cli.commands.fork import timeline_row
 from tui.cli.support import options, output, progress_display
 
 _file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-_replace = click.option("--replace", is_flag=True, help="Write over what is there.")
+_replace = click.option("--replace", is_flag=True, help="Overwrite an existing file.")
 
 
-@click.command("fork-export")
+@click.command(
+    "fork-export",
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376",
+        "refold fork-export orders.jsonl no-refund no-refund.json",
+    ),
+)
 @options.workspace_argument
 @click.argument("name", metavar="NAME")
 @_file
@@ -24,40 +30,51 @@ _replace = click.option("--replace", is_flag=True, help="Write over what is ther
 @options.wait_option
 @options.json_option
 def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_json: bool) -> None:
-    """Write a fork as a small file: its edits, where it branches, and what log it is of.
+    """Write the edits of a fork to a small file.
 
-    A pytest file that shows what comes out of it is `refold reproduce --timeline NAME`.
+    The file also names the fork position and identifies the log. `refold reproduce --timeline
+    NAME` writes a pytest file for a fork.
     """
-    seen = forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
-    if not isinstance(seen, ForkedWorkspace):
-        raise QueryError("main is the log itself; `refold export` writes that.")
+    forked = forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
+    if not isinstance(forked, ForkedWorkspace):
+        raise QueryError("main is the log itself, not a fork; write it with `refold export`.")
     with progress_display.busy_bar(f"writing {file}"):
-        size = fork_file.write_fork_file(seen, file, replace=replace)
+        size = fork_file.write_fork_file(forked, file, replace=replace)
     if as_json:
         output.print_document({"timeline": name, "file": str(file), "bytes": size})
     else:
         click.echo(f"{file}: {size:,} bytes")
 
 
-@click.command("fork-apply")
+@click.command(
+    "fork-apply",
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376",
+        "refold fork-export orders.jsonl no-refund no-refund.json",
+        "refold fork-apply orders.jsonl no-refund.json --name again",
+    ),
+)
 @options.workspace_argument
 @_file
-@click.option("--name", metavar="NAME", help="What to call the fork here.")
+@click.option("--name", metavar="NAME", help="Name of the new fork; default: the name in FILE.")
 @options.wait_option
 @options.json_option
 def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool) -> None:
-    """Make a fork again that was written by `refold fork-export`, on the same log."""
+    """Create a fork from a file of `refold fork-export`.
+
+    WS must hold the log that the fork was made on.
+    """
     workspace = options.open_workspace(ws, wait)
-    with progress_display.busy_bar(f"looking at {workspace.path}"):
-        seen = fork_file.apply_fork_file(workspace, file, name)
-    told = timeline_row(seen.fork)
+    with progress_display.busy_bar(f"applying {file} to {workspace.path}"):
+        forked = fork_file.apply_fork_file(workspace, file, name)
+    row = timeline_row(forked.fork)
     if as_json:
-        output.print_document(told)
+        output.print_document(row)
     else:
-        click.echo(f"{told['timeline']}: forked from {told['parent']} at {told['at']}")
+        click.echo(f"{row['timeline']}: forked from {row['parent']} at {row['at']}")
 
 
-@click.command()
+@click.command(epilog=options.example("refold export orders.jsonl copy.jsonl"))
 @options.workspace_argument
 @_file
 @options.timeline_option
@@ -65,7 +82,10 @@ def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool
 @options.wait_option
 @options.json_option
 def export(ws: str, file: Path, timeline: str, replace: bool, wait: float, as_json: bool) -> None:
-    """Write the log of a timeline, with its edits, as JSON lines or Parquet that can be loaded."""
+    """Write the log of a timeline as JSON lines or Parquet.
+
+    The edits of a fork are applied. `refold load` reads the file.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     with progress_display.file_bar(str(file)) as progress:
         count = timeline_log.write_timeline_log(

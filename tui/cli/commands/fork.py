@@ -22,23 +22,21 @@ from tui.cli.support import config_file, options, output, progress_display
 _Command = Callable[..., Any]
 
 _EDIT_OPTIONS = (
-    click.option("--drop", "drops", metavar="POSITION", multiple=True, help="Without this event."),
-    click.option(
-        "--drop-where", metavar="SQL", multiple=True, help="Without the events that match."
-    ),
+    click.option("--drop", "drops", metavar="POSITION", multiple=True, help="Drop this event."),
+    click.option("--drop-where", metavar="SQL", multiple=True, help="Drop the events that match."),
     click.option(
         "--drop-range",
         nargs=2,
         metavar="POSITION POSITION",
         multiple=True,
-        help="Without the events from one to another.",
+        help="Drop the events from one position to another.",
     ),
     click.option(
         "--replace",
         "replaces",
         metavar="POSITION=EVENT",
         multiple=True,
-        help="With this event in its place; EVENT is JSON or @file, what it leaves out stays.",
+        help="Replace the event; EVENT is JSON or @file, and fields that it omits stay.",
     ),
     click.option(
         "--set",
@@ -46,49 +44,49 @@ _EDIT_OPTIONS = (
         nargs=3,
         metavar="POSITION PATH VALUE",
         multiple=True,
-        help="With another value in an event: --set 1204 amount 0.",
+        help="Set a value of an event: --set 1204 amount 0.",
     ),
     click.option(
         "--set-where",
         nargs=3,
         metavar="SQL PATH VALUE",
         multiple=True,
-        help="The same in all events that match.",
+        help="Set a value of all events that match.",
     ),
     click.option(
         "--insert",
         "inserts",
         metavar="POSITION=EVENT",
         multiple=True,
-        help="With this event after the position.",
+        help="Insert this event after the position.",
     ),
-    click.option("--append", "appends", metavar="EVENT", multiple=True, help="With it at the end."),
+    click.option("--append", "appends", metavar="EVENT", multiple=True, help="Append this event."),
     click.option(
         "--move",
         "moves",
         nargs=2,
         metavar="POSITION POSITION",
         multiple=True,
-        help="With the first event after the second position.",
+        help="Move the event at the first position to after the second.",
     ),
     click.option(
         "--reverse",
         "reversals",
         metavar="POSITION[=PATH,…]",
         multiple=True,
-        help="With an event at the end that takes this one back: its numbers negated.",
+        help="Append an event that compensates this one: its numbers negated.",
     ),
     click.option(
         "--answers",
         metavar="FILE",
         multiple=True,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Calls answered otherwise: the [[overrides]] of a TOML file.",
+        help="Override answers to calls: the [[overrides]] of a TOML file.",
     ),
 )
 
 
-_ONE_OF_THREE = "Undo, redo and edits are three things; ask for one of them."
+_ONE_OF_THREE = "Give only one of --undo, --redo and edits."
 
 
 def _add_edit_options(command: _Command) -> _Command:
@@ -97,20 +95,24 @@ def _add_edit_options(command: _Command) -> _Command:
     return command
 
 
-@click.command()
+@click.command(epilog=options.example("refold fork orders.jsonl no-refund --drop 2376"))
 @options.workspace_argument
 @click.argument("name", metavar="NAME")
 @click.option(
-    "--from", "parent", metavar="T", default=MAIN_TIMELINE, help="The timeline to fork; main."
+    "--from",
+    "parent",
+    metavar="T",
+    default=MAIN_TIMELINE,
+    help="The timeline to fork; default: main.",
 )
-@click.option("--at", metavar="POSITION", help="Where it branches; else before its first edit.")
+@click.option("--at", metavar="POSITION", help="The fork position; default: before the first edit.")
 @_add_edit_options
 @click.option(
     "--states-of",
     metavar="PROJ",
-    help="Go on from the states of this projection, with whatever code the fork is folded by.",
+    help="Continue from the states of this projection, whichever code folds the fork.",
 )
-@click.option("--note", default="", help="What it is for.")
+@click.option("--note", default="", help="What the fork is for.")
 @options.wait_option
 @options.json_option
 def fork(
@@ -122,16 +124,17 @@ def fork(
     note: str,
     wait: float,
     as_json: bool,
-    **wishes: Any,
+    **edit_options: Any,
 ) -> None:
-    """Make a what-if timeline: a fork of the log, or of another fork, with edits.
+    """Create a fork, a timeline with edited events.
 
-    All positions are the parent's. The log itself is never changed, and only what may differ is
-    folded again. `refold compare WS main NAME -p PROJ` says what would have happened.
+    A fork starts from the log or from another fork; all positions are those of this parent. The
+    log itself never changes, and refold folds only documents again that may differ. `refold
+    compare WS main NAME -p PROJ` shows what would have happened.
     """
 
     def attempt(workspace: Workspace) -> ForkedWorkspace:
-        found = _requested_edits(workspace, name, wishes)
+        found = _requested_edits(workspace, name, edit_options)
         place = None if at is None else options.parse_position(workspace, at)
         if states_of is not None:
             found.append(Edit(EditKind.BASE, Label(0), value=states_of))
@@ -141,84 +144,94 @@ def fork(
     _print_fork(made, as_json=as_json)
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376",
+        "refold edit orders.jsonl no-refund --set 2365 amount 0",
+    )
+)
 @options.workspace_argument
 @click.argument("name", metavar="NAME")
 @_add_edit_options
-@click.option("--undo", is_flag=True, help="Take the last step back.")
-@click.option("--redo", is_flag=True, help="Do again what was undone.")
+@click.option("--undo", is_flag=True, help="Undo the last step.")
+@click.option("--redo", is_flag=True, help="Redo the step that was undone last.")
 @options.wait_option
 @options.json_option
 def edit(
-    ws: str, name: str, undo: bool, redo: bool, wait: float, as_json: bool, **wishes: Any
+    ws: str, name: str, undo: bool, redo: bool, wait: float, as_json: bool, **edit_options: Any
 ) -> int:
-    """Edit a fork further, in one step that can be undone. Positions are those of the fork."""
+    """Add edits to a fork; undo or redo them.
+
+    All edits of one command are one step, which --undo takes back. Positions are those of the fork.
+    """
     workspace = options.open_workspace(ws, wait, name)
     if undo and redo:
         raise click.UsageError(_ONE_OF_THREE)
 
     def attempt(seen: Workspace) -> ForkedWorkspace | None:
         if not isinstance(seen, ForkedWorkspace):
-            raise QueryError("The log itself is never changed; fork it, and edit the fork.")
-        found = _requested_edits(seen, name, wishes)
+            raise QueryError(
+                "The log itself never changes. Fork it with `refold fork`, and edit the fork."
+            )
+        found = _requested_edits(seen, name, edit_options)
         if undo or redo:
             if found:
                 raise click.UsageError(_ONE_OF_THREE)
             return edit_builder.undo_last_step(seen) if undo else edit_builder.redo_last_step(seen)
         if not found:
-            raise click.UsageError("Say what is to be edited, such as --drop 1204.")
+            raise click.UsageError("Give at least one edit, such as --drop 1204.")
         return edit_builder.append_edits(seen, found)
 
     kept = edit_builder.change(workspace, attempt)
     if kept is None:
         progress_display.print_message(
-            f"There is nothing on {name} to be {'undone' if undo else 'redone'}."
+            f"There is nothing to {'undo' if undo else 'redo'} on {name}."
         )
         return 1
     _print_fork(kept, as_json=as_json)
     return 0
 
 
-def _requested_edits(workspace: Workspace, name: str, wishes: dict[str, Any]) -> list[Edit]:
-    """All edits that the options ask for."""
+def _requested_edits(workspace: Workspace, name: str, edit_options: dict[str, Any]) -> list[Edit]:
+    """Return all edits that the options ask for."""
     made = EditBuilder(workspace, name)
 
     def place(text: str) -> int:
         return options.parse_position(workspace, text)
 
-    for text in wishes["drops"]:
+    for text in edit_options["drops"]:
         made.drop(place(text))
-    for first, last in wishes["drop_range"]:
+    for first, last in edit_options["drop_range"]:
         made.drop_all(made.find_positions_between(place(first), place(last)))
-    for condition in wishes["drop_where"]:
+    for condition in edit_options["drop_where"]:
         made.drop_all(made.find_matching_positions(condition))
-    for text in wishes["replaces"]:
+    for text in edit_options["replaces"]:
         position, event = _split_position(text, "--replace")
         made.replace(place(position), event)
-    for position, path, value in wishes["sets"]:
+    for position, path, value in edit_options["sets"]:
         made.set(place(position), path, value)
-    for condition, path, value in wishes["set_where"]:
+    for condition, path, value in edit_options["set_where"]:
         made.set_all(made.find_matching_positions(condition), path, value)
-    for text in wishes["inserts"]:
+    for text in edit_options["inserts"]:
         position, event = _split_position(text, "--insert")
         made.insert(place(position), event)
-    for text in wishes["appends"]:
+    for text in edit_options["appends"]:
         made.append(_read_event(text))
-    for position, after in wishes["moves"]:
+    for position, after in edit_options["moves"]:
         made.move(place(position), place(after))
-    for text in wishes["reversals"]:
+    for text in edit_options["reversals"]:
         position, _, paths = text.partition("=")
         made.reverse(place(position), paths.split(",") if paths else ())
-    for file in wishes["answers"]:
+    for file in edit_options["answers"]:
         made.edits += [
-            Edit(EditKind.ANSWERS, Label(0), value=said)
-            for said in config_file.read_overrides(file)
+            Edit(EditKind.ANSWERS, Label(0), value=override)
+            for override in config_file.read_overrides(file)
         ]
     return made.edits
 
 
 def _split_position(text: str, option: str) -> tuple[str, str]:
-    """POSITION and EVENT, at the first `={` or `=@`."""
+    """Return POSITION and EVENT, split at the first `={` or `=@`."""
     places = [place for mark in ("={", "=@") if (place := text.find(mark)) > 0]
     if not places:
         raise click.UsageError(
@@ -238,18 +251,18 @@ def _read_event(text: str) -> str:
 
 
 def _print_fork(seen: ForkedWorkspace, *, as_json: bool) -> None:
-    told = timeline_row(seen.fork)
+    row = timeline_row(seen.fork)
     if as_json:
-        output.print_document(told)
+        output.print_document(row)
     else:
         click.echo(
-            f"{seen.timeline}: forked from {told['parent']} at {told['at']},"
-            f" {format_count(told['edits'], 'edit')}"
+            f"{seen.timeline}: forked from {row['parent']} at {row['at']},"
+            f" {format_count(row['edits'], 'edit')}"
         )
 
 
 def timeline_row(fork: Fork) -> dict[str, Any]:
-    """A fork as the contract tells it."""
+    """Return a fork as the JSON object of the contract."""
     return {
         "timeline": fork.name,
         "parent": fork.parent,
@@ -259,25 +272,25 @@ def timeline_row(fork: Fork) -> dict[str, Any]:
 
 
 def describe_edits(edits: Sequence[Edit]) -> list[str]:
-    """Edits in a few words each."""
+    """Return a few words about each edit."""
     found = []
     for one in edits:
         event = "" if one.event is None else f"{one.event.type} of {one.event.stream or '–'}"
         if one.kind is EditKind.DROP:
-            found.append(f"without {one.label}")
+            found.append(f"dropped {one.label}")
         elif one.kind is EditKind.REPLACE:
-            found.append(f"{one.label} is {event}")
+            found.append(f"{one.label} replaced by {event}")
         elif one.kind is EditKind.INSERT:
-            found.append(f"{one.label} {event} inserted")
+            found.append(f"inserted {one.label} {event}")
         elif one.kind is EditKind.MOVE:
-            found.append(f"{one.moved} moved to {one.label}")
+            found.append(f"moved {one.moved} to {one.label}")
         elif one.kind is EditKind.ANSWERS:
-            found.append(f"answers otherwise: {_port_text(one.value)}")
+            found.append(f"overridden answers of {_port_text(one.value)}")
         else:
-            found.append(f"goes on from the states of {one.value}")
+            found.append(f"continues from the states of {one.value}")
     return found
 
 
-def _port_text(said: str | None) -> str:
-    override = decode_state(said)
+def _port_text(value: str | None) -> str:
+    override = decode_state(value)
     return str(override.get("port")) if isinstance(override, dict) else "?"

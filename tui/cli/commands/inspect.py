@@ -1,4 +1,4 @@
-"""Commands that look: events, state, diff, failures, printed, unhandled, irregularities, sql."""
+"""Commands that show events and states: events, state, diff, failures, printed and others."""
 
 import signal
 from collections.abc import Iterator
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from replay.query_projections.state_query import StateQuery
 
 
-@click.command()
+@click.command(
+    epilog=options.example("refold events orders.jsonl --where \"type = 'RefundIssued'\" --limit 5")
+)
 @options.workspace_argument
 @options.at_option
 @click.option(
-    "--where", metavar="SQL", help="Those that a condition keeps: type = 'Paid', data.amount > 100."
+    "--where", metavar="SQL", help="Only events that match: type = 'Paid', data.amount > 100."
 )
 @options.timeline_option
 @options.limit_option
@@ -46,7 +48,10 @@ def events(
     wait: float,
     as_json: bool,
 ) -> None:
-    """The events, in order; with --at those that had happened by then, the last N of them."""
+    """List events in order.
+
+    With --at: the events up to that position; --limit N then keeps the last N.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     rows = _event_rows(workspace, at, where, limit)
     if as_json:
@@ -83,7 +88,9 @@ def _event_rows(
             ) from error
 
 
-@click.command()
+@click.command(
+    epilog=options.example("refold state orders.jsonl -p orders.py --key order-382 --at 2376")
+)
 @options.workspace_argument
 @options.projection_option
 @options.at_option
@@ -104,7 +111,10 @@ def state(
     wait: float,
     as_json: bool,
 ) -> int:
-    """The documents at a position; with --key one of them, whole."""
+    """Show the documents at a position.
+
+    With --key: one document, in full.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     offset = options.parse_position(workspace, at)
     states = options.states_between(workspace, projection, python, offset, offset)
@@ -112,20 +122,20 @@ def state(
         rows = _state_rows(states, offset) if key is None else _state_row(states, key, offset)
     else:
         rows = _query_state_rows(states, key, offset)
-    found = output.CountedRows(islice(rows, limit))
+    counted = output.CountedRows(islice(rows, limit))
     if as_json:
-        output.print_json_lines(found)
+        output.print_json_lines(counted)
     elif key is not None:
-        for row in found:
+        for row in counted:
             output.print_table(("key", "offset"), [(row["key"], row["offset"])], right=("offset",))
             output.print_state(row["state"])
     else:
         output.print_table(
             ("key", "offset", "state"),
-            ((r["key"], r["offset"], r["state"]) for r in found),
+            ((r["key"], r["offset"], r["state"]) for r in counted),
             right=("offset",),
         )
-    if key is not None and not found.count and limit != 0:
+    if key is not None and not counted.count and limit != 0:
         progress_display.print_message(f"There is no document {key!r} at {at or 'the end'}.")
         return 1
     return 0
@@ -139,7 +149,7 @@ def _state_rows(history: History, offset: int) -> Iterator[dict[str, Any]]:
 
 
 def _known_offset(history: History, changed: int) -> int | None:
-    """The offset of a change, where it isn't before what is known."""
+    """Return the offset of a change, or None if the fold began after it."""
     return changed if changed >= history.fold_record.first_offset else None
 
 
@@ -160,11 +170,17 @@ def _state_row(history: History, key: str, offset: int) -> Iterator[dict[str, An
         yield {"key": key, "offset": at, "state": RawJson(change.state)}
 
 
-@click.command()
+@click.command(
+    epilog=options.example("refold diff orders.jsonl -p orders.py --from 2375 --to 2376")
+)
 @options.workspace_argument
 @options.projection_option
-@click.option("--from", "start", metavar="POSITION", required=True, help="The one position.")
-@click.option("--to", "end", metavar="POSITION", required=True, help="The other.")
+@click.option(
+    "--from", "start", metavar="POSITION", required=True, help="Start from this position."
+)
+@click.option(
+    "--to", "end", metavar="POSITION", required=True, help="Compare it with this position."
+)
 @options.key_option
 @options.limit_option
 @options.timeline_option
@@ -183,7 +199,10 @@ def diff(
     wait: float,
     as_json: bool,
 ) -> None:
-    """What changed between two positions: paths, with the value before and after."""
+    """Show what changed between two positions.
+
+    Each row is a path of a document, with the value before and after.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     first, last = options.parse_position(workspace, start), options.parse_position(workspace, end)
     states = options.states_between(workspace, projection, python, *sorted((first, last)))
@@ -194,32 +213,32 @@ def diff(
         columns = ("key", "path", "before", "after")
         output.print_table(columns, ([r[c] for c in columns] for r in rows))
     if not rows.count and limit != 0:
-        what = "no document" if key is None else f"nothing of {key!r}"
-        progress_display.print_message(f"From {start} to {end} {what} has changed.")
+        what = "No document" if key is None else f"Nothing in {key!r}"
+        progress_display.print_message(f"{what} changed from {start} to {end}.")
 
 
 def _difference_rows(
     states: "History | StateQuery", first: int, last: int, key: str | None
 ) -> Iterator[dict[str, Any]]:
     early, late = sorted((first, last))
-    for name, found in _document_differences(states, early, late, key):
-        turned = found if first <= last else Difference(found.path, found.after, found.before)
+    for name, one in _document_differences(states, early, late, key):
+        difference = one if first <= last else Difference(one.path, one.after, one.before)
         yield {
             "key": name,
-            "path": turned.path_text,
-            "before": RawJson(encode_value(turned.before)),
-            "after": RawJson(encode_value(turned.after)),
-            "kind": turned.kind.value,
+            "path": difference.path_text,
+            "before": RawJson(encode_value(difference.before)),
+            "after": RawJson(encode_value(difference.after)),
+            "kind": difference.kind.value,
         }
 
 
 def _document_differences(
     states: "History | StateQuery", early: int, late: int, key: str | None
 ) -> Iterator[tuple[str, Difference]]:
-    """Documents, and how they differ at the later position."""
+    """Yield each document's key with one difference between the two positions."""
     if isinstance(states, History) and key is not None:
-        moment = DocumentSnapshot(states.state_at(key, late), states.state_at(key, early))
-        yield from ((key, found) for found in moment.differences_to_previous())
+        snapshot = DocumentSnapshot(states.state_at(key, late), states.state_at(key, early))
+        yield from ((key, found) for found in snapshot.differences_to_previous())
         return
     if isinstance(states, History):
         pairs = states.scan_documents_changed_between(early, late)
@@ -233,7 +252,7 @@ def _document_differences(
         )
 
 
-@click.command()
+@click.command(epilog=options.example("refold failures orders.jsonl -p orders_wrong.py"))
 @options.workspace_argument
 @options.projection_option
 @options.limit_option
@@ -250,7 +269,10 @@ def failures(
     wait: float,
     as_json: bool,
 ) -> None:
-    """The handlers that raised, each with its offset; with --json its traceback too."""
+    """List the handlers that raised.
+
+    Each row has the offset of the event and the error; --json adds the traceback.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     history = options.fold_history(workspace, projection, python)
     found = history.failures(limit=limit)
@@ -263,7 +285,7 @@ def failures(
         )
 
 
-@click.command()
+@click.command(epilog=options.example("refold printed orders.jsonl -p orders.py"))
 @options.workspace_argument
 @options.projection_option
 @options.timeline_option
@@ -280,14 +302,17 @@ def printed(
     wait: float,
     as_json: bool,
 ) -> None:
-    """What handlers wrote to standard output and standard error, by event."""
+    """Show what handlers printed, by event.
+
+    This covers standard output and standard error.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     history = options.fold_history(workspace, projection, python)
     found = history.printed_output(limit)
     output.print_rows(("offset", "text"), found, as_json=as_json, right=("offset",))
 
 
-@click.command()
+@click.command(epilog=options.example("refold unhandled orders.jsonl -p orders.py"))
 @options.workspace_argument
 @options.projection_option
 @options.timeline_option
@@ -297,7 +322,10 @@ def printed(
 def unhandled(
     ws: str, projection: str, timeline: str, python: str | None, wait: float, as_json: bool
 ) -> None:
-    """Types and versions of events that PROJ has no handler for, with how many and the first."""
+    """Count the events that PROJ has no handler for.
+
+    Each row is a type and version, with the number of events and the offset of the first.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     history = options.fold_history(workspace, projection, python)
     columns = ("type", "version", "events", "offset")
@@ -305,14 +333,18 @@ def unhandled(
     output.print_rows(columns, rows, as_json=as_json, right=("events", "offset"))
 
 
-@click.command()
+@click.command(epilog=options.example("refold irregularities orders.jsonl"))
 @options.workspace_argument
 @options.timeline_option
 @options.limit_option
 @options.wait_option
 @options.json_option
 def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_json: bool) -> None:
-    """Ids that come again, revisions that jump or repeat, times that run backwards in a stream."""
+    """List gaps, duplicates and times that run backwards.
+
+    Gaps and duplicates are those of revisions in a stream and of event ids; times are compared
+    within a stream.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     columns = ("offset", "stream", "kind", "before", "found")
     found = log_irregularities.find_irregularities(workspace, limit)
@@ -320,19 +352,26 @@ def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_js
     output.print_rows(columns, rows, as_json=as_json, right=("offset",))
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        'refold sql orders.jsonl "SELECT type, count(*) FROM events GROUP BY ALL"'
+    )
+)
 @options.workspace_argument
 @click.argument("query", metavar="QUERY")
 @options.timeline_option
 @options.wait_option
 @options.json_option
 def sql(ws: str, query: str, timeline: str, wait: float, as_json: bool) -> None:
-    """Ask DuckDB over the workspace's tables. It can write nothing and read no other file."""
+    """Query the tables of the workspace in SQL.
+
+    DuckDB runs QUERY. It can't write anything, or read another file.
+    """
     workspace = options.open_workspace(ws, wait, timeline)
     stop = sql_query.QueryCancellation()
     with _stopped_by_ctrl_c(stop), sql_query.run_query(workspace, query, stop) as question:
         names = [column.name for column in question.columns]
-        # In a thread, as Arrow waits for DuckDB without hearing any signal.
+        # Read in a thread, because Arrow ignores signals while it waits for DuckDB.
         rows = (
             row for batch in prefetch_items(question.read_batches()) for row in _plain_rows(batch)
         )

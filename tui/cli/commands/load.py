@@ -16,35 +16,42 @@ from tui.cli.support.config_schema import DeclaredSource
 from tui.text.sanitize import sanitize_line
 
 
-@click.command()
+@click.command(epilog=options.example("refold load orders.jsonl -o shop.refold"))
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE…")
-@click.option("-o", "--output", "target", metavar="FILE", help="The workspace; else beside SOURCE.")
 @click.option(
-    "--format", "form", metavar="F", help="jsonl, json, csv, parquet, arrow, xes; else detected."
+    "-o", "--output", "target", metavar="FILE", help="The workspace; default: beside SOURCE."
 )
-@click.option("--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping.")
+@click.option(
+    "--format",
+    "form",
+    metavar="F",
+    help="jsonl, json, csv, parquet, arrow, xes; default: detected.",
+)
+@click.option(
+    "--map", "pairs", metavar="FIELD=COLUMN", multiple=True, help="Override the mapping of a field."
+)
 @click.option(
     "--decode",
     "decoders",
     metavar="FIELD=HOW",
     multiple=True,
     help="Unpack data or meta: base64, hex, gzip, zlib, zstd, snappy, msgpack, yaml, avro:SCHEMA,"
-    " protobuf:SET:MESSAGE, python:FILE.py:function, one after the other (base64+gzip).",
+    " protobuf:SET:MESSAGE, python:FILE.py:function; join several with + (base64+gzip).",
 )
 @click.option(
     "--redact",
     "redacted",
     metavar="PATH",
     multiple=True,
-    help="Keep a keyed hash in the place of a value: data.email, meta.user, stream.",
+    help="Replace a value by a keyed hash: data.email, meta.user, stream.",
 )
-@click.option(
-    "--order-by", metavar="FIELD", help="Order the events by a field, not by their lines."
-)
+@click.option("--order-by", metavar="FIELD", help="Order the events by a field instead of by line.")
 @click.option("--strict", is_flag=True, help="Load nothing if a line is rejected.")
-@click.option("--replace", is_flag=True, help="Load anew what the workspace holds.")
+@click.option("--replace", is_flag=True, help="Load everything again instead of appending.")
 @click.option(
-    "--follow", is_flag=True, help="Go on loading what is new, until Ctrl+C; outlives broken lines."
+    "--follow",
+    is_flag=True,
+    help="Keep loading new events until Ctrl+C; broken lines don't stop it.",
 )
 @click.option("--beside", type=int, hidden=True, help="Follow for as long as this process lives.")
 @options.python_option
@@ -66,28 +73,33 @@ def load(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Load a SOURCE into a workspace: files, patterns, or - for standard input.
+    """Load a source, or append what is new in it.
 
-    The same source again appends what is new in it.
+    SOURCE is one or several files, patterns or links, or - for standard input. Loading the same
+    source again appends its new events.
     """
     fields, decoded = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
-    kept = config_file.find_declared_source(source[0]) if len(source) == 1 else None
-    path = Path(target) if target else _default_workspace(source[0], kept)
-    if kept is not None:
-        # What is said here counts more than what is kept in the file.
-        fields, decoded = {**kept.map, **fields}, {**kept.decode, **decoded}
-        source, redacted = tuple(kept.names), (*kept.redact, *redacted)
-        form, order_by = form or kept.format, order_by or kept.order_by
+    declared = config_file.find_declared_source(source[0]) if len(source) == 1 else None
+    path = Path(target) if target else _default_workspace(source[0], declared)
+    if declared is not None:
+        # Options override the declaration in refold.toml.
+        fields, decoded = {**declared.map, **fields}, {**declared.decode, **decoded}
+        source, redacted = tuple(declared.names), (*declared.redact, *redacted)
+        form, order_by = form or declared.format, order_by or declared.order_by
     streams = {name for name in source if sources.is_stream(name)}
     if follow and streams:
-        raise click.UsageError("Standard input can't be followed; it can be read once.")
+        raise click.UsageError(
+            "Standard input can't be followed, because it can be read only once."
+        )
     unpackers = _decoder_factory(python) if payload_decoders.list_user_code(decoded) else None
-    wish = LoadOptions(form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers)
+    load_options = LoadOptions(
+        form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers
+    )
     with progress_display.load_bar(" ".join(map(sources.stored_name, source))) as progress:
         loaded = loader.load_source(
             source,
             path,
-            wish,
+            load_options,
             on_progress=progress,
             on_mapping=_print_mapping,
             on_wait=progress_display.print_waiting,
@@ -95,7 +107,7 @@ def load(
     if loaded.undecoded_count:
         payloads = format_count(loaded.undecoded_count, "payload")
         progress_display.print_message(
-            f"{payloads} can't be decoded so, and stayed as they are stored."
+            f"{payloads} can't be decoded with --decode; refold kept them as stored."
         )
     for oddity in loaded.log.describe_oddities():
         progress_display.print_message(oddity)
@@ -106,15 +118,15 @@ def load(
     if as_json:
         output.print_document(_result_document(loaded))
     else:
-        _print_result(loaded, leads_on=source[0] not in streams)
+        _print_result(loaded, shows_next_step=source[0] not in streams)
     if follow:
-        again = dataclasses.replace(wish, replace=False)
+        again = dataclasses.replace(load_options, replace=False)
         source_follower.follow_source(source, path, again, _print_appended, beside=beside)
 
 
 def _decoder_factory(python: str | None) -> payload_decoders.DecoderFinder:
-    """What finds functions that decode, and ends their workers with the command."""
-    from replay.history import catalogue  # noqa: PLC0415 - only what is named needs a worker
+    """Return the finder of decoder functions; its workers end when the command ends."""
+    from replay.history import catalogue  # noqa: PLC0415 - only --decode python: needs a worker
     from replay.worker_host.decoder_worker import DecoderWorkers  # noqa: PLC0415 - as above
 
     unpackers = DecoderWorkers(python or catalogue.default_python(), Path.cwd())
@@ -128,8 +140,8 @@ def _print_appended(loaded: LoadResult) -> None:
     )
 
 
-def _default_workspace(name: str, kept: DeclaredSource | None) -> Path:
-    return loader.choose_default_target(name) if kept is None else Path(f"{name}.refold")
+def _default_workspace(name: str, declared: DeclaredSource | None) -> Path:
+    return loader.choose_default_target(name) if declared is None else Path(f"{name}.refold")
 
 
 def _print_mapping(mapping: FieldMapping, form: str) -> None:
@@ -139,12 +151,12 @@ def _print_mapping(mapping: FieldMapping, form: str) -> None:
             field, Text(sanitize_line(column), style="bold"), Text(sanitize_line(why), style="dim")
         )
     progress_display.print_message(
-        f"{form}; an event's fields come from these columns (--map overrides):"
+        f"{form}; the fields of an event come from these columns (change them with --map):"
     )
     progress_display.console.print(shown)
     if mapping.envelope_names:
-        turned = ", and the records come newest first" if mapping.is_newest_first else ""
-        progress_display.print_message(f"Their order is {mapping.order_description}{turned}.")
+        newest = "; the source lists its newest record first" if mapping.is_newest_first else ""
+        progress_display.print_message(f"Their order is {mapping.order_description}{newest}.")
 
 
 def _result_document(loaded: LoadResult) -> dict[str, object]:
@@ -163,7 +175,7 @@ def _result_document(loaded: LoadResult) -> dict[str, object]:
     }
 
 
-def _print_result(loaded: LoadResult, *, leads_on: bool) -> None:
+def _print_result(loaded: LoadResult, *, shows_next_step: bool) -> None:
     log = loaded.log
     new = f"{format_count(loaded.appended, 'new event')}, " if loaded.appended != log.events else ""
     click.echo(
@@ -171,5 +183,5 @@ def _print_result(loaded: LoadResult, *, leads_on: bool) -> None:
         f" ({loaded.seconds:.1f} s)"
     )
     output.print_table(("type", "events"), log.types.items(), right=("events",))
-    if leads_on:
+    if shows_next_step:
         progress_display.print_message(f"Next: refold open {loaded.workspace} -p PROJECTION.py")

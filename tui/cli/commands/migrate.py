@@ -1,4 +1,4 @@
-"""`refold migrate`: for workspaces that an older refold has written."""
+"""`refold migrate`: convert a workspace that an older refold wrote."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,24 +14,24 @@ from tui.cli.support import options, output, progress_display
 from tui.cli.support.sigint import catch_sigint
 
 
-@click.command()
+@click.command(epilog=options.example("refold load orders.jsonl", "refold migrate orders.refold"))
 @click.argument("workspace", metavar="WORKSPACE", type=click.Path(path_type=Path))
 @options.wait_option
 @options.json_option
 def migrate(workspace: Path, wait: float, as_json: bool) -> None:
-    """Bring a workspace that an older refold has written to the format of this one.
+    """Convert a workspace of an older refold to today's format.
 
-    The log and what people made (forks, edits, recorded calls, bookmarks, watches) are taken over;
-    everything is folded anew when it is asked for. The file takes its place when it is whole.
+    refold keeps the log, forks, edits, recorded calls, bookmarks and watches, and folds
+    projections again when you next use them. The new file replaces the old one when it is complete.
     """
     migrated = None
     while migrated is None:
         older = OlderWorkspace(workspace, wait_seconds=wait, on_wait=progress_display.print_waiting)
         if not older.is_outdated:
-            progress_display.print_message(f"{workspace} is of format {FORMAT_VERSION} already.")
+            progress_display.print_message(f"{workspace} already has format {FORMAT_VERSION}.")
             return
         with (
-            suppress(StaleError),  # another process has migrated it, or written into it
+            suppress(StaleError),  # another process migrated or wrote it: look again
             progress_display.rewrite_bar(older.estimate_rows) as progress,
             catch_sigint() as cancelled,
         ):
@@ -40,10 +40,10 @@ def migrate(workspace: Path, wait: float, as_json: bool) -> None:
         output.print_json_lines([asdict(migrated)])
     else:
         rows = [(name, count) for name, count in _summary_rows(migrated).items() if count]
-        output.print_table(("taken over", "count"), rows, right=("count",))
+        output.print_table(("kept", "count"), rows, right=("count",))
     progress_display.print_message(
-        f"{workspace} was of format {migrated.format} and is of format {FORMAT_VERSION};"
-        f" {format_count(migrated.events, 'event')} will be folded when they are asked for."
+        f"{workspace} now has format {FORMAT_VERSION} (before: {migrated.format});"
+        f" refold folds the {format_count(migrated.events, 'event')} again when you next use them."
     )
 
 

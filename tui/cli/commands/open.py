@@ -1,4 +1,4 @@
-"""`refold open` and `refold demo`: the screen, and the same tour as text where there is none."""
+"""`refold open` and `refold demo`: the screen, or the demo as text if there is no terminal."""
 
 import shutil
 import tempfile
@@ -14,15 +14,22 @@ from tui.cli.support import options, progress_display, source_follower
 from tui.state import address
 
 
-@click.command("open")
+@click.command(
+    "open", epilog=options.example("refold open orders.jsonl -p orders_wrong.py --at 2376")
+)
 @options.workspace_argument
 @click.option(
-    "-p", "--projection", "projections", metavar="PROJ", multiple=True, help="Projections."
+    "-p",
+    "--projection",
+    "projections",
+    metavar="PROJ",
+    multiple=True,
+    help="A projection; repeatable.",
 )
 @options.at_option
 @options.timeline_option
 @options.python_option
-@click.option("--follow", is_flag=True, help="Go on loading what is new in the source WS.")
+@click.option("--follow", is_flag=True, help="Keep loading new events from the source WS.")
 @options.wait_option
 def open_(
     ws: str,
@@ -33,10 +40,13 @@ def open_(
     follow: bool,
     wait: float,
 ) -> None:
-    """The screen. WS may be an address that was copied there (key Y): refold:….refold?at=1204."""
+    """Open the screen on a workspace or a source.
+
+    WS can also be an address that you copied on the screen (key Y): refold:….refold?at=1204.
+    """
     if not options.is_terminal():
         raise click.UsageError(
-            "The screen needs a terminal; `refold state`, `find`, `check` and others answer without."
+            "The screen needs a terminal; `refold state`, `find` and `check` work without one."
         )
     from tui.app import run_app  # noqa: PLC0415 - Textual is imported for the screen only
 
@@ -45,28 +55,31 @@ def open_(
         place = address.parse_address(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
     workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY_BYTES)
-    wanted = [
+    references = [
         options.projection_reference(projection, python, workspace) for projection in projections
     ]
     offset = options.parse_position(workspace, at) if at is not None else None
     if follow and options.is_workspace(ws):
-        raise click.UsageError(
-            f"{ws} is a workspace; --follow wants the source, as a file or a link."
-        )
-    nobody: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
-    with source_follower.follow_in_process(ws, workspace.path) if follow else nobody as told:
-        run_app(workspace, wanted, at=offset, place=place, told=told)
+        raise click.UsageError(f"{ws} is a workspace; --follow needs its source, a file or a link.")
+    no_messages: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
+    with (
+        source_follower.follow_in_process(ws, workspace.path) if follow else no_messages
+    ) as messages:
+        run_app(workspace, references, at=offset, place=place, told=messages)
 
 
-@click.command()
+@click.command(epilog=options.example("refold demo orders"))
 @click.argument("name", metavar="[NAME]", default="orders", type=click.Choice(sorted(SAMPLES)))
 def demo(name: str) -> None:
-    """The main job on a sample log: the screen where there is a terminal, else as text."""
+    """Find the bug of a sample projection on its log.
+
+    NAME is orders, accounts or stock. Without a terminal, refold prints the tour as text.
+    """
     from storage.ingest import loader  # noqa: PLC0415 - `open` needs none of it
 
     sample = SAMPLES[name]
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as folder:
-        # A copy, so that the workspace lies where it can be thrown away.
+        # Load a copy: the workspace beside it then goes away with the folder.
         log = Path(folder) / sample.log.name
         shutil.copy(sample.log, log)
         target = Path(folder) / f"{name}.refold"
@@ -80,6 +93,6 @@ def demo(name: str) -> None:
                 workspace, [options.projection_reference(str(sample.wrong_projection))], at=None
             )
         else:
-            from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only where there is no terminal
+            from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only needed without a terminal
 
             print_tour(sample, Workspace(target))

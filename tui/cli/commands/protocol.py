@@ -16,21 +16,31 @@ from tui.cli.support import options, output
 from tui.text.sanitize import sanitize_line
 
 
-@click.command("protocol-test", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "protocol-test",
+    context_settings={"ignore_unknown_options": True},
+    epilog=options.example("refold protocol-test node ../../docs/examples/orders.js"),
+)
 @click.option(
     "--events",
     "ws",
     metavar="WS",
     default=None,
-    help="A log that the program knows; the sample of orders if left out.",
+    help="The log to test with; default: the sample log of orders.",
 )
-@click.option("--limit", type=click.IntRange(2), default=300, show_default=True, help="Its events.")
+@click.option(
+    "--limit",
+    type=click.IntRange(2),
+    default=300,
+    show_default=True,
+    help="How many of its events.",
+)
 @click.option(
     "--patience",
     type=float,
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="Seconds that a check may take.",
+    help="Seconds that each check may take.",
 )
 @options.wait_option
 @options.json_option
@@ -43,7 +53,10 @@ def protocol_test(
     as_json: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Check that COMMAND speaks the worker protocol, and say what is wrong; then exit code 1."""
+    """Test if a program speaks the worker protocol.
+
+    COMMAND is the program with its arguments. Exit code 1 means that a check failed.
+    """
     words = shlex.split(command[0].removeprefix("cmd:")) if len(command) == 1 else list(command)
     events = (
         _sample_events(limit)
@@ -55,8 +68,8 @@ def protocol_test(
     for finding in test.run_checks():
         failed += not finding.has_passed
         if as_json:
-            told = {"check": finding.check, "passed": finding.has_passed, "said": finding.problem}
-            output.print_json_lines([told])
+            row = {"check": finding.check, "passed": finding.has_passed, "said": finding.problem}
+            output.print_json_lines([row])
         else:
             click.echo(f"{'✓' if finding.has_passed else '✗'} {finding.check}")
             if finding.problem:
@@ -79,5 +92,5 @@ def _first_events(workspace: Workspace, limit: int) -> list[EventDetail]:
     events = EventLog(workspace).read_details(0, limit)
     workspace.close()
     if not events:
-        raise QueryError(f"{workspace.path} has no events to try the program on.")
+        raise QueryError(f"{workspace.path} has no events to test the program with.")
     return events

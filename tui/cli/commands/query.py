@@ -1,4 +1,4 @@
-"""Commands that ask the past: blame, find, values, logpoint, causes."""
+"""Commands that search through time: blame, find, values, logpoint, causes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 256
 
 
-@click.command()
+@click.command(
+    epilog=options.example("refold blame orders.jsonl -p orders_wrong.py --key order-382 refunded")
+)
 @options.workspace_argument
 @options.projection_option
 @click.option("--key", "key", metavar="K", required=True, help="The document.")
@@ -35,7 +37,9 @@ _BATCH_ROWS = 256
 @options.at_option
 @options.from_option
 @options.to_option
-@click.option("--all", "every", is_flag=True, help="Every change up to there, the last one first.")
+@click.option(
+    "--all", "every", is_flag=True, help="Every change up to that position, the latest first."
+)
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -54,9 +58,12 @@ def blame(
     wait: float,
     as_json: bool,
 ) -> int:
-    """The event that last changed a value: items.sku-7.qty, lines[0].qty, $."a b".c."""
+    """Find the event that last changed a value.
+
+    PATH is items.sku-7.qty, lines[0].qty or $."a b".c; without PATH, the whole document.
+    """
     if at is not None and end is not None:
-        raise click.UsageError("--at and --to both say where to end; give one of them")
+        raise click.UsageError("--at and --to both set the end; give one of them")
     wanted = paths.parse_path(path)
     workspace = options.open_workspace(ws, wait, timeline)
     span = options.parse_span(workspace, start, end or (at if start is not None else None))
@@ -74,22 +81,24 @@ def blame(
         output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if not rows.count:
         if history.ordinal_of(key) is None:
-            progress_display.print_message(f"There never was a document {key!r}.")
+            progress_display.print_message(f"There is no document {key!r} at any position.")
         else:
             by = end or at or "the end"
             progress_display.print_message(
-                f"Nothing had changed {paths.format_path(wanted)} of {key!r} by {by}."
+                f"No event up to {by} changed {paths.format_path(wanted)} of {key!r}."
             )
         return 1
     return 0
 
 
-@click.command()
+@click.command(
+    epilog=options.example('refold find orders.jsonl -p orders_wrong.py "state.paid > state.total"')
+)
 @options.workspace_argument
 @options.projection_option
 @click.argument("condition", metavar="CONDITION")
-@click.option("--first", is_flag=True, help="The first moment only.")
-@click.option("--ended", is_flag=True, help="When it stopped being true.")
+@click.option("--first", is_flag=True, help="Only the first time.")
+@click.option("--ended", is_flag=True, help="Find when it stopped being true.")
 @options.from_option
 @options.to_option
 @options.limit_option
@@ -111,13 +120,13 @@ def find(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Every moment at which a condition on a document became true: "state.total < 0".
+    """Find when a condition on a document became true.
 
     CONDITION is SQL over state, key and offset: state.items['sku-7'] > 2 AND state.note ILIKE
     '%late%'; or over all documents, with sum, avg and count: sum(state.balance) <> 0. It may use
-    = <> < > AND OR NOT IN BETWEEN LIKE, IS NULL for what isn't there, + - * / %, abs, round, least,
-    greatest, length, lower, upper, contains, starts_with, regexp_matches. Before its first state a
-    document counts as false.
+    = <> < > AND OR NOT IN BETWEEN LIKE, IS NULL for a missing value, + - * / %, abs, round, least,
+    greatest, length, lower, upper, contains, starts_with, regexp_matches. The condition counts as
+    false before a document's first state.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     span = options.parse_span(workspace, start, end)
@@ -146,7 +155,7 @@ def find(
         output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if others:
         progress_display.print_message(
-            f"{others:,} states hold a value of another kind than {condition!r} compares it as;"
+            f"In {others:,} states the value has another type than {condition!r} expects;"
             " they count as false."
         )
     if not rows.count:
@@ -154,13 +163,13 @@ def find(
         progress_display.print_message(f"{condition!r} never {turned}.")
     if rows.count and history.fold_record.part_change_count:
         progress_display.print_message(
-            "Of a large document, state is what the event changed of it."
+            "The state of a large document shows only the parts that the event changed."
         )
     progress_display.print_hint(describe_unknown_paths(history, condition))
 
 
 def _transition_rows(history: History, hits: Iterator[Transition]) -> Iterator[dict[str, Any]]:
-    count = 1  # the first is wanted at once
+    count = 1  # print the first result at once
     while page := list(islice(hits, count)):
         states = history.states_after(
             [(hit.offset, hit.key) for hit in page if hit.key is not None]
@@ -171,17 +180,21 @@ def _transition_rows(history: History, hits: Iterator[Transition]) -> Iterator[d
         count = _BATCH_ROWS
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold values orders.jsonl -p orders.py --stretches 10 'sum(state.refunded)'"
+    )
+)
 @options.workspace_argument
 @options.projection_option
 @click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
-@click.option("--key", "key", metavar="K", help="The document that `state` is of.")
+@click.option("--key", "key", metavar="K", help="The document whose `state` you ask for.")
 @click.option(
     "--stretches",
     type=click.IntRange(1, 100_000),
     default=100,
     show_default=True,
-    help="Into how many stretches the log is cut.",
+    help="How many stretches the log is cut into.",
 )
 @options.timeline_option
 @options.python_option
@@ -198,12 +211,13 @@ def values(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Values over time: state.total of one document, or sum(state.total) of all.
+    """Show how values developed over time.
 
-    The log is cut into stretches, of time where it has times; each keeps the lowest, the highest
-    and the last value.
+    EXPRESSION is state.total of one document (with --key), or sum(state.total) of all. refold cuts
+    the log into stretches of equal time, or of equal length if its events have no times, and shows
+    the lowest, the highest and the last value of each.
     """
-    from replay.query.series import compute_series  # noqa: PLC0415 - it imports numpy, which others needn't
+    from replay.query.series import compute_series  # noqa: PLC0415 - only this command needs numpy
 
     workspace = options.open_workspace(ws, wait, timeline)
     history = options.fold_history(workspace, projection, python)
@@ -223,7 +237,7 @@ def values(
 
 
 def _series_points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, Any, Any, Any]]:
-    """The stretches that have events and a value; what isn't a number is null."""
+    """Yield the stretches that have events and a value; null if a value is not a number."""
     before = START
     numbers = zip(ends, found.low.tolist(), found.high.tolist(), found.last.tolist(), strict=True)
     for end, *three in numbers:
@@ -233,14 +247,18 @@ def _series_points(found: "Series", ends: Sequence[int]) -> Iterator[tuple[int, 
         before = end
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold logpoint orders.jsonl -p orders.py --type RefundIssued state.refunded"
+    )
+)
 @options.workspace_argument
 @options.projection_option
 @click.argument("expressions", metavar="EXPRESSION...", nargs=-1, required=True)
-@click.option("--type", "kind", metavar="T", help="At events of this type.")
-@click.option("--where", metavar="SQL", help="At events that a condition keeps: data.amount > 100.")
+@click.option("--type", "kind", metavar="T", help="Only at events of this type.")
+@click.option("--where", metavar="SQL", help="Only at events that match: data.amount > 100.")
 @click.option(
-    "--when", "when", metavar="CONDITION", help="Only where this holds: state.total < before.total."
+    "--when", "when", metavar="CONDITION", help="Only if this holds: state.total < before.total."
 )
 @options.limit_option
 @options.timeline_option
@@ -260,10 +278,10 @@ def logpoint(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Evaluate expressions at every event, as if the handler had always printed them.
+    """Evaluate expressions at every event.
 
-    They are SQL over state, before, data, meta, and the event's columns:
-    "state.total - before.total" data.amount
+    The result is as if the handler had always printed them. EXPRESSION is SQL over state, before,
+    data, meta and the event's columns: "state.total - before.total" data.amount
     """
     from replay.query.logpoints import build_type_condition, evaluate_logpoints  # noqa: PLC0415 - it imports Arrow
 
@@ -291,18 +309,21 @@ def logpoint(
     else:
         output.print_table(columns, ([r[c] for c in columns] for r in rows), right=("offset",))
     if not found.rows.num_rows and limit != 0:
-        of_kind = f" of the type {kind!r}" if kind is not None else ""
-        kept = " that the conditions keep" if where or when else ""
-        progress_display.print_message(f"There is no event{of_kind}{kept}.")
+        of_type = f" of type {kind!r}" if kind is not None else ""
+        matching = " matches the conditions" if where or when else " is in the log"
+        progress_display.print_message(f"No event{of_type}{matching}.")
 
 
-@click.command()
+@click.command(epilog=options.example("refold causes orders.jsonl --at 2376"))
 @options.workspace_argument
 @options.at_option
 @options.wait_option
 @options.json_option
 def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
-    """What led to an event, and what it led to, by causation and correlation ids."""
+    """Show what led to an event, and its effects.
+
+    refold follows the causation and correlation ids of the events.
+    """
     workspace = options.open_workspace(ws, wait)
     offset = options.parse_position(workspace, at)
     found = causing.build_causal_tree(workspace, offset)
@@ -339,16 +360,16 @@ def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
 
 def _value_change_rows(history: History, found: Iterator[ValueChange]) -> Iterator[dict[str, Any]]:
     log = EventLog(history.workspace)
-    while touches := list(islice(found, _BATCH_ROWS)):
-        events = {e.offset: e for e in log.read_events_at([t.offset for t in touches])}
-        for touch in touches:
-            event = events.get(touch.offset)
+    while changes := list(islice(found, _BATCH_ROWS)):
+        events = {e.offset: e for e in log.read_events_at([one.offset for one in changes])}
+        for change in changes:
+            event = events.get(change.offset)
             yield {
-                "offset": touch.offset,
+                "offset": change.offset,
                 "time": event.time if event else None,
                 "type": event.type if event else None,
                 "id": event.id if event else None,
-                "before": RawJson(encode_value(touch.before)),
-                "after": RawJson(encode_value(touch.after)),
-                "kind": Difference((), touch.before, touch.after).kind.value,
+                "before": RawJson(encode_value(change.before)),
+                "after": RawJson(encode_value(change.after)),
+                "kind": Difference((), change.before, change.after).kind.value,
             }

@@ -17,21 +17,21 @@ from storage.plural import format_count
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 
 _MIN_MEMORY_BYTES = 64 << 20
-"""Bytes that a worker needs for itself."""
+"""Bytes that a worker needs besides the documents."""
 _UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def _parse_bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
-    written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", value.strip(), re.IGNORECASE)
-    if written is None:
-        raise click.BadParameter(f"{value!r} is no size; write 500MB or 2GiB")
-    unit = written[2].lower()
-    return int(float(written[1]) * (1024 if written[3] else 1000) ** (_UNITS[unit] if unit else 0))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", value.strip(), re.IGNORECASE)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size; write 500MB or 2GiB")
+    unit = match[2].lower()
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** (_UNITS[unit] if unit else 0))
 
 
-@click.command()
+@click.command(epilog=options.example("refold replay orders.jsonl -p orders.py"))
 @options.workspace_argument
 @options.projection_option
 @options.timeline_option
@@ -44,33 +44,33 @@ def _parse_bytes(_: click.Context, __: click.Parameter, value: str | None) -> in
     metavar="N",
     help="Processes that share the documents.",
 )
-@click.option("--force", is_flag=True, help="Fold anew, even if nothing has changed.")
+@click.option("--force", is_flag=True, help="Fold again, even if nothing has changed.")
 @click.option(
     "--patience",
     type=float,
     default=30.0,
     show_default=True,
-    help="Seconds a handler may take for an event.",
+    help="Seconds that a handler may take for one event.",
 )
 @click.option(
     "--memory",
     metavar="SIZE",
     callback=_parse_bytes,
-    help="What all workers may take, such as 500MB. More documents than fit into it are folded share"
-    " after share; so they are beyond 1GiB where nothing is said.",
+    help="Memory of all workers together, such as 500MB. refold folds documents that don't fit"
+    " (without --memory: that don't fit into 1GiB) in several passes.",
 )
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in Mode if not mode.makes_live_calls]),
     default=DEFAULT_MODE.value,
     show_default=True,
-    help="How calls to the outside are answered. what-if: by the overrides too, as a history of its own.",
+    help="How calls to the outside are answered; what-if also uses the overrides, in a separate history.",
 )
 @options.config_option
 @click.option(
     "--own-time/--no-own-time",
     default=True,
-    help="Clocks and random numbers are the event's own, not this machine's.",
+    help="Take clocks and random numbers from the event, or from this machine.",
 )
 @options.from_option
 @options.to_option
@@ -97,23 +97,24 @@ def replay(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Fold PROJ over the log, and keep every state; only what is new is folded.
+    """Fold PROJ over the log and keep every state.
 
-    --from and --to are for a query over all events (SQL, Polars) that says nothing of what its
-    documents depend on: it is asked after each event between them. Any other is folded whole.
+    refold folds only what is new. --from and --to are for a query over all events (SQL, Polars)
+    that doesn't declare what its documents depend on: refold runs it after each event between
+    them. It folds every other projection over the whole log.
     """
     if standby and not sys.stdin.readline():
-        return  # whoever might have wanted it is gone
+        return  # the parent process ended without asking for the fold
     if memory is not None and memory < workers * _MIN_MEMORY_BYTES:
         raise click.BadParameter(
-            f"a worker needs {_MIN_MEMORY_BYTES >> 20}MiB at least", param_hint="--memory"
+            f"each worker needs at least {_MIN_MEMORY_BYTES >> 20}MiB", param_hint="--memory"
         )
     workspace = options.open_workspace(ws, wait, timeline)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    wished = {"mode": Mode(mode), "own_time": own_time}
-    settings = config_file.gateway_settings(workspace.path, config, **wished)
+    gateway_options = {"mode": Mode(mode), "own_time": own_time}
+    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
     wanted = options.projection_reference(projection, python, workspace, settings)
     with (
         nullcontext(_print_progress_line)
@@ -147,7 +148,7 @@ def replay(
         "clean_room": folded.isolation,
     }
     if folded.isolation is not None and not as_json and not progress_lines:
-        progress_display.print_message(f"Its worker was shut in at {folded.isolation}.")
+        progress_display.print_message(f"The worker ran in the sandbox: {folded.isolation}.")
     for type_name, count in folded.unhandled_by_type.items():
         progress_display.print_message(f"No handler for {type_name}: {count:,} events skipped.")
     if as_json or progress_lines:
@@ -162,7 +163,7 @@ def replay(
 
 
 def _print_progress_line(progress: FoldProgress) -> None:
-    """For the screen, which folds by running this command."""
+    """Print progress as a JSON line for the screen, which runs this command to fold."""
     sys.stdout.write(
         json.dumps(
             {

@@ -1,4 +1,4 @@
-"""`refold reproduce`: export what is needed to show a finding."""
+"""`refold reproduce`: export what someone else needs to reproduce a bug."""
 
 from pathlib import Path
 
@@ -8,17 +8,25 @@ from replay.export import reproduction
 from tui.cli.support import options, output, progress_display
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold reproduce orders.jsonl -p orders_wrong.py --at 2376 \\", "--expect refunded=44.15"
+    )
+)
 @options.workspace_argument
 @options.projection_option
-@click.option("--at", "at", metavar="POSITION", required=True, help="Where it shows.")
-@click.option("--key", "key", metavar="K", help="The document; else the event's first.")
+@click.option(
+    "--at", "at", metavar="POSITION", required=True, help="The position at which the bug shows."
+)
+@click.option(
+    "--key", "key", metavar="K", help="The document; default: the first that the event reaches."
+)
 @click.option(
     "--expect",
     "expected",
     metavar="PATH=JSON",
     multiple=True,
-    help="A value that should be there, as refunded=44.15; PATH= for none.",
+    help="The right value, such as refunded=44.15; PATH= if there should be none.",
 )
 @click.option(
     "-o",
@@ -26,9 +34,9 @@ from tui.cli.support import options, output, progress_display
     "folder",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to; else beside the workspace.",
+    help="The folder to write; default: beside the workspace.",
 )
-@click.option("--replace", is_flag=True, help="Write over what was exported there before.")
+@click.option("--replace", is_flag=True, help="Overwrite an earlier export.")
 @options.timeline_option
 @options.python_option
 @options.wait_option
@@ -46,10 +54,11 @@ def reproduce(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Export a finding: the document's events, how to look at it, and a pytest file.
+    """Export a document's events and a test that shows a bug.
 
-    The test runs without refold. It says that the handler doesn't raise, or that the invariant
-    holds, if that is what is wrong at the position; else what --expect says.
+    refold writes the events, a README and a pytest file, which runs without refold. The test
+    asserts what you give with --expect; without --expect, that the handler doesn't raise or that
+    the invariant holds, if that is what is wrong at the position.
     """
     wanted = [reproduction.parse_expectation(text) for text in expected]
     workspace = options.open_workspace(ws, wait, timeline)
@@ -65,7 +74,7 @@ def reproduce(
     )
     for text in exported.already_met:
         progress_display.print_message(
-            f"{text} at {at} already, so that doesn't show what is wrong."
+            f"{text} already holds at {at}, so the test of it passes and shows no bug."
         )
     if as_json:
         output.print_document(
@@ -80,5 +89,5 @@ def reproduce(
     else:
         click.echo(str(exported.folder))
         progress_display.print_message(
-            f"{exported.events:,} events; the test says: {'; '.join(exported.assertions)}."
+            f"{exported.events:,} events; the test asserts: {'; '.join(exported.assertions)}."
         )

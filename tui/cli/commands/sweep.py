@@ -1,4 +1,4 @@
-"""`refold sweep`: many forks at once, as a table of what each comes to."""
+"""`refold sweep`: one fork per value of a parameter, ranked by an aggregate."""
 
 from collections.abc import Sequence
 
@@ -15,28 +15,35 @@ from tui.cli.support import options, output, progress_display
 from tui.cli.support.sigint import catch_sigint
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold sweep orders.jsonl -p orders.py --set 2376 amount \\",
+        "--range 10 30 10 --value 'sum(state.refunded)'",
+    )
+)
 @options.workspace_argument
 @options.projection_option
-@click.option("--drop-each", metavar="SQL", help="A fork without each event that matches.")
+@click.option(
+    "--drop-each", metavar="SQL", help="One fork per event that matches, without that event."
+)
 @click.option(
     "--set",
     "path",
     nargs=2,
     metavar="POSITION PATH",
-    help="The value that is varied: --set 1204 amount.",
+    help="Vary this value: --set 1204 amount.",
 )
 @click.option(
-    "--set-where", nargs=2, metavar="SQL PATH", help="The same, in all events that match."
+    "--set-where", nargs=2, metavar="SQL PATH", help="Vary a value of all events that match."
 )
-@click.option("--to", "listed", metavar="VALUE", multiple=True, help="A value; give it repeatedly.")
+@click.option("--to", "listed", metavar="VALUE", multiple=True, help="A value to try; repeatable.")
 @click.option(
     "--range",
     "spread",
     nargs=3,
     type=float,
     metavar="FIRST LAST STEP",
-    help="Numbers from one to another.",
+    help="Try the numbers from FIRST to LAST.",
 )
 @click.option(
     "--value",
@@ -44,11 +51,13 @@ from tui.cli.support.sigint import catch_sigint
     metavar="SQL",
     multiple=True,
     required=True,
-    help="What to ask of each: sum(state.total), count(*). Ranked by the first.",
+    help="Compute this for each fork: sum(state.total), count(*). The first ranks.",
 )
-@click.option("--ascending", is_flag=True, help="The lowest first.")
-@click.option("--name", help="What the forks are called; else sweep, or sweep2 …")
-@click.option("--keep", type=click.IntRange(0), default=0, metavar="N", help="Keep the first N.")
+@click.option("--ascending", is_flag=True, help="Rank the lowest first.")
+@click.option("--name", help="Name of the forks; default: sweep, or sweep2 …")
+@click.option(
+    "--keep", type=click.IntRange(0), default=0, metavar="N", help="Keep the first N forks."
+)
 @options.limit_option
 @options.timeline_option
 @options.python_option
@@ -72,15 +81,16 @@ def sweep(
     wait: float,
     as_json: bool,
 ) -> None:
-    """One fork for each value of a parameter, or for each dropped event, and what each comes to.
+    """Try many variants of an event and rank them.
 
-    Nothing of it is kept, but the first forks of --keep; those can be opened and compared.
+    refold folds one fork for each value of a parameter, or for each dropped event, and ranks them
+    by --value. It discards the forks, except the first N of --keep, which you can open and compare.
     """
     workspace = options.open_workspace(ws, wait, timeline)
     wanted = options.runnable_reference(projection, python, workspace)
     if sum(one is not None for one in (drop_each, path, set_where)) != 1:
         raise click.UsageError(
-            "Say what is varied: --drop-each SQL, --set POSITION PATH, or --set-where."
+            "Give exactly one of --drop-each SQL, --set POSITION PATH and --set-where SQL PATH."
         )
     base = options.fold_missing(workspace, wanted)
     name = name or variants.choose_free_name(fork.name for fork in fork_store.list_forks(workspace))
@@ -93,8 +103,11 @@ def sweep(
             places = [options.parse_position(workspace, where[0])]
         else:
             places = EditBuilder(workspace, name).find_matching_positions(where[0])
-        wished = [*listed, *(variants.list_numbers(*spread) if spread is not None else ())]
-        varied = variants.build_value_variants(workspace, name, places, where[1], wished)
+        parameter_values = [
+            *listed,
+            *(variants.list_numbers(*spread) if spread is not None else ()),
+        ]
+        varied = variants.build_value_variants(workspace, name, places, where[1], parameter_values)
     with progress_display.sweep_bar(len(varied)) as progress, catch_sigint() as cancelled:
         swept = fork_sweep.sweep_variants(
             workspace, wanted, base, varied, values, on_progress=progress, is_cancelled=cancelled

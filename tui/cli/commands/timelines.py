@@ -18,12 +18,16 @@ from tui.cli.support import options, output, progress_display
 from tui.cli.support.output import raw_json
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376", "refold timelines orders.jsonl --edits"
+    )
+)
 @options.workspace_argument
-@click.option("--edits", "with_edits", is_flag=True, help="Each fork's edits too.")
-@click.option("--rename", nargs=2, metavar="T NAME", help="Call a fork otherwise.")
-@click.option("--annotate", nargs=2, metavar="T NOTE", help="Give a fork another note.")
-@click.option("--remove", metavar="T", help="Forget a fork, and what was folded on it.")
+@click.option("--edits", "with_edits", is_flag=True, help="Also list the edits of each fork.")
+@click.option("--rename", nargs=2, metavar="T NAME", help="Rename a fork.")
+@click.option("--annotate", nargs=2, metavar="T NOTE", help="Change the note of a fork.")
+@click.option("--remove", metavar="T", help="Remove a fork and its histories.")
 @options.wait_option
 @options.json_option
 def timelines(
@@ -35,7 +39,10 @@ def timelines(
     wait: float,
     as_json: bool,
 ) -> None:
-    """All timelines, as a tree: the log itself, and its forks."""
+    """List, rename or remove timelines.
+
+    The list is a tree: the log itself (main), and its forks.
+    """
     workspace = options.open_workspace(ws, wait)
     if rename:
         fork_store.rename_fork(workspace, *rename)
@@ -61,13 +68,18 @@ def timelines(
         rows.append(["  " * depths[name] + name, str(one.at), len(one.active_edits), one.note])
         if with_edits:
             rows += [
-                ["  " * depths[name] + "  · " + said, "", "", ""]
-                for said in describe_edits(one.active_edits)
+                ["  " * depths[name] + "  · " + edit, "", "", ""]
+                for edit in describe_edits(one.active_edits)
             ]
     output.print_table(("timeline", "at", "edits", "note"), rows, right=("edits",))
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376",
+        "refold compare orders.jsonl main no-refund -p orders.py --diff",
+    )
+)
 @options.workspace_argument
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
@@ -78,14 +90,18 @@ def timelines(
     metavar="PROJ",
     multiple=True,
     required=True,
-    help="The projection; given twice, that of A and that of B.",
+    help="The projection; give it twice to fold A and B by different ones.",
 )
-@click.option("--at", metavar="POSITION", help="Where time stands on both; the end if left out.")
+@click.option("--at", metavar="POSITION", help="The position on both; default: the end.")
 @click.option(
-    "--value", "values", metavar="SQL", multiple=True, help="Also sum(state.total) of both."
+    "--value",
+    "values",
+    metavar="SQL",
+    multiple=True,
+    help="Also compare an aggregate: sum(state.total).",
 )
-@click.option("--diff", "with_diff", is_flag=True, help="Where in each document.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
+@click.option("--diff", "with_diff", is_flag=True, help="Show which paths of each document differ.")
+@click.option("--exit-code", is_flag=True, help="Exit with code 1 if anything differs.")
 @options.limit_option
 @options.python_option
 @options.wait_option
@@ -104,13 +120,13 @@ def compare(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Documents that differ on two timelines, or in two projections, and since which event.
+    """Compare the documents of two timelines or projections.
 
-    With --value aggregates of both, and by how much B has more. The calls of two timelines are
-    compared by `refold calls --compare`.
+    Lists the documents that differ, and the event from which on. --value adds aggregates of both,
+    and B minus A. `refold calls --compare` compares the calls of two timelines.
     """
     if len(projections) > 2:
-        raise click.UsageError("Two projections can be compared; give -p once or twice.")
+        raise click.UsageError("refold compares at most two projections; give -p once or twice.")
     workspace = options.open_workspace(ws, wait)
     first, second = (
         options.fold_history(
@@ -147,10 +163,10 @@ def _print_json(
 ) -> None:
     for one in found.differing_documents[:limit]:
         state_a, state_b = found.states(one.key)
-        told: dict[str, Any] = {"key": one.key, "diverged_at": one.label.json_value}
-        told |= {"a": raw_json(state_a), "b": raw_json(state_b)}
+        row: dict[str, Any] = {"key": one.key, "diverged_at": one.label.json_value}
+        row |= {"a": raw_json(state_a), "b": raw_json(state_b)}
         if with_diff:
-            told["differences"] = [
+            row["differences"] = [
                 {
                     "path": d.path_text,
                     "a": raw_json(encode_value(d.before)),
@@ -158,8 +174,8 @@ def _print_json(
                 }
                 for d in found.differences(one.key)
             ]
-            told["differences"] = output.nested_rows(told["differences"])
-        output.print_json_lines([told])
+            row["differences"] = output.nested_rows(row["differences"])
+        output.print_json_lines([row])
     for text, of_a, of_b in zip(values, *numbers, strict=True):
         output.print_json_lines(
             [{"value": text, "a": of_a, "b": of_b, "difference": _subtract(of_b, of_a)}]
@@ -202,13 +218,19 @@ def _print_table(
 
 
 def _subtract(one: float | None, other: float | None) -> float | None:
-    """The difference of two numbers, as they are written."""
+    """Return one - other, exact in decimal digits; None if either is missing."""
     if one is None or other is None:
         return None
     return float(Decimal(repr(one)) - Decimal(repr(other)))
 
 
-@click.command()
+@click.command(
+    epilog=options.example(
+        "refold fork orders.jsonl no-refund --drop 2376",
+        "refold fork orders.jsonl no-item --drop 2170",
+        "refold join orders.jsonl no-refund no-item both -p orders.py",
+    )
+)
 @options.workspace_argument
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
@@ -219,14 +241,14 @@ def _subtract(one: float | None, other: float | None) -> float | None:
     type=click.Choice(fork_merge.ORDERS),
     default="time",
     show_default=True,
-    help="What comes first of what both inserted at one place.",
+    help="The order of events that both forks inserted at one position.",
 )
 @click.option(
     "--prefer",
     type=click.Choice(("a", "b")),
     default="a",
     show_default=True,
-    help="Whose edit stands where both edited one event.",
+    help="The fork whose edit wins if both edited one event.",
 )
 @click.option(
     "--resolve",
@@ -234,7 +256,7 @@ def _subtract(one: float | None, other: float | None) -> float | None:
     nargs=2,
     metavar="KEY CHOICE",
     multiple=True,
-    help="A document that both changed is a, b, base, joined, merged, or JSON.",
+    help="Set a document that both changed: a, b, base, joined, merged, or JSON.",
 )
 @options.python_option
 @options.wait_option
@@ -252,10 +274,11 @@ def join(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Join two forks of a common past into a third: both sets of edits, and where they conflict.
+    """Merge two forks into a third.
 
-    A document that both changed is what folding all edits gives, or what the projection's
-    merge(base, left, right) makes of it, or what --resolve says.
+    The third fork has the edits of both, which must have a common past. A document that both
+    change is a conflict: it becomes what folding all edits gives, what the projection's
+    merge(base, left, right) returns, or what --resolve says.
     """
     workspace = options.open_workspace(ws, wait)
     one, other = (forked_workspace.open_timeline(workspace, timeline) for timeline in (a, b))
@@ -270,7 +293,7 @@ def join(
         prefer=prefer,
         resolutions=dict(resolutions),
     )
-    told = [
+    conflicts = [
         {"event": c.label.json_value, "a": c.a.value, "b": c.b.value, "taken": c.preferred}
         for c in joined.event_conflicts
     ] + [
@@ -283,7 +306,7 @@ def join(
         for c in joined.document_conflicts
     ]
     if as_json:
-        output.print_json_lines([{"timeline": name, "conflicts": output.nested_rows(told)}])
+        output.print_json_lines([{"timeline": name, "conflicts": output.nested_rows(conflicts)}])
         return
     fork = joined.forked_workspace.fork
     click.echo(f"{name}: {format_count(len(fork.active_edits), 'edit')}, forked from {fork.parent}")
@@ -297,4 +320,4 @@ def join(
             ("key", a, b, "joined", "resolved"),
             ((c.key, c.a, c.b, c.joined, c.resolved) for c in joined.document_conflicts),
         )
-    progress_display.print_message(f"{format_count(len(told), 'conflict')}.")
+    progress_display.print_message(f"{format_count(len(conflicts), 'conflict')}.")

@@ -1,4 +1,4 @@
-"""`refold trust`: list what a file can make run or reach, and agree to it without a terminal."""
+"""`refold trust`: list what a file can run or reach, and agree to it without a terminal."""
 
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,21 @@ from tui.cli.support.consent import Isolation, agreed_digests, keep_agreement, r
 from tui.text.sanitize import sanitize_line
 
 
-@click.command()
+@click.command(
+    epilog=options.example("refold load orders.jsonl", "refold trust --list orders.refold")
+)
 @click.argument(
     "file", metavar="FILE", type=click.Path(path_type=Path), default=Path(config_file.NAME)
 )
-@click.option("--list", "only_list", is_flag=True, help="List what it names; agree to nothing.")
-@click.option("--revoke", is_flag=True, help="Forget every agreement to FILE.")
+@click.option("--list", "only_list", is_flag=True, help="Only list the entries; agree to nothing.")
+@click.option("--revoke", is_flag=True, help="Revoke all agreements to FILE.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
 def trust(file: Path, only_list: bool, revoke: bool, as_json: bool) -> None:
-    """Agree to all that a refold.toml can make run or reach, and list it by name.
+    """Agree to what a refold.toml can run or reach.
 
-    Only what is listed is agreed to. refold asks again when an entry or a file that it names changes.
-    FILE can be a workspace from elsewhere: refold reads the files that it names only if you agree.
+    refold lists every entry by name; you agree to these entries only. refold asks again when an
+    entry changes, or a file that it names. FILE can also be a workspace that came from elsewhere:
+    refold reads the files that it names only if you agree.
     """
     if only_list and revoke:
         raise click.UsageError("Give --list or --revoke, not both.")
@@ -46,7 +49,7 @@ def trust(file: Path, only_list: bool, revoke: bool, as_json: bool) -> None:
 
 
 def _declared_rows(file: Path, *, only_list: bool) -> list[tuple[dict[str, Any], str]]:
-    """The entries of a `refold.toml`, as JSON and as text."""
+    """Return the entries of a `refold.toml`, each as a JSON row and as text."""
     found = config_file.read_config(file / config_file.NAME if file.is_dir() else file)
     items = found.consent_items()
     if not only_list:
@@ -70,7 +73,7 @@ def _declared_rows(file: Path, *, only_list: bool) -> list[tuple[dict[str, Any],
 def _workspace_rows(
     file: Path, *, only_list: bool, revoke: bool
 ) -> list[tuple[dict[str, Any], str]]:
-    """The files that a workspace names, as JSON and as text."""
+    """Return the files that a workspace names, each as a JSON row and as text."""
     workspace = Workspace(file)
     named = list_named_files(workspace)
     workspace.close()
@@ -97,5 +100,5 @@ def _workspace_rows(
 def _revoke(file: Path) -> None:
     path = (file / config_file.NAME if file.is_dir() else file).resolve()
     known = revoke_agreement(path)
-    said = "Nothing of {} is agreed to any more." if known else "Nothing of {} was agreed to."
-    click.echo(sanitize_line(said.format(path)), err=True)
+    message = "Nothing of {} is agreed to any more." if known else "Nothing of {} was agreed to."
+    click.echo(sanitize_line(message.format(path)), err=True)

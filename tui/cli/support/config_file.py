@@ -1,4 +1,4 @@
-"""Projections and sources that a `refold.toml` declares by name, and whether a person agreed to them.
+"""The `refold.toml`: projections, sources and ports by name, used only with the person's consent.
 
     [projections.orders]
     code = "shop/orders.py:Orders"
@@ -8,7 +8,7 @@
     live = "https://rates.example"
 
     [gateway]
-    own_time = false                       # clocks and random numbers are this machine's
+    own_time = false                       # take clocks and random numbers from this machine
 
     [sources.shop]                         # `refold load shop`
     from = "postgresql://reader@db/shop?table=mt_events"
@@ -16,8 +16,8 @@
     redact = ["data.email"]
 
 The file lies beside the workspace, or in the folder in which refold runs; its paths are relative to
-it. It may have come with a stranger's workspace, so what it names is run or reached only after the
-person agreed to that by name: see `tui.cli.support.consent`.
+it. It may have come with a stranger's workspace, so refold runs or reaches what it names only after
+the person agreed to it by name: see `tui.cli.support.consent`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,7 @@ class _ConfigFile(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Declarations:
-    """What a `refold.toml` says."""
+    """The content of a `refold.toml`."""
 
     path: Path
     content: bytes
@@ -71,7 +71,7 @@ class Declarations:
     gateway: _GatewaySection
 
     def reference(self, name: str, python: str | None) -> Reference:
-        """The projection of that name; raises `ProjectionError` where nobody agreed to run it."""
+        """Return the projection of that name. Raises `ProjectionError` if the person didn't agree."""
         found = self.projections[name]
         folder = self.path.parent
         self._require(
@@ -80,17 +80,17 @@ class Declarations:
         chosen = python or found.python or catalogue.default_python()
         if python is None and found.python is not None and "/" in found.python:
             chosen = str(folder / found.python)
-        # The file may be a stranger's, so its code reads only what lies beside it.
+        # The file may come from a stranger, so its code may read only the file's folder.
         return replace(
             projection_reference.parse_reference(found.code, chosen, folder),
             readable=(str(folder),),
         )
 
     def source(self, name: str) -> DeclaredSource:
-        """The source of that name, its files where the file lies.
+        """Return the source of that name, with paths relative to the folder of the `refold.toml`.
 
-        Raises `ProjectionError` where it is elsewhere, or decoded by a file that is named here, and
-        nobody agreed to that: what the environment knows of credentials would be sent there.
+        Raises `ProjectionError` if the person didn't agree to a source outside this folder, or to
+        the file of a decoder: reading them could send credentials of the environment there.
         """
         found = self.sources[name]
         folder = self.path.parent
@@ -105,17 +105,17 @@ class Declarations:
         return msgspec.structs.replace(found, origin=near, decode=decode)
 
     def agree_to_call(self, *, replaying: bool) -> None:
-        """Let its ports be called live; raises `ProjectionError` where nobody agreed to that."""
+        """Allow live calls to its ports. Raises `ProjectionError` if the person didn't agree."""
         self._require(lambda: self.called(replaying=replaying))
 
     def called(self, *, replaying: bool) -> Iterator[ConsentItem]:
-        """The ports that are called live; while `replaying`, those that ask what is not recorded."""
+        """Yield the ports that are called live; if `replaying`, only those with `missing = record`."""
         ports = self.ports.items()
         called = {n: port for n, port in ports if not replaying or "record" in port.missing}
         return declared_items.port_items(self.path.parent, called)
 
     def consent_items(self) -> list[ConsentItem]:
-        """All that the file can make run or reach."""
+        """Return everything that the file can run or reach."""
         folder = self.path.parent
         found: list[ConsentItem] = []
         for name, projection in self.projections.items():
@@ -130,7 +130,7 @@ class Declarations:
 
 
 def read_config(path: Path) -> Declarations:
-    """The declarations in a file; raises `ProjectionError` where they can't be understood."""
+    """Return the declarations in a file. Raises `ProjectionError` if it is invalid."""
     try:
         content = path.read_bytes()
         file = msgspec.toml.decode(content, type=_ConfigFile)
@@ -143,20 +143,20 @@ def read_config(path: Path) -> Declarations:
 
 
 def find_config_for(name: str, workspace: Path) -> Declarations | None:
-    """The declarations that know this name: beside the workspace, or in the current folder."""
+    """Return the `refold.toml` that declares this projection: beside WS, or in the current folder."""
     return next((found for found in _configs_near(workspace) if name in found.projections), None)
 
 
 def find_declared_source(name: str) -> DeclaredSource | None:
-    """The source that is declared under a name in the current folder; None where there is none.
+    """Return the source that the `refold.toml` of the current folder declares, or None.
 
-    Raises `SourceError` where the file can't be understood, or nobody agreed to it.
+    Raises `SourceError` if the file is invalid, or the person didn't agree to the source.
     """
-    there = Path.cwd() / NAME
-    if Path(name).exists() or sources.is_remote(name) or not there.is_file():
+    path = Path.cwd() / NAME
+    if Path(name).exists() or sources.is_remote(name) or not path.is_file():
         return None
     try:
-        declared = read_config(there)
+        declared = read_config(path)
         return declared.source(name) if name in declared.sources else None
     except ProjectionError as error:
         raise SourceError(error.message) from error
@@ -169,23 +169,25 @@ def _resolve_beside(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def gateway_settings(workspace: Path, config: Path | None = None, **wished: Any) -> GatewaySettings:
-    """How projections meet the outside: by a file that was named, or the first that there is.
+def gateway_settings(
+    workspace: Path, config: Path | None = None, **overriding: Any
+) -> GatewaySettings:
+    """Return the gateway settings of a file: `config`, or else the first `refold.toml` found.
 
-    `wished` are fields of the settings. A file that was named with --config is the person's own
-    choice, as code named with -p is, and needs no further consent. Raises `ProjectionError` where
-    calls would go out by a file that was found, and nobody agreed to that.
+    `overriding` are fields of the settings. A file given with --config needs no further consent,
+    like code given with -p. Raises `ProjectionError` if refold found the file itself, its ports
+    would be called live, and the person didn't agree.
     """
     found = read_config(config) if config is not None else next(_configs_near(workspace), None)
-    wanted: dict[str, Any] = dict(wished)
-    mode = wanted.get("mode", DEFAULT_MODE)
+    wanted: dict[str, Any] = dict(overriding)
+    mode: Mode = wanted.get("mode", DEFAULT_MODE)
     if found is None:
         return GatewaySettings(**wanted)
     if config is None:
         found.agree_to_call(replaying=not mode.makes_live_calls)
     else:
         for item in found.called(replaying=not mode.makes_live_calls):
-            progress_display.print_message(f"As you gave --config: {item.sentence}.")
+            progress_display.print_message(f"Allowed by --config: {item.sentence}.")
     if mode is Mode.WHAT_IF:
         wanted.setdefault("overrides", found.overrides)
         wanted.setdefault("seed", found.gateway.seed)
@@ -196,7 +198,7 @@ def gateway_settings(workspace: Path, config: Path | None = None, **wished: Any)
 
 
 def read_overrides(file: Path) -> list[str]:
-    """The `[[overrides]]` of a file, as JSON each; raises `ProjectionError`."""
+    """Return the `[[overrides]]` of a file, each as JSON. Raises `ProjectionError` if there are none."""
     try:
         content = msgspec.toml.decode(file.read_bytes(), type=_ConfigFile)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

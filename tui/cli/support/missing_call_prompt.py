@@ -1,4 +1,4 @@
-"""Asking a person at the terminal what a call is to be answered that was not recorded."""
+"""The question at the terminal how to answer a call that was not recorded."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _SHOWN = 3
 
 
 def ask_for_answer(call: Call, near: Sequence[Recording]) -> Answer | None:
-    """What they say: JSON, or that of the nearest recording; None where the call is to fail."""
+    """Ask for an answer and return it: JSON, or the nearest recording's; None lets the call fail."""
     with progress_display.hide_bar():
         request = encode_canonical(call.request).decode()
         progress_display.print_message(
@@ -27,14 +27,14 @@ def ask_for_answer(call: Call, near: Sequence[Recording]) -> Answer | None:
             )
         choices = "JSON, n for the nearest answer," if near else "JSON,"
         while True:
-            said = click.prompt(
+            text = click.prompt(
                 f"Answer ({choices} Enter lets it fail)", default="", show_default=False, err=True
             )
-            if not said:
+            if not text:
                 return None
-            if said == "n" and near:
+            if text == "n" and near:
                 return near[0].answer
             try:
-                return make_stub_answer(call, msgspec.json.decode(said.encode()))
+                return make_stub_answer(call, msgspec.json.decode(text.encode()))
             except (msgspec.DecodeError, RecursionError) as error:
-                progress_display.print_message(f"That is no JSON: {error}.")
+                progress_display.print_message(f"Invalid JSON: {error}.")

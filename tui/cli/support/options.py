@@ -1,4 +1,4 @@
-"""What the commands share: their arguments, and how a WS and a PROJ become what they stand for."""
+"""Options that commands share, and how WS and PROJ become a workspace and a projection."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -28,25 +28,33 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def example(*lines: str) -> str:
+    """Return the end of a command's help: an example that works on the sample log of orders."""
+    return "\n".join(("\b", "Example, in sample_logs/orders:", *(f"  {line}" for line in lines)))
+
+
 workspace_argument = click.argument("ws", metavar="WS")
 projection_option = click.option(
     "-p", "--projection", "projection", metavar="PROJ", required=True, help="The projection."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 from_option = click.option(
-    "--from", "start", metavar="POSITION", help="From this event on; the first if left out."
+    "--from", "start", metavar="POSITION", help="From this event on; default: the first."
 )
 to_option = click.option(
-    "--to", "end", metavar="POSITION", help="Up to this event; the last if left out."
+    "--to", "end", metavar="POSITION", help="Up to this event; default: the last."
 )
-at_option = click.option("--at", "at", metavar="POSITION", default=None, help="Where time stands.")
+at_option = click.option(
+    "--at", "at", metavar="POSITION", default=None, help="The position; default: the end."
+)
 key_option = click.option("--key", "key", metavar="K", default=None, help="One document only.")
 limit_option = click.option(
     "--limit",
     type=click.IntRange(0),
     callback=lambda _, __, value: None if value is None else min(value, 10**15),
     metavar="N",
-    help="The first so many only.",
+    help="Only the first N.",
 )
 wait_option = click.option(
     "--wait",
@@ -55,16 +63,16 @@ wait_option = click.option(
     type=float,
     default=30.0,
     show_default=True,
-    help="How long to wait for another process that writes.",
+    help="How long to wait while another process writes.",
 )
 config_option = click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where ports and overrides are declared; refold.toml if left out.",
+    help="The file that declares ports and overrides; default: refold.toml.",
 )
 _READABLE = "refold.readable"
-"""Where a command's context holds the folders of --read-only-below."""
+"""The key of --read-only-below in a command's context."""
 
 
 def _keep_readable(context: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
@@ -72,13 +80,13 @@ def _keep_readable(context: click.Context, _: click.Parameter, value: tuple[Path
 
 
 def python_option(command: Command) -> Command:
-    """What a command that starts workers says of them: the interpreter, and what code may read."""
+    """Add the options of commands that start workers: --python and --read-only-below."""
     command = click.option(
         "--python",
         "python",
         metavar="EXE",
         default=None,
-        help="The interpreter that runs the fold.",
+        help="The Python interpreter that runs the projection.",
     )(command)
     return click.option(
         "--read-only-below",
@@ -87,8 +95,8 @@ def python_option(command: Command) -> Command:
         callback=_keep_readable,
         type=click.Path(exists=True, path_type=Path),
         metavar="DIR",
-        help="Let handlers read this folder and what they run on, nothing else (Linux); can be repeated."
-        " The default for projections of a refold.toml is its folder; / allows everything.",
+        help="Let handlers read only this folder, their code and interpreter (Linux); repeatable."
+        " Default for projections of a refold.toml: its folder. / allows everything.",
     )(command)
 
 
@@ -106,8 +114,10 @@ def timeline_option(command: Command) -> Command:
 def open_workspace(
     ws: str, wait: float, timeline: str = MAIN_TIMELINE, memory: int | None = None
 ) -> Workspace:
-    """The workspace that WS stands for, on a timeline; a source is loaded into one, or what is new
-    in it."""
+    """Return the workspace that WS names, on a timeline.
+
+    If WS is a source, load it first, or append what is new in it. `memory` is in bytes.
+    """
     workspace = forked_workspace.open_timeline(_open_or_load(ws, wait, memory), timeline)
     if timeline != MAIN_TIMELINE:
         output.use_labels_of(workspace)
@@ -116,18 +126,21 @@ def open_workspace(
 
 def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
     path = Path(ws)
-    wanted: dict[str, Any] = {"wait_seconds": wait, "on_wait": progress_display.print_waiting}
+    workspace_options: dict[str, Any] = {
+        "wait_seconds": wait,
+        "on_wait": progress_display.print_waiting,
+    }
     if memory is not None:
-        wanted["memory_bytes"] = memory
+        workspace_options["memory_bytes"] = memory
     if is_workspace(ws):
-        workspace = Workspace(path, **wanted)
+        workspace = Workspace(path, **workspace_options)
         for file, change in provenance.detect_source_changes(workspace).items():
             _warn_of_change(file, change, workspace)
         return workspace
     from storage.ingest import loader, sources  # noqa: PLC0415 - a workspace needs none of the formats
 
     target = loader.choose_default_target(ws)
-    if not target.exists() or _is_behind(Workspace(target, **wanted), ws):
+    if not target.exists() or _is_behind(Workspace(target, **workspace_options), ws):
         try:
             with progress_display.load_bar(sources.stored_name(ws)) as progress:
                 loader.load_source(
@@ -136,8 +149,10 @@ def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
         except SourceError as error:
             if not (target.exists() and sources.is_remote(ws)):
                 raise
-            progress_display.print_message(f"{error.message} The workspace is as it was loaded.")
-    return Workspace(target, **wanted)
+            progress_display.print_message(
+                f"{error.message} The workspace stays as it was last loaded."
+            )
+    return Workspace(target, **workspace_options)
 
 
 def states_between(
@@ -147,9 +162,10 @@ def states_between(
     first: int,
     last: int,
 ) -> "History | StateQuery":
-    """What knows the states of PROJ at two positions.
+    """Return the history or the query that gives the states of PROJ at two positions.
 
-    One that is a query over all events is asked there, where no history of it is kept.
+    A query over all events runs at both positions, unless its history holds both. Raises
+    QueryError if the fold of PROJ covers only a part of the log without them.
     """
     if (
         _names_code(projection)
@@ -157,20 +173,22 @@ def states_between(
     ):
         wanted = projection_reference(projection, python, workspace)
         if is_over_all_events(wanted.text):
-            kept = catalogue.find_fold(workspace, wanted)
-            known = kept is not None and kept.has_states_at(first) and kept.has_states_at(last)
-            if kept is not None and known and kept.is_code_unchanged:
-                return History(workspace, kept)
-            from replay.query_projections.state_query import StateQuery  # noqa: PLC0415 - others need no Arrow
+            record = catalogue.find_fold(workspace, wanted)
+            known = (
+                record is not None and record.has_states_at(first) and record.has_states_at(last)
+            )
+            if record is not None and known and record.is_code_unchanged:
+                return History(workspace, record)
+            from replay.query_projections.state_query import StateQuery  # noqa: PLC0415 - only a query over all events needs Arrow
 
             return StateQuery(workspace, wanted)
     history = fold_history(workspace, projection, python)
     for position in (first, last):
         if history.fold_record.is_partial and not history.fold_record.has_states_at(position):
             raise QueryError(
-                f"{history.fold_record.label} has no states kept at offset {position:,}, only from"
-                f" {history.fold_record.first_offset - 1:,} to"
-                f" {history.fold_record.next_offset - 1:,}; name its file with -p."
+                f"The history of {history.fold_record.label} has no states at offset {position:,},"
+                f" only from {history.fold_record.first_offset - 1:,} to"
+                f" {history.fold_record.next_offset - 1:,}. Give the projection's file with -p."
             )
     return history
 
@@ -181,9 +199,9 @@ def fold_history(
     python: str | None = None,
     span: OffsetSpan | None = None,
 ) -> History:
-    """The history of PROJ, folded as far as the log goes, or over a span of it.
+    """Return the history of PROJ, and fold what is missing first, or only a span of the log.
 
-    A name that the workspace knows is enough to look at what was folded; it runs nothing, because
+    If PROJ is only a name in the workspace, return the history as it is and run no code, because
     the workspace may come from a stranger.
     """
     if (
@@ -201,20 +219,22 @@ def fold_history(
 
 
 def _report_span(workspace: Workspace, folded: FoldRecord) -> None:
-    """Say of a projection over all events where its states are known, if not everywhere."""
+    """Print where the states of a query over all events are known, if not everywhere.
+
+    Raises QueryError if they are known nowhere.
+    """
     end = positions.resolve_position(workspace, "end")
     if folded.covers(OffsetSpan(0, end)):
         return
     if folded.next_offset <= folded.first_offset:
         raise QueryError(
-            f"{folded.name} says nothing of what its documents depend on, so their states are known"
-            " only where it is asked: give --from and --to, or declare 'own events of stream' in it"
-            " if each depends on the events of its own stream only."
+            f"{folded.name} does not declare what its documents depend on, so refold must run it at"
+            " each position. Give --from and --to, or declare 'own events of stream' in it if each"
+            " document depends only on the events of its stream."
         )
     progress_display.print_message(
-        f"{folded.label} was asked from {folded.first_offset:,} to {folded.next_offset - 1:,},"
-        " and its states are"
-        " known there only."
+        f"{folded.label} ran from {folded.first_offset:,} to {folded.next_offset - 1:,};"
+        " its states are known only there."
     )
 
 
@@ -224,9 +244,9 @@ def projection_reference(
     workspace: Workspace | None = None,
     settings: GatewaySettings | None = None,
 ) -> projection_reference_module.Reference:
-    """The projection that PROJ names, by its code or by a name in the workspace's `refold.toml`.
+    """Return the projection that PROJ names, by its code or by a name in a `refold.toml`.
 
-    It meets the outside by these settings, or by those of the `refold.toml`.
+    `settings` are those of its gateway; default: those of the `refold.toml`.
     """
     found = None
     if workspace is not None and not _names_code(projection):
@@ -249,7 +269,10 @@ def projection_reference(
 def runnable_reference(
     projection: str, python: str | None, workspace: Workspace
 ) -> projection_reference_module.Reference:
-    """The same, where code is about to run: a name that only the workspace knows is refused."""
+    """Return the projection that PROJ names, to run it.
+
+    Raises ProjectionError if only the workspace knows the name, because a workspace runs no code.
+    """
     if (
         not _names_code(projection)
         and config_file.find_config_for(projection, workspace.path) is None
@@ -257,14 +280,14 @@ def runnable_reference(
         names = {n for f in catalogue.list_folds(workspace) for n in (f.name, f.label)}
         if projection in names:
             raise ProjectionError(
-                f"{projection} names a history of {workspace.path}, and only code that you name"
-                " is run; give its file with -p."
+                f"{projection} names only a history of {workspace.path}, and refold runs only code"
+                " that you name. Give the projection's file with -p."
             )
     return projection_reference(projection, python, workspace)
 
 
 def projection_folder(projection: str, workspace: Workspace) -> str:
-    """The folder that PROJ is run in; nobody needs to agree to that."""
+    """Return the folder that PROJ runs in, without asking for consent."""
     declarations = (
         None if _names_code(projection) else config_file.find_config_for(projection, workspace.path)
     )
@@ -272,29 +295,29 @@ def projection_folder(projection: str, workspace: Workspace) -> str:
 
 
 def fold_missing(
-    workspace: Workspace, wanted: projection_reference_module.Reference, **wishes: Any
+    workspace: Workspace, wanted: projection_reference_module.Reference, **fold_options: Any
 ) -> FoldRecord:
-    """Fold what is missing, with a progress bar."""
-    from replay.fold import fold_projection  # noqa: PLC0415 - looking at a history needs no fold
+    """Fold what is missing, with a progress bar, and return the record of the fold."""
+    from replay.fold import fold_projection  # noqa: PLC0415 - reading a history needs no fold
 
     with progress_display.fold_bar(wanted.name) as progress:
-        return fold_projection(workspace, wanted, on_progress=progress, **wishes)
+        return fold_projection(workspace, wanted, on_progress=progress, **fold_options)
 
 
 def parse_position(workspace: Workspace, text: str | None) -> int:
-    """The offset of a POSITION; the end where none is given."""
+    """Return the offset of a POSITION; of the end if it is None."""
     return positions.resolve_position(workspace, "end" if text is None else text)
 
 
 def parse_span(workspace: Workspace, start: str | None, end: str | None) -> OffsetSpan | None:
-    """The span of --from and --to; None where neither is given."""
+    """Return the span of --from and --to; None if neither is given."""
     if start is None and end is None:
         return None
     first, last = (parse_position(workspace, text) for text in (start or "0", end))
     if first > last:
         what = f"--from {start}" if start is not None else "the first event"
         raise click.UsageError(
-            f"{what} is behind {f'--to {end}' if end is not None else 'the end'}."
+            f"{what} comes after {f'--to {end}' if end is not None else 'the end'}."
         )
     return OffsetSpan(max(first, 0), last)
 
@@ -305,22 +328,22 @@ def _names_code(projection: str) -> bool:
 
 
 def is_workspace(ws: str) -> bool:
-    """Whether WS is a workspace, and no source."""
+    """Return whether WS is a workspace, not a source."""
     return Path(ws).suffix == ".refold" or _is_duckdb(Path(ws))
 
 
 def _is_behind(workspace: Workspace, ws: str) -> bool:
-    """Whether the source has changed since it was loaded, or isn't what was loaded at all."""
-    from storage.ingest import sources  # noqa: PLC0415 - a workspace is opened without what reads sources
+    """Return whether the source changed since it was loaded, or was never loaded."""
+    from storage.ingest import sources  # noqa: PLC0415 - opening a workspace needs no readers
 
     with workspace.reading() as connection:
         loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
     if sources.is_stream(ws):
-        return True  # what it holds is known only by reading it
+        return True  # only reading it shows what it holds
     named = {sources.stored_name(p) for p in sources.expand_names([ws])}
     if named - loaded:
         return True
-    # Whether there is more elsewhere is known only by asking for it.
+    # Only a request shows whether a remote source has more.
     return sources.is_remote(ws) or bool(
         provenance.detect_source_changes(workspace, named, reads_files=False)
     )
@@ -328,7 +351,7 @@ def _is_behind(workspace: Workspace, ws: str) -> bool:
 
 def _is_duckdb(path: Path) -> bool:
     try:
-        if not path.is_file():  # what is read from a pipe is gone
+        if not path.is_file():  # reading from a pipe would consume its data
             return False
         with path.open("rb") as stream:
             return stream.read(12)[8:12] == b"DUCK"
@@ -351,13 +374,13 @@ def _warn_if_behind(workspace: Workspace, folded: FoldRecord) -> None:
     end = positions.resolve_position(workspace, "end") + 1
     if folded.next_offset < end:
         progress_display.print_message(
-            f"{folded.label} is folded up to offset {folded.next_offset - 1:,} of {end - 1:,};"
-            " name its file with -p to fold the rest."
+            f"{folded.label} is folded up to offset {folded.next_offset - 1:,} of {end - 1:,}."
+            " Give its file with -p to fold the rest."
         )
     if not folded.may_read_files:
         progress_display.print_message(
-            f"Whether the code of {folded.label} has changed is not known: {workspace.path} came from"
-            f" elsewhere, and `refold trust {workspace.path}` lets refold read the files that it names."
+            f"refold can't tell if the code of {folded.label} has changed, because {workspace.path}"
+            f" came from elsewhere. `refold trust {workspace.path}` lets refold read the files that it names."
         )
     elif not folded.is_code_unchanged:
         progress_display.print_message(
@@ -368,7 +391,7 @@ def _warn_if_behind(workspace: Workspace, folded: FoldRecord) -> None:
 
 
 def parse_pairs(pairs: Sequence[str], option: str = "--map") -> dict[str, str]:
-    """FIELD=COLUMN pairs, or such of another option."""
+    """Return the FIELD=COLUMN pairs of --map, or those of another option, as a dict."""
     found = {}
     for pair in pairs:
         name, equals, column = pair.partition("=")

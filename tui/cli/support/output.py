@@ -1,6 +1,6 @@
 """Data on standard output: JSON as it is, tables for people.
 
-JSON keeps the digits of every number, because states and events pass through as text.
+JSON keeps all digits of every number, because states and events pass through as text.
 """
 
 import json
@@ -20,25 +20,25 @@ from storage.workspace.workspace import Workspace
 from tui.text.sanitize import escape_json, sanitize_line, shorten
 
 _TIMELINE = "refold.timeline"
-_PLACES = ("offset", "until")
-"""Columns that say where an event is."""
+_POSITION_COLUMNS = ("offset", "until")
+"""Columns that hold the position of an event."""
 _CELL = 80
-"""Characters of a cell in a table; what is longer is cut with a mark."""
+"""Most characters of a table cell; longer text is cut and marked."""
 
 
 class RawJson(str):
-    """JSON text that goes out as it is."""
+    """JSON text that is printed unchanged."""
 
     __slots__ = ()
 
 
 def raw_json(text: str | None) -> RawJson | None:
-    """JSON text, where there is any."""
+    """Return text as JSON text; None stays None."""
     return None if text is None else RawJson(text)
 
 
 def nested_rows(rows: Iterable[Mapping[str, Any]]) -> RawJson:
-    """Rows as a JSON list inside of a row; what is raw in them stays so."""
+    """Return rows as a JSON list, to nest in another row; raw JSON in them stays raw."""
     written = (
         "{"
         + ", ".join(f"{json.dumps(name)}: {_json_text(value)}" for name, value in row.items())
@@ -49,7 +49,7 @@ def nested_rows(rows: Iterable[Mapping[str, Any]]) -> RawJson:
 
 
 class CountedRows:
-    """Rows that know afterwards how many there were."""
+    """Rows that count themselves while they are read."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self._rows = rows
@@ -62,21 +62,21 @@ class CountedRows:
 
 
 def print_state(state: str) -> None:
-    """A state for a person: all of it, a member a line."""
+    """Print a whole state for people, one member per line."""
     try:
         shown = msgspec.json.format(state.encode(), indent=2).decode()
-    except (msgspec.MsgspecError, RecursionError):  # nested too deeply to be laid out
+    except (msgspec.MsgspecError, RecursionError):  # nested too deeply for the formatter
         shown = state
     sys.stdout.writelines(f"{sanitize_line(line)}\n" for line in shown.splitlines())
 
 
 def print_document(value: Mapping[str, Any]) -> None:
-    """One JSON document."""
+    """Print one JSON document."""
     sys.stdout.write(_one_line(json.dumps(dict(value), ensure_ascii=False, default=str)))
 
 
 def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
-    """JSON lines."""
+    """Print rows as JSON lines."""
     label = _labels()
     for row in rows:
         members = (
@@ -86,7 +86,7 @@ def print_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _one_line(text: str) -> str:
-    """JSON on one line, with the same meaning, in which nothing acts on a terminal."""
+    """Return the same JSON on one line, without characters that act on a terminal."""
     if text.isascii() and text.isprintable():
         return text + "\n"
     return escape_json(text).replace("\n", " ").replace("\t", " ") + "\n"
@@ -99,7 +99,7 @@ def print_rows(
     as_json: bool,
     right: Sequence[str] = (),
 ) -> None:
-    """Rows of these columns, as JSON lines or as a table."""
+    """Print rows of these columns, as JSON lines or as a table."""
     if as_json:
         print_json_lines(dict(zip(columns, row, strict=True)) for row in rows)
     else:
@@ -109,7 +109,7 @@ def print_rows(
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
-    """A table for a person; streamed in blocks, so that a long one begins at once."""
+    """Print a table for people, in blocks of 500 rows, so that a long one starts at once."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     block: list[list[Text]] = []
 
@@ -135,27 +135,35 @@ def print_table(
 
 
 def use_labels_of(workspace: Workspace) -> None:
-    """Write the places of a timeline as what they are called, from now on in this command."""
+    """Print positions as labels of this timeline, for the rest of this command."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_TIMELINE] = workspace
 
 
 def _labels() -> Callable[[str, Any], Any]:
-    """What writes a value of a column: on a fork an event keeps the name that it has on the log."""
+    """Return a function that replaces a position by its label.
+
+    On a fork, events of the parent keep their offset as label, and inserted ones are `900+1`.
+    """
     context = click.get_current_context(silent=True)
-    workspace = None if context is None else context.meta.get(_TIMELINE)
+    workspace: Workspace | None = None if context is None else context.meta.get(_TIMELINE)
 
     def label(name: str, value: Any) -> Any:
-        if workspace is None or name not in _PLACES or type(value) is not int or value < 0:
+        if (
+            workspace is None
+            or name not in _POSITION_COLUMNS
+            or type(value) is not int
+            or value < 0
+        ):
             return value
-        return workspace.label_at(value).shown
+        return workspace.label_at(value).json_value
 
     return label
 
 
 def iso_time(time: datetime | None) -> str | None:
-    """A time as the contract writes it: ISO 8601 in UTC."""
+    """Return a time as the contract writes it: ISO 8601 in UTC."""
     if time is None:
         return None
     text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""Pending commands on the command line: what becomes of each, and how a person is asked about one."""
+"""Pending commands on the command line: what the options decide, and the question for the rest."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from storage.plural import format_count
 from tui.cli.support import options, progress_display
 
 _LISTED = 5
-"""Pending commands that a sentence names."""
+"""Most pending commands that a message names."""
 _CHOICES = {"s": Choice.RESEND, "d": Choice.DONE, "": Choice.SKIP}
 
 
 def choices(resend: Sequence[str], done: Sequence[str]) -> Choices:
-    """What the options say; whoever sits at a terminal is asked about the others."""
+    """Return the choices of --resend and --mark-done; a terminal asks about the other commands."""
     return Choices(
         frozenset(map(_number, resend)),
         frozenset(map(_number, done)),
@@ -25,7 +25,7 @@ def choices(resend: Sequence[str], done: Sequence[str]) -> Choices:
 
 
 def sentence(pending: Sequence[Recording]) -> str:
-    """What is said of commands that were not sent again; empty where there are none."""
+    """Return a message about commands that were not sent again; empty if there are none."""
     if not pending:
         return ""
     named = ", ".join(
@@ -35,7 +35,7 @@ def sentence(pending: Sequence[Recording]) -> str:
     more = f" and {len(pending) - _LISTED:,} more" if len(pending) > _LISTED else ""
     return (
         f"{format_count(len(pending), 'pending command')} not sent again, because an earlier recording may have"
-        f" sent them: {named}{more}. Send one again with --resend CALL, or take it for answered with"
+        f" sent them: {named}{more}. Send one again with --resend CALL, or mark it as answered with"
         " --mark-done CALL."
     )
 
@@ -44,7 +44,7 @@ def _number(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal():
-        raise click.UsageError(f"{text!r} is no call's number; give a number, or all.")
+        raise click.UsageError(f"{text!r} is not the number of a call; give a number, or all.")
     return int(text)
 
 
@@ -54,14 +54,14 @@ def _ask(pending: Recording) -> Choice:
         request = encode_canonical(call.request).decode()
         progress_display.print_message(
             f"At {call.offset:,} {call.key} sends {call.port} {call.operation} {request}. An earlier"
-            f" recording may have sent it, and nobody saw how it ended (call {pending.recording_number})."
+            f" recording may have sent it, and its answer is unknown (call {pending.recording_number})."
         )
         while True:
-            said = click.prompt(
-                "s sends it again, d takes it for answered, Enter leaves it pending",
+            answer = click.prompt(
+                "s sends it again, d marks it as answered, Enter leaves it pending",
                 default="",
                 show_default=False,
                 err=True,
             )
-            if said.strip().lower() in _CHOICES:
-                return _CHOICES[said.strip().lower()]
+            if answer.strip().lower() in _CHOICES:
+                return _CHOICES[answer.strip().lower()]

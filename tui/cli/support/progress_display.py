@@ -1,6 +1,6 @@
-"""What a command tells while it works, on standard error: progress, warnings, whom it waits for.
+"""Progress bars and messages on standard error, while a command works.
 
-Nothing here is data. Without a terminal there is no bar, and only sentences are printed.
+Nothing here is data. Without a terminal refold prints only the messages, and no bars.
 """
 
 import os
@@ -27,31 +27,31 @@ console = Console(stderr=True, highlight=False)
 
 
 def print_message(sentence: str) -> None:
-    """A sentence for the person."""
+    """Print a message."""
     console.print(sanitize_line(sentence), markup=False, soft_wrap=True)
 
 
 def print_hint(sentence: str) -> None:
-    """A sentence that may be empty, where there is nothing to tell."""
+    """Print a message, unless it is empty."""
     if sentence:
         print_message(sentence)
 
 
 def print_text(lines: str) -> None:
-    """Text of several lines, such as a traceback."""
+    """Print text of several lines, such as a traceback."""
     for line in lines.splitlines():
         print_message(line)
 
 
 def print_waiting(holder: str) -> None:
-    """The workspace is locked by another process; told once, however often they take turns."""
+    """Print which process locks the workspace, once for each process."""
     if holder not in _reported_holders:
         _reported_holders.add(holder)
         print_message(f"Waiting for {holder} …")
 
 
 _bars: list["Progress"] = []
-"""The bar that is shown, if one is."""
+"""The bar that is shown, if any."""
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _show_bar(bars: "Progress") -> Iterator[None]:
 
 @contextmanager
 def hide_bar() -> Iterator[None]:
-    """Put the bar away while a person is asked something."""
+    """Hide the bar while a question is on the screen."""
     for bars in _bars:
         bars.stop()
     yield
@@ -115,16 +115,16 @@ def fold_bar(name: str) -> Iterator[Callable[["FoldProgress"], None]]:
     """A bar for a fold."""
     with _progress_bar(f"folding {name}") as update:
 
-        def told(p: "FoldProgress") -> None:
+        def show_progress(p: "FoldProgress") -> None:
             failed = f", {p.failures:,} failures" if p.failures else ""
             update(p.folded, p.events, f"{p.folded:,} of {p.events:,} events{failed}")
 
-        yield told
+        yield show_progress
 
 
 @contextmanager
 def recording_bar(name: str) -> Iterator[Callable[[int, int, int], None]]:
-    """A bar for a run that goes out."""
+    """A bar for a run with live calls."""
     with _progress_bar(f"recording {name}") as update:
         yield lambda done, total, calls: update(done, total, f"{calls:,} calls")
 
@@ -138,28 +138,28 @@ def sweep_bar(forks: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def rewrite_bar(events: int) -> Iterator[Callable[[int], None]]:
-    """A bar for a workspace that is written anew."""
-    with _progress_bar("writing anew") as update:
+    """A bar for rewriting a workspace."""
+    with _progress_bar("rewriting") as update:
         yield lambda rows: update(min(rows, events), events, f"{rows:,} rows")
 
 
 @contextmanager
 def file_bar(file: str) -> Iterator[Callable[[int], None]]:
-    """A bar for a file that is written."""
+    """A bar for writing a file; its total is unknown."""
     with _progress_bar(f"writing {file}") as update:
         yield lambda events: update(0, 0, f"{events:,} events")
 
 
 @contextmanager
 def busy_bar(what: str) -> Iterator[None]:
-    """A bar for what can't tell how far it is."""
+    """A bar without a percentage, for work of unknown length."""
     with _progress_bar(what):
         yield
 
 
 def rows_with_bar(name: str, rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows of a question, with a bar until the first of them is there."""
-    with _progress_bar(f"asking {name}"):
+    """Yield the rows of a query, with a bar until the first row comes."""
+    with _progress_bar(f"querying {name}"):
         first = list(islice(rows, 1))
     yield from first
     yield from rows

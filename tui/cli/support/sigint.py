@@ -1,4 +1,4 @@
-"""Ctrl+C while something long is done that can be stopped in between."""
+"""Ctrl+C for long work that checks between its steps whether to stop."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def catch_sigint() -> Iterator[Callable[[], bool]]:
-    """Ctrl+C is noted, and ends nothing by itself; what is given tells whether it was pressed."""
+    """Catch Ctrl+C, and yield a function that returns whether it was pressed."""
     stop = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:

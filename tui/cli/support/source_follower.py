@@ -1,7 +1,7 @@
-"""Following a source: what is new is appended again and again, until a person stops it.
+"""Following a source: append its new events every second, until Ctrl+C.
 
-Every append is whole or not at all, and begins where the one before ended: a line that broke costs
-waiting, no event twice, and none lost.
+Each append is atomic and begins where the last one ended. An unreadable source therefore costs
+waiting time, but loses no event and appends none twice.
 """
 
 import os
@@ -18,56 +18,58 @@ from storage.ingest.loader import LoadOptions, LoadResult
 from tui.cli.support import progress_display
 
 POLL_SECONDS = 1.0
-"""Between two looks at the source."""
+"""Seconds between two reads of the source."""
 _BEGUN = "Following"
-"""What is said when everything is loaded that was there."""
+"""The first word of the message that the existing events are loaded."""
 MAX_POLL_SECONDS = 30.0
-"""Between two looks at a source that can't be read."""
+"""Most seconds between two reads of a source that can't be read."""
 
 
 def follow_source(
     source: Sequence[str],
     target: Path,
-    wish: LoadOptions,
+    load_options: LoadOptions,
     appended: Callable[[LoadResult], None],
     *,
     beside: int | None = None,
 ) -> None:
-    """Append what is new until Ctrl+C; `appended` is told of each time there was anything.
+    """Append new events until Ctrl+C, and call `appended` after each load that had any.
 
-    One that follows `beside` a screen, a process, ends when that has gone.
+    `beside` is the id of a parent process, the screen; following ends when that process ends.
     """
-    progress_display.print_message(f"{_BEGUN}; Ctrl+C ends it.")
-    rest, trouble = POLL_SECONDS, ""
+    progress_display.print_message(f"{_BEGUN}. Press Ctrl+C to stop.")
+    pause, problem = POLL_SECONDS, ""
     with suppress(KeyboardInterrupt):
         while beside is None or os.getppid() == beside:
-            time.sleep(rest)
+            time.sleep(pause)
             try:
-                loaded = loader.load_source(source, target, wish)
+                loaded = loader.load_source(source, target, load_options)
             except SourceError as error:
-                if error.message != trouble:
-                    progress_display.print_message(f"{error.message} It is tried again.")
-                rest, trouble = min(2 * rest, MAX_POLL_SECONDS), error.message
+                if error.message != problem:
+                    progress_display.print_message(f"{error.message} Retrying.")
+                pause, problem = min(2 * pause, MAX_POLL_SECONDS), error.message
                 continue
-            if trouble:
-                progress_display.print_message("It can be read again.")
-            rest, trouble = POLL_SECONDS, ""
+            if problem:
+                progress_display.print_message("The source can be read again.")
+            pause, problem = POLL_SECONDS, ""
             if loaded.appended:
                 appended(loaded)
 
 
 @contextmanager
 def follow_in_process(source: str, target: Path) -> Iterator[Iterator[str]]:
-    """Follow a source in a process of its own, so that a screen only has to look at the workspace;
-    what is to be told a person, as it comes."""
+    """Follow a source in a child process, and yield its messages for the person as they come.
+
+    The screen then only has to read the workspace.
+    """
     command = [sys.executable, "-c", "from tui.cli import main; main()", "load", source]
     command += ["-o", str(target), "--follow", "--beside", str(os.getpid())]
-    nowhere = subprocess.DEVNULL
-    # In a session of its own, as Ctrl+C in the screen is none of its business.
+    null = subprocess.DEVNULL
+    # In its own session, because Ctrl+C in the screen must not end it.
     child = subprocess.Popen(
         command,
-        stdin=nowhere,
-        stdout=nowhere,
+        stdin=null,
+        stdout=null,
         stderr=subprocess.PIPE,
         start_new_session=True,
         encoding="utf-8",
@@ -87,7 +89,7 @@ def _child_messages(child: "subprocess.Popen[str]", source: str) -> Iterator[str
     lines = (line.strip() for line in child.stderr or ())
     for line in lines:
         if line.startswith(_BEGUN):
-            yield f"Following {source}: what is appended is shown."
+            yield f"Following {source}: new events appear as they come."
             break
-    # How many came is seen.
+    # The screen itself shows how many events came.
     yield from (line for line in lines if line and "new event" not in line)

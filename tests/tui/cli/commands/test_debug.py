@@ -1,4 +1,4 @@
-"""`refold debug`: one handler under a debugger, driven through standard input as a person would."""
+"""`refold debug`: a handler under pdb, driven through standard input like a person types."""
 
 import hashlib
 import json
@@ -160,7 +160,7 @@ PROJECTIONS = {
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)
-def test_the_state_is_that_of_the_moment(shell, name):
+def test_the_debugger_has_the_state_before_the_event(shell, name):
     source, place, state = PROJECTIONS[name]
     shell.write(source)
     code, out, err = shell.debug(*place, typed="p state\nc\n")
@@ -181,7 +181,7 @@ def test_a_breakpoint_in_the_events_before_stops_nothing(shell):
     assert out.count("on_Added()") == 1
 
 
-def test_what_is_raised_is_shown_and_can_be_looked_at_afterwards(shell):
+def test_an_error_of_the_handler_is_shown_and_can_be_inspected(shell):
     code, out, err = shell.debug("--at", "3", typed="c\np state['n'], event.data\n")
     assert code == 0
     assert "ValueError: so" in err
@@ -190,7 +190,7 @@ def test_what_is_raised_is_shown_and_can_be_looked_at_afterwards(shell):
     assert "(5, {'why': 'so'})" in out
 
 
-def test_leaving_shows_no_differences(shell):
+def test_quitting_the_debugger_shows_no_differences(shell):
     code, out, err = shell.debug("--at", "2", typed="q\n")
     assert (code, err) == (0, "")
     assert "before" not in out
@@ -206,7 +206,7 @@ def test_a_handler_that_never_returns_can_be_stepped_into(shell):
     assert "{'n': 1}" in out
 
 
-def test_nothing_gets_out_while_stepping(shell, tmp_path: Path):
+def test_the_handler_cannot_reach_the_outside_in_the_debugger(shell, tmp_path: Path):
     ways = ["open('out.txt', 'w')", "__import__('os').system('touch out.txt')"]
     ways.append("__import__('socket').socket().bind(('127.0.0.1', 0))")
     _, out, _ = shell.debug("--at", "2", typed="".join(f"!{way}\n" for way in ways))
@@ -223,7 +223,7 @@ def test_nothing_gets_out_while_stepping(shell, tmp_path: Path):
         (("--at", "99"), 2, "There is no event at 99"),
         (("--at", "2", "--ide"), 2, "has no debugpy, which an IDE needs"),
         (("--at", "2", "-p", "broken.py"), 3, "broken can't be loaded: SyntaxError"),
-        (("--at", "2", "-p", "p"), 3, "p names a history of log.refold"),
+        (("--at", "2", "-p", "p"), 3, "p names only a history of log.refold"),
         (("--at", "2", "--python", "/no/python"), 3, "/no/python can't be started"),
         (("--at", "0", "-p", "dies.py"), 3, "dies exited with code 5 while it was stepped"),
         (("--at", "0", "-p", "lost.py"), 3, "which document the event at 0 is for: KeyError: 'k'"),
@@ -241,7 +241,7 @@ def test_an_error_is_one_sentence(shell, place, code, said):
     assert len(err.splitlines()) == 1
 
 
-def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path: Path):
+def test_debug_waits_for_an_ide_before_it_locks_down_the_worker(shell, tmp_path: Path):
     library = tmp_path / "library"
     library.mkdir()
     (library / "debugpy.py").write_text(
@@ -276,7 +276,7 @@ def test_an_ide_is_waited_for_before_the_doors_are_closed(shell, tmp_path: Path)
     assert "PermissionError" in out
 
 
-def test_a_large_document_is_stepped_into_as_the_dict_that_it_is(shell):
+def test_a_large_document_is_a_plain_dict_in_the_debugger(shell):
     shell.write(
         """
         def initial(key): return {"items": {f"i{n}": {"n": n, "text": "x" * 200} for n in range(400)}}

@@ -1,4 +1,4 @@
-"""Payloads that a function of one's own decodes: in a worker, and only where it is named."""
+"""Payloads that a user's function decodes: in a worker, and only if the user names it."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ def test_a_function_decodes_in_another_process(shell):
     assert found[0]["by"] == found[2]["by"] != os.getpid()
     assert found[1] == "bad:2"
     assert found[3] == "out:4"  # nothing gets out of a worker
-    assert "2 payloads can't be decoded so, and stayed as they are stored." in err
+    assert "2 payloads can't be decoded with --decode; refold kept them as stored." in err
 
 
 def test_a_column_called_data_is_taken(shell):
@@ -80,7 +80,7 @@ def test_a_column_called_data_is_taken(shell):
     assert "There is no column data to decode; name the column with --map data=COLUMN." in err
 
 
-def test_it_is_the_last_of_several_steps(shell):
+def test_a_function_can_be_the_last_of_several_steps(shell):
     shell.write(base64.b64encode("grüße".encode("utf-16")).decode())
     decode = "data=base64+python:decoders.py:of_bytes"
     assert shell("load", "log.jsonl", "--map", "data=data", "--decode", decode)[0] == 0
@@ -100,7 +100,7 @@ def test_appends_run_no_code_that_is_not_named(shell):
     assert [one["rest"] for one in shell.data()] == ["1", "2"]
 
 
-def test_a_file_that_names_code_is_asked_about(shell):
+def test_a_refold_toml_that_names_a_decoder_needs_consent(shell):
     shell.write("a:1")
     Path("refold.toml").write_text(
         '[sources.shop]\nfrom = "log.jsonl"\nmap = { data = "data" }\n'
@@ -124,7 +124,7 @@ def test_a_file_that_names_code_is_asked_about(shell):
         ("python:decoders.py:unpack+gzip", 2, "Unknown decoder 'python:decoders.py:unpack'"),
     ],
 )
-def test_what_is_no_function_is_said(shell, how, code, said):
+def test_an_error_names_a_decoder_that_is_no_function(shell, how, code, said):
     shell.write("a:1")
     found = shell("load", "log.jsonl", "--map", "data=data", "--decode", f"data={how}")
     assert (found[0], said in found[2]) == (code, True), found

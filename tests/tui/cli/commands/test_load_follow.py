@@ -1,4 +1,4 @@
-"""`refold load --follow`: what is new is appended, a source that can't be read is tried again."""
+"""`refold load --follow` appends new events, and retries a source that it can't read."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def until(path, count):
 
 @pytest.fixture
 def follow(tmp_path: Path):
-    """Starts following `log.jsonl`."""
+    """Starts `refold load log.jsonl --follow`."""
     grow(tmp_path / "log.jsonl", 0, 3)
     started = []
 
@@ -64,7 +64,7 @@ def follow(tmp_path: Path):
         process.wait()
 
 
-def test_what_is_new_is_appended_until_ctrl_c(tmp_path: Path, follow):
+def test_new_events_are_appended_until_ctrl_c(tmp_path: Path, follow):
     process = follow()
     log, kept = tmp_path / "log.jsonl", tmp_path / "log.refold"
     grow(log, 3, 2)
@@ -78,16 +78,16 @@ def test_what_is_new_is_appended_until_ctrl_c(tmp_path: Path, follow):
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "2 new events, 5 in all" in said
-    assert "It is tried again." in said
+    assert "Retrying." in said
     assert events(kept) == [f"e{n}" for n in range(9)]
 
 
-def test_one_beside_a_screen_ends_with_it(follow):
+def test_following_ends_with_its_parent_process(follow):
     process = follow("--beside", str(os.getpid() + 1))
     assert process.wait(timeout=20) == 0
 
 
-def test_a_kill_loses_nothing_and_brings_nothing_twice(tmp_path: Path, follow):
+def test_a_kill_loses_no_event_and_appends_none_twice(tmp_path: Path, follow):
     log, kept = tmp_path / "log.jsonl", tmp_path / "log.refold"
     for turn in range(3):
         process = follow()

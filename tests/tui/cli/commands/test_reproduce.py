@@ -1,4 +1,4 @@
-"""`refold reproduce`: what it says, and when it writes nothing."""
+"""`refold reproduce`: its output, and errors that write nothing."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def apply(state, event):
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """Runs `refold reproduce` in a folder with `log.jsonl` and `p.py`: code, output, narration."""
+    """Runs `refold reproduce` in a folder with `log.jsonl` and `p.py`; returns code, output, errors."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.py").write_text(PROJECTION)
     with (tmp_path / "log.jsonl").open("w") as stream:
@@ -33,10 +33,12 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     return run
 
 
-def test_it_says_where_it_has_written_what(shell, tmp_path: Path):
+def test_it_prints_the_folder_and_what_the_test_asserts(shell, tmp_path: Path):
     code, out, err = shell("--at", "3")
     assert (code, out.strip()) == (0, str(tmp_path / "s@3"))
-    assert "4 events; the test says: the handler of Ticked does not raise ValueError: three." in err
+    assert (
+        "4 events; the test asserts: the handler of Ticked does not raise ValueError: three." in err
+    )
     code, out, _ = shell("--at", "4", "--expect", "n=5", "-o", "found", "--json")
     told = json.loads(out)
     assert code == 0
@@ -51,16 +53,16 @@ def test_it_says_where_it_has_written_what(shell, tmp_path: Path):
     assert f"refold debug {tmp_path}/log.refold -p {tmp_path}/p.py --at 4 --key s" in page
 
 
-def test_a_name_of_a_history_is_enough_as_nothing_is_run(shell, tmp_path: Path):
+def test_the_name_of_a_history_is_enough_because_no_code_runs(shell, tmp_path: Path):
     assert shell("--at", "3")[0] == 0
     (tmp_path / "p.py").write_text("raise SystemExit\n")
     assert shell("--at", "4", "--expect", "n=5", projection="p")[0] == 0
 
 
-def test_what_is_so_already_is_said(shell):
+def test_an_expectation_that_already_holds_is_reported(shell):
     code, _, err = shell("--at", "4", "--expect", "n=4.0")
     assert code == 0
-    assert "n = 4.0 at 4 already" in err
+    assert "n = 4.0 already holds at 4" in err
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_an_error_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "s@4").exists()
 
 
-def test_an_exported_folder_is_replaced_only_when_told(shell, tmp_path: Path):
+def test_an_exported_folder_is_replaced_only_with_replace(shell, tmp_path: Path):
     assert shell("--at", "3")[0] == 0
     assert shell("--at", "3")[0] == 2
     assert shell("--at", "3", "--expect", "n=9", "--replace")[0] == 0

@@ -1,4 +1,4 @@
-"""Consent to a `refold.toml`: by name, entry by entry, and anew for whatever has changed."""
+"""Consent to a `refold.toml`: by name, for each entry, and again after a change."""
 
 import json
 import multiprocessing
@@ -98,7 +98,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """A folder with a log and a projection, in which nothing was agreed to."""
+    """A folder with a log and a projection, without any agreement."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -243,7 +243,7 @@ def test_an_entry_that_changes_asks_again(shell, before, after):
     assert all(row["agreed"] for row in shell.listed().values())
 
 
-def test_an_interpreter_of_the_file_is_asked_about_where_it_would_run(shell):
+def test_an_interpreter_of_the_file_needs_consent_if_it_would_run(shell):
     fake = shell.write("bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     fake.chmod(0o755)
     declare(shell, TICKS)
@@ -268,7 +268,7 @@ def test_a_link_through_another_folder_is_the_same_file(shell):
     assert json.loads(out)["files"] == [str(shell.folder / "p.py")]
 
 
-def test_a_copy_of_a_file_that_was_agreed_to_is_not(shell):
+def test_a_copy_of_an_agreed_file_needs_its_own_consent(shell):
     declare(shell, TICKS)
     shell("trust")
     other = shell.folder.parent / "other"
@@ -291,7 +291,7 @@ def test_an_agreement_can_be_revoked(shell):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\0\0", '{"file": 1}', '{"items": []}'])
-def test_a_damaged_agreement_is_none(shell, content):
+def test_a_damaged_agreement_counts_as_none(shell, content):
     declare(shell, TICKS)
     shell("trust")
     (kept,) = (config_dir.config_folder() / "agreements").glob("*.json")
@@ -302,7 +302,7 @@ def test_a_damaged_agreement_is_none(shell, content):
     assert shell("replay", "log.jsonl", "-p", "ticks")[0] == 0
 
 
-def test_an_agreement_that_cannot_be_kept_is_one_sentence(shell, tmp_path: Path):
+def test_the_error_for_an_unwritable_agreement_is_one_sentence(shell, tmp_path: Path):
     declare(shell, TICKS)
     (tmp_path / "config").write_text("no folder")
     code, _, err = shell("trust")
@@ -328,7 +328,7 @@ def test_agreements_of_several_processes_at_once_are_all_kept(shell):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch):
-    """Somebody who answers at a terminal; what they were asked is kept."""
+    """A person who answers at a terminal; it keeps the questions."""
     answers: list[Any] = []
 
     def confirm(text: str, **_: Any) -> bool:
@@ -378,7 +378,7 @@ def test_hostile_names_do_not_reach_the_terminal(shell):
         assert len(out.splitlines()) == 1
 
 
-def test_a_file_that_the_person_names_with_config_is_told_and_not_kept(shell):
+def test_a_file_given_with_config_is_reported_and_not_saved_as_agreed(shell):
     declare(shell, RISK)
     code, _, err = shell("record", "log.jsonl", "-p", "asking.py", "--config", "refold.toml")
     assert code == 0
@@ -387,14 +387,14 @@ def test_a_file_that_the_person_names_with_config_is_told_and_not_kept(shell):
 
 
 @pytest.mark.parametrize("port", ['kind = "query"', 'hosts = ["127.0.0.1"]'])
-def test_calls_that_handlers_send_by_themselves_are_asked_about(shell, port):
+def test_calls_that_handlers_send_themselves_need_consent(shell, port):
     declare(shell, f"[ports.web]\n{port}\n")
     code, _, err = shell("record", "log.jsonl", "-p", "p.py")
     assert code == 3
     assert "ports.web sends" in err
 
 
-def test_a_replay_that_asks_what_is_missing_is_asked_about(shell):
+def test_a_replay_that_calls_ports_for_missing_answers_needs_consent(shell):
     hits: list[str] = []
 
     class Service(BaseHTTPRequestHandler):
@@ -440,7 +440,7 @@ def test_a_program_of_a_port_runs_beside_the_file_that_names_it(
     assert (shell.folder / "ran").exists()
 
 
-def test_a_source_outside_of_the_folder_is_asked_about(shell):
+def test_a_source_outside_the_folder_needs_consent(shell):
     (shell.folder.parent / "other.jsonl").write_text((shell.folder / "log.jsonl").read_text())
     (shell.folder / "link.jsonl").symlink_to("../other.jsonl")
     for number, name in enumerate(

@@ -1,8 +1,8 @@
-"""What the person agreed to: for each `refold.toml` the digests of the items that were listed.
+"""The person's agreements: for each `refold.toml` the digests of the items that were listed.
 
-Each `refold.toml` has a file of its own in the user's configuration folder. It is replaced as a
-whole, under a lock, so that two processes at once lose nothing of each other. A damaged file counts
-as no agreement.
+Each `refold.toml` has one agreement file in the user's configuration folder. refold replaces it
+atomically and under a lock, because two processes may write at once. A damaged file counts as no
+agreement.
 """
 
 import fcntl
@@ -36,9 +36,9 @@ def agreed_digests(file: Path) -> dict[str, str]:
 
 
 def keep_agreement(file: Path, items: Iterable[ConsentItem], *, only: bool) -> None:
-    """Keep that the person agreed to these items; `only` forgets what was agreed to before.
+    """Save that the person agreed to these items; `only` removes earlier agreements.
 
-    Raises `ProjectionError` where it can't be written.
+    Raises `ProjectionError` if the file can't be written.
     """
     new = {item.digest: item.name for item in items}
     try:
@@ -52,7 +52,7 @@ def keep_agreement(file: Path, items: Iterable[ConsentItem], *, only: bool) -> N
 
 
 def revoke_agreement(file: Path) -> bool:
-    """Forget what was agreed to for a `refold.toml`, and say whether there was anything."""
+    """Remove all agreements to a `refold.toml`, and return whether there were any."""
     try:
         with _locked():
             _place(file).unlink()

@@ -58,7 +58,7 @@ def projection_items(
 
 
 def port_items(folder: Path, ports: Mapping[str, Port]) -> Iterator[ConsentItem]:
-    """What ports start or send; a port that is answered from recordings only is none."""
+    """What ports start or send; a port answered only from recordings yields none."""
     for name, port in ports.items():
         actions = list(_port_actions(port))
         if not actions:
@@ -71,13 +71,13 @@ def port_items(folder: Path, ports: Mapping[str, Port]) -> Iterator[ConsentItem]
             for field in port.__struct_fields__
             if (value := getattr(port, field)) is not UNSET
         }
-        told = msgspec.to_builtins(declared, enc_hook=str)
+        values = msgspec.to_builtins(declared, enc_hook=str)
         text = " and ".join(actions)
-        yield ConsentItem(f"ports.{name}", text, Isolation.UNSANDBOXED, told, files)
+        yield ConsentItem(f"ports.{name}", text, Isolation.UNSANDBOXED, values, files)
 
 
 def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[ConsentItem]:
-    """Where a source is, if that isn't below the file's folder, and what decodes its payloads."""
+    """Yield a source outside the file's folder, and the decoders of its payloads."""
     elsewhere = [one for one in source.names if _is_elsewhere(folder, one)]
     if elsewhere:
         shown = ", ".join(map(sources.stored_name, elsewhere))
@@ -102,10 +102,10 @@ def source_items(folder: Path, name: str, source: "DeclaredSource") -> Iterator[
 
 
 def _expanded(name: str) -> str:
-    """The name of a decoder's file, with the home folder in the place of `~`."""
+    """Return the name of a decoder's file, with `~` replaced by the home folder."""
     try:
         return str(Path(name).expanduser()) if name.startswith("~") else name
-    except RuntimeError:  # nobody has that home
+    except RuntimeError:  # no such user
         return name
 
 
@@ -122,14 +122,14 @@ def _port_actions(port: Port) -> Iterator[str]:
     if port.kind == "query" or port.queries:
         which = "all of its calls" if port.kind == "query" else ", ".join(port.queries)
         yield f"sends {which} as queries"
-    told = [live or "", *port.headers.values()]
-    variables = sorted({found for text in told for found in _VARIABLE.findall(text)})
+    fields = [live or "", *port.headers.values()]
+    variables = sorted({found for text in fields for found in _VARIABLE.findall(text)})
     if variables and not (live or "").startswith(_PROGRAM):
         yield f"sends the environment's {', '.join(variables)}"
 
 
 def _without_login(live: str) -> str:
-    """An address without the password in it."""
+    """Return an address without user name and password."""
     try:
         parts = urlsplit(live)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -138,13 +138,13 @@ def _without_login(live: str) -> str:
 
 
 def _is_elsewhere(folder: Path, name: str) -> bool:
-    """Whether a source is on another machine, or a file that isn't below the folder."""
+    """Return whether a source is on another machine, or a file outside the folder."""
     if sources.is_remote(name):
         return True
     kind, colon, rest = name.partition(":")
     path = rest.partition("?")[0] if colon and kind in ("sqlite", "duckdb") else name
     steps = Path(path).parts
-    # What a pattern matches is known when it is loaded; what stands before it is known now.
+    # Only loading shows what a pattern matches; the folders before the pattern are known now.
     plain = next((n for n, step in enumerate(steps) if has_magic(step)), len(steps))
     try:
         resolved = folder.joinpath(*steps[:plain]).resolve()
@@ -154,13 +154,13 @@ def _is_elsewhere(folder: Path, name: str) -> bool:
 
 
 def _client_files(name: str) -> list[str]:
-    """Files that a link names for its client, such as `config=client.properties`."""
+    """Return files that a link names for its client, such as `config=client.properties`."""
     pairs = parse_qsl(name.partition("?")[2])
     return [value for key, value in pairs if key == "config"]
 
 
 def _program_files(folder: Path, command: str) -> tuple[NamedFile, ...]:
-    """The words of a command that are files in the folder: the program, its scripts, its modules."""
+    """Return the files that a command names: the program, its scripts, its modules."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -177,7 +177,7 @@ def _program_files(folder: Path, command: str) -> tuple[NamedFile, ...]:
 
 
 def _is_there(folder: Path, name: str) -> bool:
-    """Whether a word of a command is a file, and not a folder or an option."""
+    """Return whether a word of a command is a file, not a folder or an option."""
     try:
         path = folder / name
         return bool(name) and path.exists() and not path.is_dir()
@@ -186,7 +186,7 @@ def _is_there(folder: Path, name: str) -> bool:
 
 
 def _code_files(folder: Path, code: str) -> tuple[NamedFile, ...]:
-    """The file of a projection in Python; of `module:Name` those that an import may find first."""
+    """Return the file of a Python projection; for `module:Name` those that the import may load."""
     named = re.fullmatch(r"(.+?\.py)(?::[\w.]+)?", code)
     if named:
         return (read_named_file(folder, named[1]),)

@@ -1,4 +1,4 @@
-"""One thing that a `refold.toml` can make run or reach, as a person is asked about it."""
+"""One item of consent: something that a `refold.toml` can run or reach."""
 
 import hashlib
 import json
@@ -25,9 +25,9 @@ class Isolation(Enum):
 
 
 def native_isolation() -> Isolation:
-    """Where programs and interpreters run that a worker starts.
+    """Return the isolation of programs and interpreters that a worker starts.
 
-    Without Linux's seccomp only Python code is kept in, by an audit hook of the interpreter.
+    Without Linux's seccomp, only Python code is sandboxed, by an audit hook of the interpreter.
     """
     return Isolation.SANDBOXED if sys.platform.startswith("linux") else Isolation.UNSANDBOXED
 
@@ -37,11 +37,11 @@ class NamedFile:
     """A local file that an item names, with its content as it is now."""
 
     name: str
-    """As the declaration writes it."""
+    """The name in the declaration."""
     path: str
-    """Where it is, with links resolved."""
+    """The absolute path, with links resolved."""
     content: str
-    """The SHA-256 of its content, or why there is none."""
+    """The SHA-256 of its content, or the reason why there is none."""
 
     @property
     def exists(self) -> bool:
@@ -61,23 +61,23 @@ def read_named_file(folder: Path, name: str) -> NamedFile:
 
 @dataclass(frozen=True)
 class ConsentItem:
-    """One thing that runs or is reached, and where."""
+    """One thing that a `refold.toml` runs or reaches, and its isolation."""
 
     name: str
     """Its table in the file: `projections.orders`, `ports.risk`, `sources.shop.decode.data`."""
     action: str
-    """What it does, as in `runs the program sh evil.sh`."""
+    """What it does, such as `runs the program sh evil.sh`."""
     isolation: Isolation
     declared: Any
-    """All that the file declares of it, as JSON values."""
+    """Everything that the file declares about it, as JSON values."""
     files: tuple[NamedFile, ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """A hash of what the person agrees to: what is declared, and the files' contents."""
+        """The hash of what the person agrees to: the declaration and the contents of its files."""
         files = [[file.name, file.path, file.content] for file in self.files]
-        told = [self.name, self.action, self.isolation.value, self.declared, files]
-        text = json.dumps(told, sort_keys=True)
+        content = [self.name, self.action, self.isolation.value, self.declared, files]
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property

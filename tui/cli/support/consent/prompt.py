@@ -1,4 +1,4 @@
-"""Asking the person for consent, at the terminal; elsewhere the error says how to agree."""
+"""The question for consent at the terminal; without one, the error says how to agree."""
 
 import os
 import shlex
@@ -16,9 +16,9 @@ from tui.text.sanitize import sanitize_line
 def require_consent(file: Path, list_items: Callable[[], Sequence[ConsentItem]]) -> None:
     """Return if the person agreed to all of these items of a file, or agrees to them now.
 
-    Only these items are listed and agreed to, so that agreeing to one never agrees to another.
+    refold lists only these items, so that agreeing to one never agrees to another.
     `list_items` is called again after the answer, because a file can change while the person reads.
-    Raises `ProjectionError` where nobody agrees.
+    Raises `ProjectionError` if the person doesn't agree, or there is no terminal to ask at.
     """
     agreed = agreed_digests(file)
     items = [item for item in list_items() if item.digest not in agreed]
@@ -28,8 +28,8 @@ def require_consent(file: Path, list_items: Callable[[], Sequence[ConsentItem]])
         listed = "; ".join(item.sentence for item in items)
         where = shlex.quote(str(file))
         raise ProjectionError(
-            f"Nobody has agreed to this in {file}: {listed}. `refold trust --list {where}` shows"
-            f" all that the file names, and `refold trust {where}` agrees to it."
+            f"You have not agreed to this in {file}: {listed}. `refold trust --list {where}` lists"
+            f" everything that the file names, and `refold trust {where}` agrees to it."
         )
     click.echo(sanitize_line(f"{file} names what needs your consent:"), err=True)
     for item in items:
