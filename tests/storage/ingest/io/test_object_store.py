@@ -180,10 +180,14 @@ def test_nobody_is_logged_in(desk: Any, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     for name in ("HOME", "CLOUDSDK_CONFIG"):
         monkeypatch.setenv(name, str(tmp_path))
-    with pytest.raises(SourceError, match=r"gs://logs/x\.jsonl can't be read, because no credentials"):
+    with pytest.raises(
+        SourceError, match=r"gs://logs/x\.jsonl can't be read, because no credentials"
+    ):
         desk.load("gs://logs/x.jsonl?retry_limit_seconds=1")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(SourceError, match=r"gs://logs/x\.jsonl can't be read, because no credentials"):
+    with pytest.raises(
+        SourceError, match=r"gs://logs/x\.jsonl can't be read, because no credentials"
+    ):
         desk.load("gs://logs/x.jsonl?retry_limit_seconds=1")
 
 

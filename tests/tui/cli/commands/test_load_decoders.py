@@ -93,7 +93,9 @@ def test_appends_run_no_code_that_is_not_named(shell):
     shell.write("a:2")
     code, _, err = shell("load", "log.jsonl")
     assert code == 2
-    assert "refold runs only code that you name: give --decode FIELD=python:decoders.py:unpack" in err
+    assert (
+        "refold runs only code that you name: give --decode FIELD=python:decoders.py:unpack" in err
+    )
     code, _, err = shell("open", "log.jsonl", "--at", "0")
     assert code == 2
     assert shell("load", "log.jsonl", *OWN)[0] == 0
