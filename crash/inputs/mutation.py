@@ -231,7 +231,7 @@ def _forge_length(draw: random.Random, data: bytearray) -> None:
 def _letters(draw: random.Random, data: bytearray) -> None:
     if data:
         at = draw.randrange(len(data))
-        text = "".join(draw.choices(string.sanitize_line, k=draw.randint(1, 8)))
+        text = "".join(draw.choices(string.printable, k=draw.randint(1, 8)))
         data[at : at + len(text)] = text.encode()
 
 
