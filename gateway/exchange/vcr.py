@@ -38,7 +38,7 @@ def read_cassette(text: bytes, ports: PortSet, origin: str) -> Iterator[Recordin
 
 
 def write_cassette(recordings: Iterable[Recording]) -> Iterator[bytes]:
-    """A cassette of the HTTP calls among these; a cassette has no other calls."""
+    """Yield a cassette with the HTTP calls of `recordings`; the format can't hold any others."""
     interactions = [_recording_to_interaction(one) for one in recordings if one.call.is_http]
     yield yaml.dump({"interactions": interactions, "version": 1}, Dumper=yaml.SafeDumper).encode()
 

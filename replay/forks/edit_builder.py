@@ -340,7 +340,7 @@ def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
 
 
 def append_edits(forked_workspace: ForkedWorkspace, new_edits: Sequence[Edit]) -> ForkedWorkspace:
-    """Return a fork with further edits as one step, not saved yet.
+    """Return a copy of a fork with these edits as one step that can be undone; nothing is saved.
 
     Raises `WorkspaceError` if other forks are based on it.
     """

@@ -20,7 +20,7 @@ from storage.query.condition_parser import translate_condition_error
 
 @dataclass(frozen=True)
 class Series:
-    """One value over stretches of the log; NaN if there was none."""
+    """How a value develops over the log: one entry per stretch of events, NaN if it has no value."""
 
     name: str
     """The expression as the user typed it."""

@@ -2,8 +2,8 @@
 
 DuckDB's own parser builds the tree, and only nodes that are listed here become SQL, so no other SQL
 gets through. A value of the state is compared as the type of the other side: as a number with all its
-digits, as text, or as true or false. If the value is missing or has another type, the comparison is
-false, and the rest of the expression is evaluated with that.
+digits, as text, or as true or false. If the value is missing or has another type, that comparison is
+false, and the rest of the expression is evaluated as usual.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -92,10 +92,9 @@ class OwnEventsEvaluator:
         ).fetchall()
         if unowned:
             raise ProjectionError(
-                f"{self._projection_name} gives the document {unowned[0][0]!r} for events of which"
-                f" {self._own_events_expression!r} is NULL, but it declares"
-                f" 'own events of {self._own_events_expression}'. Filter these events out in the query,"
-                " or remove the declaration."
+                f"{self._projection_name} declares 'own events of {self._own_events_expression}', but"
+                " events for which this is NULL change the document"
+                f" {unowned[0][0]!r}. Filter these events out in the query, or remove the declaration."
             )
 
     def evaluate_stretch(

@@ -218,9 +218,9 @@ def _decode_parts(blobs: Sequence[bytes], changes: int) -> pa.Table | None:
     depth = np.full(len(rows) // 4, -1, np.int32)
     depth_given = np.frombuffer(depths, np.int32)
     if (depth_given < 0).any() or int(depth_given.sum(dtype=np.int64)) * 8 != len(numbers):
-        raise BrokenFrameError("places that contradict its parts")
+        raise BrokenFrameError("positions of parts that do not match the parts")
     if (np.frombuffer(placed, np.int32) < 0).any():
-        raise BrokenFrameError("places that contradict its parts")
+        raise BrokenFrameError("positions of parts that do not match the parts")
     depth[np.frombuffer(placed, np.int32)] = np.frombuffer(depths, np.int32)
     ends = np.concatenate([[0], np.cumsum(np.maximum(depth, 0))]).astype(np.int32)
     part_places = pa.ListArray.from_arrays(

@@ -36,7 +36,7 @@ class MigrationResult:
 
 
 class OlderWorkspace:
-    """A workspace of this or an older format that contains nothing that could run.
+    """A workspace file of the current or an older format, checked to contain no views or macros.
 
     Raises `WorkspaceError` if the file is not such a workspace.
     """

@@ -185,7 +185,7 @@ def open_file(path: str, format_name: str | None = None) -> FileSource:
 
 
 def derive_log_name(path: str) -> str:
-    """Return the default name of a log: the file's name without extensions, or the target of a link."""
+    """Return the default name of a log: a file's name without extensions, or what a link points to."""
     if uris.is_uri(path):
         return uris.derive_log_name(path)
     name = Path(object_store.redact_uri(path) if object_store.is_object(path) else path).name

@@ -81,7 +81,7 @@ def number_rows(
 
 
 def _mark_fragile_numbers(batch: pa.RecordBatch, json_columns: Collection[str]) -> pa.RecordBatch:
-    """Add a column for each JSON column that tells whether its numbers would lose digits."""
+    """For each JSON column, add a second one that says whether parsing its numbers would lose digits."""
     for name in json_columns:
         if name in batch.schema.names and pa.types.is_string(batch.schema.field(name).type):
             texts = batch.column(name)
