@@ -243,7 +243,8 @@ def test_rows_without_a_key_are_skipped_and_unowned_events_must_give_no_document
     assert studio.changes(studio.fold("d.sql")) == [(0, "s", {"n": 1})]
     studio.file("d.sql", "-- refold: own events of stream\n" + query.replace("stream AS", "'x' AS"))
     with pytest.raises(
-        ProjectionError, match="gives the document 'x' for events of which 'stream'"
+        ProjectionError,
+        match="declares 'own events of stream', but events for which this is NULL change the document 'x'",
     ):
         studio.fold("d.sql")
 
@@ -257,9 +258,9 @@ REFUSED = {
     "SELECT stream AS key, '{\"a\": NaN}'::JSON AS j FROM events LIMIT 1": "which JSON can't hold",
     "-- refold: own events of a\n-- refold: own events of b\nSELECT 1 AS key": "'own events of' twice",
     "-- refold: own events of random()\nSELECT stream AS key FROM events": "isn't the same each",
-    "SELECT 'x' AS key": "gives the document 'x'",
+    "SELECT 'x' AS key": "change the document 'x'",
     "SELECT stream AS key FROM events": "gives two documents with the key 's' at offset 1",
-    "SELECT 'x' AS key FROM events LIMIT 1": "gives the document 'x'",
+    "SELECT 'x' AS key FROM events LIMIT 1": "change the document 'x'",
     "SELECT stream AS key FROM nowhere": "reads the table nowhere",
     "SELECT strem AS key FROM events": "fails at offset 0: .*strem",
     "SELEC": "doesn't parse",
