@@ -65,6 +65,7 @@ def rewrite_workspace(
             begin_generation(new)
             finish(new)
     workspace.reread()
+    workspace.release()
 
 
 def _keep_rows(rows: pa.Table) -> pa.Table:

@@ -50,7 +50,9 @@ def at_once(folder: Path, commands: list[list[str]]) -> list[tuple[int, str, str
 def another(bench: Bench) -> Workspace:
     """Open the workspace as another process would, without holding a reader's lock."""
     bench.workspace.release()
-    return Workspace(bench.workspace.path, wait_seconds=5)
+    opened = Workspace(bench.workspace.path, wait_seconds=5)
+    opened.release()
+    return opened
 
 
 def fork_of(bench: Bench, name: str) -> ForkedWorkspace:
