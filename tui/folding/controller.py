@@ -183,7 +183,7 @@ class FoldController:
         if folded.is_partial:
             return f"folded from {folded.first_offset:,} to {folded.next_offset - 1:,}"
         if folded.next_offset < events:
-            return f"folded {folded.next_offset:,} of {events:,}"
+            return f"folded up to {folded.next_offset:,} of {events:,}"
         failed = f" · {folded.failure_count:,} failed" if folded.failure_count else ""
         skipped = f" · {folded.skipped_events:,} skipped" if folded.skipped_events else ""
         return f"folded {folded.next_offset:,}{failed}{skipped}"

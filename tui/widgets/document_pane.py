@@ -66,7 +66,7 @@ class DocumentPane(ValueView):
     def show_late_details(self, settled: LateDetails) -> None:
         """Add to the subtitle where the document changes next."""
         if settled.next_change is not None and self._said:
-            self.subtitle = f"{self._said} · next change at {settled.next_change:,}"
+            self.subtitle = f"{self._said} · next at {settled.next_change:,}"
 
     @property
     def text(self) -> str:
