@@ -36,7 +36,7 @@ PROMPTS = {
     "drop": ("drop all events where", "type = 'OrderPlaced' AND data.total > 100"),
     "join": ("name the merged fork", "it gets the edits of both forks"),
     "resolve": ("resolve with", "a, b, base, joined, merged, or JSON"),
-    "otherwise": ("override the response with", "JSON; applies on a fork"),
+    "override": ("override the response with", "JSON; applies on a fork"),
     "note": ("bookmark note", "what to remember about this position"),
 }
 """By purpose: the label before the prompt, and the placeholder in it."""

@@ -93,7 +93,7 @@ class ForksScreen(CallsScreen):
             self._merge_forks(self._merged_fork, text)
         elif event.purpose == "resolve" and text:
             self._resolve_conflict(text)
-        elif event.purpose == "otherwise" and text:
+        elif event.purpose == "override" and text:
             self._override_call(text)
 
     # Edits
@@ -176,7 +176,7 @@ class ForksScreen(CallsScreen):
         if self.missed is not None or snapshot is None or not snapshot.calls:
             super().action_answer()
             return
-        self.prompt("otherwise", snapshot.calls[0].response or "")
+        self.prompt("override", snapshot.calls[0].response or "")
 
     def _override_call(self, text: str) -> None:
         snapshot, position = self.looking.snapshot, self.position
