@@ -1,1 +1,1 @@
-"""What a person sees and types: the screen, and the command line, its headless twin."""
+"""The user interfaces: the Textual screens and the command line."""

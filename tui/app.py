@@ -1,4 +1,7 @@
-"""The application: one screen over one workspace. Nothing of an event reaches the terminal raw."""
+"""The Textual application: one main screen over one workspace.
+
+No control character of an event reaches the terminal.
+"""
 
 import asyncio
 import signal
@@ -24,7 +27,7 @@ from tui.text.sanitize import sanitize_line
 
 
 class _ControlCharacterFilter(LineFilter):
-    """The last gate before the terminal: whatever a widget forgot, no control character passes."""
+    """Replace control characters in all drawn text, also where a widget forgot to."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
         return [
@@ -35,11 +38,13 @@ class _ControlCharacterFilter(LineFilter):
         ]
 
 
-_CONTROL_CHARACTER_FILTER = _ControlCharacterFilter()  # one, as lines are cached by their filters
+_CONTROL_CHARACTER_FILTER = (
+    _ControlCharacterFilter()
+)  # a single instance, because Textual caches lines by their filters
 
 
 class RefoldApp(App[None]):
-    """refold's screen."""
+    """The application; owns the session, the fold controller and the main screen."""
 
     CSS_PATH = "refold.tcss"
     TITLE = "refold"
@@ -57,7 +62,7 @@ class RefoldApp(App[None]):
         place: Address | None = None,
         told: Iterable[str] = (),
     ) -> None:
-        """`told` are sentences for the person, as they come from elsewhere."""
+        """`told` yields messages to show while the screen is open; it may block."""
         super().__init__()
         self._told = told
         self.model = Session(workspace)
@@ -66,17 +71,17 @@ class RefoldApp(App[None]):
 
     def on_mount(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            # Whoever ends it so leaves the terminal to somebody else, as it was.
-            with suppress(ValueError, RuntimeError):  # it isn't the main thread's loop
+            # Exit through Textual, so that the terminal is restored.
+            with suppress(ValueError, RuntimeError):  # not the main thread's loop
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.push_screen(self.travel)
-        # No worker of Textual's, which would be waited for at the end.
-        threading.Thread(target=self._hear, daemon=True, name="told").start()
+        # A plain thread, because Textual waits for its own workers at exit.
+        threading.Thread(target=self._show_messages, daemon=True, name="messages").start()
 
-    def _hear(self) -> None:
-        for sentence in self._told:
-            with suppress(RuntimeError):  # the screen is gone
-                self.call_from_thread(self.travel.show_message, sentence)
+    def _show_messages(self) -> None:
+        for message in self._told:
+            with suppress(RuntimeError):  # the screen is closed
+                self.call_from_thread(self.travel.show_message, message)
 
     def on_unmount(self) -> None:
         self.folds.close()
@@ -104,5 +109,5 @@ def run_app(
     place: Address | None = None,
     told: Iterable[str] = (),
 ) -> None:
-    """Open the screen and stay until the person leaves; an address says what to look at."""
+    """Open the screen and return when the person quits; an address sets what it shows first."""
     RefoldApp(workspace, wanted, at=at, place=place, told=told).run()

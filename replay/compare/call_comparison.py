@@ -54,7 +54,7 @@ class CallPair:
             CallChange.ADDED: ("would newly send", "would newly ask"),
             CallChange.REMOVED: ("no longer sends", "no longer asks"),
             CallChange.REQUEST: ("sends something else", "asks something else"),
-            CallChange.RESPONSE: ("is answered otherwise", "is answered otherwise"),
+            CallChange.RESPONSE: ("overridden", "overridden"),
             CallChange.REORDERED: ("sends in another order", "asks in another order"),
             CallChange.SAME: ("the same", "the same"),
         }

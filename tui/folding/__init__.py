@@ -1,1 +1,1 @@
-"""Folds that the screen starts and follows."""
+"""Folds that the screen starts in the background, and file watching."""

@@ -1,8 +1,7 @@
-"""The projections of a screen: which one is looked at, and the fold that is running for it.
+"""The projections of a screen: which one is shown, and the fold that runs for it.
 
-Opening a workspace runs no code but that of the projections named on the command line. Who saves
-the code of one has it folded anew; what was folded before stays to be looked at until that is done,
-and then to be compared with.
+Only projections named on the command line are run. Saving a projection's file folds it again; the
+screen shows the old history until the new fold ends, and then compares the two.
 """
 
 import asyncio
@@ -39,13 +38,13 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 0.7
 _WARM_PROCESS_DELAY_SECONDS = 3.0
-"""After which a process is started that waits for the next save."""
+"""Seconds after a fold until a process is started that waits for the next save."""
 _COMPARISON_NOTE = 4
-"""Comparing while it is folded rests this many times as long as it took."""
+"""During a fold, the pause between comparisons is this many times the last one's duration."""
 
 
 class FoldController:
-    """Folds what was asked for, one after the other, while the screen is used."""
+    """Folds the shown projection in the background, one fold at a time."""
 
     def __init__(
         self,
@@ -54,38 +53,38 @@ class FoldController:
         wanted: Sequence[Reference],
         label: str | None = None,
     ) -> None:
-        """Look at what was named, else at what the workspace has: the history called `label` first."""
+        """Show the wanted projections; without any, the histories of the workspace, `label` first."""
         self._app = app
         self._model = model
         self._wanted = list(wanted)
         self._known: list[FoldRecord] = [] if wanted else model.projections()
         self._surroundings = FoldSpan(model.extent.event_count)
         self._asked_at: int | None = None
-        """The position because of whose surroundings the last fold was begun."""
+        """The position around which the last partial fold was started."""
         labels = [folded.label for folded in self._known]
         self._index = labels.index(label) if label in labels else 0
         self._fold: FoldProcess | ForkFoldThread | None = None
         self._standing: WarmWorker | None = None
-        """A worker that is kept ready for forks."""
+        """A worker that stays ready to fold forks."""
         self._told = FoldMessage()
         self._error: str | None = None
         self._shown = 0.0
         self._watch = FileWatcher(self._on_code_saved)
         self._standby = WarmProcess()
         self._old: History | None = None
-        """What the running fold is to be compared with, if it is because of an edit."""
+        """The history to compare the running fold with, if a code edit started it."""
         self._compared = FoldMessage()
         self._compare_after = 0.0
         self.edit: CodeEditComparison | None = None
-        """What the last edit of the code did."""
+        """The documents that the last code edit changed."""
         self._on_screen: Callable[..., object] = lambda *_: None
         self._number = 0
-        """Which fold is running; what an earlier one still says is not heard."""
+        """The number of the running fold; messages of earlier folds are ignored."""
         self._changed: Callable[[], None] = lambda: None
 
     @property
     def current(self) -> Reference | None:
-        """The projection that is looked at, if its code may be run."""
+        """The shown projection; None if its code may not run."""
         return self._wanted[self._index] if self._wanted else None
 
     @property
@@ -101,21 +100,21 @@ class FoldController:
         return self._error is not None
 
     def begin(self, changed: Callable[[], None]) -> None:
-        """Look at the first projection; `changed` is called whenever there is more to see."""
+        """Show the first projection; `changed` is called whenever the screen must be redrawn."""
         self._changed = changed
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
         def on_screen(take: Callable[..., None], *told: object) -> None:
-            # Textual finds its app in the context.
+            # Textual reads the active app from the context.
             loop.call_soon_threadsafe(partial(self._app.call_later, take, *told), context=context)
 
         self._on_screen = on_screen
         self._choose()
 
     def show_timeline(self) -> None:
-        """Look at the same projection on the timeline that the model looks at now."""
+        """Show the same projection on the session's current timeline."""
         self._stop()
-        self._standby.close()  # it would fold the timeline that was looked at before
+        self._standby.close()  # it would fold the previous timeline
         self._watch.watch_files({})
         self.edit = None
         self._known = [] if self._wanted else self._model.projections()
@@ -124,7 +123,7 @@ class FoldController:
         self._choose()
 
     def fold_new_events(self) -> None:
-        """More events are there: fold them, now or when the running fold has ended."""
+        """Fold newly loaded events, now or when the running fold has ended."""
         position = self._surroundings.position
         self._surroundings = FoldSpan(self._model.extent.event_count)
         self._surroundings.position = position
@@ -132,7 +131,7 @@ class FoldController:
             self._choose()
 
     def show_next_projection(self) -> None:
-        """Look at another projection."""
+        """Show the next projection."""
         self._stop()
         self._watch.watch_files({})
         self.edit = None
@@ -146,13 +145,13 @@ class FoldController:
         self._start(force=True)
 
     def cancel(self) -> None:
-        """Stop the running fold; what it has is kept."""
+        """Cancel the running fold; a fold of the log keeps what it has folded."""
         if self._fold is not None:
             self._asked_at = self._surroundings.position
             self._fold.cancel()
 
     def close(self) -> None:
-        """Stop and wait; for leaving."""
+        """Stop all folds and processes, and wait for them."""
         self._watch.close()
         self._standby.close()
         self._stop()
@@ -160,7 +159,7 @@ class FoldController:
             self._standing.close()
 
     def clear_code_edit(self) -> None:
-        """Compare no more with what the code did before."""
+        """Stop comparing with the history before the last code edit."""
         self.edit = None
         self._changed()
 
@@ -170,19 +169,19 @@ class FoldController:
             fold.close()
 
     def status_text(self) -> str:
-        """A few words about how things stand, for the header."""
+        """Return the state of the fold in a few words, for the header."""
         if self._error is not None:
             return self._error
         if self._fold is not None:
             done, total = self._told.folded, self._told.events
-            what = "folding the edit" if self._old is not None else "folding"
-            return f"{what} {done:,} of {total:,} · c cancels" if total else "starting to fold …"
+            what = "folding edited code" if self._old is not None else "folding"
+            return f"{what} {done:,} of {total:,} · c cancel" if total else "starting the fold …"
         history = self._model.history
         if history is None:
-            return "no projection: name one with -p"
+            return "no projection (start with -p FILE)"
         folded, events = history.fold_record, self._model.extent.event_count
         if folded.is_partial:
-            return f"asked from {folded.first_offset:,} to {folded.next_offset - 1:,}"
+            return f"folded from {folded.first_offset:,} to {folded.next_offset - 1:,}"
         if folded.next_offset < events:
             return f"folded up to {folded.next_offset:,} of {events:,}"
         failed = f" · {folded.failure_count:,} failed" if folded.failure_count else ""
@@ -196,7 +195,7 @@ class FoldController:
         self._app.run_worker(find, thread=True, group="folds", exit_on_error=False)
 
     def _find_history(self, number: int, wanted: Reference | None, index: int) -> None:
-        """What there is of the projection to look at; asked in a thread."""
+        """Find the history of the projection, in a thread."""
         sight = error = None
         try:
             if wanted is not None:
@@ -213,7 +212,7 @@ class FoldController:
         self._on_screen(self._found, number, sight, error)
 
     def _is_current(self, folded: FoldRecord) -> bool:
-        """Whether its code, its answers and its timeline are what they were."""
+        """Whether code, recordings and timeline are unchanged since the fold."""
         timeline = folded.timeline_digest == self._model.workspace.timeline_digest
         return folded.is_code_unchanged and folded.are_recordings_unchanged and timeline
 
@@ -232,14 +231,14 @@ class FoldController:
         return sight is not None and self._surroundings.is_complete(sight.history.fold_record)
 
     def fold_around(self, position: int) -> None:
-        """Time stands still there: have its surroundings asked, where not all is folded."""
+        """Fold the events around a position, if the projection is folded only in parts."""
         self._surroundings.position = position
         history = self._model.history
         if self._fold is not None or self._error is not None or history is None:
             return
         if self._surroundings.span is None:
-            return  # all of it is folded, or was until somebody stopped it
-        # Who has stopped it there doesn't want it begun again.
+            return  # this projection is folded as a whole, or the person cancelled it
+        # Don't restart a fold that the person cancelled at this position.
         if position != self._asked_at and not self._surroundings.is_complete(history.fold_record):
             self._asked_at = position
             self._start(force=False)
@@ -255,7 +254,7 @@ class FoldController:
         self._number += 1
         heard = partial(self._on_fold_message, self._number, wanted, old)
         workspace = self._model.workspace
-        workspace.release()  # else it would have to wait for the file
+        workspace.release()  # the fold needs the write lock
         if isinstance(workspace, ForkedWorkspace) and not is_over_all_events(wanted.text):
             self._fold = self._forked(workspace, wanted, heard)
         elif (
@@ -273,7 +272,7 @@ class FoldController:
     def _forked(
         self, seen: ForkedWorkspace, wanted: Reference, heard: Callable[[FoldMessage], None]
     ) -> "ForkFoldThread":
-        from replay.forks.warm_worker import WarmWorker  # noqa: PLC0415 - they import Arrow
+        from replay.forks.warm_worker import WarmWorker  # noqa: PLC0415 - imports Arrow
         from tui.folding.fork_fold import ForkFoldThread  # noqa: PLC0415 - as above
 
         self._standing = self._standing or WarmWorker()
@@ -282,7 +281,7 @@ class FoldController:
     def _on_fold_message(
         self, number: int, wanted: Reference, old: History | None, told: FoldMessage
     ) -> None:
-        """Called in the fold's thread, which never waits for the screen: it may be closing."""
+        """Handle a message in the fold's thread, which must not wait for the screen: it may be closing."""
         now = time.monotonic()
         more = told.changes > self._compared.changes and now > self._compare_after
         if told.has_ended or now - self._shown > _REFRESH_SECONDS or (old is not None and more):
@@ -296,18 +295,18 @@ class FoldController:
                 if folded is not None and old is not None and (more or told.has_ended):
                     edit = self._compare_code_edit(old, folded, told)
             except RefoldError:
-                pass  # whoever is told next asks once more
+                pass  # the next message tries again
             except Exception as raised:  # noqa: BLE001 - a query that failed must not end the fold
                 trouble = f"The histories can't be read: {summarize_error(raised)}"
                 told = replace(told, error=told.error or trouble)
-            self._model.workspace.release()  # the fold wants to write
-            with contextlib.suppress(RuntimeError):  # there is no screen any more
+            self._model.workspace.release()  # the fold needs the write lock
+            with contextlib.suppress(RuntimeError):  # the screen is closed
                 self._on_screen(self._take, number, told, sight, edit)
 
     def _compare_code_edit(
         self, old: History, folded: FoldRecord, told: FoldMessage
     ) -> CodeEditComparison | None:
-        """What is known of an edit by now; None where the code is as it was, or isn't folded yet."""
+        """Return what a code edit changed so far; None if the code is unchanged or not folded yet."""
         if folded.projection_number == old.fold_record.projection_number:
             return None
         started = time.monotonic()
@@ -334,20 +333,22 @@ class FoldController:
         if told.has_ended:
             self._fold = None
             self._error = told.error
-            # Until the edit is folded to its end, what was folded before it stays.
+            # The old history stays until the edited code is folded to the end.
             unfinished = self._old is not None and sight is None
             if told.error is not None:
-                # The header may be too narrow for the sentence.
+                # The header may be too narrow for the message.
                 self._app.notify(
                     sanitize_line(told.error), severity="error", markup=False, timeout=10
                 )
             elif unfinished:
-                self._app.notify("The edit isn't folded to its end; you see what was before it.")
+                self._app.notify(
+                    "The edited code isn't fully folded. You see the old states. Press r to fold."
+                )
             elif edit is not None and not edit.differing_documents:
-                self._app.notify("The edit changes no state of any document.", timeout=4)
-            if not unfinished or told.error is not None:  # else it would be folded again at once
+                self._app.notify("The code edit changes no state.", timeout=4)
+            if not unfinished or told.error is not None:  # else the fold would restart at once
                 self._watch_files()
-            # The log grew meanwhile; a fold that was cancelled had not come to its own end.
+            # Fold again if the log grew during the fold; a cancelled fold does not reach its own end.
             if (
                 told.error is None
                 and 0 < told.events == told.folded < self._model.extent.event_count
@@ -358,14 +359,14 @@ class FoldController:
     # Saving
 
     def _watch_files(self) -> None:
-        """Watch the code that is looked at, and have a process at hand to fold it with."""
+        """Watch the files of the shown projection, and start a process that waits to fold them."""
         wanted, history = self.current, self._model.history
         if wanted is None:
             return
         if self._error is None and history is not None:
             self._watch.watch_files(history.fold_record.files)
         elif not self._watch.is_watching:
-            # Nobody knows what it was that couldn't be folded, but it will be saved again.
+            # The files are unknown because the fold failed; watch the one that was named.
             place = wanted.text if wanted.is_sql else wanted.text.rpartition(".py")[0]
             files = {place if wanted.is_sql else f"{place}.py": ""} if place else {}
             self._watch.watch_files(
@@ -377,17 +378,17 @@ class FoldController:
         wanted = self.current
         whole = (
             self._surroundings.span is None and self._model.workspace.timeline == MAIN_TIMELINE
-        )  # else nobody knows what will be asked
+        )  # only a fold of the whole log can be prepared
         if wanted is not None and whole and self._fold is None:
             self._standby.start(self._model.workspace, wanted)
 
     def _on_code_saved(self) -> None:
-        """Called in the watch's thread."""
-        with contextlib.suppress(RuntimeError):  # there is no screen any more
+        """Called in the file watcher's thread."""
+        with contextlib.suppress(RuntimeError):  # the screen is closed
             self._on_screen(self._fold_saved_code)
 
     def _fold_saved_code(self) -> None:
-        """Fold what was saved, in the place of a fold that is running."""
+        """Fold the saved code, replacing a running fold."""
         old = self._old if self._fold is not None and self._old is not None else None
         old = old or self._model.history
         if self._fold is None:
@@ -400,7 +401,7 @@ class FoldController:
     def _stop_running_fold(
         self, number: int, fold: "FoldProcess | ForkFoldThread", old: History | None
     ) -> None:
-        """In a thread, as a fold that is stopped keeps what it has first."""
+        """Stop a fold in a thread, because it saves what it has before it ends."""
         fold.close()
         self._on_screen(self._stopped_for_edit, number, old)
 

@@ -1,7 +1,7 @@
-"""Watching a projection's files while a screen is open: who saves one is heard within a moment.
+"""Watches a projection's files and reports a save within about 0.1 seconds.
 
-Files are looked at, not listened to, so that any editor will do, also one that puts a new file in
-the old one's place. A file that is being written, or is away for a moment, is waited for.
+It polls the files, so it works with every editor, also with one that replaces the file. It waits for
+a file that is being written or is missing for a moment.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ from pathlib import Path
 
 _POLL_SECONDS = 0.1
 _STEADY_SECONDS = 0.02
-"""For so long a file must stay as it is before it counts as saved."""
+"""Seconds without a change after which a file counts as saved."""
 
 FileStamp = tuple[int, int, int]
 
 
 class FileWatcher:
-    """Calls `saved` from a thread of its own whenever one of the files has another content."""
+    """Calls `saved` from its thread whenever the content of a file has changed."""
 
     def __init__(self, saved: Callable[[], None]) -> None:
         self._saved = saved
@@ -27,12 +27,12 @@ class FileWatcher:
         self._thread: threading.Thread | None = None
 
     def watch_files(self, files: Mapping[str, str]) -> None:
-        """Watch these from now on: paths, each with the SHA-256 of the content that is known.
+        """Watch these files instead: paths, each with the SHA-256 of its known content.
 
-        No content is known for an empty one; a file is taken as it is found then.
+        An empty digest means that the content is unknown; the first content read is then taken as known.
         """
         with self._lock:
-            # Without a look at it yet, each is read once.
+            # Without a stamp, each file is read once.
             self._known = {Path(path): (None, digest) for path, digest in files.items()}
         if self._thread is None and files:
             self._thread = threading.Thread(target=self._watch, daemon=True, name="watch")
@@ -40,11 +40,11 @@ class FileWatcher:
 
     @property
     def is_watching(self) -> bool:
-        """There is a file to be watched."""
+        """Whether any file is watched."""
         return bool(self._known)
 
     def close(self) -> None:
-        """Watch nothing any more; `saved` isn't called again once this has returned."""
+        """Stop watching; `saved` is not called after this has returned."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -58,31 +58,31 @@ class FileWatcher:
                 self._saved()
 
     def _changed(self, path: Path, before: FileStamp | None, digest: str) -> bool:
-        look = _stamp_file(path)
-        if look is None or look == before:
+        stamp = _stamp_file(path)
+        if stamp is None or stamp == before:
             return False
         while not self._ended.wait(_STEADY_SECONDS):
             again = _stamp_file(path)
-            if again == look:
+            if again == stamp:
                 break
-            look = again
+            stamp = again
         content = _content(path)
-        if look is None or content is None:
+        if stamp is None or content is None:
             return False
         found = hashlib.sha256(content).hexdigest()
         with self._lock:
             if self._known.get(path) == (before, digest):
-                self._known[path] = (look, found)
+                self._known[path] = (stamp, found)
         return digest not in ("", found)
 
 
 def _stamp_file(path: Path) -> FileStamp | None:
-    """What tells that a file may have been written; None where there is none."""
+    """Return time, size and inode of a file; None if it is missing."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_mtime_ns, told.st_size, told.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _content(path: Path) -> bytes | None:

@@ -1,7 +1,6 @@
-"""Folding while the screen is used: `refold replay` in a process of its own, heard line by line.
+"""A background fold of the log: a `refold replay` process that reports progress as JSON lines.
 
-So the screen's process stays small and quick, a cancelled fold keeps what it has, and the screen
-does nothing that the command line can't.
+The separate process keeps the screen small and quick, and a cancelled fold keeps what it has folded.
 """
 
 import contextlib
@@ -20,20 +19,22 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class FoldMessage:
-    """What a fold said: how far it is, or how it ended."""
+    """A progress message of a fold, or its end."""
 
     folded: int = 0
+    """Events folded so far."""
     events: int = 0
+    """Events to fold in total."""
     changes: int = 0
-    """Events whose states can be asked for."""
+    """Events whose states can be queried."""
     has_ended: bool = False
     error: str | None = None
 
 
 class FoldProcess:
-    """A running fold. `tell` is called from a thread of its own.
+    """A running fold. `tell` is called from a separate thread.
 
-    One that stands by has its process at hand, and begins when it is told to.
+    With `standby` the process loads everything and waits until `start` is called.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class FoldProcess:
     ) -> None:
         self._tell = tell
         self._stopped = False
-        # -P: nothing of the folder in which the user's code lies is imported, whatever its name.
+        # -P keeps Python from importing modules from the folder of the user's code.
         command = [sys.executable, "-P", "-m", "tui.cli"]
         command += ["replay", str(workspace.path.resolve())]
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
@@ -74,11 +75,11 @@ class FoldProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Its process hasn't ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def start(self, tell: Callable[[FoldMessage], None]) -> None:
-        """The end of standing by; from now on `tell` is who is told."""
+        """Start the fold of a waiting process; it reports to `tell`."""
         self._tell = tell
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
@@ -86,13 +87,13 @@ class FoldProcess:
                 self._process.stdin.close()
 
     def cancel(self) -> None:
-        """Ask it to stop; what it has folded is kept."""
+        """Ask the process to stop; it keeps what it has folded."""
         self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """Stop it, and wait until it has."""
+        """Stop the process, and wait for it; kill it after 10 seconds."""
         self.cancel()
         try:
             self._process.wait(timeout=10)
@@ -101,20 +102,20 @@ class FoldProcess:
         self._thread.join(timeout=1)
 
     def _hear(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
+        assert self._process.stderr is not None  # noqa: S101 - opened as a pipe
         last = FoldMessage()
         for line in self._process.stdout:
             with contextlib.suppress(ValueError, KeyError):
-                said = json.loads(line)
-                if "folded" in said:
-                    last = FoldMessage(said["folded"], said["events"], said["kept"])
+                message = json.loads(line)
+                if "folded" in message:
+                    last = FoldMessage(message["folded"], message["events"], message["kept"])
                     self._tell(last)
         words = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
         error = None
         if code and not self._stopped:
-            error = (words[-1] if words else f"the fold ended with code {code}").removeprefix(
+            error = (words[-1] if words else f"the fold ended with exit code {code}").removeprefix(
                 "refold: "
             )
         self._tell(FoldMessage(last.folded, last.events, last.changes, has_ended=True, error=error))

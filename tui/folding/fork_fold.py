@@ -1,7 +1,7 @@
-"""Folding a fork while the screen is used: in a thread, as little of it differs and a worker stands by.
+"""A background fold of a fork: in a thread, with a warm worker, because little of a fork differs.
 
-A fork that isn't kept yet is kept with its fold, and without it if that fails. A fork that another
-process has edited or removed meanwhile is not written.
+A new fork is saved together with its fold, or alone if the fold fails. Nothing is saved if another
+process has edited or removed the fork in the meantime.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tui.folding.fold_process import FoldMessage
 
 
 class ForkFoldThread:
-    """A running fold. `tell` is called from a thread of its own."""
+    """A running fold of a fork. `tell` is called from the fold's thread."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class ForkFoldThread:
         self._thread.start()
 
     def cancel(self) -> None:
-        """Ask it to stop; nothing of the fold is kept, but the fork is."""
+        """Ask the fold to stop; the fork is saved, its fold is not."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop it, and wait until it has."""
+        """Stop the fold, and wait up to 10 seconds for it."""
         self.cancel()
         self._thread.join(timeout=10)
 
@@ -65,7 +65,7 @@ class ForkFoldThread:
         except CancelledError:
             self._keep()
         except StaleError as raised:
-            # Another edit, most often of this screen, has taken its place.
+            # A later edit, most often from this screen, has replaced the fork.
             error = None if self._stopped.is_set() else raised.message
         except RefoldError as raised:
             error = raised.message

@@ -1,4 +1,4 @@
-"""A process at hand that has all of a projection loaded, and waits to be told to fold it."""
+"""A waiting process that has loaded a projection, so that its next fold starts at once."""
 
 from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
@@ -6,15 +6,15 @@ from tui.folding.fold_process import FoldMessage, FoldProcess
 
 
 class WarmProcess:
-    """At most one such process."""
+    """Holds at most one waiting process."""
 
     def __init__(self) -> None:
         self.fold: FoldProcess | None = None
-        """The one that waits."""
+        """The waiting process."""
         self._wanted: Reference | None = None
 
     def start(self, workspace: Workspace, wanted: Reference) -> None:
-        """Have one wait for this projection, where none does."""
+        """Start a process for this projection, unless one waits already."""
         if not self._waits_for(wanted):
             if self.fold is not None:
                 self.fold.cancel()
@@ -22,7 +22,7 @@ class WarmProcess:
             self.fold = FoldProcess(workspace, wanted, _ignore_message, force=False, standby=True)
 
     def take(self, wanted: Reference) -> FoldProcess | None:
-        """The one that waits for this projection, which then is whose it is given to."""
+        """Hand over the process that waits for this projection; None if none does."""
         if not self._waits_for(wanted):
             return None
         fold, self.fold = self.fold, None
@@ -32,11 +32,11 @@ class WarmProcess:
         return self.fold is not None and self.fold.is_alive and self._wanted == wanted
 
     def close(self) -> None:
-        """End it."""
+        """Stop the waiting process."""
         if self.fold is not None:
             self.fold.close()
             self.fold = None
 
 
 def _ignore_message(told: FoldMessage) -> None:
-    """Who is told by a process that waits."""
+    """Receive messages of a process that waits."""

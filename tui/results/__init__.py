@@ -1,1 +1,1 @@
-"""Tables under the prompt: what a query found."""
+"""Results of queries: prompt answers, result tables and sweep tables, free of Textual."""

@@ -1,4 +1,4 @@
-"""What is said and asked of forks: the line that stays, what differs, both logs, conflicts; as tables."""
+"""The what-if banner, and tables about forks: differing documents and calls, events, conflicts."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
     from replay.forks.fork_merge import DocumentConflict
 
 _AROUND = 3
-"""Events that are shown around an edited one."""
+"""Events shown before and after an edited one."""
 _MOST_EDITS = 5_000
 _MOST_PATHS = 5
-"""Paths that a row tells of a document that differs."""
+"""Differing paths shown in the row of a document."""
 _EVENT = 36
-"""Columns of an event, beside another."""
+"""Columns of an event in the side-by-side table."""
 _VALUE = 60
 
 
 def what_if_banner(workspace: ForkedWorkspace, beside: ParentComparison | None) -> str:
-    """What a fork is, in a line."""
+    """Return the line that describes a fork: name, parent, edits, differing documents, note."""
     fork = workspace.fork
-    said = [
+    parts = [
         f"{fork.name}, forked from {fork.parent} at {fork.at}",
         format_count(len(fork.active_edits), "edit"),
     ]
     if beside is not None:
         differ = "differs" if beside.differing_documents == 1 else "differ"
-        said.append(f"{format_count(beside.differing_documents, 'document')} {differ}")
-    return " · ".join(said) + (f" · {fork.note}" if fork.note else "")
+        parts.append(f"{format_count(beside.differing_documents, 'document')} {differ}")
+    return " · ".join(parts) + (f" · {fork.note}" if fork.note else "")
 
 
 def differing_documents(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
-    """The documents that are otherwise than on the parent, and since which event."""
+    """Return the documents that differ from the parent, each at its first differing event."""
     found = beside.comparison.differing_documents
     if not found:
         raise QueryError(f"No document differs between {' and '.join(beside.names)}.")
@@ -70,30 +70,30 @@ def differing_documents(model: Session, beside: ParentComparison) -> Iterator[Re
         ]
 
     note = truncation_note(len(found), MAX_ROWS)
-    what = f"differs: {' │ '.join(beside.names)}"
+    what = f"different documents: {' │ '.join(beside.names)}"
     yield ResultTable(what, at, fetch, None, note, False, pack_offsets(sorted(set(at))))
 
 
 def _differing_row(
     model: Session, beside: ParentComparison, one: DifferingDocument, place: int
 ) -> ResultRow:
-    told = beside.comparison.differences(one.key)
+    differences = beside.comparison.differences(one.key)
     spans: list[Span] = [event_span(model, place), document_span(one.key)]
-    for found in told[:_MOST_PATHS]:
+    for found in differences[:_MOST_PATHS]:
         spans += [
             (f"{found.path_text}: ", "name"),
             (f"{shorten(value_text(found.before), 30)} ", "was"),
             (f"→ {shorten(value_text(found.after), 30)}  ", ""),
         ]
-    if len(told) > _MOST_PATHS:
-        spans.append((f"and {len(told) - _MOST_PATHS:,} more", "muted"))
-    if not told:
-        spans.append(("only in the order of its members", "muted"))
+    if len(differences) > _MOST_PATHS:
+        spans.append((f"and {len(differences) - _MOST_PATHS:,} more", "muted"))
+    if not differences:
+        spans.append(("only the order of members differs", "muted"))
     return ResultRow(place, tuple(spans), one.key)
 
 
 def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iterator[ResultTable]:
-    """The documents that both sides of a join changed, each in its own way."""
+    """Return the documents that both merged forks changed differently."""
     end = model.extent.event_count - 1
     rows = [
         ResultRow(
@@ -111,15 +111,15 @@ def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iter
         for one in found[:MAX_ROWS]
     ]
     yield table_of_rows(
-        "changed by both sides; O resolves", rows, note=truncation_note(len(found), MAX_ROWS)
+        "merge conflicts · O resolve", rows, note=truncation_note(len(found), MAX_ROWS)
     )
 
 
 def differing_calls(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
-    """The calls that would be newly sent, no longer, otherwise, or twice."""
+    """Return the outside calls that differ from the parent: added, removed, changed or sent twice."""
     found = list(islice(call_comparison.compare_calls(beside.parent, beside.history), MAX_ROWS + 1))
     if not found:
-        raise QueryError(f"Both timelines make the same calls: {' and '.join(beside.names)}.")
+        raise QueryError(f"{' and '.join(beside.names)} make the same outside calls.")
     rows = []
     for pair in found[:MAX_ROWS]:
         one = pair.either
@@ -134,15 +134,17 @@ def differing_calls(model: Session, beside: ParentComparison) -> Iterator[Result
             (shorten(asked, _VALUE), "muted"),
         )
         rows.append(ResultRow(place, spans, one.key))
-    what = f"calls: {' │ '.join(beside.names)}"
+    what = f"different calls: {' │ '.join(beside.names)}"
     yield table_of_rows(what, rows, note=truncation_note(len(found), MAX_ROWS))
 
 
 def side_by_side_events(model: Session, workspace: ForkedWorkspace) -> Iterator[ResultTable]:
-    """The events of a fork and its parent side by side, around what was edited."""
+    """Return the events of a fork and its parent side by side, around the edits."""
     marks = workspace.edit_marks(0, model.extent.event_count)
     if not marks:
-        raise QueryError(f"No event is otherwise on {workspace.timeline}.")
+        raise QueryError(
+            f"No event differs between {workspace.parent.timeline} and {workspace.timeline}."
+        )
     places = sorted(
         {
             place

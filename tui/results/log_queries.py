@@ -1,6 +1,6 @@
-"""Questions about the log, as tables: what is irregular, what led to what, what was marked.
+"""Queries about the log, as tables: irregularities, causes and effects, bookmarks.
 
-They need no projection, and are asked as those of `tui.results.projection_queries` are.
+They need no projection. They run in a thread, as those of `tui.results.projection_queries`.
 """
 
 from collections.abc import Iterator
@@ -25,16 +25,14 @@ from tui.text.sanitize import shorten
 from tui.text.timestamps import format_full_time
 
 _VALUE = 60
-"""Columns of a value that is irregular."""
+"""Columns of an irregular value."""
 
 
 def list_irregularities(model: Session) -> Iterator[ResultTable]:
-    """What is irregular in the order of the log."""
+    """Return the gaps and duplicates of the log: repeated ids, revisions, times that run backwards."""
     found = list(irregularities.find_irregularities(model.workspace, MAX_ROWS + 1))
     if not found:
-        raise QueryError(
-            "No id comes twice, no revision jumps or repeats, and no stream's time runs backwards."
-        )
+        raise QueryError("No gaps or duplicates: ids, revisions and times are in order.")
     rows = [
         ResultRow(
             one.offset,
@@ -48,16 +46,18 @@ def list_irregularities(model: Session) -> Iterator[ResultTable]:
         )
         for one in found[:MAX_ROWS]
     ]
-    yield table_of_rows("irregular order", rows, note=truncation_note(len(found), MAX_ROWS))
+    yield table_of_rows("gaps and duplicates", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
 def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
-    """What led to the event at a position, and what it led to."""
+    """Return the tree of events that caused the event at a position, and that it caused."""
     if position == START:
-        raise QueryError("Before the first event there is nothing that led to anything.")
+        raise QueryError("There is no event at the start. Press ] for the first event.")
     found = causation.build_causal_tree(model.workspace, position)
     if len(found.events) < 2:
-        raise QueryError("No other event has its correlation id, led to it or came of it.")
+        raise QueryError(
+            "No related events: none shares its correlation id, caused it or was caused by it."
+        )
     rows = [
         ResultRow(
             cause.event.offset,
@@ -71,15 +71,15 @@ def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
         )
         for cause in found.events
     ]
-    note = "only the nearest are shown" if found.is_truncated else ""
-    yield table_of_rows("causes", rows, note=note)
+    note = "nearest events only" if found.is_truncated else ""
+    yield table_of_rows("causes and effects", rows, note=note)
 
 
 def list_bookmarks(model: Session) -> Iterator[ResultTable]:
-    """The places that a person marked."""
+    """Return the bookmarks."""
     found = bookmarks.list_bookmarks(model.workspace)
     if not found:
-        raise QueryError("There are no bookmarks yet; B marks the place where you are.")
+        raise QueryError("No bookmarks yet. Press B to bookmark this position.")
     rows = [
         ResultRow(
             b.position,

@@ -1,7 +1,7 @@
-"""Questions about a projection, as tables: who changed this, when did it become so, what is broken.
+"""Queries about a projection, as tables: changes of a value, transitions of a condition, failures.
 
-Each is asked in a thread. One that takes long gives the table as far as it is, several times, and
-can be left in between. Errors say in one sentence what is wrong with what was typed.
+Each query is a generator that runs in a thread. A long one yields the table several times as it
+grows, and can be stopped in between. Raises `QueryError` if there is nothing to show.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,27 +40,27 @@ from tui.text.sanitize import shorten
 from tui.text.span import Span
 from tui.text.timestamps import format_full_time
 
-EDIT = "changed by the edit"
-"""What the table of `changed_by` is called."""
+EDIT = "documents changed by the code edit"
+"""Title of the table of `documents_changed_by_edit`."""
 _MOST_CHANGES = 5_000
 _MOST_PATHS = 5
-"""Changed paths that a row of a whole document tells."""
+"""Changed paths shown in the row of a whole document."""
 _VALUE = 60
-"""Columns of a value that a logpoint wrote."""
+"""Columns of a value of a logpoint."""
 
 
 def value_changes(model: Session, key: str | None, path: DocumentPath) -> Iterator[ResultTable]:
-    """Who changed this value, ever: each change with what it was before and after."""
+    """Return all changes of a value, each with the value before and after."""
     history = _history(model)
     if key is None:
-        raise QueryError("Select a document first; then ask who changed it.")
+        raise QueryError("No document is selected. Press d, or select one in the list.")
     found = blame.find_value_changes(
         history, key, path, after=START, until=model.extent.event_count
     )
     touches = list(islice(found, _MOST_CHANGES + 1))
-    what = f"who changed {key} › {paths.format_path(path)}"
+    what = f"changes of {key} › {paths.format_path(path)}"
     if not touches:
-        raise QueryError(f"Nothing ever changed {paths.format_path(path)} of {key}.")
+        raise QueryError(f"{key} › {paths.format_path(path)} never changed.")
     events = {e.offset: e for e in model.log.read_events_at([t.offset for t in touches])}
     width = min(max(len(e.type or "–") for e in events.values()), EVENT_COLUMNS)
     rows = [
@@ -79,7 +79,7 @@ def value_changes(model: Session, key: str | None, path: DocumentPath) -> Iterat
 
 
 def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
-    """When a condition became true; one that begins with `!`: when it stopped being so."""
+    """Return where a condition became true; with a leading `!`, where it stopped being true."""
     history = _history(model)
     condition = text.removeprefix("!").strip()
     became = not text.startswith("!")
@@ -100,10 +100,10 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
             len(at) + (0 if done and len(at) < MAX_ROWS else len(at) // MAX_ROWS), MAX_ROWS
         )
         if others:
-            note = f"{note} {others:,} states hold a value of another kind.".strip()
+            note = f"{note} {_mismatch_text(others)}".strip()
         if not done:
             share = stretch.last_offset / max(history.fold_record.next_offset, 1)
-            note = f"{share:.0%}, esc stops. {note}".strip()
+            note = f"{share:.0%} · esc stop. {note}".strip()
         if at or not done:
             yield _position_table(
                 model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done
@@ -112,18 +112,23 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
             return
     missing = describe_unknown_paths(history, condition)
     if not at:
-        kinds = f"{others:,} states hold a value of another kind. " if others else ""
+        kinds = f"{_mismatch_text(others)} " if others else ""
         raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {kinds}{missing}".strip())
     if missing:
         yield _position_table(model, what, (at, keys), watch=watch, note=missing, going_on=False)
 
 
+def _mismatch_text(states: int) -> str:
+    """Return the note about states in which the value has another type than the condition expects."""
+    return f"In {format_count(states, 'state')} the value has another type (counted as false)."
+
+
 def invariant_violations(model: Session) -> Iterator[ResultTable]:
-    """Where the projection's invariants became broken."""
+    """Return where invariants of the projection became violated."""
     history = _history(model)
     if not history.fold_record.invariants:
         raise QueryError(
-            f"{history.fold_record.name} declares no INVARIANTS; press F to ask for a condition."
+            f"{history.fold_record.name} declares no INVARIANTS. Press F to find a condition instead."
         )
     troubles: list[str] = []
     found = list(
@@ -151,14 +156,14 @@ def invariant_violations(model: Session) -> Iterator[ResultTable]:
         for b in found[:MAX_ROWS]
     ]
     note = " ".join([truncation_note(len(found), MAX_ROWS), *troubles]).strip()
-    yield table_of_rows("broken invariants", rows, note=note)
+    yield table_of_rows("invariant violations", rows, note=note)
 
 
 def handler_failures(model: Session) -> Iterator[ResultTable]:
-    """Where a handler raised."""
+    """Return the events at which a handler raised."""
     found = _history(model).failures(limit=MAX_ROWS + 1)
     if not found:
-        raise QueryError("No handler raised.")
+        raise QueryError("No handler raised an error.")
     rows = [
         ResultRow(
             f.offset,
@@ -172,15 +177,15 @@ def handler_failures(model: Session) -> Iterator[ResultTable]:
         )
         for f in found[:MAX_ROWS]
     ]
-    yield table_of_rows("handlers that raised", rows, note=truncation_note(len(found), MAX_ROWS))
+    yield table_of_rows("handler errors", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
 def outside_calls(model: Session) -> Iterator[ResultTable]:
-    """What handlers asked of the outside, and what became of it."""
+    """Return the outside calls of the handlers, each with the gateway's decision."""
     history = _history(model)
     found = call_decisions.list_decision_offsets(history, MAX_ROWS + 1)
     if not found:
-        raise QueryError(f"No handler of {history.fold_record.name} called the outside.")
+        raise QueryError(f"No handler of {history.fold_record.name} made outside calls.")
     at = pack_offsets(max(offset, 0) for offset in found[:MAX_ROWS])
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
@@ -188,11 +193,18 @@ def outside_calls(model: Session) -> Iterator[ResultTable]:
             _called(model, one) for one in call_decisions.read_decision_page(history, first, count)
         ]
 
-    room = history.fold_record.isolation
-    note = " · ".join(
-        filter(None, [truncation_note(len(found), MAX_ROWS), room and f"shut in at {room}"])
-    )
-    yield ResultTable("calls", at, fetch, None, note, False, pack_offsets(sorted(set(at))))
+    isolation = _isolation_text(history.fold_record.isolation)
+    note = " · ".join(filter(None, [truncation_note(len(found), MAX_ROWS), isolation]))
+    yield ResultTable("outside calls", at, fetch, None, note, False, pack_offsets(sorted(set(at))))
+
+
+def _isolation_text(isolation: str | None) -> str:
+    """Return how the worker was sandboxed, short enough for a subtitle; empty without a worker."""
+    if isolation is None:
+        return ""
+    if isolation.startswith("level 1"):
+        return "sandboxed (interpreter only)"
+    return "sandboxed (kernel, except files)" if "files" in isolation else "sandboxed (kernel)"
 
 
 def _called(model: Session, one: CallDecision) -> ResultRow:
@@ -215,7 +227,7 @@ def _called(model: Session, one: CallDecision) -> ResultRow:
 
 
 def unhandled_types(model: Session) -> Iterator[ResultTable]:
-    """Types and versions of events that the projection has no handler for."""
+    """Return the event types and versions without a handler."""
     found = _history(model).unhandled_events()
     if not found:
         raise QueryError("Every event has a handler.")
@@ -237,14 +249,14 @@ def unhandled_types(model: Session) -> Iterator[ResultTable]:
 
 
 def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
-    """A logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
-    from replay.query import logpoints  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+    """Return the values of a logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
+    from replay.query import logpoints  # noqa: PLC0415 - it imports Arrow, which would delay the first paint
 
     history = _history(model)
     kind, colon, rest = text.partition(":")
     if not colon or not rest.strip():
         raise QueryError(
-            f"{text!r} is no logpoint; write one as RefundIssued: state.refunded, data.amount"
+            f"Invalid logpoint {text!r}. Write TYPE: EXPRESSION, …, such as RefundIssued: data.amount"
         )
     kept = [] if kind.strip() in ("", "*") else [logpoints.build_type_condition(kind.strip())]
     written, _, when = rest.partition(" if ")
@@ -252,8 +264,8 @@ def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
         history, split_expressions(written), kept, MAX_ROWS, when=when.strip() or None
     ).rows
     if not table.num_rows:
-        held = f" for which {when.strip()!r} holds" if when else ""
-        raise QueryError(f"There is no event of the type {kind.strip()!r}{held}.")
+        condition = f" with {when.strip()!r}" if when else ""
+        raise QueryError(f"No event of type {kind.strip()!r}{condition}.")
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
         rows = table.slice(first, count).to_pylist()
@@ -265,7 +277,7 @@ def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
 
 
 def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> ResultTable:
-    """The documents that an edit of the code changed, each where it did so first."""
+    """Return the documents that a code edit changed, each at its first difference."""
     rows = [
         ResultRow(
             first.offset,
@@ -277,13 +289,13 @@ def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> Resul
     ]
     note = f"compared up to #{edit.end_offset - 1:,}"
     if edit.differing_documents > len(edit.first_differences):
-        note = f"the first of {edit.differing_documents:,} · {note}"
+        note = f"first of {edit.differing_documents:,} · {note}"
     return table_of_rows(EDIT, rows, note=note)
 
 
 def _history(model: Session) -> History:
     if model.history is None:
-        raise QueryError("There are no states without a projection; name one with -p.")
+        raise QueryError("No states without a projection. Start refold with one: -p FILE.")
     return model.history
 
 
@@ -296,7 +308,7 @@ def _position_table(
     note: str,
     going_on: bool,
 ) -> ResultTable:
-    """Rows that say what happened at a place."""
+    """Return a table with a row per position, whose events are fetched when they come into view."""
     at, keys = pack_offsets(places[0]), places[1]
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
@@ -327,7 +339,7 @@ def _place(
 
 
 def _value_change_spans(touch: ValueChange, *, whole: bool) -> Iterator[Span]:
-    """What a change did to a value; to a whole document: to which paths of it."""
+    """Yield value before and after; for a whole document, of each changed path."""
     if not whole or ABSENT in (touch.before, touch.after):
         yield from _step(touch.before, touch.after)
         return
@@ -344,7 +356,7 @@ def _step(before: object, after: object) -> tuple[Span, ...]:
 
 
 def _logpoint_row(model: Session, row: dict[str, Any]) -> ResultRow:
-    """The values in the order of the expressions, which the table's title names."""
+    """Return a row of values, in the order of the expressions in the table's title."""
     values = [text for name, text in row.items() if name not in ("offset", "key")]
     cells = [("–" if text is None else shorten(text, _VALUE)) for text in values]
     place = (event_span(model, row["offset"]), document_span(row["key"]))
@@ -353,7 +365,7 @@ def _logpoint_row(model: Session, row: dict[str, Any]) -> ResultRow:
 
 
 def split_expressions(text: str) -> list[str]:
-    """Expressions between commas, but for the commas in parentheses and quotes."""
+    """Split at commas, except those in parentheses, brackets and quotes."""
     parts, depth, quoted = [""], 0, ""
     for character in text:
         if quoted:

@@ -1,6 +1,6 @@
-"""What a person looks for by typing: a position, the matches of a search, a filter, a document.
+"""The prompts, and the answers to those that ask for a position, matches, a filter or a document.
 
-Asked in a thread and answered with a value; an error says in one sentence what is wrong.
+Queries run in a thread and return a value; errors are one or two sentences for the person.
 """
 
 from dataclasses import dataclass
@@ -16,33 +16,33 @@ PROMPTS = {
     "search": ("search", "text in type, stream, id or data"),
     "filter": (
         "filter",
-        "text, or a condition: type = 'OrderPlaced' AND data.total > 100; empty shows all",
+        "text, or a condition: type = 'OrderPlaced'; empty: show all events",
     ),
     "document": ("document", "part of a key"),
     "when": (
-        "when",
-        "state.total < 0, or sum(state.total) > 1000; with ! before it: when it ended",
+        "find when",
+        "state.total < 0, or sum(state.total) > 1000; ! first: when it ended",
     ),
     "log": (
         "log",
-        "RefundIssued: data.amount, state.paid - with if behind it: … if state.paid < 10",
+        "RefundIssued: data.amount, state.paid if state.paid < 10",
     ),
-    "values": ("values", "state.total, or sum(state.total) of all documents; several with commas"),
-    "answer": ("answer", "JSON that answers the call that was missed, from now on"),
-    "assign": ("assign", "the number of an imported call, which the event here is to have made"),
-    "fork": ("fork as", "a name for the what-if timeline"),
-    "move": ("move it to after", positions.POSITION_FORMS),
-    "set": ("set", "amount = 0, a path into the event's data; or type = Refunded"),
+    "values": ("plot", "state.total, sum(state.total): with commas between them"),
+    "answer": ("answer the missed call with", "JSON"),
+    "assign": ("link to this event call", "the number of an imported call"),
+    "fork": ("name the fork", "such as what-if-1"),
+    "move": ("move to after", positions.POSITION_FORMS),
+    "set": ("set", "amount = 0 (a path in the event's data), or type = Refunded"),
     "drop": ("drop all events where", "type = 'OrderPlaced' AND data.total > 100"),
-    "join": ("join as", "a name for the timeline that has the edits of both"),
-    "resolve": ("this document is", "a, b, base, joined, merged, or JSON"),
-    "otherwise": ("answer otherwise", "JSON; this call is answered so on a fork"),
-    "note": ("note", "what is worth remembering here"),
+    "join": ("name the merged fork", "it gets the edits of both forks"),
+    "resolve": ("resolve with", "a, b, base, joined, merged, or JSON"),
+    "override": ("override the response with", "JSON; applies on a fork"),
+    "note": ("bookmark note", "what to remember about this position"),
 }
-"""By purpose: what stands before the prompt, and what may be typed."""
+"""By purpose: the label before the prompt, and the placeholder in it."""
 
 ANSWERED_PROMPTS = ("goto", "search", "filter", "document")
-"""Purposes whose answer is a place, a document, or events to go through."""
+"""Purposes that `answer_prompt` answers."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class PositionAnswer:
 
 @dataclass(frozen=True)
 class SearchMatches:
-    """What a search found. Going through it, after the last match comes the first."""
+    """The matches of a search; after the last match comes the first again."""
 
     text: str
     offsets: "Offsets[int]"
 
     def step(self, position: int, way: int, times: int = 1) -> int:
-        """The match so many after a position, or before it."""
+        """Return the match that is `times` matches after a position (`way` > 0) or before it."""
         place = count_through(self.offsets, position) - 1 if way > 0 else self._before(position)
         return int(self.offsets[(place + way * times) % len(self.offsets)])
 
     def first_match_from(self, position: int) -> int:
-        """The first match at a position or after it."""
+        """Return the first match at a position or after it."""
         return int(self.offsets[self._before(position) % len(self.offsets)])
 
     def _before(self, position: int) -> int:
@@ -74,19 +74,19 @@ class SearchMatches:
 
 @dataclass(frozen=True)
 class ListFilter:
-    """The only events that the list is to show."""
+    """The events that pass the filter."""
 
     text: str
     offsets: "Offsets[int]"
 
     def nearest_offset(self, position: int) -> int:
-        """The last of the events that isn't after the position; else the first of them."""
+        """Return the last filtered event at or before the position; without one, the first."""
         return int(self.offsets[max(count_through(self.offsets, position) - 1, 0)])
 
 
 @dataclass(frozen=True)
 class DocumentAnswer:
-    """A document to look at."""
+    """A document to select."""
 
     key: str
 
@@ -95,7 +95,10 @@ PromptAnswer = PositionAnswer | SearchMatches | ListFilter | DocumentAnswer
 
 
 def answer_prompt(model: Session, purpose: str, text: str) -> PromptAnswer:
-    """The answer to what was typed at a prompt; raises a `RefoldError` where there is none."""
+    """Return the answer to the text typed at a prompt.
+
+    Raises a `RefoldError` if the text is invalid or nothing matches.
+    """
     if purpose == "goto":
         return PositionAnswer(positions.resolve_position(model.workspace, text))
     if purpose == "search":
@@ -114,10 +117,10 @@ def answer_prompt(model: Session, purpose: str, text: str) -> PromptAnswer:
 def _document(model: Session, text: str) -> DocumentAnswer:
     history = model.history
     if history is None:
-        raise QueryError("There are no documents without a projection; name one with -p.")
+        raise QueryError("No documents without a projection. Start refold with one: -p FILE.")
     if history.ordinal_of(text) is not None:
         return DocumentAnswer(text)
     similar = history.keys_containing(text, 1)
     if not similar:
-        raise QueryError(f"No document has {text!r} in its key.")
+        raise QueryError(f"No document key contains {text!r}.")
     return DocumentAnswer(similar[0].key)

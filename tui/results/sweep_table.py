@@ -1,4 +1,4 @@
-"""A sweep as a person types it, and its outcomes as a table."""
+"""A sweep as it is typed in the form, and its results as a sortable table."""
 
 import re
 from collections.abc import Sequence
@@ -22,52 +22,56 @@ _WIDEST = 48
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What is to be varied, and what is asked of each fork."""
+    """The fields of the form: what varies, and what is computed for each fork."""
 
     events: str = ""
-    """A condition on events; empty: the one where one stands."""
+    """A condition on events; empty: the event at the position."""
     path: str = ""
-    """Of the value that is varied; empty: each event is dropped by itself."""
+    """Path of the value that varies; empty: each fork drops one event."""
     values: str = ""
-    """Between commas, or `5 to 25 by 5`."""
+    """Values separated by commas, or `5 to 25 by 5`."""
     expressions: str = ""
-    """Aggregates, between commas."""
+    """Aggregates, separated by commas."""
 
     @property
     def aggregates(self) -> Sequence[str]:
-        """What is asked of each fork; raises `QueryError` where nothing is."""
+        """The aggregates to compute for each fork; raises `QueryError` if there are none."""
         found = split_expressions(self.expressions)
         if not found:
-            raise QueryError("Say what to ask of each fork, such as sum(state.total).")
+            raise QueryError("Nothing to compute. Enter an aggregate, such as sum(state.total).")
         return found
 
     @property
     def value_list(self) -> Sequence[str]:
-        """The values; raises `QueryError`."""
+        """The values to try; raises `QueryError` if a range is not made of three numbers."""
         spread = _SPREAD.fullmatch(self.values)
         if spread is None:
             return split_expressions(self.values)
         try:
             first, last, step = map(float, spread.groups())
         except ValueError:
-            raise QueryError(f"{self.values!r} has no three numbers; write 5 to 25 by 5.") from None
+            raise QueryError(
+                f"Invalid range {self.values!r}. Write three numbers: 5 to 25 by 5."
+            ) from None
         return variants.list_numbers(first, last, step)
 
     def validate(self) -> None:
-        """Raise `QueryError` where something is missing that no event is needed to tell."""
+        """Raise `QueryError` if a field is missing; reads no events."""
         _ = self.aggregates
         if self.path and not self.value_list:
-            raise QueryError(f"Say which values {self.path} is to have, such as 5, 10, 20.")
+            raise QueryError(f"No values for {self.path}. Enter some, such as 5, 10, 20.")
         if self.values and not self.path:
-            raise QueryError("Say which value is varied, such as amount; without one, drop values.")
+            raise QueryError(
+                "No field for the values. Enter one, such as amount, or clear the values."
+            )
 
     def variants(self, workspace: Workspace, name: str, position: int) -> list[SweepVariant]:
-        """The forks, from the timeline that is looked at. Raises `QueryError`."""
+        """Return the forks to fold, based on the timeline shown. Raises `QueryError` if none can be built."""
         self.validate()
         if self.events:
             places = EditBuilder(workspace, name).find_matching_positions(self.events)
         elif position < 0:
-            raise QueryError("At the start there is no event; say which events are varied.")
+            raise QueryError("There is no event at the start. Enter a condition on events.")
         else:
             places = [position]
         if not self.path:
@@ -76,7 +80,7 @@ class SweepSpec:
 
 
 class SweepTable:
-    """The outcomes of a sweep, in an order that a person chooses."""
+    """The results of a sweep, sorted by an aggregate."""
 
     def __init__(self, wish: SweepSpec, swept: "SweepResult") -> None:
         self.wish = wish
@@ -94,19 +98,19 @@ class SweepTable:
 
     @property
     def order_text(self) -> str:
-        """How the rows are sorted, in words."""
+        """How the rows are sorted, such as `highest sum(state.total) first`."""
         way = "lowest" if self._ascending else "highest"
         return f"{way} {self.wish.aggregates[self._by]} first"
 
     @property
     def base_text(self) -> str:
-        """What the timeline itself comes to."""
+        """The aggregates of the timeline itself."""
         values = map(_number, self._swept.base_values)
-        told = (f"{a} = {v}" for a, v in zip(self.wish.aggregates, values, strict=True))
-        return f"without any edit: {', '.join(told)}"
+        pairs = (f"{a} = {v}" for a, v in zip(self.wish.aggregates, values, strict=True))
+        return f"without edits: {', '.join(pairs)}"
 
     def sort(self, *, other: bool) -> None:
-        """By the next aggregate, or the other way round."""
+        """Sort by the next aggregate (`other`), or reverse the order."""
         if other:
             self._by = (self._by + 1) % len(self.wish.aggregates)
         else:
@@ -114,21 +118,21 @@ class SweepTable:
         self.rows = self._swept.rank(aggregate_index=self._by, ascending=self._ascending)
 
     def heading(self) -> str:
-        """The names of the columns."""
+        """Return the line of column names."""
         return self._line(self.names)
 
     def row_text(self, number: int) -> str:
-        """A row, its columns under their names."""
+        """Return a row, aligned with the column names."""
         return self._line(self._written[id(self.rows[number])])
 
     def error_text(self, number: int) -> str:
-        """Why a fork came to nothing; empty where it didn't."""
+        """Return why a fork has no results; empty if it has."""
         return sanitize_line(self.rows[number].error or "")
 
     def _line(self, cells: Sequence[str]) -> str:
         first, *rest = (shorten(c, w) for c, w in zip(cells, self._widths, strict=False))
-        told = (f"{cell:>{width}}" for cell, width in zip(rest, self._widths[1:], strict=False))
-        return "  ".join((f"{first:<{self._widths[0]}}", *told))
+        numbers = (f"{cell:>{width}}" for cell, width in zip(rest, self._widths[1:], strict=False))
+        return "  ".join((f"{first:<{self._widths[0]}}", *numbers))
 
 
 def _cells(one: "VariantOutcome") -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Tables of what was found: one for every question whose answer is many places in the log.
+"""Result tables: the answer to a query that finds many positions.
 
-A row stands at an offset, so moving to it moves time; rows beyond what is shown are fetched when
-they are seen. Nothing here asks on the screen's thread.
+Every row has an offset, so selecting it moves to that event. Rows are fetched when they come into
+view. Nothing here queries the workspace on the screen's thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tui.state.session import Session
 
 MAX_ROWS = 200_000
-"""Rows of a table; more of them nobody reads, and the condition wants to be sharper."""
+"""Rows of a table; for more, the person must narrow the condition."""
 EVENT_COLUMNS = 24
 """Columns of a document's key, and of an event's type."""
 
@@ -29,46 +29,46 @@ MAX_TEXT = 200
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A row: a place, and what is said about it."""
+    """One row: a position, and the text shown for it."""
 
     offset: int
     spans: tuple[Span, ...]
     key: str | None = None
-    """The document to look at there."""
+    """The document to select there."""
     path: DocumentPath | None = None
-    """The value in it."""
+    """The value to select in the document."""
     keeps_document: bool = False
-    """The event may have changed other documents, so the key is to be stayed with."""
+    """Pin the document, because the event may have changed other documents."""
     bookmark: int | None = None
-    """The bookmark that it stands for."""
+    """The number of the bookmark that the row shows."""
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """What a question found."""
+    """The rows of a result, with title and note."""
 
     title: str
-    """`who changed order-17 › total`"""
+    """Title of the pane, such as `changes of order-17 › total`."""
     offsets: "Offsets[int]"
-    """The offset of each row; ascending, but for a tree."""
+    """The offset of each row; ascending except in a tree."""
     fetch: Callable[[int, int], Sequence[ResultRow]]
-    """(first row, how many) to rows; called in a thread."""
+    """Returns rows for (first row, count); called in a thread."""
     watch: tuple[str, str] | None = None
-    """What can be watched: what it is over, and the condition."""
+    """Scope and condition to watch; None if the result can't be watched."""
     note: str = ""
-    """What a person must know: that there are more, that it is still going on."""
+    """Note in the subtitle, such as that rows are left out or that the query still runs."""
     is_growing: bool = False
     steps: "Offsets[int]" = field(default_factory=pack_offsets)
-    """Each offset once, ascending."""
+    """The distinct offsets, ascending: the matches for n and N."""
     rows: Sequence[ResultRow] | None = None
-    """All of them, where they are at hand."""
+    """All rows, if they are in memory; then `fetch` is not needed."""
 
     def matches(self) -> SearchMatches:
-        """To go through with n and N."""
+        """Return the matches that n and N go through."""
         return SearchMatches(self.title, self.steps)
 
     def line_at(self, position: int) -> int:
-        """The row that stands at a position, or the last before it; -1 before the first."""
+        """Return the row at a position, or the last one before it; -1 before the first row."""
         if len(self.steps) == len(self.offsets) and self.offsets == self.steps:
             return count_through(self.offsets, position) - 1
         return self.offsets.index(position) if position in self.offsets else -1
@@ -82,7 +82,7 @@ def table_of_rows(
     note: str = "",
     going_on: bool = False,
 ) -> ResultTable:
-    """A table of rows that are all at hand."""
+    """Return a table of rows that are all in memory."""
     kept = tuple(rows)
     at = pack_offsets(row.offset for row in kept)
     return ResultTable(
@@ -98,20 +98,20 @@ def table_of_rows(
 
 
 def value_text(value: object) -> str:
-    """A value in a row."""
+    """Return a value as text for a row."""
     return "–" if value is ABSENT else encode_value(value)[: MAX_TEXT + 1]
 
 
 def event_span(model: "Session", offset: int) -> Span:
-    """What an event is called, as wide as the last one of the log."""
+    """Return the label of an event, padded to the width of the log's last offset."""
     return f" {model.position_label(offset):>{len(f'{model.extent.event_count:,}')}}  ", "muted"
 
 
 def document_span(key: str) -> Span:
-    """A document's key, with the columns that all have."""
+    """Return a document's key, cut or padded to a fixed width."""
     return f"{shorten(key, EVENT_COLUMNS):<{EVENT_COLUMNS}}  ", "key"
 
 
 def truncation_note(found: int, most: int) -> str:
-    """What to say where not all are shown."""
-    return f"the first {most:,} are shown" if found > most else ""
+    """Return the note for a truncated table; empty if all rows are shown."""
+    return f"first {most:,} only" if found > most else ""

@@ -1,1 +1,1 @@
-"""The screens: travelling through a log, and the help over it."""
+"""The screens: the main screen in `main`, and the screens opened from it in `dialogs`."""

@@ -1,1 +1,1 @@
-"""The session that the screen shows, free of Textual."""
+"""The state that the screen shows: session, view state, snapshots. Only `view_state` uses Textual."""

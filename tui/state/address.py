@@ -1,4 +1,4 @@
-"""Places: where one looks, as an address that can be pasted: into a report, or into `refold open`.
+"""Addresses: a link to a view, to paste into a report or after `refold open`.
 
 `refold:/logs/orders.refold?at=1204&p=orders@98eb&key=order-17&path=items.sku-7`: an address names
 a history and runs nothing.
@@ -16,17 +16,17 @@ SCHEME = "refold:"
 
 @dataclass(frozen=True)
 class Address:
-    """A workspace and a place in it."""
+    """A workspace, and a view of it."""
 
     workspace: Path
     timeline: str = MAIN_TIMELINE
     position: str = "end"
-    """As a person writes it."""
+    """In any form that a person may write."""
     projection: str | None = None
-    """The label of its history: `orders@98eb`."""
+    """The label of the history, such as `orders@98eb`."""
     key: str | None = None
     path: str | None = None
-    """As a person writes it: `items.sku-7.qty`."""
+    """Path of the selected value, such as `items.sku-7.qty`."""
 
     def __str__(self) -> str:
         parts = {
@@ -42,7 +42,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address that a person pasted; raises `PositionError` where it is none."""
+    """Return the address in a pasted text; raises `PositionError` if it is not one."""
     place, mark, query = text.strip().removeprefix(SCHEME).partition("?")
     found = dict(parse_qsl(query, keep_blank_values=True))
     foreign = set(found) - {"at", "timeline", "p", "key", "path"}

@@ -1,18 +1,18 @@
-"""A number typed before a command: so many times, as vi has it."""
+"""A number typed before a command: how often to repeat it, as in vi."""
 
 _DIGITS = frozenset("0123456789")
 _MOST = 9
 
 
 class CountPrefix:
-    """The number that is being typed. Any key that doesn't belong to it ends it."""
+    """The number being typed. Any key that is not a digit ends it."""
 
     def __init__(self) -> None:
         self._digits = ""
         self._typed: int | None = None
 
     def accepts(self, character: str | None) -> bool:
-        """Whether a key that was pressed belongs to the number."""
+        """Take a pressed key; return whether it belongs to the number."""
         if character in _DIGITS:
             self._digits = (self._digits + str(character))[:_MOST]
             return True
@@ -21,10 +21,10 @@ class CountPrefix:
         return False
 
     def take_number(self) -> int | None:
-        """The number before the key that was pressed last, given once."""
+        """Return the number typed before the last key, once."""
         typed, self._typed = self._typed, None
         return typed
 
     def take_repetitions(self) -> int:
-        """How many times a command is wanted; at least once."""
+        """Return how often to repeat the command; at least 1."""
         return max(self.take_number() or 1, 1)

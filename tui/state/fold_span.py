@@ -1,7 +1,7 @@
-"""How much of the log is to be folded around the cursor: all of it, if that can be done.
+"""The part of the log to fold: all of it, or for some projections the events around the position.
 
-A query over all events that says nothing of its documents is asked after each event by itself, so
-only those around the cursor are.
+A query over all events is evaluated separately after each event, so only the events around the
+position are folded.
 """
 
 from replay.history.catalogue import FoldRecord
@@ -12,11 +12,11 @@ from replay.projection.projection_reference import Reference
 _EVENTS_BEFORE = 10
 _EVENTS_AFTER = 30
 _WHOLE_LOG_EVENTS = 100_000
-"""Events up to which a question takes so little that those before the cursor can come first."""
+"""Log length up to which events before the position are folded too, because a query is quick."""
 
 
 class FoldSpan:
-    """What is wanted of the projection that is looked at."""
+    """The span to fold of the shown projection."""
 
     def __init__(self, events: int) -> None:
         self._events = events
@@ -24,12 +24,12 @@ class FoldSpan:
         self.position = events - 1
 
     def set_projection(self, wanted: Reference) -> None:
-        """Look at this projection; reads its file."""
+        """Set the shown projection; reads its file."""
         self._asked = is_over_all_events(wanted.text)
 
     @property
     def span(self) -> OffsetSpan | None:
-        """What is to be folded now; None: everything."""
+        """The offsets to fold now; None: the whole log."""
         if not self._asked:
             return None
         last = min(self.position + _EVENTS_AFTER, self._events - 1)
@@ -37,7 +37,7 @@ class FoldSpan:
         return OffsetSpan(max(self.position - before, 0), last)
 
     def is_complete(self, folded: FoldRecord) -> bool:
-        """Whether enough of it is folded."""
+        """Return whether enough is folded for the current position."""
         if not self._asked:
             return folded.next_offset >= self._events
         return folded.covers(OffsetSpan(0, self._events - 1)) or folded.has_states_at(self.position)

@@ -1,4 +1,4 @@
-"""Edits of the screen, made on the fork as the file holds it, not on the screen's copy of it."""
+"""Edits made on the screen, applied to the fork as stored in the file, not to the screen's copy."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 Wish = Callable[[EditBuilder, int], object]
-"""Makes the edits that a person asked for, at the place where the selected event is by then."""
+"""Makes the requested edits at the current position of the selected event."""
 
 
 def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -> ForkedWorkspace:
-    """Fork the timeline that is shown under a name, or edit it if it is a fork and no name is given.
+    """Fork the shown timeline under a name, or edit it if it is a fork and no name is given.
 
-    `position` is one of the timeline as it is shown. Return the fork as it is kept.
+    `position` is a position of the timeline as shown. Return the stored fork.
     """
     label = shown.label_at(position) if position != START else None
 
@@ -36,7 +36,7 @@ def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -
 def turn(
     shown: Workspace, turned: Callable[[ForkedWorkspace], ForkedWorkspace | None]
 ) -> ForkedWorkspace | None:
-    """Undo or redo a step of the fork that is shown; None where there is no such step."""
+    """Undo or redo a step of the shown fork; return None if there is no such step."""
 
     def attempt(workspace: Workspace) -> ForkedWorkspace | None:
         return turned(workspace) if isinstance(workspace, ForkedWorkspace) else None
@@ -45,14 +45,14 @@ def turn(
 
 
 def resolve(workspace: Workspace, text: str) -> int:
-    """Return the place of a position that a person typed."""
-    from storage.log import positions  # noqa: PLC0415 - by those who type one
+    """Return the position for a typed text."""
+    from storage.log import positions  # noqa: PLC0415 - only typed positions need it
 
     return positions.resolve_position(workspace, text)
 
 
 def _kept(workspace: Workspace) -> Workspace:
-    """The timeline, kept if it is a fork that so far only the screen knows."""
+    """Return the timeline; save it first if it is a fork that is not stored yet."""
     if isinstance(workspace, ForkedWorkspace) and workspace.fork.created is None:
         return edit_builder.save_fork(workspace)
     return workspace

@@ -1,7 +1,7 @@
-"""Lanes: kinds of places shown over the whole log, each on a line of its own under the strip.
+"""Lanes: marks over the whole log, one line per kind under the strip.
 
-Failures and bookmarks are at hand; invariants and watches are conditions that scan the history, so
-they are asked once for each history and kept.
+Failures and bookmarks are quick to read. Invariants and watches scan the history, so their results
+are cached for each history.
 """
 
 from bisect import bisect_left
@@ -22,34 +22,37 @@ from storage.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Lane:
-    """Places of a kind."""
+    """The positions of one kind of mark."""
 
     name: str
     style: str
-    """Of its marks: `failed`, `broken`, `watch`, `call`, `irregular` or `bookmark`."""
+    """Style of the marks: `broken`, `watch`, `call`, `irregular` or `bookmark`."""
     offsets: "Offsets[int]"
 
 
 class Lanes:
-    """All lanes of a workspace; asked in a thread."""
+    """The lanes of a workspace; query them in a thread."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._known: dict[tuple[object, ...], Offsets[int]] = {}
 
     def query_lanes(self, history: History | None, *, complete: bool) -> list[Lane]:
-        """The lanes that have a place, but for failures; conditions are asked when a fold is over."""
+        """Return the lanes that have marks, except failures.
+
+        Conditions on states are queried only if the fold is complete.
+        """
         found: list[Lane] = []
         if history is not None and complete:
-            found.append(Lane("broken", "broken", self._broken(history)))
+            found.append(Lane("invariant violations", "broken", self._broken(history)))
         found += [
             Lane(watch.condition, "watch", self._hits(history, watch))
             for watch in watches.list_watches(self._workspace)
             if watch.scope == "events" or (history is not None and complete)
         ]
         if history is not None and history.fold_record.call_count:
-            found.append(Lane("calls", "call", self._calls(history)))
-        found.append(Lane("irregular", "irregular", self._irregular()))
+            found.append(Lane("outside calls", "call", self._calls(history)))
+        found.append(Lane("gaps and duplicates", "irregular", self._irregular()))
         marked = bookmarks.list_bookmarks(self._workspace)
         found.append(Lane("bookmarks", "bookmark", pack_offsets(b.position for b in marked)))
         return [lane for lane in found if len(lane.offsets)]
@@ -68,7 +71,9 @@ class Lanes:
     def _broken(self, history: History) -> "Offsets[int]":
         key = ("broken", history.fold_record.projection_number, history.fold_record.next_offset)
         if key not in self._known:
-            found = invariants.find_violations(history, on_error=lambda _: None)  # `i` tells of it
+            found = invariants.find_violations(
+                history, on_error=lambda _: None
+            )  # the command `i` shows the error
             self._known[key] = _distinct(one.offset for one in found)
         return self._known[key]
 
@@ -91,7 +96,7 @@ class Lanes:
         )
         key = (watch, *(() if watch.scope == "events" else of))
         if key not in self._known:
-            # One whose paths no other projection has is no trouble of this one.
+            # The watch may use paths that only another projection has.
             try:
                 self._known[key] = self._asked(history, watch)
             except RefoldError:
@@ -108,7 +113,7 @@ class Lanes:
 
 
 def strip_columns(found: Iterable[int], ends: Sequence[int]) -> list[int]:
-    """The stretches that have one of the offsets, by the last offsets of all stretches."""
+    """Return the indexes of the stretches that contain an offset; `ends` are their last offsets."""
     return sorted({bisect_left(ends, offset) for offset in found})
 
 

@@ -1,4 +1,4 @@
-"""What comes next and what was before: in a stream, among a document's changes, among failures."""
+"""Seekers: the next or previous event of a stream, change of a document or value, or failure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,17 @@ from tui.state.session import Session
 
 @dataclass(frozen=True)
 class Seeker:
-    """A way from one position to the next of a kind."""
+    """Finds the next position of one kind."""
 
     noun: str
-    """For a person: `next change of order-17`."""
+    """What is sought, such as `next change of order-17`."""
     find: Callable[[int], int | None]
 
     def seek(self, position: int, times: int, *, enough: Callable[[], bool]) -> int | None:
-        """The position so many steps away, or as far as there are any; None if there is none."""
+        """Return the position `times` finds away, or the last one found; None if there is none.
+
+        Stops early if `enough` returns true.
+        """
         found = None
         for _ in range(times):
             ahead = None if enough() else self.find(position)
@@ -31,7 +34,7 @@ class Seeker:
 
 
 def stream_seeker(model: Session, position: int, way: int) -> Seeker | None:
-    """Through the stream of the event at a position; None where there is no such stream."""
+    """Seek in the stream of the event at a position; None if the event has no stream."""
     event = model.log.read_event(position)
     if event is None or event.stream is None:
         return None
@@ -42,7 +45,7 @@ def stream_seeker(model: Session, position: int, way: int) -> Seeker | None:
 
 
 def change_seeker(model: Session, key: str | None, way: int) -> Seeker | None:
-    """Through the changes of a document."""
+    """Seek in the changes of a document; None without a history or document."""
     history = model.history
     if history is None or key is None:
         return None
@@ -54,7 +57,7 @@ def change_seeker(model: Session, key: str | None, way: int) -> Seeker | None:
 def value_change_seeker(
     model: Session, key: str | None, path: DocumentPath, way: int
 ) -> Seeker | None:
-    """Through the changes of one value of a document: who changed this?"""
+    """Seek in the changes of one value of a document; None without a history or document."""
     history = model.history
     if history is None or key is None:
         return None
@@ -71,7 +74,7 @@ def value_change_seeker(
 
 
 def failure_seeker(model: Session, way: int) -> Seeker | None:
-    """Through the events at which a handler raised."""
+    """Seek in the events at which a handler raised; None without a history."""
     if model.history is None:
         return None
     found = model.history.failure_offsets()
@@ -80,4 +83,4 @@ def failure_seeker(model: Session, way: int) -> Seeker | None:
         place = count_through(found, position) if way > 0 else count_before(found, position) - 1
         return found[place] if 0 <= place < len(found) else None
 
-    return Seeker("further failure" if way > 0 else "earlier failure", find)
+    return Seeker("next handler error" if way > 0 else "earlier handler error", find)

@@ -1,4 +1,4 @@
-"""The timeline that a fork is compared with, at hand beside it: its parent, at the same moment."""
+"""The comparison of a fork's history with its parent's, aligned by event."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 
 @dataclass(frozen=True)
 class ParentComparison:
-    """A fork's history and its parent's."""
+    """A fork's history compared with its parent's."""
 
     parent: History
     history: History
@@ -26,12 +26,12 @@ class ParentComparison:
 
     @cached_property
     def comparison(self) -> HistoryComparison:
-        """The documents that differ at the end; asked in a thread."""
+        """The documents that differ at the end. Slow at the first access: use a thread."""
         return history_comparison.compare_histories(self.parent, self.history)
 
     @property
     def differing_documents(self) -> int:
-        """How many differ; whoever asks first waits."""
+        """The number of documents that differ. Slow at the first access."""
         return len(self.comparison.differing_documents)
 
     @property
@@ -39,7 +39,7 @@ class ParentComparison:
         return self.history.fold_record.next_offset
 
     def differences(self, key: str, position: int) -> list[Difference]:
-        """What is otherwise in a document at a position: before on the parent, after on the fork."""
+        """Return the differences of a document at a position, from the parent to the fork."""
         before = self.parent.state_at(key, self.fork.position_map.parent_position_before(position))
         return find_differences(
             value_after(before), value_after(self.history.state_at(key, position))
@@ -47,7 +47,7 @@ class ParentComparison:
 
 
 def compare_with_parent(history: History | None) -> ParentComparison | None:
-    """What stands beside a history; None where it isn't a fork's."""
+    """Return the comparison with the parent; None if the history is not a fork's."""
     if history is None or not isinstance(history.workspace, ForkedWorkspace):
         return None
     stands = find_forked_history(history)

@@ -1,11 +1,11 @@
-"""Playing: time goes on by itself, at a speed that a person chooses."""
+"""Playback: the position advances by itself at a chosen speed."""
 
 SPEEDS = (1, 2, 5, 10, 20, 50, 100, 1_000, 10_000)
-"""Events a second."""
+"""Events per second."""
 
 
 class Playback:
-    """Whether time goes on, and how fast."""
+    """Whether playback is on, and its speed."""
 
     def __init__(self) -> None:
         self.on = False
@@ -14,11 +14,11 @@ class Playback:
 
     @property
     def speed(self) -> int:
-        """Events a second."""
+        """Events per second."""
         return SPEEDS[self._speed]
 
     def change_speed(self, by: int) -> None:
-        """To the next speed up or down, if there is one."""
+        """Change to the next faster (1) or slower (-1) speed, if there is one."""
         self._speed = max(0, min(self._speed + by, len(SPEEDS) - 1))
 
     def toggle(self) -> None:
@@ -26,7 +26,7 @@ class Playback:
         self._due = 0.0
 
     def due_steps(self, seconds: float) -> int:
-        """How many events have become due, now that so much time has passed."""
+        """Return how many events are due after these seconds have passed."""
         if not self.on:
             return 0
         self._due += seconds * self.speed

@@ -1,4 +1,4 @@
-"""Where one has been: jumps, to go back over and forward again."""
+"""The history of jumps, to go back and forward in."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,24 @@ _KEPT = 500
 
 @dataclass
 class PositionHistory:
-    """A history of positions, as a browser keeps one of pages."""
+    """A history of positions, like a browser's history of pages."""
 
     _before: list[int] = field(default_factory=list)
     _after: list[int] = field(default_factory=list)
 
     def record_jump(self, position: int) -> None:
-        """A jump away from a position; a way forward that there was is given up."""
+        """Record a jump from a position; this clears the forward history."""
         if not self._before or self._before[-1] != position:
             self._before.append(position)
             del self._before[:-_KEPT]
         self._after.clear()
 
     def back(self, position: int) -> int | None:
-        """The position before the last jump."""
+        """Return the position before the last jump; None without one."""
         return self._turn(self._before, self._after, position)
 
     def forward(self, position: int) -> int | None:
-        """The position that `back` left."""
+        """Return the position that `back` left; None without one."""
         return self._turn(self._after, self._before, position)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a screen asks of its workspace, which no widget asks itself: they get snapshots and pages."""
+"""The session: all queries of the screens to the workspace. Widgets get only snapshots and pages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,27 +32,27 @@ from tui.state.snapshot import (
 from tui.state.window_cache import WIDTH, WindowCache
 
 MAX_LANES = 4
-"""Lines that the strip has for lanes."""
+"""Lanes that the strip shows."""
 MAX_NEAREST_RECORDINGS = 3
-"""Recordings that are shown beside a call that was missed."""
+"""Similar recordings shown for a missed call."""
 
 
 class Session:
-    """The workspace and the projection that is looked at. Methods may be called from any thread."""
+    """The open workspace and the shown projection. Methods may be called from any thread."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.log = EventLog(workspace)
         self.extent = self.log.read_extent()
         self.timelines: Sequence[Fork] = fork_store.list_forks(workspace)
-        """The forks that there are."""
+        """All forks of the workspace."""
         self.history: History | None = None
         self.base: int | None = None
-        """The position that documents are compared with; None: the event before."""
+        """The position that documents are compared with; None: the previous event."""
         self._lanes = Lanes(workspace)
         self._shown_lanes: Sequence[Lane] = ()
         self._at_base: tuple[tuple[History, str, int] | None, Change | None] = (None, None)
-        """A document's place at the base, and what it was there."""
+        """Cached state at the base: (history, key, base), and the change there."""
         self._failed: frozenset[int] = frozenset()
         self._printed = pack_offsets()
         self._upcast = pack_offsets()
@@ -62,9 +62,9 @@ class Session:
         self._changes = WindowCache(self._draw_changes)
 
     def query_timeline(self, workspace: Workspace) -> TimelineView:
-        """What `see` wants to know of a timeline."""
+        """Query a timeline for `show_timeline`."""
         forks = {fork.name: fork for fork in fork_store.list_forks(workspace)}
-        if isinstance(workspace, ForkedWorkspace):  # which may not be kept yet
+        if isinstance(workspace, ForkedWorkspace):  # it may not be saved yet
             forks[workspace.timeline] = workspace.fork
         return TimelineView(
             workspace,
@@ -73,11 +73,11 @@ class Session:
         )
 
     def refresh_timelines(self) -> None:
-        """Ask anew which forks there are."""
+        """Query the forks again."""
         self.timelines = fork_store.list_forks(self.workspace)
 
     def show_timeline(self, outlook: TimelineView) -> None:
-        """Look at another timeline from now on; asks nothing, so that the screen may call it."""
+        """Show another timeline. Queries nothing, so the screen's thread may call it."""
         self.workspace = outlook.workspace
         self.log = EventLog(outlook.workspace)
         self.extent = outlook.extent
@@ -89,13 +89,13 @@ class Session:
         self.show_history(None)
 
     def extend_log(self, extent: LogExtent) -> None:
-        """More events are there; asks nothing either."""
+        """Set the extent of a log that has grown. Queries nothing."""
         self.extent = extent
         self._lanes = Lanes(self.workspace)
         self._events.clear()
 
     def edit_marks(self, first: int, last: int) -> Sequence[EditMark]:
-        """What was edited between two places."""
+        """Return the edits between two positions."""
         return self.workspace.edit_marks(first, last)
 
     def projections(self) -> list[FoldRecord]:
@@ -105,7 +105,7 @@ class Session:
         return catalogue.find_fold(self.workspace, wanted)
 
     def query_history(self, folded: FoldRecord) -> HistoryView:
-        """What `choose` wants to know of a projection."""
+        """Query a projection's history for `show_history`."""
         history = History(self.workspace, folded)
         failed = frozenset(history.failure_offsets())
         printed, upcast = history.printed_offsets(), history.upcast_offsets()
@@ -118,7 +118,7 @@ class Session:
         )
 
     def show_history(self, sight: HistoryView | None) -> None:
-        """Look at this from now on; asks nothing, so that the screen may call it."""
+        """Show a history. Queries nothing, so the screen's thread may call it."""
         self.history = None if sight is None else sight.history
         self._failed = frozenset() if sight is None else sight.failed_offsets
         self._printed = pack_offsets() if sight is None else sight.printed_offsets
@@ -136,10 +136,10 @@ class Session:
         since: Snapshot | None = None,
         ask: bool = True,
     ) -> Snapshot | None:
-        """The snapshot at a position; `follow` selects a document that the event changed.
+        """Return the snapshot at a position; `follow` selects a document that the event changed.
 
-        Without `ask` it takes no longer than a frame, and is None where the file has to be asked:
-        a step through a stretch that is at hand, from the snapshot `since`, needs no asking.
+        Without `ask` it takes no longer than a frame, and returns None if it would have to query the
+        file. A step from the snapshot `since` through cached windows needs no query.
         """
         history = self.history
         if not ask and not self._at_hand(position):
@@ -187,7 +187,7 @@ class Session:
             if against is None:
                 return None
             differences = against
-        # A large document is drawn here, where the file may be asked.
+        # Load a large document here, because this may query the file.
         value = since.value if since and moment is since.moment else value_of(moment)
         told = (value, differences, failures, printed, calls, reads, near, upcast)
         seen = (history, self.base, *self._labels(position))
@@ -201,7 +201,7 @@ class Session:
     def _snapshot_without_states(
         self, position: int, event: EventDetail | None, key: str | None, history: History | None
     ) -> Snapshot:
-        """A position of which no states are known."""
+        """Return the snapshot of a position without known states."""
         told = (ABSENT, (), (), "", (), (), (), None)
         seen = (history, self.base, *self._labels(position))
         return Snapshot(position, event, (), key, None, *told, *seen)
@@ -217,13 +217,13 @@ class Session:
 
     @property
     def _has_calls(self) -> bool:
-        """Whether handlers asked or read anything."""
+        """Whether handlers made calls or read clocks or random numbers."""
         return self._read or (self.history is not None and self.history.fold_record.call_count > 0)
 
     def _differences_from_base(
         self, history: History, key: str, moment: DocumentSnapshot | None, base: int, *, ask: bool
     ) -> tuple[Difference, ...] | None:
-        """How the document differs from what it was at the base; None where that has to be asked."""
+        """Return the differences to the base; None if that needs a query and `ask` is false."""
         place = (history, key, base)
         if not ask and moment is not None and isinstance(moment.current, LargeDocumentChange):
             return None
@@ -234,7 +234,7 @@ class Session:
         return _differences(DocumentSnapshot(moment.current if moment else None, self._at_base[1]))
 
     def _is_unchanged(self, since: Snapshot, position: int, key: str) -> bool:
-        """The document's last change is the one that an earlier snapshot shows, as far as is known."""
+        """Return whether the cached windows show no change of the document since a snapshot."""
         first, last = sorted((since.position, position))
         if since.key != key or since.history is not self.history or last - first > WIDTH:
             return False
@@ -244,12 +244,12 @@ class Session:
         )
 
     def late_details(self, snapshot: Snapshot) -> LateDetails:
-        """What can wait until time stands still."""
+        """Query the details that can wait until the position has settled."""
         history, position, key = self.history, snapshot.position, snapshot.key
         if history is None:
             return LateDetails(position, key, None, None, 0)
         if snapshot.moment is not None and isinstance(snapshot.moment.current, LargeDocumentChange):
-            # What lies around takes longer to draw than a step may take.
+            # Load the neighbouring windows now: that is too slow for a step.
             for beside in (position + WIDTH, position - WIDTH):
                 self._changes.item_at(max(beside, 0))
         return LateDetails(
@@ -261,14 +261,14 @@ class Session:
         )
 
     def overview(self, stretches: int) -> Overview:
-        """The log cut into stretches, for the strip."""
+        """Return the log divided into stretches, for the strip."""
         density = self.log.read_density(stretches)
         ends = density.last_offsets
         lanes = [(lane, strip_columns(lane.offsets, ends)) for lane in self._shown_lanes]
         return Overview(self.extent, density, strip_columns(self._failed, ends), lanes)
 
     def refresh_lanes(self) -> bool:
-        """Ask for the lanes anew; whether they are others, which the next overview then has."""
+        """Query the lanes again; return whether they changed. The next overview has them."""
         history = self.history
         complete = (
             history is not None and history.fold_record.next_offset >= self.extent.event_count
@@ -278,12 +278,12 @@ class Session:
         return self._shown_lanes != before
 
     def event_rows(self, first: int, count: int) -> Sequence[ListedEvent]:
-        """A row a place, also where an event was dropped."""
+        """Return one row per position, also for dropped events."""
         last = min(first + count, self.extent.event_count) - 1
         return self._listed(range(first, last + 1), self.log.read_events(first, count))
 
     def event_rows_at(self, wanted: Sequence[int]) -> Sequence[ListedEvent]:
-        """The rows of these places."""
+        """Return the rows of these positions."""
         return self._listed(wanted, self.log.read_events_at(wanted))
 
     def _listed(self, places: Sequence[int], rows: Sequence[EventSummary]) -> list[ListedEvent]:
@@ -308,7 +308,7 @@ class Session:
         ]
 
     def position_label(self, place: int) -> str:
-        """What a person calls a position: `1,204`, `900+1`."""
+        """Return a position as shown: `1,204`, `900+1`, `start`."""
         if place == START:
             return "start"
         label = self.workspace.label_at(place)
@@ -341,7 +341,7 @@ class Session:
 
 
 def _is_loaded(moment: DocumentSnapshot | None) -> bool:
-    """Whether the document is, as far as it is large."""
+    """Return whether the document is in memory; only a large one may not be."""
     return (
         moment is None
         or not isinstance(moment.current, LargeDocumentChange)
@@ -350,7 +350,7 @@ def _is_loaded(moment: DocumentSnapshot | None) -> bool:
 
 
 def value_of(moment: DocumentSnapshot | None) -> Any:
-    """The document's value, or `ABSENT`."""
+    """Return the document's value, or `ABSENT`."""
     return ABSENT if moment is None else changes.value_after(moment.current)
 
 

@@ -1,6 +1,6 @@
-"""What the screen shows at a position: asked for in a thread, never changed after.
+"""Snapshots: what the screen shows at a position. Queried in a thread, immutable.
 
-A snapshot holds what a step must show at once; what can wait until time stands still is `LateDetails`.
+A `Snapshot` holds what every step must show; `LateDetails` follow when the position has settled.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from tui.state.lanes import Lane
 
 @dataclass(frozen=True)
 class HistoryView:
-    """A history to look at, with what is asked about it at every step."""
+    """A history to show, with the offsets that every step needs."""
 
     history: History
     failed_offsets: frozenset[int]
     printed_offsets: "Offsets[int]"
-    """Where handlers printed something."""
+    """Events at which handlers printed something."""
     upcast_offsets: "Offsets[int]"
-    """Where an event was handled as another."""
+    """Events that were upcast."""
     read: bool
-    """Whether clocks or random numbers were read."""
+    """Whether handlers read clocks or random numbers."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything about one position that changes with every step."""
+    """Everything about one position that changes with each step."""
 
     position: int
     event: EventDetail | None
@@ -47,59 +47,59 @@ class Snapshot:
     """The selected document."""
     moment: DocumentSnapshot | None
     value: Any
-    """What the document is; `ABSENT` where it isn't there."""
+    """The document's value; `ABSENT` if it doesn't exist."""
     differences: tuple[Difference, ...]
-    """What this event changed in the selected document; empty if it changed another, or none."""
+    """Differences of the selected document to the base; by default, what this event changed."""
     failures: tuple[Failure, ...]
-    """What was raised at this event."""
+    """Errors that handlers raised at this event."""
     printed: str
     """What its handlers printed."""
     calls: tuple[CallDecision, ...]
-    """What its handlers asked of the outside, and tried to."""
+    """Outside calls of its handlers, including blocked ones."""
     reads: tuple[str, ...]
-    """What they read of clocks and random numbers."""
+    """Clocks and random numbers that its handlers read."""
     nearest_recordings: tuple[SimilarRecording, ...]
-    """Recordings that are like a call that was missed."""
+    """Recordings similar to a missed call."""
     upcast: UpcastRecord | None
-    """What the event was handled as, where that isn't what is stored."""
+    """The event as the handler received it, if it was upcast."""
     history: History | None
-    """Where the states are from."""
+    """The history that the states come from."""
     base: int | None
-    """The position that the differences are against; None: the event before."""
+    """The position that differences refer to; None: the previous event."""
     label: str
-    """What the position is called: `1,204`, `900+1`."""
+    """The position as shown: `1,204`, `900+1`."""
     base_label: str
-    """The same of the base; empty where there is none."""
+    """The base as shown; empty without a base."""
 
     @property
     def has_states(self) -> bool:
-        """Whether the states of the position are kept."""
+        """Whether the position is folded."""
         return self.history is not None and self.history.fold_record.has_states_at(self.position)
 
 
 @dataclass(frozen=True)
 class LateDetails:
-    """What belongs to a snapshot and may come a moment later."""
+    """Details of a snapshot that may arrive a moment later."""
 
     position: int
     key: str | None
     ordinal: int | None
-    """The selected document's place among all."""
+    """Index of the selected document among all, in order of creation."""
     next_change: int | None
     documents: int
-    """How many documents had been born."""
+    """Number of documents created up to the position."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The log as the strip shows it."""
+    """The log as the strip draws it."""
 
     extent: LogExtent
     density: EventDensity
     failures: Sequence[int]
-    """Stretches in which a handler raised."""
+    """Indexes of stretches in which a handler raised."""
     lanes: Sequence[tuple[Lane, Sequence[int]]]
-    """The other lanes, with the stretches in which each has a place."""
+    """The other lanes, each with the indexes of stretches in which it has a mark."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ class ListedEvent:
 
     position: int
     label: str
-    """What it is called: `1,204`, `900+1`."""
+    """The position as shown: `1,204`, `900+1`."""
     row: EventSummary | None
-    """Of one that was dropped, what it was."""
+    """The event; for a dropped event, the one on the parent."""
     mark: EditMark | None = None
-    """What was done to it on the fork."""
+    """How the fork edited it, if it did."""
 
 
 @dataclass(frozen=True)
 class TimelineView:
-    """A timeline to look at, with what is asked of it once."""
+    """A timeline to show, with what is queried once."""
 
     workspace: Workspace
     extent: LogExtent

@@ -1,4 +1,4 @@
-"""What was asked in SQL since the screen was opened: the queries, and the last answer."""
+"""The SQL queries since the application started, and the last result."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ _KEPT = 200
 
 @dataclass(frozen=True)
 class RowTarget:
-    """Where a row of an answer leads."""
+    """The position and document that a result row refers to."""
 
     offset: int
     key: str | None
@@ -19,26 +19,26 @@ class RowTarget:
 
 @dataclass
 class SqlSession:
-    """Queries to go back to, as a shell keeps them; the answer that was looked at last."""
+    """The query history, as in a shell, and the last result."""
 
     text: str = ""
-    """What stands in the editor."""
+    """The text in the editor."""
     answer: "QueryResult | None" = None
     line: int = -1
-    """The line under the cursor of the answer."""
+    """The line under the cursor of the result; -1 for none."""
     _queries: list[str] = field(default_factory=list)
     _place: int = 0
     _unsent: str = ""
 
     def add_query(self, text: str) -> None:
-        """It is asked now."""
+        """Add a query to the history."""
         if not self._queries or self._queries[-1] != text:
             self._queries.append(text)
             del self._queries[:-_KEPT]
         self._place = len(self._queries)
 
     def recall_query(self, text: str, by: int) -> str | None:
-        """An earlier query (-1) or a later one (1); the last of them is what was being typed."""
+        """Return the previous (-1) or next (1) query; after the last one, the unsent text. None at the ends."""
         place = self._place + by
         if not 0 <= place <= len(self._queries):
             return None

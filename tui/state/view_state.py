@@ -1,7 +1,7 @@
-"""What is looked at: the position, the selected document, and the snapshot that shows them.
+"""The view state: the position, the selected document, and their snapshot.
 
-A snapshot is handed over at once where it is at hand, and else asked for in a thread. While a key
-is held, or an answer is on its way, only the last place that was asked for counts.
+A snapshot that is in memory is shown at once; any other is queried in a thread. While a key is held or
+a query runs, only the last requested position counts.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ _SETTLE_SECONDS = 0.1
 
 
 class Viewer(Protocol):
-    """Who shows what was found."""
+    """The screen that shows snapshots."""
 
     def show_snapshot(self, snapshot: Snapshot) -> None: ...
 
     def on_settled(self) -> None:
-        """Time has stood still for a moment."""
+        """Called when the position has not changed for a moment."""
 
     def show_late_details(self, settled: LateDetails) -> None: ...
 
@@ -34,7 +34,7 @@ class Viewer(Protocol):
 
 
 class ViewState:
-    """The place, and its snapshot."""
+    """The position and selected document, and the snapshot queried for them."""
 
     def __init__(self, screen: Screen[None], model: Session, viewer: Viewer) -> None:
         self._screen = screen
@@ -43,10 +43,10 @@ class ViewState:
         self.position = START
         self.key: str | None = None
         self.pinned = False
-        """The selected document stays, whatever events change."""
+        """The selected document stays selected, whatever events change."""
         self.snapshot: Snapshot | None = None
         self.settled: LateDetails | None = None
-        """What came a moment after the snapshot; it may belong to an earlier one."""
+        """The late details last shown; they may belong to an earlier snapshot."""
         self._due = False
         self._asking = False
         self._again = False
@@ -54,27 +54,27 @@ class ViewState:
 
     @property
     def is_busy(self) -> bool:
-        """Something is still to come."""
+        """Whether a query or an update is pending."""
         return self._due or self._asking or self._settling is not None
 
     def move_to(self, position: int) -> None:
-        """Look from another position."""
+        """Move to another position."""
         self.position = position
         self.request_snapshot()
 
     def select_document(self, key: str) -> None:
-        """Look at this document, and stay with it."""
+        """Select this document, and pin it."""
         self.key = key
         self.pinned = True
         self.request_snapshot()
 
     def set_pinned(self, pinned: bool) -> None:
-        """Stay with the selected document, or follow what events change."""
+        """Pin the selected document, or select the documents that events change."""
         self.pinned = pinned
         self.request_snapshot()
 
     def request_snapshot(self) -> None:
-        """Look (again), after the keys that have been pressed meanwhile."""
+        """Request a snapshot, after the pending key presses."""
         if not self._due:
             self._due = True
             self._screen.call_later(self._look)
@@ -113,7 +113,7 @@ class ViewState:
         if snapshot is None:
             self._viewer.show_error(trouble)
         elif not (again and self.pinned):
-            # What was pinned while the answer was on its way counts more than the answer.
+            # A document pinned during the query takes precedence over its result.
             self._show(snapshot)
 
     def _show(self, snapshot: Snapshot) -> None:
@@ -125,7 +125,7 @@ class ViewState:
         self._settling = self._screen.set_timer(_SETTLE_SECONDS, self._settle)
 
     def _settle(self) -> None:
-        """Time stands still: fill in what is slower to ask for."""
+        """The position has settled: query the slower details."""
         self._settling = None
         self._viewer.on_settled()
         if self.snapshot is not None:

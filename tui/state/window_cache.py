@@ -1,4 +1,4 @@
-"""Stretches of a history and of its log, kept at hand, so that stepping asks the file rarely."""
+"""A cache of windows of the history and log, so that stepping rarely queries the file."""
 
 import threading
 from collections import OrderedDict
@@ -13,7 +13,7 @@ _KEPT = 12
 
 
 class WindowCache(Generic[Item]):
-    """Items by offset, drawn a window at a time. May be used from several threads."""
+    """Items by offset, loaded one window at a time. Safe to use from several threads."""
 
     def __init__(self, draw: Callable[[int, int], dict[int, Item]]) -> None:
         self._draw = draw
@@ -22,16 +22,16 @@ class WindowCache(Generic[Item]):
         self._generation = 0
 
     def item_at(self, offset: int) -> Item | None:
-        """The item at an offset, if there is one."""
+        """Return the item at an offset, if there is one; may query the file."""
         return self._window(offset // WIDTH).get(offset)
 
     def has_window(self, offset: int) -> bool:
-        """The window of an offset is at hand."""
+        """Return whether the window of an offset is in memory."""
         with self._lock:
             return offset // WIDTH in self._windows
 
     def clear(self) -> None:
-        """Drop everything, as what lies behind it has changed."""
+        """Drop all windows because the data behind them has changed."""
         with self._lock:
             self._windows.clear()
             self._generation += 1
@@ -47,7 +47,7 @@ class WindowCache(Generic[Item]):
         window = self._draw(first, first + WIDTH - 1)
         with self._lock:
             if generation != self._generation:
-                # What was drawn meanwhile may show what has changed since.
+                # The window was loaded before `clear`, so it may be stale: don't cache it.
                 return window
             self._windows[number] = window
             while len(self._windows) > _KEPT:

@@ -1,1 +1,1 @@
-"""The panes of the screen. Each shows what it is given and says what was asked of it."""
+"""The panes of the screens. A pane shows what it is given, and posts messages about what was chosen."""

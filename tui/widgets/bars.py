@@ -1,4 +1,4 @@
-"""The lines around the panes: where one is (header), when one is (position), prompt and message."""
+"""The lines around the panes: header, what-if banner, position, message and prompt."""
 
 from typing import ClassVar
 
@@ -16,15 +16,16 @@ from tui.text.sanitize import fit_width, sanitize_line, shorten
 from tui.text.timestamps import format_full_time
 
 _GLANCE_SECONDS = 2.0
+"""Seconds that a message stays in any case."""
 _READ_A_SECOND = 25
-"""Characters."""
+"""Characters that a person reads per second."""
 
 
 class Header(Static):
-    """What is open: workspace, timeline, projection; and how far it is folded."""
+    """The header: workspace, timeline, projection, and how far it is folded."""
 
     def show_path(self, place: list[str], state: str, *, trouble: bool = False) -> None:
-        """Show a path and, at the right end, a state."""
+        """Show a path at the left and a state at the right end."""
         path = " › ".join(sanitize_line(part) for part in place)
         width = max(self.size.width, 20)
         state = shorten(sanitize_line(state), max(width - 20, 10))
@@ -38,20 +39,20 @@ class Header(Static):
 
 
 class WhatIfLine(Static):
-    """Says, for as long as it is so, that what is shown has never happened."""
+    """The banner shown while the timeline is a fork, that is, hypothetical."""
 
-    def show_text(self, said: str) -> None:
-        """Show it; empty: it has happened."""
-        self.display = bool(said)
-        line = shorten(sanitize_line(said), max(self.app.size.width - 14, 20))
+    def show_text(self, text: str) -> None:
+        """Show the banner; an empty text hides it."""
+        self.display = bool(text)
+        line = shorten(sanitize_line(text), max(self.app.size.width - 14, 20))
         self.update(Content.assemble((" WHAT IF ", "bold reverse"), (f"  {line}", "")))
 
 
 class PositionLine(Static):
-    """The event that time stands after."""
+    """The line that describes the event at the position."""
 
     def show_snapshot(self, snapshot: Snapshot, events: int) -> None:
-        """Say where and when."""
+        """Show offset, time, stream and type of the snapshot's event."""
         if snapshot.position == START:
             line = Content.assemble((" start ", "bold"), (f"of {events:,} events", ""))
             self.update(line, layout=False)
@@ -60,7 +61,7 @@ class PositionLine(Static):
         if snapshot.base is not None:
             parts.append((f"  base #{snapshot.base_label}", "bold $text-warning"))
         if snapshot.failures:
-            parts.append(("  ✗ failed", "bold $text-error"))
+            parts.append(("  ✗ handler error", "bold $text-error"))
         event = snapshot.event
         if event is None:
             parts.append(("  ·  dropped", "bold $text-warning"))
@@ -74,7 +75,7 @@ class PositionLine(Static):
         if len(snapshot.changed_keys) > 1:
             parts.append((f"  ·  {len(snapshot.changed_keys)} documents", ""))
         if sum(cell_len(text) for text, _ in parts) > self.size.width:
-            del parts[1]  # how many there are is what is missed least
+            del parts[1]  # the number of events is the part that matters least
         room = max(self.size.width, 20)
         for number, (text, style) in enumerate(parts):
             parts[number] = (shorten(text, room), style) if room > 6 else ("", style)
@@ -83,7 +84,7 @@ class PositionLine(Static):
 
 
 class MessageLine(Static):
-    """What was done, or what is wrong with what was typed, where it was typed; it covers no pane."""
+    """The line above the prompt for confirmations and errors; it covers no pane."""
 
     _clock: Timer | None = None
 
@@ -91,7 +92,7 @@ class MessageLine(Static):
         self.display = False
 
     def show_message(self, message: str, *, trouble: bool = False) -> None:
-        """Show it as long as it takes to read, or until the next."""
+        """Show a message for as long as it takes to read it; an error twice as long."""
         if self._clock is not None:
             self._clock.stop()
         self.set_class(trouble, "-trouble")
@@ -101,11 +102,11 @@ class MessageLine(Static):
         self._clock = self.set_timer(seconds * (2 if trouble else 1), self.on_click)
 
     def on_click(self) -> None:
-        """It has been read."""
+        """Hide the message, on a click or when its time is over."""
         self.display = False
 
     def clear_error(self) -> None:
-        """What was wrong is so no longer: something else was asked, or found."""
+        """Hide an error, because another command has succeeded."""
         if self.has_class("-trouble"):
             self.display = False
 
@@ -116,7 +117,7 @@ class Prompt(Static):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
 
     class Entered(Message):
-        """A person typed something and pressed Enter."""
+        """The text was entered with Enter."""
 
         def __init__(self, purpose: str, text: str) -> None:
             super().__init__()
@@ -124,18 +125,18 @@ class Prompt(Static):
             self.text = text
 
     class Closed(Message):
-        """The prompt is gone."""
+        """The prompt was closed with Esc."""
 
     purpose = ""
     _opening = False
-    """It is there, and what was typed into before may still lose the focus."""
+    """The prompt is opening: the field that had the focus may still report that it lost it."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="prompt-label")
         yield Input(compact=True, id="prompt-input")
 
     def open(self, purpose: str, label: str, hint: str, value: str = "") -> None:
-        """Open it."""
+        """Open the prompt for a purpose, with a label, a placeholder and an initial value."""
         self.purpose = purpose
         self.query_one("#prompt-label", Static).update(Content.assemble((f" {label} ", "bold")))
         field = self.query_one(Input)
@@ -149,7 +150,7 @@ class Prompt(Static):
         self._opening = False
 
     def on_descendant_blur(self) -> None:
-        # A person went elsewhere, with Tab or the mouse.
+        # The person left the prompt with Tab or the mouse.
         if self.app.app_focus and not self._opening:
             self.display = False
 

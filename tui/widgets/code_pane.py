@@ -1,6 +1,6 @@
-"""The code that handled the event, with the lines marked that may have changed the value.
+"""The pane with the code that handled the event; it marks the lines that may have changed a value.
 
-The value is the one under the document's cursor; without a cursor, whatever the event changed.
+The value is the one under the document's cursor; without a cursor, all values that the event changed.
 """
 
 import io
@@ -31,14 +31,14 @@ _TAB = 4
 
 @dataclass(frozen=True)
 class _ColouredHandler:
-    """A handler with its colours."""
+    """A handler with its syntax colours."""
 
     handler: HandlerSource
     lines: tuple[tuple[Span, ...], ...]
 
 
 class CodePane(LineView):
-    """The handler of the event's type."""
+    """Shows the handler of the event's type."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title="code")
@@ -53,12 +53,12 @@ class CodePane(LineView):
         self.watch(self.screen.query_one(DocumentPane), "cursor", self._mark_lines, init=False)
 
     def show_snapshot(self, snapshot: Snapshot | None) -> None:
-        """The code that handled a snapshot's event; asked for in a thread where it isn't known."""
+        """Show the code that handled the snapshot's event; unknown code is read in a thread."""
         self._snapshot = snapshot
         if not self.display or snapshot is None:
             return
         if snapshot.event is None or snapshot.history is None:
-            self._show_handler("before the first event")
+            self._show_handler("no event at the start")
             return
         if self._code is None or self._code.fold_record is not snapshot.history.fold_record:
             self._load_code(snapshot.history)
@@ -71,7 +71,7 @@ class CodePane(LineView):
             self.run_worker(ask, thread=True, group="code", exit_on_error=False)
 
     def _load_code(self, history: "History") -> None:
-        """Other code; the same code that was folded further is known already."""
+        """Forget the handlers if the code has changed; more folded events don't matter."""
         before = self._code.fold_record if self._code is not None else None
         now = history.fold_record
         if before is None or (before.projection_number, before.files) != (
@@ -89,7 +89,7 @@ class CodePane(LineView):
         except QueryError as error:
             found = error.message
         except Exception as error:  # noqa: BLE001 - code that can't be read must not end the screen
-            found = f"The code can't be shown: {summarize_error(error)}"
+            found = f"The code can't be read: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
             self.app.call_from_thread(self._on_handler_found, code, type_name, found)
 
@@ -116,7 +116,7 @@ class CodePane(LineView):
         self._mark_lines()
 
     def _mark_lines(self) -> None:
-        """Mark the lines that may have changed the value that is looked at."""
+        """Mark the lines that may have changed the selected value."""
         if isinstance(self._shown, str) or not self.display:
             self._marked = frozenset()
             self.subtitle = ""
@@ -136,7 +136,7 @@ class CodePane(LineView):
         if document.cursor >= 0:
             return [document.path], f"may change {paths.format_path(document.path)}"
         changed = self._snapshot.differences if self._snapshot is not None else ()
-        return [found.path for found in changed], "may have made the change"
+        return [found.path for found in changed], "may have changed the document"
 
     def spans(self, line: int) -> Iterable[Span]:
         if isinstance(self._shown, str):
@@ -161,7 +161,7 @@ class CodePane(LineView):
 
 
 def _highlight_lines(lines: Sequence[str]) -> Iterator[tuple[Span, ...]]:
-    """The lines with the styles of their tokens; plain where they can't be told apart."""
+    """Yield the lines with the styles of their tokens; plain lines if the code can't be tokenized."""
     shown = [line.expandtabs(_TAB) for line in lines]
     styles: list[list[tuple[int, int, str]]] = [[] for _ in shown]
     try:

@@ -1,4 +1,4 @@
-"""The selected document on two sides: by old code and new code, or on a fork and its parent."""
+"""The pane that compares the selected document: old and new code, or a fork and its parent."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -15,31 +15,31 @@ from tui.widgets.line_view import LineView
 
 
 class DocumentComparison(Protocol):
-    """What has documents that are otherwise on a second side."""
+    """A comparison of documents between two sides."""
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the sides are called."""
+        """The names of the two sides."""
 
     @property
     def differing_documents(self) -> int:
-        """How many documents differ."""
+        """The number of documents that differ."""
 
     @property
     def end_offset(self) -> int:
-        """Events that are known on both sides."""
+        """The number of events that are folded on both sides."""
 
     def differences(self, key: str, position: int) -> list[Difference]:
-        """What is otherwise in a document at a position."""
+        """Return the differences of a document at a position."""
 
 
 _LONGEST = 200
 _WIDEST = 28
-"""Columns of a path."""
+"""Columns of a path, at most."""
 
 
 class ComparedPane(LineView):
-    """The values of the selected document that are otherwise on the second side."""
+    """The values of the selected document that differ between the sides."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title="side by side")
@@ -49,11 +49,13 @@ class ComparedPane(LineView):
     def show_document(
         self, edit: DocumentComparison | None, key: str | None, position: int, label: str
     ) -> None:
-        """Ask for the document at a position, in a thread."""
+        """Compare the document at a position, in a thread."""
         if edit is None or key is None or not edit.differing_documents:
             return
         if position >= edit.end_offset:
-            self._show_differences(edit, key, position, label, (), "not folded up to here yet")
+            self._show_differences(
+                edit, key, position, label, (), "not folded up to this event yet"
+            )
             return
         ask = partial(self._query_differences, edit, key, position, label)
         self.run_worker(ask, thread=True, exclusive=True, group="compared", exit_on_error=False)
@@ -62,13 +64,13 @@ class ComparedPane(LineView):
         self, edit: DocumentComparison, key: str, position: int, label: str
     ) -> None:
         found: Sequence[Difference] = ()
-        said = "the same on both sides"
+        said = "no differences at this event"
         try:
             found = edit.differences(key, position)
         except RefoldError as error:
             said = error.message
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"This can't be compared: {summarize_error(error)}"
+            said = f"The comparison failed: {summarize_error(error)}"
         if not get_current_worker().is_cancelled:
             self.app.call_from_thread(
                 self._show_differences, edit, key, position, label, found, said

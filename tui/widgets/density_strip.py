@@ -1,4 +1,4 @@
-"""The density strip: the whole log on one line, as a scrubber, with lanes under it."""
+"""The density strip: the whole log as a bar chart to seek in, with lanes of marks under it."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from tui.text.timestamps import format_short_time
 _BARS = " ▁▂▃▄▅▆▇█"
 _MARKS = {"broken": "╵", "watch": "•", "call": "·", "irregular": "~", "bookmark": "▾"}
 _SHORTEST = 4
-"""Columns below which a lane's name says nothing."""
+"""Columns up to which a lane's name is left out."""
 
 
 class DensityStrip(Widget):
-    """Events over time (over offsets, where the log has no times); click and drag seek."""
+    """Events over time (over offsets if the log has no times); click or drag to seek."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "strip--bar",
@@ -42,14 +42,14 @@ class DensityStrip(Widget):
     }
 
     class Resized(Message):
-        """The strip has another number of columns now, and wants an overview of so many."""
+        """The strip has a new width and needs an overview with that many columns."""
 
         def __init__(self, columns: int) -> None:
             super().__init__()
             self.columns = columns
 
     class SeekRequested(Message):
-        """A person pointed at a place."""
+        """The person clicked or dragged to a position."""
 
         def __init__(self, position: int, *, dragging: bool) -> None:
             super().__init__()
@@ -62,14 +62,14 @@ class DensityStrip(Widget):
         self._position = START
 
     def show_overview(self, overview: Overview) -> None:
-        """Draw this log."""
+        """Draw the log."""
         self._overview = overview
         for count in range(1, MAX_LANES + 1):
             self.set_class(len(overview.lanes) == count, f"-lanes-{count}")
         self.refresh()
 
     def move_cursor_to(self, position: int) -> None:
-        """Move the cursor."""
+        """Move the cursor to a position."""
         before = self._column(self._overview) if self._overview else None
         self._position = position
         if self._overview and self._column(self._overview) != before:
@@ -103,7 +103,7 @@ class DensityStrip(Widget):
         return Strip([Segment(f"{left} {rule} {right}", style)]).adjust_cell_length(width)
 
     def _bar_row(self, overview: Overview, rows: int, row: int) -> Strip:
-        """One row of the bars, from the bottom; the past is told from the future by its colour."""
+        """Return one row of the bars, counted from the bottom; past and future differ in colour."""
         levels = _bar_heights(overview.density.counts, rows * 8)
         here = self._column(overview)
         past = self.get_component_rich_style("strip--past")
@@ -112,7 +112,7 @@ class DensityStrip(Widget):
         return Strip([Segment(cells[: here + 1], past), Segment(cells[here + 1 :], future)])
 
     def _lane(self, lane: Lane, columns: Sequence[int], width: int) -> Strip:
-        """A lane's places, and its name where there is the most room between them."""
+        """Return a lane: its marks, and its name in the widest gap between them."""
         marked = sorted({min(column, width - 1) for column in columns})
         edges = [-1, *marked, width]
         gap, start = max(((after - before, -before) for before, after in pairwise(edges)))
@@ -128,7 +128,7 @@ class DensityStrip(Widget):
         return Strip(cells[:-1], width)
 
     def _cursor_line(self, overview: Overview, width: int) -> Strip:
-        """The cursor, and where handlers raised."""
+        """Return the line with the cursor and the handler errors."""
         failed = self.get_component_rich_style("strip--failed")
         plain = self.rich_style
         cells = [Segment(" ", plain)] * width
@@ -141,7 +141,7 @@ class DensityStrip(Widget):
         return Strip(cells)
 
     def _column(self, overview: Overview) -> int:
-        """The column of the position; -1 at the start."""
+        """Return the column of the position; -1 at the start."""
         if self._position == START:
             return -1
         ends = overview.density.last_offsets
@@ -166,6 +166,6 @@ class DensityStrip(Widget):
 
 
 def _bar_heights(counts: Sequence[int], steps: int) -> list[int]:
-    """Heights in eighths of a row; what isn't empty is never invisible."""
+    """Return bar heights in eighths of a row, rounded up so that one event is visible."""
     most = max(*counts, 1)
     return [-(-count * steps // most) for count in counts]

@@ -1,21 +1,22 @@
-"""The selected document at the position, with what the event did to it."""
+"""The pane with the selected document at the position, and what the event changed in it."""
 
 from replay.document.diff import encode_value
 from replay.document.paths import ABSENT, DocumentPath
+from storage.plural import format_count
 from tui.state.snapshot import LateDetails, Snapshot
 from tui.widgets.value_lines import ValueLine, value_lines
 from tui.widgets.value_view import ValueView
 
 
 class DocumentPane(ValueView):
-    """One document."""
+    """Shows one document."""
 
     _snapshot: Snapshot | None = None
     _said = ""
     _pointed: DocumentPath | None = None
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
-        """The document as of a snapshot."""
+        """Show the document of a snapshot."""
         before, self._snapshot = self._snapshot, snapshot
         if before is not None and before.key != snapshot.key:
             self.closed = frozenset()
@@ -57,13 +58,13 @@ class DocumentPane(ValueView):
         at, count = moment.changed_at, len(snapshot.differences)
         if snapshot.base is not None:
             base = f"#{snapshot.base_label}" if snapshot.base >= 0 else "the start"
-            self._said = f"{count} differ from {base}"
+            self._said = f"{format_count(count, 'difference')} from {base}"
         else:
             self._said = _change_text(snapshot, at, count)
         self.subtitle = self._said
 
     def show_late_details(self, settled: LateDetails) -> None:
-        """Say when the document changes next."""
+        """Add to the subtitle where the document changes next."""
         if settled.next_change is not None and self._said:
             self.subtitle = f"{self._said} · next at {settled.next_change:,}"
 
@@ -74,16 +75,18 @@ class DocumentPane(ValueView):
 
 
 def _change_text(snapshot: Snapshot, at: int | None, count: int) -> str:
-    """When the document became what it is."""
+    """Return where the document last changed."""
     first = snapshot.history.fold_record.first_offset if snapshot.history else 0
     if at is None or at < first:
-        return f"unchanged since before {first:,}"
-    return f"{count} changed here" if at == snapshot.position else f"changed at {at:,}"
+        return f"last changed before {first:,}"
+    return (
+        f"{format_count(count, 'change')} here" if at == snapshot.position else f"changed at {at:,}"
+    )
 
 
 def _empty_text(snapshot: Snapshot) -> str:
     if snapshot.key is None:
-        return "no document yet"
+        return "no document selected: press d"
     if not snapshot.has_states:
-        return "not folded here yet"
-    return "not born yet"
+        return "not folded up to this event yet"
+    return "doesn't exist yet"

@@ -1,6 +1,6 @@
-"""The documents that had been born at the position, in the order of their birth.
+"""The document list: all documents created up to the position, in order of creation.
 
-So the list grows at its end as time goes on, and no row ever jumps.
+So the list only grows at its end, and rows keep their place.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _LONGEST = 200
 
 
 class DocumentsPane(PagedList[DocumentRow]):
-    """A row a document."""
+    """One row per document."""
 
     def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(model.document_rows, id=id, title="documents")
@@ -24,7 +24,7 @@ class DocumentsPane(PagedList[DocumentRow]):
         self._touched: tuple[str, ...] = ()
 
     def mark_changed(self, keys: tuple[str, ...]) -> None:
-        """Show which documents the event changed."""
+        """Mark the documents that the event changed."""
         before, self._touched = self._touched, keys
         others = set(before) ^ set(keys)
         top = self.scroll_offset.y
@@ -34,7 +34,7 @@ class DocumentsPane(PagedList[DocumentRow]):
                 self.refresh_line(line)
 
     def show_late_details(self, settled: LateDetails, *, pinned: bool) -> None:
-        """Show the documents as of a position, with the cursor on the selected one."""
+        """Show the documents at a position, with the cursor on the selected one."""
         if self.line_count != settled.documents:
             self.line_count = settled.documents
             self.refresh()
@@ -47,5 +47,5 @@ class DocumentsPane(PagedList[DocumentRow]):
         yield ("● " if changed else "  ", "mark")
         yield (shorten(row.key, _LONGEST), "key" if changed else "")
         first = self._model.history.fold_record.first_offset if self._model.history else 0
-        since = f"since {row.born:,}" if row.born >= first else f"before {first:,}"
+        since = f"created at {row.born:,}" if row.born >= first else f"created before {first:,}"
         yield (f"  {since}", "muted")

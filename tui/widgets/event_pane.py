@@ -1,4 +1,4 @@
-"""The event that the position stands after, and what its handlers made of it, raised and printed."""
+"""The pane with the event at the position: handler errors, output, data, calls, metadata."""
 
 from typing import Any
 
@@ -17,18 +17,18 @@ from tui.widgets.value_view import ValueView
 _LONGEST = 2_000
 """Characters of one line of a traceback."""
 _SHOWN = 160
-"""Characters of a request or an answer."""
+"""Characters of a request or a response."""
 _STACK = 6
-"""Lines of the way to an attempt to get out."""
+"""Stack lines of a blocked call."""
 
 
 class EventPane(ValueView):
-    """One event."""
+    """Shows one event."""
 
     _snapshot: Snapshot | None = None
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
-        """The event of a snapshot."""
+        """Show the event of a snapshot."""
         self._snapshot = snapshot
         self.title = (snapshot.event.type or "event") if snapshot.event else "event"
         self.redraw()
@@ -40,7 +40,7 @@ class EventPane(ValueView):
         event = snapshot.event
         if event is None:
             before = snapshot.position == START
-            said = "before the first event" if before else "dropped: it never happened here"
+            said = "start: no event yet" if before else "dropped on this timeline"
             self.show_lines([ValueLine(((said, "muted"),))])
             return
         lines: list[ValueLine] = []
@@ -62,12 +62,12 @@ class EventPane(ValueView):
             ]
         lines += value_lines(decode_or_text(event.data), (), self.opening())
         if snapshot.calls or snapshot.reads:
-            lines.append(_heading_line("calls"))
+            lines.append(_heading_line("outside calls"))
             lines += [_call_line(call) for call in snapshot.calls]
             if snapshot.reads:
                 lines.append(ValueLine(((f"read {', '.join(snapshot.reads)}", "muted"),)))
         if snapshot.upcast is not None:
-            lines += [_heading_line(f"handled as {_upcast_text(snapshot.upcast)}")]
+            lines += [_heading_line(f"upcast to {_upcast_text(snapshot.upcast)}")]
             lines += value_lines(decode_or_text(snapshot.upcast.data))
         meta = decode_or_text(event.meta)
         if meta is not ABSENT and meta != {}:
@@ -86,7 +86,7 @@ _BLOCKED_DECISIONS = ("missed", "blocked")
 
 
 def _blocked_call_lines(call: CallDecision) -> list[ValueLine]:
-    """A call that got no answer, and an attempt to get out: why, and how it came to it."""
+    """Return the lines of a missed or blocked call: the reason, and the stack."""
     said = f"✗ {call.decision} {call.port} {call.operation}: {call.reason}"
     lines = [ValueLine(((shorten(said, _LONGEST), "failed"),))]
     stack = (call.stack or "").splitlines()[-_STACK:]
@@ -94,9 +94,9 @@ def _blocked_call_lines(call: CallDecision) -> list[ValueLine]:
 
 
 def _nearest_recording_lines(near: SimilarRecording) -> list[ValueLine]:
-    """A recording that is like what was missed."""
+    """Return the lines of a recording similar to a missed call."""
     how = "; ".join(near.differences)
-    said = f"  nearest: {near.recording.call.operation}, {how}"
+    said = f"  similar recording: {near.recording.call.operation}, {how}"
     return [ValueLine(((shorten(said, _LONGEST), "muted"),))]
 
 

@@ -1,4 +1,4 @@
-"""The events: offset, stream, type. Filtered, it shows those that match, with their offsets."""
+"""The event list: offset, stream, type; with a filter, only the matching events."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,11 +18,11 @@ _SIGNS = {
     EditKind.MOVE: (">", "added"),
     EditKind.DROP: ("-", "removed"),
 }
-"""What stands before an event that was edited, and how it is drawn."""
+"""Sign and style of an edited event."""
 
 
 class EventsPane(PagedList[ListedEvent]):
-    """A row an event; the cursor is the position."""
+    """One row per event; the cursor shows the position."""
 
     def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(model.event_rows, id=id, title="events")
@@ -32,7 +32,7 @@ class EventsPane(PagedList[ListedEvent]):
         self._digits = 1
 
     def show_all(self, count: int) -> None:
-        """All events of the log."""
+        """Show all events of the timeline."""
         self._offsets = None
         self._digits = len(f"{max(count - 1, 0):,}")
         self.clear_pages(self._model.event_rows)
@@ -40,26 +40,26 @@ class EventsPane(PagedList[ListedEvent]):
         self.subtitle = ""
 
     def show_only(self, found: "Offsets[int]", what: str) -> None:
-        """Only these events."""
+        """Show only these events, with the filter's text in the subtitle."""
         self._offsets = found
         self.clear_pages(self._filtered)
         self.line_count = len(found)
         self.subtitle = f"{shorten(what, 40)}: {len(found):,}"
 
     def mark_matches(self, matches: "Offsets[int]") -> None:
-        """Show which events a search found."""
+        """Mark the events that a search found."""
         self._matches = matches
         self.refresh()
 
     def move_cursor_to(self, position: int) -> None:
-        """Put the cursor on the position; in a filtered list on the last event before it."""
+        """Put the cursor on the position; with a filter, on the last event at or before it."""
         if self._offsets is None:
             self.cursor = position if position != START else -1
         else:
             self.cursor = count_through(self._offsets, position) - 1
 
     def offset_of(self, line: int) -> int:
-        """The offset of the event on a line."""
+        """Return the position of the event on a line."""
         return line if self._offsets is None else int(self._offsets[line])
 
     def row_spans(self, line: int, row: ListedEvent) -> Iterable[Span]:  # noqa: ARG002 - by contract

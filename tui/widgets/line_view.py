@@ -1,7 +1,6 @@
-"""A pane of lines that are rendered when they are seen: the base of every list and tree here.
+"""A pane of lines that are rendered when they come into view: the base of all lists and trees.
 
-Styles are named by component classes, so that a theme decides about colours. Text passes through
-`printable` on its way in, whatever it is.
+Component classes name the styles, so themes set the colours. All text passes through `sanitize_line`.
 """
 
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ STYLES = (
 
 
 class LineView(Pane, can_focus=True):
-    """Lines with an optional cursor line."""
+    """A pane of lines with an optional cursor."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
 
@@ -52,19 +51,19 @@ class LineView(Pane, can_focus=True):
         self._grounds: dict[str, Style] = {}
 
     def spans(self, line: int) -> Iterable[Span]:
-        """What a line says; drawn on the screen's thread, so it must be at hand."""
+        """Return the text of a line. It must not block: it runs on the screen's thread."""
         raise NotImplementedError
 
     def line_style(self, line: int) -> str:  # noqa: ARG002 - for subclasses
-        """The style under a whole line."""
+        """Return the background style of a line."""
         return ""
 
     def watch_line_count(self) -> None:
         self.fit_virtual_size()
 
     def fit_virtual_size(self) -> None:
-        """Tell how far there is to scroll. A new size costs a layout of the screen, so what fits
-        into the pane has the pane's own size, whatever it is."""
+        """Set the scrollable size. A new size costs a layout of the screen, so content that fits
+        into the pane always gets the pane's own size."""
         room = self.scrollable_content_region.size
         wanted = Size(
             self.content_width if self.content_width > room.width else 0,
@@ -85,21 +84,21 @@ class LineView(Pane, can_focus=True):
         self.show_line(now)
 
     def refresh_line(self, y: int) -> None:
-        """Draw one line anew, if it is to be seen."""
+        """Redraw one line if it is in view."""
         if 0 <= y - self.scroll_offset.y < self.size.height:
             super().refresh_line(y)
 
     def line_at(self, event: MouseEvent) -> int | None:
-        """The line that was pointed at; None beside the lines, such as on the border."""
+        """Return the line under the mouse; None outside of the lines, such as on the border."""
         place = event.get_content_offset(self)
         line = -1 if place is None else place.y + self.scroll_offset.y
         return line if 0 <= line < self.line_count else None
 
     def show_line(self, line: int) -> None:
-        """Scroll, if need be, to see a line with some of its neighbours.
+        """Scroll if needed, to show a line with some of its neighbours.
 
-        Leaving the pane's end it goes on by a third of it: a line that moves alone costs two lines
-        to draw, one that moves the list costs all of them.
+        At an edge it scrolls by a third of the pane: moving only the cursor redraws two lines, but
+        scrolling redraws all of them.
         """
         height = self.scrollable_content_region.height
         if line < 0 or height <= 0:
@@ -113,7 +112,7 @@ class LineView(Pane, can_focus=True):
             self._scroll(line + third - height + 1)
 
     def _place_cursor(self) -> None:
-        """In a pane of a new size, stand as if one had come to the cursor from above."""
+        """Scroll in a pane of a new size as if the cursor had come from above."""
         height = self.scrollable_content_region.height
         if height <= 0:
             return
@@ -123,7 +122,7 @@ class LineView(Pane, can_focus=True):
         self._scroll(max(0, min(wanted, self.line_count - height)))
 
     def _scroll(self, y: int) -> None:
-        # By force, as a list that has just grown has no scrollbar before its next layout.
+        # Forced, because a list that has just grown has no scrollbar before its next layout.
         self.scroll_to(y=y, animate=False, force=True)
 
     def line_segments(self, line: int, width: int) -> list[Segment]:
@@ -134,7 +133,7 @@ class LineView(Pane, can_focus=True):
         if line == self.cursor:
             under = "cursor" if on_cursor else "cursor-blurred"
         ground = self._line_background(under)
-        # On the cursor, its own colours are the readable ones.
+        # The cursor line uses the cursor's colours, for contrast.
         cells = [
             Segment(sanitize_line(text), ground if on_cursor else ground + self._style(name))
             for text, name in self.spans(line)
@@ -144,13 +143,13 @@ class LineView(Pane, can_focus=True):
         return _fit_segments(cells, width, ground)
 
     def _line_background(self, under: str = "") -> Style:
-        """What a line stands on."""
+        """Return the background of a line."""
         if under not in self._grounds:
             self._grounds[under] = self.rich_style + self._style(under)
         return self._grounds[under]
 
     def _style(self, name: str) -> Style:
-        """A component's style over the pane's own ground; colours may be partly transparent."""
+        """Return a component's style, with transparent colours blended into the pane's background."""
         if not name:
             return Style()
         if name not in self._styles:
@@ -174,7 +173,7 @@ class LineView(Pane, can_focus=True):
         self._grounds = {}
 
     def on_resize(self) -> None:
-        # Before the first layout there was no height to scroll in.
+        # Before the first layout there is no height to scroll in.
         self.fit_virtual_size()
         self._place_cursor()
 
@@ -197,12 +196,12 @@ class LineView(Pane, can_focus=True):
         self.scroll_to(x=max(self.scroll_offset.x + columns, 0), animate=False, force=True)
 
     def move_cursor(self, line: int) -> None:
-        """A person moves the cursor."""
+        """Move the cursor on behalf of the person."""
         self.cursor = max(0, min(line, self.line_count - 1))
 
 
 def _fit_segments(cells: list[Segment], width: int, ground: Style) -> list[Segment]:
-    """A line of that width; what doesn't fit is cut with a mark, as a number would read as another."""
+    """Return a line of that width; cut with a visible mark, because a cut number looks like another."""
     if Segment.get_line_length(cells) > width > 0:
         text = "".join(cell.text for cell in cells).rstrip()
         if cell_len(text) > width:

@@ -1,6 +1,6 @@
-"""A list over pages of rows that are fetched in a thread: however long, it holds a few pages.
+"""A list whose rows are fetched in pages by threads; it keeps only a few pages in memory.
 
-A row that isn't there yet is drawn as a placeholder and comes in when its page does.
+A row is drawn as a placeholder until its page arrives.
 """
 
 from collections import OrderedDict
@@ -20,14 +20,14 @@ _KEPT = 16
 
 Row = TypeVar("Row")
 Fetch = Callable[[int, int], Sequence[Row]]
-"""(first row, how many) to rows; called in a thread."""
+"""Returns rows for (first row, count); called in a thread."""
 
 
 class PagedList(LineView, Generic[Row]):
-    """Rows by number, fetched a page at a time."""
+    """A list of rows by number, fetched page by page."""
 
     class Picked(Message):
-        """A person moved to a row."""
+        """The person selected a row."""
 
         def __init__(self, sender: "PagedList[Row]", line: int) -> None:
             super().__init__()
@@ -46,11 +46,11 @@ class PagedList(LineView, Generic[Row]):
         self._generation = 0
 
     def row_spans(self, line: int, row: Row) -> Iterable[Span]:
-        """What a row says."""
+        """Return the text of a row."""
         raise NotImplementedError
 
     def clear_pages(self, fetch: Fetch[Row] | None = None) -> None:
-        """Drop all pages, as the rows behind them have become others."""
+        """Drop all pages because the rows have changed; `fetch` replaces the source of rows."""
         if fetch is not None:
             self._fetch = fetch
         self._generation += 1
@@ -59,14 +59,14 @@ class PagedList(LineView, Generic[Row]):
         self.refresh()
 
     def row(self, line: int) -> Row | None:
-        """The row, if its page is here; else it is asked for."""
+        """Return a row; if its page isn't in memory, request the page and return None."""
         number, place = divmod(line, PAGE_ROWS)
         page = self._pages.get(number)
         if page is None:
             self._request_page(number)
             return None
         self._pages.move_to_end(number)
-        # Whoever steps towards the end of a page will want the next.
+        # Near the end of a page, request the next one in advance.
         if place > PAGE_ROWS - 64 and line + 64 < self.line_count:
             self._request_page(number + 1)
         if place < 64 and number:
@@ -90,7 +90,7 @@ class PagedList(LineView, Generic[Row]):
         try:
             rows = fetch(number * PAGE_ROWS, PAGE_ROWS)
         except RefoldError:
-            # Whoever is drawn next asks once more.
+            # The next draw of a row requests the page again.
             self._asked.discard(number)
             return
         self.app.call_from_thread(self._on_page_fetched, number, generation, rows)

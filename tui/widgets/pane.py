@@ -1,8 +1,8 @@
-"""A scrolling pane in a rounded frame that draws the lines that changed, and no others.
+"""A scrolling pane in a rounded frame that redraws only the lines that changed.
 
-Textual filters and composes every line of a widget at every paint, and draws all of them anew when
-a title changes. A held key repaints the screen thirty times a second, so a pane keeps its drawn
-lines here, frame included, until one of them is refreshed.
+Textual filters and composes every line of a widget at every paint, and redraws all of them when a
+title changes. A held key repaints the screen thirty times a second, so a pane caches its drawn lines,
+frame included, until a line is refreshed.
 """
 
 from typing import Self
@@ -20,7 +20,7 @@ _LONGEST = 200
 
 
 class Pane(ScrollView):
-    """A frame with a title above and a subtitle below; its colours are those of the CSS border."""
+    """A frame with a title above and a subtitle below, in the colours of the CSS border."""
 
     def __init__(self, *, id: str | None = None, title: str = "") -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -30,12 +30,12 @@ class Pane(ScrollView):
         self._edge: tuple[Style, Style] | None = None
 
     def line_segments(self, line: int, width: int) -> list[Segment]:
-        """What a line of the pane shows, `width` cells of it."""
+        """Return `width` cells of a line of the pane."""
         raise NotImplementedError
 
     @property
     def title(self) -> str:
-        """The pane's name; from events as likely as not, so it is no markup."""
+        """The text in the upper edge; it may come from events, so markup has no meaning in it."""
         return self._labels["title"]
 
     @title.setter
@@ -44,7 +44,7 @@ class Pane(ScrollView):
 
     @property
     def subtitle(self) -> str:
-        """What is said at the pane's lower edge."""
+        """The text in the lower edge."""
         return self._labels["subtitle"]
 
     @subtitle.setter
@@ -78,7 +78,7 @@ class Pane(ScrollView):
         self._edge = None
 
     def watch_show_vertical_scrollbar(self, shown: bool) -> None:
-        # One that comes late has missed what was scrolled before.
+        # A scrollbar that appears late has missed earlier scrolling.
         if shown:
             self.vertical_scrollbar.position = self.scroll_y
 
@@ -103,7 +103,7 @@ class Pane(ScrollView):
         return Strip(self.line_segments(y + self.scroll_offset.y, width), width)
 
     def _draw_line(self, y: int) -> Strip:
-        """A line with its share of the frame, as it goes to the terminal."""
+        """Return a line with its part of the frame, filtered for the terminal."""
         width, height = self.outer_size
         frame, label = self._edge_styles()
         inner = self.scrollable_content_region.width
@@ -117,7 +117,7 @@ class Pane(ScrollView):
             cells = [Segment(f"╰{rule}", frame), Segment(said, label), Segment("─╯", frame)]
         else:
             line = y - self.gutter.top + self.scroll_offset.y
-            room = " " * (width - 2 - inner)  # where the scrollbar is
+            room = " " * (width - 2 - inner)  # for the scrollbar
             cells = [Segment("│", frame), *self.line_segments(line, inner)]
             cells.append(Segment(f"{room}│", frame))
         background = self.background_colors[1]

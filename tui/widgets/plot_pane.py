@@ -1,6 +1,6 @@
-"""Values over time, below the panes: over the same stretch of time as the strip, and seeking too.
+"""The plot of values over time, below the panes; it covers the same time as the strip, and a click seeks.
 
-Imported when the first plot is asked for, as it brings numpy with it.
+Imported with the first plot, because it imports numpy.
 """
 
 from bisect import bisect_left
@@ -30,24 +30,24 @@ from tui.text.timestamps import format_short_time
 
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _STRETCHES = 400
-"""Points of a plot, more than a wide terminal has columns; each keeps its lowest and highest."""
+"""Points of a plot, more than a wide terminal has columns; each keeps its lowest and highest value."""
 _LONGEST = 48
 _TICK = 24
-"""Columns that a time below the plot wants."""
+"""Columns for a time below the plot."""
 
 
 class PlotPane(Vertical):
-    """One plot of one or several values, with the position as a line in it."""
+    """A plot of one or several values, with a line at the position."""
 
     class SeekRequested(Message):
-        """A person pointed at a place."""
+        """The person clicked a position."""
 
         def __init__(self, position: int) -> None:
             super().__init__()
             self.position = position
 
     class PlotFailed(Message):
-        """What was typed can't be plotted."""
+        """The expression can't be plotted."""
 
         def __init__(self, message: str) -> None:
             super().__init__()
@@ -71,17 +71,19 @@ class PlotPane(Vertical):
 
     @work(thread=True, exclusive=True, group="plot", exit_on_error=False)
     def request_plot(self, text: str, names: Sequence[str], key: str | None) -> None:
-        """Plot these; asked in a thread, as it scans."""
+        """Plot these expressions; runs in a thread because it scans the history."""
         try:
             history = self._model.history
             if history is None:
-                raise QueryError("There are no values without a projection; name one with -p.")
+                raise QueryError("No values without a projection. Start refold with one: -p FILE.")
             density = self._model.log.read_density(_STRETCHES)
             found = [compute_series(history, name, density.last_offsets, key) for name in names]
             for one in found:
                 missing = describe_unknown_paths(history, one.name)
                 if one.is_empty or missing:
-                    raise QueryError(missing or f"{one.name} never was a number.")
+                    raise QueryError(
+                        missing or f"{one.name} is never a number. Plot a numeric value."
+                    )
             sides = compare_with_parent(history)
             if sides is not None:
                 found += self._parent_series(sides, names, density.last_offsets, key)
@@ -98,7 +100,7 @@ class PlotPane(Vertical):
     def _parent_series(
         self, sides: ParentComparison, names: Sequence[str], ends: Sequence[int], key: str | None
     ) -> list[Series]:
-        """The same values on the timeline that was forked, over the same stretches."""
+        """Compute the same values on the parent timeline, over the same stretches."""
         theirs = [sides.fork.position_map.parent_position_before(end) for end in ends]
         return [
             replace(
@@ -113,10 +115,10 @@ class PlotPane(Vertical):
         self.query_one(PlotWidget).set_x_formatter(
             _TimeAxis(self._model.extent, density, self.size.width)
         )
-        self.call_after_refresh(self._draw)  # it has no size before it is laid out
+        self.call_after_refresh(self._draw)  # it has no size before layout
 
     def move_cursor_to(self, position: int) -> None:
-        """Move the line of the position; called when time stands still, as it draws everything."""
+        """Move the line of the position. Call it when the position has settled: it redraws everything."""
         self._position = position
         if self._found and self.display:
             self._draw()
@@ -142,11 +144,11 @@ class PlotPane(Vertical):
         plot.set_ylimits(low - room, high + room)
         if here >= 0:
             plot.add_v_line(here, line_style="bold")
-        names.append(("click seeks · esc closes", "$text-muted"))
+        names.append(("click seek · esc close", "$text-muted"))
         self.query_one("#plot-names", Static).update(Content.assemble(*names))
 
     def _value_text(self, one: Series, here: int) -> str:
-        """The value at the position; inside of a stretch in which it varies, from where to where."""
+        """Return the value at the position; within a stretch in which it varies, its range."""
         if here < 0 or np.isnan(one.high[here]):
             return "–"
         low, high = one.low[here], one.high[here]
@@ -171,14 +173,14 @@ class PlotPane(Vertical):
 
 
 def _series_points(one: Series) -> tuple[list[float], list[float]]:
-    """The points to draw through: at each stretch its lowest, its highest and its last value."""
+    """Return the points of the line: for each stretch its lowest, highest and last value."""
     xs = np.repeat(np.arange(len(one.last), dtype=float), 3)
     ys = np.column_stack([one.low, one.high, one.last]).ravel()
     return xs.tolist(), ys.tolist()
 
 
 class _TimeAxis(AxisFormatter):
-    """Stretches as times, or as offsets where the log has none."""
+    """Labels stretches with times, or with offsets if the log has no times."""
 
     def __init__(self, extent: LogExtent, density: EventDensity, width: int) -> None:
         self._extent = extent
@@ -186,11 +188,11 @@ class _TimeAxis(AxisFormatter):
         self._most = max(2, min(width // _TICK, 6))
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        """Evenly over the plot; fewer than asked for, as a time is long."""
+        """Return evenly spaced ticks, few enough for labels as long as a time."""
         return [float(tick) for tick in np.linspace(min_, max_, min(max_ticks, self._most))]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """What stands below each."""
+        """Return the label of each tick."""
         return [self._label(tick) for tick in ticks]
 
     def _label(self, tick: float) -> str:

@@ -1,6 +1,6 @@
-"""Where a query is typed: Enter asks it, a list below the cursor offers words.
+"""The SQL editor: Enter runs the query, a list below the cursor suggests completions.
 
-A word is taken with Tab, or with Enter once one was chosen in the list; else Enter always asks.
+Tab inserts a suggestion, and so does Enter if one is selected in the list.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ _WIDEST = 28
 
 
 class CompletionList(OptionList, can_focus=False):
-    """The words that may be meant."""
+    """The list of suggested completions."""
 
     words: tuple[Suggestion, ...] = ()
 
     def show_words(self, words: tuple[Suggestion, ...], place: Offset) -> None:
-        """Show these at a place of the screen."""
+        """Show suggestions at a screen position."""
         self.words = words
         names = [shorten(sanitize_line(word.text), _WIDEST) for word in words]
         room = max(map(len, names))
@@ -50,36 +50,36 @@ class CompletionList(OptionList, can_focus=False):
 
     @property
     def selected_word(self) -> Suggestion | None:
-        """The one under the cursor."""
+        """The suggestion under the cursor, if any."""
         return None if self.highlighted is None else self.words[self.highlighted]
 
 
 class QueryEditor(TextArea):
-    """Several lines of SQL."""
+    """An editor for several lines of SQL."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f5", "ask", "run", key_display="enter", id="sql.run"),
         Binding("ctrl+j,alt+enter,shift+enter", "new_line", "new line", key_display="ctrl+j"),
-        Binding("up", "recall(-1)", "earlier", key_display="↑"),
-        Binding("down", "recall(1)", "Later", show=False),
+        Binding("up", "recall(-1)", "previous query", key_display="↑"),
+        Binding("down", "recall(1)", "next query", show=False),
     ]
 
     class QueryEntered(Message):
-        """A person asks what stands here."""
+        """The query must be run."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
     class QueryRecalled(Message):
-        """A person wants an earlier query (-1), or a later one (1)."""
+        """The previous query (-1) or the next one (1) must be shown."""
 
         def __init__(self, by: int) -> None:
             super().__init__()
             self.by = by
 
     projections: Sequence[str] = ()
-    """Names that are offered for a projection."""
+    """Projection names to suggest."""
 
     def __init__(self, text: str, offers: CompletionList, *, hint: str, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(
@@ -94,7 +94,7 @@ class QueryEditor(TextArea):
         self._silent = text
 
     def replace_query(self, text: str) -> None:
-        """Another query in this one's place."""
+        """Replace the text by another query, without suggesting completions."""
         self._silent = text
         self.text = text
         self.move_cursor(self.document.end)
@@ -118,7 +118,7 @@ class QueryEditor(TextArea):
         await super()._on_key(event)
 
     def _handle_key(self, key: str) -> bool:
-        """Whether the key meant the list of words, a query before, or the question itself."""
+        """Handle a key of the suggestions, of the query history, or Enter; return whether it was one."""
         if self._offers.display:
             if key == "escape":
                 self.close_completions()
@@ -155,7 +155,7 @@ class QueryEditor(TextArea):
 
     def _show_completions(self, completion: Completion, typed: int) -> None:
         if completion is self._completion:
-            # Below what is typed, the word itself above the words.
+            # Below the text, aligned with the start of the typed word.
             at = self.cursor_screen_offset - Offset(typed + 1, -1)
             self._offers.show_words(completion.suggestions, at)
 
@@ -163,7 +163,7 @@ class QueryEditor(TextArea):
         self.close_completions()
 
     def close_completions(self) -> None:
-        """Offer nothing more until something is typed."""
+        """Hide the suggestions until the text changes."""
         self._completion = None
         self._offers.display = False
 
@@ -176,5 +176,5 @@ class QueryEditor(TextArea):
             self.move_cursor((row, column - typed + len(word.text)))
 
     def _typed_length(self) -> int:
-        """Characters before the cursor."""
+        """Return the number of characters before the cursor."""
         return len(self.get_text_range((0, 0), self.cursor_location))

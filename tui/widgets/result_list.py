@@ -1,4 +1,4 @@
-"""The rows of an answer, under the names of their columns, which stay where they are."""
+"""The rows of an SQL result under a fixed line of column names."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -17,24 +17,25 @@ from tui.widgets.paged_list import PagedList
 Row = tuple[str | None, ...]
 
 NULL = "∅"
-"""A value that isn't there; a text of four letters would look like one that is."""
+"""Shown for SQL NULL, because the text `NULL` could also be a value."""
 
 _NARROWEST = 14
-"""Columns that a value is cut to at most, when there is too little room."""
+"""Columns that a value keeps at least when space is short."""
 _A_TIME = 26
+"""Columns of a timestamp."""
 
 
 class ResultList(PagedList[Row]):
-    """A row a line; the first line is under the names, so rows are counted from one."""
+    """One line per row. Line 0 holds the column names, so rows count from one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "pick", "go there", key_display="enter", id="sql.seek"),
-        Binding("space", "open", "whole row", id="sql.row"),
-        Binding("y", "copy", "copy", id="sql.copy"),
+        Binding("enter", "pick", "go to event", key_display="enter", id="sql.seek"),
+        Binding("space", "open", "show row", id="sql.row"),
+        Binding("y", "copy", "copy row", id="sql.copy"),
     ]
 
     class Chosen(Message):
-        """A person wants to do something with a row: `pick`, `open` or `copy`."""
+        """The person chose an action for a row: `pick`, `open` or `copy`."""
 
         def __init__(self, what: str, number: int) -> None:
             super().__init__()
@@ -48,10 +49,10 @@ class ResultList(PagedList[Row]):
         self._told = ""
 
     def show_answer(self, answer: QueryResult) -> None:
-        """Show this answer from its beginning."""
+        """Show a result from its first row."""
         self._answer = answer
         rows = f"{answer.row_count:,} row{'' if answer.row_count == 1 else 's'}"
-        self._told = f"the first {rows} of more" if answer.is_truncated else rows
+        self._told = f"first {rows} only" if answer.is_truncated else rows
         self._fit_columns()
         self.clear_pages(self._rows)
         self.scroll_to(0, 0, animate=False, force=True)
@@ -59,7 +60,7 @@ class ResultList(PagedList[Row]):
         self.cursor = 1 if answer.row_count else -1
 
     def _fit_columns(self) -> None:
-        """As wide as what is in them where there is room; else the widest are cut, to a bound."""
+        """Fit the columns to their content; if space is short, cut the widest down to a minimum."""
         answer = self._answer
         if answer is None:
             return
@@ -75,7 +76,7 @@ class ResultList(PagedList[Row]):
             widths[number] = min(wanted[number], share)
             room -= widths[number]
         self._widths = widths
-        wider = " · ← → further columns" if self.content_width > self.size.width else ""
+        wider = " · ← → more columns" if self.content_width > self.size.width else ""
         self.subtitle = f"{self._told}{wider}"
 
     def on_resize(self) -> None:

@@ -1,4 +1,4 @@
-"""The table of what was found, below the panes; its cursor moves time."""
+"""The result table below the panes; selecting a row moves to its position."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,33 +9,33 @@ from tui.widgets.paged_list import PagedList
 
 
 class ResultsPane(PagedList[ResultRow]):
-    """A row a place."""
+    """One row per result."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(lambda _first, _count: (), id=id, title="found")
+        super().__init__(lambda _first, _count: (), id=id, title="results")
         self.findings: ResultTable | None = None
 
     def show_table(self, findings: ResultTable) -> None:
-        """Show this table; one that goes on grows at its end."""
+        """Show a table; a growing table replaces its shorter version."""
         before, self.findings = self.findings, findings
         if before is None or before.title != findings.title or not before.is_growing:
             self.cursor = -1
         self.title = findings.title
         self.clear_pages(findings.fetch)
         self.line_count = len(findings.offsets)
-        # No taller than it needs to be, unless it may still grow; the style sheet says how tall.
+        # No taller than its rows, unless it still grows; the style sheet sets the limit.
         self.styles.max_height = None if findings.is_growing else max(self.line_count, 2) + 2
         self._update_title()
 
     def stop_growing(self) -> None:
-        """The question was left: what is here is all there will be."""
+        """Note that the query was stopped."""
         if self.findings is not None:
-            note = "stopped before the end of the history"
+            note = "stopped; later results are missing"
             self.findings = replace(self.findings, note=note, is_growing=False)
             self._update_title()
 
     def move_cursor_to(self, position: int) -> None:
-        """Put the cursor on the row that stands at a position, or the last before it."""
+        """Put the cursor on the row at a position, or on the last row before it."""
         found = self.findings
         on_row = found is not None and 0 <= self.cursor < len(found.offsets)
         if found is not None and not (on_row and found.offsets[self.cursor] == position):

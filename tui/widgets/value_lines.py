@@ -1,7 +1,7 @@
-"""A JSON value as lines: names, values, and what an event did to them.
+"""A JSON value as lines: names, values, and what an event changed.
 
-Pure: values and differences in, lines out. Long values are cut with a mark, and so is a document
-of very many lines; nothing is cut silently.
+Pure functions: values and differences in, lines out. Long values and long documents are cut with a
+visible mark.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,62 +17,62 @@ from tui.text.span import Span
 
 MOST_LINES = 5_000
 MORE = 1_000
-"""Members of a very large object that are shown on request."""
+"""Members of a very large object that Enter adds."""
 _MANY = 200
-"""Members up to which an object or a list is shown whole."""
+"""Members up to which an object or a list is shown completely."""
 _FEW = 50
-"""Members of a larger one that are shown beside what changed."""
+"""Members of a larger one that are shown, besides those that changed."""
 _SOUGHT = 8
-"""Names that are looked for one by one."""
+"""Changed names up to which each is searched separately."""
 _LONGEST = 400
 _WIDEST = 16
-"""Columns that names are filled up to."""
+"""Columns that names are padded to, at most."""
 _DEEPEST = 60
-"""Levels that are shown line by line."""
+"""Levels shown line by line; deeper values are shown as JSON text."""
 
 
 @dataclass(frozen=True)
 class ValueLine:
-    """A line of a value."""
+    """One line of a value."""
 
     spans: tuple[Span, ...]
     path: DocumentPath = ()
     style: str = ""
-    """Under the whole line: `added`, `changed`, `removed` or nothing."""
+    """Style of the whole line: `added`, `changed`, `removed` or empty."""
     is_expandable: bool = False
-    """The line stands for an object or a list, which can be closed and opened."""
+    """The line shows an object or a list that can be collapsed and expanded."""
     left_out: int = 0
-    """The line stands for members of the object at its path, of which so many are shown before it."""
+    """The line stands for hidden members of the object at its path; this many are shown before it."""
 
 
 @dataclass(frozen=True)
 class ExpansionState:
-    """What of a value is shown."""
+    """Which parts of a value are shown."""
 
     closed_paths: frozenset[DocumentPath] = frozenset()
     more: Mapping[DocumentPath, int] = field(default_factory=dict)
-    """How many members of objects with very many, where that isn't what it is for all."""
+    """By path, the number of members shown of large objects, if it isn't the default."""
     revealed_path: DocumentPath | None = None
-    """What is shown whatever is left out beside it."""
+    """A path that is shown in any case."""
 
 
 def value_lines(
     value: Any, differences: Sequence[Difference] = (), opening: ExpansionState | None = None
 ) -> list[ValueLine]:
-    """The lines of a value; removed parts are shown where they were."""
+    """Return the lines of a value; removed parts are shown at their old place."""
     opening = opening or ExpansionState()
     marks = _Marks(differences, opening.revealed_path)
     lines: list[ValueLine] = []
     for line in _root_lines(value, marks, opening):
         if len(lines) == MOST_LINES:
-            lines.append(ValueLine((("… more lines than are shown here; y copies all", "muted"),)))
+            lines.append(ValueLine((("… too long to show completely · y copy all", "muted"),)))
             break
         lines.append(line)
     return lines
 
 
 class _Marks:
-    """Where the differences are."""
+    """The differences by path."""
 
     def __init__(
         self, differences: Sequence[Difference] = (), wanted: DocumentPath | None = None
@@ -80,7 +80,7 @@ class _Marks:
         self.at: Mapping[DocumentPath, Difference] = {d.path: d for d in differences}
         self.removed: dict[DocumentPath, list[Difference]] = {}
         self.below: dict[DocumentPath, set[PathStep]] = {}
-        """For each path on the way to a difference, the steps to take from there."""
+        """For each path above a difference, the next steps towards differences."""
         for path in (*self.at, *([] if wanted is None else [wanted])):
             for depth, step in enumerate(path):
                 self.below.setdefault(path[:depth], set()).add(step)
@@ -116,7 +116,7 @@ def _member_lines(
     for name, item, out in items:
         if out:
             text = f"{'  ' * len(path)}  … {out:,} more" + (
-                " (enter shows some)" if not shown else ""
+                " · enter show more" if not shown else ""
             )
             yield ValueLine(
                 ((text, "muted"),), path, left_out=_shown_member_count(value, path, opening)
@@ -131,18 +131,18 @@ def _member_lines(
 
 
 def _shown_member_count(value: Any, path: DocumentPath, opening: ExpansionState) -> int:
-    """How many members are shown of an object or a list, from its first one on."""
+    """Return how many of the first members of an object or a list are shown."""
     return opening.more.get(path, _FEW if len(value) > _MANY else _MANY)
 
 
 def _shown_members(
     value: Any, path: DocumentPath, marks: _Marks, opening: ExpansionState
 ) -> Iterator[tuple[Any, Any, int]]:
-    """Names and members, and between them how many are left out of an object with very many."""
+    """Yield (name, member, 0), and (None, None, count) for each gap of hidden members."""
     names: Sequence[Any] = list(value) if isinstance(value, dict) else range(len(value))
     first = min(_shown_member_count(value, path, opening), len(names))
     wanted = {name for name in marks.below.get(path, ()) if _has_member(value, name)}
-    if len(wanted) <= _SOUGHT:  # to go through all names would take longer than a step may
+    if len(wanted) <= _SOUGHT:  # scanning all names would be too slow for one step
         marked = sorted(names.index(name) for name in wanted)
     else:
         marked = [place for place, name in enumerate(names) if name in wanted]

@@ -1,4 +1,4 @@
-"""A pane that shows lines of a value, with a cursor, parts that close, and a width to scroll to."""
+"""A pane that shows a value as lines, with a cursor, collapsible parts and horizontal scrolling."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -15,10 +15,12 @@ from tui.widgets.value_lines import MORE, ExpansionState, ValueLine
 
 
 class ValueView(LineView):
-    """Lines of one or several values."""
+    """The lines of one or several values."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "open_or_close", "Open or close", show=False, id="value.toggle"),
+        Binding(
+            "enter,space", "open_or_close", "expand or collapse", show=False, id="value.toggle"
+        ),
     ]
 
     def __init__(self, *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
@@ -27,10 +29,10 @@ class ValueView(LineView):
         self._width = 0
         self.closed: frozenset[DocumentPath] = frozenset()
         self.more: dict[DocumentPath, int] = {}
-        """How many members are shown of objects that have very many."""
+        """By path, how many members are shown of an object with very many."""
 
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
-        """Show these; the value that was looked at is under the cursor, where it is still there."""
+        """Show these lines, with the cursor on the same value as before if it still exists."""
         before, path, self._lines = self._lines, self.path, lines
         self._width = max((_line_width(line) for line in lines), default=0)
         self.line_count = len(lines)
@@ -39,7 +41,7 @@ class ValueView(LineView):
             self.cursor = len(lines) - 1
         if path and path != self.path:
             self.cursor = next((n for n, ln in enumerate(lines) if ln.path == path), self.cursor)
-        # From one event to the next most lines stay as they are, and most are blank.
+        # Redraw only the lines that changed: between two events most stay the same.
         for number in range(max(len(before), len(lines))):
             if before[number : number + 1] != lines[number : number + 1]:
                 self.refresh_line(number)
@@ -56,11 +58,11 @@ class ValueView(LineView):
 
     @property
     def path(self) -> DocumentPath:
-        """The value under the cursor; the whole where there is none."""
+        """The path of the value under the cursor; empty (the whole) without a cursor."""
         return self._lines[self.cursor].path if 0 <= self.cursor < len(self._lines) else ()
 
     def select_path(self, path: DocumentPath) -> None:
-        """Put the cursor on the value at a path, or on what is left of the way there."""
+        """Put the cursor on the value at a path, or on its nearest parent that is shown."""
         while True:
             for number, line in enumerate(self._lines):
                 if line.path == path and path:
@@ -71,14 +73,14 @@ class ValueView(LineView):
             path = path[:-1]
 
     def show_first_change(self) -> None:
-        """Scroll to what the event changed, if that is out of sight."""
+        """Scroll to the first value that the event changed, if it is out of view."""
         for number, line in enumerate(self._lines):
             if line.style:
                 self.show_line(number)
                 return
 
     def opening(self, wanted: DocumentPath | None = None) -> ExpansionState:
-        """What is open, and a path that is to be seen whatever is."""
+        """Return what is expanded; the value at `wanted` is shown in any case."""
         return ExpansionState(self.closed, self.more, wanted)
 
     def action_open_or_close(self) -> None:
@@ -93,7 +95,7 @@ class ValueView(LineView):
             self.redraw()
 
     def redraw(self) -> None:
-        """Make the lines anew, as a part was closed or opened."""
+        """Build the lines again, because a part was collapsed or expanded."""
 
     def on_click(self, event: events.Click) -> None:
         line = self.line_at(event)

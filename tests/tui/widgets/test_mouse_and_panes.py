@@ -55,7 +55,7 @@ async def test_the_document_is_marked(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=1200) as seat:
         rows = seat.pane("document")
         assert any(re.match(r'~ status +"placed" +was "cart"', row) for row in rows)
-        assert seat.subtitle("document") == "1 changed here · next at 1,254"
+        assert seat.subtitle("document") == "1 change here · next at 1,254"
         assert seat.position_line.startswith(" #1,200 of 3,000  ·  2026-01-04 07:28:15.629")
         await seat.type(":", "1254")
         rows = seat.pane("document")
@@ -84,7 +84,7 @@ async def test_added_and_removed(
 
 async def test_a_failure_has_its_traceback(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.wrong, at=878) as seat:
-        assert "✗ failed" in seat.position_line
+        assert "✗ handler error" in seat.position_line
         assert "3 failed" in seat.header
         rows = "\n".join(seat.pane("event"))
         assert "✗ KeyError: 'amount'" in rows
@@ -95,7 +95,7 @@ async def test_documents_grow_with_the_position(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=START) as seat:
         assert seat.subtitle("documents") == "0"
         assert seat.position_line.strip() == "start of 3,000 events"
-        assert seat.pane("event")[0].strip() == "before the first event"
+        assert seat.pane("event")[0].strip() == "start: no event yet"
         counts = []
         for position in ("10", "500", "end"):
             await seat.type(":", position)
@@ -107,8 +107,8 @@ async def test_documents_grow_with_the_position(shop: Any, sit: Any) -> None:
 async def test_a_workspace_without_a_projection(log: Callable[..., Any], sit: Any) -> None:
     workspace = log({"stream": "a", "type": "T", "data": {}})
     async with sit(workspace) as seat:
-        assert "no projection: name one with -p" in seat.header
-        assert seat.pane("document")[0].strip() == "no document yet"
+        assert "no projection (start with -p FILE)" in seat.header
+        assert seat.pane("document")[0].strip() == "no document selected: press d"
         await seat.press("]", "}", "!", "d", "P", ")", "r", "c", "o", "y")
         assert seat.app.is_running
 

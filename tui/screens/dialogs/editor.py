@@ -1,4 +1,4 @@
-"""An editor for one event: JSON that is checked before it is taken, or the person's own editor."""
+"""The editor for one event: JSON that is validated before it is saved; ctrl+o opens $EDITOR."""
 
 import os
 import shlex
@@ -20,20 +20,20 @@ from storage.errors import RefoldError
 from tui.text.sanitize import escape_json, sanitize_line
 
 _MAX_TEXT_BYTES = 1 << 20
-"""Characters that are edited on the screen."""
+"""Characters of the text that the editor accepts; more is cut off."""
 
 
 class EditorScreen(ModalScreen[str | None]):
-    """Gives back the text that was taken; None where nothing was."""
+    """The editor; returns the saved text, or None if the person cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "take", "take", priority=True),
+        Binding("ctrl+s", "take", "save", priority=True),
         Binding("ctrl+o", "own_editor", "$EDITOR", priority=True),
-        Binding("escape", "dismiss(None)", "leave", priority=True),
+        Binding("escape", "dismiss(None)", "cancel", priority=True),
     ]
 
     def __init__(self, title: str, text: str, check: Callable[[str], object]) -> None:
-        """`check` raises a `RefoldError` where a text can't be taken."""
+        """`check` raises a `RefoldError` if a text is not valid."""
         super().__init__()
         self._title = title
         self._text = text[:_MAX_TEXT_BYTES]
@@ -47,7 +47,7 @@ class EditorScreen(ModalScreen[str | None]):
     def on_mount(self) -> None:
         box = self.query_one("#editor")
         box.border_title = sanitize_line(self._title)
-        box.border_subtitle = "ctrl+s takes it · ctrl+o opens $EDITOR · esc leaves"
+        box.border_subtitle = "ctrl+s save · ctrl+o open in $EDITOR · esc cancel"
         self._show_status("")
 
     def on_text_area_changed(self) -> None:
@@ -60,7 +60,7 @@ class EditorScreen(ModalScreen[str | None]):
             self.dismiss(self.query_one(TextArea).text)
 
     def action_own_editor(self) -> None:
-        """The person's own editor, with the terminal to itself."""
+        """Suspend the screen and edit the text in $VISUAL, $EDITOR or vi."""
         command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
         area = self.query_one(TextArea)
         with tempfile.TemporaryDirectory(prefix="refold-") as folder:
@@ -70,7 +70,7 @@ class EditorScreen(ModalScreen[str | None]):
                 with self.app.suspend(), sigint_ignored():
                     subprocess.run([*command, str(file)], check=False)
             except SuspendNotSupported:
-                self._show_status("This terminal can't be handed over to another editor.")
+                self._show_status("This terminal can't run another editor.")
                 return
             except OSError as error:
                 self._show_status(f"{command[0]} can't be started: {error.strerror}.")
@@ -78,7 +78,7 @@ class EditorScreen(ModalScreen[str | None]):
             area.text = escape_json(file.read_text(encoding="utf-8", errors="replace"))
 
     def _validation_error(self) -> str:
-        """What keeps the text from being taken, in a sentence; empty where nothing does."""
+        """Return why the text is not valid; empty if it is."""
         try:
             self._check(self.query_one(TextArea).text)
         except RefoldError as error:
@@ -88,4 +88,4 @@ class EditorScreen(ModalScreen[str | None]):
     def _show_status(self, wrong: str) -> None:
         said = self.query_one("#editor-said", Static)
         said.set_class(bool(wrong), "-trouble")
-        said.update(Content(sanitize_line(wrong) if wrong else "It can be taken."))
+        said.update(Content(sanitize_line(wrong) if wrong else "Valid JSON."))

@@ -1,4 +1,4 @@
-"""Help: what can be pressed now, searchable; Enter does it."""
+"""Help: the keys that work now, searchable; Enter runs the selected command."""
 
 from typing import ClassVar
 
@@ -13,17 +13,17 @@ from textual.widgets.option_list import Option
 from tui.commands import COMMANDS, Command
 
 _MOVEMENT_HELP = (
-    ("↑ ↓ h j k l", "move in a pane; also PgUp PgDn Home End"),
-    ("tab shift+tab", "next pane, pane before"),
-    ("enter", "in a document: close and open a part"),
-    ("50]  12}", "a number first: so many times"),
-    ("mouse", "click an event, a document, a part; click and drag in the strip"),
-    ("ctrl+p", "command palette; themes are there"),
+    ("↑ ↓ h j k l", "move in a pane; also PgUp, PgDn, Home, End"),
+    ("tab shift+tab", "next pane, previous pane"),
+    ("enter", "in a document: collapse or expand a part"),
+    ("50]  12}", "type a number first to repeat a command"),
+    ("mouse", "click an event, document or value; click or drag the strip"),
+    ("ctrl+p", "command palette, with themes"),
 )
 
 
 class HelpScreen(ModalScreen[str | None]):
-    """Gives back the id of the command that was chosen."""
+    """The help; returns the id of the chosen command, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark", "dismiss(None)", "close", show=False),
@@ -38,12 +38,12 @@ class HelpScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="help"):
-            yield Input(placeholder="search the help", compact=True)
+            yield Input(placeholder="search keys and commands", compact=True)
             yield OptionList(id="help-list")
 
     def on_mount(self) -> None:
-        self.query_one("#help").border_title = "what can be pressed now"
-        self.query_one("#help").border_subtitle = "enter runs it · esc closes"
+        self.query_one("#help").border_title = "Keys"
+        self.query_one("#help").border_subtitle = "type to search · enter run · esc close"
         self._show_commands("")
 
     def _show_commands(self, wanted: str) -> None:
@@ -84,7 +84,7 @@ class HelpScreen(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
     async def action_page(self, way: str) -> None:
-        """A page of the list, whoever has the focus."""
+        """Scroll the list by a page, also while the search field has the focus."""
         await self.query_one(OptionList).run_action(f"page_{way}")
 
     def action_to_list(self) -> None:

@@ -1,4 +1,4 @@
-"""A row of an answer, whole: every column on a line of its own, JSON as the value that it is."""
+"""One row of an SQL result in full: a line per column, with JSON shown as a tree."""
 
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from tui.widgets.value_view import ValueView
 
 
 class RowView(ValueView):
-    """One row."""
+    """The columns of one row."""
 
     def __init__(self, row: dict[str, Any], title: str) -> None:
         super().__init__(id="row", title=title)
@@ -25,7 +25,7 @@ class RowView(ValueView):
 
 
 class RowScreen(ModalScreen[None]):
-    """Over the rows that it is one of."""
+    """The screen that shows one row over the result."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "back", key_display="esc"),
@@ -50,7 +50,7 @@ class RowScreen(ModalScreen[None]):
 
 
 def row_as_dict(columns: tuple[ResultColumn, ...], row: tuple[str | None, ...]) -> dict[str, Any]:
-    """Names to values; a name that is there twice gets a number."""
+    """Return the row's values by column name; a repeated name gets the column's number."""
     found: dict[str, Any] = {}
     for number, (column, text) in enumerate(zip(columns, row, strict=True), start=1):
         name = column.name if column.name not in found else f"{column.name} ({number})"

@@ -1,7 +1,7 @@
-"""SQL over the workspace: a query, what is wrong with it, and the rows that it answers with.
+"""The SQL screen: a query over the workspace, its errors and its rows.
 
-A row with an offset leads there. The query runs in a thread and can be cancelled; what was asked
-and answered is still there when a person comes back.
+Enter on a row with an `offset` column goes to that event. The query runs in a thread and can be
+cancelled. Query and rows are kept until the screen is opened again.
 """
 
 import time
@@ -32,15 +32,15 @@ from tui.widgets.result_list import ResultList
 
 _TICK_SECONDS = 0.25
 _QUIET_SECONDS = 1.0
-"""A query that takes longer says so."""
+"""Seconds after which a running query shows its elapsed time."""
 _HINT = f"macros: {', '.join(m.name for m in MACROS)} · SHOW TABLES lists the tables"
 
 
 class SqlScreen(Screen[RowTarget | None]):
-    """Gives back the place of the row that was chosen."""
+    """The SQL screen; returns the position of the chosen row, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "app.focus_next", "query, rows", key_display="tab"),
+        Binding("tab", "app.focus_next", "switch pane", key_display="tab"),
         Binding("escape", "back", "back", key_display="esc"),
     ]
 
@@ -61,7 +61,7 @@ class SqlScreen(Screen[RowTarget | None]):
         yield Footer(show_command_palette=False, compact=True)
 
     def _example_query(self) -> str:
-        """A query that can be asked here as it is."""
+        """Return an example query that works on this workspace."""
         history = self._model.history
         if history is None:
             return "SELECT type, count(*) FROM events GROUP BY ALL"
@@ -89,7 +89,7 @@ class SqlScreen(Screen[RowTarget | None]):
 
     def on_resize(self) -> None:
         place = [self._model.workspace.path.stem, self._model.workspace.timeline, "SQL"]
-        self.query_one(Header).show_path(place, "read-only: it changes nothing")
+        self.query_one(Header).show_path(place, "read-only")
 
     def on_unmount(self) -> None:
         self._stop_query()
@@ -99,7 +99,7 @@ class SqlScreen(Screen[RowTarget | None]):
         try:
             known = self._model.projections()
         except RefoldError:
-            return  # then none are offered
+            return  # completion then offers no projections
         names = dict.fromkeys([f.name for f in known] + [f.label for f in known])
         if not get_current_worker().is_cancelled:
             self.query_one(QueryEditor).projections = tuple(names)
@@ -147,10 +147,10 @@ class SqlScreen(Screen[RowTarget | None]):
     def _tick(self) -> None:
         taken = time.monotonic() - self._began
         if self._stop is not None and taken >= _QUIET_SECONDS:
-            self._show_message(f"running for {taken:.0f} s · esc cancels", "$text-warning")
+            self._show_message(f"running for {taken:.0f} s · esc cancel", "$text-warning")
 
     def _stop_query(self) -> None:
-        """Give up what is being asked."""
+        """Cancel the running query, if there is one."""
         if self._stop is not None:
             self._stop.cancel()
             self._stop = None
@@ -164,7 +164,7 @@ class SqlScreen(Screen[RowTarget | None]):
         if earlier is not None:
             editor.replace_query(earlier)
 
-    # What rows are for
+    # Rows
 
     def on_result_list_chosen(self, event: ResultList.Chosen) -> None:
         found = self._asking.answer
@@ -182,17 +182,19 @@ class SqlScreen(Screen[RowTarget | None]):
     def _seek(self, offset: object, key: object) -> None:
         last = self._model.extent.event_count - 1
         if not isinstance(offset, int):
-            self._show_message('Only a row with an "offset" leads somewhere; space shows it whole.')
+            self._show_message(
+                'This row has no "offset" column to go to. Press space to see the whole row.'
+            )
         elif not START <= offset <= last:
-            self._show_message(f"There is no event at {offset:,}; the last one is at {last:,}.")
+            self._show_message(f"There is no event at {offset:,}. The last event is at {last:,}.")
         else:
             self._leave(RowTarget(offset, key if isinstance(key, str) else None))
 
     def action_back(self) -> None:
-        """Esc: give up the query that runs, else the screen."""
+        """Cancel the running query; without one, leave the screen."""
         if self._stop is not None:
             self._stop_query()
-            self._show_message("The query was cancelled.")
+            self._show_message("Query cancelled.")
         else:
             self._leave(None)
 
@@ -205,5 +207,5 @@ class SqlScreen(Screen[RowTarget | None]):
 def _answer_summary(found: QueryResult) -> str:
     rows = "1 row" if found.row_count == 1 else f"{found.row_count:,} rows"
     if found.is_truncated:
-        rows = f"the first {rows}; there are more, so narrow the query to see them"
+        rows = f"first {rows} shown; narrow the query to see the rest"
     return f"{rows} · {found.seconds:.2f} s"

@@ -1,4 +1,4 @@
-"""The form of a sweep: what is varied, and what is asked of each fork."""
+"""The form of a sweep: which value varies, and which aggregates are computed for each fork."""
 
 from dataclasses import fields
 from typing import ClassVar
@@ -16,17 +16,17 @@ from tui.text.sanitize import sanitize_line
 
 _FIELDS = {
     "events": ("events", "type = 'RefundIssued'; empty: the event at {here}"),
-    "path": ("path in them", "amount: the value that is varied; empty: each event is dropped"),
-    "values": ("values of it", "5, 10, 20, or 5 to 25 by 5"),
-    "asked": ("ask of each", "sum(state.total), count(*)"),
+    "path": ("field", "amount; empty: drop each event instead"),
+    "values": ("values", "5, 10, 20, or 5 to 25 by 5"),
+    "asked": ("compute", "sum(state.total), count(*)"),
 }
 
 
 class SweepForm(ModalScreen[SweepSpec | None]):
-    """Gives back what was wished for."""
+    """The form; returns the sweep to run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "leave", priority=True),
+        Binding("escape", "dismiss(None)", "cancel", priority=True),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),
     ]
@@ -50,8 +50,8 @@ class SweepForm(ModalScreen[SweepSpec | None]):
 
     def on_mount(self) -> None:
         box = self.query_one("#sweep")
-        box.border_title = "sweep: a fork each"
-        box.border_subtitle = "enter sweeps · tab next field · esc leaves"
+        box.border_title = "sweep: one fork per value"
+        box.border_subtitle = "enter run · tab next field · esc cancel"
         self._show_error("")
 
     def on_input_changed(self) -> None:
@@ -74,8 +74,11 @@ class SweepForm(ModalScreen[SweepSpec | None]):
         said = self.query_one("#sweep-said", Static)
         said.set_class(bool(wrong), "-trouble")
         wish = self._spec()
-        where = f"all events where {wish.events}" if wish.events else f"the event at {self._here}"
-        told = f"A fork for each value of {wish.path}, in {where}."
-        if not wish.path:
-            told = f"A fork for each of {where}, without it."
-        said.update(Content(sanitize_line(wrong or told)))
+        events = f"events where {wish.events}" if wish.events else f"event {self._here}"
+        if wish.path:
+            summary = f"1 fork per value of {wish.path} in {events}"
+        elif wish.events:
+            summary = f"1 fork per event, that event dropped: {events}"
+        else:
+            summary = f"1 fork: {events} dropped"
+        said.update(Content(sanitize_line(wrong or summary)))

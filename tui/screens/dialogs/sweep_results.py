@@ -1,4 +1,4 @@
-"""The outcomes of a sweep, best or worst first, of which one can be opened."""
+"""The results of a sweep as a sortable table; Enter opens a fork."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class SweepResultsScreen(ModalScreen["SweepVariant | str | None"]):
-    """Gives back the fork that is to be opened, or `another`: another sweep is wanted."""
+    """The results; returns the variant to open, `another` for a new sweep, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "open", key_display="enter"),
-        Binding("s", "sort(True)", "other order"),
-        Binding("r", "sort(False)", "turned round"),
-        Binding("n,asterisk", "dismiss('another')", "another sweep", key_display="n"),
+        Binding("enter", "open", "open fork", key_display="enter"),
+        Binding("s", "sort(True)", "sort by next column"),
+        Binding("r", "sort(False)", "reverse"),
+        Binding("n,asterisk", "dismiss('another')", "new sweep", key_display="n"),
         Binding("escape,q", "dismiss(None)", "close", key_display="esc"),
     ]
 
@@ -53,14 +53,14 @@ class SweepResultsScreen(ModalScreen["SweepVariant | str | None"]):
 
 
 class SweepResultList(LineView):
-    """A fork a line, under the names of the columns, so rows are counted from one."""
+    """One line per fork. Line 0 holds the column names, so rows count from one."""
 
     def __init__(self, table: SweepTable) -> None:
         super().__init__(id="outcomes")
         self._table = table
 
     def show(self) -> None:
-        """Show the rows in their order, the first under the cursor."""
+        """Show the rows in their current order, with the cursor on the first."""
         self.line_count = len(self._table.rows) + 1
         self.title = f"{format_count(len(self._table.rows), 'fork')}, {self._table.order_text}"
         self.subtitle = self._table.base_text

@@ -1,4 +1,4 @@
-"""The tree of timelines: which there are; Enter opens one."""
+"""The tree of timelines; Enter opens one."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -18,14 +18,14 @@ from tui.text.sanitize import sanitize_line, shorten
 
 
 class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
-    """Gives back what is to be done (`open`, `remove`, `join`) with which timeline."""
+    """The tree; returns an action (`open`, `remove`, `join`) and a timeline, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,T,shift+t", "dismiss(None)", "close", show=False),
         Binding("delete,x", "chosen('remove')", "remove"),
         Binding("j,down", "move(1)", show=False),
         Binding("k,up", "move(-1)", show=False),
-        Binding("J,shift+j", "chosen('join')", "join"),
+        Binding("J,shift+j", "chosen('join')", "merge"),
     ]
 
     def __init__(self, forks: Sequence[Fork], here: str) -> None:
@@ -40,7 +40,7 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
     def on_mount(self) -> None:
         box = self.query_one("#timelines")
         box.border_title = "timelines"
-        box.border_subtitle = "enter opens · J joins with this one · x removes · esc closes"
+        box.border_subtitle = "enter open · J merge with current · x remove · esc close"
         shown = self.query_one(OptionList)
         depths = {MAIN_TIMELINE: 0}
         shown.add_option(

@@ -1,1 +1,1 @@
-"""The main screen, and one controller for each topic."""
+"""The main screen, one module for each topic."""

@@ -1,4 +1,4 @@
-"""What is kept of a place: watches and bookmarks in the workspace, and what goes to the clipboard."""
+"""Bookmarks and watches in the workspace, and copies for the clipboard."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,31 +19,29 @@ from tui.widgets.results_pane import ResultsPane
 
 
 class BookmarksScreen(SearchScreen):
-    """The part of the travel screen that keeps what was found."""
+    """The part of the main screen that keeps bookmarks and watches."""
 
     def draw_lanes(self) -> None:
-        """Ask for the lanes of the strip anew."""
+        """Query the lanes of the strip again and draw them."""
         raise NotImplementedError
 
     def on_prompt_entered(self, event: Prompt.Entered) -> None:
-        # Beside the one of what is looked for: Textual calls both.
+        # Textual calls the handlers of all base classes.
         if event.purpose == "note":
             self._save_bookmark(event.text)
 
     def action_watch(self) -> None:
-        """Keep the condition of the table, or of the filter, as a lane."""
+        """Watch the condition of the result table or of the filter, as a lane."""
         pane = self.query_one(ResultsPane)
         if pane.display and pane.findings is not None and pane.findings.watch is not None:
             self._save_watch(*pane.findings.watch)
         elif self._filtered is not None:
             self._save_watch("events", self._filtered.text)
         else:
-            self.show_error(
-                "Ask for a condition with F, or filter with f; then + keeps it in sight."
-            )
+            self.show_error("No condition to watch. Enter one with F or f, then press +.")
 
     def action_forget(self) -> None:
-        """Forget the bookmark under the cursor, or the newest watch."""
+        """Remove the bookmark under the cursor; without one, the newest watch."""
         pane = self.query_one(ResultsPane)
         row = pane.row(pane.cursor) if pane.display and pane.cursor >= 0 else None
         self._delete_mark(row.bookmark if row is not None else None)
@@ -56,23 +54,23 @@ class BookmarksScreen(SearchScreen):
 
     def _save_watch(self, over: str, condition: str) -> None:
         add = partial(watches.add_watch, self._model.workspace, over, condition)
-        self._write_marks(add, f"{condition} is watched; - forgets it.")
+        self._write_marks(add, f"Watching {condition}. Press - to remove the watch.")
 
     @work(thread=True, group="keep", exit_on_error=False)
     def _delete_mark(self, bookmark: int | None) -> None:
         workspace = self._model.workspace
         if bookmark is not None:
             self._on_marks_written(
-                lambda: bookmarks.remove_bookmark(workspace, bookmark), "The bookmark is gone."
+                lambda: bookmarks.remove_bookmark(workspace, bookmark), "Bookmark removed."
             )
             self.app.call_from_thread(self.close_results)
             return
         kept = watches.list_watches(workspace)
         if not kept:
-            self.app.call_from_thread(self.show_error, "Nothing is watched.")
+            self.app.call_from_thread(self.show_error, "No watches yet: F or f, then +.")
             return
         last = kept[-1]
-        said = f"{last.condition} is watched no longer."
+        said = f"Watch removed: {last.condition}"
         self._on_marks_written(lambda: watches.remove_watch(workspace, last.number), said)
 
     def _save_bookmark(self, note: str) -> None:
@@ -86,7 +84,7 @@ class BookmarksScreen(SearchScreen):
             key=self.looking.key,
             path=paths.format_path(self.query_one(DocumentPane).path),
         )
-        self._write_marks(add, "Marked; ' lists the bookmarks.")
+        self._write_marks(add, "Bookmark saved. Press ' to list the bookmarks.")
 
     @work(thread=True, group="keep", exit_on_error=False)
     def _write_marks(self, write: Callable[[], object], said: str) -> None:
@@ -112,7 +110,7 @@ class BookmarksScreen(SearchScreen):
             self.show_message(f"Copied {len(text):,} characters of JSON.")
 
     def action_copy_address(self) -> None:
-        """The place as an address that `refold open` takes."""
+        """Copy the address of this view, for `refold open`."""
         history = self._model.history
         path = self.query_one(DocumentPane).path
         address = Address(

@@ -1,4 +1,4 @@
-"""Calls to the outside: listed, answered by hand, and given to the events that made them."""
+"""Outside calls: list them, answer a missed call by hand, link an imported call to its event."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from tui.screens.main.code import CodeScreen
 
 
 class CallsScreen(CodeScreen):
-    """The part of the travel screen that is about the gateway."""
+    """The part of the main screen that shows and answers outside calls."""
 
     @property
     def available_needs(self) -> set[str]:
@@ -31,7 +31,7 @@ class CallsScreen(CodeScreen):
 
     @property
     def missed(self) -> CallDecision | None:
-        """The first call of this event that nothing answered."""
+        """The first call of this event without an answer; None if there is none."""
         snapshot = self.looking.snapshot
         calls = snapshot.calls if snapshot is not None else ()
         return next((call for call in calls if call.decision == "missed"), None)
@@ -53,16 +53,17 @@ class CallsScreen(CodeScreen):
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def action_assign(self) -> None:
-        """Ask which of the imported calls of no known event this event made."""
+        """Ask which of the imported calls without an event this event made."""
         left = call_decisions.list_unassigned_recordings(self._model.workspace)
         if not left:
             self.app.call_from_thread(
-                self.show_error, "Every call that was recorded has its event."
+                self.show_error, "No call is without an event: all recorded calls are linked."
             )
             return
         first = left[0]
-        told = f"{format_count(len(left), 'call')} without an event; {first.call}: {first.short_request}"
-        self.app.call_from_thread(self.show_message, told)
+        count = format_count(len(left), "call")
+        message = f"{count} without an event. First, number {first.call}: {first.short_request}"
+        self.app.call_from_thread(self.show_message, message)
         self.app.call_from_thread(self.prompt, "assign", str(first.call))
 
     def assign_call(self, text: str) -> None:
@@ -74,7 +75,7 @@ class CallsScreen(CodeScreen):
         self._change_recordings(lambda: call_decisions.assign_recording(workspace, text, position))
 
     def _change_recordings(self, change: Callable[[], None]) -> None:
-        """In a thread: change them, and fold anew."""
+        """Change the recordings and fold again. Call it in a thread."""
         try:
             change()
         except RefoldError as error:

@@ -1,4 +1,4 @@
-"""What is done with the projection's code: which is looked at, folding it, seeing it, stepping into it."""
+"""The projection's code: choose it, fold it, show the handler, step into it."""
 
 from textual import work
 
@@ -13,7 +13,7 @@ from tui.widgets.code_pane import CodePane
 
 
 class CodeScreen(BookmarksScreen):
-    """The part of the travel screen that has to do with code."""
+    """The part of the main screen that works with the projection's code."""
 
     def __init__(self, model: Session, folds: FoldController) -> None:
         super().__init__(model)
@@ -37,7 +37,7 @@ class CodeScreen(BookmarksScreen):
         self._folds.cancel()
 
     def action_debug(self) -> None:
-        """Step into the handler of this event; the terminal is the debugger's until it ends."""
+        """Step into the handler of this event; the debugger has the terminal until it ends."""
         place = (self._folds.current, self.position, self.looking.key)
         try:
             debugger.debug_handler(self.app, self._model, *place)
@@ -57,7 +57,7 @@ class CodeScreen(BookmarksScreen):
             self.app.call_from_thread(self.show_message, said)
 
     def close_code_pane(self) -> bool:
-        """Leave the code for the documents; false where it isn't shown."""
+        """Close the code pane; return whether it was open."""
         if not self.has_class("-code"):
             return False
         self.action_code()

@@ -1,4 +1,4 @@
-"""Stepping into a handler from the screen: `refold debug` has the terminal until it ends."""
+"""Step into a handler from the screen: `refold debug` has the terminal until it ends."""
 
 import shlex
 import subprocess
@@ -13,7 +13,7 @@ from storage.log.positions import START
 from storage.workspace.workspace import MAIN_TIMELINE
 from tui.state.session import Session
 
-_BACK = "Enter goes back to the screen. "
+_BACK = "Press Enter to return to refold. "
 
 
 def debug_handler(
@@ -21,13 +21,15 @@ def debug_handler(
 ) -> None:
     """Suspend the screen for the handler of the event at a position, then come back.
 
-    Raises `QueryError` where there is nothing to step into, or no terminal to do it in.
+    Raises `QueryError` if there is no code or no event to step into, or no terminal to do it in.
     """
     if wanted is None:
-        raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
+        raise QueryError("No code to run. Open the workspace with its projection: -p FILE.")
     if position == START:
-        raise QueryError("At the start there is no event to step into.")
-    # -P: nothing of the folder in which the user's code lies is imported, whatever its name.
+        raise QueryError(
+            "There is no event to step into at the start. Press ] for the first event."
+        )
+    # -P keeps Python from importing modules from the folder of the user's code.
     command = [sys.executable, "-P", "-m", "tui.cli"]
     asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
     asked += ["--python", wanted.python, "--at", str(model.workspace.label_at(position))]
@@ -41,12 +43,12 @@ def debug_handler(
             run_in_terminal([*command, *asked], wanted.cwd)
     except SuspendNotSupported as error:
         raise QueryError(
-            f"This terminal can't be handed over; in another one run: refold {shlex.join(asked)}"
+            f"This terminal can't run the debugger. In another terminal, run: refold {shlex.join(asked)}"
         ) from error
 
 
 def run_in_terminal(command: list[str], cwd: str) -> None:
-    """Run it in the terminal, and wait until the person has seen what it says."""
+    """Run a command in the terminal, and wait for Enter so that its output can be read."""
     with sigint_ignored():
         subprocess.run(command, cwd=cwd, check=False)
         try:

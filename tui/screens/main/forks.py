@@ -1,7 +1,7 @@
-"""What if: forking the past where one stands, editing it, and comparing what comes of it.
+"""What-if timelines: fork at the position, edit events, compare with the parent, merge forks.
 
-An edit on the log itself asks for a name and forks it first. What is forked or edited is looked at
-at once, and folded while one looks.
+The first edit on the log itself asks for a name and forks the log. The screen shows a fork at once
+and folds it in the background.
 """
 
 import json
@@ -41,21 +41,21 @@ _NOTHING = EditedEvent(**dict.fromkeys(EVENT_FIELDS))
 
 
 class ForksScreen(CallsScreen):
-    """The part of the travel screen that edits the past."""
+    """The part of the main screen that forks and edits timelines."""
 
     _pending_edit: Wish | None = None
-    """What is to be edited on a fork whose name is being asked for."""
+    """The edit that waits for the name of its fork."""
     _wished_at: int = START
-    """The position of that edit."""
+    """The position of the pending edit."""
     _merged_fork: str | None = None
-    """The timeline that this one is to be joined with."""
+    """The fork that the current fork will be merged with."""
     _conflicts: "Mapping[str, DocumentConflict]" = MappingProxyType({})
-    """Documents that both sides of a join changed, by key."""
+    """Documents that both merged forks changed, by key."""
     parent_comparison: ParentComparison | None = None
-    """The parent, beside the fork that is looked at."""
+    """The current fork compared with its parent; None without a folded fork."""
 
     def show_timeline(self, outlook: TimelineView, position: int) -> None:
-        """Look at another timeline."""
+        """Show another timeline at a position."""
         raise NotImplementedError
 
     @property
@@ -73,7 +73,7 @@ class ForksScreen(CallsScreen):
     # Prompts
 
     def on_prompt_entered(self, event: Prompt.Entered) -> None:
-        # Beside those of the other parts: Textual calls all.
+        # Textual calls the handlers of all base classes.
         text = event.text
         if event.purpose == "fork" and text:
             wish, self._pending_edit = self._pending_edit, None
@@ -93,13 +93,13 @@ class ForksScreen(CallsScreen):
             self._merge_forks(self._merged_fork, text)
         elif event.purpose == "resolve" and text:
             self._resolve_conflict(text)
-        elif event.purpose == "otherwise" and text:
+        elif event.purpose == "override" and text:
             self._override_call(text)
 
     # Edits
 
     def action_fork(self) -> None:
-        """Fork the timeline here: what comes after is the fork's own."""
+        """Ask for a name and fork the timeline at the position."""
         self._pending_edit = None
         self.prompt("fork", self._free_fork_name())
 
@@ -111,7 +111,7 @@ class ForksScreen(CallsScreen):
         self.prompt("drop", self._filtered.text if self._filtered is not None else "")
 
     def action_replace_event(self) -> None:
-        """Edit the event where one stands."""
+        """Edit the event at the position as JSON."""
         snapshot, position = self.looking.snapshot, self.position
         if not self._is_on_event() or snapshot is None or snapshot.event is None:
             return
@@ -123,12 +123,12 @@ class ForksScreen(CallsScreen):
                     lambda made, at: made.replace(at, text, there), position=position
                 )
 
-        title = f"the event at {self._workspace.label_at(position)}"
+        title = f"edit event {self._workspace.label_at(position)}"
         check = partial(event_json.parse_event, base=there)
         self.app.push_screen(EditorScreen(title, event_json.format_event(there), check), taken)
 
     def action_insert_event(self) -> None:
-        """Write an event that happens after the one where one stands."""
+        """Write a new event that follows the one at the position."""
         position = self.position
         snapshot = self.looking.snapshot
         event = None if snapshot is None else snapshot.event
@@ -142,7 +142,7 @@ class ForksScreen(CallsScreen):
             if text is not None:
                 self._request_edit(lambda made, at: made.insert(at, text), position=position)
 
-        title = f"a new event after {self._workspace.label_at(position)}"
+        title = f"new event after {self._workspace.label_at(position)}"
         check = partial(event_json.parse_event, base=_NOTHING)
         self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
 
@@ -161,19 +161,22 @@ class ForksScreen(CallsScreen):
     def _set_event_value(self, text: str) -> None:
         path, equals, value = text.partition("=")
         if not equals:
-            self._show_prompt_error(f"{text!r} sets nothing; write amount = 0", ("set", text))
+            self._show_prompt_error(
+                f"{text!r} is no assignment. Write FIELD = VALUE, such as amount = 0.",
+                ("set", text),
+            )
             return
         self._request_edit(
             lambda made, at: made.set(at, path.strip(), value.strip()), ("set", text)
         )
 
     def action_answer(self) -> None:
-        """Answer the call that was missed; one that was answered may be so otherwise, on a fork."""
+        """Answer the missed call; without one, override the event's first call on a fork."""
         snapshot = self.looking.snapshot
         if self.missed is not None or snapshot is None or not snapshot.calls:
             super().action_answer()
             return
-        self.prompt("otherwise", snapshot.calls[0].response or "")
+        self.prompt("override", snapshot.calls[0].response or "")
 
     def _override_call(self, text: str) -> None:
         snapshot, position = self.looking.snapshot, self.position
@@ -184,7 +187,9 @@ class ForksScreen(CallsScreen):
             answer = json.loads(text)
             request = json.loads(call.request or "null")
         except (ValueError, RecursionError):
-            self.show_error(f"{text!r} is no JSON, and an answer is.")
+            self.show_error(
+                f'{text!r} is not valid JSON. Type the response as JSON, such as "ok" or {{}}.'
+            )
             return
         override = {"port": call.port, "operation": call.operation, "respond": answer}
         override |= {"from": position, "to": position}
@@ -196,29 +201,29 @@ class ForksScreen(CallsScreen):
         )
 
     def action_undo(self) -> None:
-        self._undo_or_redo(edit_builder.undo_last_step, "undone")
+        self._undo_or_redo(edit_builder.undo_last_step, "undo")
 
     def action_redo(self) -> None:
-        self._undo_or_redo(edit_builder.redo_last_step, "done again")
+        self._undo_or_redo(edit_builder.redo_last_step, "redo")
 
     def _is_on_event(self) -> bool:
         if self.position == START:
-            self.show_error("At the start there is no event to be edited.")
+            self.show_error("There is no event to edit at the start. Press ] for the first event.")
             return False
         return True
 
     def _request_edit(
         self, wish: Wish, typed: PromptInput | None = None, position: int | None = None
     ) -> None:
-        """Edit the fork, as it was `typed`, at a position or where one stands; the log itself is
-        forked first, under a name that is asked for."""
+        """Edit the current fork at a position (default: the current one). On any other timeline,
+        ask for a name and fork first. `typed` is the prompt input to correct on an error."""
         position = self.position if position is None else position
         if isinstance(self._workspace, ForkedWorkspace):
             self._apply_edit(None, wish, typed, position)
         else:
             self._pending_edit = wish
             self._wished_at = position
-            # The prompt at which this edit was typed is still closing.
+            # The prompt at which the edit was typed is still closing.
             self.call_after_refresh(self.prompt, "fork", self._free_fork_name())
 
     def _free_fork_name(self) -> str:
@@ -229,7 +234,7 @@ class ForksScreen(CallsScreen):
     def _apply_edit(
         self, name: str | None, wish: Wish | None, typed: PromptInput | None, position: int
     ) -> None:
-        """Fork under a name, or edit the fork that is looked at; in a thread."""
+        """Create a fork of that name, or edit the current fork, in a thread."""
         try:
             self._open_timeline(fork_edits.make(self._workspace, name, wish, position))
         except RefoldError as error:
@@ -242,14 +247,14 @@ class ForksScreen(CallsScreen):
         try:
             changed = fork_edits.turn(self._workspace, turned)
             if changed is None:
-                self.app.call_from_thread(self.show_message, f"There is nothing to be {what}.")
+                self.app.call_from_thread(self.show_message, f"Nothing to {what}.")
             else:
                 self._open_timeline(changed)
         except RefoldError as error:
             self.app.call_from_thread(self.show_error, error.message)
 
     def _open_timeline(self, workspace: Workspace, *, keep: bool = False) -> None:
-        """In a thread: look at another timeline from now on, at the same moment."""
+        """Show another timeline at the same event. Call it in a thread."""
         if keep and isinstance(workspace, ForkedWorkspace):
             edit_builder.save_fork(workspace)
         outlook = self._model.query_timeline(workspace)
@@ -297,15 +302,15 @@ class ForksScreen(CallsScreen):
         try:
             if name in (MAIN_TIMELINE, workspace.timeline):
                 said = (
-                    "The log itself stays."
+                    "The log itself can't be removed."
                     if name == MAIN_TIMELINE
-                    else "Open another timeline first."
+                    else "This timeline is open. Open another one first."
                 )
                 self.app.call_from_thread(self.show_error, said)
                 return
             fork_store.remove_fork(workspace.main_workspace, name)
             self._model.refresh_timelines()
-            self.app.call_from_thread(self.show_message, f"{name} is gone.")
+            self.app.call_from_thread(self.show_message, f"Removed {name}.")
         except RefoldError as error:
             self.app.call_from_thread(self.show_error, error.message)
 
@@ -317,7 +322,7 @@ class ForksScreen(CallsScreen):
         workspace, wanted = self._workspace, self._folds.current
         try:
             if wanted is None:
-                raise QueryError("Only code that you name is run; open the workspace with -p FILE.")
+                raise QueryError("No code to run. Open the workspace with its projection: -p FILE.")
             fold = partial(fold_projection, reference=wanted)
             joined = fork_merge.merge_forks(
                 workspace,
@@ -330,10 +335,10 @@ class ForksScreen(CallsScreen):
             self._conflicts = {one.key: one for one in joined.document_conflicts}
             edited = format_count(len(joined.event_conflicts), "event")
             both = format_count(len(joined.document_conflicts), "document")
-            said = f"Both edited {edited}, and changed {both}; O resolves the one selected."
-            there = joined.event_conflicts or joined.document_conflicts
+            conflicts = f"Conflicts: both edited {edited} and changed {both}. O resolves one."
+            has_conflicts = joined.event_conflicts or joined.document_conflicts
             self.app.call_from_thread(
-                self.show_message, said if there else "Joined without a conflict."
+                self.show_message, conflicts if has_conflicts else "Merged without conflicts."
             )
             if joined.document_conflicts:
                 found = partial(
@@ -345,7 +350,7 @@ class ForksScreen(CallsScreen):
 
     @property
     def conflict(self) -> "DocumentConflict | None":
-        """The selected document, where both sides of the join changed it."""
+        """The merge conflict of the selected document; None without one."""
         return self._conflicts.get(self.looking.key or "")
 
     def action_resolve(self) -> None:
@@ -367,26 +372,26 @@ class ForksScreen(CallsScreen):
     # Comparing
 
     def action_compare(self) -> None:
-        """The documents that are otherwise than on the parent."""
+        """List the documents that differ from the parent."""
         if self.parent_comparison is not None:
             self.run_query(
                 partial(fork_queries.differing_documents, self._model, self.parent_comparison)
             )
 
     def action_compare_calls(self) -> None:
-        """The calls to the outside that are otherwise than on the parent."""
+        """List the outside calls that differ from the parent."""
         if self.parent_comparison is not None:
             self.run_query(
                 partial(fork_queries.differing_calls, self._model, self.parent_comparison)
             )
 
     def action_both_logs(self) -> None:
-        """The events of both timelines side by side, around what was edited."""
+        """List the events of fork and parent side by side, around the edits."""
         if isinstance(self._workspace, ForkedWorkspace):
             self.run_query(partial(fork_queries.side_by_side_events, self._model, self._workspace))
 
     def compare_with_parent(self) -> None:
-        """Find what stands beside what is looked at, after it was folded."""
+        """Compare the current fork with its parent, after a fold."""
         self._query_parent_comparison()
 
     @work(thread=True, exclusive=True, group="beside", exit_on_error=False)
@@ -405,11 +410,11 @@ class ForksScreen(CallsScreen):
         self, workspace: Workspace, found: ParentComparison | None, said: str
     ) -> None:
         if workspace is not self._workspace:
-            return  # another timeline is looked at since
+            return  # the screen shows another timeline by now
         self.parent_comparison = found
         self.show_what_if(said)
         self.looking.request_snapshot()
 
     def show_what_if(self, said: str) -> None:
-        """Show for as long as it is so that nothing here has happened; empty: it has."""
+        """Show the what-if banner while the timeline is hypothetical; an empty text hides it."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""A log that grows while it is looked at: another process loads what is new, as `refold load --follow` does.
+"""Following a log that grows while the screen is open, because another process loads new events.
 
-Who stands at the end goes with it; who stands elsewhere stays, and the counters run. What is new is folded.
-A fork is looked at anew, so that waits until no table, plot or filter is open.
+If the position is at the end of the log, it moves to the new end, else it stays. New events are
+folded. A fork is opened again when its parent grows, but only while no table, plot or filter is open.
 """
 
 from pathlib import Path
@@ -21,20 +21,20 @@ from tui.widgets.results_pane import ResultsPane
 
 
 class LogFollowScreen(SweepsScreen):
-    """The part of the travel screen that notices what was appended."""
+    """The part of the main screen that notices appended events."""
 
     POLL_SECONDS: ClassVar[float] = 1.0
-    """How often the workspace is looked at."""
+    """Seconds between two looks at the workspace's files."""
 
     _last_file_stamp: tuple[int, ...] = ()
-    """Times and sizes of the workspace's files when it was asked last."""
+    """Times and sizes of the workspace's files at the last query."""
 
     def follow_log(self) -> None:
-        """Look at the workspace from now on."""
+        """Start polling the workspace's files."""
         self.set_interval(self.POLL_SECONDS, self._poll_file)
 
     def show_new_events(self, position: int) -> None:
-        """More events are there than before: show it, and stand at a position."""
+        """Show that the log has more events, at a position."""
         raise NotImplementedError
 
     @work(thread=True, exclusive=True, group="growth", exit_on_error=False)
@@ -52,7 +52,7 @@ class LogFollowScreen(SweepsScreen):
             else:
                 outlook, extent = None, self._model.log.read_extent()
         except RefoldError:
-            return  # someone writes just now, or the fork isn't kept yet; it is looked at again
+            return  # another process is writing, or the fork isn't saved yet; the next poll tries again
         if extent.event_count <= self._model.extent.event_count:
             self._last_file_stamp = now
         elif outlook is None:
@@ -64,7 +64,7 @@ class LogFollowScreen(SweepsScreen):
     def _on_parent_grown(
         self, before: Workspace, outlook: TimelineView, now: tuple[int, ...]
     ) -> None:
-        """The fork's parent has grown."""
+        """Open the fork again because its parent has grown."""
         busy = self._folds.running or self._filtered is not None or self._matches is not None
         open_ = self.query_one(ResultsPane).display or self.has_plot
         if before is not self._model.workspace or busy or open_:

@@ -1,6 +1,7 @@
-"""Travelling: one position, and every pane follows.
+"""The main screen: one position, and every pane follows it.
 
-Whoever wants to move time calls `go`; what stands there is then shown by `show`, when it is known.
+All movement goes through `go`. The snapshot of the new position is queried by `ViewState`, which then
+calls `show_snapshot`.
 """
 
 import os
@@ -53,7 +54,7 @@ _IDLE_SECONDS = 0.25
 
 
 class MainScreen(LogFollowScreen):
-    """The main screen."""
+    """The main screen: layout, movement through time, actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
 
@@ -69,7 +70,7 @@ class MainScreen(LogFollowScreen):
         self._play = Playback()
         self._possible: list[Command] = []
         self._beside_of: History | None = None
-        """The history for which it was found what stands beside it."""
+        """The history that was last compared with its parent."""
         entrance = sys.__stdin__
         self._terminal = entrance.fileno() if entrance and entrance.isatty() else None
 
@@ -113,10 +114,10 @@ class MainScreen(LogFollowScreen):
 
     @work(thread=True, group="idle", exit_on_error=False)
     def _release_when_idle(self) -> None:
-        """Other processes may write while nothing is asked; without a terminal there is nobody."""
+        """Release the write lock while idle; exit if the terminal is gone."""
         self._model.workspace.release()
         if self._terminal is not None and not os.isatty(self._terminal):
-            # It hung up without a signal, and Textual would read its end again and again.
+            # The terminal closed without a signal; Textual would read end-of-file forever.
             os._exit(1)
 
     def on_resize(self, event: Resize) -> None:
@@ -128,7 +129,7 @@ class MainScreen(LogFollowScreen):
     # Moving through time
 
     def go(self, position: int, *, jump: bool = True) -> None:
-        """Stand after another event; a jump can be gone back over."""
+        """Move to a position; with `jump` the old position is remembered for ctrl+o."""
         position = max(START, min(position, self._model.extent.event_count - 1))
         if position == self.position:
             return
@@ -145,7 +146,7 @@ class MainScreen(LogFollowScreen):
             findings.move_cursor_to(position)
         self.looking.move_to(position)
 
-    # What Looking found
+    # Called by ViewState
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         with self.app.batch_update():
@@ -160,7 +161,7 @@ class MainScreen(LogFollowScreen):
         self._folds.fold_around(self.position)
         possible = self.available_commands()
         if possible != self._possible:
-            # The footer is laid out anew by it.
+            # This lays out the footer, so do it only if commands changed.
             self._possible = possible
             self.refresh_bindings()
 
@@ -174,7 +175,7 @@ class MainScreen(LogFollowScreen):
     def show_error(self, message: str) -> None:
         self.query_one(MessageLine).show_message(message, trouble=True)
 
-    # What panes ask for
+    # Messages of the panes
 
     def on_paged_list_picked(self, event: PagedList.Picked) -> None:
         if isinstance(event.sender, EventsPane):
@@ -198,9 +199,9 @@ class MainScreen(LogFollowScreen):
     # Folding
 
     def _on_fold_changed(self) -> None:
-        """More is folded, or another projection is looked at."""
+        """Redraw after a step of a fold, or for another projection."""
         if not (self.query("Header") and self.query("DocumentsPane")):
-            return  # the screen is being closed
+            return  # the screen is closing
         self.query_one(DocumentsPane).clear_pages()
         self._update_header()
         self._overlooking.refresh_overview()
@@ -269,11 +270,11 @@ class MainScreen(LogFollowScreen):
         return commands.is_available(action, parameters, self.available_needs)
 
     def available_commands(self) -> list[Command]:
-        """What can be pressed now."""
+        """The commands that work now."""
         return commands.available_commands(self.available_needs)
 
     def on_key(self, event: Key) -> None:
-        """Digits before a command: so many times; with % a share of the log."""
+        """Collect digits as a count before a command; with % they are a share of the log."""
         if self._count.accepts(event.character):
             event.stop()
         elif event.character == "%" and (share := self._count.take_number()) is not None:
@@ -286,14 +287,14 @@ class MainScreen(LogFollowScreen):
         self._step(way * times, jump=times > 1)
 
     def _step(self, by: int, *, jump: bool) -> None:
-        """So many events on or back; where the list is filtered, of those that are shown."""
+        """Move by a number of events, of those that pass the filter if one is set."""
         if self._filtered is None:
             self.go(self.position + by, jump=jump)
             return
         events = self.query_one(EventsPane)
         line = events.cursor + by
         if by < 0 and events.cursor >= 0 and events.offset_of(events.cursor) < self.position:
-            line += 1  # standing between two of them, the one before is the one under the cursor
+            line += 1  # between two filtered events, the cursor is on the previous one
         line = min(line, events.line_count - 1)
         if line >= 0:
             self.go(events.offset_of(line), jump=jump)
@@ -311,7 +312,7 @@ class MainScreen(LogFollowScreen):
         )
 
     def action_touched(self, way: int) -> None:
-        """Who changed the value under the document's cursor?"""
+        """Go to the last (-1) or next (1) change of the value under the document's cursor."""
         key, path = self.looking.key, self.query_one(DocumentPane).path
         self._seek(
             lambda: navigation.value_change_seeker(self._model, key, path, way),
@@ -339,7 +340,7 @@ class MainScreen(LogFollowScreen):
 
     def _on_seek_done(self, position: int | None, what: str) -> None:
         if position is None:
-            self.show_message(f"There is no {what}.")
+            self.show_message(f"No {what}.")
         else:
             self.go(position)
 
@@ -364,7 +365,7 @@ class MainScreen(LogFollowScreen):
 
     def action_speed(self, by: int) -> None:
         self._play.change_speed(by)
-        self.show_message(f"Speed: {self._play.speed:,} events/s.")
+        self.show_message(f"Play speed: {self._play.speed:,} events/s.")
 
     def _play_due_events(self) -> None:
         steps = self._play.due_steps(_PLAY_SECONDS)
@@ -381,7 +382,7 @@ class MainScreen(LogFollowScreen):
         self.looking.set_pinned(not self.looking.pinned)
 
     def action_base(self) -> None:
-        """Compare with this position from now on; again: with the event before, as ever."""
+        """Show differences from this position; again: from the previous event, as usual."""
         self._model.base = self.position if self._model.base is None else None
         self.looking.request_snapshot()
 
@@ -392,7 +393,7 @@ class MainScreen(LogFollowScreen):
             self.maximize(self.focused)
 
     def action_back(self) -> None:
-        """Esc: give up what is going on, the least first."""
+        """Close or cancel the innermost of what is open, on Esc."""
         if self.maximized is not None:
             self.minimize()
         elif self._play.on:

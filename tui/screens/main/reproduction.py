@@ -1,4 +1,4 @@
-"""Exporting a reproduction of what is looked at, from the screen; asked in a thread."""
+"""Export of a reproduction from the screen."""
 
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from tui.state.session import Session
 def export_reproduction(
     model: Session, wanted: Reference | None, position: int, key: str | None
 ) -> str:
-    """Export into a folder beside the workspace, and say where; raises a `RefoldError`.
+    """Export a reproduction into a folder beside the workspace; return a message with its path.
 
-    The handlers that raised at this position count, whichever document is looked at.
+    If handlers raised at the position, their documents take precedence over `key`. Call it in a
+    thread. Raises a `RefoldError` if the export fails.
     """
-    from replay.export import reproduction  # noqa: PLC0415 - the screen's first paint need not wait for Arrow
+    from replay.export import reproduction  # noqa: PLC0415 - it imports Arrow, which would delay the first paint
 
     history = model.history
     if history is None:
-        raise QueryError("There is nothing to reproduce without a projection; name one with -p.")
+        raise QueryError("No projection to reproduce. Start refold with one: -p FILE.")
     failed = [failure.key for failure in history.failures_at(position)]
     exported = reproduction.write_reproduction(
         history,
@@ -28,7 +29,7 @@ def export_reproduction(
         cwd=wanted.cwd if wanted is not None else str(Path.cwd()),
         without_test=True,
     )
-    said = f"Exported {format_count(exported.events, 'event')} to {exported.folder}"
+    summary = f"Exported {format_count(exported.events, 'event')} to {exported.folder}"
     if exported.test is None:
-        return f"{said}; no test, as nothing says what should be there (refold reproduce --expect)."
-    return f"{said}; {exported.test.name} says: {'; '.join(exported.assertions)}."
+        return f"{summary}, without a test. To add one: refold reproduce --expect."
+    return f"{summary}; {exported.test.name} asserts: {'; '.join(exported.assertions)}."

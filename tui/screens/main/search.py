@@ -1,7 +1,6 @@
-"""What was looked for and found: prompts, search, filter, tables of findings, plots, SQL.
+"""Searching: prompts, search, filter, result tables, plots, SQL.
 
-Everything is asked in a thread. A question that is on its way can be left with Esc, and then what
-it has found by then stays.
+Every query runs in a thread. Esc stops a running query; the rows found by then stay.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from replay.compare.code_edit import CodeEditComparison
 from replay.document import paths
 from storage.coordinates.offset_set import pack_offsets
 from storage.errors import RefoldError, summarize_error
+from storage.plural import format_count
 from tui.commands import requirement_names
 from tui.results import log_queries, projection_queries
 from tui.results.prompt_queries import (
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 TableQuery = Callable[[], Iterator[ResultTable]]
 PromptInput = tuple[str, str]
-"""What was typed at a prompt: its purpose, and the text."""
+"""The purpose of a prompt, and the text typed at it."""
 
 
 class SearchScreen(Screen[None]):
-    """The part of the travel screen that looks for things."""
+    """The part of the main screen that searches."""
 
     def __init__(self, model: Session) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class SearchScreen(Screen[None]):
 
     @property
     def available_needs(self) -> set[str]:
-        """What there is now of that which commands need."""
+        """Names of the command requirements that are met now, see `tui.commands`."""
         history = self._model.history
         return requirement_names(
             history=history is not None,
@@ -74,37 +74,37 @@ class SearchScreen(Screen[None]):
             findings=any(pane.display for pane in self.query(ResultsPane)),
         )
 
-    # What the screen around it does
+    # Implemented by subclasses
 
     @property
     def position(self) -> int:
-        """Where time stands."""
+        """The current position."""
         return self.looking.position
 
     def go(self, position: int, *, jump: bool = True) -> None:
-        """Stand after another event."""
+        """Move to a position; with `jump` the old position is remembered for ctrl+o."""
         raise NotImplementedError
 
     def show_error(self, message: str) -> None:
-        """Say what is wrong."""
+        """Show an error in the message line."""
         raise NotImplementedError
 
     def assign_call(self, text: str) -> None:
-        """Give an imported call to the event where time stands."""
+        """Link an imported call to the event at the position."""
         raise NotImplementedError
 
     def answer_call(self, text: str) -> None:
-        """Answer the call that was missed where time stands."""
+        """Answer the missed call of the event at the position."""
         raise NotImplementedError
 
     def show_message(self, message: str) -> None:
-        """Say what was done."""
+        """Show a confirmation in the message line."""
         self.query_one(MessageLine).show_message(message)
 
     # Prompts
 
     def prompt(self, purpose: str, value: str = "") -> None:
-        """Ask for a line of text."""
+        """Open the prompt of a purpose, see `PROMPTS`."""
         self.query_one(Prompt).open(purpose, *PROMPTS[purpose], value)
 
     def on_prompt_closed(self) -> None:
@@ -136,20 +136,20 @@ class SearchScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="prompt", exit_on_error=False)
     def _answer_prompt(self, purpose: str, text: str) -> None:
-        """What was typed at a prompt, asked in a thread; an error is said where it was typed."""
+        """Answer a prompt in a thread; an error opens the prompt again."""
         try:
             found = answer_prompt(self._model, purpose, text)
         except RefoldError as error:
             self.app.call_from_thread(self._show_prompt_error, error.message, (purpose, text))
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"{text!r} can't be asked: {summarize_error(error)}"
-            self.app.call_from_thread(self._show_prompt_error, said, (purpose, text))
+            message = f"{text!r} failed: {summarize_error(error)}"
+            self.app.call_from_thread(self._show_prompt_error, message, (purpose, text))
         else:
             if not get_current_worker().is_cancelled:
                 self.app.call_from_thread(self._show_prompt_answer, found)
 
     def _show_prompt_error(self, message: str, typed: PromptInput | None) -> None:
-        """Say what is wrong; what was typed is typed again, to be corrected."""
+        """Show an error, and open the prompt again with the text that caused it."""
         self.show_error(message)
         if typed is not None and self.focused is self.query_one(EventsPane):
             self.prompt(*typed)
@@ -170,12 +170,12 @@ class SearchScreen(Screen[None]):
     def _show_matches(self, found: SearchMatches) -> None:
         self._set_matches(found)
         self.show_message(
-            f"{len(found.offsets):,} events contain {found.text!r}; n and N go through them."
+            f"{format_count(len(found.offsets), 'event')} with {found.text!r}: n next, N previous."
         )
         self.go(found.first_match_from(self.position))
 
     def _set_matches(self, found: SearchMatches | None) -> None:
-        """What n and N go through, and the events that are marked."""
+        """Set the matches that n and N go through and that the event list marks."""
         self._matches = found
         self.query_one(EventsPane).mark_matches(found.offsets if found else pack_offsets())
         self.refresh_bindings()
@@ -199,10 +199,10 @@ class SearchScreen(Screen[None]):
             events.show_all(self._model.extent.event_count)
             events.move_cursor_to(self.position)
 
-    # Tables of findings
+    # Result tables
 
     def run_query(self, question: TableQuery, typed: PromptInput | None = None) -> None:
-        """Ask a question whose answer is a table; `typed` at a prompt, if it was."""
+        """Run a query whose result is a table; `typed` is the prompt input to correct on an error."""
         self._asking = self._query_in_thread(question, typed)
         self.refresh_bindings()
 
@@ -218,11 +218,11 @@ class SearchScreen(Screen[None]):
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._show_prompt_error, error.message, typed)
         except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"That can't be asked: {summarize_error(error)}"
-            self.app.call_from_thread(self._show_prompt_error, said, typed)
+            message = f"The query failed: {summarize_error(error)}"
+            self.app.call_from_thread(self._show_prompt_error, message, typed)
 
     def stop_query(self) -> bool:
-        """Leave the question that is on its way, if there is one."""
+        """Stop the running query; return whether there was one."""
         if self._asking is None or self._asking.is_finished:
             return False
         self._asking.cancel()
@@ -243,7 +243,7 @@ class SearchScreen(Screen[None]):
         pane.move_cursor_to(self.position)
 
     def show_code_edit(self, edit: CodeEditComparison | None) -> None:
-        """Show what an edit of the code did, as far as it is folded; None puts it away."""
+        """Show the documents that a code edit changed, as far as it is folded; None closes the table."""
         pane = self.query_one(ResultsPane)
         if edit is not None and edit is not self._edit and edit.differing_documents:
             self._show_table(projection_queries.documents_changed_by_edit(self._model, edit), False)
@@ -256,7 +256,7 @@ class SearchScreen(Screen[None]):
         self._edit = edit
 
     def close_results(self) -> bool:
-        """Put the table away, if there is one."""
+        """Close the result table; return whether there was one."""
         pane = self.query_one(ResultsPane)
         if not pane.display:
             return False
@@ -267,7 +267,7 @@ class SearchScreen(Screen[None]):
         return True
 
     def go_to_picked_row(self, event: PagedList.Picked) -> None:
-        """A row of the table was moved to: time follows, and the document is looked at."""
+        """Move to the position and the document of the selected row."""
         pane = self.query_one(ResultsPane)
         row = pane.row(event.line)
         if row is None:
@@ -284,7 +284,7 @@ class SearchScreen(Screen[None]):
         self.go(row.offset, jump=False)
 
     def action_pick_finding(self) -> None:
-        """Go to the row on which the table's cursor stands."""
+        """Go to the row under the cursor of the result table."""
         pane = self.query_one(ResultsPane)
         pane.move_cursor(max(pane.cursor, 0))
 
@@ -292,7 +292,7 @@ class SearchScreen(Screen[None]):
         self.prompt("when")
 
     def action_changes_of_value(self) -> None:
-        """All changes of the value under the document's cursor."""
+        """List all changes of the value under the cursor of the document."""
         key, path = self.looking.key, self.query_one(DocumentPane).path
         self.run_query(partial(projection_queries.value_changes, self._model, key, path))
 
@@ -306,7 +306,7 @@ class SearchScreen(Screen[None]):
         self.run_query(partial(projection_queries.unhandled_types, self._model))
 
     def action_irregular(self) -> None:
-        """Ids that come again, revisions that jump, times that run backwards."""
+        """List repeated ids, gaps in revisions, and times that run backwards."""
         self.run_query(partial(log_queries.list_irregularities, self._model))
 
     def action_causes(self) -> None:
@@ -324,7 +324,7 @@ class SearchScreen(Screen[None]):
         self.prompt("values", paths.format_as_expression("state", path) if path else "")
 
     def _plot(self, text: str) -> None:
-        from tui.widgets.plot_pane import PlotPane  # noqa: PLC0415 - numpy is for plots only
+        from tui.widgets.plot_pane import PlotPane  # noqa: PLC0415 - only plots need numpy
 
         if self._plot_pane is None:
             self._plot_pane = PlotPane(self._model, id="plotted")
@@ -342,17 +342,17 @@ class SearchScreen(Screen[None]):
         self.show_error(event.message)
 
     def show_position_in_plot(self) -> None:
-        """Show the position in the plot, if there is one; it takes longer than a step may."""
+        """Move the position line of the plot. Call it when the position has settled: it redraws the plot."""
         if self._plot_pane is not None:
             self._plot_pane.move_cursor_to(self.position)
 
     @property
     def has_plot(self) -> bool:
-        """Whether a plot is to be seen."""
+        """Whether a plot is open."""
         return self._plot_pane is not None and self._plot_pane.display
 
     def close_plot(self) -> bool:
-        """Put the plot away, if there is one."""
+        """Close the plot; return whether there was one."""
         if self._plot_pane is None or not self.has_plot:
             return False
         self._plot_pane.display = False
@@ -361,7 +361,7 @@ class SearchScreen(Screen[None]):
     # SQL
 
     def action_sql(self) -> None:
-        from tui.screens.dialogs.sql import SqlScreen  # noqa: PLC0415 - an editor takes its time to import
+        from tui.screens.dialogs.sql import SqlScreen  # noqa: PLC0415 - the editor is slow to import
 
         self.app.push_screen(SqlScreen(self._model, self._sql), self._go_to_row)
 

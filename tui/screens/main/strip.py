@@ -1,6 +1,6 @@
-"""What the strip shows of the whole log: an overview, and lanes that are drawn after it.
+"""The controller of the density strip: queries the overview of the log, then the lanes.
 
-Both are asked for in threads, and of what was asked for only the last counts.
+Both queries run in threads; a new query replaces a running one of its kind.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tui.widgets.density_strip import DensityStrip
 
 
 class StripController:
-    """The strip of a screen, and what it is given to show."""
+    """Queries what the strip of a screen shows."""
 
     def __init__(
         self, screen: Screen[None], model: Session, complain: Callable[[str], None]
@@ -30,16 +30,16 @@ class StripController:
         return self._screen.query_one(DensityStrip)
 
     def move_cursor_to(self, position: int) -> None:
-        """The cursor is at another event."""
+        """Move the strip's cursor to a position."""
         self._strip.move_cursor_to(position)
 
     def refresh_overview(self, columns: int | None = None) -> None:
-        """Show the log as it is now, in so many columns, or as many as there are."""
+        """Query the overview again, for a number of columns (default: the strip's width)."""
         wanted = max(self._strip.size.width, 1) if columns is None else columns
         self._run(partial(self._query_overview, wanted), "overview")
 
     def refresh_lanes(self) -> None:
-        """Look for what the lanes mark, and show it where it is another than before."""
+        """Query the lanes again, and redraw the strip if they changed."""
         self._run(self._query_lanes, "lanes")
 
     def _run(self, work: Callable[[], None], group: str) -> None:

@@ -1,7 +1,6 @@
-"""Many forks at once: a sweep is asked for in a form, folded in a thread, and its outcomes listed.
+"""Sweeps: fill in a form, fold the forks in a thread, list the results.
 
-None of its forks is kept but those that are opened. The outcomes stay at hand, so that one after
-the other can be looked at.
+Only a fork that the person opens is saved. The results stay until the next sweep.
 """
 
 from textual import work
@@ -20,15 +19,15 @@ from tui.screens.main.forks import ForksScreen
 
 
 class SweepsScreen(ForksScreen):
-    """The part of the travel screen that forks many times at once."""
+    """The part of the main screen that runs sweeps."""
 
     _wish = SweepSpec()
-    """What was swept last, or wished for."""
+    """The last sweep that was entered."""
     _table: SweepTable | None = None
-    """What it came to."""
+    """The results of the last sweep."""
 
     def action_sweep(self) -> None:
-        """List the outcomes of the last sweep; where there are none, ask for one."""
+        """Show the results of the last sweep; without results, open the form."""
         if self._table is not None:
             self._show_results(self._table)
         else:
@@ -44,25 +43,29 @@ class SweepsScreen(ForksScreen):
         self._wish = wish
         wanted, history = self._folds.current, self._model.history
         if wanted is None or history is None or self._folds.running:
-            self.show_error("A sweep begins when the projection is folded.")
+            self.show_error(
+                "A sweep needs a folded projection. Wait for the fold, or start refold with -p FILE."
+            )
             return
         self._asking = self._run_sweep(wish, wanted, history)
         self.refresh_bindings()
 
     @work(thread=True, exclusive=True, group="ask", exit_on_error=False)
     def _run_sweep(self, wish: SweepSpec, wanted: Reference, history: History) -> None:
-        from replay.forks.sweep import fork_sweep  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
+        from replay.forks.sweep import fork_sweep  # noqa: PLC0415 - it imports Arrow, which would delay the first paint
 
         worker, call, base = get_current_worker(), self.app.call_from_thread, history.fold_record
         try:
             if base.next_offset < self._model.extent.event_count:
-                raise QueryError("A sweep begins when the projection is folded to the end.")
+                raise QueryError(
+                    "A sweep needs a projection folded to the end of the log. Press r to fold it."
+                )
             name = variants.choose_free_name(one.name for one in self._model.timelines)
             varied = wish.variants(self._workspace, name, self.position)
             many = f"{len(varied):,}"
 
             def progress(done: int) -> None:
-                call(self.show_message, f"Sweeping: {done:,} of {many} forks; Esc stops.")
+                call(self.show_message, f"Sweep: {done:,} of {many} forks folded · esc stop")
 
             progress(0)
             swept = fork_sweep.sweep_variants(
@@ -97,7 +100,7 @@ class SweepsScreen(ForksScreen):
 
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _open_variant(self, chosen: SweepVariant) -> None:
-        """Look at a fork, which is kept from now on."""
+        """Open the fork of a result, and save it."""
         name = chosen.forked_workspace.timeline
         try:
             if name in {one.name for one in self._model.timelines}:

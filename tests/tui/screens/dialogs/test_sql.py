@@ -134,7 +134,7 @@ async def test_a_row_that_leads_nowhere_says_so(shop: Any, sit: Any) -> None:
         assert "Only a row with an" in said(seat)
         await ask(seat, 'SELECT 3000 AS "offset"')
         await seat.press("enter")
-        assert said(seat) == "There is no event at 3,000; the last one is at 2,999."
+        assert said(seat) == "There is no event at 3,000. The last event is at 2,999."
         await ask(seat, "SELECT 'x' AS \"offset\"")
         await seat.press("enter")
         assert "Only a row with an" in said(seat)
@@ -157,10 +157,10 @@ async def test_of_very_many_rows_the_first_are_kept_and_that_is_said(
     monkeypatch.setattr(sql_query, "MAX_ROWS", 1000)
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "SELECT i FROM range(20000000000) t(i)")
-        assert said(seat).startswith("the first 1,000 rows; there are more")
+        assert said(seat).startswith("first 1,000 rows shown; narrow the query")
         await seat.press("end")
         assert rows(seat)[-1].split() == ["999"]
-        assert "the first 1,000 rows of more" in seat.screen_text()
+        assert "first 1,000 rows only" in seat.screen_text()
         await ask(seat, "SELECT i FROM range(1000) t(i)")
         assert said(seat).startswith("1,000 rows")
 
@@ -193,9 +193,9 @@ async def test_a_query_that_takes_long_says_so_and_escape_ends_it(shop: Any, sit
         await seat.press("S")
         editor(seat).replace_query("SELECT count(*) FROM range(10000000000) a, range(10000) b")
         await seat.hit("enter")
-        await seat.until(lambda: "esc cancels" in said(seat))
+        await seat.until(lambda: "esc cancel" in said(seat))
         await seat.press("escape")  # waits until nothing runs any more
-        assert said(seat) == "The query was cancelled."
+        assert said(seat) == "Query cancelled."
         assert isinstance(seat.app.screen, SqlScreen)
         await seat.press("escape")
         assert isinstance(seat.app.screen, MainScreen)

@@ -65,7 +65,7 @@ async def test_the_source_follows_the_event(shop: Any, sit: Any) -> None:
         await seat.type(":", "1200")
         assert seat.title("code").startswith("on_OrderPlaced · ")
         await seat.press("g")
-        assert seat.pane("code")[0].strip() == "before the first event"
+        assert seat.pane("code")[0].strip() == "no event at the start"
         await seat.press("e")
         assert not seat.travel.query_one("#code").display
         await seat.press("e", "escape")
@@ -78,7 +78,7 @@ async def test_the_lines_that_made_the_change_are_marked(shop: Any, sit: Any) ->
         assert [line.split(maxsplit=1)[1] for line in marked(seat)] == [
             'state["refunded"] = event.data["amount"]'
         ]
-        assert seat.subtitle("code") == "▸ may have made the change"
+        assert seat.subtitle("code") == "▸ may have changed the document"
         document = seat.travel.query_one("#document")
         document.focus()
         rows = seat.pane("document")
@@ -127,7 +127,7 @@ async def test_saving_shows_which_documents_changed_where(
         assert rows == [[f"{f.offset:,}", f.key] for f in found.firsts[: len(rows)]]
         offsets = [f.offset for f in found.firsts]
         assert offsets == sorted(offsets)
-        assert seat.title("findings") == "changed by the edit"
+        assert seat.title("findings") == "documents changed by the code edit"
         assert seat.subtitle("findings").endswith(f"{len(offsets)} · compared up to #2,999")
         wanted = next(n for n, f in enumerate(found.firsts) if f.key == "order-382")
         seat.travel.query_one("#findings").focus()
@@ -138,7 +138,7 @@ async def test_saving_shows_which_documents_changed_where(
         assert re.match(r"~ refunded +29.01 +│ 44.15", row)
         assert any(re.match(r"~ refunded +44.15 ", row) for row in seat.pane("document"))
         await seat.press("[")
-        assert "the same on both sides" in seat.pane("compared")[0]
+        assert "no differences at this event" in seat.pane("compared")[0]
         await seat.press("escape", "escape")
         assert not seat.travel.query_one("#findings").display
         assert not seat.travel.query_one("#compared").display
@@ -148,7 +148,7 @@ async def test_an_edit_that_changes_nothing_says_so(own: tuple[Workspace, Path],
     workspace, path = own
     async with sit(workspace, refer(path), at=100) as seat:
         path.write_text(path.read_text() + "\n# a thought\n")
-        await seat.until(lambda: "The edit changes no state of any document." in seat.said)
+        await seat.until(lambda: "The code edit changes no state." in seat.said)
         assert not seat.travel.query_one("#findings").display
 
 
@@ -188,7 +188,7 @@ async def test_an_edit_that_is_not_folded_to_its_end_leaves_the_old_states(
         path.write_text(f"{text}\n\n{hangs}")
         await seat.until(lambda: seat.travel._folds.running)
         with contextlib.suppress(AssertionError):  # on a slow machine it takes its time to begin
-            await seat.until(lambda: "starting to fold" not in seat.header, 5)
+            await seat.until(lambda: "starting the fold" not in seat.header, 5)
         await seat.press("c")
         await seat.until(lambda: not seat.travel._folds.running)
         await seat.still()

@@ -46,7 +46,9 @@ async def test_the_handler_is_stepped_into_in_the_suspended_terminal(
         assert seat.position == 2376
         await seat.press("g", "s")
         assert len(asked) == 1
-        assert "At the start there is no event to step into." in seat.said
+        assert (
+            "There is no event to step into at the start. Press ] for the first event." in seat.said
+        )
 
 
 async def test_without_a_terminal_the_command_is_said(shop: Any, sit: Any) -> None:
@@ -60,7 +62,7 @@ async def test_without_a_terminal_the_command_is_said(shop: Any, sit: Any) -> No
 async def test_a_history_whose_code_is_not_named_is_not_run(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, at=2376) as seat:
         await seat.press("s")
-        assert seat.said == ["Only code that you name is run; open the workspace with -p FILE."]
+        assert seat.said == ["No code to run. Open the workspace with its projection: -p FILE."]
 
 
 async def test_a_reproduction_is_exported_beside_the_workspace(
@@ -72,7 +74,7 @@ async def test_a_reproduction_is_exported_beside_the_workspace(
     async with sit(Workspace(copy), shop.wrong, at=878) as seat:
         await seat.press("E")
         folder = tmp_path / "order-129@878"
-        assert f"to {folder}; test_order_129_at_878.py says: " in seat.said[-1]
+        assert f"to {folder}; test_order_129_at_878.py asserts: " in seat.said[-1]
         assert "does not raise KeyError: 'amount'" in seat.said[-1]
         assert (folder / "test_order_129_at_878.py").is_file()
         await seat.press("E")
@@ -80,7 +82,7 @@ async def test_a_reproduction_is_exported_beside_the_workspace(
         seat.travel.go(2376)
         await seat.still()
         await seat.press("E")
-        assert "no test, as nothing says what should be there" in seat.said[-1]
+        assert "without a test" in seat.said[-1]
         names = {path.name for path in (tmp_path / "order-382@2376").iterdir()}
         assert names == {"README.md", "events.jsonl"}
 

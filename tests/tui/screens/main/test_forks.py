@@ -110,7 +110,7 @@ async def test_steps_are_undone_and_done_again(till, sit: Sitting):
         await seat.press("u", "u")
         await folded(seat, "0 documents differ")
         await seat.press("u")
-        assert "nothing to be undone" in seat.said[-1]
+        assert "Nothing to undo" in seat.said[-1]
 
 
 async def test_a_value_is_set(till, sit: Sitting):
@@ -121,7 +121,7 @@ async def test_a_value_is_set(till, sit: Sitting):
         await folded(seat, "1 document differs")
         assert "1000" in "\n".join(seat.pane("event"))
         await seat.type("=", "amount")
-        assert "sets nothing" in seat.said[-1]
+        assert "is no assignment" in seat.said[-1]
 
 
 async def test_an_event_is_edited_and_checked_before_it_is_taken(till, sit: Sitting):
@@ -262,7 +262,7 @@ async def test_a_conflict_is_resolved_on_the_screen(till, sit: Sitting):
         await seat.until(lambda: seat.travel.query_one("#prompt").display)
         await seat.press("enter")
         await folded(seat, "one-two, forked from main at 7 · 2 edits · 1 document differs")
-        await seat.until(lambda: "changed by both sides" in seat.title("findings"))
+        await seat.until(lambda: "merge conflicts" in seat.title("findings"))
         await seat.still()
         (row,) = (line for line in seat.pane("findings") if line.strip())
         assert 'joined {"total":160}' in row
@@ -324,7 +324,7 @@ async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_pa
         await seat.until(lambda: "calls: main │ what-if-1" in seat.title("findings"))
         await seat.still()
         (row,) = (line for line in seat.pane("findings") if line.strip())
-        assert "is answered otherwise" in row
+        assert "overridden" in row
 
 
 async def test_a_strangers_names_and_data_do_nothing_to_the_screen(

@@ -22,7 +22,7 @@ async def test_a_lane_and_a_list(log: Callable[..., Workspace], sit: Sitting):
     async with sit(workspace, at=3) as seat:
         assert "~" in seat.pane_strip()
         await seat.press("J")
-        await seat.until(lambda: "irregular order" in seat.title("findings"))
+        await seat.until(lambda: "gaps and duplicates" in seat.title("findings"))
         await seat.still()
         assert any("revision jumps" in line and "20 → 26" in line for line in seat.pane("findings"))
         await seat.press("n")
@@ -36,5 +36,5 @@ async def test_a_regular_log_says_so(log: Callable[..., Workspace], sit: Sitting
     async with sit(log(*rows)) as seat:
         assert "~" not in seat.pane_strip()
         await seat.press("J")
-        await seat.until(lambda: any("No id comes twice" in line for line in seat.said))
+        await seat.until(lambda: any("No gaps or duplicates" in line for line in seat.said))
         assert not seat.travel.query_one("#findings", LineView).display

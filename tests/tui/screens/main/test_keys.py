@@ -68,7 +68,7 @@ async def test_a_huge_count_does_not_hang(shop: Any, sit: Any) -> None:
         assert seat.travel.looking.snapshot.event.stream == "order-129"
         await seat.press("}")
         assert seat.position == end
-        assert "There is no next event of order-129." in seat.said
+        assert "No next event of order-129." in seat.said
         await seat.type("/", "refund")
         await seat.press(*"999999999", "n")
         assert seat.position in seat.travel._matches.offsets
@@ -117,7 +117,7 @@ async def test_who_changed_the_value_under_the_cursor(shop: Any, sit: Any) -> No
         assert seat.position == 1160
         await seat.press("w")
         assert seat.position == 1160
-        assert "There is no earlier change of order-219 › status." in seat.said
+        assert "No earlier change of order-219 › status." in seat.said
         await seat.press("W")
         assert seat.position == 1200
         assert '"placed"' in seat.pane("document")[row]
@@ -131,7 +131,7 @@ async def test_failures(shop: Any, sit: Any) -> None:
         assert seat.position == 2250
         await seat.press("!")
         assert seat.position == 2250
-        assert "There is no further failure." in seat.said
+        assert "No next handler error." in seat.said
         await seat.press("#")
         assert seat.position == 1518
         await seat.press("3", "#")
@@ -255,7 +255,7 @@ async def test_find_a_document_and_pin(shop: Any, sit: Any) -> None:
         assert seat.title("document") == "order-129"
         await seat.press("g")
         assert seat.title("document") == "order-129"
-        assert seat.pane("document")[0].strip() == "not born yet"
+        assert seat.pane("document")[0].strip() == "doesn't exist yet"
         await seat.press("G")
         assert seat.title("document") == "order-129"
         await seat.press("P", "]", "[")
@@ -263,7 +263,7 @@ async def test_find_a_document_and_pin(shop: Any, sit: Any) -> None:
         await seat.type("d", "rder-13")
         assert "order-13" in seat.title("document")
         await seat.type("d", "nobody")
-        assert seat.said[-1] == "No document has 'nobody' in its key."
+        assert seat.said[-1] == "No document key contains 'nobody'."
 
 
 async def test_jumps(shop: Any, sit: Any) -> None:
@@ -297,12 +297,12 @@ async def test_play_and_pause(shop: Any, sit: Any) -> None:
 async def test_playing_faster_and_slower(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.press(*">>>")
-        assert seat.said[-1] == "Speed: 50 events/s."
+        assert seat.said[-1] == "Play speed: 50 events/s."
         await seat.press(*">>")
         await seat.hit("p")
         await seat.until(lambda: seat.position == 2999, 10)
         await seat.press(*"<<<<<<<<<")
-        assert seat.said[-1] == "Speed: 1 events/s."
+        assert seat.said[-1] == "Play speed: 1 events/s."
 
 
 async def test_playing_ends_with_the_filter(shop: Any, sit: Any) -> None:
@@ -416,7 +416,7 @@ def _listed(screen: object) -> set[str | None]:
 async def test_the_palette_has_the_commands(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=5) as seat:
         titles = {c.title for c in seat.app.get_system_commands(seat.app.screen)}
-        assert {"Next event (])", "Event before ([)", "Find a document (d)"} <= titles
+        assert {"Next event (])", "Previous event ([)", "Find a document (d)"} <= titles
         assert not any("Next match" in title for title in titles)
         await seat.pilot.press("ctrl+p")
         await seat.pilot.pause()

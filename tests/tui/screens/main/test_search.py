@@ -53,7 +53,7 @@ async def test_broken_invariants_as_a_table(shop: Any, sit: Any) -> None:
         [row] = found(seat)
         assert row.startswith("1,504")
         assert "net payment never exceeds the total  until 1,659" in row
-        assert seat.title("findings") == "broken invariants"
+        assert seat.title("findings") == "invariant violations"
         assert seat.position == 10, "nothing moves by itself"
         await seat.press("n")
         assert seat.position == BROKEN
@@ -80,7 +80,7 @@ async def test_values_of_another_kind_are_told_where_nothing_became_so(shop: Any
     async with sit(shop.workspace, shop.right, at=0) as seat:
         await seat.type("F", "state.status > 5")
         assert "never became true" in seat.said[-1]
-        assert "states hold a value of another kind" in seat.said[-1]
+        assert "the value has another type" in seat.said[-1]
 
 
 async def test_next_and_previous_hit_by_key(shop: Any, sit: Any) -> None:
@@ -134,7 +134,7 @@ async def test_all_changes_of_a_value(shop: Any, sit: Any) -> None:
 async def test_changes_of_a_whole_document(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=BROKEN) as seat:
         await seat.press("b")
-        assert seat.title("findings") == "who changed order-245 › $"
+        assert seat.title("findings") == "changes of order-245 › $"
         rows = found(seat)
         assert len(rows) == 8
         assert " → {" in rows[0], "it was born with all of it"
@@ -152,7 +152,7 @@ async def test_failures_and_causes(shop: Any, sit: Any) -> None:
         await seat.press("end")
         assert seat.position == 1659
         await seat.press("g", "t")
-        assert "nothing that led to anything" in seat.said[-1]
+        assert "no event at the start" in seat.said[-1]
 
 
 async def test_a_logpoint(shop: Any, sit: Any) -> None:
@@ -166,9 +166,9 @@ async def test_a_logpoint(shop: Any, sit: Any) -> None:
         assert len(rows) > 5
         assert all(row.split()[-1] == row.split()[-2] for row in rows)
         await seat.type("L", "nothing to log")
-        assert "is no logpoint" in seat.said[-1]
+        assert "Invalid logpoint" in seat.said[-1]
         await seat.type("L", "NoSuchType: data.x")
-        assert "no event of the type" in seat.said[-1]
+        assert "No event of type" in seat.said[-1]
 
 
 async def test_values_over_time(shop: Any, sit: Any) -> None:
@@ -187,13 +187,13 @@ async def test_values_over_time(shop: Any, sit: Any) -> None:
         await seat.press("escape")
         assert not pane.display
         await seat.type("v", "state.status")
-        await seat.until(lambda: "never was a number" in "".join(seat.said))
+        await seat.until(lambda: "is never a number" in "".join(seat.said))
 
 
 async def test_a_watch_becomes_a_lane(own: Shop, sit: Any) -> None:
     async with sit(own.workspace, own.right, at=0) as seat:
         await seat.press("+")
-        assert "Ask for a condition" in seat.said[-1]
+        assert "No condition to watch" in seat.said[-1]
         await seat.type("F", "state.paid > 300")
         await seat.press("+")
         await seat.until(lambda: "•" in seat.pane_strip())
@@ -208,14 +208,14 @@ async def test_a_watch_becomes_a_lane(own: Shop, sit: Any) -> None:
     async with sit(own.workspace, own.right, at=0) as seat:
         await seat.until(lambda: seat.pane_strip().count("•") > 5)
         await seat.press("-", "-", "-")
-        assert seat.said[-1] == "Nothing is watched."
+        assert seat.said[-1] == "No watches yet: F or f, then +."
         await seat.until(lambda: "•" not in seat.pane_strip())
 
 
 async def test_bookmarks_with_notes(own: Shop, sit: Any) -> None:
     async with sit(own.workspace, own.right, at=BROKEN) as seat:
         await seat.press("'")
-        assert "no bookmarks yet" in seat.said[-1]
+        assert "No bookmarks yet" in seat.said[-1]
         await seat.type("B", "paid [/twice] \x1b[31m")
         await seat.until(lambda: "▾" in seat.pane_strip())
         await seat.press("g", "'")
@@ -239,7 +239,7 @@ async def test_a_base_to_compare_with(shop: Any, sit: Any) -> None:
         await seat.press("1", "0", "0", "]", "d")
         await seat.type("d", "order-245")
         assert any("was 177.1" in line for line in seat.pane("document"))
-        assert "differ from #1,431" in seat.subtitle("document")
+        assert "from #1,431" in seat.subtitle("document")
         assert seat.position == 1531
         await seat.press("m")
         assert "base" not in seat.position_line
@@ -286,11 +286,11 @@ async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> 
         seat.travel.query_one(Input).value = "state.total >= 0"
         await seat.hit("enter")
         await seat.until(lambda: shown(seat))
-        assert "esc stops" in seat.subtitle("findings")
+        assert "esc stop" in seat.subtitle("findings")
         await seat.hit("escape")
         left.set()
         await seat.still()
-        assert "stopped before the end" in seat.subtitle("findings")
+        assert "stopped; later results are missing" in seat.subtitle("findings")
         pane = seat.travel.query_one(ResultsPane)
         assert 0 < len(pane.findings.at) < 523
 
@@ -302,9 +302,9 @@ async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) 
             await seat.press(key)
             assert not shown(seat)
             assert seat.said[-1].endswith(".")
-        assert "name a projection with -p" in seat.said[0]
+        assert "a projection: -p FILE" in seat.said[0]
         await seat.press("t")
-        assert "No other event" in seat.said[-1]
+        assert "No related events" in seat.said[-1]
 
 
 def test_expressions_are_separated_by_the_commas_between_them() -> None:

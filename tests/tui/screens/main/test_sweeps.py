@@ -33,7 +33,7 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  
         await sweep(seat, path="amount", values="5 to 25 by 10", asked="sum(state.total), count(*)")
         shown = await listed(seat)
         assert "3 forks, highest sum(state.total) first" in shown
-        assert "without any edit: sum(state.total) = 780, count(*) = 4" in shown
+        assert "without edits: sum(state.total) = 780, count(*) = 4" in shown
         rows = [
             line.partition("amount =")[2].split()
             for line in shown.splitlines()
@@ -73,17 +73,17 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
         await seat.hit("n")
         await seat.until(lambda: isinstance(seat.app.screen, SweepForm))
         await sweep(seat, events="data.amount >= 37")
-        assert "without any edit: sum(state.total) = 741" in await listed(seat)
+        assert "without edits: sum(state.total) = 741" in await listed(seat)
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ({}, "Say what to ask of each fork"),
-        ({"asked": "count(*)", "path": "amount"}, "Say which values amount is to have"),
-        ({"asked": "count(*)", "values": "3"}, "Say which value is varied"),
+        ({}, "Nothing to compute"),
+        ({"asked": "count(*)", "path": "amount"}, "No values for amount"),
+        ({"asked": "count(*)", "values": "3"}, "No field for the values"),
         ({"asked": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "can't be reached from"),
-        ({"asked": "count(*)", "path": "a", "values": "x to 9 by 1"}, "has no three numbers"),
+        ({"asked": "count(*)", "path": "a", "values": "x to 9 by 1"}, "Invalid range"),
     ],
 )
 async def test_a_form_says_what_is_missing(till, sit: Sitting, typed, said):  # noqa: F811
