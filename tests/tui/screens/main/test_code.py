@@ -124,15 +124,15 @@ async def test_saving_shows_which_documents_changed_where(
         await seat.still()
         found = seat.travel._folds.edit
         rows = [row.split() for row in seat.pane("findings") if row]
-        assert rows == [[f"{f.offset:,}", f.key] for f in found.firsts[: len(rows)]]
-        offsets = [f.offset for f in found.firsts]
+        assert rows == [[f"{f.offset:,}", f.key] for f in found.first_differences[: len(rows)]]
+        offsets = [f.offset for f in found.first_differences]
         assert offsets == sorted(offsets)
         assert seat.title("findings") == "documents changed by the code edit"
         assert seat.subtitle("findings").endswith(f"{len(offsets)} · compared up to #2,999")
-        wanted = next(n for n, f in enumerate(found.firsts) if f.key == "order-382")
+        wanted = next(n for n, f in enumerate(found.first_differences) if f.key == "order-382")
         seat.travel.query_one("#findings").focus()
         await seat.press("home", *["down"] * wanted)
-        assert seat.position == found.firsts[wanted].offset == 2376
+        assert seat.position == found.first_differences[wanted].offset == 2376
         assert seat.title("document") == "order-382"
         row = next(row for row in seat.pane("compared") if row.startswith("~ refunded"))
         assert re.match(r"~ refunded +29.01 +│ 44.15", row)
@@ -218,7 +218,7 @@ async def test_the_last_of_two_quick_saves_counts(own: tuple[Workspace, Path], s
         await seat.until(lambda: "folded 3,000" in seat.header)
         await seat.still()
         assert any("29.01" in row for row in seat.pane("compared"))
-        assert len(seat.travel._folds.edit.firsts) < 30, "nothing says basket"
+        assert len(seat.travel._folds.edit.first_differences) < 30, "nothing says basket"
 
 
 async def test_a_process_that_stands_by_folds_what_is_saved(
