@@ -21,7 +21,7 @@ def _own(shop, folder):
 
 def _known(seat):
     snapshot = seat.travel.looking.snapshot
-    return snapshot is not None and snapshot.known and snapshot.moment is not None
+    return snapshot is not None and snapshot.has_states and snapshot.moment is not None
 
 
 async def test_it_is_asked_around_the_cursor_and_follows_it(

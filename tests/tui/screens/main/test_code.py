@@ -232,5 +232,5 @@ async def test_a_process_that_stands_by_folds_what_is_saved(
         edit(path)
         await seat.until(lambda: seat.travel._folds.edit is not None)
         await seat.until(lambda: seat.travel._folds._standby.fold is not None)
-        assert not ready.alive
+        assert not ready.is_alive
     assert seat.travel._folds._standby.fold is None

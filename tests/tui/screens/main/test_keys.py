@@ -429,7 +429,7 @@ async def test_the_palette_has_the_commands(shop: Any, sit: Any) -> None:
 async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         for key, said in (
-            ("C", "Nothing was called of the outside."),
+            ("C", "No handler made outside calls."),
             ("u", "K forks it here."),
             ("n", "/ searches"),
             ("c", "Nothing is being folded."),

@@ -24,7 +24,7 @@ async def appended(seat, path, events):
     """Load what is new in another process, as `refold load --follow` does."""
     command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    await seat.until(lambda: seat.app.model.extent.events == events)
+    await seat.until(lambda: seat.app.model.extent.event_count == events)
 
 
 @pytest.fixture
