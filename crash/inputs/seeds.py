@@ -290,7 +290,7 @@ def arrow() -> tuple[bytes, ...]:
     import pyarrow as pa
 
     found = []
-    for make in (pa.ipc.replace_atomically, pa.ipc.new_stream):
+    for make in (pa.ipc.new_file, pa.ipc.new_stream):
         stream = io.BytesIO()
         with make(stream, _table().schema) as writer:
             writer.write_table(_table())

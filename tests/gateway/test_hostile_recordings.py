@@ -92,7 +92,7 @@ def test_mutated_files_are_imported_or_refused(workspace: Path, tmp_path: Path, 
             + "\ninteractions: *a11",
             "once its aliases are followed",
         ),
-        ("c.yaml", "interactions: &a [*a]", "isn't complete before it"),
+        ("c.yaml", "interactions: &a [*a]", "doesn't end before the alias"),
         ("a.jsonl", '{"port":"p","operation":"o","request":' + "[" * 100_000, "line 1"),
     ],
 )

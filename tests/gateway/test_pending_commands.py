@@ -114,7 +114,7 @@ def test_a_person_at_the_terminal_is_asked(
     asked: list[Any] = []
 
     def ask(pending: Any) -> Choice:
-        asked.append(pending.number)
+        asked.append(pending.recording_number)
         return choice
 
     monkeypatch.setattr("tui.cli.support.options.is_terminal", lambda: True)

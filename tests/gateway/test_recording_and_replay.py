@@ -426,7 +426,7 @@ def test_an_undeclared_port_is_reported_and_not_recorded(caller: Caller, outside
     caller.file("p.py", ASKS)
     made = caller.record()
     assert (made.call_count, made.error_count, outside.count) == (0, 1, 0)
-    assert "the port fx isn't declared" in made.first_missed
+    assert "the port fx doesn't declare how to call it" in made.first_missed
 
 
 def test_calls_of_a_program_cannot_be_recorded(caller: Caller):

@@ -46,7 +46,7 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         parts.append(count)
         fold(of, recording, count, *rest, **named)
 
-    monkeypatch.setattr(partitioned_fold, "fold", watched)
+    monkeypatch.setattr(partitioned_fold, "fold_by_shares", watched)
     return parts
 
 

@@ -196,7 +196,7 @@ def test_a_fork_with_child_forks_cannot_be_edited(workspace: Workspace):
     forked(fork, "g", lambda made: made.drop(5))
     made = EditBuilder(fork, "f")
     made.drop(6)
-    with pytest.raises(WorkspaceError, match="g is forked from f"):
+    with pytest.raises(WorkspaceError, match="g is forked from it"):
         edit_builder.append_edits(fork, made.edits)
     with pytest.raises(WorkspaceError, match="remove g first"):
         fork_store.remove_fork(workspace, "f")

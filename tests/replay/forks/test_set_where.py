@@ -26,7 +26,7 @@ def test_setting_many_events_equals_setting_each_and_reads_in_batches(
 
 
 def test_a_missing_event_is_refused(bench: Bench):
-    with pytest.raises(PositionError, match="There is no event at 99"):
+    with pytest.raises(PositionError, match="There is no event to edit at 99"):
         EditBuilder(bench.workspace, "f").set_all([3, 99], "by", "1")
 
 

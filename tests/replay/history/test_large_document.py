@@ -117,7 +117,7 @@ def test_every_state_is_what_a_plain_loop_makes(folded: Any) -> None:
     _, history, after = folded
     for offset, documents in enumerate(after):
         for key in ("all", "small"):
-            found = history.state(key, offset)
+            found = history.state_at(key, offset)
             assert json.dumps(_state(found)) == json.dumps(documents.get(key))
             if found is not None and found.state is not None:
                 assert encode_value(found.value) == encode_value(decode_state(found.state))
@@ -127,15 +127,15 @@ def test_windows_lead_from_one_state_to_the_next_in_both_directions(folded: Any)
     studio, history, after = folded
     order = [*range(len(after)), *range(len(after) - 1, -1, -1), 5, 200, 7, 150, 149, 148]
     windows: dict[int, Any] = {}
-    history = History(studio.workspace, history.folded)
+    history = History(studio.workspace, history.fold_record)
     for offset in order:
         first = offset // 64 * 64
         if first not in windows:
             windows[first] = history.changes_by_event(first, first + 63)
         moment = windows[first].get(offset, {}).get("all")
-        if moment is None or moment.now.state is None:
+        if moment is None or moment.current.state is None:
             continue
-        assert json.dumps(_read(moment.now.value)) == json.dumps(after[offset]["all"])
+        assert json.dumps(_read(moment.current.value)) == json.dumps(after[offset]["all"])
         before = after[offset - 1].get("all") if offset else None
         old = decode_state(None if before is None else json.dumps(before))
         new = decode_state(json.dumps(after[offset]["all"]))
@@ -283,7 +283,7 @@ def test_failures_leave_a_large_document_as_it_was(folded: Any) -> None:
 
 def test_invariants_of_large_documents(folded: Any) -> None:
     _, history, after = folded
-    broken = [b.offset for b in history.breaks() if b.key == "all"]
+    broken = [b.offset for b in history.invariant_violations() if b.key == "all"]
     expected, held = [], True
     for offset, documents in enumerate(after):
         state = documents.get("all")
@@ -304,8 +304,8 @@ def test_a_fold_goes_on_where_it_ended(new_studio: Any, source: str) -> None:
         studio.events(*part)
         history = studio.history()
     for offset in (20, 49, 50, 51, 70, 119):
-        assert _state(history.state("all", offset)) == after[offset].get("all")
-    assert json.dumps(_state(history.state("all", 119))) == json.dumps(after[119]["all"])
+        assert _state(history.state_at("all", offset)) == after[offset].get("all")
+    assert json.dumps(_state(history.state_at("all", 119))) == json.dumps(after[119]["all"])
 
 
 def test_several_workers_give_the_same_history(new_studio: Any) -> None:

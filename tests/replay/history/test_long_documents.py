@@ -40,7 +40,7 @@ def history(tmp_path_factory, places):
 
 
 def test_a_state_is_shown(history, places):
-    state = history.moment("s1", 2_001).now
+    state = history.document_at("s1", 2_001).current
     assert state is not None
     assert f'"{2_001:032d}"' in state.state
     assert state.state.startswith('{"n":1001,')
@@ -62,10 +62,10 @@ def test_value_changes_are_found(history, places):
 
 
 def test_every_change_comes_with_the_state_before(history):
-    changes = list(history.steps("s0", (), after=100, until=2_000, backwards=False))
+    changes = list(history.value_changes("s0", (), after=100, until=2_000, backwards=False))
     assert [offset for offset, _, _ in changes] == list(range(102, 2_001, 2))
     assert all(new["n"] == old["n"] + 1 for _, old, new in changes)
-    back = history.steps("s0", (), after=100, until=2_000, backwards=True)
+    back = history.value_changes("s0", (), after=100, until=2_000, backwards=True)
     assert [offset for offset, _, _ in back] == list(range(2_000, 101, -2))
 
 
@@ -115,7 +115,7 @@ def test_states_are_flushed_by_what_they_weigh(studio: Studio, monkeypatch: pyte
     monkeypatch.setattr(
         history_writer.HistoryWriter,
         "flush",
-        lambda self, *a, **k: flushes.append(self.waiting) or flush(self, *a, **k),
+        lambda self, *a, **k: flushes.append(self.pending_rows) or flush(self, *a, **k),
     )
     studio.events(*(("s", "Put", {"at": n % ITEMS}) for n in range(2_000)))
     studio.file("p.py", LONG)

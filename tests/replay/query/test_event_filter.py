@@ -40,7 +40,7 @@ def test_what_a_filter_keeps(studio: Studio, text, offsets):
     [
         ("data.amount >", "doesn't parse"),
         ("colour = 3", "colour"),
-        ("data.amount > (SELECT 1)", "holds a subquery"),
+        ("data.amount > (SELECT 1)", "contains a subquery"),
     ],
 )
 def test_invalid_filter_raises(studio: Studio, text, message):

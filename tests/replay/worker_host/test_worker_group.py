@@ -116,7 +116,9 @@ def test_a_fold_that_continues_with_another_worker_count_gives_the_same(new_stud
         folded = studio.fold(workers=workers)
     alone.events(*events)
     assert folded.next_offset == 200
-    assert everything(studio, folded.projection_number) == everything(alone, alone.fold().number)
+    assert everything(studio, folded.projection_number) == everything(
+        alone, alone.fold().projection_number
+    )
 
 
 def test_any_worker_can_meet_a_state_that_json_cannot_hold(studio: Studio):

@@ -18,7 +18,10 @@ WS = Path("/data/permission denied/w.refold")
         ('IO Error: Could not write file "/data/w.refold": File too large', "limit on files"),
         ('IO Error: Could not write file "/d/w.refold": Disk quota exceeded', "disk quota"),
         ('IO Error: Could not write file "/d/w.refold": No space left on device', "disk is full"),
-        ('IO Error: Cannot open file "/d/w.refold": Read-only file system', "can only be read"),
+        (
+            'IO Error: Cannot open file "/d/w.refold": Read-only file system',
+            "is on a read-only file system",
+        ),
         ('IO Error: Cannot open file "/d/w.refold": Too many open files', "too many files open"),
     ],
 )

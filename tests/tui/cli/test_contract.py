@@ -437,8 +437,8 @@ def test_a_message_names_paths_that_no_state_has(shell, tmp_path: Path):
     assert "No state" not in shell("values", *of, "count(*)")[2]
     words = PROJECTION + '    state["t"] = "x"\n'
     (tmp_path / "p.py").write_text(words)
-    assert "could add" in shell("find", *of, "sum(state.t) = 0")[2]
-    assert "could add" not in shell("find", *of, "sum(state.n) = count(state.t)")[2]
+    assert "can add" in shell("find", *of, "sum(state.t) = 0")[2]
+    assert "can add" not in shell("find", *of, "sum(state.n) = count(state.t)")[2]
 
 
 def test_an_invalid_invariant_does_not_stop_the_check_of_others(shell, tmp_path: Path):

@@ -119,6 +119,9 @@ def open_workspace(
     If WS is a source, load it first, or append what is new in it. `memory` is in bytes.
     """
     workspace = forked_workspace.open_timeline(_open_or_load(ws, wait, memory), timeline)
+    context = click.get_current_context(silent=True)
+    if context is not None:  # several commands can run in one process, as in the tests
+        context.call_on_close(workspace.main_workspace.release)
     if timeline != MAIN_TIMELINE:
         output.use_labels_of(workspace)
     return workspace

@@ -236,7 +236,7 @@ def test_results_are_kept_if_a_program_ends_half_way(studio: Studio, end):
         ("cmd:node 'orders.js", "is not a valid command: No closing quotation"),
         (
             "orders.js",
-            "one in another language is named by its command, such as cmd:node orders.js",
+            "Name a projection in another language by its command, such as cmd:node orders.js",
         ),
     ],
 )

@@ -101,7 +101,7 @@ def test_event_with_a_list_is_not_read_as_a_document_of_events(desk: Any) -> Non
 
 
 def test_documents_without_an_event_or_with_a_bad_byte(desk: Any) -> None:
-    with pytest.raises(SourceError, match="no event in"):
+    with pytest.raises(SourceError, match="No event found in"):
         desk.load(desk.write('{"events":[]}', "log.json"))
     with pytest.raises(SourceError, match="can't be read"):
         desk.load(desk.write(b'{"events":[{"id":"1","kind":"x\xff","data":{}}]}', "log.json"))

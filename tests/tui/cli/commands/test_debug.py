@@ -217,7 +217,7 @@ def test_the_handler_cannot_reach_the_outside_in_the_debugger(shell, tmp_path: P
 @pytest.mark.parametrize(
     ("place", "code", "said"),
     [
-        (("--at", "start"), 2, "At the start there is no event"),
+        (("--at", "start"), 2, "The position `start` has no event"),
         (("--at", "4"), 2, "p has no handler for Unknown, the type of the event at 4."),
         (("--at", "2", "--key", "nobody"), 2, "The event at 2 reaches 'a', not 'nobody'."),
         (("--at", "99"), 2, "There is no event at 99"),
@@ -225,8 +225,8 @@ def test_the_handler_cannot_reach_the_outside_in_the_debugger(shell, tmp_path: P
         (("--at", "2", "-p", "broken.py"), 3, "broken can't be loaded: SyntaxError"),
         (("--at", "2", "-p", "p"), 3, "p names only a history of log.refold"),
         (("--at", "2", "--python", "/no/python"), 3, "/no/python can't be started"),
-        (("--at", "0", "-p", "dies.py"), 3, "dies exited with code 5 while it was stepped"),
-        (("--at", "0", "-p", "lost.py"), 3, "which document the event at 0 is for: KeyError: 'k'"),
+        (("--at", "0", "-p", "dies.py"), 3, "dies exited with code 5 while it was debugged"),
+        (("--at", "0", "-p", "lost.py"), 3, "raised for the event at 0: KeyError: 'k'"),
     ],
 )
 def test_an_error_is_one_sentence(shell, place, code, said):
