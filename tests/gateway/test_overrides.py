@@ -101,7 +101,7 @@ def test_a_what_if_run_has_its_own_history(asked):
     other = asked.replay(
         mode=Mode.WHAT_IF, overrides=overrides.parse_overrides([{"port": "fx", "fail": "x"}], "f")
     )
-    assert other.projection_number != plain.number
+    assert other.projection_number != plain.projection_number
     assert asked.states(asked.replay()) == states
     decisions = {d.decision for d in asked.decided(other)}
     assert decisions == {"stubbed"}

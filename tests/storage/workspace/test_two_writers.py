@@ -97,7 +97,7 @@ def test_concurrent_folds_of_one_projection_give_one_history(bench: Bench) -> No
     bench.workspace.release()
     commands = [["replay", "log.refold", "-p", "p.py", "--json", "--force"] for _ in range(4)]
     found = at_once(bench.folder, commands)
-    assert [code for code, *_ in found] == [0] * 4
+    assert [code for code, *_ in found] == [0] * 4, [errors for *_, errors in found]
     assert {json.loads(out)["changes"] for _, out, _ in found} == {30}
     history = bench.history()
     with history.workspace.reading() as connection:
@@ -112,7 +112,7 @@ def test_replay_during_a_removal_ends_with_a_message_or_a_history(bench: Bench) 
     for _, _, errors in found:
         assert "Unexpected error" not in errors
         assert "Traceback" not in errors
-    assert [code for code, *_ in found] == [0] * 4
+    assert [code for code, *_ in found] == [0] * 4, [errors for *_, errors in found]
     history = bench.history()
     assert history.state_at("a", 29) is None
 
@@ -128,7 +128,7 @@ def test_concurrent_appends_load_each_event_once(tmp_path: Path) -> None:
     assert at_once(tmp_path, [["load", "a.jsonl", "-o", "w.refold"]] * 3) != []
     (tmp_path / "a.jsonl").write_text(rows(0, 20))
     found = at_once(tmp_path, [["load", "a.jsonl", "-o", "w.refold"]] * 4)
-    assert [code for code, *_ in found] == [0] * 4
+    assert [code for code, *_ in found] == [0] * 4, [errors for *_, errors in found]
     with Workspace(tmp_path / "w.refold").reading() as connection:
         ids = connection.execute('SELECT id FROM events ORDER BY "offset"').fetchall()
     assert [int(id_) for (id_,) in ids] == list(range(20))
