@@ -72,7 +72,7 @@ def _event(seat):
 
 async def test_the_calls_of_the_event_are_shown_with_what_became_of_them(till, sit: Sitting):
     async with sit(till, at=5, size=(200, 60)) as seat:
-        assert 'recorded  rates rate {"pair":"EURUSD"} → 2  answered from the recording' in _event(
+        assert 'recorded  rates rate {"pair":"EURUSD"} → 2  answered from' in _event(
             seat
         )
         await seat.type(":", "20")
@@ -91,7 +91,7 @@ async def test_a_miss_shows_what_is_nearest_and_can_be_answered_by_hand(
     async with sit(till, wanted, at=30, size=(200, 60)) as seat:
         text = _event(seat)
         assert "✗ missed rates rate: was not recorded" in text
-        assert 'nearest: rate, request.pair: "EURJPY" → "EURUSD"' in text
+        assert 'similar recording: rate, request.pair: "EURJPY" → "' in text
         assert "worker/calls.py" not in text
         await seat.hit("a")
         await seat.still()

@@ -24,7 +24,7 @@ async def test_the_handler_is_stepped_into_in_the_suspended_terminal(
         return nullcontext()
 
     monkeypatch.setattr(RefoldApp, "suspend", suspend)
-    monkeypatch.setattr(debugger, "run", lambda *command: asked.append(command))
+    monkeypatch.setattr(debugger, "run_in_terminal", lambda *command: asked.append(command))
     async with sit(shop.workspace, shop.wrong, at=2376) as seat:
         assert seat.title("document") == "order-382"
         await seat.press("s")

@@ -135,7 +135,7 @@ async def test_an_event_is_edited_and_checked_before_it_is_taken(till, sit: Sitt
         assert json.loads(area.text)["data"] == {"amount": 9}
         area.text = area.text.replace('"amount": 9', '"amount": ')
         await seat.pilot.pause(0.1)
-        assert "no JSON object" in str(seat.app.screen.query_one("#editor-said").render())
+        assert "not a JSON object" in str(seat.app.screen.query_one("#editor-said").render())
         await seat.hit("ctrl+s")
         assert isinstance(seat.app.screen, EditorScreen)
         area.text = area.text.replace('"amount": ', '"amount": 90')

@@ -292,7 +292,7 @@ async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> 
         await seat.still()
         assert "stopped; later results are missing" in seat.subtitle("findings")
         pane = seat.travel.query_one(ResultsPane)
-        assert 0 < len(pane.findings.at) < 523
+        assert 0 < len(pane.findings.offsets) < 523
 
 
 async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) -> None:
