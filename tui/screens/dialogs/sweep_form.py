@@ -18,7 +18,7 @@ _FIELDS = {
     "events": ("events", "type = 'RefundIssued'; empty: the event at {here}"),
     "path": ("field", "amount; empty: drop each event instead"),
     "values": ("values", "5, 10, 20, or 5 to 25 by 5"),
-    "asked": ("compute", "sum(state.total), count(*)"),
+    "expressions": ("compute", "sum(state.total), count(*)"),
 }
 
 

@@ -30,7 +30,7 @@ async def listed(seat):
 
 async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
-        await sweep(seat, path="amount", values="5 to 25 by 10", asked="sum(state.total), count(*)")
+        await sweep(seat, path="amount", values="5 to 25 by 10", expressions="sum(state.total), count(*)")
         shown = await listed(seat)
         assert "3 forks, highest sum(state.total) first" in shown
         assert "without edits: sum(state.total) = 780, count(*) = 4" in shown
@@ -59,7 +59,7 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  
 
 async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till, sit: Sitting):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
-        await sweep(seat, events="data.amount >= 38", asked="sum(state.total)")
+        await sweep(seat, events="data.amount >= 38", expressions="sum(state.total)")
         shown = await listed(seat)
         assert shown.index("without 38") < shown.index("without 39")
         await seat.hit("down")
@@ -80,10 +80,10 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
     ("typed", "said"),
     [
         ({}, "Nothing to compute"),
-        ({"asked": "count(*)", "path": "amount"}, "No values for amount"),
-        ({"asked": "count(*)", "values": "3"}, "No field for the values"),
-        ({"asked": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "can't be reached from"),
-        ({"asked": "count(*)", "path": "a", "values": "x to 9 by 1"}, "Invalid range"),
+        ({"expressions": "count(*)", "path": "amount"}, "No values for amount"),
+        ({"expressions": "count(*)", "values": "3"}, "No field for the values"),
+        ({"expressions": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "can't be reached from"),
+        ({"expressions": "count(*)", "path": "a", "values": "x to 9 by 1"}, "Invalid range"),
     ],
 )
 async def test_a_form_says_what_is_missing(till, sit: Sitting, typed, said):  # noqa: F811
@@ -97,9 +97,9 @@ async def test_a_form_says_what_is_missing(till, sit: Sitting, typed, said):  # 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ({"asked": "state.total"}, "sum"),
-        ({"asked": "count(*)", "events": "type = 'Nothing'"}, "No event matches"),
-        ({"asked": "count(*)", "path": "amount[", "values": "1"}, "amount["),
+        ({"expressions": "state.total"}, "sum"),
+        ({"expressions": "count(*)", "events": "type = 'Nothing'"}, "No event matches"),
+        ({"expressions": "count(*)", "path": "amount[", "values": "1"}, "amount["),
     ],
 )
 async def test_what_cannot_be_swept_is_said(till, sit: Sitting, typed, said):  # noqa: F811
