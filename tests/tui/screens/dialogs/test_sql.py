@@ -131,13 +131,13 @@ async def test_a_row_that_leads_nowhere_says_so(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "SELECT 1 AS one")
         await seat.press("enter")
-        assert "Only a row with an" in said(seat)
+        assert "to go to. Press space" in said(seat)
         await ask(seat, 'SELECT 3000 AS "offset"')
         await seat.press("enter")
         assert said(seat) == "There is no event at 3,000. The last event is at 2,999."
         await ask(seat, "SELECT 'x' AS \"offset\"")
         await seat.press("enter")
-        assert "Only a row with an" in said(seat)
+        assert "to go to. Press space" in said(seat)
         assert seat.position == 10
 
 
@@ -263,6 +263,6 @@ async def test_what_is_in_the_rows_acts_on_nothing(log: Any, sit: Any) -> None:
 async def test_an_answer_that_is_looked_at_keeps_nobody_from_writing(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "FROM events")
-        await seat.until(lambda: seat.app.model.workspace._shared is None)
+        await seat.until(lambda: seat.app.model.workspace._reader_connection is None)
         await seat.press("end")
         assert rows(seat)[-1].split()[0] == "2999"

@@ -30,7 +30,9 @@ async def listed(seat):
 
 async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  # noqa: F811
     async with sit(till, code(till), at=8) as seat:
-        await sweep(seat, path="amount", values="5 to 25 by 10", expressions="sum(state.total), count(*)")
+        await sweep(
+            seat, path="amount", values="5 to 25 by 10", expressions="sum(state.total), count(*)"
+        )
         shown = await listed(seat)
         assert "3 forks, highest sum(state.total) first" in shown
         assert "without edits: sum(state.total) = 780, count(*) = 4" in shown
@@ -82,7 +84,10 @@ async def test_each_matching_event_is_dropped_by_itself_and_the_list_stays(till,
         ({}, "Nothing to compute"),
         ({"expressions": "count(*)", "path": "amount"}, "No values for amount"),
         ({"expressions": "count(*)", "values": "3"}, "No field for the values"),
-        ({"expressions": "count(*)", "path": "a", "values": "1 to 9 by -1"}, "can't be reached from"),
+        (
+            {"expressions": "count(*)", "path": "a", "values": "1 to 9 by -1"},
+            "can't be reached from",
+        ),
         ({"expressions": "count(*)", "path": "a", "values": "x to 9 by 1"}, "Invalid range"),
     ],
 )
