@@ -32,7 +32,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(
         _own(shop, tmp_path), refer(tmp_path / "counts.sql"), at=700, still=False
     ) as seat:
         await seat.until(lambda: _known(seat))
-        await seat.until(lambda: "asked from" in seat.header)
+        await seat.until(lambda: "folded from" in seat.header)
         await seat.still()
         assert seat.travel.looking.snapshot.changed_keys
         assert "last" in "\n".join(seat.pane("document"))
