@@ -11,7 +11,7 @@ from storage.errors import CancelledError, QueryError, RefoldError, WorkspaceErr
 _LOCK_MESSAGE = "Could not set lock on file"
 _OPEN_IN_THIS_PROCESS = "different configuration"
 """Part of DuckDB's message when this process already has the file open in the other mode."""
-_HOLDER = re.compile(r"lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+_HOLDER = re.compile(r"lock is held in .*? \(PID (?P<pid>\d+)\)")
 _FILE_ERRORS = (
     duckdb.IOException,
     duckdb.SerializationException,
@@ -112,15 +112,15 @@ def find_lock_holder(error: duckdb.Error) -> str | None:
     if isinstance(error, duckdb.ConnectionException) and _OPEN_IN_THIS_PROCESS in str(error):
         return "this process"
     if isinstance(error, duckdb.IOException) and _LOCK_MESSAGE in str(error):
-        return _describe_holder(str(error))
+        holder = _HOLDER.search(str(error))
+        return describe_holder(None if holder is None else int(holder["pid"]))
     return None
 
 
-def _describe_holder(refusal: str) -> str:
-    holder = _HOLDER.search(refusal)
-    if holder is None:  # the process ended before DuckDB could look it up
+def describe_holder(pid: int | None) -> str:
+    """Return a process's command and number for a message; None if it ended before it was found."""
+    if pid is None:
         return "another process"
-    pid = int(holder["pid"])
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -129,5 +129,12 @@ def _describe_holder(refusal: str) -> str:
     command = " ".join(
         os.fsdecode(word).rsplit("/", 1)[-1] for word in words[1:3] if not word.startswith(b"-")
     )
-    shown = " ".join(command.split())[:60] or Path(holder["program"]).name
+    shown = " ".join(command.split())[:60] or _program_name(pid)
     return f"{shown} (process {pid})"
+
+
+def _program_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return "a program"

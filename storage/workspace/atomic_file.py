@@ -11,9 +11,9 @@ from pathlib import Path
 
 import duckdb
 
-from storage.db import duckdb_errors
 from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
+from storage.db.locked_connection import FileInUseError, LockedConnection
 from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
 from storage.workspace import validation_cache, workspace
 
@@ -65,27 +65,26 @@ def place_over_unlocked(wait: float) -> Placing:
 def _locked(target: Path, wait: float) -> Iterator[None]:
     """Keep other processes from writing the target; a file that DuckDB can't open has no writers."""
     deadline = time.monotonic() + wait
-    connection = None
-    while connection is None and target.exists():
+    opened = None
+    while opened is None and target.exists():
         try:
-            connection = connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET)
+            opened = LockedConnection(target, read_only=False, budget=workspace.WRITE_BUDGET)
             # DuckDB would apply a write-ahead log that stays beside the target to the new file.
-            connection.execute("CHECKPOINT")
-        except duckdb.Error as error:
-            holder = duckdb_errors.find_lock_holder(error)
-            if holder is None:
-                break
+            opened.connection.execute("CHECKPOINT")
+        except FileInUseError as error:
             if time.monotonic() > deadline:
                 raise WorkspaceBusyError(
-                    f"{target} is still in use by {holder} after {wait:g} s; try again later or"
-                    " give --wait more seconds."
+                    f"{target} is still in use by {error.holder} after {wait:g} s; try again later"
+                    " or give --wait more seconds."
                 ) from error
             time.sleep(_POLL)
+        except duckdb.Error:
+            break
     try:
         yield
     finally:
-        if connection is not None:
-            connection.close()
+        if opened is not None:
+            opened.close()
 
 
 @contextmanager
@@ -130,6 +129,7 @@ def _merge_write_ahead_log(target: Path) -> None:
     """
     log = Path(f"{target}.wal")
     if log.exists():
+        # The caller may have it open already, which DuckDB's cache of open files then returns.
         with contextlib.suppress(duckdb.Error):
             connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET).close()
         log.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from storage.coordinates.position_map import EditMark, PositionMap
 from storage.db import duckdb_errors, memory_budget
 from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
+from storage.db.locked_connection import FileInUseError, LockedConnection
 from storage.db.memory_budget import MemoryBudget
 from storage.errors import PositionError, StaleError, WorkspaceBusyError, WorkspaceError
 from storage.quoting import quote_identifier
@@ -80,7 +81,7 @@ class Workspace:
         self._computed_budgets: dict[MemoryBudget, tuple[object, MemoryBudget]] = {}
         """By requested budget: the state of the file, and the budget computed for it."""
         self._is_validated = False
-        self._reader_connection: duckdb.DuckDBPyConnection | None = None
+        self._reader: LockedConnection | None = None
         self._idle_cursors: dict[object, list[duckdb.DuckDBPyConnection]] = {}
         """Prepared cursors that aren't in use, by name."""
         self._position_map: PositionMap | None = None
@@ -147,13 +148,11 @@ class Workspace:
         with self._idle_condition:
             while self._is_writing:
                 self._idle_condition.wait()
-            if self._reader_connection is None:
-                self._reader_connection = self._open_with_budget(
-                    self._reader_budget, read_only=True
-                )
+            if self._reader is None:
+                self._reader = self._open_with_budget(self._reader_budget, read_only=True)
                 self._opened_at = time.monotonic()
             self._reader_count += 1
-            shared = self._reader_connection
+            shared = self._reader.connection
         try:
             yield shared
         except duckdb.Error as error:
@@ -187,9 +186,10 @@ class Workspace:
             self._is_writing = True
         try:
             with self._only_writer():
-                connection = self._open_with_budget(
+                opened = self._open_with_budget(
                     WRITE_BUDGET if use_all_cores else BACKGROUND_WRITE_BUDGET, read_only=False
                 )
+                connection = opened.connection
                 was_validated, own = (
                     validation_cache.is_validated(self.path),
                     validation_cache.is_own(self.path),
@@ -202,7 +202,7 @@ class Workspace:
                     yield connection
                     connection.execute("COMMIT")
                 finally:
-                    connection.close()
+                    opened.close()
                     if was_validated:
                         validation_cache.mark_validated(self.path, own=own)
         except duckdb.Error as error:
@@ -309,26 +309,24 @@ class Workspace:
         with self.reading() as connection:
             return read_metadata(connection, name)
 
-    def _open_with_budget(
-        self, requested: MemoryBudget, *, read_only: bool
-    ) -> duckdb.DuckDBPyConnection:
+    def _open_with_budget(self, requested: MemoryBudget, *, read_only: bool) -> LockedConnection:
         """Open the file with the requested budget, or with a larger one if its texts need it."""
         state, budget = self._computed_budgets.get(requested, ("", requested))
-        connection = self._wait_and_open(read_only=read_only, budget=budget)
+        opened = self._wait_and_open(read_only=read_only, budget=budget)
         # Computing a budget before validation could run functions that a stranger defined.
         if not self._is_validated:
-            return connection
+            return opened
         try:
-            self._revalidate_if_changed(connection)
+            self._revalidate_if_changed(opened.connection)
+            if state == self._file_state():
+                return opened
+            needed = self._compute_budget(opened.connection, requested)
         except BaseException:
-            connection.close()
+            opened.close()
             raise
-        if state == self._file_state():
-            return connection
-        needed = self._compute_budget(connection, requested)
         if needed == budget:
-            return connection
-        connection.close()
+            return opened
+        opened.close()
         return self._wait_and_open(read_only=read_only, budget=needed)
 
     def _revalidate_if_changed(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -360,26 +358,26 @@ class Workspace:
                 cursor.close()
         self._idle_cursors.clear()
         self._position_map = None
-        if self._reader_connection is not None:
-            self._reader_connection.close()
-            self._reader_connection = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
-    def _wait_and_open(self, *, read_only: bool, budget: MemoryBudget) -> duckdb.DuckDBPyConnection:
+    def _wait_and_open(self, *, read_only: bool, budget: MemoryBudget) -> LockedConnection:
         deadline = time.monotonic() + self.wait_seconds
         is_reported = False
         while True:
             before = self._file_id()
             try:
-                connection = connect_isolated(self.path, read_only=read_only, budget=budget)
+                opened = LockedConnection(self.path, read_only=read_only, budget=budget)
+            except FileInUseError as error:
+                holder = error.holder
             except duckdb.Error as error:
-                holder = duckdb_errors.find_lock_holder(error)
-                if holder is None:
-                    raise translate_error(error, self.path) from error
+                raise translate_error(error, self.path) from error
             else:
                 if read_only or before == self._file_id():
-                    return connection
+                    return opened
                 # Another process replaced the file before this one had the lock.
-                connection.close()
+                opened.close()
                 continue
             if time.monotonic() > deadline:
                 raise self._busy(holder)

@@ -95,7 +95,7 @@ def test_the_earlier_history_stays_during_a_fold_in_shares_and_after_a_cancel(
     with pytest.raises(CancelledError):
         studio.fold(on_progress=lambda progress: kept.append(progress.kept), cancelled=stop)
     before = studio.found()
-    assert 20_000 < before.folded < len(events)
+    assert 20_000 < before.next_offset < len(events)
     assert not list(studio.folder.glob(".*")), "the files of the shares are gone"
-    assert studio.fold().folded == len(events)
+    assert studio.fold().next_offset == len(events)
     assert len(studio.changes(studio.found())) > MANY

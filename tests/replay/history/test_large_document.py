@@ -139,7 +139,7 @@ def test_windows_lead_from_one_state_to_the_next_in_both_directions(folded: Any)
         before = after[offset - 1].get("all") if offset else None
         old = decode_state(None if before is None else json.dumps(before))
         new = decode_state(json.dumps(after[offset]["all"]))
-        assert _told(moment.differences()) == _told(find_differences(old, new))
+        assert _told(moment.differences_to_previous()) == _told(find_differences(old, new))
 
 
 def _read(value: Any) -> Any:

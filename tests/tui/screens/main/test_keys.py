@@ -430,7 +430,7 @@ async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         for key, said in (
             ("C", "No handler made outside calls."),
-            ("u", "K forks it here."),
+            ("u", "Press K to fork it here."),
             ("n", "/ searches"),
             ("c", "Nothing is being folded."),
         ):
