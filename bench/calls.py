@@ -91,7 +91,7 @@ def _without_interception() -> Path:
     folder = logs.DATA / "worker"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(worker_process.WORKER_MAIN.parent, folder)
-    environment = folder / "environment/environment.py"
+    environment = folder / "environment/worker_environment.py"
     text, count = _INSTALL.subn(r"\g<0>        return\n", environment.read_text())
     assert count == 1
     environment.write_text(text)

@@ -21,8 +21,8 @@ from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 from tui.folding.controller import FoldController
 from tui.screens.main.main_screen import MainScreen
-from tui.state.address import Address
 from tui.state.session import Session
+from tui.state.view_address import Address
 from tui.text.sanitize import sanitize_line
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from gateway import assignment, recording_store
+from gateway import call_assignment, recording_store
 from gateway.exchange import har, journal, vcr
 from gateway.ports import PortSet
 from gateway.recording_store import Recording
@@ -88,7 +88,7 @@ def import_recordings(
             without_answer_count += sum(
                 one.answer.status == 200 and not one.answer.body for one in redacted_page
             )
-        assigned = assignment.assign_from_content(connection, first_call, window)
+        assigned = call_assignment.assign_from_content(connection, first_call, window)
         write_metadata(connection, _IMPORTED_KEY, [*imported_digests, digest])
     recording_store.redact_stored_recordings(workspace, redactor, "call >= ?", [first_call])
     return RecordingImportResult(call_count, assigned, without_answer_count, redactor.has_secrets)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import assignment, calls, recording_store
+from gateway import call_assignment, calls, recording_store
 from gateway.broker import describe_differences, make_stub_answer, rank_by_likeness
 from gateway.calls import AnswerOutcome, Call, CallKind, Decision
 from gateway.recording_store import Recording
@@ -170,7 +170,7 @@ def assign_recording(workspace: Workspace, call_number: str, position: int) -> N
         raise QueryError(
             "The start is no event, so it can't make a call. Give an event's position."
         )
-    if not call_number.isdecimal() or not assignment.assign_manually(
+    if not call_number.isdecimal() or not call_assignment.assign_manually(
         workspace, int(call_number), position
     ):
         raise QueryError(

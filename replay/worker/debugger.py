@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Dict, List, Optional
 
 from . import main as main_module
 from .environment import imports
-from .environment.environment import WorkerEnvironment
+from .environment.worker_environment import WorkerEnvironment
 from .fold import contract, fold_loop
 from .fold.documents import HeldDocument
 from .protocol import encoding, wire

@@ -18,7 +18,7 @@ from array import array
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional
 
 from .environment import imported_code, imports, memory_limit
-from .environment.environment import WorkerEnvironment
+from .environment.worker_environment import WorkerEnvironment
 from .fold import contract, fast_path, fold_loop, payload_decoder, program, relation_function
 from .fold.aggregates import AggregateError
 from .fold.documents import DocumentShare, LossyEncodingError

@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 import threading
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -43,25 +44,31 @@ class LockedConnection:
 
     def __init__(self, path: Path, *, read_only: bool, budget: MemoryBudget) -> None:
         """Open the file; raises `FileInUseError` if it is locked, and DuckDB's error if it can't be opened."""
-        self._file_lock = _FileLock(path, exclusive=not read_only)
+        file_lock = _FileLock(path, exclusive=not read_only)
         try:
             self.connection = connect_isolated(path, read_only=read_only, budget=budget)
         except duckdb.Error as error:
-            self._file_lock.release()
+            file_lock.release()
             holder = find_lock_holder(error)
             if holder is None:
                 raise
             raise FileInUseError(holder) from error
         except BaseException:
-            self._file_lock.release()
+            file_lock.release()
             raise
+        # An object that nobody closed is closed when it is no longer referenced.
+        self._close = weakref.finalize(self, _close, self.connection, file_lock)
 
     def close(self) -> None:
         """Close the connection, then release the lock."""
-        try:
-            self.connection.close()
-        finally:
-            self._file_lock.release()
+        self._close()
+
+
+def _close(connection: duckdb.DuckDBPyConnection, file_lock: "_FileLock") -> None:
+    try:
+        connection.close()
+    finally:
+        file_lock.release()
 
 
 class _FileLock:

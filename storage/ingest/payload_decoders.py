@@ -23,7 +23,7 @@ import zstandard
 from storage import bounded_yaml, regular_file
 from storage.errors import SourceError, summarize_error
 from storage.ingest.io import avro_payload
-from storage.ingest.io.expansion import Expansion
+from storage.ingest.io.expansion_limit import Expansion
 from storage.ingest.mapping import PAYLOAD_FIELDS
 
 _SCHEMA_BYTES = 64 << 20

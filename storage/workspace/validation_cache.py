@@ -22,7 +22,7 @@ import msgspec
 from storage import config_dir, regular_file
 from storage.db.duckdb_errors import translate_error
 from storage.errors import WorkspaceError
-from storage.workspace import content, schema, validation
+from storage.workspace import cell_validation, schema, validation
 
 _MAX_FILES = 500
 """Most files in the cache; the oldest entries are dropped."""
@@ -152,7 +152,7 @@ def _read_cache() -> dict[str, Remembered]:
 
 
 def _version() -> list[Any]:
-    return [schema.FORMAT_VERSION, content.VERSION, duckdb.__version__]
+    return [schema.FORMAT_VERSION, cell_validation.VERSION, duckdb.__version__]
 
 
 def _file_identity(path: Path) -> list[int] | None:
@@ -183,7 +183,7 @@ def _validate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 f" {schema.FORMAT_VERSION}); run `refold migrate {path}` first."
             )
         strange = validation.find_foreign_object(connection)
-        invalid = content.find_invalid(connection) if strange is None else None
+        invalid = cell_validation.find_invalid(connection) if strange is None else None
     except duckdb.Error as error:
         raise translate_error(error, path) from error
     if strange is not None:

@@ -161,7 +161,7 @@ def worker() -> Any:
         "fold.documents",
         "fold.fast_path",
         "fold.fold_loop",
-        "fold.parts",
+        "fold.document_parts",
         "fold.result",
         "protocol.encoding",
         "protocol.event",

@@ -6,7 +6,7 @@ import zlib
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ..protocol import encoding
-from .parts import DocumentParts
+from .document_parts import DocumentParts
 from .result import NO_CHANGE
 
 _MAX_FULLY_CHECKED = 20_000

@@ -16,7 +16,7 @@ from .contract import Projection
 from .documents import HeldDocument, LossyEncodingError
 from .event_application import EventApplication
 from .fold_loop import PythonFoldEngine, apply_with_key
-from .large import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE
+from .large_document import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE
 from .result import ResultColumns
 
 

@@ -19,11 +19,11 @@ from ..protocol.event import DELETED, EventBatch, LazyEvent, Upcast
 from ..protocol.output_capture import ROUTING_PLACE
 from ..protocol.text_limits import escape_surrogates
 from .contract import Handler, Projection
+from .document_parts import StoredParts
 from .documents import DocumentShare, DocumentStore, HeldDocument, LossyEncodingError
 from .event_application import EventApplication
 from .invariants import InvariantChecker
-from .large import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE, LargeDocumentApplier
-from .parts import StoredParts
+from .large_document import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE, LargeDocumentApplier
 from .probes import Probe
 from .result import OutOfMemoryError, ResultColumns
 

@@ -14,7 +14,7 @@ import zstandard
 
 from storage.errors import SourceError, summarize_error
 from storage.ingest.io import object_store
-from storage.ingest.io.expansion import Expansion
+from storage.ingest.io.expansion_limit import Expansion
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from gateway import assignment, recording_store
+from gateway import call_assignment, recording_store
 from gateway.exchange import import_export
 from storage.errors import SourceError
 from tests.support.gateway_caller import Caller, Outside
@@ -121,7 +121,7 @@ def test_calls_of_a_cassette_go_to_events_with_their_correlation_id(
     [left] = [
         one for one in recording_store.iterate_recordings(caller.workspace) if one.offset is None
     ]
-    assignment.assign_manually(caller.workspace, left.recording_number, 2)
+    call_assignment.assign_manually(caller.workspace, left.recording_number, 2)
     assert caller.states(caller.replay())[-1] == {"status": 200, "said": {"n": 9}}
     assert outside.count == 0
 
@@ -182,7 +182,9 @@ def test_an_exported_file_can_be_imported_with_the_same_result(caller: Caller, n
     import_export.import_recordings(other.workspace, out, other.settings().ports)
     if ending == "yaml":  # a cassette has no times
         for one in list(recording_store.iterate_recordings(other.workspace)):
-            assignment.assign_manually(other.workspace, one.recording_number, one.recording_number)
+            call_assignment.assign_manually(
+                other.workspace, one.recording_number, one.recording_number
+            )
     assert other.states(other.replay()) == wanted
 
 

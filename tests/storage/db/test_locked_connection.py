@@ -74,9 +74,11 @@ def test_a_writer_excludes_readers_and_writers_of_other_processes(
 def test_readers_share_the_file_and_exclude_writers(
     path: Path, open_elsewhere: Callable[[bool], Connection]
 ) -> None:
-    open_elsewhere(True)
+    channel = open_elsewhere(True)
     assert _find_holder(path, read_only=True) is None
     assert "(process " in (_find_holder(path, read_only=False) or "")
+    channel.send("close")
+    assert channel.recv() == "closed"
 
 
 def test_a_second_connection_of_this_process_is_told_so(path: Path) -> None:

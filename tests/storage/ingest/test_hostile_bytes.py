@@ -242,7 +242,7 @@ def test_a_bomb_is_refused(desk: Any, pack: Callable[[], bytes]) -> None:
 
 
 def test_what_repeats_itself_is_no_bomb(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.ingest.io.expansion.WINDOW_BYTES", 1 << 20)
+    monkeypatch.setattr("storage.ingest.io.expansion_limit.WINDOW_BYTES", 1 << 20)
     text = "".join(desk.text(desk.event(n)) for n in range(20_000))
     loaded = desk.load(desk.write(gzip.compress(text.encode()), "log.jsonl.gz"))
     assert loaded.events == 20_000

@@ -19,7 +19,7 @@ import pytest
 from gateway.calls import AnswerOutcome, CallKind, Decision
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import WorkspaceError
-from storage.workspace import cell_rules, content, schema, validation_cache
+from storage.workspace import cell_rules, cell_validation, schema, validation_cache
 from storage.workspace.workspace import Workspace
 from tests.support import hostile_workspaces
 from tests.support.hostile_workspaces import Mutation
@@ -99,7 +99,7 @@ def test_odd_cells_are_refused_or_do_no_harm(healthy: Path, tmp_path: Path) -> N
         for mutation in odd:
             connection.execute("BEGIN")
             connection.execute(mutation.statement)
-            if content.find_invalid(connection) is None:
+            if cell_validation.find_invalid(connection) is None:
                 harmless.append(mutation)
             connection.execute("ROLLBACK")
     assert {m.table for m in odd} == {table.name for table in schema.TABLES}
@@ -179,7 +179,7 @@ def test_rules_name_existing_tables_and_columns() -> None:
         for table in schema.TABLES:
             for rule in cell_rules.rules_of(table.name):
                 connection.execute(f"SELECT count_if({rule.broken}) FROM {table.name}")
-        assert content.find_invalid(connection) is None
+        assert cell_validation.find_invalid(connection) is None
     named = {
         (table, column)
         for table, columns in {**cell_rules.REQUIRED, **cell_rules.JSON}.items()

@@ -40,7 +40,7 @@ def another(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            process.stdout.readline()
+            assert process.stdout.readline(), "the script failed before its first line"
             yield process
         finally:
             process.kill()
@@ -131,8 +131,8 @@ def test_killed_load_leaves_no_partial_workspace(desk: Any) -> None:
 
 def test_killed_replacement_keeps_the_old_workspace(desk: Any, kept: Path) -> None:
     source = desk.write(desk.text(*[desk.event(number) for number in range(40_000)]), "new.jsonl")
-    script = LOAD.replace("Path(sys.argv[2])", "Path(sys.argv[2]), Wish(replace=True)")
-    script = script.replace("import load", "import Wish, load")
+    script = LOAD.replace("Path(sys.argv[2])", "Path(sys.argv[2]), LoadOptions(replace=True)")
+    script = script.replace("import load_source", "import LoadOptions, load_source")
     for delay in (0.05, 0.15, 0.25):
         with another(script, source, kept) as process:
             time.sleep(delay)

@@ -11,7 +11,7 @@ import click
 from sample_logs import SAMPLES
 from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
 from tui.cli.support import options, progress_display, source_follower
-from tui.state import address
+from tui.state import view_address
 
 
 @click.command(
@@ -51,8 +51,8 @@ def open_(
     from tui.app import run_app  # noqa: PLC0415 - Textual is imported for the screen only
 
     place = None
-    if ws.startswith(address.SCHEME):
-        place = address.parse_address(ws)
+    if ws.startswith(view_address.SCHEME):
+        place = view_address.parse_address(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
     workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY_BYTES)
     references = [

@@ -10,7 +10,7 @@ from storage.errors import RefoldError
 from storage.marks import bookmarks, watches
 from tui.results import log_queries
 from tui.screens.main.search import SearchScreen
-from tui.state.address import Address
+from tui.state.view_address import Address
 from tui.widgets.bars import Prompt
 from tui.widgets.document_pane import DocumentPane
 from tui.widgets.event_pane import EventPane

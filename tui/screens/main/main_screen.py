@@ -30,12 +30,12 @@ from tui.screens.dialogs.help import HelpScreen
 from tui.screens.main.log_follow import LogFollowScreen
 from tui.screens.main.strip import StripController
 from tui.state import navigation
-from tui.state.address import Address
 from tui.state.navigation import Seeker
 from tui.state.playback import Playback
 from tui.state.position_history import PositionHistory
 from tui.state.session import Session
 from tui.state.snapshot import LateDetails, Snapshot, TimelineView
+from tui.state.view_address import Address
 from tui.state.view_state import ViewState
 from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
 from tui.widgets.code_pane import CodePane

@@ -15,7 +15,7 @@ from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Shop, refer
 from tui.app import RefoldApp
 from tui.results import projection_queries
-from tui.state import address
+from tui.state import view_address
 from tui.widgets.bars import MessageLine
 from tui.widgets.plot_pane import PlotPane
 from tui.widgets.results_pane import ResultsPane
@@ -252,7 +252,7 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
         seat.app.copy_to_clipboard = copied.append
         await seat.press("tab", "tab", "end", "Y")
         line = seat.travel.query_one("#document").path
-    place = address.parse_address(copied[0])
+    place = view_address.parse_address(copied[0])
     assert place.workspace == shop.workspace.path.resolve()
     assert (place.position, place.key) == (str(BROKEN), "order-245")
     app = RefoldApp(Workspace(place.workspace), (), at=int(place.position), place=place)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import PositionError
-from tui.state.address import Address, parse_address
+from tui.state.view_address import Address, parse_address
 
 texts = st.none() | st.text(min_size=1)
 

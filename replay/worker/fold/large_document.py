@@ -6,9 +6,9 @@ from typing import Any, Callable, Optional, Set
 
 from ..environment.calls import CallDispatcher
 from ..protocol.event import DELETED
+from .document_parts import DocumentParts, StoredParts
 from .documents import HeldDocument, LossyEncodingError
 from .event_application import EventApplication
-from .parts import DocumentParts, StoredParts
 from .result import STATE_IN_PARTS, ResultColumns
 from .tracked_dict import NotSplittableError
 
