@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from replay.query import event_filter
 from replay.value_search import Truths, ValueSearch
 from storage.errors import QueryError
+from storage.folds import fold_rows
 from storage.ingest.mapping import FieldMapping
 from storage.ingest.redaction import Redaction, ValueRemoval
-from storage.log import irregularities
+from storage.log import event_rows, irregularities
 from storage.log.tombstones import EMPTIED_FIELDS, REMOVED_TYPE
 from storage.workspace import file_rewrite, schema
 from storage.workspace.file_rewrite import RowTransform
@@ -92,14 +93,11 @@ def select_offsets(workspace: Workspace, request: ErasureRequest) -> OffsetArray
             raise QueryError(f"No event matches {request.condition!r}.")
         if not request.streams:
             return matching
-    with workspace.reading() as connection:
-        for stream in request.streams:
-            rows = connection.execute(
-                'SELECT "offset" FROM events WHERE stream = ?', [stream]
-            ).fetchnumpy()
-            if not len(rows["offset"]):
-                raise QueryError(f"No event has the stream {stream!r}.")
-            stream_offsets.extend(rows["offset"].tolist())
+    for stream in request.streams:
+        found = event_rows.find_offsets_of_streams(workspace, [stream])
+        if not found:
+            raise QueryError(f"No event has the stream {stream!r}.")
+        stream_offsets.extend(found)
     offsets = np.unique(np.asarray(stream_offsets, np.int64))
     if matching is None:
         return offsets
@@ -152,9 +150,7 @@ class _Erasure:
         """Ids of the bodies of the calls that stay."""
         self.result = ErasureResult()
         with workspace.main_workspace.reading() as connection:
-            ((self.result.folds,),) = connection.execute(
-                "SELECT count(*) FROM folds WHERE folded > first"
-            ).fetchall()
+            self.result.folds = fold_rows.count_folds(connection)
             # Collect the values of edits first: tables that are rewritten before `edits` must also be
             # searched for values that only an edit contains.
             for batch in connection.sql("FROM edits").to_arrow_reader(_BATCH_ROWS):

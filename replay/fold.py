@@ -32,8 +32,8 @@ from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import LossyStateError, WorkerGroup, WorkersFullError
 from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
-from storage.db.query import fetch_rows
 from storage.errors import CancelledError, ProjectionError, StaleError
+from storage.log.event_rows import read_event_heads
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
@@ -272,13 +272,8 @@ class _LogFold:
         return 0 if fold_record is None else fold_record.next_offset
 
     def _death_message(self, death: WorkerDiedError) -> str:
-        with self._run.workspace.reading() as connection:
-            rows = fetch_rows(
-                connection,
-                'SELECT type, stream FROM events WHERE "offset" = ?',
-                [death.offset],
-            )
-        event = f"{rows[0]['type']} of {rows[0]['stream']}" if rows else "an event"
+        heads = read_event_heads(self._run.workspace, [death.offset])
+        event = f"{heads[0].type} of {heads[0].stream}" if heads else "an event"
         return (
             f"The worker of {self._run.reference.name} {death.reason} at offset {death.offset:,} ({event});"
             " the states before it are kept."

@@ -15,7 +15,6 @@ from replay.history.changes import Change, value_after
 from replay.history.forked_history import ForkedHistory, find_forked_history
 from replay.history.history import History
 from storage.coordinates.event_labels import Label
-from storage.quoting import quote_literal
 
 
 @dataclass(frozen=True)
@@ -148,11 +147,7 @@ def _rows_sql(
         (b, aligned_timelines.b, positions[1], True),
     ):
         workspace, fold_record = history.workspace, history.fold_record
-        condition = (
-            f"projection = {int(fold_record.projection_number)} AND timeline ="
-            f" {quote_literal(fold_record.timeline)}"
-            f' AND "offset" <= {int(until)}{only}'
-        )
+        condition = f'{history.scope.condition} AND "offset" <= {int(until)}{only}'
         state = "CASE WHEN state IS NULL THEN 0::UBIGINT ELSE hash(state) END AS is_now"
         for table, part in (("history", "''"), ("parts", "part")):
             if table == "parts" and not fold_record.part_change_count:
@@ -169,14 +164,12 @@ def _candidate_condition(a: History, b: History) -> str:
     """Return an SQL condition for the documents that may differ; empty if all may differ."""
     keys: list[str] = []
     lineages = [_history_lineage(a), _history_lineage(b)]
-    shared = {(h.fold_record.projection_number, h.fold_record.timeline) for h, _ in lineages[0]} & {
-        (h.fold_record.projection_number, h.fold_record.timeline) for h, _ in lineages[1]
-    }
+    shared = {h.scope for h, _ in lineages[0]} & {h.scope for h, _ in lineages[1]}
     if not shared:
         return ""
     for lineage in lineages:
         for history, forked_history in lineage:
-            if (history.fold_record.projection_number, history.fold_record.timeline) in shared:
+            if history.scope in shared:
                 break
             if forked_history is None or forked_history.affects_all_documents:
                 return ""

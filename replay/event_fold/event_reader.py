@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay.worker_host import event_frame
-from storage.db.query import fetch_arrow
-from storage.log.tombstones import IS_HANDLED_SQL
+from storage.log.event_rows import EventRows
 from storage.workspace.workspace import Workspace
 
 
@@ -25,9 +24,10 @@ class EventReader:
         """`share_count` is the number of workers that split the streams; `only_share` limits the
         batches to the events of one share. `columns` is SQL and must include the offset."""
         share = f"CAST(hash(stream) % {int(share_count)} AS INTEGER)"
-        self._columns = f"{columns}, {share} AS share" if share_count > 1 else columns
-        self._share_condition = "" if only_share is None else f" AND {share} = {int(only_share)}"
-        self._workspace = workspace
+        self._event_rows = EventRows(
+            workspace, f"{columns}, {share} AS share" if share_count > 1 else columns
+        )
+        self._share_condition = "true" if only_share is None else f"{share} = {int(only_share)}"
         self._next_offset = first_offset
         self.end_offset = end_offset
         """The end of the last batch, exclusive."""
@@ -47,13 +47,7 @@ class EventReader:
         if self._next_offset >= self.end_offset:
             return None
         end = min(self._next_offset + event_count, self.end_offset)
-        with self._workspace.reading() as connection:
-            table = fetch_arrow(
-                connection,
-                f'SELECT {self._columns} FROM events WHERE "offset" >= ? AND "offset" < ?'
-                f" AND {IS_HANDLED_SQL}{self._share_condition}",
-                [self._next_offset, end],
-            )
+        table = self._event_rows.read_between(self._next_offset, end, self._share_condition)
         self._next_offset = end
         offsets = table["offset"].to_numpy()
         if len(offsets) and (np.diff(offsets) < 0).any():

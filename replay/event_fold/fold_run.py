@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.event_fold.history_writer import HistoryWriter
-from replay.history import catalogue
 from replay.projection import projection_reference
 from replay.projection.projection_reference import Reference
 from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.errors import CancelledError
+from storage.folds import fold_rows, projection_rows
+from storage.folds.projection_rows import ProjectionRow
 from storage.workspace.workspace import Workspace
 
 
@@ -89,16 +90,11 @@ class FoldRun:
 
         `ready` is the worker's ready message. `force` deletes the history first.
         """
-        files, invariants = ready["files"], ready["invariants"]
-        code_hash = projection_reference.hash_projection(
-            files, ready["python"], self.reference.gateway_settings
-        )
+        row = build_projection_row(self.reference, ready)
         with self.workspace.writing(generation=self.generation) as connection:
-            self.projection_number = catalogue.register_projection(
-                connection, self.reference, self.reference.name, code_hash, files, invariants
-            )
+            self.projection_number = projection_rows.register_projection(connection, row)
             if force:
-                catalogue.delete_fold(connection, self.projection_number, self.workspace.timeline)
+                fold_rows.delete_fold(connection, self.projection_number, self.workspace.timeline)
             writer = HistoryWriter(
                 self.workspace,
                 self.projection_number,
@@ -144,10 +140,24 @@ class FoldRun:
     def evict_old_histories(self) -> None:
         """Delete superseded histories beyond the budget; at the end, to delay no first result."""
         with self.workspace.reading() as connection:
-            surplus = catalogue.find_evictable_projections(connection, self.projection_number)
+            surplus = projection_rows.find_evictable_projections(connection, self.projection_number)
         if surplus:
             with self.workspace.writing(generation=self.generation) as connection:
-                for number in catalogue.find_evictable_projections(
+                for number in projection_rows.find_evictable_projections(
                     connection, self.projection_number
                 ):
-                    catalogue.delete_fold(connection, number)
+                    fold_rows.delete_fold(connection, number)
+
+
+def build_projection_row(reference: Reference, ready: Mapping[str, Any]) -> ProjectionRow:
+    """Return the projection that a worker loaded; `ready` is the worker's ready message."""
+    settings = reference.gateway_settings
+    return ProjectionRow(
+        reference.name,
+        projection_reference.hash_projection(ready["files"], ready["python"], settings),
+        reference.text,
+        reference.python,
+        ready["files"],
+        ready["invariants"],
+        settings.digest,
+    )

@@ -5,7 +5,6 @@ bucket, that also updates `folds` with the next offset. Readers therefore see ev
 the fold goes on, and a kill loses the rows since the last flush, never a part of a flush.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,10 @@ import pyarrow.compute as pc
 
 from replay.query.number_columns import NumberColumns
 from replay.worker_host.batch_result import BatchResult
+from storage.coordinates.fold_scope import FoldScope
+from storage.folds import fold_rows
+from storage.folds.fold_insertion import FoldInsertion
+from storage.folds.fold_rows import FoldRow
 from storage.workspace import schema
 from storage.workspace.workspace import Workspace
 
@@ -24,16 +27,6 @@ _MAX_PENDING_ROWS = 400_000
 """Changes and parts that may wait for a flush."""
 _MAX_PENDING_BYTES = 128_000_000
 """Bytes of states that may wait for a flush; sorting and packing more takes too much memory."""
-
-BUCKET_SQL = "CAST(md5_number(key) & 4294967295 AS UINTEGER)"
-"""SQL for a key's bucket; see `storage.workspace.schema.HISTORY`."""
-
-_ARROW_TYPES = {
-    "BIGINT": pa.int64(),
-    "INTEGER": pa.int32(),
-    "VARCHAR": pa.string(),
-    "BOOLEAN": pa.bool_(),
-}
 
 
 class ConcurrentFoldError(Exception):
@@ -57,13 +50,12 @@ class HistoryWriter:
         self._recordings_version = recordings_version
         self._generation = generation
         self._flushed: tuple[Any, ...] | None = None
-        """The identity of the last flush in the file, see `flush_id`; None before the first."""
+        """The identity of the last flush in the file, see `FoldRow.flush_id`; None before the first."""
         self.isolation: str | None = None
         """How the worker was sandboxed."""
         self._redact = redact
         self._workspace = workspace
         self._projection_number = projection_number
-        self._timeline = workspace.timeline
         self._history: list[pa.Table] = []
         self._parts: list[pa.Table] = []
         self._new_documents: list[pa.Table] = []
@@ -99,26 +91,18 @@ class HistoryWriter:
 
     def resume(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Load the counts of the last flush, so that the fold continues after it."""
-        rows = connection.execute(
-            "SELECT first, folded, keys, changes, parts, failures, skipped, unhandled, seconds, calls,"
-            " numbers FROM folds"
-            " WHERE projection = ? AND timeline = ?",
-            [self._projection_number, self._timeline],
-        ).fetchall()
-        for row in rows:
-            (
-                self.first_offset,
-                self.next_offset,
-                self.document_count,
-                self.change_count,
-                self.part_change_count,
-                self.failure_count,
-            ) = row[:6]
-            self.skipped_events, self.unhandled_by_type = row[6], Counter(json.loads(row[7]))
-            self._seconds, self.call_count = row[8:10]
-            self._number_columns = NumberColumns(row[10])
-            self.flushed_until = self.next_offset
-        self._flushed = flush_id(connection, self._fold_parameters)
+        row = fold_rows.read_fold(connection, self.scope)
+        if row is None:
+            return
+        self.first_offset, self.next_offset = row.first_offset, row.next_offset
+        self.document_count, self.change_count = row.document_count, row.change_count
+        self.part_change_count, self.failure_count = row.part_change_count, row.failure_count
+        self.skipped_events = row.skipped_events
+        self.unhandled_by_type = Counter(row.unhandled_by_type)
+        self._seconds, self.call_count = row.seconds, row.call_count
+        self._number_columns = NumberColumns(row.number_columns)
+        self.flushed_until = self.next_offset
+        self._flushed = row.flush_id
 
     def add_batch(self, batch_result: BatchResult, end_offset: int) -> None:
         """Add the result of a batch whose events end before `end_offset`."""
@@ -219,9 +203,9 @@ class HistoryWriter:
         ) as connection:
             self._begin_flush(connection)
             self._write_rows(connection)
-            self._write_documents(connection)
+            self._write_documents(FoldInsertion(connection, self.scope))
             self._write_fold_record(connection)
-            flushed = flush_id(connection, self._fold_parameters)
+            flushed = read_flush_id(connection, self.scope)
         self._flushed = flushed
         self._history, self._parts, self._routes = [], [], []
         self._failures, self._invariant_transitions, self._printed, self._upcasts = [], [], [], []
@@ -230,128 +214,63 @@ class HistoryWriter:
         self.flushed_until = self.next_offset
 
     @property
-    def _fold_parameters(self) -> list[Any]:
-        return [self._projection_number, self._timeline]
+    def scope(self) -> FoldScope:
+        """Selects the rows that it writes."""
+        return FoldScope(self._projection_number, self._workspace.timeline)
 
     def _begin_flush(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if flush_id(connection, self._fold_parameters) != self._flushed:
+        if read_flush_id(connection, self.scope) != self._flushed:
             raise ConcurrentFoldError
 
     def _write_rows(self, connection: duckdb.DuckDBPyConnection) -> None:
-        names = self._fold_parameters
+        insertion = FoldInsertion(connection, self.scope)
         if self._history:
-            _insert_table(
-                connection,
-                "INSERT INTO history BY NAME SELECT ? AS projection, ? AS timeline,"
-                f" {BUCKET_SQL} AS bucket, * FROM rows ORDER BY bucket, change",
-                names,
-                self._number_columns.append_to(connection, pa.concat_tables(self._history)),
-            )
+            history = pa.concat_tables(self._history)
+            insertion.insert_history(self._number_columns.append_to(connection, history))
         if self._parts:
-            _insert_table(
-                connection,
-                f'INSERT INTO parts SELECT ?, ?, {BUCKET_SQL} AS bucket, key, "offset", change,'
-                " part, place, state FROM rows",
-                names,
-                pa.concat_tables(self._parts),
-            )
+            insertion.insert_parts(pa.concat_tables(self._parts))
         if self._routes:
-            _insert_table(
-                connection,
-                'INSERT INTO routes SELECT ?, ?, "offset", key FROM rows',
-                names,
-                pa.concat_tables(self._routes),
-            )
-        _insert_reports(connection, schema.FAILURES, names, self._failures)
-        _insert_reports(connection, schema.TURNS, names, self._invariant_transitions)
-        _insert_reports(connection, schema.PRINTED, names, self._printed)
-        _insert_reports(connection, schema.UPCASTS, names, self._upcasts)
-        _insert_reports(connection, schema.DECISIONS, names, self._call_decisions)
-        _insert_reports(connection, schema.READS, names, self._reads)
+            insertion.insert_routes(pa.concat_tables(self._routes))
+        insertion.insert_reports(schema.FAILURES, self._failures)
+        insertion.insert_reports(schema.TURNS, self._invariant_transitions)
+        insertion.insert_reports(schema.PRINTED, self._printed)
+        insertion.insert_reports(schema.UPCASTS, self._upcasts)
+        insertion.insert_reports(schema.DECISIONS, self._call_decisions)
+        insertion.insert_reports(schema.READS, self._reads)
         if self._calls:
-            _insert_table(
-                connection,
-                'INSERT INTO decisions BY NAME SELECT ? AS projection, ? AS timeline, "offset", key,'
-                " ordinal, call, decision FROM rows",
-                names,
-                pa.concat_tables(self._calls),
-            )
+            insertion.insert_recorded_decisions(pa.concat_tables(self._calls))
 
-    def _write_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_documents(self, insertion: FoldInsertion) -> None:
         if self._new_documents:
-            self._insert_documents(connection, pa.concat_tables(self._new_documents))
+            insertion.insert_documents(pa.concat_tables(self._new_documents))
         self._new_documents = []
 
-    def _insert_documents(
-        self, connection: duckdb.DuckDBPyConnection, new_documents: pa.Table
-    ) -> None:
-        """Insert documents; `new_documents` has the columns `ordinal`, `key` and `born`."""
-        query = "INSERT INTO documents SELECT ?, ?, ordinal, key, born FROM rows"
-        _insert_table(connection, query, self._fold_parameters, new_documents)
-
     def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute(
-            "DELETE FROM folds WHERE projection = ? AND timeline = ?", self._fold_parameters
-        )
-        connection.execute(
-            "INSERT INTO folds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                *self._fold_parameters,
-                self.first_offset,
-                self.next_offset,
-                self.skipped_events,
-                json.dumps(self.unhandled_by_type),
-            ]
-            + [
-                self.failure_count,
-                self.document_count,
-                self.change_count,
-                self.part_change_count,
-                self.round_trips_json,
-                self.call_count,
-            ]
-            + [
-                self._recordings_version,
-                self.isolation,
-                self._number_columns.pointers_json,
-                self._seconds,
-                self._workspace.timeline_digest,
-            ],
+        fold_rows.write_fold(connection, self.scope, self._build_fold_row())
+
+    def _build_fold_row(self) -> FoldRow:
+        return FoldRow(
+            first_offset=self.first_offset,
+            next_offset=self.next_offset,
+            skipped_events=self.skipped_events,
+            unhandled_by_type=self.unhandled_by_type,
+            failure_count=self.failure_count,
+            document_count=self.document_count,
+            change_count=self.change_count,
+            part_change_count=self.part_change_count,
+            round_trips_json=self.round_trips_json,
+            call_count=self.call_count,
+            recordings_version=self._recordings_version,
+            isolation=self.isolation,
+            number_columns=self._number_columns.pointers_json,
+            seconds=self._seconds,
+            timeline_digest=self._workspace.timeline_digest,
         )
 
 
-def flush_id(connection: duckdb.DuckDBPyConnection, names: list[Any]) -> tuple[Any, ...] | None:
-    """Return the identity of the last flush of a fold; None before the first.
-
-    It includes the seconds spent: two processes take different times, so a fold that another process
-    restarted is noticed even if it has as many changes.
-    """
-    rows = connection.execute(
-        "SELECT folded, changes, digest, seconds FROM folds WHERE projection = ? AND timeline = ?",
-        names,
-    ).fetchall()
-    return tuple(rows[0]) if rows else None
-
-
-def _insert_table(
-    connection: duckdb.DuckDBPyConnection, query: str, names: list[Any], rows: pa.Table
-) -> None:
-    connection.register("rows", rows)
-    connection.execute(query, names)
-    connection.unregister("rows")
-
-
-def _insert_reports(
-    connection: duckdb.DuckDBPyConnection,
-    table: schema.TableSchema,
-    names: list[Any],
-    reports: list[Mapping[str, Any]],
-) -> None:
-    """Insert the rare rows, such as failures, that a worker reports one by one."""
-    if reports:
-        fields = [(name, _ARROW_TYPES[kind]) for name, kind in table.columns[len(names) :]]
-        rows = pa.table({name: pa.array([t[name] for t in reports], kind) for name, kind in fields})
-        columns = ", ".join(f'"{name}"' for name, _ in fields)
-        _insert_table(
-            connection, f"INSERT INTO {table.name} SELECT ?, ?, {columns} FROM rows", names, rows
-        )
+def read_flush_id(
+    connection: duckdb.DuckDBPyConnection, scope: FoldScope
+) -> tuple[Any, ...] | None:
+    """Return the identity of the last flush of a fold; None before the first."""
+    row = fold_rows.read_fold(connection, scope)
+    return None if row is None else row.flush_id

@@ -21,6 +21,8 @@ from replay.history.fold_reports import Failure
 from replay.history.history import History
 from replay.projection.declaration import has_event_handlers
 from storage.errors import PositionError, QueryError
+from storage.folds import projection_rows
+from storage.folds.report_rows import InvariantRows
 from storage.log.event_log import EventLog
 from storage.log.positions import START
 
@@ -203,7 +205,11 @@ def _find_finding(
         key = _find_first_key(history, offset)
     change = None if key is None else history.state_at(key, offset)
     state = decode_or_text(change.state) if change else ABSENT
-    broken_invariants = [] if key is None else _find_broken_invariants(history, key, offset)
+    broken_invariants = (
+        []
+        if key is None
+        else InvariantRows(history.workspace, history.scope).find_broken(key, offset)
+    )
     return _Finding(
         offset, key, state, failures[0] if failures else None, broken_invariants, expected
     )
@@ -213,30 +219,13 @@ def _find_first_key(history: History, offset: int) -> str:
     changed = history.keys_changed_at(offset)
     if changed:
         return changed[0]
-    with history.workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT key FROM routes WHERE projection = ? AND timeline = ?"
-            ' AND "offset" = ? ORDER BY key LIMIT 1',
-            [history.fold_record.projection_number, history.fold_record.timeline, offset],
-        ).fetchall()
-    if rows:
-        return str(rows[0][0])
+    reached = history.route_rows.find_first_key(offset)
+    if reached is not None:
+        return reached
     event = EventLog(history.workspace).read_event(offset)
     if event is None or event.stream is None or history.is_routed:
         raise QueryError(f"The event at {offset:,} reaches no document. Give one with --key.")
     return event.stream
-
-
-def _find_broken_invariants(history: History, key: str, offset: int) -> list[str]:
-    """Return the names of the function invariants that the document breaks at a position."""
-    with history.workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT invariant FROM (SELECT invariant, broken FROM turns WHERE projection = ?"
-            ' AND timeline = ? AND key = ? AND "offset" <= ? QUALIFY row_number() OVER'
-            ' (PARTITION BY invariant ORDER BY "offset" DESC) = 1) WHERE broken ORDER BY invariant',
-            [history.fold_record.projection_number, history.fold_record.timeline, key, offset],
-        ).fetchall()
-    return [name for (name,) in rows]
 
 
 def _render_test(history: History, finding: _Finding, cwd: str) -> str:
@@ -284,11 +273,7 @@ def _render_readme(
     history: History, finding: _Finding, cwd: str, test: str | None, count: int
 ) -> str:
     fold_record, name = history.fold_record, _to_printable(finding.key or "an event")
-    with history.workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT python FROM projections WHERE projection = ?", [fold_record.projection_number]
-        ).fetchall()
-    python = rows[0][0] if rows else ""
+    python = projection_rows.read_python(history.workspace, fold_record.projection_number)
     projection_options = f"-p {_to_shell_word(fold_record.reference)}" + (
         f" --python {_to_shell_word(python)}"
         if python and python != catalogue.default_python()

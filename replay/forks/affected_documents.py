@@ -1,7 +1,8 @@
 """The documents that may differ between a fork and its parent, and the first such position."""
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from storage.log.event_rows import EventHead
 
 
 @dataclass
@@ -15,5 +16,5 @@ class AffectedDocuments:
     keys: set[str] = field(default_factory=set)
     """The keys of these documents; ignored if `affects_all_documents` is true."""
     affects_all_documents: bool = False
-    hidden_events: list[dict[str, Any]] = field(default_factory=list)
-    """The parent's events that the fork drops, replaces or moves: `offset`, `type` and `stream`."""
+    hidden_events: list[EventHead] = field(default_factory=list)
+    """The parent's events that the fork drops, replaces or moves."""

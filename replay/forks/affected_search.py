@@ -4,19 +4,17 @@ These are the documents that an edited event reached on the parent or reaches on
 documents that make calls if the fork overrides answers, and all documents if the fork has other code.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import duckdb
-import pyarrow as pa
+from collections.abc import Callable, Iterable
 
 from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_events import build_own_events
 from replay.history.catalogue import FoldRecord
 from replay.worker_host.worker_group import WorkerGroup
 from storage.coordinates.edit_kind import EditKind
-from storage.db.query import fetch_rows
 from storage.errors import ProjectionError
+from storage.folds.decision_rows import DecisionRows
+from storage.folds.route_rows import RouteRows
+from storage.log.event_rows import EventHead, read_event_heads
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 
@@ -31,23 +29,19 @@ def find_affected_documents(
     The worker reports which documents the fork's own events reach. Raises `ProjectionError` if the
     parent's fold has no states before the first difference.
     """
-    with forked_workspace.parent.reading() as connection:
-        hidden_events = load_events_at(
-            connection, forked_workspace.position_map.hidden_parent_positions
-        )
-        affected = locate_first_difference(forked_workspace, base_record, hidden_events)
-        if not affected.affects_all_documents:
-            affected.keys |= _keys_of_hidden(
-                connection,
-                forked_workspace,
-                base_record,
-                hidden_events,
-                is_routed=worker_group.is_routed,
+    parent, hidden = forked_workspace.parent, forked_workspace.position_map.hidden_parent_positions
+    hidden_events = read_event_heads(parent, hidden)
+    affected = locate_first_difference(forked_workspace, base_record, hidden_events)
+    if not affected.affects_all_documents:
+        if worker_group.is_routed:
+            routes = RouteRows(parent, base_record.scope).read_keys_by_offset(hidden)
+            affected.keys.update(*routes.values())
+        else:
+            affected.keys |= streams_of(hidden_events)
+        if EditKind.ANSWERS in _edit_kinds(forked_workspace):
+            affected.keys |= DecisionRows(parent, base_record.scope).find_keys_since(
+                affected.parent_since_position
             )
-            if EditKind.ANSWERS in _edit_kinds(forked_workspace):
-                affected.keys |= _keys_with_calls(
-                    connection, base_record, affected.parent_since_position
-                )
     inserted_events = build_own_events(forked_workspace.position_map)
     if inserted_events.num_rows and not affected.affects_all_documents:
         affected.keys |= {
@@ -59,7 +53,7 @@ def find_affected_documents(
 
 
 def locate_first_difference(
-    forked_workspace: ForkedWorkspace, base_record: FoldRecord, hidden_events: list[dict[str, Any]]
+    forked_workspace: ForkedWorkspace, base_record: FoldRecord, hidden_events: list[EventHead]
 ) -> AffectedDocuments:
     """Return the first position that may differ, still without keys.
 
@@ -81,54 +75,10 @@ def locate_first_difference(
     return affected
 
 
-def load_events_at(
-    connection: duckdb.DuckDBPyConnection, positions: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Return `offset`, `type` and `stream` of the events at these positions, in order."""
-    query = 'SELECT "offset", type, stream FROM events'
-    if len(positions) <= 1_000:
-        listed = ", ".join(str(int(position)) for position in positions) or "NULL"
-        return fetch_rows(connection, f'{query} WHERE "offset" IN ({listed}) ORDER BY "offset"')
-    connection.register("edited_places", pa.table({"offset": pa.array(positions, pa.int64())}))
-    return fetch_rows(
-        connection, f'{query} SEMI JOIN edited_places USING ("offset") ORDER BY "offset"'
-    )
-
-
 def _edit_kinds(forked_workspace: ForkedWorkspace) -> set[EditKind]:
     return {edit.kind for edit in forked_workspace.fork.active_edits}
 
 
-def _keys_of_hidden(
-    connection: duckdb.DuckDBPyConnection,
-    forked_workspace: ForkedWorkspace,
-    base_record: FoldRecord,
-    hidden_events: list[dict[str, Any]],
-    *,
-    is_routed: bool,
-) -> set[str]:
-    if not is_routed:
-        return {row["stream"] for row in hidden_events if row["stream"] is not None}
-    connection.register(
-        "hidden_places",
-        pa.table(
-            {"offset": pa.array(forked_workspace.position_map.hidden_parent_positions, pa.int64())}
-        ),
-    )
-    rows = connection.execute(
-        'SELECT DISTINCT key FROM routes SEMI JOIN hidden_places USING ("offset")'
-        " WHERE projection = ? AND timeline = ?",
-        [base_record.projection_number, base_record.timeline],
-    ).fetchall()
-    return {key for (key,) in rows}
-
-
-def _keys_with_calls(
-    connection: duckdb.DuckDBPyConnection, base_record: FoldRecord, since_position: int
-) -> set[str]:
-    rows = connection.execute(
-        "SELECT DISTINCT key FROM decisions WHERE projection = ? AND timeline = ?"
-        ' AND "offset" >= ? AND key IS NOT NULL',
-        [base_record.projection_number, base_record.timeline, since_position],
-    ).fetchall()
-    return {key for (key,) in rows}
+def streams_of(events: Iterable[EventHead]) -> set[str]:
+    """Return the streams of these events; removed events have none."""
+    return {event.stream for event in events if event.stream is not None}

@@ -7,13 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from replay.event_fold import state_recall
 from replay.forks.affected_documents import AffectedDocuments
 from replay.history.catalogue import FoldRecord
 from replay.worker_host import event_frame
-from storage.db.query import fetch_arrow
-from storage.log.tombstones import IS_HANDLED_SQL
-from storage.quoting import quote_literal
+from storage.folds.route_rows import RouteRows
+from storage.log.event_rows import EventRows, find_offsets_of_streams
 from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.timelines.overlay import ForkOverlay
@@ -21,8 +19,6 @@ from storage.workspace.workspace import Workspace
 
 MAX_DOCUMENTS_IN_MEMORY = 2_000
 """Up to this many documents, all of their events are held in memory at once."""
-_MAX_LITERAL_KEYS = 100
-"""Up to this many keys, the keys are literals in the query."""
 _BATCH_EVENTS = 50_000
 
 _SCHEMA = pa.schema(
@@ -53,51 +49,16 @@ def load_events_reaching(
     `is_routed` tells that `routes` lists the documents of an event; without it, they are streams.
     """
     if is_routed:
-        positions = {position for position, _ in load_routes_to(workspace, base_record, keys)}
-        return load_events_at_positions(workspace, sorted(positions))
-    with workspace.reading() as connection:
-        listed = ", ".join(quote_literal(key) for key in sorted(keys)) or "NULL"
-        if len(keys) > _MAX_LITERAL_KEYS:
-            state_recall.register_wanted_keys(connection, sorted(keys))
-            listed = "SELECT key FROM wanted"
-        return _cast_to_schema(
-            fetch_arrow(
-                connection,
-                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE stream IN ({listed}) ORDER BY "offset"',
-            )
-        )
-
-
-def load_routes_to(
-    workspace: Workspace, base_record: FoldRecord, keys: Collection[str], *, since_position: int = 0
-) -> list[tuple[int, str]]:
-    """Return position and key of each event that reached these documents since a position, in order."""
-    with workspace.reading() as connection:
-        state_recall.register_wanted_keys(connection, sorted(keys))
-        return connection.execute(
-            'SELECT "offset", key FROM routes SEMI JOIN wanted USING (key)'
-            ' WHERE projection = ? AND timeline = ? AND "offset" >= ? ORDER BY "offset"',
-            [base_record.projection_number, base_record.timeline, since_position],
-        ).fetchall()
+        routes = RouteRows(workspace, base_record.scope).read_to_keys(keys)
+        return load_events_at_positions(workspace, sorted({position for position, _ in routes}))
+    return _cast_to_schema(_event_rows(workspace).read_of_streams(keys))
 
 
 def load_events_at_positions(workspace: Workspace, positions: Sequence[int]) -> pa.Table:
     """Return the events at these ascending positions, in order."""
     if not positions:
         return _SCHEMA.empty_table()
-    query = f"SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE {IS_HANDLED_SQL} AND"
-    with workspace.reading() as connection:
-        if len(positions) <= 1_000:
-            listed = ", ".join(map(str, positions))
-            found = fetch_arrow(connection, f'{query} "offset" IN ({listed}) ORDER BY "offset"')
-        else:
-            connection.register("places", pa.table({"offset": pa.array(positions, pa.int64())}))
-            found = fetch_arrow(
-                connection,
-                f'FROM ({query} "offset" BETWEEN {positions[0]} AND {positions[-1]})'
-                ' SEMI JOIN places USING ("offset") ORDER BY "offset"',
-            )
-    return _cast_to_schema(found)
+    return _cast_to_schema(_event_rows(workspace).read_at(positions))
 
 
 def overlay_events(
@@ -137,14 +98,9 @@ def iterate_event_batches(
     if is_routed:
         positions = _positions_reaching(forked_workspace, base_record, affected)
     else:
-        with forked_workspace.reading() as connection:
-            state_recall.register_wanted_keys(connection, sorted(affected.keys))
-            table = fetch_arrow(
-                connection,
-                'SELECT "offset" FROM events WHERE stream IN (SELECT key FROM wanted)'
-                f' AND "offset" >= {affected.since_position} ORDER BY "offset"',
-            )
-        positions = table["offset"].to_pylist()
+        positions = find_offsets_of_streams(
+            forked_workspace, affected.keys, affected.since_position
+        )
     for first in range(0, len(positions), _BATCH_EVENTS):
         yield load_events_at_positions(forked_workspace, positions[first : first + _BATCH_EVENTS])
 
@@ -153,11 +109,8 @@ def _positions_reaching(
     forked_workspace: ForkedWorkspace, base_record: FoldRecord, affected: AffectedDocuments
 ) -> list[int]:
     overlay = forked_workspace.position_map
-    rows = load_routes_to(
-        forked_workspace.parent,
-        base_record,
-        affected.keys,
-        since_position=affected.parent_since_position,
+    rows = RouteRows(forked_workspace.parent, base_record.scope).read_to_keys(
+        affected.keys, affected.parent_since_position
     )
     hidden = set(overlay.hidden_parent_positions)
     positions = {overlay.from_parent(position) for position, _ in rows if position not in hidden}
@@ -165,14 +118,12 @@ def _positions_reaching(
 
 
 def _load_events_between(forked_workspace: ForkedWorkspace, first: int, end: int) -> pa.Table:
-    with forked_workspace.reading() as connection:
-        return _cast_to_schema(
-            fetch_arrow(
-                connection,
-                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE "offset" >= {first}'
-                f' AND "offset" < {end} AND {IS_HANDLED_SQL} ORDER BY "offset"',
-            )
-        )
+    events = _event_rows(forked_workspace).read_between(first, end)
+    return _cast_to_schema(events).sort_by("offset")
+
+
+def _event_rows(workspace: Workspace) -> EventRows:
+    return EventRows(workspace, event_frame.SELECT_COLUMNS)
 
 
 def _cast_to_schema(table: pa.Table) -> pa.Table:

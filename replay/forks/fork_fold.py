@@ -25,6 +25,7 @@ from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
+from storage.folds import fork_base_rows
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 MAX_CHECKED_CHANGES = 20_000
@@ -124,11 +125,8 @@ def is_based_on(
 ) -> bool:
     """Whether a fork's fold is based on this fold of its parent."""
     with forked_workspace.main_workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT base FROM forked WHERE projection = ? AND timeline = ?",
-            [fold_record.projection_number, fold_record.timeline],
-        ).fetchall()
-    return [(base_record.projection_number,)] == rows
+        base = fork_base_rows.read_fork_base(connection, fold_record.scope)
+    return base is not None and base.base_number == base_record.projection_number
 
 
 class ForkWorkerPass:

@@ -13,23 +13,30 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from replay.event_fold.fold_run import FoldRun
-from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter, flush_id
+from replay.event_fold.fold_run import FoldRun, build_projection_row
+from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter, read_flush_id
 from replay.forks.affected_documents import AffectedDocuments
 from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
-from replay.history.history import compute_bucket
-from replay.projection import projection_reference
 from replay.query.number_columns import NumberColumns
 from replay.worker_host.batch_result import BatchResult
+from storage.coordinates.fold_scope import FoldScope
+from storage.folds import fold_rows, fork_base_rows, projection_rows
+from storage.folds.decision_rows import DecisionRows
+from storage.folds.document_rows import DocumentRows
+from storage.folds.failure_rows import FailureRows
+from storage.folds.fold_insertion import FoldInsertion
+from storage.folds.fork_base_rows import ForkBase
+from storage.folds.history_rows import HistoryRows
+from storage.folds.key_selection import KeySelection
+from storage.folds.report_rows import UpcastRows
+from storage.log import event_rows
 from storage.timelines import fork_store
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 _MAX_LISTED_BIRTHS = 500
 """Up to this many documents created or gone on the fork, only these are listed; above it, all
 documents since the first difference are listed."""
-_MAX_LITERAL_BUCKETS = 100
-"""Up to this many keys, their buckets are literals in the query."""
 
 
 class ForkHistoryWriter(HistoryWriter):
@@ -53,7 +60,6 @@ class ForkHistoryWriter(HistoryWriter):
         self._run = run
         self._forked_workspace = forked_workspace
         self._base_record = base_record
-        self._ready_header = ready_header
         self._affected = affected
         self._number_columns = NumberColumns("[]")  # not worth it for a fork's few states
         self.unrouted_failures: set[int] = set()
@@ -62,16 +68,18 @@ class ForkHistoryWriter(HistoryWriter):
         """The types of upcast events, by position."""
         self._is_registered = False
         self._is_finished = False
-        self._hash = projection_reference.hash_projection(
-            ready_header["files"], ready_header["python"], run.reference.gateway_settings
-        )
+        self._projection_row = build_projection_row(run.reference, ready_header)
         self._written = 0
         """Rows of `history` written so far."""
         with forked_workspace.main_workspace.reading() as connection:
             self._first_change = _load_next_change(connection, base_record)
-            number = catalogue.number_of(connection, run.reference.name, self._hash)
+            number = projection_rows.find_projection_number(
+                connection, self._projection_row.name, self._projection_row.code_hash
+            )
             if number is not None:
-                self._flushed = flush_id(connection, [number, forked_workspace.timeline])
+                self._flushed = read_flush_id(
+                    connection, FoldScope(number, forked_workspace.timeline)
+                )
         self.change_count = self._first_change
         self.next_offset = affected.since_position
 
@@ -129,14 +137,13 @@ class ForkHistoryWriter(HistoryWriter):
         )
         if catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError
-        reference, ready = self._run.reference, self._ready_header
-        self._projection_number = catalogue.register_projection(
-            connection, reference, reference.name, self._hash, ready["files"], ready["invariants"]
+        self._projection_number = projection_rows.register_projection(
+            connection, self._projection_row
         )
-        if flush_id(connection, self._fold_parameters) != self._flushed:
+        if read_flush_id(connection, self.scope) != self._flushed:
             raise ConcurrentFoldError
         if not is_new:  # an earlier fold, or rows that a killed fold left
-            catalogue.delete_fold(
+            fold_rows.delete_fold(
                 connection, self._projection_number, self._forked_workspace.timeline
             )
         self._is_registered = True
@@ -144,10 +151,7 @@ class ForkHistoryWriter(HistoryWriter):
     def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise `ConcurrentFoldError` if another process deleted the rows written so far."""
         fork_store.refuse_stale(connection, self._forked_workspace.lineage)
-        ((row_count,),) = connection.execute(
-            "SELECT count(*) FROM history WHERE projection = ? AND timeline = ?",
-            self._fold_parameters,
-        ).fetchall()
+        row_count = fold_rows.count_written_changes(connection, self.scope)
         if row_count != self._written or catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError
 
@@ -155,27 +159,23 @@ class ForkHistoryWriter(HistoryWriter):
         self._written += sum(rows.num_rows for rows in self._history)
         super()._write_rows(connection)
 
-    def _write_documents(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_documents(self, insertion: FoldInsertion) -> None:
         """Write nothing: documents are written at the end, when their ordinals are known."""
 
     def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not self._is_finished:
             return
         totals = self._totals
-        self._insert_documents(connection, totals.document_rows)
-        connection.register("rows", pa.table({"key": sorted(self._affected.keys)}))
-        connection.execute("INSERT INTO touched SELECT ?, ?, key FROM rows", self._fold_parameters)
-        connection.unregister("rows")
-        connection.execute(
-            "INSERT INTO forked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                *self._fold_parameters,
-                self._base_record.projection_number,
-                self._affected.since_position,
-            ]
-            + [self._affected.affects_all_documents, len(self._affected.keys), self.change_count]
-            + [totals.births_json],
+        FoldInsertion(connection, self.scope).insert_documents(totals.document_rows)
+        base = ForkBase(
+            self._base_record.projection_number,
+            self._affected.since_position,
+            self._affected.affects_all_documents,
+            len(self._affected.keys),
+            self.change_count,
+            totals.births_json,
         )
+        fork_base_rows.write_fork_base(connection, self.scope, base, self._affected.keys)
         numbered = self.change_count
         self.change_count = totals.change_count
         self.document_count, self.failure_count, self.call_count = (
@@ -194,11 +194,8 @@ class ForkHistoryWriter(HistoryWriter):
 
 def _load_next_change(connection: duckdb.DuckDBPyConnection, base_record: FoldRecord) -> int:
     """Return the number after the last change of a fold and of the folds that it is based on."""
-    rows = connection.execute(
-        "SELECT next_change FROM forked WHERE projection = ? AND timeline = ?",
-        [base_record.projection_number, base_record.timeline],
-    ).fetchall()
-    return int(rows[0][0]) if rows else base_record.change_count
+    base = fork_base_rows.read_fork_base(connection, base_record.scope)
+    return base_record.change_count if base is None else base.next_change
 
 
 class _ForkTotals:
@@ -215,70 +212,21 @@ class _ForkTotals:
         self._base_record = base_record
         self._affected = affected
         self._since_position = affected.parent_since_position
-        with forked_workspace.parent.reading() as connection:
-            connection.register("wanted", pa.table({"key": pa.array(affected.keys, pa.string())}))
-            connection.register(
-                "edited_places",
-                pa.table(
-                    {
-                        "offset": pa.array(
-                            forked_workspace.position_map.hidden_parent_positions, pa.int64()
-                        )
-                    }
-                ),
-            )
-            self._connection = connection
-            self.change_count = (
-                base_record.change_count
-                - self._count_replaced_rows("history")
-                + writer.own_change_count
-            )
-            failed = self._count_replaced_rows("failures") if base_record.failure_count else 0
-            self.failure_count = base_record.failure_count - failed + writer.failure_count
-            called = self._count_replaced_rows("decisions") if base_record.call_count else 0
-            self.call_count = base_record.call_count - called + writer.call_count
-            self.unhandled_by_type = self._count_unhandled(writer)
-            self._number_documents(writer.new_document_keys())
-
-    def _count_replaced_rows(self, table: str) -> int:
-        """Return the number of rows of the parent's fold that the fork's own rows replace."""
-        touched = (
-            "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
-        )
-        if table in ("failures", "decisions") and not self._affected.affects_all_documents:
-            edited = '"offset" IN (SELECT "offset" FROM edited_places)'
-            touched = f"({touched} OR (key IS NULL AND {edited}))"
-        keys = self._affected.keys
-        if (
-            table == "history"
-            and len(keys) <= _MAX_LITERAL_BUCKETS
-            and not self._affected.affects_all_documents
-        ):
-            touched += (
-                f" AND bucket IN ({', '.join(str(compute_bucket(key)) for key in keys) or 'NULL'})"
-            )
-        rows = self._connection.execute(
-            f"SELECT count(*) FROM {table} WHERE projection = ? AND timeline = ?"
-            f' AND "offset" >= ? AND {touched}',
-            [self._base_record.projection_number, self._base_record.timeline, self._since_position],
-        ).fetchall()
-        return int(rows[0][0])
-
-    def _load_hidden_event_reports(self) -> tuple[set[int], dict[int, str | None]]:
-        """Return, of the parent's events that the fork hides, the offsets of those that failed before
-        they reached a document, and the types of those that were upcast."""
-        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
-        unrouted = self._connection.execute(
-            'SELECT "offset" FROM failures SEMI JOIN edited_places USING ("offset")'
-            " WHERE projection = ? AND timeline = ? AND key IS NULL",
-            base_parameters,
-        ).fetchall()
-        types = self._connection.execute(
-            'SELECT "offset", type FROM upcasts SEMI JOIN edited_places USING ("offset")'
-            " WHERE projection = ? AND timeline = ?",
-            base_parameters,
-        ).fetchall()
-        return {offset for (offset,) in unrouted}, dict(types)
+        self._selection = KeySelection(None if affected.affects_all_documents else affected.keys)
+        self._hidden = forked_workspace.position_map.hidden_parent_positions
+        parent, scope = forked_workspace.parent, base_record.scope
+        self._document_rows = DocumentRows(parent, scope)
+        self._failure_rows = FailureRows(parent, scope)
+        self._upcast_rows = UpcastRows(parent, scope)
+        replaced = (self._since_position, self._selection, self._hidden)
+        changed = HistoryRows(parent, scope).count_changes(*replaced[:2])
+        self.change_count = base_record.change_count - changed + writer.own_change_count
+        failed = self._failure_rows.count_since(*replaced) if base_record.failure_count else 0
+        self.failure_count = base_record.failure_count - failed + writer.failure_count
+        called = DecisionRows(parent, scope).count_since(*replaced) if base_record.call_count else 0
+        self.call_count = base_record.call_count - called + writer.call_count
+        self.unhandled_by_type = self._count_unhandled(writer)
+        self._number_documents(writer.new_document_keys())
 
     def _count_unhandled(self, writer: "ForkHistoryWriter") -> Counter[str]:
         names = set(self._base_record.unhandled_by_type) | set(writer.unhandled_by_type)
@@ -286,20 +234,22 @@ class _ForkTotals:
             return Counter()
         counts: Counter[str] = Counter()
         if self._affected.affects_all_documents:
-            rows = self._connection.execute(
-                "SELECT coalesce(type, 'None'), count(*) FROM events WHERE \"offset\" < ?"
-                " AND list_contains(?, coalesce(type, 'None')) GROUP BY 1",
-                [self._since_position, list(self._base_record.unhandled_by_type)],
-            ).fetchall()
-            counts.update(dict(rows))
+            counts.update(
+                event_rows.count_by_type(
+                    self._forked_workspace.parent,
+                    self._base_record.unhandled_by_type,
+                    self._since_position,
+                )
+            )
             counts.update(writer.unhandled_by_type)
             return counts
         counts.update(self._base_record.unhandled_by_type)
-        unrouted, types = self._load_hidden_event_reports()
+        unrouted = self._failure_rows.find_unrouted(self._hidden)
+        types = self._upcast_rows.read_types(self._hidden)
         counts.subtract(
-            str(types.get(row["offset"], row["type"]))
-            for row in self._affected.hidden_events
-            if row["offset"] not in unrouted
+            str(types.get(event.offset, event.type))
+            for event in self._affected.hidden_events
+            if event.offset not in unrouted
         )
         counts.update(
             str(writer.upcast_types.get(one.position, one.event.type))
@@ -311,16 +261,8 @@ class _ForkTotals:
     def _number_documents(self, new_documents: list[tuple[str, int]]) -> None:
         """Determine the documents that are created on the fork or gone from it, and their ordinals."""
         overlay = self._forked_workspace.position_map
-        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
-        key_condition = (
-            "true" if self._affected.affects_all_documents else "key IN (SELECT key FROM wanted)"
-        )
-        before = self._connection.execute(
-            "SELECT key, ordinal, born FROM documents WHERE projection = ? AND timeline = ?"
-            f" AND born >= ? AND {key_condition} ORDER BY ordinal",
-            [*base_parameters, self._since_position],
-        ).fetchall()
-        parent_births = {key: (ordinal, overlay.from_parent(born)) for key, ordinal, born in before}
+        before = self._document_rows.read_created_since(self._since_position, self._selection)
+        parent_births = {row.key: (row.ordinal, overlay.from_parent(row.born)) for row in before}
         removed_keys = {
             key
             for key, (_, place) in parent_births.items()
@@ -342,10 +284,7 @@ class _ForkTotals:
         removed = sorted(parent_births[key][0] for key in removed_keys)
         rows = []
         for n, (key, position) in enumerate(added):
-            (earlier,) = self._connection.execute(
-                "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born <= ?",
-                [*base_parameters, overlay.parent_position_before(position)],
-            ).fetchall()[0]
+            earlier = self._document_rows.count_until(overlay.parent_position_before(position))
             ordinal = earlier - sum(1 for r in removed if r < earlier) + n
             rows.append((ordinal, key, position, earlier))
         self.births_json = json.dumps({"removed": removed, "before": [row[3] for row in rows]})
@@ -354,21 +293,13 @@ class _ForkTotals:
     def _number_all_documents(self, new_documents: list[tuple[str, int]]) -> pa.Table:
         """Return all documents created since the first difference, with their ordinals, in order."""
         overlay = self._forked_workspace.position_map
-        base_parameters = [self._base_record.projection_number, self._base_record.timeline]
-        rest = (
-            []
-            if self._affected.affects_all_documents
-            else self._connection.execute(
-                "SELECT key, born FROM documents WHERE projection = ? AND timeline = ?"
-                " AND born >= ? AND key NOT IN (SELECT key FROM wanted) ORDER BY ordinal",
-                [*base_parameters, self._since_position],
-            ).fetchall()
-        )
-        others = [(key, overlay.from_parent(born)) for key, born in rest]
-        ((first,),) = self._connection.execute(
-            "SELECT count(*) FROM documents WHERE projection = ? AND timeline = ? AND born < ?",
-            [*base_parameters, self._since_position],
-        ).fetchall()
+        others = [
+            (row.key, overlay.from_parent(row.born))
+            for row in self._document_rows.read_others_created_since(
+                self._since_position, self._selection
+            )
+        ]
+        first = self._document_rows.count_until(self._since_position - 1)
         ordered = sorted([*others, *new_documents], key=lambda row: row[1])
         return _build_document_table(
             [(first + n, key, position) for n, (key, position) in enumerate(ordered)]

@@ -29,10 +29,9 @@ from replay.worker_host.readable_files import readable_files, visible_variables
 from replay.worker_host.sandbox import CellOptions, Sandbox
 from replay.worker_host.sigint import sigint_ignored
 from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_frame
-from storage.db.query import fetch_arrow
 from storage.errors import CancelledError, PositionError, ProjectionError, QueryError
+from storage.log.event_rows import EventRows
 from storage.log.positions import START
-from storage.log.tombstones import IS_HANDLED_SQL
 from storage.workspace.workspace import Workspace
 
 _MOST_WAITING = 64
@@ -246,12 +245,8 @@ class _DebugProcess:
 
     def _load_event(self) -> Any:
         """Return the event as a table, without recorded answers: the gateway answers its calls."""
-        with self._workspace.reading() as connection:
-            event = fetch_arrow(
-                connection,
-                f'SELECT {event_frame.SELECT_COLUMNS} FROM events WHERE "offset" = ? AND {IS_HANDLED_SQL}',
-                [self._target.offset],
-            )
+        event_rows = EventRows(self._workspace, event_frame.SELECT_COLUMNS)
+        event = event_rows.read_at([self._target.offset])
         if not event.num_rows:
             raise QueryError(f"The event at {self._target.offset} was removed from the log.")
         return event

@@ -1,6 +1,6 @@
 """The calls of a fold, each with its decision, read from the tables `decisions` and `calls`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,15 +11,14 @@ from gateway.broker import describe_differences, make_stub_answer, rank_by_liken
 from gateway.calls import AnswerOutcome, Call, CallKind, Decision
 from gateway.recording_store import Recording
 from gateway.redaction import Redactor
-from replay.history.fold_reports import FOLD_CONDITION, FoldReports
+from replay.history.fold_reports import FoldReports
 from storage.coordinates.offset_set import Offsets
-from storage.db.query import fetch_rows
 from storage.errors import QueryError
+from storage.folds.decision_rows import DecisionRows, ReadRows
+from storage.log.event_log import EventLog
 from storage.log.positions import START
 from storage.workspace.workspace import Workspace
 
-_PAGE_ROWS = 2_000
-_LOG_ORDER = '"offset", key, ordinal'
 _MANUAL_ORDINAL = 1_000_000
 """The ordinal of answers given by hand; it sorts after all recordings of the event."""
 _DECISION_BY_ORIGIN = {"live": "live", "stub": "suppressed", "imported": "recorded"}
@@ -76,19 +75,18 @@ def read_fold_decisions(
     history: FoldReports, *, limit: int | None = None
 ) -> Iterator[CallDecision]:
     """Yield the calls of a fold in the order of the log, at most `limit`."""
-    return _iterate_decisions(history, "true", (), limit)
+    return _build_decisions(history, _decision_rows(history).iterate_pages(limit))
 
 
 def read_document_decisions(history: FoldReports, key: str, until: int) -> Iterator[CallDecision]:
     """Yield the calls made for a document, up to and including an offset."""
-    return _iterate_decisions(history, 'key = ? AND "offset" <= ?', (key, until), None)
+    pages = _decision_rows(history).iterate_pages_of_document(key, until)
+    return _build_decisions(history, pages)
 
 
 def read_decision_page(history: FoldReports, first: int, count: int) -> list[CallDecision]:
     """Return `count` calls of a fold in the order of the log, from index `first` on."""
-    rows = _load_decision_rows(history, "true", (), count, first)
-    recordings = _load_recordings(history.workspace, rows)
-    return [_decision_from_row(row, recordings) for row in rows]
+    return list(_build_decisions(history, [_decision_rows(history).read_page(first, count)]))
 
 
 def read_decisions_between(
@@ -96,7 +94,8 @@ def read_decisions_between(
 ) -> dict[int, list[CallDecision]]:
     """Return the calls of the events from `first` to `last`, by offset."""
     decisions: dict[int, list[CallDecision]] = {}
-    for one in _iterate_decisions(history, '"offset" BETWEEN ? AND ?', (first, last), None):
+    pages = _decision_rows(history).iterate_pages_between(first, last)
+    for one in _build_decisions(history, pages):
         if one.offset is not None:
             decisions.setdefault(one.offset, []).append(one)
     return decisions
@@ -107,12 +106,7 @@ def list_decision_offsets(history: FoldReports, limit: int) -> list[int]:
 
     -1 stands for a call before the first event.
     """
-    with history.workspace.reading() as connection:
-        found = connection.execute(
-            f'SELECT "offset" FROM decisions WHERE {FOLD_CONDITION} ORDER BY {_LOG_ORDER} LIMIT {int(limit)}',
-            [history.fold_record.projection_number, history.fold_record.timeline],
-        ).fetchall()
-    return [offset for (offset,) in found]
+    return _decision_rows(history).read_offsets(limit)
 
 
 def find_call_offsets(history: FoldReports) -> "Offsets[int]":
@@ -124,25 +118,14 @@ def list_nondeterministic_reads(
     history: FoldReports, limit: int | None = None
 ) -> list[tuple[int, str]]:
     """Return what handlers read from clocks and random numbers, as (offset, name) pairs."""
-    bound = "" if limit is None else f" LIMIT {int(limit)}"
-    with history.workspace.reading() as connection:
-        return connection.execute(
-            f'SELECT DISTINCT "offset", read FROM reads WHERE {FOLD_CONDITION} ORDER BY ALL{bound}',
-            [history.fold_record.projection_number, history.fold_record.timeline],
-        ).fetchall()
+    return ReadRows(history.workspace, history.scope).read_all(limit)
 
 
 def list_nondeterministic_reads_between(
     history: FoldReports, first: int, last: int
 ) -> dict[int, list[str]]:
     """Return what handlers read from clocks and random numbers from `first` to `last`, by offset."""
-    with history.workspace.reading() as connection:
-        found = connection.execute(
-            f'SELECT "offset", list(DISTINCT read ORDER BY read) FROM reads WHERE {FOLD_CONDITION}'
-            ' AND "offset" BETWEEN ? AND ? GROUP BY "offset"',
-            [history.fold_record.projection_number, history.fold_record.timeline, first, last],
-        ).fetchall()
-    return dict(found)
+    return ReadRows(history.workspace, history.scope).read_between(first, last)
 
 
 def list_recordings(workspace: Workspace, limit: int | None = None) -> Iterator[CallDecision]:
@@ -209,12 +192,11 @@ def answer_missed_call(history: FoldReports, missed_call: CallDecision, text: st
         value = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise QueryError(f"{text!r} is not valid JSON: {error}.") from error
+    offset = missed_call.offset or 0
+    event = EventLog(history.workspace.main_workspace).read_event(offset)
     with history.workspace.writing() as connection:
-        rows = fetch_rows(
-            connection, 'SELECT id FROM events WHERE "offset" = ?', [missed_call.offset]
-        )
         request = calls.decode_body((missed_call.request or "null").encode(), "application/json")
-        call_origin = (missed_call.offset or 0, rows[0]["id"] if rows else None, missed_call.key)
+        call_origin = (offset, None if event is None else event.id, missed_call.key)
         call = Call(
             CallKind(missed_call.kind),
             missed_call.port,
@@ -235,31 +217,17 @@ def answer_missed_call(history: FoldReports, missed_call: CallDecision, text: st
         )
 
 
-def _iterate_decisions(
-    history: FoldReports, condition: str, parameters: tuple[Any, ...], limit: int | None
+def _decision_rows(history: FoldReports) -> DecisionRows:
+    return DecisionRows(history.workspace, history.scope)
+
+
+def _build_decisions(
+    history: FoldReports, pages: Iterable[list[dict[str, Any]]]
 ) -> Iterator[CallDecision]:
-    first = 0
-    while limit is None or first < limit:
-        count = _PAGE_ROWS if limit is None else min(_PAGE_ROWS, limit - first)
-        found = _load_decision_rows(history, condition, parameters, count, first)
-        recordings = _load_recordings(history.workspace, found)
-        for row in found:
+    for page in pages:
+        recordings = _load_recordings(history.workspace, page)
+        for row in page:
             yield _decision_from_row(row, recordings)
-        if len(found) < count:
-            return
-        first += count
-
-
-def _load_decision_rows(
-    history: FoldReports, condition: str, parameters: tuple[Any, ...], count: int, first: int
-) -> list[dict[str, Any]]:
-    with history.workspace.reading() as connection:
-        return fetch_rows(
-            connection,
-            f"SELECT * FROM decisions WHERE {FOLD_CONDITION} AND {condition} ORDER BY {_LOG_ORDER}"
-            f" LIMIT {int(count)} OFFSET {int(first)}",
-            [history.fold_record.projection_number, history.fold_record.timeline, *parameters],
-        )
 
 
 def _canonical_json(value: Any) -> str:

@@ -1,15 +1,11 @@
-"""The catalogue of projections in a workspace: their names and code, and how far each is folded.
+"""The catalogue of folds in a workspace: which projections are folded on a timeline, and how far.
 
-A projection is identified by its name and a hash of its code. When its code changes it becomes another
-projection and supersedes the one before. Of the superseded projections of one name, only one keeps its
-history: the one that was folded furthest, or the latest of these.
+A projection is identified by its name and a hash of its code; see `storage.folds.projection_rows`.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
@@ -18,9 +14,11 @@ from gateway.modes import DEFAULT_MODE
 from replay.projection import projection_reference
 from replay.projection.offset_span import OffsetSpan
 from replay.projection.projection_reference import Reference, apply_timeline_answers
-from storage.db.query import fetch_rows
+from storage.coordinates.fold_scope import FoldScope
 from storage.errors import ProjectionError
-from storage.workspace import schema, validation_cache
+from storage.folds import fold_rows
+from storage.folds.fold_rows import StoredFold
+from storage.workspace import validation_cache
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 
@@ -73,6 +71,11 @@ class FoldRecord:
     """Whether its `files` may be read: the workspace is the user's own, or the user named the code."""
 
     @property
+    def scope(self) -> FoldScope:
+        """Selects its rows in the tables of the workspace."""
+        return FoldScope(self.projection_number, self.timeline)
+
+    @property
     def label(self) -> str:
         """The name with the start of the code hash, such as `orders@3f2a`."""
         return f"{self.name}@{self.code_hash[:4]}"
@@ -108,11 +111,11 @@ def default_python() -> str:
 
 def list_folds(workspace: Workspace) -> list[FoldRecord]:
     """Return the projections that have a history on the timeline and aren't superseded, newest last."""
-    own = validation_cache.is_own(workspace.path)
     with workspace.main_workspace.reading() as connection:
-        timeline = {"timeline": workspace.timeline}
-        return _load_fold_records(
-            connection, "NOT superseded AND timeline = $timeline", timeline, own
+        return _build_fold_records(
+            connection,
+            fold_rows.find_folds(connection, workspace.timeline),
+            may_read_files=validation_cache.is_own(workspace.path),
         )
 
 
@@ -120,18 +123,14 @@ def find_fold(workspace: Workspace, reference: Reference) -> FoldRecord | None:
     """Return the fold with this reference, interpreter and settings, even if its code has changed."""
     reference = apply_timeline_answers(workspace, reference)
     with workspace.main_workspace.reading() as connection:
-        found = _load_fold_records(
+        stored = fold_rows.find_folds(
             connection,
-            "NOT superseded AND timeline = $timeline AND reference = $reference"
-            " AND python = $python AND settings = $settings",
-            {
-                "timeline": workspace.timeline,
-                "reference": reference.text,
-                "python": reference.python,
-                "settings": reference.gateway_settings.digest,
-            },
-            may_read_files=True,
+            workspace.timeline,
+            reference=reference.text,
+            python=reference.python,
+            settings_digest=reference.gateway_settings.digest,
         )
+        found = _build_fold_records(connection, stored, may_read_files=True)
     return found[-1] if found else None
 
 
@@ -155,11 +154,12 @@ def get_fold_by_name(workspace: Workspace, name: str) -> FoldRecord:
 def get_fold_by_number(workspace: Workspace, projection_number: int) -> FoldRecord:
     """Return the fold of a projection on the timeline; raises `ProjectionError` if there is none."""
     with workspace.main_workspace.reading() as connection:
-        found = _load_fold_records(
+        found = _build_fold_records(
             connection,
-            "p.projection = $number AND timeline = $timeline",
-            {"number": projection_number, "timeline": workspace.timeline},
-            validation_cache.is_own(workspace.path),
+            fold_rows.find_folds(
+                connection, workspace.timeline, projection_number=projection_number
+            ),
+            may_read_files=validation_cache.is_own(workspace.path),
         )
     if not found:
         raise ProjectionError(
@@ -171,154 +171,42 @@ def get_fold_by_number(workspace: Workspace, projection_number: int) -> FoldReco
 
 def is_refolded(connection: duckdb.DuckDBPyConnection, folded: FoldRecord) -> bool:
     """Return whether the fold has been replaced or extended since its record was read."""
-    stored = _load_fold_records(
-        connection,
-        "p.projection = $number AND timeline = $timeline",
-        {"number": folded.projection_number, "timeline": folded.timeline},
-        folded.may_read_files,
-    )
-    known = (folded.next_offset, folded.change_count, folded.seconds, folded.timeline_digest)
-    return [
-        (one.next_offset, one.change_count, one.seconds, one.timeline_digest) for one in stored
-    ] != [known]
+    stored = fold_rows.read_fold(connection, folded.scope)
+    known = (folded.next_offset, folded.change_count, folded.timeline_digest, folded.seconds)
+    return stored is None or stored.flush_id != known
 
 
-def register_projection(
-    connection: duckdb.DuckDBPyConnection,
-    reference: Reference,
-    name: str,
-    code_hash: str,
-    files: Mapping[str, str],
-    invariants: Mapping[str, str | None],
-) -> int:
-    """Make the projection with this code the current one of its name, and return its number."""
-    known = number_of(connection, name, code_hash)
-    connection.execute(
-        "UPDATE projections SET superseded = true WHERE name = ? AND hash <> ? AND reference = ?"
-        " AND settings = ? AND NOT superseded",
-        [name, code_hash, reference.text, reference.gateway_settings.digest],
-    )
-    if known is not None:
-        connection.execute(
-            "UPDATE projections SET created = CASE WHEN superseded THEN now() ELSE created END,"
-            " superseded = false, reference = ?, python = ?, files = ?, invariants = ?"
-            " WHERE projection = ?",
-            [
-                reference.text,
-                reference.python,
-                json.dumps(dict(files)),
-                json.dumps(dict(invariants)),
-            ]
-            + [known],
-        )
-        return known
-    (projection_number,) = connection.execute(
-        "SELECT coalesce(max(projection), 0) + 1 FROM projections"
-    ).fetchall()[0]
-    connection.execute(
-        "INSERT INTO projections VALUES (?, ?, ?, ?, ?, ?, ?, ?, now(), false)",
-        [
-            projection_number,
-            name,
-            code_hash,
-            reference.text,
-            reference.python,
-            json.dumps(dict(files)),
-        ]
-        + [json.dumps(dict(invariants)), reference.gateway_settings.digest],
-    )
-    return int(projection_number)
-
-
-def number_of(connection: duckdb.DuckDBPyConnection, name: str, digest: str) -> int | None:
-    """Return the number of the projection with this code; None if the workspace doesn't know it."""
-    rows = connection.execute(
-        "SELECT projection FROM projections WHERE name = ? AND hash = ?", [name, digest]
-    ).fetchall()
-    return int(rows[0][0]) if rows else None
-
-
-def find_evictable_projections(
-    connection: duckdb.DuckDBPyConnection, projection_number: int
-) -> list[int]:
-    """Return the superseded projections of the same name and reference whose history can be deleted.
-
-    One superseded projection, the one that was folded furthest, keeps its history.
-    """
-    rows = connection.execute(
-        "SELECT old.projection FROM projections AS old JOIN projections AS new"
-        " USING (name, reference, settings)"
-        " JOIN folds ON folds.projection = old.projection"
-        " WHERE new.projection = ? AND old.superseded GROUP BY old.projection, old.created"
-        " ORDER BY max(folded) DESC, old.created DESC OFFSET 1",
-        [projection_number],
-    ).fetchall()
-    return [number for (number,) in rows]
-
-
-def delete_fold(
-    connection: duckdb.DuckDBPyConnection, projection_number: int, timeline: str | None = None
-) -> None:
-    """Delete the fold of a projection on a timeline, or on all timelines with None.
-
-    The folds of forks that build on it are deleted too. The row in `projections` stays.
-    """
-    targets = [(projection_number, timeline)]
-    for projection, fork_timeline in targets:
-        targets += connection.execute(
-            "SELECT f.projection, f.timeline FROM forked AS f JOIN timelines AS t USING (timeline)"
-            " WHERE f.base = ? AND (t.parent = ? OR ? IS NULL)",
-            [projection, fork_timeline, fork_timeline],
-        ).fetchall()
-    for projection, fork_timeline in targets:
-        for table in schema.FOLD_TABLES:
-            condition = "" if fork_timeline is None else " AND timeline = ?"
-            parameters = [projection] if fork_timeline is None else [projection, fork_timeline]
-            connection.execute(f"DELETE FROM {table} WHERE projection = ?{condition}", parameters)
-
-
-def _load_fold_records(
-    connection: duckdb.DuckDBPyConnection,
-    condition: str,
-    parameters: Mapping[str, Any],
-    may_read_files: bool,
+def _build_fold_records(
+    connection: duckdb.DuckDBPyConnection, stored_folds: list[StoredFold], *, may_read_files: bool
 ) -> list[FoldRecord]:
     version = recording_store.read_version(connection)
-    rows = fetch_rows(
-        connection,
-        "SELECT p.projection, name, hash, reference, files, invariants, timeline, first, folded, skipped,"
-        " unhandled, failures, keys, changes, parts, plain, numbers, seconds, settings, room, calls,"
-        " answers, digest"
-        " FROM projections AS p JOIN folds AS f ON p.projection = f.projection"
-        f" WHERE {condition} ORDER BY created, p.projection",
-        parameters,
-    )
     return [
         FoldRecord(
-            projection_number=row["projection"],
-            name=row["name"],
-            code_hash=row["hash"],
-            reference=row["reference"],
-            files=json.loads(row["files"]),
-            invariants=json.loads(row["invariants"]),
-            timeline=row["timeline"],
-            first_offset=row["first"],
-            next_offset=row["folded"],
-            skipped_events=row["skipped"],
-            unhandled_by_type=json.loads(row["unhandled"]),
-            failure_count=row["failures"],
-            document_count=row["keys"],
-            change_count=row["changes"],
-            part_change_count=row["parts"],
-            round_trips_json=row["plain"],
-            number_columns=row["numbers"],
-            seconds=row["seconds"],
-            call_count=row["calls"],
-            settings_digest=row["settings"],
-            isolation=row["room"],
-            are_recordings_unchanged=row["calls"] == 0 or row["answers"] == version,
-            timeline_digest=row["digest"],
+            projection_number=stored.scope.projection_number,
+            name=stored.projection.name,
+            code_hash=stored.projection.code_hash,
+            reference=stored.projection.reference,
+            files=stored.projection.files,
+            invariants=stored.projection.invariants,
+            timeline=stored.scope.timeline,
+            first_offset=stored.totals.first_offset,
+            next_offset=stored.totals.next_offset,
+            skipped_events=stored.totals.skipped_events,
+            unhandled_by_type=stored.totals.unhandled_by_type,
+            failure_count=stored.totals.failure_count,
+            document_count=stored.totals.document_count,
+            change_count=stored.totals.change_count,
+            part_change_count=stored.totals.part_change_count,
+            round_trips_json=stored.totals.round_trips_json,
+            number_columns=stored.totals.number_columns,
+            seconds=stored.totals.seconds,
+            call_count=stored.totals.call_count,
+            settings_digest=stored.projection.settings_digest,
+            isolation=stored.totals.isolation,
+            are_recordings_unchanged=stored.totals.call_count == 0
+            or stored.totals.recordings_version == version,
+            timeline_digest=stored.totals.timeline_digest,
             may_read_files=may_read_files,
         )
-        for row in rows
+        for stored in stored_folds
     ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from replay.history import catalogue
 from replay.history.history import History
-from storage.quoting import quote_literal
+from storage.folds import fork_base_rows
 from storage.timelines.forked_workspace import ForkedWorkspace
 
 
@@ -28,10 +28,7 @@ class ForkedHistory:
     @property
     def affected_keys_sql(self) -> str:
         """SQL for the keys of the documents that may differ."""
-        return (
-            f"SELECT key FROM touched WHERE projection = {int(self.history.fold_record.projection_number)}"
-            f" AND timeline = {quote_literal(self.history.fold_record.timeline)}"
-        )
+        return fork_base_rows.refolded_keys_sql(self.history.scope)
 
 
 def find_forked_history(history: History) -> ForkedHistory | None:
@@ -39,17 +36,14 @@ def find_forked_history(history: History) -> ForkedHistory | None:
     forked_workspace = history.workspace
     if not isinstance(forked_workspace, ForkedWorkspace):
         return None
-    fold_record = history.fold_record
     with forked_workspace.main_workspace.reading() as connection:
-        rows = connection.execute(
-            "SELECT base, since, everything FROM forked WHERE projection = ? AND timeline = ?",
-            [fold_record.projection_number, fold_record.timeline],
-        ).fetchall()
-    if not rows:
+        base = fork_base_rows.read_fork_base(connection, history.scope)
+    if base is None:
         return None
-    parent_projection, since_position, affects_all_documents = rows[0]
     parent = History(
         forked_workspace.parent,
-        catalogue.get_fold_by_number(forked_workspace.parent, parent_projection),
+        catalogue.get_fold_by_number(forked_workspace.parent, base.base_number),
     )
-    return ForkedHistory(history, parent, forked_workspace, since_position, affects_all_documents)
+    return ForkedHistory(
+        history, parent, forked_workspace, base.since_position, base.affects_all_documents
+    )

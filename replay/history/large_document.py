@@ -7,26 +7,25 @@ replaced, in copies of the objects around them.
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-import duckdb
 import msgspec
 
 from replay.document import paths
 from replay.document.diff import Difference, decode_or_text, find_differences
 from replay.document.paths import DocumentPath
 from replay.history.changes import Change, value_after
-from storage.db.query import fetch_arrow
 from storage.errors import WorkspaceError
-from storage.workspace import document_parts
-from storage.workspace.workspace import Workspace
+from storage.folds.part_rows import DocumentPartRows
 
 _MAX_CACHED_STEPS = 2_000
 """Changes whose steps are cached."""
 _MAX_PARTS_BETWEEN_STATES = 5_000
 """If more parts differ between two states, the later state is loaded instead of derived."""
 _EMPTY_OBJECT = "{}"
-_DOCUMENT_CONDITION = "(h.projection = ?) AND (h.timeline = ?) AND (h.bucket = ?) AND (h.key = ?)"
 
 
 class LazyObject(dict[str, Any]):
@@ -114,11 +113,11 @@ class _ChangeStep:
 class LargeDocument:
     """One large document. Its methods can be called from several threads."""
 
-    def __init__(
-        self, workspace: Workspace, projection: int, timeline: str, bucket: int, key: str
-    ) -> None:
-        self._workspace = workspace
-        self._document_parameters: list[Any] = [projection, timeline, bucket, key]
+    def __init__(self, part_rows: DocumentPartRows, workspace_path: Path, key: str) -> None:
+        """`workspace_path` and `key` name the document in errors."""
+        self._part_rows = part_rows
+        self._workspace_path = workspace_path
+        self._key = key
         self._lock = threading.Lock()
         self._steps: dict[int, _ChangeStep] = {}
         self._last_value: tuple[int, LazyObject] = (-1, LazyObject())
@@ -126,13 +125,7 @@ class LargeDocument:
 
     def json_after(self, change: int) -> str | None:
         """Return the whole document after a change as JSON; None if the document is deleted."""
-        with self._workspace.reading() as connection:
-            found = connection.execute(
-                "SELECT state FROM"
-                f" ({document_parts.documents_sql(f'({_DOCUMENT_CONDITION} AND (h.change <= ?))')})",
-                [*self._document_parameters, change],
-            ).fetchall()
-        return found[0][0] if found else None
+        return self._part_rows.read_json(change)
 
     def is_cached(self, change: int) -> bool:
         """Return whether the value after a change is available without reading the workspace."""
@@ -157,22 +150,19 @@ class LargeDocument:
         with self._lock:
             part_changes = self._cached_part_changes(earlier, later)
         if part_changes is None:
-            with self._workspace.reading() as connection:
-                changed = self._load_part_changes(connection, "change", earlier + 1, later)
+            changed = self._load_part_changes("change", earlier + 1, later)
             part_changes = [part for _, part in changed]
         first = {part.path: part.inverse for part in reversed(part_changes)}
         last = {part.path: part for part in part_changes}
         return find_differences(*(_build_ordered_value(parts) for parts in (first, last)))
 
-    def cache_steps(
-        self, connection: duckdb.DuckDBPyConnection, first: int, last: int, previous: dict[int, int]
-    ) -> None:
+    def cache_steps(self, first: int, last: int, previous: dict[int, int]) -> None:
         """Cache the steps of the events from `first` to `last`.
 
         `previous` maps each change number of the stretch to the number of the change before it.
         """
         steps: dict[int, list[PartChange]] = {number: [] for number in previous}
-        for number, part in self._load_part_changes(connection, "offset", first, last):
+        for number, part in self._load_part_changes("offset", first, last):
             if number in steps:
                 steps[number].append(part)
         with self._lock:
@@ -186,31 +176,19 @@ class LargeDocument:
     ) -> Iterator[tuple[int, Any, Any]]:
         """Yield changes that may have changed the value at a path: offset, and the changed parts of the
         document before and after. Covers events after offset `after` up to `until`."""
-        pointer = paths.format_pointer(path)
-        pointers = [paths.format_pointer(path[:n]) for n in range(len(path) + 1)]
-        order = "DESC" if backwards else "ASC"
-        query = (
-            'SELECT "offset", part, earlier, state FROM (SELECT h."offset", h.part, h.state,'
-            " lag(h.state) OVER (PARTITION BY h.part ORDER BY h.change) AS earlier FROM parts AS h"
-            f" WHERE {_DOCUMENT_CONDITION} AND (list_contains(?, h.part) OR starts_with(h.part, ?))"
-            f' AND h."offset" <= ?) WHERE "offset" > ? ORDER BY "offset" {order}, part'
+        outer_pointers = [paths.format_pointer(path[:n]) for n in range(len(path) + 1)]
+        steps = self._part_rows.iterate_steps(
+            paths.format_pointer(path),
+            outer_pointers,
+            after=after,
+            until=until,
+            backwards=backwards,
         )
-        with self._workspace.reading() as connection:
-            found = connection.execute(
-                query, [*self._document_parameters, pointers, f"{pointer}/", until, after]
-            )
-            current_offset = -1
-            old: dict[str, str | None] = {}
-            new: dict[str, str | None] = {}
-            while rows := found.fetchmany(10_000):
-                for offset, part, before, now in rows:
-                    if offset != current_offset and current_offset >= 0:
-                        yield current_offset, build_sparse_value(old), build_sparse_value(new)
-                        old, new = {}, {}
-                    current_offset = offset
-                    old[part], new[part] = before, now
-            if current_offset >= 0:
-                yield current_offset, build_sparse_value(old), build_sparse_value(new)
+        for offset, changed_parts in groupby(steps, key=attrgetter("offset")):
+            parts = list(changed_parts)
+            old = {step.part: step.before for step in parts}
+            new = {step.part: step.after for step in parts}
+            yield offset, build_sparse_value(old), build_sparse_value(new)
 
     def _cached_part_changes(self, start: int, end: int) -> list[PartChange] | None:
         """Return the parts that differ from one change to another; None if a step isn't cached."""
@@ -229,15 +207,7 @@ class LargeDocument:
         return [part for step in reversed(steps) for part in step.part_changes]
 
     def _load_value(self, change: int) -> LazyObject:
-        with self._workspace.reading() as connection:
-            live_parts = document_parts.live_parts_sql(
-                f"({_DOCUMENT_CONDITION} AND (h.change <= ?))"
-            )
-            found = fetch_arrow(
-                connection,
-                f"SELECT part, place[-1] AS place, state FROM ({live_parts}) ORDER BY place",
-                [*self._document_parameters, change],
-            )
+        found = self._part_rows.read_live_parts(change)
         current = root = LazyObject()
         objects, current_path = {"": root}, ""
         columns = (found[name].to_pylist() for name in ("part", "place", "state"))
@@ -260,34 +230,23 @@ class LargeDocument:
     def _damaged_file_error(self, path: str) -> WorkspaceError:
         """Return the error for a part without an enclosing part, which refold never writes."""
         return WorkspaceError(
-            f"{self._workspace.path} is damaged: the part {path!r} of {self._document_parameters[-1]!r} has"
+            f"{self._workspace_path} is damaged: the part {path!r} of {self._key!r} has"
             " no enclosing object. Fold it again with refold replay --force."
         )
 
     def _load_part_changes(
-        self, connection: duckdb.DuckDBPyConnection, column: str, first: int, last: int
+        self, column: str, first: int, last: int
     ) -> list[tuple[int, PartChange]]:
         """Return the parts that changed from `first` to `last`, each with its change number.
 
         `column` says whether `first` and `last` are change numbers (`change`) or offsets (`offset`).
         The parts come in the order of the log, each with its state before.
         """
-        rows = connection.execute(
-            "SELECT h.change, h.part, h.place[-1], h.state FROM parts AS h"
-            f' WHERE {_DOCUMENT_CONDITION} AND h."{column}" BETWEEN ? AND ? ORDER BY h.change, h.part',
-            [*self._document_parameters, first, last],
-        ).fetchall()
-        changed_parts = list({part for _, part, _, _ in rows})
-        known_states = {
-            part: (state, place)
-            for part, state, place in connection.execute(
-                "SELECT p.part, p.state, l.place FROM (SELECT arg_max(h.rowid, h.change) AS latest,"
-                " arg_max(h.place[-1], h.change) AS place FROM parts AS h"
-                f' WHERE {_DOCUMENT_CONDITION} AND list_contains(?, h.part) AND h."{column}" < ?'
-                " GROUP BY h.part) AS l"
-                " JOIN parts AS p ON p.rowid = l.latest",
-                [*self._document_parameters, changed_parts, first],
-            ).fetchall()
+        rows = self._part_rows.read_changes(column, first, last)
+        changed_parts = list({row.part for row in rows})
+        known_states: dict[str, tuple[str | None, int]] = {
+            row.part: (row.state, row.place)
+            for row in self._part_rows.read_states_before(column, first, changed_parts)
         }
         found = []
         for change, path, position, state in rows:

@@ -7,7 +7,6 @@ of a thousand forks would take too long.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -81,16 +80,16 @@ class _AggregateTotal:
             self._aggregate = aggregates.compile_aggregate_value(
                 connection, text, long_numbers=history.has_long_numbers
             )
-            self._states = part_projection.states_with_parts_sql(
-                connection, history, [self._aggregate.row_expression]
-            )
+        self._states = part_projection.states_with_parts_sql(
+            history, [self._aggregate.row_expression]
+        )
         self.sums = self._sum_all_documents()
 
     def compute_trial_totals(self, table: pa.Table, trial_count: int) -> list[float | None]:
         try:
             with self._history.workspace.reading() as connection:
                 connection.register("changed_states", table)
-                steps = self._sum_rows(connection, "FROM changed_states", [])
+                steps = self._sum_rows(connection, "FROM changed_states")
         except _CONVERSION_ERRORS:
             if isinstance(self._sum_encoding, FullPrecisionEncoding):
                 raise
@@ -119,12 +118,7 @@ class _AggregateTotal:
 
     def _sum_all_documents(self) -> IntegerSums:
         """Return the sums over all documents at the position."""
-        mine = [
-            self._history.fold_record.projection_number,
-            self._history.fold_record.timeline,
-            self._position,
-        ]
-        where = 'projection = ? AND timeline = ? AND "offset" <= ?'
+        where = f'{self._history.scope.condition} AND "offset" <= {int(self._position)}'
         last = (
             f'SELECT 0 AS trial, 1 AS sign, key, "offset", state FROM {self._states} SEMI JOIN'
             f" (SELECT max(change) AS change FROM history WHERE {where} GROUP BY bucket, key)"
@@ -132,7 +126,7 @@ class _AggregateTotal:
         )
         with self._history.workspace.reading() as connection:
             try:
-                rows = self._sum_rows(connection, last, [*mine, *mine])
+                rows = self._sum_rows(connection, last)
             except _CONVERSION_ERRORS as error:
                 if isinstance(self._sum_encoding, FullPrecisionEncoding):
                     raise translate_condition_error(
@@ -144,16 +138,14 @@ class _AggregateTotal:
             0, (0,) * sum(len(self._split_sql(*part)) for part in self._aggregate.summands.items())
         )
 
-    def _sum_rows(
-        self, connection: duckdb.DuckDBPyConnection, rows: str, parameters: list[Any]
-    ) -> dict[int, IntegerSums]:
+    def _sum_rows(self, connection: duckdb.DuckDBPyConnection, rows: str) -> dict[int, IntegerSums]:
         numbers = [n for part in self._aggregate.summands.items() for n in self._split_sql(*part)]
         sums = ", ".join(f"coalesce(sum(sign * {n}), 0)" for n in numbers)
         query = (
             f"SELECT trial, {sums} FROM (SELECT trial, sign{self._aggregate.row_expression.columns_sql} FROM"
             f" ({rows}) WHERE state IS NOT NULL) GROUP BY trial"
         )
-        found = connection.execute(query, parameters).fetchall()
+        found = connection.execute(query).fetchall()
         return {trial: tuple(map(int, trial_sums)) for trial, *trial_sums in found}
 
     def _split_sql(self, part: str, double: str | None) -> list[str]:

@@ -13,7 +13,6 @@ from replay.history.history import History
 from replay.query.scan import scan_history
 from replay.query.scan_types import Extraction, ScanChunk
 from replay.query.sql_compiler import CompiledExpression
-from storage.db.query import fetch_arrow
 from storage.query.condition_parser import translate_condition_error
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def scan_condition_transitions(
                     holds != held if target is None else (holds != held) & (holds == target)
                 )
                 mismatched_states = int(np.count_nonzero(chunk.values[0] & 2))
-                rows = _add_keys(connection, history, chunk, np.flatnonzero(has_changed), holds)
+                rows = _add_keys(history, chunk, np.flatnonzero(has_changed), holds)
                 yield ConditionTransitions(chunk.last_offset, mismatched_states, rows)
         except (duckdb.DataError, duckdb.ProgrammingError) as error:
             # The condition may overflow, or call a function with arguments that it doesn't take.
@@ -62,7 +61,6 @@ def scan_condition_transitions(
 
 
 def _add_keys(
-    connection: duckdb.DuckDBPyConnection,
     history: History,
     chunk: ScanChunk,
     indexes: "NumberArray",
@@ -75,19 +73,4 @@ def _add_keys(
     turned = pa.table({"change": chunk.change_numbers[indexes], "holds": holds[indexes]})
     offsets = chunk.offsets[indexes]
     first, last = (offsets.min(), offsets.max()) if len(offsets) else (0, -1)
-    connection.register("turned", turned)
-    try:
-        return fetch_arrow(
-            connection,
-            'SELECT "offset", key, holds FROM history JOIN turned USING (change)'
-            ' WHERE projection = ? AND timeline = ? AND "offset" BETWEEN ? AND ?'
-            ' ORDER BY "offset", key',
-            [
-                history.fold_record.projection_number,
-                history.fold_record.timeline,
-                int(first),
-                int(last),
-            ],
-        )
-    finally:
-        connection.unregister("turned")
+    return history.history_rows.read_keys_of_changes(turned, int(first), int(last))

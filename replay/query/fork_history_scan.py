@@ -106,7 +106,7 @@ def _load_own_changes(
     dtype: type[np.generic],
 ) -> _OwnChanges:
     history = forked_history.history
-    states = part_projection.states_with_parts_sql(connection, history, [expression])
+    states = part_projection.states_with_parts_sql(history, [expression])
     names = [f"a{n}" for n in range(len(extractions))]
     made = "".join(
         f", CASE WHEN state IS NULL THEN 0 ELSE {one.sql} END AS {name}"
@@ -125,12 +125,10 @@ def _load_own_changes(
         f'SELECT * FROM (SELECT change, "offset"{"".join(f", {n}" for n in names)}{earlier}'
         f' FROM (SELECT change, "offset", bucket, key{made}'
         f' FROM (SELECT bucket, "offset", key, change, state{expression.columns_sql} FROM {states}'
-        f" WHERE projection = ? AND timeline = ?{touched})))"
+        f" WHERE {history.scope.condition}{touched})))"
         f' WHERE "offset" >= {int(forked_history.since_position)} ORDER BY "offset", change'
     )
-    table = fetch_arrow(
-        connection, query, [history.fold_record.projection_number, history.fold_record.timeline]
-    )
+    table = fetch_arrow(connection, query)
     columns: list[Any] = [table[name].to_numpy() for name in table.column_names]
     count = len(names)
     wholes = [one.to_whole_numbers for one in extractions] * 2
@@ -143,17 +141,11 @@ def _load_own_changes(
 
 def _load_replaced_changes(forked_history: ForkedHistory) -> NumberArray:
     """Return the numbers of the parent's changes that the fork replaces."""
-    parent = forked_history.parent.fold_record
     if forked_history.affects_all_documents:
         return np.empty(0, np.int64)
-    with forked_history.parent.workspace.reading() as connection:
-        table = fetch_arrow(
-            connection,
-            "SELECT change FROM history WHERE projection = ? AND timeline = ?"
-            f' AND "offset" >= {int(forked_history.parent_since_position)} AND key IN'
-            f" ({forked_history.affected_keys_sql})",
-            [parent.projection_number, parent.timeline],
-        )
+    table = forked_history.parent.history_rows.read_change_numbers(
+        forked_history.parent_since_position, forked_history.affected_keys_sql
+    )
     numbers: NumberArray = table["change"].to_numpy()
     return numbers
 

@@ -40,21 +40,20 @@ def scan_log_history(
     early_first_chunk: bool = True,
 ) -> Generator[ScanChunk, None, None]:
     """Yield every change of a history that has no parent; see `replay.query.scan.scan_history`."""
-    states = _states_sql(connection, history, expression)
+    states = _states_sql(history, expression)
     columns = "".join(
         f", CASE WHEN gone THEN 0 ELSE {one.sql} END AS a{n}" for n, one in enumerate(extractions)
     )
     query = (
         f'SELECT change, "offset", coalesce(previous, -1) AS previous{columns} FROM ({states}'
-        ' WHERE projection = ? AND timeline = ? AND "offset" >= ? AND "offset" < ?)'
+        f' WHERE {history.scope.condition} AND "offset" >= ? AND "offset" < ?)'
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        mine = [history.fold_record.projection_number, history.fold_record.timeline]
         # A row group takes too long for a first answer, so the first stretch is read separately.
         first = _FIRST_CHUNK_EVENTS if early_first_chunk else 0
         for offset_range in ((0, first), (first, history.fold_record.next_offset)):
-            yield from cursor.sql(query, params=[*mine, *offset_range]).to_arrow_reader(
+            yield from cursor.sql(query, params=list(offset_range)).to_arrow_reader(
                 _MAX_CHUNK_CHANGES
             )
 
@@ -65,18 +64,16 @@ def scan_log_history(
         yield from _HistoryScan(history, extractions, dtype).iterate_chunks(rows)
 
 
-def _states_sql(
-    connection: duckdb.DuckDBPyConnection, history: History, expression: CompiledExpression
-) -> str:
+def _states_sql(history: History, expression: CompiledExpression) -> str:
     """Return SQL for every change with the columns of an expression; `gone`: the document is deleted."""
     fold_record = history.fold_record
-    if not history.has_long_numbers and not fold_record.part_change_count:
+    if not history.has_long_numbers and not history.has_parts:
         number_columns = NumberColumns(fold_record.number_columns).columns
         values = expression.columns_sql_from_numbers(number_columns)
         if number_columns and values is not None:
             gone = f"coalesce(isnan({next(iter(number_columns.values()))}), false)"
             return f'SELECT "offset", key, change, previous, {gone} AS gone{values} FROM history'
-    states = part_projection.states_with_parts_sql(connection, history, [expression])
+    states = part_projection.states_with_parts_sql(history, [expression])
     return (
         'SELECT "offset", key, change, previous, state IS NULL AS gone'
         f"{expression.columns_sql} FROM {states}"

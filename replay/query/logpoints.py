@@ -71,21 +71,17 @@ def evaluate_logpoints(
             else expressions.compile_condition(connection, when, LOGPOINT_SCOPE)
         )
         all_compiled = compiled if when_condition is None else [*compiled, when_condition]
-        kept_states = part_projection.states_with_parts_sql(connection, history, all_compiled)
+        kept_states = part_projection.states_with_parts_sql(history, all_compiled)
         targets = (
-            'SELECT "offset", key FROM routes WHERE projection = $projection'
-            " AND timeline = $timeline"
+            f'SELECT "offset", key FROM routes WHERE {history.scope.condition}'
             if history.is_routed
             else 'SELECT "offset", stream AS key FROM kept WHERE stream IS NOT NULL'
         )
         changes = (
-            'SELECT key, "offset", change FROM history WHERE projection = $projection'
-            " AND timeline = $timeline AND key IN (SELECT key FROM reached)"
+            f'SELECT key, "offset", change FROM history WHERE {history.scope.condition}'
+            " AND key IN (SELECT key FROM reached)"
         )
-        states = (
-            f"SELECT change, state FROM {kept_states} WHERE projection = $projection"
-            " AND timeline = $timeline"
-        )
+        states = f"SELECT change, state FROM {kept_states} WHERE {history.scope.condition}"
         query = (
             f"WITH kept AS MATERIALIZED (SELECT * FROM events WHERE {event_condition}"
             ' AND "offset" >= $first AND "offset" < $end),'
@@ -100,10 +96,9 @@ def evaluate_logpoints(
             f" LEFT JOIN ({states}) AS b ON b.change = p.change)"
             f' SELECT "offset", key{_value_columns_sql(compiled, when_condition)} ORDER BY "offset", key'
         )
-        mine = {"projection": fold_record.projection_number, "timeline": fold_record.timeline}
 
         def ask(first: int, end: int) -> pa.Table:
-            return fetch_arrow(connection, query, {**mine, "first": first, "end": end})
+            return fetch_arrow(connection, query, {"first": first, "end": end})
 
         try:
             end = (

@@ -8,8 +8,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import duckdb
-
 from replay.document import paths
 from replay.document.paths import DocumentPath
 from replay.history.history import History
@@ -20,14 +18,12 @@ from storage.quoting import quote_literal
 _HISTORY_COLUMNS = 'projection, timeline, bucket, key, "offset", change, previous, in_parts'
 
 
-def states_with_parts_sql(
-    connection: duckdb.DuckDBPyConnection, history: History, requested: Iterable[CompiledExpression]
-) -> str:
+def states_with_parts_sql(history: History, requested: Iterable[CompiledExpression]) -> str:
     """Return SQL for a relation like `history`, whose states hold what the expressions need.
 
     Raises `QueryError` if an expression asks for the length of an object that is stored in parts.
     """
-    if not history.fold_record.part_change_count:
+    if not history.has_parts:
         return "history"
     expressions = list(requested)
     requested_paths = {
@@ -36,7 +32,7 @@ def states_with_parts_sql(
         for column, path in one.value_columns
         if column in _STATE_COLUMNS
     }
-    part_kinds = _load_part_kinds(connection, history, requested_paths)
+    part_kinds = _load_part_kinds(history, requested_paths)
     for one in expressions:
         for column, path in one.length_paths:
             if (
@@ -52,10 +48,7 @@ def states_with_parts_sql(
         part for part, (whole, _) in part_kinds.items() if part and (whole or part in pointers)
     ]
     names = {part: f"p{number}" for number, part in enumerate(sorted(needed_parts))}
-    mine = (
-        f"projection = {int(history.fold_record.projection_number)} AND timeline ="
-        f" {quote_literal(history.fold_record.timeline)}"
-    )
+    mine = history.scope.condition
     joins = "".join(
         f" ASOF LEFT JOIN (SELECT key, change, state FROM parts WHERE {mine}"
         f" AND part = {quote_literal(part)}) AS {name} ON {name}.key = h.key AND h.change >= {name}.change"
@@ -69,25 +62,15 @@ def states_with_parts_sql(
     )
 
 
-def has_value_in_parts(
-    connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
-) -> bool:
+def has_value_in_parts(history: History, path: DocumentPath) -> bool:
     """Return whether any large document ever had a value at a path."""
-    if not history.fold_record.part_change_count:
+    if not history.has_parts:
         return False
-    for part, (whole, opened) in _load_part_kinds(connection, history, [path]).items():
+    for part, (whole, opened) in _load_part_kinds(history, [path]).items():
         rest = paths.format_pointer(path)[len(part) :]
         if opened and not rest:
             return True
-        if whole and rest:
-            found = connection.execute(
-                "SELECT 1 FROM parts WHERE projection = ? AND timeline = ? AND part = ?"
-                " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
-                [history.fold_record.projection_number, history.fold_record.timeline, part, rest],
-            )
-            if found.fetchall():
-                return True
-        elif whole:
+        if whole and (not rest or history.part_rows.has_value(part, rest)):
             return True
     return False
 
@@ -97,18 +80,13 @@ _STATE_COLUMNS = ("state", "before")
 
 
 def _load_part_kinds(
-    connection: duckdb.DuckDBPyConnection, history: History, requested_paths: Iterable[DocumentPath]
+    history: History, requested_paths: Iterable[DocumentPath]
 ) -> dict[str, tuple[bool, bool]]:
     """Return the parts on the way to these paths: (was ever stored whole, was ever split further)."""
     pointers = {
         paths.format_pointer(path[:n]) for path in requested_paths for n in range(len(path) + 1)
     }
-    rows = connection.execute(
-        "SELECT part, bool_or(state <> '{}'), bool_or(state = '{}') FROM parts"
-        " WHERE projection = ? AND timeline = ? AND list_contains(?, part) GROUP BY part",
-        [history.fold_record.projection_number, history.fold_record.timeline, sorted(pointers)],
-    ).fetchall()
-    return {part: (bool(whole), bool(opened)) for part, whole, opened in rows}
+    return history.part_rows.read_kinds(sorted(pointers))
 
 
 @dataclass

@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from replay.history.history import History, compute_bucket
+from replay.history.history import History
 from replay.query import aggregates, expressions, part_projection, running_aggregates
 from storage.errors import QueryError
+from storage.folds.key_bucket import compute_bucket
 from storage.query.condition_parser import translate_condition_error
 
 
@@ -81,21 +82,15 @@ def _sample_document(
     ends: Sequence[int],
 ) -> "_StretchSamples":
     expression = expressions.compile_value(connection, text, long_numbers=False)
-    states = part_projection.states_with_parts_sql(connection, history, [expression])
+    states = part_projection.states_with_parts_sql(history, [expression])
     number = f"TRY_CAST(trim({expression.sql}, '\"') AS DOUBLE)"  # Decimals are text in JSON
     points = (
         f'SELECT "offset", CASE WHEN state IS NOT NULL THEN {number} END AS v FROM'
         f' (SELECT "offset", key, state{expression.columns_sql} FROM {states}'
-        " WHERE projection = ? AND timeline = ? AND bucket = ? AND key = ?)"
+        f" WHERE {history.scope.condition} AND bucket = {compute_bucket(key)} AND key = $key)"
     )
-    names = [
-        history.fold_record.projection_number,
-        history.fold_record.timeline,
-        compute_bucket(key),
-        key,
-    ]
     try:
-        return _StretchSamples(ends).add_relation(connection.sql(points, params=names))
+        return _StretchSamples(ends).add_relation(connection.sql(points, params={"key": key}))
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
         raise translate_condition_error(text, "states", error) from error
 

@@ -27,7 +27,7 @@ def describe_unknown_paths(history: History, text: str) -> str:
         missing = [
             path
             for _, path in list_column_paths(tree, STATE_SCOPE)
-            if not _is_path_known(connection, history, path)
+            if not _is_path_known(history, path)
         ]
         if not missing and aggregates.uses_aggregates(connection, text):
             return _describe_missing_numbers(connection, history, text)
@@ -37,20 +37,11 @@ def describe_unknown_paths(history: History, text: str) -> str:
     return f"No state ever had a value at {names}."
 
 
-def _is_path_known(
-    connection: duckdb.DuckDBPyConnection, history: History, path: DocumentPath
-) -> bool:
+def _is_path_known(history: History, path: DocumentPath) -> bool:
     # The root is NULL only in states of deleted documents.
-    found = connection.execute(
-        "SELECT 1 FROM history WHERE projection = ? AND timeline = ?"
-        " AND json_extract(state, ?) IS NOT NULL LIMIT 1",
-        [
-            history.fold_record.projection_number,
-            history.fold_record.timeline,
-            paths.format_pointer(path),
-        ],
-    )
-    return bool(found.fetchall()) or part_projection.has_value_in_parts(connection, history, path)
+    return history.history_rows.has_value(
+        paths.format_pointer(path)
+    ) or part_projection.has_value_in_parts(history, path)
 
 
 def _describe_missing_numbers(
@@ -61,13 +52,11 @@ def _describe_missing_numbers(
         aggregate = aggregates.compile_aggregate_condition(connection, text, **options)
     except QueryError:
         aggregate = aggregates.compile_aggregate_value(connection, text, **options)
-    states = part_projection.states_with_parts_sql(connection, history, [aggregate.row_expression])
+    states = part_projection.states_with_parts_sql(history, [aggregate.row_expression])
     for double in filter(None, aggregate.summands.values()):
         found = connection.execute(
             f'SELECT 1 FROM (SELECT "offset", key, state{aggregate.row_expression.columns_sql} FROM {states}'
-            " WHERE projection = ? AND timeline = ?)"
-            f" WHERE {double} IS NOT NULL LIMIT 1",
-            [history.fold_record.projection_number, history.fold_record.timeline],
+            f" WHERE {history.scope.condition}) WHERE {double} IS NOT NULL LIMIT 1"
         )
         if not found.fetchall():
             return f"No state ever had a number that {text!r} can add."

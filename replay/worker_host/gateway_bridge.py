@@ -20,6 +20,7 @@ from gateway.calls import Call, CallKind, CallOutcome
 from gateway.modes import Mode
 from gateway.recording_store import Recording
 from replay.projection.projection_reference import Reference
+from storage.folds import fold_rows
 from storage.workspace.workspace import Workspace
 
 CancellationCheck = Callable[[], None]
@@ -95,8 +96,7 @@ class GatewayBridge:
             with self._workspace.writing(generation=self.generation) as connection:
                 recording_store.insert_recordings(connection, new_recordings)
                 version = recording_store.read_version(connection)
-                query = "UPDATE folds SET answers = ? WHERE projection = ?"
-                connection.execute(query, [version, projection_number])
+                fold_rows.write_recordings_version(connection, projection_number, version)
 
     def answer_call(
         self, header: Any, parts: list[bytes], raise_if_cancelled: CancellationCheck = lambda: None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.coordinates.event_labels import Label
+from storage.coordinates.fold_scope import FoldScope
 from storage.coordinates.position_map import EditMark
 from storage.quoting import quote_literal
 from storage.timelines import fork_store
@@ -215,10 +216,7 @@ class _ForkViews:
 
     def _inherited_rows(self, name: str, basis: FoldBasis, number: int) -> list[str]:
         """Return SQL for the rows that a fold reuses from the fold on the parent."""
-        fold_condition = (
-            f"projection = {int(basis.base_projection)} AND timeline ="
-            f" {quote_literal(self._workspace.parent.timeline)}"
-        )
+        fold_condition = self._base_scope(basis).condition
         names = [column for column, _ in schema.TABLES_BY_NAME[name].columns]
         column_sql = {
             "projection": str(int(basis.projection)),
@@ -253,10 +251,11 @@ class _ForkViews:
 
     def _refolded_keys_sql(self, basis: FoldBasis) -> str:
         """Return SQL for the keys of the documents that were folded again."""
-        return (
-            f"SELECT key FROM {self._file_table('touched')} WHERE projection = {int(basis.projection)}"
-            f" AND timeline = {quote_literal(basis.timeline)}"
-        )
+        scope = FoldScope(basis.projection, basis.timeline)
+        return f"SELECT key FROM {self._file_table('touched')} WHERE {scope.condition}"
+
+    def _base_scope(self, basis: FoldBasis) -> FoldScope:
+        return FoldScope(basis.base_projection, self._workspace.parent.timeline)
 
     def _not_refolded_condition(self, name: str, basis: FoldBasis) -> str:
         keys_sql = self._refolded_keys_sql(basis)
@@ -279,8 +278,7 @@ class _ForkViews:
         reached = (
             f'SELECT "offset" FROM {self._parent_relation("events")} WHERE "offset" >= {int(since)}'
             f' AND stream IN ({touched}) UNION ALL SELECT "offset" FROM {self._parent_relation("routes")}'
-            f" WHERE projection = {int(basis.base_projection)}"
-            f" AND timeline = {quote_literal(self._workspace.parent.timeline)} AND key IN ({touched})"
+            f" WHERE {self._base_scope(basis).condition} AND key IN ({touched})"
         )
         edited = self._not_in(
             '"offset"', self._workspace.position_map.hidden_parent_positions, "hidden"

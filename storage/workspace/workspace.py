@@ -419,8 +419,8 @@ def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def read_metadata(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
-    row = connection.execute("SELECT value FROM workspace WHERE name = ?", [name]).fetchone()
-    return None if row is None else json.loads(row[0])
+    rows = connection.execute("SELECT value FROM workspace WHERE name = ?", [name]).fetchall()
+    return json.loads(rows[0][0]) if rows else None
 
 
 def write_metadata(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from replay.event_fold import state_recall
 from replay.event_fold.fold_run import FoldRun
 from replay.forks import affected_search, fork_events
 from replay.forks.affected_documents import AffectedDocuments
@@ -20,7 +19,9 @@ from replay.forks.warm_worker import WarmWorker
 from replay.history.catalogue import FoldRecord
 from replay.worker_host.worker_group import LossyStateError, WorkerGroup
 from replay.worker_host.worker_process import WorkerDiedError
-from storage.db.query import fetch_arrow
+from storage.folds.history_rows import HistoryRows
+from storage.folds.route_rows import RouteRows
+from storage.log.event_rows import read_event_heads
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
@@ -196,22 +197,10 @@ def _find_affected_documents(
     positions = sorted(
         {position for forked in forks for position in forked.position_map.hidden_parent_positions}
     )
-    with parent.reading() as connection:
-        hidden = {
-            row["offset"]: row for row in affected_search.load_events_at(connection, positions)
-        }
-        routes: dict[int, set[str]] = {}
-        if worker_group.is_routed and positions:
-            connection.register(
-                "hidden_places", pa.table({"offset": pa.array(positions, pa.int64())})
-            )
-            rows = connection.execute(
-                'SELECT "offset", key FROM routes SEMI JOIN hidden_places USING ("offset")'
-                " WHERE projection = ? AND timeline = ?",
-                [base_record.projection_number, base_record.timeline],
-            ).fetchall()
-            for offset, key in rows:
-                routes.setdefault(offset, set()).add(key)
+    hidden = {event.offset: event for event in read_event_heads(parent, positions)}
+    routes: dict[int, set[str]] = {}
+    if worker_group.is_routed and positions:
+        routes = RouteRows(parent, base_record.scope).read_keys_by_offset(positions)
     affected_by_fork = []
     for forked_workspace in forks:
         hidden_events = [
@@ -221,9 +210,9 @@ def _find_affected_documents(
         ]
         one = affected_search.locate_first_difference(forked_workspace, base_record, hidden_events)
         if worker_group.is_routed:
-            one.keys |= {key for row in hidden_events for key in routes.get(row["offset"], ())}
+            one.keys |= {key for event in hidden_events for key in routes.get(event.offset, ())}
         else:
-            one.keys |= {row["stream"] for row in hidden_events if row["stream"] is not None}
+            one.keys |= affected_search.streams_of(hidden_events)
         affected_by_fork.append(one)
     own_events = [fork_events.build_own_events(forked.position_map) for forked in forks]
     if any(table.num_rows for table in own_events):
@@ -238,14 +227,7 @@ class _ParentChanges:
     """All changes of these documents on the parent."""
 
     def __init__(self, parent: Workspace, base_record: FoldRecord, keys: set[str]) -> None:
-        with parent.reading() as connection:
-            state_recall.register_wanted_keys(connection, sorted(keys))
-            table = fetch_arrow(
-                connection,
-                'SELECT key, "offset", state FROM history WHERE projection = ? AND timeline = ?'
-                " AND key IN (SELECT key FROM wanted) ORDER BY key, change",
-                [base_record.projection_number, base_record.timeline],
-            )
+        table = HistoryRows(parent, base_record.scope).read_changes_of(keys)
         self._changes: dict[str, list[FinalState]] = {}
         for row in table.to_pylist():
             self._changes.setdefault(row["key"], []).append(FinalState(row["offset"], row["state"]))
@@ -267,6 +249,6 @@ def _rows_by_key(
             rows_by_key.setdefault(stream, []).append(row)
         return rows_by_key
     rows_at: dict[Any, int] = {offset: n for n, offset in enumerate(log["offset"].to_pylist())}
-    for offset, key in fork_events.load_routes_to(parent, base_record, keys):
+    for offset, key in RouteRows(parent, base_record.scope).read_to_keys(keys):
         rows_by_key.setdefault(key, []).append(rows_at[offset])
     return rows_by_key

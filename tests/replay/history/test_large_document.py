@@ -135,23 +135,25 @@ def test_windows_lead_from_one_state_to_the_next_in_both_directions(folded: Any)
         moment = windows[first].get(offset, {}).get("all")
         if moment is None or moment.current.state is None:
             continue
-        assert json.dumps(_read(moment.current.value)) == json.dumps(after[offset]["all"])
+        assert json.dumps(_decode_members(moment.current.value)) == json.dumps(after[offset]["all"])
         before = after[offset - 1].get("all") if offset else None
         old = decode_state(None if before is None else json.dumps(before))
         new = decode_state(json.dumps(after[offset]["all"]))
-        assert _told(moment.differences_to_previous()) == _told(find_differences(old, new))
+        assert _sort_differences(moment.differences_to_previous()) == _sort_differences(
+            find_differences(old, new)
+        )
 
 
-def _read(value: Any) -> Any:
+def _decode_members(value: Any) -> Any:
     """As JSON has it, whatever reads its members late."""
     if isinstance(value, dict):
-        return {name: _read(inside) for name, inside in value.items()}
+        return {name: _decode_members(inside) for name, inside in value.items()}
     return json.loads(encode_value(value))
 
 
-def _told(found: Any) -> Any:
+def _sort_differences(found: Any) -> Any:
     return sorted(
-        (d.written, encode_value(d.before), encode_value(d.after), d.kind.value) for d in found
+        (d.path_text, encode_value(d.before), encode_value(d.after), d.kind.value) for d in found
     )
 
 

@@ -1,0 +1,1 @@
+"""Repositories of what folds leave in the workspace: changes, documents, failures, calls and totals."""
