@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from replay.projection.offset_span import OffsetSpan
 from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
+from tui.child_command import build_refold_command
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class FoldProcess:
     ) -> None:
         self._tell = tell
         self._stopped = False
-        # -P keeps Python from importing modules from the folder of the user's code.
-        command = [sys.executable, "-P", "-m", "tui.cli"]
-        command += ["replay", str(workspace.path.resolve())]
+        command = build_refold_command("replay", str(workspace.path.resolve()))
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
         command += ["--timeline", workspace.timeline]
         if force:
