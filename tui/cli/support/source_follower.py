@@ -83,6 +83,7 @@ def follow_in_process(source: str, target: Path) -> Iterator[Iterator[str]]:
             child.wait(timeout=10)
         except subprocess.TimeoutExpired:
             child.kill()
+            child.wait()
 
 
 def _child_messages(child: "subprocess.Popen[str]", source: str) -> Iterator[str]:
