@@ -20,7 +20,7 @@ from replay.history.history import History
 from replay.projection import projection_reference
 from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.timelines.forked_workspace import ForkedWorkspace
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 
 _SHARES = (0.00001, 0.25, 0.5, 0.75, 0.999)
@@ -91,7 +91,7 @@ def whole(path: Path, target: Path) -> None:
     seen = _without(workspace, "middle", base.next_offset // 2)
     fork = History(seen, fold.fold_projection(seen, wanted))
     target.unlink(missing_ok=True)
-    with workspaces.create_workspace(target) as connection:
+    with new_workspace.create_workspace(target) as connection:
         dense = f'SELECT * REPLACE ("offset" - CAST("offset" > {base.next_offset // 2} AS BIGINT) AS "offset")'
         with seen.reading() as reading:
             for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):

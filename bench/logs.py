@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sample_logs import SAMPLES, generate
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 
 DATA = Path(__file__).parent / "data"
 PROJECTION = SAMPLES["orders"].projection
@@ -48,7 +48,7 @@ def generated(name: str, query: str, **parameters: int) -> Path:
     DATA.mkdir(exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.unlink(missing_ok=True)
-    with workspaces.create_workspace(unfinished) as connection:
+    with new_workspace.create_workspace(unfinished) as connection:
         connection.execute(
             f'INSERT INTO events ("offset", stream, type, data, source, line) {query}', parameters
         )

@@ -137,7 +137,7 @@ def run_function(
 
 def _call_refold(arguments: Sequence[str], *, is_real: bool) -> int:
     if is_real:
-        command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
+        command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
         return subprocess.run(command, check=False).returncode
     from tui.cli import run_command
 

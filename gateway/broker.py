@@ -5,38 +5,28 @@ was made equally often before at that event. A call without a match fails its ha
 declares a fallback. The reason of each decision is kept with it.
 """
 
-import difflib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillOutError
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from gateway import calls, overrides, recording_store
+from gateway import overrides, recording_store
+from gateway.call_answers import answer_from_recording, comparable_value, make_stub_answer
 from gateway.calls import Answer, AnswerOutcome, Call, CallKind, CallOutcome, Decision
+from gateway.live_calls import LiveCalls
 from gateway.modes import Mode
 from gateway.overrides import OverrideSet
 from gateway.ports import UndeclaredPortError
 from gateway.recording_store import Recording
-from gateway.redaction import Redactor
 from gateway.request_differences import differences
+from gateway.run_recordings import RunRecordings
 from gateway.sent_commands import Choice, SentCommands, is_refused, is_unsettled
 from gateway.settings import GatewaySettings
+from gateway.similar_recordings import describe_differences, rank_by_likeness
 from storage.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    from gateway.live_clients import LiveClients
-
-_ACCEPTED_STATUS = 202
-"""HTTP status that answers a command that was not sent: accepted, without a body."""
-_POLL_SECONDS = 0.1
 
 AskPerson = Callable[[Call, Sequence[Recording]], Answer | None]
 """Asks a person for the answer of a call, given the nearest recordings; None: the call fails."""
@@ -59,11 +49,8 @@ class Broker:
         `ask` asks a person for an answer where a port allows it.
         """
         self.settings = settings
-        self.code_hash: str | None = None
-        """Hash of the code that makes the calls, kept with their recordings."""
-        self.redactor = Redactor()
-        self.new_recordings: list[Recording] = []
-        """Redacted recordings of the calls made in this run, which the caller must keep."""
+        self.recordings = RunRecordings(settings.ports, projection)
+        """Recordings of the calls made in this run."""
         self.audit_differences: list[tuple[Recording, Answer, list[str]]] = []
         """Recordings whose live answer differs today: recording, live answer, list of differences."""
         self.command_ports: set[str] = set()
@@ -74,17 +61,12 @@ class Broker:
         self._workspace = workspace
         self._projection = projection
         self._ask_person = ask
-        self._ordinal_by_offset: Counter[int] = Counter()
         self._overrides = OverrideSet(settings.overrides, settings.seed)
-        self._folder = folder or Path.cwd()
-        self._live_clients: LiveClients | None = None
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="outside")
+        self._live_calls = LiveCalls(settings.ports, settings.folder or folder or Path.cwd())
 
     def close(self) -> None:
-        """Close all connections and programs."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        if self._live_clients is not None:
-            self._live_clients.close()
+        """Close all connections and programs; one in use is closed when its call has ended."""
+        self._live_calls.close()
 
     def decide(
         self,
@@ -116,15 +98,12 @@ class Broker:
         if recording is not None:
             if mode is Mode.AUDIT and kind is CallKind.QUERY:
                 self._audit_recording(call, recording, raise_if_cancelled)
-            return _answer_from_recording(redacted_call, recording)
+            return answer_from_recording(redacted_call, recording)
         return self._answer_unrecorded(call, redacted_call, recordings, raise_if_cancelled)
 
     def _redact_call(self, call: Call) -> Call:
         """Return the call without its secrets, in the form that recordings have."""
-        paths = self.settings.ports.get_port(call.port).redact
-        return recording_store.redact_recording(
-            Recording(call, Answer()), self.redactor, paths
-        ).call
+        return self.recordings.redact(Recording(call, Answer())).call
 
     def _find_recording(self, call: Call, recordings: Sequence[Recording]) -> Recording | None:
         """Return the recording that matches a call; its own document's recordings take precedence."""
@@ -208,7 +187,8 @@ class Broker:
                     return outcome
                 # Give the handler the redacted answer, which later replays give it too.
                 reason = "made live today: an anachronism"
-                return replace(outcome, reason=reason, answer=self.new_recordings[-1].answer)
+                redacted = self.recordings.redact(Recording(call, outcome.answer))
+                return replace(outcome, reason=reason, answer=redacted.answer)
         reason = "was not recorded"
         if call.occurrence:
             reason = f"was recorded fewer than {call.occurrence + 1:,} times at this event"
@@ -266,11 +246,11 @@ class Broker:
             return self._record_outcome(outcome, "stub", is_kept=is_kept)
         if not is_kept:
             return self._send_call(call, None, raise_if_cancelled, is_kept=is_kept)
-        intent = self._make_recording(call, Answer(AnswerOutcome.PENDING), "live", None)
+        intent = self.recordings.make(call, Answer(AnswerOutcome.PENDING), "live", None)
         resent = earlier.recording_number if resends and earlier is not None else None
         number = self._commands.intend(intent, partial(self._find_earlier, redacted_call), resent)
         if isinstance(number, Recording):  # another run has sent it in the meantime
-            self._ordinal_by_offset[call.offset] -= 1
+            self.recordings.take_back_ordinal(call.offset)
             return self._answer_from_earlier(redacted_call, number)
         return self._send_call(call, number, raise_if_cancelled, is_kept=is_kept)
 
@@ -283,7 +263,7 @@ class Broker:
     def _answer_from_earlier(self, redacted_call: Call, earlier: Recording) -> CallOutcome:
         if is_unsettled(earlier):
             self.pending.append(earlier)
-        return _answer_from_recording(redacted_call, earlier)
+        return answer_from_recording(redacted_call, earlier)
 
     def _stub_answer(self, call: Call) -> Answer:
         """Return the answer of a command that isn't sent: the declared one, or an empty one."""
@@ -301,7 +281,7 @@ class Broker:
         """Make a live call; `number` is the number of its intent if it is a command that is kept."""
         started = datetime.now(UTC)
         try:
-            answer = self._wait_for_answer(call, raise_if_cancelled)
+            answer = self._live_calls.wait_for_answer(call, raise_if_cancelled)
         except UndeclaredPortError as error:
             if number is not None:
                 self._commands.withdraw(number)
@@ -311,65 +291,29 @@ class Broker:
         )
         return self._record_outcome(outcome, "live", is_kept=is_kept, time=started)
 
-    def _wait_for_answer(self, call: Call, raise_if_cancelled: Callable[[], None]) -> Answer:
-        future = self._executor.submit(self._open_live_clients().call, call)
-        while True:
-            with suppress(StillOutError):
-                return future.result(_POLL_SECONDS)
-            if not future.done():
-                raise_if_cancelled()
-
-    def _open_live_clients(self) -> "LiveClients":
-        if self._live_clients is None:
-            from gateway.live_clients import LiveClients  # noqa: PLC0415 - most folds never go out
-
-            self._live_clients = LiveClients(
-                self.settings.ports, self.settings.folder or self._folder
-            )
-        return self._live_clients
-
     def _record_outcome(
         self, outcome: CallOutcome, origin: str, *, is_kept: bool, time: datetime | None = None
     ) -> CallOutcome:
         assert outcome.answer is not None  # noqa: S101 - what is kept was answered
         if outcome.recording_number is not None:
-            self._ordinal_by_offset[outcome.call.offset] -= 1
-        recording = self._make_recording(outcome.call, outcome.answer, origin, time)
+            self.recordings.take_back_ordinal(outcome.call.offset)
+        recording = self.recordings.make(outcome.call, outcome.answer, origin, time)
         if outcome.recording_number is not None:
             self._commands.settle(outcome.recording_number, recording)
         elif is_kept:
-            self.new_recordings.append(recording)
+            self.recordings.add(recording)
         return replace(outcome, call=recording.call)
-
-    def _make_recording(
-        self, call: Call, answer: Answer, origin: str, time: datetime | None
-    ) -> Recording:
-        ordinal = self._ordinal_by_offset[call.offset]
-        self._ordinal_by_offset = Counter({call.offset: ordinal + 1})
-        recording = Recording(
-            call,
-            answer,
-            projection=self._projection,
-            code=self.code_hash,
-            ordinal=ordinal,
-            time=time or datetime.now(UTC),
-            correlation_id=call.find_header("x-correlation-id", "x-request-id", "traceparent"),
-            idempotency_key=call.find_header("idempotency-key", "x-idempotency-key"),
-            origin=origin,
-        )
-        paths = self.settings.ports.get_port(call.port).redact
-        return recording_store.redact_recording(recording, self.redactor, paths)
 
     def _audit_recording(
         self, call: Call, recording: Recording, raise_if_cancelled: Callable[[], None]
     ) -> None:
         try:
-            live_answer = self._wait_for_answer(call, raise_if_cancelled)
+            live_answer = self._live_calls.wait_for_answer(call, raise_if_cancelled)
         except UndeclaredPortError as error:
             live_answer = Answer.from_error(str(error))
-        redacted_answer = self._make_recording(call, live_answer, "live", None).answer
+        redacted_answer = self.recordings.make(call, live_answer, "live", None).answer
         found_differences = differences(
-            _comparable_value(recording.answer), _comparable_value(redacted_answer)
+            comparable_value(recording.answer), comparable_value(redacted_answer)
         )
         if recording.answer.outcome is not redacted_answer.outcome:
             found_differences.insert(
@@ -377,80 +321,3 @@ class Broker:
             )
         if found_differences:
             self.audit_differences.append((recording, redacted_answer, found_differences))
-
-
-def rank_by_likeness(call: Call, recordings: Sequence[Recording]) -> list[Recording]:
-    """Return the recordings of the same port, the most similar request first."""
-    text = calls.encode_canonical(call.request).decode()
-
-    def likeness(one: Recording) -> float:
-        other = calls.encode_canonical(one.call.request).decode()
-        alike = difflib.SequenceMatcher(None, text[:2000], other[:2000]).ratio()
-        return alike + (one.call.operation == call.operation)
-
-    return sorted((o for o in recordings if o.call.port == call.port), key=likeness, reverse=True)
-
-
-def describe_differences(call: Call, recording: Recording) -> list[str]:
-    """Return how a recorded request differs from a call's, as `request.pair: EURUSD → EURGBP`."""
-    changes = []
-    if recording.call.operation != call.operation:
-        changes.append(f"operation: {recording.call.operation} → {call.operation}")
-    changes += [f"request{how}" for how in differences(recording.call.request, call.request)]
-    if recording.call.key not in (None, call.key):
-        changes.append(f"document: {recording.call.key} → {call.key}")
-    return changes or [f"it was made {call.occurrence + 1:,} times"]
-
-
-def _comparable_value(answer: Answer) -> Any:
-    """Return what an audit compares: for HTTP without headers, because they vary with each call."""
-    value = answer.value
-    if answer.status is not None:
-        return {name: member for name, member in value.items() if name != "headers"}
-    return value
-
-
-def _answer_from_recording(call: Call, recording: Recording) -> CallOutcome:
-    answer = recording.answer
-    if answer.outcome is AnswerOutcome.PENDING:
-        reason = "it may have been sent; its outcome is unknown"
-        return CallOutcome(
-            call, Decision.PENDING, reason, Answer.from_error(reason), recording.recording_number
-        )
-    if call.kind is CallKind.COMMAND:
-        return CallOutcome(
-            call,
-            Decision.SUPPRESSED,
-            "not sent; answered from the recording",
-            answer,
-            recording.recording_number,
-        )
-    return CallOutcome(
-        call, Decision.RECORDED, "answered from the recording", answer, recording.recording_number
-    )
-
-
-def make_stub_answer(call: Call, value: Any) -> Answer:
-    """Return a declared or typed value as an answer to a call."""
-    if not call.is_http:
-        return Answer.from_value(value)
-    if isinstance(value, dict) and "status" in value:
-        headers = [(str(n), str(v)) for n, v in dict(value.get("headers") or {}).items()]
-        media_type = next(
-            (v for n, v in headers if n.lower() == "content-type"), "application/json"
-        )
-        return Answer(
-            status=int(value["status"]),
-            headers=headers or [("content-type", media_type)],
-            body=calls.encode_body(value.get("body"), media_type),
-            media_type=media_type,
-        )
-    if value is None:
-        return Answer(status=_ACCEPTED_STATUS, media_type="text/plain")
-    media_type = "application/json"
-    return Answer(
-        status=200,
-        headers=[("content-type", media_type)],
-        body=calls.encode_body(value, media_type),
-        media_type=media_type,
-    )

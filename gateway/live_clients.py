@@ -7,12 +7,12 @@ server would answer those with `304` and no body.
 
 import os
 import re
-import shlex
 import smtplib
-import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
@@ -27,6 +27,7 @@ from psycopg.rows import dict_row
 from gateway.calls import Answer, AnswerOutcome, Call, CallKind
 from gateway.http_encoding import TRANSFER_HEADERS
 from gateway.ports import Port, PortSet, UndeclaredPortError
+from gateway.program_client import ProgramClient, shorten_body
 
 _CONDITIONAL_HEADERS = (
     "if-none-match",
@@ -49,6 +50,9 @@ _PATH_ARGUMENT = re.compile(r"\{(\w+)\}")
 class _Client(Protocol):
     def call(self, call: Call) -> Answer: ...
 
+    def interrupt(self) -> None:
+        """End a running call soon if the protocol allows that; called from another thread."""
+
     def close(self) -> None: ...
 
 
@@ -60,11 +64,28 @@ class LiveClients:
         self._ports = ports
         self._folder = folder
         self._clients: dict[str, _Client] = {}
+        self._running_calls: Counter[str] = Counter()
+        """Number of running calls by the name of their client."""
+        self._is_closed = False
         self._clients_lock = threading.Lock()
 
     def call(self, call: Call) -> Answer:
         """Make a call; return its failure as an answer. Raises `UndeclaredPortError`."""
-        client = self._get_client(call)
+        with self._clients_lock:
+            if self._is_closed:
+                return Answer.from_error(
+                    "refold has closed its connections, so the call was not made",
+                    AnswerOutcome.CANCELLED,
+                )
+            name = f"\0{call.port}" if call.is_http else call.port
+            client = self._get_client(name, call)
+            self._running_calls[name] += 1
+        try:
+            return self._make_call(client, call)
+        finally:
+            self._end_call(name, client)
+
+    def _make_call(self, client: _Client, call: Call) -> Answer:
         started = time.monotonic()
         try:
             answer = client.call(call)
@@ -75,20 +96,34 @@ class LiveClients:
         return replace(answer, latency=time.monotonic() - started)
 
     def close(self) -> None:
-        """Close every connection and program."""
-        for client in self._clients.values():
+        """Close every connection and program; one in use is closed when its call has ended.
+
+        The call of a program or a database is ended; other calls end with their answer or timeout.
+        """
+        with self._clients_lock:
+            self._is_closed = True
+            busy = [name for name in self._clients if self._running_calls[name]]
+            idle = [client for name, client in self._clients.items() if name not in busy]
+        for client in idle:
+            client.close()
+        for name in busy:
+            self._clients[name].interrupt()
+
+    def _end_call(self, name: str, client: _Client) -> None:
+        with self._clients_lock:
+            self._running_calls[name] -= 1
+            is_unused = self._is_closed and not self._running_calls[name]
+        if is_unused:
             client.close()
 
-    def _get_client(self, call: Call) -> _Client:
+    def _get_client(self, name: str, call: Call) -> _Client:
         port = self._ports.get_port(call.port)
-        is_http = call.is_http  # the handler's own HTTP client has the URL
-        name = f"\0{call.port}" if is_http else call.port
-        with self._clients_lock:
-            if name not in self._clients:
-                self._clients[name] = (
-                    _HttpClient(None, port) if is_http else self._make_client(call.port, port)
-                )
-            return self._clients[name]
+        if name not in self._clients:
+            # An HTTP call of the handler's own client has the URL.
+            self._clients[name] = (
+                _HttpClient(None, port) if call.is_http else self._make_client(call.port, port)
+            )
+        return self._clients[name]
 
     def _make_client(self, name: str, port: Port) -> _Client:
         if port.live is None:
@@ -97,7 +132,7 @@ class LiveClients:
                 f" [ports.{name}] in refold.toml"
             )
         if port.live.startswith("cmd:"):
-            return _ProgramClient(port.live[len("cmd:") :], port, self._folder)
+            return ProgramClient(port.live[len("cmd:") :], port, self._folder)
         scheme = urlsplit(port.live).scheme
         if scheme in ("http", "https"):
             return _HttpClient(port.live, port)
@@ -148,9 +183,12 @@ class _HttpClient:
             return Answer(AnswerOutcome.OK, response.status_code, headers, body, media)
         if response.is_error:
             return Answer.from_error(
-                f"{response.status_code} {response.reason_phrase}: {_shorten_text(body)}"
+                f"{response.status_code} {response.reason_phrase}: {shorten_body(body)}"
             )
         return _answer_from_text(body)
+
+    def interrupt(self) -> None:
+        """Do nothing: closing a connection doesn't end a read of another thread."""
 
     def close(self) -> None:
         self._client.close()
@@ -218,6 +256,12 @@ class _PostgresClient:
                 self.close()
                 return Answer.from_error(f"{type(error).__name__}: {str(error).strip()}")
 
+    def interrupt(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=1)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -283,74 +327,11 @@ class _MailClient:
             refused = server.send_message(message)
         return Answer.from_value({"accepted": True, "refused": sorted(refused)})
 
+    def interrupt(self) -> None:
+        """Do nothing: a mail that is being sent is sent."""
+
     def close(self) -> None:
         """Do nothing: each mail has its own connection."""
-
-
-class _ProgramClient:
-    """A program of the user's that reads a JSON line per call and writes one per answer."""
-
-    def __init__(self, command: str, port: Port, folder: Path) -> None:
-        self._command = shlex.split(command)
-        self._port = port
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def call(self, call: Call) -> Answer:
-        line_content = {
-            "kind": call.kind.value,
-            "port": call.port,
-            "operation": call.operation,
-            "request": call.request,
-        }
-        with self._lock:
-            process = self._ensure_process()
-            kill_timer = threading.Timer(self._port.timeout, process.kill)
-            kill_timer.start()
-            try:
-                assert process.stdin is not None  # noqa: S101 - Popen opened a pipe
-                assert process.stdout is not None  # noqa: S101 - as above
-                process.stdin.write(msgspec.json.encode(line_content) + b"\n")
-                process.stdin.flush()
-                line = process.stdout.readline(self._port.most)
-            except OSError as error:
-                line, reason = b"", str(error)
-            else:
-                reason = "the program ended before it answered"
-            is_timed_out = not kill_timer.is_alive()
-            kill_timer.cancel()
-        if not line.endswith(b"\n"):
-            self.close()
-            if is_timed_out:
-                return Answer.from_error(
-                    f"no answer within {self._port.timeout:g} s", AnswerOutcome.TIMEOUT
-                )
-            return Answer.from_error(f"{self._command[0]}: {reason}")
-        try:
-            answer = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
-            return Answer.from_error(
-                f"{self._command[0]} wrote invalid JSON: {_shorten_text(line)}"
-            )
-        if isinstance(answer, dict) and "error" in answer:
-            return Answer.from_error(str(answer["error"]))
-        return Answer.from_value(
-            answer["response"] if isinstance(answer, dict) and "response" in answer else answer
-        )
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _ensure_process(self) -> "subprocess.Popen[bytes]":
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
-            )
-        return self._process
 
 
 def _expand_variables(text: str) -> str:
@@ -378,8 +359,3 @@ def _default_method(call: Call) -> str:
 
 def _encode_json(value: Any) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
-
-
-def _shorten_text(body: bytes) -> str:
-    text = " ".join(body[:400].decode("utf-8", "replace").split())
-    return text if len(text) <= 200 else text[:199] + "…"

@@ -6,9 +6,10 @@ The replacement is a keyed hash (see `storage.ingest.io.keyed_hash`).
 """
 
 import base64
-import functools
+import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -52,6 +53,7 @@ class Redactor:
         self._placeholder_by_secret: dict[str, str] = {}
         """Placeholders by secret, in each of its spellings."""
         self._pattern: re.Pattern[str] | None = None
+        self._inspected_texts = _InspectedTexts()
 
     @property
     def has_secrets(self) -> bool:
@@ -134,7 +136,7 @@ class Redactor:
             for name, value in _FORM_PART.findall(text):
                 if value and is_secret(name):
                     text = text.replace(value, self.replace_secret(value))
-        if _may_hold_secret(text):
+        if self._inspected_texts.may_hold_secret(text):
             text = _SECRET_SHAPES.sub(self._replace_shape, self._redact_named_values(text))
         return self._replace_known_secrets(text)
 
@@ -227,9 +229,34 @@ class Redactor:
         return self._pattern.sub(lambda found: self._placeholder_by_secret[found[0]], text)
 
 
-@functools.lru_cache(maxsize=4096)
+class _InspectedTexts:
+    """Remembers of short texts whether they may hold a secret, because operations and headers repeat.
+
+    It keeps a keyed hash of each text and never the text, which may be a secret.
+    """
+
+    _MAX_CHARACTERS = 1_000
+    _MAX_TEXTS = 4_096
+
+    def __init__(self) -> None:
+        self._key = os.urandom(16)
+        self._may_hold_by_hash: dict[bytes, bool] = {}
+
+    def may_hold_secret(self, text: str) -> bool:
+        """Whether a text has a secret by name or shape."""
+        if len(text) > self._MAX_CHARACTERS:
+            return _may_hold_secret(text)
+        encoded = text.encode("utf-8", "surrogatepass")
+        text_hash = hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
+        found = self._may_hold_by_hash.get(text_hash)
+        if found is None:
+            if len(self._may_hold_by_hash) >= self._MAX_TEXTS:
+                self._may_hold_by_hash.clear()
+            found = self._may_hold_by_hash[text_hash] = _may_hold_secret(text)
+        return found
+
+
 def _may_hold_secret(text: str) -> bool:
-    """Whether a text has a secret by name or shape; cached, because texts repeat."""
     if named_spans(text):
         return True
     return any(part in text for part in _SHAPE_MARKERS) and _SECRET_SHAPES.search(text) is not None

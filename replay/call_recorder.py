@@ -102,7 +102,7 @@ def record(
         try:
             recorder.record_calls(patience)
         finally:
-            redactor = gateway_bridge.broker.redactor
+            redactor = gateway_bridge.broker.recordings.redactor
             recording_store.redact_stored_recordings(
                 workspace, redactor, "projection = ?", [reference.name]
             )
@@ -153,7 +153,7 @@ class _CallRecorder:
             patience=patience,
         ) as worker_group:
             ready = worker_group.wait_until_ready()
-            self._gateway_bridge.broker.code_hash = projection_reference.hash_projection(
+            self._gateway_bridge.broker.recordings.code_hash = projection_reference.hash_projection(
                 ready["files"], ready["python"]
             )
             try:
@@ -214,7 +214,7 @@ class _CallRecorder:
         since = time.monotonic() - self._last_flush_time
         return (
             since > _FLUSH_SECONDS
-            or len(self._gateway_bridge.broker.new_recordings) > _MAX_UNFLUSHED_CALLS
+            or len(self._gateway_bridge.broker.recordings) > _MAX_UNFLUSHED_CALLS
         )
 
     def _raise_if_cancelled(self) -> None:
@@ -224,8 +224,7 @@ class _CallRecorder:
 
     def _flush(self) -> None:
         """Save the new answers in place of earlier recordings at the same events."""
-        broker = self._gateway_bridge.broker
-        kept, broker.new_recordings = broker.new_recordings, []
+        kept = self._gateway_bridge.broker.recordings.take()
         self._last_flush_time = time.monotonic()
         if not self._gateway_bridge.settings.mode.keeps_answers:
             return

@@ -89,7 +89,7 @@ class FuzzedInputs:
 
 
 def _run_real(arguments: Sequence[str]) -> list[Finding]:
-    command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
+    command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
     try:
         done = subprocess.run(command, check=False, capture_output=True, timeout=2 * LIMIT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -99,7 +99,7 @@ class FoldRun:
                 self.workspace,
                 self.projection_number,
                 self.gateway_bridge.recordings_version,
-                self.gateway_bridge.broker.redactor.redact_text,
+                self.gateway_bridge.broker.recordings.redactor.redact_text,
                 generation=self.generation,
             )
             writer.resume(connection)

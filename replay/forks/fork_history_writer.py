@@ -54,7 +54,7 @@ class ForkHistoryWriter(HistoryWriter):
             forked_workspace,
             0,
             run.gateway_bridge.recordings_version,
-            run.gateway_bridge.broker.redactor.redact_text,
+            run.gateway_bridge.broker.recordings.redactor.redact_text,
             generation=run.generation,
         )
         self._run = run

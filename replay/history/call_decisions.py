@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from gateway import call_assignment, calls, recording_store
-from gateway.broker import describe_differences, make_stub_answer, rank_by_likeness
+from gateway.call_answers import make_stub_answer
 from gateway.calls import AnswerOutcome, Call, CallKind, Decision
 from gateway.recording_store import Recording
 from gateway.redaction import Redactor
+from gateway.similar_recordings import describe_differences, rank_by_likeness
 from replay.history.fold_reports import FoldReports
 from storage.coordinates.offset_set import Offsets
 from storage.errors import QueryError

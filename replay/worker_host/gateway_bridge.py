@@ -91,7 +91,7 @@ class GatewayBridge:
     def save_recordings(self, projection_number: int) -> None:
         """Store the calls that this fold made live, and note their version with the fold of a
         projection number."""
-        new_recordings, self.broker.new_recordings = self.broker.new_recordings, []
+        new_recordings = self.broker.recordings.take()
         if new_recordings:
             with self._workspace.writing(generation=self.generation) as connection:
                 recording_store.insert_recordings(connection, new_recordings)

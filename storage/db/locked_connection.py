@@ -22,13 +22,16 @@ from storage.db.duckdb_errors import describe_holder, find_lock_holder
 from storage.db.isolated_connection import connect_isolated
 from storage.db.memory_budget import MemoryBudget
 
+_THIS_PROCESS = "this process"
 _UNSUPPORTED = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of file systems on which these locks don't work; DuckDB's lock must do there."""
 _LINUX_FORMAT, _BSD_FORMAT = "hhqqi4x", "qqihh"
 """Layouts of `struct flock`: type, whence, start, length, process; start, length, process, type, whence."""
 _locked_here: Counter[tuple[int, int]] = Counter()
 """How many locks this process holds, by device and inode of the file."""
-_counter_lock = threading.Lock()
+_counter_lock = threading.Condition()
+_release_count = 0
+"""How many locks this process has released."""
 
 
 class FileInUseError(Exception):
@@ -37,6 +40,22 @@ class FileInUseError(Exception):
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
         self.holder = holder
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether another connection of this process has the file locked."""
+        return self.holder == _THIS_PROCESS
+
+
+def count_releases() -> int:
+    """Return how many locks this process has released so far, for `wait_for_release`."""
+    return _release_count
+
+
+def wait_for_release(since: int, timeout_seconds: float) -> None:
+    """Wait until this process has released a lock since the count `since`, or until the time is over."""
+    with _counter_lock:
+        _counter_lock.wait_for(lambda: _release_count != since, timeout_seconds)
 
 
 class LockedConnection:
@@ -101,12 +120,15 @@ class _FileLock:
 
     def release(self) -> None:
         if self._descriptor is not None:
+            global _release_count  # noqa: PLW0603 - a fact about the process, as are its locks
             with _counter_lock:
                 _locked_here[self._file_id] -= 1
                 if not _locked_here[self._file_id]:
                     del _locked_here[self._file_id]
-            os.close(self._descriptor)
-            self._descriptor = None
+                os.close(self._descriptor)
+                self._descriptor = None
+                _release_count += 1
+                _counter_lock.notify_all()
 
 
 def _lock(descriptor: int, *, exclusive: bool) -> bool:
@@ -124,7 +146,7 @@ def _lock(descriptor: int, *, exclusive: bool) -> bool:
 def _find_holder(descriptor: int, *, exclusive: bool) -> str:
     """Describe the process that has the file open, by the lock that DuckDB has set on it."""
     if _file_id(descriptor) in _locked_here:
-        return "this process"
+        return _THIS_PROCESS
     kind = fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK
     is_linux = sys.platform == "linux"
     fields = (kind, os.SEEK_SET, 0, 0, 0) if is_linux else (0, 0, 0, kind, os.SEEK_SET)

@@ -42,6 +42,7 @@ from storage.plural import format_count
 from storage.quoting import quote_literal, unique_column_name
 from storage.workspace import workspace
 from storage.workspace.atomic_file import check_is_replaceable
+from storage.workspace.file_opening import OnWait
 
 _OFFSET_COLUMN, _IS_GOOD_COLUMN, _MOMENT = (
     unique_column_name("position"),
@@ -99,7 +100,7 @@ def load_source(
     *,
     on_progress: OnProgress | None = None,
     on_mapping: OnMapping | None = None,
-    on_wait: workspace.OnWait | None = None,
+    on_wait: OnWait | None = None,
 ) -> LoadResult:
     """Load a source into the workspace at `target`, or append the source's new events.
 

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,13 @@ import duckdb
 
 from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
-from storage.db.locked_connection import FileInUseError, LockedConnection
-from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
-from storage.workspace import validation_cache, workspace
+from storage.db.locked_connection import FileInUseError, LockedConnection, count_releases
+from storage.errors import StaleError, WorkspaceError
+from storage.workspace import new_workspace, validation_cache, workspace
+from storage.workspace.file_opening import FileOpener, LockWait
 
 Placing = Callable[[Path, Path], None]
 """Moves a finished file to its target."""
-_POLL = 0.004
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """Error numbers of file systems that don't support hard links."""
 
@@ -64,20 +63,17 @@ def place_over_unlocked(wait: float) -> Placing:
 @contextmanager
 def _locked(target: Path, wait: float) -> Iterator[None]:
     """Keep other processes from writing the target; a file that DuckDB can't open has no writers."""
-    deadline = time.monotonic() + wait
+    lock_wait = LockWait(wait)
     opened = None
     while opened is None and target.exists():
+        releases = count_releases()
         try:
             opened = LockedConnection(target, read_only=False, budget=workspace.WRITE_BUDGET)
             # DuckDB would apply a write-ahead log that stays beside the target to the new file.
             opened.connection.execute("CHECKPOINT")
         except FileInUseError as error:
-            if time.monotonic() > deadline:
-                raise WorkspaceBusyError(
-                    f"{target} is still in use by {error.holder} after {wait:g} s; try again later"
-                    " or give --wait more seconds."
-                ) from error
-            time.sleep(_POLL)
+            if not lock_wait.pause(error, releases):
+                raise FileOpener(target, wait).busy_error(error.holder) from error
         except duckdb.Error:
             break
     try:
@@ -105,7 +101,7 @@ def replace_atomically(
         )
     try:
         try:
-            with workspace.create_workspace(unfinished) as connection:
+            with new_workspace.create_workspace(unfinished) as connection:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
@@ -115,9 +111,10 @@ def replace_atomically(
             raise translate_error(error, target) from error
         if own:
             validation_cache.remember_writing(target, unfinished)
+        written = validation_cache.read_identity(unfinished)
         place(unfinished, target)
         if own:
-            validation_cache.mark_validated(target, own=True)
+            validation_cache.mark_placed(target, written)
     finally:
         _remove_database(unfinished)
 

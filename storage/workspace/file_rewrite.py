@@ -13,7 +13,8 @@ import pyarrow as pa
 from storage.errors import CancelledError, WorkspaceError
 from storage.workspace import schema, validation_cache
 from storage.workspace.atomic_file import place_over, replace_atomically
-from storage.workspace.workspace import Workspace, begin_generation
+from storage.workspace.new_workspace import begin_generation
+from storage.workspace.workspace import Workspace
 
 RowTransform = Callable[[pa.Table], pa.Table]
 """Takes rows of a table and returns the rows to write."""

@@ -15,8 +15,9 @@ import pyarrow as pa
 from storage.db.duckdb_errors import translate_error
 from storage.errors import WorkspaceError
 from storage.workspace import file_rewrite, schema, validation, validation_cache
+from storage.workspace.file_opening import OnWait
 from storage.workspace.file_rewrite import RowTransform
-from storage.workspace.workspace import OnWait, Workspace, write_metadata
+from storage.workspace.workspace import Workspace, write_metadata
 
 _FOLD_TABLES = frozenset(("projections", *schema.FOLD_TABLES))
 

@@ -29,11 +29,17 @@ _MAX_FILES = 500
 _LIMIT_BYTES = 16 << 20
 
 
+FileIdentity = list[int]
+"""Device, inode, size and times of a file, and of its write-ahead log if it has one."""
+_CTIME = 4
+"""Index of the file's time of change in its identity."""
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """A cache entry for one file."""
 
-    state: list[int]
-    """The file's identity when it was validated; see `_file_identity`."""
+    state: FileIdentity
+    """The file's identity when it was validated; see `read_identity`."""
     version: list[Any]
     """The versions of the format, the rules and DuckDB that validated it; others validate again."""
     own: bool = False
@@ -52,16 +58,16 @@ def validate_once(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     Raises `WorkspaceError` if its format is too new or too old, or if it has foreign or invalid content.
     """
     if not is_validated(path):
-        own, before = is_own(path), _file_identity(path)
+        own, before = is_own(path), read_identity(path)
         _validate(connection, path)
         # DuckDB returns the file that this process already has open, even if it was replaced on disk.
-        if _file_identity(path) == before and _is_open(path):
-            mark_validated(path, own=own)
+        if before is not None and read_identity(path) == before and _is_open(path):
+            mark_validated(path, before, own=own)
 
 
 def is_validated(path: Path) -> bool:
     """Return whether the file was validated and hasn't changed since."""
-    identity = _file_identity(path)
+    identity = read_identity(path)
     return identity is not None and any(
         entry.state == identity and entry.version == _version() for entry in _entries(path)
     )
@@ -69,18 +75,29 @@ def is_validated(path: Path) -> bool:
 
 def is_own(path: Path) -> bool:
     """Return whether the file is the user's own and no other program wrote into it."""
-    identity = _file_identity(path)
+    identity = read_identity(path)
     return identity is not None and any(
         entry.own and (entry.state == identity or entry.written == identity[:2])
         for entry in _entries(path)
     )
 
 
-def mark_validated(path: Path, *, own: bool) -> None:
-    """Record that the file was validated, or that refold wrote into a validated file."""
-    identity = _file_identity(path)
-    if identity is not None:
-        _save_entry(path, Remembered(identity, _version(), own))
+def mark_validated(path: Path, identity: FileIdentity, *, own: bool) -> None:
+    """Record that the file was valid in the state of this identity, after a validation or a write.
+
+    Read the identity while no other program can write into the file, or before the validation: a later
+    one may be that of a file into which another program has written since.
+    """
+    _save_entry(path, Remembered(identity, _version(), own))
+
+
+def mark_placed(path: Path, written: FileIdentity | None) -> None:
+    """Record that the user's own file is valid, if it is still as it was written under another name."""
+    placed = read_identity(path)
+    if placed is None or written is None or len(placed) != len(written):
+        return
+    if placed[:_CTIME] == written[:_CTIME]:  # renaming a file changes only its ctime
+        mark_validated(path, placed, own=True)
 
 
 def remember_writing(path: Path, file: Path) -> None:
@@ -88,7 +105,7 @@ def remember_writing(path: Path, file: Path) -> None:
 
     `file` is the file that will be at `path` after the write; it may be the one there now.
     """
-    identity = _file_identity(file)
+    identity = read_identity(file)
     if identity is not None:
         before = next(iter(_entries(path)), Remembered([], []))
         _save_entry(path, Remembered(before.state, before.version, own=True, written=identity[:2]))
@@ -155,7 +172,7 @@ def _version() -> list[Any]:
     return [schema.FORMAT_VERSION, cell_validation.VERSION, duckdb.__version__]
 
 
-def _file_identity(path: Path) -> list[int] | None:
+def read_identity(path: Path) -> FileIdentity | None:
     """Return device, inode, size and times of the file and its write-ahead log; None if it doesn't exist."""
     identity: list[int] = []
     try:

@@ -8,9 +8,9 @@ writes and closes. A caller that meets a lock waits, and `OnWait` reports which 
 import json
 import threading
 import time
-import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import EditMark, PositionMap
 from storage.db import duckdb_errors, memory_budget
 from storage.db.duckdb_errors import translate_error
-from storage.db.isolated_connection import connect_isolated
-from storage.db.locked_connection import FileInUseError, LockedConnection
+from storage.db.locked_connection import LockedConnection
 from storage.db.memory_budget import MemoryBudget
-from storage.errors import PositionError, StaleError, WorkspaceBusyError, WorkspaceError
+from storage.errors import PositionError, StaleError, WorkspaceError
 from storage.quoting import quote_identifier
-from storage.workspace import schema, validation_cache
+from storage.workspace import validation_cache
+from storage.workspace.file_opening import FileOpener, OnWait
 
 MAIN_TIMELINE = "main"
 """The name of the log's own timeline."""
@@ -40,15 +40,10 @@ BACKGROUND_WRITE_BUDGET = MemoryBudget(512_000_000, cores=1)
 """Memory limits in bytes, because DuckDB takes much by default. Reading long texts may raise them;
 see `storage.db.memory_budget`."""
 
-_POLL_SECONDS = 0.004
-_TRIES = 5
-_GENERATION = "generation"
+GENERATION = "generation"
 """The metadata name of a workspace's generation; see `Workspace.generation`."""
 _WRITERS: dict[Path, threading.Lock] = {}
 """One lock for each workspace that this process writes: DuckDB locks files between processes only."""
-
-OnWait = Callable[[str], None]
-"""Called once, with the process that holds the file, when opening has to wait."""
 
 
 class Workspace:
@@ -75,7 +70,7 @@ class Workspace:
         """`memory_bytes` is DuckDB's limit unless texts are long; `validate` raises to refuse the file."""
         self.path = path
         self.wait_seconds = wait_seconds
-        self._on_wait = on_wait
+        self._file_opener = FileOpener(path, wait_seconds, on_wait)
         self._lock = threading.RLock()
         self._reader_budget = MemoryBudget(memory_bytes)
         self._computed_budgets: dict[MemoryBudget, tuple[object, MemoryBudget]] = {}
@@ -87,8 +82,9 @@ class Workspace:
         self._position_map: PositionMap | None = None
         """Cached while the file is open, because no process can write then."""
         self._opened_at = 0.0
-        self._reader_count = 0
-        self._is_writing = False
+        self._reading_threads: Counter[int] = Counter()
+        """Number of running reads by the thread that began them."""
+        self._writing_thread: int | None = None
         self._is_closed = False
         self._idle_condition = threading.Condition(self._lock)
         self.generation: str | None = None
@@ -98,7 +94,7 @@ class Workspace:
             raise WorkspaceError(f"There is no workspace at {path}.")
         with self.reading() as connection:
             validate(connection, path)
-            self.generation = read_metadata(connection, _GENERATION)
+            self.generation = read_metadata(connection, GENERATION)
             # Another validation doesn't prove that the file overrides no function of DuckDB.
             self._is_validated = validate is validation_cache.validate_once
             if (
@@ -145,13 +141,16 @@ class Workspace:
     @contextmanager
     def _borrow_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield the connection that all readers of this object share, and close it after its lease."""
+        thread = threading.get_ident()
         with self._idle_condition:
-            while self._is_writing:
+            if self._writing_thread == thread:
+                raise self._nested_access_error("written")
+            while self._writing_thread is not None:
                 self._idle_condition.wait()
             if self._reader is None:
                 self._reader = self._open_with_budget(self._reader_budget, read_only=True)
                 self._opened_at = time.monotonic()
-            self._reader_count += 1
+            self._reading_threads[thread] += 1
             shared = self._reader.connection
         try:
             yield shared
@@ -161,11 +160,11 @@ class Workspace:
             raise
         finally:
             with self._idle_condition:
-                self._reader_count -= 1
+                self._reading_threads -= Counter((thread,))
                 lease_is_over = (
                     self._is_closed or time.monotonic() - self._opened_at > LEASE_SECONDS
                 )
-                if self._reader_count == 0 and lease_is_over:
+                if not self._reading_threads and lease_is_over:
                     self._close_connections()
                 self._idle_condition.notify_all()
 
@@ -179,11 +178,16 @@ class Workspace:
         is the generation that the caller's data was read from, if this object has written since. Raises
         `StaleError` if the file has another generation.
         """
+        thread = threading.get_ident()
         with self._idle_condition:
-            while self._is_writing or self._reader_count:
+            if self._writing_thread == thread:
+                raise self._nested_access_error("written")
+            if self._reading_threads[thread]:
+                raise self._nested_access_error("read")
+            while self._writing_thread is not None or self._reading_threads:
                 self._idle_condition.wait()
             self._close_connections()
-            self._is_writing = True
+            self._writing_thread = thread
         try:
             with self._only_writer():
                 opened = self._open_with_budget(
@@ -201,23 +205,45 @@ class Workspace:
                     self._refuse_another_generation(connection, generation)
                     yield connection
                     connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(duckdb.Error):
+                        connection.execute("ROLLBACK")
+                    raise
                 finally:
-                    opened.close()
                     if was_validated:
-                        validation_cache.mark_validated(self.path, own=own)
+                        self._mark_written(connection, own=own)
+                    opened.close()
         except duckdb.Error as error:
             raise translate_error(error, self.path) from error
         finally:
             with self._idle_condition:
-                self._is_writing = False
+                self._writing_thread = None
                 self._idle_condition.notify_all()
+
+    def _mark_written(self, connection: duckdb.DuckDBPyConnection, *, own: bool) -> None:
+        """Note that the file is still valid, while no other program can write into it.
+
+        Closing the file changes nothing after a checkpoint. If that fails, the file is validated again.
+        """
+        with suppress(duckdb.Error):
+            connection.execute("CHECKPOINT")
+            identity = validation_cache.read_identity(self.path)
+            if identity is not None:
+                validation_cache.mark_validated(self.path, identity, own=own)
+
+    def _nested_access_error(self, state: str) -> RuntimeError:
+        """Return the error for an access that would wait for the one around it for ever."""
+        return RuntimeError(
+            f"{self.path} is being {state} on this thread, so it can't be opened again there; use the"
+            " connection that is open, or end its `with` block first."
+        )
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Keep other `Workspace` objects of this process from writing the file."""
         lock = _WRITERS.setdefault(self.path.resolve(), threading.Lock())
         if not lock.acquire(timeout=self.wait_seconds):
-            raise self._busy("this process")
+            raise self._file_opener.busy_error("this process")
         try:
             yield
         finally:
@@ -226,7 +252,7 @@ class Workspace:
     def _refuse_another_generation(
         self, connection: duckdb.DuckDBPyConnection, expected: str | None
     ) -> None:
-        current = read_metadata(connection, _GENERATION)
+        current = read_metadata(connection, GENERATION)
         known, self.generation = self.generation, current
         if current != known or (expected is not None and expected != current):
             raise StaleError(
@@ -237,7 +263,7 @@ class Workspace:
     def reread(self) -> bool:
         """Accept the file's current generation, and return whether it differs from the one before."""
         with self.reading() as connection:
-            current = read_metadata(connection, _GENERATION)
+            current = read_metadata(connection, GENERATION)
         known, self.generation = self.generation, current
         return bool(current != known)
 
@@ -248,7 +274,7 @@ class Workspace:
         """
         if self._lock.acquire(blocking=False):
             try:
-                if self._reader_count == 0:
+                if not self._reading_threads:
                     self._close_connections()
             finally:
                 self._lock.release()
@@ -312,7 +338,7 @@ class Workspace:
     def _open_with_budget(self, requested: MemoryBudget, *, read_only: bool) -> LockedConnection:
         """Open the file with the requested budget, or with a larger one if its texts need it."""
         state, budget = self._computed_budgets.get(requested, ("", requested))
-        opened = self._wait_and_open(read_only=read_only, budget=budget)
+        opened = self._file_opener.open(read_only=read_only, budget=budget)
         # Computing a budget before validation could run functions that a stranger defined.
         if not self._is_validated:
             return opened
@@ -327,15 +353,12 @@ class Workspace:
         if needed == budget:
             return opened
         opened.close()
-        return self._wait_and_open(read_only=read_only, budget=needed)
+        return self._file_opener.open(read_only=read_only, budget=needed)
 
     def _revalidate_if_changed(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Validate the file if it was replaced, or if another process wrote into it."""
-        for _ in range(_TRIES):
-            if validation_cache.is_validated(self.path):
-                return
-            time.sleep(_POLL_SECONDS)  # another refold has written and is about to update the cache
-        if self.path.exists():  # a file that was moved away stays open
+        # A file that was moved away stays open.
+        if not validation_cache.is_validated(self.path) and self.path.exists():
             validation_cache.validate_once(connection, self.path)
 
     def _compute_budget(
@@ -361,61 +384,6 @@ class Workspace:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-    def _wait_and_open(self, *, read_only: bool, budget: MemoryBudget) -> LockedConnection:
-        deadline = time.monotonic() + self.wait_seconds
-        is_reported = False
-        while True:
-            before = self._file_id()
-            try:
-                opened = LockedConnection(self.path, read_only=read_only, budget=budget)
-            except FileInUseError as error:
-                holder = error.holder
-            except duckdb.Error as error:
-                raise translate_error(error, self.path) from error
-            else:
-                if read_only or before == self._file_id():
-                    return opened
-                # Another process replaced the file before this one had the lock.
-                opened.close()
-                continue
-            if time.monotonic() > deadline:
-                raise self._busy(holder)
-            if not is_reported and self._on_wait is not None:
-                self._on_wait(holder)
-                is_reported = True
-            time.sleep(_POLL_SECONDS)
-
-    def _file_id(self) -> object:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def _busy(self, holder: str) -> WorkspaceBusyError:
-        return WorkspaceBusyError(
-            f"{self.path} is still in use by {holder} after {self.wait_seconds:g} s;"
-            " try again later or give --wait more seconds."
-        )
-
-
-@contextmanager
-def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Create an empty workspace and yield a connection to write it; DuckDB's own errors pass through."""
-    connection = connect_isolated(path, read_only=False, budget=WRITE_BUDGET)
-    try:
-        schema.create_schema(connection)
-        write_metadata(connection, "format_version", schema.FORMAT_VERSION)
-        begin_generation(connection)
-        yield connection
-    finally:
-        connection.close()
-
-
-def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a workspace that was written as a whole a new generation."""
-    write_metadata(connection, _GENERATION, uuid.uuid4().hex)
 
 
 def read_metadata(connection: duckdb.DuckDBPyConnection, name: str) -> Any:

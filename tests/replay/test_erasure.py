@@ -20,8 +20,7 @@ from storage.ingest import loader
 from storage.log.event_log import EventLog
 from storage.marks import bookmarks, watches
 from storage.timelines import fork_store, forked_workspace
-from storage.workspace import schema
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace, schema
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
 
@@ -299,7 +298,7 @@ erase(workspace, ErasureRequest(streams=["a"]))
 
 def test_a_kill_leaves_the_old_or_the_new_workspace(tmp_path: Path):
     path = tmp_path / "log.refold"
-    with workspaces.create_workspace(path) as connection:
+    with new_workspace.create_workspace(path) as connection:
         connection.execute(
             'INSERT INTO events ("offset", stream, type, data) SELECT n, chr(CAST(97 + n % 3 AS INTEGER)),'
             " 'T', '{\"n\":' || n || '}' FROM (SELECT unnest(range(120_000)) AS n)"

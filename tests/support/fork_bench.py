@@ -15,7 +15,7 @@ from replay.history.history import History
 from replay.projection import projection_reference
 from replay.projection.projection_reference import Reference
 from storage.timelines.forked_workspace import ForkedWorkspace
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 
 PROJECTION = """
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with workspaces.create_workspace(folder / "log.refold") as connection:
+        with new_workspace.create_workspace(folder / "log.refold") as connection:
             for n in range(30):
                 connection.execute(
                     'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'

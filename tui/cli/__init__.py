@@ -7,13 +7,19 @@ answer is no, 2 the input or the command is wrong, 3 the projection can't be run
 import atexit
 import importlib
 import os
+import select
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 from tui.cli.command_table import COMMANDS, GROUPS
+
+_COMPLETION_VARIABLE = "_REFOLD_COMPLETE"
+"""click answers a shell's request for completions if this environment variable is set."""
 
 
 class _LazyCommandGroup(click.Group):
@@ -36,6 +42,26 @@ class _LazyCommandGroup(click.Group):
         for title, commands in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{n:{width}}", one.summary) for n, one in commands.items()])
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _broken_pipe_named():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _broken_pipe_named():
+            return super().invoke(ctx)
+
+
+class _BrokenPipe(Exception):  # noqa: N818 - it stands for a BrokenPipeError
+    """A `BrokenPipeError`, under a name that click doesn't turn into `SystemExit`."""
+
+
+@contextmanager
+def _broken_pipe_named() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _BrokenPipe from error
 
 
 @click.group(
@@ -89,8 +115,9 @@ def close_standard_error() -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
-        result: Any = _invoke(arguments)
-        sys.stdout.flush()
+        with _broken_pipe_named():
+            result: Any = cli.main(arguments, prog_name="refold", standalone_mode=False)
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -102,11 +129,17 @@ def run_command(arguments: list[str] | None = None) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return _print_error("Interrupted.", 4)
-    except (BrokenPipeError, _OutputClosedError):
+    except _BrokenPipe as error:
+        if not _is_reader_gone():  # the pipe leads to a process of refold's
+            return _report_unexpected_error(error.__cause__ or error)
         # The reader closed the pipe (as `head` does); the interpreter must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except SystemExit as error:
+        if _COMPLETION_VARIABLE in os.environ:  # click exits after it has answered the shell
+            return error.code if isinstance(error.code, int) else 1
+        return _report_unexpected_error(error)
+    except Exception as error:  # noqa: BLE001 - a person sees one sentence
         from storage.errors import RefoldError  # noqa: PLC0415 - only an error needs it
 
         if isinstance(error, RefoldError):
@@ -114,24 +147,16 @@ def run_command(arguments: list[str] | None = None) -> int:
         if isinstance(error, RuntimeError) and "interrupted" in str(error):
             # DuckDB raises this for Ctrl+C during a query, and rolls the transaction back.
             return _print_error("Interrupted. Nothing that was saved before is lost.", 4)
-        if os.environ.get("REFOLD_TRACEBACK"):
-            raise
-        if isinstance(error, OSError) and error.strerror:
-            # A missing permission, a full disk, a limit: the system's message names the cause.
-            file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-            return _print_error(f"{file}{error.strerror}.", 2)
-        return _print_error(_unexpected_error_text(error), 2)
+        return _report_unexpected_error(error)
 
 
-class _OutputClosedError(Exception):
-    """Standard output was closed: click and rich report that by exiting with code 1."""
-
-
-def _invoke(arguments: list[str] | None) -> Any:
-    try:
-        return cli.main(arguments, prog_name="refold", standalone_mode=False)
-    except SystemExit as error:
-        raise _OutputClosedError from error
+def _is_reader_gone() -> bool:
+    """Return whether the reader of standard output or of standard error has closed it."""
+    outputs = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a test's stream has no descriptor
+            outputs.register(stream.fileno(), select.POLLOUT)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in outputs.poll(0))
 
 
 def _print_error(message: str, code: int) -> int:
@@ -142,7 +167,18 @@ def _print_error(message: str, code: int) -> int:
     return code
 
 
-def _unexpected_error_text(error: Exception) -> str:
+def _report_unexpected_error(error: BaseException) -> int:
+    """Print an error that isn't one of refold's, and return the exit code; raise it if traces are on."""
+    if os.environ.get("REFOLD_TRACEBACK"):
+        raise error
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
+        # A missing permission, a full disk, a limit: the system's message names the cause.
+        file = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return _print_error(f"{file}{error.strerror}.", 2)
+    return _print_error(_unexpected_error_text(error), 2)
+
+
+def _unexpected_error_text(error: BaseException) -> str:
     from storage.errors import summarize_error  # noqa: PLC0415 - only an error needs it
 
     return (

@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from replay.projection.offset_span import OffsetSpan
 from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
+from tui.child_command import build_refold_command
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class FoldProcess:
     ) -> None:
         self._tell = tell
         self._stopped = False
-        # -P keeps Python from importing modules from the folder of the user's code.
-        command = [sys.executable, "-P", "-m", "tui.cli"]
-        command += ["replay", str(workspace.path.resolve())]
+        command = build_refold_command("replay", str(workspace.path.resolve()))
         command += ["-p", reference.text, "--python", reference.python, "--progress-lines"]
         command += ["--timeline", workspace.timeline]
         if force:
@@ -70,7 +68,12 @@ class FoldProcess:
             cwd=reference.cwd,
             start_new_session=True,
         )
-        self._thread = threading.Thread(target=self._hear, daemon=True, name="fold")
+        self._last_error_line = ""
+        self._error_thread = threading.Thread(
+            target=self._read_errors, daemon=True, name="fold-errors"
+        )
+        self._error_thread.start()
+        self._thread = threading.Thread(target=self._read_messages, daemon=True, name="fold")
         self._thread.start()
 
     @property
@@ -99,11 +102,17 @@ class FoldProcess:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
         self._thread.join(timeout=1)
 
-    def _hear(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
+    def _read_errors(self) -> None:
+        """Read standard error while the process runs, because the process waits once its pipe is full."""
         assert self._process.stderr is not None  # noqa: S101 - opened as a pipe
+        for line in self._process.stderr:
+            self._last_error_line = line.strip() or self._last_error_line
+
+    def _read_messages(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         last = FoldMessage()
         for line in self._process.stdout:
             with contextlib.suppress(ValueError, KeyError):
@@ -111,11 +120,10 @@ class FoldProcess:
                 if "folded" in message:
                     last = FoldMessage(message["folded"], message["events"], message["kept"])
                     self._tell(last)
-        words = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
+        self._error_thread.join()
         error = None
         if code and not self._stopped:
-            error = (words[-1] if words else f"the fold ended with exit code {code}").removeprefix(
-                "refold: "
-            )
+            message = self._last_error_line or f"the fold ended with exit code {code}"
+            error = message.removeprefix("refold: ")
         self._tell(FoldMessage(last.folded, last.events, last.changes, has_ended=True, error=error))

@@ -21,7 +21,7 @@ from storage.log import positions
 from storage.log.event_log import EventLog
 from storage.timelines import fork_store, forked_workspace
 from storage.timelines.forked_workspace import ForkedWorkspace
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 
 PROJECTION = """
@@ -31,7 +31,7 @@ def on_Added(state, event): state["total"] = state.get("total", 0) + event.data[
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    with workspaces.create_workspace(tmp_path / "log.refold") as connection:
+    with new_workspace.create_workspace(tmp_path / "log.refold") as connection:
         for n in range(12):
             connection.execute(
                 'INSERT INTO events ("offset", time, stream, revision, type, id, data) VALUES'

@@ -19,7 +19,7 @@ from replay.projection import projection_reference
 from replay.query import condition_search, running_aggregates
 from storage.log.event_log import EventLog
 from storage.timelines.forked_workspace import ForkedWorkspace
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 
 STREAMS = "abcd"
@@ -81,7 +81,7 @@ wishes = st.lists(
 
 def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
     """Return a workspace with these events at the offsets that they name."""
-    with workspaces.create_workspace(path) as connection:
+    with new_workspace.create_workspace(path) as connection:
         connection.execute("BEGIN")
         for row in rows:
             connection.execute(

@@ -9,7 +9,7 @@ import pytest
 from replay import fold
 from replay.compare import history_comparison
 from replay.query import blame
-from storage.workspace import workspace as workspaces
+from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import Bench
 
@@ -28,7 +28,7 @@ def on_Failed(state, event):
 
 
 def log(path: Any, rows: list[tuple[int, str, str, int]]) -> Workspace:
-    with workspaces.create_workspace(path) as connection:
+    with new_workspace.create_workspace(path) as connection:
         connection.execute("BEGIN")
         for offset, stream, kind, by in rows:
             connection.execute(

@@ -78,9 +78,10 @@ def _workspace_rows(
     named = list_named_files(workspace)
     workspace.close()
     if not only_list:
-        if not validation_cache.is_validated(file):
+        identity = validation_cache.read_identity(file)
+        if identity is None or not validation_cache.is_validated(file):
             raise WorkspaceError(f"{file} changed while it was read; run the command again.")
-        validation_cache.mark_validated(file, own=not revoke)
+        validation_cache.mark_validated(file, identity, own=not revoke)
     agreed = validation_cache.is_own(file)
     return [
         (

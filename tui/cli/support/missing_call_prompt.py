@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from gateway.broker import describe_differences, make_stub_answer
+from gateway.call_answers import make_stub_answer
 from gateway.calls import Answer, Call, encode_canonical
 from gateway.recording_store import Recording
+from gateway.similar_recordings import describe_differences
 from tui.cli.support import progress_display
 
 _SHOWN = 3

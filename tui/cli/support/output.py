@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from replay.worker.protocol.encoding import encode_exactly
 from storage.workspace.workspace import Workspace
+from tui.cli.support.console import PipeConsole
 from tui.text.sanitize import escape_json, sanitize_line, shorten
 
 _TIMELINE = "refold.timeline"
@@ -110,7 +110,7 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
 ) -> None:
     """Print a table for people, in blocks of 500 rows, so that a long one starts at once."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = PipeConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     block: list[list[Text]] = []
 
     def flush() -> None:

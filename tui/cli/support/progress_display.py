@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-
+from tui.cli.support.console import PipeConsole
 from tui.text.sanitize import sanitize_line
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 _reported_holders: set[str] = set()
-console = Console(stderr=True, highlight=False)
+console = PipeConsole(stderr=True, highlight=False)
 
 
 def print_message(sentence: str) -> None:

@@ -6,7 +6,6 @@ waiting time, but loses no event and appends none twice.
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from storage.errors import SourceError
 from storage.ingest import loader
 from storage.ingest.loader import LoadOptions, LoadResult
+from tui.child_command import build_refold_command
 from tui.cli.support import progress_display
 
 POLL_SECONDS = 1.0
@@ -62,8 +62,8 @@ def follow_in_process(source: str, target: Path) -> Iterator[Iterator[str]]:
 
     The screen then only has to read the workspace.
     """
-    command = [sys.executable, "-c", "from tui.cli import main; main()", "load", source]
-    command += ["-o", str(target), "--follow", "--beside", str(os.getpid())]
+    beside = ("--beside", str(os.getpid()))
+    command = build_refold_command("load", source, "-o", str(target), "--follow", *beside)
     null = subprocess.DEVNULL
     # In its own session, because Ctrl+C in the screen must not end it.
     child = subprocess.Popen(
@@ -83,6 +83,7 @@ def follow_in_process(source: str, target: Path) -> Iterator[Iterator[str]]:
             child.wait(timeout=10)
         except subprocess.TimeoutExpired:
             child.kill()
+            child.wait()
 
 
 def _child_messages(child: "subprocess.Popen[str]", source: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import shlex
 import subprocess
-import sys
 
 from textual.app import App, SuspendNotSupported
 
@@ -11,6 +10,7 @@ from replay.worker_host.sigint import sigint_ignored
 from storage.errors import QueryError
 from storage.log.positions import START
 from storage.workspace.workspace import MAIN_TIMELINE
+from tui.child_command import build_refold_command
 from tui.state.session import Session
 
 _BACK = "Press Enter to return to refold. "
@@ -29,8 +29,6 @@ def debug_handler(
         raise QueryError(
             "There is no event to step into at the start. Press ] for the first event."
         )
-    # -P keeps Python from importing modules from the folder of the user's code.
-    command = [sys.executable, "-P", "-m", "tui.cli"]
     asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
     asked += ["--python", wanted.python, "--at", str(model.workspace.label_at(position))]
     if model.workspace.timeline != MAIN_TIMELINE:
@@ -40,7 +38,7 @@ def debug_handler(
     try:
         with app.suspend():
             model.workspace.release()
-            run_in_terminal([*command, *asked], wanted.cwd)
+            run_in_terminal(build_refold_command(*asked), wanted.cwd)
     except SuspendNotSupported as error:
         raise QueryError(
             f"This terminal can't run the debugger. In another terminal, run: refold {shlex.join(asked)}"

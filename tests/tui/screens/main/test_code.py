@@ -22,8 +22,11 @@ def own(shop: Any, tmp_path: Path) -> tuple[Workspace, Path]:
     path = tmp_path / "orders_wrong.py"
     shutil.copy(shop.wrong.text, path)
     shutil.copy(shop.workspace.path, tmp_path / "orders.refold")
-    validation_cache.mark_validated(tmp_path / "orders.refold", own=True)
-    workspace = Workspace(tmp_path / "orders.refold")
+    copied = tmp_path / "orders.refold"
+    identity = validation_cache.read_identity(copied)
+    assert identity is not None
+    validation_cache.mark_validated(copied, identity, own=True)
+    workspace = Workspace(copied)
     fold.fold_projection(workspace, refer(path))
     return workspace, path
 

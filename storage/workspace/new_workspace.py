@@ -1,0 +1,30 @@
+"""Creates the file of an empty workspace."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from storage.db.isolated_connection import connect_isolated
+from storage.workspace import schema
+from storage.workspace.workspace import GENERATION, WRITE_BUDGET, write_metadata
+
+
+@contextmanager
+def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Create an empty workspace and yield a connection to write it; DuckDB's own errors pass through."""
+    connection = connect_isolated(path, read_only=False, budget=WRITE_BUDGET)
+    try:
+        schema.create_schema(connection)
+        write_metadata(connection, "format_version", schema.FORMAT_VERSION)
+        begin_generation(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a workspace that was written as a whole a new generation."""
+    write_metadata(connection, GENERATION, uuid.uuid4().hex)
