@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from replay.export.event_slice import EVENT_LINE_SQL
 from storage.errors import QueryError
+from storage.timelines.forked_workspace import step_function_sql
 from storage.workspace.workspace import Workspace
 
 _BATCH_EVENTS = 50_000
@@ -53,8 +54,6 @@ def _dense_events_sql(workspace: Workspace) -> str:
     gap_positions = [mark.position for mark in workspace.edit_marks(0, 1 << 62) if mark.leaves_gap]
     dense_offset = '"offset"'
     if gap_positions:
-        from storage.timelines.forked_workspace import step_function_sql  # noqa: PLC0415 - only forks have gaps
-
         dense_offset = (
             '"offset" +'
             f" {step_function_sql(dense_offset, [(position, -1) for position in gap_positions])}"
