@@ -27,7 +27,7 @@ class Part(Protocol):
         ...
 
     def run(self, kind: str, numbers: Sequence[int]) -> Iterator[tuple[int, TryResult]]:
-        """Yield each number with the result of that try."""
+        """Run the tries of one kind that have these numbers; yield each number with its result."""
         ...
 
 

@@ -100,7 +100,7 @@ COMMANDS: Sequence[Command] = (
     ),
     Command("time.start", "g", "g", "start of the log", "time", "to_start"),
     Command("time.end", "G,shift+g", "G", "end of the log", "time", "to_end"),
-    Command("time.goto", "colon", ":", "go to", "time", "prompt('goto')", "go to"),
+    Command("time.goto", "colon", ":", "go to a position", "time", "prompt('goto')", "go to"),
     Command("time.play", "p", "p", "play or pause", "time", "play"),
     Command("play.faster", "greater_than_sign", ">", "play faster", "time", "speed(1)"),
     Command("play.slower", "less_than_sign", "<", "play slower", "time", "speed(-1)"),
@@ -187,7 +187,9 @@ COMMANDS: Sequence[Command] = (
     ),
     Command("fork.replace", "R,shift+r", "R", "edit this event", "what if", "replace_event"),
     Command("fork.set", "equals_sign", "=", "set a value in this event", "what if", "set_value"),
-    Command("fork.insert", "I,shift+i", "I", "insert an event after", "what if", "insert_event"),
+    Command(
+        "fork.insert", "I,shift+i", "I", "insert an event after this", "what if", "insert_event"
+    ),
     Command("fork.move", "M,shift+m", "M", "move this event", "what if", "move_event"),
     Command(
         "fork.reverse", "Z,shift+z", "Z", "append a reversing event", "what if", "reverse_event"
@@ -208,7 +210,13 @@ COMMANDS: Sequence[Command] = (
         needs="beside",
     ),
     Command(
-        "fork.logs", "H,shift+h", "H", "events side by side", "what if", "both_logs", needs="fork"
+        "fork.logs",
+        "H,shift+h",
+        "H",
+        "events beside the parent's",
+        "what if",
+        "both_logs",
+        needs="fork",
     ),
     Command(
         *("fork.resolve", "O,shift+o", "O", "resolve this conflict", "what if", "resolve"),
@@ -220,7 +228,13 @@ COMMANDS: Sequence[Command] = (
     ),
     Command("timelines", "T,shift+t", "T", "list timelines", "what if", "timelines"),
     Command(
-        "projection.next", "o", "o", "next projection", "projection", "other", needs="projections"
+        "projection.next",
+        "o",
+        "o",
+        "switch to the next projection",
+        "projection",
+        "other",
+        needs="projections",
     ),
     Command("fold.anew", "r", "r", "fold again", "projection", "refold", needs="reference"),
     Command("fold.cancel", "c", "c", "cancel folding", "projection", "cancel_fold", needs="fold"),
@@ -249,7 +263,7 @@ def requirement_names(**requirements: bool) -> set[str]:
 
 
 _MISSING_REQUIREMENTS = {
-    "beside": "Only a fork can be compared with its parent. Press K to fork the log here.",
+    "beside": "Nothing to compare yet. Press K to fork the log here, or wait for the fork's fold.",
     "called": "This event made no outside calls.",
     "calls": "No handler made outside calls.",
     "conflict": "The selected document has no merge conflict.",
@@ -258,7 +272,7 @@ _MISSING_REQUIREMENTS = {
     "findings": "",  # Enter means something elsewhere
     "fold": "No fold is running.",
     "fork": "This is the log itself, which never changes. Press K to fork it here.",
-    "history": "Nothing is folded. Start refold with a projection: -p FILE.",
+    "history": "Nothing is folded yet. Wait for the fold, or start refold with -p FILE.",
     "projections": "There is only one projection. Give several with -p.",
     "reference": "refold runs only code that you name. Start it with the projection: -p FILE.",
     "search": "No search yet. Press /; then n and N go through the matches.",
@@ -267,7 +281,7 @@ _MISSING_REQUIREMENTS = {
 
 
 def missing_requirement(key: str, available: Container[str]) -> str:
-    """Return why a key does nothing now; empty if its command is available or says enough itself."""
+    """Return the message for a key whose command is unavailable now; empty if there is none."""
     for command in COMMANDS:
         if key in command.keys.split(",") and command.needs and command.needs not in available:
             return _MISSING_REQUIREMENTS[command.needs]

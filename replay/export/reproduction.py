@@ -55,7 +55,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A written reproduction."""
+    """A reproduction after it was written: its folder, its events and what its test asserts."""
 
     folder: Path
     key: str | None

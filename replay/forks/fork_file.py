@@ -121,7 +121,9 @@ def _overlay_fork(parent: Workspace, fork: Fork, path: Path) -> ForkedWorkspace:
     """Return the fork over its parent; raise `SourceError` if an edit is incomplete or can't apply."""
     for one in fork.edits:
         if one.kind.needs_event and one.event is None:
-            raise SourceError(f"{path} has a {one.kind.value} at {one.label} without its event.")
+            raise SourceError(
+                f"{path}: the edit '{one.kind.value}' at {one.label} lacks its event."
+            )
     try:
         return ForkedWorkspace(parent, fork)
     except PositionError as error:

@@ -35,12 +35,12 @@ _SQL_SUFFIX = ".sql"
 
 @dataclass(frozen=True)
 class Reference:
-    """A projection that a person named, which is the permission to run it."""
+    """A projection as the user named it. refold runs only code that the user named."""
 
     text: str
     """The reference as text; the path of a file is absolute."""
     name: str
-    """`orders` for `orders.py`, the class's name for `orders.py:Orders`."""
+    """The projection's name: `orders` for `orders.py`, the class's name for `orders.py:Orders`."""
     python: str
     """The interpreter that runs it."""
     cwd: str

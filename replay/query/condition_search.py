@@ -110,7 +110,7 @@ def find_invariant_violations(
 def _find_transitions(
     history: History, condition: str, *, target: bool
 ) -> Iterator[TransitionPage]:
-    from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - as above
+    from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, which slows start-up
 
     first = history.fold_record.first_offset
     if is_over_all_documents(history, condition):

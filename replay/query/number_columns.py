@@ -55,7 +55,7 @@ class NumberColumns:
 
     @property
     def columns(self) -> Mapping[DocumentPath, str]:
-        """The column of each path."""
+        """The name of the column that stores the numbers at each path."""
         return dict(self._columns_by_path())
 
     def append_to(self, connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:

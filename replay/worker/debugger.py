@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Dict, List, Optional
 from . import main as main_module
 from .environment import imports
 from .environment.worker_environment import WorkerEnvironment
-from .fold import contract, fold_loop
+from .fold import contract, fold_loop, fold_session
 from .fold.documents import HeldDocument
 from .protocol import encoding, wire
 from .protocol.channel import ParentChannel
@@ -95,7 +95,7 @@ def main() -> None:
 def _restrict_process() -> None:
     """Sandbox this process here, not in the launcher, because it had to listen first."""
     with suppress(ImportError):  # some Pythons are built without ctypes
-        from .environment import launcher  # noqa: PLC0415 - as above
+        from .environment import launcher  # noqa: PLC0415 - needs ctypes, which some Pythons are built without
 
         launcher.restrict_process(all_threads=True)
 
@@ -221,7 +221,7 @@ class _DebugStep:
         header, parts = wire.receive_frame(self._answers)
         breakpoint_hook, sys.breakpointhook = sys.breakpointhook, _ignore_breakpoint
         try:
-            main_module.restore_documents(self._engine, header, parts, [key])
+            fold_session.restore_documents(self._engine, header, parts, [key])
         finally:
             sys.breakpointhook = breakpoint_hook
         document = self._engine.document(key)

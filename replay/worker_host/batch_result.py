@@ -140,10 +140,13 @@ def check_numbers(result: BatchResult, first: int, resumed: int) -> int:
 
 def _check_parts(frame: Frame) -> None:
     """Raise `BrokenFrameError` if the number of parts contradicts the header."""
-    extra_count = len(frame.parts) - (_ROUTED_PARTS if frame.header["routed"] else _UNROUTED_PARTS)
-    extra_count -= _CALL_PARTS if frame.header["called"] else 0
-    if extra_count not in (0, _IN_PARTS):
-        raise BrokenFrameError(f"a batch result with {len(frame.parts)} parts")
+    expected = _ROUTED_PARTS if frame.header["routed"] else _UNROUTED_PARTS
+    expected += _CALL_PARTS if frame.header["called"] else 0
+    if len(frame.parts) not in (expected, expected + _IN_PARTS):
+        raise BrokenFrameError(
+            f"a batch result with {len(frame.parts)} parts instead of {expected}"
+            f" or {expected + _IN_PARTS}"
+        )
 
 
 def _check_offsets(header: Mapping[str, Any], events: pa.Table) -> None:

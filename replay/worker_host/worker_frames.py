@@ -294,8 +294,11 @@ def _header(text: bytes) -> dict[str, Any]:
         "kind": begun.kind,
         "parts": begun.parts,
     }
-    if len(begun.parts) != _PARTS.get(begun.kind, len(begun.parts)):
-        raise BrokenFrameError(f"a frame {begun.kind!r} with {len(begun.parts)} parts")
+    expected = _PARTS.get(begun.kind, len(begun.parts))
+    if len(begun.parts) != expected:
+        raise BrokenFrameError(
+            f"a frame {begun.kind!r} with {len(begun.parts)} parts instead of {expected}"
+        )
     if begun.kind == "call":
         _check_call(found)
     return found

@@ -284,7 +284,10 @@ class WorkerGroup:
     def wait_until_done(
         self, recall: RecallDocuments, raise_if_cancelled: Callable[[], None] = lambda: None
     ) -> bool | None:
-        """Whether all states of the workers round-trip through JSON, after reading all results."""
+        """Read the remaining results; return whether all states of the workers round-trip through JSON.
+
+        None means that a worker didn't check it.
+        """
         for worker_index in range(len(self._workers)):
             while self._receive_share(worker_index, recall, raise_if_cancelled) is not None:
                 pass

@@ -236,7 +236,7 @@ class QueryResult:
 
     def read_rows(self, first: int, count: int) -> Sequence[tuple[str | None, ...]]:
         """Return `count` rows from `first` on, each value cut to `MAX_CELL_CHARACTERS`."""
-        import pyarrow.compute as pc  # noqa: PLC0415 - a screen opens without Arrow
+        import pyarrow.compute as pc  # noqa: PLC0415 - slow to import, and a screen opens without SQL
 
         part = self.table.slice(first, count)
         cells = [
@@ -252,8 +252,8 @@ class QueryResult:
 
 def fetch_result(workspace: Workspace, text: str, cancellation: QueryCancellation) -> QueryResult:
     """Run a query and return its first rows; raises as `run_query` does."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
-    import pyarrow.compute as pc  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and a screen opens without SQL
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to import, and a screen opens without SQL
 
     started = time.perf_counter()
     text_batches: list[pa.RecordBatch] = []

@@ -30,7 +30,7 @@ class Macro:
 
     @property
     def signature(self) -> str:
-        """`latest(projection, timeline := 'main')`"""
+        """The macro's name and parameters, such as `latest(projection, timeline := 'main')`."""
         return f"{self.name}({', '.join(self.parameters)}, {_TIMELINE} := 'main')"
 
     @property

@@ -273,7 +273,7 @@ class FoldController:
         self, seen: ForkedWorkspace, wanted: Reference, heard: Callable[[FoldMessage], None]
     ) -> "ForkFoldThread":
         from replay.forks.warm_worker import WarmWorker  # noqa: PLC0415 - imports Arrow
-        from tui.folding.fork_fold import ForkFoldThread  # noqa: PLC0415 - as above
+        from tui.folding.fork_fold import ForkFoldThread  # noqa: PLC0415 - imports Arrow, as WarmWorker does
 
         self._standing = self._standing or WarmWorker()
         return ForkFoldThread(seen, wanted, heard, self._standing)

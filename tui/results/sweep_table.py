@@ -126,7 +126,7 @@ class SweepTable:
         return self._line(self._written[id(self.rows[number])])
 
     def error_text(self, number: int) -> str:
-        """Return why a fork has no results; empty if it has."""
+        """Return why the fork in a row has no results; empty if it has results."""
         return sanitize_line(self.rows[number].error or "")
 
     def _line(self, cells: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
+from storage.log import positions
 from storage.log.positions import START
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
@@ -46,8 +47,6 @@ def turn(
 
 def resolve(workspace: Workspace, text: str) -> int:
     """Return the position for a typed text."""
-    from storage.log import positions  # noqa: PLC0415 - only typed positions need it
-
     return positions.resolve_position(workspace, text)
 
 

@@ -72,7 +72,7 @@ class QueryEditor(TextArea):
             self.text = text
 
     class QueryRecalled(Message):
-        """The previous query (-1) or the next one (1) must be shown."""
+        """The user asked for the previous query (-1) or the next one (1)."""
 
         def __init__(self, by: int) -> None:
             super().__init__()

@@ -36,7 +36,7 @@ def restrict_files(libc: Any, readable: Optional[Sequence[str]] = None) -> bool:
 
     With `readable`, the process can read only these files and the files below these folders.
     """
-    import ctypes  # noqa: PLC0415 - as above
+    import ctypes  # noqa: PLC0415 - some Pythons are built without it
 
     version = landlock_version(libc)
     if version < 1:

@@ -135,12 +135,12 @@ def _main() -> None:
     controlling terminal; and `readable`, the only files and folders that can be read.
     """
     import _socket  # noqa: PLC0415 - loads faster than `socket`
-    from array import array  # noqa: PLC0415
+    from array import array  # noqa: PLC0415 - only this program needs it, not importers of its functions
 
     spec = json.loads(sys.argv[1])
     parent = _socket.socket(fileno=spec["parent"])
     if spec.get("terminal"):
-        import fcntl  # noqa: PLC0415
+        import fcntl  # noqa: PLC0415 - only a terminal needs it
 
         fcntl.ioctl(0, _TAKE_TERMINAL, 0)
     if spec.get("memory"):

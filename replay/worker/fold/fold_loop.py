@@ -14,7 +14,6 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 from ..environment.calls import CallDispatcher
 from ..protocol import encoding, tracebacks, user_code
-from ..protocol.constants import MERGED_EVENT_TYPE
 from ..protocol.event import DELETED, EventBatch, LazyEvent, Upcast
 from ..protocol.output_capture import ROUTING_PLACE
 from ..protocol.text_limits import escape_surrogates
@@ -22,6 +21,7 @@ from .contract import Handler, Projection
 from .document_parts import StoredParts
 from .documents import DocumentShare, DocumentStore, HeldDocument, LossyEncodingError
 from .event_application import EventApplication
+from .event_router import EventRouter
 from .invariants import InvariantChecker
 from .large_document import LARGE_DOCUMENT_BYTES, UNCHANGED_STATE, LargeDocumentApplier
 from .probes import Probe
@@ -64,6 +64,7 @@ class PythonFoldEngine:
         self._probe = probe
         self._calls = calls
         self._current_event = current_event
+        self._router = EventRouter(projection, calls, current_event)
         self._encode = encoding.encode_exactly if careful else encoding.build_plain_encoder()
         self._splits_large_documents = probe is None
         """Whether large documents are kept in parts; a probe needs states whole."""
@@ -102,7 +103,7 @@ class PythonFoldEngine:
         if not self.is_routed:
             keys = [s for s in batch.streams if s is not None]
         else:
-            keys_by_event = self._route_events(batch)
+            keys_by_event = self._router.route_events(batch)
             keys = [
                 key
                 for event_keys in keys_by_event
@@ -120,7 +121,7 @@ class PythonFoldEngine:
         """Return the keys that each event reaches; an empty list if `key` raises."""
         if not self.is_routed:
             return [[] if s is None else [s] for s in batch.streams_of_events()]
-        return [keys or [] for keys in self._route_events(batch)]
+        return [keys or [] for keys in self._router.route_events(batch)]
 
     @property
     def can_merge(self) -> bool:
@@ -212,11 +213,13 @@ class PythonFoldEngine:
         projection, share = self._projection, self._share
         skipped: Dict[str, int] = {}
         checks_every_change, refused = self._documents.checks_every_change, self._calls.refusals
-        for index, event_keys in enumerate(self._route_events(batch, result)):
+        for index, event_keys in enumerate(
+            self._router.route_events(batch, partial(self._record_routing_failure, batch, result))
+        ):
             if event_keys is None:
                 continue
             self._current_event[0], self._current_event[1] = batch.offset(index), ROUTING_PLACE
-            event = self._build_event(batch, index)
+            event = self._router.build_event(batch, index)
             if isinstance(event, Upcast) and share.is_first_share:
                 result.add_upcast(event)
             handler = projection.find_handler(event.type)
@@ -230,7 +233,7 @@ class PythonFoldEngine:
                     continue
                 self._current_event[1] = key_place
                 if key_place:
-                    event = self._build_event(batch, index)
+                    event = self._router.build_event(batch, index)
                 self._calls.document_key = key
                 document = self._documents.get_or_create(key)
                 application = EventApplication(result, batch, index, key, document, key_place)
@@ -261,7 +264,7 @@ class PythonFoldEngine:
                 if self._probe is not None:
                     handle, build_fresh_event = (
                         self._wrap_handler(handler, key),
-                        partial(self._build_event, batch, index),
+                        partial(self._router.build_event, batch, index),
                     )
                     self._probe.probe_event(key, event, build_fresh_event, before, text, handle)
                 if text == encoded:
@@ -320,36 +323,13 @@ class PythonFoldEngine:
 
         return handle
 
-    def _build_event(self, batch: EventBatch, index: int) -> Any:
-        event = LazyEvent(batch, index)
-        upcast = self._projection.upcast
-        return event if upcast is None or event.type == MERGED_EVENT_TYPE else upcast(event)
-
-    def _route_events(
-        self, batch: EventBatch, result: Optional[ResultColumns] = None
-    ) -> List[Optional[List[str]]]:
-        """Return the keys of each event; None if its `key` or upcast raised, which is a failure.
-
-        Failures are added to `result` if one is given.
-        """
-        routes: List[Optional[List[str]]] = []
-        self._current_event[1] = ROUTING_PLACE
-        self._calls.document_key = None
-        for index in range(batch.event_count):
-            self._current_event[0] = batch.offset(index)
-            try:
-                keys = self._projection.keys_of(self._build_event(batch, index))
-                if self._calls.refusals:
-                    self._calls.raise_first_refusal()
-                routes.append(keys)
-            except tracebacks.list_failure_types() as error:
-                routes.append(None)
-                if result is not None and self._share.is_first_share:
-                    self._raise_if_fatal(error, None, None)
-                    result.add_failure(
-                        batch.offset(index), None, LazyEvent(batch, index).type, error
-                    )
-        return routes
+    def _record_routing_failure(
+        self, batch: EventBatch, result: ResultColumns, index: int, error: BaseException
+    ) -> None:
+        """Add to the result that the `key` or the upcast of an event raised."""
+        if self._share.is_first_share:
+            self._raise_if_fatal(error, None, None)
+            result.add_failure(batch.offset(index), None, LazyEvent(batch, index).type, error)
 
     def _record_failure(
         self,

@@ -111,7 +111,7 @@ class RelationSession:
                 wire.send_frame(self._outgoing, {"kind": "projected"}, (rows,))
 
     def _evaluate(self) -> bytes:
-        import polars as pl  # noqa: PLC0415 - as above
+        import polars as pl  # noqa: PLC0415 - only a projection for Polars needs the user's Polars
 
         frame = self._relation.function(
             _build_lazy_events(partial(self._draw_columns, self._evaluation_number))
@@ -140,7 +140,7 @@ class RelationSession:
 
         Raises `RelationFunctionError` if the evaluation has ended or the events can't be read.
         """
-        import polars as pl  # noqa: PLC0415 - as above
+        import polars as pl  # noqa: PLC0415 - only a projection for Polars needs the user's Polars
 
         with self._lock:
             if evaluation_number != self._evaluation_number:
@@ -178,8 +178,8 @@ def _oldest_compatibility(pl: Any) -> Any:
 
 def _build_lazy_events(draw: Any) -> Any:
     """Return all events as a LazyFrame that reads its columns with `draw(names)`."""
-    import polars as pl  # noqa: PLC0415 - as above
-    from polars.io.plugins import register_io_source  # noqa: PLC0415 - as above
+    import polars as pl  # noqa: PLC0415 - only a projection for Polars needs the user's Polars
+    from polars.io.plugins import register_io_source  # noqa: PLC0415 - only a projection for Polars needs the user's Polars
 
     texts = ("version", "id", "correlation_id", "causation_id", "data", "meta")
     schema = {

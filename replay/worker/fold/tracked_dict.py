@@ -153,15 +153,15 @@ class TrackedDict(dict):  # type: ignore[type-arg]
         return dict.fromkeys(names, value)
 
     @property
-    def at_home(self) -> bool:
-        """Whether its parent still holds it under its name."""
+    def is_in_parent(self) -> bool:
+        """Whether the parent object still holds this object under its name; true for the root."""
         return self.parent is None or find_untracked(self.parent, self.name) is self
 
     @property
     def in_document(self) -> bool:
-        """Whether it and all objects around it are still part of the document."""
+        """Whether this object and all objects around it are still part of the document."""
         tracked: Optional[TrackedDict] = self
-        while tracked is not None and tracked.at_home:
+        while tracked is not None and tracked.is_in_parent:
             tracked = tracked.parent
         return tracked is None
 

@@ -64,8 +64,8 @@ def protect_numbers(lines: pa.Array, texts: "pl.Series") -> tuple[pa.Array, pa.A
     is_fragile_line = find_fragile_lines(lines, texts)
     if not is_fragile_line.any():
         return lines, pa.array(is_fragile_line)
-    import polars as pl  # noqa: PLC0415 - a parser process starts faster without both
-    import pyarrow.compute as pc  # noqa: PLC0415 - as above
+    import polars as pl  # noqa: PLC0415 - a parser process starts faster without Polars
+    import pyarrow.compute as pc  # noqa: PLC0415 - a parser process starts faster without the compute functions
 
     indices = pl.Series(np.flatnonzero(is_fragile_line))
     marked = texts.gather(indices).str.replace_all(

@@ -104,7 +104,7 @@ def local_copy(name: str) -> Iterator[str]:
 
 
 def _open_filesystem(link: str, name: str) -> tuple[Any, str]:
-    from pyarrow import fs  # noqa: PLC0415 - as above
+    from pyarrow import fs  # noqa: PLC0415 - slow to import and rarely needed
 
     if not link.startswith("s3://") and _RETRY_PARAMETER not in link:
         # Without a limit Google's client retries for 15 minutes. The limit is in seconds.
@@ -139,7 +139,7 @@ def _matches_pattern(path: str, pattern: str) -> bool:
 @contextmanager
 def _translate_errors(name: str) -> Iterator[None]:
     """Raise a store's errors as `SourceError`."""
-    from pyarrow import ArrowException  # noqa: PLC0415 - as above
+    from pyarrow import ArrowException  # noqa: PLC0415 - slow to import and rarely needed
 
     try:
         yield

@@ -50,10 +50,10 @@ def open_part(name: str, format_name: str | None = None) -> SourcePart:
     if scheme is None:
         return files.open_file(name, format_name)
     if scheme == "kafka":
-        from storage.ingest.sources.kafka import topics  # noqa: PLC0415 - its library is large
+        from storage.ingest.sources.kafka import topics  # noqa: PLC0415 - the Kafka client is slow to import
 
         return topics.open_topics(name)
-    from storage.ingest.sources.databases import tables  # noqa: PLC0415 - as above
+    from storage.ingest.sources.databases import tables  # noqa: PLC0415 - the database drivers are slow to import
 
     return tables.open_table(name)
 

@@ -39,7 +39,8 @@ _GOING_OUT = [mode.value for mode in Mode if mode.makes_live_calls]
     type=click.Choice(_GOING_OUT),
     default=Mode.RECORD.value,
     show_default=True,
-    help="live: keep nothing. audit: repeat recorded queries and list the answers that changed.",
+    help="record: keep the answers. live: keep nothing."
+    " audit: repeat recorded queries and list the answers that changed.",
 )
 @click.option(
     "--resend",

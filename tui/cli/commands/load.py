@@ -7,6 +7,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from replay.history import catalogue
 from storage.ingest import loader, payload_decoders, sources
 from storage.ingest.loader import LoadOptions, LoadResult
 from storage.ingest.mapping import FieldMapping
@@ -126,8 +127,7 @@ def load(
 
 def _decoder_factory(python: str | None) -> payload_decoders.DecoderFinder:
     """Return the finder of decoder functions; its workers end when the command ends."""
-    from replay.history import catalogue  # noqa: PLC0415 - only --decode python: needs a worker
-    from replay.worker_host.decoder_worker import DecoderWorkers  # noqa: PLC0415 - as above
+    from replay.worker_host.decoder_worker import DecoderWorkers  # noqa: PLC0415 - only --decode python: needs a worker
 
     unpackers = DecoderWorkers(python or catalogue.default_python(), Path.cwd())
     click.get_current_context().call_on_close(unpackers.close)

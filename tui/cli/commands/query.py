@@ -194,7 +194,7 @@ def _transition_rows(history: History, hits: Iterator[Transition]) -> Iterator[d
     type=click.IntRange(1, 100_000),
     default=100,
     show_default=True,
-    help="How many stretches the log is cut into.",
+    help="Split the log into this many stretches; each gets one row per expression.",
 )
 @options.timeline_option
 @options.python_option

@@ -317,7 +317,7 @@ class ForksScreen(CallsScreen):
     @work(thread=True, exclusive=True, group="fork", exit_on_error=False)
     def _merge_forks(self, other: str, name: str) -> None:
         from replay.fold import fold_projection  # noqa: PLC0415 - it imports Arrow, and the first paint needn't
-        from replay.forks import fork_merge  # noqa: PLC0415 - as above
+        from replay.forks import fork_merge  # noqa: PLC0415 - it imports Arrow, and most forks are never merged
 
         workspace, wanted = self._workspace, self._folds.current
         try:

@@ -274,13 +274,13 @@ def _open_database(uri: SourceUri) -> Database:
         return PostgreSql(uri)
     if not Path(uri.target).is_file():
         raise SourceError(f"There is no file {uri.target}.")
-    from storage.ingest.sources.databases.bounded_database import IsolatedDatabase  # noqa: PLC0415 - as above
+    from storage.ingest.sources.databases.bounded_database import IsolatedDatabase  # noqa: PLC0415 - only a database in a file runs in a process of its own
 
     if uri.kind == "sqlite":
-        from storage.ingest.sources.databases.sqlite import Sqlite  # noqa: PLC0415 - as above
+        from storage.ingest.sources.databases.sqlite import Sqlite  # noqa: PLC0415 - import only the driver in use
 
         return IsolatedDatabase(Sqlite(uri), uri)
-    from storage.ingest.sources.databases.duckdb_file import DuckDbFile  # noqa: PLC0415 - as above
+    from storage.ingest.sources.databases.duckdb_file import DuckDbFile  # noqa: PLC0415 - import only the driver in use
 
     return IsolatedDatabase(DuckDbFile(uri), uri)
 

@@ -187,9 +187,9 @@ def _keep(kept: dict[str, Any], rows: Any) -> None:
 @pytest.fixture(scope="module")
 def small(worker: Any) -> Any:
     """The module, with a limit of about 20 bytes for an object in one part."""
-    module = worker.fold.document_parts
+    module = worker.fold.part_tree
     module.MAX_OBJECT_PART_BYTES = 20
-    yield module
+    yield worker.fold.document_parts
     module.MAX_OBJECT_PART_BYTES = 1 << 10
 
 

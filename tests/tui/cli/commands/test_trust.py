@@ -157,7 +157,8 @@ def test_everything_that_runs_or_is_reached_is_listed_with_its_place(shell):
             " (files: carts.sql)",
             f"projections.other runs the program sh -e run.sh, {native} (files: run.sh)",
             f"ports.risk runs the program sh evil.sh, {outside} (files: evil.sh)",
-            f"ports.rates sends calls to https://rates.example and sends the environment's TOKEN, {outside}",
+            "ports.rates sends calls to https://rates.example and sends the values of environment"
+            f" variables: TOKEN, {outside}",
             "ports.own sends handlers' own calls to api.example and sends all of its calls as queries,"
             f" {outside}",
             f"sources.far reads the source postgresql://db/shop?table=events, {outside}",

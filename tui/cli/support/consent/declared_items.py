@@ -125,7 +125,7 @@ def _port_actions(port: Port) -> Iterator[str]:
     fields = [live or "", *port.headers.values()]
     variables = sorted({found for text in fields for found in _VARIABLE.findall(text)})
     if variables and not (live or "").startswith(_PROGRAM):
-        yield f"sends the environment's {', '.join(variables)}"
+        yield f"sends the values of environment variables: {', '.join(variables)}"
 
 
 def _without_login(live: str) -> str:
