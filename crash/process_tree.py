@@ -6,15 +6,29 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 MARK = "REFOLD_CRASH_TRY"
 """The environment variable that marks processes of a try, even if they leave their session."""
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def tree_memory_mb(root: int) -> float:
-    """Return the resident memory of a process and its descendants, in MB."""
-    return sum(_resident_mb(pid) for pid in _tree(root))
+class TreeUsage(NamedTuple):
+    """What a process and its descendants use."""
+
+    memory_mb: float
+    """Their resident memory now."""
+    processor_seconds: float
+    """Their processor time so far, with that of children that have ended and were waited for."""
+
+
+def measure_tree(root: int) -> TreeUsage:
+    """Return what a process and its descendants use."""
+    found = [_measure(pid) for pid in _tree(root)]
+    return TreeUsage(
+        sum(one.memory_mb for one in found), sum(one.processor_seconds for one in found)
+    )
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -54,8 +68,11 @@ def _tree(root: int) -> Iterator[int]:
                     yield from _tree(int(child))
 
 
-def _resident_mb(pid: int) -> float:
+def _measure(pid: int) -> TreeUsage:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
+        # The name before the bracket may contain spaces; see proc_pid_stat(5).
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        ticks = sum(int(field) for field in fields[11:15])
+        return TreeUsage(int(fields[21]) * _PAGE_MB, ticks / _TICKS_PER_SECOND)
     except (OSError, IndexError, ValueError):
-        return 0.0
+        return TreeUsage(0.0, 0.0)

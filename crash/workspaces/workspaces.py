@@ -107,12 +107,12 @@ class HostileWorkspaces:
         stranger = self._home.folder / "stranger"
         _copy(path, stranger)
         findings: list[Finding] = []
-        seconds = memory = 0.0
+        seconds = memory = used = 0.0
         with FileWatch([self._lures.canary, self._lures.ran]) as watch:
             commands = CapturedCommands()
             numbers = range(0 if kind == "swapped" else len(_COMMANDS))
             for command, result in run_batches(
-                self._home, numbers, lambda n: (self._run_one(commands, stranger, n), 1)
+                self._home, numbers, lambda n, _: (self._run_one(commands, stranger, n), 1)
             ):
                 command_line = " ".join(_COMMANDS[command])
                 findings += [
@@ -122,13 +122,20 @@ class HostileWorkspaces:
                 if sum(finding.fault == "hang" for finding in findings) >= _MOST_HANGS:
                     break
                 seconds, memory = max(seconds, result.seconds), max(memory, result.memory_mb)
+                used = max(used, result.processor_seconds)
             self._put(stranger)
             screen = run_screen(
                 self._home, WORKSPACE, swap=self._swap if kind == "swapped" else None
             )
             findings += [*screen.findings, *self._touched(watch, "open")]
-        memory = max(memory, screen.memory_mb)
-        return TryResult(findings, max(seconds, screen.seconds), memory, len(_COMMANDS) + 1)
+        memory, used = max(memory, screen.memory_mb), max(used, screen.processor_seconds)
+        return TryResult(
+            findings,
+            max(seconds, screen.seconds),
+            memory,
+            len(_COMMANDS) + 1,
+            processor_seconds=used,
+        )
 
     def _run_one(self, commands: CapturedCommands, stranger: Path, number: int) -> list[Finding]:
         self._put(stranger)
