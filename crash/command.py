@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from crash import process_tree
@@ -129,7 +130,8 @@ def run_function(
     with _files(stdin) as (given, out, err):
         started = time.monotonic()
         pid = _fork(home, mark, (given, out, err), before, function)
-        end = _wait(pid, HangDetector(limit_seconds), started + kill_after_seconds, watch)
+        detector = HangDetector(partial(process_tree.tree_has_work, pid), limit_seconds)
+        end = _wait(pid, detector, started + kill_after_seconds, watch)
         seconds = time.monotonic() - started
         left = process_tree.wait_for_end(mark, _GRACE_SECONDS)
         process_tree.kill_all(left)
@@ -150,9 +152,10 @@ def _call_refold(arguments: Sequence[str], *, is_real: bool) -> int:
     if is_real:
         command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
         return subprocess.run(command, check=False).returncode
-    from tui.cli import run_command
+    from tui.cli import main
 
-    return run_command(list(arguments))
+    main(list(arguments))
+    return 0
 
 
 def _fork(

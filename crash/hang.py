@@ -4,6 +4,7 @@ Wall-clock time alone says nothing on a busy machine, where a command waits for 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LIMIT_SECONDS = 10.0
@@ -16,8 +17,13 @@ _IDLE_SECONDS = 0.1
 
 @dataclass
 class HangDetector:
-    """Watches one command; give it the processor seconds of all its processes from time to time."""
+    """Watches one command; give it the processor seconds of all its processes from time to time.
 
+    A command that waits for a processor or a disk has work, and does not count as idle.
+    """
+
+    has_work: Callable[[], bool]
+    """Returns whether a process of the command has work at this moment."""
     limit_seconds: float = LIMIT_SECONDS
     longest_seconds: float = LONGEST_SECONDS
     processor_seconds: float = 0.0
@@ -39,7 +45,9 @@ class HangDetector:
         if used > self.limit_seconds:
             return f"used more than {self.limit_seconds:g} s of processor time"
         if now - self._active_at > self.limit_seconds:
-            return f"did not end, and used no processor time for {self.limit_seconds:g} s"
+            if not self.has_work():
+                return f"did not end, and used no processor time for {self.limit_seconds:g} s"
+            self._active_at = now
         if now - self._started > self.longest_seconds:
             return f"did not end within {self.longest_seconds:g} s ({used:.1f} s of processor time)"
         return ""

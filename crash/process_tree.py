@@ -11,6 +11,7 @@ from typing import NamedTuple
 MARK = "REFOLD_CRASH_TRY"
 """The environment variable that marks processes of a try, even if they leave their session."""
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+_LONGEST_GRACE_SECONDS = 60.0
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -45,11 +46,35 @@ def marked_processes(mark: str) -> list[int]:
 
 
 def wait_for_end(mark: str, seconds: float) -> list[int]:
-    """Wait at most so many seconds, and return the marked processes that still run."""
-    deadline = time.monotonic() + seconds
-    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+    """Return the marked processes that still run after so many seconds.
+
+    Processes that wait for a processor or for a disk get longer, up to a minute.
+    """
+    started = time.monotonic()
+    deadline = started + seconds
+    while left := marked_processes(mark):
+        now = time.monotonic()
+        if now > deadline:
+            if now > started + _LONGEST_GRACE_SECONDS or not any(map(has_work, left)):
+                break
+            deadline = now + seconds
         time.sleep(0.05)
     return left
+
+
+def has_work(pid: int) -> bool:
+    """Return whether a thread of a process runs, or waits for a processor or a disk."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                if (thread / "stat").read_bytes().rpartition(b") ")[2][:1] in (b"R", b"D"):
+                    return True
+    return False
+
+
+def tree_has_work(root: int) -> bool:
+    """Return whether a process or one of its descendants has work."""
+    return any(map(has_work, _tree(root)))
 
 
 def kill_all(pids: list[int]) -> None:

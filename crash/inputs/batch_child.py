@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from crash import process_tree
@@ -122,7 +123,7 @@ class _Monitor:
         self._command = (_NONE, 0)
         self._began_at = 0.0
         self._began_with = 0.0
-        self._detector = HangDetector()
+        self._detector = HangDetector(lambda: True)
         self.memory_mb: dict[int, float] = {}
         self.fault: Finding | None = None
 
@@ -150,7 +151,11 @@ class _Monitor:
         if command != self._command:
             self._command = command
             self._began_at, self._began_with = now, usage.processor_seconds
-            self._detector = HangDetector(LIMIT_SECONDS, processor_seconds=usage.processor_seconds)
+            self._detector = HangDetector(
+                partial(process_tree.tree_has_work, pid),
+                LIMIT_SECONDS,
+                processor_seconds=usage.processor_seconds,
+            )
         hang = self._detector.check(usage.processor_seconds)
         if hang and number != _NONE and self.fault is None:
             self.fault = Finding("hang", f"command {command[1]}: {hang}")

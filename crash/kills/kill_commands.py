@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class KillCommand:
         """Call the function; on an error, end like a command does."""
         from storage.errors import RefoldError
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return 0 if self.function is None else self.function()
         except RefoldError as error:

@@ -138,11 +138,11 @@ class Clock:
         return self.now
 
 
-def run_detector(monkeypatch: pytest.MonkeyPatch, measured):
+def run_detector(monkeypatch: pytest.MonkeyPatch, measured, *, has_work=False):
     """Return what a hang detector says at the end of pairs of clock and processor seconds."""
     clock = Clock()
     monkeypatch.setattr("crash.hang.time", clock)
-    detector = HangDetector(limit_seconds=10, longest_seconds=100)
+    detector = HangDetector(lambda: has_work, limit_seconds=10, longest_seconds=100)
     found = ""
     for clock.now, used in measured:
         found = detector.check(used)
@@ -151,6 +151,7 @@ def run_detector(monkeypatch: pytest.MonkeyPatch, measured):
 
 def test_a_command_that_waits_for_a_busy_processor_is_not_a_hang(monkeypatch):
     assert run_detector(monkeypatch, [(n, n * 0.03) for n in range(99)]) == ""
+    assert run_detector(monkeypatch, [(n, 0.0) for n in range(99)], has_work=True) == ""
 
 
 @pytest.mark.parametrize(
