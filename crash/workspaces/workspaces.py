@@ -103,7 +103,9 @@ class HostileWorkspaces:
         path = self._home.folder / WORKSPACE
         draw = random.Random(f"{self._seed}/{kind}/{number}")
         making = Making(path, draw, number, self._lures)
-        run_function(self._home, lambda: _make(kind, making))
+        made = run_function(self._home, lambda: _make(kind, making))
+        if made.code != 0:
+            raise RuntimeError(made.stderr.decode("utf-8", "replace")[-1_000:])
         stranger = self._home.folder / "stranger"
         _copy(path, stranger)
         findings: list[Finding] = []
@@ -159,7 +161,9 @@ class HostileWorkspaces:
     def _swap(self) -> None:
         """Replace a table by a foreign view while the screen is open."""
         path = self._home.folder / WORKSPACE
-        run_function(self._home, lambda: swap_events(path))
+        swapped = run_function(self._home, lambda: swap_events(path))
+        if swapped.code != 0:
+            raise RuntimeError(swapped.stderr.decode("utf-8", "replace")[-1_000:])
 
     def _touched(self, watch: FileWatch, command_line: str) -> Iterator[Finding]:
         opened = watch.opened()
