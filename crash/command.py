@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 3.0
 
 Watch = Callable[[int], None]
-"""Called with the child's process id every few milliseconds while it runs."""
+"""Called with the child's process id every few milliseconds while it or one of its processes runs."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Outcome:
     memory_mb: float
     hang: str
     """Why the command counts as a hang; empty if it does not."""
-    survivors: int
-    """How many processes of the command ran on after its end."""
+    survivors: Sequence[str]
+    """The command lines of processes of the command that ran on after its end."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,10 @@ def run_function(
         detector = HangDetector(partial(process_tree.tree_has_work, pid), limit_seconds)
         end = _wait(pid, detector, started + kill_after_seconds, watch)
         seconds = time.monotonic() - started
-        left = process_tree.wait_for_end(mark, _GRACE_SECONDS)
+        left = process_tree.wait_for_end(
+            mark, _GRACE_SECONDS, (lambda: None) if watch is None else partial(watch, pid)
+        )
+        survivors = [process_tree.describe(process) for process in left]
         process_tree.kill_all(left)
         return Outcome(
             arguments=label,
@@ -144,7 +147,7 @@ def run_function(
             processor_seconds=end.processor_seconds,
             memory_mb=end.memory_mb,
             hang=end.hang,
-            survivors=len(left),
+            survivors=survivors,
         )
 
 

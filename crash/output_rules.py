@@ -31,7 +31,7 @@ def _broken(outcome: Outcome, *, may_be_killed: bool) -> Iterator[Finding]:
     elif outcome.code >= 0 and outcome.code not in _EXIT_CODES:
         yield Finding("exit code", f"{command}: {outcome.code}")
     if outcome.survivors:
-        yield Finding("process left", f"{command}: {outcome.survivors} processes run on")
+        yield Finding("process left", f"{command}: still run: {'; '.join(outcome.survivors)}")
     yield from broken_texts(outcome.arguments, outcome.stdout, outcome.stderr)
 
 

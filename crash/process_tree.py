@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +45,8 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
-def wait_for_end(mark: str, seconds: float) -> list[int]:
-    """Return the marked processes that still run after so many seconds.
+def wait_for_end(mark: str, seconds: float, poll: Callable[[], object]) -> list[int]:
+    """Return the marked processes that still run after so many seconds; call `poll` while they do.
 
     Processes that wait for a processor or for a disk get longer, up to a minute.
     """
@@ -58,7 +58,8 @@ def wait_for_end(mark: str, seconds: float) -> list[int]:
             if now > started + _LONGEST_GRACE_SECONDS or not any(map(has_work, left)):
                 break
             deadline = now + seconds
-        time.sleep(0.05)
+        poll()
+        time.sleep(0.02)
     return left
 
 
@@ -75,6 +76,18 @@ def has_work(pid: int) -> bool:
 def tree_has_work(root: int) -> bool:
     """Return whether a process or one of its descendants has work."""
     return any(map(has_work, _tree(root)))
+
+
+def describe(pid: int) -> str:
+    """Return the command line of a process, its state, and the kernel function that it waits in."""
+    found = []
+    for name in ("cmdline", "stat", "wchan"):
+        try:
+            text = Path(f"/proc/{pid}/{name}").read_text(errors="replace").replace("\0", " ")
+        except OSError:
+            text = "?"
+        found.append(text.rpartition(") ")[2][:1] if name == "stat" else text[:160])
+    return " ".join(found)
 
 
 def kill_all(pids: list[int]) -> None:

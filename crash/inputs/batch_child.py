@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -159,7 +160,8 @@ class _Monitor:
         hang = self._detector.check(usage.processor_seconds)
         if hang and number != _NONE and self.fault is None:
             self.fault = Finding("hang", f"command {command[1]}: {hang}")
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _attempt_all(numbers: Sequence[int], attempt: Attempt, note: _Note, results: Path) -> int:

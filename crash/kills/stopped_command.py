@@ -126,7 +126,7 @@ class StoppedCommands:
     ) -> Iterator[Finding]:
         if isinstance(mode, str):
             if outcome.survivors:
-                yield Finding("process left", f"{outcome.survivors} processes run on")
+                yield Finding("process left", f"still run: {'; '.join(outcome.survivors)}")
         else:
             yield from broken_rules(outcome, may_be_killed=mode is not Stop.DISK_FULL)
         if mode is Stop.DISK_FULL:

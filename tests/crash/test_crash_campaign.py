@@ -49,7 +49,7 @@ def outcome(**changed):
         "memory_mb": 10.0,
         "processor_seconds": 0.1,
         "hang": "",
-        "survivors": 0,
+        "survivors": [],
     }
     return Outcome(**{**usual, **changed})
 
@@ -61,7 +61,7 @@ def outcome(**changed):
         ({"memory_mb": 2_001.0}, "memory"),
         ({"code": -11}, "crash"),
         ({"code": 70}, "exit code"),
-        ({"survivors": 1}, "process left"),
+        ({"survivors": ["sleep 60 S"]}, "process left"),
         ({"stderr": b"Traceback (most recent call last):"}, "traceback"),
         ({"stderr": b"refold: Unexpected error: x"}, "Unexpected error"),
         ({"stdout": b'{"a": "\x1b[31m"}'}, "control character"),
@@ -103,6 +103,18 @@ def test_changes_of_files_are_counted_and_a_kill_comes_before_the_one_that_is_na
     assert killed.last.endswith("/file1")
     found = {path.name: path.read_text() for path in home.folder.glob("file*")}
     assert found == {"file0": "x", "file1": ""}
+
+
+def test_a_process_that_outlives_a_killed_command_may_go_on_changing_files(home):
+    def start():
+        subprocess.Popen(["sh", "-c", "sleep 0.5; echo x > late; rm late; echo y > ended"])
+        return write_three_times()
+
+    killed = SyscallStop(home.folder, Stop.KILL, 4)
+    ended = run_function(home, start, before=killed.install, watch=killed.answer)
+    killed.close()
+    assert (ended.code, ended.survivors) == (-signal.SIGKILL, [])
+    assert (home.folder / "ended").read_text() == "y\n"
 
 
 def test_a_full_disk_and_a_signal_reach_the_command(home):
@@ -190,7 +202,7 @@ def test_processes_that_outlive_a_command_are_counted_and_ended(
         subprocess.Popen(["sleep", "60"], start_new_session=True)
         return 0
 
-    assert run_function(home, start).survivors == 1
+    assert [one.split()[0] for one in run_function(home, start).survivors] == ["sleep"]
 
 
 def test_lost_and_half_written_rows_are_findings(home):
